@@ -1,0 +1,10 @@
+# Every dependency, all from Debian packages.
+find_package(Threads REQUIRED)
+find_package(dnnl REQUIRED CONFIG)
+find_package(hwy REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(JPEG REQUIRED)
+find_package(PNG REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(WEBP REQUIRED IMPORTED_TARGET libwebp)

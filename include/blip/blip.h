@@ -1,0 +1,185 @@
+// libblip: BLIP image captioning, image-text matching and visual question answering.
+//
+//   blip::Engine engine = blip::Engine::load("model.gguf");        // immutable, share it between threads
+//   blip::Session session(engine);                                 // one per thread
+//   blip::EncodedImage image = session.encode(blip::Image::from_file("cat.jpg"));
+//   std::string text = session.caption(image).text;                // "a cat on a sofa"
+//   float p = *session.match(image, {"a cat"}).front().match_probability;
+//   std::string answer = session.ask(image, "what animal is this?").text;
+//
+// Thread safety: Engine, Image and EncodedImage are immutable after construction and may be shared; a Session belongs to
+// one thread at a time. Sessions of one Engine share its thread pool. Everything that can fail throws blip::Error.
+// The library never prints and never exits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "blip/error.h"
+#include "blip/options.h"
+
+namespace blip __attribute__((visibility("default"))) {
+
+// "1.2.3"
+const char* version();
+
+// A decoded picture: 8-bit RGB, rows from top to bottom, EXIF orientation applied.
+class Image {
+ public:
+  // Reads JPEG, PNG, WebP, BMP or the first frame of a GIF. Throws Error(kIo) or Error(kImage).
+  static Image from_file(const std::string& path, const ImageLimits& limits = {});
+  static Image from_memory(std::span<const std::byte> encoded, const ImageLimits& limits = {});
+  // Copies width x height RGB pixels; stride is bytes per row (0 = 3 x width).
+  static Image from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride = 0);
+
+  int width() const;
+  int height() const;
+  const std::uint8_t* data() const;  // [height, width, 3], tightly packed
+
+ private:
+  friend class Session;
+  struct Impl;
+  explicit Image(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  std::shared_ptr<const Impl> impl_;
+};
+
+// A picture after the vision tower, kept on the device with the cross-attention keys and values that tasks add to it.
+// Encode once, then caption, match and ask as often as you like. Usable with sessions of the Engine that made it.
+class EncodedImage {
+ public:
+  double preprocess_ms() const;  // resize and normalise
+  double encode_ms() const;      // vision tower; the batch's time divided by its pictures
+
+ private:
+  friend class Session;
+  struct Impl;
+  explicit EncodedImage(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  std::shared_ptr<const Impl> impl_;
+};
+
+struct Text {
+  std::string text;                      // prompt cut off
+  std::vector<std::int32_t> token_ids;   // with the prompt, without padding; the end token stays where it was generated
+  float score = 0;                       // beams: summed log-probability / generated tokens^length_penalty; else the summed log-probability
+};
+
+// A caption or an answer: the best text, and with num_return > 1 all of them, best first.
+struct Generation : Text {
+  std::vector<Text> all;  // all.front() is this text
+  double decode_ms = 0;   // the batch's time divided by its inputs
+};
+
+struct Match {
+  std::optional<float> match_probability;  // ITM head, 0..1; nullopt where the model lacks the head
+  std::optional<float> cosine;             // ITC heads, -1..1; nullopt where the model lacks them
+};
+
+// One of the parts a model file may hold.
+struct PartInfo {
+  std::string name;        // "vision", "text_encoder", "caption_decoder", "question_encoder", "answer_decoder"
+  int layers = 0, width = 0, heads = 0, mlp = 0;
+  std::size_t parameters = 0;
+  std::string type;        // tensor type in the file: "f32", "f16", "bf16", "q8_0", or "mixed"
+};
+
+struct ModelInfo {
+  std::string path, format;  // format: "safetensors", "torch", "gguf", "bmodel"
+  std::string name;          // from the file's metadata, else the file or folder name
+  int image_size = 0, patch_size = 0, vocab_size = 0, embed_dim = 0;  // embed_dim: ITC vector length, 0 = no ITC heads
+  bool can_caption = false, can_match_itm = false, can_match_itc = false, can_ask = false, can_rank = false;
+  std::vector<PartInfo> parts;
+  std::size_t parameters = 0;
+};
+
+// A loaded model on a device. Cheap to copy (shared, immutable).
+class Engine {
+ public:
+  // path: a Hugging Face folder, an official .pth, a pytorch_model.bin, a .safetensors or a .gguf file.
+  // Throws Error(kIo | kModel | kDevice | kUsage).
+  static Engine load(const std::string& path, const EngineOptions& options = {});
+
+  const ModelInfo& info() const;
+  DType dtype() const;                // the type in use, never kAuto
+  int threads() const;
+  const std::string& device() const;  // "cpu"
+
+ private:
+  friend class Session;
+  struct Impl;
+  explicit Engine(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  std::shared_ptr<const Impl> impl_;
+};
+
+// What Session::dump writes: a float32 tensor, row-major.
+struct Tensor {
+  std::vector<std::int64_t> shape;
+  std::vector<float> values;
+};
+
+enum class Stage {
+  kPixels,    // [1, 3, S, S] normalised picture
+  kVision,    // [1, N, D] image tokens
+  kText,      // [1, T, D] text encoder over the image (ITM)
+  kQuestion,  // [1, T, D] question encoder over the image
+};
+
+// Runs tasks on one thread. All functions throw Error; kUnsupported says which tasks the model has.
+class Session {
+ public:
+  explicit Session(const Engine& engine, const SessionOptions& options = {});
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  EncodedImage encode(const Image& image);
+  std::vector<EncodedImage> encode(std::span<const Image> images);  // one batch
+
+  Generation caption(const EncodedImage& image, const CaptionOptions& options = {});
+  std::vector<Generation> caption(std::span<const EncodedImage> images, const CaptionOptions& options = {});
+
+  // One result per text, in order. An empty text is Error(kUsage); a text over 35 tokens is truncated with a warning.
+  std::vector<Match> match(const EncodedImage& image, std::span<const std::string> texts);
+  std::vector<Match> match(const EncodedImage& image, std::initializer_list<std::string> texts);
+
+  // Generates an answer, or ranks a fixed list of them (Generation::all then holds every surviving answer, best first,
+  // with score = minus its summed loss).
+  Generation ask(const EncodedImage& image, const std::string& question, const AskOptions& options = {});
+  std::vector<Generation> ask(const EncodedImage& image, std::span<const std::string> questions, const AskOptions& options = {});
+  Generation rank(const EncodedImage& image, const std::string& question, std::span<const std::string> answers,
+                  const AskOptions& options = {});
+
+  // ITC vectors, L2-normalised, length ModelInfo::embed_dim.
+  std::vector<float> embed(const EncodedImage& image);
+  std::vector<std::vector<float>> embed(std::span<const std::string> texts);
+
+  Tensor dump(Stage stage, const Image& image, const std::string& text = "");
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// What `blip devices` lists.
+struct DeviceInfo {
+  std::string id;           // "cpu"
+  std::string description;  // "AMD ..., 2 threads, avx512_bf16"
+};
+std::vector<DeviceInfo> devices();
+
+enum class FileType { kF32, kF16, kBf16, kQ8_0 };
+
+struct ConvertOptions {
+  FileType type = FileType::kF16;  // of matrices; vectors and position embeddings stay f32
+  ProgressCallback progress;       // by tensor
+};
+
+// Writes source (anything Engine::load opens) as one GGUF file with vocabulary and settings inside. The file appears
+// under its name only when it is complete. Throws Error(kIo | kModel).
+void convert(const std::string& source, const std::string& destination, const ConvertOptions& options = {});
+
+}  // namespace blip

@@ -1,0 +1,70 @@
+// Options of libblip. Every field has a meaning, a default and, where there is one, an off-value.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace blip __attribute__((visibility("default"))) {
+
+// The number type of the weights and of the matrix products.
+enum class DType { kAuto, kF32, kBf16, kInt8 };
+
+// "auto", "f32", "bf16", "int8"; parse_dtype throws Error(kUsage) on anything else.
+const char* to_string(DType dtype);
+DType parse_dtype(const std::string& name);
+
+// Called from the thread that runs the work. done counts from 0 to total; stage is a short word.
+using ProgressCallback = std::function<void(const char* stage, std::size_t done, std::size_t total)>;
+// Polled between stages and between decoding steps; returning true ends the call with Error(kCancelled).
+using CancelCallback = std::function<bool()>;
+// Warnings such as "text truncated to 35 tokens". Unset: warnings are dropped.
+using WarningCallback = std::function<void(const std::string& message)>;
+
+// What a picture may cost before it is refused.
+struct ImageLimits {
+  std::size_t max_bytes = std::size_t{256} << 20;  // encoded size of one picture; 0 = no limit
+  std::size_t max_pixels = 178'956'970;            // width x height before decoding (Pillow's own bomb limit x 2); 0 = no limit
+};
+
+struct EngineOptions {
+  std::string device = "cpu";     // "cpu"
+  DType dtype = DType::kAuto;     // kAuto: the fastest type this machine does well that keeps the answers
+  int threads = 0;                // 0 = every core this process may use; otherwise 1 to 1024
+  ProgressCallback progress;      // loading, by tensor; unset = silent
+};
+
+struct SessionOptions {
+  CancelCallback cancel;    // unset = never cancelled
+  WarningCallback warning;  // unset = dropped
+};
+
+// How a text is generated. Lengths count tokens, prompt included, as transformers' generate counts them.
+struct GenerateOptions {
+  int beams = 3;                    // 1 = greedy; beam search keeps this many hypotheses, 1 to 64
+  int min_length = 5;               // the end token is forbidden before this length
+  int max_length = 20;              // generation stops at this length
+  float length_penalty = 1.0f;      // beam scores are divided by (generated tokens)^penalty
+  float repetition_penalty = 1.0f;  // > 1 discourages tokens already in the text; 1 = off
+  bool sample = false;              // draw from the distribution instead of taking the best; beams is then ignored
+  float top_p = 0.9f;               // sampling: smallest set of tokens holding this probability; 1 = off
+  int top_k = 0;                    // sampling: only the k most likely tokens; 0 = off
+  float temperature = 1.0f;         // sampling: > 1 flatter, < 1 sharper; must be > 0
+  std::uint64_t seed = 0;           // sampling: same seed, same texts
+  int num_return = 1;               // texts per input: best beams, or independent samples; at most beams unless sampling
+};
+
+struct CaptionOptions {
+  std::string prompt = "a picture of ";  // the caption continues this text; it is cut off the result. "" = no prompt
+  GenerateOptions generate;
+  // Called as a token of the (only) input is decided, greedy or sampling only: its id and the text so far, prompt cut off.
+  std::function<void(std::int32_t id, const std::string& text)> on_token;
+};
+
+struct AskOptions {
+  GenerateOptions generate{.min_length = 1, .max_length = 10};
+  int rank_candidates = 128;  // ranking: how many answers survive the first-token cut
+};
+
+}  // namespace blip

@@ -1,0 +1,80 @@
+// The device seam: task runners over an opaque encoded image. CPU and split SOPHON models implement Towers and get
+// their runner from backend/tower_runner.h; a whole-task bmodel implements Runner itself.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "blip/blip.h"
+#include "decode/generate.h"
+
+namespace blip::backend {
+
+using TokenIds = std::vector<std::int32_t>;
+
+// What a loaded model can do on its device. A limit of 0 means none.
+struct Capabilities {
+  bool caption = false, itm = false, itc = false, ask = false, rank = false;
+  bool beams = true;          // false: decoding is baked in (greedy)
+  bool sampling = true;
+  bool prompt = true;         // false: the caption prompt is baked in
+  int caption_length = 0;     // baked-in maximum, prompt included
+  int answer_length = 0;
+  int image_size = 0;         // pixels go in as [3, image_size, image_size]
+  int text_length = 35;       // texts and questions are truncated here
+};
+
+// One picture on the device: an embedding, or for a whole-task model just its pixels. Immutable to callers; a runner may
+// add what it computes from it (cross-attention keys and values) under its own lock.
+class EncodedImage {
+ public:
+  virtual ~EncodedImage() = default;
+};
+using EncodedImagePtr = std::shared_ptr<const EncodedImage>;
+
+struct MatchScore {
+  std::optional<float> itm, itc;
+};
+
+// Mutable per-session state (activations, caches) over an immutable model. One thread at a time.
+class Runner {
+ public:
+  virtual ~Runner() = default;
+
+  // pixels: [count, 3, S, S], normalised.
+  virtual std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) = 0;
+
+  // One list of hypotheses per image. prompt starts with [DEC].
+  virtual std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt,
+                                                               const GenerateOptions& options, const decode::Hooks& hooks) = 0;
+  // texts: [CLS] ... [SEP] without padding.
+  virtual std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const decode::Hooks& hooks) = 0;
+  // questions: [ENC] ... [SEP] without padding. One list of hypotheses per question.
+  virtual std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions,
+                                                           const GenerateOptions& options, const decode::Hooks& hooks) = 0;
+  // candidates: [DEC] ... [SEP].
+  virtual std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question, std::span<const TokenIds> candidates,
+                                           int keep, const decode::Hooks& hooks) = 0;
+
+  virtual std::vector<float> embed_image(const EncodedImage& image) = 0;                              // [embed_dim]
+  virtual std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) = 0;           // [n][embed_dim]
+  virtual Tensor dump_vision(const EncodedImage& image) = 0;                                          // [1, N, D]
+  virtual Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) = 0;       // [1, T, D]
+};
+
+// An immutable model on a device; shared by every session.
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const Capabilities& capabilities() const = 0;
+  virtual std::unique_ptr<Runner> make_runner() const = 0;
+  virtual DType dtype() const = 0;
+  virtual int threads() const = 0;
+};
+
+}  // namespace blip::backend

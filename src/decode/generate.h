@@ -1,0 +1,69 @@
+// Decoding: greedy, beam search, sampling, ranking. Knows logits, not models.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "blip/options.h"
+
+namespace blip::decode {
+
+// A text decoder in flight: its KV cache and its rows. Implemented by each backend.
+class Decoder {
+ public:
+  // A row of the next step: continues row `parent` of the previous call with `token`.
+  struct Next {
+    std::int32_t parent;
+    std::int32_t token;
+  };
+
+  virtual ~Decoder() = default;
+  virtual int vocab_size() const = 0;
+  virtual int max_positions() const = 0;  // longest sequence, prompt included
+  virtual int sequences() const = 0;      // inputs (images or questions) in this batch = rows of prefill
+
+  // Feeds the prompt (the same for every sequence) in one pass. Returns the logits of its last position,
+  // [sequences, vocab_size], valid until the next call. Called once.
+  virtual std::span<const float> prefill(std::span<const std::int32_t> prompt) = 0;
+
+  // One token for each row; rows may be repeated, reordered or dropped. Returns [next.size(), vocab_size].
+  virtual std::span<const float> step(std::span<const Next> next) = 0;
+};
+
+// A finished text.
+struct Hypothesis {
+  std::vector<std::int32_t> ids;  // prompt included; ends with eos if it was generated; no padding
+  float score = 0;                // beam search: transformers' sequences_scores; else the summed log-probability of the generated tokens
+};
+
+struct Tokens {
+  std::int32_t eos, pad;
+};
+
+struct Hooks {
+  std::function<bool()> cancel;                                  // polled before every step; true -> Error(kCancelled)
+  std::function<void(int sequence, std::int32_t id)> on_token;   // greedy and sampling only
+};
+
+// Token for token what transformers' generate gives (greedy; beam search with early_stopping=False; sampling has its own
+// generator). Result: one list per sequence of the decoder, each with options.num_return hypotheses, best first.
+// Throws Error(kUsage) for options that make no sense (validate below).
+std::vector<std::vector<Hypothesis>> generate(Decoder& decoder, std::span<const std::int32_t> prompt,
+                                              const GenerateOptions& options, Tokens tokens, const Hooks& hooks = {});
+
+// Checks ranges; Error(kUsage) names the option, the value and the allowed range.
+void validate(const GenerateOptions& options, int max_positions);
+
+// salesforce/BLIP's rank_answer: the `keep` most likely by first token, then the smallest summed label-smoothed loss.
+struct Ranked {
+  int candidate;  // index into candidates
+  float loss;
+};
+// candidates: answer token ids, each [BOS] a b c [EOS] with BOS == prompt token. decoder must hold one sequence.
+// Result: the kept candidates, best (smallest loss) first.
+std::vector<Ranked> rank(Decoder& decoder, std::span<const std::vector<std::int32_t>> candidates, int keep,
+                         float label_smoothing = 0.1f, const Hooks& hooks = {});
+
+}  // namespace blip::decode

@@ -1,0 +1,37 @@
+// Pictures: decoding to RGB as Pillow's convert("RGB") gives it, EXIF orientation, Pillow's bicubic, normalisation.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "blip/options.h"
+
+namespace blip::image {
+
+// 8-bit RGB, [height, width, 3], rows tightly packed.
+struct Rgb {
+  int width = 0, height = 0;
+  std::vector<std::uint8_t> pixels;
+};
+
+// JPEG, PNG, WebP, BMP, GIF (first frame), found by content; orientation applied. `name` appears in errors.
+// Throws Error(kImage): not a picture, damaged, over a limit. Limits are checked before pixels are allocated.
+Rgb decode(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits);
+
+// Pillow's Image.resize((width, height), BICUBIC), bit for bit.
+Rgb resize_bicubic(const Rgb& source, int width, int height);
+
+// Per-channel (x / 255 - mean) / std.
+struct Normalization {
+  std::array<float, 3> mean{0.48145466f, 0.4578275f, 0.40821073f};
+  std::array<float, 3> std{0.26862954f, 0.26130258f, 0.27577711f};
+};
+
+// out: [3, height, width].
+void normalize(const Rgb& source, const Normalization& normalization, std::span<float> out);
+
+}  // namespace blip::image

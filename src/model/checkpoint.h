@@ -1,0 +1,53 @@
+// A model on disk, whatever its layout: configuration, vocabulary, and tensors under our own names.
+//
+// Canonical names (every tensor declared once with its shape, model/tensor_table.h):
+//   vision.{class_token, position, patch.weight, patch.bias, norm.weight, norm.bias}
+//   vision.L.{norm1,norm2}.{weight,bias}  vision.L.{qkv,proj,fc1,fc2}.{weight,bias}          (L = 0..layers-1)
+//   T.{word, position}  T.norm.{weight,bias}                                                  (T = text, caption, question, answer)
+//   T.L.self.{q,k,v,out}.{weight,bias}  T.L.self.norm.{weight,bias}
+//   T.L.cross.{q,k,v,out}.{weight,bias}  T.L.cross.norm.{weight,bias}
+//   T.L.{fc1,fc2}.{weight,bias}  T.L.norm.{weight,bias}
+//   T.head.{dense.weight, dense.bias, norm.weight, norm.bias, bias}                           (caption and answer; decoder weight tied to T.word unless T.head.weight is there)
+//   itm.{weight,bias}  itc.vision.{weight,bias}  itc.text.{weight,bias}
+// Linear weights are [out, in] as torch stores them; patch.weight is [width, 3, P, P]; position tables are [N, width].
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "blip/blip.h"
+#include "io/tensor_file.h"
+#include "model/config.h"
+
+namespace blip::model {
+
+// Immutable; tensor views stay valid as long as the Checkpoint lives.
+class Checkpoint {
+ public:
+  // path: HF folder, .safetensors (config.json beside it), .safetensors.index.json, .pth, .bin, .gguf. All tensors the
+  // config calls for are checked here: anything missing or mis-shaped is Error(kModel) with expected and got.
+  static Checkpoint open(const std::string& path);
+
+  const ModelConfig& config() const { return config_; }
+  const std::vector<std::string>& vocabulary() const { return vocabulary_; }  // [DEC], [ENC] included
+  const ModelInfo& info() const { return info_; }
+
+  bool has(std::string_view name) const;
+  const io::TensorView& tensor(std::string_view name) const;  // canonical name; absent is a bug (assert)
+  // The tensor's values as f32 in canonical shape (vision.position interpolated to config().vision.tokens() already).
+  std::vector<float> values(std::string_view name) const;
+  const std::vector<std::string>& names() const { return names_; }  // every canonical tensor, in table order
+
+ private:
+  std::vector<std::unique_ptr<io::TensorFile>> files_;
+  std::map<std::string, io::TensorView, std::less<>> tensors_;  // by canonical name
+  std::vector<std::string> names_;
+  ModelConfig config_;
+  std::vector<std::string> vocabulary_;
+  ModelInfo info_;
+};
+
+}  // namespace blip::model
