@@ -1,0 +1,186 @@
+#include "decode/logits.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "blip/error.h"
+
+namespace blip::decode {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// Independent accumulators, so that a compiler may keep them in vector registers without reordering float sums itself:
+// 16 = four SSE or NEON registers, which also hides the latency of an addition (4 cycles at one or two a cycle).
+constexpr std::size_t kLanes = 16;
+// Terms a lane adds in float before they go to a double: at most 64 roundings of 2^-24, the accuracy of torch's own sum.
+constexpr std::size_t kBlock = 64 * kLanes;
+
+// exp(x) for x <= 0 within about 1 ulp, free of branches and calls so that loops over it vectorise. Below -87.3, where floats
+// become subnormal, it stays at exp(-87.3) = 1.2e-38. NaN gives NaN.
+inline float exp_nonpositive(float x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, which lands in the low bits
+  x = x < -87.3f ? -87.3f : x;
+  const float shifted = x * 1.44269504f + kRound;
+  const float n = shifted - kRound;
+  // ln 2 in two parts, the first with few enough bits that n times it is exact.
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;  // the minimax polynomial of Cephes' expf on [-ln2/2, ln2/2]
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const float e = (p * (r * r) + r) + 1.0f;
+  const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(kRound) + 127u;
+  return e * std::bit_cast<float>(exponent << 23);
+}
+
+float max_of(std::span<const float> row) {
+  std::array<float, kLanes> lanes;
+  lanes.fill(-kInfinity);
+  std::size_t i = 0;
+  for (; i + kLanes <= row.size(); i += kLanes) {
+    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] = row[i + j] > lanes[j] ? row[i + j] : lanes[j];
+  }
+  for (; i < row.size(); ++i) lanes[0] = std::max(lanes[0], row[i]);
+  return *std::max_element(lanes.begin(), lanes.end());
+}
+
+double sum_exp(std::span<const float> row, float max) {
+  double total = 0;
+  for (std::size_t begin = 0; begin < row.size(); begin += kBlock) {
+    const std::size_t end = std::min(begin + kBlock, row.size());
+    std::array<float, kLanes> lanes{};
+    std::size_t i = begin;
+    for (; i + kLanes <= end; i += kLanes) {
+      for (std::size_t j = 0; j < kLanes; ++j) lanes[j] += exp_nonpositive(row[i + j] - max);
+    }
+    for (; i < end; ++i) lanes[0] += exp_nonpositive(row[i] - max);
+    for (const float lane : lanes) total += lane;
+  }
+  return total;
+}
+
+bool better(const Candidate& a, const Candidate& b) {
+  return a.score != b.score ? a.score > b.score : a.token < b.token;
+}
+
+}  // namespace
+
+Normaliser normalise(std::span<const float> row) {
+  const float max = max_of(row);
+  const double sum = std::isfinite(max) ? sum_exp(row, max) : std::numeric_limits<double>::quiet_NaN();
+  if (!std::isfinite(sum)) {
+    throw Error(ErrorCode::kModel,
+                "text decoder: the logits are not finite (NaN or infinity); the checkpoint is damaged, or it overflows in the "
+                "number type in use: try dtype f32");
+  }
+  return {max, static_cast<float>(std::log(sum))};
+}
+
+void top_candidates(std::span<const float> row, int k, std::vector<Candidate>& out) {
+  out.clear();
+  const std::size_t keep = std::min(static_cast<std::size_t>(std::max(k, 0)), row.size());
+  if (keep == 0) return;
+  for (std::size_t i = 0; i < keep; ++i) out.push_back({row[i], static_cast<std::int32_t>(i)});
+  std::sort(out.begin(), out.end(), better);
+  // A value enters only if it is above the least kept, so an equal one with a higher token never displaces it. That is rare
+  // (k ln(V/k) times in a row of random order): first ask a block of lanes whether there is any, then insert in order.
+  const auto offer = [&](std::size_t i) {
+    if (!(row[i] > out.back().score)) return;
+    const Candidate candidate{row[i], static_cast<std::int32_t>(i)};
+    out.pop_back();
+    out.insert(std::upper_bound(out.begin(), out.end(), candidate, better), candidate);
+  };
+  std::size_t i = keep;
+  for (; i + kLanes <= row.size(); i += kLanes) {
+    const float least = out.back().score;
+    int above = 0;
+    for (std::size_t j = 0; j < kLanes; ++j) above |= row[i + j] > least;
+    if (above == 0) continue;
+    for (std::size_t j = 0; j < kLanes; ++j) offer(i + j);
+  }
+  for (; i < row.size(); ++i) offer(i);
+}
+
+Edits::Edits(std::span<const std::int32_t> text, const GenerateOptions& options, std::int32_t eos_token)
+    : repetition_penalty(options.repetition_penalty),
+      forbid_eos(text.size() < static_cast<std::size_t>(std::max(options.min_length, 0))),
+      eos(eos_token) {
+  if (repetition_penalty != 1.0f) tokens.assign(text.begin(), text.end());
+  if (forbid_eos) tokens.push_back(eos);
+  std::sort(tokens.begin(), tokens.end());
+  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+}
+
+bool Edits::contains(std::int32_t token) const { return std::binary_search(tokens.begin(), tokens.end(), token); }
+
+float Edits::apply(std::int32_t token, float score) const {
+  if (forbid_eos && token == eos) return -kInfinity;
+  return score < 0 ? score * repetition_penalty : score / repetition_penalty;
+}
+
+void best_tokens(std::span<const float> row, int k, const Normaliser& norm, const Edits& edits, std::vector<Candidate>& out) {
+  // At most edits.tokens.size() of the best can be edited ones: with so many more, k unedited ones are surely among them.
+  top_candidates(row, k + static_cast<int>(edits.tokens.size()), out);
+  std::erase_if(out, [&](const Candidate& candidate) { return edits.contains(candidate.token); });
+  for (Candidate& candidate : out) candidate.score = norm.log_prob(candidate.score);
+  for (const std::int32_t token : edits.tokens) {
+    const float score = norm.log_prob(row[static_cast<std::size_t>(token)]);
+    out.push_back({edits.apply(token, score), token});
+  }
+  std::sort(out.begin(), out.end(), better);
+  if (out.size() > static_cast<std::size_t>(k)) out.resize(static_cast<std::size_t>(k));
+}
+
+void warp(std::span<const float> scores, const GenerateOptions& options, std::vector<Candidate>& out) {
+  out.clear();
+  const float max = max_of(scores);
+  float least = -kInfinity;  // the k-th largest score
+  if (options.top_k > 0 && static_cast<std::size_t>(options.top_k) < scores.size()) {
+    std::vector<float> sorted(scores.begin(), scores.end());
+    const auto kth = sorted.begin() + (options.top_k - 1);
+    std::nth_element(sorted.begin(), kth, sorted.end(), std::greater<>());
+    least = *kth;
+  }
+  double total = 0;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    // The maximum is taken off before the division, which therefore cannot overflow however low the temperature.
+    const float x = (scores[i] - max) / options.temperature;
+    if (scores[i] < least || x < -87.3f) continue;
+    out.push_back({exp_nonpositive(x), static_cast<std::int32_t>(i)});
+    total += out.back().score;
+  }
+  if (options.top_p < 1.0f) {
+    // All tokens below this share together hold less than 1 - top_p, so they are cut without being sorted.
+    const double negligible = (1.0 - options.top_p) * total / static_cast<double>(scores.size());
+    std::erase_if(out, [&](const Candidate& c) { return c.score < negligible && c.score < 1.0f; });
+    std::sort(out.begin(), out.end(),
+              [](const Candidate& a, const Candidate& b) { return a.score != b.score ? a.score > b.score : a.token > b.token; });
+    const double mass = options.top_p * total;
+    double above = out.front().score;
+    std::size_t keep = 1;
+    for (; keep < out.size() && above < mass; ++keep) above += out[keep].score;
+    out.resize(keep);
+    total = above;
+  }
+  for (Candidate& candidate : out) candidate.score = static_cast<float>(candidate.score / total);
+}
+
+std::int32_t draw(std::span<const Candidate> distribution, double u) {
+  double sum = 0;
+  for (const Candidate& candidate : distribution) sum += candidate.score;
+  const double target = u * sum;
+  double below = 0;
+  for (const Candidate& candidate : distribution) {
+    below += candidate.score;
+    if (below > target) return candidate.token;
+  }
+  return distribution.back().token;
+}
+
+}  // namespace blip::decode

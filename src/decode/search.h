@@ -1,0 +1,27 @@
+// The two ways to search, behind generate(). Internal to src/decode. Options are valid when they get here.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "blip/error.h"
+#include "decode/generate.h"
+
+namespace blip::decode {
+
+struct Request {
+  std::span<const std::int32_t> prompt;
+  const GenerateOptions& options;
+  Tokens tokens;
+  const Hooks& hooks;
+};
+
+std::vector<std::vector<Hypothesis>> beam_search(Decoder& decoder, const Request& request);
+// Greedy, or options.sample.
+std::vector<std::vector<Hypothesis>> one_by_one(Decoder& decoder, const Request& request);
+
+inline void poll(const Hooks& hooks) {
+  if (hooks.cancel && hooks.cancel()) throw Error(ErrorCode::kCancelled, "cancelled while generating text");
+}
+
+}  // namespace blip::decode
