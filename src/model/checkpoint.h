@@ -14,6 +14,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,11 +41,14 @@ class Checkpoint {
   // The tensor's values as f32 in canonical shape (vision.position interpolated to config().vision.tokens() already).
   std::vector<float> values(std::string_view name) const;
   const std::vector<std::string>& names() const { return names_; }  // every canonical tensor, in table order
+  // Linear, convolution and word-embedding weights, which a file may hold in any type; the rest are vectors and positions.
+  bool is_matrix(std::string_view name) const { return matrices_.find(name) != matrices_.end(); }
 
  private:
   std::vector<std::unique_ptr<io::TensorFile>> files_;
   std::map<std::string, io::TensorView, std::less<>> tensors_;  // by canonical name
   std::vector<std::string> names_;
+  std::set<std::string, std::less<>> matrices_;
   ModelConfig config_;
   std::vector<std::string> vocabulary_;
   ModelInfo info_;

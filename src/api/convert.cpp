@@ -1,0 +1,99 @@
+// blip::convert: any checkpoint to one GGUF file under canonical names.
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "blip/blip.h"
+#include "io/tensor_file.h"
+#include "model/checkpoint.h"
+#include "model/gguf_config.h"
+
+namespace blip {
+namespace {
+
+using io::ElementType;
+
+constexpr std::int64_t kQ8Block = 32;     // values of one q8_0 block
+constexpr double kMaxF16 = 65504.0;       // the largest finite half-precision value
+
+ElementType element_type(FileType type) {
+  switch (type) {
+    case FileType::kF32: return ElementType::f32;
+    case FileType::kF16: return ElementType::f16;
+    case FileType::kBf16: return ElementType::bf16;
+    case FileType::kQ8_0: return ElementType::q8_0;
+  }
+  throw Error(ErrorCode::kUsage, "convert: unknown file type");
+}
+
+// general.file_type as ggml numbers it.
+std::int64_t file_type_number(FileType type) {
+  switch (type) {
+    case FileType::kF32: return 0;
+    case FileType::kF16: return 1;
+    case FileType::kQ8_0: return 7;
+    case FileType::kBf16: return 32;
+  }
+  return 0;
+}
+
+// Matrices take the type asked for. Rows that q8_0's blocks do not divide (the patch convolution, odd widths) fall back to f16.
+ElementType stored_type(const model::Checkpoint& checkpoint, const std::string& name, ElementType wanted) {
+  if (!checkpoint.is_matrix(name)) return ElementType::f32;
+  const bool whole_blocks = checkpoint.tensor(name).shape.back() % kQ8Block == 0;
+  return wanted == ElementType::q8_0 && !whole_blocks ? ElementType::f16 : wanted;
+}
+
+// A value the type cannot hold would turn into infinity without a word.
+void check_range(const std::vector<float>& values, ElementType type, const std::string& name) {
+  const double limit = type == ElementType::f16 ? kMaxF16 : type == ElementType::q8_0 ? kMaxF16 * 127 : HUGE_VAL;
+  for (const float value : values) {
+    if (!std::isfinite(value)) throw Error(ErrorCode::kModel, "tensor " + name + " holds a value that is not finite; the checkpoint is damaged");
+    if (std::abs(static_cast<double>(value)) > limit) {
+      throw Error(ErrorCode::kModel, "tensor " + name + " holds " + std::to_string(value) + ", too large for " + io::to_string(type) +
+                                         "; convert to bf16 or f32");
+    }
+  }
+}
+
+// Position tables are written as they are, not interpolated: the image size is a setting of the file.
+void fill(const io::TensorView& view, ElementType type, const std::string& name, std::span<std::byte> out) {
+  if (view.type == type) {
+    std::copy(view.data.begin(), view.data.end(), out.begin());
+    return;
+  }
+  std::vector<float> values(view.count());
+  view.to_f32(values);
+  check_range(values, type, name);
+  io::encode(values, type, out);
+}
+
+model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) {
+  model::Metadata metadata;
+  metadata["general.architecture"] = std::string("blip");
+  metadata["general.name"] = checkpoint.info().name;
+  metadata["general.file_type"] = file_type_number(type);
+  if (type == FileType::kQ8_0) metadata["general.quantization_version"] = std::int64_t{2};
+  model::write_config(checkpoint.config(), metadata);
+  model::write_vocabulary(checkpoint.vocabulary(), metadata);
+  return metadata;
+}
+
+}  // namespace
+
+void convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
+  const ElementType wanted = element_type(options.type);
+  const model::Checkpoint checkpoint = model::Checkpoint::open(source);
+  std::vector<io::GgufTensor> tensors;
+  for (const std::string& name : checkpoint.names()) {
+    const io::TensorView& view = checkpoint.tensor(name);
+    const ElementType type = stored_type(checkpoint, name, wanted);
+    tensors.push_back({name, type, view.shape, [&view, type, name](std::span<std::byte> out) { fill(view, type, name, out); }});
+  }
+  std::function<void(std::size_t, std::size_t)> progress;
+  if (options.progress) progress = [&](std::size_t done, std::size_t total) { options.progress("convert", done, total); };
+  io::write_gguf(destination, metadata_of(checkpoint, options.type), tensors, progress);
+}
+
+}  // namespace blip

@@ -1,0 +1,281 @@
+#include "model/checkpoint.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "model/disk.h"
+#include "model/gguf_config.h"
+#include "model/position.h"
+#include "model/source.h"
+#include "model/tensor_table.h"
+#include "text/tokenizer.h"
+
+namespace blip::model {
+namespace {
+
+using TensorMap = std::map<std::string, io::TensorView, std::less<>>;
+
+[[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+bool is_number(io::ElementType type) {
+  using io::ElementType;
+  return type == ElementType::f32 || type == ElementType::f16 || type == ElementType::bf16 || type == ElementType::f64 ||
+         type == ElementType::q8_0;
+}
+
+bool is_vision_position(const TensorSpec& spec) { return spec.part == Part::kVision && spec.name == "vision.position"; }
+
+// Patches along one side of a position table of `rows` rows; 0 where that is no whole number.
+int table_side(std::int64_t rows) {
+  if (rows < 2 || rows > std::int64_t{kMaxSide} * kMaxSide + 1) return 0;
+  const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(rows - 1))));
+  return side * side == rows - 1 ? static_cast<int>(side) : 0;
+}
+
+// The view in canonical shape. A vision position table may be of another image size; everything else must fit exactly.
+io::TensorView checked_view(const io::TensorView& on_disk, const TensorSpec& spec, const std::string& where) {
+  io::TensorView view = on_disk;
+  view.shape = squeezed(on_disk.shape, spec.shape.size());
+  bool fits = view.shape == spec.shape;
+  std::string expected = shape_text(spec.shape);
+  if (is_vision_position(spec)) {
+    fits = view.shape.size() == 2 && view.shape[1] == spec.shape[1] && table_side(view.shape[0]) > 0;
+    expected = "[n x n + 1, " + std::to_string(spec.shape[1]) + "]";
+  }
+  if (!fits) fail(where + ": tensor " + on_disk.name + ": expected shape " + expected + ", got " + shape_text(on_disk.shape));
+  if (!is_number(view.type)) {
+    fail(where + ": tensor " + on_disk.name + ": expected floating-point values, got " + io::to_string(view.type));
+  }
+  return view;
+}
+
+// Finds every tensor of the table. `used` collects the on-disk names.
+TensorMap resolve(const std::vector<TensorSpec>& table, const DiskTensors& disk, std::set<std::string, std::less<>>& used) {
+  TensorMap tensors;
+  std::vector<const TensorSpec*> missing;
+  for (const TensorSpec& spec : table) {
+    const io::TensorView* view = disk.find(spec.on_disk);
+    used.insert(spec.on_disk);
+    used.insert(spec.fallback);
+    if (view == nullptr && !spec.fallback.empty()) view = disk.find(spec.fallback);
+    if (view != nullptr) {
+      tensors.emplace(spec.name, checked_view(*view, spec, disk.where()));
+    } else if (!spec.optional) {
+      missing.push_back(&spec);
+    }
+  }
+  if (!missing.empty()) {
+    const TensorSpec& first = *missing.front();
+    const std::string others = missing.size() > 1 ? " (and " + std::to_string(missing.size() - 1) + " more)" : "";
+    fail(disk.where() + ": tensor " + (first.fallback.empty() ? first.on_disk : first.fallback) + " is missing; expected shape " +
+         shape_text(first.shape) + others);
+  }
+  return tensors;
+}
+
+// Silently dropping a tensor could change answers, so only what is known to be unused may be left over.
+void refuse_unexpected(const DiskTensors& disk, const std::set<std::string, std::less<>>& used) {
+  std::string names;
+  std::size_t count = 0;
+  for (const auto& [name, view] : disk.all()) {
+    if (used.contains(name) || is_ignorable(name)) continue;
+    if (++count <= 3) names += (count > 1 ? ", " : "") + name + " " + shape_text(view.shape);
+  }
+  if (count > 0) {
+    fail(disk.where() + ": " + std::to_string(count) + (count == 1 ? " unexpected tensor: " : " unexpected tensors: ") + names +
+         (count > 3 ? ", ..." : "") + "; this is not a BLIP of a kind this program knows");
+  }
+}
+
+bool same_values(const io::TensorView& a, const io::TensorView& b) {
+  if (a.type == b.type) {
+    return a.data.data() == b.data.data() || (a.data.size() == b.data.size() && std::memcmp(a.data.data(), b.data.data(), a.data.size()) == 0);
+  }
+  std::vector<float> x(a.count()), y(b.count());
+  a.to_f32(x);
+  b.to_f32(y);
+  return x == y;
+}
+
+// An output matrix equal to the word embeddings is a tied one saved twice.
+void drop_tied_heads(TensorMap& tensors) {
+  for (const Part part : {Part::kCaption, Part::kAnswer}) {
+    const std::string tower = canonical_prefix(part);
+    const auto head = tensors.find(tower + ".head.weight");
+    if (head != tensors.end() && same_values(head->second, tensors.at(tower + ".word"))) tensors.erase(head);
+  }
+}
+
+// "f16" where all matrices of a part have that type. The convolution is left out: its rows are too short for q8_0.
+std::string type_of(const std::set<io::ElementType>& types) {
+  return types.size() == 1 ? io::to_string(*types.begin()) : types.empty() ? "" : "mixed";
+}
+
+PartInfo describe(Part part, const std::vector<TensorSpec>& table, const TensorMap& tensors) {
+  PartInfo info;
+  info.name = part_name(part);
+  std::set<io::ElementType> types;
+  for (const TensorSpec& spec : table) {
+    if (spec.part != part) continue;
+    const auto it = tensors.find(spec.name);
+    if (it == tensors.end()) continue;
+    info.parameters += it->second.count();
+    if (spec.kind == TensorKind::kMatrix && spec.shape.size() == 2) types.insert(it->second.type);
+  }
+  info.type = type_of(types);
+  return info;
+}
+
+ModelInfo make_info(const ModelConfig& config, const std::vector<TensorSpec>& table, const TensorMap& tensors) {
+  ModelInfo info;
+  info.image_size = config.vision.image_size;
+  info.patch_size = config.vision.patch_size;
+  info.embed_dim = config.embed_dim;
+  info.can_caption = config.caption_decoder.has_value();
+  info.can_match_itm = config.has_itm_head;
+  info.can_match_itc = config.embed_dim > 0;
+  info.can_ask = config.question_encoder && config.answer_decoder;
+  info.can_rank = info.can_ask;
+  info.parts.push_back(describe(Part::kVision, table, tensors));
+  info.parts.back().layers = config.vision.layers;
+  info.parts.back().width = config.vision.width;
+  info.parts.back().heads = config.vision.heads;
+  info.parts.back().mlp = config.vision.mlp;
+  const std::pair<Part, const std::optional<TextConfig>*> towers[] = {{Part::kText, &config.text_encoder},
+                                                                      {Part::kCaption, &config.caption_decoder},
+                                                                      {Part::kQuestion, &config.question_encoder},
+                                                                      {Part::kAnswer, &config.answer_decoder}};
+  for (const auto& [part, tower] : towers) {
+    if (!*tower) continue;
+    PartInfo text = describe(part, table, tensors);
+    text.layers = (*tower)->layers;
+    text.width = (*tower)->width;
+    text.heads = (*tower)->heads;
+    text.mlp = (*tower)->mlp;
+    info.parts.push_back(std::move(text));
+    if (info.vocab_size == 0) info.vocab_size = (*tower)->vocab;
+  }
+  for (const PartInfo& part : info.parts) info.parameters += part.parameters;
+  return info;
+}
+
+// The vocabulary with [DEC] and [ENC]; more tokens than embedding rows cannot be looked up.
+std::vector<std::string> checked_vocabulary(std::vector<std::string> tokens, const std::string& where, const ModelConfig& config) {
+  std::vector<std::string> vocabulary;
+  try {
+    vocabulary = text::Tokenizer(std::move(tokens)).vocabulary();
+  } catch (const Error& error) {
+    fail(where + ": " + error.what());
+  }
+  const std::pair<const std::optional<TextConfig>*, Part> towers[] = {{&config.text_encoder, Part::kText},
+                                                                      {&config.caption_decoder, Part::kCaption},
+                                                                      {&config.question_encoder, Part::kQuestion},
+                                                                      {&config.answer_decoder, Part::kAnswer}};
+  for (const auto& [tower, part] : towers) {
+    if (*tower && vocabulary.size() > static_cast<std::size_t>((*tower)->vocab)) {
+      fail(where + " has " + std::to_string(vocabulary.size()) + " tokens, [DEC] and [ENC] included, but the word embeddings of the " +
+           part_name(part) + " have " + std::to_string((*tower)->vocab) + " rows; put the model's own vocab.txt beside it");
+    }
+  }
+  return vocabulary;
+}
+
+std::vector<std::string> find_vocabulary(const Source& source, const Metadata& metadata, const ModelConfig& config) {
+  std::string where = source.path;
+  std::vector<std::string> tokens = source.format == "gguf" ? read_vocabulary(metadata, where) : load_vocabulary(source.folder, where);
+  if (tokens.empty()) {
+    where = "the bundled bert-base-uncased vocabulary";
+    tokens = text::Tokenizer::bundled_vocabulary();
+  }
+  return checked_vocabulary(std::move(tokens), where, config);
+}
+
+std::string metadata_name(const Metadata& metadata, const std::string& fallback) {
+  const auto it = metadata.find("general.name");
+  const auto* name = it == metadata.end() ? nullptr : std::get_if<std::string>(&it->second);
+  return name == nullptr || name->empty() ? fallback : *name;
+}
+
+// What a file turned out to hold.
+struct Plan {
+  Layout layout = Layout::kCanonical;
+  PartPrefixes prefixes{"vision", "text", "caption", "question", "answer"};
+  ModelConfig config;
+};
+
+Plan make_plan(const Source& source, const DiskTensors& disk) {
+  Plan plan;
+  std::string where = source.path;
+  if (source.format == "gguf") {
+    plan.config = read_config(source.files.front()->metadata(), where);
+  } else {
+    plan.layout = detect_layout(disk);
+    const Settings settings =
+        plan.layout == Layout::kOfficial ? official_settings() : load_settings(source.folder, source.path);
+    const Roles roles = detect_roles(disk, plan.layout, settings.architecture);
+    plan.prefixes = roles.prefixes;
+    plan.config = infer_config(disk, plan.layout, roles, settings);
+    if (!settings.where.empty()) where = settings.where;
+  }
+  validate(plan.config, where);
+  return plan;
+}
+
+}  // namespace
+
+Checkpoint Checkpoint::open(const std::string& path) {
+  Source source = open_source(path);
+  DiskTensors disk(source.path);
+  for (const auto& file : source.files) disk.add(*file);
+  disk.strip_wrappers();
+  Plan plan = make_plan(source, disk);
+
+  const std::vector<TensorSpec> table = tensor_table(plan.config, plan.layout, plan.prefixes);
+  std::set<std::string, std::less<>> used;
+  Checkpoint checkpoint;
+  checkpoint.tensors_ = resolve(table, disk, used);
+  refuse_unexpected(disk, used);
+  drop_tied_heads(checkpoint.tensors_);
+  for (const TensorSpec& spec : table) {
+    if (!checkpoint.has(spec.name)) continue;
+    checkpoint.names_.push_back(spec.name);
+    if (spec.kind == TensorKind::kMatrix) checkpoint.matrices_.insert(spec.name);
+  }
+  const Metadata& metadata = source.files.front()->metadata();
+  checkpoint.vocabulary_ = find_vocabulary(source, metadata, plan.config);
+  checkpoint.info_ = make_info(plan.config, table, checkpoint.tensors_);
+  checkpoint.info_.path = path;
+  checkpoint.info_.format = source.format;
+  checkpoint.info_.name = metadata_name(metadata, source.name);
+  checkpoint.config_ = std::move(plan.config);
+  checkpoint.files_ = std::move(source.files);
+  return checkpoint;
+}
+
+bool Checkpoint::has(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
+
+const io::TensorView& Checkpoint::tensor(std::string_view name) const {
+  const auto it = tensors_.find(name);
+  assert(it != tensors_.end() && "not a tensor of this model");
+  return it->second;
+}
+
+std::vector<float> Checkpoint::values(std::string_view name) const {
+  const io::TensorView& view = tensor(name);
+  std::vector<float> values(view.count());
+  view.to_f32(values);
+  if (name != "vision.position" || view.shape[0] == config_.vision.tokens()) return values;
+  const int side = config_.vision.image_size / config_.vision.patch_size;
+  return interpolate_positions(values, table_side(view.shape[0]), side, config_.vision.width);
+}
+
+}  // namespace blip::model

@@ -1,0 +1,246 @@
+#include "model/disk.h"
+
+#include <algorithm>
+#include <cmath>
+#include <initializer_list>
+#include <optional>
+
+#include "blip/error.h"
+
+namespace blip::model {
+namespace {
+
+[[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
+
+bool starts_with(std::string_view text, std::string_view start) { return text.substr(0, start.size()) == start; }
+
+// Dimension `axis` of a tensor if it is there with the rank it should have, and of a size an int holds.
+std::optional<int> dimension(const DiskTensors& disk, const std::string& name, std::size_t rank, std::size_t axis) {
+  const io::TensorView* view = disk.find(name);
+  if (view == nullptr) return std::nullopt;
+  const auto shape = squeezed(view->shape, rank);
+  if (shape.size() != rank || shape[axis] < 1 || shape[axis] > kMaxVocab) return std::nullopt;
+  return static_cast<int>(shape[axis]);
+}
+
+// The value most of the candidates have; among equals the stated one, then the first.
+std::optional<int> vote(std::optional<int> stated, std::initializer_list<std::optional<int>> candidates) {
+  std::optional<int> best;
+  long best_votes = 0;
+  for (const auto& candidate : candidates) {
+    if (!candidate) continue;
+    const long votes = 2 * std::count(candidates.begin(), candidates.end(), candidate) + (candidate == stated ? 1 : 0);
+    if (votes > best_votes) {
+      best = candidate;
+      best_votes = votes;
+    }
+  }
+  return best ? best : stated;
+}
+
+int heads_of(const TowerSettings& settings, int width) {
+  if (settings.heads) return *settings.heads;
+  if (settings.default_heads > 0 && width % settings.default_heads == 0) return settings.default_heads;
+  return std::max(1, width / 64);
+}
+
+// Layers stated by the configuration that the file lacks are then reported as missing tensors.
+int layers_of(const DiskTensors& disk, const std::string& prefix, const TowerSettings& settings) {
+  return std::max(std::max(1, settings.layers.value_or(0)), disk.count_layers(prefix));
+}
+
+VisionConfig infer_vision(const DiskTensors& disk, Layout layout, const std::string& prefix, const TowerSettings& settings,
+                          std::optional<int> preprocessor_size) {
+  const auto name = [&](const char* suffix) { return tower_tensor(layout, Part::kVision, prefix, suffix); };
+  VisionConfig vision;
+  vision.width = vote(settings.width, {dimension(disk, name("patch.weight"), 4, 0), dimension(disk, name("patch.bias"), 1, 0),
+                                       dimension(disk, name("class_token"), 1, 0), dimension(disk, name("position"), 2, 1),
+                                       dimension(disk, name("norm.weight"), 1, 0)})
+                     .value_or(vision.width);
+  vision.patch_size =
+      vote(settings.patch_size, {dimension(disk, name("patch.weight"), 4, 2), dimension(disk, name("patch.weight"), 4, 3)})
+          .value_or(vision.patch_size);
+  vision.mlp = vote(settings.mlp, {dimension(disk, name("#.fc1.weight"), 2, 0), dimension(disk, name("#.fc1.bias"), 1, 0),
+                                   dimension(disk, name("#.fc2.weight"), 2, 1)})
+                   .value_or(vision.mlp);
+  vision.layers = layers_of(disk, layer_prefix(layout, Part::kVision, prefix), settings);
+  vision.heads = heads_of(settings, vision.width);
+  vision.eps = settings.eps;
+  if (preprocessor_size) {
+    vision.image_size = *preprocessor_size;
+  } else if (settings.image_size) {
+    vision.image_size = *settings.image_size;
+  } else if (const auto rows = dimension(disk, name("position"), 2, 0)) {
+    const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(*rows - 1))));
+    vision.image_size = static_cast<int>(std::clamp<std::int64_t>(side * vision.patch_size, 1, kMaxImage));
+  }
+  return vision;
+}
+
+TextConfig infer_text(const DiskTensors& disk, Layout layout, Part part, const std::string& prefix, const TowerSettings& settings,
+                      int cross_width) {
+  const auto name = [&](const char* suffix) { return tower_tensor(layout, part, prefix, suffix); };
+  TextConfig text;
+  text.width = vote(settings.width, {dimension(disk, name("word"), 2, 1), dimension(disk, name("position"), 2, 1),
+                                     dimension(disk, name("norm.weight"), 1, 0), dimension(disk, name("#.self.q.bias"), 1, 0)})
+                   .value_or(text.width);
+  text.mlp = vote(settings.mlp, {dimension(disk, name("#.fc1.weight"), 2, 0), dimension(disk, name("#.fc1.bias"), 1, 0),
+                                 dimension(disk, name("#.fc2.weight"), 2, 1)})
+                 .value_or(text.mlp);
+  const auto head = [&](const char* suffix, std::size_t rank) {
+    return is_decoder(part) ? dimension(disk, prefix + ".cls.predictions." + suffix, rank, 0) : std::nullopt;
+  };
+  text.vocab = vote(settings.vocab, {dimension(disk, name("word"), 2, 0), head("bias", 1), head("decoder.bias", 1), head("decoder.weight", 2)})
+                   .value_or(text.vocab);
+  text.max_positions = vote(settings.positions, {dimension(disk, name("position"), 2, 0)}).value_or(text.max_positions);
+  text.layers = layers_of(disk, layer_prefix(layout, part, prefix), settings);
+  text.heads = heads_of(settings, text.width);
+  text.vision_width = cross_width;
+  text.eps = settings.eps;
+  return text;
+}
+
+void check_tower(int width, int heads, const std::string& tower, const std::string& where) {
+  if (width % heads != 0) {
+    fail(where + ": " + tower + " is " + std::to_string(width) + " wide, which its " + std::to_string(heads) +
+         " attention heads do not divide");
+  }
+}
+
+}  // namespace
+
+void DiskTensors::add(const io::TensorFile& file) {
+  for (const io::TensorView& view : file.tensors()) {
+    if (!tensors_.emplace(view.name, view).second) fail(where_ + ": two files hold a tensor " + view.name);
+  }
+}
+
+bool DiskTensors::strip(const std::string& wrapper) {
+  if (!any_with_prefix(wrapper + "visual_encoder.") && !any_with_prefix(wrapper + "vision_model.") &&
+      !any_with_prefix(wrapper + "module.visual_encoder.")) {
+    return false;
+  }
+  // What lies beside the wrapped model (optimizer state, epoch) is no part of it.
+  std::map<std::string, io::TensorView, std::less<>> inside;
+  for (auto& [name, view] : tensors_) {
+    if (starts_with(name, wrapper)) inside.emplace(name.substr(wrapper.size()), view);
+  }
+  tensors_ = std::move(inside);
+  return true;
+}
+
+void DiskTensors::strip_wrappers() {
+  for (const char* wrapper : {"model.", "state_dict.", "module."}) strip(wrapper);
+}
+
+const io::TensorView* DiskTensors::find(std::string_view name) const {
+  const auto it = tensors_.find(name);
+  return it == tensors_.end() ? nullptr : &it->second;
+}
+
+bool DiskTensors::any_with_prefix(std::string_view prefix) const {
+  const auto it = tensors_.lower_bound(prefix);
+  return it != tensors_.end() && starts_with(it->first, prefix);
+}
+
+int DiskTensors::count_layers(const std::string& prefix) const {
+  int layers = 0;
+  for (auto it = tensors_.lower_bound(prefix); it != tensors_.end() && starts_with(it->first, prefix); ++it) {
+    int number = 0;
+    std::size_t at = prefix.size();
+    for (; at < it->first.size() && it->first[at] >= '0' && it->first[at] <= '9' && number <= kMaxLayers; ++at) {
+      number = number * 10 + (it->first[at] - '0');
+    }
+    if (at == prefix.size()) continue;
+    if (number >= kMaxLayers) fail(where_ + ": tensor " + it->first + ": more than " + std::to_string(kMaxLayers) + " layers");
+    layers = std::max(layers, number + 1);
+  }
+  return layers;
+}
+
+std::vector<std::int64_t> squeezed(const std::vector<std::int64_t>& shape, std::size_t rank) {
+  std::size_t skip = 0;
+  while (shape.size() - skip > rank && shape[skip] == 1) ++skip;
+  return {shape.begin() + static_cast<std::ptrdiff_t>(skip), shape.end()};
+}
+
+Layout detect_layout(const DiskTensors& disk) {
+  if (disk.any_with_prefix("vision_model.")) {
+    if (disk.any_with_prefix("text_model.")) {
+      fail(disk.where() + ": holds transformers' BlipModel (text_model.*), which has no captioning, matching or question-answering "
+                          "head; expected a BlipForConditionalGeneration, BlipForImageTextRetrieval or BlipForQuestionAnswering");
+    }
+    return Layout::kHuggingFace;
+  }
+  if (disk.any_with_prefix("visual_encoder.")) return Layout::kOfficial;
+  const std::string example = disk.all().empty() ? "no tensors" : "for example " + disk.all().begin()->first;
+  fail(disk.where() + ": not a BLIP checkpoint: found " + example + "; expected tensors named vision_model.* (transformers) or visual_encoder.* "
+                                                                    "(salesforce/BLIP)");
+}
+
+Roles detect_roles(const DiskTensors& disk, Layout layout, Architecture architecture) {
+  Roles roles;
+  roles.itm = disk.any_with_prefix("itm_head.") || architecture == Architecture::kRetrieval;
+  roles.itc = disk.any_with_prefix("vision_proj.") || disk.any_with_prefix("text_proj.") || architecture == Architecture::kRetrieval;
+  const bool encoder = disk.any_with_prefix("text_encoder.") || roles.itm || roles.itc || architecture == Architecture::kQuestionAnswering;
+  const bool decoder = disk.any_with_prefix("text_decoder.") || architecture == Architecture::kCaption ||
+                       architecture == Architecture::kQuestionAnswering;
+  // Our combined layout names the question-answering towers; otherwise an encoder without matching heads beside a decoder
+  // is a question encoder (BLIP-VQA), and one with them is the ITM/ITC encoder (retrieval, pre-training).
+  const bool question = disk.any_with_prefix("question_encoder."), answer = disk.any_with_prefix("answer_decoder.");
+  const bool vqa = encoder && decoder && !roles.itm && !roles.itc && !question && !answer;
+  PartPrefixes& prefixes = roles.prefixes;
+  prefixes.vision = layout == Layout::kHuggingFace ? "vision_model" : "visual_encoder";
+  if (encoder) (vqa ? prefixes.question : prefixes.text) = "text_encoder";
+  if (decoder) (vqa ? prefixes.answer : prefixes.caption) = "text_decoder";
+  if (question) prefixes.question = "question_encoder";
+  if (answer) prefixes.answer = "answer_decoder";
+  return roles;
+}
+
+ModelConfig infer_config(const DiskTensors& disk, Layout layout, const Roles& roles, const Settings& settings) {
+  const PartPrefixes& prefixes = roles.prefixes;
+  ModelConfig config;
+  config.vision = infer_vision(disk, layout, prefixes.vision, settings.vision, settings.preprocessor_size);
+  const auto text = [&](Part part, int cross) -> std::optional<TextConfig> {
+    if (prefixes.of(part).empty()) return std::nullopt;
+    return infer_text(disk, layout, part, prefixes.of(part), settings.text, cross);
+  };
+  config.text_encoder = text(Part::kText, config.vision.width);
+  config.caption_decoder = text(Part::kCaption, config.vision.width);
+  config.question_encoder = text(Part::kQuestion, config.vision.width);
+  // The answer decoder reads the question's states, not the picture's.
+  config.answer_decoder = text(Part::kAnswer, config.question_encoder ? config.question_encoder->width : config.vision.width);
+  config.has_itm_head = roles.itm;
+  if (roles.itc) {
+    config.embed_dim = vote(std::nullopt, {dimension(disk, "vision_proj.weight", 2, 0), dimension(disk, "vision_proj.bias", 1, 0),
+                                           dimension(disk, "text_proj.weight", 2, 0), dimension(disk, "text_proj.bias", 1, 0)})
+                           .value_or(256);
+  }
+  config.normalization = settings.normalization;
+  config.max_text = settings.max_text;
+  config.prompt = settings.prompt;
+  return config;
+}
+
+void validate(const ModelConfig& config, const std::string& where) {
+  const VisionConfig& vision = config.vision;
+  if (vision.patch_size > vision.image_size) {
+    fail(where + ": the image size " + std::to_string(vision.image_size) + " is smaller than the patch size " +
+         std::to_string(vision.patch_size));
+  }
+  if (vision.image_size / vision.patch_size > kMaxSide) {
+    fail(where + ": image size " + std::to_string(vision.image_size) + " with patches of " + std::to_string(vision.patch_size) +
+         " makes more than " + std::to_string(kMaxSide) + " x " + std::to_string(kMaxSide) + " patches");
+  }
+  check_tower(vision.width, vision.heads, "the vision tower", where);
+  const std::pair<const std::optional<TextConfig>*, const char*> towers[] = {{&config.text_encoder, "the text encoder"},
+                                                                             {&config.caption_decoder, "the caption decoder"},
+                                                                             {&config.question_encoder, "the question encoder"},
+                                                                             {&config.answer_decoder, "the answer decoder"}};
+  for (const auto& [tower, name] : towers) {
+    if (*tower) check_tower((*tower)->width, (*tower)->heads, name, where);
+  }
+}
+
+}  // namespace blip::model

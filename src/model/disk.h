@@ -1,0 +1,57 @@
+// The tensors of a checkpoint under the names its files give them, and what kind of model they make.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "io/tensor_file.h"
+#include "model/settings.h"
+#include "model/tensor_table.h"
+
+namespace blip::model {
+
+// Views by on-disk name, wrapper prefixes ("model." of an official .pth, "module." of a data-parallel one) taken off.
+class DiskTensors {
+ public:
+  explicit DiskTensors(std::string where) : where_(std::move(where)) {}
+  // Adds every tensor of a file. A name two files hold is Error(kModel).
+  void add(const io::TensorFile& file);
+  // Call once, after the last add.
+  void strip_wrappers();
+
+  const std::string& where() const { return where_; }  // the checkpoint, for messages
+  const io::TensorView* find(std::string_view name) const;
+  bool any_with_prefix(std::string_view prefix) const;
+  // 1 + the largest number that follows `prefix`, 0 if there is none. Throws Error(kModel) above kMaxLayers.
+  int count_layers(const std::string& prefix) const;
+  const std::map<std::string, io::TensorView, std::less<>>& all() const { return tensors_; }
+
+ private:
+  bool strip(const std::string& wrapper);
+
+  std::string where_;
+  std::map<std::string, io::TensorView, std::less<>> tensors_;
+};
+
+// Shape without the leading ones by which layouts differ ([1, N, D] and [N, D]), down to `rank` dimensions.
+std::vector<std::int64_t> squeezed(const std::vector<std::int64_t>& shape, std::size_t rank);
+
+// Throws Error(kModel) where the names are those of no BLIP we know.
+Layout detect_layout(const DiskTensors& disk);
+
+// Which tower plays which role (not for kCanonical, whose names say it).
+struct Roles {
+  PartPrefixes prefixes;
+  bool itm = false, itc = false;
+};
+Roles detect_roles(const DiskTensors& disk, Layout layout, Architecture architecture);
+
+// The configuration: sizes from the tensors, the rest from the settings. Where tensors contradict each other or the
+// settings, the majority counts, so that the check against the tensor table then names the odd one out.
+ModelConfig infer_config(const DiskTensors& disk, Layout layout, const Roles& roles, const Settings& settings);
+
+// Relations that every configuration must keep, whatever it was read from. Throws Error(kModel) naming `where`.
+void validate(const ModelConfig& config, const std::string& where);
+
+}  // namespace blip::model

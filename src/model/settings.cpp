@@ -1,0 +1,223 @@
+#include "model/settings.h"
+
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "blip/error.h"
+
+namespace blip::model {
+namespace {
+
+using Json = nlohmann::json;
+
+[[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
+
+// A JSON value short enough for a message.
+std::string shown(const Json& value) {
+  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+  if (text.size() > 60) text = text.substr(0, 57) + "...";
+  return text;
+}
+
+// One JSON object and the path that leads to it, so that every message says where.
+class Object {
+ public:
+  Object(const Json& json, std::string where) : json_(json), where_(std::move(where)) {
+    if (!json_.is_object()) fail(where_ + " is " + shown(json_) + "; expected an object");
+  }
+
+  // nullptr where the key is absent or null.
+  const Json* find(const char* key) const {
+    const auto it = json_.find(key);
+    return it == json_.end() || it->is_null() ? nullptr : &*it;
+  }
+
+  std::string path(const char* key) const { return where_ + (where_.find(": ") == std::string::npos ? ": " : ".") + key; }
+
+  [[noreturn]] void refuse(const char* key, const Json& value, const std::string& expected) const {
+    fail(path(key) + " is " + shown(value) + "; expected " + expected);
+  }
+
+  std::optional<int> integer(const char* key, int low, int high) const {
+    const Json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    return checked(key, *value, low, high);
+  }
+
+  // A size given as an integer, as [height, width] or as {"height", "width"}; pictures are squares.
+  std::optional<int> square(const char* key, int low, int high) const {
+    const Json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (value->is_number()) return checked(key, *value, low, high);
+    const Json *height = nullptr, *width = nullptr;
+    if (value->is_array() && value->size() == 2) {
+      height = &(*value)[0];
+      width = &(*value)[1];
+    } else if (value->is_object() && value->contains("height") && value->contains("width")) {
+      height = &(*value)["height"];
+      width = &(*value)["width"];
+    }
+    if (height == nullptr) refuse(key, *value, "an integer or a height and a width");
+    const int h = checked(key, *height, low, high), w = checked(key, *width, low, high);
+    if (h != w) refuse(key, *value, "a square (this program supports square pictures only)");
+    return h;
+  }
+
+  std::optional<double> number(const char* key) const {
+    const Json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_number() || !std::isfinite(value->get<double>())) refuse(key, *value, "a number");
+    return value->get<double>();
+  }
+
+  std::optional<bool> boolean(const char* key) const {
+    const Json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_boolean()) refuse(key, *value, "true or false");
+    return value->get<bool>();
+  }
+
+  std::optional<std::string> string(const char* key) const {
+    const Json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_string()) refuse(key, *value, "a string");
+    return value->get<std::string>();
+  }
+
+  std::optional<std::array<float, 3>> triple(const char* key) const {
+    const Json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    std::array<float, 3> out{};
+    bool good = value->is_array() && value->size() == 3;
+    for (std::size_t i = 0; good && i < 3; ++i) {
+      good = (*value)[i].is_number() && std::isfinite((*value)[i].get<float>());
+      if (good) out[i] = (*value)[i].get<float>();
+    }
+    if (!good) refuse(key, *value, "three numbers");
+    return out;
+  }
+
+ private:
+  int checked(const char* key, const Json& value, int low, int high) const {
+    const auto range = "an integer of " + std::to_string(low) + " to " + std::to_string(high);
+    if (!value.is_number_integer()) refuse(key, value, range);
+    if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(high)) refuse(key, value, range);
+    const auto number = value.get<std::int64_t>();
+    if (number < low || number > high) refuse(key, value, range);
+    return static_cast<int>(number);
+  }
+
+  const Json& json_;
+  std::string where_;
+};
+
+Json parse(std::string_view text, const std::string& where) {
+  try {
+    return Json::parse(text.begin(), text.end());
+  } catch (const Json::exception& error) {
+    std::string what = error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 5: ..."
+    if (const auto end = what.find("] "); end != std::string::npos) what.erase(0, end + 2);
+    fail(where + ": not valid JSON: " + what);
+  }
+}
+
+float read_eps(const Object& object, float fallback) {
+  const auto eps = object.number("layer_norm_eps");
+  if (!eps) return fallback;
+  if (!(*eps > 0 && *eps < 1)) object.refuse("layer_norm_eps", *object.find("layer_norm_eps"), "a number between 0 and 1");
+  return static_cast<float>(*eps);
+}
+
+// The sizes both towers share. Only BLIP's own activation is implemented: the exact (erf) GELU.
+TowerSettings read_tower(const Object& object, float default_eps, int default_heads) {
+  TowerSettings tower;
+  tower.width = object.integer("hidden_size", 1, kMaxWidth);
+  tower.layers = object.integer("num_hidden_layers", 1, kMaxLayers);
+  tower.heads = object.integer("num_attention_heads", 1, kMaxWidth);
+  tower.mlp = object.integer("intermediate_size", 1, kMaxWidth);
+  tower.eps = read_eps(object, default_eps);
+  tower.default_heads = default_heads;
+  if (const auto act = object.string("hidden_act"); act && *act != "gelu") {
+    object.refuse("hidden_act", *object.find("hidden_act"), "\"gelu\" (no other activation is supported)");
+  }
+  return tower;
+}
+
+// transformers' defaults: vision eps 1e-5 and 12 heads, text eps 1e-12 and 8 heads.
+TowerSettings read_vision(const Object& object) {
+  TowerSettings vision = read_tower(object, 1e-5f, 12);
+  vision.image_size = object.square("image_size", 1, kMaxImage);
+  vision.patch_size = object.square("patch_size", 1, kMaxImage);
+  return vision;
+}
+
+TowerSettings read_text(const Object& object) {
+  TowerSettings text = read_tower(object, 1e-12f, 8);
+  text.vocab = object.integer("vocab_size", 1, kMaxVocab);
+  text.positions = object.integer("max_position_embeddings", 1, kMaxPositions);
+  return text;
+}
+
+Architecture read_architecture(const Object& object) {
+  const Json* names = object.find("architectures");
+  if (names == nullptr || !names->is_array() || names->empty() || !names->front().is_string()) return Architecture::kUnstated;
+  const auto name = names->front().get<std::string>();
+  if (name == "BlipForConditionalGeneration") return Architecture::kCaption;
+  if (name == "BlipForImageTextRetrieval") return Architecture::kRetrieval;
+  if (name == "BlipForQuestionAnswering") return Architecture::kQuestionAnswering;
+  return Architecture::kUnstated;
+}
+
+}  // namespace
+
+Settings official_settings() {
+  Settings settings;
+  settings.vision.eps = 1e-6f;
+  settings.text.eps = 1e-12f;
+  return settings;
+}
+
+Settings parse_config_json(std::string_view json, const std::string& where) {
+  const Json root = parse(json, where);
+  const Object object(root, where);
+  if (const auto type = object.string("model_type"); type && *type != "blip") {
+    object.refuse("model_type", *object.find("model_type"), "\"blip\"");
+  }
+  static const Json kEmpty = Json::object();
+  const Json* vision = object.find("vision_config");
+  const Json* text = object.find("text_config");
+  Settings settings;
+  settings.where = where;
+  settings.vision = read_vision(Object(vision == nullptr ? kEmpty : *vision, object.path("vision_config")));
+  settings.text = read_text(Object(text == nullptr ? kEmpty : *text, object.path("text_config")));
+  settings.architecture = read_architecture(object);
+  if (const auto length = object.integer("max_text", 3, kMaxPositions)) settings.max_text = *length;
+  if (auto prompt = object.string("prompt")) settings.prompt = std::move(*prompt);
+  return settings;
+}
+
+void apply_preprocessor_json(Settings& settings, std::string_view json, const std::string& where) {
+  const Json root = parse(json, where);
+  const Object outer(root, where);
+  const Json* nested = outer.find("image_processor");
+  const Object object(nested == nullptr ? root : *nested, nested == nullptr ? where : outer.path("image_processor"));
+  if (const auto size = object.square("size", 1, kMaxImage)) settings.preprocessor_size = size;
+  if (const auto mean = object.triple("image_mean")) settings.normalization.mean = *mean;
+  if (const auto deviation = object.triple("image_std")) settings.normalization.std = *deviation;
+  for (const float deviation : settings.normalization.std) {
+    if (!(deviation > 0)) object.refuse("image_std", *object.find("image_std"), "three numbers above 0");
+  }
+  if (const auto resample = object.integer("resample", 0, 5); resample && *resample != 3) {
+    object.refuse("resample", *object.find("resample"), "3 (bicubic, the only filter supported)");
+  }
+  const auto factor = object.number("rescale_factor");
+  if (factor && std::abs(*factor * 255 - 1) > 1e-6) object.refuse("rescale_factor", *object.find("rescale_factor"), "1/255");
+  if (object.boolean("do_rescale") == false) object.refuse("do_rescale", *object.find("do_rescale"), "true");
+  if (object.boolean("do_normalize") == false) {
+    settings.normalization.mean = {0, 0, 0};
+    settings.normalization.std = {1, 1, 1};
+  }
+}
+
+}  // namespace blip::model
