@@ -1,0 +1,175 @@
+// JPEG through libjpeg-turbo, with Pillow's settings: the accurate integer DCT, fancy upsampling, no DCT scaling.
+#include <csetjmp>
+#include <cstdio>
+#include <vector>
+
+#include <jpeglib.h>
+
+
+#include "blip/error.h"
+#include "image/decoder.h"
+#include "image/exif.h"
+
+namespace blip::image {
+namespace {
+
+constexpr const char* kFormat = "JPEG";
+
+// A progressive file of a few kilobytes can ask for hundreds of passes over a huge picture; real ones have about ten.
+constexpr int kMaxScans = 500;
+
+// libjpeg reports a fatal error by a call that must not return. Objects with destructors live outside the function that
+// calls setjmp, so that the jump back skips none.
+struct Session {
+  jpeg_decompress_struct decompress{};
+  jpeg_error_mgr errors{};
+  jpeg_source_mgr input{};
+  jpeg_progress_mgr progress{};
+  std::jmp_buf jump;
+  char message[JMSG_LENGTH_MAX] = "";
+  bool truncated = false;
+
+  Session() { decompress.err = jpeg_std_error(&errors); }
+  ~Session() { jpeg_destroy_decompress(&decompress); }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+};
+
+Session* session_of(j_common_ptr common) { return static_cast<Session*>(common->client_data); }
+
+[[noreturn]] void on_error(j_common_ptr common) {
+  Session* session = session_of(common);
+  if (!session->message[0]) common->err->format_message(common, session->message);
+  std::longjmp(session->jump, 1);
+}
+
+void on_message(j_common_ptr) {}  // warnings: the data is damaged but decodable, which Pillow accepts
+
+boolean on_end_of_data(j_decompress_ptr decompress) {
+  Session* session = session_of(reinterpret_cast<j_common_ptr>(decompress));
+  session->truncated = true;
+  std::longjmp(session->jump, 1);
+}
+
+void on_skip(j_decompress_ptr decompress, long count) {
+  if (count <= 0) return;
+  jpeg_source_mgr* input = decompress->src;
+  if (static_cast<unsigned long>(count) > input->bytes_in_buffer) on_end_of_data(decompress);
+  input->next_input_byte += count;
+  input->bytes_in_buffer -= static_cast<std::size_t>(count);
+}
+
+void on_progress(j_common_ptr common) {
+  if (reinterpret_cast<j_decompress_ptr>(common)->input_scan_number <= kMaxScans) return;
+  Session* session = session_of(common);
+  std::snprintf(session->message, sizeof(session->message), "it has more than %d scans", kMaxScans);
+  std::longjmp(session->jump, 1);
+}
+
+void no_action(j_decompress_ptr) {}
+
+void set_up(Session& session, Bytes bytes) {
+  session.errors.error_exit = on_error;
+  session.errors.output_message = on_message;
+  session.decompress.client_data = &session;
+  jpeg_create_decompress(&session.decompress);
+  session.input.init_source = no_action;
+  session.input.fill_input_buffer = on_end_of_data;
+  session.input.skip_input_data = on_skip;
+  session.input.resync_to_restart = jpeg_resync_to_restart;
+  session.input.term_source = no_action;
+  session.input.next_input_byte = reinterpret_cast<const JOCTET*>(bytes.data());
+  session.input.bytes_in_buffer = bytes.size();
+  session.decompress.src = &session.input;
+  session.progress.progress_monitor = on_progress;
+  session.decompress.progress = &session.progress;
+}
+
+// Reads the header and asks for RGB, or for CMYK which is converted here. False: see session.message.
+bool start(Session& session, Bytes bytes) {
+  if (setjmp(session.jump)) return false;
+  set_up(session, bytes);
+  jpeg_read_header(&session.decompress, TRUE);
+  session.decompress.out_color_space = session.decompress.num_components == 4 ? JCS_CMYK : JCS_RGB;
+  return true;
+}
+
+// Adobe stores CMYK inverted, and Pillow takes every CMYK JPEG to be so: what is stored is white minus ink. Its
+// conversion is then (255 - ink) * (255 - black) / 255, rounded as below.
+void cmyk_to_rgb(const std::uint8_t* in, std::uint8_t* out, std::uint32_t width) {
+  for (std::uint32_t x = 0; x < width; ++x, in += 4, out += 3) {
+    const int white = in[3];  // 255 - black
+    for (int c = 0; c < 3; ++c) {
+      const int scaled = (255 - in[c]) * white + 128;
+      out[c] = static_cast<std::uint8_t>(std::max(0, white - ((scaled >> 8) + scaled) / 256));
+    }
+  }
+}
+
+// Scanlines go straight into the result; `line` is for CMYK.
+bool read_pixels(Session& session, std::uint8_t* pixels, std::uint8_t* line) {
+  if (setjmp(session.jump)) return false;
+  jpeg_decompress_struct& decompress = session.decompress;
+  jpeg_start_decompress(&decompress);
+  const std::size_t stride = std::size_t{3} * decompress.output_width;
+  while (decompress.output_scanline < decompress.output_height) {
+    std::uint8_t* row = pixels + stride * decompress.output_scanline;
+    JSAMPROW target = line ? line : row;
+    if (jpeg_read_scanlines(&decompress, &target, 1) != 1) continue;
+    if (line) cmyk_to_rgb(line, row, decompress.output_width);
+  }
+  return true;  // what follows the last row is no concern of ours; Pillow does not insist on it either
+}
+
+// The file's metadata segments, up to the first scan. Several EXIF segments are parts of one block.
+int find_orientation(Bytes bytes) {
+  std::vector<std::byte> exif;
+  OrientationTags tags;
+  constexpr std::string_view kExif("Exif\0\0", 6), kXmp("http://ns.adobe.com/xap/1.0/\0", 29);
+  std::size_t at = 2;
+  while (at + 4 <= bytes.size()) {
+    const auto marker = std::to_integer<std::uint8_t>(bytes[at + 1]);
+    if (std::to_integer<std::uint8_t>(bytes[at]) != 0xff || marker == 0xff || marker == 0) {  // padding or junk
+      ++at;
+      continue;
+    }
+    if (marker == 0xda) break;                                       // start of scan
+    if ((marker >= 0xd0 && marker <= 0xd9) || marker == 0x01) {      // markers without a body
+      at += 2;
+      continue;
+    }
+    const std::uint32_t length = *read_u16(bytes, at + 2, Endian::kBig);
+    if (length < 2) break;
+    const Bytes body = slice(bytes, at + 4, length - 2);
+    if (marker == 0xe1 && starts_with(body, kExif)) {
+      const Bytes part = exif.empty() ? body : body.subspan(kExif.size());
+      exif.insert(exif.end(), part.begin(), part.end());
+    } else if (marker == 0xe1 && starts_with(body, kXmp)) {
+      tags.xmp = as_text(body.subspan(kXmp.size()));
+    }
+    at += 2 + length;
+  }
+  if (!exif.empty()) tags.exif = exif;
+  return orientation(tags);
+}
+
+[[noreturn]] void fail_with(const Source& source, const Session& session) {
+  fail(source, kFormat, session.truncated ? "the file is truncated" : std::string("damaged: ") + session.message);
+}
+
+}  // namespace
+
+Decoded decode_jpeg(const Source& source) {
+  Session session;
+  if (!start(session, source.bytes)) fail_with(source, session);
+  const jpeg_decompress_struct& header = session.decompress;
+  if (header.num_components != 1 && header.num_components != 3 && header.num_components != 4) {
+    fail(source, kFormat, std::to_string(header.num_components) + " colour components; 1, 3 or 4 can be read");
+  }
+  Decoded decoded{allocate(source, kFormat, header.image_width, header.image_height), find_orientation(source.bytes)};
+  std::vector<std::uint8_t> line(header.num_components == 4 ? std::size_t{4} * header.image_width : 0);
+  if (!read_pixels(session, decoded.rgb.pixels.data(), line.empty() ? nullptr : line.data())) fail_with(source, session);
+  return decoded;
+}
+
+}  // namespace blip::image

@@ -1,0 +1,253 @@
+// PNG through libpng. Alpha is dropped, not blended, and 16-bit grey is clipped while 16-bit colour is shifted, as Pillow
+// does it.
+#include <algorithm>
+#include <csetjmp>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <png.h>
+#include <zlib.h>
+
+#include "blip/error.h"
+#include "image/decoder.h"
+#include "image/exif.h"
+
+namespace blip::image {
+namespace {
+
+constexpr const char* kFormat = "PNG";
+
+// Metadata is inflated up to this size; longer text has no orientation of ours.
+constexpr std::size_t kMaxText = std::size_t{1} << 20;
+
+// How libpng hands over the rows.
+enum class Layout { kRgb, kIndex, kGrey8, kGrey16 };
+
+// libpng reports a fatal error by a call that must not return. Objects with destructors live outside the functions that
+// call setjmp, so that the jump back skips none.
+struct Session {
+  png_structp png = nullptr;
+  png_infop info = nullptr;
+  Bytes rest;
+  char message[128] = "";
+  std::jmp_buf jump;
+  png_uint_32 width = 0, height = 0;
+  Layout layout = Layout::kRgb;
+  bool interlaced = false;
+
+  Session() = default;
+  ~Session() { png_destroy_read_struct(&png, &info, nullptr); }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+};
+
+[[noreturn]] void on_error(png_structp png, png_const_charp message) {
+  auto* session = static_cast<Session*>(png_get_error_ptr(png));
+  std::strncpy(session->message, message ? message : "unknown error", sizeof(session->message) - 1);
+  std::longjmp(session->jump, 1);
+}
+
+void on_warning(png_structp, png_const_charp) {}
+
+void on_read(png_structp png, png_bytep out, std::size_t size) {
+  auto* session = static_cast<Session*>(png_get_io_ptr(png));
+  if (session->rest.size() < size) png_error(png, "the file is truncated");
+  std::memcpy(out, session->rest.data(), size);
+  session->rest = session->rest.subspan(size);
+}
+
+// Colour types other than the four below lose their alpha and become 8-bit RGB inside libpng.
+void ask_for_layout(Session& session) {
+  const int depth = png_get_bit_depth(session.png, session.info);
+  const int color = png_get_color_type(session.png, session.info);
+  if (color == PNG_COLOR_TYPE_PALETTE) {
+    session.layout = Layout::kIndex;
+    png_set_packing(session.png);
+  } else if (color == PNG_COLOR_TYPE_GRAY) {
+    session.layout = depth == 16 ? Layout::kGrey16 : Layout::kGrey8;
+    if (depth < 8) png_set_expand_gray_1_2_4_to_8(session.png);
+  } else {
+    if (depth == 16) png_set_strip_16(session.png);
+    if (color & PNG_COLOR_MASK_ALPHA) png_set_strip_alpha(session.png);
+    if (!(color & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(session.png);
+  }
+}
+
+bool read_header(Session& session, Bytes bytes) {
+  if (setjmp(session.jump)) return false;
+  session.rest = bytes;
+  session.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &session, on_error, on_warning);
+  if (session.png) session.info = png_create_info_struct(session.png);
+  if (!session.info) {
+    std::strcpy(session.message, "out of memory");
+    return false;
+  }
+  png_set_read_fn(session.png, &session, on_read);
+  png_set_user_limits(session.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // our own limit comes before any row is read
+  // Ancillary chunks say nothing about the RGB values we want; skipping them also keeps damaged ones from mattering.
+  png_set_keep_unknown_chunks(session.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+  png_read_info(session.png, session.info);
+  session.width = png_get_image_width(session.png, session.info);
+  session.height = png_get_image_height(session.png, session.info);
+  session.interlaced = png_get_interlace_type(session.png, session.info) != PNG_INTERLACE_NONE;
+  return true;
+}
+
+// The bytes of one row as libpng will hand it over.
+bool start(Session& session, std::size_t& row_bytes) {
+  if (setjmp(session.jump)) return false;
+  ask_for_layout(session);
+  png_set_interlace_handling(session.png);
+  png_read_update_info(session.png, session.info);
+  row_bytes = png_get_rowbytes(session.png, session.info);
+  return true;
+}
+
+bool read_row(Session& session, std::uint8_t* row) {
+  if (setjmp(session.jump)) return false;
+  png_read_row(session.png, row, nullptr);
+  return true;
+}
+
+// All rows, every pass of an interlaced picture over them.
+bool read_rows(Session& session, std::uint8_t* rows, std::size_t stride) {
+  if (setjmp(session.jump)) return false;
+  const int passes = session.interlaced ? 7 : 1;
+  for (int pass = 0; pass < passes; ++pass) {
+    for (png_uint_32 y = 0; y < session.height; ++y) png_read_row(session.png, rows + y * stride, nullptr);
+  }
+  return true;
+}
+
+// 256 colours; those the file does not give are black.
+std::vector<png_color> read_palette(Session& session) {
+  std::vector<png_color> palette(256, png_color{0, 0, 0});
+  png_colorp colors = nullptr;
+  int count = 0;
+  if (png_get_PLTE(session.png, session.info, &colors, &count) != 0) std::copy_n(colors, std::min(count, 256), palette.begin());
+  return palette;
+}
+
+void expand_row(Layout layout, const std::vector<png_color>& palette, const std::uint8_t* in, std::uint8_t* out, std::size_t width) {
+  for (std::size_t x = 0; x < width; ++x, out += 3) {
+    if (layout == Layout::kIndex) {
+      const png_color& color = palette[in[x]];
+      out[0] = color.red;
+      out[1] = color.green;
+      out[2] = color.blue;
+    } else if (layout == Layout::kGrey8) {
+      out[0] = out[1] = out[2] = in[x];
+    } else {  // kGrey16: what exceeds a byte is white
+      out[0] = out[1] = out[2] = in[2 * x] ? 255 : in[2 * x + 1];
+    }
+  }
+}
+
+bool read_pixels(Session& session, Rgb& rgb) {
+  std::size_t row_bytes = 0;
+  if (!start(session, row_bytes)) return false;
+  if (session.layout == Layout::kRgb) return read_rows(session, rgb.pixels.data(), row_bytes);
+  const std::vector<png_color> palette = read_palette(session);
+  const std::size_t width = session.width;
+  std::vector<std::uint8_t> rows(row_bytes * (session.interlaced ? session.height : 1));
+  if (session.interlaced && !read_rows(session, rows.data(), row_bytes)) return false;
+  for (std::size_t y = 0; y < session.height; ++y) {
+    const std::uint8_t* row = rows.data() + (session.interlaced ? y * row_bytes : 0);
+    if (!session.interlaced && !read_row(session, rows.data())) return false;
+    expand_row(session.layout, palette, row, rgb.pixels.data() + y * width * 3, width);
+  }
+  return true;
+}
+
+// Empty where the data is not a zlib stream or inflates to more than kMaxText.
+std::string inflate_text(std::string_view compressed) {
+  std::string text(kMaxText, '\0');
+  uLongf size = text.size();
+  const auto* in = reinterpret_cast<const Bytef*>(compressed.data());
+  if (uncompress(reinterpret_cast<Bytef*>(text.data()), &size, in, compressed.size()) != Z_OK) size = 0;
+  text.resize(size);
+  return text;
+}
+
+// The keyword and the text of a tEXt, zTXt or iTXt chunk; the text is empty for keywords we do not use.
+void read_text(std::string_view type, std::string_view body, std::string& xmp, std::string& profile) {
+  const std::size_t end = body.find('\0');
+  if (end == std::string_view::npos) return;
+  const std::string_view keyword = body.substr(0, end);
+  std::string* target = keyword == "XML:com.adobe.xmp" ? &xmp : keyword == "Raw profile type exif" ? &profile : nullptr;
+  if (!target) return;
+  body.remove_prefix(end + 1);
+  bool compressed = type == "zTXt";
+  if (compressed) {
+    if (body.empty()) return;
+    body.remove_prefix(1);  // compression method
+  } else if (type == "iTXt") {
+    if (body.size() < 2) return;
+    compressed = body[0] != 0;
+    body.remove_prefix(2);
+    for (int field = 0; field < 2; ++field) {  // language, translated keyword
+      const std::size_t zero = body.find('\0');
+      if (zero == std::string_view::npos) return;
+      body.remove_prefix(zero + 1);
+    }
+  }
+  *target = compressed ? inflate_text(body) : std::string(body);
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// ImageMagick's way to keep EXIF: an empty line, "exif", the length, then lines of hexadecimal. Empty if malformed.
+std::string parse_raw_profile(std::string_view profile) {
+  for (int line = 0; line < 3; ++line) {
+    const std::size_t end = profile.find('\n');
+    if (end == std::string_view::npos) return {};
+    profile.remove_prefix(end + 1);
+  }
+  std::string bytes;
+  int high = -1;
+  for (const char c : profile) {
+    if (c == '\n' || c == ' ' || c == '\r' || c == '\t') continue;
+    const int digit = hex_digit(c);
+    if (digit < 0) return {};
+    if (high >= 0) bytes.push_back(static_cast<char>(high * 16 + digit));
+    high = high >= 0 ? -1 : digit;
+  }
+  return bytes;
+}
+
+// From eXIf, else ImageMagick's text chunk, else XMP; they may follow the pixels.
+int find_orientation(Bytes bytes) {
+  OrientationTags tags;
+  std::string xmp, profile;
+  std::size_t at = 8;
+  while (const auto length = read_u32(bytes, at, Endian::kBig)) {
+    const std::string_view type = as_text(slice(bytes, at + 4, 4));
+    const Bytes body = slice(bytes, at + 8, *length);
+    if (body.size() < *length || type == "IEND") break;
+    if (type == "eXIf") tags.exif = body;
+    if (type == "tEXt" || type == "zTXt" || type == "iTXt") read_text(type, as_text(body), xmp, profile);
+    at += 12 + std::size_t{*length};
+  }
+  const std::string raw = parse_raw_profile(profile);
+  if (!tags.exif && !raw.empty()) tags.exif = std::as_bytes(std::span(raw));
+  if (!xmp.empty()) tags.xmp = xmp;
+  return orientation(tags);
+}
+
+}  // namespace
+
+Decoded decode_png(const Source& source) {
+  Session session;
+  if (!read_header(session, source.bytes)) fail(source, kFormat, std::string("damaged: ") + session.message);
+  Decoded decoded{allocate(source, kFormat, session.width, session.height), find_orientation(source.bytes)};
+  if (!read_pixels(session, decoded.rgb)) fail(source, kFormat, std::string("damaged: ") + session.message);
+  return decoded;
+}
+
+}  // namespace blip::image

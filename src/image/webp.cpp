@@ -1,0 +1,86 @@
+// WebP through libwebp: the picture, or an animation's first frame on its black canvas. Alpha is dropped, not blended.
+#include <memory>
+#include <vector>
+
+#include <webp/decode.h>
+#include <webp/demux.h>
+
+#include "blip/error.h"
+#include "image/decoder.h"
+#include "image/exif.h"
+
+namespace blip::image {
+namespace {
+
+constexpr const char* kFormat = "WebP";
+
+struct DeleteDemuxer {
+  void operator()(WebPDemuxer* demuxer) const { WebPDemuxDelete(demuxer); }
+};
+using Demuxer = std::unique_ptr<WebPDemuxer, DeleteDemuxer>;
+
+struct Frame : WebPIterator {
+  Frame() : WebPIterator{} {}
+  ~Frame() { WebPDemuxReleaseIterator(this); }
+  Frame(const Frame&) = delete;
+  Frame& operator=(const Frame&) = delete;
+};
+
+struct Chunk : WebPChunkIterator {
+  Chunk() : WebPChunkIterator{} {}
+  ~Chunk() { WebPDemuxReleaseChunkIterator(this); }
+  Chunk(const Chunk&) = delete;
+  Chunk& operator=(const Chunk&) = delete;
+};
+
+int find_orientation(const WebPDemuxer* demuxer) {
+  Chunk exif, xmp;
+  OrientationTags tags;
+  if (WebPDemuxGetChunk(demuxer, "EXIF", 1, &exif)) tags.exif = std::as_bytes(std::span(exif.chunk.bytes, exif.chunk.size));
+  if (WebPDemuxGetChunk(demuxer, "XMP ", 1, &xmp)) tags.xmp = {reinterpret_cast<const char*>(xmp.chunk.bytes), xmp.chunk.size};
+  return orientation(tags);
+}
+
+const char* describe(VP8StatusCode status) {
+  switch (status) {
+    case VP8_STATUS_OUT_OF_MEMORY: return "not enough memory to decode it";
+    case VP8_STATUS_SUSPENDED:
+    case VP8_STATUS_NOT_ENOUGH_DATA: return "the file is truncated";
+    case VP8_STATUS_UNSUPPORTED_FEATURE: return "it uses a feature that libwebp does not know";
+    default: return "damaged: the pixel data cannot be decoded";
+  }
+}
+
+}  // namespace
+
+Decoded decode_webp(const Source& source) {
+  const WebPData data{reinterpret_cast<const std::uint8_t*>(source.bytes.data()), source.bytes.size()};
+  WebPDemuxState state = WEBP_DEMUX_PARSE_ERROR;
+  const Demuxer demuxer(WebPDemuxPartial(&data, &state));
+  if (!demuxer || state == WEBP_DEMUX_PARSE_ERROR) fail(source, kFormat, "damaged: the file's structure is invalid");
+  if (state != WEBP_DEMUX_DONE) fail(source, kFormat, "the file is truncated");
+
+  const std::uint32_t width = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH);
+  const std::uint32_t height = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT);
+  Frame frame;
+  if (!WebPDemuxGetFrame(demuxer.get(), 1, &frame)) fail(source, kFormat, "damaged: it holds no picture");
+  Decoded decoded{allocate(source, kFormat, width, height), find_orientation(demuxer.get())};
+  const auto x = static_cast<std::uint32_t>(frame.x_offset), y = static_cast<std::uint32_t>(frame.y_offset);
+  const auto w = static_cast<std::uint32_t>(frame.width), h = static_cast<std::uint32_t>(frame.height);
+  if (x > width || w > width - x || y > height || h > height - y) fail(source, kFormat, "damaged: the frame lies outside the canvas");
+
+  WebPDecoderConfig config;
+  if (!WebPInitDecoderConfig(&config)) fail(source, kFormat, "libwebp has another version than the one built against");
+  const std::size_t stride = std::size_t{width} * 3;
+  std::uint8_t* first = decoded.rgb.pixels.data() + y * stride + std::size_t{x} * 3;
+  config.output.colorspace = MODE_RGB;
+  config.output.is_external_memory = 1;
+  config.output.u.RGBA.rgba = first;
+  config.output.u.RGBA.stride = static_cast<int>(stride);
+  config.output.u.RGBA.size = decoded.rgb.pixels.size() - static_cast<std::size_t>(first - decoded.rgb.pixels.data());
+  const VP8StatusCode status = WebPDecode(frame.fragment.bytes, frame.fragment.size, &config);
+  if (status != VP8_STATUS_OK) fail(source, kFormat, describe(status));
+  return decoded;
+}
+
+}  // namespace blip::image
