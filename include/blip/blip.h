@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -127,6 +128,9 @@ enum class Stage {
   kText,      // [1, T, D] text encoder over the image (ITM)
   kQuestion,  // [1, T, D] question encoder over the image
 };
+
+// What a model file holds, without loading its weights. Throws as Engine::load.
+ModelInfo inspect(const std::string& path);
 
 // Runs tasks on one thread. All functions throw Error; kUnsupported says which tasks the model has.
 class Session {

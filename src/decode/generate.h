@@ -57,6 +57,7 @@ std::vector<std::vector<Hypothesis>> generate(Decoder& decoder, std::span<const 
 void validate(const GenerateOptions& options, int max_positions);
 
 // salesforce/BLIP's rank_answer: the `keep` most likely by first token, then the smallest summed label-smoothed loss.
+inline constexpr float kLabelSmoothing = 0.1f;  // of the official ranking loss
 struct Ranked {
   int candidate;  // index into candidates
   float loss;
@@ -64,6 +65,6 @@ struct Ranked {
 // candidates: answer token ids, each [BOS] a b c [EOS] with BOS == prompt token. decoder must hold one sequence.
 // Result: the kept candidates, best (smallest loss) first.
 std::vector<Ranked> rank(Decoder& decoder, std::span<const std::vector<std::int32_t>> candidates, int keep,
-                         float label_smoothing = 0.1f, const Hooks& hooks = {});
+                         float label_smoothing = kLabelSmoothing, const Hooks& hooks = {});
 
 }  // namespace blip::decode

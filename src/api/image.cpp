@@ -1,0 +1,40 @@
+// Image and EncodedImage: handles to decoded and encoded pictures.
+#include "image/image.h"
+
+#include <cstring>
+#include <utility>
+
+#include "api/impl.h"
+#include "blip/error.h"
+#include "io/file.h"
+
+namespace blip {
+
+Image Image::from_file(const std::string& path, const ImageLimits& limits) {
+  const auto bytes = io::read_file(path, limits.max_bytes);
+  return Image(std::make_shared<const Impl>(Impl{image::decode(bytes, path, limits)}));
+}
+
+Image Image::from_memory(std::span<const std::byte> encoded, const ImageLimits& limits) {
+  return Image(std::make_shared<const Impl>(Impl{image::decode(encoded, "picture", limits)}));
+}
+
+Image Image::from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride) {
+  if (!rgb || width <= 0 || height <= 0)
+    throw Error(ErrorCode::kUsage, "a picture needs pixels and a size of at least 1 x 1; got " + std::to_string(width) + " x " + std::to_string(height));
+  const std::size_t row = static_cast<std::size_t>(width) * 3;
+  if (stride == 0) stride = row;
+  if (stride < row) throw Error(ErrorCode::kUsage, "stride must be at least 3 x width = " + std::to_string(row) + " bytes; got " + std::to_string(stride));
+  image::Rgb copy{width, height, std::vector<std::uint8_t>(row * static_cast<std::size_t>(height))};
+  for (int y = 0; y < height; ++y) std::memcpy(copy.pixels.data() + y * row, rgb + y * stride, row);
+  return Image(std::make_shared<const Impl>(Impl{std::move(copy)}));
+}
+
+int Image::width() const { return impl_->rgb.width; }
+int Image::height() const { return impl_->rgb.height; }
+const std::uint8_t* Image::data() const { return impl_->rgb.pixels.data(); }
+
+double EncodedImage::preprocess_ms() const { return impl_->preprocess_ms; }
+double EncodedImage::encode_ms() const { return impl_->encode_ms; }
+
+}  // namespace blip

@@ -1,0 +1,33 @@
+// What hides behind the public handles.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+#include "blip/blip.h"
+#include "image/image.h"
+#include "model/config.h"
+#include "text/tokenizer.h"
+
+namespace blip {
+
+struct Image::Impl {
+  image::Rgb rgb;
+};
+
+struct EncodedImage::Impl {
+  backend::EncodedImagePtr image;
+  std::shared_ptr<const backend::Model> model;  // whose runners may use the image
+  double preprocess_ms = 0, encode_ms = 0;
+};
+
+struct Engine::Impl {
+  ModelInfo info;
+  model::ModelConfig config;
+  std::unique_ptr<const text::Tokenizer> tokenizer;
+  std::shared_ptr<const backend::Model> model;
+  std::string device;
+};
+
+}  // namespace blip

@@ -1,0 +1,226 @@
+// Session: texts and pictures in, tasks on the runner, texts and numbers out.
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "api/impl.h"
+#include "blip/error.h"
+
+namespace blip {
+namespace {
+
+using backend::TokenIds;
+
+class Stopwatch {
+ public:
+  double ms() const { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+bool blank(const std::string& text) { return text.find_first_not_of(" \t\r\n\v\f") == std::string::npos; }
+
+}  // namespace
+
+struct Session::Impl {
+  std::shared_ptr<const Engine::Impl> engine;
+  SessionOptions options;
+  std::unique_ptr<backend::Runner> runner;
+
+  const text::Tokenizer& tokenizer() const { return *engine->tokenizer; }
+  const backend::Capabilities& capabilities() const { return engine->model->capabilities(); }
+
+  void require(bool capability, const char* task) const {
+    if (capability) return;
+    const auto& c = capabilities();
+    std::string has;
+    for (const auto& [can, name] : {std::pair{c.caption, "caption"}, {c.itm || c.itc, "match"}, {c.itc, "embed"}, {c.ask, "ask"}})
+      if (can) has += (has.empty() ? "" : ", ") + std::string(name);
+    throw Error(ErrorCode::kUnsupported, engine->info.path + " cannot " + task + "; it can: " + (has.empty() ? "nothing" : has));
+  }
+
+  // [CLS] ... [SEP], truncated to the model's text length.
+  TokenIds encode_text(const std::string& text, const char* what) const {
+    if (blank(text)) throw Error(ErrorCode::kUsage, std::string("empty ") + what + ": give at least one word");
+    const int limit = capabilities().text_length;
+    auto encoding = tokenizer().encode(text, limit);
+    if (encoding.truncated && options.warning)
+      options.warning(std::string(what) + " truncated to " + std::to_string(limit) + " tokens: \"" + text + "\"");
+    return std::move(encoding.ids);
+  }
+
+  std::vector<TokenIds> encode_texts(std::span<const std::string> texts) const {
+    std::vector<TokenIds> ids;
+    for (const auto& text : texts) ids.push_back(encode_text(text, "text"));
+    return ids;
+  }
+
+  // The official first token of a question is [ENC].
+  TokenIds encode_question(const std::string& question) const {
+    TokenIds ids = encode_text(question, "question");
+    ids.front() = tokenizer().special().enc;
+    return ids;
+  }
+
+  decode::Hooks hooks() const { return {options.cancel, {}}; }
+
+  const backend::EncodedImage& encoded(const EncodedImage& image) const {
+    if (image.impl_->model != engine->model)
+      throw Error(ErrorCode::kUsage, "this picture was encoded by another engine; encode it with a session of this one");
+    return *image.impl_->image;
+  }
+
+  Generation generation(const std::vector<decode::Hypothesis>& hypotheses, std::size_t prompt_tokens, double ms) const {
+    Generation result;
+    for (const auto& h : hypotheses) {
+      const std::span<const std::int32_t> ids(h.ids);
+      result.all.push_back({tokenizer().decode(ids.subspan(std::min(prompt_tokens, ids.size()))), h.ids, h.score});
+    }
+    static_cast<Text&>(result) = result.all.front();
+    result.decode_ms = ms;
+    return result;
+  }
+};
+
+Session::Session(const Engine& engine, const SessionOptions& options) : impl_(std::make_unique<Impl>()) {
+  impl_->engine = engine.impl_;
+  impl_->options = options;
+  impl_->runner = engine.impl_->model->make_runner();
+}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+EncodedImage Session::encode(const Image& image) { return encode(std::span(&image, 1)).front(); }
+
+std::vector<EncodedImage> Session::encode(std::span<const Image> images) {
+  std::vector<EncodedImage> encoded;
+  if (images.empty()) return encoded;
+  const int size = impl_->capabilities().image_size;
+  const std::size_t values = std::size_t{3} * static_cast<std::size_t>(size) * static_cast<std::size_t>(size);
+  std::vector<float> pixels(images.size() * values);
+  std::vector<double> preprocess_ms;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const Stopwatch watch;
+    const auto resized = image::resize_bicubic(images[i].impl_->rgb, size, size);
+    image::normalize(resized, impl_->engine->config.normalization, std::span(pixels).subspan(i * values, values));
+    preprocess_ms.push_back(watch.ms());
+    if (impl_->options.cancel && impl_->options.cancel()) throw Error(ErrorCode::kCancelled, "cancelled");
+  }
+  const Stopwatch watch;
+  auto handles = impl_->runner->encode(pixels, static_cast<int>(images.size()));
+  const double encode_ms = watch.ms() / static_cast<double>(images.size());
+  for (std::size_t i = 0; i < images.size(); ++i)
+    encoded.push_back(EncodedImage(std::make_shared<const EncodedImage::Impl>(
+        EncodedImage::Impl{std::move(handles[i]), impl_->engine->model, preprocess_ms[i], encode_ms})));
+  return encoded;
+}
+
+Generation Session::caption(const EncodedImage& image, const CaptionOptions& options) {
+  return std::move(caption(std::span(&image, 1), options).front());
+}
+
+std::vector<Generation> Session::caption(std::span<const EncodedImage> images, const CaptionOptions& options) {
+  impl_->require(impl_->capabilities().caption, "caption");
+  std::vector<Generation> captions;
+  if (images.empty()) return captions;
+  std::vector<backend::EncodedImagePtr> handles;
+  for (const auto& image : images) {
+    impl_->encoded(image);
+    handles.push_back(image.impl_->image);
+  }
+  // The prompt's first token becomes [DEC] and its [SEP] is dropped.
+  TokenIds prompt = impl_->tokenizer().encode(options.prompt).ids;
+  prompt.front() = impl_->tokenizer().special().dec;
+  prompt.pop_back();
+  decode::Hooks hooks = impl_->hooks();
+  TokenIds generated;
+  if (options.on_token)
+    hooks.on_token = [&](int sequence, std::int32_t id) {
+      if (sequence != 0) return;
+      generated.push_back(id);
+      options.on_token(id, impl_->tokenizer().decode(generated));
+    };
+  const Stopwatch watch;
+  const auto results = impl_->runner->caption(handles, prompt, options.generate, hooks);
+  const double ms = watch.ms() / static_cast<double>(images.size());
+  for (const auto& hypotheses : results) captions.push_back(impl_->generation(hypotheses, prompt.size(), ms));
+  return captions;
+}
+
+std::vector<Match> Session::match(const EncodedImage& image, std::initializer_list<std::string> texts) {
+  return match(image, std::span(texts.begin(), texts.size()));
+}
+
+std::vector<Match> Session::match(const EncodedImage& image, std::span<const std::string> texts) {
+  impl_->require(impl_->capabilities().itm || impl_->capabilities().itc, "match");
+  const auto ids = impl_->encode_texts(texts);
+  std::vector<Match> matches;
+  for (const auto& score : impl_->runner->match(impl_->encoded(image), ids, impl_->hooks())) matches.push_back({score.itm, score.itc});
+  return matches;
+}
+
+Generation Session::ask(const EncodedImage& image, const std::string& question, const AskOptions& options) {
+  return std::move(ask(image, std::span(&question, 1), options).front());
+}
+
+std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const std::string> questions, const AskOptions& options) {
+  impl_->require(impl_->capabilities().ask, "ask");
+  std::vector<Generation> answers;
+  if (questions.empty()) return answers;
+  std::vector<TokenIds> ids;
+  for (const auto& question : questions) ids.push_back(impl_->encode_question(question));
+  const Stopwatch watch;
+  const auto results = impl_->runner->ask(impl_->encoded(image), ids, options.generate, impl_->hooks());
+  const double ms = watch.ms() / static_cast<double>(questions.size());
+  for (const auto& hypotheses : results) answers.push_back(impl_->generation(hypotheses, 1, ms));
+  return answers;
+}
+
+Generation Session::rank(const EncodedImage& image, const std::string& question, std::span<const std::string> answers, const AskOptions& options) {
+  impl_->require(impl_->capabilities().rank, "rank answers");
+  if (answers.empty()) throw Error(ErrorCode::kUsage, "no answers to rank: give at least one");
+  std::vector<TokenIds> candidates;
+  for (const auto& answer : answers) {
+    TokenIds ids = impl_->encode_text(answer, "answer");
+    ids.front() = impl_->tokenizer().special().dec;
+    candidates.push_back(std::move(ids));
+  }
+  const TokenIds ids = impl_->encode_question(question);
+  const Stopwatch watch;
+  const auto ranked = impl_->runner->rank(impl_->encoded(image), ids, candidates, options.rank_candidates, impl_->hooks());
+  Generation result;
+  for (const auto& r : ranked)
+    result.all.push_back({answers[static_cast<std::size_t>(r.candidate)], candidates[static_cast<std::size_t>(r.candidate)], -r.loss});
+  static_cast<Text&>(result) = result.all.front();
+  result.decode_ms = watch.ms();
+  return result;
+}
+
+std::vector<float> Session::embed(const EncodedImage& image) {
+  impl_->require(impl_->capabilities().itc, "embed");
+  return impl_->runner->embed_image(impl_->encoded(image));
+}
+
+std::vector<std::vector<float>> Session::embed(std::span<const std::string> texts) {
+  impl_->require(impl_->capabilities().itc, "embed");
+  return impl_->runner->embed_texts(impl_->encode_texts(texts));
+}
+
+Tensor Session::dump(Stage stage, const Image& image, const std::string& text) {
+  if (stage == Stage::kPixels) {
+    const int size = impl_->capabilities().image_size;
+    Tensor pixels{{1, 3, size, size}, std::vector<float>(std::size_t{3} * static_cast<std::size_t>(size) * static_cast<std::size_t>(size))};
+    image::normalize(image::resize_bicubic(image.impl_->rgb, size, size), impl_->engine->config.normalization, pixels.values);
+    return pixels;
+  }
+  if (stage == Stage::kText) impl_->require(impl_->capabilities().itm || impl_->capabilities().itc, "dump the text encoder");
+  if (stage == Stage::kQuestion) impl_->require(impl_->capabilities().ask, "dump the question encoder");
+  const EncodedImage encoded = encode(image);
+  if (stage == Stage::kVision) return impl_->runner->dump_vision(impl_->encoded(encoded));
+  const bool question = stage == Stage::kQuestion;
+  return impl_->runner->dump_text(impl_->encoded(encoded), question ? impl_->encode_question(text) : impl_->encode_text(text, "text"), question);
+}
+
+}  // namespace blip

@@ -1,0 +1,226 @@
+#include "backend/cpu/cpu_model.h"
+
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <fstream>
+#include <mutex>
+
+#include "backend/cpu/decoder.h"
+#include "backend/cpu/text.h"
+#include "backend/cpu/vision.h"
+#include "backend/towers.h"
+#include "blip/error.h"
+#include "kernels/vector.h"
+#include "text/tokenizer.h"
+
+namespace blip::backend::cpu {
+namespace {
+
+// The towers that look at the picture; each has its own cross-attention keys and values of it.
+enum class Reader { kText, kCaption, kQuestion };
+
+// A picture's tokens, and for each reader its keys and values: made at first use, then shared by every task and session.
+class CpuImage final : public EncodedImage {
+ public:
+  CpuImage(int tokens, int width) : tokens_(static_cast<std::size_t>(tokens) * width), shape_{tokens, width} {}
+  Matrix tokens() { return {tokens_.data(), shape_[0], shape_[1]}; }
+  ConstMatrix tokens() const { return {tokens_.data(), shape_[0], shape_[1]}; }
+
+  std::shared_ptr<const LayerCache> cross(Reader reader, ThreadPool& pool, const TextWeights& weights) const {
+    const std::lock_guard lock(mutex_);
+    auto& cache = cross_[static_cast<std::size_t>(reader)];
+    if (!cache) cache = std::make_shared<const LayerCache>(cross_keys_values(pool, weights, tokens()));
+    return cache;
+  }
+
+ private:
+  AlignedArray<float> tokens_;  // [N, D]
+  std::array<int, 2> shape_;
+  mutable std::mutex mutex_;
+  mutable std::array<std::shared_ptr<const LayerCache>, 3> cross_;
+};
+
+const CpuImage& cpu_image(const EncodedImage& image) {
+  const auto* cpu = dynamic_cast<const CpuImage*>(&image);
+  if (!cpu) throw Error(ErrorCode::kUsage, "this picture was encoded on another device; encode it with a session of this engine");
+  return *cpu;
+}
+
+void normalize_length(std::vector<float>& v) {
+  double squares = 0;
+  for (const float x : v) squares += static_cast<double>(x) * x;
+  const float inverse = static_cast<float>(1.0 / std::max(std::sqrt(squares), 1e-12));
+  for (float& x : v) x *= inverse;
+}
+
+class CpuTowers final : public Towers {
+ public:
+  CpuTowers(std::shared_ptr<const Weights> weights, std::shared_ptr<ThreadPool> pool) : weights_(std::move(weights)), pool_(std::move(pool)) {}
+
+  std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override {
+    const auto& c = weights_->vision.config;
+    const int n = c.tokens();
+    const Matrix tokens(tokens_.reserve(static_cast<std::size_t>(count) * n * c.width), count * n, c.width);
+    vision_forward(*pool_, weights_->vision, pixels, count, tokens, vision_);
+    std::vector<EncodedImagePtr> images;
+    for (int i = 0; i < count; ++i) {
+      auto image = std::make_shared<CpuImage>(n, c.width);
+      std::copy_n(tokens.row(i * n), static_cast<std::size_t>(n) * c.width, image->tokens().data);
+      images.push_back(std::move(image));
+    }
+    return images;
+  }
+
+  std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, int max_length) override {
+    std::vector<std::shared_ptr<const LayerCache>> cross;
+    for (const auto& image : images) cross.push_back(cpu_image(*image).cross(Reader::kCaption, *pool_, *weights_->caption));
+    return std::make_unique<Decoder>(*pool_, *weights_->caption, std::move(cross), max_length);
+  }
+
+  std::unique_ptr<decode::Decoder> answer_decoder(const EncodedImage& image, std::span<const TokenIds> questions, int max_length) override {
+    const Matrix states = encode_texts(*weights_->question, questions, cross(image, Reader::kQuestion, *weights_->question).get());
+    std::vector<std::shared_ptr<const LayerCache>> caches;
+    int first = 0;
+    for (const auto& question : questions) {
+      const int count = static_cast<int>(question.size());
+      caches.push_back(std::make_shared<const LayerCache>(cross_keys_values(*pool_, *weights_->answer, states.row_range(first, count))));
+      first += count;
+    }
+    return std::make_unique<Decoder>(*pool_, *weights_->answer, std::move(caches), max_length);
+  }
+
+  std::vector<float> itm_probabilities(const EncodedImage& image, std::span<const TokenIds> texts) override {
+    const Matrix states = encode_texts(*weights_->text, texts, cross(image, Reader::kText, *weights_->text).get());
+    const std::vector<float> logits = project_first(states, texts, *weights_->itm);
+    std::vector<float> probabilities;
+    for (std::size_t i = 0; i < texts.size(); ++i) probabilities.push_back(1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1])));
+    return probabilities;
+  }
+
+  std::vector<float> itc_image(const EncodedImage& image) override {
+    std::vector<float> vector(static_cast<std::size_t>(weights_->itc_vision->out()));
+    ops::linear(*pool_, cpu_image(image).tokens().row_range(0, 1), *weights_->itc_vision, Matrix(vector.data(), 1, weights_->itc_vision->out()));
+    normalize_length(vector);
+    return vector;
+  }
+
+  std::vector<std::vector<float>> itc_texts(std::span<const TokenIds> texts) override {
+    const Matrix states = encode_texts(*weights_->text, texts, nullptr);
+    const std::vector<float> all = project_first(states, texts, *weights_->itc_text);
+    const std::size_t dims = all.size() / texts.size();
+    std::vector<std::vector<float>> vectors;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      vectors.emplace_back(all.begin() + i * dims, all.begin() + (i + 1) * dims);
+      normalize_length(vectors.back());
+    }
+    return vectors;
+  }
+
+  Tensor vision_tokens(const EncodedImage& image) override { return tensor(cpu_image(image).tokens()); }
+
+  Tensor text_states(const EncodedImage& image, const TokenIds& text, bool question) override {
+    const auto& weights = question ? *weights_->question : *weights_->text;
+    return tensor(encode_texts(weights, std::span(&text, 1), cross(image, question ? Reader::kQuestion : Reader::kText, weights).get()));
+  }
+
+ private:
+  std::shared_ptr<const LayerCache> cross(const EncodedImage& image, Reader reader, const TextWeights& weights) {
+    return cpu_image(image).cross(reader, *pool_, weights);
+  }
+
+  // All texts in one pass, row after row without padding: [sum of lengths, D]. Valid until the next call.
+  Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts, const LayerCache* cross) {
+    std::vector<std::int32_t> ids;
+    std::vector<int> positions;
+    std::vector<Span> spans;
+    for (const auto& text : texts) {
+      spans.push_back({static_cast<int>(ids.size()), static_cast<int>(text.size()), nullptr, cross});
+      ids.insert(ids.end(), text.begin(), text.end());
+      for (int p = 0; p < static_cast<int>(text.size()); ++p) positions.push_back(p);
+    }
+    const int rows = static_cast<int>(ids.size());
+    const Matrix x(text_states_.reserve(ids.size() * static_cast<std::size_t>(w.config.width)), rows, w.config.width);
+    embed_tokens(*pool_, w, ids, positions, x);
+    text_forward(*pool_, w, spans, x, text_);
+    return x;
+  }
+
+  // The layer over each text's first state: [texts, layer.out()].
+  std::vector<float> project_first(ConstMatrix states, std::span<const TokenIds> texts, const ops::Linear& layer) {
+    AlignedArray<float> memory(texts.size() * static_cast<std::size_t>(states.cols));
+    const Matrix first(memory.data(), static_cast<int>(texts.size()), states.cols);
+    int row = 0;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      std::copy_n(states.row(row), states.cols, first.row(static_cast<int>(i)));
+      row += static_cast<int>(texts[i].size());
+    }
+    std::vector<float> out(texts.size() * static_cast<std::size_t>(layer.out()));
+    ops::linear(*pool_, first, layer, Matrix(out.data(), first.rows, layer.out()));
+    return out;
+  }
+
+  static Tensor tensor(ConstMatrix m) {
+    return {{1, m.rows, m.cols}, std::vector<float>(m.data, m.data + static_cast<std::size_t>(m.rows) * m.cols)};
+  }
+
+  std::shared_ptr<const Weights> weights_;
+  std::shared_ptr<ThreadPool> pool_;
+  AlignedArray<float> tokens_, text_states_;
+  VisionScratch vision_;
+  TextScratch text_;
+};
+
+class CpuModel final : public Model {
+ public:
+  CpuModel(const model::Checkpoint& checkpoint, const EngineOptions& options, int threads) : pool_(std::make_shared<ThreadPool>(threads)) {
+    const auto report = [&](std::size_t done, std::size_t total) {
+      if (options.progress) options.progress("load", done, total);
+    };
+    weights_ = std::make_shared<const Weights>(load_weights(checkpoint, report));
+    const auto special = text::Tokenizer(checkpoint.vocabulary()).special();
+    ids_ = {special.dec, special.sep, special.pad};
+    const auto& c = checkpoint.config();
+    capabilities_ = {.caption = c.caption_decoder.has_value(),
+                     .itm = c.has_itm_head,
+                     .itc = c.embed_dim > 0,
+                     .ask = c.question_encoder && c.answer_decoder,
+                     .rank = c.question_encoder && c.answer_decoder,
+                     .image_size = c.vision.image_size,
+                     .text_length = c.max_text};
+  }
+
+  const Capabilities& capabilities() const override { return capabilities_; }
+  std::unique_ptr<Runner> make_runner() const override {
+    return make_tower_runner(std::make_unique<CpuTowers>(weights_, pool_), capabilities_, ids_);
+  }
+  DType dtype() const override { return DType::kF32; }
+  int threads() const override { return pool_->size(); }
+
+ private:
+  std::shared_ptr<ThreadPool> pool_;
+  std::shared_ptr<const Weights> weights_;
+  Capabilities capabilities_;
+  SpecialIds ids_;
+};
+
+}  // namespace
+
+std::unique_ptr<Model> load(const model::Checkpoint& checkpoint, const EngineOptions& options) {
+  if (options.dtype != DType::kAuto && options.dtype != DType::kF32)
+    throw Error(ErrorCode::kUsage, std::string("dtype ") + to_string(options.dtype) + " is not available on the CPU yet; use f32 or auto");
+  return std::make_unique<CpuModel>(checkpoint, options, options.threads ? options.threads : available_cpus());
+}
+
+std::string describe_cpu() {
+  std::string name = "CPU";
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name")) {
+      name = line.substr(std::min(line.size(), line.find(':') + 2));
+      break;
+    }
+  return name + "; " + std::to_string(available_cpus()) + " threads; " + kernels::vector_isa();
+}
+
+}  // namespace blip::backend::cpu

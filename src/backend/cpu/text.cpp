@@ -1,0 +1,106 @@
+#include "backend/cpu/text.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace blip::backend::cpu {
+namespace {
+
+Matrix scratch_matrix(AlignedArray<float>& memory, int rows, int cols) {
+  return {memory.reserve(static_cast<std::size_t>(rows) * cols), rows, cols};
+}
+
+// x = norm(x + out(attention(q, k, v of x)))
+void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, Matrix x, TextScratch& scratch) {
+  const auto& layer = w.layers[index];
+  const int d = w.config.width, heads = w.config.heads;
+  const Matrix qkv = scratch_matrix(scratch.qkv, x.rows, 3 * d), context = scratch_matrix(scratch.context, x.rows, d);
+  ops::linear(pool, x, layer.self_qkv, qkv);
+  std::vector<ops::KeyValues> own(spans.size());
+  std::vector<ops::AttentionItem> items(spans.size());
+  pool.parallel_for(static_cast<int>(spans.size()), [&](int s, int) {
+    const Span& span = spans[s];
+    const Matrix rows = qkv.row_range(span.first, span.count);
+    if (!span.self) own[s] = ops::KeyValues(heads, d / heads, span.count);
+    ops::KeyValues& kv = span.self ? (*span.self)[index] : own[s];
+    const int before = kv.count();
+    kv.append(rows.col_range(d, d), rows.col_range(2 * d, d));
+    items[s] = {rows.col_range(0, d), &kv, context.row_range(span.first, span.count), span.self ? before : ops::kAllVisible};
+  });
+  ops::attention(pool, items);
+  ops::linear(pool, context, layer.self_out, x, ops::Epilogue::kAdd);
+  ops::layer_norm(pool, x, layer.self_norm, x);
+}
+
+// x = cross_norm(x + out(attention(q of x, k and v of the image))). Neighbouring spans that look at the same thing (beams,
+// texts of one image) are one block of queries, so its keys and values are read once for all of them.
+void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, Matrix x, TextScratch& scratch) {
+  const auto& layer = w.layers[index];
+  const int d = w.config.width;
+  const Matrix query = scratch_matrix(scratch.query, x.rows, d), context = scratch_matrix(scratch.context, x.rows, d);
+  ops::linear(pool, x, layer.cross_q, query);
+  std::vector<ops::AttentionItem> items;
+  for (std::size_t s = 0; s < spans.size();) {
+    const LayerCache* cross = spans[s].cross;
+    const int first = spans[s].first;
+    int count = 0;
+    for (; s < spans.size() && spans[s].cross == cross; ++s) count += spans[s].count;
+    items.push_back({query.row_range(first, count), &(*cross)[index], context.row_range(first, count)});
+  }
+  ops::attention(pool, items);
+  ops::linear(pool, context, layer.cross_out, x, ops::Epilogue::kAdd);
+  ops::layer_norm(pool, x, layer.cross_norm, x);
+}
+
+// x = norm(x + fc2(gelu(fc1(x))))
+void mlp(ThreadPool& pool, const TextLayer& layer, Matrix x, TextScratch& scratch) {
+  const Matrix hidden = scratch_matrix(scratch.hidden, x.rows, layer.fc1.out());
+  ops::linear(pool, x, layer.fc1, hidden, ops::Epilogue::kGelu);
+  ops::linear(pool, hidden, layer.fc2, x, ops::Epilogue::kAdd);
+  ops::layer_norm(pool, x, layer.norm, x);
+}
+
+}  // namespace
+
+LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix states) {
+  assert(states.cols == w.config.vision_width);
+  const int d = w.config.width, heads = w.config.heads;
+  AlignedArray<float> memory(static_cast<std::size_t>(states.rows) * 2 * d);
+  const Matrix kv(memory.data(), states.rows, 2 * d);
+  LayerCache cache;
+  for (const auto& layer : w.layers) {
+    ops::linear(pool, states, layer.cross_kv, kv);
+    cache.emplace_back(heads, d / heads, states.rows);
+    ops::append(pool, cache.back(), kv.col_range(0, d), kv.col_range(d, d));
+  }
+  return cache;
+}
+
+void embed_tokens(ThreadPool& pool, const TextWeights& w, std::span<const std::int32_t> ids, std::span<const int> positions, Matrix x) {
+  assert(static_cast<int>(ids.size()) == x.rows && positions.size() == ids.size() && x.cols == w.config.width);
+  const std::size_t d = static_cast<std::size_t>(w.config.width);
+  for (int r = 0; r < x.rows; ++r) {
+    assert(ids[r] >= 0 && ids[r] < w.config.vocab && positions[r] < w.config.max_positions);
+    const float *word = w.word.data() + ids[r] * d, *position = w.position.data() + positions[r] * d;
+    for (std::size_t i = 0; i < d; ++i) x.row(r)[i] = word[i] + position[i];
+  }
+  ops::layer_norm(pool, x, w.norm, x);
+}
+
+void text_forward(ThreadPool& pool, const TextWeights& w, std::span<const Span> spans, Matrix x, TextScratch& scratch) {
+  assert(x.cols == w.config.width);
+  for (std::size_t i = 0; i < w.layers.size(); ++i) {
+    self_attention(pool, w, i, spans, x, scratch);
+    if (spans.front().cross) cross_attention(pool, w, i, spans, x, scratch);
+    mlp(pool, w.layers[i], x, scratch);
+  }
+}
+
+void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, TextScratch& scratch) {
+  const Matrix hidden = scratch_matrix(scratch.hidden, states.rows, states.cols);
+  ops::linear(pool, states, head.dense, hidden, ops::Epilogue::kGelu);
+  ops::layer_norm(pool, hidden, head.norm, hidden);
+  ops::linear(pool, hidden, head.decoder, logits);
+}
+
+}  // namespace blip::backend::cpu

@@ -1,0 +1,39 @@
+// The text tower: BERT with cross-attention, post-norm, over several sequences at once without padding.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "backend/cpu/weights.h"
+#include "core/thread_pool.h"
+#include "ops/attention.h"
+
+namespace blip::backend::cpu {
+
+// A KeyValues per layer.
+using LayerCache = std::vector<ops::KeyValues>;
+
+// Consecutive rows of the activations that are one text (or the new tokens of one).
+struct Span {
+  int first = 0, count = 0;
+  LayerCache* self = nullptr;         // grows by these rows; null: the rows see just one another (encoders)
+  const LayerCache* cross = nullptr;  // what the text looks at; null: "text" mode, no cross-attention
+};
+
+struct TextScratch {
+  AlignedArray<float> states, qkv, context, query, hidden;
+};
+
+// Cross-attention keys and values of every layer for states [N, vision_width]; computed once per image.
+LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& weights, ConstMatrix states);
+
+// x[row] = norm(word[ids[row]] + position[positions[row]]).
+void embed_tokens(ThreadPool& pool, const TextWeights& weights, std::span<const std::int32_t> ids, std::span<const int> positions, Matrix x);
+
+// All layers over x [R, D] in place. Rows of a span with a cache see the cache and, causally, themselves; without one, all of the span.
+void text_forward(ThreadPool& pool, const TextWeights& weights, std::span<const Span> spans, Matrix x, TextScratch& scratch);
+
+// Logits [R, vocab] of states [R, D]: dense, gelu, norm, tied decoder.
+void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, TextScratch& scratch);
+
+}  // namespace blip::backend::cpu

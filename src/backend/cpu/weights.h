@@ -1,0 +1,63 @@
+// The CPU model's weights: one struct per layer, members named as in the checkpoint. Immutable after loading.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/aligned.h"
+#include "model/checkpoint.h"
+#include "ops/layer_norm.h"
+#include "ops/linear.h"
+
+namespace blip::backend::cpu {
+
+struct VisionLayer {
+  ops::LayerNorm norm1, norm2;
+  ops::Linear qkv, proj;  // [D, 3D], [D, D]
+  ops::Linear fc1, fc2;   // [D, mlp], [mlp, D]
+};
+
+struct VisionWeights {
+  model::VisionConfig config;
+  ops::Linear patch;                            // [3 P P, D]: the patch convolution as a product
+  AlignedArray<float> class_token, position;    // [D], [N, D]
+  std::vector<VisionLayer> layers;
+  ops::LayerNorm norm;
+};
+
+struct TextLayer {
+  ops::Linear self_qkv, self_out;                    // [D, 3D], [D, D]
+  ops::LayerNorm self_norm;
+  ops::Linear cross_q, cross_kv, cross_out;          // [D, D], [Dv, 2D], [D, D]
+  ops::LayerNorm cross_norm;
+  ops::Linear fc1, fc2;
+  ops::LayerNorm norm;
+};
+
+// BERT's language-model head.
+struct TextHead {
+  ops::Linear dense;
+  ops::LayerNorm norm;
+  ops::Linear decoder;  // [D, vocab], usually tied to the word embeddings
+};
+
+struct TextWeights {
+  model::TextConfig config;
+  AlignedArray<float> word, position;  // [vocab, D], [max_positions, D]
+  ops::LayerNorm norm;
+  std::vector<TextLayer> layers;
+  std::optional<TextHead> head;
+};
+
+struct Weights {
+  VisionWeights vision;
+  std::optional<TextWeights> text, caption, question, answer;
+  std::optional<ops::Linear> itm, itc_vision, itc_text;
+};
+
+// Reads every tensor the checkpoint's config calls for. progress is called with tensors read and in all.
+Weights load_weights(const model::Checkpoint& checkpoint, const std::function<void(std::size_t, std::size_t)>& progress);
+
+}  // namespace blip::backend::cpu

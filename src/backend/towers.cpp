@@ -1,0 +1,93 @@
+#include "backend/towers.h"
+
+#include <algorithm>
+#include <iterator>
+#include <numeric>
+#include <utility>
+
+#include "blip/error.h"
+
+namespace blip::backend {
+namespace {
+
+// Texts per pass over one image: enough rows to fill the matrix units (32 texts of about 10 tokens), few enough that
+// activations stay small and a cancel is heard soon.
+constexpr std::size_t kTextsPerPass = 32;
+
+void poll(const decode::Hooks& hooks) {
+  if (hooks.cancel && hooks.cancel()) throw Error(ErrorCode::kCancelled, "cancelled");
+}
+
+class TowerRunner final : public Runner {
+ public:
+  TowerRunner(std::unique_ptr<Towers> towers, const Capabilities& capabilities, SpecialIds ids)
+      : towers_(std::move(towers)), capabilities_(capabilities), tokens_{ids.eos, ids.pad}, answer_prompt_{ids.bos} {}
+
+  std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override { return towers_->encode(pixels, count); }
+
+  std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt,
+                                                       const GenerateOptions& options, const decode::Hooks& hooks) override {
+    const auto decoder = towers_->caption_decoder(images, options.max_length);
+    return decode::generate(*decoder, prompt, options, tokens_, hooks);
+  }
+
+  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const decode::Hooks& hooks) override {
+    std::vector<MatchScore> scores(texts.size());
+    const std::vector<float> image_vector = capabilities_.itc ? towers_->itc_image(image) : std::vector<float>{};
+    for (std::size_t first = 0; first < texts.size(); first += kTextsPerPass) {
+      poll(hooks);
+      const auto part = texts.subspan(first, std::min(kTextsPerPass, texts.size() - first));
+      if (capabilities_.itm) {
+        const auto probabilities = towers_->itm_probabilities(image, part);
+        for (std::size_t i = 0; i < part.size(); ++i) scores[first + i].itm = probabilities[i];
+      }
+      if (capabilities_.itc) {
+        const auto vectors = towers_->itc_texts(part);
+        for (std::size_t i = 0; i < part.size(); ++i)
+          scores[first + i].itc = std::inner_product(image_vector.begin(), image_vector.end(), vectors[i].begin(), 0.f);
+      }
+    }
+    return scores;
+  }
+
+  std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions,
+                                                   const GenerateOptions& options, const decode::Hooks& hooks) override {
+    const auto decoder = towers_->answer_decoder(image, questions, options.max_length);
+    return decode::generate(*decoder, answer_prompt_, options, tokens_, hooks);
+  }
+
+  std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question, std::span<const TokenIds> candidates, int keep,
+                                   const decode::Hooks& hooks) override {
+    std::size_t longest = 1;
+    for (const auto& candidate : candidates) longest = std::max(longest, candidate.size());
+    const auto decoder = towers_->answer_decoder(image, std::span(&question, 1), static_cast<int>(longest));
+    return decode::rank(*decoder, candidates, keep, decode::kLabelSmoothing, hooks);
+  }
+
+  std::vector<float> embed_image(const EncodedImage& image) override { return towers_->itc_image(image); }
+  std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) override {
+    std::vector<std::vector<float>> vectors;
+    for (std::size_t first = 0; first < texts.size(); first += kTextsPerPass) {
+      auto part = towers_->itc_texts(texts.subspan(first, std::min(kTextsPerPass, texts.size() - first)));
+      std::move(part.begin(), part.end(), std::back_inserter(vectors));
+    }
+    return vectors;
+  }
+  Tensor dump_vision(const EncodedImage& image) override { return towers_->vision_tokens(image); }
+  Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
+    return towers_->text_states(image, text, question);
+  }
+
+ private:
+  std::unique_ptr<Towers> towers_;
+  const Capabilities& capabilities_;
+  SpecialIds ids_;
+};
+
+}  // namespace
+
+std::unique_ptr<Runner> make_tower_runner(std::unique_ptr<Towers> towers, const Capabilities& capabilities, SpecialIds ids) {
+  return std::make_unique<TowerRunner>(std::move(towers), capabilities, ids);
+}
+
+}  // namespace blip::backend

@@ -1,0 +1,29 @@
+// A view of a row-major float matrix.
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+
+namespace blip {
+
+template <class T>
+struct MatrixView {
+  T* data = nullptr;
+  int rows = 0, cols = 0;
+  std::size_t stride = 0;  // elements between rows, >= cols
+
+  MatrixView() = default;
+  MatrixView(T* d, int r, int c, std::size_t s = 0) : data(d), rows(r), cols(c), stride(s ? s : static_cast<std::size_t>(c)) {}
+  template <class U>
+    requires(!std::is_same_v<T, U>)
+  MatrixView(const MatrixView<U>& other) : data(other.data), rows(other.rows), cols(other.cols), stride(other.stride) {}
+
+  T* row(int r) const { return data + static_cast<std::size_t>(r) * stride; }
+  MatrixView row_range(int first, int count) const { return {row(first), count, cols, stride}; }
+  MatrixView col_range(int first, int count) const { return {data + first, rows, count, stride}; }
+};
+
+using Matrix = MatrixView<float>;
+using ConstMatrix = MatrixView<const float>;
+
+}  // namespace blip

@@ -1,0 +1,56 @@
+// A fixed team of threads that runs one loop at a time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace blip {
+
+// Cores this process may use: its affinity mask, cut down by a container's CPU quota. At least 1.
+int available_cpus();
+
+// Sessions of one engine share a pool: a loop that starts while another runs waits for it, so the process never runs more
+// threads than asked for. Loops started inside a loop run on the calling worker alone.
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);  // including the caller's: starts threads - 1 workers
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls body(task, worker) for every task in [0, tasks), worker in [0, size()). Returns when all are done; the first
+  // exception of a body is rethrown here.
+  template <class Body>
+  void parallel_for(int tasks, const Body& body) {
+    run(tasks, [](const void* b, int task, int worker) { (*static_cast<const Body*>(b))(task, worker); }, &body);
+  }
+
+ private:
+  using Call = void (*)(const void* body, int task, int worker);
+  void run(int tasks, Call call, const void* body);
+  void work(int worker);
+  void take_tasks(int worker);
+
+  std::vector<std::thread> workers_;
+  std::mutex loop_mutex_;  // held while a loop runs
+
+  // The running loop; written before generation_ is raised, read by workers after they see it.
+  Call call_ = nullptr;
+  const void* body_ = nullptr;
+  int tasks_ = 0;
+  std::atomic<int> next_task_{0};
+  std::atomic<int> active_workers_{0};
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+
+  std::atomic<std::uint32_t> generation_{0};
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace blip

@@ -1,0 +1,62 @@
+// Multi-head attention over packed keys and values.
+#pragma once
+
+#include <span>
+
+#include "core/aligned.h"
+#include "core/matrix.h"
+#include "core/thread_pool.h"
+#include "kernels/vector.h"
+
+namespace blip::ops {
+
+using kernels::kAllVisible;
+
+// The keys and values of one sequence in the layout the attention kernel reads: keys transposed per head, so that both
+// products stream along memory. Used for whole sequences (vision, cross-attention) and as a growing cache (decoding).
+class KeyValues {
+ public:
+  KeyValues() = default;
+  KeyValues(int heads, int head_dim, int capacity);
+
+  int heads() const { return heads_; }
+  int head_dim() const { return head_dim_; }
+  int count() const { return count_; }
+  int capacity() const { return capacity_; }
+  std::size_t bytes() const { return (keys_.size() + values_.size()) * sizeof(float); }
+
+  // Appends rows of k and v, [n, heads x head_dim] each. count() + n must not exceed capacity().
+  void append(ConstMatrix k, ConstMatrix v);
+  // One head's share of append; grow() counts the rows once every head is written.
+  void write_head(int head, ConstMatrix k, ConstMatrix v);
+  void grow(int rows) { count_ += rows; }
+  void clear() { count_ = 0; }
+  // Becomes a copy of other's content (same heads and head_dim; capacity at least other.count()).
+  void copy_from(const KeyValues& other);
+
+  const float* keys(int head) const { return keys_.data() + static_cast<std::size_t>(head) * head_dim_ * key_stride_; }
+  const float* values(int head) const { return values_.data() + static_cast<std::size_t>(head) * capacity_ * value_stride_; }
+  std::size_t key_stride() const { return static_cast<std::size_t>(key_stride_); }
+  std::size_t value_stride() const { return static_cast<std::size_t>(value_stride_); }
+
+ private:
+  int heads_ = 0, head_dim_ = 0, capacity_ = 0, count_ = 0;
+  int key_stride_ = 0, value_stride_ = 0;
+  AlignedArray<float> keys_;    // [heads, head_dim, key_stride]
+  AlignedArray<float> values_;  // [heads, capacity, value_stride]
+};
+
+// KeyValues::append with the heads spread over the pool, for long sequences.
+void append(ThreadPool& pool, KeyValues& kv, ConstMatrix k, ConstMatrix v);
+
+// Some queries over one sequence: out[m, width] = softmax(q k^T / sqrt(head_dim)) v, head by head.
+struct AttentionItem {
+  ConstMatrix q;                    // [m, heads x head_dim]
+  const KeyValues* kv;
+  Matrix out;                       // [m, heads x head_dim]
+  int first_visible = kAllVisible;  // causal: query i sees keys 0 .. first_visible + i
+};
+
+void attention(ThreadPool& pool, std::span<const AttentionItem> items);
+
+}  // namespace blip::ops
