@@ -1,0 +1,236 @@
+#include "io/file.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <random>
+#include <system_error>
+
+#include "blip/error.h"
+
+namespace blip::io {
+namespace {
+
+[[noreturn]] void fail(const std::string& action, const std::string& path, int code) {
+  throw Error(ErrorCode::kIo, "cannot " + action + " " + path + ": " + std::generic_category().message(code));
+}
+
+[[noreturn]] void fail(const std::string& action, const std::string& path, const std::string& reason) {
+  throw Error(ErrorCode::kIo, "cannot " + action + " " + path + ": " + reason);
+}
+
+// A path with a zero byte would name another file than the one in our messages.
+void check_path(const std::string& action, const std::string& path) {
+  if (path.empty()) fail(action, "\"\"", "the path is empty");
+  if (path.find('\0') != std::string::npos) fail(action, path.c_str(), "the path holds a zero byte");
+}
+
+// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+struct stat status_of(int fd, const std::string& path) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) fail("open", path, errno);
+  return status;
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) {
+  check_path("open", path);
+  // O_NONBLOCK: opening a named pipe must fail below, not wait for a writer.
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) fail("open", path, errno);
+  const struct stat status = status_of(file.get(), path);
+  if (S_ISDIR(status.st_mode)) fail("open", path, EISDIR);
+  if (!S_ISREG(status.st_mode)) fail("open", path, "it is not a regular file");
+  const auto size = static_cast<std::size_t>(status.st_size);
+  if (size == 0) return;  // an empty mapping is an error to mmap; an empty span says the same
+  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (address == MAP_FAILED) fail("map", path, errno);
+  bytes_ = {static_cast<const std::byte*>(address), size};
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes) {
+  check_path("open", path);
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) fail("open", path, errno);
+  const struct stat status = status_of(file.get(), path);
+  if (S_ISDIR(status.st_mode)) fail("read", path, EISDIR);
+  const std::string too_large = "it is larger than the limit of " + std::to_string(max_bytes) + " bytes";
+  if (S_ISREG(status.st_mode) && max_bytes != 0 && static_cast<std::uint64_t>(status.st_size) > max_bytes) {
+    fail("read", path, too_large);
+  }
+  std::vector<std::byte> bytes;
+  try {
+    // Pipes and files in /proc have no size beforehand, so the size is a first guess only. One byte more shows the end.
+    if (S_ISREG(status.st_mode)) bytes.reserve(static_cast<std::size_t>(status.st_size) + 1);
+    constexpr std::size_t kSmallest = std::size_t{64} << 10;
+    std::size_t used = 0;
+    for (;;) {
+      if (used == bytes.size()) bytes.resize(std::max({used + used / 2, kSmallest, bytes.capacity()}));
+      const ssize_t got = ::read(file.get(), bytes.data() + used, std::min<std::size_t>(bytes.size() - used, INT_MAX));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail("read", path, errno);
+      if (got == 0) break;
+      used += static_cast<std::size_t>(got);
+      if (max_bytes != 0 && used > max_bytes) fail("read", path, too_large);
+    }
+    bytes.resize(used);
+  } catch (const std::bad_alloc&) {
+    fail("read", path, "not enough memory");
+  } catch (const std::length_error&) {
+    fail("read", path, "not enough memory");
+  }
+  return bytes;
+}
+
+std::string read_text(const std::string& path, std::size_t max_bytes) {
+  const std::vector<std::byte> bytes = read_file(path, max_bytes);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+namespace {
+
+// Holds back SIGXFSZ, which a write over the process's file size limit raises and which would end the process before it
+// could remove the temporary: the write then fails with EFBIG like any other.
+class HoldSizeSignal {
+ public:
+  HoldSizeSignal() {
+    sigemptyset(&size_signal_);
+    sigaddset(&size_signal_, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &size_signal_, &before_);
+  }
+  ~HoldSizeSignal() {
+    if (raised && sigismember(&before_, SIGXFSZ) == 0) {
+      const struct timespec now {};
+      sigtimedwait(&size_signal_, nullptr, &now);
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  HoldSizeSignal(const HoldSizeSignal&) = delete;
+  HoldSizeSignal& operator=(const HoldSizeSignal&) = delete;
+  bool raised = false;
+
+ private:
+  sigset_t size_signal_, before_;
+};
+
+// Where the bytes shall end up: symbolic links are followed, so that a link stays a link.
+// Anything but a regular file is refused: renaming over /dev/null would replace the device.
+std::string resolve_target(const std::string& path) {
+  check_path("write", path);
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) {
+    if (errno != ENOENT) fail("write", path, errno);
+    if (path.back() == '/') fail("write", path, EISDIR);
+    return path;
+  }
+  std::string target = path;
+  if (S_ISLNK(status.st_mode)) {
+    char* const resolved = ::realpath(path.c_str(), nullptr);
+    if (resolved == nullptr) fail("write", path, "it is a link to nothing: " + std::generic_category().message(errno));
+    target = resolved;
+    std::free(resolved);
+    if (::stat(target.c_str(), &status) != 0) fail("write", path, errno);
+  }
+  if (S_ISDIR(status.st_mode)) fail("write", path, EISDIR);
+  if (!S_ISREG(status.st_mode)) fail("write", path, "it exists and is not a regular file");
+  return target;
+}
+
+std::string folder_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "./" : path.substr(0, slash + 1);
+}
+
+// "FOLDER/NAME.0123456789abcdef.tmp"; NAME is cut so that the whole fits into a directory entry (255 bytes).
+std::string temporary_name(const std::string& target, std::random_device& random) {
+  constexpr std::size_t kLongestName = 200;
+  const std::string folder = folder_of(target);
+  const std::size_t slash = target.rfind('/');
+  const std::string name = (slash == std::string::npos ? target : target.substr(slash + 1)).substr(0, kLongestName);
+  std::string digits;
+  for (int i = 0; i < 16; ++i) digits += "0123456789abcdef"[random() & 15];
+  return folder + name + "." + digits + ".tmp";
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(std::string path) : path_(resolve_target(path)) {
+  std::random_device random;
+  for (int attempt = 0; attempt < 100 && fd_ < 0; ++attempt) {
+    temporary_ = temporary_name(path_, random);
+    // 0666 under the process's umask: the permissions a plainly written file would have.
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ < 0 && errno != EEXIST) break;
+  }
+  if (fd_ < 0) fail("write", path_, errno);
+  struct stat existing {};
+  if (::stat(path_.c_str(), &existing) == 0) (void)!::fchmod(fd_, existing.st_mode & 07777);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  if (fd_ < 0) fail("write", path_, "the file is already complete");
+  HoldSizeSignal hold;
+  while (!bytes.empty()) {
+    // Linux writes at most 2 GiB a call.
+    const ssize_t written = ::write(fd_, bytes.data(), std::min<std::size_t>(bytes.size(), std::size_t{1} << 30));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      const int code = errno;
+      hold.raised = code == EFBIG;
+      fail("write", path_, code);
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+void AtomicFile::write(std::string_view text) {
+  write(std::span(reinterpret_cast<const std::byte*>(text.data()), text.size()));
+}
+
+void AtomicFile::commit() {
+  if (fd_ < 0) fail("write", path_, "the file is already complete");
+  if (::fsync(fd_) != 0) fail("write", path_, errno);
+  const int closed = ::close(fd_);
+  fd_ = -1;
+  if (closed != 0) fail("write", path_, errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("write", path_, errno);
+  temporary_.clear();
+  // The name itself is safe once its folder is synced. The content already is, so a folder that cannot be is no failure.
+  const Descriptor folder(::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() >= 0) (void)!::fsync(folder.get());
+}
+
+}  // namespace blip::io
