@@ -81,7 +81,8 @@ class TowerRunner final : public Runner {
  private:
   std::unique_ptr<Towers> towers_;
   const Capabilities& capabilities_;
-  SpecialIds ids_;
+  decode::Tokens tokens_;
+  TokenIds answer_prompt_;  // [DEC]
 };
 
 }  // namespace
