@@ -159,8 +159,7 @@ void warp(std::span<const float> scores, const GenerateOptions& options, std::ve
     // All tokens below this share together hold less than 1 - top_p, so they are cut without being sorted.
     const double negligible = (1.0 - options.top_p) * total / static_cast<double>(scores.size());
     std::erase_if(out, [&](const Candidate& c) { return c.score < negligible && c.score < 1.0f; });
-    std::sort(out.begin(), out.end(),
-              [](const Candidate& a, const Candidate& b) { return a.score != b.score ? a.score > b.score : a.token > b.token; });
+    std::sort(out.begin(), out.end(), better);
     const double mass = options.top_p * total;
     double above = out.front().score;
     std::size_t keep = 1;

@@ -47,7 +47,7 @@ struct Edits {
 void best_tokens(std::span<const float> row, int k, const Normaliser& norm, const Edits& edits, std::vector<Candidate>& out);
 
 // The distribution that sampling draws from: temperature, then top-k (every token that ties with the k-th stays), then
-// top-p (of tokens that tie at the cut the higher ids stay), in transformers' order and with its cuts. `scores` are edited
+// top-p (of tokens that tie at the cut the lower ids stay), in transformers' order and with its cuts. `scores` are edited
 // logits. Fills out with the tokens that remain, score = probability, summing to 1.
 void warp(std::span<const float> scores, const GenerateOptions& options, std::vector<Candidate>& out);
 
