@@ -36,7 +36,8 @@ class Tokenizer {
   static std::vector<std::string> parse_tokenizer_json(std::string_view json, bool* lowercase = nullptr);
   static const std::vector<std::string>& bundled_vocabulary();  // bert-base-uncased, compiled in
 
-  // Never fails: invalid UTF-8 becomes U+FFFD. max_length counts [CLS] and [SEP], which always stay; 0 = no limit.
+  // Never fails: invalid UTF-8 becomes U+FFFD. max_length counts [CLS] and [SEP], which always stay (1 is taken as 2);
+  // 0 = no limit.
   Encoding encode(std::string_view utf8, int max_length = 0) const;
 
   // Joins word pieces, leaves special tokens out, cleans up spaces before punctuation and in contractions as

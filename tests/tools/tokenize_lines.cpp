@@ -4,13 +4,14 @@
 //
 // A line is a string (answer: its ids), a list of ids (answer: the decoded text) or {"hex": "6162ff"}, raw bytes as hex
 // (answer: ids).
+#include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "blip/error.h"
 #include "text/tokenizer.h"

@@ -1,0 +1,80 @@
+#include "text/normalizer.h"
+
+#include <cstdint>
+#include <cstdio>
+
+#include "goldens.h"
+
+namespace blip::text {
+namespace {
+
+std::string to_utf8(std::u32string_view text) {
+  std::string out;
+  for (char32_t c : text) append_utf8(out, c);
+  return out;
+}
+
+std::string normalized(std::string_view text, bool lowercase = true) { return to_utf8(normalize(decode_utf8(text), lowercase)); }
+
+TEST(DecodeUtf8, ReplacesEachMaximalInvalidPart) {
+  struct Case {
+    std::string bytes;
+    std::u32string expected;
+  };
+  // Python: bytes.decode(errors="replace").
+  const Case cases[] = {
+      {"a\xC3\xA9\xE4\xBD\xA0\xF0\x9F\x98\x80", U"a\u00e9\u4f60\U0001f600"},
+      {"\xFF", U"\ufffd"},
+      {"\x80\xBF", U"\ufffd\ufffd"},
+      {"\xC0\x80", U"\ufffd\ufffd"},                                       // overlong
+      {"\xE0\x80\x80", U"\ufffd\ufffd\ufffd"},                             // overlong
+      {"\xED\xA0\x80", U"\ufffd\ufffd\ufffd"},                             // surrogate
+      {"\xF4\x90\x80\x80", U"\ufffd\ufffd\ufffd\ufffd"},                   // over U+10FFFF
+      {"\xF0\x9F\x98" "a", U"\ufffd" U"a"},                                // cut short: one part
+      {"\xE4\xBD", U"\ufffd"},                                             // cut short at the end
+      {"\xE4[", U"\ufffd["},
+      {"\xF0\x9F\xF0\x9F\x98\x80", U"\ufffd\U0001f600"},
+      {std::string("\0b", 2), std::u32string(U"\0b", 2)},
+  };
+  for (const Case& c : cases) EXPECT_EQ(decode_utf8(c.bytes), c.expected) << testing::PrintToString(c.bytes);
+}
+
+TEST(Normalizer, CleansSpacesLowersAndStripsAccents) {
+  EXPECT_EQ(normalized("H\xC3\xA9llo\tW\xC3\x96RLD"), "hello world");
+  EXPECT_EQ(normalized("\xC4\xB0\xCE\xA3"), "i\xCF\x83");  // I with dot, no final sigma
+  EXPECT_EQ(normalized("a\xE4\xBD\xA0" "b"), "a \xE4\xBD\xA0 b");
+  EXPECT_EQ(normalized("a\xE2\x80\x8B\xEF\xBF\xBD\x01z"), "az");
+  EXPECT_EQ(normalized("\xEA\xB0\x81"), "\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8");  // Hangul to its letters
+}
+
+TEST(Normalizer, KeepsCaseAndAccentsWhenCased) {
+  EXPECT_EQ(normalized("H\xC3\xA9llo\t\xE4\xBD\xA0", false), "H\xC3\xA9llo  \xE4\xBD\xA0 ");
+}
+
+TEST(Normalizer, OrdersMarksThatStay) {
+  // U+302E (class 224, spacing) comes before U+1D16D (226, spacing), whatever their order in the text; U+0301 goes.
+  EXPECT_EQ(normalize(U"a\U0001d16d\u0301\u302e", true), U"a\u302e\U0001d16d");
+  EXPECT_EQ(normalize(U"a\u302e\U0001d16d", true), U"a\u302e\U0001d16d");
+}
+
+TEST(Normalizer, EqualsTheReferenceForEveryCodePoint) {
+  const nlohmann::json blocks = json_golden("code_points.json");
+  ASSERT_EQ(blocks.size(), 0x110u);
+  for (std::size_t block = 0; block < blocks.size(); ++block) {
+    std::uint64_t hash = 0xCBF29CE484222325;
+    for (std::size_t i = 0; i < 0x1000; ++i) {
+      const auto c = static_cast<char32_t>(block * 0x1000 + i);
+      if (c >= 0xD800 && c < 0xE000) continue;
+      const char32_t text[] = {U'a', c, U'b'};
+      for (char byte : to_utf8(normalize({text, 3}, true)) + "\n") {
+        hash = (hash ^ static_cast<std::uint8_t>(byte)) * 0x100000001B3;
+      }
+    }
+    char hex[17];
+    std::snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(hash));
+    EXPECT_EQ(blocks[block].get<std::string>(), hex) << "code points from " << block * 0x1000;
+  }
+}
+
+}  // namespace
+}  // namespace blip::text
