@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "blip/error.h"
 
@@ -19,6 +18,9 @@ namespace {
 // Coefficients are made for so many columns at a time that they take at most this many weights.
 constexpr int kMaxTileWeights = 1 << 20;
 
+// Twice the filter's support, up to 4 x this, still fits an int.
+constexpr int kMaxSide = 1 << 28;
+
 constexpr double kSupport = 2.0;  // of the bicubic, in output pixels
 
 // Cubic convolution with a = -0.5.
@@ -30,22 +32,35 @@ double bicubic(double x) {
   return 0.0;
 }
 
+constexpr std::int32_t kHalf = 1 << (kPrecisionBits - 1);  // rounds to nearest
+
 std::uint8_t clip8(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255)); }
 
 // When a picture shrinks, the filter widens with it: that is the antialiasing.
 double filter_scale(int in, int out) { return std::max(1.0, static_cast<double>(in) / out); }
 
-int filter_taps(int in, int out) { return static_cast<int>(std::ceil(kSupport * filter_scale(in, out))) * 2 + 1; }
+// The input positions that output position i is made of.
+struct Window {
+  double center;
+  int start, end;
+};
 
-void horizontal_scalar(const Rgb& source, int row0, const Filter& filter, int first, int last, Plane& out) {
-  const std::size_t stride = static_cast<std::size_t>(source.width) * 3;
-  for (int y = 0; y < out.height; ++y) {
-    const std::uint8_t* in = source.pixels.data() + stride * static_cast<std::size_t>(row0 + y);
-    std::uint8_t* to = out.row(y) + std::size_t{3} * static_cast<std::size_t>(first);
+Window window(int in, int out, int i) {
+  const double center = (i + 0.5) * (static_cast<double>(in) / out), support = kSupport * filter_scale(in, out);
+  return {center, std::max(0, static_cast<int>(center - support + 0.5)), std::min(in, static_cast<int>(center + support + 0.5))};
+}
+
+// At least the weights that any output position has.
+int filter_taps(int in, int out) { return std::min(in, static_cast<int>(std::ceil(kSupport * filter_scale(in, out))) * 2 + 1); }
+
+void horizontal_scalar(const Rows& in, const Filter& filter, int first, int last, Rgb& out) {
+  const std::size_t out_stride = static_cast<std::size_t>(out.width) * 3;
+  for (int y = 0; y < in.height; ++y) {
+    std::uint8_t* to = out.pixels.data() + out_stride * static_cast<std::size_t>(y) + std::size_t{3} * static_cast<std::size_t>(first);
     for (std::size_t i = 0; i < static_cast<std::size_t>(last - first); ++i, to += 3) {
       const std::int32_t* weights = filter.weights.data() + i * static_cast<std::size_t>(filter.taps);
-      std::int32_t sums[3] = {1 << (kPrecisionBits - 1), 1 << (kPrecisionBits - 1), 1 << (kPrecisionBits - 1)};
-      const std::uint8_t* pixel = in + std::size_t{3} * static_cast<std::size_t>(filter.start[i]);
+      const std::uint8_t* pixel = in.row(y) + std::size_t{3} * static_cast<std::size_t>(filter.start[i]);
+      std::int32_t sums[3] = {kHalf, kHalf, kHalf};
       for (int j = 0; j < filter.count[i]; ++j, pixel += 3) {
         for (int c = 0; c < 3; ++c) sums[c] += pixel[c] * weights[j];
       }
@@ -54,46 +69,65 @@ void horizontal_scalar(const Rgb& source, int row0, const Filter& filter, int fi
   }
 }
 
-void vertical_scalar(const Plane& in, int row0, const Filter& filter, Rgb& out) {
-  const std::size_t size = static_cast<std::size_t>(out.width) * 3;
-  for (std::size_t y = 0; y < static_cast<std::size_t>(out.height); ++y) {
-    const std::int32_t* weights = filter.weights.data() + y * static_cast<std::size_t>(filter.taps);
-    const std::uint8_t* rows = in.row(filter.start[y] - row0);
-    for (std::size_t x = 0; x < size; ++x) {
-      std::int32_t sum = 1 << (kPrecisionBits - 1);
-      for (int j = 0; j < filter.count[y]; ++j) sum += rows[in.stride * static_cast<std::size_t>(j) + x] * weights[j];
-      out.pixels[y * size + x] = clip8(sum);
+void vertical_scalar(const Rows& in, const Filter& filter, int first, int last, Rgb& out) {
+  const std::size_t stride = in.stride();
+  for (std::size_t i = 0; i < static_cast<std::size_t>(last - first); ++i) {
+    const std::int32_t* weights = filter.weights.data() + i * static_cast<std::size_t>(filter.taps);
+    const std::uint8_t* rows = in.row(filter.start[i]);
+    std::uint8_t* to = out.pixels.data() + stride * (static_cast<std::size_t>(first) + i);
+    for (std::size_t x = 0; x < stride; ++x) {
+      std::int32_t sum = kHalf;
+      for (int j = 0; j < filter.count[i]; ++j) sum += rows[stride * static_cast<std::size_t>(j) + x] * weights[j];
+      to[x] = clip8(sum);
     }
   }
 }
 
-// Rows row0 to row0 + out.height of the source, resized to out.width.
-void run_horizontal(const Rgb& source, int row0, const ResizeKernels& kernels, Plane& out) {
-  if (out.width == source.width) {
-    const std::size_t size = static_cast<std::size_t>(source.width) * 3;
-    for (int y = 0; y < out.height; ++y) std::memcpy(out.row(y), source.pixels.data() + size * static_cast<std::size_t>(row0 + y), size);
-    return;
-  }
-  const int tile = std::max(1, kMaxTileWeights / filter_taps(source.width, out.width));
-  for (int first = 0; first < out.width; first += std::min(tile, out.width - first)) {
-    const int last = first + std::min(tile, out.width - first);
-    kernels.horizontal(source, row0, bicubic_filter(source.width, out.width, first, last), first, last, out);
+Rgb allocate(int width, int height) {
+  Rgb rgb{width, height, {}};
+  rgb.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3);
+  return rgb;
+}
+
+Rows all_rows(const Rgb& rgb) { return {rgb.pixels.data(), rgb.width, rgb.height}; }
+
+// Calls run(filter, first, last) for stretches of the output positions that keep the filter small.
+template <class Run>
+void for_each_tile(int in, int out, const Run& run) {
+  const int tile = std::max(1, kMaxTileWeights / filter_taps(in, out));
+  for (int first = 0, last; first < out; first = last) {
+    last = first + std::min(tile, out - first);
+    run(bicubic_filter(in, out, first, last), first, last);
   }
 }
 
-Rgb crop_rows(const Plane& plane) {
-  Rgb out{plane.width, plane.height, {}};
-  const std::size_t size = static_cast<std::size_t>(plane.width) * 3;
-  out.pixels.resize(size * static_cast<std::size_t>(plane.height));
-  for (int y = 0; y < plane.height; ++y) std::memcpy(out.pixels.data() + size * static_cast<std::size_t>(y), plane.row(y), size);
+Rgb resize_width(const Rows& in, int width, const ResizeKernels& kernels) {
+  Rgb out = allocate(width, in.height);
+  for_each_tile(in.width, width, [&](const Filter& filter, int first, int last) { kernels.horizontal(in, filter, first, last, out); });
   return out;
+}
+
+// `in` holds `rows` rows of the picture from first_row on: all that the filter reads.
+Rgb resize_height(const Rows& in, int first_row, int rows, int height, const ResizeKernels& kernels) {
+  Rgb out = allocate(in.width, height);
+  for_each_tile(rows, height, [&](Filter filter, int first, int last) {
+    for (int& start : filter.start) start -= first_row;
+    kernels.vertical(in, filter, first, last, out);
+  });
+  return out;
+}
+
+// Pillow starts with the pass that saves more work later. Which comes first shows in the result: the picture between the
+// passes is rounded to 8 bits. (Rule of Pillow 13; before it, the width always came first.)
+bool height_goes_first(const Rgb& source, int width, int height) {
+  const std::int64_t fewer_rows = std::int64_t{source.height} - height, fewer_columns = std::int64_t{source.width} - width;
+  return fewer_rows > 0 && fewer_rows > 2 * fewer_columns;
 }
 
 }  // namespace
 
 Filter bicubic_filter(int in, int out, int first, int last) {
-  const double scale = static_cast<double>(in) / out, filter_width = filter_scale(in, out);
-  const double support = kSupport * filter_width, inverse = 1.0 / filter_width;
+  const double inverse = 1.0 / filter_scale(in, out);
   Filter filter;
   filter.taps = filter_taps(in, out);
   filter.start.reserve(static_cast<std::size_t>(last - first));
@@ -102,9 +136,7 @@ Filter bicubic_filter(int in, int out, int first, int last) {
   std::vector<double> exact(static_cast<std::size_t>(filter.taps));
   std::int32_t* weights = filter.weights.data();
   for (int i = first; i < last; ++i, weights += filter.taps) {
-    const double center = (i + 0.5) * scale;
-    const int start = std::max(0, static_cast<int>(center - support + 0.5));
-    const int end = std::min(in, static_cast<int>(center + support + 0.5));
+    const auto [center, start, end] = window(in, out, i);
     double total = 0.0;
     for (int j = 0; j < end - start; ++j) {
       exact[static_cast<std::size_t>(j)] = bicubic((j + start - center + 0.5) * inverse);
@@ -127,22 +159,20 @@ Rgb resize_bicubic(const Rgb& source, int width, int height, const ResizeKernels
     throw Error(ErrorCode::kUsage, "resize: " + std::to_string(source.width) + " x " + std::to_string(source.height) + " to " +
                                        std::to_string(width) + " x " + std::to_string(height) + " pixels; every side must be at least 1");
   }
-  if (width == source.width && height == source.height) return source;
-  if (height == source.height) {
-    Plane resized(width, height);
-    run_horizontal(source, 0, kernels, resized);
-    return crop_rows(resized);
+  if (std::max(source.width, source.height) > kMaxSide) {
+    throw Error(ErrorCode::kImage, "resize: " + std::to_string(source.width) + " x " + std::to_string(source.height) +
+                                       " pixels; a side may have at most " + std::to_string(kMaxSide));
   }
-  const Filter filter = bicubic_filter(source.height, height, 0, height);
-  const int row0 = filter.start.front(), row1 = filter.start.back() + filter.count.back();
-  Plane narrow(width, row1 - row0);
-  run_horizontal(source, row0, kernels, narrow);
-  Rgb out{width, height, {}};
-  out.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3);
-  kernels.vertical(narrow, row0, filter, out);
-  return out;
+  if (width == source.width && height == source.height) return source;
+  if (height == source.height) return resize_width(all_rows(source), width, kernels);
+  if (width == source.width) return resize_height(all_rows(source), 0, source.height, height, kernels);
+  if (height_goes_first(source, width, height)) {
+    return resize_width(all_rows(resize_height(all_rows(source), 0, source.height, height, kernels)), width, kernels);
+  }
+  // Rows that no output row needs are left out.
+  const int first = window(source.height, height, 0).start, last = window(source.height, height, height - 1).end;
+  const Rows needed{all_rows(source).row(first), source.width, last - first};
+  return resize_height(all_rows(resize_width(needed, width, kernels)), first, source.height, height, kernels);
 }
-
-Rgb resize_bicubic(const Rgb& source, int width, int height) { return resize_bicubic(source, width, height, vector_kernels()); }
 
 }  // namespace blip::image

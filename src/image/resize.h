@@ -24,24 +24,21 @@ struct Filter {
 // Positions first to last of a line of `in` pixels resized to `out` pixels.
 Filter bicubic_filter(int in, int out, int first, int last);
 
-// A picture's rows with slack behind each, so that whole vectors may be read and written at the end.
-struct Plane {
+// The rows of a picture, or some of them.
+struct Rows {
+  const std::uint8_t* data = nullptr;
   int width = 0, height = 0;  // pixels
-  std::size_t stride = 0;     // bytes
-  std::vector<std::uint8_t> bytes;
 
-  static constexpr std::size_t kSlack = 64;
-  Plane(int w, int h) : width(w), height(h), stride((static_cast<std::size_t>(w) * 3 + kSlack + 63) / 64 * 64), bytes(stride * static_cast<std::size_t>(h)) {}
-  std::uint8_t* row(int y) { return bytes.data() + stride * static_cast<std::size_t>(y); }
-  const std::uint8_t* row(int y) const { return bytes.data() + stride * static_cast<std::size_t>(y); }
+  std::size_t stride() const { return static_cast<std::size_t>(width) * 3; }
+  const std::uint8_t* row(int y) const { return data + stride() * static_cast<std::size_t>(y); }
 };
 
 // One implementation of the passes. All give the same bytes.
 struct ResizeKernels {
-  // Columns first to last of out from rows row0 on of source; filter holds these columns.
-  void (*horizontal)(const Rgb& source, int row0, const Filter& filter, int first, int last, Plane& out);
-  // Every row of out from the rows of in; filter counts input rows from row0.
-  void (*vertical)(const Plane& in, int row0, const Filter& filter, Rgb& out);
+  // Columns first to last of out, of which `filter` knows just these. out has as many rows as `in`.
+  void (*horizontal)(const Rows& in, const Filter& filter, int first, int last, Rgb& out);
+  // Rows first to last of out, of which `filter` knows just these. out is as wide as `in`.
+  void (*vertical)(const Rows& in, const Filter& filter, int first, int last, Rgb& out);
 };
 
 ResizeKernels scalar_kernels();
