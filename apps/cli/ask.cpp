@@ -1,0 +1,118 @@
+// blip ask: answers questions about pictures.
+#include "cli/ask.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/exit.h"
+#include "cli/inputs.h"
+#include "cli/pictures.h"
+
+namespace blip::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  blip ask cat.jpg --question "what animal is this?"
+  blip ask cat.jpg --question "how many?" --question "what colour is it?" --json
+  blip ask cat.jpg --question "what animal is this?" --answers animals.txt
+  blip ask cat.jpg                 (asks at a prompt; "exit" or Ctrl-D ends)
+
+One line per answer; with several pictures the path, and with several questions the question, come first, with tabs between.)";
+
+std::vector<Emit> answer_batch(const Asker& asker, const AskFlags& flags, const AskColumns& columns, Console& console, Timings& timings,
+                               std::span<const std::string> names, std::span<const EncodedImage> images) {
+  std::vector<Emit> emits;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    std::vector<Generation> answers = asker.ask(images[i], flags.questions);
+    emits.push_back([&flags, &console, &timings, columns, name = names[i], answers = std::move(answers)] {
+      for (std::size_t q = 0; q < answers.size(); ++q) {
+        timings.add_result(answers[q].decode_ms);
+        print_answer(console, columns, name, flags.questions[q], answers[q]);
+      }
+    });
+  }
+  return emits;
+}
+
+int run_ask(const AskFlags& flags) {
+  Console console(flags.output);
+  AskOptions options;
+  options.generate = checked(flags.generate, console);
+  options.rank_candidates = flags.rank_candidates;
+  check_texts(flags.questions, "--question");
+  const auto& images = flags.pictures.images;
+  const bool at_prompt = flags.questions.empty();
+  if (at_prompt && std::find(images.begin(), images.end(), "-") != images.end()) {
+    throw Exit(kExitUsage, "with the picture on standard input, questions come from --question");
+  }
+  std::vector<std::string> answers;
+  if (!flags.answers_file.empty()) answers = read_lines(flags.answers_file, "--answers");
+  const Engine engine = load_engine(flags.model, console);
+  const ModelInfo& info = engine.info();
+  require_task(answers.empty() ? info.can_ask : info.can_rank, answers.empty() ? "ask" : "ask with a list of answers", info);
+  Session session = make_session(engine, console);
+  const Asker asker(session, options, answers);
+  if (at_prompt) return run_ask_prompt(session, asker, flags, console);
+
+  const Stopwatch watch;
+  Timings timings;
+  const AskColumns columns{names_needed(images), flags.questions.size() > 1};
+  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> encoded) {
+    return answer_batch(asker, flags, columns, console, timings, names, encoded);
+  };
+  run_pictures(session, flags.pictures, console, timings, task);
+  note_timings(console, timings, watch.ms() / 1000, "answer");
+  return exit_code(console);
+}
+
+}  // namespace
+
+std::vector<Generation> Asker::ask(const EncodedImage& image, std::span<const std::string> questions) const {
+  if (answers_.empty()) return session_.ask(image, questions, options_);
+  std::vector<Generation> results;
+  for (const std::string& question : questions) {
+    const Stopwatch watch;
+    results.push_back(session_.rank(image, question, answers_, options_));
+    results.back().decode_ms = watch.ms();
+  }
+  return results;
+}
+
+void print_answer(Console& console, const AskColumns& columns, const std::string& image, const std::string& question, const Generation& answer) {
+  if (console.json()) {
+    Json object{{"image", image}, {"question", question}, {"answer", answer.text}, {"token_ids", answer.token_ids}, {"score", json_number(answer.score)}};
+    if (answer.all.size() > 1) {
+      for (const Text& text : answer.all) {
+        object["answers"].push_back({{"answer", text.text}, {"score", json_number(text.score)}, {"token_ids", text.token_ids}});
+      }
+    }
+    return console.object(object);
+  }
+  std::string prefix = columns.image ? printable(image) + '\t' : "";
+  if (columns.question) prefix += printable(question) + '\t';
+  console.line(prefix + printable(answer.text));
+}
+
+void add_ask(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<AskFlags>();
+  flags->generate.options = AskOptions().generate;
+  CLI::App& command = *app.add_subcommand("ask", "Answer questions about pictures");
+  add_picture_options(command, flags->pictures)->required();
+  add_repeated(command, "--question", flags->questions, "A question; repeatable; without one, asks at a prompt")->group("Input");
+  command.add_option("--answers", flags->answers_file, "File of answers, one a line: ranks them instead of writing one")
+      ->type_name("FILE")
+      ->group("Input");
+  command.add_option("--rank-candidates", flags->rank_candidates, "Answers that the first token lets through to the ranking")
+      ->type_name("N")
+      ->check(range(1, 1e6))
+      ->capture_default_str()
+      ->group("Decoding");
+  add_generate_options(command, flags->generate, "--num-answers");
+  add_model_options(command, flags->model);
+  add_output_options(command, flags->output);
+  command.footer(kExamples);
+  command.callback([flags, &run] { run = [flags] { return run_ask(*flags); }; });
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,82 @@
+// blip ask without --question: every picture is encoded once, then questions are read until "exit" or the end of input.
+#include <unistd.h>
+
+#include "cli/ask.h"
+#include "cli/inputs.h"
+#include "cli/interrupt.h"
+#include "cli/pictures.h"
+
+namespace blip::cli {
+namespace {
+
+struct NamedImage {
+  std::string name;
+  EncodedImage image;
+};
+
+std::string trimmed(const std::string& text) {
+  const std::size_t begin = text.find_first_not_of(" \t");
+  if (begin == std::string::npos) return "";
+  return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
+}
+
+// The prompt is for people: nothing of it reaches standard output, or anything at all when questions come from a pipe.
+void show_prompt() {
+  constexpr std::string_view kPrompt = "question> ";
+  if (isatty(STDIN_FILENO) == 1) [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, kPrompt.data(), kPrompt.size());
+}
+
+std::vector<NamedImage> encode_all(Session& session, const AskFlags& flags, Console& console, Timings& timings) {
+  std::vector<NamedImage> encoded;
+  const auto keep = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
+    std::vector<Emit> emits;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      emits.push_back([&encoded, name = names[i], image = images[i]] { encoded.push_back({name, image}); });
+    }
+    return emits;
+  };
+  run_pictures(session, flags.pictures, console, timings, keep);
+  return encoded;
+}
+
+// False when the question failed.
+bool answer(const Asker& asker, const std::vector<NamedImage>& images, const std::string& question, Console& console, Timings& timings) {
+  const AskColumns columns{images.size() > 1, false};
+  for (const NamedImage& image : images) {
+    try {
+      const std::vector<Generation> answers = asker.ask(image.image, {&question, 1});
+      timings.add_result(answers.front().decode_ms);
+      print_answer(console, columns, image.name, question, answers.front());
+    } catch (const Error& error) {
+      stop_if_interrupted();
+      if (error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kModel) throw;
+      console.input_failed(image.name, error.what());
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+int run_ask_prompt(Session& session, const Asker& asker, const AskFlags& flags, Console& console) {
+  Timings timings;
+  const std::vector<NamedImage> images = encode_all(session, flags, console, timings);
+  if (images.empty()) return exit_code(console);
+  if (isatty(STDIN_FILENO) == 1) console.note("type a question; \"exit\" or Ctrl-D ends");
+  LineReader reader;
+  std::string line;
+  for (show_prompt(); reader.next(line); show_prompt()) {
+    const std::string question = trimmed(line);
+    if (question == "exit") break;
+    if (!question.empty()) answer(asker, images, question, console, timings);
+  }
+  stop_if_interrupted();
+  const auto mean = [](double sum, std::size_t count) { return count == 0 ? std::string("-") : format_ms(sum / static_cast<double>(count)); };
+  console.note("preprocess " + mean(timings.preprocess_ms, timings.pictures) + ", encode " + mean(timings.encode_ms, timings.pictures) +
+               " per picture; predict " + mean(timings.predict_ms, timings.results) + " per answer (means of " +
+               std::to_string(timings.pictures) + " and " + std::to_string(timings.results) + ")");
+  return exit_code(console);
+}
+
+}  // namespace blip::cli

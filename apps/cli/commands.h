@@ -1,0 +1,20 @@
+// One function per command: defines it and, when the command line chooses it, sets what to run.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "cli/options.h"
+
+namespace blip::cli {
+
+void add_caption(CLI::App& app, Run& run);
+void add_match(CLI::App& app, Run& run);
+void add_ask(CLI::App& app, Run& run);
+void add_embed(CLI::App& app, Run& run);
+void add_convert(CLI::App& app, Run& run);
+void add_info(CLI::App& app, Run& run);
+void add_devices(CLI::App& app, Run& run);
+void add_dump(CLI::App& app, Run& run);
+void add_completions(CLI::App& app, Run& run);
+
+}  // namespace blip::cli

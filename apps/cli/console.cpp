@@ -1,0 +1,172 @@
+#include "cli/console.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+
+#include "cli/exit.h"
+
+namespace blip::cli {
+namespace {
+
+constexpr auto kBarInterval = std::chrono::milliseconds(100);   // smooth to the eye
+constexpr auto kLineInterval = std::chrono::seconds(5);         // a log that can still be read
+constexpr auto kBarDelay = std::chrono::milliseconds(300);      // short work needs no bar
+constexpr int kSignalPipe = 13;
+
+bool write_all(int fd, const char* data, std::size_t size) {
+  while (size > 0) {
+    const ssize_t written = ::write(fd, data, size);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    data += written;
+    size -= static_cast<std::size_t>(written);
+  }
+  return true;
+}
+
+// A reader that has gone (blip ... | head) ends the program as quietly as the signal would.
+[[noreturn]] void output_failed() {
+  if (errno == EPIPE) throw Exit(kExitSignal + kSignalPipe, "");
+  throw Exit(kExitSomeFailed, std::string("cannot write to standard output: ") + std::strerror(errno));
+}
+
+std::string format_seconds(double seconds) {
+  const long total = std::lround(std::min(seconds, 359999.0));
+  if (total < 60) return std::to_string(total) + " s";
+  if (total < 3600) return std::to_string(total / 60) + " min " + std::to_string(total % 60) + " s";
+  return std::to_string(total / 3600) + " h " + std::to_string(total / 60 % 60) + " min";
+}
+
+}  // namespace
+
+Console::Console(const OutputOptions& options) : options_(options), terminal_(isatty(STDERR_FILENO) == 1) {}
+
+Console::~Console() { clear_bar(); }
+
+void Console::line(std::string_view text) {
+  clear_bar();
+  std::string whole(text);
+  whole += '\n';
+  if (!write_all(STDOUT_FILENO, whole.data(), whole.size())) output_failed();
+}
+
+void Console::object(const Json& object) {
+  line(object.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+void Console::bytes(std::span<const std::byte> data) {
+  clear_bar();
+  if (!write_all(STDOUT_FILENO, reinterpret_cast<const char*>(data.data()), data.size())) output_failed();
+}
+
+void Console::write_error(std::string_view text) {
+  clear_bar();
+  std::string whole = "blip: " + printable(text) + '\n';
+  write_all(STDERR_FILENO, whole.data(), whole.size());
+}
+
+void Console::note(std::string_view text) {
+  if (!quiet()) write_error(text);
+}
+
+void Console::warning(const std::string& text) {
+  if (!quiet() && warned_.insert(text).second) write_error("warning: " + text);
+}
+
+void Console::error(std::string_view text) { write_error("error: " + std::string(text)); }
+
+void Console::input_failed(const std::string& name, const std::string& message) {
+  ++failures_;
+  if (json()) return object(Json{{"image", name}, {"error", message}});
+  // Most messages name the file already.
+  error(message.find(name) != std::string::npos ? message : name + ": " + message);
+}
+
+void Console::start_progress(const std::string& what, std::size_t total) {
+  what_ = what;
+  total_ = quiet() || total < 2 ? 0 : total;
+  done_ = 0;
+  started_ = Clock::now();
+  drawn_ = terminal_ ? started_ + kBarDelay - kBarInterval : started_;
+}
+
+void Console::progress(std::size_t done) {
+  done_ = done;
+  if (total_ == 0 || done_ >= total_) return;
+  const auto now = Clock::now();
+  const auto interval = terminal_ ? Clock::duration(kBarInterval) : Clock::duration(kLineInterval);
+  if (now - drawn_ >= interval) draw(now);
+}
+
+void Console::end_progress() {
+  clear_bar();
+  total_ = 0;
+}
+
+void Console::clear_bar() {
+  if (!bar_shown_) return;
+  constexpr std::string_view kEraseLine = "\r\x1b[K";
+  write_all(STDERR_FILENO, kEraseLine.data(), kEraseLine.size());
+  bar_shown_ = false;
+  drawn_ = {};  // drawn again with the next step
+}
+
+void Console::draw(Clock::time_point now) {
+  const double seconds = std::chrono::duration<double>(now - started_).count();
+  const double rate = seconds > 0 ? static_cast<double>(done_) / seconds : 0;
+  std::string text = std::to_string(done_) + "/" + std::to_string(total_) + " " + what_;
+  if (done_ > 0 && rate > 0) {
+    text += ", " + fixed(rate, 1) + "/s, " + format_seconds(static_cast<double>(total_ - done_) / rate) + " left";
+  }
+  drawn_ = now;
+  if (!terminal_) return write_error(text);
+  winsize size = {};
+  const int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+  const int width = std::min(40, columns - static_cast<int>(text.size()) - 4);
+  std::string bar = "\r\x1b[K";
+  if (width >= 10) {
+    const auto filled = static_cast<std::size_t>(static_cast<double>(width) * static_cast<double>(done_) / static_cast<double>(total_));
+    bar += '[';
+    bar.append(filled, '#').append(static_cast<std::size_t>(width) - filled, '-');
+    bar += "] ";
+  }
+  bar += text.substr(0, static_cast<std::size_t>(std::max(columns - 1, 1)));
+  write_all(STDERR_FILENO, bar.data(), bar.size());
+  bar_shown_ = true;
+}
+
+Json json_number(float value) {
+  if (!std::isfinite(value)) return nullptr;
+  char text[32];
+  const auto written = std::to_chars(text, text + sizeof text, value);
+  double shortest = 0;
+  std::from_chars(text, written.ptr, shortest);
+  return shortest;
+}
+
+Json json_ms(double milliseconds) { return std::round(milliseconds * 1000) / 1000; }
+
+std::string format_ms(double milliseconds) { return fixed(milliseconds, milliseconds < 100 ? 1 : 0) + " ms"; }
+
+std::string printable(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) c = '?';
+  }
+  return result;
+}
+
+std::string fixed(double value, int digits) {
+  char text[400];  // the largest double has 309 digits before the point
+  const auto written = std::to_chars(text, text + sizeof text, value, std::chars_format::fixed, digits);
+  return {text, written.ptr};
+}
+
+}  // namespace blip::cli

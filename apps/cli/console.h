@@ -1,0 +1,74 @@
+// What the program writes: results on standard output, one flushed line each; everything else on standard error.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace blip::cli {
+
+using Json = nlohmann::ordered_json;
+
+struct OutputOptions {
+  bool json = false;   // one object a line on standard output, failed inputs included
+  bool quiet = false;  // errors only on standard error
+};
+
+class Console {
+ public:
+  explicit Console(const OutputOptions& options);
+  ~Console();
+  Console(const Console&) = delete;
+  Console& operator=(const Console&) = delete;
+
+  bool json() const { return options_.json; }
+  bool quiet() const { return options_.quiet; }
+
+  void line(std::string_view text);  // a result; throws Exit when standard output is closed or full
+  void object(const Json& object);  // the same as JSON; bytes that are not UTF-8 become U+FFFD
+  void bytes(std::span<const std::byte> data);
+
+  void note(std::string_view text);     // timings and the like; silent with --quiet
+  void warning(const std::string& text);  // silent with --quiet; each text once, as it may come with every picture
+  void error(std::string_view text);
+  // An input that failed: {"image", "error"} with --json, else a line on standard error. Counted.
+  void input_failed(const std::string& name, const std::string& message);
+  std::size_t failures() const { return failures_; }
+
+  // Progress over `total` things ("pictures"): a bar on a terminal, else a line every few seconds. total < 2 shows nothing.
+  void start_progress(const std::string& what, std::size_t total);
+  void progress(std::size_t done);
+  void end_progress();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void write_error(std::string_view text);  // a line on standard error, above the bar
+  void clear_bar();
+  void draw(Clock::time_point now);
+
+  OutputOptions options_;
+  bool terminal_ = false;  // standard error is one
+  bool bar_shown_ = false;
+  std::set<std::string> warned_;
+  std::string what_;
+  std::size_t total_ = 0, done_ = 0, failures_ = 0;
+  Clock::time_point started_, drawn_;
+};
+
+// The shortest decimal that reads back as this float: 0.9871, not 0.98710000514984131.
+Json json_number(float value);
+// Milliseconds to the microsecond.
+Json json_ms(double milliseconds);
+// "12.3 ms"
+std::string format_ms(double milliseconds);
+// Control characters replaced, so that a name can neither break a line of output nor drive the terminal.
+std::string printable(std::string_view text);
+// printf's %.*f without a locale's comma.
+std::string fixed(double value, int digits);
+
+}  // namespace blip::cli

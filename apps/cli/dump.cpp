@@ -1,0 +1,77 @@
+// blip dump: a stage's tensor, to check against a reference.
+#include <map>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/exit.h"
+#include "cli/files.h"
+#include "cli/inputs.h"
+#include "cli/pictures.h"
+#include "io/tensor_file.h"
+
+namespace blip::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  blip dump --stage vision --image cat.jpg --output vision.npy
+  blip dump --stage text --image cat.jpg --text "a cat" --output text.npy
+
+pixels: [1, 3, S, S], the normalised picture. vision: [1, N, D], the image tokens. text: [1, T, D], the text encoder over
+the picture. question: [1, T, D], the question encoder over the picture. float32 in NumPy's .npy format.)";
+
+const std::map<std::string, Stage> kStages = {
+    {"pixels", Stage::kPixels}, {"vision", Stage::kVision}, {"text", Stage::kText}, {"question", Stage::kQuestion}};
+
+struct DumpFlags {
+  OutputOptions output;
+  ModelOptions model;
+  ImageLimits limits;
+  std::string stage, image, text, file;
+};
+
+int run_dump(const DumpFlags& flags) {
+  Console console(flags.output);
+  const Stage stage = kStages.at(flags.stage);
+  const bool takes_text = stage == Stage::kText || stage == Stage::kQuestion;
+  if (takes_text) check_texts({flags.text}, "--stage " + flags.stage + " needs --text, which");
+  if (!takes_text && !flags.text.empty()) console.warning("--text has no effect on --stage " + flags.stage);
+  if (flags.file != "-") check_destination(flags.file);
+  const Engine engine = load_engine(flags.model, console);
+  Session session = make_session(engine, console);
+  Tensor tensor;
+  try {
+    tensor = session.dump(stage, read_image(flags.image, flags.limits), flags.text);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kImage && error.code() != ErrorCode::kIo) throw;
+    console.input_failed(flags.image, error.what());
+    return exit_code(console);
+  }
+  write_result(console, flags.file, io::npy_bytes(tensor.shape, tensor.values));
+  if (console.json() && flags.file != "-") {
+    console.object(Json{{"image", flags.image}, {"stage", flags.stage}, {"shape", tensor.shape}, {"output", flags.file}});
+  } else {
+    console.note("wrote " + flags.stage + " " + Json(tensor.shape).dump() + " to " + flags.file);
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_dump(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<DumpFlags>();
+  CLI::App& command = *app.add_subcommand("dump", "Write a stage's tensor as .npy");
+  command.add_option("--stage", flags->stage, "Which tensor")
+      ->type_name("")
+      ->check(CLI::IsMember({"pixels", "vision", "text", "question"}))
+      ->required();
+  command.add_option("--image", flags->image, "Picture, or - for standard input")->type_name("IMAGE")->required();
+  command.add_option("--text", flags->text, "Text or question")->type_name("TEXT");
+  command.add_option("-o,--output", flags->file, "The .npy file to write; - = to standard output")->type_name("FILE")->required();
+  add_limit_options(command, flags->limits);
+  add_model_options(command, flags->model);
+  add_output_options(command, flags->output);
+  command.footer(kExamples);
+  command.callback([flags, &run] { run = [flags] { return run_dump(*flags); }; });
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,124 @@
+// blip embed: vectors that put pictures and texts into one space.
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/exit.h"
+#include "cli/files.h"
+#include "cli/inputs.h"
+#include "cli/pictures.h"
+#include "io/tensor_file.h"
+
+namespace blip::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  blip embed photos/ > vectors.jsonl
+  blip embed photos/ --output vectors.npy --json > rows.jsonl
+  blip embed --text "a cat on a sofa" --text "two dogs"
+
+Without --output, one JSON object a line: {"image", "embedding"} or {"text", "embedding"}, pictures before texts. With it,
+an array of float32 [rows, length] in NumPy's .npy format; --json then says which row is which: {"image", "row"}. The
+vectors have length 1, so their dot product is the cosine that `blip match` gives.)";
+
+struct EmbedFlags {
+  OutputOptions output;
+  ModelOptions model;
+  PictureOptions pictures;
+  std::vector<std::string> texts;
+  std::string texts_file, file;
+};
+
+// Rows as they come, to a .npy file in the end or to standard output at once.
+class Rows {
+ public:
+  Rows(Console& console, const std::string& file) : console_(console), file_(file) {}
+
+  void add(const char* kind, const std::string& name, const std::vector<float>& vector) {
+    ++rows_;
+    if (file_.empty()) {
+      Json object{{kind, name}};
+      for (const float value : vector) object["embedding"].push_back(json_number(value));
+      return console_.object(object);
+    }
+    values_.insert(values_.end(), vector.begin(), vector.end());
+    if (console_.json() && file_ != "-") console_.object(Json{{kind, name}, {"row", rows_ - 1}});
+  }
+
+  void finish(int length) {
+    if (file_.empty()) return;
+    const std::int64_t shape[] = {rows_, length};
+    write_result(console_, file_, io::npy_bytes(shape, values_));
+    console_.note("wrote " + std::to_string(rows_) + " x " + std::to_string(length) + " float32 to " + file_);
+  }
+
+ private:
+  Console& console_;
+  const std::string& file_;
+  std::vector<float> values_;
+  std::int64_t rows_ = 0;
+};
+
+std::vector<std::string> all_texts(const EmbedFlags& flags) {
+  std::vector<std::string> texts = flags.texts;
+  if (!flags.texts_file.empty()) {
+    for (std::string& line : read_lines(flags.texts_file, "--texts")) texts.push_back(std::move(line));
+  }
+  check_texts(texts, "--text");
+  return texts;
+}
+
+void embed_pictures(Session& session, const EmbedFlags& flags, Console& console, Timings& timings, Rows& rows) {
+  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
+    std::vector<Emit> emits;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      emits.push_back([&rows, name = names[i], vector = session.embed(images[i])] { rows.add("image", name, vector); });
+    }
+    return emits;
+  };
+  run_pictures(session, flags.pictures, console, timings, task);
+}
+
+void embed_texts(Session& session, const std::vector<std::string>& texts, Rows& rows) {
+  constexpr std::size_t kTextsPerPass = 64;
+  for (std::size_t begin = 0; begin < texts.size(); begin += kTextsPerPass) {
+    const auto batch = std::span(texts).subspan(begin, std::min(kTextsPerPass, texts.size() - begin));
+    const auto vectors = session.embed(batch);
+    for (std::size_t i = 0; i < batch.size(); ++i) rows.add("text", batch[i], vectors[i]);
+  }
+}
+
+int run_embed(const EmbedFlags& flags) {
+  Console console(flags.output);
+  const std::vector<std::string> texts = all_texts(flags);
+  if (flags.pictures.images.empty() && texts.empty()) throw Exit(kExitUsage, "embed needs a picture or a text: IMAGE, --text TEXT or --texts FILE");
+  if (!flags.file.empty() && flags.file != "-") check_destination(flags.file);
+  const Engine engine = load_engine(flags.model, console);
+  require_task(engine.info().can_match_itc, "embed", engine.info());
+  Session session = make_session(engine, console);
+
+  const Stopwatch watch;
+  Timings timings;
+  Rows rows(console, flags.file);
+  if (!flags.pictures.images.empty()) embed_pictures(session, flags, console, timings, rows);
+  embed_texts(session, texts, rows);
+  rows.finish(engine.info().embed_dim);
+  if (!flags.pictures.images.empty()) note_timings(console, timings, watch.ms() / 1000, "");
+  return exit_code(console);
+}
+
+}  // namespace
+
+void add_embed(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<EmbedFlags>();
+  CLI::App& command = *app.add_subcommand("embed", "Turn pictures and texts into vectors (ITC)");
+  add_picture_options(command, flags->pictures);
+  add_repeated(command, "--text", flags->texts, "A text; repeatable")->group("Input");
+  command.add_option("--texts", flags->texts_file, "File of texts, one a line")->type_name("FILE")->group("Input");
+  command.add_option("-o,--output", flags->file, "Write a .npy file; - = to standard output")->type_name("FILE")->group("Output");
+  add_model_options(command, flags->model);
+  add_output_options(command, flags->output);
+  command.footer(kExamples);
+  command.callback([flags, &run] { run = [flags] { return run_embed(*flags); }; });
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,61 @@
+#include "cli/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "blip/error.h"
+#include "cli/exit.h"
+#include "io/file.h"
+
+namespace blip::cli {
+namespace {
+
+bool is_special(const std::string& path) {
+  struct stat status = {};
+  return stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+void write_special(const std::string& path, std::span<const std::byte> bytes) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  bool good = fd >= 0;
+  for (std::size_t done = 0; good && done < bytes.size();) {
+    const ssize_t written = ::write(fd, bytes.data() + done, bytes.size() - done);
+    if (written > 0) done += static_cast<std::size_t>(written);
+    good = written > 0 || errno == EINTR;
+  }
+  const std::string reason = good ? "" : std::strerror(errno);
+  if (fd >= 0) ::close(fd);
+  if (!good) throw Exit(kExitSomeFailed, "cannot write " + path + ": " + reason);
+}
+
+}  // namespace
+
+void check_destination(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (path.empty()) throw Exit(kExitUsage, "the name of the file to write must not be empty");
+  if (fs::is_directory(path, ignored)) throw Exit(kExitSomeFailed, "cannot write " + path + ": it is a folder; give a file name");
+  const fs::path folder = fs::path(path).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder, ignored)) {
+    throw Exit(kExitSomeFailed, "cannot write " + path + ": there is no folder " + folder.string());
+  }
+}
+
+void write_result(Console& console, const std::string& path, std::span<const std::byte> bytes) {
+  if (path == "-") return console.bytes(bytes);
+  if (is_special(path)) return write_special(path, bytes);
+  try {
+    io::AtomicFile file(path);
+    file.write(bytes);
+    file.commit();
+  } catch (const Error& error) {
+    throw Exit(kExitSomeFailed, error.what());
+  }
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,18 @@
+// Writing a result file.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "cli/console.h"
+
+namespace blip::cli {
+
+// Throws Exit, before any work, when `path` is a folder or lies in one that does not exist.
+void check_destination(const std::string& path);
+// Writes the whole file or, on any failure, none: an older one of that name survives. "-" is standard output; a device or
+// a pipe is written to, not replaced. Throws Exit(1).
+void write_result(Console& console, const std::string& path, std::span<const std::byte> bytes);
+
+}  // namespace blip::cli

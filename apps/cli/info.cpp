@@ -1,0 +1,98 @@
+// blip info: what a model holds and can do.
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/pictures.h"
+
+namespace blip::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  blip info
+  blip info --model blip-vqa-base/ --json)";
+
+struct InfoFlags {
+  OutputOptions output;
+  ModelOptions model;
+};
+
+std::string millions(std::size_t parameters) { return fixed(static_cast<double>(parameters) / 1e6, 2) + " M"; }
+
+Json to_json(const Engine& engine) {
+  const ModelInfo& info = engine.info();
+  Json parts = Json::array();
+  for (const PartInfo& part : info.parts) {
+    parts.push_back({{"name", part.name},
+                     {"layers", part.layers},
+                     {"width", part.width},
+                     {"heads", part.heads},
+                     {"mlp", part.mlp},
+                     {"parameters", part.parameters},
+                     {"type", part.type}});
+  }
+  return Json{{"path", info.path},
+              {"name", info.name},
+              {"format", info.format},
+              {"image_size", info.image_size},
+              {"patch_size", info.patch_size},
+              {"vocab_size", info.vocab_size},
+              {"embed_dim", info.embed_dim},
+              {"parameters", info.parameters},
+              {"tasks",
+               {{"caption", info.can_caption},
+                {"match_itm", info.can_match_itm},
+                {"match_itc", info.can_match_itc},
+                {"ask", info.can_ask},
+                {"rank", info.can_rank}}},
+              {"parts", parts},
+              {"device", engine.device()},
+              {"dtype", to_string(engine.dtype())},
+              {"threads", engine.threads()}};
+}
+
+std::string padded(std::string text, std::size_t width) {
+  text.resize(std::max(text.size(), width), ' ');
+  return text;
+}
+
+void print(Console& console, const ModelInfo& info) {
+  console.line("name        " + printable(info.name));
+  console.line("path        " + printable(info.path));
+  console.line("format      " + info.format);
+  console.line("tasks       " + task_list(info));
+  console.line("picture     " + std::to_string(info.image_size) + " x " + std::to_string(info.image_size) + ", patches of " +
+               std::to_string(info.patch_size));
+  console.line("vocabulary  " + std::to_string(info.vocab_size));
+  if (info.embed_dim > 0) console.line("embedding   " + std::to_string(info.embed_dim));
+  console.line("parameters  " + millions(info.parameters));
+  console.line("");
+  console.line(padded("part", 18) + padded("layers", 8) + padded("width", 8) + padded("heads", 8) + padded("mlp", 8) + padded("parameters", 12) + "type");
+  for (const PartInfo& part : info.parts) {
+    console.line(padded(part.name, 18) + padded(std::to_string(part.layers), 8) + padded(std::to_string(part.width), 8) +
+                 padded(std::to_string(part.heads), 8) + padded(std::to_string(part.mlp), 8) + padded(millions(part.parameters), 12) + part.type);
+  }
+}
+
+int run_info(const InfoFlags& flags) {
+  Console console(flags.output);
+  const Engine engine = load_engine(flags.model, console);
+  if (console.json()) {
+    console.object(to_json(engine));
+  } else {
+    print(console, engine.info());
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_info(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<InfoFlags>();
+  CLI::App& command = *app.add_subcommand("info", "Show what a model holds and can do");
+  add_model_options(command, flags->model);
+  add_output_options(command, flags->output);
+  command.footer(kExamples);
+  command.callback([flags, &run] { run = [flags] { return run_info(*flags); }; });
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,12 @@
+// Ctrl-C and SIGTERM end the running work at the next step, with files and terminal left in order; a second one kills.
+#pragma once
+
+namespace blip::cli {
+
+void catch_interrupts();
+// The signal that arrived, 0 = none.
+int interrupted();
+// Throws Exit(128 + signal) if one arrived.
+void stop_if_interrupted();
+
+}  // namespace blip::cli

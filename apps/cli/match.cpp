@@ -1,0 +1,89 @@
+// blip match: how well texts fit pictures.
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/exit.h"
+#include "cli/inputs.h"
+#include "cli/pictures.h"
+
+namespace blip::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  blip match cat.jpg --text "a cat on a sofa" --text "two dogs"
+  blip match photos/ --texts captions.txt --json
+
+One line per picture and text: match probability (0 to 1, - where the model lacks the ITM head), cosine (-1 to 1, - where it
+lacks the ITC heads) and the text, separated by tabs; with several pictures the path comes first. A picture is encoded
+once for all texts.)";
+
+struct MatchFlags {
+  OutputOptions output;
+  ModelOptions model;
+  PictureOptions pictures;
+  std::vector<std::string> texts;
+  std::string texts_file;
+};
+
+Json optional_number(const std::optional<float>& value) { return value ? json_number(*value) : Json(nullptr); }
+
+std::string optional_text(const std::optional<float>& value) { return value ? fixed(*value, 4) : "-"; }
+
+void print(Console& console, const std::string& name, bool with_name, const std::string& text, const Match& match) {
+  if (console.json()) {
+    return console.object(Json{{"image", name},
+                             {"text", text},
+                             {"match_probability", optional_number(match.match_probability)},
+                             {"cosine", optional_number(match.cosine)}});
+  }
+  console.line((with_name ? printable(name) + '\t' : "") + optional_text(match.match_probability) + '\t' + optional_text(match.cosine) + '\t' +
+               printable(text));
+}
+
+int run_match(const MatchFlags& flags) {
+  Console console(flags.output);
+  std::vector<std::string> texts = flags.texts;
+  if (!flags.texts_file.empty()) {
+    for (std::string& line : read_lines(flags.texts_file, "--texts")) texts.push_back(std::move(line));
+  }
+  if (texts.empty()) throw Exit(kExitUsage, "match needs a text: --text TEXT or --texts FILE");
+  check_texts(texts, "--text");
+  const Engine engine = load_engine(flags.model, console);
+  require_task(engine.info().can_match_itm || engine.info().can_match_itc, "match", engine.info());
+  Session session = make_session(engine, console);
+
+  const Stopwatch watch;
+  Timings timings;
+  const bool with_names = names_needed(flags.pictures.images);
+  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
+    std::vector<Emit> emits;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const Stopwatch match_watch;
+      std::vector<Match> matches = session.match(images[i], texts);
+      emits.push_back([&console, &timings, &texts, with_names, name = names[i], matches = std::move(matches), ms = match_watch.ms()] {
+        timings.add_result(ms);
+        for (std::size_t t = 0; t < texts.size(); ++t) print(console, name, with_names, texts[t], matches[t]);
+      });
+    }
+    return emits;
+  };
+  run_pictures(session, flags.pictures, console, timings, task);
+  note_timings(console, timings, watch.ms() / 1000, texts.size() == 1 ? "match" : "match of " + std::to_string(texts.size()) + " texts");
+  return exit_code(console);
+}
+
+}  // namespace
+
+void add_match(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<MatchFlags>();
+  CLI::App& command = *app.add_subcommand("match", "Say how well texts fit pictures");
+  add_picture_options(command, flags->pictures)->required();
+  add_repeated(command, "--text", flags->texts, "A text to compare; repeatable")->group("Input");
+  command.add_option("--texts", flags->texts_file, "File of texts, one a line")->type_name("FILE")->group("Input");
+  add_model_options(command, flags->model);
+  add_output_options(command, flags->output);
+  command.footer(kExamples);
+  command.callback([flags, &run] { run = [flags] { return run_match(*flags); }; });
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,181 @@
+#include "cli/options.h"
+
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "cli/exit.h"
+#include "cli/interrupt.h"
+#include "cli/model_path.h"
+
+namespace blip::cli {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int kMaxBatch = 1024;
+constexpr int kMaxBeams = 64;
+constexpr int kMaxTokens = 512;  // the text towers' position embeddings
+constexpr double kMaxPenalty = 100;
+
+std::string number_text(double value) {
+  return value == std::floor(value) ? fixed(value, 0) : CLI::detail::to_string(value);
+}
+
+}  // namespace
+
+CLI::Validator range(double low, double high) {
+  CLI::Validator validator(
+      [low, high](std::string& text) {
+        double value = 0;
+        const bool number = CLI::detail::lexical_cast(text, value) && std::isfinite(value);
+        if (number && value >= low && value <= high) return std::string();
+        return "must be " + number_text(low) + " to " + number_text(high) + ", not " + text;
+      },
+      "");
+  return validator;
+}
+
+void add_output_options(CLI::App& command, OutputOptions& options) {
+  command.add_flag("--json", options.json, "Write one JSON object a line")->group("Output");
+  command.add_flag("-q,--quiet", options.quiet, "No progress, timings and warnings on standard error")->group("Output");
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  const std::string group = "Model";
+  command
+      .add_option("-m,--model", options.model,
+                  "Hugging Face folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
+      ->type_name("PATH")
+      ->check([](const std::string& text) { return text.empty() ? "must not be empty" : ""; })
+      ->group(group);
+  command.add_option("--device", options.device, "Where to compute, see `blip devices`")->type_name("NAME")->capture_default_str()->group(group);
+  command.add_option("--dtype", options.dtype, "Number type of weights and products")
+      ->type_name("")
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--threads", options.threads, "Threads to use, 1 to 1024; default: every core")
+      ->type_name("N")
+      ->check(range(1, kMaxThreads))
+      ->group(group);
+}
+
+void add_limit_options(CLI::App& command, ImageLimits& limits) {
+  const std::string group = "Input";
+  command.add_option("--max-pixels", limits.max_pixels, "Refuse larger pictures before decoding them; 0 = no limit")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--max-bytes", limits.max_bytes, "Refuse larger files; 0 = no limit")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+}
+
+CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
+  CLI::Option* images =
+      command.add_option("images", options.images, "Picture, folder, pattern, or - for standard input")->type_name("IMAGE")->allow_extra_args(false);
+  command.add_option("--batch", options.batch, "Pictures per pass through the model, 1 to 1024")
+      ->type_name("N")
+      ->check(range(1, kMaxBatch))
+      ->capture_default_str()
+      ->group("Input");
+  add_limit_options(command, options.limits);
+  return images;
+}
+
+CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& description) {
+  return command.add_option(name, values, description)->type_name("TEXT")->allow_extra_args(false);
+}
+
+void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::string& count_name) {
+  const std::string group = "Decoding";
+  GenerateOptions& o = flags.options;
+  const auto number = [&](const std::string& name, auto& value, const std::string& description, double low, double high) {
+    return command.add_option(name, value, description)->type_name("N")->check(range(low, high))->capture_default_str()->group(group);
+  };
+  flags.beams = number("--beams", o.beams, "Beam search keeps this many texts; 1 = greedy", 1, kMaxBeams);
+  number("--min-length", o.min_length, "Shortest text in tokens, prompt included", 0, kMaxTokens);
+  number("--max-length", o.max_length, "Longest text in tokens, prompt included", 1, kMaxTokens);
+  number("--repetition-penalty", o.repetition_penalty, "Above 1 discourages words already there; 1 = off", 0.01, kMaxPenalty);
+  number("--length-penalty", o.length_penalty, "Beam scores are divided by length^N", -kMaxPenalty, kMaxPenalty);
+  number(count_name, o.num_return, "Texts per input, best first", 1, kMaxBeams);
+  flags.sample = command.add_flag("--sample", o.sample, "Draw from the distribution instead of taking the best")->group(group);
+  flags.sampling_only = {
+      number("--top-p", o.top_p, "Sample from the likeliest words that hold this probability; 1 = off", 0.001, 1),
+      number("--top-k", o.top_k, "Sample from the N likeliest words; 0 = off", 0, 1e6),
+      number("--temperature", o.temperature, "Above 1 flatter, below 1 sharper", 0.001, kMaxPenalty),
+      command.add_option("--seed", o.seed, "Same seed, same texts")->type_name("N")->capture_default_str()->group(group),
+  };
+}
+
+GenerateOptions checked(const GenerateFlags& flags, Console& console) {
+  GenerateOptions options = flags.options;
+  if (options.min_length > options.max_length) {
+    throw Exit(kExitUsage, "--min-length " + std::to_string(options.min_length) + " is larger than --max-length " +
+                               std::to_string(options.max_length));
+  }
+  if (!options.sample && options.num_return > options.beams) {
+    if (flags.beams->count() > 0) {
+      throw Exit(kExitUsage, std::to_string(options.num_return) + " texts cannot come from --beams " + std::to_string(options.beams) +
+                                 "; use more beams or --sample");
+    }
+    options.beams = options.num_return;
+  }
+  for (const CLI::Option* option : flags.sampling_only) {
+    if (!options.sample && option->count() > 0) console.warning(option->get_name() + " has no effect without --sample");
+  }
+  if (options.sample && flags.beams->count() > 0) console.warning("--beams has no effect with --sample");
+  return options;
+}
+
+Engine load_engine(const ModelOptions& options, Console& console) {
+  const auto started = std::chrono::steady_clock::now();
+  EngineOptions engine_options;
+  engine_options.device = options.device;
+  engine_options.dtype = parse_dtype(options.dtype);
+  engine_options.threads = options.threads;
+  engine_options.progress = [&](const char*, std::size_t done, std::size_t total) {
+    if (done == 0) console.start_progress("tensors loaded", total);
+    console.progress(done);
+  };
+  const std::string path = find_model(options.model);
+  try {
+    Engine engine = Engine::load(path, engine_options);
+    console.end_progress();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    console.note("model " + engine.info().name + " on " + engine.device() + ", " + to_string(engine.dtype()) + ", " +
+                 std::to_string(engine.threads()) + (engine.threads() == 1 ? " thread" : " threads") + ", loaded in " +
+                 fixed(seconds, 2) + " s");
+    return engine;
+  } catch (const Error& error) {
+    // Here a file that cannot be read is the model.
+    throw Exit(error.code() == ErrorCode::kUsage ? kExitUsage : kExitModel, error.what());
+  }
+}
+
+Session make_session(const Engine& engine, Console& console) {
+  catch_interrupts();
+  SessionOptions options;
+  options.cancel = [] { return interrupted() != 0; };
+  options.warning = [&console](const std::string& message) { console.warning(message); };
+  return Session(engine, options);
+}
+
+std::string task_list(const ModelInfo& info) {
+  std::string list;
+  const auto add = [&](bool can, const char* task) {
+    if (can) list += (list.empty() ? "" : ", ") + std::string(task);
+  };
+  add(info.can_caption, "caption");
+  add(info.can_match_itm, "match (ITM)");
+  add(info.can_match_itc, "match (ITC), embed");
+  add(info.can_ask, "ask");
+  return list.empty() ? "nothing" : list;
+}
+
+void require_task(bool can, const std::string& task, const ModelInfo& info) {
+  if (!can) throw Exit(kExitModel, "model " + info.path + " cannot " + task + "; it can: " + task_list(info));
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,60 @@
+// The options that several commands share, as CLI11 definitions.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "blip/blip.h"
+#include "cli/console.h"
+
+namespace blip::cli {
+
+// What the chosen command does; returns the exit code. Set while the command line is parsed, called afterwards.
+using Run = std::function<int()>;
+
+struct ModelOptions {
+  std::string model, device = "cpu", dtype = "auto";
+  int threads = 0;  // 0 = not given: every core
+};
+
+struct PictureOptions {
+  std::vector<std::string> images;
+  int batch = 4;
+  ImageLimits limits;
+};
+
+// Decoding options together with what the command line says about them.
+struct GenerateFlags {
+  GenerateOptions options;
+  CLI::Option *beams = nullptr, *sample = nullptr;
+  std::vector<CLI::Option*> sampling_only;
+};
+
+void add_output_options(CLI::App& command, OutputOptions& options);
+void add_model_options(CLI::App& command, ModelOptions& options);
+void add_limit_options(CLI::App& command, ImageLimits& limits);
+// IMAGE..., --batch, --max-pixels, --max-bytes.
+CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
+// count_name: "--num-captions" or "--num-answers".
+void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::string& count_name);
+
+// A repeatable option of one value each: unlike CLI11's default it does not swallow the arguments after the first value.
+CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& description);
+// A number of the closed range; NaN and infinities are refused, too.
+CLI::Validator range(double low, double high);
+
+// Checks what no single option can (lengths, counts against beams) and returns the options. Throws Exit(2).
+GenerateOptions checked(const GenerateFlags& flags, Console& console);
+
+// Loads the model that the options ask for, with progress, and says what was loaded. Throws Exit(3), Error.
+Engine load_engine(const ModelOptions& options, Console& console);
+// Cancelled by signals, warns on the console.
+Session make_session(const Engine& engine, Console& console);
+// Throws Exit(3) saying which tasks the model has, unless `can`.
+void require_task(bool can, const std::string& task, const ModelInfo& info);
+// "caption, match (ITM), ask"; "nothing" for a model without a task.
+std::string task_list(const ModelInfo& info);
+
+}  // namespace blip::cli

@@ -1,0 +1,121 @@
+#include "cli/pictures.h"
+
+#include <algorithm>
+#include <new>
+
+#include "cli/exit.h"
+#include "cli/inputs.h"
+#include "cli/interrupt.h"
+#include "cli/prefetch.h"
+
+namespace blip::cli {
+namespace {
+
+// Whether the other pictures can still be done after it.
+bool concerns_one_picture(const Error& error) { return error.code() == ErrorCode::kImage || error.code() == ErrorCode::kIo; }
+
+class PictureRun {
+ public:
+  PictureRun(Session& session, Console& console, Timings& timings, const Task& task)
+      : session_(session), console_(console), timings_(timings), task_(task) {}
+
+  void run_batch(std::span<const Decoded> batch) {
+    std::vector<Image> images;
+    for (const Decoded& decoded : batch) {
+      if (decoded.image) images.push_back(*decoded.image);
+    }
+    std::vector<Emit> emits;
+    std::string failure;
+    if (!images.empty()) failure = compute(batch, images, emits);
+    if (!failure.empty() && images.size() > 1) return run_one_by_one(batch);
+    auto emit = emits.begin();
+    for (const Decoded& decoded : batch) {
+      if (!decoded.image) {
+        console_.input_failed(decoded.name, decoded.error);
+      } else if (!failure.empty()) {
+        console_.input_failed(decoded.name, failure);
+      } else {
+        (*emit++)();
+      }
+    }
+  }
+
+ private:
+  // One picture must not take its batch down: each alone, so that only those at fault fail.
+  void run_one_by_one(std::span<const Decoded> batch) {
+    for (const Decoded& decoded : batch) run_batch({&decoded, 1});
+  }
+
+  // Returns why it failed, empty when it went well.
+  std::string compute(std::span<const Decoded> batch, const std::vector<Image>& images, std::vector<Emit>& emits) {
+    std::vector<std::string> names;
+    for (const Decoded& decoded : batch) {
+      if (decoded.image) names.push_back(decoded.name);
+    }
+    try {
+      const std::vector<EncodedImage> encoded = session_.encode(std::span<const Image>(images));
+      emits = task_(names, encoded);
+      for (const EncodedImage& image : encoded) timings_.add_picture(image);
+      return "";
+    } catch (const Error& error) {
+      stop_if_interrupted();
+      if (!concerns_one_picture(error)) throw;
+      return error.what();
+    } catch (const std::bad_alloc&) {
+      return "not enough memory; try a smaller --batch";
+    }
+  }
+
+  Session& session_;
+  Console& console_;
+  Timings& timings_;
+  const Task& task_;
+};
+
+}  // namespace
+
+void Timings::add_picture(const EncodedImage& image) {
+  preprocess_ms += image.preprocess_ms();
+  encode_ms += image.encode_ms();
+  ++pictures;
+}
+
+void Timings::add_result(double milliseconds) {
+  predict_ms += milliseconds;
+  ++results;
+}
+
+void run_pictures(Session& session, const PictureOptions& options, Console& console, Timings& timings, const Task& task) {
+  const auto batch_size = static_cast<std::size_t>(options.batch);
+  Prefetch prefetch(expand_inputs(options.images), options.limits, 2 * batch_size);
+  PictureRun run(session, console, timings, task);
+  console.start_progress("pictures", prefetch.size());
+  std::size_t done = 0;
+  std::vector<Decoded> batch;
+  for (bool more = true; more;) {
+    std::optional<Decoded> decoded = prefetch.next();
+    stop_if_interrupted();
+    more = decoded.has_value();
+    if (more) batch.push_back(std::move(*decoded));
+    if (batch.size() < batch_size && more) continue;
+    run.run_batch(batch);
+    done += batch.size();
+    batch.clear();
+    console.progress(done);
+  }
+  console.end_progress();
+}
+
+void note_timings(Console& console, const Timings& timings, double seconds, const std::string& predict_name) {
+  const auto mean = [](double sum, std::size_t count) { return format_ms(count == 0 ? 0 : sum / static_cast<double>(count)); };
+  std::string text = std::to_string(timings.pictures) + (timings.pictures == 1 ? " picture" : " pictures");
+  if (console.failures() > 0) text += " (" + std::to_string(console.failures()) + " failed)";
+  text += " in " + fixed(seconds, 2) + " s; mean preprocess " + mean(timings.preprocess_ms, timings.pictures) + ", encode " +
+          mean(timings.encode_ms, timings.pictures);
+  if (timings.results > 0) text += ", " + predict_name + " " + mean(timings.predict_ms, timings.results);
+  console.note(text);
+}
+
+int exit_code(const Console& console) { return console.failures() == 0 ? kExitOk : kExitSomeFailed; }
+
+}  // namespace blip::cli

@@ -1,0 +1,50 @@
+// The loop that caption, match, ask and embed share: pictures decoded ahead, encoded in batches, results in order, and a
+// picture that fails does not stop the others.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "blip/blip.h"
+#include "cli/console.h"
+#include "cli/options.h"
+
+namespace blip::cli {
+
+// Mean times of a run, per picture and per result.
+struct Timings {
+  double preprocess_ms = 0, encode_ms = 0, predict_ms = 0;  // sums
+  std::size_t pictures = 0, results = 0;
+
+  void add_picture(const EncodedImage& image);
+  void add_result(double milliseconds);
+};
+
+// Prints one picture's results. Called after the whole batch went well, so that a batch that failed leaves no output behind.
+using Emit = std::function<void()>;
+// Runs the task on a batch; returns one Emit per picture.
+using Task = std::function<std::vector<Emit>(std::span<const std::string> names, std::span<const EncodedImage> images)>;
+
+// Errors that concern one picture are reported and counted on the console; those of the model, the device or an option are thrown.
+void run_pictures(Session& session, const PictureOptions& options, Console& console, Timings& timings, const Task& task);
+
+// "3 pictures (1 failed) in 1.2 s; mean preprocess 2.1 ms, encode 33.0 ms, decode 52.0 ms" as a note.
+void note_timings(Console& console, const Timings& timings, double seconds, const std::string& predict_name);
+
+// 0, or 1 when an input failed.
+int exit_code(const Console& console);
+
+// Milliseconds since it was made.
+class Stopwatch {
+ public:
+  double ms() const { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - started_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace blip::cli

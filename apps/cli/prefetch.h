@@ -1,0 +1,53 @@
+// Decodes pictures on a thread of its own while the model works on the ones before.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "blip/blip.h"
+#include "cli/inputs.h"
+
+namespace blip::cli {
+
+// An input decoded, or why not.
+struct Decoded {
+  std::string name;
+  std::optional<Image> image;
+  std::string error;
+};
+
+class Prefetch {
+ public:
+  // Keeps up to `ahead` pictures ready, fewer when they are large.
+  Prefetch(std::vector<Input> inputs, const ImageLimits& limits, std::size_t ahead);
+  ~Prefetch();
+  Prefetch(const Prefetch&) = delete;
+  Prefetch& operator=(const Prefetch&) = delete;
+
+  std::size_t size() const { return inputs_.size(); }
+  // The next input in order, waiting for it; nullopt after the last.
+  std::optional<Decoded> next();
+
+ private:
+  void decode_all();
+  bool has_room() const;  // call with mutex_ held
+
+  const std::vector<Input> inputs_;
+  const ImageLimits limits_;
+  const std::size_t ahead_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Decoded> ready_;
+  std::size_t ready_bytes_ = 0, taken_ = 0;
+  bool stop_ = false;
+  std::exception_ptr failure_;  // what ends the run, not one input
+  std::thread thread_;          // last: starts when everything above is there
+};
+
+}  // namespace blip::cli

@@ -1,0 +1,44 @@
+# make install: program, library (shared and static), headers, bundled model, completions, CMake package, pkg-config file.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/blip)
+# Two export sets: users of the shared library need none of the packages that the static one links.
+set_target_properties(blip_shared PROPERTIES EXPORT_NAME blip)
+install(TARGETS blip_shared EXPORT blip_shared_targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS blip_static EXPORT blip_static_targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(EXPORT blip_shared_targets NAMESPACE blip:: FILE blipSharedTargets.cmake DESTINATION ${package_dir})
+install(EXPORT blip_static_targets NAMESPACE blip:: FILE blipStaticTargets.cmake DESTINATION ${package_dir})
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/blipConfig.cmake.in ${CMAKE_BINARY_DIR}/blipConfig.cmake
+                              INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/blipConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/blipConfig.cmake ${CMAKE_BINARY_DIR}/blipConfigVersion.cmake DESTINATION ${package_dir})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/blip DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+
+# Relative to the file, so that an installed tree can be moved.
+file(RELATIVE_PATH prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" prefix_from_pc ${prefix_from_pc})
+configure_file(${CMAKE_CURRENT_LIST_DIR}/blip.pc.in ${CMAKE_BINARY_DIR}/blip.pc @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/blip.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/models DESTINATION ${CMAKE_INSTALL_DATADIR}/blip FILES_MATCHING PATTERN "*.gguf" PATTERN "*.md")
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE ${PROJECT_SOURCE_DIR}/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+if(BLIP_BUILD_CLI)
+  install(TARGETS blip RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  # Printed by the program itself; where it cannot run here (cross-compiling), completions are left out.
+  if(NOT CMAKE_CROSSCOMPILING)
+    set(completions ${CMAKE_BINARY_DIR}/completions)
+    add_custom_command(
+      OUTPUT ${completions}/blip ${completions}/_blip ${completions}/blip.fish
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${completions}
+      COMMAND blip completions bash > ${completions}/blip
+      COMMAND blip completions zsh > ${completions}/_blip
+      COMMAND blip completions fish > ${completions}/blip.fish
+      DEPENDS blip)
+    add_custom_target(blip_completions ALL DEPENDS ${completions}/blip ${completions}/_blip ${completions}/blip.fish)
+    install(FILES ${completions}/blip DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+    install(FILES ${completions}/_blip DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+    install(FILES ${completions}/blip.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+  endif()
+endif()
