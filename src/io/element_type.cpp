@@ -10,16 +10,21 @@ namespace {
 std::size_t element_size(ElementType type) {
   switch (type) {
     case ElementType::f64:
-    case ElementType::i64: return 8;
+    case ElementType::i64:
+      return 8;
     case ElementType::f32:
-    case ElementType::i32: return 4;
+    case ElementType::i32:
+      return 4;
     case ElementType::f16:
     case ElementType::bf16:
-    case ElementType::i16: return 2;
+    case ElementType::i16:
+      return 2;
     case ElementType::i8:
     case ElementType::u8:
-    case ElementType::boolean: return 1;
-    case ElementType::q8_0: break;
+    case ElementType::boolean:
+      return 1;
+    case ElementType::q8_0:
+      break;
   }
   return 0;
 }
@@ -28,17 +33,28 @@ std::size_t element_size(ElementType type) {
 
 const char* to_string(ElementType type) {
   switch (type) {
-    case ElementType::f64: return "f64";
-    case ElementType::f32: return "f32";
-    case ElementType::f16: return "f16";
-    case ElementType::bf16: return "bf16";
-    case ElementType::i64: return "i64";
-    case ElementType::i32: return "i32";
-    case ElementType::i16: return "i16";
-    case ElementType::i8: return "i8";
-    case ElementType::u8: return "u8";
-    case ElementType::boolean: return "bool";
-    case ElementType::q8_0: return "q8_0";
+    case ElementType::f64:
+      return "f64";
+    case ElementType::f32:
+      return "f32";
+    case ElementType::f16:
+      return "f16";
+    case ElementType::bf16:
+      return "bf16";
+    case ElementType::i64:
+      return "i64";
+    case ElementType::i32:
+      return "i32";
+    case ElementType::i16:
+      return "i16";
+    case ElementType::i8:
+      return "i8";
+    case ElementType::u8:
+      return "u8";
+    case ElementType::boolean:
+      return "bool";
+    case ElementType::q8_0:
+      return "q8_0";
   }
   return "unknown";
 }

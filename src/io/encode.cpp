@@ -29,9 +29,9 @@ void encode_q8_0_block(std::span<const float, kQ8BlockValues> values, std::byte*
     largest = std::max(largest, std::fabs(value));
   }
   const float scale = largest / 127.0f;
-  // A scale that f16 rounds to zero decodes to zeros whatever the quants are; its inverse might be infinite.
   const std::uint16_t stored_scale = f32_to_f16(scale);
-  const float inverse = stored_scale == 0 ? 0.0f : 1.0f / scale;
+  // The inverse of the smallest scales is infinite; f16 stores them as zero, so their quants do not matter.
+  const float inverse = scale == 0.0f || std::isinf(1.0f / scale) ? 0.0f : 1.0f / scale;
   std::memcpy(to, &stored_scale, sizeof(stored_scale));
   for (std::size_t i = 0; i < kQ8BlockValues; ++i) {
     const auto quant = static_cast<std::int8_t>(std::round(values[i] * inverse));
@@ -44,19 +44,25 @@ void encode_q8_0_block(std::span<const float, kQ8BlockValues> values, std::byte*
 void encode(std::span<const float> values, ElementType type, std::span<std::byte> out) {
   if (out.size() != byte_size(type, values.size())) {
     throw Error(ErrorCode::kUsage, std::to_string(values.size()) + " values as " + to_string(type) + " take " +
-                                       std::to_string(byte_size(type, values.size())) + " bytes, got " + std::to_string(out.size()));
+                                       std::to_string(byte_size(type, values.size())) + " bytes, got " +
+                                       std::to_string(out.size()));
   }
   if (values.empty()) return;
   switch (type) {
-    case ElementType::f32: std::memcpy(out.data(), values.data(), out.size()); return;
-    case ElementType::f16: return encode_halves(values, f32_to_f16, out.data());
-    case ElementType::bf16: return encode_halves(values, f32_to_bf16, out.data());
+    case ElementType::f32:
+      std::memcpy(out.data(), values.data(), out.size());
+      return;
+    case ElementType::f16:
+      return encode_halves(values, f32_to_f16, out.data());
+    case ElementType::bf16:
+      return encode_halves(values, f32_to_bf16, out.data());
     case ElementType::q8_0:
       for (std::size_t block = 0; block < values.size() / kQ8BlockValues; ++block) {
         encode_q8_0_block(values.subspan(block * kQ8BlockValues).first<kQ8BlockValues>(), out.data() + block * kQ8BlockBytes);
       }
       return;
-    default: throw Error(ErrorCode::kUsage, std::string("f32 values cannot be encoded as ") + to_string(type));
+    default:
+      throw Error(ErrorCode::kUsage, std::string("f32 values cannot be encoded as ") + to_string(type));
   }
 }
 

@@ -50,7 +50,7 @@ class Descriptor {
 };
 
 struct stat status_of(int fd, const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd, &status) != 0) fail("open", path, errno);
   return status;
 }
@@ -128,7 +128,7 @@ class HoldSizeSignal {
   }
   ~HoldSizeSignal() {
     if (raised && sigismember(&before_, SIGXFSZ) == 0) {
-      const struct timespec now {};
+      const struct timespec now{};
       sigtimedwait(&size_signal_, nullptr, &now);
     }
     pthread_sigmask(SIG_SETMASK, &before_, nullptr);
@@ -145,7 +145,7 @@ class HoldSizeSignal {
 // Anything but a regular file is refused: renaming over /dev/null would replace the device.
 std::string resolve_target(const std::string& path) {
   check_path("write", path);
-  struct stat status {};
+  struct stat status{};
   if (::lstat(path.c_str(), &status) != 0) {
     if (errno != ENOENT) fail("write", path, errno);
     if (path.back() == '/') fail("write", path, EISDIR);
@@ -191,7 +191,7 @@ AtomicFile::AtomicFile(std::string path) : path_(resolve_target(path)) {
     if (fd_ < 0 && errno != EEXIST) break;
   }
   if (fd_ < 0) fail("write", path_, errno);
-  struct stat existing {};
+  struct stat existing{};
   if (::stat(path_.c_str(), &existing) == 0) (void)!::fchmod(fd_, existing.st_mode & 07777);
 }
 
@@ -216,9 +216,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::write(std::string_view text) {
-  write(std::span(reinterpret_cast<const std::byte*>(text.data()), text.size()));
-}
+void AtomicFile::write(std::string_view text) { write(std::span(reinterpret_cast<const std::byte*>(text.data()), text.size())); }
 
 void AtomicFile::commit() {
   if (fd_ < 0) fail("write", path_, "the file is already complete");

@@ -14,7 +14,7 @@ using gguf::ValueType;
 constexpr std::uint64_t kMaxArray = std::uint64_t{1} << 24;
 constexpr std::size_t kMaxMetadata = std::size_t{256} << 20;
 constexpr int kMaxArrayDepth = 4;
-constexpr std::uint32_t kMaxDimensions = 4;         // GGML_MAX_DIMS
+constexpr std::uint32_t kMaxDimensions = 4;  // GGML_MAX_DIMS
 constexpr std::uint64_t kMaxAlignment = 1u << 20;
 
 class GgufReader {
@@ -63,36 +63,50 @@ class GgufReader {
 
   void read_metadata() {
     std::string key = read_string("a metadata key");
-    if (parsed_.metadata.contains(key) || skipped_.contains(key)) reader_.fail("the metadata key " + quote(key) + " appears twice");
+    if (parsed_.metadata.contains(key) || skipped_.contains(key))
+      reader_.fail("the metadata key " + quote(key) + " appears twice");
     const auto type = read_value_type();
     if (type != ValueType::array) {
       parsed_.metadata.emplace(std::move(key), read_scalar(type));
       return;
     }
-    if (std::optional<MetadataValue> array = read_array(1)) parsed_.metadata.emplace(std::move(key), std::move(*array));
-    else skipped_.emplace(std::move(key), true);
+    if (std::optional<MetadataValue> array = read_array(1))
+      parsed_.metadata.emplace(std::move(key), std::move(*array));
+    else
+      skipped_.emplace(std::move(key), true);
   }
 
   ValueType read_value_type() {
     const auto number = reader_.read<std::uint32_t>("a metadata type");
-    if (number > static_cast<std::uint32_t>(ValueType::f64)) reader_.fail("metadata type " + std::to_string(number) + " is unknown");
+    if (number > static_cast<std::uint32_t>(ValueType::f64))
+      reader_.fail("metadata type " + std::to_string(number) + " is unknown");
     return static_cast<ValueType>(number);
   }
 
   std::int64_t read_integer(ValueType type) {
     switch (type) {
-      case ValueType::u8: return reader_.read<std::uint8_t>("a u8");
-      case ValueType::i8: return reader_.read<std::int8_t>("an i8");
-      case ValueType::u16: return reader_.read<std::uint16_t>("a u16");
-      case ValueType::i16: return reader_.read<std::int16_t>("an i16");
-      case ValueType::u32: return reader_.read<std::uint32_t>("a u32");
-      case ValueType::i32: return reader_.read<std::int32_t>("an i32");
-      case ValueType::i64: return reader_.read<std::int64_t>("an i64");
-      case ValueType::boolean: return read_boolean();
-      default: break;
+      case ValueType::u8:
+        return reader_.read<std::uint8_t>("a u8");
+      case ValueType::i8:
+        return reader_.read<std::int8_t>("an i8");
+      case ValueType::u16:
+        return reader_.read<std::uint16_t>("a u16");
+      case ValueType::i16:
+        return reader_.read<std::int16_t>("an i16");
+      case ValueType::u32:
+        return reader_.read<std::uint32_t>("a u32");
+      case ValueType::i32:
+        return reader_.read<std::int32_t>("an i32");
+      case ValueType::i64:
+        return reader_.read<std::int64_t>("an i64");
+      case ValueType::boolean:
+        return read_boolean();
+      default:
+        break;
     }
     const auto value = reader_.read<std::uint64_t>("a u64");
-    if (value > INT64_MAX) reader_.fail("the metadata value " + std::to_string(value) + " is over 2^63 - 1, the largest supported");
+    if (value > INT64_MAX)
+      reader_.fail("the metadata value " + std::to_string(value) + " is over 2^63 - 1, the largest supported");
     return static_cast<std::int64_t>(value);
   }
 
@@ -108,11 +122,15 @@ class GgufReader {
 
   MetadataValue read_scalar(ValueType type) {
     switch (type) {
-      case ValueType::string: return read_string("a string");
+      case ValueType::string:
+        return read_string("a string");
       case ValueType::f32:
-      case ValueType::f64: return read_real(type);
-      case ValueType::boolean: return read_boolean();
-      default: return read_integer(type);
+      case ValueType::f64:
+        return read_real(type);
+      case ValueType::boolean:
+        return read_boolean();
+      default:
+        return read_integer(type);
     }
   }
 
@@ -192,11 +210,12 @@ class GgufReader {
       std::uint64_t begin = 0, end = 0;
       const std::string where = "tensor " + quote(tensor.name) + ": ";
       if (offsets[i] % alignment_ != 0) {
-        reader_.fail(where + "its offset " + std::to_string(offsets[i]) + " is no multiple of the alignment " + std::to_string(alignment_));
+        reader_.fail(where + "its offset " + std::to_string(offsets[i]) + " is no multiple of the alignment " +
+                     std::to_string(alignment_));
       }
       if (!add(start, offsets[i], &begin) || !add(begin, bytes, &end) || end > data_.size()) {
-        reader_.fail(where + std::to_string(bytes) + " bytes at offset " + std::to_string(offsets[i]) + " of the data reach past the file's " +
-                     std::to_string(data_.size()) + " bytes; it is truncated or damaged");
+        reader_.fail(where + std::to_string(bytes) + " bytes at offset " + std::to_string(offsets[i]) +
+                     " of the data reach past the file's " + std::to_string(data_.size()) + " bytes; it is truncated or damaged");
       }
       tensor.data = data_.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(bytes));
     }

@@ -65,9 +65,8 @@ class Header {
     for (const double value : values) put(value);
   }
   void put_value(const std::vector<std::int64_t>& values) {
-    const bool narrow = std::all_of(values.begin(), values.end(), [](std::int64_t value) {
-      return value == static_cast<std::int32_t>(value);
-    });
+    const bool narrow =
+        std::all_of(values.begin(), values.end(), [](std::int64_t value) { return value == static_cast<std::int32_t>(value); });
     put_array(narrow ? ValueType::i32 : ValueType::i64, values.size());
     for (const std::int64_t value : values) narrow ? put(static_cast<std::int32_t>(value)) : put(value);
   }
@@ -110,8 +109,8 @@ void check_tensors(std::span<const GgufTensor> tensors, const std::string& path)
   std::set<std::string_view> names;
   for (const GgufTensor& tensor : tensors) {
     const std::string where = "tensor " + quote(tensor.name) + ": ";
-    const bool writable = tensor.type == ElementType::f32 || tensor.type == ElementType::f16 || tensor.type == ElementType::bf16 ||
-                          tensor.type == ElementType::q8_0;
+    const bool writable = tensor.type == ElementType::f32 || tensor.type == ElementType::f16 ||
+                          tensor.type == ElementType::bf16 || tensor.type == ElementType::q8_0;
     if (!writable) refuse(path, where + "the type " + to_string(tensor.type) + " is not written; use f32, f16, bf16 or q8_0");
     if (tensor.shape.empty() || tensor.shape.size() > 4) {
       refuse(path, where + "GGUF tensors have 1 to 4 dimensions, got " + describe_shape(tensor.shape));
@@ -129,8 +128,8 @@ std::uint64_t padded(std::uint64_t bytes, std::uint64_t alignment) { return (byt
 
 }  // namespace
 
-void write_gguf(const std::string& path, const std::map<std::string, MetadataValue>& metadata, std::span<const GgufTensor> tensors,
-                const std::function<void(std::size_t done, std::size_t total)>& progress) {
+void write_gguf(const std::string& path, const std::map<std::string, MetadataValue>& metadata,
+                std::span<const GgufTensor> tensors, const std::function<void(std::size_t done, std::size_t total)>& progress) {
   check_tensors(tensors, path);
   const std::uint64_t alignment = alignment_of(metadata, path);
   Header header;

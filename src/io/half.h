@@ -10,9 +10,9 @@ namespace blip::io {
 // libraries may set on a thread.
 inline float f16_to_f32(std::uint16_t half) {
   const std::uint32_t magnitude = half & 0x7fffu;
-  const std::uint32_t normal = (magnitude << 13) + (112u << 23);                                // rebias 15 -> 127
+  const std::uint32_t normal = (magnitude << 13) + (112u << 23);  // rebias 15 -> 127
   const std::uint32_t subnormal = std::bit_cast<std::uint32_t>(static_cast<float>(magnitude) * 0x1p-24f);
-  const std::uint32_t special = (magnitude << 13) | 0x7f800000u;                               // infinity, NaN
+  const std::uint32_t special = (magnitude << 13) | 0x7f800000u;  // infinity, NaN
   const std::uint32_t bits = magnitude < 0x0400u ? subnormal : magnitude >= 0x7c00u ? special : normal;
   return std::bit_cast<float>(bits | (half & 0x8000u) << 16);
 }

@@ -10,12 +10,15 @@ namespace blip::io {
 std::vector<std::byte> npy_bytes(std::span<const std::int64_t> shape, std::span<const float> values) {
   constexpr std::size_t kMaxDimensions = 64;  // NumPy's own limit; also keeps the header length within its 16 bits
   if (shape.size() > kMaxDimensions || element_count(shape) != values.size()) {
-    throw Error(ErrorCode::kUsage, "npy: " + std::to_string(values.size()) + " values do not fill the shape " + describe_shape(shape));
+    throw Error(ErrorCode::kUsage,
+                "npy: " + std::to_string(values.size()) + " values do not fill the shape " + describe_shape(shape));
   }
   std::string dimensions;
   for (const std::int64_t dimension : shape) dimensions += std::to_string(dimension) + ", ";
-  if (shape.size() == 1) dimensions.pop_back();  // "(3,)"
-  else if (!shape.empty()) dimensions.resize(dimensions.size() - 2);
+  if (shape.size() == 1)
+    dimensions.pop_back();  // "(3,)"
+  else if (!shape.empty())
+    dimensions.resize(dimensions.size() - 2);
   const std::string dict = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + dimensions + "), }";
 
   constexpr std::string_view kMagic("\x93NUMPY\x01\x00", 8);

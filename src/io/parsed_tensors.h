@@ -16,7 +16,7 @@ namespace blip::io {
 struct ParsedTensors {
   std::vector<TensorView> tensors;
   std::map<std::string, MetadataValue> metadata;
-  std::deque<std::vector<std::byte>> buffers;        // tensors that could not be viewed in place
+  std::deque<std::vector<std::byte>> buffers;         // tensors that could not be viewed in place
   std::vector<std::unique_ptr<MappedFile>> mappings;  // empty where the caller owns the bytes
 };
 

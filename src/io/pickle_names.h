@@ -11,13 +11,13 @@ namespace blip::io {
 
 enum class Callable : std::uint8_t {
   ordered_dict,
-  rebuild_tensor,       // (storage, offset, size, stride, ...)
-  rebuild_tensor_v3,    // (storage, offset, size, stride, requires_grad, hooks, dtype, ...)
-  rebuild_parameter,    // (tensor, ...)
-  size,                 // torch.Size(list)
-  device,               // torch.device(text, ...)
-  storage_type,         // only named, never called
-  dtype,                // only named, never called
+  rebuild_tensor,     // (storage, offset, size, stride, ...)
+  rebuild_tensor_v3,  // (storage, offset, size, stride, requires_grad, hooks, dtype, ...)
+  rebuild_parameter,  // (tensor, ...)
+  size,               // torch.Size(list)
+  device,             // torch.device(text, ...)
+  storage_type,       // only named, never called
+  dtype,              // only named, never called
 };
 
 struct PickleName {

@@ -48,8 +48,8 @@ Json parse_json(std::string_view text, const std::string& file, int max_depth) {
 
 std::optional<ElementType> element_type(std::string_view dtype) {
   constexpr std::pair<std::string_view, ElementType> kTypes[] = {
-      {"F64", ElementType::f64}, {"F32", ElementType::f32}, {"F16", ElementType::f16}, {"BF16", ElementType::bf16},
-      {"I64", ElementType::i64}, {"I32", ElementType::i32}, {"I16", ElementType::i16}, {"I8", ElementType::i8},
+      {"F64", ElementType::f64}, {"F32", ElementType::f32},     {"F16", ElementType::f16}, {"BF16", ElementType::bf16},
+      {"I64", ElementType::i64}, {"I32", ElementType::i32},     {"I16", ElementType::i16}, {"I8", ElementType::i8},
       {"U8", ElementType::u8},   {"BOOL", ElementType::boolean}};
   for (const auto& [name, type] : kTypes) {
     if (dtype == name) return type;
@@ -91,13 +91,13 @@ TensorView parse_tensor(const std::string& name, const Json& entry, std::span<co
   const auto end = pair ? whole_number(offsets[1]) : std::nullopt;
   if (!begin || !end || *begin > *end) fail(file, where + "data_offsets is not [begin, end]");
   if (static_cast<std::uint64_t>(*end) > data.size()) {
-    fail(file, where + "its data ends at byte " + std::to_string(*end) + " of the data, which has " + std::to_string(data.size()) +
-                   " bytes; the file is truncated or damaged");
+    fail(file, where + "its data ends at byte " + std::to_string(*end) + " of the data, which has " +
+                   std::to_string(data.size()) + " bytes; the file is truncated or damaged");
   }
   const auto bytes = tensor_bytes(tensor.type, tensor.shape);
   if (!bytes || *bytes != static_cast<std::uint64_t>(*end - *begin)) {
-    fail(file, where + tensor.describe() + " takes " + (bytes ? std::to_string(*bytes) : "impossibly many") + " bytes, its offsets span " +
-                   std::to_string(*end - *begin));
+    fail(file, where + tensor.describe() + " takes " + (bytes ? std::to_string(*bytes) : "impossibly many") +
+                   " bytes, its offsets span " + std::to_string(*end - *begin));
   }
   tensor.data = data.subspan(static_cast<std::size_t>(*begin), *bytes);
   return tensor;
@@ -113,8 +113,9 @@ void check_coverage(const std::vector<TensorView>& tensors, std::span<const std:
   const std::byte* expected = data.data();
   for (const TensorView* tensor : order) {
     if (tensor->data.data() != expected) {
-      fail(file, "tensor " + quote(tensor->name) + ": its data begins at byte " + std::to_string(tensor->data.data() - data.data()) +
-                     " of the data, expected " + std::to_string(expected - data.data()) + " (tensors must follow one another)");
+      fail(file, "tensor " + quote(tensor->name) + ": its data begins at byte " +
+                     std::to_string(tensor->data.data() - data.data()) + " of the data, expected " +
+                     std::to_string(expected - data.data()) + " (tensors must follow one another)");
     }
     expected += tensor->data.size();
   }
@@ -126,10 +127,14 @@ void check_coverage(const std::vector<TensorView>& tensors, std::span<const std:
 // Scalars of a JSON object; anything else in it has no meaning to us.
 void read_metadata(const Json& object, std::map<std::string, MetadataValue>& metadata) {
   for (const auto& [key, value] : object.items()) {
-    if (value.is_string()) metadata[key] = value.get<std::string>();
-    else if (value.is_boolean()) metadata[key] = value.get<bool>();
-    else if (const auto number = whole_number(value)) metadata[key] = *number;
-    else if (value.is_number()) metadata[key] = value.get<double>();
+    if (value.is_string())
+      metadata[key] = value.get<std::string>();
+    else if (value.is_boolean())
+      metadata[key] = value.get<bool>();
+    else if (const auto number = whole_number(value))
+      metadata[key] = *number;
+    else if (value.is_number())
+      metadata[key] = value.get<double>();
   }
 }
 
@@ -159,7 +164,8 @@ ParsedTensors read_safetensors(std::span<const std::byte> data, const std::strin
       continue;
     }
     const auto is_string = [](const Json& value) { return value.is_string(); };
-    if (!entry.is_object() || !std::all_of(entry.begin(), entry.end(), is_string)) fail(file, "__metadata__ must map strings to strings");
+    if (!entry.is_object() || !std::all_of(entry.begin(), entry.end(), is_string))
+      fail(file, "__metadata__ must map strings to strings");
     read_metadata(entry, parsed.metadata);
   }
   check_coverage(parsed.tensors, tensor_data, file);
@@ -176,7 +182,8 @@ std::unique_ptr<TensorFile> open_safetensors_index(const std::string& path) {
     check_shard_name(shard.get_ref<const std::string&>(), path);
     names_by_shard[shard.get_ref<const std::string&>()].insert(name);
   }
-  if (names_by_shard.size() > kMaxShards) fail(path, std::to_string(names_by_shard.size()) + " shards; at most " + std::to_string(kMaxShards) + " are read");
+  if (names_by_shard.size() > kMaxShards)
+    fail(path, std::to_string(names_by_shard.size()) + " shards; at most " + std::to_string(kMaxShards) + " are read");
 
   ParsedTensors all;
   if (const auto metadata = index.find("metadata"); metadata != index.end() && metadata->is_object()) {

@@ -35,8 +35,7 @@ void dequantise_q8_0(std::span<const std::byte> data, std::span<float> out) {
 
 class ParsedTensorFile : public TensorFile {
  public:
-  explicit ParsedTensorFile(ParsedTensors parsed)
-      : buffers_(std::move(parsed.buffers)), mappings_(std::move(parsed.mappings)) {
+  explicit ParsedTensorFile(ParsedTensors parsed) : buffers_(std::move(parsed.buffers)), mappings_(std::move(parsed.mappings)) {
     metadata_ = std::move(parsed.metadata);
     set_tensors(std::move(parsed.tensors));
   }
@@ -64,18 +63,29 @@ void TensorView::to_f32(std::span<float> out) const {
   }
   if (expected == 0) return;
   switch (type) {
-    case ElementType::f64: return cast_elements<double>(data, out);
-    case ElementType::f32: std::memcpy(out.data(), data.data(), data.size()); return;
-    case ElementType::f16: return convert_elements<std::uint16_t>(data, out, f16_to_f32);
-    case ElementType::bf16: return convert_elements<std::uint16_t>(data, out, bf16_to_f32);
-    case ElementType::i64: return cast_elements<std::int64_t>(data, out);
-    case ElementType::i32: return cast_elements<std::int32_t>(data, out);
-    case ElementType::i16: return cast_elements<std::int16_t>(data, out);
-    case ElementType::i8: return cast_elements<std::int8_t>(data, out);
-    case ElementType::u8: return cast_elements<std::uint8_t>(data, out);
+    case ElementType::f64:
+      return cast_elements<double>(data, out);
+    case ElementType::f32:
+      std::memcpy(out.data(), data.data(), data.size());
+      return;
+    case ElementType::f16:
+      return convert_elements<std::uint16_t>(data, out, f16_to_f32);
+    case ElementType::bf16:
+      return convert_elements<std::uint16_t>(data, out, bf16_to_f32);
+    case ElementType::i64:
+      return cast_elements<std::int64_t>(data, out);
+    case ElementType::i32:
+      return cast_elements<std::int32_t>(data, out);
+    case ElementType::i16:
+      return cast_elements<std::int16_t>(data, out);
+    case ElementType::i8:
+      return cast_elements<std::int8_t>(data, out);
+    case ElementType::u8:
+      return cast_elements<std::uint8_t>(data, out);
     case ElementType::boolean:
       return convert_elements<std::uint8_t>(data, out, [](std::uint8_t value) { return value != 0 ? 1.0f : 0.0f; });
-    case ElementType::q8_0: return dequantise_q8_0(data, out);
+    case ElementType::q8_0:
+      return dequantise_q8_0(data, out);
   }
 }
 

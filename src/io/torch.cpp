@@ -30,22 +30,26 @@ class TorchReader {
     const std::string& first = archive_.first_name();
     const std::size_t slash = first.find('/');
     folder_ = slash == std::string::npos ? "" : first.substr(0, slash + 1);
-    if (!archive_.contains(folder_ + "data.pkl")) fail("a zip archive without " + quote(folder_ + "data.pkl") + ", so not written by torch.save");
-    if (archive_.contains(folder_ + "constants.pkl")) fail("a TorchScript program; save its state dict instead: torch.save(model.state_dict(), ...)");
+    if (!archive_.contains(folder_ + "data.pkl"))
+      fail("a zip archive without " + quote(folder_ + "data.pkl") + ", so not written by torch.save");
+    if (archive_.contains(folder_ + "constants.pkl"))
+      fail("a TorchScript program; save its state dict instead: torch.save(model.state_dict(), ...)");
     check_byte_order();
     const std::string pickle_name = folder_ + "data.pkl";
     const std::string where = file_ + ": " + pickle_name;
     pickle_ = unpickle(bytes_of(pickle_name), where);
 
     const Value& root = pickle_[pickle_.root];
-    if (root.kind != ValueKind::dict) fail("it holds no dict at its root; save a state dict: torch.save(model.state_dict(), ...)");
+    if (root.kind != ValueKind::dict)
+      fail("it holds no dict at its root; save a state dict: torch.save(model.state_dict(), ...)");
     const Value* state = &root;
     for (const char* key : {"state_dict", "model"}) {
       const Value* inner = pickle_.find(root, key);
       if (inner != nullptr && inner->kind == ValueKind::dict) state = inner;
     }
     read_state(*state);
-    if (parsed_.tensors.empty()) fail("no tensors in its root dict, nor under \"model\" or \"state_dict\"; found " + keys_of(root));
+    if (parsed_.tensors.empty())
+      fail("no tensors in its root dict, nor under \"model\" or \"state_dict\"; found " + keys_of(root));
     read_metadata(root, "");
     if (const Value* config = pickle_.find(root, "config"); config != nullptr && config->kind == ValueKind::dict) {
       read_metadata(*config, "config.");
@@ -74,7 +78,8 @@ class TorchReader {
   }
 
   void spend(std::uint64_t bytes, const std::string& what) {
-    if (bytes > copies_left_) fail(what + ": unpacking it would take " + std::to_string(bytes) + " bytes, far more than the file has; refused");
+    if (bytes > copies_left_)
+      fail(what + ": unpacking it would take " + std::to_string(bytes) + " bytes, far more than the file has; refused");
     copies_left_ -= bytes;
   }
 
@@ -101,7 +106,8 @@ class TorchReader {
     TensorView tensor;
     tensor.name = name;
     tensor.type = *value.element;
-    if (pickle_[value.items[1]].items.size() > kMaxDimensions || pickle_[value.items[2]].items.size() != pickle_[value.items[1]].items.size()) {
+    if (pickle_[value.items[1]].items.size() > kMaxDimensions ||
+        pickle_[value.items[2]].items.size() != pickle_[value.items[1]].items.size()) {
       fail(where + "its size and stride do not match or have over 64 dimensions");
     }
     tensor.shape = integers(value.items[1]);
@@ -136,7 +142,8 @@ class TorchReader {
     const std::string name = folder_ + "data/" + storage.text;
     const std::span<const std::byte> bytes = bytes_of(name);
     if (bytes.size() < expected) {
-      fail(where + "its storage " + quote(name) + " has " + std::to_string(bytes.size()) + " bytes, expected " + std::to_string(expected));
+      fail(where + "its storage " + quote(name) + " has " + std::to_string(bytes.size()) + " bytes, expected " +
+           std::to_string(expected));
     }
     return bytes.first(static_cast<std::size_t>(expected));
   }
@@ -165,8 +172,8 @@ class TorchReader {
   }
 
   // The elements in row-major order, copied into a buffer of their own.
-  std::span<const std::byte> gathered(std::span<const std::byte> from, const TensorView& tensor, std::span<const std::int64_t> strides,
-                                      std::size_t bytes) {
+  std::span<const std::byte> gathered(std::span<const std::byte> from, const TensorView& tensor,
+                                      std::span<const std::int64_t> strides, std::size_t bytes) {
     spend(bytes, "tensor " + quote(tensor.name));
     const std::size_t element = byte_size(tensor.type, 1), dimensions = tensor.shape.size();
     std::vector<std::byte>& copy = parsed_.buffers.emplace_back(bytes);
@@ -230,8 +237,9 @@ bool is_legacy(std::span<const std::byte> data) {
 ParsedTensors read_torch(std::span<const std::byte> data, const std::string& file) {
   const auto fail = [&file](const std::string& message) { throw Error(ErrorCode::kModel, file + ": " + message); };
   if (is_legacy(data)) {
-    fail("written by torch.save before version 1.6; save it again with a newer torch: "
-         "torch.save(torch.load(\"old.pth\", map_location=\"cpu\", weights_only=True), \"new.pth\")");
+    fail(
+        "written by torch.save before version 1.6; save it again with a newer torch: "
+        "torch.save(torch.load(\"old.pth\", map_location=\"cpu\", weights_only=True), \"new.pth\")");
   }
   if (!as_text(data).starts_with("PK")) {
     const std::string hint = hint_for(data);

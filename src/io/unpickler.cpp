@@ -21,28 +21,69 @@ constexpr std::size_t kMaxStorageKey = 256;
 
 // Opcodes by the names of Python's pickletools, which also documents them.
 enum Op : std::uint8_t {
-  kMark = '(', kStop = '.', kPop = '0', kPopMark = '1', kDup = '2', kNone = 'N', kNewTrue = 0x88, kNewFalse = 0x89,
-  kBinInt = 'J', kBinInt1 = 'K', kBinInt2 = 'M', kLong1 = 0x8a, kLong4 = 0x8b, kBinFloat = 'G',
-  kBinUnicode = 'X', kShortBinUnicode = 0x8c, kBinUnicode8 = 0x8d, kBinString = 'T', kShortBinString = 'U',
-  kBinBytes = 'B', kShortBinBytes = 'C', kBinBytes8 = 0x8e,
-  kEmptyList = ']', kEmptyTuple = ')', kEmptyDict = '}', kList = 'l', kTuple = 't', kDict = 'd',
-  kTuple1 = 0x85, kTuple2 = 0x86, kTuple3 = 0x87, kAppend = 'a', kAppends = 'e', kSetItem = 's', kSetItems = 'u',
-  kBinGet = 'h', kLongBinGet = 'j', kBinPut = 'q', kLongBinPut = 'r', kMemoize = 0x94,
-  kGlobal = 'c', kStackGlobal = 0x93, kReduce = 'R', kBuild = 'b', kBinPersId = 'Q', kProto = 0x80, kFrame = 0x95,
+  kMark = '(',
+  kStop = '.',
+  kPop = '0',
+  kPopMark = '1',
+  kDup = '2',
+  kNone = 'N',
+  kNewTrue = 0x88,
+  kNewFalse = 0x89,
+  kBinInt = 'J',
+  kBinInt1 = 'K',
+  kBinInt2 = 'M',
+  kLong1 = 0x8a,
+  kLong4 = 0x8b,
+  kBinFloat = 'G',
+  kBinUnicode = 'X',
+  kShortBinUnicode = 0x8c,
+  kBinUnicode8 = 0x8d,
+  kBinString = 'T',
+  kShortBinString = 'U',
+  kBinBytes = 'B',
+  kShortBinBytes = 'C',
+  kBinBytes8 = 0x8e,
+  kEmptyList = ']',
+  kEmptyTuple = ')',
+  kEmptyDict = '}',
+  kList = 'l',
+  kTuple = 't',
+  kDict = 'd',
+  kTuple1 = 0x85,
+  kTuple2 = 0x86,
+  kTuple3 = 0x87,
+  kAppend = 'a',
+  kAppends = 'e',
+  kSetItem = 's',
+  kSetItems = 'u',
+  kBinGet = 'h',
+  kLongBinGet = 'j',
+  kBinPut = 'q',
+  kLongBinPut = 'r',
+  kMemoize = 0x94,
+  kGlobal = 'c',
+  kStackGlobal = 0x93,
+  kReduce = 'R',
+  kBuild = 'b',
+  kBinPersId = 'Q',
+  kProto = 0x80,
+  kFrame = 0x95,
 };
 
 class Unpickler {
  public:
   Unpickler(std::span<const std::byte> data, const std::string& file) : reader_(data, file) {
     if (data.size() > kMaxPickle) {
-      reader_.fail("the pickle takes " + std::to_string(data.size()) + " bytes, at most " + std::to_string(kMaxPickle) + " are read");
+      reader_.fail("the pickle takes " + std::to_string(data.size()) + " bytes, at most " + std::to_string(kMaxPickle) +
+                   " are read");
     }
   }
 
   Pickle run() {
     if (reader_.read<std::uint8_t>("the pickle") != kProto) reader_.fail("no pickle of protocol 2 or later");
     const auto protocol = reader_.read<std::uint8_t>("the protocol");
-    if (protocol < 2 || protocol > 5) reader_.fail("pickle protocol " + std::to_string(protocol) + " is not supported (2 to 5 are)");
+    if (protocol < 2 || protocol > 5)
+      reader_.fail("pickle protocol " + std::to_string(protocol) + " is not supported (2 to 5 are)");
     for (;;) {
       const auto opcode = reader_.read<std::uint8_t>("the pickle (no STOP)");
       if (opcode == kStop) break;
@@ -57,38 +98,67 @@ class Unpickler {
  private:
   [[noreturn]] void refuse_opcode(std::uint8_t opcode) {
     constexpr std::pair<std::uint8_t, const char*> kNames[] = {
-        {'i', "INST"},       {'o', "OBJ"},       {0x81, "NEWOBJ"}, {0x92, "NEWOBJ_EX"}, {0x82, "EXT1"},   {0x83, "EXT2"},
-        {0x84, "EXT4"},      {'P', "PERSID"},    {'I', "INT"},     {'L', "LONG"},       {'F', "FLOAT"},   {'S', "STRING"},
-        {'V', "UNICODE"},    {'g', "GET"},       {'p', "PUT"},     {0x8f, "EMPTY_SET"}, {0x90, "ADDITEMS"}, {0x91, "FROZENSET"},
+        {'i', "INST"},        {'o', "OBJ"},          {0x81, "NEWOBJ"},
+        {0x92, "NEWOBJ_EX"},  {0x82, "EXT1"},        {0x83, "EXT2"},
+        {0x84, "EXT4"},       {'P', "PERSID"},       {'I', "INT"},
+        {'L', "LONG"},        {'F', "FLOAT"},        {'S', "STRING"},
+        {'V', "UNICODE"},     {'g', "GET"},          {'p', "PUT"},
+        {0x8f, "EMPTY_SET"},  {0x90, "ADDITEMS"},    {0x91, "FROZENSET"},
         {0x96, "BYTEARRAY8"}, {0x97, "NEXT_BUFFER"}, {0x98, "READONLY_BUFFER"}};
     std::string name = "number " + std::to_string(opcode);
     for (const auto& [code, text] : kNames) {
       if (code == opcode) name = text;
     }
-    reader_.fail("the pickle opcode " + name + " is refused: only tensors and plain values are read, nothing is executed" + kAdvice);
+    reader_.fail("the pickle opcode " + name + " is refused: only tensors and plain values are read, nothing is executed" +
+                 kAdvice);
   }
 
   // Opcodes that push one plain value.
   bool scalar(std::uint8_t opcode) {
     switch (opcode) {
-      case kNone: push({}); return true;
-      case kNewTrue: push_integer(ValueKind::boolean, 1); return true;
-      case kNewFalse: push_integer(ValueKind::boolean, 0); return true;
-      case kBinInt: push_integer(ValueKind::integer, reader_.read<std::int32_t>("BININT")); return true;
-      case kBinInt1: push_integer(ValueKind::integer, reader_.read<std::uint8_t>("BININT1")); return true;
-      case kBinInt2: push_integer(ValueKind::integer, reader_.read<std::uint16_t>("BININT2")); return true;
-      case kLong1: push_long(reader_.read<std::uint8_t>("LONG1")); return true;
-      case kLong4: push_long(reader_.read<std::uint32_t>("LONG4")); return true;
-      case kBinFloat: push_real(); return true;
+      case kNone:
+        push({});
+        return true;
+      case kNewTrue:
+        push_integer(ValueKind::boolean, 1);
+        return true;
+      case kNewFalse:
+        push_integer(ValueKind::boolean, 0);
+        return true;
+      case kBinInt:
+        push_integer(ValueKind::integer, reader_.read<std::int32_t>("BININT"));
+        return true;
+      case kBinInt1:
+        push_integer(ValueKind::integer, reader_.read<std::uint8_t>("BININT1"));
+        return true;
+      case kBinInt2:
+        push_integer(ValueKind::integer, reader_.read<std::uint16_t>("BININT2"));
+        return true;
+      case kLong1:
+        push_long(reader_.read<std::uint8_t>("LONG1"));
+        return true;
+      case kLong4:
+        push_long(reader_.read<std::uint32_t>("LONG4"));
+        return true;
+      case kBinFloat:
+        push_real();
+        return true;
       case kShortBinUnicode:
       case kShortBinString:
-      case kShortBinBytes: push_text(reader_.read<std::uint8_t>("a string length")); return true;
+      case kShortBinBytes:
+        push_text(reader_.read<std::uint8_t>("a string length"));
+        return true;
       case kBinUnicode:
       case kBinString:
-      case kBinBytes: push_text(reader_.read<std::uint32_t>("a string length")); return true;
+      case kBinBytes:
+        push_text(reader_.read<std::uint32_t>("a string length"));
+        return true;
       case kBinUnicode8:
-      case kBinBytes8: push_text(reader_.read<std::uint64_t>("a string length")); return true;
-      default: return false;
+      case kBinBytes8:
+        push_text(reader_.read<std::uint64_t>("a string length"));
+        return true;
+      default:
+        return false;
     }
   }
 
@@ -98,11 +168,21 @@ class Unpickler {
         check_room(marks_.size());
         marks_.push_back(stack_.size());
         return true;
-      case kEmptyList: push_items(ValueKind::list, {}); return true;
-      case kEmptyTuple: push_items(ValueKind::tuple, {}); return true;
-      case kEmptyDict: push_items(ValueKind::dict, {}); return true;
-      case kList: push_items(ValueKind::list, pop_to_mark()); return true;
-      case kTuple: push_items(ValueKind::tuple, pop_to_mark()); return true;
+      case kEmptyList:
+        push_items(ValueKind::list, {});
+        return true;
+      case kEmptyTuple:
+        push_items(ValueKind::tuple, {});
+        return true;
+      case kEmptyDict:
+        push_items(ValueKind::dict, {});
+        return true;
+      case kList:
+        push_items(ValueKind::list, pop_to_mark());
+        return true;
+      case kTuple:
+        push_items(ValueKind::tuple, pop_to_mark());
+        return true;
       case kDict: {
         std::vector<ValueRef> items = pop_to_mark();
         check_pairs(items);
@@ -117,8 +197,12 @@ class Unpickler {
         push_items(ValueKind::tuple, std::move(items));
         return true;
       }
-      case kAppend: extend(ValueKind::list, {pop()}); return true;
-      case kAppends: extend(ValueKind::list, pop_to_mark()); return true;
+      case kAppend:
+        extend(ValueKind::list, {pop()});
+        return true;
+      case kAppends:
+        extend(ValueKind::list, pop_to_mark());
+        return true;
       case kSetItem: {
         const ValueRef value = pop(), key = pop();
         extend(ValueKind::dict, {key, value});
@@ -130,7 +214,8 @@ class Unpickler {
         extend(ValueKind::dict, items);
         return true;
       }
-      default: return false;
+      default:
+        return false;
     }
   }
 
@@ -139,19 +224,39 @@ class Unpickler {
     switch (opcode) {
       case kPop:
         // Python's pickler writes POP for a mark it no longer needs, too.
-        if (!marks_.empty() && marks_.back() == stack_.size()) marks_.pop_back();
-        else pop();
+        if (!marks_.empty() && marks_.back() == stack_.size())
+          marks_.pop_back();
+        else
+          pop();
         return true;
-      case kPopMark: pop_to_mark(); return true;
-      case kDup: push_ref(top()); return true;
-      case kBinGet: push_ref(remembered(reader_.read<std::uint8_t>("BINGET"))); return true;
-      case kLongBinGet: push_ref(remembered(reader_.read<std::uint32_t>("LONG_BINGET"))); return true;
-      case kBinPut: remember(reader_.read<std::uint8_t>("BINPUT")); return true;
-      case kLongBinPut: remember(reader_.read<std::uint32_t>("LONG_BINPUT")); return true;
-      case kMemoize: remember(memo_size_); return true;
-      case kProto: reader_.fail("a second protocol mark");
-      case kFrame: (void)reader_.read<std::uint64_t>("FRAME"); return true;  // a hint for buffering only
-      default: return false;
+      case kPopMark:
+        pop_to_mark();
+        return true;
+      case kDup:
+        push_ref(top());
+        return true;
+      case kBinGet:
+        push_ref(remembered(reader_.read<std::uint8_t>("BINGET")));
+        return true;
+      case kLongBinGet:
+        push_ref(remembered(reader_.read<std::uint32_t>("LONG_BINGET")));
+        return true;
+      case kBinPut:
+        remember(reader_.read<std::uint8_t>("BINPUT"));
+        return true;
+      case kLongBinPut:
+        remember(reader_.read<std::uint32_t>("LONG_BINPUT"));
+        return true;
+      case kMemoize:
+        remember(memo_size_);
+        return true;
+      case kProto:
+        reader_.fail("a second protocol mark");
+      case kFrame:
+        (void)reader_.read<std::uint64_t>("FRAME");
+        return true;  // a hint for buffering only
+      default:
+        return false;
     }
   }
 
@@ -164,7 +269,8 @@ class Unpickler {
       }
       case kStackGlobal: {
         const ValueRef name = pop(), module = pop();
-        if (at(name).kind != ValueKind::text || at(module).kind != ValueKind::text) reader_.fail("STACK_GLOBAL without two strings");
+        if (at(name).kind != ValueKind::text || at(module).kind != ValueKind::text)
+          reader_.fail("STACK_GLOBAL without two strings");
         work(at(module).text.size() + at(name).text.size());
         push_name(std::string(at(module).text), std::string(at(name).text));
         return true;
@@ -180,8 +286,11 @@ class Unpickler {
         if (at(top()).kind != ValueKind::dict) reader_.fail("BUILD sets the state of something that is no dict; refused");
         return true;
       }
-      case kBinPersId: push_storage(pop()); return true;
-      default: return false;
+      case kBinPersId:
+        push_storage(pop());
+        return true;
+      default:
+        return false;
     }
   }
 
@@ -191,9 +300,12 @@ class Unpickler {
     work(at(arguments).items.size());
     const std::vector<ValueRef> items = at(arguments).items;  // a copy: building may move the values
     switch (kPickleNames[at(function).callable].callable) {
-      case Callable::ordered_dict: return build_ordered_dict(items);
-      case Callable::rebuild_tensor: return build_tensor(items, false);
-      case Callable::rebuild_tensor_v3: return build_tensor(items, true);
+      case Callable::ordered_dict:
+        return build_ordered_dict(items);
+      case Callable::rebuild_tensor:
+        return build_tensor(items, false);
+      case Callable::rebuild_tensor_v3:
+        return build_tensor(items, true);
       case Callable::rebuild_parameter:
         if (items.empty() || at(items[0]).kind != ValueKind::tensor) reader_.fail("a parameter without its tensor");
         return push_ref(items[0]);
@@ -203,9 +315,11 @@ class Unpickler {
         }
         work(at(items[0]).items.size());
         return push_items(ValueKind::tuple, at(items[0]).items);
-      case Callable::device: return push(Value{.kind = ValueKind::opaque});
+      case Callable::device:
+        return push(Value{.kind = ValueKind::opaque});
       case Callable::storage_type:
-      case Callable::dtype: break;
+      case Callable::dtype:
+        break;
     }
     reader_.fail("REDUCE calls a storage type or dtype; refused");
   }
@@ -246,9 +360,8 @@ class Unpickler {
 
   bool is_integers(ValueRef ref) {
     work(at(ref).items.size());
-    return at(ref).kind == ValueKind::tuple && std::all_of(at(ref).items.begin(), at(ref).items.end(), [this](ValueRef item) {
-      return at(item).kind == ValueKind::integer;
-    });
+    return at(ref).kind == ValueKind::tuple && std::all_of(at(ref).items.begin(), at(ref).items.end(),
+                                                           [this](ValueRef item) { return at(item).kind == ValueKind::integer; });
   }
 
   // ("storage", storage type, key, location, number of elements)
@@ -373,13 +486,13 @@ class Unpickler {
   }
 
   ValueRef remembered(std::uint32_t index) {
-    if (index >= memo_.size() || memo_[index] == kUnset) reader_.fail("the pickle recalls the value " + std::to_string(index) + ", which it never kept");
+    if (index >= memo_.size() || memo_[index] == kUnset)
+      reader_.fail("the pickle recalls the value " + std::to_string(index) + ", which it never kept");
     return memo_[index];
   }
 
   static constexpr ValueRef kUnset = 0xffffffff;
-  static constexpr const char* kAdvice =
-      "; save the state dict alone: torch.save(model.state_dict(), \"weights.pth\")";
+  static constexpr const char* kAdvice = "; save the state dict alone: torch.save(model.state_dict(), \"weights.pth\")";
 
   ByteReader reader_;
   Pickle pickle_;

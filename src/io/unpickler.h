@@ -21,14 +21,14 @@ enum class ValueKind : std::uint8_t {
   boolean,  // integer: 0 or 1
   integer,
   real,
-  text,     // also bytes
-  list,     // items
-  tuple,    // items
-  dict,     // items: key, value, key, value...
+  text,      // also bytes
+  list,      // items
+  tuple,     // items
+  dict,      // items: key, value, key, value...
   callable,  // one of the listed names
-  storage,  // text: key, integer: number of elements, element: their type (nullopt: untyped, counted in bytes)
-  tensor,   // items: storage, size, stride; integer: offset in elements; element
-  opaque,   // something harmless without use here: a dtype, a device, an integer over 64 bits
+  storage,   // text: key, integer: number of elements, element: their type (nullopt: untyped, counted in bytes)
+  tensor,    // items: storage, size, stride; integer: offset in elements; element
+  opaque,    // something harmless without use here: a dtype, a device, an integer over 64 bits
 };
 
 struct Value {

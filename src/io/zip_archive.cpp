@@ -69,13 +69,14 @@ ZipArchive::Directory ZipArchive::find_directory() const {
     if (*end < kZip64EndSize || at > *end - kZip64EndSize || load<std::uint32_t>(&data_[at]) != kZip64End) {
       fail("the zip64 end record is not where its locator says");
     }
-    directory = {load<std::uint64_t>(&data_[at + 48]), load<std::uint64_t>(&data_[at + 40]), load<std::uint64_t>(&data_[at + 32])};
+    directory = {load<std::uint64_t>(&data_[at + 48]), load<std::uint64_t>(&data_[at + 40]),
+                 load<std::uint64_t>(&data_[at + 32])};
     directory_end = at;
   }
   std::uint64_t stop = 0;
   if (!add(directory.offset, directory.size, &stop) || stop > directory_end) {
-    fail("the directory (" + std::to_string(directory.size) + " bytes at " + std::to_string(directory.offset) + ") reaches past its end at " +
-         std::to_string(directory_end));
+    fail("the directory (" + std::to_string(directory.size) + " bytes at " + std::to_string(directory.offset) +
+         ") reaches past its end at " + std::to_string(directory_end));
   }
   return directory;
 }
@@ -96,9 +97,11 @@ void ZipArchive::read_directory(const Directory& directory) {
     entry.header_offset = load<std::uint32_t>(header + 42);
     const std::size_t name_size = load<std::uint16_t>(header + 28), extra_size = load<std::uint16_t>(header + 30);
     const std::size_t total = kCentralHeaderSize + name_size + extra_size + load<std::uint16_t>(header + 32);
-    if (total > rest.size() || name_size > kMaxName) fail("entry " + std::to_string(i) + " reaches past the directory or has too long a name");
+    if (total > rest.size() || name_size > kMaxName)
+      fail("entry " + std::to_string(i) + " reaches past the directory or has too long a name");
     std::string name(as_text(rest.subspan(kCentralHeaderSize, name_size)));
-    if (!read_zip64(rest.subspan(kCentralHeaderSize + name_size, extra_size), entry)) fail("entry " + quote(name) + ": damaged zip64 sizes");
+    if (!read_zip64(rest.subspan(kCentralHeaderSize + name_size, extra_size), entry))
+      fail("entry " + quote(name) + ": damaged zip64 sizes");
     if (first_name_.empty()) first_name_ = name;
     const auto [place, fresh] = entries_.emplace(std::move(name), entry);
     if (!fresh) fail("the entry " + quote(place->first) + " appears twice");
@@ -125,13 +128,15 @@ std::span<const std::byte> ZipArchive::stored_bytes(std::string_view name, const
   if (skip > rest.size() || entry.stored_size > rest.size() - skip) {
     fail(where + std::to_string(entry.stored_size) + " bytes reach past the end of the file");
   }
-  if (as_text(rest.subspan(kLocalHeaderSize, name_size)) != name) fail(where + "its header and the directory name it differently");
+  if (as_text(rest.subspan(kLocalHeaderSize, name_size)) != name)
+    fail(where + "its header and the directory name it differently");
   return rest.subspan(skip, static_cast<std::size_t>(entry.stored_size));
 }
 
 std::span<const std::byte> ZipArchive::view(std::string_view name) const {
   const Entry& entry = find(name);
-  if (entry.method != kStored || entry.stored_size != entry.size) fail("entry " + quote(name) + ": stored, yet of two different sizes");
+  if (entry.method != kStored || entry.stored_size != entry.size)
+    fail("entry " + quote(name) + ": stored, yet of two different sizes");
   return stored_bytes(name, entry);
 }
 
@@ -142,7 +147,8 @@ std::vector<std::byte> ZipArchive::read(std::string_view name) const {
     const auto bytes = view(name);
     return {bytes.begin(), bytes.end()};
   }
-  if (entry.method != kDeflated) fail(where + "compression method " + std::to_string(entry.method) + " is not supported (stored and deflated are)");
+  if (entry.method != kDeflated)
+    fail(where + "compression method " + std::to_string(entry.method) + " is not supported (stored and deflated are)");
   const auto packed = stored_bytes(name, entry);
   std::vector<std::byte> bytes;
   try {
