@@ -53,8 +53,9 @@ class Reader {
   std::size_t at_;
 };
 
-// Colours beyond the table are black, unless the table is the grey ramp: then index = brightness (Pillow's mode L).
-Palette read_palette(Reader& reader, int bits) {
+// A table that is the grey ramp counts as none (Pillow's mode L): index = brightness, even beyond the table. Beyond
+// another table is black.
+void read_palette(Reader& reader, int bits, Palette& colors) {
   const std::size_t count = std::size_t{1} << bits;
   const Bytes table = reader.take(3 * count);
   Palette palette{};
@@ -65,8 +66,7 @@ Palette read_palette(Reader& reader, int bits) {
       ramp = ramp && palette[i][c] == i;
     }
   }
-  for (std::size_t i = ramp ? count : 256; i < 256; ++i) palette[i].fill(static_cast<std::uint8_t>(i));
-  return palette;
+  if (!ramp) colors = palette;
 }
 
 Palette grey_palette() {
@@ -216,7 +216,8 @@ Decoded decode_gif(const Source& source) {
   std::uint32_t width = reader.u16(), height = reader.u16();
   const std::uint8_t screen_flags = reader.u8();
   reader.take(2);  // background, aspect
-  Palette palette = screen_flags & 0x80 ? read_palette(reader, (screen_flags & 7) + 1) : grey_palette();
+  Palette palette = grey_palette();
+  if (screen_flags & 0x80) read_palette(reader, (screen_flags & 7) + 1, palette);
 
   std::uint8_t background = 0;
   while (true) {
@@ -240,7 +241,8 @@ Decoded decode_gif(const Source& source) {
   frame.height = reader.u16();
   const std::uint8_t flags = reader.u8();
   frame.interlaced = flags & 0x40;
-  if (flags & 0x80) palette = read_palette(reader, (flags & 7) + 1);
+  // A frame's grey ramp does not replace the screen's colours: this is what Pillow shows.
+  if (flags & 0x80) read_palette(reader, (flags & 7) + 1, palette);
   frame.code_bits = reader.u8();
   frame.data = reader.at();
   if (frame.width == 0 || frame.height == 0) fail(source, kFormat, "the first frame is empty");
