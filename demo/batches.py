@@ -108,15 +108,14 @@ def scene_batch(number, size):
 
 
 class Stream(torch.utils.data.IterableDataset):
-    """Batches number first, first + 1, ...: crowds up to `crowds`, scenes from there on."""
+    """Batches for steps first, first + 1, ...: crowds before step `crowds`, scenes from there on. Each of `world` processes has its own."""
 
-    def __init__(self, first, crowds, crowd_size, scene_size):
-        self.first, self.crowds, self.sizes = first, crowds, (crowd_size, scene_size)
+    def __init__(self, first, crowds, size, rank, world):
+        self.first, self.crowds, self.size, self.rank, self.world = first, crowds, size, rank, world
 
     def __iter__(self):
-        worker = torch.utils.data.get_worker_info()
-        step = worker.num_workers if worker else 1
-        number = self.first + (worker.id if worker else 0)
+        step = self.first
         while True:
-            yield crowd_batch(number, self.sizes[0]) if number < self.crowds else scene_batch(number, self.sizes[1])
-            number += step
+            draw = crowd_batch if step < self.crowds else scene_batch
+            yield draw(step * self.world + self.rank, self.size)
+            step += 1
