@@ -64,9 +64,10 @@ TensorMap resolve(const std::vector<TensorSpec>& table, const DiskTensors& disk,
   std::vector<const TensorSpec*> missing;
   for (const TensorSpec& spec : table) {
     const io::TensorView* view = disk.find(spec.on_disk);
+    const io::TensorView* tied = spec.alias.empty() ? nullptr : disk.find(spec.alias);
     used.insert(spec.on_disk);
-    used.insert(spec.fallback);
-    if (view == nullptr && !spec.fallback.empty()) view = disk.find(spec.fallback);
+    used.insert(spec.alias);
+    if (tied != nullptr && (view == nullptr || spec.alias_wins)) view = tied;
     if (view != nullptr) {
       tensors.emplace(spec.name, checked_view(*view, spec, disk.where()));
     } else if (!spec.optional) {
@@ -76,7 +77,7 @@ TensorMap resolve(const std::vector<TensorSpec>& table, const DiskTensors& disk,
   if (!missing.empty()) {
     const TensorSpec& first = *missing.front();
     const std::string others = missing.size() > 1 ? " (and " + std::to_string(missing.size() - 1) + " more)" : "";
-    fail(disk.where() + ": tensor " + (first.fallback.empty() ? first.on_disk : first.fallback) + " is missing; expected shape " +
+    fail(disk.where() + ": tensor " + first.on_disk + " is missing; expected shape " +
          shape_text(first.shape) + others);
   }
   return tensors;

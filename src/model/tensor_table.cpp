@@ -92,7 +92,7 @@ constexpr Row kHeadRows[] = {
     BLIP_BERT("head.norm.weight", "cls.predictions.transform.LayerNorm.weight", kVector, Dim::kWidth),
     BLIP_BERT("head.norm.bias", "cls.predictions.transform.LayerNorm.bias", kVector, Dim::kWidth),
     BLIP_BERT("head.weight", "cls.predictions.decoder.weight", kMatrix, Dim::kVocab, Dim::kWidth),
-    BLIP_BERT("head.bias", "cls.predictions.decoder.bias", kVector, Dim::kVocab),
+    BLIP_BERT("head.bias", "cls.predictions.bias", kVector, Dim::kVocab),
 };
 #undef BLIP_BERT
 
@@ -157,8 +157,11 @@ class TowerWriter {
   void tie(TensorSpec& spec, std::string_view canonical) const {
     spec.optional = canonical == "head.weight";
     if (layout_ == Layout::kCanonical || !is_decoder(part_)) return;
-    if (canonical == "head.bias") spec.fallback = prefix_ + ".cls.predictions.bias";
-    if (canonical == "word") spec.fallback = prefix_ + ".cls.predictions.decoder.weight";
+    if (canonical == "word") spec.alias = prefix_ + ".cls.predictions.decoder.weight";
+    if (canonical == "head.bias") {
+      spec.alias = prefix_ + ".cls.predictions.decoder.bias";
+      spec.alias_wins = true;
+    }
   }
 
   std::vector<TensorSpec>& out_;
@@ -194,8 +197,8 @@ void add_text(std::vector<TensorSpec>& out, const TextConfig& config, Layout lay
 
 void add_linear(std::vector<TensorSpec>& out, Layout layout, const char* canonical, const char* on_disk, int rows, int columns) {
   const std::string name = canonical, disk = layout == Layout::kCanonical ? name : std::string(on_disk);
-  out.push_back({name + ".weight", disk + ".weight", "", {rows, columns}, kMatrix, Part::kText, false});
-  out.push_back({name + ".bias", disk + ".bias", "", {rows}, kVector, Part::kText, false});
+  out.push_back({name + ".weight", disk + ".weight", "", false, {rows, columns}, kMatrix, Part::kText, false});
+  out.push_back({name + ".bias", disk + ".bias", "", false, {rows}, kVector, Part::kText, false});
 }
 
 bool ends_with(std::string_view text, std::string_view end) {

@@ -36,9 +36,10 @@ enum class TensorKind {
 };
 
 struct TensorSpec {
-  std::string name;      // canonical
-  std::string on_disk;   // in the file's layout
-  std::string fallback;  // on-disk name that may stand for it (tied weights are often saved once); "" = none
+  std::string name;         // canonical
+  std::string on_disk;      // in the file's layout
+  std::string alias;        // on-disk name of a tensor tied to it: files hold one or both; "" = none
+  bool alias_wins = false;  // which of the two is read; torch, loading both into one parameter, keeps the later one
   std::vector<std::int64_t> shape;
   TensorKind kind = TensorKind::kMatrix;
   Part part = Part::kVision;

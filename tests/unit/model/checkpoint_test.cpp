@@ -1,0 +1,171 @@
+// Every layout of tests/data/model is read as tests/reference/model.py says.
+#include <cmath>
+#include <numeric>
+#include <thread>
+
+#include "model/checkpoint.h"
+#include "model/position.h"
+#include "model_fixture.h"
+
+namespace blip::model {
+namespace {
+
+const Json& expected() {
+  static const Json json = load_json(data_path("expected.json"));
+  return json;
+}
+
+void check_tensors(const Checkpoint& checkpoint, const Json& tensors) {
+  EXPECT_EQ(checkpoint.names().size(), tensors.size());
+  for (const auto& [name, facts] : tensors.items()) {
+    ASSERT_TRUE(checkpoint.has(name)) << name;
+    const std::vector<float> values = checkpoint.values(name);
+    const auto shape = facts["shape"].get<std::vector<std::int64_t>>();
+    ASSERT_EQ(static_cast<std::int64_t>(values.size()), std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>()));
+    // Only position tables of another image size are computed; everything else is read exactly.
+    const bool interpolated = name == "vision.position" && checkpoint.tensor(name).shape != shape;
+    const double tolerance = interpolated ? 1e-5 : 1e-9;
+    EXPECT_NEAR(std::accumulate(values.begin(), values.end(), 0.0), facts["sum"].get<double>(), tolerance) << name;
+    for (std::size_t i = 0; i < facts["first"].size(); ++i) EXPECT_NEAR(values[i], facts["first"][i].get<double>(), tolerance) << name;
+    if (!interpolated) {
+      EXPECT_EQ(checkpoint.tensor(name).shape, shape) << name;
+    }
+  }
+}
+
+void check_info(const Checkpoint& checkpoint, const Json& model) {
+  const Json& want = model["info"];
+  const ModelInfo& info = checkpoint.info();
+  EXPECT_EQ(info.format, model["format"]);
+  EXPECT_EQ(info.name, want["name"]);
+  EXPECT_EQ(info.image_size, want["image_size"]);
+  EXPECT_EQ(info.patch_size, 8);
+  EXPECT_EQ(info.vocab_size, 130);
+  EXPECT_EQ(info.embed_dim, want.value("embed_dim", 0));
+  EXPECT_EQ(info.can_caption, want.value("can_caption", false));
+  EXPECT_EQ(info.can_match_itm, want.value("can_match_itm", false));
+  EXPECT_EQ(info.can_match_itc, want.value("can_match_itc", false));
+  EXPECT_EQ(info.can_ask, want.value("can_ask", false));
+  EXPECT_EQ(info.can_rank, want.value("can_rank", false));
+  std::vector<std::string> parts;
+  std::size_t parameters = 0;
+  for (const PartInfo& part : info.parts) {
+    parts.push_back(part.name);
+    parameters += part.parameters;
+    EXPECT_EQ(part.type, model["type"]) << part.name;
+  }
+  EXPECT_EQ(parts, want["parts"].get<std::vector<std::string>>());
+  EXPECT_EQ(info.parameters, parameters);
+  std::size_t elements = 0;
+  for (const std::string& name : checkpoint.names()) elements += checkpoint.tensor(name).count();
+  EXPECT_EQ(info.parameters, elements);
+}
+
+class Layouts : public testing::TestWithParam<const char*> {};
+
+TEST_P(Layouts, TensorsInfoAndVocabulary) {
+  const Json& model = expected()["models"][GetParam()];
+  const Checkpoint checkpoint = Checkpoint::open(data_path(GetParam()));
+  check_tensors(checkpoint, model["tensors"]);
+  check_info(checkpoint, model);
+  const ModelConfig& config = checkpoint.config();
+  EXPECT_EQ(config.vision.eps, model["info"]["vision_eps"].get<float>());
+  EXPECT_EQ(config.max_text, model["info"].value("max_text", 35));
+  EXPECT_EQ(config.prompt, model["info"].value("prompt", "a picture of "));
+  for (const auto* tower : {&config.text_encoder, &config.caption_decoder, &config.question_encoder, &config.answer_decoder}) {
+    if (!*tower) continue;
+    EXPECT_EQ((*tower)->heads, model["info"]["text_heads"]);
+    EXPECT_EQ((*tower)->mlp, 56);
+    EXPECT_EQ((*tower)->max_positions, 24);
+    EXPECT_EQ((*tower)->eps, 1e-12f);
+  }
+  const std::vector<std::string>& vocabulary = checkpoint.vocabulary();
+  ASSERT_EQ(vocabulary.size(), 127u);
+  EXPECT_EQ(vocabulary[9], "dog");
+  EXPECT_EQ(vocabulary[125], "[DEC]");
+  EXPECT_EQ(vocabulary[126], "[ENC]");
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, Layouts, testing::Values("caption", "retrieval", "vqa", "pretrained", "combined"),
+                         [](const auto& param_info) { return std::string(param_info.param); });
+
+TEST(Checkpoint, OpensTheFileOfAFolder) {
+  EXPECT_EQ(Checkpoint::open(data_path("caption/model.safetensors")).info().name, "caption");
+  EXPECT_EQ(Checkpoint::open(data_path("retrieval/model.safetensors.index.json")).info().format, "safetensors");
+  EXPECT_EQ(Checkpoint::open(data_path("vqa/pytorch_model.bin.index.json")).info().format, "torch");
+  EXPECT_EQ(Checkpoint::open(data_path("pretrained/model.pth")).info().name, "pretrained");
+  EXPECT_EQ(Checkpoint::open(data_path("caption/")).info().name, "caption");
+}
+
+TEST(Checkpoint, CrossAttentionReadsTheRightWidth) {
+  const ModelConfig caption = Checkpoint::open(data_path("caption")).config();
+  EXPECT_EQ(caption.vision.width, 48);
+  EXPECT_EQ(caption.caption_decoder->width, 32);
+  EXPECT_EQ(caption.caption_decoder->vision_width, 48);
+  EXPECT_EQ(caption.vision.layers, 2);
+  EXPECT_EQ(caption.vision.tokens(), 26);
+}
+
+TEST(Checkpoint, SavedTwiceTiedWeightsAreReadOnce) {
+  EXPECT_FALSE(Checkpoint::open(data_path("vqa")).has("answer.head.weight"));
+  const Checkpoint combined = Checkpoint::open(data_path("combined"));
+  EXPECT_TRUE(combined.has("caption.head.weight"));  // differs from the word embeddings there
+  EXPECT_FALSE(combined.has("answer.head.weight"));
+}
+
+TEST(Checkpoint, TiedWeightsSavedUnderTheOtherNameOnly) {
+  Draft draft("caption");
+  draft.tensors["text_decoder.cls.predictions.decoder.weight"] = draft.tensors.at("text_decoder.bert.embeddings.word_embeddings.weight");
+  draft.tensors.erase("text_decoder.bert.embeddings.word_embeddings.weight");
+  draft.tensors["text_decoder.cls.predictions.decoder.bias"] = draft.tensors.at("text_decoder.cls.predictions.bias");
+  draft.tensors.erase("text_decoder.cls.predictions.bias");
+  const Checkpoint checkpoint = draft.open();
+  const Checkpoint usual = Checkpoint::open(data_path("caption"));
+  EXPECT_FALSE(checkpoint.has("caption.head.weight"));
+  EXPECT_EQ(checkpoint.values("caption.word"), usual.values("caption.word"));
+  EXPECT_EQ(checkpoint.values("caption.head.bias"), usual.values("caption.head.bias"));
+}
+
+TEST(Checkpoint, UnusedTensorsOfPublishedCheckpointsAreIgnored) {
+  Draft draft("caption");
+  const std::size_t tensors = draft.open().names().size();
+  for (const char* name : {"text_decoder.bert.embeddings.position_ids", "text_encoder_m.embeddings.LayerNorm.bias", "vision_proj_m.weight",
+                           "image_queue", "text_queue", "idx_queue", "queue_ptr", "ptr_queue", "temp", "logit_scale",
+                           "text_decoder.bert.pooler.dense.weight"}) {
+    draft.tensors[name] = zeros({2});
+  }
+  EXPECT_EQ(draft.open().names().size(), tensors);
+}
+
+TEST(Checkpoint, SmallerPreprocessorSizeThanTheTable) {
+  Draft draft("caption");
+  draft.folder.write("preprocessor_config.json", R"({"size": 24, "image_mean": [0.5, 0.25, 0], "do_normalize": true})");
+  const Checkpoint checkpoint = draft.open();
+  EXPECT_EQ(checkpoint.config().vision.image_size, 24);
+  EXPECT_EQ(checkpoint.values("vision.position").size(), 10u * 48);
+  EXPECT_EQ(checkpoint.config().normalization.mean, (std::array<float, 3>{0.5f, 0.25f, 0.f}));
+}
+
+TEST(Checkpoint, ManyThreadsMayRead) {
+  const Checkpoint checkpoint = Checkpoint::open(data_path("caption"));
+  const std::vector<float> want = checkpoint.values("vision.position");
+  std::vector<std::thread> threads;
+  std::vector<int> good(4);
+  for (std::size_t i = 0; i < good.size(); ++i) {
+    threads.emplace_back([&, i] { good[i] = checkpoint.values("vision.position") == want ? 1 : 0; });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(good, std::vector<int>(4, 1));
+}
+
+TEST(Positions, AsTorchInterpolates) {
+  for (const Json& item : expected()["positions"]) {
+    const auto table = item["table"].get<std::vector<float>>(), want = item["result"].get<std::vector<float>>();
+    const std::vector<float> got = interpolate_positions(table, item["from"], item["to"], item["width"]);
+    ASSERT_EQ(got.size(), want.size());
+    for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-6) << item["from"] << " -> " << item["to"];
+  }
+}
+
+}  // namespace
+}  // namespace blip::model

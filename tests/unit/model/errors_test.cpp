@@ -1,0 +1,193 @@
+// Damaged, incomplete and unknown checkpoints: the error names the tensor or key, what was expected and what was found.
+#include "model_fixture.h"
+
+namespace blip::model {
+namespace {
+
+constexpr const char* kQuery = "text_decoder.bert.encoder.layer.1.attention.self.query.weight";
+constexpr const char* kWord = "text_decoder.bert.embeddings.word_embeddings.weight";
+
+std::string open_error(const Draft& draft) {
+  return error_of(ErrorCode::kModel, [&] { draft.open(); });
+}
+
+TEST(Errors, MissingTensor) {
+  Draft draft("caption");
+  draft.tensors.erase(kQuery);
+  const std::string what = open_error(draft);
+  expect_contains(what, "model.safetensors: tensor " + std::string(kQuery) + " is missing");
+  expect_contains(what, "expected shape [32, 32]");
+}
+
+TEST(Errors, SeveralMissingTensorsAreCounted) {
+  Draft draft("caption");
+  std::erase_if(draft.tensors, [](const auto& item) { return item.first.find("encoder.layer.1.") != std::string::npos; });
+  const std::string what = open_error(draft);  // config.json says two layers
+  expect_contains(what, "text_decoder.bert.encoder.layer.1.attention.self.query.weight is missing");
+  expect_contains(what, "(and 25 more)");
+}
+
+TEST(Errors, AWholeTowerIsMissing) {
+  Draft draft("caption");
+  std::erase_if(draft.tensors, [](const auto& item) { return item.first.starts_with("text_decoder."); });
+  expect_contains(open_error(draft), "text_decoder.bert.embeddings.word_embeddings.weight is missing");
+}
+
+TEST(Errors, MissingHeadBias) {
+  Draft draft("caption");
+  draft.tensors.erase("text_decoder.cls.predictions.bias");
+  expect_contains(open_error(draft), "text_decoder.cls.predictions.bias is missing; expected shape [130]");
+}
+
+// Whatever single tensor is mis-shaped, the error names that one, even where sizes are read off it.
+TEST(Errors, EveryMisshapenTensorIsNamed) {
+  const Draft original("caption");
+  for (const auto& [name, tensor] : original.tensors) {
+    if (name == "vision_model.embeddings.position_embedding" || name.find("embeddings.position_embeddings") != std::string::npos) continue;
+    for (std::size_t axis = 0; axis < tensor.shape.size(); ++axis) {
+      if (tensor.shape[axis] == 1) continue;
+      Draft draft("caption");
+      auto shape = tensor.shape;
+      ++shape[axis];
+      draft.tensors[name] = zeros(shape);
+      const std::string what = open_error(draft);
+      expect_contains(what, "tensor " + name + ": expected shape [");
+      expect_contains(what, ", got [");
+    }
+  }
+}
+
+TEST(Errors, ExpectedAndGotShape) {
+  Draft draft("caption");
+  draft.tensors[kWord] = zeros({130, 31});
+  expect_contains(open_error(draft), std::string(kWord) + ": expected shape [130, 32], got [130, 31]");
+}
+
+TEST(Errors, PositionTableThatIsNoSquare) {
+  Draft draft("caption");
+  draft.tensors["vision_model.embeddings.position_embedding"] = zeros({1, 15, 48});
+  expect_contains(open_error(draft), "vision_model.embeddings.position_embedding: expected shape [n x n + 1, 48], got [1, 15, 48]");
+}
+
+TEST(Errors, TensorOfIntegers) {
+  Draft draft("caption");
+  draft.tensors["vision_model.post_layernorm.bias"] = {"I16", {48}, std::string(96, '\0')};
+  expect_contains(open_error(draft), "vision_model.post_layernorm.bias: expected floating-point values, got i16");
+}
+
+TEST(Errors, UnexpectedTensorsAreNotDropped) {
+  Draft draft("caption");
+  for (const char* name : {"adapter.a", "adapter.b", "adapter.c", "adapter.d"}) draft.tensors[name] = zeros({3});
+  const std::string what = open_error(draft);
+  expect_contains(what, "4 unexpected tensors: adapter.a [3], adapter.b [3], adapter.c [3], ...");
+}
+
+TEST(Errors, MoreLayersThanTheConfigurationSays) {
+  Draft draft("caption");
+  draft.tensors["text_decoder.bert.encoder.layer.3.output.dense.bias"] = zeros({32});
+  expect_contains(open_error(draft), "text_decoder.bert.encoder.layer.2.attention.self.query.weight is missing");
+  draft.tensors["text_decoder.bert.encoder.layer.99999999999.output.dense.bias"] = zeros({32});
+  expect_contains(open_error(draft), "more than 1000 layers");
+}
+
+TEST(Errors, RetrievalWithoutItsHeads) {
+  Draft draft("combined");
+  draft.config["architectures"] = {"BlipForImageTextRetrieval"};
+  draft.tensors.erase("itm_head.weight");
+  draft.tensors.erase("itm_head.bias");
+  expect_contains(open_error(draft), "itm_head.weight is missing; expected shape [2, 32] (and 1 more)");
+}
+
+TEST(Errors, MissingConfig) {
+  const Draft draft("caption");
+  draft.folder.write("model.safetensors", safetensors_bytes(draft.tensors));
+  const std::string what = error_of(ErrorCode::kModel, [&] { Checkpoint::open(draft.folder.path()); });
+  expect_contains(what, "config.json is missing");
+}
+
+TEST(Errors, NotABlip) {
+  Draft draft("caption");
+  draft.tensors = {{"encoder.weight", zeros({3, 4})}};
+  expect_contains(open_error(draft), "not a BLIP checkpoint: found for example encoder.weight; expected tensors named vision_model.*");
+  draft.tensors = {};
+  expect_contains(open_error(draft), "found no tensors");
+  draft.tensors = {{"vision_model.post_layernorm.bias", zeros({48})}, {"text_model.embeddings.LayerNorm.bias", zeros({32})}};
+  expect_contains(open_error(draft), "BlipModel");
+}
+
+TEST(Errors, FolderWithoutAModelSaysWhatWasLookedFor) {
+  const TemporaryFolder folder;
+  const std::string what = error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.path()); });
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json", "*.gguf",
+                           "*.pth"}) {
+    expect_contains(what, name);
+  }
+}
+
+TEST(Errors, FolderWithSeveralModels) {
+  const TemporaryFolder folder;
+  folder.write("a.gguf", "");
+  folder.write("b.gguf", "");
+  expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.path()); }), "holds 2 .gguf files (a.gguf, b.gguf)");
+}
+
+TEST(Errors, PathsAndFilesOfNoKind) {
+  const TemporaryFolder folder;
+  folder.write("notes.md", "hello, this is text");
+  folder.write("empty.bin2", "");
+  expect_contains(error_of(ErrorCode::kIo, [&] { Checkpoint::open(folder.file("none.gguf")); }), "none.gguf: No such file");
+  expect_contains(error_of(ErrorCode::kIo, [] { Checkpoint::open("/dev/null"); }), "neither a file nor a folder");
+  expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.file("notes.md")); }), "neither safetensors, GGUF nor a torch archive");
+  expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.file("empty.bin2")); }), "neither safetensors");
+}
+
+TEST(Errors, ShardIndex) {
+  const TemporaryFolder folder;
+  const std::string index = "pytorch_model.bin.index.json";
+  const auto what = [&](const char* json, ErrorCode code) {
+    folder.write(index, json);
+    return error_of(code, [&] { Checkpoint::open(folder.path()); });
+  };
+  expect_contains(what(R"({"weight_map": {"a": "gone.bin"}})", ErrorCode::kIo), "gone.bin");
+  expect_contains(what(R"({"weight_map": {"a": "../x.bin"}})", ErrorCode::kModel), "not the name of a file beside the index");
+  expect_contains(what(R"({"weight_map": {"a": 3}})", ErrorCode::kModel), "not the name of a file beside the index");
+  expect_contains(what(R"({"weight_map": {}})", ErrorCode::kModel), "names no shards");
+  expect_contains(what("[1, 2", ErrorCode::kModel), "not a shard index");
+}
+
+TEST(Errors, VocabularyLargerThanTheEmbeddings) {
+  Draft draft("caption");
+  for (int i = 0; i < 10; ++i) draft.vocabulary += "extra" + std::to_string(i) + "\n";
+  const std::string what = open_error(draft);
+  expect_contains(what, "vocab.txt has 137 tokens");
+  expect_contains(what, "caption_decoder have 130 rows");
+}
+
+TEST(Errors, VocabularyWithoutSpecialTokens) {
+  Draft draft("caption");
+  draft.vocabulary = "a\nb\n";
+  expect_contains(open_error(draft), "vocab.txt");
+}
+
+// Without a vocabulary of its own a model gets bert-base-uncased, which this small one cannot hold.
+TEST(Errors, BundledVocabularyDoesNotFit) {
+  const Draft draft("caption");
+  draft.folder.write("model.safetensors", safetensors_bytes(draft.tensors));
+  draft.folder.write("config.json", draft.config.dump());
+  const std::string what = error_of(ErrorCode::kModel, [&] { Checkpoint::open(draft.folder.path()); });
+  expect_contains(what, "bundled bert-base-uncased vocabulary has 30524 tokens");
+}
+
+TEST(Errors, ConfigurationThatContradictsItself) {
+  const auto what = [](const char* key, int value) {
+    Draft draft("caption");
+    draft.config["vision_config"][key] = value;
+    return open_error(draft);
+  };
+  expect_contains(what("num_attention_heads", 7), "config.json: the vision tower is 48 wide, which its 7 attention heads do not divide");
+  expect_contains(what("image_size", 7), "image size 7 is smaller than the patch size 8");
+  expect_contains(what("image_size", 16384), "makes more than 256 x 256 patches");
+}
+
+}  // namespace
+}  // namespace blip::model
