@@ -35,12 +35,6 @@ bool for_each_word(std::u32string_view text, const Visit& visit) {
   return true;
 }
 
-// The text from `begin` to the next space. No step looks over a space, so that a long text can be taken piece by piece.
-std::string_view chunk_at(std::string_view text, std::size_t begin) {
-  const std::size_t space = text.find(' ', begin);
-  return text.substr(begin, space == std::string_view::npos ? space : space + 1 - begin);
-}
-
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
   std::string out;
   std::size_t at = 0;
@@ -156,16 +150,19 @@ Encoding Tokenizer::encode(std::string_view utf8, int max_length) const {
     append_word(word, out.ids);
     return out.ids.size() <= room;  // no need to read a text further than it is kept
   };
-  for (std::size_t begin = 0; begin < utf8.size() && out.ids.size() <= room;) {
-    std::string_view chunk = chunk_at(utf8, begin);
-    const auto [at, special] = find_special(chunk);
-    begin += chunk.size();
-    if (special >= 0) {
-      begin -= chunk.size() - at - vocabulary_[static_cast<std::size_t>(special)].size();
-      chunk = chunk.substr(0, at);
+  while (!utf8.empty() && out.ids.size() <= room) {
+    // No step looks over a space, so that a long text can be taken piece by piece.
+    const std::size_t space = utf8.find(' ');
+    std::string_view chunk = utf8.substr(0, space == std::string_view::npos ? space : space + 1);
+    utf8.remove_prefix(chunk.size());
+    while (!chunk.empty() && out.ids.size() <= room) {
+      const auto [at, special] = find_special(chunk);
+      const bool more = for_each_word(normalize(decode_utf8(chunk.substr(0, at)), lowercase_), append);
+      chunk.remove_prefix(at);
+      if (special < 0 || !more) break;
+      out.ids.push_back(special);
+      chunk.remove_prefix(vocabulary_[static_cast<std::size_t>(special)].size());
     }
-    const bool more = for_each_word(normalize(decode_utf8(chunk), lowercase_), append);
-    if (special >= 0 && more) out.ids.push_back(special);
   }
   if (out.ids.size() > room) {
     out.ids.resize(room);
