@@ -22,6 +22,9 @@ struct Normaliser {
 // Throws Error(kModel) if the row holds NaN or +infinity, or nothing above -infinity.
 Normaliser normalise(std::span<const float> row);
 
+// Of all logits.
+double sum_of(std::span<const float> row);
+
 struct Candidate {
   float score;
   std::int32_t token;

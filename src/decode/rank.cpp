@@ -39,9 +39,7 @@ void check(const Decoder& decoder, std::span<const std::vector<std::int32_t>> ca
 class RowLoss {
  public:
   RowLoss(std::span<const float> row, double label_smoothing) : row_(row), norm_(normalise(row)), smoothing_(label_smoothing) {
-    double sum = 0;
-    for (const float logit : row) sum += logit;
-    mean_ = (static_cast<double>(norm_.max) + norm_.log_sum) - sum / static_cast<double>(row.size());
+    mean_ = (static_cast<double>(norm_.max) + norm_.log_sum) - sum_of(row) / static_cast<double>(row.size());
   }
   double operator()(std::int32_t target) const {
     const double nll = -static_cast<double>(norm_.log_prob(row_[static_cast<std::size_t>(target)]));

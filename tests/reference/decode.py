@@ -109,6 +109,23 @@ def run(toy, salts, prompt, **options):
         pad_token_id=PAD, use_cache=False, return_dict_in_generate=True, output_scores=True, **options)
 
 
+def run_rounded(seed, *args, **options):
+    """run() with the float logarithms inside log_softmax one last place up or down at random. Texts whose scores differ only by
+    rounding come out differently, and say nothing about the order of equal ones."""
+    random_bits = torch.Generator().manual_seed(seed)
+    def log_softmax(x, dim):
+        shifted = x - x.amax(dim, keepdim=True)
+        log_sum = shifted.double().exp().sum(dim, keepdim=True).log().float()
+        up = torch.randint(2, log_sum.shape, generator=random_bits).bool()
+        return shifted - torch.nextafter(log_sum, torch.where(up, torch.inf, -torch.inf))
+
+    functional, original = torch.nn.functional, torch.nn.functional.log_softmax
+    functional.log_softmax = log_softmax
+    out = run(*args, **options)
+    functional.log_softmax = original
+    return out
+
+
 def cut(ids, prompt_length, eos):
     """Without the padding behind the end token."""
     if eos in ids[prompt_length:]:
@@ -138,6 +155,10 @@ def text_case(rng, vocab=None, ties=False):
     salts = [rng.getrandbits(62) for _ in range(rng.choice([1, 1, 2, 3, 4]))]
     torch.topk = stable_topk if ties else TORCH_TOPK
     out = run(toy, salts, prompt, do_sample=False, early_stopping=False, **options)
+    for seed in range(4 if ties else 0):
+        again = run_rounded(seed, toy, salts, prompt, do_sample=False, early_stopping=False, **options)
+        if not torch.equal(out.sequences, again.sequences):
+            return text_case(rng, ties=True)
     torch.topk = TORCH_TOPK
     scores = out.sequences_scores.tolist() if beams > 1 else [0.0] * len(out.sequences)
     lines = [" ".join(map(str, [toy.text(), len(salts), *salts, len(prompt), *prompt, beams, options["num_return_sequences"],

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <set>
 #include <string>
@@ -42,6 +43,7 @@ TEST(Normalise, AgreesWithDoubleAtEveryLength) {
       for (const float x : row) sum += std::exp(x - max);
       const Normaliser norm = normalise(row);
       EXPECT_EQ(norm.max, static_cast<float>(max));
+      EXPECT_NEAR(sum_of(row), std::accumulate(row.begin(), row.end(), 0.0), 1e-6 * scale);
       EXPECT_NEAR(norm.log_sum, std::log(sum), 3e-7 * (1 + std::log(sum))) << length << " " << scale;
     }
   }
