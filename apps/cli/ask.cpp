@@ -105,7 +105,7 @@ void add_ask(CLI::App& app, Run& run) {
       ->group("Input");
   command.add_option("--rank-candidates", flags->rank_candidates, "Answers that the first token lets through to the ranking")
       ->type_name("N")
-      ->check(range(1, 1e6))
+      ->check(whole_in(1, 1000000))
       ->capture_default_str()
       ->group("Decoding");
   add_generate_options(command, flags->generate, "--num-answers");

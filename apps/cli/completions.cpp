@@ -27,7 +27,7 @@ struct CommandSpec {
   std::vector<OptionSpec> options, positionals;
 };
 
-// "{a,b}" at the end of a type's name is how CLI11 describes a choice.
+// add_choice() shows the words as "{a,b}".
 std::vector<std::string> choices_of(const std::string& type) {
   std::vector<std::string> choices;
   const std::size_t begin = type.find('{');
@@ -44,7 +44,6 @@ OptionSpec describe(const CLI::Option& option) {
   if (option.get_items_expected_max() > 0) {
     spec.value = option.get_type_name();
     spec.choices = choices_of(spec.value);
-    if (!spec.choices.empty() || spec.value.empty()) spec.value = "VALUE";
     spec.files = spec.value == "FILE" || spec.value == "PATH" || spec.value == "IMAGE";
     spec.repeatable = option.get_items_expected_max() > 1;
   }
@@ -213,7 +212,7 @@ std::string completion_script(const CLI::App& app, const std::string& shell) {
 void add_completions(CLI::App& app, Run& run) {
   auto shell = std::make_shared<std::string>();
   CLI::App& command = *app.add_subcommand("completions", "Print completions for a shell");
-  command.add_option("shell", *shell, "The shell")->type_name("")->check(CLI::IsMember({"bash", "zsh", "fish"}))->required();
+  add_choice(command, "shell", *shell, {"bash", "zsh", "fish"}, "The shell")->required();
   command.footer(kExamples);
   command.callback([&app, shell, &run] {
     run = [&app, shell] {

@@ -80,10 +80,7 @@ void add_convert(CLI::App& app, Run& run) {
   CLI::App& command = *app.add_subcommand("convert", "Write a model as one GGUF file");
   command.add_option("source", flags->source, "Hugging Face folder, .pth, .bin, .safetensors or .gguf")->type_name("PATH")->required();
   command.add_option("destination", flags->destination, "The .gguf file to write")->type_name("FILE")->required();
-  command.add_option("--type", flags->type, "Number type of the matrices")
-      ->type_name("")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0"}))
-      ->capture_default_str();
+  add_choice(command, "--type", flags->type, {"f32", "f16", "bf16", "q8_0"}, "Number type of the matrices")->capture_default_str();
   add_output_options(command, flags->output);
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_convert(*flags); }; });

@@ -60,10 +60,7 @@ int run_dump(const DumpFlags& flags) {
 void add_dump(CLI::App& app, Run& run) {
   auto flags = std::make_shared<DumpFlags>();
   CLI::App& command = *app.add_subcommand("dump", "Write a stage's tensor as .npy");
-  command.add_option("--stage", flags->stage, "Which tensor")
-      ->type_name("")
-      ->check(CLI::IsMember({"pixels", "vision", "text", "question"}))
-      ->required();
+  add_choice(command, "--stage", flags->stage, {"pixels", "vision", "text", "question"}, "Which tensor")->required();
   command.add_option("--image", flags->image, "Picture, or - for standard input")->type_name("IMAGE")->required();
   command.add_option("--text", flags->text, "Text or question")->type_name("TEXT");
   command.add_option("-o,--output", flags->file, "The .npy file to write; - = to standard output")->type_name("FILE")->required();

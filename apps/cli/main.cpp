@@ -2,6 +2,8 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
 #include <new>
 
 #include "blip/blip.h"
@@ -38,6 +40,12 @@ void define(CLI::App& app, Run& run) {
   for (const auto add : {add_caption, add_match, add_ask, add_embed, add_convert, add_info, add_devices, add_dump, add_completions}) add(app, run);
 }
 
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(command->get_name());
+  return names;
+}
+
 // The command whose usage was wrong, for the pointer to its help.
 std::string help_command(const CLI::App& app) {
   const auto chosen = app.get_subcommands();
@@ -58,18 +66,44 @@ int report_parse_error(const CLI::App& app, const CLI::ParseError& error, Consol
   return kExitUsage;
 }
 
-int run_program(int argc, char** argv) {
+// CLI11 takes [a,b] for a list; ./[a,b] is the same path and stays one.
+std::vector<std::string> arguments_of(int argc, char** argv) {
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  for (std::string& argument : arguments) {
+    std::error_code ignored;
+    if (argument.starts_with('[') && argument.ends_with(']') && std::filesystem::exists(argument, ignored)) argument.insert(0, "./");
+  }
+  return arguments;
+}
+
+void check_command(const CLI::App& app, const std::vector<std::string>& arguments) {
+  const std::vector<std::string> names = command_names(app);
+  const std::string list = CLI::detail::join(names, ", ");
+  if (arguments.empty()) throw Exit(kExitUsage, "a command is needed: " + list + "; see `blip --help`");
+  const std::string& name = arguments.front();
+  if (name.starts_with('-') || std::find(names.begin(), names.end(), name) != names.end()) return;
+  throw Exit(kExitUsage, "no command \"" + name + "\"; commands are " + list);
+}
+
+int parse_and_run(int argc, char** argv, Console& console) {
   CLI::App app("BLIP on your own machine: describe pictures, match them with texts, ask about them.", "blip");
   Run run;
   define(app, run);
+  std::vector<std::string> arguments = arguments_of(argc, argv);
+  check_command(app, arguments);
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    return report_parse_error(app, error, console);
+  }
+  return run();
+}
+
+int run_program(int argc, char** argv) {
   Console console({});
   try {
-    try {
-      app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-      return report_parse_error(app, error, console);
-    }
-    return run();
+    return parse_and_run(argc, argv, console);
   } catch (const Exit& exit) {
     if (*exit.what() != '\0') console.error(exit.what());
     return exit.code();
@@ -91,5 +125,6 @@ int run_program(int argc, char** argv) {
 int main(int argc, char** argv) {
   // A closed pipe is seen where the write fails, so that unfinished files are removed on the way out.
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // likewise a file over the size limit
   return blip::cli::run_program(argc, argv);
 }

@@ -1,8 +1,11 @@
 #include "cli/options.h"
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "cli/exit.h"
 #include "cli/interrupt.h"
@@ -11,28 +14,50 @@
 namespace blip::cli {
 namespace {
 
+constexpr std::uint64_t kAnyWhole = std::numeric_limits<std::uint64_t>::max();
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxBatch = 1024;
 constexpr int kMaxBeams = 64;
 constexpr int kMaxTokens = 512;  // the text towers' position embeddings
 constexpr double kMaxPenalty = 100;
 
-std::string number_text(double value) {
-  return value == std::floor(value) ? fixed(value, 0) : CLI::detail::to_string(value);
+std::string number_text(double value) { return value == std::floor(value) ? fixed(value, 0) : CLI::detail::to_string(value); }
+
+template <class Number>
+bool read_number(const std::string& text, Number& value) {
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, value);
+  return error == std::errc() && stopped == end;
 }
 
 }  // namespace
 
-CLI::Validator range(double low, double high) {
-  CLI::Validator validator(
+CLI::Validator number_in(double low, double high) {
+  return CLI::Validator(
       [low, high](std::string& text) {
         double value = 0;
-        const bool number = CLI::detail::lexical_cast(text, value) && std::isfinite(value);
-        if (number && value >= low && value <= high) return std::string();
+        if (read_number(text, value) && value >= low && value <= high) return std::string();  // NaN is neither
         return "must be " + number_text(low) + " to " + number_text(high) + ", not " + text;
       },
       "");
-  return validator;
+}
+
+CLI::Validator whole_in(std::uint64_t low, std::uint64_t high) {
+  return CLI::Validator(
+      [low, high](std::string& text) {
+        std::uint64_t value = 0;
+        if (read_number(text, value) && value >= low && value <= high) return std::string();
+        return "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high) + ", not " + text;
+      },
+      "");
+}
+
+CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value, const std::vector<std::string>& words,
+                        const std::string& description) {
+  const std::string list = "{" + CLI::detail::join(words, ",") + "}";
+  return command.add_option(name, value, description)->type_name(list)->check([words, list](const std::string& word) {
+    return std::find(words.begin(), words.end(), word) != words.end() ? std::string() : word + " is none of " + list;
+  });
 }
 
 void add_output_options(CLI::App& command, OutputOptions& options) {
@@ -49,14 +74,12 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check([](const std::string& text) { return text.empty() ? "must not be empty" : ""; })
       ->group(group);
   command.add_option("--device", options.device, "Where to compute, see `blip devices`")->type_name("NAME")->capture_default_str()->group(group);
-  command.add_option("--dtype", options.dtype, "Number type of weights and products")
-      ->type_name("")
-      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))
+  add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8"}, "Number type of weights and products")
       ->capture_default_str()
       ->group(group);
   command.add_option("--threads", options.threads, "Threads to use, 1 to 1024; default: every core")
       ->type_name("N")
-      ->check(range(1, kMaxThreads))
+      ->check(whole_in(1, kMaxThreads))
       ->group(group);
 }
 
@@ -64,20 +87,22 @@ void add_limit_options(CLI::App& command, ImageLimits& limits) {
   const std::string group = "Input";
   command.add_option("--max-pixels", limits.max_pixels, "Refuse larger pictures before decoding them; 0 = no limit")
       ->type_name("N")
+      ->check(whole_in(0, kAnyWhole))
       ->capture_default_str()
       ->group(group);
   command.add_option("--max-bytes", limits.max_bytes, "Refuse larger files; 0 = no limit")
       ->type_name("N")
+      ->check(whole_in(0, kAnyWhole))
       ->capture_default_str()
       ->group(group);
 }
 
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   CLI::Option* images =
-      command.add_option("images", options.images, "Picture, folder, pattern, or - for standard input")->type_name("IMAGE")->allow_extra_args(false);
+      command.add_option("images", options.images, "Picture, folder, pattern, or - for standard input")->type_name("IMAGE");
   command.add_option("--batch", options.batch, "Pictures per pass through the model, 1 to 1024")
       ->type_name("N")
-      ->check(range(1, kMaxBatch))
+      ->check(whole_in(1, kMaxBatch))
       ->capture_default_str()
       ->group("Input");
   add_limit_options(command, options.limits);
@@ -91,8 +116,13 @@ CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vecto
 void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::string& count_name) {
   const std::string group = "Decoding";
   GenerateOptions& o = flags.options;
-  const auto number = [&](const std::string& name, auto& value, const std::string& description, double low, double high) {
-    return command.add_option(name, value, description)->type_name("N")->check(range(low, high))->capture_default_str()->group(group);
+  const auto number = [&](const std::string& name, auto& value, const std::string& description, auto low, auto high) {
+    CLI::Option* option = command.add_option(name, value, description)->type_name("N")->capture_default_str()->group(group);
+    if constexpr (std::is_integral_v<std::remove_reference_t<decltype(value)>>) {
+      return option->check(whole_in(static_cast<std::uint64_t>(low), static_cast<std::uint64_t>(high)));
+    } else {
+      return option->check(number_in(low, high));
+    }
   };
   flags.beams = number("--beams", o.beams, "Beam search keeps this many texts; 1 = greedy", 1, kMaxBeams);
   number("--min-length", o.min_length, "Shortest text in tokens, prompt included", 0, kMaxTokens);
@@ -103,9 +133,9 @@ void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::st
   flags.sample = command.add_flag("--sample", o.sample, "Draw from the distribution instead of taking the best")->group(group);
   flags.sampling_only = {
       number("--top-p", o.top_p, "Sample from the likeliest words that hold this probability; 1 = off", 0.001, 1),
-      number("--top-k", o.top_k, "Sample from the N likeliest words; 0 = off", 0, 1e6),
+      number("--top-k", o.top_k, "Sample from the N likeliest words; 0 = off", 0, 1000000),
       number("--temperature", o.temperature, "Above 1 flatter, below 1 sharper", 0.001, kMaxPenalty),
-      command.add_option("--seed", o.seed, "Same seed, same texts")->type_name("N")->capture_default_str()->group(group),
+      number("--seed", o.seed, "Same seed, same texts", std::uint64_t{0}, kAnyWhole),
   };
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -42,8 +43,12 @@ void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::st
 
 // A repeatable option of one value each: unlike CLI11's default it does not swallow the arguments after the first value.
 CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& description);
-// A number of the closed range; NaN and infinities are refused, too.
-CLI::Validator range(double low, double high);
+// Checks of a value: a finite number or a whole number of the closed range.
+CLI::Validator number_in(double low, double high);
+CLI::Validator whole_in(std::uint64_t low, std::uint64_t high);
+// One of the words, which help and completions show.
+CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value, const std::vector<std::string>& words,
+                        const std::string& description);
 
 // Checks what no single option can (lengths, counts against beams) and returns the options. Throws Exit(2).
 GenerateOptions checked(const GenerateFlags& flags, Console& console);

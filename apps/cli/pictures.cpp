@@ -107,11 +107,14 @@ void run_pictures(Session& session, const PictureOptions& options, Console& cons
 }
 
 void note_timings(Console& console, const Timings& timings, double seconds, const std::string& predict_name) {
-  const auto mean = [](double sum, std::size_t count) { return format_ms(count == 0 ? 0 : sum / static_cast<double>(count)); };
+  const auto mean = [](double sum, std::size_t count) { return format_ms(sum / static_cast<double>(count)); };
   std::string text = std::to_string(timings.pictures) + (timings.pictures == 1 ? " picture" : " pictures");
   if (console.failures() > 0) text += " (" + std::to_string(console.failures()) + " failed)";
-  text += " in " + fixed(seconds, 2) + " s; mean preprocess " + mean(timings.preprocess_ms, timings.pictures) + ", encode " +
-          mean(timings.encode_ms, timings.pictures);
+  text += " in " + fixed(seconds, 2) + " s";
+  if (timings.pictures > 0) {
+    text += timings.pictures > 1 || timings.results > 1 ? "; mean preprocess " : "; preprocess ";
+    text += mean(timings.preprocess_ms, timings.pictures) + ", encode " + mean(timings.encode_ms, timings.pictures);
+  }
   if (timings.results > 0) text += ", " + predict_name + " " + mean(timings.predict_ms, timings.results);
   console.note(text);
 }

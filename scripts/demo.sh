@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Shows the three tasks on bundled pictures that the bundled model was never trained on.
+# usage: demo.sh [PROGRAM]
+set -euo pipefail
+program=$(realpath "${1:-build/release/bin/blip}")
+cd "$(dirname "$0")/../demo/scenes"
+
+show() {
+  printf '\n$ blip'
+  printf ' %q' "$@"
+  printf '\n'
+  "$program" "$@"
+}
+
+show caption *.png
+show match cat-bus.png --text "a cat to the left of a bus" --text "a cat to the right of a bus" --text "a dog"
+show ask cat-bus.png --question "what is to the right of the cat?" --question "what color is the background?" \
+  --question "is there a dog?"

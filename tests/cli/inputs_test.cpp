@@ -1,0 +1,151 @@
+// Arguments to pictures and texts.
+#include "cli/inputs.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "cli/exit.h"
+
+namespace blip::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Inputs : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "blip-inputs-XXXXXX").string();
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    folder_ = name;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::string write(const std::string& name, const std::string& content = "x") {
+    const fs::path path = fs::path(folder_) / name;
+    fs::create_directories(path.parent_path());
+    std::ofstream(path) << content;
+    return path.string();
+  }
+
+  std::vector<std::string> names(const std::vector<std::string>& arguments) {
+    std::vector<std::string> result;
+    for (const Input& input : expand_inputs(arguments)) result.push_back(input.error.empty() ? input.name : "error " + input.name);
+    return result;
+  }
+
+  std::string folder_;
+};
+
+using Names = std::vector<std::string>;
+
+TEST_F(Inputs, FolderGivesItsPicturesSortedByPath) {
+  const std::string b = write("b.jpeg"), a = write("a.GIF"), c = write("sub/deep/c.webp");
+  write(".hidden.png");
+  write(".git/x.png");
+  write("notes.txt");
+  write("png");
+  EXPECT_EQ(names({folder_}), (Names{a, b, c}));
+}
+
+TEST_F(Inputs, LinkedFoldersAreNotFollowed) {
+  const std::string a = write("a.png");
+  fs::create_directory_symlink(folder_, folder_ + "/loop");
+  EXPECT_EQ(names({folder_}), (Names{a}));
+  EXPECT_EQ(names({folder_ + "/loop"}), (Names{folder_ + "/loop/a.png"}));
+}
+
+TEST_F(Inputs, OrderAndDuplicatesStay) {
+  const std::string a = write("a.png");
+  EXPECT_EQ(names({"missing.png", a, "-", a, "-"}), (Names{"missing.png", a, "-", a, "error -"}));
+}
+
+TEST_F(Inputs, ExistingNamesAreNoPatterns) {
+  const std::string literal = write("a[1].png");
+  write("a1.png");
+  EXPECT_EQ(names({literal}), (Names{literal}));
+  fs::remove(literal);
+  EXPECT_EQ(names({literal}), (Names{folder_ + "/a1.png"}));
+}
+
+TEST_F(Inputs, ArgumentsWithoutPicturesKeepTheirPlaceAsErrors) {
+  fs::create_directory(folder_ + "/empty");
+  EXPECT_EQ(names({folder_ + "/empty", folder_ + "/*.bmp"}), (Names{"error " + folder_ + "/empty", "error " + folder_ + "/*.bmp"}));
+}
+
+TEST_F(Inputs, NamesAreNeededUnlessThereIsOneFile) {
+  const std::string a = write("a.png");
+  EXPECT_FALSE(names_needed({a}));
+  EXPECT_FALSE(names_needed({"-"}));
+  EXPECT_TRUE(names_needed({a, a}));
+  EXPECT_TRUE(names_needed({folder_}));
+  EXPECT_TRUE(names_needed({folder_ + "/*.png"}));
+}
+
+TEST_F(Inputs, LinesWithoutMarksAndBlanks) {
+  EXPECT_EQ(read_lines(write("t", "\xef\xbb\xbfone\r\n\n \t\n two \nthree"), "--texts"), (Names{"one", " two ", "three"}));
+  EXPECT_THROW(read_lines(write("e", "\n \n"), "--texts"), Exit);
+  EXPECT_THROW(read_lines(folder_ + "/none", "--texts"), Exit);
+  try {
+    read_lines(folder_ + "/none", "--texts");
+  } catch (const Exit& exit) {
+    EXPECT_EQ(exit.code(), kExitUsage);
+  }
+}
+
+TEST_F(Inputs, BlankTextsAreRefused) {
+  EXPECT_NO_THROW(check_texts({"a"}, "--text"));
+  EXPECT_THROW(check_texts({"a", ""}, "--text"), Exit);
+  EXPECT_THROW(check_texts({" \t"}, "--text"), Exit);
+}
+
+// Standard input from a string for the time of a test.
+class StandardInput {
+ public:
+  explicit StandardInput(const std::string& content) : saved_(dup(STDIN_FILENO)) {
+    FILE* file = std::tmpfile();
+    std::fwrite(content.data(), 1, content.size(), file);
+    std::rewind(file);
+    dup2(fileno(file), STDIN_FILENO);
+    std::fclose(file);
+  }
+  ~StandardInput() {
+    dup2(saved_, STDIN_FILENO);
+    close(saved_);
+  }
+
+ private:
+  int saved_;
+};
+
+Names lines_of(const std::string& content) {
+  const StandardInput input(content);
+  LineReader reader;
+  Names lines;
+  for (std::string line; reader.next(line);) lines.push_back(line);
+  return lines;
+}
+
+TEST(LineReader, SplitsLines) {
+  EXPECT_EQ(lines_of(""), (Names{}));
+  EXPECT_EQ(lines_of("a\n\nb\r\nc"), (Names{"a", "", "b", "c"}));
+  EXPECT_EQ(lines_of("\n"), (Names{""}));
+}
+
+TEST(LineReader, CutsEndlessLines) {
+  const std::size_t limit = std::size_t{1} << 20;
+  const Names lines = lines_of(std::string(2 * limit + 5, 'x') + "\nend");
+  std::size_t total = 0;
+  for (const std::string& line : lines) {
+    EXPECT_LE(line.size(), limit);
+    total += line.size();
+  }
+  EXPECT_EQ(total, 2 * limit + 5 + 3);
+  EXPECT_EQ(lines.back(), "end");
+}
+
+}  // namespace
+}  // namespace blip::cli

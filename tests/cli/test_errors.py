@@ -1,0 +1,170 @@
+"""Usage errors, models that cannot be had, outputs that end, signals: exit codes and messages."""
+import json
+import shutil
+import signal
+import subprocess
+import unittest
+from pathlib import Path
+
+from harness import PROGRAM, SOURCE, TIMEOUT, CliTest, png, run, scene_path, scenes
+
+PICTURE = scene_path(scenes()[0])
+
+
+class Usage(CliTest):
+    def test_nothing_runs_on_a_wrong_command_line(self):
+        for message, *arguments in (
+                ("a command is needed",),
+                ('no command "bogus"', "bogus"),
+                ("images is required", "caption"),
+                ("--bogus", "caption", PICTURE, "--bogus"),
+                ("--threads", "caption", PICTURE, "--threads", "0"),
+                ("--threads", "caption", PICTURE, "--threads", "10000"),
+                ("--threads", "caption", PICTURE, "--threads", "-1"),
+                ("--threads", "caption", PICTURE, "--threads", "99999999999999999999"),
+                ("--batch", "caption", PICTURE, "--batch", "0"),
+                ("--batch", "caption", PICTURE, "--batch", "100000"),
+                ("--beams", "caption", PICTURE, "--beams", "0"),
+                ("--beams", "caption", PICTURE, "--beams", "65"),
+                ("--beams", "caption", PICTURE, "--beams", "2.5"),
+                ("--temperature", "caption", PICTURE, "--sample", "--temperature", "nan"),
+                ("--temperature", "caption", PICTURE, "--sample", "--temperature", "0"),
+                ("--top-p", "caption", PICTURE, "--sample", "--top-p", "1.5"),
+                ("--seed", "caption", PICTURE, "--sample", "--seed", "-1"),
+                ("--max-pixels", "caption", PICTURE, "--max-pixels", "many"),
+                ("--min-length 30 is larger than --max-length 20", "caption", PICTURE, "--min-length", "30"),
+                ("4 texts cannot come from --beams 2", "caption", PICTURE, "--beams", "2", "--num-captions", "4"),
+                ("--dtype", "caption", PICTURE, "--dtype", "f64"),
+                ("--model", "caption", PICTURE, "--model", ""),
+                ("--text TEXT or --texts FILE", "match", PICTURE),
+                ("must not be empty", "match", PICTURE, "--text", ""),
+                ("must not be empty", "match", PICTURE, "--text", "a cat", "--text", " \t"),
+                ("must not be empty", "ask", PICTURE, "--question", ""),
+                ("No such file", "match", PICTURE, "--texts", "/nonexistent/texts"),
+                ("no line of text", "match", PICTURE, "--texts", "/dev/null"),
+                ("--question", "ask", "-"),
+                ("--stage", "dump", "--stage", "soul", "--image", PICTURE, "--output", "x.npy"),
+                ("needs --text", "dump", "--stage", "text", "--image", PICTURE, "--output", "x.npy"),
+                ("tcsh", "completions", "tcsh")):
+            with self.subTest(arguments=arguments):
+                # A model that is not there shows that nothing was loaded before.
+                self.fails(2, message, *arguments, env={"BLIP_MODEL": "/nonexistent/model"})
+
+    def test_help_and_version(self):
+        commands = "caption match ask embed convert info devices dump completions".split()
+        text = self.ok("--help").out
+        for command in commands:
+            self.assertIn(f"\n  {command} ", text)
+            self.assertIn(f"blip {command}", self.ok(command, "--help").out.split("Example")[1])
+        self.assertRegex(self.ok("--version").out, r"^blip \d+\.\d+\.\d+\n$")
+
+    def test_sampling_options_without_sample_warn(self):
+        self.assertIn("--top-k has no effect", self.ok("caption", PICTURE, "--top-k", "5").err)
+
+
+class Models(CliTest):
+    def test_missing_model(self):
+        self.fails(3, "/nonexistent/model", "caption", PICTURE, "--model", "/nonexistent/model")
+        self.fails(3, "/nonexistent/model", "caption", PICTURE, env={"BLIP_MODEL": "/nonexistent/model"})
+
+    def test_no_model_at_all(self):
+        (self.folder / "bin").mkdir()
+        alone = shutil.copy(PROGRAM, self.folder / "bin" / "blip")
+        self.fails(3, "--model PATH", "caption", PICTURE, program=alone, env={"BLIP_MODEL": ""})
+
+    def test_damaged_models(self):
+        whole = json.loads(self.ok("info", "--json").out)["path"]
+        if Path(whole).is_dir():
+            self.skipTest("the model under test is a folder")
+        data = Path(whole).read_bytes()
+        for name, content in (("half.gguf", data[:len(data) // 2]), ("head.gguf", data[:64]), ("empty.gguf", b""),
+                              ("text.gguf", b"hello " * 100), ("text.pth", b"hello " * 100), ("text.safetensors", b"hello " * 100)):
+            with self.subTest(name=name):
+                self.fails(3, name, "caption", PICTURE, "--model", self.write(name, content))
+
+    def test_empty_folder_as_model(self):
+        (self.folder / "model").mkdir()
+        self.fails(3, "config.json", "caption", PICTURE, "--model", self.folder / "model")
+
+    def test_model_without_the_task(self):
+        models = SOURCE / "tests" / "data" / "parity"
+        for task, arguments, model, can in (
+                ("match", ("--text", "a cat"), "caption", "caption"),
+                ("ask", ("--question", "what?"), "caption", "caption"),
+                ("embed", (), "caption", "caption"),
+                ("caption", (), "vqa", "ask"),
+                ("caption", (), "match", "match (ITM)"),
+                ("ask", ("--question", "what?"), "match", "match (ITM)")):
+            with self.subTest(task=task, model=model):
+                result = self.fails(3, f"cannot {task}", task, PICTURE, *arguments, "--model", models / model)
+                self.assertIn(f"it can: {can}", result.err)
+
+    def test_unknown_device(self):
+        result = run("caption", PICTURE, "--device", "abacus")
+        self.assertIn(result.code, (2, 3))
+        self.assertIn("abacus", result.err)
+        self.assertEqual(result.out, "")
+
+    def test_every_dtype_works_or_says_why_not(self):
+        for dtype in ("auto", "f32", "bf16", "int8"):
+            with self.subTest(dtype=dtype):
+                result = run("caption", PICTURE, "--dtype", dtype)
+                if result.code == 0:
+                    self.assertEqual(len(result.lines), 1)
+                else:
+                    self.assertIn(dtype, result.err)
+                    self.assertIn(result.code, (2, 3))
+                    self.assertNotIn(dtype, ("auto", "f32"))
+
+    def test_long_text_is_cut_with_a_warning(self):
+        text = "a cat and " * 40
+        result = self.ok("match", PICTURE, PICTURE, "--text", text, "--json")
+        self.assertEqual(result.err.count("35"), 1, result.err)
+        self.assertEqual([o["text"] for o in result.objects], [text, text])
+        self.assertEqual(self.ok("match", PICTURE, "--text", text, "-q").err, "")
+
+
+class Outputs(CliTest):
+    def test_full_disk(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([PROGRAM, "caption", PICTURE], stdout=full, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"No space left on device", done.stderr)
+
+    def test_reader_that_goes_away(self):
+        process = subprocess.Popen([PROGRAM, "caption", *[PICTURE] * 500, "--batch", "1", "-q"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        self.assertTrue(process.stdout.readline())
+        process.stdout.close()
+        self.assertEqual(process.wait(TIMEOUT), 128 + signal.SIGPIPE)
+        self.assertEqual(process.stderr.read(), b"")
+        process.stderr.close()
+
+    def interrupt(self, number):
+        process = subprocess.Popen([PROGRAM, "caption", *[PICTURE] * 2000, "--batch", "1", "--json"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        first = process.stdout.readline()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 128 + number, err)
+        lines = (first + out).decode().splitlines()
+        self.assertLess(len(lines), 2000)
+        for line in lines:
+            self.assertIn("caption", json.loads(line))
+
+    def test_interrupt_stops_between_results(self):
+        self.interrupt(signal.SIGINT)
+        self.interrupt(signal.SIGTERM)
+
+    def test_lines_come_as_they_are_ready(self):
+        """The first result is there while the picture after it is still awaited."""
+        process = subprocess.Popen([PROGRAM, "caption", PICTURE, "-", "--batch", "1", "-q"], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE)
+        self.assertIn(PICTURE.encode(), process.stdout.readline())
+        out, _ = process.communicate(png(10, 10), timeout=TIMEOUT)
+        self.assertTrue(out.startswith(b"-\t"), out)
+        self.assertEqual(process.returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
