@@ -86,7 +86,8 @@ void check_header(const Source& source, Header& header) {
   if (header.pixels == 0) header.pixels = header.palette;
   if (header.pixels == header.palette) header.pixels += palette_size;
   switch (header.compression) {
-    case kRaw: break;
+    case kRaw:
+      break;
     case kRle8:
     case kRle4:
       if (bits > 8) fail(source, kFormat, "damaged: run-length encoding of " + std::to_string(bits) + "-bit pixels");
@@ -94,7 +95,8 @@ void check_header(const Source& source, Header& header) {
     case kBitFields:
       if (bits < 16) fail(source, kFormat, "damaged: bit fields in " + std::to_string(bits) + "-bit pixels");
       break;
-    default: fail(source, kFormat, "compression " + std::to_string(header.compression) + " is not supported");
+    default:
+      fail(source, kFormat, "compression " + std::to_string(header.compression) + " is not supported");
   }
 }
 
@@ -121,8 +123,8 @@ std::array<unsigned, 3> find_shifts(const Source& source, const Header& header) 
   if (header.compression != kBitFields || masks == std::array<std::uint32_t, 4>{}) return {16, 8, 0};
   using Masks = std::array<std::uint32_t, 4>;
   constexpr Masks kKnown[] = {
-      {0xff0000, 0xff00, 0xff, 0},          {0xff000000, 0xff0000, 0xff00, 0},       {0xff000000, 0xff00, 0xff, 0},
-      {0xff000000, 0xff0000, 0xff00, 0xff}, {0xff, 0xff00, 0xff0000, 0xff000000},    {0xff0000, 0xff00, 0xff, 0xff000000},
+      {0xff0000, 0xff00, 0xff, 0},          {0xff000000, 0xff0000, 0xff00, 0},    {0xff000000, 0xff00, 0xff, 0},
+      {0xff000000, 0xff0000, 0xff00, 0xff}, {0xff, 0xff00, 0xff0000, 0xff000000}, {0xff0000, 0xff00, 0xff, 0xff000000},
       {0xff000000, 0xff00, 0xff, 0xff0000},
   };
   if (std::find(std::begin(kKnown), std::end(kKnown), masks) == std::end(kKnown)) {
@@ -169,7 +171,8 @@ void read_16_bit_row(Bytes row, unsigned green_bits, std::uint8_t* out, std::siz
 }
 
 // 24 and 32 bits: one byte per colour at byte positions `at`.
-void read_byte_row(Bytes row, std::size_t pixel_size, const std::array<std::size_t, 3>& at, std::uint8_t* out, std::size_t width) {
+void read_byte_row(Bytes row, std::size_t pixel_size, const std::array<std::size_t, 3>& at, std::uint8_t* out,
+                   std::size_t width) {
   for (std::size_t x = 0; x < width; ++x, row = row.subspan(pixel_size)) {
     for (std::size_t c = 0; c < 3; ++c) *out++ = std::to_integer<std::uint8_t>(row[at[c]]);
   }
@@ -205,7 +208,10 @@ void read_raw(const Source& source, const Header& header, const Palette& palette
 class RleDecoder {
  public:
   RleDecoder(const Source& source, const Header& header)
-      : bytes_(source.bytes), at_(header.pixels), width_(header.width), rle4_(header.compression == kRle4),
+      : bytes_(source.bytes),
+        at_(header.pixels),
+        width_(header.width),
+        rle4_(header.compression == kRle4),
         size_(static_cast<std::size_t>(header.width * header.height)) {
     indices_.reserve(size_);
   }
@@ -228,7 +234,9 @@ class RleDecoder {
   }
 
  private:
-  void append(std::size_t count, std::uint8_t value) { indices_.insert(indices_.end(), std::min(count, size_ - indices_.size()), value); }
+  void append(std::size_t count, std::uint8_t value) {
+    indices_.insert(indices_.end(), std::min(count, size_ - indices_.size()), value);
+  }
 
   // Runs end at the row's end.
   void run(std::size_t count, std::uint8_t value) {
@@ -298,7 +306,8 @@ Decoded decode_bmp(const Source& source) {
   const bool rle = header.compression == kRle8 || header.compression == kRle4;
   // Raw pixels take a known number of bytes: a header that promises more than the file holds is found out before allocating.
   const std::uint64_t stride = (header.width * header.bits + 31) / 32 * 4;
-  if (!rle && header.height - 1 > source.bytes.size() / std::max<std::uint64_t>(stride, 1)) fail(source, kFormat, "the file is truncated");
+  if (!rle && header.height - 1 > source.bytes.size() / std::max<std::uint64_t>(stride, 1))
+    fail(source, kFormat, "the file is truncated");
   Decoded decoded{allocate(source, kFormat, header.width, header.height), 1};
   const Palette palette = header.bits <= 8 ? read_palette(source, header) : Palette{};
   rle ? read_rle(source, header, palette, decoded.rgb) : read_raw(source, header, palette, decoded.rgb);

@@ -23,7 +23,8 @@ Decoder find_decoder(Bytes bytes) {
 // Named in the error so that a user who passed a known but unsupported file learns which.
 const char* describe_unknown(Bytes bytes) {
   if (starts_with(slice(bytes, 4), "ftyp")) return "it looks like AVIF, HEIC or a video";
-  if (starts_with(bytes, std::string_view("II\x2a\0", 4)) || starts_with(bytes, std::string_view("MM\0\x2a", 4))) return "it looks like TIFF";
+  if (starts_with(bytes, std::string_view("II\x2a\0", 4)) || starts_with(bytes, std::string_view("MM\0\x2a", 4)))
+    return "it looks like TIFF";
   if (starts_with(bytes, "%PDF")) return "it looks like PDF";
   if (starts_with(bytes, "<svg") || starts_with(bytes, "<?xml")) return "it looks like SVG or XML";
   if (starts_with(bytes, "\xff\x0a") || starts_with(slice(bytes, 4), "JXL ")) return "it looks like JPEG XL";
@@ -44,8 +45,8 @@ void check_size(const Source& source, const char* format, std::uint64_t width, s
   const std::uint64_t pixels = width * height;  // no overflow: both are below 2^31
   if (source.limits.max_pixels != 0 && pixels > source.limits.max_pixels) {
     fail(source, format,
-         size + " = " + std::to_string(pixels) + " pixels are more than the limit of " + std::to_string(source.limits.max_pixels) +
-             "; raise it with --max-pixels if you trust the file");
+         size + " = " + std::to_string(pixels) + " pixels are more than the limit of " +
+             std::to_string(source.limits.max_pixels) + "; raise it with --max-pixels if you trust the file");
   }
   if (pixels > std::numeric_limits<std::ptrdiff_t>::max() / 8) fail(source, format, size + " pixels do not fit into memory");
 }
@@ -69,7 +70,8 @@ Rgb decode(std::span<const std::byte> encoded, const std::string& name, const Im
   }
   const Decoder decoder = find_decoder(encoded);
   if (!decoder) {
-    throw Error(ErrorCode::kImage, name + ": not a picture that can be read (JPEG, PNG, WebP, BMP, GIF): " + describe_unknown(encoded));
+    throw Error(ErrorCode::kImage,
+                name + ": not a picture that can be read (JPEG, PNG, WebP, BMP, GIF): " + describe_unknown(encoded));
   }
   Decoded decoded = decoder({encoded, name, limits});
   return apply_orientation(std::move(decoded.rgb), decoded.orientation);

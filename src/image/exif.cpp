@@ -21,12 +21,16 @@ std::uint64_t type_size(std::uint32_t type) {
 std::optional<std::uint32_t> whole_number(Bytes tiff, std::size_t offset, std::uint32_t type, Endian endian) {
   switch (type) {
     case 3:
-    case 8: return read_u16(tiff, offset, endian);
+    case 8:
+      return read_u16(tiff, offset, endian);
     case 4:
     case 9:
-    case 13: return read_u32(tiff, offset, endian);
-    case 6: return read_u8(tiff, offset);
-    default: return std::nullopt;
+    case 13:
+      return read_u32(tiff, offset, endian);
+    case 6:
+      return read_u8(tiff, offset);
+    default:
+      return std::nullopt;
   }
 }
 
@@ -86,7 +90,9 @@ Rgb rearrange(const Rgb& source, bool transposed, std::ptrdiff_t origin, std::pt
     for (int x0 = 0; x0 < result.width; x0 += kTile) {
       const int y1 = std::min(y0 + kTile, result.height), x1 = std::min(x0 + kTile, result.width);
       for (int y = y0; y < y1; ++y) {
-        std::uint8_t* out = result.pixels.data() + (static_cast<std::size_t>(y) * static_cast<std::size_t>(result.width) + static_cast<std::size_t>(x0)) * 3;
+        std::uint8_t* out =
+            result.pixels.data() +
+            (static_cast<std::size_t>(y) * static_cast<std::size_t>(result.width) + static_cast<std::size_t>(x0)) * 3;
         for (int x = x0; x < x1; ++x, out += 3) std::memcpy(out, source.pixels.data() + (origin + x * dx + y * dy) * 3, 3);
       }
     }
@@ -110,14 +116,22 @@ int orientation(const OrientationTags& tags) {
 Rgb apply_orientation(Rgb source, int orientation) {
   const std::ptrdiff_t w = source.width, h = source.height;
   switch (orientation) {
-    case 2: return rearrange(source, false, w - 1, -1, w);             // mirrored left to right
-    case 3: return rearrange(source, false, w * h - 1, -1, -w);        // half a turn
-    case 4: return rearrange(source, false, (h - 1) * w, 1, -w);       // mirrored top to bottom
-    case 5: return rearrange(source, true, 0, w, 1);                   // transposed
-    case 6: return rearrange(source, true, (h - 1) * w, -w, 1);        // a quarter turn clockwise
-    case 7: return rearrange(source, true, w * h - 1, -w, -1);         // transposed along the other diagonal
-    case 8: return rearrange(source, true, w - 1, w, -1);              // a quarter turn anticlockwise
-    default: return source;
+    case 2:
+      return rearrange(source, false, w - 1, -1, w);  // mirrored left to right
+    case 3:
+      return rearrange(source, false, w * h - 1, -1, -w);  // half a turn
+    case 4:
+      return rearrange(source, false, (h - 1) * w, 1, -w);  // mirrored top to bottom
+    case 5:
+      return rearrange(source, true, 0, w, 1);  // transposed
+    case 6:
+      return rearrange(source, true, (h - 1) * w, -w, 1);  // a quarter turn clockwise
+    case 7:
+      return rearrange(source, true, w * h - 1, -w, -1);  // transposed along the other diagonal
+    case 8:
+      return rearrange(source, true, w - 1, w, -1);  // a quarter turn anticlockwise
+    default:
+      return source;
   }
 }
 

@@ -11,7 +11,7 @@ namespace blip::image {
 
 // What a file says about its orientation. EXIF goes before XMP, as in Pillow.
 struct OrientationTags {
-  std::optional<Bytes> exif;             // a TIFF block, with or without "Exif\0\0" in front
+  std::optional<Bytes> exif;            // a TIFF block, with or without "Exif\0\0" in front
   std::optional<std::string_view> xmp;  // an XMP packet
 };
 

@@ -1,10 +1,12 @@
 // JPEG through libjpeg-turbo, with Pillow's settings: the accurate integer DCT, fancy upsampling, no DCT scaling.
-#include <csetjmp>
-#include <cstdio>
-#include <vector>
-
+// clang-format off
+#include <cstdio>     // jpeglib.h needs it before it and does not include it
 #include <jpeglib.h>
+// clang-format on
 
+#include <algorithm>
+#include <csetjmp>
+#include <vector>
 
 #include "blip/error.h"
 #include "image/decoder.h"
@@ -133,8 +135,8 @@ int find_orientation(Bytes bytes) {
       ++at;
       continue;
     }
-    if (marker == 0xda) break;                                       // start of scan
-    if ((marker >= 0xd0 && marker <= 0xd9) || marker == 0x01) {      // markers without a body
+    if (marker == 0xda) break;                                   // start of scan
+    if ((marker >= 0xd0 && marker <= 0xd9) || marker == 0x01) {  // markers without a body
       at += 2;
       continue;
     }

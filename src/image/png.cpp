@@ -1,13 +1,15 @@
 // PNG through libpng. Alpha is dropped, not blended, and 16-bit grey is clipped while 16-bit colour is shifted, as Pillow
 // does it.
-#include <algorithm>
-#include <csetjmp>
-#include <cstring>
-#include <string>
-#include <vector>
-
 #include <png.h>
 #include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <csetjmp>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "blip/error.h"
 #include "image/decoder.h"
@@ -129,7 +131,8 @@ std::vector<png_color> read_palette(Session& session) {
   return palette;
 }
 
-void expand_row(Layout layout, const std::vector<png_color>& palette, const std::uint8_t* in, std::uint8_t* out, std::size_t width) {
+void expand_row(Layout layout, const std::vector<png_color>& palette, const std::uint8_t* in, std::uint8_t* out,
+                std::size_t width) {
   for (std::size_t x = 0; x < width; ++x, out += 3) {
     if (layout == Layout::kIndex) {
       const png_color& color = palette[in[x]];
@@ -160,13 +163,22 @@ bool read_pixels(Session& session, Rgb& rgb) {
   return true;
 }
 
-// Empty where the data is not a zlib stream or inflates to more than kMaxText.
+// What can be inflated, up to kMaxText; empty where the data is not a zlib stream.
 std::string inflate_text(std::string_view compressed) {
-  std::string text(kMaxText, '\0');
-  uLongf size = text.size();
-  const auto* in = reinterpret_cast<const Bytef*>(compressed.data());
-  if (uncompress(reinterpret_cast<Bytef*>(text.data()), &size, in, compressed.size()) != Z_OK) size = 0;
-  text.resize(size);
+  z_stream stream{};
+  if (inflateInit(&stream) != Z_OK) return {};
+  const std::unique_ptr<z_stream, int (*)(z_streamp)> end(&stream, inflateEnd);
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(compressed.data()));  // zlib does not write to it
+  stream.avail_in = static_cast<uInt>(compressed.size());                           // a chunk has less than 2^32 bytes
+  std::string text;
+  std::array<char, 4096> block;
+  int status = Z_OK;
+  while (status == Z_OK && text.size() < kMaxText) {
+    stream.next_out = reinterpret_cast<Bytef*>(block.data());
+    stream.avail_out = static_cast<uInt>(block.size());
+    status = inflate(&stream, Z_NO_FLUSH);
+    text.append(block.data(), block.size() - stream.avail_out);
+  }
   return text;
 }
 

@@ -142,7 +142,8 @@ void horizontal(const Rows& in, const Filter& filter, int first, int /*last*/, R
   const auto first_pixel = static_cast<std::size_t>(filter.start.front());
   const auto last_pixel = static_cast<std::size_t>(filter.start.back() + filter.count.back());
   const std::size_t used = (last_pixel - first_pixel) * 3;
-  const std::size_t line_bytes = (static_cast<std::size_t>(filter.start.back()) - first_pixel) * 3 + weights.groups * kGroupBytes + 16;
+  const std::size_t line_bytes =
+      (static_cast<std::size_t>(filter.start.back()) - first_pixel) * 3 + weights.groups * kGroupBytes + 16;
   std::vector<std::uint8_t> buffer(std::max(line_bytes, used) * kRowsAtOnce);
   const std::uint8_t* lines[kRowsAtOnce];
   std::uint8_t* to[kRowsAtOnce];
@@ -152,7 +153,8 @@ void horizontal(const Rows& in, const Filter& filter, int first, int /*last*/, R
       std::uint8_t* line = buffer.data() + std::max(line_bytes, used) * static_cast<std::size_t>(r);
       std::memcpy(line, in.row(y + r) + first_pixel * 3, used);
       lines[r] = line;
-      to[r] = out.pixels.data() + (static_cast<std::size_t>(y + r) * static_cast<std::size_t>(out.width) + static_cast<std::size_t>(first)) * 3;
+      to[r] = out.pixels.data() +
+              (static_cast<std::size_t>(y + r) * static_cast<std::size_t>(out.width) + static_cast<std::size_t>(first)) * 3;
     }
     if (rows == kRowsAtOnce) {
       resize_rows<kRowsAtOnce>(lines, filter, weights, first_pixel, to);
@@ -163,7 +165,8 @@ void horizontal(const Rows& in, const Filter& filter, int first, int /*last*/, R
 }
 
 // `size` bytes of one output row, from the same bytes of `count` input rows.
-HWY_INLINE void sum_bytes(const std::uint8_t* rows, std::size_t stride, const std::int32_t* weights, int count, std::uint8_t* to) {
+HWY_INLINE void sum_bytes(const std::uint8_t* rows, std::size_t stride, const std::int32_t* weights, int count,
+                          std::uint8_t* to) {
   const hn::ScalableTag<std::int32_t> sum;
   const hn::Rebind<std::uint8_t, decltype(sum)> bytes;
   const std::size_t lanes = hn::Lanes(sum);

@@ -56,7 +56,8 @@ int filter_taps(int in, int out) { return std::min(in, static_cast<int>(std::cei
 void horizontal_scalar(const Rows& in, const Filter& filter, int first, int last, Rgb& out) {
   const std::size_t out_stride = static_cast<std::size_t>(out.width) * 3;
   for (int y = 0; y < in.height; ++y) {
-    std::uint8_t* to = out.pixels.data() + out_stride * static_cast<std::size_t>(y) + std::size_t{3} * static_cast<std::size_t>(first);
+    std::uint8_t* to =
+        out.pixels.data() + out_stride * static_cast<std::size_t>(y) + std::size_t{3} * static_cast<std::size_t>(first);
     for (std::size_t i = 0; i < static_cast<std::size_t>(last - first); ++i, to += 3) {
       const std::int32_t* weights = filter.weights.data() + i * static_cast<std::size_t>(filter.taps);
       const std::uint8_t* pixel = in.row(y) + std::size_t{3} * static_cast<std::size_t>(filter.start[i]);
@@ -103,7 +104,8 @@ void for_each_tile(int in, int out, const Run& run) {
 
 Rgb resize_width(const Rows& in, int width, const ResizeKernels& kernels) {
   Rgb out = allocate(width, in.height);
-  for_each_tile(in.width, width, [&](const Filter& filter, int first, int last) { kernels.horizontal(in, filter, first, last, out); });
+  for_each_tile(in.width, width,
+                [&](const Filter& filter, int first, int last) { kernels.horizontal(in, filter, first, last, out); });
   return out;
 }
 
@@ -157,7 +159,8 @@ ResizeKernels scalar_kernels() { return {horizontal_scalar, vertical_scalar}; }
 Rgb resize_bicubic(const Rgb& source, int width, int height, const ResizeKernels& kernels) {
   if (width <= 0 || height <= 0 || source.width <= 0 || source.height <= 0) {
     throw Error(ErrorCode::kUsage, "resize: " + std::to_string(source.width) + " x " + std::to_string(source.height) + " to " +
-                                       std::to_string(width) + " x " + std::to_string(height) + " pixels; every side must be at least 1");
+                                       std::to_string(width) + " x " + std::to_string(height) +
+                                       " pixels; every side must be at least 1");
   }
   if (std::max(source.width, source.height) > kMaxSide) {
     throw Error(ErrorCode::kImage, "resize: " + std::to_string(source.width) + " x " + std::to_string(source.height) +

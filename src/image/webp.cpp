@@ -1,9 +1,9 @@
 // WebP through libwebp: the picture, or an animation's first frame on its black canvas. Alpha is dropped, not blended.
-#include <memory>
-#include <vector>
-
 #include <webp/decode.h>
 #include <webp/demux.h>
+
+#include <memory>
+#include <vector>
 
 #include "blip/error.h"
 #include "image/decoder.h"
@@ -43,11 +43,15 @@ int find_orientation(const WebPDemuxer* demuxer) {
 
 const char* describe(VP8StatusCode status) {
   switch (status) {
-    case VP8_STATUS_OUT_OF_MEMORY: return "not enough memory to decode it";
+    case VP8_STATUS_OUT_OF_MEMORY:
+      return "not enough memory to decode it";
     case VP8_STATUS_SUSPENDED:
-    case VP8_STATUS_NOT_ENOUGH_DATA: return "the file is truncated";
-    case VP8_STATUS_UNSUPPORTED_FEATURE: return "it uses a feature that libwebp does not know";
-    default: return "damaged: the pixel data cannot be decoded";
+    case VP8_STATUS_NOT_ENOUGH_DATA:
+      return "the file is truncated";
+    case VP8_STATUS_UNSUPPORTED_FEATURE:
+      return "it uses a feature that libwebp does not know";
+    default:
+      return "damaged: the pixel data cannot be decoded";
   }
 }
 
@@ -67,7 +71,8 @@ Decoded decode_webp(const Source& source) {
   Decoded decoded{allocate(source, kFormat, width, height), find_orientation(demuxer.get())};
   const auto x = static_cast<std::uint32_t>(frame.x_offset), y = static_cast<std::uint32_t>(frame.y_offset);
   const auto w = static_cast<std::uint32_t>(frame.width), h = static_cast<std::uint32_t>(frame.height);
-  if (x > width || w > width - x || y > height || h > height - y) fail(source, kFormat, "damaged: the frame lies outside the canvas");
+  if (x > width || w > width - x || y > height || h > height - y)
+    fail(source, kFormat, "damaged: the frame lies outside the canvas");
 
   WebPDecoderConfig config;
   if (!WebPInitDecoderConfig(&config)) fail(source, kFormat, "libwebp has another version than the one built against");

@@ -74,8 +74,10 @@ TEST(Decode, PixelLimitNamesTheOption) {
     const std::size_t pixels = static_cast<std::size_t>(picture.width) * static_cast<std::size_t>(picture.height);
     EXPECT_EQ(error_of(bytes, {.max_pixels = pixels}), "") << picture.file;
     if (pixels == 1) continue;
-    expect_error(bytes, "= " + std::to_string(pixels) + " pixels are more than the limit of " + std::to_string(pixels - 1) +
-                            "; raise it with --max-pixels", {.max_pixels = pixels - 1});
+    expect_error(bytes,
+                 "= " + std::to_string(pixels) + " pixels are more than the limit of " + std::to_string(pixels - 1) +
+                     "; raise it with --max-pixels",
+                 {.max_pixels = pixels - 1});
     kinds.insert(kind);
   }
   EXPECT_EQ(kinds.size(), 5u);
@@ -109,7 +111,10 @@ TEST(Decode, EncodedSizeLimit) {
 TEST(Decode, WhatIsNoPictureSaysSo) {
   expect_error("", "the file is empty");
   expect_error("hello", "not a picture that can be read (JPEG, PNG, WebP, BMP, GIF)");
-  expect_error(std::string("\0\0\0\x1c" "ftypavif", 12), "it looks like AVIF");
+  expect_error(std::string("\0\0\0\x1c"
+                           "ftypavif",
+                           12),
+               "it looks like AVIF");
   expect_error(std::string("II\x2a\0____", 8), "it looks like TIFF");
   expect_error("%PDF-1.7", "it looks like PDF");
   expect_error("<svg/>", "SVG");

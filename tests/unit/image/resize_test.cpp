@@ -1,4 +1,6 @@
 // The bicubic resize against Pillow, for every instruction set of this machine, and the normalisation.
+#include "image/resize.h"
+
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
@@ -6,7 +8,6 @@
 #include <limits>
 
 #include "blip/error.h"
-#include "image/resize.h"
 #include "support.h"
 
 namespace blip::image {
@@ -21,7 +22,8 @@ struct Case {
 std::vector<Case> cases() {
   std::vector<Case> all;
   std::ifstream list(case_file("resizes.txt"));
-  for (Case c; list >> c.seed >> c.width >> c.height >> c.new_width >> c.new_height >> std::hex >> c.hash >> std::dec;) all.push_back(c);
+  for (Case c; list >> c.seed >> c.width >> c.height >> c.new_width >> c.new_height >> std::hex >> c.hash >> std::dec;)
+    all.push_back(c);
   return all;
 }
 
