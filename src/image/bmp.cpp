@@ -212,9 +212,7 @@ class RleDecoder {
         at_(header.pixels),
         width_(header.width),
         rle4_(header.compression == kRle4),
-        size_(static_cast<std::size_t>(header.width * header.height)) {
-    indices_.reserve(size_);
-  }
+        size_(static_cast<std::size_t>(header.width * header.height)) {}
 
   // May hold fewer indices than the picture has: then the data is incomplete.
   const std::vector<std::uint8_t>& decode() {
@@ -286,15 +284,18 @@ class RleDecoder {
   std::vector<std::uint8_t> indices_;
 };
 
-void read_rle(const Source& source, const Header& header, const Palette& palette, Rgb& rgb) {
+// The picture is allocated once the runs have shown that they fill it.
+Rgb read_rle(const Source& source, const Header& header, const Palette& palette) {
   RleDecoder decoder(source, header);
   const std::vector<std::uint8_t>& indices = decoder.decode();
-  const auto width = static_cast<std::size_t>(rgb.width), height = static_cast<std::size_t>(rgb.height);
+  const auto width = static_cast<std::size_t>(header.width), height = static_cast<std::size_t>(header.height);
   if (indices.size() < width * height) fail(source, kFormat, "truncated: the run-length data ends before the last row");
+  Rgb rgb = allocate(source, kFormat, header.width, header.height);
   for (std::size_t y = 0; y < height; ++y) {
     std::uint8_t* out = row_of(rgb, header, y);
     for (std::size_t x = 0; x < width; ++x) std::copy_n(palette[indices[y * width + x]].data(), 3, out + 3 * x);
   }
+  return rgb;
 }
 
 }  // namespace
@@ -303,14 +304,13 @@ Decoded decode_bmp(const Source& source) {
   Header header = read_header(source);
   check_size(source, kFormat, header.width, header.height);
   check_header(source, header);
-  const bool rle = header.compression == kRle8 || header.compression == kRle4;
-  // Raw pixels take a known number of bytes: a header that promises more than the file holds is found out before allocating.
-  const std::uint64_t stride = (header.width * header.bits + 31) / 32 * 4;
-  if (!rle && header.height - 1 > source.bytes.size() / std::max<std::uint64_t>(stride, 1))
-    fail(source, kFormat, "the file is truncated");
-  Decoded decoded{allocate(source, kFormat, header.width, header.height), 1};
   const Palette palette = header.bits <= 8 ? read_palette(source, header) : Palette{};
-  rle ? read_rle(source, header, palette, decoded.rgb) : read_raw(source, header, palette, decoded.rgb);
+  if (header.compression == kRle8 || header.compression == kRle4) return {read_rle(source, header, palette), 1};
+  // Raw pixels take a known number of bytes: a header that promises more than the file holds is found out first.
+  const std::uint64_t stride = (header.width * header.bits + 31) / 32 * 4;
+  if (header.height - 1 > source.bytes.size() / stride) fail(source, kFormat, "the file is truncated");
+  Decoded decoded{allocate(source, kFormat, header.width, header.height), 1};
+  read_raw(source, header, palette, decoded.rgb);
   return decoded;
 }
 
