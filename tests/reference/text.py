@@ -211,6 +211,9 @@ def check(count, binary, seed, code_points):
     for kind in strings.kinds:
         texts = [kind() for _ in range(count)]
         tally.add(kind.__name__, texts, encode(bert, texts), run(binary, texts))
+        # Ids hide much behind [UNK]; the normalised text hides nothing.
+        normalize = bert.backend_tokenizer.normalizer.normalize_str
+        tally.add("    normalised", texts, [normalize(t) for t in texts], run(binary, [{"normalize": t} for t in texts]))
     raw = [strings.raw_bytes() for _ in range(count)]
     tally.add("raw_bytes", raw, encode(bert, [b.decode(errors="replace") for b in raw]), run(binary, [{"hex": b.hex()} for b in raw]))
     texts = [kind() for kind in strings.kinds for _ in range(max(1, count // 10))]

@@ -2,8 +2,8 @@
 //
 //   tokenize_lines [--cased] [--vocab vocab.txt] [--max-length N] < lines > ids
 //
-// A line is a string (answer: its ids), a list of ids (answer: the decoded text) or {"hex": "6162ff"}, raw bytes as hex
-// (answer: ids).
+// A line is a string (answer: its ids), a list of ids (answer: the decoded text), {"hex": "6162ff"}, raw bytes as hex
+// (answer: ids), or {"normalize": "text"} (answer: the normalised text).
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "blip/error.h"
+#include "text/normalizer.h"
 #include "text/tokenizer.h"
 
 namespace {
@@ -26,8 +27,15 @@ std::string from_hex(const std::string& hex) {
   return out;
 }
 
-json answer(const blip::text::Tokenizer& tokenizer, const json& line, int max_length) {
+std::string normalized(const std::string& text, bool lowercase) {
+  std::string out;
+  for (char32_t c : blip::text::normalize(blip::text::decode_utf8(text), lowercase)) blip::text::append_utf8(out, c);
+  return out;
+}
+
+json answer(const blip::text::Tokenizer& tokenizer, const json& line, bool lowercase, int max_length) {
   if (line.is_array()) return tokenizer.decode(line.get<std::vector<std::int32_t>>());
+  if (line.contains("normalize")) return normalized(line["normalize"].get<std::string>(), lowercase);
   const std::string text = line.is_object() ? from_hex(line.at("hex").get<std::string>()) : line.get<std::string>();
   return tokenizer.encode(text, max_length).ids;
 }
@@ -51,7 +59,9 @@ int run(int argc, char** argv) {
     }
   }
   const blip::text::Tokenizer tokenizer(std::move(vocabulary), lowercase);
-  for (std::string line; std::getline(std::cin, line);) std::cout << answer(tokenizer, json::parse(line), max_length).dump() << '\n';
+  for (std::string line; std::getline(std::cin, line);) {
+    std::cout << answer(tokenizer, json::parse(line), lowercase, max_length).dump() << '\n';
+  }
   return 0;
 }
 
