@@ -1,0 +1,7 @@
+// Any bytes as a gguf file: read or refused with Error, nothing else.
+#include "fuzz_tensor_file.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  blip::io::read_everything(blip::io::parse_gguf, data, size);
+  return 0;
+}

@@ -1,0 +1,185 @@
+#include "io/file.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "io/tensor_file.h"
+#include "support.h"
+
+namespace blip::io {
+namespace {
+
+void write_plain(const std::string& path, std::string_view text) { std::ofstream(path, std::ios::binary) << text; }
+
+TEST(MappedFile, HoldsTheBytes) {
+  const TempFolder folder;
+  write_plain(folder / "a", "hello");
+  const MappedFile file(folder / "a");
+  EXPECT_EQ(Bytes(file.bytes().begin(), file.bytes().end()), to_bytes("hello"));
+}
+
+TEST(MappedFile, EmptyFileIsEmpty) {
+  const TempFolder folder;
+  write_plain(folder / "a", "");
+  EXPECT_TRUE(MappedFile(folder / "a").bytes().empty());
+}
+
+TEST(MappedFile, SaysWhatIsWrong) {
+  const TempFolder folder;
+  expect_error(ErrorCode::kIo, {"cannot open", folder / "none", "No such file"}, [&] { MappedFile(folder / "none"); });
+  expect_error(ErrorCode::kIo, {folder.path().string(), "directory"}, [&] { MappedFile(folder.path().string()); });
+  expect_error(ErrorCode::kIo, {"path is empty"}, [] { MappedFile(""); });
+  expect_error(ErrorCode::kIo, {"zero byte"}, [&] { MappedFile((folder / "a") + std::string("\0b", 2)); });
+  expect_error(ErrorCode::kIo, {"regular file"}, [] { MappedFile("/dev/null"); });
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  expect_error(ErrorCode::kIo, {"regular file"}, [&] { MappedFile(folder / "pipe"); });  // and does not wait for a writer
+}
+
+TEST(ReadFile, ReadsFilesOfAnySize) {
+  const TempFolder folder;
+  for (const std::size_t size : {0u, 1u, 65535u, 65536u, 65537u, 300000u}) {
+    std::string text(size, 'x');
+    for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 7);
+    write_plain(folder / "a", text);
+    EXPECT_EQ(read_text(folder / "a"), text);
+    EXPECT_EQ(read_file(folder / "a", size), to_bytes(text));
+    if (size > 1) {
+      expect_error(ErrorCode::kIo, {"cannot read", folder / "a", "limit of " + std::to_string(size - 1)},
+                   [&] { read_file(folder / "a", size - 1); });
+    }
+  }
+}
+
+TEST(ReadFile, FilesWithoutSize) {
+  EXPECT_FALSE(read_text("/proc/self/maps").empty());
+  expect_error(ErrorCode::kIo, {"/dev/zero", "limit of 1000000"}, [] { read_file("/dev/zero", 1'000'000); });
+}
+
+TEST(ReadFile, SaysWhatIsWrong) {
+  const TempFolder folder;
+  expect_error(ErrorCode::kIo, {"cannot open", "none", "No such file"}, [&] { read_file(folder / "none"); });
+  expect_error(ErrorCode::kIo, {"cannot read", "directory"}, [&] { read_file(folder.path().string()); });
+}
+
+TEST(AtomicFile, AppearsOnCommitOnly) {
+  const TempFolder folder;
+  {
+    AtomicFile file(folder / "a");
+    file.write("one ");
+    file.write(to_bytes("two"));
+    EXPECT_FALSE(std::filesystem::exists(folder / "a"));
+    file.commit();
+    expect_error(ErrorCode::kIo, {"already complete"}, [&] { file.write("more"); });
+    expect_error(ErrorCode::kIo, {"already complete"}, [&] { file.commit(); });
+  }
+  EXPECT_EQ(read_text(folder / "a"), "one two");
+  EXPECT_EQ(folder.entries(), 1u);
+}
+
+TEST(AtomicFile, LeavesNothingWithoutCommit) {
+  const TempFolder folder;
+  write_plain(folder / "a", "before");
+  {
+    AtomicFile file(folder / "a");
+    file.write("after");
+    EXPECT_EQ(folder.entries(), 2u);
+  }
+  EXPECT_EQ(read_text(folder / "a"), "before");
+  EXPECT_EQ(folder.entries(), 1u);
+}
+
+TEST(AtomicFile, ReplacesKeepingPermissionsAndLinks) {
+  const TempFolder folder;
+  write_plain(folder / "real", "before");
+  std::filesystem::permissions(folder / "real", std::filesystem::perms::owner_all);
+  std::filesystem::create_symlink("real", folder / "link");
+  AtomicFile file(folder / "link");
+  file.write("after");
+  file.commit();
+  EXPECT_EQ(read_text(folder / "real"), "after");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
+  EXPECT_EQ(std::filesystem::status(folder / "real").permissions(), std::filesystem::perms::owner_all);
+  EXPECT_EQ(folder.entries(), 2u);
+}
+
+TEST(AtomicFile, LongestNameFits) {
+  const TempFolder folder;
+  const std::string path = folder / std::string(255, 'n');
+  AtomicFile file(path);
+  file.write("x");
+  file.commit();
+  EXPECT_EQ(read_text(path), "x");
+}
+
+TEST(AtomicFile, RefusesWhatIsNoFile) {
+  const TempFolder folder;
+  std::filesystem::create_symlink("nowhere", folder / "link");
+  expect_error(ErrorCode::kIo, {"cannot write", "/dev/full", "regular file"}, [] { AtomicFile("/dev/full"); });
+  expect_error(ErrorCode::kIo, {"cannot write", "directory"}, [&] { AtomicFile(folder.path().string()); });
+  expect_error(ErrorCode::kIo, {"directory"}, [&] { AtomicFile(folder / "none/"); });
+  expect_error(ErrorCode::kIo, {"No such file"}, [&] { AtomicFile(folder / "none/a"); });
+  expect_error(ErrorCode::kIo, {"link to nothing"}, [&] { AtomicFile(folder / "link"); });
+  expect_error(ErrorCode::kIo, {"path is empty"}, [] { AtomicFile(""); });
+  EXPECT_EQ(folder.entries(), 1u);
+}
+
+// A child process that may not write files over 64 KB, as on a disk that fills up; SIGXFSZ keeps its deadly default.
+int with_small_files(const std::function<void()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit limit{64 << 10, 64 << 10};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    ::signal(SIGXFSZ, SIG_DFL);
+    int result = 1;
+    try {
+      body();
+    } catch (const Error& error) {
+      result = error.code() == ErrorCode::kIo && std::strstr(error.what(), "cannot write") != nullptr ? 0 : 2;
+    }
+    ::_exit(result);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 100 + WTERMSIG(status);
+}
+
+TEST(FullDisk, AtomicFileLeavesNothing) {
+  const TempFolder folder;
+  EXPECT_EQ(with_small_files([&] {
+              AtomicFile file(folder / "a");
+              for (int i = 0; i < 100; ++i) file.write(std::string(1000, 'x'));
+              file.commit();
+            }),
+            0);
+  EXPECT_EQ(folder.entries(), 0u);
+}
+
+TEST(FullDisk, GgufLeavesNothingAndKeepsTheOldFile) {
+  const TempFolder folder;
+  write_plain(folder / "a.gguf", "before");
+  EXPECT_EQ(with_small_files([&] {
+              const auto fill = [](std::span<std::byte> out) { std::fill(out.begin(), out.end(), std::byte{1}); };
+              const std::vector<GgufTensor> tensors(1, {"t", ElementType::f32, {100, 1000}, fill});
+              write_gguf(folder / "a.gguf", {}, tensors);
+            }),
+            0);
+  EXPECT_EQ(read_text(folder / "a.gguf"), "before");
+  EXPECT_EQ(folder.entries(), 1u);
+}
+
+TEST(WriteGguf, CancelledLeavesNothing) {
+  const TempFolder folder;
+  const auto fill = [](std::span<std::byte>) { throw Error(ErrorCode::kCancelled, "stop"); };
+  const std::vector<GgufTensor> tensors(1, {"t", ElementType::f32, {10}, fill});
+  expect_error(ErrorCode::kCancelled, {"stop"}, [&] { write_gguf(folder / "a.gguf", {}, tensors); });
+  EXPECT_EQ(folder.entries(), 0u);
+}
+
+}  // namespace
+}  // namespace blip::io
