@@ -1,5 +1,7 @@
 """Training batches, drawn endlessly from seeds: batch number n is the same in every run."""
 
+from collections import Counter
+
 import numpy as np
 import torch
 from PIL import Image
@@ -11,6 +13,9 @@ import vocab
 GRID = 8              # the vision tower's patches per side
 QUESTIONS_EACH = 4
 SIDES = (128, 192, 256)
+# Every place a thing can have, as (pictures per row, reading order): what "second from the left of three" is to a patch.
+PLACES = {place: i for i, place in enumerate((tuple(layout), n) for layouts in scenes.LAYOUTS.values() for layout in layouts
+                                             for n in range(sum(layout)))}
 
 
 def model_pixels(image, side=128):
@@ -19,7 +24,8 @@ def model_pixels(image, side=128):
 
 
 def patch_labels(scene, ids):
-    """Per patch: the kind there (1 + index, 0 for background, -1 where it is hard to say) and the way to that thing's centre."""
+    """Per patch: the kind there (1 + index, 0 for background, -1 where it is hard to say) and, of the thing there, the way to its
+    centre, its place in the layout and how many of its kind there are (the latter two -1 where there is no thing)."""
     h, w = ids.shape
     blocks = ids.reshape(GRID, h // GRID, GRID, w // GRID)
     things = scene.things
@@ -31,7 +37,14 @@ def patch_labels(scene, ids):
     centres = np.array([(t.x, t.y) for t in things], np.float32)[best]
     row, column = np.mgrid[0:GRID, 0:GRID]
     here = (np.stack([column, row], -1) + 0.5) / GRID
-    return kinds.reshape(-1), (centres - here).reshape(-1, 2).astype(np.float32)
+    places, twins = (np.where(kinds > 0, np.array(labels)[best], -1).reshape(-1) for labels in _places_and_twins(scene))
+    return kinds.reshape(-1), (centres - here).reshape(-1, 2).astype(np.float32), places, twins
+
+
+def _places_and_twins(scene):
+    layout, things = tuple(map(len, scene.rows)), scene.things
+    twins = Counter(t.kind for t in things)
+    return [PLACES.get((layout, i), -1) for i in range(len(things))], [min(twins[t.kind], 4) - 1 for t in things]
 
 
 def picture(rng, scene, sides=(0.7, 0.18, 0.12)):
@@ -51,9 +64,8 @@ def crowd_batch(number, size):
 
 
 def _pixels(rows):
-    pixels, kinds, offsets, grounds = zip(*rows)
-    return {"pixels": torch.from_numpy(np.stack(pixels)), "kinds": torch.from_numpy(np.stack(kinds)),
-            "offsets": torch.from_numpy(np.stack(offsets)), "grounds": torch.tensor(grounds)}
+    names = ("pixels", "kinds", "offsets", "places", "twins", "grounds")
+    return {name: torch.from_numpy(np.stack(column)) for name, column in zip(names, zip(*rows))}
 
 
 class _Rows:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from batches import PLACES
 from kinds import COLOURS, KINDS
 
 
@@ -13,8 +14,9 @@ class PatchHeads(nn.Module):
     def __init__(self, width):
         super().__init__()
         self.kind, self.offset, self.ground = nn.Linear(width, len(KINDS) + 1), nn.Linear(width, 2), nn.Linear(width, len(COLOURS))
+        self.place, self.twins = nn.Linear(width, len(PLACES)), nn.Linear(width, 4)
 
-    def forward(self, image, batch):
+    def forward(self, image, batch, with_places=True):
         patches, kinds = image[:, 1:], batch["kinds"]
         known = kinds >= 0
         weight = torch.ones(len(KINDS) + 1)
@@ -26,7 +28,16 @@ class PatchHeads(nn.Module):
         grounds = batch["grounds"]
         ground = F.cross_entropy(self.ground(image[:, 0]).float(), grounds, ignore_index=-1)
         right = (logits.argmax(-1) == kinds[known])[kinds[known] > 0].float().mean()
-        return loss + 2 * offset + 0.3 * ground, {"patch": loss, "patch_right": right, "offset": offset, "ground": ground}
+        log = {"patch": loss, "patch_right": right, "offset": offset, "ground": ground}
+        total = loss + 2 * offset + 0.3 * ground
+        on_place = batch["places"] >= 0
+        if with_places and on_place.any():
+            logits, places = self.place(patches)[on_place].float(), batch["places"][on_place]
+            log["place"] = F.cross_entropy(logits, places)
+            log["place_right"] = (logits.argmax(-1) == places).float().mean()
+            log["twins"] = F.cross_entropy(self.twins(patches)[on_place].float(), batch["twins"][on_place])
+            total = total + log["place"] + 0.5 * log["twins"]
+        return total, log
 
 
 def same_part(a, b):

@@ -31,6 +31,7 @@ def options():
     p.add_argument("--minutes", type=float, help="length of the training by the clock")
     p.add_argument("--steps", type=int, help="length of the training by steps")
     p.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    p.add_argument("--places-from", type=float, default=FIRST_LESSON, help="share of the training after which patches learn places too")
     p.add_argument("--processes", type=int, default=2, help="training processes; one a core beats threads, most of all on a busy machine")
     p.add_argument("--threads", type=int, default=1, help="compute threads of each process")
     p.add_argument("--save-every", type=float, default=4, help="minutes between checkpoints")
@@ -60,10 +61,10 @@ class Run:
     def _groups(self):
         named = [*self.model.named_parameters(), *self.heads.named_parameters()]
         groups = []
-        for role, chosen in (("vision", lambda n: n.startswith(("vision.", "kind", "offset", "ground"))),
-                             ("text", lambda n: not n.startswith(("vision.", "kind", "offset", "ground")))):
+        seeing = ("vision.", "kind", "offset", "ground", "place", "twins")
+        for role in ("vision", "text"):
             for decay, matrix in ((0.05, True), (0.0, False)):
-                params = [p for n, p in named if chosen(n) and (p.dim() > 1) == matrix]
+                params = [p for n, p in named if n.startswith(seeing) == (role == "vision") and (p.dim() > 1) == matrix]
                 groups.append({"params": params, "weight_decay": decay, "role": role})
         return groups
 
@@ -114,7 +115,7 @@ class Run:
         """One step; returns the losses for the log."""
         with torch.autocast("cpu", torch.bfloat16):
             image = self.model.vision(batch["pixels"])
-            loss, log = self.heads(image, batch)
+            loss, log = self.heads(image, batch, self.progress() >= self.o.places_from)
             if "enc" in batch:
                 text, more = losses.text_losses(self.model, image, batch)
                 loss, log = 0.4 * loss + text, log | more
@@ -163,8 +164,8 @@ class Log:
             self.clear()
 
 
-def train(rank, o, meeting):
-    """One process of the training; the first also logs, saves and validates."""
+def train(rank, o, meeting, parent):
+    """One process of the training; the first also logs, saves and validates. Ends with its parent process."""
     torch.set_num_threads(o.threads)
     if o.processes > 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -173,7 +174,7 @@ def train(rank, o, meeting):
     source, log = stream(run), Log(run)
     saved = validated = run.seconds
     clock = time.monotonic()
-    while run.progress() < 1:
+    while run.progress() < 1 and (o.processes == 1 or os.getppid() == parent):
         if run.crowd_steps is None and run.progress() >= FIRST_LESSON:
             run.crowd_steps = run.step
             source = stream(run)
@@ -190,7 +191,7 @@ def train(rank, o, meeting):
             if run.crowd_steps is not None and run.seconds - validated > 60 * o.validate_every:
                 validate(run)
                 validated, clock = run.seconds, time.monotonic()     # validation is not training time
-    if rank == 0:
+    if rank == 0 and run.progress() >= 1:
         run.save()
         validate(run)
         print(f"done: {run.step} steps, {run.scenes} scenes, {run.seconds / 60:.1f} minutes", flush=True)
@@ -201,9 +202,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         meeting = str(pathlib.Path(folder, "meeting"))
         if o.processes == 1:
-            train(0, o, meeting)
+            train(0, o, meeting, os.getpid())
         else:
-            torch.multiprocessing.start_processes(train, (o, meeting), nprocs=o.processes, start_method="fork")
+            torch.multiprocessing.start_processes(train, (o, meeting, os.getpid()), nprocs=o.processes, start_method="fork")
 
 
 if __name__ == "__main__":
