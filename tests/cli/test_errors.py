@@ -84,7 +84,7 @@ class Models(CliTest):
 
     def test_empty_folder_as_model(self):
         (self.folder / "model").mkdir()
-        self.fails(3, "config.json", "caption", PICTURE, "--model", self.folder / "model")
+        self.fails(3, "no model here", "caption", PICTURE, "--model", self.folder / "model")
 
     def test_model_without_the_task(self):
         models = SOURCE / "tests" / "data" / "parity"
