@@ -228,6 +228,10 @@ Plan make_plan(const Source& source, const DiskTensors& disk) {
     if (!settings.where.empty()) where = settings.where;
   }
   validate(plan.config, where);
+  // Texts cannot be longer than the position tables of the towers that read them.
+  for (const auto* tower : {&plan.config.text_encoder, &plan.config.question_encoder}) {
+    if (*tower) plan.config.max_text = std::min(plan.config.max_text, (*tower)->max_positions);
+  }
   return plan;
 }
 

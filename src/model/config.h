@@ -34,7 +34,7 @@ struct ModelConfig {
   bool has_itm_head = false;
   int embed_dim = 0;                           // ITC projections; 0 = none
   image::Normalization normalization;
-  int max_text = 35;                           // match texts and questions are truncated here
+  int max_text = 35;                           // match texts and questions are truncated here; at most the encoders' max_positions
   std::string prompt = "a picture of ";        // the caption prompt the model was trained with
 };
 
