@@ -15,9 +15,11 @@ help: ## List these commands
 
 build: deps ## Build the program and the library into build/release
 	$(CONFIGURE) release
-	$(CMAKE_BUILD) release -j $(JOBS)
+	$(CMAKE_BUILD) release -j $(JOBS) --target blip blip_shared blip_static blip_completions
 
-demo: build ## Caption, match and ask about the bundled scenes with the bundled model
+demo: deps ## Caption, match and ask about the bundled scenes with the bundled model
+	$(CONFIGURE) release
+	$(CMAKE_BUILD) release -j $(JOBS) --target blip
 	scripts/demo.sh $(BLIP)
 
 test: deps-test ## Build with tests and run every test

@@ -6,7 +6,8 @@ set -euo pipefail
 packages=()
 for group in "$@"; do
   case $group in
-    build) packages+=(g++ cmake ninja-build pkg-config libdnnl-dev libhwy-dev nlohmann-json3-dev libcli11-dev
+    # oneDNN's CMake package looks for OpenCL, which its Debian package does not bring.
+    build) packages+=(g++ cmake ninja-build pkg-config libdnnl-dev ocl-icd-opencl-dev libhwy-dev nlohmann-json3-dev libcli11-dev
                       libjpeg-dev libpng-dev zlib1g-dev libwebp-dev) ;;
     test) packages+=(libgtest-dev python3) ;;
     check) packages+=(clang) ;;

@@ -39,8 +39,7 @@ std::vector<NamedImage> encode_all(Session& session, const AskFlags& flags, Cons
   return encoded;
 }
 
-// False when the question failed.
-bool answer(const Asker& asker, const std::vector<NamedImage>& images, const std::string& question, Console& console, Timings& timings) {
+void answer(const Asker& asker, const std::vector<NamedImage>& images, const std::string& question, Console& console, Timings& timings) {
   const AskColumns columns{images.size() > 1, false};
   for (const NamedImage& image : images) {
     try {
@@ -50,11 +49,9 @@ bool answer(const Asker& asker, const std::vector<NamedImage>& images, const std
     } catch (const Error& error) {
       stop_if_interrupted();
       if (error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kModel) throw;
-      console.input_failed(image.name, error.what());
-      return false;
+      return console.input_failed(image.name, error.what());
     }
   }
-  return true;
 }
 
 }  // namespace
