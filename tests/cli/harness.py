@@ -11,8 +11,8 @@ import unittest
 import zlib
 from pathlib import Path
 
-PROGRAM = os.environ["BLIP_PROGRAM"]
-SOURCE = Path(os.environ["BLIP_SOURCE"])
+PROGRAM = os.path.abspath(os.environ["BLIP_PROGRAM"])
+SOURCE = Path(os.environ["BLIP_SOURCE"]).absolute()
 SCENES = SOURCE / "demo" / "scenes"
 TIMEOUT = 300  # seconds; generous, as sanitizers are slow
 

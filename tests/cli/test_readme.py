@@ -1,0 +1,73 @@
+"""The README's examples print what it says. After a change of the model or of the output: test_readme.py --update
+
+A ```console block holds commands ("$ ...") and what they print. Times are not compared, other numbers roughly.
+"""
+import os
+import re
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+from harness import PROGRAM, SCENES, SOURCE, TIMEOUT
+
+README = SOURCE / "README.md"
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TIME = re.compile(r'[\d.]+ (ms|s)\b|(?<=preprocess":)[\d.]+|(?<=encode":)[\d.]+|(?<=decode":)[\d.]+|\d+ threads?|"bytes":\d+')
+NUMBER = re.compile(r"-?\d+\.\d+")
+TOLERANCE = 0.01  # instruction sets round differently
+
+
+def run_command(command):
+    environment = {**os.environ, "PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}"}
+    environment.pop("BLIP_MODEL", None)
+    if command == "make demo":
+        command, redirect = f"{SOURCE}/scripts/demo.sh {PROGRAM}", subprocess.STDOUT
+    else:
+        redirect = subprocess.DEVNULL
+    done = subprocess.run(["bash", "-c", command], cwd=SCENES, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=redirect, timeout=TIMEOUT, text=True, check=True)
+    return done.stdout
+
+
+def examples(block):
+    """(command, output) pairs. In the output of make demo, the commands it shows follow an empty line."""
+    if block.startswith("$ make demo\n"):
+        return [("make demo", block.split("\n", 1)[1])]
+    parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
+    return list(zip(parts[::2], parts[1::2]))
+
+
+def all_examples():
+    return [e for block in BLOCK.findall(README.read_text()) for e in examples(block)]
+
+
+class Readme(unittest.TestCase):
+    def test_examples(self):
+        found = all_examples()
+        self.assertGreater(len(found), 5)
+        for command, expected in found:
+            with self.subTest(command=command):
+                self.assertNotEqual(expected.strip(), "")
+                self.assert_like(run_command(command), expected)
+
+    def assert_like(self, output, expected):
+        output, expected = TIME.sub("#", output), TIME.sub("#", expected)
+        self.assertEqual(NUMBER.sub("0.0", output), NUMBER.sub("0.0", expected))
+        for a, b in zip(NUMBER.findall(output), NUMBER.findall(expected)):
+            self.assertAlmostEqual(float(a), float(b), delta=TOLERANCE)
+
+    def test_no_link_is_broken(self):
+        for link in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
+            if "://" not in link:
+                self.assertTrue((SOURCE / link).exists(), link)
+
+
+def update():
+    def renewed(block):
+        return "```console\n" + "".join(f"$ {command}\n{run_command(command)}" for command, _ in examples(block[1])) + "```"
+    README.write_text(BLOCK.sub(renewed, README.read_text()))
+
+
+if __name__ == "__main__":
+    update() if sys.argv[1:] == ["--update"] else unittest.main()
