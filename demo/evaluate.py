@@ -124,7 +124,7 @@ def score(cases, results):
         n = len(c.scene.things)
         named, ground = texts.parse_caption(caption)
         right = named == texts.named_counts(c.scene)
-        for group in (f"kinds, {n} things", "kinds, up to 3 things" if n <= 3 else None, "kinds, all"):
+        for group in (f"kinds, {n} thing{'s' * (n > 1)}", "kinds, up to 3 things" if n <= 3 else None, "kinds, all"):
             if group:
                 tally.add(group, right)
         tally.add("background in caption", ground == c.scene.background)
