@@ -1,12 +1,16 @@
 #include "kernels/gemm.h"
 
+#include <algorithm>
 #include <array>
+#include <cassert>
 #include <cstdint>
-#include <functional>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <shared_mutex>
+#include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "blip/error.h"
@@ -45,8 +49,38 @@ class SingleThread {
   int before_;
 };
 
+using Tag = memory::format_tag;
+
+memory::data_type data_type(NumberType type, bool left) {
+  using Type = memory::data_type;
+  return type == NumberType::kF32 ? Type::f32 : type == NumberType::kBf16 ? Type::bf16 : left ? Type::u8 : Type::s8;
+}
+
+memory::desc weights_desc(NumberType type, int k, int n, int ldw, bool blocked) {
+  if (!blocked) return memory::desc({k, n}, data_type(type, false), memory::dims{ldw, 1});
+  const Tag tag = type == NumberType::kF32 ? Tag::BA16a64b : type == NumberType::kBf16 ? Tag::BA16a64b2a : Tag::BA16a64b4a;
+  return memory::desc({k, n}, data_type(type, false), tag);
+}
+
+// Whether oneDNN has kernels for the blocked layout on this machine; it would take them for its slow reference code otherwise.
+bool has_blocked_kernels(NumberType type) {
+  try {
+    const memory::desc x({32, 64}, data_type(type, true), Tag::ab);
+    const memory::desc out({32, 64}, type == NumberType::kInt8 ? memory::data_type::s32 : memory::data_type::f32, Tag::ab);
+    const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(x, weights_desc(type, 64, 64, 64, true), out), dnnl::primitive_attr(), engine());
+    return std::string_view(pd.impl_info_str()).starts_with("brg");
+  } catch (const dnnl::error&) {
+    return false;
+  }
+}
+
+bool use_blocked(NumberType type) {
+  static const std::array<bool, 3> has{has_blocked_kernels(NumberType::kF32), has_blocked_kernels(NumberType::kBf16), has_blocked_kernels(NumberType::kInt8)};
+  return has[static_cast<std::size_t>(type)];
+}
+
 // Everything a compiled product depends on.
-using Key = std::array<std::int64_t, 8>;
+using Key = std::array<std::int64_t, 9>;
 
 struct KeyHash {
   std::size_t operator()(const Key& key) const {
@@ -63,13 +97,14 @@ struct Product {
 
 Product compile(const GemmTile& t) {
   using type = memory::data_type;
-  const auto rows = [](int r, int c, std::size_t stride) {
-    return memory::desc({r, c}, type::f32, memory::dims{static_cast<memory::dim>(stride), 1});
+  const NumberType number = t.w->type();
+  const auto rows = [](int r, int c, std::size_t stride, type element) {
+    return memory::desc({r, c}, element, memory::dims{static_cast<memory::dim>(stride), 1});
   };
   Product p;
-  p.x = rows(t.m, t.k, t.ldx);
-  p.w = rows(t.k, t.n, t.ldw);
-  p.out = rows(t.m, t.n, t.ldo);
+  p.x = rows(t.m, t.w->k(), static_cast<std::size_t>(t.w->k()), data_type(number, true));
+  p.w = weights_desc(number, t.w->k(), t.n, t.w->n(), t.w->blocked());
+  p.out = rows(t.m, t.n, t.ldo, t.out_bf16 ? type::bf16 : number == NumberType::kInt8 ? type::s32 : type::f32);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::post_ops post;
@@ -94,8 +129,8 @@ std::shared_ptr<const Product> find_or_compile(const GemmTile& t) {
   constexpr std::size_t kMaxProducts = 4096;
   static std::shared_mutex mutex;
   static std::unordered_map<Key, std::shared_ptr<const Product>, KeyHash> cache;
-  const Key key{t.m, t.n, t.k, static_cast<std::int64_t>(t.ldx), static_cast<std::int64_t>(t.ldw), static_cast<std::int64_t>(t.ldo),
-                static_cast<std::int64_t>(t.epilogue), t.bias != nullptr};
+  const Key key{t.m, t.n, t.w->k(), t.w->blocked() ? 0 : t.w->n(), static_cast<std::int64_t>(t.ldo), static_cast<std::int64_t>(t.epilogue),
+                t.bias != nullptr, static_cast<std::int64_t>(t.w->type()), t.out_bf16};
   {
     const std::shared_lock lock(mutex);
     if (const auto it = cache.find(key); it != cache.end()) return it->second;
@@ -106,24 +141,83 @@ std::shared_ptr<const Product> find_or_compile(const GemmTile& t) {
   return cache.emplace(key, std::move(product)).first->second;
 }
 
+// [n, k] -> blocks of [16, 64] units of 4 bytes: one float, two bfloat16 or four bytes. The same transposition for all types.
+void pack_blocks(const std::byte* weight, int n, std::size_t row_bytes, std::uint32_t* out) {
+  constexpr std::size_t kUnits = 16, kUnit = 4;
+  const std::size_t blocks = (row_bytes + kUnits * kUnit - 1) / (kUnits * kUnit);
+  for (int j0 = 0; j0 < n; j0 += kColumnBlock)
+    for (std::size_t block = 0; block < blocks; ++block, out += kUnits * kColumnBlock)
+      for (int j = 0; j < std::min(kColumnBlock, n - j0); ++j) {
+        std::uint32_t units[kUnits] = {};
+        const std::size_t first = block * kUnits * kUnit;
+        std::memcpy(units, weight + static_cast<std::size_t>(j0 + j) * row_bytes + first, std::min(kUnits * kUnit, row_bytes - first));
+        for (std::size_t a = 0; a < kUnits; ++a) out[a * kColumnBlock + static_cast<std::size_t>(j)] = units[a];
+      }
+}
+
+// [n, k] -> [k, n] in blocks that keep both sides' cache lines in L1.
+template <class T>
+void transpose(const T* source, int n, int k, T* out) {
+  constexpr int kBlock = 32;
+  for (int r0 = 0; r0 < n; r0 += kBlock)
+    for (int c0 = 0; c0 < k; c0 += kBlock)
+      for (int c = c0; c < std::min(c0 + kBlock, k); ++c)
+        for (int r = r0; r < std::min(r0 + kBlock, n); ++r)
+          out[static_cast<std::size_t>(c) * n + r] = source[static_cast<std::size_t>(r) * k + c];
+}
+
 }  // namespace
 
+PackedWeights::PackedWeights(NumberType type, const void* weight, int n, int k) : type_(type), n_(n), k_(k), blocked_(use_blocked(type)) {
+  const std::size_t row_bytes = static_cast<std::size_t>(k) * size_of(type);
+  if (blocked_) {
+    constexpr std::size_t kRow = 64;  // bytes of a row in one block
+    data_ = AlignedArray<std::byte>(static_cast<std::size_t>(round_up(n, kColumnBlock)) * ((row_bytes + kRow - 1) / kRow * kRow), std::byte{0});
+    pack_blocks(static_cast<const std::byte*>(weight), n, row_bytes, reinterpret_cast<std::uint32_t*>(data_.data()));
+    return;
+  }
+  data_ = AlignedArray<std::byte>(static_cast<std::size_t>(n) * row_bytes);
+  switch (type) {
+    case NumberType::kF32: transpose(static_cast<const float*>(weight), n, k, reinterpret_cast<float*>(data_.data())); break;
+    case NumberType::kBf16: transpose(static_cast<const std::uint16_t*>(weight), n, k, reinterpret_cast<std::uint16_t*>(data_.data())); break;
+    case NumberType::kInt8: transpose(static_cast<const std::int8_t*>(weight), n, k, reinterpret_cast<std::int8_t*>(data_.data())); break;
+  }
+}
+
+const void* PackedWeights::columns(int first) const {
+  assert(first % kColumnBlock == 0);
+  if (!blocked_) return data_.data() + static_cast<std::size_t>(first) * size_of(type_);
+  return data_.data() + data_.size() / static_cast<std::size_t>(round_up(n_, kColumnBlock)) * static_cast<std::size_t>(first);
+}
+
+bool gemm_supports(NumberType type) {
+  if (type == NumberType::kF32) return true;
+#if defined(__x86_64__)
+  const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
+  const auto has = [&](dnnl::cpu_isa wanted) { return (isa & static_cast<int>(wanted)) == static_cast<int>(wanted); };
+  return type == NumberType::kBf16 ? has(dnnl::cpu_isa::avx512_core_bf16) : has(dnnl::cpu_isa::avx512_core_vnni);
+#else
+  return false;
+#endif
+}
+
 void gemm(const GemmTile& t) {
+  assert(t.w->type() != NumberType::kInt8 || (!t.bias && t.epilogue == Epilogue::kStore));
   const SingleThread single;
   try {
     const auto p = find_or_compile(t);
     const auto view = [](const memory::desc& d, const void* data) { return memory(d, engine(), const_cast<void*>(data)); };
     static thread_local AlignedArray<std::byte> scratch;
     std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, view(p->x, t.x)},
-                                              {DNNL_ARG_WEIGHTS, view(p->w, t.w)},
+                                              {DNNL_ARG_WEIGHTS, view(p->w, t.w->columns(t.first))},
                                               {DNNL_ARG_DST, view(p->out, t.out)},
                                               {DNNL_ARG_SCRATCHPAD, view(p->scratchpad, scratch.reserve(p->scratchpad.get_size()))}};
     if (t.bias) arguments.emplace(DNNL_ARG_BIAS, view(p->bias, t.bias));
     p->primitive.execute(stream(), arguments);
     stream().wait();
   } catch (const dnnl::error& e) {
-    throw Error(ErrorCode::kDevice, std::string("oneDNN could not multiply [") + std::to_string(t.m) + ", " + std::to_string(t.k) + "] x [" +
-                                        std::to_string(t.k) + ", " + std::to_string(t.n) + "]: " + e.what());
+    throw Error(ErrorCode::kDevice, std::string("oneDNN could not multiply [") + std::to_string(t.m) + ", " + std::to_string(t.w->k()) + "] x [" +
+                                        std::to_string(t.w->k()) + ", " + std::to_string(t.n) + "]: " + e.what());
   }
 }
 

@@ -5,8 +5,18 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+
+#include "core/aligned.h"
 
 namespace blip::kernels {
+
+// Number types of a product's factors.
+//   kF32:  float x float
+//   kBf16: bfloat16 (the upper half of a float, as uint16_t) x bfloat16, summed in float
+//   kInt8: uint8 x int8, summed in int32
+enum class NumberType { kF32, kBf16, kInt8 };
+inline constexpr std::size_t size_of(NumberType type) { return type == NumberType::kF32 ? 4 : type == NumberType::kBf16 ? 2 : 1; }
 
 // What happens to a product before it is stored.
 enum class Epilogue {
@@ -15,18 +25,46 @@ enum class Epilogue {
   kAdd,    // out += x W + b
 };
 
-// One tile: out[m, n] = epilogue(x[m, k] w[k, n] + bias[n]). Strides in elements. bias may be null.
-struct GemmTile {
-  int m, n, k;
-  const float* x;
-  std::size_t ldx;
-  const float* w;
-  std::size_t ldw;
-  const float* bias;
-  float* out;
-  std::size_t ldo;
-  Epilogue epilogue;
+// The right factor of a product, packed once. Immutable after construction.
+class PackedWeights {
+ public:
+  PackedWeights() = default;
+  // weight: [n, k] as torch stores a layer's, k values of the number type (float, uint16_t or int8_t) each.
+  PackedWeights(NumberType type, const void* weight, int n, int k);
+
+  NumberType type() const { return type_; }
+  int n() const { return n_; }
+  int k() const { return k_; }
+  bool blocked() const { return blocked_; }
+  const void* columns(int first) const;  // first: a multiple of kColumnBlock
+  std::size_t bytes() const { return data_.size(); }
+
+ private:
+  NumberType type_ = NumberType::kF32;
+  int n_ = 0, k_ = 0;
+  // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in 4 bytes: what oneDNN's
+  // AVX-512 and AMX kernels read as it is. False (no such kernels here): [k, n], which its other kernels pack anew at every call.
+  bool blocked_ = false;
+  AlignedArray<std::byte> data_;
 };
+inline constexpr int kColumnBlock = 64;
+
+// One tile: out[m, n] = epilogue(x[m, k] W[:, first : first + n] + bias[n]). x rows are k values apart, out rows ldo; the
+// fast kernels want ldo == n. bias may be null. kInt8 knows no bias and no epilogue: its out is the int32 sums.
+struct GemmTile {
+  int m, n;
+  const void* x;
+  const PackedWeights* w;
+  int first = 0;
+  const float* bias = nullptr;
+  void* out;
+  std::size_t ldo;
+  Epilogue epilogue = Epilogue::kStore;
+  bool out_bf16 = false;  // kBf16: store bfloat16 instead of float
+};
+
+// False where oneDNN would fall back to slow reference code or, in 8 bits, saturate (x86 without VNNI).
+bool gemm_supports(NumberType type);
 
 void gemm(const GemmTile& tile);
 

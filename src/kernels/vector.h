@@ -1,7 +1,10 @@
-// Our own kernels: one body each (vector.cpp), compiled for every vector instruction set and chosen at first use.
+// Our own kernels: one body each, compiled for every vector instruction set and chosen at first use.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+
+#include "kernels/gemm.h"
 
 namespace blip::kernels {
 
@@ -11,14 +14,34 @@ inline constexpr int kLanes = 16;
 // out[i] = (x[i] - mean) / sqrt(variance + eps) * gain[i] + bias[i] over n values. out may be x.
 void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n, float* out);
 
+// out[i] = x[i] as bfloat16, rounded to nearest even.
+void to_bf16(const float* x, int n, std::uint16_t* out);
+// x[i] ~ scale * (out[i] - 128); returns the scale, the largest magnitude / 127 (1 for a row of zeros).
+float to_uint8(const float* x, int n, std::uint8_t* out);
+
+// What turns a row of int32 sums of (uint8 x int8) back into floats: x_scale * w_scale[j] * (sum[j] - offset[j]) + bias[j],
+// where offset[j] is 128 times the sum of the weights' column j.
+struct Int8Output {
+  const std::int32_t* sums;
+  float x_scale;
+  const float* w_scale;
+  const std::int32_t* offset;
+  const float* bias;  // may be null
+  Epilogue epilogue;
+  float* out;
+};
+void from_int32(const Int8Output& row, int n);
+
 // One head's attention for some queries over packed keys and values. The query x key matrix exists only for these queries.
 struct AttentionBlock {
   const float* q;      // [queries, head_dim]
   std::size_t ldq;
   int queries;
-  const float* keys;   // [head_dim, key_stride]: transposed; key_stride a multiple of kLanes, columns past `count` readable
+  const void* keys;    // kF32: [head_dim, key_stride]; kBf16: [head_dim / 2, key_stride, 2]. key_stride a multiple of kLanes,
+                       // columns past `count` readable and finite
   std::size_t key_stride;
-  const float* values; // [count, value_stride]: value_stride a multiple of kLanes, columns past head_dim zero
+  const void* values;  // kF32: [count, value_stride]; kBf16: [count / 2, value_stride, 2]. value_stride a multiple of kLanes,
+                       // columns past head_dim zero
   std::size_t value_stride;
   int count;           // keys
   int head_dim;
@@ -31,6 +54,10 @@ struct AttentionBlock {
 inline constexpr int kAllVisible = -1;
 std::size_t attention_scratch(int queries, int count, int head_dim);
 void attention(const AttentionBlock& block);
+
+// The same over bfloat16 keys and values, where has_bf16_attention().
+bool has_bf16_attention();
+void attention_bf16(const AttentionBlock& block);
 
 // Name of the instruction set the kernels above run with on this machine: "AVX3_DL", "AVX2", "NEON", ...
 const char* vector_isa();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 namespace blip::ops {
@@ -14,26 +15,58 @@ constexpr int kQueryBlock = 48;
 
 }  // namespace
 
-KeyValues::KeyValues(int heads, int head_dim, int capacity)
-    : heads_(heads),
+KeyValues::KeyValues(int heads, int head_dim, int capacity, NumberType type)
+    : type_(type),
+      heads_(heads),
       head_dim_(head_dim),
       capacity_(capacity),
       key_stride_(round_up(capacity, kernels::kLanes)),
       value_stride_(round_up(head_dim, kernels::kLanes)),
       // Zeros: the kernel reads the padding, and what it computes from it is thrown away but must be finite.
-      keys_(static_cast<std::size_t>(heads) * head_dim * key_stride_, 0.f),
-      values_(static_cast<std::size_t>(heads) * capacity * value_stride_, 0.f) {}
+      keys_(static_cast<std::size_t>(heads) * key_bytes(), std::byte{0}),
+      values_(static_cast<std::size_t>(heads) * value_bytes(), std::byte{0}) {
+  assert(type != NumberType::kInt8);
+}
 
-void KeyValues::write_head(int head, ConstMatrix k, ConstMatrix v) {
-  assert(k.rows == v.rows && count_ + k.rows <= capacity_ && k.cols == heads_ * head_dim_ && v.cols == k.cols);
-  float* keys = keys_.data() + static_cast<std::size_t>(head) * head_dim_ * key_stride_ + count_;
-  float* values = values_.data() + (static_cast<std::size_t>(head) * capacity_ + count_) * value_stride_;
-  // A block of 16 rows fills whole cache lines of the transposed keys.
-  constexpr int kBlock = 16;
+// A block of 16 rows fills whole cache lines of the transposed keys.
+constexpr int kBlock = 16;
+
+void KeyValues::write_f32(int head, ConstMatrix k, ConstMatrix v) {
+  auto* keys = reinterpret_cast<float*>(keys_.data() + head * key_bytes()) + count_;
+  auto* values = reinterpret_cast<float*>(values_.data() + head * value_bytes()) + static_cast<std::size_t>(count_) * value_stride_;
   for (int r0 = 0; r0 < k.rows; r0 += kBlock)
     for (int d = 0; d < head_dim_; ++d)
       for (int r = r0; r < std::min(r0 + kBlock, k.rows); ++r) keys[static_cast<std::size_t>(d) * key_stride_ + r] = k.row(r)[head * head_dim_ + d];
   for (int r = 0; r < v.rows; ++r) std::copy_n(v.row(r) + head * head_dim_, head_dim_, values + static_cast<std::size_t>(r) * value_stride_);
+}
+
+void KeyValues::write_bf16(int head, ConstMatrix k, ConstMatrix v) {
+  auto* keys = reinterpret_cast<std::uint16_t*>(keys_.data() + head * key_bytes());
+  auto* values = reinterpret_cast<std::uint16_t*>(values_.data() + head * value_bytes());
+  static thread_local AlignedArray<std::uint16_t> narrow;
+  const std::size_t stride = static_cast<std::size_t>(round_up(head_dim_, 2));
+  std::uint16_t* rows = narrow.reserve(kBlock * stride);
+  for (int r0 = 0; r0 < k.rows; r0 += kBlock) {
+    const int n = std::min(kBlock, k.rows - r0);
+    for (int r = 0; r < n; ++r) {
+      kernels::to_bf16(k.row(r0 + r) + head * head_dim_, head_dim_, rows + r * stride);
+      if (head_dim_ % 2) rows[r * stride + head_dim_] = 0;
+    }
+    for (int pair = 0; pair < (head_dim_ + 1) / 2; ++pair)
+      for (int r = 0; r < n; ++r)
+        std::memcpy(keys + (static_cast<std::size_t>(pair) * key_stride_ + count_ + r0 + r) * 2, rows + r * stride + 2 * pair, 2 * sizeof(*keys));
+    for (int r = 0; r < n; ++r) {
+      kernels::to_bf16(v.row(r0 + r) + head * head_dim_, head_dim_, rows);
+      const int at = count_ + r0 + r;
+      std::uint16_t* out = values + static_cast<std::size_t>(at / 2) * value_stride_ * 2 + at % 2;
+      for (int d = 0; d < head_dim_; ++d) out[2 * d] = rows[d];
+    }
+  }
+}
+
+void KeyValues::write_head(int head, ConstMatrix k, ConstMatrix v) {
+  assert(k.rows == v.rows && count_ + k.rows <= capacity_ && k.cols == heads_ * head_dim_ && v.cols == k.cols);
+  type_ == NumberType::kF32 ? write_f32(head, k, v) : write_bf16(head, k, v);
 }
 
 void KeyValues::append(ConstMatrix k, ConstMatrix v) {
@@ -47,14 +80,18 @@ void append(ThreadPool& pool, KeyValues& kv, ConstMatrix k, ConstMatrix v) {
 }
 
 void KeyValues::copy_from(const KeyValues& other) {
-  assert(heads_ == other.heads_ && head_dim_ == other.head_dim_ && other.count_ <= capacity_);
+  assert(type_ == other.type_ && heads_ == other.heads_ && head_dim_ == other.head_dim_ && other.count_ <= capacity_);
   count_ = other.count_;
+  const bool bf16 = type_ == NumberType::kBf16;
+  const std::size_t element = kernels::size_of(type_) * (bf16 ? 2 : 1);  // a pair is copied as one
+  const int key_rows = bf16 ? padded(head_dim_) / 2 : head_dim_, value_rows = bf16 ? padded(count_) / 2 : count_;
   for (int h = 0; h < heads_; ++h) {
-    float* keys = keys_.data() + static_cast<std::size_t>(h) * head_dim_ * key_stride_;
-    for (int d = 0; d < head_dim_; ++d)
-      std::copy_n(other.keys(h) + static_cast<std::size_t>(d) * other.key_stride_, count_, keys + static_cast<std::size_t>(d) * key_stride_);
-    std::copy_n(other.values(h), static_cast<std::size_t>(count_) * value_stride_,
-                values_.data() + static_cast<std::size_t>(h) * capacity_ * value_stride_);
+    for (int d = 0; d < key_rows; ++d)
+      std::memcpy(keys_.data() + h * key_bytes() + static_cast<std::size_t>(d) * key_stride_ * element,
+                  other.keys_.data() + h * other.key_bytes() + static_cast<std::size_t>(d) * other.key_stride_ * element,
+                  static_cast<std::size_t>(count_) * element);
+    std::memcpy(values_.data() + h * value_bytes(), other.values_.data() + h * other.value_bytes(),
+                static_cast<std::size_t>(value_rows) * value_stride_ * element);
   }
 }
 
@@ -75,7 +112,8 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items) {
     const auto& [item, head, first, queries] = tasks[static_cast<std::size_t>(index)];
     const KeyValues& kv = *item->kv;
     const int d = kv.head_dim();
-    kernels::attention({.q = item->q.row(first) + head * d, .ldq = item->q.stride, .queries = queries,
+    const auto kernel = kv.type() == NumberType::kBf16 ? kernels::attention_bf16 : kernels::attention;
+    kernel({.q = item->q.row(first) + head * d, .ldq = item->q.stride, .queries = queries,
                         .keys = kv.keys(head), .key_stride = kv.key_stride(),
                         .values = kv.values(head), .value_stride = kv.value_stride(),
                         .count = kv.count(), .head_dim = d,

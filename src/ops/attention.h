@@ -7,6 +7,7 @@
 #include "core/matrix.h"
 #include "core/thread_pool.h"
 #include "kernels/vector.h"
+#include "ops/operand.h"
 
 namespace blip::ops {
 
@@ -17,13 +18,15 @@ using kernels::kAllVisible;
 class KeyValues {
  public:
   KeyValues() = default;
-  KeyValues(int heads, int head_dim, int capacity);
+  // type: kF32 or, where kernels::has_bf16_attention(), kBf16.
+  KeyValues(int heads, int head_dim, int capacity, NumberType type = NumberType::kF32);
 
   int heads() const { return heads_; }
   int head_dim() const { return head_dim_; }
   int count() const { return count_; }
   int capacity() const { return capacity_; }
-  std::size_t bytes() const { return (keys_.size() + values_.size()) * sizeof(float); }
+  NumberType type() const { return type_; }
+  std::size_t bytes() const { return keys_.size() + values_.size(); }
 
   // Appends rows of k and v, [n, heads x head_dim] each. count() + n must not exceed capacity().
   void append(ConstMatrix k, ConstMatrix v);
@@ -34,16 +37,24 @@ class KeyValues {
   // Becomes a copy of other's content (same heads and head_dim; capacity at least other.count()).
   void copy_from(const KeyValues& other);
 
-  const float* keys(int head) const { return keys_.data() + static_cast<std::size_t>(head) * head_dim_ * key_stride_; }
-  const float* values(int head) const { return values_.data() + static_cast<std::size_t>(head) * capacity_ * value_stride_; }
+  const void* keys(int head) const { return keys_.data() + head * key_bytes(); }
+  const void* values(int head) const { return values_.data() + head * value_bytes(); }
   std::size_t key_stride() const { return static_cast<std::size_t>(key_stride_); }
   std::size_t value_stride() const { return static_cast<std::size_t>(value_stride_); }
 
  private:
+  // Per head. bfloat16 pairs two dimensions (keys) or two rows (values), so those are rounded up to even.
+  std::size_t key_bytes() const { return static_cast<std::size_t>(padded(head_dim_)) * key_stride_ * kernels::size_of(type_); }
+  std::size_t value_bytes() const { return static_cast<std::size_t>(padded(capacity_)) * value_stride_ * kernels::size_of(type_); }
+  int padded(int n) const { return type_ == NumberType::kBf16 ? round_up(n, 2) : n; }
+  void write_f32(int head, ConstMatrix k, ConstMatrix v);
+  void write_bf16(int head, ConstMatrix k, ConstMatrix v);
+
+  NumberType type_ = NumberType::kF32;
   int heads_ = 0, head_dim_ = 0, capacity_ = 0, count_ = 0;
   int key_stride_ = 0, value_stride_ = 0;
-  AlignedArray<float> keys_;    // [heads, head_dim, key_stride]
-  AlignedArray<float> values_;  // [heads, capacity, value_stride]
+  AlignedArray<std::byte> keys_;    // [heads, head_dim, key_stride], or [heads, head_dim / 2, key_stride, 2]
+  AlignedArray<std::byte> values_;  // [heads, capacity, value_stride], or [heads, capacity / 2, value_stride, 2]
 };
 
 // KeyValues::append with the heads spread over the pool, for long sequences.

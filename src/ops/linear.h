@@ -1,41 +1,51 @@
 // Fully connected layer over the thread pool.
 #pragma once
 
+#include <span>
+
 #include "core/aligned.h"
 #include "core/matrix.h"
 #include "core/thread_pool.h"
 #include "kernels/gemm.h"
+#include "ops/operand.h"
 
 namespace blip::ops {
 
 using kernels::Epilogue;
 
-// Weights of y = x W + b, immutable after construction.
+// Weights of y = x W + b in one number type, immutable after construction. Its input is an Operand of that type.
 class Linear {
  public:
   Linear() = default;
   // weight: [out, in] as torch stores it; bias: [out], or empty for none. Stacking several weights along `out` (q, k, v)
-  // is one Linear over their concatenation.
-  Linear(std::span<const float> weight, std::span<const float> bias, int in, int out);
+  // is one Linear over their concatenation. kInt8 rounds each output's weights to 8 bits with a scale of their own.
+  Linear(std::span<const float> weight, std::span<const float> bias, int in, int out, NumberType type = NumberType::kF32);
 
-  int in() const { return in_; }
-  int out() const { return out_; }
-  const float* weight() const { return weight_.data(); }  // [in, out]: the layout the GEMM is fastest with at every row count
+  NumberType type() const { return weights_.type(); }
+  int in() const { return weights_.k(); }
+  int out() const { return weights_.n(); }
+  const kernels::PackedWeights& weights() const { return weights_; }
   const float* bias() const { return bias_.size() ? bias_.data() : nullptr; }
-  std::size_t bytes() const { return (weight_.size() + bias_.size()) * sizeof(float); }
+  const float* scales() const { return scales_.data(); }           // kInt8: [out]
+  const std::int32_t* offsets() const { return offsets_.data(); }  // kInt8: 128 x the sum of each output's weights
 
  private:
-  int in_ = 0, out_ = 0;
-  AlignedArray<float> weight_, bias_;
+  kernels::PackedWeights weights_;
+  AlignedArray<float> bias_, scales_;
+  AlignedArray<std::int32_t> offsets_;
 };
 
-// out[m, layer.out()] = epilogue(x[m, layer.in()] W + b). x and out must not overlap.
-void linear(ThreadPool& pool, ConstMatrix x, const Linear& layer, Matrix out, Epilogue epilogue = Epilogue::kStore);
+// out[m, layer.out()] = epilogue(x[m, layer.in()] W + b). x (of layer.type(), rows without gaps) and out must not overlap.
+void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, Epilogue epilogue = Epilogue::kStore);
 
-// How an [m, n] product is cut into tiles for `threads` threads: rows x cols pieces. Exposed for tests.
-struct Grid {
+// gelu(x W + b) as the operand of a product of the same type, in `out`.
+Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, OperandBuffer& out);
+
+// How an [m, n] product is cut for `threads` threads: tiles of rows x cols, cols a multiple of 64 unless there is one
+// column of tiles. Exposed for tests.
+struct TileSize {
   int rows, cols;
 };
-Grid tile_grid(int m, int n, int threads);
+TileSize tile_size(int m, int n, int threads);
 
 }  // namespace blip::ops

@@ -171,13 +171,23 @@ class CpuTowers final : public Towers {
   TextScratch text_;
 };
 
+// What the layers are computed in; Error(kUsage) where this machine would be slow or wrong with it.
+ops::NumberType number_type(DType dtype) {
+  if (dtype == DType::kAuto || dtype == DType::kF32) return ops::NumberType::kF32;
+  const auto type = dtype == DType::kBf16 ? ops::NumberType::kBf16 : ops::NumberType::kInt8;
+  if (!kernels::gemm_supports(type))
+    throw Error(ErrorCode::kUsage, std::string("this machine has no ") + (dtype == DType::kBf16 ? "bfloat16" : "8-bit") +
+                                       " matrix instructions, so --dtype " + to_string(dtype) + " is refused; use f32 or auto");
+  return type;
+}
+
 class CpuModel final : public Model {
  public:
-  CpuModel(const model::Checkpoint& checkpoint, const EngineOptions& options, int threads) : pool_(std::make_shared<ThreadPool>(threads)) {
+  CpuModel(const model::Checkpoint& checkpoint, const EngineOptions& options, ops::NumberType type, int threads) : pool_(std::make_shared<ThreadPool>(threads)) {
     const auto report = [&](std::size_t done, std::size_t total) {
       if (options.progress) options.progress("load", done, total);
     };
-    weights_ = std::make_shared<const Weights>(load_weights(checkpoint, report));
+    weights_ = std::make_shared<const Weights>(load_weights(checkpoint, type, report));
     const auto special = text::Tokenizer(checkpoint.vocabulary()).special();
     ids_ = {special.dec, special.sep, special.pad};
     const auto& c = checkpoint.config();
@@ -194,7 +204,9 @@ class CpuModel final : public Model {
   std::unique_ptr<Runner> make_runner() const override {
     return make_tower_runner(std::make_unique<CpuTowers>(weights_, pool_), capabilities_, ids_);
   }
-  DType dtype() const override { return DType::kF32; }
+  DType dtype() const override {
+    return weights_->type == ops::NumberType::kF32 ? DType::kF32 : weights_->type == ops::NumberType::kBf16 ? DType::kBf16 : DType::kInt8;
+  }
   int threads() const override { return pool_->size(); }
 
  private:
@@ -207,9 +219,7 @@ class CpuModel final : public Model {
 }  // namespace
 
 std::unique_ptr<Model> load(const model::Checkpoint& checkpoint, const EngineOptions& options) {
-  if (options.dtype != DType::kAuto && options.dtype != DType::kF32)
-    throw Error(ErrorCode::kUsage, std::string("dtype ") + to_string(options.dtype) + " is not available on the CPU yet; use f32 or auto");
-  return std::make_unique<CpuModel>(checkpoint, options, options.threads ? options.threads : available_cpus());
+  return std::make_unique<CpuModel>(checkpoint, options, number_type(options.dtype), options.threads ? options.threads : available_cpus());
 }
 
 std::string describe_cpu() {

@@ -18,7 +18,7 @@ Decoder::Row Decoder::make_row(int sequence) {
     return row;
   }
   const auto& c = weights_.config;
-  for (int i = 0; i < c.layers; ++i) row.self.emplace_back(c.heads, c.width / c.heads, max_length_);
+  for (int i = 0; i < c.layers; ++i) row.self.emplace_back(c.heads, c.width / c.heads, max_length_, weights_.cache_type);
   return row;
 }
 

@@ -10,35 +10,46 @@ Matrix scratch_matrix(AlignedArray<float>& memory, int rows, int cols) {
   return {memory.reserve(static_cast<std::size_t>(rows) * cols), rows, cols};
 }
 
-// x = norm(x + out(attention(q, k, v of x)))
-void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, Matrix x, TextScratch& scratch) {
+// The activations between two blocks: x in f32, to add to, and the same as the next product's operand.
+struct State {
+  Matrix x;
+  ops::Operand operand;
+};
+
+// x = norm(x + layer(mixed)), where mixed is what attention gave.
+void add_and_norm(ThreadPool& pool, ConstMatrix mixed, const ops::Linear& layer, const ops::LayerNorm& norm, State& state, TextScratch& scratch) {
+  ops::linear(pool, ops::to_operand(pool, mixed, layer.type(), scratch.mixed), layer, state.x, ops::Epilogue::kAdd);
+  state.operand = ops::layer_norm_keep(pool, state.x, norm, layer.type(), scratch.state);
+}
+
+// x = self_norm(x + out(attention(q, k, v of x)))
+void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch) {
   const auto& layer = w.layers[index];
-  const int d = w.config.width, heads = w.config.heads;
-  const Matrix qkv = scratch_matrix(scratch.qkv, x.rows, 3 * d), context = scratch_matrix(scratch.context, x.rows, d);
-  ops::linear(pool, x, layer.self_qkv, qkv);
+  const int d = w.config.width, heads = w.config.heads, n = state.x.rows;
+  const Matrix qkv = scratch_matrix(scratch.qkv, n, 3 * d), context = scratch_matrix(scratch.context, n, d);
+  ops::linear(pool, state.operand, layer.self_qkv, qkv);
   std::vector<ops::KeyValues> own(spans.size());
   std::vector<ops::AttentionItem> items(spans.size());
   pool.parallel_for(static_cast<int>(spans.size()), [&](int s, int) {
     const Span& span = spans[s];
     const Matrix rows = qkv.row_range(span.first, span.count);
-    if (!span.self) own[s] = ops::KeyValues(heads, d / heads, span.count);
+    if (!span.self) own[s] = ops::KeyValues(heads, d / heads, span.count, w.cache_type);
     ops::KeyValues& kv = span.self ? (*span.self)[index] : own[s];
     const int before = kv.count();
     kv.append(rows.col_range(d, d), rows.col_range(2 * d, d));
     items[s] = {rows.col_range(0, d), &kv, context.row_range(span.first, span.count), span.self ? before : ops::kAllVisible};
   });
   ops::attention(pool, items);
-  ops::linear(pool, context, layer.self_out, x, ops::Epilogue::kAdd);
-  ops::layer_norm(pool, x, layer.self_norm, x);
+  add_and_norm(pool, context, layer.self_out, layer.self_norm, state, scratch);
 }
 
 // x = cross_norm(x + out(attention(q of x, k and v of the image))). Neighbouring spans that look at the same thing (beams,
 // texts of one image) are one block of queries, so its keys and values are read once for all of them.
-void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, Matrix x, TextScratch& scratch) {
+void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch) {
   const auto& layer = w.layers[index];
-  const int d = w.config.width;
-  const Matrix query = scratch_matrix(scratch.query, x.rows, d), context = scratch_matrix(scratch.context, x.rows, d);
-  ops::linear(pool, x, layer.cross_q, query);
+  const int d = w.config.width, n = state.x.rows;
+  const Matrix query = scratch_matrix(scratch.query, n, d), context = scratch_matrix(scratch.context, n, d);
+  ops::linear(pool, state.operand, layer.cross_q, query);
   std::vector<ops::AttentionItem> items;
   for (std::size_t s = 0; s < spans.size();) {
     const LayerCache* cross = spans[s].cross;
@@ -48,16 +59,13 @@ void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, 
     items.push_back({query.row_range(first, count), &(*cross)[index], context.row_range(first, count)});
   }
   ops::attention(pool, items);
-  ops::linear(pool, context, layer.cross_out, x, ops::Epilogue::kAdd);
-  ops::layer_norm(pool, x, layer.cross_norm, x);
+  add_and_norm(pool, context, layer.cross_out, layer.cross_norm, state, scratch);
 }
 
 // x = norm(x + fc2(gelu(fc1(x))))
-void mlp(ThreadPool& pool, const TextLayer& layer, Matrix x, TextScratch& scratch) {
-  const Matrix hidden = scratch_matrix(scratch.hidden, x.rows, layer.fc1.out());
-  ops::linear(pool, x, layer.fc1, hidden, ops::Epilogue::kGelu);
-  ops::linear(pool, hidden, layer.fc2, x, ops::Epilogue::kAdd);
-  ops::layer_norm(pool, x, layer.norm, x);
+void mlp(ThreadPool& pool, const TextLayer& layer, State& state, TextScratch& scratch) {
+  ops::linear(pool, ops::linear_gelu(pool, state.operand, layer.fc1, scratch.wide), layer.fc2, state.x, ops::Epilogue::kAdd);
+  state.operand = ops::layer_norm_keep(pool, state.x, layer.norm, layer.fc2.type(), scratch.state);
 }
 
 }  // namespace
@@ -67,10 +75,12 @@ LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix
   const int d = w.config.width, heads = w.config.heads;
   AlignedArray<float> memory(static_cast<std::size_t>(states.rows) * 2 * d);
   const Matrix kv(memory.data(), states.rows, 2 * d);
+  ops::OperandBuffer buffer;
+  const auto operand = ops::to_operand(pool, states, w.layers.front().cross_kv.type(), buffer);
   LayerCache cache;
   for (const auto& layer : w.layers) {
-    ops::linear(pool, states, layer.cross_kv, kv);
-    cache.emplace_back(heads, d / heads, states.rows);
+    ops::linear(pool, operand, layer.cross_kv, kv);
+    cache.emplace_back(heads, d / heads, states.rows, w.cache_type);
     ops::append(pool, cache.back(), kv.col_range(0, d), kv.col_range(d, d));
   }
   return cache;
@@ -89,18 +99,19 @@ void embed_tokens(ThreadPool& pool, const TextWeights& w, std::span<const std::i
 
 void text_forward(ThreadPool& pool, const TextWeights& w, std::span<const Span> spans, Matrix x, TextScratch& scratch) {
   assert(x.cols == w.config.width);
+  State state{x, ops::to_operand(pool, x, w.layers.front().self_qkv.type(), scratch.state)};
   for (std::size_t i = 0; i < w.layers.size(); ++i) {
-    self_attention(pool, w, i, spans, x, scratch);
-    if (spans.front().cross) cross_attention(pool, w, i, spans, x, scratch);
-    mlp(pool, w.layers[i], x, scratch);
+    self_attention(pool, w, i, spans, state, scratch);
+    if (spans.front().cross) cross_attention(pool, w, i, spans, state, scratch);
+    mlp(pool, w.layers[i], state, scratch);
   }
 }
 
 void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, TextScratch& scratch) {
+  // The norm between the two products wants floats.
   const Matrix hidden = scratch_matrix(scratch.hidden, states.rows, states.cols);
-  ops::linear(pool, states, head.dense, hidden, ops::Epilogue::kGelu);
-  ops::layer_norm(pool, hidden, head.norm, hidden);
-  ops::linear(pool, hidden, head.decoder, logits);
+  ops::linear(pool, ops::to_operand(pool, states, head.dense.type(), scratch.mixed), head.dense, hidden, ops::Epilogue::kGelu);
+  ops::linear(pool, ops::layer_norm_keep(pool, hidden, head.norm, head.decoder.type(), scratch.state), head.decoder, logits);
 }
 
 }  // namespace blip::backend::cpu

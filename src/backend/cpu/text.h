@@ -21,13 +21,14 @@ struct Span {
 };
 
 struct TextScratch {
-  AlignedArray<float> states, qkv, context, query, hidden;
+  AlignedArray<float> qkv, context, query, hidden;
+  ops::OperandBuffer state, mixed, wide;
 };
 
 // Cross-attention keys and values of every layer for states [N, vision_width]; computed once per image.
 LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& weights, ConstMatrix states);
 
-// x[row] = norm(word[ids[row]] + position[positions[row]]).
+// x[row] = norm(word[ids[row]] + position[positions[row]]), f32.
 void embed_tokens(ThreadPool& pool, const TextWeights& weights, std::span<const std::int32_t> ids, std::span<const int> positions, Matrix x);
 
 // All layers over x [R, D] in place. Rows of a span with a cache see the cache and, causally, themselves; without one, all of the span.

@@ -43,29 +43,24 @@ void embed(ThreadPool& pool, const VisionWeights& w, std::span<const float> pixe
 // x += proj(softmax(q k^T / sqrt(d)) v)
 void self_attention(ThreadPool& pool, const VisionWeights& w, const VisionLayer& layer, int batch, Matrix x, VisionScratch& scratch) {
   const int d = w.config.width, n = w.config.tokens(), heads = w.config.heads;
-  const Matrix normed = scratch_matrix(scratch.normed, x.rows, d);
   const Matrix qkv = scratch_matrix(scratch.qkv, x.rows, 3 * d), context = scratch_matrix(scratch.context, x.rows, d);
-  ops::layer_norm(pool, x, layer.norm1, normed);
-  ops::linear(pool, normed, layer.qkv, qkv);
+  ops::linear(pool, ops::layer_norm(pool, x, layer.norm1, layer.qkv.type(), scratch.normed), layer.qkv, qkv);
   std::vector<ops::KeyValues> kv;
   std::vector<ops::AttentionItem> items;
-  for (int b = 0; b < batch; ++b) kv.emplace_back(heads, d / heads, n);
+  for (int b = 0; b < batch; ++b) kv.emplace_back(heads, d / heads, n, w.cache_type);
   for (int b = 0; b < batch; ++b) {
     const Matrix rows = qkv.row_range(b * n, n);
     ops::append(pool, kv[b], rows.col_range(d, d), rows.col_range(2 * d, d));
     items.push_back({rows.col_range(0, d), &kv[b], context.row_range(b * n, n)});
   }
   ops::attention(pool, items);
-  ops::linear(pool, context, layer.proj, x, ops::Epilogue::kAdd);
+  ops::linear(pool, ops::to_operand(pool, context, layer.proj.type(), scratch.mixed), layer.proj, x, ops::Epilogue::kAdd);
 }
 
 // x += fc2(gelu(fc1(norm2(x))))
 void mlp(ThreadPool& pool, const VisionLayer& layer, Matrix x, VisionScratch& scratch) {
-  const Matrix normed = scratch_matrix(scratch.normed, x.rows, x.cols);
-  const Matrix hidden = scratch_matrix(scratch.hidden, x.rows, layer.fc1.out());
-  ops::layer_norm(pool, x, layer.norm2, normed);
-  ops::linear(pool, normed, layer.fc1, hidden, ops::Epilogue::kGelu);
-  ops::linear(pool, hidden, layer.fc2, x, ops::Epilogue::kAdd);
+  const auto normed = ops::layer_norm(pool, x, layer.norm2, layer.fc1.type(), scratch.normed);
+  ops::linear(pool, ops::linear_gelu(pool, normed, layer.fc1, scratch.hidden), layer.fc2, x, ops::Epilogue::kAdd);
 }
 
 }  // namespace

@@ -10,7 +10,8 @@ namespace blip::backend::cpu {
 
 // Activations of a session, reused between calls.
 struct VisionScratch {
-  AlignedArray<float> patches, normed, qkv, context, hidden;
+  AlignedArray<float> patches, qkv, context;
+  ops::OperandBuffer normed, mixed, hidden;
 };
 
 // pixels [B, 3, S, S] -> tokens [B N, D], every token after the final LayerNorm.

@@ -21,6 +21,7 @@ struct VisionLayer {
 
 struct VisionWeights {
   model::VisionConfig config;
+  ops::NumberType cache_type = ops::NumberType::kF32;  // of attention's keys and values
   ops::Linear patch;                            // [3 P P, D]: the patch convolution as a product
   AlignedArray<float> class_token, position;    // [D], [N, D]
   std::vector<VisionLayer> layers;
@@ -45,19 +46,22 @@ struct TextHead {
 
 struct TextWeights {
   model::TextConfig config;
+  ops::NumberType cache_type = ops::NumberType::kF32;
   AlignedArray<float> word, position;  // [vocab, D], [max_positions, D]
   ops::LayerNorm norm;
   std::vector<TextLayer> layers;
   std::optional<TextHead> head;
 };
 
+// Layers are in `type`; the patch convolution and the heads with a handful of outputs stay f32.
 struct Weights {
+  ops::NumberType type = ops::NumberType::kF32;
   VisionWeights vision;
   std::optional<TextWeights> text, caption, question, answer;
   std::optional<ops::Linear> itm, itc_vision, itc_text;
 };
 
 // Reads every tensor the checkpoint's config calls for. progress is called with tensors read and in all.
-Weights load_weights(const model::Checkpoint& checkpoint, const std::function<void(std::size_t, std::size_t)>& progress);
+Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, const std::function<void(std::size_t, std::size_t)>& progress);
 
 }  // namespace blip::backend::cpu

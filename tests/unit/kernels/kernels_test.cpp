@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <hwy/targets.h>
 #include <random>
 #include <vector>
@@ -59,88 +60,227 @@ struct AttentionCase {
   int queries, count, head_dim, first_visible;
 };
 
-void check_attention(const AttentionCase& c) {
-  const std::size_t ldq = c.head_dim * 3 + 5, ldo = c.head_dim * 2 + 3;
-  const std::size_t key_stride = round_up(c.count + 20, kLanes), value_stride = round_up(c.head_dim, kLanes);
-  const auto q = random_values(c.queries * ldq, 1), k = random_values(c.count * c.head_dim, 2, 2.f), v = random_values(c.count * c.head_dim, 3);
-  AlignedArray<float> keys(c.head_dim * key_stride, 1e30f), values(c.count * value_stride, 0.f);
-  for (int j = 0; j < c.count; ++j)
-    for (int d = 0; d < c.head_dim; ++d) {
-      keys[d * key_stride + j] = k[j * c.head_dim + d];
-      values[j * value_stride + d] = v[j * c.head_dim + d];
-    }
-  std::vector<float> out(c.queries * ldo, -7.f);
-  AlignedArray<float> scratch(attention_scratch(c.queries, c.count, c.head_dim));
-  const float scale = 1.f / std::sqrt(static_cast<float>(c.head_dim));
-  attention({q.data(), ldq, c.queries, keys.data(), key_stride, values.data(), value_stride, c.count, c.head_dim, c.first_visible, scale,
-             out.data(), ldo, scratch.data()});
-  for (int i = 0; i < c.queries; ++i) {
+float rounded_bf16(float x) {
+  std::uint16_t half;
+  to_bf16(&x, 1, &half);
+  const std::uint32_t bits = std::uint32_t{half} << 16;
+  float y;
+  std::memcpy(&y, &bits, sizeof(y));
+  return y;
+}
+
+// Random queries, keys and values, the latter packed as the kernels read them.
+struct AttentionData {
+  AttentionData(const AttentionCase& shape, NumberType number) : c(shape), type(number) {
+    q = random_values(c.queries * ldq(), 1);
+    k = random_values(c.count * c.head_dim, 2, 2.f);
+    v = random_values(c.count * c.head_dim, 3);
+    const bool bf16 = type == NumberType::kBf16;
+    if (bf16)
+      for (auto* factor : {&q, &k, &v})
+        for (float& x : *factor) x = rounded_bf16(x);  // leaves only the products' own rounding
+    keys = AlignedArray<std::byte>(round_up(c.head_dim, 2) * key_stride() * size_of(type), std::byte{0});
+    values = AlignedArray<std::byte>(round_up(c.count, 2) * value_stride() * size_of(type), std::byte{0});
+    for (int j = 0; j < c.count; ++j)
+      for (int d = 0; d < c.head_dim; ++d) {
+        const float key = k[j * c.head_dim + d], value = v[j * c.head_dim + d];
+        if (bf16) {
+          to_bf16(&key, 1, reinterpret_cast<std::uint16_t*>(keys.data()) + (d / 2 * key_stride() + j) * 2 + d % 2);
+          to_bf16(&value, 1, reinterpret_cast<std::uint16_t*>(values.data()) + (j / 2 * value_stride() + d) * 2 + j % 2);
+        } else {
+          reinterpret_cast<float*>(keys.data())[d * key_stride() + j] = key;
+          reinterpret_cast<float*>(values.data())[j * value_stride() + d] = value;
+        }
+      }
+  }
+  std::size_t ldq() const { return c.head_dim * 3 + 5; }
+  std::size_t ldo() const { return c.head_dim * 2 + 3; }
+  std::size_t key_stride() const { return round_up(c.count + 20, kLanes); }
+  std::size_t value_stride() const { return round_up(c.head_dim, kLanes); }
+  double expected(int i, int d) const {
     const int visible = c.first_visible == kAllVisible ? c.count : std::min(c.count, c.first_visible + i + 1);
     std::vector<double> p(visible);
-    double top = -1e300, sum = 0;
+    double top = -1e300, sum = 0, result = 0;
     for (int j = 0; j < visible; ++j) {
-      for (int d = 0; d < c.head_dim; ++d) p[j] += static_cast<double>(q[i * ldq + d]) * k[j * c.head_dim + d];
-      top = std::max(top, p[j] *= scale);
+      for (int e = 0; e < c.head_dim; ++e) p[j] += static_cast<double>(q[i * ldq() + e]) * k[j * c.head_dim + e];
+      top = std::max(top, p[j] /= std::sqrt(c.head_dim));
     }
     for (auto& x : p) sum += x = std::exp(x - top);
-    for (int d = 0; d < c.head_dim; ++d) {
-      double expected = 0;
-      for (int j = 0; j < visible; ++j) expected += p[j] / sum * v[j * c.head_dim + d];
-      EXPECT_NEAR(out[i * ldo + d], expected, 2e-5) << "query " << i << " dim " << d << " of " << c.queries << "x" << c.count << "x" << c.head_dim;
-    }
-    for (std::size_t d = c.head_dim; d < ldo; ++d) EXPECT_EQ(out[i * ldo + d], -7.f);  // nothing written past the head
+    for (int j = 0; j < visible; ++j) result += p[j] / sum * v[j * c.head_dim + d];
+    return result;
+  }
+
+  AttentionCase c;
+  NumberType type;
+  std::vector<float> q, k, v;
+  AlignedArray<std::byte> keys, values;
+};
+
+void check_attention(const AttentionCase& c, NumberType type = NumberType::kF32) {
+  const AttentionData data(c, type);
+  std::vector<float> out(c.queries * data.ldo(), -7.f);
+  AlignedArray<float> scratch(attention_scratch(c.queries, c.count, c.head_dim));
+  const auto kernel = type == NumberType::kBf16 ? attention_bf16 : attention;
+  kernel({data.q.data(), data.ldq(), c.queries, data.keys.data(), data.key_stride(), data.values.data(), data.value_stride(), c.count, c.head_dim,
+          c.first_visible, 1.f / std::sqrt(static_cast<float>(c.head_dim)), out.data(), data.ldo(), scratch.data()});
+  // bfloat16 weights are off by up to 2^-9 of the largest value (about 3 standard deviations).
+  const double tolerance = type == NumberType::kBf16 ? 1e-2 : 2e-5;
+  for (int i = 0; i < c.queries; ++i) {
+    for (int d = 0; d < c.head_dim; ++d)
+      EXPECT_NEAR(out[i * data.ldo() + d], data.expected(i, d), tolerance) << "query " << i << " dim " << d << " of " << c.queries << "x" << c.count << "x" << c.head_dim;
+    for (std::size_t d = c.head_dim; d < data.ldo(); ++d) EXPECT_EQ(out[i * data.ldo() + d], -7.f);  // nothing written past the head
   }
 }
 
+template <class Check>
+void for_attention_shapes(const Check& check) {
+  for (const int queries : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 48})
+    for (const int count : {1, 2, 15, 16, 17, 33, 65})
+      for (const int head_dim : {1, 8, 12, 16, 24, 64, 80}) check({queries, count, head_dim, kAllVisible});
+  check({48, 577, 64, kAllVisible});
+  check({3, 901, 64, kAllVisible});
+  for (const int before : {0, 1, 5, 16})
+    for (const int queries : {1, 4, 17}) check({queries, before + queries, 24, before});
+}
+
 TEST(Attention, EqualsDoubleReference) {
-  for_each_isa([] {
-    for (const int queries : {1, 2, 3, 4, 5, 6, 7, 11, 12, 48})
-      for (const int count : {1, 2, 15, 16, 17, 33, 65})
-        for (const int head_dim : {1, 8, 12, 16, 24, 64, 80}) check_attention({queries, count, head_dim, kAllVisible});
-    check_attention({48, 577, 64, kAllVisible});
-    check_attention({3, 901, 64, kAllVisible});
-  });
+  for_each_isa([] { for_attention_shapes([](const AttentionCase& c) { check_attention(c); }); });
 }
 
-TEST(Attention, CausalSeesNoFurther) {
-  for_each_isa([] {
-    for (const int before : {0, 1, 5, 16})
-      for (const int queries : {1, 4, 17}) check_attention({queries, before + queries, 24, before});
-  });
+TEST(Attention, Bf16EqualsDoubleReference) {
+  if (!has_bf16_attention()) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
+  for_attention_shapes([](const AttentionCase& c) { check_attention(c, NumberType::kBf16); });
 }
 
-void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias) {
-  const std::size_t ldx = k + 3, ldw = n + 5, ldo = n + 7;
-  const auto x = random_values(m * ldx, 1), w = random_values(k * ldw, 2), bias = random_values(n, 3), before = random_values(m * ldo, 4);
-  std::vector<float> out = before;
-  gemm({m, n, k, x.data(), ldx, w.data(), ldw, with_bias ? bias.data() : nullptr, out.data(), ldo, epilogue});
-  for (int i = 0; i < m; ++i)
-    for (std::size_t j = 0; j < ldo; ++j) {
-      const std::size_t at = i * ldo + j;
-      if (j >= static_cast<std::size_t>(n)) {
-        EXPECT_EQ(out[at], before[at]);
-        continue;
-      }
-      double sum = with_bias ? bias[j] : 0, magnitude = 1;
-      for (int p = 0; p < k; ++p) {
-        const double term = static_cast<double>(x[i * ldx + p]) * w[p * ldw + j];
-        sum += term;
-        magnitude += std::abs(term);
-      }
-      if (epilogue == Epilogue::kGelu) sum = gelu(sum);
-      if (epilogue == Epilogue::kAdd) sum += before[at];
-      // A float sum of k terms is off by at most k x 2^-24 of their magnitudes; GELU's slope stays under 1.13.
-      EXPECT_NEAR(out[at], sum, 1.2 * magnitude * (k + 8) * 6e-8 + 1e-6) << m << "x" << n << "x" << k;
+TEST(Convert, Bf16RoundsToNearestEven) {
+  for_each_isa([] {
+    std::vector<float> x = random_values(1000, 5, 100.f);
+    x.insert(x.end(), {0.f, -0.f, 1.f, 1.00390625f, 1.01171875f, 3e38f, -1e-40f});  // two ties: down to even, up to even
+    std::vector<std::uint16_t> out(x.size());
+    to_bf16(x.data(), static_cast<int>(x.size()), out.data());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      std::uint32_t bits;
+      std::memcpy(&bits, &x[i], sizeof(bits));
+      const std::uint32_t below = bits & 0xffff0000u, rest = bits & 0xffffu;
+      const bool up = rest > 0x8000u || (rest == 0x8000u && (below >> 16 & 1u));
+      EXPECT_EQ(out[i], (below >> 16) + up) << x[i];
     }
+    EXPECT_EQ(out[1003], 0x3f80);
+    EXPECT_EQ(out[1004], 0x3f82);
+  });
+}
+
+TEST(Convert, Uint8KeepsHalfAStep) {
+  for_each_isa([] {
+    for (const int n : {1, 3, 16, 31, 100}) {
+      const auto x = random_values(n, 6, 3.f);
+      std::vector<std::uint8_t> out(n);
+      const float scale = to_uint8(x.data(), n, out.data());
+      float max = 0;
+      for (const float v : x) max = std::max(max, std::abs(v));
+      EXPECT_FLOAT_EQ(scale, max / 127.f);
+      for (int i = 0; i < n; ++i) EXPECT_NEAR((out[i] - 128) * scale, x[i], scale * 0.501f);
+    }
+    const std::vector<float> zeros(20, 0.f);
+    std::vector<std::uint8_t> out(20);
+    EXPECT_EQ(to_uint8(zeros.data(), 20, out.data()), 1.f);
+    EXPECT_EQ(out, std::vector<std::uint8_t>(20, 128));
+  });
+}
+
+TEST(Convert, Int32SumsBecomeFloats) {
+  for_each_isa([] {
+    for (const int n : {1, 15, 16, 37})
+      for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd})
+        for (const bool with_bias : {false, true}) {
+          std::mt19937 generator(n);
+          std::vector<std::int32_t> sums(n), offset(n);
+          for (auto& s : sums) s = static_cast<int>(generator() % 20000) - 10000;
+          for (auto& o : offset) o = static_cast<int>(generator() % 2000) - 1000;
+          const auto scale = random_values(n, 7, 0.01f), bias = random_values(n, 8), before = random_values(n, 9);
+          std::vector<float> out = before;
+          from_int32({sums.data(), 0.05f, scale.data(), offset.data(), with_bias ? bias.data() : nullptr, e, out.data()}, n);
+          for (int i = 0; i < n; ++i) {
+            double y = 0.05 * scale[i] * (sums[i] - offset[i]) + (with_bias ? bias[i] : 0);
+            if (e == Epilogue::kGelu) y = gelu(y);
+            if (e == Epilogue::kAdd) y += before[i];
+            EXPECT_NEAR(out[i], y, 1e-5 * (1 + std::abs(y)));
+          }
+        }
+  });
+}
+
+void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberType type) {
+  const std::size_t ldo = n + 7;
+  auto x = random_values(m * k, 1), w = random_values(n * k, 2);
+  const auto bias = random_values(n, 3), before = random_values(m * ldo, 4);
+  std::vector<std::uint16_t> x16(x.size()), w16(w.size());
+  if (type == NumberType::kBf16) {
+    to_bf16(x.data(), static_cast<int>(x.size()), x16.data());
+    to_bf16(w.data(), static_cast<int>(w.size()), w16.data());
+    for (auto* values : {&x, &w})
+      for (float& v : *values) v = rounded_bf16(v);
+  }
+  const bool bf16 = type == NumberType::kBf16;
+  const PackedWeights packed(type, bf16 ? static_cast<const void*>(w16.data()) : w.data(), n, k);
+  for (int first = 0; first < n; first += 2 * kColumnBlock) {  // a slice of columns at a time
+    const int cols = std::min(2 * kColumnBlock, n - first);
+    std::vector<float> out = before;
+    gemm({.m = m, .n = cols, .x = bf16 ? static_cast<const void*>(x16.data()) : x.data(), .w = &packed, .first = first,
+          .bias = with_bias ? bias.data() + first : nullptr, .out = out.data(), .ldo = ldo, .epilogue = epilogue});
+    for (int i = 0; i < m; ++i)
+      for (std::size_t j = 0; j < ldo; ++j) {
+        const std::size_t at = i * ldo + j;
+        if (j >= static_cast<std::size_t>(cols)) {
+          EXPECT_EQ(out[at], before[at]);
+          continue;
+        }
+        double sum = with_bias ? bias[first + j] : 0, magnitude = 1;
+        for (int p = 0; p < k; ++p) {
+          const double term = static_cast<double>(x[i * k + p]) * w[(first + j) * k + p];
+          sum += term;
+          magnitude += std::abs(term);
+        }
+        if (epilogue == Epilogue::kGelu) sum = gelu(sum);
+        if (epilogue == Epilogue::kAdd) sum += before[at];
+        // A float sum of k terms is off by at most k x 2^-24 of their magnitudes; GELU's slope stays under 1.13.
+        EXPECT_NEAR(out[at], sum, 1.2 * magnitude * (k + 8) * 6e-8 + 1e-6) << m << "x" << n << "x" << k;
+      }
+  }
 }
 
 TEST(Gemm, EqualsDoubleReference) {
-  for (const int m : {1, 2, 3, 5, 16, 17, 65})
-    for (const int n : {1, 2, 20, 48, 64, 65})
-      for (const int k : {1, 12, 36, 64, 100})
-        for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd}) check_gemm(m, n, k, e, m % 2 == 0);
-  check_gemm(37, 130, 768, Epilogue::kGelu, true);
-  check_gemm(3, 1000, 3072, Epilogue::kAdd, true);
+  for (const NumberType type : {NumberType::kF32, NumberType::kBf16}) {
+    if (!gemm_supports(type)) continue;
+    for (const int m : {1, 2, 3, 5, 16, 17, 65})
+      for (const int n : {1, 2, 20, 48, 64, 65, 200})
+        for (const int k : {1, 12, 36, 64, 100})
+          for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd}) check_gemm(m, n, k, e, m % 2 == 0, type);
+    check_gemm(37, 130, 768, Epilogue::kGelu, true, type);
+    check_gemm(3, 1000, 3072, Epilogue::kAdd, true, type);
+  }
+}
+
+TEST(Gemm, Int8SumsAreExact) {
+  if (!gemm_supports(NumberType::kInt8)) GTEST_SKIP() << "this machine has no 8-bit dot products";
+  std::mt19937 generator(1);
+  for (const int m : {1, 3, 33})
+    for (const int n : {1, 64, 130})
+      for (const int k : {1, 30, 64, 768}) {
+        std::vector<std::uint8_t> x(m * k);
+        std::vector<std::int8_t> w(n * k);
+        for (auto& v : x) v = static_cast<std::uint8_t>(generator());
+        for (auto& v : w) v = static_cast<std::int8_t>(static_cast<int>(generator() % 255) - 127);
+        const PackedWeights packed(NumberType::kInt8, w.data(), n, k);
+        std::vector<std::int32_t> out(m * n);
+        gemm({.m = m, .n = n, .x = x.data(), .w = &packed, .out = out.data(), .ldo = static_cast<std::size_t>(n)});
+        for (int i = 0; i < m; ++i)
+          for (int j = 0; j < n; ++j) {
+            std::int32_t sum = 0;
+            for (int p = 0; p < k; ++p) sum += x[i * k + p] * w[j * k + p];
+            ASSERT_EQ(out[i * n + j], sum) << m << "x" << n << "x" << k;
+          }
+      }
 }
 
 }  // namespace

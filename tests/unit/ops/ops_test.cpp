@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <random>
 
 #include "ops/attention.h"
@@ -18,38 +20,122 @@ std::vector<float> random_values(std::size_t n, unsigned seed) {
   return values;
 }
 
-TEST(TileGrid, UsesEveryThreadWhereItCan) {
-  EXPECT_EQ(tile_grid(577, 768, 2).rows * tile_grid(577, 768, 2).cols, 2);
-  EXPECT_EQ(tile_grid(1, 768, 4).rows, 1);
-  EXPECT_EQ(tile_grid(1, 768, 4).cols, 4);
-  EXPECT_EQ(tile_grid(1, 20, 8).cols, 1);  // 20 columns are one unit
+TEST(TileSize, GivesEveryThreadWork) {
+  EXPECT_EQ(tile_size(1, 768, 2).cols, 384);
+  EXPECT_EQ(tile_size(1, 20, 8).cols, 64);  // 20 columns are one block
   for (int m = 1; m < 700; m += 37)
     for (int n = 1; n < 3100; n += 411)
       for (int threads = 1; threads <= 16; ++threads) {
-        const Grid g = tile_grid(m, n, threads);
-        EXPECT_GE(g.rows, 1);
-        EXPECT_GE(g.cols, 1);
-        EXPECT_LE(g.rows * g.cols, threads);
+        const TileSize t = tile_size(m, n, threads);
+        const int tiles = (m + t.rows - 1) / t.rows * ((n + t.cols - 1) / t.cols);
+        EXPECT_TRUE(t.cols % 64 == 0 || t.cols >= n);
+        // Whole blocks of 64 columns cannot always be shared out evenly, but no thread is given twice another's share and more.
+        EXPECT_GE(2 * tiles, std::min(threads, m >= 32 * threads ? threads : (n + 63) / 64));
       }
 }
 
-TEST(Linear, EqualsReferenceForAnyThreads) {
-  for (const int threads : {1, 2, 3, 7})
-    for (const int m : {1, 3, 9, 100})
-      for (const int out : {2, 65, 200}) {
-        ThreadPool pool(threads);
-        const int in = 33;
-        const auto w = random_values(in * out, 1), b = random_values(out, 2), x = random_values(m * in, 3);
-        const Linear layer(w, b, in, out);
-        std::vector<float> y(m * out);
-        linear(pool, ConstMatrix(x.data(), m, in), layer, Matrix(y.data(), m, out));
-        for (int i = 0; i < m; ++i)
-          for (int j = 0; j < out; ++j) {
-            double sum = b[j];
-            for (int k = 0; k < in; ++k) sum += static_cast<double>(x[i * in + k]) * w[j * in + k];
-            ASSERT_NEAR(y[i * out + j], sum, 1e-4) << threads << " threads, " << m << " x " << out;
+// y = gelu?(x W + b) in double.
+std::vector<double> reference(const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>& b, int m, int in, int out, bool gelu) {
+  std::vector<double> y(m * out);
+  for (int i = 0; i < m; ++i)
+    for (int j = 0; j < out; ++j) {
+      double sum = b[j];
+      for (int k = 0; k < in; ++k) sum += static_cast<double>(x[i * in + k]) * w[j * in + k];
+      y[i * out + j] = gelu ? 0.5 * sum * (1 + std::erf(sum / std::sqrt(2.0))) : sum;
+    }
+  return y;
+}
+
+// Largest difference over the largest value.
+double error(const std::vector<float>& got, const std::vector<double>& expected) {
+  double worst = 0, top = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    worst = std::max(worst, std::abs(got[i] - expected[i]));
+    top = std::max(top, std::abs(expected[i]));
+  }
+  return worst / top;
+}
+
+struct TypeCase {
+  NumberType type;
+  double tolerance;  // of one product of normally distributed factors, relative to the largest output
+};
+const TypeCase kTypes[] = {{NumberType::kF32, 1e-5}, {NumberType::kBf16, 1e-2}, {NumberType::kInt8, 2e-2}};
+
+TEST(Linear, EveryTypeAndThreadCount) {
+  for (const auto& [type, tolerance] : kTypes) {
+    if (!kernels::gemm_supports(type)) continue;
+    for (const int threads : {1, 2, 3, 7})
+      for (const int m : {1, 3, 9, 100, 300})
+        for (const int out : {2, 65, 200, 600}) {
+          ThreadPool pool(threads);
+          const int in = 33;
+          const auto w = random_values(in * out, 1), b = random_values(out, 2), x = random_values(m * in, 3), before = random_values(m * (out + 5), 4);
+          const Linear layer(w, b, in, out, type);
+          OperandBuffer buffer;
+          const Operand operand = to_operand(pool, ConstMatrix(x.data(), m, in), type, buffer);
+          const auto expected = reference(x, w, b, m, in, out, false);
+
+          std::vector<float> tight(m * out);
+          linear(pool, operand, layer, Matrix(tight.data(), m, out));
+          EXPECT_LT(error(tight, expected), tolerance) << static_cast<int>(type) << " " << threads << " threads, " << m << " x " << out;
+
+          std::vector<float> strided = before, added(m * out);
+          linear(pool, operand, layer, Matrix(strided.data(), m, out, out + 5), Epilogue::kAdd);
+          for (int i = 0; i < m; ++i) {
+            for (int j = 0; j < out; ++j) added[i * out + j] = strided[i * (out + 5) + j] - before[i * (out + 5) + j];
+            for (int j = out; j < out + 5; ++j) EXPECT_EQ(strided[i * (out + 5) + j], before[i * (out + 5) + j]);
           }
+          EXPECT_LT(error(added, expected), tolerance + 1e-5);
+        }
+  }
+}
+
+// Two layers with gelu between, the way the towers chain them.
+TEST(Linear, GeluFeedsTheNextLayer) {
+  ThreadPool pool(2);
+  for (const auto& [type, tolerance] : kTypes) {
+    if (!kernels::gemm_supports(type)) continue;
+    for (const int m : {1, 5, 130}) {
+      const int in = 40, hidden = 200, out = 24;
+      const auto w1 = random_values(in * hidden, 1), b1 = random_values(hidden, 2), w2 = random_values(hidden * out, 3), b2 = random_values(out, 4);
+      const auto x = random_values(m * in, 5);
+      const Linear first(w1, b1, in, hidden, type), second(w2, b2, hidden, out, type);
+      OperandBuffer a, b;
+      std::vector<float> y(m * out);
+      const Operand wide = linear_gelu(pool, to_operand(pool, ConstMatrix(x.data(), m, in), type, a), first, b);
+      EXPECT_EQ(wide.rows, m);
+      EXPECT_EQ(wide.cols, hidden);
+      linear(pool, wide, second, Matrix(y.data(), m, out));
+      const auto between = reference(x, w1, b1, m, in, hidden, true);
+      const auto expected = reference({between.begin(), between.end()}, w2, b2, m, hidden, out, false);
+      EXPECT_LT(error(y, expected), 2 * tolerance) << static_cast<int>(type) << " " << m;
+    }
+  }
+}
+
+TEST(LayerNorm, OperandEqualsTheRoundedRows) {
+  ThreadPool pool(2);
+  const int rows = 70, width = 48;
+  LayerNorm norm{AlignedArray<float>(width, 1.5f), AlignedArray<float>(width, -0.25f), 1e-6f};
+  const auto x = random_values(rows * width, 1);
+  std::vector<float> expected(x.size());
+  layer_norm(pool, ConstMatrix(x.data(), rows, width), norm, Matrix(expected.data(), rows, width));
+  for (const NumberType type : {NumberType::kF32, NumberType::kBf16, NumberType::kInt8}) {
+    OperandBuffer a, b, c;
+    auto kept = x;
+    const Operand fresh = layer_norm(pool, ConstMatrix(x.data(), rows, width), norm, type, a);
+    const Operand both = layer_norm_keep(pool, Matrix(kept.data(), rows, width), norm, type, b);
+    const Operand converted = to_operand(pool, ConstMatrix(expected.data(), rows, width), type, c);
+    EXPECT_EQ(kept, expected);
+    for (int r = 0; r < rows; ++r) {
+      EXPECT_EQ(std::memcmp(fresh.row(r), converted.row(r), width * kernels::size_of(type)), 0);
+      EXPECT_EQ(std::memcmp(both.row(r), converted.row(r), width * kernels::size_of(type)), 0);
+      if (type == NumberType::kInt8) {
+        EXPECT_EQ(fresh.scales[r], converted.scales[r]);
       }
+    }
+  }
 }
 
 TEST(LayerNorm, RowsAreIndependent) {
@@ -69,12 +155,12 @@ TEST(LayerNorm, RowsAreIndependent) {
 }
 
 // Appending token by token, in one go, by heads, or by copying a cache gives the same attention.
-TEST(KeyValues, GrowsAndCopies) {
+void check_grow_and_copy(NumberType type, int head_dim) {
   ThreadPool pool(2);
-  const int heads = 3, head_dim = 10, n = 21, width = heads * head_dim;
+  const int heads = 3, n = 21, width = heads * head_dim;
   const auto k = random_values(n * width, 1), v = random_values(n * width, 2), q = random_values(4 * width, 3);
   const ConstMatrix keys(k.data(), n, width), values(v.data(), n, width), queries(q.data(), 4, width);
-  KeyValues whole(heads, head_dim, n), grown(heads, head_dim, n + 30), by_heads(heads, head_dim, n), copy(heads, head_dim, 64);
+  KeyValues whole(heads, head_dim, n, type), grown(heads, head_dim, n + 30, type), by_heads(heads, head_dim, n, type), copy(heads, head_dim, 64, type);
   whole.append(keys, values);
   for (int i = 0; i < n; ++i) grown.append(keys.row_range(i, 1), values.row_range(i, 1));
   append(pool, by_heads, keys, values);
@@ -94,6 +180,13 @@ TEST(KeyValues, GrowsAndCopies) {
   double difference = 0;
   for (int i = 0; i < width; ++i) difference += std::abs(expected[i] - expected[width + i]);
   EXPECT_GT(difference, 0.1);  // different queries get different answers
+}
+
+TEST(KeyValues, GrowsAndCopies) {
+  for (const int head_dim : {7, 10, 64}) {
+    check_grow_and_copy(NumberType::kF32, head_dim);
+    if (kernels::has_bf16_attention()) check_grow_and_copy(NumberType::kBf16, head_dim);
+  }
 }
 
 // 100 queries are cut into blocks; causal masks must follow the blocks.

@@ -1,0 +1,41 @@
+#include "ops/operand.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "kernels/vector.h"
+
+namespace blip::ops {
+
+Operand OperandBuffer::reserve(NumberType type, int rows, int cols) {
+  Operand o;
+  o.type = type;
+  o.rows = rows;
+  o.cols = cols;
+  o.stride = static_cast<std::size_t>(cols);
+  o.data = bytes_.reserve(static_cast<std::size_t>(rows) * o.stride * kernels::size_of(type));
+  if (type == NumberType::kInt8) o.scales = scales_.reserve(static_cast<std::size_t>(rows));
+  return o;
+}
+
+void OperandBuffer::store_row(const Operand& o, int row, const float* values) {
+  std::byte* out = bytes_.data() + static_cast<std::size_t>(row) * o.stride * kernels::size_of(o.type);
+  switch (o.type) {
+    case NumberType::kF32: std::memcpy(out, values, static_cast<std::size_t>(o.cols) * sizeof(float)); return;
+    case NumberType::kBf16: kernels::to_bf16(values, o.cols, reinterpret_cast<std::uint16_t*>(out)); return;
+    case NumberType::kInt8: scales_[static_cast<std::size_t>(row)] = kernels::to_uint8(values, o.cols, reinterpret_cast<std::uint8_t*>(out)); return;
+  }
+}
+
+Operand to_operand(ThreadPool& pool, ConstMatrix x, NumberType type, OperandBuffer& buffer) {
+  if (type == NumberType::kF32 && (x.rows <= 1 || x.stride == static_cast<std::size_t>(x.cols))) return x;
+  const Operand o = buffer.reserve(type, x.rows, x.cols);
+  constexpr int kRows = 32;  // as in layer_norm: fewer are not worth a thread
+  pool.parallel_for((x.rows + kRows - 1) / kRows, [&](int task, int) {
+    for (int r = task * kRows; r < std::min(x.rows, (task + 1) * kRows); ++r) buffer.store_row(o, r, x.row(r));
+  });
+  return o;
+}
+
+}  // namespace blip::ops
