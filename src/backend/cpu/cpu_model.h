@@ -1,4 +1,4 @@
-// The CPU backend: a model in f32 on this machine's cores.
+// The CPU backend: a model in f32, bfloat16 or 8 bits on this machine's cores.
 #pragma once
 
 #include <memory>
