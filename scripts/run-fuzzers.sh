@@ -27,4 +27,4 @@ if [ "$passed" -eq 0 ]; then
   echo "no fuzzer in $folder" >&2
   exit 1
 fi
-echo "$passed fuzzers passed, 0 failed"
+echo "fuzzers: $passed passed, 0 failed"

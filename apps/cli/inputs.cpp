@@ -1,6 +1,7 @@
 #include "cli/inputs.h"
 
 #include <glob.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -76,15 +77,25 @@ bool exists(const std::string& path) {
   return lstat(path.c_str(), &status) == 0;
 }
 
+// Waits until standard input can be read; false when interrupted. A signal may reach another thread, which would leave a
+// plain read() waiting here.
+bool wait_for_input() {
+  constexpr int kMilliseconds = 100;
+  pollfd input = {STDIN_FILENO, POLLIN, 0};
+  while (interrupted() == 0) {
+    const int ready = ::poll(&input, 1, kMilliseconds);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+  }
+  return false;
+}
+
 std::vector<std::byte> read_standard_input(std::size_t max_bytes) {
   std::vector<std::byte> bytes;
   std::array<std::byte, 65536> block;
   for (;;) {
+    if (!wait_for_input()) stop_if_interrupted();
     const ssize_t count = ::read(STDIN_FILENO, block.data(), block.size());
-    if (count < 0 && errno == EINTR) {
-      stop_if_interrupted();
-      continue;
-    }
+    if (count < 0 && errno == EINTR) continue;
     if (count < 0) throw Error(ErrorCode::kIo, std::string("cannot read standard input: ") + std::strerror(errno));
     if (count == 0) break;
     bytes.insert(bytes.end(), block.begin(), block.begin() + count);
@@ -168,14 +179,13 @@ bool LineReader::next(std::string& line) {
       if (line.ends_with('\r')) line.pop_back();
       return true;
     }
-    if (ended_) return false;
+    if (ended_ || !wait_for_input()) return false;
     char block[4096];
     const ssize_t count = ::read(STDIN_FILENO, block, sizeof block);
     if (count > 0) {
       buffer_.append(block, static_cast<std::size_t>(count));
-    } else if (count == 0 || interrupted() || errno != EINTR) {
+    } else if (count == 0 || errno != EINTR) {
       ended_ = true;
-      if (interrupted()) return false;
     }
   }
 }

@@ -119,7 +119,7 @@ class Models(CliTest):
     def test_long_text_is_cut_with_a_warning(self):
         text = "a cat and " * 40
         result = self.ok("match", PICTURE, PICTURE, "--text", text, "--json")
-        self.assertEqual(result.err.count("35"), 1, result.err)
+        self.assertEqual(result.err.count("truncated to 35 tokens"), 1, result.err)
         self.assertEqual([o["text"] for o in result.objects], [text, text])
         self.assertEqual(self.ok("match", PICTURE, "--text", text, "-q").err, "")
 
@@ -155,6 +155,14 @@ class Outputs(CliTest):
     def test_interrupt_stops_between_results(self):
         self.interrupt(signal.SIGINT)
         self.interrupt(signal.SIGTERM)
+
+    def test_interrupt_while_waiting_for_a_picture(self):
+        process = subprocess.Popen([PROGRAM, "caption", PICTURE, "-", "--batch", "1", "-q"], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertTrue(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(TIMEOUT), 128 + signal.SIGINT)
+        process.communicate()
 
     def test_lines_come_as_they_are_ready(self):
         """The first result is there while the picture after it is still awaited."""
