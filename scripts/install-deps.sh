@@ -10,7 +10,7 @@ for group in "$@"; do
     build) packages+=(g++ cmake ninja-build pkg-config libdnnl-dev ocl-icd-opencl-dev libhwy-dev nlohmann-json3-dev libcli11-dev
                       libjpeg-dev libpng-dev zlib1g-dev libwebp-dev) ;;
     test) packages+=(libgtest-dev python3) ;;
-    check) packages+=(clang) ;;
+    check) packages+=(clang libclang-rt-dev) ;;
     *) echo "install-deps.sh: unknown group '$group'; groups are build, test and check" >&2; exit 2 ;;
   esac
 done

@@ -62,12 +62,32 @@ memory::desc weights_desc(NumberType type, int k, int n, int ldw, bool blocked) 
   return memory::desc({k, n}, data_type(type, false), tag);
 }
 
+// A product's primitive; bias may be null. oneDNN 3 (newer distributions) lost the operation
+// descriptors of oneDNN 2 (Debian 12).
+dnnl::matmul::primitive_desc describe(const memory::desc& x, const memory::desc& w, const memory::desc* bias, const memory::desc& out,
+                                      const dnnl::primitive_attr& attributes) {
+#if DNNL_VERSION_MAJOR >= 3
+  return bias ? dnnl::matmul::primitive_desc(engine(), x, w, *bias, out, attributes) : dnnl::matmul::primitive_desc(engine(), x, w, out, attributes);
+#else
+  const auto operation = bias ? dnnl::matmul::desc(x, w, *bias, out) : dnnl::matmul::desc(x, w, out);
+  return dnnl::matmul::primitive_desc(operation, attributes, engine());
+#endif
+}
+
+void append_gelu(dnnl::post_ops& post) {
+#if DNNL_VERSION_MAJOR >= 3
+  post.append_eltwise(dnnl::algorithm::eltwise_gelu_erf, 0.f, 0.f);
+#else
+  post.append_eltwise(1.f, dnnl::algorithm::eltwise_gelu_erf, 0.f, 0.f);
+#endif
+}
+
 // Whether oneDNN has kernels for the blocked layout on this machine; it would take them for its slow reference code otherwise.
 bool has_blocked_kernels(NumberType type) {
   try {
     const memory::desc x({32, 64}, data_type(type, true), Tag::ab);
     const memory::desc out({32, 64}, type == NumberType::kInt8 ? memory::data_type::s32 : memory::data_type::f32, Tag::ab);
-    const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(x, weights_desc(type, 64, 64, 64, true), out), dnnl::primitive_attr(), engine());
+    const auto pd = describe(x, weights_desc(type, 64, 64, 64, true), nullptr, out, {});
     return std::string_view(pd.impl_info_str()).starts_with("brg");
   } catch (const dnnl::error&) {
     return false;
@@ -108,16 +128,11 @@ Product compile(const GemmTile& t) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::post_ops post;
-  if (t.epilogue == Epilogue::kGelu) post.append_eltwise(1.f, dnnl::algorithm::eltwise_gelu_erf, 0.f, 0.f);
+  if (t.epilogue == Epilogue::kGelu) append_gelu(post);
   if (t.epilogue == Epilogue::kAdd) post.append_sum(1.f);
   attributes.set_post_ops(post);
-  dnnl::matmul::primitive_desc pd;
-  if (t.bias) {
-    p.bias = memory::desc({1, t.n}, type::f32, memory::format_tag::ab);
-    pd = dnnl::matmul::primitive_desc(dnnl::matmul::desc(p.x, p.w, p.bias, p.out), attributes, engine());
-  } else {
-    pd = dnnl::matmul::primitive_desc(dnnl::matmul::desc(p.x, p.w, p.out), attributes, engine());
-  }
+  if (t.bias) p.bias = memory::desc({1, t.n}, type::f32, memory::format_tag::ab);
+  const auto pd = describe(p.x, p.w, t.bias ? &p.bias : nullptr, p.out, attributes);
   p.scratchpad = pd.scratchpad_desc();
   p.primitive = dnnl::matmul(pd);
   return p;
