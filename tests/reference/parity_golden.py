@@ -225,8 +225,7 @@ class Reference:
         ids[:, 0] = self.model.dec
         start = self.decoder(input_ids=ids[:1, :1], encoder_hidden_states=states, encoder_attention_mask=mask).logits[:, 0]
         first = torch.softmax(start, 1)[0].index_select(0, ids[:, 1])
-        order = first.sort(descending=True, stable=True)
-        kept = order.indices[: min(keep, len(answers))]
+        kept = first.topk(min(keep, len(answers)))[1]
         rows = ids.index_select(0, kept)
         logits = self.decoder(
             input_ids=rows,
@@ -237,9 +236,10 @@ class Reference:
         targets = rows.masked_fill(rows == 0, -100)[:, 1:]
         loss = F.cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction="none", label_smoothing=0.1).sum(1)
         final = loss.sort(stable=True)
-        cut_gap = 1.0
-        if len(kept) < len(answers):
-            cut_gap = float(order.values[len(kept) - 1] / order.values[len(kept)]) - 1
+        # Answers often share their first token: of exactly equal probabilities topk's choice is the reference's.
+        left_out = [float(first[i]) for i in range(len(answers)) if i not in kept.tolist()]
+        last_kept = float(first[kept].min())
+        cut_gap = min([abs(last_kept / p - 1) for p in left_out if p != last_kept], default=1.0)
         gaps = (final.values[1:] - final.values[:-1]).tolist()
         stable = min([cut_gap, *gaps]) > NOISE
         ranking = [{"answer": answers[kept[i]], "loss": l} for i, l in zip(final.indices.tolist(), final.values.tolist())]
