@@ -179,7 +179,7 @@ enum class FileType { kF32, kF16, kBf16, kQ8_0 };
 
 struct ConvertOptions {
   FileType type = FileType::kF16;  // of matrices; vectors and position embeddings stay f32
-  ProgressCallback progress;       // by tensor
+  ProgressCallback progress{};     // by tensor
 };
 
 // Writes source (anything Engine::load opens) as one GGUF file with vocabulary and settings inside. The file appears

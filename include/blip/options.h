@@ -34,12 +34,12 @@ struct EngineOptions {
   DType dtype = DType::kAuto;     // kAuto: f32, the reference's answers token for token. kBf16 and kInt8 are faster and round;
                                   // Error(kUsage) where the processor lacks the instructions
   int threads = 0;                // 0 = every core this process may use; otherwise 1 to 1024
-  ProgressCallback progress;      // loading, by tensor; unset = silent
+  ProgressCallback progress{};    // loading, by tensor; unset = silent
 };
 
 struct SessionOptions {
-  CancelCallback cancel;    // unset = never cancelled
-  WarningCallback warning;  // unset = dropped
+  CancelCallback cancel{};    // unset = never cancelled
+  WarningCallback warning{};  // unset = dropped
 };
 
 // How a text is generated. Lengths count tokens, prompt included, as transformers' generate counts them.
@@ -59,9 +59,9 @@ struct GenerateOptions {
 
 struct CaptionOptions {
   std::string prompt = "a picture of ";  // the caption continues this text; it is cut off the result. "" = no prompt
-  GenerateOptions generate;
+  GenerateOptions generate{};
   // Called as a token of the (only) input is decided, greedy or sampling only: its id and the text so far, prompt cut off.
-  std::function<void(std::int32_t id, const std::string& text)> on_token;
+  std::function<void(std::int32_t id, const std::string& text)> on_token{};
 };
 
 struct AskOptions {

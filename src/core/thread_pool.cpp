@@ -72,6 +72,13 @@ void ThreadPool::take_tasks(int worker) {
   current_worker = -1;
 }
 
+bool ThreadPool::join() {
+  std::uint32_t joined = joined_.load();
+  while (!(joined & kClosed))
+    if (joined_.compare_exchange_weak(joined, joined + 1)) return true;
+  return false;
+}
+
 void ThreadPool::work(int worker) {
   std::uint32_t seen = 0;
   while (true) {
@@ -79,8 +86,9 @@ void ThreadPool::work(int worker) {
     generation_.wait(seen);
     seen = generation_.load();
     if (stop_) return;
+    if (!join()) continue;
     take_tasks(worker);
-    if (active_workers_.fetch_sub(1) == 1) active_workers_.notify_one();
+    if (joined_.fetch_sub(1) == (kClosed | 1)) joined_.notify_one();
   }
 }
 
@@ -99,12 +107,13 @@ void ThreadPool::run(int tasks, Call call, const void* body) {
   tasks_ = tasks;
   error_ = nullptr;
   next_task_ = 0;
-  active_workers_ = static_cast<int>(workers_.size());
+  joined_ = 0;
   generation_.fetch_add(1);
   generation_.notify_all();
   take_tasks(0);
-  for (int spin = 0; active_workers_.load() != 0 && spin < kSpins; ++spin) pause();
-  for (int active; (active = active_workers_.load()) != 0;) active_workers_.wait(active);
+  joined_.fetch_or(kClosed);
+  for (int spin = 0; joined_.load() != kClosed && spin < kSpins; ++spin) pause();
+  for (std::uint32_t joined; (joined = joined_.load()) != kClosed;) joined_.wait(joined);
   if (error_) std::rethrow_exception(error_);
 }
 

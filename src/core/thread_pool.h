@@ -36,16 +36,20 @@ class ThreadPool {
   void run(int tasks, Call call, const void* body);
   void work(int worker);
   void take_tasks(int worker);
+  bool join();
 
   std::vector<std::thread> workers_;
   std::mutex loop_mutex_;  // held while a loop runs
 
-  // The running loop; written before generation_ is raised, read by workers after they see it.
+  // The running loop; written while it is closed, read by workers that have joined it.
   Call call_ = nullptr;
   const void* body_ = nullptr;
   int tasks_ = 0;
   std::atomic<int> next_task_{0};
-  std::atomic<int> active_workers_{0};
+  // How many workers have joined the loop, plus kClosed where none may any more. The caller closes the loop when no task is
+  // left and waits only for those who have joined: on a busy machine a worker may wake up long after the work is done.
+  static constexpr std::uint32_t kClosed = 1u << 31;
+  std::atomic<std::uint32_t> joined_{kClosed};
   std::mutex error_mutex_;
   std::exception_ptr error_;
 
