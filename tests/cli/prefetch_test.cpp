@@ -28,7 +28,9 @@ TEST(Prefetch, GivesEveryInputInOrder) {
       EXPECT_EQ(decoded->name, inputs[i].name);
       EXPECT_EQ(decoded->image.has_value(), i % 3 == 0);
       EXPECT_EQ(decoded->error.empty(), i % 3 == 0);
-      if (i % 3 == 1) EXPECT_EQ(decoded->error, inputs[i].error);
+      if (i % 3 == 1) {
+        EXPECT_EQ(decoded->error, inputs[i].error);
+      }
     }
     EXPECT_FALSE(prefetch.next());
     EXPECT_FALSE(prefetch.next());
