@@ -66,7 +66,7 @@ class EncodedImage {
 struct Text {
   std::string text;                      // prompt cut off
   std::vector<std::int32_t> token_ids;   // with the prompt, without padding; the end token stays where it was generated
-  float score = 0;                       // beams: summed log-probability / generated tokens^length_penalty; else the summed log-probability
+  float score = 0;                       // beams: summed log-probability / generated tokens^length_penalty; else the summed log-probability; NaN: not told (compiled models)
 };
 
 // A caption or an answer: the best text, and with num_return > 1 all of them, best first.
@@ -93,6 +93,7 @@ struct ModelInfo {
   std::string name;          // from the file's metadata, else the file or folder name
   int image_size = 0, patch_size = 0, vocab_size = 0, embed_dim = 0;  // embed_dim: ITC vector length, 0 = no ITC heads
   bool can_caption = false, can_match_itm = false, can_match_itc = false, can_ask = false, can_rank = false;
+  int baked_length = 0;                                      // compiled models that decode greedily to a fixed length: that length; 0 = free
   std::vector<PartInfo> parts;
   std::size_t parameters = 0;
 };
@@ -100,14 +101,14 @@ struct ModelInfo {
 // A loaded model on a device. Cheap to copy (shared, immutable).
 class Engine {
  public:
-  // path: a Hugging Face folder, an official .pth, a pytorch_model.bin, a .safetensors or a .gguf file.
-  // Throws Error(kIo | kModel | kDevice | kUsage).
+  // path: a Hugging Face folder, an official .pth, a pytorch_model.bin, a .safetensors or a .gguf file;
+  // on a SOPHON chip a .bmodel (see EngineOptions::bmodels for models of several). Throws Error(kIo | kModel | kDevice | kUsage).
   static Engine load(const std::string& path, const EngineOptions& options = {});
 
   const ModelInfo& info() const;
   DType dtype() const;                // the type in use, never kAuto
   int threads() const;
-  const std::string& device() const;  // "cpu"
+  const std::string& device() const;  // "cpu", "sophon:0"
 
  private:
   friend class Session;
@@ -170,7 +171,7 @@ class Session {
 
 // What `blip devices` lists.
 struct DeviceInfo {
-  std::string id;           // "cpu"
+  std::string id;           // "cpu", "sophon:0"
   std::string description;  // "AMD ..., 2 threads, avx512_bf16"
 };
 std::vector<DeviceInfo> devices();

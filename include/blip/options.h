@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace blip __attribute__((visibility("default"))) {
 
@@ -30,11 +31,14 @@ struct ImageLimits {
 };
 
 struct EngineOptions {
-  std::string device = "cpu";     // "cpu"
+  std::string device = "cpu";     // "cpu"; "sophon" or "sophon:N" for a SOPHON chip, which runs compiled models (.bmodel) only
   DType dtype = DType::kAuto;     // kAuto: f32, the reference's answers token for token. kBf16 and kInt8 are faster and round;
                                   // Error(kUsage) where the processor lacks the instructions
   int threads = 0;                // 0 = every core this process may use; otherwise 1 to 1024
   ProgressCallback progress{};    // loading, by tensor; unset = silent
+  // sophon: the files of one compiled model, in any order; the path given to load is then ignored. Empty = the path is the file.
+  std::vector<std::string> bmodels{};
+  std::string tokenizer{};        // sophon: vocab.txt, tokenizer.json or a folder with one; "" = bert-base-uncased, built in
 };
 
 struct SessionOptions {
@@ -43,6 +47,8 @@ struct SessionOptions {
 };
 
 // How a text is generated. Lengths count tokens, prompt included, as transformers' generate counts them.
+// A compiled model may have its decoding baked in (ModelInfo::baked_length): it takes the defaults to mean its own greedy way,
+// and beams = 1; anything else is Error(kUnsupported).
 struct GenerateOptions {
   int beams = 3;                    // 1 = greedy; beam search keeps this many hypotheses, 1 to 64
   int min_length = 5;               // the end token is forbidden before this length

@@ -1,10 +1,14 @@
 // Engine: a loaded model on a device.
+#include <filesystem>
 #include <utility>
 
 #include "api/impl.h"
 #include "backend/cpu/cpu_model.h"
+#include "backend/sophon/sophon_model.h"
 #include "blip/error.h"
+#include "io/file.h"
 #include "model/checkpoint.h"
+#include "model/source.h"
 
 namespace blip {
 namespace {
@@ -14,7 +18,27 @@ constexpr int kMaxThreads = 1024;
 void check(const EngineOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads)
     throw Error(ErrorCode::kUsage, "threads must be 1 to " + std::to_string(kMaxThreads) + ", or 0 for every core; got " + std::to_string(options.threads));
-  if (options.device != "cpu") throw Error(ErrorCode::kDevice, "unknown device \"" + options.device + "\"; this build has: cpu");
+  const bool sophon = backend::sophon::is_device_name(options.device);
+  if (options.device != "cpu" && !sophon) throw Error(ErrorCode::kDevice, "unknown device \"" + options.device + "\"; this build has: cpu, sophon:N");
+  if (!sophon && !options.bmodels.empty())
+    throw Error(ErrorCode::kUsage, "bmodels run on a SOPHON chip: the device must be sophon or sophon:N, not " + options.device);
+}
+
+bool is_bmodel(const std::string& path) { return path.ends_with(".bmodel"); }
+
+constexpr std::size_t kMaxVocabularyBytes = std::size_t{64} << 20;
+
+std::vector<std::string> read_vocabulary(const std::string& path) {
+  if (path.empty()) return text::Tokenizer::bundled_vocabulary();
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    std::string where;
+    auto tokens = model::load_vocabulary(path, where);
+    if (tokens.empty()) throw Error(ErrorCode::kModel, path + " has neither vocab.txt nor tokenizer.json");
+    return tokens;
+  }
+  const std::string text = io::read_text(path, kMaxVocabularyBytes);
+  return path.ends_with(".json") ? text::Tokenizer::parse_tokenizer_json(text) : text::Tokenizer::parse_vocab_txt(text);
 }
 
 }  // namespace
@@ -37,8 +61,27 @@ DType parse_dtype(const std::string& name) {
 
 const char* version() { return BLIP_VERSION; }
 
+std::shared_ptr<Engine::Impl> Engine::Impl::load_compiled(const std::string& path, const EngineOptions& options) {
+  std::vector<std::string> bmodels = options.bmodels;
+  if (bmodels.empty()) {
+    if (!is_bmodel(path)) throw Error(ErrorCode::kUnsupported, options.device + " runs compiled models (.bmodel), not " + path + "; see docs/SOPHON.md");
+    bmodels.push_back(path);
+  }
+  auto impl = std::make_shared<Impl>();
+  impl->tokenizer = std::make_unique<text::Tokenizer>(read_vocabulary(options.tokenizer));
+  const auto& special = impl->tokenizer->special();
+  auto loaded = backend::sophon::load(bmodels, options.device, {special.dec, special.sep, special.pad});
+  impl->info = std::move(loaded.info);
+  impl->info.vocab_size = impl->tokenizer->size();
+  impl->model = std::move(loaded.model);
+  impl->device = options.device;
+  return impl;
+}
+
 Engine Engine::load(const std::string& path, const EngineOptions& options) {
   check(options);
+  if (backend::sophon::is_device_name(options.device)) return Engine(Impl::load_compiled(path, options));
+  if (is_bmodel(path)) throw Error(ErrorCode::kUsage, path + " is compiled for a SOPHON chip: choose one with the device sophon or sophon:N");
   const auto checkpoint = model::Checkpoint::open(path);
   auto impl = std::make_shared<Impl>();
   impl->info = checkpoint.info();
@@ -54,7 +97,11 @@ DType Engine::dtype() const { return impl_->model->dtype(); }
 int Engine::threads() const { return impl_->model->threads(); }
 const std::string& Engine::device() const { return impl_->device; }
 
-std::vector<DeviceInfo> devices() { return {{"cpu", backend::cpu::describe_cpu()}}; }
+std::vector<DeviceInfo> devices() {
+  std::vector<DeviceInfo> list{{"cpu", backend::cpu::describe_cpu()}};
+  for (auto& device : backend::sophon::list_devices()) list.push_back(std::move(device));
+  return list;
+}
 
 ModelInfo inspect(const std::string& path) { return model::Checkpoint::open(path).info(); }
 

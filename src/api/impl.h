@@ -28,6 +28,8 @@ struct Engine::Impl {
   std::unique_ptr<const text::Tokenizer> tokenizer;
   std::shared_ptr<const backend::Model> model;
   std::string device;
+
+  static std::shared_ptr<Impl> load_compiled(const std::string& path, const EngineOptions& options);
 };
 
 }  // namespace blip

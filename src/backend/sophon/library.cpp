@@ -1,0 +1,77 @@
+// Finding the vendor's libraries.
+#include <dlfcn.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+
+#include "backend/sophon/runtime.h"
+#include "blip/error.h"
+
+namespace blip::backend::sophon {
+namespace {
+
+constexpr const char* kVendorFolder = "/opt/sophon/libsophon-current/lib";
+constexpr const char* kHowToGet =
+    "install the vendor's libsophon (on a SOPHON box it is there already), or run tools/sophon/install-emulator for an emulated chip, and set "
+    "BLIP_BMRT_DIR to the folder that holds libbmlib.so and libbmrt.so";
+
+[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kDevice, what + "; " + kHowToGet); }
+
+// The first of the names that loads. In a folder only files that exist are tried, so that the message is about the one there.
+void* open_first(const std::string& folder, const std::array<const char*, 2>& names) {
+  std::string reason;
+  for (const char* name : names) {
+    const std::string path = folder.empty() ? name : folder + "/" + name;
+    std::error_code error;
+    if (!folder.empty() && !std::filesystem::exists(path, error)) continue;
+    // Local: the emulators' hundreds of exported names stay out of this program's way.
+    if (void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) return handle;
+    const char* said = dlerror();  // NOLINT(concurrency-mt-unsafe): per thread in glibc
+    reason = said ? said : "unknown reason";
+  }
+  const std::string where = folder.empty() ? "on the loader's path (nor in " + std::string(kVendorFolder) + ")" : "in " + folder;
+  fail(reason.empty() ? "SOPHON runtime: no " + std::string(names[0]) + " " + where : "SOPHON runtime: cannot load " + std::string(names[0]) + ": " + reason);
+}
+
+template <class Function>
+void resolve(void* library, const char* library_name, const char* symbol, Function*& function) {
+  function = reinterpret_cast<Function*>(dlsym(library, symbol));
+  if (!function) fail("SOPHON runtime: " + std::string(library_name) + " lacks the function " + symbol + ": it is too old or damaged");
+}
+
+std::string find_folder() {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
+  if (const char* folder = std::getenv(kFolderVariable); folder && *folder) {
+    std::error_code error;
+    if (!std::filesystem::is_directory(folder, error)) fail(std::string(kFolderVariable) + "=" + folder + " is not a folder");
+    return folder;
+  }
+  std::error_code error;
+  return std::filesystem::exists(std::string(kVendorFolder) + "/libbmrt.so", error) ? kVendorFolder : "";
+}
+
+}  // namespace
+
+Library Library::load() {
+  Library library;
+  library.folder = find_folder();
+  // libbmlib first: libbmrt asks for it by its name and gets this one.
+  void* bmlib = open_first(library.folder, {"libbmlib.so", "libbmlib.so.0"});
+  void* bmrt = open_first(library.folder, {"libbmrt.so", "libbmrt.so.1.0"});
+#define BLIP_RESOLVE(member, symbol, result, parameters) resolve(bmlib, "libbmlib", #symbol, library.bmlib.member);
+  BLIP_BMLIB_FUNCTIONS(BLIP_RESOLVE)
+#undef BLIP_RESOLVE
+#define BLIP_RESOLVE(member, symbol, result, parameters) resolve(bmrt, "libbmrt", #symbol, library.bmrt.member);
+  BLIP_BMRT_FUNCTIONS(BLIP_RESOLVE)
+#undef BLIP_RESOLVE
+  return library;
+}
+
+const Library& Library::get() {
+  static const Library library = load();  // tried again at the next call if it throws
+  return library;
+}
+
+}  // namespace blip::backend::sophon

@@ -1,0 +1,145 @@
+// The vendor's runtime, found at run time, behind owning types: library, chip, memory on it, loaded networks.
+//
+// The vendor's libraries print on standard output of their own accord. A program whose standard output is data keeps it
+// elsewhere first (apps/cli/console.h does); redirecting it here would tear it away from the program's other threads.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/sophon/abi.h"
+
+namespace blip::backend::sophon {
+
+// The environment variable that says where the vendor's libraries lie.
+constexpr const char* kFolderVariable = "BLIP_BMRT_DIR";
+
+// libbmlib and libbmrt with every function resolved. Stays loaded until the program ends: the vendor's libraries leave
+// threads and exit handlers behind.
+class Library {
+ public:
+  // Looks in $BLIP_BMRT_DIR; if that is not set in the vendor's install folder, then on the loader's path.
+  // Throws Error(kDevice) naming what is missing and how to get it. A failure is not remembered.
+  static const Library& get();
+
+#define BLIP_DECLARE(member, symbol, result, parameters) result(*member) parameters = nullptr;
+  struct Bmlib {
+    using Status = abi::Status;
+    using Handle = abi::Handle;
+    using Memory = abi::Memory;
+    using DeviceStat = abi::DeviceStat;
+    BLIP_BMLIB_FUNCTIONS(BLIP_DECLARE)
+  } bmlib;
+  struct Bmrt {
+    using Handle = abi::Handle;
+    using RuntimeHandle = abi::RuntimeHandle;
+    using NetworkInfo = abi::NetworkInfo;
+    using Tensor = abi::Tensor;
+    BLIP_BMRT_FUNCTIONS(BLIP_DECLARE)
+  } bmrt;
+#undef BLIP_DECLARE
+  std::string folder;  // where it was found; empty: on the loader's path
+
+ private:
+  Library() = default;
+  static Library load();
+};
+
+// "bm1684x" for 0x1686; "chip 0x..." for one we do not know.
+std::string chip_name(unsigned chip_id);
+
+class DeviceMemory;
+
+// A chip that this process holds. Calls from several threads take turns (mutex).
+class Device {
+ public:
+  // Throws Error(kDevice) when there is no such chip.
+  static std::shared_ptr<Device> open(int id);
+  static int count();
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  const Library& library() const { return library_; }
+  abi::Handle handle() const { return handle_; }
+  int id() const { return id_; }
+  unsigned chip_id() const { return chip_id_; }
+  std::string name() const;  // "sophon:0 (bm1684x)"
+  // "SC7 Pro, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1": what the library tells.
+  std::string describe() const;
+  void synchronize() const;
+  std::mutex& mutex() const { return mutex_; }
+
+ private:
+  Device(const Library& library, abi::Handle handle, int id);
+  const Library& library_;
+  abi::Handle handle_;
+  int id_;
+  unsigned chip_id_ = 0;
+  mutable std::mutex mutex_;
+};
+
+class DeviceMemory {
+ public:
+  DeviceMemory(std::shared_ptr<const Device> device, std::size_t bytes);
+  ~DeviceMemory();
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  std::size_t bytes() const { return memory_.size; }
+  const abi::Memory& descriptor() const { return memory_; }
+  void upload(std::span<const std::byte> data);           // to the start; at most bytes()
+  void download(std::span<std::byte> data) const;         // from the start; at most bytes()
+
+ private:
+  std::shared_ptr<const Device> device_;
+  abi::Memory memory_ = {};
+};
+
+// What goes into or comes out of a network.
+struct Port {
+  std::string name;
+  abi::DataType dtype;
+  abi::Shape shape;
+  std::size_t bytes;     // of a value of this shape and type
+  std::size_t capacity;  // what the network may write or read, at least `bytes`
+  std::size_t elements() const;
+  std::string text() const;  // "f32 [1, 3, 384, 384]"
+};
+
+// One compiled network on a chip, with the shapes it was compiled for.
+class Network {
+ public:
+  // Opens a bmodel file of one network. Throws Error(kIo | kModel | kDevice).
+  static std::shared_ptr<const Network> load(const std::shared_ptr<Device>& device, const std::string& path);
+  ~Network();
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
+
+  const std::string& path() const { return path_; }
+  const std::string& name() const { return name_; }
+  const std::vector<Port>& inputs() const { return inputs_; }
+  const std::vector<Port>& outputs() const { return outputs_; }
+  const std::shared_ptr<Device>& device() const { return device_; }
+  std::string signature() const;  // "blip_itm: f32 [1, 3, 384, 384], ... -> f32 [1]"
+
+  std::unique_ptr<DeviceMemory> make_input(std::size_t index) const;
+  std::unique_ptr<DeviceMemory> make_output(std::size_t index) const;
+  // All memory on the device; returns when the outputs are there.
+  void run(std::span<const DeviceMemory* const> inputs, std::span<DeviceMemory* const> outputs) const;
+
+ private:
+  Network(std::shared_ptr<Device> device, std::string path) : device_(std::move(device)), path_(std::move(path)) {}
+  void read_info();
+  std::shared_ptr<Device> device_;
+  std::string path_, name_;
+  abi::RuntimeHandle runtime_ = nullptr;
+  std::vector<Port> inputs_, outputs_;
+};
+
+}  // namespace blip::backend::sophon
