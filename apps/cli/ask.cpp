@@ -51,6 +51,7 @@ int run_ask(const AskFlags& flags) {
   const Engine engine = load_engine(flags.model, console);
   const ModelInfo& info = engine.info();
   require_task(answers.empty() ? info.can_ask : info.can_rank, answers.empty() ? "ask" : "ask with a list of answers", info);
+  check_baked(flags.generate, info);
   Session session = make_session(engine, console);
   const Asker asker(session, options, answers);
   if (at_prompt) return run_ask_prompt(session, asker, flags, console);
@@ -110,6 +111,7 @@ void add_ask(CLI::App& app, Run& run) {
       ->group("Decoding");
   add_generate_options(command, flags->generate, "--num-answers");
   add_model_options(command, flags->model);
+  add_bmodel_options(command, flags->model, BmodelFiles::kStages);
   add_output_options(command, flags->output);
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_ask(*flags); }; });

@@ -56,6 +56,7 @@ int run_caption(const CaptionFlags& flags) {
   options.generate = checked(flags.generate, console);
   const Engine engine = load_engine(flags.model, console);
   require_task(engine.info().can_caption, "caption", engine.info());
+  check_baked(flags.generate, engine.info());
   Session session = make_session(engine, console);
 
   const Stopwatch watch;
@@ -89,6 +90,7 @@ void add_caption(CLI::App& app, Run& run) {
       ->group("Decoding");
   add_generate_options(command, flags->generate, "--num-captions");
   add_model_options(command, flags->model);
+  add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_caption(*flags); }; });

@@ -1,5 +1,6 @@
 #include "cli/console.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -43,7 +44,19 @@ std::string format_seconds(double seconds) {
   return std::to_string(total / 3600) + " h " + std::to_string(total / 60 % 60) + " min";
 }
 
+int result_fd = STDOUT_FILENO;
+
 }  // namespace
+
+void keep_output_for_results(bool quiet) {
+  if (result_fd != STDOUT_FILENO) return;
+  const int results = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  if (results < 0) return;  // standard output is closed: the first result says so
+  const int elsewhere = quiet ? ::open("/dev/null", O_WRONLY | O_CLOEXEC) : ::dup(STDERR_FILENO);
+  if (elsewhere >= 0 && dup2(elsewhere, STDOUT_FILENO) >= 0) result_fd = results;
+  if (elsewhere >= 0) ::close(elsewhere);
+  if (result_fd != results) ::close(results);
+}
 
 Console::Console(const OutputOptions& options) : options_(options), terminal_(isatty(STDERR_FILENO) == 1) {}
 
@@ -53,7 +66,7 @@ void Console::line(std::string_view text) {
   clear_bar();
   std::string whole(text);
   whole += '\n';
-  if (!write_all(STDOUT_FILENO, whole.data(), whole.size())) output_failed();
+  if (!write_all(result_fd, whole.data(), whole.size())) output_failed();
 }
 
 void Console::object(const Json& object) {
@@ -62,7 +75,7 @@ void Console::object(const Json& object) {
 
 void Console::bytes(std::span<const std::byte> data) {
   clear_bar();
-  if (!write_all(STDOUT_FILENO, reinterpret_cast<const char*>(data.data()), data.size())) output_failed();
+  if (!write_all(result_fd, reinterpret_cast<const char*>(data.data()), data.size())) output_failed();
 }
 
 void Console::write_error(std::string_view text) {

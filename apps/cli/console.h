@@ -19,6 +19,10 @@ struct OutputOptions {
   bool quiet = false;  // errors only on standard error
 };
 
+// For devices whose runtime prints on standard output of its own accord (SOPHON's does): from here on only a Console's
+// results go there; what anything else prints goes to standard error, or nowhere if quiet. Call before the runtime starts.
+void keep_output_for_results(bool quiet);
+
 class Console {
  public:
   explicit Console(const OutputOptions& options);

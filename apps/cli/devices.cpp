@@ -8,6 +8,7 @@ namespace {
 
 int run_devices(const OutputOptions& output) {
   Console console(output);
+  keep_output_for_results(output.quiet);
   for (const DeviceInfo& device : devices()) {
     if (console.json()) {
       console.object(Json{{"id", device.id}, {"description", device.description}});

@@ -9,6 +9,7 @@
 #include "blip/blip.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
+#include "cli/seed_spelling.h"
 
 namespace blip::cli {
 namespace {
@@ -89,7 +90,7 @@ int parse_and_run(int argc, char** argv, Console& console) {
   CLI::App app("BLIP on your own machine: describe pictures, match them with texts, ask about them.", "blip");
   Run run;
   define(app, run);
-  std::vector<std::string> arguments = arguments_of(argc, argv);
+  std::vector<std::string> arguments = modern_arguments(arguments_of(argc, argv));
   check_command(app, arguments);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {

@@ -81,6 +81,7 @@ void add_match(CLI::App& app, Run& run) {
   add_repeated(command, "--text", flags->texts, "A text to compare; repeatable")->group("Input");
   command.add_option("--texts", flags->texts_file, "File of texts, one a line")->type_name("FILE")->group("Input");
   add_model_options(command, flags->model);
+  add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_match(*flags); }; });

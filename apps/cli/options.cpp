@@ -73,7 +73,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("PATH")
       ->check([](const std::string& text) { return text.empty() ? "must not be empty" : ""; })
       ->group(group);
-  command.add_option("--device", options.device, "Where to compute, see `blip devices`")->type_name("NAME")->capture_default_str()->group(group);
+  options.device_option = command.add_option("--device", options.device, "Where to compute, see `blip devices`")->type_name("NAME")->capture_default_str()->group(group);
   add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8"}, "Number type of weights and products")
       ->capture_default_str()
       ->group(group);
@@ -81,6 +81,23 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("N")
       ->check(whole_in(1, kMaxThreads))
       ->group(group);
+}
+
+void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles files) {
+  const auto add = [&](const char* names, std::string& value, const char* description, const char* type) {
+    return command.add_option(names, value, description)->type_name(type)->group("SOPHON");
+  };
+  if (files == BmodelFiles::kWholeTask) {
+    add("--bmodel-path,--bmodel_path", options.bmodel, "Compiled model, instead of --model", "FILE");
+  } else {
+    CLI::Option* vision = add("--venc-bmodel-path,--venc_bmodel_path", options.venc_bmodel, "Compiled vision encoder, instead of --model", "FILE");
+    CLI::Option* question = add("--tenc-bmodel-path,--tenc_bmodel_path", options.tenc_bmodel, "Compiled question encoder", "FILE");
+    CLI::Option* answer = add("--tdec-bmodel-path,--tdec_bmodel_path", options.tdec_bmodel, "Compiled answer decoder", "FILE");
+    vision->needs(question)->needs(answer);
+    question->needs(vision);
+    answer->needs(vision);
+  }
+  add("--tokenizer-path,--tokenizer_path", options.tokenizer, "Vocabulary of a compiled model; default: bert-base-uncased, built in", "PATH");
 }
 
 void add_limit_options(CLI::App& command, ImageLimits& limits) {
@@ -118,6 +135,7 @@ void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::st
   GenerateOptions& o = flags.options;
   const auto number = [&](const std::string& name, auto& value, const std::string& description, auto low, auto high) {
     CLI::Option* option = command.add_option(name, value, description)->type_name("N")->capture_default_str()->group(group);
+    flags.all.push_back(option);
     if constexpr (std::is_integral_v<std::remove_reference_t<decltype(value)>>) {
       return option->check(whole_in(static_cast<std::uint64_t>(low), static_cast<std::uint64_t>(high)));
     } else {
@@ -159,6 +177,19 @@ GenerateOptions checked(const GenerateFlags& flags, Console& console) {
   return options;
 }
 
+void check_baked(const GenerateFlags& flags, const ModelInfo& info) {
+  if (info.baked_length == 0) return;
+  const auto refuse = [&](const std::string& option) {
+    throw Exit(kExitModel, option + " is not possible: " + info.path + " has its decoding compiled in: greedy, up to " + std::to_string(info.baked_length) +
+                               " tokens, one text");
+  };
+  if (flags.options.sample) refuse("--sample");
+  for (const CLI::Option* option : flags.all) {
+    if (option->count() == 0 || (option == flags.beams && flags.options.beams == 1)) continue;
+    refuse(option->get_name() + " " + option->as<std::string>());
+  }
+}
+
 Engine load_engine(const ModelOptions& options, Console& console) {
   const auto started = std::chrono::steady_clock::now();
   EngineOptions engine_options;
@@ -169,7 +200,14 @@ Engine load_engine(const ModelOptions& options, Console& console) {
     if (done == 0) console.start_progress("tensors loaded", total);
     console.progress(done);
   };
-  const std::string path = find_model(options.model);
+  for (const std::string& file : {options.bmodel, options.venc_bmodel, options.tenc_bmodel, options.tdec_bmodel})
+    if (!file.empty()) engine_options.bmodels.push_back(file);
+  engine_options.tokenizer = options.tokenizer;
+  const bool compiled = !engine_options.bmodels.empty();
+  if (compiled && !options.model.empty()) throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
+  const std::string path = compiled ? engine_options.bmodels.front() : find_model(options.model);
+  if ((compiled || path.ends_with(".bmodel")) && options.device_option && options.device_option->count() == 0) engine_options.device = "sophon:0";
+  if (engine_options.device.starts_with("sophon")) keep_output_for_results(console.quiet());
   try {
     Engine engine = Engine::load(path, engine_options);
     console.end_progress();

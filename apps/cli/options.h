@@ -18,6 +18,8 @@ using Run = std::function<int()>;
 struct ModelOptions {
   std::string model, device = "cpu", dtype = "auto";
   int threads = 0;  // 0 = not given: every core
+  CLI::Option* device_option = nullptr;
+  std::string bmodel, venc_bmodel, tenc_bmodel, tdec_bmodel, tokenizer;  // compiled models; "" = not given
 };
 
 struct PictureOptions {
@@ -30,11 +32,14 @@ struct PictureOptions {
 struct GenerateFlags {
   GenerateOptions options;
   CLI::Option *beams = nullptr, *sample = nullptr;
-  std::vector<CLI::Option*> sampling_only;
+  std::vector<CLI::Option*> sampling_only, all;
 };
 
 void add_output_options(CLI::App& command, OutputOptions& options);
 void add_model_options(CLI::App& command, ModelOptions& options);
+// The compiled model: one file, or one for each stage of visual question answering; and its vocabulary.
+enum class BmodelFiles { kWholeTask, kStages };
+void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles files);
 void add_limit_options(CLI::App& command, ImageLimits& limits);
 // IMAGE..., --batch, --max-pixels, --max-bytes.
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
@@ -52,6 +57,9 @@ CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string&
 
 // Checks what no single option can (lengths, counts against beams) and returns the options. Throws Exit(2).
 GenerateOptions checked(const GenerateFlags& flags, Console& console);
+
+// A model whose decoding is compiled in follows no decoding option. Throws Exit(3) naming the first that was given.
+void check_baked(const GenerateFlags& flags, const ModelInfo& info);
 
 // Loads the model that the options ask for, with progress, and says what was loaded. Throws Exit(3), Error.
 Engine load_engine(const ModelOptions& options, Console& console);
