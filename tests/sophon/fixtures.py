@@ -1,0 +1,73 @@
+"""What the tests need from outside the tree: tiny models in the form of the vendor's samples, and emulated chips.
+
+The models are an archive beside the checkout, ../shared/sophon/seed-form-tiny.tar.zst, or what $BLIP_SOPHON_FIXTURES names: the
+archive or a folder with its contents. The emulators are installed once into the build folder by tools/sophon/install-emulator;
+$BLIP_SOPHON_EMULATOR names a folder where that was done already.
+"""
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SKIPPED = 77  # as tests/sophon/CMakeLists.txt tells ctest
+SOURCE = Path(os.environ["BLIP_SOURCE"])
+WORK = Path(os.environ["BLIP_SOPHON_WORK"])
+ARCHIVE = Path("shared/sophon/seed-form-tiny.tar.zst")
+
+
+def skip(reason):
+    print(f"SKIPPED: {reason}")
+    sys.exit(SKIPPED)
+
+
+def _unpack(archive, folder):
+    """Appears under its name only when it is complete."""
+    if folder.is_dir():
+        return
+    if shutil.which("zstd") is None:
+        skip(f"zstd is needed to unpack {archive}")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with subprocess.Popen(["zstd", "-d", "--long=30", "-c", str(archive)], stdout=subprocess.PIPE) as zstd:
+        subprocess.run(["tar", "-x", "-C", str(partial)], stdin=zstd.stdout, check=True)
+    if zstd.returncode != 0:
+        raise RuntimeError(f"zstd cannot read {archive}")
+    partial.rename(folder)
+
+
+def models():
+    """The folder with bmodels/, images/ and expected.json."""
+    given = os.environ.get("BLIP_SOPHON_FIXTURES")
+    source = Path(given) if given else SOURCE.parent / ARCHIVE
+    if not source.exists():
+        skip(f"no models: {source} is absent; set BLIP_SOPHON_FIXTURES to seed-form-tiny.tar.zst or its contents")
+    if source.is_dir():
+        root = source
+    else:
+        root = WORK / "models"
+        _unpack(source, root)
+    found = sorted(root.glob("**/expected.json"))
+    if not found:
+        raise RuntimeError(f"{root} holds no expected.json")
+    return found[0].parent
+
+
+def emulator(chip):
+    """The folder for $BLIP_BMRT_DIR."""
+    root = Path(os.environ.get("BLIP_SOPHON_EMULATOR") or WORK / "emulator")
+    command = [sys.executable, str(SOURCE / "tools" / "sophon" / "install-emulator"), "--quiet", "--out", str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        skip(done.stderr.strip())
+    return root / chip
+
+
+def prepare(chip):
+    """(models, emulator), made by one process at a time."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    with open(WORK / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return models(), emulator(chip)

@@ -1,0 +1,180 @@
+"""The program on an emulated SOPHON chip with models in the exact form of the vendor's samples: python3 sophon_test.py CHIP.
+
+Expected: what the official code says of the same weights and pictures (expected.json). A graph gives the first ids of a text.
+"""
+import json
+import os
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+import fixtures
+
+TIMEOUT = 300  # seconds a command; the slowest emulator needs 6 for a caption on an idle machine
+CHIPS = ("bm1684", "bm1684x", "bm1688")
+CHIP = sys.argv[1]
+DATA, EMULATOR = fixtures.prepare(CHIP)
+PROGRAM = os.environ["BLIP_PROGRAM"]
+EXPECTED = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))
+CAPTION_IDS, ANSWER_IDS = 8, 5  # baked into these graphs
+PROBABILITY_TOLERANCE = 1e-2
+# Without their checkpoint's training these models babble: the bundled vocabulary still has a word for each id.
+IMAGES = sorted({case["image"] for case in EXPECTED["caption"]})
+
+
+def bmodel(stage, chip=CHIP):
+    return str(DATA / "bmodels" / f"blip_{stage}_{chip}_f32_1b.bmodel")
+
+
+def image(name):
+    return str(DATA / "images" / name)
+
+
+VQA = ("--venc-bmodel-path", bmodel("vqa_venc"), "--tenc-bmodel-path", bmodel("vqa_tenc"), "--tdec-bmodel-path", bmodel("vqa_tdec"))
+
+
+def run(*arguments, stdin="", runtime=EMULATOR):
+    environment = {**os.environ, "BLIP_BMRT_DIR": str(runtime)}
+    return subprocess.run([PROGRAM, *arguments], input=stdin, capture_output=True, text=True, env=environment, timeout=TIMEOUT, check=False)
+
+
+class SophonTest(unittest.TestCase):
+    def ok(self, *arguments, **keywords):
+        done = run(*arguments, **keywords)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def objects(self, *arguments, **keywords):
+        """Standard output as JSON lines: nothing that the runtime prints may be among them."""
+        return [json.loads(line) for line in self.ok(*arguments, "--json", **keywords).stdout.splitlines()]
+
+    def fails(self, code, message, *arguments, **keywords):
+        done = run(*arguments, **keywords)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertIn(message, done.stderr)
+        self.assertEqual(done.stdout, "")
+
+
+class Answers(SophonTest):
+    def test_captions_token_for_token(self):
+        paths = [image(name) for name in IMAGES]
+        results = self.objects("caption", "--bmodel-path", bmodel("cap"), *paths)
+        self.assertEqual([r["image"] for r in results], paths)
+        expected = {case["image"]: case["ids"][:CAPTION_IDS] for case in EXPECTED["caption"] if case["beams"] == 1}
+        self.assertEqual([r["token_ids"] for r in results], [expected[name] for name in IMAGES])
+        for result in results:
+            self.assertIsNone(result["score"])
+            self.assertTrue(result["caption"])
+            self.assertFalse(result["caption"].startswith("a picture of"), result["caption"])
+
+    def test_match_probabilities(self):
+        texts = sorted({case["text"] for case in EXPECTED["itm"]})
+        expected = {(image(case["image"]), case["text"]): case["probability"] for case in EXPECTED["itm"]}
+        options = [word for text in texts for word in ("--text", text)]
+        results = self.objects("match", "--bmodel-path", bmodel("itm"), *map(image, IMAGES), *options)
+        self.assertEqual({(r["image"], r["text"]) for r in results}, set(expected))
+        for result in results:
+            self.assertAlmostEqual(result["match_probability"], expected[result["image"], result["text"]], delta=PROBABILITY_TOLERANCE)
+            self.assertIsNone(result["cosine"])
+
+    def test_answers_token_for_token(self):
+        cases = EXPECTED["vqa_seed_form"]
+        questions = sorted({case["question"] for case in cases})
+        options = [word for question in questions for word in ("--question", question)]
+        results = self.objects("ask", *VQA, *map(image, IMAGES), *options)
+        got = {(r["image"], r["question"]): r["token_ids"] for r in results}
+        self.assertEqual(got, {(image(case["image"]), case["question"]): case["ids_enc"][:ANSWER_IDS] for case in cases})
+
+    def test_seed_spellings(self):
+        case = EXPECTED["itm"][0]
+        done = self.ok("itm", "--image_path", image(case["image"]), f"--bmodel_path={bmodel('itm')}", "--text", case["text"], "--dev_id", "0",
+                       "--tokenizer_path", str(fixtures.SOURCE / "data" / "bert-base-uncased"))
+        probability, cosine, text = done.stdout.rstrip("\n").split("\t")
+        self.assertAlmostEqual(float(probability), case["probability"], delta=PROBABILITY_TOLERANCE)
+        self.assertEqual((cosine, text), ("-", case["text"]))
+        self.assertIn("preprocess", done.stderr)
+        cases = [c for c in EXPECTED["vqa_seed_form"] if c["image"] == IMAGES[0]]
+        done = self.ok("vqa", "--image_path", image(IMAGES[0]), "--venc_bmodel_path", bmodel("vqa_venc"), "--tenc_bmodel_path", bmodel("vqa_tenc"),
+                       "--tdec_bmodel_path", bmodel("vqa_tdec"), stdin="".join(c["question"] + "\n" for c in cases) + "exit\nnever asked\n")
+        self.assertEqual(len(done.stdout.splitlines()), len(cases), done.stdout)
+        self.assertIn("predict", done.stderr)
+        caption = self.ok("cap", "--image_path", image(IMAGES[0]), "--bmodel_path", bmodel("cap"), "--dev_id=0").stdout
+        self.assertEqual(len(caption.splitlines()), 1)
+
+    def test_vision_states_stay_readable(self):
+        self.fails(3, "cannot", "caption", image(IMAGES[0]), *("--model", bmodel("itm")))
+
+    def test_a_text_too_long_is_truncated_with_a_warning(self):
+        done = self.ok("match", "--bmodel-path", bmodel("itm"), image(IMAGES[0]), "--text", "dog " * 50)
+        self.assertIn("truncated to 35 tokens", done.stderr)
+
+    def test_devices(self):
+        listed = self.objects("devices")
+        self.assertEqual([d["id"] for d in listed], ["cpu", "sophon:0"])
+        self.assertIn(CHIP.upper(), listed[1]["description"])
+
+
+class Limits(SophonTest):
+    def test_baked_decoding(self):
+        for option in (("--beams", "3"), ("--max-length", "30"), ("--num-captions", "2"), ("--sample",), ("--repetition-penalty", "1.5")):
+            with self.subTest(option=option):
+                self.fails(3, option[0], "caption", "--bmodel-path", bmodel("cap"), image(IMAGES[0]), *option)
+        self.fails(3, "prompt", "caption", "--bmodel-path", bmodel("cap"), image(IMAGES[0]), "--prompt", "a photo of ")
+
+    def test_no_ranking(self):
+        self.fails(3, "cannot ask with a list", "ask", *VQA, image(IMAGES[0]), "--question", "what?", "--answers", __file__)
+
+
+class Errors(SophonTest):
+    def test_runtime(self):
+        caption = ("caption", "--bmodel-path", bmodel("cap"), image(IMAGES[0]))
+        self.fails(3, "install-emulator", *caption, runtime="/nonexistent")
+        folder = fixtures.WORK / f"broken-{CHIP}"
+        folder.mkdir(exist_ok=True)
+        self.fails(3, "no libbmlib.so in", *caption, runtime=folder)
+        for name in ("libbmlib.so", "libbmrt.so"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(EMULATOR / "libbmlib.so")
+        self.fails(3, "libbmrt lacks the function bmrt_create", *caption, runtime=folder)
+        (folder / "libbmlib.so").unlink()
+        (folder / "libbmlib.so").write_bytes(b"no library")
+        self.fails(3, "cannot load libbmlib.so", *caption, runtime=folder)
+
+    def test_device(self):
+        for device, code, message in (("sophon:1", 3, "no device sophon:1"), ("sophon:x", 2, "sophon:N"), ("sophon:-1", 2, "sophon:N"),
+                                      ("sophon:0,1", 2, "sophon:N"), ("cpu", 2, "must be sophon")):
+            with self.subTest(device=device):
+                self.fails(code, message, "caption", "--device", device, "--bmodel-path", bmodel("cap"), image(IMAGES[0]))
+        self.fails(3, "compiled models (.bmodel)", "caption", "--device", "sophon", "--model", str(DATA), image(IMAGES[0]))
+
+    def test_files(self):
+        other = next(chip for chip in CHIPS if chip != CHIP)
+        whole = Path(bmodel("itm")).read_bytes()
+        folder = fixtures.WORK / f"damaged-{CHIP}"
+        folder.mkdir(exist_ok=True)
+        for name, data, message in (("truncated", whole[:-1], "truncated bmodel: expected"), ("half", whole[:len(whole) // 2], "truncated bmodel"),
+                                    ("header", whole[:40], "damaged bmodel"), ("empty", b"", "is not a bmodel"), ("text", b"hello" * 50, "is not a bmodel"),
+                                    ("folder", None, "it is a folder")):
+            with self.subTest(name=name):
+                path = folder / f"{name}.bmodel"
+                if data is None:
+                    path.mkdir(exist_ok=True)
+                else:
+                    path.write_bytes(data)
+                self.fails(3, message, "match", "--bmodel-path", str(path), image(IMAGES[0]), "--text", "a dog")
+        self.fails(3, f"compiled for {other.upper()}", "match", "--bmodel-path", bmodel("itm", other), image(IMAGES[0]), "--text", "a dog")
+        self.fails(3, "No such file", "match", "--bmodel-path", "/nonexistent.bmodel", image(IMAGES[0]), "--text", "a dog")
+
+    def test_roles(self):
+        self.fails(3, "cannot caption; it can: match (ITM)", "caption", "--bmodel-path", bmodel("itm"), image(IMAGES[0]))
+        self.fails(3, "is missing", "caption", "--bmodel-path", bmodel("vqa_venc"), image(IMAGES[0]))
+        self.fails(3, "and so is", "ask", "--venc-bmodel-path", bmodel("vqa_venc"), "--tenc-bmodel-path", bmodel("vqa_venc"),
+                   "--tdec-bmodel-path", bmodel("vqa_tdec"), image(IMAGES[0]), "--question", "what?")
+        self.fails(3, "not one model", "ask", "--venc-bmodel-path", bmodel("cap"), "--tenc-bmodel-path", bmodel("vqa_tenc"),
+                   "--tdec-bmodel-path", bmodel("vqa_tdec"), image(IMAGES[0]), "--question", "what?")
+        self.fails(2, "--tenc-bmodel-path", "ask", "--venc-bmodel-path", bmodel("vqa_venc"), image(IMAGES[0]), "--question", "what?")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
