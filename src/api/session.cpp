@@ -131,7 +131,8 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
     handles.push_back(image.impl_->image);
   }
   if (!impl_->capabilities().prompt && options.prompt != CaptionOptions().prompt)
-    throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has the caption prompt \"" + CaptionOptions().prompt + "\" baked in; got \"" + options.prompt + "\"");
+    throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has the caption prompt \"" + CaptionOptions().prompt +
+                                             "\" baked in; got \"" + options.prompt + "\"");
   // The prompt's first token becomes [DEC] and its [SEP] is dropped.
   TokenIds prompt = impl_->tokenizer().encode(options.prompt).ids;
   prompt.front() = impl_->tokenizer().special().dec;

@@ -32,7 +32,8 @@ void* open_first(const std::string& folder, const std::array<const char*, 2>& na
     reason = said ? said : "unknown reason";
   }
   const std::string where = folder.empty() ? "on the loader's path (nor in " + std::string(kVendorFolder) + ")" : "in " + folder;
-  fail(reason.empty() ? "SOPHON runtime: no " + std::string(names[0]) + " " + where : "SOPHON runtime: cannot load " + std::string(names[0]) + ": " + reason);
+  const std::string name = names[0];
+  fail("SOPHON runtime: " + (reason.empty() ? "no " + name + " " + where : "cannot load " + name + ": " + reason));
 }
 
 template <class Function>

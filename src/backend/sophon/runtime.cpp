@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -52,7 +53,9 @@ const char* type_name(abi::DataType type) {
 
 Port read_port(const char* name, abi::DataType dtype, const abi::Shape& shape, std::size_t max_bytes, const std::string& path) {
   Port port{name ? name : "", dtype, shape, element_bytes(dtype), 0};
-  const auto refuse = [&](const std::string& why) { throw Error(ErrorCode::kModel, path + ": network value \"" + port.name + "\": " + why); };
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorCode::kModel, path + ": network value \"" + port.name + "\": " + why);
+  };
   if (port.bytes == 0) refuse("its type (" + std::to_string(static_cast<int>(dtype)) + ") is not supported");
   if (shape.num_dims < 0 || shape.num_dims > abi::kMaxDims) refuse("it has " + std::to_string(shape.num_dims) + " dimensions; at most 8 are possible");
   for (int i = 0; i < shape.num_dims; ++i) {
@@ -62,7 +65,8 @@ Port read_port(const char* name, abi::DataType dtype, const abi::Shape& shape, s
     port.bytes *= static_cast<std::size_t>(shape.dims[i]);
   }
   port.capacity = std::max(port.bytes, max_bytes);
-  if (port.capacity > std::numeric_limits<unsigned>::max()) refuse("it needs " + std::to_string(port.capacity) + " bytes; at most 4 GiB are possible");
+  if (port.capacity > std::numeric_limits<unsigned>::max())
+    refuse("it needs " + std::to_string(port.capacity) + " bytes; at most 4 GiB are possible");
   return port;
 }
 
@@ -86,15 +90,16 @@ std::shared_ptr<Device> Device::open(int id) {
   const Library& library = Library::get();
   const int chips = count();
   if (chips == 0)
-    throw Error(ErrorCode::kDevice, "no SOPHON chip in this machine: the runtime in " + (library.folder.empty() ? "the loader's path" : library.folder) +
-                                        " finds none; check that the card is seated and its driver loaded (/dev/bm-sophon0)");
+    throw Error(ErrorCode::kDevice, "no SOPHON chip in this machine: the runtime in " +
+                                        (library.folder.empty() ? "the loader's path" : library.folder) + " finds none; check that the card is seated and its driver loaded (/dev/bm-sophon0)");
   if (id < 0 || id >= chips)
     throw Error(ErrorCode::kDevice, "no device sophon:" + std::to_string(id) + "; this machine has sophon:0" +
                                         (chips > 1 ? " to sophon:" + std::to_string(chips - 1) : ""));
   abi::Handle handle = nullptr;
   const abi::Status status = library.bmlib.request(&handle, id);
   if (status != 0 || !handle)
-    throw Error(ErrorCode::kDevice, "cannot open sophon:" + std::to_string(id) + " (status " + std::to_string(status) + "); check permissions of /dev/bm-sophon" + std::to_string(id));
+    throw Error(ErrorCode::kDevice, "cannot open sophon:" + std::to_string(id) + " (status " + std::to_string(status) +
+                                        "); check the permissions of /dev/bm-sophon" + std::to_string(id));
   return std::shared_ptr<Device>(new Device(library, handle, id));
 }
 
@@ -145,8 +150,13 @@ DeviceMemory::~DeviceMemory() {
   device_->library().bmlib.deallocate(device_->handle(), memory_);
 }
 
+void DeviceMemory::check_size(std::size_t size) const {
+  if (size > bytes())
+    throw Error(ErrorCode::kDevice, "bug: " + std::to_string(size) + " bytes copied with device memory of " + std::to_string(bytes()));
+}
+
 void DeviceMemory::upload(std::span<const std::byte> data) {
-  if (data.size() > bytes()) throw Error(ErrorCode::kDevice, "bug: " + std::to_string(data.size()) + " bytes into device memory of " + std::to_string(bytes()));
+  check_size(data.size());
   abi::Memory part = memory_;
   part.size = static_cast<unsigned>(data.size());
   const std::lock_guard lock(device_->mutex());
@@ -155,7 +165,7 @@ void DeviceMemory::upload(std::span<const std::byte> data) {
 }
 
 void DeviceMemory::download(std::span<std::byte> data) const {
-  if (data.size() > bytes()) throw Error(ErrorCode::kDevice, "bug: " + std::to_string(data.size()) + " bytes from device memory of " + std::to_string(bytes()));
+  check_size(data.size());
   abi::Memory part = memory_;
   part.size = static_cast<unsigned>(data.size());
   const std::lock_guard lock(device_->mutex());
@@ -175,7 +185,8 @@ std::shared_ptr<const Network> Network::load(const std::shared_ptr<Device>& devi
   const BmodelHead head = read_bmodel_head(path);
   const std::string chip = chip_name(device->chip_id());
   if (!head.chip.empty() && lower(head.chip) != chip)
-    throw Error(ErrorCode::kModel, path + " is compiled for " + head.chip + ", but " + device->name() + " is another chip; give the bmodel for " + chip);
+    throw Error(ErrorCode::kModel, path + " is compiled for " + head.chip + ", but " + device->name() +
+                                       " is another chip; give the bmodel for " + chip);
   std::shared_ptr<Network> network(new Network(device, path));
   const std::lock_guard lock(device->mutex());
   const auto& bmrt = device->library().bmrt;
@@ -183,7 +194,8 @@ std::shared_ptr<const Network> Network::load(const std::shared_ptr<Device>& devi
   if (!network->runtime_) throw Error(ErrorCode::kDevice, "the SOPHON runtime cannot be started on " + device->name());
   if (!bmrt.load_bmodel(network->runtime_, path.c_str()))
     throw Error(ErrorCode::kModel, "the SOPHON runtime refuses " + path + " on " + device->name() +
-                                       ": it is damaged, needs a newer runtime or more memory than the chip has left; the runtime's own message is above");
+                                       ": it is damaged, needs a newer runtime or more memory than the chip has left; the runtime's own "
+                                       "message is above");
   network->read_info();
   return network;
 }
@@ -203,12 +215,16 @@ void Network::read_info() {
   if (!names || !names[0]) throw Error(ErrorCode::kModel, path_ + ": the runtime does not say its network's name");
   name_ = names[0];
   const abi::NetworkInfo* info = bmrt.network_info(runtime_, names[0]);
-  if (!info || info->stage_num < 1 || info->input_num < 1 || info->input_num > kMaxPorts || info->output_num < 1 || info->output_num > kMaxPorts)
-    throw Error(ErrorCode::kModel, path_ + ": the runtime's description of network \"" + name_ + "\" makes no sense: libbmrt may be of another version");
+  const auto plausible = [](int ports) { return ports >= 1 && ports <= kMaxPorts; };
+  if (!info || info->stage_num < 1 || !plausible(info->input_num) || !plausible(info->output_num))
+    throw Error(ErrorCode::kModel, path_ + ": the runtime's description of network \"" + name_ +
+                                       "\" makes no sense: libbmrt may be of another version");
   for (int i = 0; i < info->input_num; ++i)
-    inputs_.push_back(read_port(info->input_names[i], info->input_dtypes[i], info->stages[0].input_shapes[i], info->max_input_bytes[i], path_));
+    inputs_.push_back(read_port(info->input_names[i], info->input_dtypes[i], info->stages[0].input_shapes[i],
+                                info->max_input_bytes[i], path_));
   for (int i = 0; i < info->output_num; ++i)
-    outputs_.push_back(read_port(info->output_names[i], info->output_dtypes[i], info->stages[0].output_shapes[i], info->max_output_bytes[i], path_));
+    outputs_.push_back(read_port(info->output_names[i], info->output_dtypes[i], info->stages[0].output_shapes[i],
+                                 info->max_output_bytes[i], path_));
 }
 
 std::string Network::signature() const {
@@ -230,7 +246,8 @@ std::unique_ptr<DeviceMemory> Network::make_output(std::size_t index) const {
 
 void Network::run(std::span<const DeviceMemory* const> inputs, std::span<DeviceMemory* const> outputs) const {
   const auto tensors = [](const std::vector<Port>& ports, auto memories) {
-    if (ports.size() != memories.size()) throw Error(ErrorCode::kDevice, "bug: " + std::to_string(memories.size()) + " values for " + std::to_string(ports.size()) + " ports");
+    if (ports.size() != memories.size())
+      throw Error(ErrorCode::kDevice, "bug: " + std::to_string(memories.size()) + " values for " + std::to_string(ports.size()) + " ports");
     std::vector<abi::Tensor> list;
     for (std::size_t i = 0; i < ports.size(); ++i) {
       if (memories[i]->bytes() < ports[i].bytes) throw Error(ErrorCode::kDevice, "bug: device memory too small for " + ports[i].text());
@@ -242,8 +259,11 @@ void Network::run(std::span<const DeviceMemory* const> inputs, std::span<DeviceM
   std::vector<abi::Tensor> out = tensors(outputs_, outputs);
   const std::lock_guard lock(device_->mutex());
   constexpr bool kOwnMemory = true, kOwnStoreMode = false;
-  if (!device_->library().bmrt.launch(runtime_, name_.c_str(), in.data(), static_cast<int>(in.size()), out.data(), static_cast<int>(out.size()), kOwnMemory, kOwnStoreMode))
-    throw Error(ErrorCode::kDevice, device_->name() + " failed to run network \"" + name_ + "\" of " + path_ + "; the runtime's own message is above");
+  const bool launched = device_->library().bmrt.launch(runtime_, name_.c_str(), in.data(), static_cast<int>(in.size()), out.data(),
+                                                       static_cast<int>(out.size()), kOwnMemory, kOwnStoreMode);
+  if (!launched)
+    throw Error(ErrorCode::kDevice, device_->name() + " failed to run network \"" + name_ + "\" of " + path_ +
+                                        "; the runtime's own message is above");
   device_->synchronize();
 }
 

@@ -97,6 +97,7 @@ class DeviceMemory {
   void download(std::span<std::byte> data) const;         // from the start; at most bytes()
 
  private:
+  void check_size(std::size_t size) const;
   std::shared_ptr<const Device> device_;
   abi::Memory memory_ = {};
 };

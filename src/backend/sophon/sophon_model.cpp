@@ -67,6 +67,11 @@ void poll(const decode::Hooks& hooks) {
   if (hooks.cancel && hooks.cancel()) throw Error(ErrorCode::kCancelled, "cancelled");
 }
 
+// Memory that one network writes and the next reads, large enough for either.
+MemoryPtr make_pipe(const Network& from, const Network& to) {
+  return std::make_unique<DeviceMemory>(from.device(), std::max(from.outputs()[0].capacity, to.inputs()[0].capacity));
+}
+
 // The memory of a text's ids and mask, made once.
 class TextInput {
  public:
@@ -91,12 +96,13 @@ class TextInput {
 
 class CompiledRunner final : public Runner {
  public:
-  CompiledRunner(const Stages& stages, const Capabilities& capabilities, SpecialIds ids) : stages_(stages), capabilities_(capabilities), ids_(ids) {
+  CompiledRunner(const Stages& stages, const Capabilities& capabilities, SpecialIds ids)
+      : stages_(stages), capabilities_(capabilities), ids_(ids) {
     if (const auto& network = text_network()) text_.emplace(*network, ids.pad);
     if (const auto& network = stages_[Role::kVision]) pixels_ = network->make_input(0);
     if (const auto& network = stages_[Role::kQuestion]) {
       // The answer decoder reads what the question encoder writes.
-      states_ = std::make_unique<DeviceMemory>(network->device(), std::max(network->outputs()[0].capacity, stages_[Role::kAnswer]->inputs()[0].capacity));
+      states_ = make_pipe(*network, *stages_[Role::kAnswer]);
     }
     for (const Role role : {Role::kCaption, Role::kMatch, Role::kAnswer}) {
       if (stages_[role]) output_ = stages_[role]->make_output(0);
@@ -151,7 +157,9 @@ class CompiledRunner final : public Runner {
     return answers;
   }
 
-  std::vector<decode::Ranked> rank(const EncodedImage&, const TokenIds&, std::span<const TokenIds>, int, const decode::Hooks&) override { lacks("rank answers"); }
+  std::vector<decode::Ranked> rank(const EncodedImage&, const TokenIds&, std::span<const TokenIds>, int, const decode::Hooks&) override {
+    lacks("rank answers");
+  }
   std::vector<float> embed_image(const EncodedImage&) override { lacks("embed pictures"); }
   std::vector<std::vector<float>> embed_texts(std::span<const TokenIds>) override { lacks("embed texts"); }
 
@@ -181,7 +189,7 @@ class CompiledRunner final : public Runner {
       return std::make_shared<const DeviceImage>(std::move(memory));
     }
     pixels_->upload(std::as_bytes(pixels));
-    auto memory = std::make_unique<DeviceMemory>(vision->device(), std::max(vision->outputs()[0].capacity, stages_[Role::kQuestion]->inputs()[0].capacity));
+    MemoryPtr memory = make_pipe(*vision, *stages_[Role::kQuestion]);
     run(*vision, {pixels_.get()}, *memory);
     return std::make_shared<const DeviceImage>(std::move(memory));
   }

@@ -19,7 +19,9 @@ bool is_ids(const Port& port) {
          port.shape.dims[1] > 1;
 }
 
-bool is_text(std::span<const Port> ports) { return ports.size() == 2 && is_ids(ports[0]) && is_ids(ports[1]) && ports[0].elements() == ports[1].elements(); }
+bool is_text(std::span<const Port> ports) {
+  return ports.size() == 2 && is_ids(ports[0]) && is_ids(ports[1]) && ports[0].elements() == ports[1].elements();
+}
 
 bool is_probability(const Port& port) { return port.dtype == abi::DataType::kF32 && port.elements() == 1; }
 
@@ -77,7 +79,8 @@ Stages arrange(const std::vector<NetworkPtr>& networks) {
   for (const Role role : {Role::kVision, Role::kQuestion, Role::kAnswer}) {
     if (whole_task || !stages[role])
       throw Error(ErrorCode::kModel, "these bmodels are not one model: " + (found.empty() ? "none" : found) +
-                                         "; give a caption network or a match network alone, or the vision encoder, question encoder and answer decoder together" +
+                                         "; give a caption network or a match network alone, or the vision encoder, question encoder "
+                                         "and answer decoder together" +
                                          (whole_task ? "" : ": the " + std::string(to_string(role)) + " is missing"));
   }
   require_fit(*stages[Role::kVision], *stages[Role::kQuestion]);
