@@ -4,6 +4,7 @@ Expected: what the official code says of the same weights and pictures (expected
 """
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -133,10 +134,10 @@ class Errors(SophonTest):
         caption = ("caption", "--bmodel-path", bmodel("cap"), image(IMAGES[0]))
         self.fails(3, "install-emulator", *caption, runtime="/nonexistent")
         folder = fixtures.WORK / f"broken-{CHIP}"
-        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
+        folder.mkdir()
         self.fails(3, "no libbmlib.so in", *caption, runtime=folder)
         for name in ("libbmlib.so", "libbmrt.so"):
-            (folder / name).unlink(missing_ok=True)
             (folder / name).symlink_to(EMULATOR / "libbmlib.so")
         self.fails(3, "libbmrt lacks the function bmrt_create", *caption, runtime=folder)
         (folder / "libbmlib.so").unlink()
