@@ -39,6 +39,9 @@ void define(CLI::App& app, Run& run) {
   app.require_subcommand(1);
   app.footer(kFooter);
   for (const auto add : {add_caption, add_match, add_ask, add_embed, add_convert, add_info, add_devices, add_dump, add_completions}) add(app, run);
+#ifdef BLIP_HAS_SERVER
+  add_serve(app, run);
+#endif
 }
 
 std::vector<std::string> command_names(const CLI::App& app) {

@@ -1,0 +1,152 @@
+// blip serve: the models behind an HTTP API and a web page.
+#include <cctype>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <thread>
+
+#include "cli/commands.h"
+#include "cli/exit.h"
+#include "cli/interrupt.h"
+#include "server/server.h"
+
+namespace blip::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  blip serve
+  blip serve --model photos=caption.gguf --model vqa.gguf --port 9000
+  blip serve --host 0.0.0.0 --api-key-file keys.txt
+  curl -s http://127.0.0.1:8080/v1/caption -F image=@cat.jpg
+
+The page is at http://HOST:PORT/, the API's description at /openapi.json. Log lines, one JSON object each, go to standard
+error. SIGINT and SIGTERM end the server when every accepted request is answered; a second one ends it at once.)";
+
+struct ServeFlags {
+  bool quiet = false;
+  ModelOptions model;
+  std::vector<std::string> models;
+  server::ServerOptions server;
+  double timeout_seconds = 60;
+  std::string key_file;
+  bool no_history = false;
+};
+
+// $XDG_DATA_HOME/blip/history.db, by default in ~/.local/share.
+std::string default_history() {
+  namespace fs = std::filesystem;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
+  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data != '\0') return (fs::path(data) / "blip" / "history.db").string();
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
+    return (fs::path(home) / ".local" / "share" / "blip" / "history.db").string();
+  return "";
+}
+
+std::vector<std::string> read_keys(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<std::string> keys;
+  for (std::string line; std::getline(file, line);) {
+    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0) line.pop_back();
+    if (!line.empty() && !line.starts_with('#')) keys.push_back(line);
+  }
+  if (keys.empty()) throw Exit(kExitUsage, "no API key in " + path + "; write one a line");
+  return keys;
+}
+
+// PATH or NAME=PATH; without a name the model's own.
+std::vector<server::NamedEngine> load_engines(const ServeFlags& flags, Console& console) {
+  std::vector<server::NamedEngine> engines;
+  std::vector<std::string> given = flags.models;
+  if (given.empty()) given.emplace_back();
+  for (const std::string& argument : given) {
+    ModelOptions options = flags.model;
+    const std::size_t equals = argument.find('=');
+    const bool named = equals != std::string::npos && argument.find('/') > equals;
+    options.model = named ? argument.substr(equals + 1) : argument;
+    const Engine engine = load_engine(options, console);
+    const std::string name = named ? argument.substr(0, equals) : engine.info().name;
+    for (const auto& other : engines)
+      if (other.name == name) throw Exit(kExitUsage, "two models are named \"" + name + "\"; name them with --model NAME=PATH");
+    engines.push_back({name, engine});
+  }
+  return engines;
+}
+
+int run_serve(const ServeFlags& flags) {
+  Console console({.json = false, .quiet = flags.quiet});
+  server::ServerOptions options = flags.server;
+  options.quiet = flags.quiet;
+  options.limits.timeout_ms = flags.timeout_seconds * 1000;
+  if (!flags.key_file.empty()) options.api_keys = read_keys(flags.key_file);
+  if (flags.no_history) options.history.clear();
+  else if (options.history.empty()) options.history = default_history();
+  const auto engines = load_engines(flags, console);
+  catch_interrupts();
+  server::Server server(options, engines);
+  console.line("http://" + options.http.host + ":" + std::to_string(server.port()) + "/");
+  while (interrupted() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  server.drain();
+  return kExitOk;
+}
+
+template <class Number>
+void add_number(CLI::App& command, const std::string& name, Number& value, std::uint64_t low, std::uint64_t high, const std::string& description,
+                const std::string& group) {
+  command.add_option(name, value, description)->type_name("N")->check(whole_in(low, high))->capture_default_str()->group(group);
+}
+
+void add_model_flags(CLI::App& command, ServeFlags& flags) {
+  add_model_options(command, flags.model);
+  command.remove_option(command.get_option("--model"));  // here it may come several times, with a name
+  command
+      .add_option("-m,--model", flags.models,
+                  "Hugging Face folder, .pth, .bin, .safetensors or .gguf, or NAME=PATH; repeat for several; else $BLIP_MODEL, else the bundled model")
+      ->type_name("PATH")
+      ->allow_extra_args(false)
+      ->group("Model");
+}
+
+void add_queue_flags(CLI::App& command, ServeFlags& flags) {
+  const std::string group = "Queue";
+  server::ServerOptions& o = flags.server;
+  add_number(command, "--batch", o.scheduler.max_batch, 1, 1024, "Jobs per pass through the model", group);
+  command.add_option("--batch-window", o.scheduler.window_ms, "Milliseconds a batch waits for requests on their way; 0 = none")
+      ->type_name("N")->check(number_in(0, 1000))->capture_default_str()->group(group);
+  add_number(command, "--queue", o.scheduler.queue_limit, 1, 1'000'000, "Jobs that may wait per model; more are told 429", group);
+  add_number(command, "--max-requests", o.max_requests, 1, 100'000, "Requests accepted at a time; more are told 429", group);
+  add_number(command, "--concurrency", o.threads, 1, 1024, "Requests at work at a time", group);
+  command.add_option("--timeout", flags.timeout_seconds, "Seconds until a request is given up")
+      ->type_name("N")->check(number_in(0.01, 86400))->capture_default_str()->group(group);
+  add_number(command, "--cache-entries", o.cache_entries, 0, 1'000'000, "Encoded pictures kept per model; 0 = none", group);
+  add_number(command, "--cache-bytes", o.cache_bytes, 0, std::uint64_t{1} << 46, "Memory for them", group);
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<ServeFlags>();
+  CLI::App& command = *app.add_subcommand("serve", "Serve an HTTP API and a web page");
+  server::ServerOptions& o = flags->server;
+  command.add_option("--host", o.http.host, "Address to listen on; 0.0.0.0 = every one of this machine")->type_name("ADDRESS")->capture_default_str();
+  add_number(command, "--port", o.http.port, 0, 65535, "Port to listen on; 0 = any free one", "Options");
+  add_model_flags(command, *flags);
+  add_queue_flags(command, *flags);
+  add_limit_options(command, o.limits.image);
+  add_number(command, "--max-body", o.http.max_body, 1, std::uint64_t{1} << 40, "Refuse larger bodies", "Input");
+  add_number(command, "--max-images", o.limits.input.max_images, 1, 10'000, "Pictures per request", "Input");
+  add_number(command, "--max-texts", o.limits.input.max_texts, 1, 100'000, "Texts per request", "Input");
+  add_number(command, "--max-connections", o.http.max_connections, 1, 100'000, "Connections at a time", "Input");
+  command.add_option("--api-key-file", flags->key_file, "File of API keys, one a line; without it none is needed")
+      ->type_name("FILE")->check(CLI::ExistingFile)->group("Access");
+  add_repeated(command, "--cors-origin", o.cors_origins, "Origin whose pages may use the server, or *; repeat for several")->group("Access");
+  command.add_option("--history", o.history, "SQLite file of the page's history; default: blip/history.db in the user's data folder")
+      ->type_name("FILE")->group("Page");
+  command.add_flag("--no-history", flags->no_history, "Keep no history")->group("Page");
+  command.add_flag("-q,--quiet", flags->quiet, "Log errors only")->group("Output");
+  command.footer(kExamples);
+  command.callback([flags, &run] { run = [flags] { return run_serve(*flags); }; });
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,225 @@
+#include "server/chat.h"
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+
+#include "server/base64.h"
+
+namespace blip::server {
+namespace {
+
+constexpr int kMaxTokens = 512, kMaxChoices = 16;
+constexpr int kCaptionPromptTokens = 4;  // [DEC] a picture of
+constexpr int kAnswerPromptTokens = 1;   // [DEC]
+constexpr std::int32_t kEndToken = 102;  // [SEP]
+
+[[noreturn]] void invalid(const std::string& what) { throw Problem(kInvalidRequest, what); }
+
+struct ChatRequest {
+  std::string model, text, picture;  // picture: the file's bytes
+  GenerateOptions generate;
+  bool question = false, stream = false, stream_usage = false;
+};
+
+void read_part(const Json& part, ChatRequest& chat) {
+  const std::string type = part.is_object() && part.contains("type") && part["type"].is_string() ? part["type"].get<std::string>() : "";
+  if (type == "text" && part.contains("text") && part["text"].is_string()) {
+    if (!chat.text.empty()) chat.text += ' ';
+    chat.text += part["text"].get<std::string>();
+  } else if (type == "image_url" && part.contains("image_url")) {
+    const Json& image = part["image_url"];
+    const Json url = image.is_object() && image.contains("url") ? image["url"] : image;
+    if (!url.is_string()) invalid("image_url needs a url");
+    const auto& address = url.get_ref<const std::string&>();
+    if (!address.starts_with("data:")) invalid("the server fetches no addresses; send the picture as a data URL: data:image/jpeg;base64,...");
+    auto bytes = decode_data_url(address);
+    if (!bytes || bytes->empty()) invalid("image_url is no base64 data URL");
+    chat.picture = std::move(*bytes);
+  } else {
+    invalid("a content part is neither {\"type\": \"text\", \"text\": ...} nor {\"type\": \"image_url\", \"image_url\": {\"url\": ...}}");
+  }
+}
+
+// The last user message says what is wanted; the newest picture of the conversation is the one it is about.
+void read_messages(const Json& body, ChatRequest& chat) {
+  if (!body.contains("messages") || !body["messages"].is_array() || body["messages"].empty()) invalid("\"messages\" must be a list of at least one message");
+  for (const Json& message : body["messages"]) {
+    if (!message.is_object() || !message.contains("role") || !message["role"].is_string()) invalid("every message needs a \"role\"");
+    const std::string role = message["role"];
+    const Json content = message.contains("content") ? message["content"] : Json();
+    if (role != "user") {
+      if (role != "system" && role != "assistant" && role != "developer") invalid("unknown role \"" + role + "\"");
+      continue;
+    }
+    chat.text.clear();
+    if (content.is_string()) {
+      chat.text = content.get<std::string>();
+    } else if (content.is_array()) {
+      for (const Json& part : content) read_part(part, chat);
+    } else {
+      invalid("a user message needs \"content\": text, or a list of parts");
+    }
+  }
+  if (chat.picture.empty())
+    invalid("no picture in the messages; this server answers about pictures only. Add a part {\"type\": \"image_url\", \"image_url\": {\"url\": \"data:image/jpeg;base64,...\"}}");
+}
+
+double number_field(const Json& body, const char* name, double otherwise, double low, double high) {
+  if (!body.contains(name) || body[name].is_null()) return otherwise;
+  const double value = body[name].is_number() ? body[name].get<double>() : low - 1;
+  if (!(value >= low && value <= high)) invalid(std::string("\"") + name + "\" must be a number from " + Json(low).dump() + " to " + Json(high).dump());
+  return value;
+}
+
+bool flag_field(const Json& body, const char* name) {
+  if (!body.contains(name) || body[name].is_null()) return false;
+  if (!body[name].is_boolean()) invalid(std::string("\"") + name + "\" must be true or false");
+  return body[name].get<bool>();
+}
+
+void read_options(const Json& body, ChatRequest& chat) {
+  GenerateOptions& o = chat.generate;
+  const char* limit = body.contains("max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
+  const int prompt = chat.question ? kAnswerPromptTokens : kCaptionPromptTokens;
+  const int tokens = static_cast<int>(number_field(body, limit, o.max_length - prompt, 1, 1e9));
+  o.max_length = prompt + std::min(tokens, kMaxTokens - prompt);
+  o.min_length = std::min(o.min_length, o.max_length);
+  // A temperature above 0 asks for samples; without one the best text is the answer.
+  const double temperature = number_field(body, "temperature", 0, 0, 2);
+  const double top_p = number_field(body, "top_p", o.top_p, 0.001, 1);
+  o.num_return = static_cast<int>(number_field(body, "n", 1, 1, kMaxChoices));
+  o.sample = temperature > 0;
+  if (o.sample) o.temperature = static_cast<float>(std::max(temperature, 0.01));
+  o.top_p = static_cast<float>(top_p);
+  const double seed = number_field(body, "seed", 0, -9e15, 9e15);
+  o.seed = static_cast<std::uint64_t>(static_cast<std::int64_t>(seed));
+  if (!o.sample) o.beams = std::max(chat.stream ? 1 : o.beams, o.num_return);
+  if (chat.stream && o.num_return > 1) invalid("a stream has one choice; leave \"n\" out");
+}
+
+ChatRequest read_chat(const Request& request, std::size_t max_text_bytes) {
+  const Json body = Json::parse(request.body, nullptr, false);
+  if (!body.is_object()) invalid("the body must be a JSON object");
+  ChatRequest chat;
+  if (body.contains("model") && !body["model"].is_null()) {
+    if (!body["model"].is_string()) invalid("\"model\" must be text");
+    chat.model = body["model"];
+  }
+  read_messages(body, chat);
+  if (chat.text.size() > max_text_bytes) invalid("the text is longer than " + std::to_string(max_text_bytes) + " bytes");
+  chat.stream = flag_field(body, "stream");
+  if (body.contains("stream_options") && body["stream_options"].is_object()) chat.stream_usage = flag_field(body["stream_options"], "include_usage");
+  chat.question = is_question(chat.text);
+  chat.generate = chat.question ? AskOptions().generate : CaptionOptions().generate;
+  read_options(body, chat);
+  return chat;
+}
+
+const char* finish_reason(const Text& text) { return !text.token_ids.empty() && text.token_ids.back() == kEndToken ? "stop" : "length"; }
+
+Json usage_json(const Generation& generation, bool question) {
+  const int prompt = question ? kAnswerPromptTokens : kCaptionPromptTokens;
+  int completion = 0;
+  for (const Text& text : generation.all) completion += std::max(0, static_cast<int>(text.token_ids.size()) - prompt);
+  return {{"prompt_tokens", prompt}, {"completion_tokens", completion}, {"total_tokens", prompt + completion}};
+}
+
+Json head_json(const Exchange& exchange, const Model& model, const char* object) {
+  return {{"id", "chatcmpl-" + exchange.request.id}, {"object", object}, {"created", static_cast<std::int64_t>(std::time(nullptr))}, {"model", model.name}};
+}
+
+std::string chunk(const Exchange& exchange, const Model& model, const Json& delta, const Json& reason) {
+  Json json = head_json(exchange, model, "chat.completion.chunk");
+  json["choices"] = Json::array({{{"index", 0}, {"delta", delta}, {"logprobs", nullptr}, {"finish_reason", reason}}});
+  return sse_event("", json);
+}
+
+void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest& chat, Job job) {
+  const auto stream = exchange.shared_from_this();
+  const auto sent = std::make_shared<std::string>();  // written on the scheduler's thread before the result is there
+  if (!chat.question) {
+    job.caption.on_token = [stream, sent, &model, ticket = work.ticket()](std::int32_t, const std::string& text) {
+      if (!text.starts_with(*sent) || text == *sent) return;
+      const std::string added = text.substr(sent->size());
+      *sent = text;
+      if (!stream->write(chunk(*stream, model, {{"content", added}}, nullptr))) ticket->cancelled = true;
+    };
+  }
+  std::vector<Job> jobs;
+  jobs.push_back(std::move(job));
+  exchange.write(chunk(exchange, model, {{"role", "assistant"}, {"content", ""}}, nullptr));  // before the scheduler can write
+  auto futures = work.submit(model, std::move(jobs));                                         // full: a plain 429, the chunk is never sent
+  exchange.start_stream({200, "text/event-stream", "", {{"Cache-Control", "no-store"}}});
+  try {
+    const Generation generation = work.get(futures.front()).generation;
+    if (generation.text.starts_with(*sent) && generation.text != *sent)
+      exchange.write(chunk(exchange, model, {{"content", generation.text.substr(sent->size())}}, nullptr));
+    exchange.write(chunk(exchange, model, Json::object(), finish_reason(generation)));
+    if (chat.stream_usage) {
+      Json json = head_json(exchange, model, "chat.completion.chunk");
+      json["choices"] = Json::array();
+      json["usage"] = usage_json(generation, chat.question);
+      exchange.write(sse_event("", json));
+    }
+    exchange.write("data: [DONE]\n\n");
+  } catch (const std::exception& error) {
+    work.ticket()->cancelled = true;
+    const auto* problem = dynamic_cast<const Problem*>(&error);
+    exchange.write("data: " + chat_problem(problem != nullptr ? problem->kind() : kInternal, error.what(), exchange.request.id).body + "\n");
+  }
+  exchange.end();
+}
+
+}  // namespace
+
+bool is_question(const std::string& text) {
+  static constexpr std::array kOpeners = {"what", "who", "whose", "whom", "which", "when", "where", "why",  "how",  "is",  "are", "was",
+                                          "were", "does", "do",   "did",  "can",   "could", "has",  "have", "will", "would", "should"};
+  const std::size_t last = text.find_last_not_of(" \t\r\n");
+  if (last == std::string::npos) return false;
+  if (text[last] == '?') return true;
+  const std::size_t start = text.find_first_not_of(" \t\r\n");
+  std::string word = text.substr(start, text.find_first_of(" \t\r\n", start) - start);
+  std::transform(word.begin(), word.end(), word.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return std::find(kOpeners.begin(), kOpeners.end(), word) != kOpeners.end();
+}
+
+Response chat_problem(const ProblemKind& kind, const std::string& detail, const std::string& request_id) {
+  Response response = to_response(kind, detail, request_id);
+  Json json = to_json(kind, detail, request_id);
+  const char* type = kind.status < 500 ? "invalid_request_error" : "server_error";
+  json["error"] = {{"message", detail}, {"type", type}, {"param", nullptr}, {"code", kind.code}};
+  response.body = dump(json) + "\n";
+  return response;
+}
+
+void answer_chat(Service& service, Exchange& exchange) {
+  Work work(exchange, service.preparing);
+  const ChatRequest chat = read_chat(exchange.request, service.limits.input.max_text_bytes);
+  work.set_timeout(service.limits.timeout_ms);
+  const Task task = chat.question ? Task::kAsk : Task::kCaption;
+  Model& model = service.models.choose(chat.model, task);
+  Job job;
+  job.task = task;
+  job.ticket = work.ticket();
+  job.picture = std::move(open_pictures({chat.picture}, model, service.limits.image, service.metrics).front());
+  job.question = chat.question ? chat.text : "";
+  job.ask.generate = job.caption.generate = chat.generate;
+  if (chat.stream) return stream_chat(model, exchange, work, chat, std::move(job));
+
+  std::vector<Job> jobs;
+  jobs.push_back(std::move(job));
+  const Generation generation = work.run(model, std::move(jobs)).front().generation;
+  Json json = head_json(exchange, model, "chat.completion");
+  json["choices"] = Json::array();
+  for (const Text& text : generation.all)
+    json["choices"].push_back({{"index", json["choices"].size()},
+                               {"message", {{"role", "assistant"}, {"content", text.text}, {"refusal", nullptr}}},
+                               {"logprobs", nullptr},
+                               {"finish_reason", finish_reason(text)}});
+  json["usage"] = usage_json(generation, chat.question);
+  exchange.respond(json_response(json));
+}
+
+}  // namespace blip::server

@@ -1,0 +1,190 @@
+#include "server/fields.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "server/base64.h"
+#include "server/forms.h"
+
+namespace blip::server {
+namespace {
+
+[[noreturn]] void invalid(const std::string& name, const std::string& what) {
+  throw Problem(kInvalidRequest, "field \"" + name + "\": " + what);
+}
+
+template <class Number>
+bool parse(const std::string& text, Number& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+std::string media_type(const Request& request) {
+  std::string type = request.header("content-type");
+  type.resize(std::min(type.find(';'), type.size()));
+  while (!type.empty() && type.back() == ' ') type.pop_back();
+  for (char& c : type)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  return type;
+}
+
+bool is_picture_field(const std::string& name) { return name == "image" || name == "images"; }
+
+}  // namespace
+
+Fields::Fields(const Request& request, const InputLimits& limits) : limits_(limits) {
+  for (const auto& [name, value] : request.query) add(name, value);
+  const std::string type = media_type(request);
+  if (type == "application/json") {
+    read_json(request);
+  } else if (type == "multipart/form-data" || type == "application/x-www-form-urlencoded") {
+    read_parts(request, type == "multipart/form-data");
+  } else if (type.starts_with("image/") || type == "application/octet-stream") {
+    if (!request.body.empty()) add_picture(request.body);
+  } else if (!request.body.empty() || !type.empty()) {
+    throw Problem(kUnsupportedMedia, "Content-Type " + (type.empty() ? std::string("is missing") : "\"" + type + "\"") +
+                                         "; send application/json, multipart/form-data, application/x-www-form-urlencoded, or a picture as image/* or application/octet-stream");
+  }
+}
+
+void Fields::add(const std::string& name, std::string value) {
+  textual_.insert(name);
+  if (!object_.contains(name)) {
+    object_[name] = std::move(value);
+    return;
+  }
+  Json& there = object_[name];
+  if (!there.is_array()) there = Json::array({there});
+  there.push_back(std::move(value));
+}
+
+void Fields::add_picture(std::string bytes) {
+  if (pictures_.size() == limits_.max_images)
+    throw Problem(kInvalidRequest, "more than " + std::to_string(limits_.max_images) + " pictures in one request");
+  pictures_.push_back(std::move(bytes));
+}
+
+void Fields::read_json(const Request& request) {
+  Json body = Json::parse(request.body, nullptr, false);
+  if (body.is_discarded()) throw Problem(kInvalidRequest, "the body is not valid JSON");
+  if (!body.is_object()) throw Problem(kInvalidRequest, "the body must be a JSON object");
+  for (auto& [name, value] : body.items()) {
+    if (!is_picture_field(name)) {
+      textual_.erase(name);  // the body goes before the query
+      object_[name] = std::move(value);
+      continue;
+    }
+    if (name == "image" ? !value.is_string() : !value.is_array()) invalid(name, name == "image" ? "must be a string" : "must be a list of strings");
+    for (const Json& item : value.is_array() ? value : Json::array({value})) {
+      if (!item.is_string()) invalid(name, "must be base64 or a data URL");
+      const auto& text = item.get_ref<const std::string&>();
+      auto bytes = decode_data_url(text);
+      const bool address = text.starts_with("http://") || text.starts_with("https://");
+      if (!bytes) invalid(name, address ? "the server fetches no addresses; send the picture itself, as base64 or a data URL" : "is neither base64 nor a base64 data URL");
+      add_picture(std::move(*bytes));
+    }
+  }
+}
+
+void Fields::read_parts(const Request& request, bool multipart) {
+  std::set<std::string> replaced;
+  for (FormPart& part : multipart ? read_multipart(request.header("content-type"), request.body) : read_urlencoded(request.body)) {
+    const bool picture = is_picture_field(part.name);
+    if (picture && (!part.filename.empty() || part.content_type.starts_with("image/"))) {
+      add_picture(std::move(part.content));
+    } else if (picture) {
+      // A form's space was a plus: base64 that nobody escaped.
+      for (char& c : part.content)
+        if (c == ' ') c = '+';
+      auto bytes = decode_data_url(part.content);
+      if (!bytes) invalid(part.name, "is neither a file nor base64 nor a base64 data URL");
+      add_picture(std::move(*bytes));
+    } else {
+      if (replaced.insert(part.name).second) object_.erase(part.name);  // the body goes before the query
+      add(part.name, std::move(part.content));
+    }
+  }
+}
+
+const Json* Fields::find(const std::string& name) {
+  known_.insert(name);
+  const auto found = object_.find(name);
+  return found == object_.end() || found->is_null() ? nullptr : &*found;
+}
+
+bool Fields::has(const std::string& name) { return find(name) != nullptr; }
+
+std::string Fields::checked(const std::string& name, const Json& value) const {
+  if (!value.is_string()) invalid(name, "must be text");
+  const auto& text = value.get_ref<const std::string&>();
+  if (text.size() > limits_.max_text_bytes) invalid(name, "is longer than " + std::to_string(limits_.max_text_bytes) + " bytes");
+  return text;
+}
+
+std::string Fields::text(const std::string& name, const std::string& otherwise) {
+  const Json* value = find(name);
+  return value == nullptr ? otherwise : checked(name, *value);
+}
+
+std::vector<std::string> Fields::texts(const std::string& one, const std::string& many) {
+  std::vector<std::string> texts;
+  for (const auto& name : {one, many}) {
+    const Json* value = find(name);
+    if (value == nullptr) continue;
+    if (!textual_.contains(name) && value->is_array() != (name == many)) invalid(name, name == many ? "must be a list of texts" : "must be text");
+    for (const Json& item : value->is_array() ? *value : Json::array({*value})) {
+      texts.push_back(checked(name, item));
+      if (texts.back().find_first_not_of(" \t\r\n\v\f") == std::string::npos) invalid(name, "an empty text; give at least one word");
+      if (texts.size() > limits_.max_texts) invalid(name, "more than " + std::to_string(limits_.max_texts) + " texts in one request");
+    }
+  }
+  return texts;
+}
+
+std::uint64_t Fields::whole(const std::string& name, std::uint64_t otherwise, std::uint64_t low, std::uint64_t high) {
+  const Json* value = find(name);
+  if (value == nullptr) return otherwise;
+  std::uint64_t result = 0;
+  const bool is_text = textual_.contains(name) && value->is_string();
+  const bool is_whole = is_text ? parse(value->get_ref<const std::string&>(), result) : value->is_number_unsigned();
+  if (!is_text && is_whole) result = value->get<std::uint64_t>();
+  // JSON has one kind of number: 3.0 is 3.
+  const bool round = !is_text && value->is_number_float() && value->get<double>() >= 0 && value->get<double>() < 9e15 &&
+                     value->get<double>() == std::floor(value->get<double>());
+  if (round) result = static_cast<std::uint64_t>(value->get<double>());
+  if ((!is_whole && !round) || result < low || result > high)
+    invalid(name, "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+  return result;
+}
+
+double Fields::number(const std::string& name, double otherwise, double low, double high) {
+  const Json* value = find(name);
+  if (value == nullptr) return otherwise;
+  double result = 0;
+  const bool is_text = textual_.contains(name) && value->is_string();
+  const bool is_number = is_text ? parse(value->get_ref<const std::string&>(), result) : value->is_number();
+  if (!is_text && is_number) result = value->get<double>();
+  if (!is_number || !(result >= low && result <= high)) {
+    invalid(name, "must be a number from " + Json(low).dump() + " to " + Json(high).dump());
+  }
+  return result;
+}
+
+bool Fields::flag(const std::string& name, bool otherwise) {
+  const Json* value = find(name);
+  if (value == nullptr) return otherwise;
+  if (!textual_.contains(name) && value->is_boolean()) return value->get<bool>();
+  if (textual_.contains(name) && value->is_string()) {
+    const auto& text = value->get_ref<const std::string&>();
+    if (text == "true" || text == "1") return true;
+    if (text == "false" || text == "0") return false;
+  }
+  invalid(name, "must be true or false");
+}
+
+void Fields::reject_unknown() const {
+  for (const auto& [name, value] : object_.items())
+    if (!known_.contains(name)) throw Problem(kInvalidRequest, "unknown field \"" + name + "\"");
+}
+
+}  // namespace blip::server

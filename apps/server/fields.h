@@ -1,0 +1,50 @@
+// What a client sent, whatever the form: JSON, multipart, urlencoded or a bare picture, with options in the query.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "server/problem.h"
+
+namespace blip::server {
+
+struct InputLimits {
+  std::size_t max_images = 16, max_texts = 256, max_text_bytes = 4096;
+};
+
+// Reads fields by name; every reader throws Problem(invalid_request) that names the field.
+class Fields {
+ public:
+  Fields(const Request& request, const InputLimits& limits);
+
+  const std::vector<std::string>& pictures() const { return pictures_; }  // the files' bytes
+
+  bool has(const std::string& name);
+  std::string text(const std::string& name, const std::string& otherwise = "");
+  // The field `one` (a text) and the field `many` (a list), together.
+  std::vector<std::string> texts(const std::string& one, const std::string& many);
+  std::uint64_t whole(const std::string& name, std::uint64_t otherwise, std::uint64_t low, std::uint64_t high);
+  double number(const std::string& name, double otherwise, double low, double high);
+  bool flag(const std::string& name, bool otherwise);
+
+  // After all known fields were read: anything else is a mistake of the client, say a misspelt option.
+  void reject_unknown() const;
+
+ private:
+  const Json* find(const std::string& name);
+  void add(const std::string& name, std::string value);
+  void add_picture(std::string bytes);
+  void read_json(const Request& request);
+  void read_parts(const Request& request, bool multipart);
+  std::string checked(const std::string& name, const Json& value) const;
+
+  InputLimits limits_;
+  Json object_ = Json::object();
+  std::set<std::string> textual_;  // fields from a form or the query, whose numbers are text
+  std::set<std::string> known_;
+  std::vector<std::string> pictures_;
+};
+
+}  // namespace blip::server

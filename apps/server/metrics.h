@@ -1,0 +1,42 @@
+// Counters, gauges and histograms in Prometheus' text format.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace blip::server {
+
+class Metrics {
+ public:
+  // labels: "route=\"/v1/ask\",status=\"200\"", "" = none.
+  void count(const std::string& name, const std::string& labels = "", double by = 1);
+  // Into the buckets that describe() gave the name.
+  void observe(const std::string& name, const std::string& labels, double value);
+
+  // help: one line. buckets: upper bounds of a histogram; none = a counter.
+  void describe(const std::string& name, const std::string& help, std::vector<double> buckets = {});
+  // Asked when the text is written.
+  void gauge(const std::string& name, const std::string& help, std::function<double()> value);
+
+  std::string text() const;
+
+ private:
+  struct Histogram {
+    std::vector<std::uint64_t> counts;  // per bucket, the last one is +Inf
+    double sum = 0;
+  };
+  struct Family {
+    std::string help;
+    std::vector<double> buckets;
+    std::map<std::string, double> values;
+    std::map<std::string, Histogram> histograms;
+    std::function<double()> gauge;
+  };
+  mutable std::mutex mutex_;
+  std::map<std::string, Family> families_;
+};
+
+}  // namespace blip::server

@@ -1,0 +1,30 @@
+#include "server/problem.h"
+
+namespace blip::server {
+namespace {
+
+constexpr const char* kRetryAfterSeconds = "1";
+
+}  // namespace
+
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+Response json_response(const Json& json, int status) { return {status, "application/json", dump(json) + "\n"}; }
+
+Json to_json(const ProblemKind& kind, const std::string& detail, const std::string& request_id) {
+  return {{"type", std::string("urn:blip:problem:") + kind.code},
+          {"title", kind.title},
+          {"status", kind.status},
+          {"detail", detail},
+          {"code", kind.code},
+          {"request_id", request_id}};
+}
+
+Response to_response(const ProblemKind& kind, const std::string& detail, const std::string& request_id) {
+  Response response{kind.status, "application/problem+json", dump(to_json(kind, detail, request_id)) + "\n"};
+  if (kind.status == 429 || kind.status == 503) response.headers.emplace_back("Retry-After", kRetryAfterSeconds);
+  if (kind.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  return response;
+}
+
+}  // namespace blip::server

@@ -1,0 +1,52 @@
+// Errors of the API: application/problem+json (RFC 9457) with a stable code.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+
+#include "server/http.h"
+
+namespace blip::server {
+
+using Json = nlohmann::ordered_json;
+
+// What a client may build on: the code and its status never change. docs/SERVER.md lists them.
+struct ProblemKind {
+  const char* code;
+  int status;
+  const char* title;
+};
+
+inline constexpr ProblemKind kInvalidRequest{"invalid_request", 400, "The request makes no sense"};
+inline constexpr ProblemKind kUnauthorized{"unauthorized", 401, "An API key is needed"};
+inline constexpr ProblemKind kForbiddenOrigin{"forbidden_origin", 403, "Pages of this origin may not use the server"};
+inline constexpr ProblemKind kNotFound{"not_found", 404, "There is nothing at this path"};
+inline constexpr ProblemKind kModelNotFound{"model_not_found", 404, "No model of this name is loaded"};
+inline constexpr ProblemKind kMethodNotAllowed{"method_not_allowed", 405, "This path has no such method"};
+inline constexpr ProblemKind kTooLarge{"payload_too_large", 413, "The body is too large"};
+inline constexpr ProblemKind kUnsupportedMedia{"unsupported_media_type", 415, "The body is of a type this path does not take"};
+inline constexpr ProblemKind kInvalidImage{"invalid_image", 422, "A picture cannot be decoded, or is over a limit"};
+inline constexpr ProblemKind kUnsupportedTask{"unsupported_task", 422, "The model cannot do this"};
+inline constexpr ProblemKind kQueueFull{"queue_full", 429, "The server is busy"};
+inline constexpr ProblemKind kInternal{"internal_error", 500, "The server failed"};
+inline constexpr ProblemKind kUnavailable{"unavailable", 503, "The server cannot take requests now"};
+inline constexpr ProblemKind kDeadline{"deadline_exceeded", 504, "The answer took too long"};
+
+class Problem : public std::runtime_error {
+ public:
+  Problem(const ProblemKind& kind, const std::string& detail) : std::runtime_error(detail), kind_(&kind) {}
+  const ProblemKind& kind() const { return *kind_; }
+
+ private:
+  const ProblemKind* kind_;
+};
+
+Json to_json(const ProblemKind& kind, const std::string& detail, const std::string& request_id);
+// With Retry-After, Allow and the like where the kind has them.
+Response to_response(const ProblemKind& kind, const std::string& detail, const std::string& request_id);
+// JSON text; bytes that are not UTF-8 become U+FFFD.
+std::string dump(const Json& json);
+Response json_response(const Json& json, int status = 200);
+
+}  // namespace blip::server

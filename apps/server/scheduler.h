@@ -1,0 +1,109 @@
+// One model's queue: jobs of all requests, taken in batches by the thread that owns the model's session.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "blip/blip.h"
+#include "server/http.h"
+#include "server/image_cache.h"
+#include "server/metrics.h"
+
+namespace blip::server {
+
+// Shared by a request and its jobs: what is over is not computed any more.
+struct Ticket {
+  std::atomic<bool> cancelled{false};
+  Clock::time_point deadline = Clock::time_point::max();
+  bool expired() const { return Clock::now() >= deadline; }
+  bool over() const { return cancelled || expired(); }
+};
+
+// A picture on its way: decoded, or found in the cache.
+struct Picture {
+  ContentHash hash;
+  std::optional<Image> image;
+  std::optional<EncodedImage> encoded;
+};
+
+enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts };
+const char* to_string(Task task);
+
+struct JobResult {
+  Generation generation;                    // caption, ask, rank
+  std::vector<Match> matches;               // match: one per text
+  std::vector<std::vector<float>> vectors;  // embed: one for a picture, or one per text
+  std::vector<std::string> warnings;
+  double queue_ms = 0, preprocess_ms = 0, encode_ms = 0, task_ms = 0;
+  bool cached = false;  // the vision tower was skipped
+  int batch = 1;        // jobs computed together with this one, itself included
+};
+
+struct Job {
+  Task task = Task::kCaption;
+  std::optional<Picture> picture;  // all but kEmbedTexts
+  CaptionOptions caption;          // on_token set: runs alone
+  AskOptions ask;
+  std::string question;
+  std::vector<std::string> texts;  // match, embed; rank: the answers
+  std::shared_ptr<Ticket> ticket;
+
+  Clock::time_point queued;
+  JobResult result;
+  std::promise<JobResult> promise;
+};
+
+struct SchedulerOptions {
+  std::size_t queue_limit = 256;  // jobs waiting
+  int max_batch = 8;
+  double window_ms = 2;  // how long a batch waits for requests known to be on their way
+};
+
+class Scheduler {
+ public:
+  // preparing: how many requests will submit jobs soon. A batch can wait for them, and never waits for nobody.
+  Scheduler(const Engine& engine, const SchedulerOptions& options, ImageCache& cache, Metrics& metrics, const std::atomic<int>& preparing);
+  ~Scheduler();  // finishes what is queued
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // All of a request's jobs or none: throws Problem(queue_full).
+  std::vector<std::future<JobResult>> submit(std::vector<Job> jobs);
+  std::size_t waiting() const;
+
+ private:
+  using Group = std::vector<Job*>;
+  void run();
+  std::vector<Job> take();
+  void execute(std::vector<Job>& batch);
+  void encode(std::vector<Job>& batch);
+  void compute(const Group& group);
+  void call(const Group& group);
+  bool cancelled() const;
+  void warn(const std::string& message);
+
+  const SchedulerOptions options_;
+  ImageCache& cache_;
+  Metrics& metrics_;
+  const std::atomic<int>& preparing_;
+  Session session_;
+  Group current_;  // what the session works on; only the worker's
+  std::size_t last_batch_ = 1;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Job> queue_;
+  bool stop_ = false;
+  std::thread worker_;
+};
+
+}  // namespace blip::server

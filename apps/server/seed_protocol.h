@@ -1,0 +1,46 @@
+// The protocol of the three Flask programs this server replaces: push a picture under an id, then ask for that id's result.
+//   POST /caption/push_data, /match/push_data, /ask/push_data   form: id, image (base64 or file), texts
+//   GET  /caption/get_result?id=...                             waits for the result
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <mutex>
+
+#include "server/api.h"
+
+namespace blip::server {
+
+// Results by task and id, for a while. Thread-safe.
+class ResultStore {
+ public:
+  ResultStore(double seconds, std::size_t max_results) : keep_(seconds), max_results_(max_results) {}
+
+  using Key = std::pair<std::string, std::string>;  // task, id
+  // From now on a result is expected; an older one of this id is forgotten.
+  void expect(const Key& key);
+  void put(const Key& key, Response response);
+  enum class State { kUnknown, kPending, kReady };
+  // Waits until the result is there or the time has come.
+  State wait(const Key& key, Clock::time_point until, Response& response);
+
+ private:
+  struct Entry {
+    bool ready = false;
+    Response response;
+    Clock::time_point since;
+  };
+  void forget_old();
+
+  const std::chrono::duration<double> keep_;
+  const std::size_t max_results_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<Key, Entry> entries_;
+};
+
+// task: "caption", "match" or "ask". Push answers once the job is done being accepted and stores the result when it is there.
+void push_data(Service& service, ResultStore& store, const std::string& task, Exchange& exchange);
+void get_result(Service& service, ResultStore& store, const std::string& task, Exchange& exchange);
+
+}  // namespace blip::server

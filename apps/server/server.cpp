@@ -1,0 +1,269 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <thread>
+
+#include "server/access.h"
+#include "server/api.h"
+#include "server/assets.h"
+#include "server/chat.h"
+#include "server/history_api.h"
+#include "server/log.h"
+#include "server/seed_protocol.h"
+#include "server/worker_pool.h"
+
+namespace blip::server {
+namespace {
+
+constexpr std::size_t kMaxResults = 10'000;
+constexpr int kClientGone = 499;  // in logs and metrics; nobody is there to read it
+// The page runs only its own files; pictures may come from anywhere, as the browser fetches addresses itself.
+constexpr const char* kPagePolicy =
+    "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' http: https:; media-src 'self' blob:; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'";
+
+const char* content_type_of(std::string_view name) {
+  if (name.ends_with(".html")) return "text/html; charset=utf-8";
+  if (name.ends_with(".css")) return "text/css; charset=utf-8";
+  if (name.ends_with(".js")) return "text/javascript; charset=utf-8";
+  if (name.ends_with(".json")) return "application/json";
+  if (name.ends_with(".svg")) return "image/svg+xml";
+  return "application/octet-stream";
+}
+
+const ProblemKind& kind_of(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::kUsage: return kInvalidRequest;
+    case ErrorCode::kImage: return kInvalidImage;
+    case ErrorCode::kUnsupported: return kUnsupportedTask;
+    default: return kInternal;
+  }
+}
+
+}  // namespace
+
+struct Server::Impl {
+  struct Route {
+    std::string path;  // a trailing * stands for any rest
+    std::vector<std::string> methods;
+    std::function<void(Exchange&)> answer;
+    bool at_once = false;  // on the I/O thread, as it never waits
+    bool open = false;     // without a key
+  };
+
+  Impl(const ServerOptions& server_options, const std::vector<NamedEngine>& engines)
+      : options(server_options),
+        log(options.quiet),
+        access(options.api_keys, options.cors_origins),
+        service{models, metrics, options.limits},
+        results(options.result_seconds, kMaxResults) {
+    if (!options.history.empty()) history = std::make_unique<History>(options.history);
+    for (const auto& [name, engine] : engines)
+      models.add(std::make_unique<Model>(name, engine, options.scheduler, options.cache_entries, options.cache_bytes, metrics, service.preparing));
+    describe_metrics();
+    add_routes();
+    pool = std::make_unique<WorkerPool>(options.threads, options.max_requests);
+    http = std::make_unique<HttpServer>(options.http, HttpServer::Hooks{[this](Request& request) { return refuse(request); },
+                                                                        [this](const ExchangePtr& exchange) { handle(exchange); },
+                                                                        [this](const Request& request, int status, const std::string& detail) {
+                                                                          return failure(request, status == 413 ? kTooLarge : kUnavailable, detail);
+                                                                        },
+                                                                        [this](const Exchange& exchange) { finished(exchange); }});
+  }
+
+  void describe_metrics() {
+    const std::vector<double> seconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
+    metrics.describe("blip_requests_total", "Requests answered, by route, method and status.");
+    metrics.describe("blip_request_seconds", "From a request's headers to its answer's last byte, by route.", seconds);
+    metrics.describe("blip_stage_seconds", "Time by stage: queue, decode_image, preprocess, encode, and the tasks.", seconds);
+    metrics.describe("blip_batch_size", "Jobs computed together, by task; pictures for encode.", {1, 2, 4, 8, 16, 32, 64});
+    metrics.describe("blip_image_cache_hits_total", "Pictures whose encoding was at hand.");
+    metrics.describe("blip_image_cache_misses_total", "Pictures that went through the vision tower.");
+    metrics.describe("blip_rejected_total", "Requests refused because the server was full, by reason.");
+    const auto sum = [this](auto value) {
+      double total = 0;
+      for (const auto& model : models.all()) total += static_cast<double>(value(*model));
+      return total;
+    };
+    metrics.gauge("blip_queue_jobs", "Jobs waiting for a model.", [sum] { return sum([](const Model& m) { return m.scheduler.waiting(); }); });
+    metrics.gauge("blip_image_cache_entries", "Encoded pictures kept.", [sum] { return sum([](const Model& m) { return m.cache.entries(); }); });
+    metrics.gauge("blip_image_cache_bytes", "Memory of the encoded pictures.", [sum] { return sum([](const Model& m) { return m.cache.bytes(); }); });
+    metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.", [this] { return http ? http->open_exchanges() : 0; });
+  }
+
+  void add_routes() {
+    const auto task = [&](const std::string& path, void (*answer)(Service&, Exchange&)) {
+      routes.push_back({path, {"POST"}, [this, answer](Exchange& exchange) { answer(service, exchange); }});
+    };
+    task("/v1/caption", answer_caption);
+    task("/v1/match", answer_match);
+    task("/v1/ask", answer_ask);
+    task("/v1/embed", answer_embed);
+    task("/v1/chat/completions", answer_chat);
+    for (const std::string name : {"caption", "match", "ask"}) {
+      routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) { push_data(service, results, name, exchange); }});
+      routes.push_back({"/" + name + "/get_result", {"GET"}, [this, name](Exchange& exchange) { get_result(service, results, name, exchange); }});
+    }
+    const auto at_once = [&](const std::string& path, bool open, std::function<Response()> answer) {
+      routes.push_back({path, {"GET"}, [answer = std::move(answer)](Exchange& exchange) { exchange.respond(answer()); }, true, open});
+    };
+    at_once("/v1/models", false, [this] { return json_response(describe_models(models)); });
+    at_once("/healthz", true, [] { return json_response({{"status", "ok"}}); });
+    at_once("/readyz", true, [this] {
+      return draining ? to_response(kUnavailable, "the server is shutting down", "") : json_response({{"status", "ready"}});
+    });
+    at_once("/metrics", false, [this] { return Response{200, "text/plain; version=0.0.4", metrics.text()}; });
+    for (const Asset& asset : assets()) {
+      const std::string path = asset.name == "index.html" ? "/" : "/" + std::string(asset.name);
+      at_once(path, true, [asset] {
+        return Response{200, content_type_of(asset.name), std::string(asset.bytes),
+                        {{"Cache-Control", "no-cache"}, {"Content-Security-Policy", kPagePolicy}, {"Referrer-Policy", "no-referrer"}}};
+      });
+    }
+    if (history) {
+      const auto answer = [this](Exchange& exchange) { answer_history(*history, options.limits.input, exchange); };
+      routes.push_back({"/v1/history", {"GET", "POST", "DELETE"}, answer});
+      routes.push_back({"/v1/history/*", {"GET", "PUT", "DELETE"}, answer});
+    }
+  }
+
+  const Route* find(const std::string& path) const {
+    for (const Route& route : routes) {
+      const bool any_rest = route.path.ends_with('*');
+      if (any_rest ? path.starts_with(route.path.substr(0, route.path.size() - 1)) : path == route.path) return &route;
+    }
+    return nullptr;
+  }
+
+  // Every answer passes here on its way out.
+  Response dressed(const Request& request, Response response) const {
+    response.headers.emplace_back("X-Request-Id", request.id);
+    response.headers.emplace_back("X-Content-Type-Options", "nosniff");
+    access.add_headers(request, response);
+    return response;
+  }
+
+  static Response problem_response(const Request& request, const ProblemKind& kind, const std::string& detail) {
+    const bool chat = request.path == "/v1/chat/completions";
+    return chat ? chat_problem(kind, detail, request.id) : to_response(kind, detail, request.id);
+  }
+
+  Response failure(const Request& request, const ProblemKind& kind, const std::string& detail) const {
+    return dressed(request, problem_response(request, kind, detail));
+  }
+
+  // What the headers alone decide.
+  std::optional<Response> refuse(Request& request) {
+    if (auto answer = access.preflight(request)) return dressed(request, std::move(*answer));
+    const Route* route = find(request.path);
+    if (route == nullptr) return failure(request, kNotFound, "there is nothing at " + request.path + "; /openapi.json lists what there is");
+    if (std::find(route->methods.begin(), route->methods.end(), request.method) == route->methods.end()) {
+      std::string allow;
+      for (const std::string& method : route->methods) allow += (allow.empty() ? "" : ", ") + method;
+      Response response = failure(request, kMethodNotAllowed, request.path + " takes " + allow + ", not " + request.method);
+      response.headers.emplace_back("Allow", allow);
+      return response;
+    }
+    if (!route->open && !access.has_key(request)) return failure(request, kUnauthorized, "send the header Authorization: Bearer KEY with one of the server's keys");
+    if (request.method != "GET" && !access.origin_allowed(request))
+      return failure(request, kForbiddenOrigin, "pages of " + request.header("origin") + " may not use this server; allow them with --cors-origin");
+    if (draining && !route->at_once) {
+      Response response = failure(request, kUnavailable, "the server is shutting down");
+      response.headers.emplace_back("Connection", "close");
+      return response;
+    }
+    return std::nullopt;
+  }
+
+  void handle(const ExchangePtr& exchange) {
+    const Route& route = *find(exchange->request.path);
+    if (route.at_once) return run(route, *exchange);
+    if (pool->try_run([this, &route, exchange] { run(route, *exchange); })) return;
+    metrics.count("blip_rejected_total", "reason=\"requests\"");
+    exchange->respond(failure(exchange->request, kQueueFull, "the server works on " + std::to_string(options.max_requests) +
+                                                                 " requests, its limit; try again soon"));
+  }
+
+  void run(const Route& route, Exchange& exchange) {
+    const Request& request = exchange.request;
+    const auto fail = [&](const ProblemKind& kind, const std::string& detail) { exchange.respond(problem_response(request, kind, detail)); };
+    exchange.set_finisher([this, &request](Response response) { return dressed(request, std::move(response)); });
+    try {
+      route.answer(exchange);
+    } catch (const Problem& problem) {
+      if (problem.kind().status == 429) metrics.count("blip_rejected_total", "reason=\"queue\"");
+      fail(problem.kind(), problem.what());
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::kCancelled) return exchange.respond({kClientGone, "", ""});
+      if (&kind_of(error) == &kInternal) log.error("failure", {{"id", request.id}, {"message", error.what()}});
+      fail(kind_of(error), error.what());
+    } catch (const std::bad_alloc&) {
+      fail(kUnavailable, "not enough memory for this request now");
+    } catch (const std::exception& error) {
+      log.error("failure", {{"id", request.id}, {"message", error.what()}});
+      fail(kInternal, "an unexpected failure; the server's log has more under this request's id");
+    }
+  }
+
+  void finished(const Exchange& exchange) {
+    const Request& request = exchange.request;
+    const Route* route = find(request.path);
+    const std::string label = "route=\"" + (route != nullptr ? route->path : "other") + "\"";
+    const double ms = ms_since(request.received);
+    const int status = exchange.status() != 0 ? exchange.status() : kClientGone;
+    // Methods are the client's own words: only those of a route become a label.
+    const bool known = route != nullptr && std::find(route->methods.begin(), route->methods.end(), request.method) != route->methods.end();
+    metrics.count("blip_requests_total", label + ",method=\"" + (known ? request.method : "other") + "\",status=\"" + std::to_string(status) + "\"");
+    metrics.observe("blip_request_seconds", label, ms / 1000);
+    log.info("request", {{"id", request.id},
+                         {"client", request.client},
+                         {"method", request.method},
+                         {"path", request.path},
+                         {"status", status},
+                         {"ms", std::round(ms * 1000) / 1000},
+                         {"bytes_in", request.body.size()},
+                         {"bytes_out", exchange.bytes_sent()}});
+  }
+
+  const ServerOptions options;
+  Log log;
+  Metrics metrics;
+  Access access;
+  Models models;
+  Service service;
+  ResultStore results;
+  std::unique_ptr<History> history;
+  std::vector<Route> routes;
+  std::atomic<bool> draining{false};
+  // In this order they end: no request comes in, those at work are answered, the models' queues run dry.
+  std::unique_ptr<WorkerPool> pool;
+  std::unique_ptr<HttpServer> http;
+};
+
+Server::Server(const ServerOptions& options, const std::vector<NamedEngine>& engines) : impl_(std::make_unique<Impl>(options, engines)) {
+  Json names = Json::array();
+  for (const auto& model : impl_->models.all()) names.push_back(model->name);
+  impl_->log.info("listening", {{"host", options.http.host}, {"port", port()}, {"models", names}});
+}
+
+Server::~Server() { drain(); }
+
+int Server::port() const { return impl_->http->port(); }
+
+void Server::drain() {
+  if (impl_->draining.exchange(true)) return;
+  impl_->log.info("draining", {{"requests", impl_->http->open_exchanges()}});
+  constexpr auto kInterval = std::chrono::milliseconds(10);
+  constexpr int kQuietIntervals = 20;  // connections that the kernel holds for us get their 503 in this time
+  for (int quiet = 0; quiet < kQuietIntervals; ++quiet) {
+    std::this_thread::sleep_for(kInterval);
+    if (impl_->http->open_exchanges() > 0 || impl_->pool->tasks() > 0) quiet = 0;
+  }
+  impl_->http->stop_listening();
+  while (impl_->http->open_exchanges() > 0) std::this_thread::sleep_for(kInterval);
+  impl_->log.info("stopped", Json::object());
+}
+
+}  // namespace blip::server

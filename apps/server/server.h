@@ -1,0 +1,49 @@
+// The whole server: HTTP on one side, the models' queues on the other.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "blip/blip.h"
+#include "server/http.h"
+#include "server/scheduler.h"
+#include "server/tasks.h"
+
+namespace blip::server {
+
+struct ServerOptions {
+  HttpOptions http;
+  SchedulerOptions scheduler;
+  TaskLimits limits;
+  std::size_t cache_entries = 256, cache_bytes = std::size_t{1} << 30;  // encoded pictures, per model; 0 = no cache
+  int max_requests = 256;                                              // at work or waiting for a thread; more are told 429
+  int threads = 32;                                                    // requests at work at a time
+  std::vector<std::string> api_keys;                                   // empty = no key needed
+  std::vector<std::string> cors_origins;                               // whose pages may use the server; "*" = any
+  std::string history;                                                 // SQLite file of the page's history; "" = none kept
+  double result_seconds = 600;                                         // how long /caption/get_result and its like remember
+  bool quiet = false;                                                  // log errors only
+};
+
+struct NamedEngine {
+  std::string name;
+  Engine engine;
+};
+
+class Server {
+ public:
+  // Listens and serves. Throws Error.
+  Server(const ServerOptions& options, const std::vector<NamedEngine>& engines);
+  ~Server();
+
+  int port() const;
+  // Refuses new requests with 503 and returns when all that were accepted are answered.
+  void drain();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace blip::server

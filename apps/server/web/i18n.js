@@ -1,0 +1,44 @@
+// The page's words in English and Chinese.
+const words = {
+  en: {
+    pictures: "Pictures", dropHint: "Drop pictures here, paste them, or:", pick: "Pick files", camera: "Camera", address: "Address", fetch: "Fetch",
+    shoot: "Take picture", close: "Close", task: "Task", caption: "Caption", match: "Match", ask: "Ask", texts: "Texts, one a line", run: "Run",
+    clear: "Remove all pictures", results: "Results", history: "History", search: "Search", deleteAll: "Delete all", more: "More", settings: "Settings",
+    model: "Model", beams: "Beams (1 streams word by word)", minLength: "Shortest, in tokens", maxLength: "Longest, in tokens", sample: "Sample",
+    temperature: "Temperature", topP: "Top p", seed: "Seed", apiKey: "API key", remove: "Remove", delete: "Delete", question: "Question",
+    askHint: "Type a question under a picture.", send: "Send", name: "Picture", text: "Text", value: "Value", time: "Time", open: "Open again",
+    cached: "encoding reused", noPictures: "Add a picture first.", noTexts: "Write at least one text.", failed: "Failed", busy: "Working…",
+    notImage: "is not a picture", cannotFetch: "The browser may not fetch this address; save the picture and drop it here.",
+    noCamera: "There is no camera, or its use was refused.", sure: "Delete the whole history?", dark: "Dark", light: "Light", nothing: "Nothing here yet.",
+    ready: "ready", device: "device", defaultModel: "by task",
+  },
+  zh: {
+    pictures: "图片", dropHint: "把图片拖到这里、粘贴,或者:", pick: "选择文件", camera: "摄像头", address: "网址", fetch: "获取",
+    shoot: "拍照", close: "关闭", task: "任务", caption: "描述", match: "匹配", ask: "提问", texts: "文本,每行一条", run: "运行",
+    clear: "移除全部图片", results: "结果", history: "历史", search: "搜索", deleteAll: "全部删除", more: "更多", settings: "设置",
+    model: "模型", beams: "束宽(1 时逐词显示)", minLength: "最短长度(词元)", maxLength: "最长长度(词元)", sample: "采样",
+    temperature: "温度", topP: "Top p", seed: "随机种子", apiKey: "API 密钥", remove: "移除", delete: "删除", question: "问题",
+    askHint: "在图片下方输入问题。", send: "发送", name: "图片", text: "文本", value: "数值", time: "耗时", open: "重新打开",
+    cached: "编码已复用", noPictures: "请先添加图片。", noTexts: "请至少写一条文本。", failed: "失败", busy: "处理中…",
+    notImage: "不是图片", cannotFetch: "浏览器无法获取该网址;请保存图片后拖到这里。",
+    noCamera: "没有摄像头,或未获准使用。", sure: "删除全部历史?", dark: "深色", light: "浅色", nothing: "暂无内容。",
+    ready: "就绪", device: "设备", defaultModel: "按任务",
+  },
+};
+
+let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
+
+export const t = (key) => words[language][key];
+
+export function applyLanguage() {
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  for (const element of document.querySelectorAll("[data-i18n]")) element.textContent = t(element.dataset.i18n);
+  document.getElementById("language").textContent = language === "zh" ? "English" : "中文";
+  document.getElementById("language").lang = language === "zh" ? "en" : "zh-CN";
+}
+
+export function switchLanguage() {
+  language = language === "zh" ? "en" : "zh";
+  localStorage.setItem("language", language);
+  applyLanguage();
+}

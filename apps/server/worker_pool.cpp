@@ -1,0 +1,49 @@
+#include "server/worker_pool.h"
+
+namespace blip::server {
+
+WorkerPool::WorkerPool(int threads, int max_tasks) : max_tasks_(max_tasks) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+}
+
+WorkerPool::~WorkerPool() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  for (auto& thread : threads_) thread.join();
+}
+
+bool WorkerPool::try_run(std::function<void()> task) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (running_ + static_cast<int>(waiting_.size()) >= max_tasks_) return false;
+    waiting_.push_back(std::move(task));
+  }
+  changed_.notify_one();
+  return true;
+}
+
+int WorkerPool::tasks() const {
+  const std::lock_guard lock(mutex_);
+  return running_ + static_cast<int>(waiting_.size());
+}
+
+void WorkerPool::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return stop_ || !waiting_.empty(); });
+    if (waiting_.empty()) return;
+    auto task = std::move(waiting_.front());
+    waiting_.pop_front();
+    ++running_;
+    lock.unlock();
+    task();
+    task = nullptr;  // what it holds goes before the next wait
+    lock.lock();
+    --running_;
+  }
+}
+
+}  // namespace blip::server

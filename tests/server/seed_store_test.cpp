@@ -1,0 +1,55 @@
+// The store of the seed protocol's results.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "server/seed_protocol.h"
+
+namespace blip::server {
+namespace {
+
+using State = ResultStore::State;
+constexpr auto kSoon = std::chrono::milliseconds(20);
+
+TEST(ResultStore, AResultIsPendingThenReady) {
+  ResultStore store(60, 10);
+  Response response;
+  EXPECT_EQ(store.wait({"ask", "1"}, Clock::now() + kSoon, response), State::kUnknown);
+  store.expect({"ask", "1"});
+  EXPECT_EQ(store.wait({"ask", "1"}, Clock::now() + kSoon, response), State::kPending);
+  std::thread later([&] { store.put({"ask", "1"}, {200, "", "answer"}); });
+  EXPECT_EQ(store.wait({"ask", "1"}, Clock::now() + std::chrono::minutes(1), response), State::kReady);
+  later.join();
+  EXPECT_EQ(response.body, "answer");
+  EXPECT_EQ(store.wait({"caption", "1"}, Clock::now(), response), State::kUnknown);
+}
+
+TEST(ResultStore, PushingAgainForgetsTheOlderResult) {
+  ResultStore store(60, 10);
+  Response response;
+  store.put({"ask", "1"}, {200, "", "old"});
+  store.expect({"ask", "1"});
+  EXPECT_EQ(store.wait({"ask", "1"}, Clock::now(), response), State::kPending);
+}
+
+TEST(ResultStore, ResultsExpire) {
+  ResultStore store(0.02, 10);
+  Response response;
+  store.put({"ask", "1"}, {200, "", "answer"});
+  std::this_thread::sleep_for(std::chrono::milliseconds(40));
+  EXPECT_EQ(store.wait({"ask", "1"}, Clock::now(), response), State::kUnknown);
+}
+
+TEST(ResultStore, TheOldestGoesWhenItIsFull) {
+  ResultStore store(60, 3);
+  Response response;
+  for (const char* id : {"1", "2", "3", "4"}) {
+    store.expect({"ask", id});
+    store.put({"ask", id}, {200, "", id});
+  }
+  EXPECT_EQ(store.wait({"ask", "1"}, Clock::now(), response), State::kUnknown);
+  for (const char* id : {"2", "3", "4"}) EXPECT_EQ(store.wait({"ask", id}, Clock::now(), response), State::kReady) << id;
+}
+
+}  // namespace
+}  // namespace blip::server

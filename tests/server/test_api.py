@@ -1,0 +1,194 @@
+"""The API's answers: the same as the command line's, in every form a request may take."""
+import json
+import unittest
+
+from harness import SCENES, Server, ServerTest, b64, cli, data_url, in_parallel, picture, scene, scene_names
+
+QUESTIONS = ["what animal is this?", "is there a bus?", "what is left of the bus?"]
+TEXTS = ["a cat and a bus", "a clock"]
+
+
+class Caption(ServerTest):
+    def test_every_form_of_a_request_gives_the_command_lines_caption(self):
+        (expected,) = cli("caption", SCENES / "cat-bus.png")
+        replies = [
+            self.server.post("/v1/caption", scene(), "image/png"),
+            self.server.post("/v1/caption", scene()),
+            self.server.post_form("/v1/caption", [("image", scene())]),
+            self.server.post_form("/v1/caption", [("image", b64(scene()))]),
+            self.server.post_json("/v1/caption", {"image": b64(scene())}),
+            self.server.post_json("/v1/caption", {"images": [data_url(scene())]}),
+        ]
+        for reply in replies:
+            answer = self.ok(reply)
+            (result,) = answer["results"]
+            self.assertEqual((result["caption"], result["token_ids"], result["score"]), (expected["caption"], expected["token_ids"], expected["score"]))
+            self.assertEqual((answer["device"], answer["request_id"]), ("cpu", reply.headers["X-Request-Id"]))
+            self.assertEqual(list(result["timings_ms"]), ["queue", "preprocess", "encode", "task"])
+
+    def test_several_pictures_come_in_order(self):
+        expected = cli("caption", *(SCENES / name for name in scene_names()))
+        answer = self.ok(self.server.post_json("/v1/caption", {"images": [b64(scene(name)) for name in scene_names()]}))
+        self.assertEqual([r["caption"] for r in answer["results"]], [e["caption"] for e in expected])
+        self.assertEqual([r["image"] for r in answer["results"]], list(range(len(expected))))
+
+    def test_options_reach_the_decoder_from_every_form(self):
+        (expected,) = cli("caption", SCENES / "clock.png", "--beams", 4, "--num-captions", 3, "--max-length", 9, "--length-penalty", 0.5, "--prompt", "a")
+        options = {"beams": 4, "num_captions": 3, "max_length": 9, "length_penalty": 0.5, "prompt": "a"}
+        query = "/v1/caption?" + "&".join(f"{k}={v}" for k, v in options.items())
+        for reply in (self.server.post_json("/v1/caption", {"image": b64(scene("clock.png")), **options}),
+                      self.server.post_form("/v1/caption", [("image", scene("clock.png")), *options.items()]),
+                      self.server.post(query, scene("clock.png"), "image/png")):
+            (result,) = self.ok(reply)["results"]
+            self.assertEqual([c["caption"] for c in result["captions"]], [c["caption"] for c in expected["captions"]])
+            self.assertEqual(result["token_ids"], expected["token_ids"])
+
+    def test_same_seed_same_sample(self):
+        (expected,) = cli("caption", SCENES / "clock.png", "--sample", "--seed", 7, "--temperature", 1.5)
+        request = {"image": b64(scene("clock.png")), "sample": True, "seed": 7, "temperature": 1.5}
+        for reply in in_parallel(4, lambda i: self.server.post_json("/v1/caption", request)):
+            self.assertEqual(self.ok(reply)["results"][0]["caption"], expected["caption"])
+
+    def test_streams_token_by_token(self):
+        (expected,) = cli("caption", SCENES / "cat-bus.png", "--beams", 1)
+        reply = self.server.post_form("/v1/caption", [("image", scene()), ("stream", "true")])
+        self.assertEqual((reply.status, reply.headers["Content-Type"]), (200, "text/event-stream"))
+        events = [(event, json.loads(data)) for event, data in reply.events]
+        tokens, (last, done) = events[:-1], events[-1]
+        self.assertEqual((last, done["caption"], done["token_ids"]), ("done", expected["caption"], expected["token_ids"]))
+        self.assertEqual({event for event, _ in tokens}, {"token"})
+        self.assertEqual([data["id"] for _, data in tokens], expected["token_ids"][4:])
+        self.assertEqual(tokens[-1][1]["text"], expected["caption"])
+
+    def test_a_stream_needs_one_picture_and_no_beams(self):
+        image = b64(scene())
+        self.problem(self.server.post_json("/v1/caption", {"images": [image, image], "stream": True}), 400, "invalid_request", "one picture")
+        self.problem(self.server.post_json("/v1/caption", {"image": image, "stream": True, "beams": 3}), 400, "invalid_request", "beam search")
+
+
+class MatchAskEmbed(ServerTest):
+    def test_match(self):
+        expected = cli("match", SCENES / "cat-bus.png", "--text", TEXTS[0], "--text", TEXTS[1])
+        for reply in (self.server.post_json("/v1/match", {"image": b64(scene()), "texts": TEXTS}),
+                      self.server.post_form("/v1/match", [("image", scene()), ("text", TEXTS[0]), ("text", TEXTS[1])])):
+            (result,) = self.ok(reply)["results"]
+            self.assertEqual([m["text"] for m in result["matches"]], TEXTS)
+            self.assertTrue(all(0 <= m["match_probability"] <= 1 for m in result["matches"]))
+            printed = json.dumps(expected)
+            for match in result["matches"]:
+                self.assertIn(str(match["match_probability"]), printed)
+
+    def test_ask_gives_the_command_lines_answers(self):
+        flags = [flag for question in QUESTIONS for flag in ("--question", question)]
+        expected = cli("ask", SCENES / "cat-bus.png", *flags)
+        answer = self.ok(self.server.post_json("/v1/ask", {"image": b64(scene()), "questions": QUESTIONS}))
+        self.assertEqual([r["question"] for r in answer["results"]], QUESTIONS)
+        for result in answer["results"]:
+            self.assertIn(json.dumps(result["answer"]), json.dumps(expected))
+        one = self.ok(self.server.post_form("/v1/ask", [("image", scene()), ("question", QUESTIONS[0])]))
+        self.assertEqual(one["results"][0]["answer"], answer["results"][0]["answer"])
+
+    def test_ask_ranks_given_answers(self):
+        (result,) = self.ok(self.server.post_json("/v1/ask", {"image": b64(scene()), "question": QUESTIONS[1], "answers": ["yes", "no"]}))["results"]
+        self.assertEqual({a["answer"] for a in result["answers"]}, {"yes", "no"})
+        self.assertEqual(result["answers"][0]["answer"], result["answer"])
+        self.assertGreaterEqual(result["answers"][0]["score"], result["answers"][1]["score"])
+
+    def test_embed(self):
+        answer = self.ok(self.server.post_json("/v1/embed", {"images": [b64(scene()), b64(scene("clock.png"))], "texts": TEXTS}))
+        vectors = [entry["embedding"] for entry in answer["images"] + answer["texts"]]
+        self.assertEqual({len(vector) for vector in vectors}, {answer["dimensions"]})
+        for vector in vectors:
+            self.assertAlmostEqual(sum(x * x for x in vector), 1, places=4)
+        match = self.ok(self.server.post_json("/v1/match", {"image": b64(scene()), "texts": TEXTS}))["results"][0]["matches"]
+        for text, expected in zip(answer["texts"], match):
+            cosine = sum(a * b for a, b in zip(answer["images"][0]["embedding"], text["embedding"]))
+            self.assertAlmostEqual(cosine, expected["cosine"], places=4)
+
+    def test_a_long_text_is_cut_with_a_warning_to_its_sender_only(self):
+        long = "a cat " * 40
+        (result,) = self.ok(self.server.post_json("/v1/match", {"image": b64(scene()), "texts": [long]}))["results"]
+        self.assertIn("truncated to 35 tokens", result["warnings"][0])
+        (result,) = self.ok(self.server.post_json("/v1/match", {"image": b64(scene()), "texts": ["a cat"]}))["results"]
+        self.assertNotIn("warnings", result)
+
+
+class Batching(ServerTest):
+    arguments = ("--batch-window", 200, "--batch", 8)
+
+    def test_answers_do_not_depend_on_who_asks_at_the_same_time(self):
+        names = scene_names()
+        alone = [self.ok(self.server.post("/v1/caption", scene(name)))["results"][0] for name in names]
+        together = in_parallel(32, lambda i: self.server.post("/v1/caption", scene(names[i % len(names)])))
+        for i, reply in enumerate(together):
+            result = self.ok(reply)["results"][0]
+            self.assertEqual((result["caption"], result["token_ids"]), (alone[i % len(names)]["caption"], alone[i % len(names)]["token_ids"]))
+        self.assertGreater(max(reply.json["results"][0]["batch"] for reply in together), 1)
+
+    def test_questions_about_one_picture_share_a_pass_and_the_picture_is_encoded_once(self):
+        image = picture(99)
+        misses = self.server.metric("blip_image_cache_misses_total")
+        self.ok(self.server.post("/v1/ask?question=" + "is+there+a+cat", image))
+        self.assertEqual(self.server.metric("blip_image_cache_misses_total"), misses + 1)
+        replies = in_parallel(16, lambda i: self.server.post_json("/v1/ask", {"image": b64(image), "question": QUESTIONS[i % 3]}))
+        results = [self.ok(reply)["results"][0] for reply in replies]
+        self.assertTrue(all(result["cached"] and result["timings_ms"]["encode"] == 0 for result in results))
+        self.assertGreater(max(result["batch"] for result in results), 1)
+        self.assertEqual(self.server.metric("blip_image_cache_misses_total"), misses + 1)
+        for i, result in enumerate(results):
+            self.assertEqual(result["answer"], results[i % 3]["answer"])
+
+
+class Other(ServerTest):
+    def test_models(self):
+        (model,) = self.ok(self.server.get("/v1/models"))["data"]
+        self.assertEqual((model["object"], model["device"]), ("model", "cpu"))
+        self.assertEqual(model["tasks"], ["caption", "match", "ask", "rank", "embed"])
+        named = self.ok(self.server.post_json("/v1/caption", {"image": b64(scene()), "model": model["id"]}))
+        self.assertEqual(named["model"], model["id"])
+        self.problem(self.server.post_json("/v1/caption", {"image": b64(scene()), "model": "gpt"}), 404, "model_not_found", "gpt")
+
+    def test_health_and_metrics(self):
+        self.assertEqual(self.ok(self.server.get("/healthz")), {"status": "ok"})
+        self.assertEqual(self.ok(self.server.get("/readyz")), {"status": "ready"})
+        before = self.server.metric('blip_requests_total{route="/v1/caption",method="POST",status="200"}')
+        self.ok(self.server.post("/v1/caption", picture(5)))
+        self.assertEqual(self.server.metric('blip_requests_total{route="/v1/caption",method="POST",status="200"}'), before + 1)
+        text = self.server.get("/metrics").text
+        for name in ("blip_stage_seconds_bucket{stage=\"queue\",le=", "blip_stage_seconds_sum{stage=\"encode\"}", "blip_batch_size_count{task=\"caption\"}",
+                     "blip_queue_jobs ", "blip_image_cache_entries ", "blip_requests_in_flight 1", "# TYPE blip_request_seconds histogram"):
+            self.assertIn(name, text)
+
+    def test_requests_have_ids_and_log_lines(self):
+        reply = self.server.post("/v1/caption", picture(6), headers={"X-Request-Id": "my-id.1"})
+        self.assertEqual((self.ok(reply)["request_id"], reply.headers["X-Request-Id"]), ("my-id.1", "my-id.1"))
+        ours = self.server.get("/healthz", {"X-Request-Id": "no good\tid"}).headers["X-Request-Id"]
+        self.assertRegex(ours, r"^[0-9a-f]{8}-\d+$")
+        (line,) = [line for line in self.server.log_lines("request") if line["id"] == "my-id.1"]
+        self.assertEqual((line["method"], line["path"], line["status"], line["level"]), ("POST", "/v1/caption", 200, "info"))
+
+    def test_connections_stay_open(self):
+        connection = self.server.connect()
+        for _ in range(20):
+            connection.request("GET", "/healthz")
+            self.assertEqual(connection.getresponse().read(), b'{"status":"ok"}\n')
+        connection.close()
+
+
+class SeveralModels(unittest.TestCase):
+    def test_models_by_name(self):
+        from harness import MODEL
+        server = Server("-m", "second=" + MODEL)
+        try:
+            names = [model["id"] for model in server.get("/v1/models").json["data"]]
+            self.assertEqual(len(names), 2)
+            self.assertEqual(names[1], "second")
+            replies = [server.post_json("/v1/caption", {"image": b64(scene()), "model": name}).json for name in names]
+            self.assertEqual([reply["model"] for reply in replies], names)
+            self.assertEqual(replies[0]["results"][0]["caption"], replies[1]["results"][0]["caption"])
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    unittest.main()
