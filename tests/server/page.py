@@ -1,0 +1,134 @@
+"""Drives the web page with Chromium: upload, caption, match, ask, downloads, history, reload, language, theme, phone width, axe.
+
+Needs the packages playwright and axe-playwright-python and a Chromium (BROWSER, default /usr/bin/chromium); not part of the test
+suite for that reason. Usage: BLIP_PROGRAM=... BLIP_SOURCE=... python3 page.py [folder for screenshots]
+"""
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+
+from harness import SCENES, Server, data_url, scene
+
+FILES = [str(SCENES / name) for name in ("cat-bus.png", "clock.png")]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+
+
+def check_axe(page, where):
+    violations = Axe().run(page).response["violations"]
+    assert not violations, where + ": " + json.dumps([(v["id"], [n["html"] for n in v["nodes"]]) for v in violations], indent=1)
+
+
+def check_width(page):
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+
+
+def captions(page):
+    return page.locator("#cards .text").all_inner_texts()
+
+
+def drive(page, server, shots):
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    check_axe(page, "empty page")
+
+    page.locator("#files").set_input_files(FILES)
+    expect(page.locator("#cards .card")).to_have_count(2)
+    page.locator("#run").click()
+    expect(page.locator("#table-body tr")).to_have_count(2)
+    expected = [server.post_json("/v1/caption", {"image": data_url(scene(os.path.basename(path))), "beams": 1}).json["results"][0]["caption"] for path in FILES]
+    assert captions(page) == expected, (captions(page), expected)
+    check_axe(page, "captions")
+    page.screenshot(path=shots + "/caption.png", full_page=True)
+
+    page.get_by_label("Match", exact=True).check()
+    page.locator("#texts").fill("a clock\na cat and a bus\n\n")
+    page.locator("#run").click()
+    expect(page.locator(".bars")).to_have_count(2)
+    values = [float(text) for text in page.locator(".bars").first.locator("strong").all_inner_texts()]
+    assert values == sorted(values, reverse=True) and len(values) == 2, values
+    check_axe(page, "match")
+    page.screenshot(path=shots + "/match.png", full_page=True)
+
+    page.get_by_label("Ask", exact=True).check()
+    for question in ("what animal is this?", "is there a bus?"):
+        box = page.locator("#cards .card").first.locator("form input")
+        box.fill(question)
+        box.press("Enter")
+        expect(page.locator("#cards .card").first.locator("dd").last).not_to_have_text("Working…")
+    answer = server.post_json("/v1/ask", {"image": data_url(scene()), "question": "is there a bus?", "beams": 1}).json["results"][0]["answer"]
+    assert page.locator("#cards .card").first.locator("dd").all_inner_texts()[-1] == answer
+    check_axe(page, "ask")
+    page.screenshot(path=shots + "/ask.png", full_page=True)
+
+    with page.expect_download() as download:
+        page.locator("#csv").click()
+    rows = list(csv.DictReader(io.StringIO(open(download.value.path(), encoding="utf-8", newline="").read())))
+    assert [row["task"] for row in rows] == ["caption"] * 2 + ["match"] * 4 + ["ask"] * 2, rows
+    with page.expect_download() as download:
+        page.locator("#json").click()
+    assert len(json.load(open(download.value.path(), encoding="utf-8"))) == 8
+
+    page.locator("#camera").click()
+    page.locator("#shoot").click()
+    expect(page.locator("#cards .card")).to_have_count(3)
+    page.locator("#camera-off").click()
+    page.locator("#url").fill(f"http://127.0.0.1:{server.port}/icon.svg")
+    page.locator("#url").press("Enter")
+    expect(page.locator("#cards .card")).to_have_count(4)
+
+    expect(page.locator("#entries .card")).to_have_count(5)  # 2 captions, 2 matches, 1 conversation
+    page.reload()
+    expect(page.locator("#entries .card")).to_have_count(5)
+    page.locator("#search").fill("is there a bus")
+    expect(page.locator("#entries .card")).to_have_count(1)
+    page.get_by_role("button", name="Open again").click()
+    expect(page.locator("#cards .card")).to_have_count(1)
+    page.get_by_role("button", name="Delete: cat-bus.png").click()
+    page.locator("#search").fill("")
+    expect(page.locator("#entries .card")).to_have_count(4)
+    page.screenshot(path=shots + "/history.png", full_page=True)
+
+    page.locator("#open-settings").click()
+    check_axe(page, "settings")
+    page.screenshot(path=shots + "/settings.png")
+    page.locator("#beams").fill("3")
+    page.locator("#settings button").click()
+    page.locator("#run").click()
+    expect(page.locator("#table-body tr")).to_have_count(1)
+    (result,) = server.post("/v1/caption", scene()).json["results"]
+    assert captions(page) == [result["caption"]] or page.locator("#cards .text").first.inner_text() == result["caption"]
+
+    page.locator("#language").click()
+    expect(page.locator("#pictures-title")).to_have_text("图片")
+    page.locator("#theme").click()
+    page.set_viewport_size({"width": 360, "height": 740})
+    check_width(page)
+    check_axe(page, "phone, the other theme, Chinese")
+    page.screenshot(path=shots + "/phone.png", full_page=True)
+    assert not errors, errors
+
+
+def main():
+    shots = sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()
+    server = Server()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=os.environ.get("BROWSER", "/usr/bin/chromium"), args=FLAGS)
+            drive(browser.new_page(viewport={"width": 1200, "height": 900}, locale="en-US", color_scheme="light"), server, shots)
+            browser.close()
+    finally:
+        server.stop()
+    print("the page works; screenshots in", shots)
+
+
+if __name__ == "__main__":
+    main()
