@@ -46,7 +46,7 @@ const ProblemKind& kind_of(const Error& error) {
 
 struct Server::Impl {
   struct Route {
-    std::string path;  // a trailing * stands for any rest
+    std::string path;  // a * stands for one piece
     std::vector<std::string> methods;
     std::function<void(Exchange&)> answer;
     bool at_once = false;  // on the I/O thread, as it never waits
@@ -126,15 +126,21 @@ struct Server::Impl {
       const auto answer = [this](Exchange& exchange) { answer_history(*history, options.limits.input, exchange); };
       routes.push_back({"/v1/history", {"GET", "POST", "DELETE"}, answer});
       routes.push_back({"/v1/history/*", {"GET", "PUT", "DELETE"}, answer});
+      routes.push_back({"/v1/history/*/image", {"GET"}, answer});
     }
   }
 
+  static bool fits(std::string_view pattern, std::string_view path) {
+    const std::size_t star = pattern.find('*');
+    if (star == std::string_view::npos) return pattern == path;
+    const std::string_view before = pattern.substr(0, star), after = pattern.substr(star + 1);
+    if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after)) return false;
+    return path.substr(before.size(), path.size() - before.size() - after.size()).find('/') == std::string_view::npos;
+  }
+
   const Route* find(const std::string& path) const {
-    for (const Route& route : routes) {
-      const bool any_rest = route.path.ends_with('*');
-      if (any_rest ? path.starts_with(route.path.substr(0, route.path.size() - 1)) : path == route.path) return &route;
-    }
-    return nullptr;
+    const auto found = std::find_if(routes.begin(), routes.end(), [&](const Route& route) { return fits(route.path, path); });
+    return found == routes.end() ? nullptr : &*found;
   }
 
   // Every answer passes here on its way out.

@@ -10,6 +10,7 @@ namespace {
 constexpr int kMaxBeams = 64, kMaxReturned = 64, kMaxTokens = 512;
 constexpr int kMaxTopK = 1'000'000;
 constexpr double kMaxPenalty = 100;
+constexpr double kShortestTimeoutMs = 500;
 constexpr auto kWatchInterval = std::chrono::milliseconds(20);  // how soon a client that hung up is noticed
 
 double rounded(double ms) { return std::round(ms * 1000) / 1000; }
@@ -60,7 +61,9 @@ std::vector<JobResult> Work::run(Model& model, std::vector<Job> jobs) {
   return results;
 }
 
-double read_timeout(Fields& fields, const TaskLimits& limits) { return fields.number("timeout_ms", limits.timeout_ms, 1, limits.timeout_ms); }
+double read_timeout(Fields& fields, const TaskLimits& limits) {
+  return fields.number("timeout_ms", limits.timeout_ms, std::min(kShortestTimeoutMs, limits.timeout_ms), limits.timeout_ms);
+}
 
 GenerateOptions read_generate(Fields& fields, GenerateOptions o, const std::string& count_name) {
   const auto whole = [&](const std::string& name, int otherwise, int low, int high) {

@@ -175,6 +175,18 @@ class Other(ServerTest):
         connection.close()
 
 
+class Cache(ServerTest):
+    arguments = ("--cache-entries", 2)
+
+    def cached(self, seed):
+        return self.ok(self.server.post("/v1/caption", picture(seed)))["results"][0]["cached"]
+
+    def test_the_least_recently_used_picture_goes_first(self):
+        self.assertEqual([self.cached(seed) for seed in (1, 2, 1, 3, 1, 2)], [False, False, True, False, True, False])
+        self.assertEqual(self.server.metric("blip_image_cache_entries"), 2)
+        self.assertGreater(self.server.metric("blip_image_cache_bytes"), 1000)
+
+
 class SeveralModels(unittest.TestCase):
     def test_models_by_name(self):
         from harness import MODEL

@@ -1,7 +1,7 @@
 // The page: pictures in, captions, matches and answers out.
 import * as api from "./api.js";
 import * as history from "./history.js";
-import { applyLanguage, switchLanguage, t } from "./i18n.js";
+import { applyLanguage, label, switchLanguage, t } from "./i18n.js";
 
 const $ = (id) => document.getElementById(id);
 const SETTINGS = ["model", "beams", "min_length", "max_length", "sample", "temperature", "top_p", "seed", "key"];
@@ -76,7 +76,8 @@ function addPicture(file) {
   picture.meta = element("p", "meta");
   const removeButton = element("button", "", t("remove"));
   removeButton.type = "button";
-  removeButton.setAttribute("aria-label", `${t("remove")}: ${picture.name}`);
+  removeButton.dataset.i18n = "remove";
+  label(removeButton, "remove", picture.name);
   picture.remove = () => {
     URL.revokeObjectURL(image.src);
     card.remove();
@@ -97,9 +98,9 @@ function askForm(picture) {
   input.id = "question-" + picture.id;
   input.required = true;
   input.maxLength = 500;
-  input.placeholder = t("question");
-  input.setAttribute("aria-label", `${t("question")}: ${picture.name}`);
+  label(input, "question", picture.name);
   const sendButton = element("button", "", t("send"));
+  sendButton.dataset.i18n = "send";
   box.append(input, sendButton);
   box.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -183,9 +184,9 @@ async function matchOf(picture, texts) {
     const bar = element("li");
     const fill = element("span", "fill");
     fill.style.width = `${Math.max(0, Math.min(1, score(match))) * 100}%`;
-    const label = element("span", "label");
-    label.append(element("span", "", match.text), element("strong", "", score(match).toFixed(3)));
-    bar.append(fill, label);
+    const words = element("span", "label");
+    words.append(element("span", "", match.text), element("strong", "", score(match).toFixed(3)));
+    bar.append(fill, words);
     bars.append(bar);
     addRow(picture, "match", match.text, score(match).toFixed(4), answer.total_ms);
   }

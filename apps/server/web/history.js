@@ -1,6 +1,6 @@
 // The list of earlier results, kept by the server.
 import * as api from "./api.js";
-import { t } from "./i18n.js";
+import { label, t } from "./i18n.js";
 
 const $ = (id) => document.getElementById(id);
 let kept = false;
@@ -19,11 +19,12 @@ export async function save(picture, task, summary, result) {
   await load();
 }
 
-function button(label, name, action) {
+function button(key, name, action) {
   const element = document.createElement("button");
   element.type = "button";
-  element.textContent = t(label);
-  element.setAttribute("aria-label", t(label) + ": " + name);
+  element.textContent = t(key);
+  element.dataset.i18n = key;
+  label(element, key, name);
   element.addEventListener("click", action);
   return element;
 }
@@ -41,7 +42,10 @@ function show(entry, open) {
   text.textContent = entry.summary;
   const meta = document.createElement("p");
   meta.className = "meta";
-  meta.textContent = [t(entry.task), entry.name, new Date(entry.created).toLocaleString()].join(" · ");
+  const kind = document.createElement("span");
+  kind.dataset.i18n = entry.task;
+  kind.textContent = t(entry.task);
+  meta.append(kind, " · ", entry.name, " · ", new Date(entry.created).toLocaleString());
   const tools = document.createElement("div");
   tools.className = "row";
   tools.append(

@@ -30,9 +30,17 @@ let language = localStorage.getItem("language") || (navigator.language.startsWit
 
 export const t = (key) => words[language][key];
 
+// For screen readers: what the control does, and to which picture.
+export function label(element, key, name) {
+  Object.assign(element.dataset, { label: key, name });
+  element.setAttribute("aria-label", `${t(key)}: ${name}`);
+  if (element.tagName === "INPUT") element.placeholder = t(key);
+}
+
 export function applyLanguage() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   for (const element of document.querySelectorAll("[data-i18n]")) element.textContent = t(element.dataset.i18n);
+  for (const element of document.querySelectorAll("[data-label]")) label(element, element.dataset.label, element.dataset.name);
   document.getElementById("language").textContent = language === "zh" ? "English" : "中文";
   document.getElementById("language").lang = language === "zh" ? "en" : "zh-CN";
 }
