@@ -12,7 +12,6 @@ namespace {
 constexpr int kMaxTokens = 512, kMaxChoices = 16;
 constexpr int kCaptionPromptTokens = 4;  // [DEC] a picture of
 constexpr int kAnswerPromptTokens = 1;   // [DEC]
-constexpr std::int32_t kEndToken = 102;  // [SEP]
 
 [[noreturn]] void invalid(const std::string& what) { throw Problem(kInvalidRequest, what); }
 
@@ -116,7 +115,10 @@ ChatRequest read_chat(const Request& request, std::size_t max_text_bytes) {
   return chat;
 }
 
-const char* finish_reason(const Text& text) { return !text.token_ids.empty() && text.token_ids.back() == kEndToken ? "stop" : "length"; }
+// Shorter than allowed: the model ended it.
+const char* finish_reason(const Text& text, const GenerateOptions& options) {
+  return text.token_ids.size() < static_cast<std::size_t>(options.max_length) ? "stop" : "length";
+}
 
 Json usage_json(const Generation& generation, bool question) {
   const int prompt = question ? kAnswerPromptTokens : kCaptionPromptTokens;
@@ -155,7 +157,7 @@ void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest
     const Generation generation = work.get(futures.front()).generation;
     if (generation.text.starts_with(*sent) && generation.text != *sent)
       exchange.write(chunk(exchange, model, {{"content", generation.text.substr(sent->size())}}, nullptr));
-    exchange.write(chunk(exchange, model, Json::object(), finish_reason(generation)));
+    exchange.write(chunk(exchange, model, Json::object(), finish_reason(generation, chat.generate)));
     if (chat.stream_usage) {
       Json json = head_json(exchange, model, "chat.completion.chunk");
       json["choices"] = Json::array();
@@ -217,7 +219,7 @@ void answer_chat(Service& service, Exchange& exchange) {
     json["choices"].push_back({{"index", json["choices"].size()},
                                {"message", {{"role", "assistant"}, {"content", text.text}, {"refusal", nullptr}}},
                                {"logprobs", nullptr},
-                               {"finish_reason", finish_reason(text)}});
+                               {"finish_reason", finish_reason(text, chat.generate)}});
   json["usage"] = usage_json(generation, chat.question);
   exchange.respond(json_response(json));
 }

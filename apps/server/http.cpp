@@ -244,19 +244,22 @@ HttpServer::HttpServer(const HttpOptions& options, Hooks hooks) : options_(optio
   char prefix[16];
   std::snprintf(prefix, sizeof prefix, "%08x-", static_cast<unsigned>(random()));
   id_prefix_ = prefix;
-  const int fd = listen_on(options.host, options.port, port_);
+  listening_ = listen_on(options.host, options.port, port_);
+}
+
+void HttpServer::start() {
   daemon_ = MHD_start_daemon(
       MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, nullptr, nullptr, &Callbacks::receive, this,
-      MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, options.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-      options.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionMemory, MHD_OPTION_NOTIFY_COMPLETED, &Callbacks::completed,
+      MHD_OPTION_LISTEN_SOCKET, listening_, MHD_OPTION_CONNECTION_LIMIT, options_.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
+      options_.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionMemory, MHD_OPTION_NOTIFY_COMPLETED, &Callbacks::completed,
       this, MHD_OPTION_UNESCAPE_CALLBACK, &Callbacks::unescape, nullptr, MHD_OPTION_END);
-  if (daemon_ == nullptr) {
-    close(fd);
-    throw Error(ErrorCode::kIo, "cannot start the HTTP server: too few file descriptors or too little memory");
-  }
+  if (daemon_ == nullptr) throw Error(ErrorCode::kIo, "cannot start the HTTP server: too few file descriptors or too little memory");
+  listening_ = -1;
 }
 
 HttpServer::~HttpServer() {
+  if (listening_ >= 0) close(listening_);
+  if (daemon_ == nullptr) return;
   stop_listening();
   MHD_stop_daemon(daemon_);
 }
@@ -311,12 +314,15 @@ int HttpServer::answer(MHD_Connection* connection, Upload& upload) {
     }
     hooks_.handle(upload.exchange);
   }
-  const std::lock_guard lock(exchange.mutex_);
-  if (!exchange.response_) {
-    exchange.suspended_ = true;
-    MHD_suspend_connection(connection);
-    return MHD_YES;
+  {
+    const std::lock_guard lock(exchange.mutex_);
+    if (!exchange.response_) {
+      exchange.suspended_ = true;
+      MHD_suspend_connection(connection);
+      return MHD_YES;
+    }
   }
+  // Unlocked: once set, the response stays as it is, and libmicrohttpd takes its own lock before ours when it reads a stream.
   upload.answered = true;
   const Response& response = *exchange.response_;
   MHD_Response* out = nullptr;

@@ -105,11 +105,14 @@ class HttpServer {
     std::function<void(const Exchange&)> finished;
   };
 
-  // Listens. Throws Error(kIo) where the address cannot be had.
+  // Takes the address. Throws Error(kIo) where it cannot be had.
   HttpServer(const HttpOptions& options, Hooks hooks);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
+
+  // Serves: from now on the hooks are called. Throws Error(kIo).
+  void start();
 
   int port() const { return port_; }
   // Exchanges that are not finished, those whose body still arrives included.
@@ -127,6 +130,7 @@ class HttpServer {
   HttpOptions options_;
   Hooks hooks_;
   int port_ = 0;
+  int listening_ = -1;  // until the daemon has it
   std::atomic<int> open_{0};
   std::atomic<std::size_t> buffered_{0};
   std::atomic<std::uint64_t> next_id_{0};

@@ -71,6 +71,7 @@ struct Server::Impl {
                                                                           return failure(request, status == 413 ? kTooLarge : kUnavailable, detail);
                                                                         },
                                                                         [this](const Exchange& exchange) { finished(exchange); }});
+    http->start();
   }
 
   void describe_metrics() {
@@ -90,7 +91,7 @@ struct Server::Impl {
     metrics.gauge("blip_queue_jobs", "Jobs waiting for a model.", [sum] { return sum([](const Model& m) { return m.scheduler.waiting(); }); });
     metrics.gauge("blip_image_cache_entries", "Encoded pictures kept.", [sum] { return sum([](const Model& m) { return m.cache.entries(); }); });
     metrics.gauge("blip_image_cache_bytes", "Memory of the encoded pictures.", [sum] { return sum([](const Model& m) { return m.cache.bytes(); }); });
-    metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.", [this] { return http ? http->open_exchanges() : 0; });
+    metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.", [this] { return http->open_exchanges(); });
   }
 
   void add_routes() {

@@ -157,7 +157,7 @@ def slow_request(pictures=4, beams=16):
 
 class Overload(unittest.TestCase):
     def test_a_full_queue_answers_429_and_recovers(self):
-        server = Server("--queue", 8, "--batch", 1, "--batch-window", 0)
+        server = Server("--timeout", 900, "--queue", 8, "--batch", 1, "--batch-window", 0)
         try:
             replies = in_parallel(12, lambda i: server.post_json("/v1/caption", slow_request()))
             statuses = sorted(reply.status for reply in replies)
@@ -171,7 +171,7 @@ class Overload(unittest.TestCase):
             server.stop()
 
     def test_too_many_requests_at_a_time_are_told_429(self):
-        server = Server("--max-requests", 2, "--batch", 1)
+        server = Server("--timeout", 900, "--max-requests", 2, "--batch", 1)
         try:
             statuses = [reply.status for reply in in_parallel(10, lambda i: server.post_json("/v1/caption", slow_request()))]
             self.assertEqual(set(statuses), {200, 429}, statuses)
@@ -254,7 +254,7 @@ class SlowClients(unittest.TestCase):
 
 class Shutdown(unittest.TestCase):
     def test_sigterm_under_load_answers_every_request(self):
-        server = Server("--batch", 2)
+        server = Server("--timeout", 900, "--batch", 2)
 
         def ask(i):
             if i == 20:
