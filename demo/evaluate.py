@@ -71,11 +71,11 @@ class TorchEngine:
 class BlipEngine:
     """The C++ program. Its JSON lines are the only thing read from it."""
 
-    def __init__(self, program, model, jobs=2, beams=3):
-        self.program, self.model, self.jobs, self.beams = str(program), str(model), jobs, str(beams)
+    def __init__(self, program, model, jobs=2, beams=3, dtype="auto"):
+        self.program, self.model, self.jobs, self.beams, self.dtype = str(program), str(model), jobs, str(beams), dtype
 
     def _call(self, *arguments):
-        done = subprocess.run([self.program, *map(str, arguments), "--model", self.model, "--json"], capture_output=True, text=True)
+        done = subprocess.run([self.program, *map(str, arguments), "--model", self.model, "--dtype", self.dtype, "--json"], capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{self.program} {arguments[0]} failed ({done.returncode}): {done.stderr.strip()}")
         return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
@@ -173,6 +173,7 @@ def main():
     p.add_argument("--checkpoint", type=pathlib.Path, default="run/last.pt", help="engine torch: train.py's file")
     p.add_argument("--blip", type=pathlib.Path, help="engine blip: the program")
     p.add_argument("--model", type=pathlib.Path, help="engine blip: the model file or folder")
+    p.add_argument("--dtype", default="auto", help="engine blip: the program's number type")
     p.add_argument("--scenes", type=int, default=1000)
     p.add_argument("--jobs", type=int, default=2, help="engine blip: programs at a time")
     p.add_argument("--mistakes", type=int, default=0, help="show so many wrong captions")
@@ -183,7 +184,7 @@ def main():
         from export import load
         engine = TorchEngine(load(o.checkpoint))
     else:
-        engine = BlipEngine(o.blip, o.model, o.jobs)
+        engine = BlipEngine(o.blip, o.model, o.jobs, dtype=o.dtype)
     cases = [case(i) for i in range(o.scenes)]
     results = engine.run(cases)
     print(table(score(cases, results)))
