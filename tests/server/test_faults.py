@@ -191,7 +191,7 @@ class Overload(unittest.TestCase):
     def test_work_for_a_client_that_hung_up_is_dropped(self):
         server = Server("--batch", 1)
         try:
-            body = json.dumps(slow_request(16)).encode()
+            body = json.dumps(slow_request(16, 64)).encode()
             with socket.create_connection(("127.0.0.1", server.port)) as client:
                 client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
                 self.assertTrue(wait_until(lambda: server.metric("blip_queue_jobs") > 3))
