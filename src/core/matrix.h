@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <type_traits>
 
+#include "core/aligned.h"
+
 namespace blip {
 
 template <class T>
@@ -25,5 +27,10 @@ struct MatrixView {
 
 using Matrix = MatrixView<float>;
 using ConstMatrix = MatrixView<const float>;
+
+// A tight [rows, cols] matrix over scratch memory, which grows if it must; its former content is lost.
+inline Matrix scratch_matrix(AlignedArray<float>& memory, int rows, int cols) {
+  return {memory.reserve(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols)), rows, cols};
+}
 
 }  // namespace blip

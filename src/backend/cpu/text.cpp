@@ -6,10 +6,6 @@
 namespace blip::backend::cpu {
 namespace {
 
-Matrix scratch_matrix(AlignedArray<float>& memory, int rows, int cols) {
-  return {memory.reserve(static_cast<std::size_t>(rows) * cols), rows, cols};
-}
-
 // The activations between two blocks: x in f32, to add to, and the same as the next product's operand.
 struct State {
   Matrix x;

@@ -8,10 +8,6 @@
 namespace blip::backend::cpu {
 namespace {
 
-Matrix scratch_matrix(AlignedArray<float>& memory, int rows, int cols) {
-  return {memory.reserve(static_cast<std::size_t>(rows) * cols), rows, cols};
-}
-
 // [3, S, S] -> [patches, 3 P P]: each row one patch as the convolution's weight sees it.
 void gather_patches(const float* pixels, int size, int patch, Matrix out) {
   const int side = size / patch;
