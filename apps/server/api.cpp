@@ -1,5 +1,7 @@
 #include "server/api.h"
 
+#include "server/attention_api.h"
+
 namespace blip::server {
 namespace {
 
@@ -14,32 +16,41 @@ Job job_of(Task task, const Work& work) {
   return job;
 }
 
-// What every result of a picture ends with.
-void finish_result(Json& json, const JobResult& result) {
-  json["cached"] = result.cached;
-  json["batch"] = result.batch;
-  json["timings_ms"] = timings_json(result);
-  if (!result.warnings.empty()) json["warnings"] = result.warnings;
+// `one` starts with what the result is of.
+Json text_json(Json one, const JobResult& result, const char* name) {
+  one.update(generation_json(result.generation, name));
+  if (result.attention) one["attention"] = attention_json(*result.attention);
+  finish_result(one, result);
+  return one;
 }
 
-Json caption_json(std::size_t index, const JobResult& result) {
-  Json json{{"image", index}};
-  json.update(generation_json(result.generation, "caption"));
-  finish_result(json, result);
-  return json;
+Json caption_json(std::size_t index, const JobResult& result) { return text_json({{"image", index}}, result, "caption"); }
+
+Json answer_json(std::size_t index, const std::string& question, const JobResult& result) {
+  return text_json({{"image", index}, {"question", question}}, result, "answer");
 }
 
-void check_streamable(const CaptionOptions& options, std::size_t pictures) {
-  if (pictures != 1) throw Problem(kInvalidRequest, "a stream is of one picture's caption; got " + std::to_string(pictures) + " pictures");
-  if (options.generate.num_return != 1) throw Problem(kInvalidRequest, "a stream is of one caption; leave num_captions out");
-  if (!options.generate.sample && options.generate.beams != 1)
+// what: "caption" or "answer".
+void check_streamable(const GenerateOptions& options, std::size_t pictures, const std::string& what) {
+  if (pictures != 1) throw Problem(kInvalidRequest, "a stream is of one picture's " + what + "; got " + std::to_string(pictures) + " pictures");
+  if (options.num_return != 1) throw Problem(kInvalidRequest, "a stream is of one " + what + "; leave num_" + what + "s out");
+  if (!options.sample && options.beams != 1)
     throw Problem(kInvalidRequest, "beam search decides its words at the end and cannot stream; use beams 1 or sample");
 }
 
-void stream_caption(Model& model, Exchange& exchange, Work& work, Job job) {
+void check_answer_streamable(const GenerateOptions& options, std::size_t pictures, std::size_t questions, bool ranked) {
+  if (ranked) throw Problem(kInvalidRequest, "given answers are ranked as a whole and cannot stream; leave \"answers\" or \"stream\" out");
+  if (questions != 1) throw Problem(kInvalidRequest, "a stream is of one question's answer; got " + std::to_string(questions) + " questions");
+  check_streamable(options, pictures, "answer");
+}
+
+using OnToken = std::function<void(std::int32_t, const std::string&)>;
+
+// The caption or answer of the job, token by token, then result_json of its result.
+void stream_text(Model& model, Exchange& exchange, Work& work, Job job, const std::function<Json(const JobResult&)>& result_json) {
   // The callback runs on the scheduler's thread and may outlive this call: the exchange has to live as long.
-  job.caption.on_token = [stream = exchange.shared_from_this(), ticket = work.ticket(), sent = std::string()](std::int32_t id,
-                                                                                              const std::string& text) mutable {
+  OnToken& on_token = job.task == Task::kCaption ? job.caption.on_token : job.ask.on_token;
+  on_token = [stream = exchange.shared_from_this(), ticket = work.ticket(), sent = std::string()](std::int32_t id, const std::string& text) mutable {
     const std::string added = text.starts_with(sent) ? text.substr(sent.size()) : text;
     sent = text;
     if (!stream->write(sse_event("token", {{"id", id}, {"text", text}, {"added", added}}))) ticket->cancelled = true;
@@ -49,7 +60,7 @@ void stream_caption(Model& model, Exchange& exchange, Work& work, Job job) {
   auto futures = work.submit(model, std::move(jobs));  // a full queue is still a plain 429
   exchange.start_stream({200, "text/event-stream", "", {{"Cache-Control", "no-store"}}});
   try {
-    Json json = caption_json(0, work.get(futures.front()));
+    Json json = result_json(work.get(futures.front()));
     add_summary(json, model, work);
     json["request_id"] = exchange.request.id;
     exchange.write(sse_event("done", json));
@@ -61,12 +72,6 @@ void stream_caption(Model& model, Exchange& exchange, Work& work, Job job) {
     exchange.write(sse_event("error", to_json(kInternal, error.what(), exchange.request.id)));
   }
   exchange.end();
-}
-
-void respond(Exchange& exchange, Json json, const Model& model, const Work& work) {
-  add_summary(json, model, work);
-  json["request_id"] = exchange.request.id;
-  exchange.respond(json_response(json));
 }
 
 }  // namespace
@@ -83,20 +88,22 @@ void answer_caption(Service& service, Exchange& exchange) {
   if (stream) options.generate.beams = 1;
   options.prompt = fields.text("prompt", options.prompt);
   options.generate = read_generate(fields, options.generate, "num_captions");
+  const bool attention = fields.flag("attention", false);
   const std::string name = fields.text("model");
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   need_pictures(fields);
-  if (stream) check_streamable(options, fields.pictures().size());
+  if (stream) check_streamable(options.generate, fields.pictures().size(), "caption");
 
-  Model& model = service.models.choose(name, Task::kCaption);
+  Model& model = service.models.choose(name, Task::kCaption, attention);
   std::vector<Job> jobs;
   for (Picture& picture : open_pictures(fields.pictures(), model, service.limits.image, service.metrics)) {
     jobs.push_back(job_of(Task::kCaption, work));
     jobs.back().picture = std::move(picture);
     jobs.back().caption = options;
+    if (attention) jobs.back().attention = AttentionOptions{.prompt = options.prompt};
   }
-  if (stream) return stream_caption(model, exchange, work, std::move(jobs.front()));
+  if (stream) return stream_text(model, exchange, work, std::move(jobs.front()), [](const JobResult& result) { return caption_json(0, result); });
   Json json{{"results", Json::array()}};
   for (const JobResult& result : work.run(model, std::move(jobs))) json["results"].push_back(caption_json(json["results"].size(), result));
   respond(exchange, std::move(json), model, work);
@@ -139,16 +146,20 @@ void answer_ask(Service& service, Exchange& exchange) {
   Fields fields(exchange.request, service.limits.input);
   const std::vector<std::string> questions = fields.texts("question", "questions"), answers = fields.texts("answer", "answers");
   AskOptions options;
+  const bool stream = fields.flag("stream", false);
+  if (stream) options.generate.beams = 1;
   options.generate = read_generate(fields, options.generate, "num_answers");
+  const bool attention = fields.flag("attention", false);
   options.rank_candidates = static_cast<int>(fields.whole("rank_candidates", static_cast<std::uint64_t>(options.rank_candidates), 1, 4096));
   const std::string name = fields.text("model");
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   need_pictures(fields);
   if (questions.empty()) throw Problem(kInvalidRequest, "no question; send \"question\" or \"questions\"");
+  if (stream) check_answer_streamable(options.generate, fields.pictures().size(), questions.size(), !answers.empty());
 
   const Task task = answers.empty() ? Task::kAsk : Task::kRank;
-  Model& model = service.models.choose(name, task);
+  Model& model = service.models.choose(name, task, attention);
   std::vector<Job> jobs;
   for (const Picture& picture : open_pictures(fields.pictures(), model, service.limits.image, service.metrics)) {
     for (const std::string& question : questions) {
@@ -157,16 +168,16 @@ void answer_ask(Service& service, Exchange& exchange) {
       jobs.back().question = question;
       jobs.back().texts = answers;
       jobs.back().ask = options;
+      if (attention) jobs.back().attention = AttentionOptions();
     }
+  }
+  if (stream) {
+    return stream_text(model, exchange, work, std::move(jobs.front()),
+                       [&](const JobResult& result) { return answer_json(0, questions.front(), result); });
   }
   const auto results = work.run(model, std::move(jobs));
   Json json{{"results", Json::array()}};
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    Json one{{"image", i / questions.size()}, {"question", questions[i % questions.size()]}};
-    one.update(generation_json(results[i].generation, "answer"));
-    finish_result(one, results[i]);
-    json["results"].push_back(std::move(one));
-  }
+  for (std::size_t i = 0; i < results.size(); ++i) json["results"].push_back(answer_json(i / questions.size(), questions[i % questions.size()], results[i]));
   respond(exchange, std::move(json), model, work);
 }
 
@@ -211,7 +222,7 @@ Json describe_models(const Models& models) {
   for (const auto& model : models.all()) {
     const ModelInfo& info = model->engine.info();
     Json tasks = Json::array();
-    for (const Task task : {Task::kCaption, Task::kMatch, Task::kAsk, Task::kRank, Task::kEmbedImage})
+    for (const Task task : {Task::kCaption, Task::kMatch, Task::kAsk, Task::kRank, Task::kEmbedImage, Task::kAttention})
       if (can(info, task)) tasks.push_back(task == Task::kEmbedImage ? "embed" : to_string(task));
     data.push_back({{"id", model->name},
                     {"object", "model"},

@@ -140,14 +140,13 @@ std::string chunk(const Exchange& exchange, const Model& model, const Json& delt
 void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest& chat, Job job) {
   const auto stream = exchange.shared_from_this();
   const auto sent = std::make_shared<std::string>();  // written on the scheduler's thread before the result is there
-  if (!chat.question) {
-    job.caption.on_token = [stream, sent, &model, ticket = work.ticket()](std::int32_t, const std::string& text) {
-      if (!text.starts_with(*sent) || text == *sent) return;
-      const std::string added = text.substr(sent->size());
-      *sent = text;
-      if (!stream->write(chunk(*stream, model, {{"content", added}}, nullptr))) ticket->cancelled = true;
-    };
-  }
+  auto& on_token = chat.question ? job.ask.on_token : job.caption.on_token;
+  on_token = [stream, sent, &model, ticket = work.ticket()](std::int32_t, const std::string& text) {
+    if (!text.starts_with(*sent) || text == *sent) return;
+    const std::string added = text.substr(sent->size());
+    *sent = text;
+    if (!stream->write(chunk(*stream, model, {{"content", added}}, nullptr))) ticket->cancelled = true;
+  };
   std::vector<Job> jobs;
   jobs.push_back(std::move(job));
   exchange.write(chunk(exchange, model, {{"role", "assistant"}, {"content", ""}}, nullptr));  // before the scheduler can write

@@ -12,17 +12,20 @@ bool can(const ModelInfo& info, Task task) {
     case Task::kRank: return info.can_rank;
     case Task::kEmbedImage:
     case Task::kEmbedTexts: return info.can_match_itc;
+    case Task::kAttention: return info.can_attend;
   }
   return false;
 }
 
-Model& Models::choose(const std::string& name, Task task) const {
+Model& Models::choose(const std::string& name, Task task, bool attention) const {
+  const auto able = [&](const Model& model) { return can(model.engine.info(), task) && (!attention || model.engine.info().can_attend); };
+  const std::string work = std::string(to_string(task)) + (attention ? " and tell where it looked" : "");
   for (const auto& model : models_) {
-    if (name.empty() ? !can(model->engine.info(), task) : model->name != name) continue;
-    if (!can(model->engine.info(), task)) throw Problem(kUnsupportedTask, "model \"" + name + "\" cannot " + to_string(task) + "; see /v1/models");
+    if (name.empty() ? !able(*model) : model->name != name) continue;
+    if (!able(*model)) throw Problem(kUnsupportedTask, "model \"" + name + "\" cannot " + work + "; see /v1/models");
     return *model;
   }
-  if (name.empty()) throw Problem(kUnsupportedTask, std::string("no loaded model can ") + to_string(task) + "; see /v1/models");
+  if (name.empty()) throw Problem(kUnsupportedTask, "no loaded model can " + work + "; see /v1/models");
   throw Problem(kModelNotFound, "no model \"" + name + "\"; see /v1/models");
 }
 

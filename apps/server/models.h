@@ -28,8 +28,9 @@ class Models {
  public:
   void add(std::unique_ptr<Model> model) { models_.push_back(std::move(model)); }
   const std::vector<std::unique_ptr<Model>>& all() const { return models_; }
-  // The named model, or without a name the first that can do it. Throws Problem(model_not_found | unsupported_task).
-  Model& choose(const std::string& name, Task task) const;
+  // The named model, or without a name the first that can do it, and where asked tell its attention. Throws
+  // Problem(model_not_found | unsupported_task).
+  Model& choose(const std::string& name, Task task, bool attention = false) const;
 
  private:
   std::vector<std::unique_ptr<Model>> models_;

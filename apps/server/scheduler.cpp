@@ -21,7 +21,7 @@ bool together(const Job& a, const Job& b) {
       return !a.caption.on_token && !b.caption.on_token && !a.caption.generate.sample && !b.caption.generate.sample &&
              a.caption.prompt == b.caption.prompt && key_of(a.caption.generate) == key_of(b.caption.generate);
     case Task::kAsk:
-      return a.picture->hash == b.picture->hash && !a.ask.generate.sample && !b.ask.generate.sample &&
+      return a.picture->hash == b.picture->hash && !a.ask.on_token && !b.ask.on_token && !a.ask.generate.sample && !b.ask.generate.sample &&
              key_of(a.ask.generate) == key_of(b.ask.generate);
     case Task::kMatch:
       return a.picture->hash == b.picture->hash;
@@ -29,6 +29,7 @@ bool together(const Job& a, const Job& b) {
       return true;
     case Task::kRank:
     case Task::kEmbedImage:
+    case Task::kAttention:
       return false;
   }
   return false;
@@ -66,6 +67,7 @@ const char* to_string(Task task) {
     case Task::kRank: return "rank";
     case Task::kEmbedImage: return "embed_image";
     case Task::kEmbedTexts: return "embed_texts";
+    case Task::kAttention: return "attention";
   }
   return "unknown";
 }
@@ -219,6 +221,8 @@ void Scheduler::compute(const Group& group) {
   std::exception_ptr error;
   try {
     call(group);
+    for (Job* job : group)
+      if (job->attention) attend(*job);
   } catch (...) {
     error = std::current_exception();
   }
@@ -240,6 +244,15 @@ void Scheduler::compute(const Group& group) {
     job->result.batch = static_cast<int>(group.size());
     job->promise.set_value(std::move(job->result));
   }
+}
+
+void Scheduler::attend(Job& job) {
+  const auto started = Clock::now();
+  const Text& text = job.result.generation;
+  const EncodedImage& image = *job.picture->encoded;
+  job.result.attention =
+      job.question.empty() ? session_.attention(image, text, *job.attention) : session_.attention(image, job.question, text, *job.attention);
+  metrics_.observe("blip_stage_seconds", "stage=\"attention\"", ms_since(started) / 1000);
 }
 
 void Scheduler::call(const Group& group) {
@@ -268,6 +281,9 @@ void Scheduler::call(const Group& group) {
       return;
     case Task::kEmbedImage:
       first.result.vectors = {session_.embed(*first.picture->encoded)};
+      return;
+    case Task::kAttention:
+      first.result.generation.text = first.texts.front();
       return;
     case Task::kEmbedTexts: {
       auto vectors = session_.embed(texts_of(group));

@@ -35,13 +35,14 @@ struct Picture {
   std::optional<EncodedImage> encoded;
 };
 
-enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts };
+enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts, kAttention };
 const char* to_string(Task task);
 
 struct JobResult {
   Generation generation;                    // caption, ask, rank
   std::vector<Match> matches;               // match: one per text
   std::vector<std::vector<float>> vectors;  // embed: one for a picture, or one per text
+  std::optional<Attention> attention;       // where it was asked for
   std::vector<std::string> warnings;
   double queue_ms = 0, preprocess_ms = 0, encode_ms = 0, task_ms = 0;
   bool cached = false;  // the vision tower was skipped
@@ -52,9 +53,10 @@ struct Job {
   Task task = Task::kCaption;
   std::optional<Picture> picture;  // all but kEmbedTexts
   CaptionOptions caption;          // on_token set: runs alone
-  AskOptions ask;
+  AskOptions ask;                  // likewise
   std::string question;
-  std::vector<std::string> texts;  // match, embed; rank: the answers
+  std::vector<std::string> texts;  // match, embed; rank: the answers; attention: the text
+  std::optional<AttentionOptions> attention;  // caption, ask, rank: of the best text too
   std::shared_ptr<Ticket> ticket;
 
   Clock::time_point queued;
@@ -88,6 +90,7 @@ class Scheduler {
   void encode(std::vector<Job>& batch);
   void compute(const Group& group);
   void call(const Group& group);
+  void attend(Job& job);
   bool cancelled() const;
   void warn(const std::string& message);
 

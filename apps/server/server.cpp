@@ -7,6 +7,7 @@
 
 #include "server/access.h"
 #include "server/api.h"
+#include "server/attention_api.h"
 #include "server/assets.h"
 #include "server/chat.h"
 #include "server/history_api.h"
@@ -102,6 +103,7 @@ struct Server::Impl {
     task("/v1/match", answer_match);
     task("/v1/ask", answer_ask);
     task("/v1/embed", answer_embed);
+    task("/v1/attention", answer_attention);
     task("/v1/chat/completions", answer_chat);
     for (const std::string name : {"caption", "match", "ask"}) {
       routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) { push_data(service, results, name, exchange); }});

@@ -139,10 +139,23 @@ Json generation_json(const Generation& generation, const std::string& name) {
   return json;
 }
 
+void finish_result(Json& json, const JobResult& result) {
+  json["cached"] = result.cached;
+  json["batch"] = result.batch;
+  json["timings_ms"] = timings_json(result);
+  if (!result.warnings.empty()) json["warnings"] = result.warnings;
+}
+
 void add_summary(Json& json, const Model& model, const Work& work) {
   json["model"] = model.name;
   json["device"] = model.engine.device();
   json["total_ms"] = rounded(work.ms());
+}
+
+void respond(Exchange& exchange, Json json, const Model& model, const Work& work) {
+  add_summary(json, model, work);
+  json["request_id"] = exchange.request.id;
+  exchange.respond(json_response(json));
 }
 
 }  // namespace blip::server

@@ -55,7 +55,11 @@ Json timings_json(const JobResult& result);
 // {"<name>": text, "score", "token_ids"} and, with several texts, "<name>s".
 Json generation_json(const Generation& generation, const std::string& name);
 Json number_json(double value);  // the shortest decimal of a float; null where it is not finite
-// "model", "device", "timings_ms" of the whole request.
+// What every result of a picture ends with.
+void finish_result(Json& json, const JobResult& result);
+// "model", "device", "total_ms" of the whole request.
 void add_summary(Json& json, const Model& model, const Work& work);
+// The answer, with the summary and the request's id.
+void respond(Exchange& exchange, Json json, const Model& model, const Work& work);
 
 }  // namespace blip::server

@@ -80,6 +80,18 @@ struct Match {
   std::optional<float> cosine;             // ITC heads, -1..1; nullopt where the model lacks them
 };
 
+// How much of what a word was decided by came from each patch of the picture.
+struct WordAttention {
+  std::string word;            // as it stands in the text
+  std::vector<float> weights;  // [side, side] over the picture squashed to a square, row by row; not negative, together 1
+};
+
+struct Attention {
+  int side = 0;                         // patches along an edge
+  std::vector<WordAttention> words;     // of the caption or the answer, in order
+  std::vector<WordAttention> question;  // of the question, for an answer
+};
+
 // One of the parts a model file may hold.
 struct PartInfo {
   std::string name;        // "vision", "text_encoder", "caption_decoder", "question_encoder", "answer_decoder"
@@ -93,6 +105,7 @@ struct ModelInfo {
   std::string name;          // from the file's metadata, else the file or folder name
   int image_size = 0, patch_size = 0, vocab_size = 0, embed_dim = 0;  // embed_dim: ITC vector length, 0 = no ITC heads
   bool can_caption = false, can_match_itm = false, can_match_itc = false, can_ask = false, can_rank = false;
+  bool can_attend = false;                                   // Session::attention, of captions and answers
   int baked_length = 0;                                      // compiled models that decode greedily to a fixed length: that length; 0 = free
   std::vector<PartInfo> parts;
   std::size_t parameters = 0;
@@ -157,6 +170,15 @@ class Session {
   std::vector<Generation> ask(const EncodedImage& image, std::span<const std::string> questions, const AskOptions& options = {});
   Generation rank(const EncodedImage& image, const std::string& question, std::span<const std::string> answers,
                   const AskOptions& options = {});
+
+  // Where the model looked while it wrote a text it gave for this picture: the cross-attention weights over the picture's patches
+  // at the step that decided each token, averaged over heads, over the layers that the options name and over the tokens of
+  // a word. The image's class token, which has no place in the picture, is left out. One more pass over the finished text;
+  // generating pays nothing. A text without token ids is read as if the model had written it.
+  Attention attention(const EncodedImage& image, const Text& caption, const AttentionOptions& options = {});
+  // An answer's decoder sees the question, not the picture: each word's weights over the question's tokens mix the weights with
+  // which the question encoder read the picture for those tokens.
+  Attention attention(const EncodedImage& image, const std::string& question, const Text& answer, const AttentionOptions& options = {});
 
   // ITC vectors, L2-normalised, length ModelInfo::embed_dim.
   std::vector<float> embed(const EncodedImage& image);

@@ -72,7 +72,14 @@ struct CaptionOptions {
 
 struct AskOptions {
   GenerateOptions generate{.min_length = 1, .max_length = 10};
+  // As CaptionOptions::on_token, for the answer to the (only) question.
+  std::function<void(std::int32_t id, const std::string& text)> on_token{};
   int rank_candidates = 128;  // ranking: how many answers survive the first-token cut
+};
+
+struct AttentionOptions {
+  std::string prompt = "a picture of ";  // the caption's, which its token ids begin with
+  int layers = 0;                        // only the last so many of each tower's layers; 0 = all
 };
 
 }  // namespace blip

@@ -1,8 +1,10 @@
 // Session: texts and pictures in, tasks on the runner, texts and numbers out.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <utility>
 
+#include "api/attention.h"
 #include "api/impl.h"
 #include "blip/error.h"
 
@@ -63,7 +65,54 @@ struct Session::Impl {
     return ids;
   }
 
+  // The prompt's first token becomes [DEC] and its [SEP] is dropped.
+  TokenIds encode_prompt(const std::string& prompt) const {
+    TokenIds ids = tokenizer().encode(prompt).ids;
+    ids.front() = tokenizer().special().dec;
+    ids.pop_back();
+    return ids;
+  }
+
   decode::Hooks hooks() const { return {options.cancel, {}}; }
+
+  // With the caller's on_token for the first sequence; `generated` holds its tokens.
+  template <class OnToken>
+  decode::Hooks hooks(const OnToken& on_token, TokenIds& generated) const {
+    decode::Hooks hooks{options.cancel, {}};
+    if (on_token)
+      hooks.on_token = [this, &on_token, &generated](int sequence, std::int32_t id) {
+        if (sequence != 0) return;
+        generated.push_back(id);
+        on_token(id, tokenizer().decode(generated));
+      };
+    return hooks;
+  }
+
+  void require_attention() const {
+    if (!capabilities().attention)
+      throw Error(ErrorCode::kUnsupported, engine->info.path + " on " + engine->device + " does not give out attention weights; the CPU does, for model files of weights");
+  }
+
+  // The token ids of a text under attention; `read` those it has when it is given without any.
+  TokenIds attended(const Text& text, TokenIds read, const TokenIds& prompt, const model::TextConfig& decoder) const {
+    TokenIds ids = text.token_ids.empty() ? std::move(read) : text.token_ids;
+    const bool begins = ids.size() >= prompt.size() && std::equal(prompt.begin(), prompt.end(), ids.begin());
+    const bool known = std::all_of(ids.begin(), ids.end(), [&](std::int32_t id) { return id >= 0 && id < decoder.vocab; });
+    if (!begins || !known)
+      throw Error(ErrorCode::kUsage, "\"" + text.text + "\" is no text of this model after this prompt: its token ids " +
+                                         (known ? "do not begin with the prompt's" : "go beyond the vocabulary"));
+    if (ids.size() > static_cast<std::size_t>(decoder.max_positions))
+      throw Error(ErrorCode::kUsage, "the text has " + std::to_string(ids.size()) + " tokens, prompt included; this model sees at most " +
+                                         std::to_string(decoder.max_positions));
+    return ids;
+  }
+
+  // Of an encoding with a class token before its patches.
+  static int side_of(const Tensor& weights) { return static_cast<int>(std::lround(std::sqrt(static_cast<double>(weights.shape[1] - 1)))); }
+
+  static void check(const AttentionOptions& options) {
+    if (options.layers < 0) throw Error(ErrorCode::kUsage, "layers " + std::to_string(options.layers) + " makes no sense; give 0 for all, or how many of the last");
+  }
 
   const backend::EncodedImage& encoded(const EncodedImage& image) const {
     if (image.impl_->model != engine->model)
@@ -133,18 +182,9 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
   if (!impl_->capabilities().prompt && options.prompt != CaptionOptions().prompt)
     throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has the caption prompt \"" + CaptionOptions().prompt +
                                              "\" baked in; got \"" + options.prompt + "\"");
-  // The prompt's first token becomes [DEC] and its [SEP] is dropped.
-  TokenIds prompt = impl_->tokenizer().encode(options.prompt).ids;
-  prompt.front() = impl_->tokenizer().special().dec;
-  prompt.pop_back();
-  decode::Hooks hooks = impl_->hooks();
   TokenIds generated;
-  if (options.on_token)
-    hooks.on_token = [&](int sequence, std::int32_t id) {
-      if (sequence != 0) return;
-      generated.push_back(id);
-      options.on_token(id, impl_->tokenizer().decode(generated));
-    };
+  const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
+  const TokenIds prompt = impl_->encode_prompt(options.prompt);
   const Stopwatch watch;
   const auto results = impl_->runner->caption(handles, prompt, options.generate, hooks);
   const double ms = watch.ms() / static_cast<double>(images.size());
@@ -174,8 +214,10 @@ std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const 
   if (questions.empty()) return answers;
   std::vector<TokenIds> ids;
   for (const auto& question : questions) ids.push_back(impl_->encode_question(question));
+  TokenIds generated;
+  const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
   const Stopwatch watch;
-  const auto results = impl_->runner->ask(impl_->encoded(image), ids, options.generate, impl_->hooks());
+  const auto results = impl_->runner->ask(impl_->encoded(image), ids, options.generate, hooks);
   const double ms = watch.ms() / static_cast<double>(questions.size());
   for (const auto& hypotheses : results) answers.push_back(impl_->generation(hypotheses, 1, ms));
   return answers;
@@ -199,6 +241,34 @@ Generation Session::rank(const EncodedImage& image, const std::string& question,
   static_cast<Text&>(result) = result.all.front();
   result.decode_ms = watch.ms();
   return result;
+}
+
+Attention Session::attention(const EncodedImage& image, const Text& caption, const AttentionOptions& options) {
+  impl_->require(impl_->capabilities().caption, "caption");
+  impl_->require_attention();
+  Impl::check(options);
+  const TokenIds prompt = impl_->encode_prompt(options.prompt);
+  TokenIds read = impl_->tokenizer().encode(options.prompt + " " + caption.text).ids;
+  read.front() = impl_->tokenizer().special().dec;
+  const TokenIds ids = impl_->attended(caption, std::move(read), prompt, *impl_->engine->config.caption_decoder);
+  const Tensor weights = impl_->runner->caption_attention(impl_->encoded(image), ids, options.layers);
+  // A token was decided by the step that read the one before it.
+  const TokenWords words = split_words(impl_->tokenizer(), std::span(ids).subspan(prompt.size()));
+  return {Impl::side_of(weights), word_maps(words, weights, prompt.size() - 1), {}};
+}
+
+Attention Session::attention(const EncodedImage& image, const std::string& question, const Text& answer, const AttentionOptions& options) {
+  impl_->require(impl_->capabilities().ask, "ask");
+  impl_->require_attention();
+  Impl::check(options);
+  const TokenIds question_ids = impl_->encode_question(question), prompt{impl_->tokenizer().special().dec};
+  TokenIds read = impl_->tokenizer().encode(answer.text).ids;
+  read.front() = prompt.front();
+  const TokenIds ids = impl_->attended(answer, std::move(read), prompt, *impl_->engine->config.answer_decoder);
+  const auto looked = impl_->runner->answer_attention(impl_->encoded(image), question_ids, ids, options.layers);
+  const TokenWords words = split_words(impl_->tokenizer(), std::span(ids).subspan(1));
+  return {Impl::side_of(looked.question), word_maps(words, product(looked.answer, looked.question), 0),
+          word_maps(split_words(impl_->tokenizer(), question_ids), looked.question, 0)};
 }
 
 std::vector<float> Session::embed(const EncodedImage& image) {

@@ -20,6 +20,7 @@ using TokenIds = std::vector<std::int32_t>;
 // What a loaded model can do on its device. A limit of 0 means none.
 struct Capabilities {
   bool caption = false, itm = false, itc = false, ask = false, rank = false;
+  bool attention = false;     // gives out cross-attention weights
   bool beams = true;          // false: decoding is baked in (greedy)
   bool sampling = true;
   bool prompt = true;         // false: the caption prompt is baked in
@@ -39,6 +40,11 @@ using EncodedImagePtr = std::shared_ptr<const EncodedImage>;
 
 struct MatchScore {
   std::optional<float> itm, itc;
+};
+
+struct AnswerAttention {
+  Tensor question;  // [Tq, N]: the question's tokens over the picture's
+  Tensor answer;    // [T, Tq]: the answer's tokens over the question's
 };
 
 // Mutable per-session state (activations, caches) over an immutable model. One thread at a time.
@@ -63,6 +69,12 @@ class Runner {
 
   virtual std::vector<float> embed_image(const EncodedImage& image) = 0;                              // [embed_dim]
   virtual std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) = 0;           // [n][embed_dim]
+
+  // Cross-attention weights of each of `ids` ([DEC] ...), mean over heads and the last `layers` layers (0 = all). Only with
+  // Capabilities::attention.
+  virtual Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers);        // [T, N]
+  virtual AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers);
+
   virtual Tensor dump_vision(const EncodedImage& image) = 0;                                          // [1, N, D]
   virtual Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) = 0;       // [1, T, D]
 };

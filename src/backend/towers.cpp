@@ -73,6 +73,12 @@ class TowerRunner final : public Runner {
     }
     return vectors;
   }
+  Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers) override {
+    return towers_->caption_attention(image, ids, layers);
+  }
+  AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers) override {
+    return towers_->answer_attention(image, question, ids, layers);
+  }
   Tensor dump_vision(const EncodedImage& image) override { return towers_->vision_tokens(image); }
   Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
     return towers_->text_states(image, text, question);
@@ -86,6 +92,13 @@ class TowerRunner final : public Runner {
 };
 
 }  // namespace
+
+Tensor Runner::caption_attention(const EncodedImage&, const TokenIds&, int) {
+  throw Error(ErrorCode::kUnsupported, "this device does not give out attention weights");
+}
+AnswerAttention Runner::answer_attention(const EncodedImage&, const TokenIds&, const TokenIds&, int) {
+  throw Error(ErrorCode::kUnsupported, "this device does not give out attention weights");
+}
 
 std::unique_ptr<Runner> make_tower_runner(std::unique_ptr<Towers> towers, const Capabilities& capabilities, SpecialIds ids) {
   return std::make_unique<TowerRunner>(std::move(towers), capabilities, ids);

@@ -26,6 +26,10 @@ class Towers {
   virtual std::vector<float> itc_image(const EncodedImage& image) = 0;                                          // [embed_dim], unit length
   virtual std::vector<std::vector<float>> itc_texts(std::span<const TokenIds> texts) = 0;                       // [n][embed_dim], unit length
 
+  // As Runner's.
+  virtual Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers) = 0;
+  virtual AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers) = 0;
+
   virtual Tensor vision_tokens(const EncodedImage& image) = 0;                                       // [1, N, D]
   virtual Tensor text_states(const EncodedImage& image, const TokenIds& text, bool question) = 0;    // [1, T, D]
 };

@@ -146,6 +146,7 @@ ModelInfo make_info(const ModelConfig& config, const std::vector<TensorSpec>& ta
   info.can_match_itc = config.embed_dim > 0;
   info.can_ask = config.question_encoder && config.answer_decoder;
   info.can_rank = info.can_ask;
+  info.can_attend = info.can_caption || info.can_ask;
   info.parts.push_back(describe(Part::kVision, table, tensors));
   info.parts.back().layers = config.vision.layers;
   info.parts.back().width = config.vision.width;

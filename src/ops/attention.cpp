@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 namespace blip::ops {
@@ -92,6 +94,38 @@ void KeyValues::copy_from(const KeyValues& other) {
                   static_cast<std::size_t>(count_) * element);
     std::memcpy(values_.data() + h * value_bytes(), other.values_.data() + h * other.value_bytes(),
                 static_cast<std::size_t>(value_rows) * value_stride_ * element);
+  }
+}
+
+void KeyValues::read_key(int head, int row, float* key) const {
+  const auto at = static_cast<std::size_t>(row);
+  for (int d = 0; d < head_dim_; ++d) {
+    if (type_ == NumberType::kF32) {
+      key[d] = static_cast<const float*>(keys(head))[static_cast<std::size_t>(d) * key_stride() + at];
+    } else {
+      const auto* pairs = static_cast<const std::uint16_t*>(keys(head));
+      const auto high = std::uint32_t{pairs[(static_cast<std::size_t>(d / 2) * key_stride() + at) * 2 + static_cast<std::size_t>(d % 2)]} << 16;
+      std::memcpy(&key[d], &high, sizeof high);
+    }
+  }
+}
+
+void add_attention_weights(ThreadPool& pool, ConstMatrix q, const KeyValues& kv, Matrix out) {
+  const int heads = kv.heads(), d = kv.head_dim(), count = kv.count();
+  assert(q.cols == heads * d && out.rows == q.rows && out.cols == count);
+  const float scale = 1.f / std::sqrt(static_cast<float>(d));
+  std::vector<float> keys(static_cast<std::size_t>(count) * static_cast<std::size_t>(d));
+  for (int head = 0; head < heads; ++head) {
+    pool.parallel_for(count, [&](int row, int) { kv.read_key(head, row, keys.data() + static_cast<std::size_t>(row) * d); });
+    pool.parallel_for(q.rows, [&](int i, int) {
+      std::vector<float> scores(static_cast<std::size_t>(count));
+      const float* query = q.row(i) + static_cast<std::ptrdiff_t>(head) * d;
+      for (std::size_t j = 0; j < scores.size(); ++j) scores[j] = scale * std::inner_product(query, query + d, keys.data() + j * static_cast<std::size_t>(d), 0.f);
+      const float top = *std::max_element(scores.begin(), scores.end());
+      float sum = 0;
+      for (float& score : scores) sum += score = std::exp(score - top);
+      for (std::size_t j = 0; j < scores.size(); ++j) out.row(i)[j] += scores[j] / (sum * static_cast<float>(heads));
+    });
   }
 }
 

@@ -38,6 +38,8 @@ class KeyValues {
   void copy_from(const KeyValues& other);
 
   const void* keys(int head) const { return keys_.data() + head * key_bytes(); }
+  // The key of one row.
+  void read_key(int head, int row, float* key) const;
   const void* values(int head) const { return values_.data() + head * value_bytes(); }
   std::size_t key_stride() const { return static_cast<std::size_t>(key_stride_); }
   std::size_t value_stride() const { return static_cast<std::size_t>(value_stride_); }
@@ -69,5 +71,8 @@ struct AttentionItem {
 };
 
 void attention(ThreadPool& pool, std::span<const AttentionItem> items);
+
+// out[m, count] += the weights softmax(q k^T / sqrt(head_dim)), mean over heads. For looking at, not for speed: plain f32.
+void add_attention_weights(ThreadPool& pool, ConstMatrix q, const KeyValues& kv, Matrix out);
 
 }  // namespace blip::ops

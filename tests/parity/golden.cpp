@@ -45,6 +45,7 @@ class Comparer {
     for (const Json& item : list("captions")) captions(item);
     for (const Json& item : list("answers")) answer(item);
     for (const Json& item : list("ranks")) rank(item);
+    for (const Json& item : list("attentions")) attention(item);
   }
 
  private:
@@ -168,6 +169,33 @@ class Comparer {
       }
       score(-got.all[i].score, want[i].at("loss"), where);
     }
+  }
+
+  void words(const std::vector<WordAttention>& got, const Json& want, const Json& entry, const std::string& where) {
+    const auto weights = golden_.values(entry);
+    if (got.size() != want.size()) return found_.fail(where, std::to_string(got.size()) + " words, expected " + want.dump());
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      const std::size_t patches = weights.size() / got.size();
+      if (got[i].word != want[i]) return found_.fail(where, "word \"" + got[i].word + "\", expected " + want[i].dump());
+      if (got[i].weights.size() != patches) return found_.fail(where, std::to_string(got[i].weights.size()) + " patches");
+      double worst = 0;
+      for (std::size_t p = 0; p < patches; ++p) worst = std::max(worst, std::abs(double{got[i].weights[p]} - weights[i * patches + p]));
+      found_.count("word_maps");
+      found_.error("attention", worst, tolerance_.attention, where + ", word \"" + got[i].word + "\"");
+    }
+  }
+
+  void attention(const Json& item) {
+    const std::string where = "attention of " + item.at("image").get<std::string>() + " for \"" + item.at("text").get<std::string>() + "\"";
+    const EncodedImage& image = encoded_.at(item.at("image"));
+    const Text text{item.at("text"), item.at("ids"), 0};
+    AttentionOptions options;
+    options.layers = item.at("layers");
+    const bool asked = item.contains("question");
+    if (!asked) options.prompt = item.at("prompt");
+    const Attention got = asked ? session_.attention(image, item.at("question"), text, options) : session_.attention(image, text, options);
+    words(got.words, item.at("words"), item.at("weights"), where);
+    if (asked) words(got.question, item.at("question_words"), item.at("question_weights"), where + ", question");
   }
 
   const Golden& golden_;

@@ -38,6 +38,7 @@ struct Tolerance {
   double pixels = 1e-6;       // absolute
   double probability = 1e-4;  // absolute
   double cosine = 1e-5;       // absolute
+  double attention = 1e-4;    // absolute
   double score = 1e-4;        // relative to the score, absolute below 1
   bool texts = true;          // false: texts are not compared
 };

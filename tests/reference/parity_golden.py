@@ -7,6 +7,7 @@ import random
 import numpy as np
 import torch
 import torch.nn.functional as F
+import parity_attention as attention
 from PIL import Image, ImageDraw, ImageFilter
 from transformers import LogitsProcessor, LogitsProcessorList
 
@@ -191,19 +192,24 @@ class Reference:
     def decode(self, ids):
         return self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=True)
 
-    def caption(self, names, prompt, options):
+    def prompt_ids(self, prompt):
         ids = self.ids(prompt)[0].tolist()
-        ids[0] = self.model.dec  # as transformers: the first token becomes [DEC], [SEP] goes
-        ids.pop()
-        results, stable = self.generate(ids, torch.cat([self.vision(n) for n in names]), options)
+        return [self.model.dec, *ids[1:-1]]  # as transformers: the first token becomes [DEC], [SEP] goes
+
+    def caption(self, names, prompt, options):
+        results, stable = self.generate(self.prompt_ids(prompt), torch.cat([self.vision(n) for n in names]), options)
         return {"images": names, "prompt": prompt, "options": options, "results": results, "stable": stable}
 
     # ---- questions -----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def question(self, name, text):
+    def question_ids(self, text):
         ids = self.ids(text)
         ids[:, 0] = self.model.enc  # as the official code
+        return ids
+
+    @torch.no_grad()
+    def question(self, name, text):
+        ids = self.question_ids(text)
         return self.net.text_encoder(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -352,6 +358,7 @@ def golden(model, path, pictures, names, rng, count):
             for name in names
             for n, keep in ((16, 128), (16, 5), (9, 3), (1, 128))
         ]
+    out["attentions"] = attention.cases(reference, tensors, out.get("captions", []), out.get("answers", []))
     return out, tensors
 
 

@@ -1,6 +1,7 @@
 // The page: pictures in, captions, matches and answers out.
 import * as api from "./api.js";
 import * as history from "./history.js";
+import { HeatMap, showWords } from "./heatmap.js";
 import { applyLanguage, label, switchLanguage, t } from "./i18n.js";
 
 const $ = (id) => document.getElementById(id);
@@ -9,6 +10,7 @@ const PARALLEL = 4;
 const pictures = [];  // {file, name, card, conversation}
 const rows = [];      // of the table: {task, name, text, value, ms}
 let number = 0;
+let models = [];
 
 function say(text) { $("message").textContent = text; }
 
@@ -28,6 +30,7 @@ function loadSettings() {
 function options(task) {
   const fields = { model: setting("model") };
   if (task === "match") return fields;
+  if (models.some((model) => [model.id, ""].includes(fields.model) && model.tasks.includes("attention") && model.tasks.includes(task))) fields.attention = "true";
   fields.beams = setting("beams");
   if (task === "caption") Object.assign(fields, { min_length: setting("min_length"), max_length: setting("max_length") });
   if (setting("sample")) Object.assign(fields, { sample: "true", temperature: setting("temperature"), top_p: setting("top_p"), seed: setting("seed") });
@@ -39,6 +42,7 @@ async function loadModels() {
   $("model").replaceChildren(new Option(t("defaultModel"), ""));
   try {
     const { data } = await api.getJson("v1/models");
+    models = data;
     for (const model of data) $("model").add(new Option(`${model.id} (${model.tasks.join(", ")})`, model.id));
     $("model").value = data.some((model) => model.id === chosen) ? chosen : "";
     $("status").textContent = data.map((model) => `${model.id}: ${model.device}, ${model.dtype}, ${model.threads} threads`).join("; ");
@@ -70,6 +74,7 @@ function addPicture(file) {
   const image = element("img");
   image.src = URL.createObjectURL(file);
   image.alt = picture.name;
+  picture.heat = new HeatMap(image);
   picture.output = element("div");
   picture.output.setAttribute("aria-live", "polite");
   picture.talk = element("dl", "talk");
@@ -85,7 +90,7 @@ function addPicture(file) {
     $("files").focus();
   };
   removeButton.addEventListener("click", picture.remove);
-  card.append(element("h3", "", picture.name), image, picture.output, picture.talk, askForm(picture), picture.meta, removeButton);
+  card.append(element("h3", "", picture.name), picture.heat.frame, picture.output, picture.talk, askForm(picture), picture.meta, removeButton);
   picture.card = card;
   $("cards").append(card);
   pictures.push(picture);
@@ -150,30 +155,42 @@ function showMeta(picture, answer, result) {
   picture.meta.textContent = [answer.model, answer.device, `${answer.total_ms.toFixed(1)} ms`, ...times, ...(result.cached ? [t("cached")] : [])].join(" · ");
 }
 
+// Streamed where words are decided one by one. Returns what the answer says of the request and its one result.
+async function generate(path, fields, onText) {
+  if (!setting("sample") && setting("beams") !== "1") {
+    const answer = await api.post(path, fields);
+    return [answer, answer.results[0]];
+  }
+  let done;
+  onText("");
+  await api.stream(path, fields, (event, data) => {
+    if (event === "token") onText(data.text);
+    if (event === "error") throw new api.ApiError(data.detail);
+    if (event === "done") done = data;
+  });
+  if (!done) throw new api.ApiError(t("failed"));
+  return [done, done];
+}
+
+// The text, as words that show where the model looked if the server told.
+function showText(picture, box, text, words, shown) {
+  box.textContent = text;
+  if (words?.length) showWords(box, picture.heat, words, picture.name, shown);
+}
+
 async function captionOf(picture) {
   const text = element("p", "text", t("busy"));
+  picture.heat.clear();
   picture.output.replaceChildren(text);
-  const fields = { ...options("caption"), image: picture.file };
-  let answer, result;
-  if (setting("sample") || setting("beams") === "1") {
-    text.textContent = "";
-    await api.stream("v1/caption", fields, (event, data) => {
-      if (event === "token") text.textContent = data.text;
-      if (event === "error") throw new api.ApiError(data.detail);
-      if (event === "done") answer = result = data;
-    });
-    if (!answer) throw new api.ApiError(t("failed"));
-  } else {
-    answer = await api.post("v1/caption", fields);
-    [result] = answer.results;
-  }
-  text.textContent = result.caption;
+  const [answer, { attention, ...result }] = await generate("v1/caption", { ...options("caption"), image: picture.file }, (soFar) => { text.textContent = soFar; });
+  showText(picture, text, result.caption, attention?.words);
   showMeta(picture, answer, result);
   addRow(picture, "caption", result.caption, result.score.toFixed(3), answer.total_ms);
   await history.save(picture, "caption", result.caption, result);
 }
 
 async function matchOf(picture, texts) {
+  picture.heat.clear();
   picture.output.replaceChildren(element("p", "text", t("busy")));
   const answer = await api.post("v1/match", { ...options("match"), image: picture.file, text: texts });
   const [result] = answer.results;
@@ -196,13 +213,15 @@ async function matchOf(picture, texts) {
 }
 
 async function askAbout(picture, question) {
+  const asked = element("dt", "", question);
   const reply = element("dd", "", t("busy"));
   reply.setAttribute("aria-live", "polite");
-  picture.talk.append(element("dt", "", question), reply);
+  picture.talk.append(asked, reply);
   try {
-    const answer = await api.post("v1/ask", { ...options("ask"), image: picture.file, question });
-    const [result] = answer.results;
-    reply.textContent = result.answer;
+    const fields = { ...options("ask"), image: picture.file, question };
+    const [answer, { attention, ...result }] = await generate("v1/ask", fields, (soFar) => { reply.textContent = soFar || t("busy"); });
+    showText(picture, reply, result.answer, attention?.words);
+    showText(picture, asked, question, attention?.question, question.split(/\s+/));
     showMeta(picture, answer, result);
     addRow(picture, "ask", `${question} ${result.answer}`, result.score.toFixed(3), answer.total_ms);
     picture.conversation.push({ question, answer: result.answer });

@@ -10,7 +10,10 @@ const words = {
     cached: "encoding reused", noPictures: "Add a picture first.", noTexts: "Write at least one text.", failed: "Failed", busy: "Working…",
     notImage: "is not a picture", cannotFetch: "The browser may not fetch this address; save the picture and drop it here.",
     noCamera: "There is no camera, or its use was refused.", sure: "Delete the whole history?", dark: "Dark", light: "Light", nothing: "Nothing here yet.",
-    ready: "ready", device: "device", defaultModel: "by task",
+    ready: "ready", device: "device", defaultModel: "by task", words: "Words; each shows where the model looked",
+    place00: "most at the top left", place01: "most at the top", place02: "most at the top right", place10: "most at the left",
+    place11: "most in the middle", place12: "most at the right", place20: "most at the bottom left", place21: "most at the bottom",
+    place22: "most at the bottom right",
   },
   zh: {
     pictures: "图片", dropHint: "把图片拖到这里、粘贴,或者:", pick: "选择文件", camera: "摄像头", address: "网址", fetch: "获取",
@@ -22,7 +25,9 @@ const words = {
     cached: "编码已复用", noPictures: "请先添加图片。", noTexts: "请至少写一条文本。", failed: "失败", busy: "处理中…",
     notImage: "不是图片", cannotFetch: "浏览器无法获取该网址;请保存图片后拖到这里。",
     noCamera: "没有摄像头,或未获准使用。", sure: "删除全部历史?", dark: "深色", light: "浅色", nothing: "暂无内容。",
-    ready: "就绪", device: "设备", defaultModel: "按任务",
+    ready: "就绪", device: "设备", defaultModel: "按任务", words: "词语;每个词显示模型关注的位置",
+    place00: "主要在左上", place01: "主要在上方", place02: "主要在右上", place10: "主要在左侧",
+    place11: "主要在中间", place12: "主要在右侧", place20: "主要在左下", place21: "主要在下方", place22: "主要在右下",
   },
 };
 
@@ -41,6 +46,7 @@ export function applyLanguage() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   for (const element of document.querySelectorAll("[data-i18n]")) element.textContent = t(element.dataset.i18n);
   for (const element of document.querySelectorAll("[data-label]")) label(element, element.dataset.label, element.dataset.name);
+  for (const element of document.querySelectorAll("[data-title]")) element.title = t(element.dataset.title);
   document.getElementById("language").textContent = language === "zh" ? "English" : "中文";
   document.getElementById("language").lang = language === "zh" ? "en" : "zh-CN";
 }

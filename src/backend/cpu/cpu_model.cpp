@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fstream>
 #include <mutex>
+#include <numeric>
 
 #include "backend/cpu/decoder.h"
 #include "backend/cpu/text.h"
@@ -117,6 +118,16 @@ class CpuTowers final : public Towers {
     return vectors;
   }
 
+  Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers) override {
+    return cross_weights(*weights_->caption, ids, *cross(image, Reader::kCaption, *weights_->caption), true, layers).weights;
+  }
+
+  AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers) override {
+    auto [looked, states] = cross_weights(*weights_->question, question, *cross(image, Reader::kQuestion, *weights_->question), false, layers);
+    const LayerCache read = cross_keys_values(*pool_, *weights_->answer, states);
+    return {std::move(looked), cross_weights(*weights_->answer, ids, read, true, layers).weights};
+  }
+
   Tensor vision_tokens(const EncodedImage& image) override { return tensor(cpu_image(image).tokens()); }
 
   Tensor text_states(const EncodedImage& image, const TokenIds& text, bool question) override {
@@ -144,6 +155,31 @@ class CpuTowers final : public Towers {
     embed_tokens(*pool_, w, ids, positions, x);
     text_forward(*pool_, w, spans, x, text_);
     return x;
+  }
+
+  struct Looked {
+    Tensor weights;  // [T, N]
+    Matrix states;   // [T, D], valid until the next pass
+  };
+
+  // One text's states, and how its tokens' attention spread over what `cross` holds.
+  Looked cross_weights(const TextWeights& w, const TokenIds& ids, const LayerCache& cross, bool causal, int layers) {
+    const int rows = static_cast<int>(ids.size()), all = w.config.layers, seen = cross.front().count();
+    const int first_layer = layers == 0 ? 0 : std::max(0, all - layers);
+    LayerCache self;
+    for (int i = 0; causal && i < all; ++i) self.emplace_back(w.config.heads, w.config.width / w.config.heads, rows, w.cache_type);
+    const Span span{0, rows, causal ? &self : nullptr, &cross};
+    Tensor weights{{rows, seen}, std::vector<float>(ids.size() * static_cast<std::size_t>(seen))};
+    const auto observe = [&](std::size_t layer, ConstMatrix query) {
+      if (static_cast<int>(layer) >= first_layer) ops::add_attention_weights(*pool_, query, cross[layer], Matrix(weights.values.data(), rows, seen));
+    };
+    std::vector<int> positions(ids.size());
+    std::iota(positions.begin(), positions.end(), 0);
+    const Matrix x(text_states_.reserve(ids.size() * static_cast<std::size_t>(w.config.width)), rows, w.config.width);
+    embed_tokens(*pool_, w, ids, positions, x);
+    text_forward(*pool_, w, std::span(&span, 1), x, text_, observe);
+    for (float& weight : weights.values) weight /= static_cast<float>(all - first_layer);
+    return {std::move(weights), x};
   }
 
   // The layer over each text's first state: [texts, layer.out()].
@@ -196,6 +232,7 @@ class CpuModel final : public Model {
                      .itc = c.embed_dim > 0,
                      .ask = c.question_encoder && c.answer_decoder,
                      .rank = c.question_encoder && c.answer_decoder,
+                     .attention = true,
                      .image_size = c.vision.image_size,
                      .text_length = c.max_text};
   }

@@ -41,11 +41,13 @@ void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, s
 
 // x = cross_norm(x + out(attention(q of x, k and v of the image))). Neighbouring spans that look at the same thing (beams,
 // texts of one image) are one block of queries, so its keys and values are read once for all of them.
-void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch) {
+void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch,
+                     const QueryObserver& observe) {
   const auto& layer = w.layers[index];
   const int d = w.config.width, n = state.x.rows;
   const Matrix query = scratch_matrix(scratch.query, n, d), context = scratch_matrix(scratch.context, n, d);
   ops::linear(pool, state.operand, layer.cross_q, query);
+  if (observe) observe(index, query);
   std::vector<ops::AttentionItem> items;
   for (std::size_t s = 0; s < spans.size();) {
     const LayerCache* cross = spans[s].cross;
@@ -93,12 +95,13 @@ void embed_tokens(ThreadPool& pool, const TextWeights& w, std::span<const std::i
   ops::layer_norm(pool, x, w.norm, x);
 }
 
-void text_forward(ThreadPool& pool, const TextWeights& w, std::span<const Span> spans, Matrix x, TextScratch& scratch) {
+void text_forward(ThreadPool& pool, const TextWeights& w, std::span<const Span> spans, Matrix x, TextScratch& scratch,
+                  const QueryObserver& observe) {
   assert(x.cols == w.config.width);
   State state{x, ops::to_operand(pool, x, w.layers.front().self_qkv.type(), scratch.state)};
   for (std::size_t i = 0; i < w.layers.size(); ++i) {
     self_attention(pool, w, i, spans, state, scratch);
-    if (spans.front().cross) cross_attention(pool, w, i, spans, state, scratch);
+    if (spans.front().cross) cross_attention(pool, w, i, spans, state, scratch, observe);
     mlp(pool, w.layers[i], state, scratch);
   }
 }

@@ -1,6 +1,7 @@
 // The text tower: BERT with cross-attention, post-norm, over several sequences at once without padding.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct TextScratch {
   ops::OperandBuffer state, mixed, wide;
 };
 
+// Called with the cross-attention queries [R, D] of each layer.
+using QueryObserver = std::function<void(std::size_t layer, ConstMatrix query)>;
+
 // Cross-attention keys and values of every layer for states [N, vision_width]; computed once per image.
 LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& weights, ConstMatrix states);
 
@@ -32,7 +36,8 @@ LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& weights, Const
 void embed_tokens(ThreadPool& pool, const TextWeights& weights, std::span<const std::int32_t> ids, std::span<const int> positions, Matrix x);
 
 // All layers over x [R, D] in place. Rows of a span with a cache see the cache and, causally, themselves; without one, all of the span.
-void text_forward(ThreadPool& pool, const TextWeights& weights, std::span<const Span> spans, Matrix x, TextScratch& scratch);
+void text_forward(ThreadPool& pool, const TextWeights& weights, std::span<const Span> spans, Matrix x, TextScratch& scratch,
+                  const QueryObserver& observe = {});
 
 // Logits [R, vocab] of states [R, D]: dense, gelu, norm, tied decoder.
 void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, TextScratch& scratch);

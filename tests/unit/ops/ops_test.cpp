@@ -216,5 +216,35 @@ TEST(Attention, CausalAcrossBlocks) {
     }
 }
 
+void check_weights(NumberType type, int head_dim, double tolerance) {
+  ThreadPool pool(2);
+  const int heads = 3, keys = 21, queries = 5, width = heads * head_dim;
+  const auto k = random_values(keys * width, 4), v = random_values(keys * width, 5), q = random_values(queries * width, 6);
+  KeyValues kv(heads, head_dim, keys + 2, type);
+  kv.append(ConstMatrix(k.data(), keys, width), ConstMatrix(v.data(), keys, width));
+  std::vector<float> out(queries * keys, 1.f);  // added to
+  add_attention_weights(pool, ConstMatrix(q.data(), queries, width), kv, Matrix(out.data(), queries, keys));
+  for (int i = 0; i < queries; ++i) {
+    std::vector<double> expected(keys, 1.0);
+    for (int h = 0; h < heads; ++h) {
+      std::vector<double> p(keys);
+      double sum = 0;
+      for (int j = 0; j < keys; ++j) {
+        for (int d = 0; d < head_dim; ++d) p[j] += double{q[i * width + h * head_dim + d]} * k[j * width + h * head_dim + d];
+        sum += p[j] = std::exp(p[j] / std::sqrt(head_dim));
+      }
+      for (int j = 0; j < keys; ++j) expected[j] += p[j] / sum / heads;
+    }
+    for (int j = 0; j < keys; ++j) EXPECT_NEAR(out[i * keys + j], expected[j], tolerance) << "query " << i << " key " << j << " head_dim " << head_dim;
+  }
+}
+
+TEST(Attention, WeightsAreTheMeanSoftmaxOfTheHeads) {
+  for (const int head_dim : {7, 64}) {
+    check_weights(NumberType::kF32, head_dim, 1e-6);
+    if (kernels::has_bf16_attention()) check_weights(NumberType::kBf16, head_dim, 2e-2);
+  }
+}
+
 }  // namespace
 }  // namespace blip::ops

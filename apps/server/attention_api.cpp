@@ -1,0 +1,108 @@
+#include "server/attention_api.h"
+
+#include <cmath>
+#include <numeric>
+
+#include "server/api.h"
+#include "server/heat_map.h"
+
+namespace blip::server {
+namespace {
+
+constexpr int kMaxLayers = 64, kMaxTextWords = 4096;
+
+struct AttentionRequest {
+  std::string prompt, question, text, model;
+  int layers = 0;
+  bool png = false;
+  std::optional<std::size_t> word;
+};
+
+AttentionRequest read_request(Fields& fields) {
+  AttentionRequest request;
+  request.prompt = fields.text("prompt", CaptionOptions().prompt);
+  request.question = fields.text("question");
+  request.text = fields.text("text");
+  request.model = fields.text("model");
+  request.layers = static_cast<int>(fields.whole("layers", 0, 0, kMaxLayers));
+  const std::string format = fields.text("format", "json");
+  if (format != "json" && format != "png") throw Problem(kInvalidRequest, "field \"format\": must be json or png");
+  request.png = format == "png";
+  if (fields.has("word")) request.word = fields.whole("word", 0, 0, kMaxTextWords);
+  if (request.word && !request.png) throw Problem(kInvalidRequest, "field \"word\": chooses the word of a PNG; give format png, or take all words as JSON");
+  if (fields.pictures().size() != 1) throw Problem(kInvalidRequest, "one picture is needed in field \"image\", or as the body; got " + std::to_string(fields.pictures().size()));
+  return request;
+}
+
+// A text that is given is read; otherwise the model writes it first.
+Job job_of(const AttentionRequest& request, const Work& work) {
+  Job job;
+  const bool asked = !request.question.empty();
+  job.task = !request.text.empty() ? Task::kAttention : asked ? Task::kAsk : Task::kCaption;
+  job.ticket = work.ticket();
+  job.question = request.question;
+  job.caption.prompt = request.prompt;
+  if (!request.text.empty()) job.texts = {request.text};
+  job.attention = AttentionOptions{request.prompt, request.layers};
+  return job;
+}
+
+// Of one word, or the mean of all.
+std::vector<float> map_of(const Attention& attention, const std::optional<std::size_t>& word) {
+  const auto& words = attention.words;
+  if (words.empty()) throw Problem(kInvalidRequest, "the text has no word");
+  if (word && *word >= words.size())
+    throw Problem(kInvalidRequest, "field \"word\": the text has " + std::to_string(words.size()) + " words, counted from 0; got " + std::to_string(*word));
+  if (word) return words[*word].weights;
+  std::vector<float> mean(words.front().weights.size());
+  for (const WordAttention& one : words)
+    for (std::size_t i = 0; i < mean.size(); ++i) mean[i] += one.weights[i] / static_cast<float>(words.size());
+  return mean;
+}
+
+Json words_json(const std::vector<WordAttention>& words, int side) {
+  Json list = Json::array();
+  for (const WordAttention& word : words) {
+    Json rows = Json::array();
+    for (int y = 0; y < side; ++y) {
+      Json row = Json::array();
+      for (int x = 0; x < side; ++x) row.push_back(std::round(double{word.weights[static_cast<std::size_t>(y * side + x)]} * 1e6) / 1e6);
+      rows.push_back(std::move(row));
+    }
+    list.push_back({{"word", word.word}, {"weights", std::move(rows)}});
+  }
+  return list;
+}
+
+}  // namespace
+
+Json attention_json(const Attention& attention) {
+  Json json{{"side", attention.side}, {"words", words_json(attention.words, attention.side)}};
+  if (!attention.question.empty()) json["question"] = words_json(attention.question, attention.side);
+  return json;
+}
+
+void answer_attention(Service& service, Exchange& exchange) {
+  Work work(exchange, service.preparing);
+  Fields fields(exchange.request, service.limits.input);
+  const AttentionRequest request = read_request(fields);
+  work.set_timeout(read_timeout(fields, service.limits));
+  fields.reject_unknown();
+
+  Model& model = service.models.choose(request.model, request.question.empty() ? Task::kCaption : Task::kAsk, true);
+  std::vector<Job> jobs;
+  jobs.push_back(job_of(request, work));
+  jobs.back().picture = std::move(open_pictures(fields.pictures(), model, service.limits.image, service.metrics).front());
+  const JobResult result = std::move(work.run(model, std::move(jobs)).front());
+  if (request.png) {
+    const Image picture = Image::from_memory(std::as_bytes(std::span(fields.pictures().front())), service.limits.image);
+    return exchange.respond({200, "image/png", heat_map_png(picture, map_of(*result.attention, request.word), result.attention->side)});
+  }
+  Json json{{"text", request.text.empty() ? result.generation.text : request.text}};
+  if (!request.question.empty()) json["asked"] = request.question;
+  json.update(attention_json(*result.attention));
+  finish_result(json, result);
+  respond(exchange, std::move(json), model, work);
+}
+
+}  // namespace blip::server
