@@ -99,8 +99,8 @@ void answer_attention(Service& service, Exchange& exchange) {
     return exchange.respond({200, "image/png", heat_map_png(picture, map_of(*result.attention, request.word), result.attention->side)});
   }
   Json json{{"text", request.text.empty() ? result.generation.text : request.text}};
-  if (!request.question.empty()) json["asked"] = request.question;
-  json.update(attention_json(*result.attention));
+  if (!request.question.empty()) json["question"] = request.question;
+  json["attention"] = attention_json(*result.attention);
   finish_result(json, result);
   respond(exchange, std::move(json), model, work);
 }

@@ -111,7 +111,7 @@ struct Session::Impl {
   static int side_of(const Tensor& weights) { return static_cast<int>(std::lround(std::sqrt(static_cast<double>(weights.shape[1] - 1)))); }
 
   static void check(const AttentionOptions& options) {
-    if (options.layers < 0) throw Error(ErrorCode::kUsage, "layers " + std::to_string(options.layers) + " makes no sense; give 0 for all, or how many of the last");
+    if (options.layers < 0) throw Error(ErrorCode::kUsage, "layers " + std::to_string(options.layers) + " makes no sense; give how many of the last layers, or 0 for the later half");
   }
 
   const backend::EncodedImage& encoded(const EncodedImage& image) const {

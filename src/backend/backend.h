@@ -70,7 +70,7 @@ class Runner {
   virtual std::vector<float> embed_image(const EncodedImage& image) = 0;                              // [embed_dim]
   virtual std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) = 0;           // [n][embed_dim]
 
-  // Cross-attention weights of each of `ids` ([DEC] ...), mean over heads and the last `layers` layers (0 = all). Only with
+  // Cross-attention weights of each of `ids` ([DEC] ...), mean over heads and the last `layers` layers (0 = the later half). Only with
   // Capabilities::attention.
   virtual Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers);        // [T, N]
   virtual AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers);

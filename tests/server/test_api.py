@@ -66,6 +66,20 @@ class Caption(ServerTest):
         self.problem(self.server.post_json("/v1/caption", {"image": image, "stream": True, "beams": 3}), 400, "invalid_request", "beam search")
 
 
+    def test_an_answer_streams_too(self):
+        (expected,) = self.ok(self.server.post_json("/v1/ask", {"image": b64(scene("clock.png")), "question": QUESTIONS[0], "beams": 1}))["results"]
+        reply = self.server.post_json("/v1/ask", {"image": b64(scene("clock.png")), "question": QUESTIONS[0], "stream": True, "attention": True})
+        self.assertEqual((reply.status, reply.headers["Content-Type"]), (200, "text/event-stream"))
+        *tokens, (last, done) = [(event, json.loads(data)) for event, data in reply.events]
+        self.assertEqual((last, done["answer"], done["token_ids"], done["question"]), ("done", expected["answer"], expected["token_ids"], QUESTIONS[0]))
+        self.assertEqual([data["id"] for _, data in tokens], expected["token_ids"][1:])
+        self.assertEqual("".join(data["added"] for _, data in tokens), expected["answer"])
+        self.assertEqual([word["word"] for word in done["attention"]["words"]], expected["answer"].split())
+        for fields, words in (({"questions": QUESTIONS}, "one question"), ({"question": "a?", "answers": ["b"]}, "ranked"), ({"question": "a?", "beams": 2}, "beam search"),
+                              ({"question": "a?", "num_answers": 2}, "num_answers")):
+            self.problem(self.server.post_json("/v1/ask", {"image": b64(scene()), "stream": True, **fields}), 400, "invalid_request", words)
+
+
 class MatchAskEmbed(ServerTest):
     def test_match(self):
         expected = cli("match", SCENES / "cat-bus.png", "--text", TEXTS[0], "--text", TEXTS[1])
@@ -113,6 +127,72 @@ class MatchAskEmbed(ServerTest):
         self.assertNotIn("warnings", result)
 
 
+class Attention(ServerTest):
+    def centre(self, weights):
+        """Where the weight lies on the whole, as shares of width and height."""
+        side = len(weights)
+        return (sum(weights[y][x] * (x + 0.5) / side for y in range(side) for x in range(side)),
+                sum(weights[y][x] * (y + 0.5) / side for y in range(side) for x in range(side)))
+
+    def check(self, attention, text):
+        self.assertEqual(" ".join(word["word"] for word in attention["words"]), text)
+        for word in attention["words"] + attention.get("question", []):
+            self.assertEqual([len(row) for row in word["weights"]], [attention["side"]] * attention["side"])
+            self.assertAlmostEqual(sum(map(sum, word["weights"])), 1, places=3)
+
+    def test_words_of_things_look_at_the_things(self):
+        answer = self.ok(self.server.post_json("/v1/caption", {"image": b64(scene()), "attention": True}))
+        (result,) = answer["results"]
+        self.check(result["attention"], result["caption"])
+        places = {thing["kind"]: (thing["x"], thing["y"]) for entry in json.loads((SCENES / "scenes.json").read_text(encoding="utf-8"))
+                  if entry["image"] == "cat-bus.png" for thing in entry["things"]}
+        for word in result["attention"]["words"]:
+            if word["word"] in places:
+                for got, expected in zip(self.centre(word["weights"]), places[word["word"]]):
+                    self.assertAlmostEqual(got, expected, delta=0.15, msg=word["word"])
+        self.assertNotIn("attention", self.ok(self.server.post("/v1/caption", scene()))["results"][0])
+
+    def test_a_given_text_is_read_as_if_it_were_the_models(self):
+        (result,) = self.ok(self.server.post_json("/v1/caption", {"image": b64(scene()), "attention": True}))["results"]
+        own = self.ok(self.server.post("/v1/attention", scene()))
+        given = self.ok(self.server.post_form("/v1/attention", [("image", scene()), ("text", result["caption"])]))
+        self.assertEqual((own["text"], own["attention"]), (result["caption"], result["attention"]))
+        self.assertEqual(given["attention"]["words"], result["attention"]["words"])
+        other = self.ok(self.server.post_json("/v1/attention", {"image": b64(scene()), "text": "two bananas, and a pen", "layers": 1}))["attention"]
+        self.check(other, "two bananas, and a pen")
+        self.assertNotEqual(other, self.ok(self.server.post_json("/v1/attention", {"image": b64(scene()), "text": "two bananas, and a pen", "layers": 3}))["attention"])
+
+    def test_answers_show_the_question_too(self):
+        request = {"image": b64(scene()), "question": "What animal is this?"}
+        (result,) = self.ok(self.server.post_json("/v1/ask", {**request, "attention": True}))["results"]
+        self.check(result["attention"], "cat")
+        self.assertEqual([word["word"] for word in result["attention"]["question"]], ["what", "animal", "is", "this?"])
+        self.assertEqual(self.ok(self.server.post_json("/v1/attention", request))["attention"], result["attention"])
+        given = self.ok(self.server.post_json("/v1/attention", {**request, "text": "dog"}))
+        self.assertEqual((given["question"], given["text"], given["attention"]["question"]), (request["question"], "dog", result["attention"]["question"]))
+        (ranked,) = self.ok(self.server.post_json("/v1/ask", {**request, "answers": ["dog", "cat"], "attention": True}))["results"]
+        self.check(ranked["attention"], "cat")
+
+    def test_a_heat_map_is_a_png_of_the_pictures_size(self):
+        size = scene()[16:24]
+        maps = {self.png(f"&word={word}") for word in (1, 7)} | {self.png("")}
+        self.assertEqual(len(maps), 3)
+        for data in maps:
+            self.assertEqual((data[:8], data[16:24]), (b"\x89PNG\r\n\x1a\n", size))
+
+    def png(self, options):
+        reply = self.server.post("/v1/attention?format=png" + options, scene(), "image/png")
+        self.assertEqual((reply.status, reply.headers["Content-Type"]), (200, "image/png"), reply.body[:500])
+        return reply.body
+
+    def test_mistakes(self):
+        image = b64(scene())
+        for fields, words in (({}, "one picture"), ({"images": [image, image]}, "one picture"), ({"image": image, "format": "gif"}, "json or png"),
+                              ({"image": image, "word": 0}, "PNG"), ({"image": image, "text": "a cat", "format": "png", "word": 2}, "has 2 words"),
+                              ({"image": image, "layers": -1}, "layers"), ({"image": image, "text": "cat " * 1000}, "")):
+            self.problem(self.server.post_json("/v1/attention", fields), 400, "invalid_request", words)
+
+
 class Batching(ServerTest):
     arguments = ("--batch-window", 200, "--batch", 8)
 
@@ -143,7 +223,7 @@ class Other(ServerTest):
     def test_models(self):
         (model,) = self.ok(self.server.get("/v1/models"))["data"]
         self.assertEqual((model["object"], model["device"]), ("model", "cpu"))
-        self.assertEqual(model["tasks"], ["caption", "match", "ask", "rank", "embed"])
+        self.assertEqual(model["tasks"], ["caption", "match", "ask", "rank", "embed", "attention"])
         named = self.ok(self.server.post_json("/v1/caption", {"image": b64(scene()), "model": model["id"]}))
         self.assertEqual(named["model"], model["id"])
         self.problem(self.server.post_json("/v1/caption", {"image": b64(scene()), "model": "gpt"}), 404, "model_not_found", "gpt")

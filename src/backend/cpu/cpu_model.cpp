@@ -165,7 +165,7 @@ class CpuTowers final : public Towers {
   // One text's states, and how its tokens' attention spread over what `cross` holds.
   Looked cross_weights(const TextWeights& w, const TokenIds& ids, const LayerCache& cross, bool causal, int layers) {
     const int rows = static_cast<int>(ids.size()), all = w.config.layers, seen = cross.front().count();
-    const int first_layer = layers == 0 ? 0 : std::max(0, all - layers);
+    const int first_layer = layers == 0 ? all / 2 : std::max(0, all - layers);
     LayerCache self;
     for (int i = 0; causal && i < all; ++i) self.emplace_back(w.config.heads, w.config.width / w.config.heads, rows, w.cache_type);
     const Span span{0, rows, causal ? &self : nullptr, &cross};

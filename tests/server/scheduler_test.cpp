@@ -1,0 +1,271 @@
+// A model's queue over the bundled model: batches, deadlines, cancelling, a full queue, the end.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "server/models.h"
+#include "server/problem.h"
+
+namespace blip::server {
+namespace {
+
+const std::string kSource = BLIP_SOURCE_DIR;
+
+const Engine& engine() {
+  static const Engine loaded = Engine::load(kSource + "/models/blip-demo.gguf");
+  return loaded;
+}
+
+Image scene(const std::string& name) { return Image::from_file(kSource + "/demo/scenes/" + name); }
+
+class Queue : public testing::Test {
+ protected:
+  Model& start(SchedulerOptions options, std::size_t cache_entries = 8) {
+    metrics_.describe("blip_batch_size", "", {1, 2, 4, 8});
+    model_ = std::make_unique<Model>("demo", engine(), options, cache_entries, std::size_t{1} << 30, metrics_, preparing_);
+    return *model_;
+  }
+
+  Job job(Task task, const std::string& picture = "cat-bus.png") {
+    Job job;
+    job.task = task;
+    job.ticket = std::make_shared<Ticket>();
+    job.picture = Picture{content_hash(picture), scene(picture), std::nullopt};
+    return job;
+  }
+  Job question(const std::string& text, const std::string& picture = "cat-bus.png") {
+    Job asked = job(Task::kAsk, picture);
+    asked.question = text;
+    return asked;
+  }
+
+  static std::vector<Job> list(Job one) {
+    std::vector<Job> jobs;
+    jobs.push_back(std::move(one));
+    return jobs;
+  }
+  JobResult run(Job one) { return model_->scheduler.submit(list(std::move(one))).front().get(); }
+
+  double metric(const std::string& line) const {
+    const std::string text = metrics_.text();
+    const std::size_t at = text.find("\n" + line + " ");
+    return at == std::string::npos ? 0 : std::stod(text.substr(at + line.size() + 2));
+  }
+
+  Metrics metrics_;
+  std::atomic<int> preparing_{0};
+  std::unique_ptr<Model> model_;
+};
+
+TEST_F(Queue, QuestionsAboutOnePictureShareAPass) {
+  start({});
+  std::vector<Job> jobs;
+  for (const char* text : {"what animal is this?", "is there a bus?", "is there a clock?"}) jobs.push_back(question(text));
+  auto futures = model_->scheduler.submit(std::move(jobs));
+  Session session(engine());
+  const EncodedImage image = session.encode(scene("cat-bus.png"));
+  for (const char* text : {"what animal is this?", "is there a bus?", "is there a clock?"}) {
+    const JobResult result = futures[0].get();
+    futures.erase(futures.begin());
+    EXPECT_EQ(result.generation.text, session.ask(image, text).text);
+    EXPECT_EQ(result.batch, 3);
+    EXPECT_FALSE(result.cached);
+  }
+  EXPECT_EQ(metric("blip_batch_size_sum{task=\"encode\"}"), 1);  // one picture, once
+  EXPECT_EQ(metric("blip_batch_size_count{task=\"ask\"}"), 1);
+  EXPECT_TRUE(run(question("is there a bus?")).cached);
+}
+
+TEST_F(Queue, OptionsAndPicturesThatDifferDoNotMix) {
+  start({});
+  std::vector<Job> jobs;
+  jobs.push_back(question("is there a bus?"));
+  jobs.push_back(question("is there a bus?", "clock.png"));
+  jobs.push_back(question("is there a bus?"));
+  jobs.back().ask.generate.beams = 1;
+  jobs.push_back(job(Task::kCaption));
+  jobs.push_back(job(Task::kCaption, "clock.png"));
+  auto futures = model_->scheduler.submit(std::move(jobs));
+  const std::vector<std::string> texts = {"yes", "no", "yes", "a cat to the left of a bus on a pink background", "a clock on a gray background"};
+  const std::vector<int> batches = {1, 1, 1, 2, 2};
+  for (std::size_t i = 0; i < futures.size(); ++i) {
+    const JobResult result = futures[i].get();
+    EXPECT_EQ(result.generation.text, texts[i]);
+    EXPECT_EQ(result.batch, batches[i]) << texts[i];
+  }
+}
+
+TEST_F(Queue, AllOfARequestsJobsOrNone) {
+  start({.queue_limit = 2, .max_batch = 1, .window_ms = 0});
+  std::vector<Job> three;
+  for (int i = 0; i < 3; ++i) three.push_back(job(Task::kCaption));
+  EXPECT_THROW(model_->scheduler.submit(std::move(three)), Problem);
+  EXPECT_EQ(model_->scheduler.waiting(), 0u);
+  EXPECT_EQ(run(job(Task::kCaption, "clock.png")).generation.text, "a clock on a gray background");
+}
+
+TEST_F(Queue, WhatIsOverIsNotComputed) {
+  start({});
+  Job late = job(Task::kCaption), given_up = job(Task::kCaption), wanted = job(Task::kCaption, "clock.png");
+  late.ticket->deadline = Clock::now() - std::chrono::seconds(1);
+  given_up.ticket->cancelled = true;
+  std::vector<Job> jobs;
+  for (Job* one : {&late, &given_up, &wanted}) jobs.push_back(std::move(*one));
+  auto futures = model_->scheduler.submit(std::move(jobs));
+  try {
+    futures[0].get();
+    FAIL() << "a late job was computed";
+  } catch (const Problem& problem) {
+    EXPECT_STREQ(problem.kind().code, "deadline_exceeded");
+  }
+  try {
+    futures[1].get();
+    FAIL() << "a cancelled job was computed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kCancelled);
+  }
+  EXPECT_EQ(futures[2].get().batch, 1);
+  EXPECT_EQ(metric("blip_batch_size_sum{task=\"encode\"}"), 1);
+}
+
+TEST_F(Queue, CancellingStopsWhatRuns) {
+  start({.max_batch = 1, .window_ms = 0});
+  Job endless = job(Task::kCaption);
+  endless.caption.generate = {.beams = 1, .min_length = 90, .max_length = 96};
+  std::atomic<int> tokens{0};
+  endless.caption.on_token = [&tokens, ticket = endless.ticket](std::int32_t, const std::string&) {
+    if (++tokens == 3) ticket->cancelled = true;
+  };
+  EXPECT_THROW(run(std::move(endless)), Error);
+  EXPECT_LE(tokens, 4);
+  EXPECT_EQ(run(job(Task::kCaption, "clock.png")).generation.text, "a clock on a gray background");
+}
+
+TEST_F(Queue, OneBadInputDoesNotFailTheOthers) {
+  start({});
+  std::vector<Job> jobs;
+  jobs.push_back(question("is there a bus?"));
+  jobs.push_back(question(" "));  // an empty text is an error of the session
+  auto futures = model_->scheduler.submit(std::move(jobs));
+  EXPECT_EQ(futures[0].get().generation.text, "yes");
+  EXPECT_THROW(futures[1].get(), Error);
+}
+
+TEST_F(Queue, WarningsGoToTheirSender) {
+  start({});
+  std::string lengthy;
+  for (int i = 0; i < 40; ++i) lengthy += "bus ";
+  std::vector<Job> jobs;
+  jobs.push_back(question(lengthy));
+  jobs.push_back(question("is there a bus?"));
+  auto futures = model_->scheduler.submit(std::move(jobs));
+  EXPECT_EQ(futures[0].get().warnings.size(), 1u);
+  EXPECT_TRUE(futures[1].get().warnings.empty());
+}
+
+TEST_F(Queue, AttentionComesWithTheTextAndOfAGivenText) {
+  start({});
+  Job both = job(Task::kCaption);
+  both.attention = AttentionOptions();
+  const JobResult written = run(std::move(both));
+  Job read = job(Task::kAttention);
+  read.attention = AttentionOptions();
+  read.texts = {written.generation.text};
+  const JobResult given = run(std::move(read));
+  ASSERT_EQ(written.attention->words.size(), 12u);
+  EXPECT_EQ(given.attention->words[1].word, "cat");
+  EXPECT_EQ(given.attention->words[1].weights, written.attention->words[1].weights);
+  EXPECT_FALSE(run(job(Task::kCaption)).attention.has_value());
+}
+
+TEST_F(Queue, TheEndFinishesWhatIsQueued) {
+  start({.max_batch = 2});
+  std::vector<std::future<JobResult>> futures;
+  for (int i = 0; i < 6; ++i) futures.push_back(std::move(model_->scheduler.submit(list(question("is there a bus?"))).front()));
+  model_.reset();
+  for (auto& future : futures) EXPECT_EQ(future.get().generation.text, "yes");
+}
+
+TEST_F(Queue, ABatchWaitsForRequestsOnTheirWayAndForNobodyElse) {
+  start({.window_ms = 2000});
+  const auto alone = Clock::now();
+  run(question("is there a bus?"));
+  EXPECT_LT(ms_since(alone), 1500);
+  preparing_ = 1;
+  auto first = model_->scheduler.submit(list(question("is there a bus?")));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  --preparing_;
+  auto second = model_->scheduler.submit(list(question("is there a clock?")));
+  EXPECT_EQ(first.front().get().batch, 2);
+  EXPECT_EQ(second.front().get().batch, 2);
+}
+
+TEST_F(Queue, NoModelOrTaskOfThatName) {
+  Models models;
+  start({});
+  models.add(std::move(model_));
+  EXPECT_EQ(models.choose("", Task::kCaption, true).name, "demo");
+  EXPECT_EQ(models.choose("demo", Task::kRank).name, "demo");
+  EXPECT_THROW(models.choose("other", Task::kCaption), Problem);
+}
+
+TEST_F(Queue, ThreadsMaySubmitAtOnce) {
+  start({.max_batch = 4});
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      for (int round = 0; round < 3; ++round) right += run(question("is there a bus?")).generation.text == "yes";
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 12);
+}
+
+TEST(ImageCache, ForgetsTheLeastRecentlyUsed) {
+  Session session(engine());
+  const EncodedImage image = session.encode(scene("clock.png"));
+  ImageCache cache(2, 1000, 100);
+  const ContentHash a{1, 0}, b{2, 0}, c{3, 0};
+  cache.insert(a, image);
+  cache.insert(b, image);
+  EXPECT_TRUE(cache.find(a).has_value());  // b is now the older
+  cache.insert(c, image);
+  EXPECT_TRUE(cache.find(a).has_value());
+  EXPECT_FALSE(cache.find(b).has_value());
+  EXPECT_EQ(cache.bytes(), 200u);
+  cache.insert(c, image);  // again: nothing happens
+  EXPECT_EQ(cache.entries(), 2u);
+}
+
+TEST(ImageCache, BytesLimitItAndZeroSwitchesItOff) {
+  Session session(engine());
+  const EncodedImage image = session.encode(scene("clock.png"));
+  EXPECT_EQ(ImageCache(10, 350, 100).capacity(), 3u);
+  for (ImageCache* off : {std::make_unique<ImageCache>(0, 1000, 100).release(), std::make_unique<ImageCache>(10, 50, 100).release()}) {
+    const std::unique_ptr<ImageCache> owner(off);
+    owner->insert({1, 0}, image);
+    EXPECT_FALSE(owner->find({1, 0}).has_value());
+  }
+}
+
+TEST(ImageCache, EncodedBytesAreTheStatesAndTheKeysAndValues) {
+  ModelInfo info;
+  info.image_size = 384;
+  info.patch_size = 16;
+  const std::size_t states = 577 * 768 * sizeof(float);
+  info.parts = {{.name = "vision", .layers = 12, .width = 768}};
+  EXPECT_EQ(encoded_bytes(info), states);
+  info.parts.push_back({.name = "caption_decoder", .layers = 12, .width = 768});
+  EXPECT_EQ(encoded_bytes(info), states * 25);
+  info.parts.push_back({.name = "answer_decoder", .layers = 12, .width = 768});  // looks at the question
+  EXPECT_EQ(encoded_bytes(info), states * 25);
+}
+
+TEST(ContentHash, OfTheBytes) {
+  EXPECT_EQ(content_hash("picture"), content_hash(std::string("picture")));
+  EXPECT_NE(content_hash("picture"), content_hash("picturf"));
+  EXPECT_NE(content_hash(""), content_hash(std::string_view("\0", 1)));
+}
+
+}  // namespace
+}  // namespace blip::server
