@@ -7,6 +7,8 @@
 #include <fstream>
 #include <string>
 
+#include "core/denormals.h"
+
 namespace blip {
 namespace {
 
@@ -80,6 +82,7 @@ bool ThreadPool::join() {
 }
 
 void ThreadPool::work(int worker) {
+  const FlushDenormals flush;
   std::uint32_t seen = 0;
   while (true) {
     for (int spin = 0; generation_.load() == seen && spin < kSpins; ++spin) pause();
@@ -93,6 +96,7 @@ void ThreadPool::work(int worker) {
 }
 
 void ThreadPool::run(int tasks, Call call, const void* body) {
+  const FlushDenormals flush;
   if (current_worker >= 0 || tasks <= 1 || workers_.empty()) {
     const int worker = std::max(current_worker, 0);
     // A single task on a free thread still takes the loop lock: worker 0's scratch belongs to one loop at a time.

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/aligned.h"
+#include "kernels/isa.h"
 #include "kernels/vector.h"
 
 #if defined(__x86_64__)
@@ -14,8 +15,9 @@ namespace {
 #define BLIP_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 #define BLIP_BF16_INLINE BLIP_BF16 inline __attribute__((always_inline))
 
-// Rows x vectors of a register tile: 8 x 3 sums, 3 columns and a broadcast pair fill 28 of the 32 registers.
-constexpr int kTileRows = 8, kTileVectors = 3;
+// Rows x vectors of a register tile: 6 x 4 sums, 4 columns and a broadcast pair fill 29 of the 32 registers, and a head's 64
+// values are one tile wide.
+constexpr int kTileRows = 6, kTileVectors = 4;
 
 // c[Rows, Vectors x 16] = a[Rows, pairs x 2] b[pairs, ..., 2]; strides: a in bfloat16, b in pairs, c in floats.
 template <int Rows, int Vectors>
@@ -41,11 +43,12 @@ template <int Rows>
 BLIP_BF16 void row_panel(int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc) {
   int j = 0;
   for (; j + kTileVectors * 16 <= n; j += kTileVectors * 16) tile<Rows, kTileVectors>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
-  if (j + 32 <= n) {
-    tile<Rows, 2>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
-    j += 32;
+  switch ((n - j) / 16) {
+    case 3: return tile<Rows, 3>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
+    case 2: return tile<Rows, 2>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
+    case 1: return tile<Rows, 1>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
+    default: return;
   }
-  if (j < n) tile<Rows, 1>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
 }
 
 // n a multiple of 16.
@@ -56,8 +59,6 @@ BLIP_BF16 void small_gemm(int m, int n, int pairs, const std::uint16_t* a, std::
   a += i * lda;
   c += i * ldc;
   switch (m - i) {
-    case 7: return row_panel<7>(n, pairs, a, lda, b, ldb, c, ldc);
-    case 6: return row_panel<6>(n, pairs, a, lda, b, ldb, c, ldc);
     case 5: return row_panel<5>(n, pairs, a, lda, b, ldb, c, ldc);
     case 4: return row_panel<4>(n, pairs, a, lda, b, ldb, c, ldc);
     case 3: return row_panel<3>(n, pairs, a, lda, b, ldb, c, ldc);
@@ -67,31 +68,50 @@ BLIP_BF16 void small_gemm(int m, int n, int pairs, const std::uint16_t* a, std::
   }
 }
 
-// 2^x for x <= 0: 2^round(x) times the Taylor polynomial of 2^f, |f| <= 0.5 (off by less than 3e-7).
+// 2^x for x <= 0: 2^round(x) times the Taylor polynomial of 2^f, |f| <= 0.5, off by less than 5e-5: bfloat16 keeps 2e-3.
 BLIP_BF16_INLINE __m512 exp2_negative(__m512 x) {
   const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm512_sub_ps(x, n);
-  __m512 p = _mm512_set1_ps(1.54035304e-4f);
-  for (const float c : {1.33335581e-3f, 9.61812911e-3f, 5.55041087e-2f, 2.40226507e-1f, 6.93147181e-1f, 1.f})
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(c));
+  __m512 p = _mm512_set1_ps(9.61812911e-3f);
+  for (const float c : {5.55041087e-2f, 2.40226507e-1f, 6.93147181e-1f, 1.f}) p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(c));
   return _mm512_scalef_ps(p, n);
 }
 
-// Replaces a row of scores by bfloat16 weights exp(scale (x - max)), zero from `visible` to `columns`; returns their sum.
+// The first n of 16 lanes, none below 1 and all from 16 on.
+BLIP_BF16_INLINE __mmask16 first_lanes(int n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : static_cast<__mmask16>((1u << n) - 1); }
+
+BLIP_BF16_INLINE void store_weights(char* to, __m512 e) {
+  const __m256bh narrow = _mm512_cvtneps_pbh(e);
+  std::memcpy(to, &narrow, sizeof(narrow));
+}
+
+// Replaces a row of scores by bfloat16 weights exp(scale (x - max)), zero from `visible` to `columns`; returns their sum. Two
+// sums and maxima at a time hide the latencies.
 BLIP_BF16 float softmax_row(float* row, int visible, int columns, float scale) {
-  __m512 top = _mm512_set1_ps(row[0]);
-  const auto mask = [&](int i) BLIP_BF16 { return static_cast<__mmask16>(visible - i >= 16 ? 0xffff : (1u << (visible - i)) - 1); };
-  for (int i = 0; i < visible; i += 16) top = _mm512_mask_max_ps(top, mask(i), top, _mm512_loadu_ps(row + i));
-  const __m512 max = _mm512_set1_ps(_mm512_reduce_max_ps(top)), factor = _mm512_set1_ps(scale * 1.44269504f);
-  __m512 total = _mm512_setzero_ps();
-  auto* weights = reinterpret_cast<char*>(row);  // bfloat16s take the place of floats already read
-  for (int i = 0; i < columns; i += 16) {
-    __m512 e = _mm512_setzero_ps();
-    if (i < visible) e = _mm512_maskz_mov_ps(mask(i), exp2_negative(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(row + i), max), factor)));
-    total = _mm512_add_ps(total, e);
-    const __m256bh narrow = _mm512_cvtneps_pbh(e);
-    std::memcpy(weights + 2 * static_cast<std::size_t>(i), &narrow, sizeof(narrow));
+  __m512 top[2] = {_mm512_set1_ps(row[0]), _mm512_set1_ps(row[0])};
+  int i = 0;
+  for (; i + 32 <= visible; i += 32) {
+    top[0] = _mm512_max_ps(top[0], _mm512_loadu_ps(row + i));
+    top[1] = _mm512_max_ps(top[1], _mm512_loadu_ps(row + i + 16));
   }
-  return _mm512_reduce_add_ps(total);
+  for (; i < visible; i += 16) top[0] = _mm512_mask_max_ps(top[0], first_lanes(visible - i), top[0], _mm512_loadu_ps(row + i));
+  const __m512 factor = _mm512_set1_ps(scale * 1.44269504f);
+  const __m512 shift = _mm512_mul_ps(_mm512_set1_ps(_mm512_reduce_max_ps(_mm512_max_ps(top[0], top[1]))), factor);
+  __m512 total[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+  auto* weights = reinterpret_cast<char*>(row);  // bfloat16s take the place of floats already read
+  const auto weight = [&](int at) BLIP_BF16 { return exp2_negative(_mm512_fmsub_ps(_mm512_loadu_ps(row + at), factor, shift)); };
+  for (i = 0; i + 32 <= visible; i += 32) {
+    const __m512 e0 = weight(i), e1 = weight(i + 16);
+    total[0] = _mm512_add_ps(total[0], e0);
+    total[1] = _mm512_add_ps(total[1], e1);
+    store_weights(weights + 2 * static_cast<std::size_t>(i), e0);
+    store_weights(weights + 2 * static_cast<std::size_t>(i) + 32, e1);
+  }
+  for (; i < columns; i += 16) {
+    const __m512 e = i < visible ? _mm512_maskz_mov_ps(first_lanes(visible - i), weight(i)) : _mm512_setzero_ps();
+    total[0] = _mm512_add_ps(total[0], e);
+    store_weights(weights + 2 * static_cast<std::size_t>(i), e);
+  }
+  return _mm512_reduce_add_ps(_mm512_add_ps(total[0], total[1]));
 }
 
 BLIP_BF16 void attend(const AttentionBlock& b) {
@@ -99,15 +119,19 @@ BLIP_BF16 void attend(const AttentionBlock& b) {
   float* scores = b.scratch;
   float* mixed = scores + static_cast<std::size_t>(b.queries) * columns;
   auto* queries = reinterpret_cast<std::uint16_t*>(mixed + static_cast<std::size_t>(b.queries) * width);
-  const std::size_t query_stride = static_cast<std::size_t>(width);
-  for (int i = 0; i < b.queries; ++i) {
-    std::uint16_t* q = queries + i * query_stride;
-    to_bf16(b.q + i * b.ldq, b.head_dim, q);
-    std::fill(q + b.head_dim, q + width, std::uint16_t{0});
+  const auto* q = static_cast<const std::uint16_t*>(b.q);
+  std::size_t query_stride = b.ldq;
+  if (b.head_dim % 2) {  // products come in pairs: the odd one out gets a zero
+    query_stride = static_cast<std::size_t>(width);
+    for (int i = 0; i < b.queries; ++i) {
+      std::copy_n(q + i * b.ldq, b.head_dim, queries + i * query_stride);
+      queries[i * query_stride + b.head_dim] = 0;
+    }
+    q = queries;
   }
-  small_gemm(b.queries, columns, (b.head_dim + 1) / 2, queries, query_stride, static_cast<const std::uint16_t*>(b.keys), b.key_stride, scores,
+  small_gemm(b.queries, columns, (b.head_dim + 1) / 2, q, query_stride, static_cast<const std::uint16_t*>(b.keys), b.key_stride, scores,
              static_cast<std::size_t>(columns));
-  float* sums = reinterpret_cast<float*>(queries + b.queries * query_stride);
+  float* sums = reinterpret_cast<float*>(queries + b.queries * static_cast<std::size_t>(width));
   for (int i = 0; i < b.queries; ++i) {
     const int visible = b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
     sums[i] = softmax_row(scores + static_cast<std::size_t>(i) * columns, visible, columns, b.scale);
@@ -122,14 +146,7 @@ BLIP_BF16 void attend(const AttentionBlock& b) {
 
 }  // namespace
 
-bool has_bf16_attention() {
-  static const bool has = [] {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq");
-  }();
-  return has;
-}
+bool has_bf16_attention() { return has_isa(Isa::kAvx512Bf16); }
 
 void attention_bf16(const AttentionBlock& block) { attend(block); }
 

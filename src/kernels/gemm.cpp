@@ -15,6 +15,9 @@
 
 #include "blip/error.h"
 #include "core/aligned.h"
+#include "kernels/gemm_avx512.h"
+#include "kernels/isa.h"
+#include "kernels/vector.h"
 
 // From the OpenMP runtime that Debian's oneDNN uses.
 extern "C" void omp_set_num_threads(int);
@@ -95,6 +98,7 @@ bool has_blocked_kernels(NumberType type) {
 }
 
 bool use_blocked(NumberType type) {
+  isa();  // its limit is set before oneDNN is asked
   static const std::array<bool, 3> has{has_blocked_kernels(NumberType::kF32), has_blocked_kernels(NumberType::kBf16), has_blocked_kernels(NumberType::kInt8)};
   return has[static_cast<std::size_t>(type)];
 }
@@ -206,18 +210,17 @@ const void* PackedWeights::columns(int first) const {
 }
 
 bool gemm_supports(NumberType type) {
-  if (type == NumberType::kF32) return true;
-#if defined(__x86_64__)
-  const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
-  const auto has = [&](dnnl::cpu_isa wanted) { return (isa & static_cast<int>(wanted)) == static_cast<int>(wanted); };
-  return type == NumberType::kBf16 ? has(dnnl::cpu_isa::avx512_core_bf16) : has(dnnl::cpu_isa::avx512_core_vnni);
-#else
+  switch (type) {
+    case NumberType::kF32: return true;
+    case NumberType::kBf16: return has_isa(Isa::kAvx512Bf16);
+    case NumberType::kInt8: return has_isa(Isa::kAvx512Vnni);
+  }
   return false;
-#endif
 }
 
-void gemm(const GemmTile& t) {
-  assert(t.w->type() != NumberType::kInt8 || (!t.bias && t.epilogue == Epilogue::kStore));
+namespace {
+
+void multiply(const GemmTile& t) {
   const SingleThread single;
   try {
     const auto p = find_or_compile(t);
@@ -234,6 +237,32 @@ void gemm(const GemmTile& t) {
     throw Error(ErrorCode::kDevice, std::string("oneDNN could not multiply [") + std::to_string(t.m) + ", " + std::to_string(t.w->k()) + "] x [" +
                                         std::to_string(t.w->k()) + ", " + std::to_string(t.n) + "]: " + e.what());
   }
+}
+
+// Sums into scratch, then finish() while they are in the L2 cache: 96 rows x 512 columns x 4 bytes = 192 KB.
+void multiply_and_finish(const GemmTile& t) {
+  constexpr int kColumns = 512;
+  static thread_local AlignedArray<float> scratch;  // or int32
+  for (int column = 0; column < t.n; column += kColumns) {
+    const int n = std::min(kColumns, t.n - column);
+    GemmTile part{.m = t.m, .n = n, .x = t.x, .w = t.w, .first = t.first + column, .out = nullptr, .ldo = static_cast<std::size_t>(n)};
+    part.out = scratch.reserve(static_cast<std::size_t>(t.m) * static_cast<std::size_t>(n));
+    multiply(part);
+    finish({.sums = part.out, .lds = part.ldo, .rows = t.m, .n = n, .x_scales = t.x_scales,
+            .w_scales = t.w_scales ? t.w_scales + column : nullptr, .w_offsets = t.w_offsets ? t.w_offsets + column : nullptr,
+            .bias = t.bias ? t.bias + column : nullptr, .epilogue = t.epilogue,
+            .out = static_cast<std::byte*>(t.out) + static_cast<std::size_t>(column) * (t.out_bf16 ? 2 : 4), .ldo = t.ldo, .out_bf16 = t.out_bf16});
+  }
+}
+
+}  // namespace
+
+void gemm(const GemmTile& t) {
+  assert((t.w->type() == NumberType::kInt8) == (t.x_scales != nullptr) && !(t.out_bf16 && t.epilogue == Epilogue::kAdd));
+  if (t.w->blocked() && has_avx512_gemm(t.w->type()) && static_cast<std::size_t>(t.w->k()) * size_of(t.w->type()) % 4 == 0) return gemm_avx512(t);
+  // oneDNN's fast kernels write rows without gaps, and know no scale by token.
+  const bool direct = t.w->type() != NumberType::kInt8 && (t.m == 1 || t.ldo == static_cast<std::size_t>(t.n));
+  direct ? multiply(t) : multiply_and_finish(t);
 }
 
 }  // namespace blip::kernels

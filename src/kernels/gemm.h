@@ -1,4 +1,4 @@
-// Matrix products, by oneDNN.
+// Matrix products: our own kernel for AVX-512 (gemm_avx512.h), else oneDNN.
 //
 // oneDNN's own threading (OpenMP) is switched off: every call computes one tile on the calling thread, and ops/linear.h
 // spreads the tiles over our pool, so that --threads, containers and several sessions are respected.
@@ -49,18 +49,21 @@ class PackedWeights {
 };
 inline constexpr int kColumnBlock = 64;
 
-// One tile: out[m, n] = epilogue(x[m, k] W[:, first : first + n] + bias[n]). x rows are k values apart, out rows ldo; the
-// fast kernels want ldo == n. bias may be null. kInt8 knows no bias and no epilogue: its out is the int32 sums.
+// One tile: out[m, n] = epilogue(x[m, k] W[:, first : first + n] + bias[n]). Rows of x are k values apart, rows of out ldo
+// values. kInt8: the product is x_scales[row] * w_scales[column] * (sum of bytes - w_offsets[column]).
 struct GemmTile {
   int m, n;
   const void* x;
   const PackedWeights* w;
   int first = 0;
-  const float* bias = nullptr;
-  void* out;
+  const float* x_scales = nullptr;           // kInt8: [m]
+  const float* w_scales = nullptr;           // kInt8: [n], of column `first` and on, as the next two
+  const std::int32_t* w_offsets = nullptr;   // kInt8: [n]
+  const float* bias = nullptr;               // may be null
+  void* out;                                 // float, or bfloat16 (uint16_t) with out_bf16
   std::size_t ldo;
-  Epilogue epilogue = Epilogue::kStore;
-  bool out_bf16 = false;  // kBf16: store bfloat16 instead of float
+  Epilogue epilogue = Epilogue::kStore;      // kAdd: not with out_bf16
+  bool out_bf16 = false;
 };
 
 // False where oneDNN would fall back to slow reference code or, in 8 bits, saturate (x86 without VNNI).

@@ -14,27 +14,36 @@ inline constexpr int kLanes = 16;
 // out[i] = (x[i] - mean) / sqrt(variance + eps) * gain[i] + bias[i] over n values. out may be x.
 void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n, float* out);
 
+// out[c, r] = in[r, c] of 4-byte units; ldi and ldo in units.
+void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols, std::uint32_t* out, std::size_t ldo);
+// out[i] = even[i] | odd[i] << 16 for n values; odd may be null: zeros.
+void interleave(const std::uint16_t* even, const std::uint16_t* odd, int n, std::uint32_t* out);
+
 // out[i] = x[i] as bfloat16, rounded to nearest even.
 void to_bf16(const float* x, int n, std::uint16_t* out);
 // x[i] ~ scale * (out[i] - 128); returns the scale, the largest magnitude / 127 (1 for a row of zeros).
 float to_uint8(const float* x, int n, std::uint8_t* out);
 
-// What turns a row of int32 sums of (uint8 x int8) back into floats: x_scale * w_scale[j] * (sum[j] - offset[j]) + bias[j],
-// where offset[j] is 128 times the sum of the weights' column j.
-struct Int8Output {
-  const std::int32_t* sums;
-  float x_scale;
-  const float* w_scale;
-  const std::int32_t* offset;
-  const float* bias;  // may be null
+// What turns sums of products into the output of a layer: y = sum, or in 8 bits x_scales[row] * w_scales[j] * (sum - w_offsets[j]);
+// then out = epilogue(y + bias[j]).
+struct FinishBlock {
+  const void* sums;               // [rows, n] float; int32 where there are x_scales
+  std::size_t lds;
+  int rows, n;
+  const float* x_scales;          // [rows], or null: float sums
+  const float* w_scales;          // [n]
+  const std::int32_t* w_offsets;  // [n]: 128 times the sum of the weights' column
+  const float* bias;              // [n], may be null
   Epilogue epilogue;
-  float* out;
+  void* out;                      // [rows, n] float, or bfloat16; may be `sums`
+  std::size_t ldo;
+  bool out_bf16;
 };
-void from_int32(const Int8Output& row, int n);
+void finish(const FinishBlock& block);
 
 // One head's attention for some queries over packed keys and values. The query x key matrix exists only for these queries.
 struct AttentionBlock {
-  const float* q;      // [queries, head_dim]
+  const void* q;       // [queries, head_dim], of the keys' type
   std::size_t ldq;
   int queries;
   const void* keys;    // kF32: [head_dim, key_stride]; kBf16: [head_dim / 2, key_stride, 2]. key_stride a multiple of kLanes,

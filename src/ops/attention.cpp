@@ -30,53 +30,48 @@ KeyValues::KeyValues(int heads, int head_dim, int capacity, NumberType type)
   assert(type != NumberType::kInt8);
 }
 
-// A block of 16 rows fills whole cache lines of the transposed keys.
-constexpr int kBlock = 16;
-
-void KeyValues::write_f32(int head, ConstMatrix k, ConstMatrix v) {
-  auto* keys = reinterpret_cast<float*>(keys_.data() + head * key_bytes()) + count_;
-  auto* values = reinterpret_cast<float*>(values_.data() + head * value_bytes()) + static_cast<std::size_t>(count_) * value_stride_;
-  for (int r0 = 0; r0 < k.rows; r0 += kBlock)
-    for (int d = 0; d < head_dim_; ++d)
-      for (int r = r0; r < std::min(r0 + kBlock, k.rows); ++r) keys[static_cast<std::size_t>(d) * key_stride_ + r] = k.row(r)[head * head_dim_ + d];
-  for (int r = 0; r < v.rows; ++r) std::copy_n(v.row(r) + head * head_dim_, head_dim_, values + static_cast<std::size_t>(r) * value_stride_);
-}
-
-void KeyValues::write_bf16(int head, ConstMatrix k, ConstMatrix v) {
-  auto* keys = reinterpret_cast<std::uint16_t*>(keys_.data() + head * key_bytes());
-  auto* values = reinterpret_cast<std::uint16_t*>(values_.data() + head * value_bytes());
-  static thread_local AlignedArray<std::uint16_t> narrow;
-  const std::size_t stride = static_cast<std::size_t>(round_up(head_dim_, 2));
-  std::uint16_t* rows = narrow.reserve(kBlock * stride);
-  for (int r0 = 0; r0 < k.rows; r0 += kBlock) {
-    const int n = std::min(kBlock, k.rows - r0);
-    for (int r = 0; r < n; ++r) {
-      kernels::to_bf16(k.row(r0 + r) + head * head_dim_, head_dim_, rows + r * stride);
-      if (head_dim_ % 2) rows[r * stride + head_dim_] = 0;
-    }
-    for (int pair = 0; pair < (head_dim_ + 1) / 2; ++pair)
-      for (int r = 0; r < n; ++r)
-        std::memcpy(keys + (static_cast<std::size_t>(pair) * key_stride_ + count_ + r0 + r) * 2, rows + r * stride + 2 * pair, 2 * sizeof(*keys));
-    for (int r = 0; r < n; ++r) {
-      kernels::to_bf16(v.row(r0 + r) + head * head_dim_, head_dim_, rows);
-      const int at = count_ + r0 + r;
-      std::uint16_t* out = values + static_cast<std::size_t>(at / 2) * value_stride_ * 2 + at % 2;
-      for (int d = 0; d < head_dim_; ++d) out[2 * d] = rows[d];
-    }
-  }
-}
-
-void KeyValues::write_head(int head, ConstMatrix k, ConstMatrix v) {
+void KeyValues::write_head(int head, const Operand& k, const Operand& v) {
   assert(k.rows == v.rows && count_ + k.rows <= capacity_ && k.cols == heads_ * head_dim_ && v.cols == k.cols);
-  type_ == NumberType::kF32 ? write_f32(head, k, v) : write_bf16(head, k, v);
+  assert(k.type == type_ && v.type == type_);
+  const Operand keys = k.col_range(head * head_dim_, head_dim_), values = v.col_range(head * head_dim_, head_dim_);
+  type_ == NumberType::kF32 ? write_f32(head, keys, values) : write_bf16(head, keys, values);
 }
 
-void KeyValues::append(ConstMatrix k, ConstMatrix v) {
+void KeyValues::write_f32(int head, const Operand& k, const Operand& v) {
+  auto* keys = reinterpret_cast<std::uint32_t*>(keys_.data() + head * key_bytes()) + count_;
+  auto* values = reinterpret_cast<float*>(values_.data() + head * value_bytes()) + static_cast<std::size_t>(count_) * value_stride_;
+  kernels::transpose_units(static_cast<const std::uint32_t*>(k.data), k.stride, k.rows, head_dim_, keys, key_stride());
+  for (int r = 0; r < v.rows; ++r) std::memcpy(values + static_cast<std::size_t>(r) * value_stride_, v.row(r), static_cast<std::size_t>(head_dim_) * sizeof(float));
+}
+
+// Pairs of dimensions (keys) or of rows (values) are units of 4 bytes.
+void KeyValues::write_bf16(int head, const Operand& k, const Operand& v) {
+  auto* keys = reinterpret_cast<std::uint32_t*>(keys_.data() + head * key_bytes()) + count_;
+  auto* values = reinterpret_cast<std::uint32_t*>(values_.data() + head * value_bytes());
+  if (head_dim_ % 2 == 0 && k.stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(k.data) % 4 == 0) {
+    kernels::transpose_units(static_cast<const std::uint32_t*>(k.data), k.stride / 2, k.rows, head_dim_ / 2, keys, key_stride());
+  } else {
+    for (int r = 0; r < k.rows; ++r)
+      for (int d = 0; d < head_dim_; ++d)
+        std::memcpy(reinterpret_cast<std::uint16_t*>(keys + static_cast<std::size_t>(d / 2) * key_stride() + r) + d % 2, static_cast<const std::uint16_t*>(k.row(r)) + d, 2);
+  }
+  const auto row = [&](int r) { return static_cast<const std::uint16_t*>(v.row(r)); };
+  const auto out = [&](int r) { return values + static_cast<std::size_t>((count_ + r) / 2) * value_stride(); };
+  int r = 0;
+  if (count_ % 2) {
+    auto* halves = reinterpret_cast<std::uint16_t*>(out(0));
+    for (int d = 0; d < head_dim_; ++d) halves[2 * d + 1] = row(0)[d];
+    r = 1;
+  }
+  for (; r < v.rows; r += 2) kernels::interleave(row(r), r + 1 < v.rows ? row(r + 1) : nullptr, head_dim_, out(r));
+}
+
+void KeyValues::append(const Operand& k, const Operand& v) {
   for (int head = 0; head < heads_; ++head) write_head(head, k, v);
   grow(k.rows);
 }
 
-void append(ThreadPool& pool, KeyValues& kv, ConstMatrix k, ConstMatrix v) {
+void append(ThreadPool& pool, KeyValues& kv, const Operand& k, const Operand& v) {
   pool.parallel_for(kv.heads(), [&](int head, int) { kv.write_head(head, k, v); });
   kv.grow(k.rows);
 }
@@ -110,7 +105,7 @@ void KeyValues::read_key(int head, int row, float* key) const {
   }
 }
 
-void add_attention_weights(ThreadPool& pool, ConstMatrix q, const KeyValues& kv, Matrix out) {
+void add_attention_weights(ThreadPool& pool, const Operand& q, const KeyValues& kv, Matrix out) {
   const int heads = kv.heads(), d = kv.head_dim(), count = kv.count();
   assert(q.cols == heads * d && out.rows == q.rows && out.cols == count);
   const float scale = 1.f / std::sqrt(static_cast<float>(d));
@@ -119,8 +114,9 @@ void add_attention_weights(ThreadPool& pool, ConstMatrix q, const KeyValues& kv,
     pool.parallel_for(count, [&](int row, int) { kv.read_key(head, row, keys.data() + static_cast<std::size_t>(row) * d); });
     pool.parallel_for(q.rows, [&](int i, int) {
       std::vector<float> scores(static_cast<std::size_t>(count));
-      const float* query = q.row(i) + static_cast<std::ptrdiff_t>(head) * d;
-      for (std::size_t j = 0; j < scores.size(); ++j) scores[j] = scale * std::inner_product(query, query + d, keys.data() + j * static_cast<std::size_t>(d), 0.f);
+      std::vector<float> query(static_cast<std::size_t>(d));
+      to_floats(q.col_range(head * d, d).row_range(i, 1), query.data());
+      for (std::size_t j = 0; j < scores.size(); ++j) scores[j] = scale * std::inner_product(query.begin(), query.end(), keys.data() + j * static_cast<std::size_t>(d), 0.f);
       const float top = *std::max_element(scores.begin(), scores.end());
       float sum = 0;
       for (float& score : scores) sum += score = std::exp(score - top);
@@ -136,7 +132,7 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items) {
   };
   std::vector<Task> tasks;
   for (const auto& item : items) {
-    assert(item.q.cols == item.kv->heads() * item.kv->head_dim() && item.kv->count() > 0);
+    assert(item.q.cols == item.kv->heads() * item.kv->head_dim() && item.kv->count() > 0 && item.q.type == item.kv->type());
     for (int first = 0; first < item.q.rows; first += kQueryBlock)
       for (int head = 0; head < item.kv->heads(); ++head)
         tasks.push_back({&item, head, first, std::min(kQueryBlock, item.q.rows - first)});
@@ -147,7 +143,7 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items) {
     const KeyValues& kv = *item->kv;
     const int d = kv.head_dim();
     const auto kernel = kv.type() == NumberType::kBf16 ? kernels::attention_bf16 : kernels::attention;
-    kernel({.q = item->q.row(first) + head * d, .ldq = item->q.stride, .queries = queries,
+    kernel({.q = item->q.col_range(head * d, d).row(first), .ldq = item->q.stride, .queries = queries,
                         .keys = kv.keys(head), .key_stride = kv.key_stride(),
                         .values = kv.values(head), .value_stride = kv.value_stride(),
                         .count = kv.count(), .head_dim = d,

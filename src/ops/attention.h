@@ -28,10 +28,10 @@ class KeyValues {
   NumberType type() const { return type_; }
   std::size_t bytes() const { return keys_.size() + values_.size(); }
 
-  // Appends rows of k and v, [n, heads x head_dim] each. count() + n must not exceed capacity().
-  void append(ConstMatrix k, ConstMatrix v);
+  // Appends rows of k and v, [n, heads x head_dim] each, of type(). count() + n must not exceed capacity().
+  void append(const Operand& k, const Operand& v);
   // One head's share of append; grow() counts the rows once every head is written.
-  void write_head(int head, ConstMatrix k, ConstMatrix v);
+  void write_head(int head, const Operand& k, const Operand& v);
   void grow(int rows) { count_ += rows; }
   void clear() { count_ = 0; }
   // Becomes a copy of other's content (same heads and head_dim; capacity at least other.count()).
@@ -49,8 +49,9 @@ class KeyValues {
   std::size_t key_bytes() const { return static_cast<std::size_t>(padded(head_dim_)) * key_stride_ * kernels::size_of(type_); }
   std::size_t value_bytes() const { return static_cast<std::size_t>(padded(capacity_)) * value_stride_ * kernels::size_of(type_); }
   int padded(int n) const { return type_ == NumberType::kBf16 ? round_up(n, 2) : n; }
-  void write_f32(int head, ConstMatrix k, ConstMatrix v);
-  void write_bf16(int head, ConstMatrix k, ConstMatrix v);
+
+  void write_f32(int head, const Operand& k, const Operand& v);
+  void write_bf16(int head, const Operand& k, const Operand& v);
 
   NumberType type_ = NumberType::kF32;
   int heads_ = 0, head_dim_ = 0, capacity_ = 0, count_ = 0;
@@ -60,11 +61,11 @@ class KeyValues {
 };
 
 // KeyValues::append with the heads spread over the pool, for long sequences.
-void append(ThreadPool& pool, KeyValues& kv, ConstMatrix k, ConstMatrix v);
+void append(ThreadPool& pool, KeyValues& kv, const Operand& k, const Operand& v);
 
 // Some queries over one sequence: out[m, width] = softmax(q k^T / sqrt(head_dim)) v, head by head.
 struct AttentionItem {
-  ConstMatrix q;                    // [m, heads x head_dim]
+  Operand q;                        // [m, heads x head_dim], of the keys' type
   const KeyValues* kv;
   Matrix out;                       // [m, heads x head_dim]
   int first_visible = kAllVisible;  // causal: query i sees keys 0 .. first_visible + i
@@ -73,6 +74,6 @@ struct AttentionItem {
 void attention(ThreadPool& pool, std::span<const AttentionItem> items);
 
 // out[m, count] += the weights softmax(q k^T / sqrt(head_dim)), mean over heads. For looking at, not for speed: plain f32.
-void add_attention_weights(ThreadPool& pool, ConstMatrix q, const KeyValues& kv, Matrix out);
+void add_attention_weights(ThreadPool& pool, const Operand& q, const KeyValues& kv, Matrix out);
 
 }  // namespace blip::ops

@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 #include <vector>
 
 #include "kernels/vector.h"
 
 namespace blip::ops {
 namespace {
+
+constexpr int kRowUnit = 6;     // rows of the kernels' register tiles
+constexpr int kManyRows = 48;   // a thread: below, passing the weights twice costs more than it gains
 
 // A tile of the output: rows [r0, r1), columns [c0, c1).
 struct Tile {
@@ -16,84 +20,38 @@ struct Tile {
   int cols() const { return c1 - c0; }
 };
 
+// [begin, end) of part i of `parts` of n values in units of `unit`.
+std::pair<int, int> share(int n, int unit, int parts, int i) {
+  const auto bound = [&](int p) { return std::min(n, static_cast<int>(static_cast<std::int64_t>((n + unit - 1) / unit) * p / parts) * unit); };
+  return {bound(i), bound(i + 1)};
+}
+
 template <class Body>
-void for_each_tile(ThreadPool& pool, int m, int n, TileSize size, const Body& body) {
-  const int rows = (m + size.rows - 1) / size.rows, cols = (n + size.cols - 1) / size.cols;
-  pool.parallel_for(rows * cols, [&](int task, int) {
-    const int r = task / cols * size.rows, c = task % cols * size.cols;
-    body(Tile{r, std::min(r + size.rows, m), c, std::min(c + size.cols, n)});
+void for_each_tile(ThreadPool& pool, int m, int n, Parts parts, const Body& body) {
+  pool.parallel_for(parts.rows * parts.cols, [&](int task, int) {
+    const auto [r0, r1] = share(m, kRowUnit, parts.rows, task / parts.cols);
+    const auto [c0, c1] = share(n, kernels::kColumnBlock, parts.cols, task % parts.cols);
+    if (r0 < r1 && c0 < c1) body(Tile{r0, r1, c0, c1});
   });
 }
 
 kernels::GemmTile gemm_tile(const Operand& x, const Linear& layer, const Tile& t, void* out, std::size_t ldo) {
-  return {.m = t.rows(), .n = t.cols(), .x = x.row(t.r0), .w = &layer.weights(), .first = t.c0, .out = out, .ldo = ldo};
-}
-
-// oneDNN's fast kernels write rows without gaps. A tile with all columns of a tight matrix is written in place; any other
-// goes through a scratch tile, which is small: columns are cut only where there are few rows.
-void float_tile(const Operand& x, const Linear& layer, const Tile& t, Matrix out, Epilogue epilogue) {
-  static thread_local AlignedArray<float> scratch;
-  const std::size_t n = static_cast<std::size_t>(t.cols());
-  const bool direct = t.rows() == 1 || out.stride == n;
-  auto g = gemm_tile(x, layer, t, direct ? out.row(t.r0) + t.c0 : scratch.reserve(static_cast<std::size_t>(t.rows()) * n), n);
-  g.bias = layer.bias() ? layer.bias() + t.c0 : nullptr;
-  g.epilogue = !direct && epilogue == Epilogue::kAdd ? Epilogue::kStore : epilogue;
-  kernels::gemm(g);
-  if (direct) return;
-  for (int r = 0; r < t.rows(); ++r) {
-    const float* from = scratch.data() + static_cast<std::size_t>(r) * n;
-    float* to = out.row(t.r0 + r) + t.c0;
-    if (epilogue == Epilogue::kAdd)
-      for (std::size_t i = 0; i < n; ++i) to[i] += from[i];
-    else
-      std::copy_n(from, n, to);
-  }
-}
-
-// gelu, stored as the bfloat16 operand of the next product.
-void bf16_gelu_tile(const Operand& x, const Linear& layer, const Tile& t, const Operand& out, std::uint16_t* data) {
-  static thread_local AlignedArray<std::uint16_t> scratch;
-  const std::size_t n = static_cast<std::size_t>(t.cols());
-  const bool direct = t.rows() == 1 || out.stride == n;
-  std::uint16_t* first = data + static_cast<std::size_t>(t.r0) * out.stride + t.c0;
-  auto g = gemm_tile(x, layer, t, direct ? first : scratch.reserve(static_cast<std::size_t>(t.rows()) * n), n);
-  g.bias = layer.bias() ? layer.bias() + t.c0 : nullptr;
-  g.epilogue = Epilogue::kGelu;
-  g.out_bf16 = true;
-  kernels::gemm(g);
-  if (direct) return;
-  for (int r = 0; r < t.rows(); ++r) std::copy_n(scratch.data() + static_cast<std::size_t>(r) * n, n, first + static_cast<std::size_t>(r) * out.stride);
-}
-
-// 8-bit products leave int32 sums, turned into floats while they are still in the L2 cache: 64 rows x 512 columns x 4 bytes
-// = 128 KB. finish(row, first column, columns, sums)
-constexpr int kSumColumns = 512;
-
-template <class Finish>
-void int8_tile(const Operand& x, const Linear& layer, const Tile& t, const Finish& finish) {
-  static thread_local AlignedArray<std::int32_t> sums;
-  for (int c0 = t.c0; c0 < t.c1; c0 += kSumColumns) {
-    const Tile part{t.r0, t.r1, c0, std::min(c0 + kSumColumns, t.c1)};
-    const std::size_t n = static_cast<std::size_t>(part.cols());
-    kernels::gemm(gemm_tile(x, layer, part, sums.reserve(static_cast<std::size_t>(part.rows()) * n), n));
-    for (int r = part.r0; r < part.r1; ++r) finish(r, c0, part.cols(), sums.data() + static_cast<std::size_t>(r - part.r0) * n);
-  }
-}
-
-void int8_row(const Operand& x, const Linear& layer, int r, int first, int n, const std::int32_t* sums, Epilogue epilogue, float* out) {
-  kernels::from_int32({sums, x.scales[r], layer.scales() + first, layer.offsets() + first, layer.bias() ? layer.bias() + first : nullptr, epilogue, out}, n);
+  const bool int8 = layer.type() == NumberType::kInt8;
+  return {.m = t.rows(), .n = t.cols(), .x = x.row(t.r0), .w = &layer.weights(), .first = t.c0,
+          .x_scales = int8 ? x.scales + t.r0 : nullptr,
+          .w_scales = int8 ? layer.scales() + t.c0 : nullptr,
+          .w_offsets = int8 ? layer.offsets() + t.c0 : nullptr,
+          .bias = layer.bias() ? layer.bias() + t.c0 : nullptr, .out = out, .ldo = ldo};
 }
 
 // Whole rows of gelu's floats are kept until their largest is known, then rounded to 8 bits.
 void int8_gelu_tile(const Operand& x, const Linear& layer, const Tile& t, const Operand& out, OperandBuffer& buffer) {
   static thread_local AlignedArray<float> rows;
   const std::size_t n = static_cast<std::size_t>(layer.out());
-  rows.reserve(static_cast<std::size_t>(t.rows()) * n);
-  const auto row = [&](int r) { return rows.data() + static_cast<std::size_t>(r - t.r0) * n; };
-  int8_tile(x, layer, t, [&](int r, int first, int cols, const std::int32_t* sums) {
-    int8_row(x, layer, r, first, cols, sums, Epilogue::kGelu, row(r) + first);
-  });
-  for (int r = t.r0; r < t.r1; ++r) buffer.store_row(out, r, row(r));
+  auto g = gemm_tile(x, layer, t, rows.reserve(static_cast<std::size_t>(t.rows()) * n), n);
+  g.epilogue = Epilogue::kGelu;
+  kernels::gemm(g);
+  for (int r = t.r0; r < t.r1; ++r) buffer.store_row(out, r, rows.data() + static_cast<std::size_t>(r - t.r0) * n);
 }
 
 kernels::PackedWeights pack_int8(std::span<const float> weight, int in, int out, AlignedArray<float>& scales, AlignedArray<std::int32_t>& offsets) {
@@ -130,47 +88,68 @@ Linear::Linear(std::span<const float> weight, std::span<const float> bias, int i
   }
 }
 
-TileSize tile_size(int m, int n, int threads) {
-  // Rows are cut into two to four tiles a thread (the faster thread takes more of them), of 32 to 96 rows: below 32 the
-  // packed weights' kernels lose speed, above 96 a tile's activations leave the L2 cache.
-  constexpr int kRowUnit = 8, kMinRows = 32, kMaxRows = 96;
-  if (m >= kMinRows * threads) return {std::clamp(round_up((m + 2 * threads - 1) / (2 * threads), kRowUnit), kMinRows, kMaxRows), n};
-  // Few rows: each thread streams its share of the weights.
-  const int blocks = (n + kernels::kColumnBlock - 1) / kernels::kColumnBlock;
-  return {m, (blocks + threads - 1) / threads * kernels::kColumnBlock};
+Parts parts(int m, int n, int threads) {
+  const int row_units = (m + kRowUnit - 1) / kRowUnit, blocks = (n + kernels::kColumnBlock - 1) / kernels::kColumnBlock;
+  // Many rows: two shares a thread (the faster thread takes more), over all columns. Few: each thread streams its share of the weights.
+  if (m >= kManyRows * threads) return {std::min(2 * threads, row_units), 1};
+  return {1, std::min(threads, blocks)};
 }
 
 void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, Epilogue epilogue) {
   assert(x.type == layer.type() && x.cols == layer.in() && out.cols == layer.out() && x.rows == out.rows);
   assert(x.rows <= 1 || x.stride == static_cast<std::size_t>(x.cols));
   if (x.rows == 0) return;
-  for_each_tile(pool, x.rows, layer.out(), tile_size(x.rows, layer.out(), pool.size()), [&](const Tile& t) {
-    if (layer.type() != NumberType::kInt8) return float_tile(x, layer, t, out, epilogue);
-    int8_tile(x, layer, t, [&](int r, int first, int n, const std::int32_t* sums) { int8_row(x, layer, r, first, n, sums, epilogue, out.row(r) + first); });
+  for_each_tile(pool, x.rows, layer.out(), parts(x.rows, layer.out(), pool.size()), [&](const Tile& t) {
+    auto g = gemm_tile(x, layer, t, out.row(t.r0) + t.c0, out.stride);
+    g.epilogue = epilogue;
+    kernels::gemm(g);
   });
+}
+
+namespace {
+
+void linear_bf16(ThreadPool& pool, const Operand& x, const Linear& layer, const Operand& out, std::uint16_t* data, Epilogue epilogue) {
+  for_each_tile(pool, x.rows, layer.out(), parts(x.rows, layer.out(), pool.size()), [&](const Tile& t) {
+    auto g = gemm_tile(x, layer, t, data + static_cast<std::size_t>(t.r0) * out.stride + t.c0, out.stride);
+    g.epilogue = epilogue;
+    g.out_bf16 = true;
+    kernels::gemm(g);
+  });
+}
+
+}  // namespace
+
+Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type, OperandBuffer& buffer) {
+  assert(type != NumberType::kInt8 && x.rows > 0);
+  const Operand out = buffer.reserve(type, x.rows, layer.out());
+  if (type == NumberType::kBf16)
+    linear_bf16(pool, x, layer, out, buffer.bf16(), Epilogue::kStore);
+  else
+    linear(pool, x, layer, Matrix(buffer.f32(), x.rows, layer.out()));
+  return out;
 }
 
 Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, OperandBuffer& buffer) {
   assert(x.cols == layer.in() && x.rows > 0);
   const int m = x.rows, n = layer.out();
   const Operand out = buffer.reserve(layer.type(), m, n);
-  TileSize size = tile_size(m, n, pool.size());
+  const Parts cut = parts(m, n, pool.size());
   switch (layer.type()) {
     case NumberType::kF32:
       linear(pool, x, layer, Matrix(buffer.f32(), m, n), Epilogue::kGelu);
       return out;
     case NumberType::kBf16:
-      for_each_tile(pool, m, n, size, [&](const Tile& t) { bf16_gelu_tile(x, layer, t, out, buffer.bf16()); });
+      linear_bf16(pool, x, layer, out, buffer.bf16(), Epilogue::kGelu);
       return out;
     case NumberType::kInt8: {
-      if (size.cols < n) {  // few rows: cut by columns into floats first
+      if (cut.cols > 1) {  // few rows: cut by columns into floats first
         static thread_local AlignedArray<float> rows;
         const Matrix hidden(rows.reserve(static_cast<std::size_t>(m) * n), m, n);
         linear(pool, x, layer, hidden, Epilogue::kGelu);
-        for (int r = 0; r < m; ++r) buffer.store_row(out, r, hidden.row(r));
+        pool.parallel_for(m, [&](int r, int) { buffer.store_row(out, r, hidden.row(r)); });
         return out;
       }
-      for_each_tile(pool, m, n, size, [&](const Tile& t) { int8_gelu_tile(x, layer, t, out, buffer); });
+      for_each_tile(pool, m, n, cut, [&](const Tile& t) { int8_gelu_tile(x, layer, t, out, buffer); });
       return out;
     }
   }

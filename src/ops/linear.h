@@ -38,14 +38,16 @@ class Linear {
 // out[m, layer.out()] = epilogue(x[m, layer.in()] W + b). x (of layer.type(), rows without gaps) and out must not overlap.
 void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, Epilogue epilogue = Epilogue::kStore);
 
+// x W + b in f32 or bfloat16 (`type`), in `out`.
+Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type, OperandBuffer& out);
+
 // gelu(x W + b) as the operand of a product of the same type, in `out`.
 Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, OperandBuffer& out);
 
-// How an [m, n] product is cut for `threads` threads: tiles of rows x cols, cols a multiple of 64 unless there is one
-// column of tiles. Exposed for tests.
-struct TileSize {
+// How an [m, n] product is cut for `threads` threads: into equal shares of its rows or of its columns. Exposed for tests.
+struct Parts {
   int rows, cols;
 };
-TileSize tile_size(int m, int n, int threads);
+Parts parts(int m, int n, int threads);
 
 }  // namespace blip::ops

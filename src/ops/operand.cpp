@@ -28,6 +28,21 @@ void OperandBuffer::store_row(const Operand& o, int row, const float* values) {
   }
 }
 
+void to_floats(const Operand& o, float* out) {
+  assert(o.type != NumberType::kInt8);
+  for (int r = 0; r < o.rows; ++r, out += o.cols) {
+    if (o.type == NumberType::kF32) {
+      std::memcpy(out, o.row(r), static_cast<std::size_t>(o.cols) * sizeof(float));
+      continue;
+    }
+    const auto* row = static_cast<const std::uint16_t*>(o.row(r));
+    for (int c = 0; c < o.cols; ++c) {
+      const std::uint32_t bits = std::uint32_t{row[c]} << 16;
+      std::memcpy(out + c, &bits, sizeof(bits));
+    }
+  }
+}
+
 Operand to_operand(ThreadPool& pool, ConstMatrix x, NumberType type, OperandBuffer& buffer) {
   if (type == NumberType::kF32 && (x.rows <= 1 || x.stride == static_cast<std::size_t>(x.cols))) return x;
   const Operand o = buffer.reserve(type, x.rows, x.cols);

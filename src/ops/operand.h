@@ -26,6 +26,19 @@ struct Operand {
   Operand(ConstMatrix m) : data(m.data), rows(m.rows), cols(m.cols), stride(m.stride) {}  // f32, as it is
   Operand(Matrix m) : Operand(ConstMatrix(m)) {}
 
+  Operand row_range(int first, int count) const {
+    Operand part = *this;
+    part.data = row(first);
+    part.rows = count;
+    if (scales) part.scales += first;
+    return part;
+  }
+  Operand col_range(int first, int count) const {
+    Operand part = *this;
+    part.data = static_cast<const std::byte*>(data) + static_cast<std::size_t>(first) * kernels::size_of(type);
+    part.cols = count;
+    return part;
+  }
   const void* row(int r) const { return static_cast<const std::byte*>(data) + static_cast<std::size_t>(r) * stride * kernels::size_of(type); }
 };
 
@@ -44,6 +57,9 @@ class OperandBuffer {
   AlignedArray<std::byte> bytes_;
   AlignedArray<float> scales_;
 };
+
+// The values of an f32 or bfloat16 operand, row after row.
+void to_floats(const Operand& operand, float* out);
 
 // x as an operand of `type` without gaps between rows: x itself for f32 where it has none, else converted into buffer.
 Operand to_operand(ThreadPool& pool, ConstMatrix x, NumberType type, OperandBuffer& buffer);

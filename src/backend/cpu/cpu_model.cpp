@@ -170,7 +170,7 @@ class CpuTowers final : public Towers {
     for (int i = 0; causal && i < all; ++i) self.emplace_back(w.config.heads, w.config.width / w.config.heads, rows, w.cache_type);
     const Span span{0, rows, causal ? &self : nullptr, &cross};
     Tensor weights{{rows, seen}, std::vector<float>(ids.size() * static_cast<std::size_t>(seen))};
-    const auto observe = [&](std::size_t layer, ConstMatrix query) {
+    const auto observe = [&](std::size_t layer, const ops::Operand& query) {
       if (static_cast<int>(layer) >= first_layer) ops::add_attention_weights(*pool_, query, cross[layer], Matrix(weights.values.data(), rows, seen));
     };
     std::vector<int> positions(ids.size());

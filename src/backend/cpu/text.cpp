@@ -22,13 +22,13 @@ void add_and_norm(ThreadPool& pool, ConstMatrix mixed, const ops::Linear& layer,
 void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch) {
   const auto& layer = w.layers[index];
   const int d = w.config.width, heads = w.config.heads, n = state.x.rows;
-  const Matrix qkv = scratch_matrix(scratch.qkv, n, 3 * d), context = scratch_matrix(scratch.context, n, d);
-  ops::linear(pool, state.operand, layer.self_qkv, qkv);
+  const Matrix context = scratch_matrix(scratch.context, n, d);
+  const auto qkv = ops::linear_as(pool, state.operand, layer.self_qkv, w.cache_type, scratch.qkv);
   std::vector<ops::KeyValues> own(spans.size());
   std::vector<ops::AttentionItem> items(spans.size());
   pool.parallel_for(static_cast<int>(spans.size()), [&](int s, int) {
     const Span& span = spans[s];
-    const Matrix rows = qkv.row_range(span.first, span.count);
+    const auto rows = qkv.row_range(span.first, span.count);
     if (!span.self) own[s] = ops::KeyValues(heads, d / heads, span.count, w.cache_type);
     ops::KeyValues& kv = span.self ? (*span.self)[index] : own[s];
     const int before = kv.count();
@@ -45,8 +45,8 @@ void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, 
                      const QueryObserver& observe) {
   const auto& layer = w.layers[index];
   const int d = w.config.width, n = state.x.rows;
-  const Matrix query = scratch_matrix(scratch.query, n, d), context = scratch_matrix(scratch.context, n, d);
-  ops::linear(pool, state.operand, layer.cross_q, query);
+  const Matrix context = scratch_matrix(scratch.context, n, d);
+  const auto query = ops::linear_as(pool, state.operand, layer.cross_q, w.cache_type, scratch.query);
   if (observe) observe(index, query);
   std::vector<ops::AttentionItem> items;
   for (std::size_t s = 0; s < spans.size();) {
@@ -71,13 +71,11 @@ void mlp(ThreadPool& pool, const TextLayer& layer, State& state, TextScratch& sc
 LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix states) {
   assert(states.cols == w.config.vision_width);
   const int d = w.config.width, heads = w.config.heads;
-  AlignedArray<float> memory(static_cast<std::size_t>(states.rows) * 2 * d);
-  const Matrix kv(memory.data(), states.rows, 2 * d);
-  ops::OperandBuffer buffer;
+  ops::OperandBuffer buffer, projected;
   const auto operand = ops::to_operand(pool, states, w.layers.front().cross_kv.type(), buffer);
   LayerCache cache;
   for (const auto& layer : w.layers) {
-    ops::linear(pool, operand, layer.cross_kv, kv);
+    const auto kv = ops::linear_as(pool, operand, layer.cross_kv, w.cache_type, projected);
     cache.emplace_back(heads, d / heads, states.rows, w.cache_type);
     ops::append(pool, cache.back(), kv.col_range(0, d), kv.col_range(d, d));
   }

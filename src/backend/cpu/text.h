@@ -22,12 +22,12 @@ struct Span {
 };
 
 struct TextScratch {
-  AlignedArray<float> qkv, context, query, hidden;
-  ops::OperandBuffer state, mixed, wide;
+  AlignedArray<float> context, hidden;
+  ops::OperandBuffer qkv, query, state, mixed, wide;
 };
 
 // Called with the cross-attention queries [R, D] of each layer.
-using QueryObserver = std::function<void(std::size_t layer, ConstMatrix query)>;
+using QueryObserver = std::function<void(std::size_t layer, const ops::Operand& query)>;
 
 // Cross-attention keys and values of every layer for states [N, vision_width]; computed once per image.
 LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& weights, ConstMatrix states);

@@ -32,22 +32,23 @@ void embed(ThreadPool& pool, const VisionWeights& w, std::span<const float> pixe
     std::copy_n(w.position.data(), static_cast<std::size_t>(n) * d, tokens);
     for (int i = 0; i < d; ++i) tokens[i] += w.class_token[i];
   });
+  const auto operand = ops::to_operand(pool, patches, w.patch.type(), scratch.normed);
   for (int b = 0; b < batch; ++b)
-    ops::linear(pool, patches.row_range(b * (n - 1), n - 1), w.patch, x.row_range(b * n + 1, n - 1), ops::Epilogue::kAdd);
+    ops::linear(pool, operand.row_range(b * (n - 1), n - 1), w.patch, x.row_range(b * n + 1, n - 1), ops::Epilogue::kAdd);
 }
 
 // x += proj(softmax(q k^T / sqrt(d)) v)
 void self_attention(ThreadPool& pool, const VisionWeights& w, const VisionLayer& layer, int batch, Matrix x, VisionScratch& scratch) {
   const int d = w.config.width, n = w.config.tokens(), heads = w.config.heads;
-  const Matrix qkv = scratch_matrix(scratch.qkv, x.rows, 3 * d), context = scratch_matrix(scratch.context, x.rows, d);
-  ops::linear(pool, ops::layer_norm(pool, x, layer.norm1, layer.qkv.type(), scratch.normed), layer.qkv, qkv);
-  std::vector<ops::KeyValues> kv;
+  const Matrix context = scratch_matrix(scratch.context, x.rows, d);
+  const auto qkv = ops::linear_as(pool, ops::layer_norm(pool, x, layer.norm1, layer.qkv.type(), scratch.normed), layer.qkv, w.cache_type, scratch.qkv);
+  while (static_cast<int>(scratch.kv.size()) < batch) scratch.kv.emplace_back(heads, d / heads, n, w.cache_type);
   std::vector<ops::AttentionItem> items;
-  for (int b = 0; b < batch; ++b) kv.emplace_back(heads, d / heads, n, w.cache_type);
   for (int b = 0; b < batch; ++b) {
-    const Matrix rows = qkv.row_range(b * n, n);
-    ops::append(pool, kv[b], rows.col_range(d, d), rows.col_range(2 * d, d));
-    items.push_back({rows.col_range(0, d), &kv[b], context.row_range(b * n, n)});
+    const auto rows = qkv.row_range(b * n, n);
+    scratch.kv[b].clear();
+    ops::append(pool, scratch.kv[b], rows.col_range(d, d), rows.col_range(2 * d, d));
+    items.push_back({rows.col_range(0, d), &scratch.kv[b], context.row_range(b * n, n)});
   }
   ops::attention(pool, items);
   ops::linear(pool, ops::to_operand(pool, context, layer.proj.type(), scratch.mixed), layer.proj, x, ops::Epilogue::kAdd);

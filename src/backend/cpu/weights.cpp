@@ -59,7 +59,7 @@ VisionWeights load_vision(Loader& load, const model::VisionConfig& c) {
   VisionWeights w;
   w.config = c;
   w.cache_type = load.cache_type();
-  w.patch = load.linear({"vision.patch"}, 3 * c.patch_size * c.patch_size, c.width, ops::NumberType::kF32);
+  w.patch = load.linear({"vision.patch"}, 3 * c.patch_size * c.patch_size, c.width, load.cache_type());  // 8 bits would lose pixels
   w.class_token = load.array("vision.class_token");
   w.position = load.array("vision.position");
   w.norm = load.norm("vision.norm", c.eps);

@@ -121,7 +121,10 @@ void check_attention(const AttentionCase& c, NumberType type = NumberType::kF32)
   std::vector<float> out(c.queries * data.ldo(), -7.f);
   AlignedArray<float> scratch(attention_scratch(c.queries, c.count, c.head_dim));
   const auto kernel = type == NumberType::kBf16 ? attention_bf16 : attention;
-  kernel({data.q.data(), data.ldq(), c.queries, data.keys.data(), data.key_stride(), data.values.data(), data.value_stride(), c.count, c.head_dim,
+  std::vector<std::uint16_t> narrow(data.q.size() + 1);
+  to_bf16(data.q.data(), static_cast<int>(data.q.size()), narrow.data());
+  const void* queries = type == NumberType::kBf16 ? static_cast<const void*>(narrow.data()) : data.q.data();
+  kernel({queries, data.ldq(), c.queries, data.keys.data(), data.key_stride(), data.values.data(), data.value_stride(), c.count, c.head_dim,
           c.first_visible, 1.f / std::sqrt(static_cast<float>(c.head_dim)), out.data(), data.ldo(), scratch.data()});
   // bfloat16 weights are off by up to 2^-9 of the largest value (about 3 standard deviations).
   const double tolerance = type == NumberType::kBf16 ? 1e-2 : 2e-5;
@@ -188,25 +191,75 @@ TEST(Convert, Uint8KeepsHalfAStep) {
   });
 }
 
-TEST(Convert, Int32SumsBecomeFloats) {
+// Sums of a product, in int32 or float, that finish() turns into a layer's output.
+struct Sums {
+  Sums(int rows, int n) : int32(rows * (n + 3)), floats(int32.size()), offset(n) {
+    std::mt19937 generator(n);
+    for (auto& s : int32) s = static_cast<int>(generator() % 20000) - 10000;
+    for (auto& o : offset) o = static_cast<int>(generator() % 2000) - 1000;
+    floats = random_values(floats.size(), 6, 2.f);
+  }
+  std::vector<std::int32_t> int32;
+  std::vector<float> floats;
+  std::vector<std::int32_t> offset;
+};
+
+void check_finish(int rows, int n, Epilogue epilogue, bool with_bias, bool int32, bool out_bf16) {
+  const Sums sums(rows, n);
+  const std::size_t lds = n + 3, ldo = n + 5;
+  const auto scale = random_values(n, 7, 0.01f), bias = random_values(n, 8), before = random_values(rows * ldo, 9), x_scale = random_values(rows, 10, 0.05f);
+  std::vector<float> out = before;
+  std::vector<std::uint16_t> narrow(out.size());
+  finish({int32 ? static_cast<const void*>(sums.int32.data()) : sums.floats.data(), lds, rows, n, int32 ? x_scale.data() : nullptr, scale.data(),
+          sums.offset.data(), with_bias ? bias.data() : nullptr, epilogue, out_bf16 ? static_cast<void*>(narrow.data()) : out.data(), ldo, out_bf16});
+  for (int r = 0; r < rows; ++r)
+    for (int i = 0; i < n; ++i) {
+      const std::size_t from = r * lds + i, to = r * ldo + i;
+      double y = int32 ? static_cast<double>(x_scale[r]) * scale[i] * (sums.int32[from] - sums.offset[i]) : sums.floats[from];
+      if (with_bias) y += bias[i];
+      // GELU is rough where its output is rounded anyway.
+      double tolerance = 1e-5 * (1 + std::abs(y)) + (epilogue == Epilogue::kGelu && (int32 || out_bf16) ? 2e-4 : 0);
+      if (epilogue == Epilogue::kGelu) y = gelu(y);
+      if (epilogue == Epilogue::kAdd) y += before[to];
+      float got = out[to];
+      if (out_bf16) {
+        const std::uint32_t bits = std::uint32_t{narrow[to]} << 16;
+        std::memcpy(&got, &bits, sizeof(bits));
+        tolerance += std::abs(y) / 256;
+      }
+      ASSERT_NEAR(got, y, tolerance) << rows << "x" << n << " " << r << " " << i << (int32 ? " int32" : "") << (out_bf16 ? " bf16" : "");
+    }
+}
+
+TEST(Finish, EqualsDoubleReference) {
   for_each_isa([] {
-    for (const int n : {1, 15, 16, 37})
+    for (const int n : {1, 15, 16, 37, 64})
       for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd})
-        for (const bool with_bias : {false, true}) {
-          std::mt19937 generator(n);
-          std::vector<std::int32_t> sums(n), offset(n);
-          for (auto& s : sums) s = static_cast<int>(generator() % 20000) - 10000;
-          for (auto& o : offset) o = static_cast<int>(generator() % 2000) - 1000;
-          const auto scale = random_values(n, 7, 0.01f), bias = random_values(n, 8), before = random_values(n, 9);
-          std::vector<float> out = before;
-          from_int32({sums.data(), 0.05f, scale.data(), offset.data(), with_bias ? bias.data() : nullptr, e, out.data()}, n);
-          for (int i = 0; i < n; ++i) {
-            double y = 0.05 * scale[i] * (sums[i] - offset[i]) + (with_bias ? bias[i] : 0);
-            if (e == Epilogue::kGelu) y = gelu(y);
-            if (e == Epilogue::kAdd) y += before[i];
-            EXPECT_NEAR(out[i], y, 1e-5 * (1 + std::abs(y)));
-          }
+        for (int bits = 0; bits < 8; ++bits)
+          if (!(e == Epilogue::kAdd && bits & 4)) check_finish(3, n, e, bits & 1, bits & 2, bits & 4);
+  });
+}
+
+TEST(Transpose, MovesUnits) {
+  for_each_isa([] {
+    for (const int rows : {1, 3, 16, 17, 40})
+      for (const int cols : {1, 5, 32}) {
+        const std::size_t ldi = cols + 3, ldo = rows + 2;
+        std::vector<std::uint32_t> in(rows * ldi), out(cols * ldo, 7u);
+        for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<std::uint32_t>(i * 2654435761u);
+        transpose_units(in.data(), ldi, rows, cols, out.data(), ldo);
+        for (int c = 0; c < cols; ++c)
+          for (std::size_t r = 0; r < ldo; ++r) ASSERT_EQ(out[c * ldo + r], r < static_cast<std::size_t>(rows) ? in[r * ldi + c] : 7u);
+        std::vector<std::uint16_t> even(cols), odd(cols);
+        for (int c = 0; c < cols; ++c) even[c] = static_cast<std::uint16_t>(in[c]), odd[c] = static_cast<std::uint16_t>(in[c] >> 16);
+        std::vector<std::uint32_t> both(cols), half(cols);
+        interleave(even.data(), odd.data(), cols, both.data());
+        interleave(even.data(), nullptr, cols, half.data());
+        for (int c = 0; c < cols; ++c) {
+          ASSERT_EQ(both[c], in[c]);
+          ASSERT_EQ(half[c], in[c] & 0xffffu);
         }
+      }
   });
 }
 
@@ -257,6 +310,7 @@ TEST(Gemm, EqualsDoubleReference) {
         for (const int k : {1, 12, 36, 64, 100})
           for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd}) check_gemm(m, n, k, e, m % 2 == 0, type);
     check_gemm(37, 130, 768, Epilogue::kGelu, true, type);
+    check_gemm(20, 70, 1500, Epilogue::kStore, true, type);  // several blocks of units
     check_gemm(3, 1000, 3072, Epilogue::kAdd, true, type);
   }
 }
@@ -264,21 +318,25 @@ TEST(Gemm, EqualsDoubleReference) {
 TEST(Gemm, Int8SumsAreExact) {
   if (!gemm_supports(NumberType::kInt8)) GTEST_SKIP() << "this machine has no 8-bit dot products";
   std::mt19937 generator(1);
-  for (const int m : {1, 3, 33})
+  for (const int m : {1, 3, 13, 33})
     for (const int n : {1, 64, 130})
-      for (const int k : {1, 30, 64, 768}) {
+      for (const int k : {1, 30, 64, 768, 2100}) {
         std::vector<std::uint8_t> x(m * k);
         std::vector<std::int8_t> w(n * k);
         for (auto& v : x) v = static_cast<std::uint8_t>(generator());
         for (auto& v : w) v = static_cast<std::int8_t>(static_cast<int>(generator() % 255) - 127);
         const PackedWeights packed(NumberType::kInt8, w.data(), n, k);
-        std::vector<std::int32_t> out(m * n);
-        gemm({.m = m, .n = n, .x = x.data(), .w = &packed, .out = out.data(), .ldo = static_cast<std::size_t>(n)});
+        // Scales of 1 and sums below 2^24: exact in floats.
+        const std::vector<float> x_scales(m, 1.f), w_scales(n, 1.f);
+        const std::vector<std::int32_t> offsets(n, 0);
+        std::vector<float> out(m * n);
+        gemm({.m = m, .n = n, .x = x.data(), .w = &packed, .x_scales = x_scales.data(), .w_scales = w_scales.data(), .w_offsets = offsets.data(),
+              .out = out.data(), .ldo = static_cast<std::size_t>(n)});
         for (int i = 0; i < m; ++i)
           for (int j = 0; j < n; ++j) {
             std::int32_t sum = 0;
             for (int p = 0; p < k; ++p) sum += x[i * k + p] * w[j * k + p];
-            ASSERT_EQ(out[i * n + j], sum) << m << "x" << n << "x" << k;
+            ASSERT_EQ(out[i * n + j], static_cast<float>(sum)) << m << "x" << n << "x" << k;
           }
       }
 }

@@ -20,17 +20,16 @@ std::vector<float> random_values(std::size_t n, unsigned seed) {
   return values;
 }
 
-TEST(TileSize, GivesEveryThreadWork) {
-  EXPECT_EQ(tile_size(1, 768, 2).cols, 384);
-  EXPECT_EQ(tile_size(1, 20, 8).cols, 64);  // 20 columns are one block
+TEST(Parts, GivesEveryThreadWork) {
+  EXPECT_EQ(parts(1, 768, 2).cols, 2);
+  EXPECT_EQ(parts(1, 20, 8).cols, 1);  // 20 columns are one block
+  EXPECT_EQ(parts(577, 768, 2).rows, 4);
   for (int m = 1; m < 700; m += 37)
     for (int n = 1; n < 3100; n += 411)
       for (int threads = 1; threads <= 16; ++threads) {
-        const TileSize t = tile_size(m, n, threads);
-        const int tiles = (m + t.rows - 1) / t.rows * ((n + t.cols - 1) / t.cols);
-        EXPECT_TRUE(t.cols % 64 == 0 || t.cols >= n);
-        // Whole blocks of 64 columns cannot always be shared out evenly, but no thread is given twice another's share and more.
-        EXPECT_GE(2 * tiles, std::min(threads, m >= 32 * threads ? threads : (n + 63) / 64));
+        const Parts p = parts(m, n, threads);
+        EXPECT_TRUE(p.rows == 1 || p.cols == 1);
+        EXPECT_GE(p.rows * p.cols, std::min({threads, (m + 5) / 6, (n + 63) / 64}));
       }
 }
 
@@ -159,7 +158,9 @@ void check_grow_and_copy(NumberType type, int head_dim) {
   ThreadPool pool(2);
   const int heads = 3, n = 21, width = heads * head_dim;
   const auto k = random_values(n * width, 1), v = random_values(n * width, 2), q = random_values(4 * width, 3);
-  const ConstMatrix keys(k.data(), n, width), values(v.data(), n, width), queries(q.data(), 4, width);
+  OperandBuffer memory[3];
+  const Operand keys = to_operand(pool, ConstMatrix(k.data(), n, width), type, memory[0]), values = to_operand(pool, ConstMatrix(v.data(), n, width), type, memory[1]);
+  const Operand queries = to_operand(pool, ConstMatrix(q.data(), 4, width), type, memory[2]);
   KeyValues whole(heads, head_dim, n, type), grown(heads, head_dim, n + 30, type), by_heads(heads, head_dim, n, type), copy(heads, head_dim, 64, type);
   whole.append(keys, values);
   for (int i = 0; i < n; ++i) grown.append(keys.row_range(i, 1), values.row_range(i, 1));
@@ -221,9 +222,10 @@ void check_weights(NumberType type, int head_dim, double tolerance) {
   const int heads = 3, keys = 21, queries = 5, width = heads * head_dim;
   const auto k = random_values(keys * width, 4), v = random_values(keys * width, 5), q = random_values(queries * width, 6);
   KeyValues kv(heads, head_dim, keys + 2, type);
-  kv.append(ConstMatrix(k.data(), keys, width), ConstMatrix(v.data(), keys, width));
+  OperandBuffer memory[3];
+  kv.append(to_operand(pool, ConstMatrix(k.data(), keys, width), type, memory[0]), to_operand(pool, ConstMatrix(v.data(), keys, width), type, memory[1]));
   std::vector<float> out(queries * keys, 1.f);  // added to
-  add_attention_weights(pool, ConstMatrix(q.data(), queries, width), kv, Matrix(out.data(), queries, keys));
+  add_attention_weights(pool, to_operand(pool, ConstMatrix(q.data(), queries, width), type, memory[2]), kv, Matrix(out.data(), queries, keys));
   for (int i = 0; i < queries; ++i) {
     std::vector<double> expected(keys, 1.0);
     for (int h = 0; h < heads; ++h) {

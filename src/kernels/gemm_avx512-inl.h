@@ -1,0 +1,60 @@
+// The product's body, included once for each number type with BLIP_GEMM_TYPE (a name) and, in that namespace, the vector type
+// Sums with zero(), load(), store() and dot(sums, x, w): sums += x w over the 4-byte units of x and w.
+
+// Sums of a register tile: 6 x 4 of them, 4 columns and a broadcast fill 29 of the 32 registers. 24 sums hide the 4 cycles of a
+// multiply-add on two ports three times over, and 10 loads for 24 products leave the load ports half free for prefetching.
+constexpr int kTileRows = 6, kTileVectors = 4;
+static_assert(kTileVectors * 16 == kColumnBlock);
+constexpr int kUnitsPerChunk = 8;  // between two bursts of prefetching
+
+// Lines to fetch while a tile is computed, so many at each chunk of units.
+struct Prefetch {
+  const char* next;
+  int lines;  // per chunk
+};
+
+template <int Rows>
+inline void add_unit(Sums (&sums)[Rows][kTileVectors], const char* x, std::size_t ldx, const char* w) {
+  __m512i column[kTileVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kTileVectors; ++v) column[v] = _mm512_load_si512(w + v * 64);
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    std::int32_t unit;
+    std::memcpy(&unit, x + static_cast<std::size_t>(r) * ldx, sizeof(unit));
+    const __m512i broadcast = _mm512_set1_epi32(unit);
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) sums[r][v] = dot(sums[r][v], broadcast, column[v]);
+  }
+}
+
+// partial[Rows, 64] (+)= x[Rows, units] w[units, 64]; ldx in bytes.
+template <int Rows>
+void tile(int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, Prefetch fetch) {
+  Sums sums[Rows][kTileVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) sums[r][v] = first ? zero() : load(partial + (r * kTileVectors + v) * 64);
+  int k = 0;
+  for (; k + kUnitsPerChunk <= units; k += kUnitsPerChunk) {
+    for (int line = 0; line < fetch.lines; ++line, fetch.next += 64) _mm_prefetch(fetch.next, _MM_HINT_T0);
+    for (int u = 0; u < kUnitsPerChunk; ++u) add_unit<Rows>(sums, x + static_cast<std::size_t>(k + u) * 4, ldx, w + static_cast<std::size_t>(k + u) * 256);
+  }
+  for (; k < units; ++k) add_unit<Rows>(sums, x + static_cast<std::size_t>(k) * 4, ldx, w + static_cast<std::size_t>(k) * 256);
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) store(partial + (r * kTileVectors + v) * 64, sums[r][v]);
+}
+
+inline void any_tile(int rows, int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, Prefetch fetch) {
+  switch (rows) {
+    case 1: return tile<1>(units, x, ldx, w, first, partial, fetch);
+    case 2: return tile<2>(units, x, ldx, w, first, partial, fetch);
+    case 3: return tile<3>(units, x, ldx, w, first, partial, fetch);
+    case 4: return tile<4>(units, x, ldx, w, first, partial, fetch);
+    case 5: return tile<5>(units, x, ldx, w, first, partial, fetch);
+    default: return tile<6>(units, x, ldx, w, first, partial, fetch);
+  }
+}

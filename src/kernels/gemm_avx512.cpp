@@ -1,0 +1,148 @@
+#include "kernels/gemm_avx512.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "core/aligned.h"
+#include "kernels/isa.h"
+#include "kernels/vector.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+// Functions between these two are compiled for more than the build's own instruction set.
+#if defined(__clang__)
+#define BLIP_TARGET_BEGIN(isa) _Pragma(BLIP_TEXT(clang attribute push(__attribute__((target(isa))), apply_to = function)))
+#define BLIP_TARGET_END _Pragma("clang attribute pop")
+#else
+#define BLIP_TARGET_BEGIN(isa) _Pragma("GCC push_options") _Pragma(BLIP_TEXT(GCC target(isa)))
+#define BLIP_TARGET_END _Pragma("GCC pop_options")
+#endif
+#define BLIP_TEXT(...) #__VA_ARGS__
+
+namespace blip::kernels {
+namespace {
+
+BLIP_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl")
+namespace f32 {
+using Sums = __m512;
+inline Sums zero() { return _mm512_setzero_ps(); }
+inline Sums load(const char* p) { return _mm512_loadu_ps(p); }
+inline void store(char* p, Sums sums) { _mm512_storeu_ps(p, sums); }
+inline Sums dot(Sums sums, __m512i x, __m512i w) { return _mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(w), sums); }
+#include "kernels/gemm_avx512-inl.h"
+}  // namespace f32
+BLIP_TARGET_END
+
+BLIP_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+namespace bf16 {
+using Sums = __m512;
+inline Sums zero() { return _mm512_setzero_ps(); }
+inline Sums load(const char* p) { return _mm512_loadu_ps(p); }
+inline void store(char* p, Sums sums) { _mm512_storeu_ps(p, sums); }
+inline Sums dot(Sums sums, __m512i x, __m512i w) { return _mm512_dpbf16_ps(sums, (__m512bh)x, (__m512bh)w); }
+#include "kernels/gemm_avx512-inl.h"
+}  // namespace bf16
+BLIP_TARGET_END
+
+BLIP_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+namespace int8 {
+using Sums = __m512i;
+inline Sums zero() { return _mm512_setzero_si512(); }
+inline Sums load(const char* p) { return _mm512_loadu_si512(p); }
+inline void store(char* p, Sums sums) { _mm512_storeu_si512(p, sums); }
+inline Sums dot(Sums sums, __m512i x, __m512i w) { return _mm512_dpbusd_epi32(sums, x, w); }
+#include "kernels/gemm_avx512-inl.h"
+}  // namespace int8
+BLIP_TARGET_END
+
+using TileFunction = void (*)(int rows, int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, f32::Prefetch fetch);
+
+// The three namespaces' Prefetch are alike but not the same type.
+template <auto Function, class Prefetch>
+void call(int rows, int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, f32::Prefetch fetch) {
+  Function(rows, units, x, ldx, w, first, partial, Prefetch{fetch.next, fetch.lines});
+}
+
+TileFunction tile_function(NumberType type) {
+  switch (type) {
+    case NumberType::kF32: return f32::any_tile;
+    case NumberType::kBf16: return call<bf16::any_tile, bf16::Prefetch>;
+    case NumberType::kInt8: return call<int8::any_tile, int8::Prefetch>;
+  }
+  return nullptr;
+}
+
+constexpr int kRows = f32::kTileRows;
+constexpr std::size_t kUnitRow = 256;  // bytes of 64 columns of one unit
+// Units of a block of weights that stays in the L2 cache (1 MB and up) while all rows pass over it: 128 KB, as much again for
+// the block being fetched, and room for the rows.
+constexpr int kBlockUnits = 512;
+// How far ahead of its own reading a lone tile fetches: 100 ns of latency at 30 GB/s a core are 3 KB.
+constexpr std::size_t kAhead = 4096;
+
+void finish_tile(const GemmTile& t, const char* partial, int row, int rows, int column) {
+  const int n = std::min(kColumnBlock, t.n - column);
+  const std::size_t at = static_cast<std::size_t>(row) * t.ldo + static_cast<std::size_t>(column);
+  finish({.sums = partial, .lds = kColumnBlock, .rows = rows, .n = n,
+          .x_scales = t.x_scales ? t.x_scales + row : nullptr,
+          .w_scales = t.w_scales ? t.w_scales + column : nullptr,
+          .w_offsets = t.w_offsets ? t.w_offsets + column : nullptr,
+          .bias = t.bias ? t.bias + column : nullptr, .epilogue = t.epilogue,
+          .out = static_cast<char*>(t.out) + at * (t.out_bf16 ? 2 : 4), .ldo = t.ldo, .out_bf16 = t.out_bf16});
+}
+
+}  // namespace
+
+bool has_avx512_gemm(NumberType type) {
+  switch (type) {
+    case NumberType::kF32: return has_isa(Isa::kAvx512);
+    case NumberType::kBf16: return has_isa(Isa::kAvx512Bf16) && !has_isa(Isa::kAmx);
+    case NumberType::kInt8: return has_isa(Isa::kAvx512Vnni) && !has_isa(Isa::kAmx);
+  }
+  return false;
+}
+
+void gemm_avx512(const GemmTile& t) {
+  const std::size_t row_bytes = static_cast<std::size_t>(t.w->k()) * size_of(t.w->type());
+  assert(t.w->blocked() && row_bytes % 4 == 0);
+  const int units = static_cast<int>(row_bytes / 4);
+  const auto multiply = tile_function(t.w->type());
+  const char* x = static_cast<const char*>(t.x);
+  const int tiles = (t.m + kRows - 1) / kRows;
+  static thread_local AlignedArray<char> scratch;
+  char* partials = scratch.reserve(static_cast<std::size_t>(units > kBlockUnits ? tiles : 1) * kRows * kUnitRow);
+  for (int column = 0; column < t.n; column += kColumnBlock) {
+    const char* w = static_cast<const char*>(t.w->columns(t.first + column));
+    for (int unit = 0; unit < units; unit += kBlockUnits) {
+      const int block = std::min(kBlockUnits, units - unit);
+      const char* rows_w = w + static_cast<std::size_t>(unit) * kUnitRow;
+      const std::size_t block_bytes = static_cast<std::size_t>(block) * kUnitRow;
+      // The tiles of this block fetch the next one, which follows in memory, share and share alike; a lone tile runs ahead of itself.
+      const std::size_t share = round_up((block_bytes + tiles - 1) / tiles, 64);
+      const int chunks = std::max(1, block / f32::kUnitsPerChunk);
+      const int lines = static_cast<int>((share / 64 + chunks - 1) / chunks);
+      for (int i = 0; i < tiles; ++i) {
+        const int row = i * kRows, rows = std::min(kRows, t.m - row);
+        char* partial = partials + (units > kBlockUnits ? static_cast<std::size_t>(i) * kRows * kUnitRow : 0);
+        const char* next = tiles == 1 ? rows_w + kAhead : rows_w + block_bytes + i * share;
+        multiply(rows, block, x + row * row_bytes + static_cast<std::size_t>(unit) * 4, row_bytes, rows_w, unit == 0, partial, {next, lines});
+        if (unit + block == units) finish_tile(t, partial, row, rows, column);
+      }
+    }
+  }
+}
+
+}  // namespace blip::kernels
+
+#else
+
+namespace blip::kernels {
+
+bool has_avx512_gemm(NumberType) { return false; }
+void gemm_avx512(const GemmTile&) { assert(false); }
+
+}  // namespace blip::kernels
+
+#endif

@@ -1,0 +1,20 @@
+// Which vector instructions may be used: what the machine has, or less where $BLIP_FORCE_ISA says so. The limit holds for our
+// kernels and for oneDNN alike.
+#pragma once
+
+namespace blip::kernels {
+
+inline constexpr const char* kForceIsaVariable = "BLIP_FORCE_ISA";
+
+// Each includes those before it. kBaseline: SSE4 on x86-64, NEON on ARM64, the portable code elsewhere.
+enum class Isa { kBaseline, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16, kAmx };
+
+// As in $BLIP_FORCE_ISA: "baseline", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx".
+const char* to_string(Isa isa);
+
+// Found once, at the first call, which must come before any kernel runs (a model's loading sees to it).
+// Throws Error(kUsage) where $BLIP_FORCE_ISA is no name of one, or of one the machine lacks.
+Isa isa();
+inline bool has_isa(Isa wanted) { return isa() >= wanted; }
+
+}  // namespace blip::kernels
