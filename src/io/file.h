@@ -20,6 +20,8 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<const std::byte> bytes() const { return bytes_; }
+  // Unmaps the pages that lie wholly in `bytes` (of this mapping or not) until they are read again.
+  void release(std::span<const std::byte> bytes) const;
 
  private:
   std::span<const std::byte> bytes_;

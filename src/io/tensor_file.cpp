@@ -40,6 +40,10 @@ class ParsedTensorFile : public TensorFile {
     set_tensors(std::move(parsed.tensors));
   }
 
+  void release(std::span<const std::byte> bytes) const override {
+    for (const auto& mapping : mappings_) mapping->release(bytes);
+  }
+
  private:
   std::deque<std::vector<std::byte>> buffers_;
   std::vector<std::unique_ptr<MappedFile>> mappings_;
@@ -51,6 +55,14 @@ std::size_t TensorView::count() const {
   const std::optional<std::size_t> count = element_count(shape);
   if (!count) throw Error(ErrorCode::kModel, "tensor " + quote(name) + ": the shape " + describe_shape(shape) + " is impossible");
   return *count;
+}
+
+TensorView TensorView::rows(std::int64_t first, std::int64_t count) const {
+  TensorView part = *this;
+  const auto width = this->count() / static_cast<std::size_t>(shape.at(0));
+  part.shape[0] = count;
+  part.data = data.subspan(byte_size(type, static_cast<std::size_t>(first) * width), byte_size(type, static_cast<std::size_t>(count) * width));
+  return part;
 }
 
 std::string TensorView::describe() const { return std::string(to_string(type)) + " " + describe_shape(shape); }

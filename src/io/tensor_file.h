@@ -30,6 +30,8 @@ struct TensorView {
   std::size_t count() const;             // product of shape
   std::string describe() const;          // "f32 [768, 3072]"
   void to_f32(std::span<float> out) const;  // converts any type; out.size() == count()
+  // `count` of the outermost dimension's rows from `first` on, as a tensor of its own.
+  TensorView rows(std::int64_t first, std::int64_t count) const;
 };
 
 // GGUF-style metadata values; safetensors' __metadata__ gives strings.
@@ -42,6 +44,8 @@ class TensorFile {
   const std::vector<TensorView>& tensors() const { return tensors_; }
   const TensorView* find(std::string_view name) const;  // nullptr when absent
   const std::map<std::string, MetadataValue>& metadata() const { return metadata_; }
+  // The process may give the memory of these bytes of the file back; they are read again when they are needed again.
+  virtual void release(std::span<const std::byte>) const {}
 
  protected:
   void set_tensors(std::vector<TensorView> tensors);  // builds the index; a duplicate name is Error(kModel)

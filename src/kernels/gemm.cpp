@@ -15,6 +15,7 @@
 
 #include "blip/error.h"
 #include "core/aligned.h"
+#include "core/large_memory.h"
 #include "kernels/gemm_avx512.h"
 #include "kernels/isa.h"
 #include "kernels/vector.h"
@@ -160,53 +161,62 @@ std::shared_ptr<const Product> find_or_compile(const GemmTile& t) {
   return cache.emplace(key, std::move(product)).first->second;
 }
 
-// [n, k] -> blocks of [16, 64] units of 4 bytes: one float, two bfloat16 or four bytes. The same transposition for all types.
-void pack_blocks(const std::byte* weight, int n, std::size_t row_bytes, std::uint32_t* out) {
+// Up to 64 rows -> blocks of [16, 64] units of 4 bytes: one float, two bfloat16 or four bytes. The same transposition for all types.
+void pack_block(const std::byte* rows, int count, std::size_t row_bytes, std::uint32_t* out) {
   constexpr std::size_t kUnits = 16, kUnit = 4;
-  const std::size_t blocks = (row_bytes + kUnits * kUnit - 1) / (kUnits * kUnit);
-  for (int j0 = 0; j0 < n; j0 += kColumnBlock)
-    for (std::size_t block = 0; block < blocks; ++block, out += kUnits * kColumnBlock)
-      for (int j = 0; j < std::min(kColumnBlock, n - j0); ++j) {
-        std::uint32_t units[kUnits] = {};
-        const std::size_t first = block * kUnits * kUnit;
-        std::memcpy(units, weight + static_cast<std::size_t>(j0 + j) * row_bytes + first, std::min(kUnits * kUnit, row_bytes - first));
-        for (std::size_t a = 0; a < kUnits; ++a) out[a * kColumnBlock + static_cast<std::size_t>(j)] = units[a];
-      }
+  for (std::size_t first = 0; first < row_bytes; first += kUnits * kUnit, out += kUnits * kColumnBlock)
+    for (int j = 0; j < count; ++j) {
+      std::uint32_t units[kUnits] = {};
+      std::memcpy(units, rows + static_cast<std::size_t>(j) * row_bytes + first, std::min(kUnits * kUnit, row_bytes - first));
+      for (std::size_t a = 0; a < kUnits; ++a) out[a * kColumnBlock + static_cast<std::size_t>(j)] = units[a];
+    }
 }
 
-// [n, k] -> [k, n] in blocks that keep both sides' cache lines in L1.
+// [count, k] -> columns of [k, n] in blocks that keep both sides' cache lines in L1.
 template <class T>
-void transpose(const T* source, int n, int k, T* out) {
+void transpose(const T* rows, int count, int k, T* out, int n) {
   constexpr int kBlock = 32;
-  for (int r0 = 0; r0 < n; r0 += kBlock)
+  for (int r0 = 0; r0 < count; r0 += kBlock)
     for (int c0 = 0; c0 < k; c0 += kBlock)
       for (int c = c0; c < std::min(c0 + kBlock, k); ++c)
-        for (int r = r0; r < std::min(r0 + kBlock, n); ++r)
-          out[static_cast<std::size_t>(c) * n + r] = source[static_cast<std::size_t>(r) * k + c];
+        for (int r = r0; r < std::min(r0 + kBlock, count); ++r)
+          out[static_cast<std::size_t>(c) * n + r] = rows[static_cast<std::size_t>(r) * k + c];
+}
+
+std::size_t packed_bytes(NumberType type, int n, int k, bool blocked) {
+  const std::size_t row_bytes = static_cast<std::size_t>(k) * size_of(type);
+  if (!blocked) return static_cast<std::size_t>(n) * row_bytes;
+  constexpr std::size_t kRow = 64;  // bytes of a row in one block
+  return static_cast<std::size_t>(round_up(n, kColumnBlock)) * ((row_bytes + kRow - 1) / kRow * kRow);
 }
 
 }  // namespace
 
-PackedWeights::PackedWeights(NumberType type, const void* weight, int n, int k) : type_(type), n_(n), k_(k), blocked_(use_blocked(type)) {
-  const std::size_t row_bytes = static_cast<std::size_t>(k) * size_of(type);
+PackedWeights::PackedWeights(NumberType type, int n, int k)
+    : type_(type), n_(n), k_(k), blocked_(use_blocked(type)), bytes_(packed_bytes(type, n, k, blocked_)), data_(allocate_large(bytes_)) {}
+
+void PackedWeights::pack(int first, int count, const void* rows) {
+  assert(first % kColumnBlock == 0 && first + count <= n_);
+  const std::size_t row_bytes = static_cast<std::size_t>(k_) * size_of(type_);
+  auto* out = const_cast<void*>(columns(first));
   if (blocked_) {
-    constexpr std::size_t kRow = 64;  // bytes of a row in one block
-    data_ = AlignedArray<std::byte>(static_cast<std::size_t>(round_up(n, kColumnBlock)) * ((row_bytes + kRow - 1) / kRow * kRow), std::byte{0});
-    pack_blocks(static_cast<const std::byte*>(weight), n, row_bytes, reinterpret_cast<std::uint32_t*>(data_.data()));
+    const std::size_t block = bytes_ / static_cast<std::size_t>(round_up(n_, kColumnBlock)) * kColumnBlock;
+    for (int j = 0; j < count; j += kColumnBlock)
+      pack_block(static_cast<const std::byte*>(rows) + static_cast<std::size_t>(j) * row_bytes, std::min(kColumnBlock, count - j), row_bytes,
+                 reinterpret_cast<std::uint32_t*>(static_cast<std::byte*>(out) + static_cast<std::size_t>(j / kColumnBlock) * block));
     return;
   }
-  data_ = AlignedArray<std::byte>(static_cast<std::size_t>(n) * row_bytes);
-  switch (type) {
-    case NumberType::kF32: transpose(static_cast<const float*>(weight), n, k, reinterpret_cast<float*>(data_.data())); break;
-    case NumberType::kBf16: transpose(static_cast<const std::uint16_t*>(weight), n, k, reinterpret_cast<std::uint16_t*>(data_.data())); break;
-    case NumberType::kInt8: transpose(static_cast<const std::int8_t*>(weight), n, k, reinterpret_cast<std::int8_t*>(data_.data())); break;
+  switch (type_) {
+    case NumberType::kF32: return transpose(static_cast<const float*>(rows), count, k_, static_cast<float*>(out), n_);
+    case NumberType::kBf16: return transpose(static_cast<const std::uint16_t*>(rows), count, k_, static_cast<std::uint16_t*>(out), n_);
+    case NumberType::kInt8: return transpose(static_cast<const std::int8_t*>(rows), count, k_, static_cast<std::int8_t*>(out), n_);
   }
 }
 
 const void* PackedWeights::columns(int first) const {
   assert(first % kColumnBlock == 0);
-  if (!blocked_) return data_.data() + static_cast<std::size_t>(first) * size_of(type_);
-  return data_.data() + data_.size() / static_cast<std::size_t>(round_up(n_, kColumnBlock)) * static_cast<std::size_t>(first);
+  if (!blocked_) return data_.get() + static_cast<std::size_t>(first) * size_of(type_);
+  return data_.get() + bytes_ / static_cast<std::size_t>(round_up(n_, kColumnBlock)) * static_cast<std::size_t>(first);
 }
 
 bool gemm_supports(NumberType type) {

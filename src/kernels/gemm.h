@@ -6,8 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
-
-#include "core/aligned.h"
+#include <memory>
 
 namespace blip::kernels {
 
@@ -25,19 +24,24 @@ enum class Epilogue {
   kAdd,    // out += x W + b
 };
 
-// The right factor of a product, packed once. Immutable after construction.
+inline constexpr int kColumnBlock = 64;
+
+// The right factor of a product. Immutable once every row of the layer is packed.
 class PackedWeights {
  public:
   PackedWeights() = default;
-  // weight: [n, k] as torch stores a layer's, k values of the number type (float, uint16_t or int8_t) each.
-  PackedWeights(NumberType type, const void* weight, int n, int k);
+  PackedWeights(NumberType type, int n, int k);
+
+  // rows: [count, k] of a layer's [n, k] weight as torch stores it, from row `first` on (a multiple of kColumnBlock), values of the
+  // number type (float, uint16_t or int8_t). Threads may pack different rows at once.
+  void pack(int first, int count, const void* rows);
 
   NumberType type() const { return type_; }
   int n() const { return n_; }
   int k() const { return k_; }
   bool blocked() const { return blocked_; }
   const void* columns(int first) const;  // first: a multiple of kColumnBlock
-  std::size_t bytes() const { return data_.size(); }
+  std::size_t bytes() const { return bytes_; }
 
  private:
   NumberType type_ = NumberType::kF32;
@@ -45,9 +49,9 @@ class PackedWeights {
   // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in 4 bytes: what oneDNN's
   // AVX-512 and AMX kernels read as it is. False (no such kernels here): [k, n], which its other kernels pack anew at every call.
   bool blocked_ = false;
-  AlignedArray<std::byte> data_;
+  std::size_t bytes_ = 0;
+  std::shared_ptr<std::byte> data_;
 };
-inline constexpr int kColumnBlock = 64;
 
 // One tile: out[m, n] = epilogue(x[m, k] W[:, first : first + n] + bias[n]). Rows of x are k values apart, rows of out ldo
 // values. kInt8: the product is x_scales[row] * w_scales[column] * (sum of bytes - w_offsets[column]).

@@ -275,6 +275,10 @@ const io::TensorView& Checkpoint::tensor(std::string_view name) const {
   return it->second;
 }
 
+void Checkpoint::release(std::string_view name) const {
+  for (const auto& file : files_) file->release(tensor(name).data);
+}
+
 std::vector<float> Checkpoint::values(std::string_view name) const {
   const io::TensorView& view = tensor(name);
   std::vector<float> values(view.count());

@@ -40,6 +40,8 @@ class Checkpoint {
   const io::TensorView& tensor(std::string_view name) const;  // canonical name; absent is a bug (assert)
   // The tensor's values as f32 in canonical shape (vision.position interpolated to config().vision.tokens() already).
   std::vector<float> values(std::string_view name) const;
+  // Its memory may go: the tensor was read and will hardly be read again.
+  void release(std::string_view name) const;
   const std::vector<std::string>& names() const { return names_; }  // every canonical tensor, in table order
   // Linear, convolution and word-embedding weights, which a file may hold in any type; the rest are vectors and positions.
   bool is_matrix(std::string_view name) const { return matrices_.find(name) != matrices_.end(); }

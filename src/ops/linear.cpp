@@ -54,37 +54,50 @@ void int8_gelu_tile(const Operand& x, const Linear& layer, const Tile& t, const 
   for (int r = t.r0; r < t.r1; ++r) buffer.store_row(out, r, rows.data() + static_cast<std::size_t>(r - t.r0) * n);
 }
 
-kernels::PackedWeights pack_int8(std::span<const float> weight, int in, int out, AlignedArray<float>& scales, AlignedArray<std::int32_t>& offsets) {
-  scales = AlignedArray<float>(static_cast<std::size_t>(out));
-  offsets = AlignedArray<std::int32_t>(static_cast<std::size_t>(out));
-  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(in));
-  std::vector<std::int8_t> narrow(weight.size());
-  for (int o = 0; o < out; ++o) {
-    const std::size_t first = static_cast<std::size_t>(o) * static_cast<std::size_t>(in);
-    scales[o] = kernels::to_uint8(weight.data() + first, in, bytes.data());
-    std::int32_t sum = 0;
-    for (int i = 0; i < in; ++i) sum += narrow[first + i] = static_cast<std::int8_t>(bytes[i] - 128);
-    offsets[o] = 128 * sum;
-  }
-  return {NumberType::kInt8, narrow.data(), out, in};
-}
-
-kernels::PackedWeights pack_bf16(std::span<const float> weight, int in, int out) {
-  std::vector<std::uint16_t> narrow(weight.size());
-  for (int o = 0; o < out; ++o) kernels::to_bf16(weight.data() + static_cast<std::size_t>(o) * in, in, narrow.data() + static_cast<std::size_t>(o) * in);
-  return {NumberType::kBf16, narrow.data(), out, in};
-}
-
 }  // namespace
 
-Linear::Linear(std::span<const float> weight, std::span<const float> bias, int in, int out, NumberType type) : bias_(bias.size()) {
-  assert(weight.size() == static_cast<std::size_t>(in) * static_cast<std::size_t>(out));
+Linear::Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in, int out, NumberType type)
+    : weights_(type, out, in), bias_(bias.size()) {
   assert(bias.empty() || bias.size() == static_cast<std::size_t>(out));
   std::copy(bias.begin(), bias.end(), bias_.data());
-  switch (type) {
-    case NumberType::kF32: weights_ = {type, weight.data(), out, in}; break;
-    case NumberType::kBf16: weights_ = pack_bf16(weight, in, out); break;
-    case NumberType::kInt8: weights_ = pack_int8(weight, in, out, scales_, offsets_); break;
+  if (type == NumberType::kInt8) {
+    scales_ = AlignedArray<float>(static_cast<std::size_t>(out));
+    offsets_ = AlignedArray<std::int32_t>(static_cast<std::size_t>(out));
+  }
+  // A block of rows at a time: from the file to its packed place while it is in the L2 cache.
+  pool.parallel_for((out + kernels::kColumnBlock - 1) / kernels::kColumnBlock, [&](int block, int) {
+    static thread_local AlignedArray<float> rows;
+    const int first = block * kernels::kColumnBlock, count = std::min(kernels::kColumnBlock, out - first);
+    rows.reserve(static_cast<std::size_t>(count) * static_cast<std::size_t>(in));
+    weight(first, count, rows.data());
+    pack(first, count, rows.data());
+  });
+}
+
+void Linear::pack(int first, int count, const float* rows) {
+  const std::size_t in = static_cast<std::size_t>(this->in()), values = static_cast<std::size_t>(count) * in;
+  switch (type()) {
+    case NumberType::kF32: return weights_.pack(first, count, rows);
+    case NumberType::kBf16: {
+      static thread_local AlignedArray<std::uint16_t> narrow;
+      kernels::to_bf16(rows, static_cast<int>(values), narrow.reserve(values));
+      return weights_.pack(first, count, narrow.data());
+    }
+    case NumberType::kInt8: {
+      static thread_local AlignedArray<std::uint8_t> bytes;
+      bytes.reserve(values);
+      for (int r = 0; r < count; ++r) {
+        std::uint8_t* row = bytes.data() + static_cast<std::size_t>(r) * in;
+        scales_[static_cast<std::size_t>(first + r)] = kernels::to_uint8(rows + static_cast<std::size_t>(r) * in, static_cast<int>(in), row);
+        std::int32_t sum = 0;
+        for (std::size_t i = 0; i < in; ++i) {
+          sum += row[i] - 128;
+          row[i] ^= 0x80u;  // the same as int8_t
+        }
+        offsets_[static_cast<std::size_t>(first + r)] = 128 * sum;
+      }
+      return weights_.pack(first, count, bytes.data());
+    }
   }
 }
 

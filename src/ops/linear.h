@@ -1,6 +1,7 @@
 // Fully connected layer over the thread pool.
 #pragma once
 
+#include <functional>
 #include <span>
 
 #include "core/aligned.h"
@@ -13,13 +14,16 @@ namespace blip::ops {
 
 using kernels::Epilogue;
 
+// Fills out[count, in] with rows `first` to first + count of a weight. Called by several threads at once.
+using RowSource = std::function<void(int first, int count, float* out)>;
+
 // Weights of y = x W + b in one number type, immutable after construction. Its input is an Operand of that type.
 class Linear {
  public:
   Linear() = default;
-  // weight: [out, in] as torch stores it; bias: [out], or empty for none. Stacking several weights along `out` (q, k, v)
+  // weight: rows of [out, in] as torch stores it; bias: [out], or empty for none. Stacking several weights along `out` (q, k, v)
   // is one Linear over their concatenation. kInt8 rounds each output's weights to 8 bits with a scale of their own.
-  Linear(std::span<const float> weight, std::span<const float> bias, int in, int out, NumberType type = NumberType::kF32);
+  Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in, int out, NumberType type = NumberType::kF32);
 
   NumberType type() const { return weights_.type(); }
   int in() const { return weights_.k(); }
@@ -30,6 +34,8 @@ class Linear {
   const std::int32_t* offsets() const { return offsets_.data(); }  // kInt8: 128 x the sum of each output's weights
 
  private:
+  void pack(int first, int count, const float* rows);
+
   kernels::PackedWeights weights_;
   AlignedArray<float> bias_, scales_;
   AlignedArray<std::int32_t> offsets_;

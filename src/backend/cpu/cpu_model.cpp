@@ -223,7 +223,7 @@ class CpuModel final : public Model {
     const auto report = [&](std::size_t done, std::size_t total) {
       if (options.progress) options.progress("load", done, total);
     };
-    weights_ = std::make_shared<const Weights>(load_weights(checkpoint, type, report));
+    weights_ = std::make_shared<const Weights>(load_weights(checkpoint, type, *pool_, report));
     const auto special = text::Tokenizer(checkpoint.vocabulary()).special();
     ids_ = {special.dec, special.sep, special.pad};
     const auto& c = checkpoint.config();

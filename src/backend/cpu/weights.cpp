@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <span>
 
 #include "kernels/vector.h"
 
@@ -11,8 +12,8 @@ namespace {
 // Reads tensors by canonical name and counts them.
 class Loader {
  public:
-  Loader(const model::Checkpoint& checkpoint, ops::NumberType type, const std::function<void(std::size_t, std::size_t)>& progress)
-      : checkpoint_(checkpoint), type_(type), progress_(progress) {}
+  Loader(const model::Checkpoint& checkpoint, ops::NumberType type, ThreadPool& pool, const std::function<void(std::size_t, std::size_t)>& progress)
+      : checkpoint_(checkpoint), type_(type), pool_(pool), progress_(progress) {}
 
   ops::NumberType type() const { return type_; }
   // bfloat16 keys and values halve what attention reads; only where the layers are rounded anyway.
@@ -21,8 +22,10 @@ class Loader {
   }
 
   std::vector<float> values(const std::string& name) {
-    if (progress_) progress_(++read_, checkpoint_.names().size());
-    return checkpoint_.values(name);
+    count();
+    auto values = checkpoint_.values(name);
+    checkpoint_.release(name);
+    return values;
   }
 
   AlignedArray<float> array(const std::string& name) {
@@ -32,25 +35,66 @@ class Loader {
     return a;
   }
 
+  // A large table, straight into its place.
+  AlignedArray<float> table(const std::string& name) {
+    count();
+    const io::TensorView& view = checkpoint_.tensor(name);
+    AlignedArray<float> a(view.count());
+    const int rows = static_cast<int>(view.shape[0]), block = 1024;
+    const std::size_t width = view.count() / static_cast<std::size_t>(rows);
+    pool_.parallel_for((rows + block - 1) / block, [&](int i, int) {
+      const int first = i * block, n = std::min(block, rows - first);
+      view.rows(first, n).to_f32({a.data() + static_cast<std::size_t>(first) * width, static_cast<std::size_t>(n) * width});
+    });
+    checkpoint_.release(name);
+    return a;
+  }
+
   ops::LayerNorm norm(const std::string& name, float eps) { return {array(name + ".weight"), array(name + ".bias"), eps}; }
 
   // The layers `names`, all reading the same input, stacked along their outputs.
   ops::Linear linear(std::initializer_list<std::string> names, int in, int out) { return linear(names, in, out, type_); }
   ops::Linear linear(std::initializer_list<std::string> names, int in, int out, ops::NumberType type) {
-    std::vector<float> weight, bias;
+    std::vector<float> bias;
+    std::vector<const io::TensorView*> weights;
     for (const auto& name : names) {
-      const auto w = values(name + ".weight"), b = values(name + ".bias");
-      weight.insert(weight.end(), w.begin(), w.end());
+      const auto b = values(name + ".bias");
       bias.insert(bias.end(), b.begin(), b.end());
+      count();
+      weights.push_back(&checkpoint_.tensor(name + ".weight"));
     }
-    return {weight, bias, in, out, type};
+    const auto rows = [&](int first, int count, float* to) { read_stacked(weights, first, count, to); };
+    ops::Linear layer(pool_, rows, bias, in, out, type);
+    for (const auto& name : names) checkpoint_.release(name + ".weight");
+    return layer;
   }
 
   const model::Checkpoint& checkpoint() const { return checkpoint_; }
+  ThreadPool& pool() { return pool_; }
 
  private:
+  void count() {
+    if (progress_) progress_(++read_, checkpoint_.names().size());
+  }
+
+  // Rows of the weights on top of each other.
+  static void read_stacked(std::span<const io::TensorView* const> weights, int first, int count, float* out) {
+    for (const io::TensorView* view : weights) {
+      const int rows = static_cast<int>(view->shape[0]), n = std::min(count, rows - first);
+      if (n > 0) {
+        const std::size_t values = view->count() / static_cast<std::size_t>(rows) * static_cast<std::size_t>(n);
+        view->rows(first, n).to_f32({out, values});
+        out += values;
+        count -= n;
+      }
+      first = std::max(0, first - rows);
+      if (count == 0) return;
+    }
+  }
+
   const model::Checkpoint& checkpoint_;
   ops::NumberType type_;
+  ThreadPool& pool_;
   const std::function<void(std::size_t, std::size_t)>& progress_;
   std::size_t read_ = 0;
 };
@@ -91,13 +135,20 @@ TextLayer load_text_layer(Loader& load, const std::string& layer, const model::T
 
 TextHead load_head(Loader& load, const std::string& tower, const TextWeights& w) {
   const auto head = tower + ".head";
-  const bool untied = load.checkpoint().has(head + ".weight");
-  const std::vector<float> decoder = untied ? load.values(head + ".weight") : std::vector<float>{};
+  const int d = w.config.width;
   const std::vector<float> bias = load.values(head + ".bias");
-  return {.dense = load.linear({head + ".dense"}, w.config.width, w.config.width),
+  // Usually tied: the word embeddings are the output matrix too.
+  const auto words = [&](int first, int count, float* out) {
+    std::copy_n(w.word.data() + static_cast<std::size_t>(first) * d, static_cast<std::size_t>(count) * d, out);
+  };
+  const bool untied = load.checkpoint().has(head + ".weight");
+  const AlignedArray<float> own = untied ? load.table(head + ".weight") : AlignedArray<float>();
+  const auto own_rows = [&](int first, int count, float* out) {
+    std::copy_n(own.data() + static_cast<std::size_t>(first) * d, static_cast<std::size_t>(count) * d, out);
+  };
+  return {.dense = load.linear({head + ".dense"}, d, d),
           .norm = load.norm(head + ".norm", w.config.eps),
-          .decoder = ops::Linear(untied ? std::span<const float>(decoder) : std::span<const float>(w.word), bias, w.config.width, w.config.vocab,
-                                 load.type())};
+          .decoder = ops::Linear(load.pool(), untied ? ops::RowSource(own_rows) : ops::RowSource(words), bias, d, w.config.vocab, load.type())};
 }
 
 std::optional<TextWeights> load_text(Loader& load, const std::string& tower, const std::optional<model::TextConfig>& config, bool head) {
@@ -105,7 +156,7 @@ std::optional<TextWeights> load_text(Loader& load, const std::string& tower, con
   TextWeights w;
   w.config = *config;
   w.cache_type = load.cache_type();
-  w.word = load.array(tower + ".word");
+  w.word = load.table(tower + ".word");
   w.position = load.array(tower + ".position");
   w.norm = load.norm(tower + ".norm", config->eps);
   for (int i = 0; i < config->layers; ++i) w.layers.push_back(load_text_layer(load, tower + "." + std::to_string(i), *config));
@@ -115,8 +166,9 @@ std::optional<TextWeights> load_text(Loader& load, const std::string& tower, con
 
 }  // namespace
 
-Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, const std::function<void(std::size_t, std::size_t)>& progress) {
-  Loader load(checkpoint, type, progress);
+Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, ThreadPool& pool,
+                     const std::function<void(std::size_t, std::size_t)>& progress) {
+  Loader load(checkpoint, type, pool, progress);
   const auto& c = checkpoint.config();
   Weights w;
   w.type = type;

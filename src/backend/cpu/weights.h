@@ -62,6 +62,7 @@ struct Weights {
 };
 
 // Reads every tensor the checkpoint's config calls for. progress is called with tensors read and in all.
-Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, const std::function<void(std::size_t, std::size_t)>& progress);
+Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, ThreadPool& pool,
+                     const std::function<void(std::size_t, std::size_t)>& progress);
 
 }  // namespace blip::backend::cpu

@@ -263,6 +263,14 @@ TEST(Transpose, MovesUnits) {
   });
 }
 
+// In parts, as the loader does.
+PackedWeights pack(NumberType type, const void* weight, int n, int k) {
+  PackedWeights packed(type, n, k);
+  for (int first = 0; first < n; first += 2 * kColumnBlock)
+    packed.pack(first, std::min(2 * kColumnBlock, n - first), static_cast<const std::byte*>(weight) + static_cast<std::size_t>(first) * k * size_of(type));
+  return packed;
+}
+
 void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberType type) {
   const std::size_t ldo = n + 7;
   auto x = random_values(m * k, 1), w = random_values(n * k, 2);
@@ -275,7 +283,7 @@ void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberTy
       for (float& v : *values) v = rounded_bf16(v);
   }
   const bool bf16 = type == NumberType::kBf16;
-  const PackedWeights packed(type, bf16 ? static_cast<const void*>(w16.data()) : w.data(), n, k);
+  const PackedWeights packed = pack(type, bf16 ? static_cast<const void*>(w16.data()) : w.data(), n, k);
   for (int first = 0; first < n; first += 2 * kColumnBlock) {  // a slice of columns at a time
     const int cols = std::min(2 * kColumnBlock, n - first);
     std::vector<float> out = before;
@@ -325,7 +333,7 @@ TEST(Gemm, Int8SumsAreExact) {
         std::vector<std::int8_t> w(n * k);
         for (auto& v : x) v = static_cast<std::uint8_t>(generator());
         for (auto& v : w) v = static_cast<std::int8_t>(static_cast<int>(generator() % 255) - 127);
-        const PackedWeights packed(NumberType::kInt8, w.data(), n, k);
+        const PackedWeights packed = pack(NumberType::kInt8, w.data(), n, k);
         // Scales of 1 and sums below 2^24: exact in floats.
         const std::vector<float> x_scales(m, 1.f), w_scales(n, 1.f);
         const std::vector<std::int32_t> offsets(n, 0);

@@ -33,6 +33,10 @@ TEST(Parts, GivesEveryThreadWork) {
       }
 }
 
+RowSource rows_of(const std::vector<float>& weight, int in) {
+  return [&weight, in](int first, int count, float* out) { std::copy_n(weight.data() + first * in, count * in, out); };
+}
+
 // y = gelu?(x W + b) in double.
 std::vector<double> reference(const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>& b, int m, int in, int out, bool gelu) {
   std::vector<double> y(m * out);
@@ -70,7 +74,7 @@ TEST(Linear, EveryTypeAndThreadCount) {
           ThreadPool pool(threads);
           const int in = 33;
           const auto w = random_values(in * out, 1), b = random_values(out, 2), x = random_values(m * in, 3), before = random_values(m * (out + 5), 4);
-          const Linear layer(w, b, in, out, type);
+          const Linear layer(pool, rows_of(w, in), b, in, out, type);
           OperandBuffer buffer;
           const Operand operand = to_operand(pool, ConstMatrix(x.data(), m, in), type, buffer);
           const auto expected = reference(x, w, b, m, in, out, false);
@@ -99,7 +103,7 @@ TEST(Linear, GeluFeedsTheNextLayer) {
       const int in = 40, hidden = 200, out = 24;
       const auto w1 = random_values(in * hidden, 1), b1 = random_values(hidden, 2), w2 = random_values(hidden * out, 3), b2 = random_values(out, 4);
       const auto x = random_values(m * in, 5);
-      const Linear first(w1, b1, in, hidden, type), second(w2, b2, hidden, out, type);
+      const Linear first(pool, rows_of(w1, in), b1, in, hidden, type), second(pool, rows_of(w2, hidden), b2, hidden, out, type);
       OperandBuffer a, b;
       std::vector<float> y(m * out);
       const Operand wide = linear_gelu(pool, to_operand(pool, ConstMatrix(x.data(), m, in), type, a), first, b);
