@@ -51,8 +51,8 @@ BLIP_BF16 void row_panel(int n, int pairs, const std::uint16_t* a, std::size_t l
   }
 }
 
-// n a multiple of 16.
-BLIP_BF16 void small_gemm(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
+// n at most a register tile's width.
+BLIP_BF16 void column_panel(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
                           std::size_t ldc) {
   int i = 0;
   for (; i + kTileRows <= m; i += kTileRows) row_panel<kTileRows>(n, pairs, a + i * lda, lda, b, ldb, c + i * ldc, ldc);
@@ -66,6 +66,13 @@ BLIP_BF16 void small_gemm(int m, int n, int pairs, const std::uint16_t* a, std::
     case 1: return row_panel<1>(n, pairs, a, lda, b, ldb, c, ldc);
     default: return;
   }
+}
+
+// n a multiple of 16. All rows pass over a few columns of b while those are in the L1 cache.
+BLIP_BF16 void small_gemm(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
+                          std::size_t ldc) {
+  constexpr int kWidth = kTileVectors * 16;
+  for (int j = 0; j < n; j += kWidth) column_panel(m, std::min(kWidth, n - j), pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
 }
 
 // 2^x for x <= 0: 2^round(x) times the Taylor polynomial of 2^f, |f| <= 0.5, off by less than 5e-5: bfloat16 keeps 2e-3.

@@ -57,8 +57,8 @@ void row_panel(int n, int k, const float* a, std::size_t lda, const float* b, st
   for (; j < n; j += lanes) tile<Rows, 1>(k, a, lda, b + j, ldb, c + j, ldc);
 }
 
-// c[m, n] = a[m, k] b[k, n]; n a multiple of kLanes.
-void small_gemm(int m, int n, int k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+// n at most a register tile's width.
+void column_panel(int m, int n, int k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
   int i = 0;
   for (; i + kTileRows <= m; i += kTileRows) row_panel<kTileRows>(n, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc);
   a += i * lda;
@@ -91,25 +91,42 @@ HWY_INLINE V exp_negative(D d, V x) {
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));
 }
 
+// c[m, n] = a[m, k] b[k, n]; n a multiple of kLanes. All rows pass over a few columns of b while those are in the L1 cache.
+void small_gemm(int m, int n, int k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+  const int width = kTileVectors * static_cast<int>(hn::Lanes(Floats()));
+  for (int j = 0; j < n; j += width) column_panel(m, std::min(width, n - j), k, a, lda, b + j, ldb, c + j, ldc);
+}
+
 // x[i] = exp(scale * (x[i] - max)) for the first n values; returns their sum. Values up to the next multiple of the vector
 // are overwritten.
 float exp_row(float* x, int n, float scale) {
   const Floats d;
   const int lanes = static_cast<int>(hn::Lanes(d));
-  auto top = hn::Set(d, x[0]);
+  auto top = hn::Set(d, x[0]), top2 = top;  // two of a kind hide the latencies
   int i = 0;
-  for (; i + lanes <= n; i += lanes) top = hn::Max(top, hn::LoadU(d, x + i));
-  float max = hn::GetLane(hn::MaxOfLanes(d, top));
-  for (int j = i; j < n; ++j) max = std::max(max, x[j]);
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    top = hn::Max(top, hn::LoadU(d, x + i));
+    top2 = hn::Max(top2, hn::LoadU(d, x + i + lanes));
+  }
+  float max = hn::GetLane(hn::MaxOfLanes(d, hn::Max(top, top2)));
+  for (; i < n; ++i) max = std::max(max, x[i]);
   const auto m = hn::Set(d, max), s = hn::Set(d, scale);
-  auto total = hn::Zero(d);
-  for (i = 0; i < n; i += lanes) {
-    auto e = exp_negative(d, hn::Mul(s, hn::Sub(hn::LoadU(d, x + i), m)));
+  const auto weight = [&](int at) HWY_ATTR { return exp_negative(d, hn::Mul(s, hn::Sub(hn::LoadU(d, x + at), m))); };
+  auto total = hn::Zero(d), total2 = total;
+  for (i = 0; i + 2 * lanes <= n; i += 2 * lanes) {
+    const auto e = weight(i), e2 = weight(i + lanes);
+    hn::StoreU(e, d, x + i);
+    hn::StoreU(e2, d, x + i + lanes);
+    total = hn::Add(total, e);
+    total2 = hn::Add(total2, e2);
+  }
+  for (; i < n; i += lanes) {
+    auto e = weight(i);
     if (i + lanes > n) e = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(n - i)), e);
     hn::StoreU(e, d, x + i);
     total = hn::Add(total, e);
   }
-  return hn::GetLane(hn::SumOfLanes(d, total));
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(total, total2)));
 }
 
 void attention(const AttentionBlock& b) {
