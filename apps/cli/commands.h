@@ -16,6 +16,7 @@ void add_info(CLI::App& app, Run& run);
 void add_devices(CLI::App& app, Run& run);
 void add_dump(CLI::App& app, Run& run);
 void add_serve(CLI::App& app, Run& run);
+void add_bench(CLI::App& app, Run& run);
 void add_completions(CLI::App& app, Run& run);
 
 }  // namespace blip::cli

@@ -32,8 +32,9 @@ struct ImageLimits {
 
 struct EngineOptions {
   std::string device = "cpu";     // "cpu"; "sophon" or "sophon:N" for a SOPHON chip, which runs compiled models (.bmodel) only
-  DType dtype = DType::kAuto;     // kAuto: f32, the reference's answers token for token. kBf16 and kInt8 are faster and round;
-                                  // Error(kUsage) where the processor lacks the instructions
+  DType dtype = DType::kAuto;     // kAuto: f32 for models under 100 million parameters, else the fastest type that this processor has
+                                  // instructions for. kF32: the reference's answers token for token. kBf16 and kInt8 are faster and
+                                  // round; Error(kUsage) where the processor lacks the instructions
   int threads = 0;                // 0 = every core this process may use; otherwise 1 to 1024
   ProgressCallback progress{};    // loading, by tensor; unset = silent
   // sophon: the files of one compiled model, in any order; the path given to load is then ignored. Empty = the path is the file.

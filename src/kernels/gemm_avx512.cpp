@@ -6,20 +6,11 @@
 
 #include "core/aligned.h"
 #include "kernels/isa.h"
+#include "kernels/target.h"
 #include "kernels/vector.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-
-// Functions between these two are compiled for more than the build's own instruction set.
-#if defined(__clang__)
-#define BLIP_TARGET_BEGIN(isa) _Pragma(BLIP_TEXT(clang attribute push(__attribute__((target(isa))), apply_to = function)))
-#define BLIP_TARGET_END _Pragma("clang attribute pop")
-#else
-#define BLIP_TARGET_BEGIN(isa) _Pragma("GCC push_options") _Pragma(BLIP_TEXT(GCC target(isa)))
-#define BLIP_TARGET_END _Pragma("GCC pop_options")
-#endif
-#define BLIP_TEXT(...) #__VA_ARGS__
 
 namespace blip::kernels {
 namespace {

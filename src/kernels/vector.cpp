@@ -319,6 +319,36 @@ void interleave(const std::uint16_t* even, const std::uint16_t* odd, int n, std:
   for (; i < n; ++i) out[i] = even[i] | (odd ? static_cast<std::uint32_t>(odd[i]) << 16 : 0u);
 }
 
+// 24 sums where there are 32 registers, 12 where there are 16.
+Chain multiply_add_chain(int rounds) {
+  const Floats d;
+  hn::Vec<Floats> sums[kTileRows][kTileVectors];
+  for (int r = 0; r < kTileRows; ++r)
+    for (int v = 0; v < kTileVectors; ++v) sums[r][v] = hn::Set(d, 1.f);
+  const auto x = hn::Set(d, 1.0000001f), y = hn::Set(d, 1e-9f);
+  for (int i = 0; i < rounds; ++i)
+    for (int r = 0; r < kTileRows; ++r)
+      for (int v = 0; v < kTileVectors; ++v) sums[r][v] = hn::MulAdd(sums[r][v], x, y);
+  auto total = hn::Zero(d);
+  for (int r = 0; r < kTileRows; ++r)
+    for (int v = 0; v < kTileVectors; ++v) total = hn::Add(total, sums[r][v]);
+  return {hn::GetLane(hn::SumOfLanes(d, total)), kTileRows * kTileVectors * static_cast<int>(hn::Lanes(d))};
+}
+
+std::uint64_t sum_words(const std::uint64_t* words, std::size_t n) {
+  const hn::CappedTag<std::uint64_t, 8> d;
+  const std::size_t lanes = hn::Lanes(d);
+  auto a = hn::Zero(d), b = a;
+  for (std::size_t i = 0; i < n; i += 2 * lanes) {
+#if defined(__GNUC__)
+    __builtin_prefetch(words + i + 512);  // 4 KB ahead
+#endif
+    a = hn::Add(a, hn::LoadU(d, words + i));
+    b = hn::Add(b, hn::LoadU(d, words + i + lanes));
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(a, b)));
+}
+
 const char* isa_name() { return hwy::TargetName(HWY_TARGET); }
 
 }  // namespace HWY_NAMESPACE
@@ -334,6 +364,8 @@ HWY_EXPORT(isa_name);
 HWY_EXPORT(to_bf16);
 HWY_EXPORT(to_uint8);
 HWY_EXPORT(finish);
+HWY_EXPORT(multiply_add_chain);
+HWY_EXPORT(sum_words);
 HWY_EXPORT(transpose_units);
 HWY_EXPORT(interleave);
 
@@ -355,6 +387,9 @@ std::size_t attention_scratch(int queries, int count, int head_dim) {
 }
 
 void attention(const AttentionBlock& block) { HWY_DYNAMIC_DISPATCH(attention)(block); }
+
+Chain multiply_add_chain(int rounds) { return HWY_DYNAMIC_DISPATCH(multiply_add_chain)(rounds); }
+std::uint64_t sum_words(const std::uint64_t* words, std::size_t n) { return HWY_DYNAMIC_DISPATCH(sum_words)(words, n); }
 
 const char* vector_isa() { return HWY_DYNAMIC_DISPATCH(isa_name)(); }
 

@@ -12,6 +12,7 @@
 #include "backend/cpu/vision.h"
 #include "backend/towers.h"
 #include "blip/error.h"
+#include "kernels/isa.h"
 #include "kernels/vector.h"
 #include "text/tokenizer.h"
 
@@ -207,9 +208,20 @@ class CpuTowers final : public Towers {
   TextScratch text_;
 };
 
+// The fastest type that keeps the answers (docs/PERFORMANCE.md, "Which number type"). A small model is fast in any type, so it keeps the
+// reference's answers to the token.
+ops::NumberType choose_type(std::size_t parameters) {
+  constexpr std::size_t kSmallModel = 100'000'000;  // a vision tower of BLIP-base alone has 86 million
+  if (parameters < kSmallModel) return ops::NumberType::kF32;
+  for (const auto type : {ops::NumberType::kInt8, ops::NumberType::kBf16})
+    if (kernels::gemm_supports(type)) return type;
+  return ops::NumberType::kF32;
+}
+
 // What the layers are computed in; Error(kUsage) where this machine would be slow or wrong with it.
-ops::NumberType number_type(DType dtype) {
-  if (dtype == DType::kAuto || dtype == DType::kF32) return ops::NumberType::kF32;
+ops::NumberType number_type(DType dtype, std::size_t parameters) {
+  if (dtype == DType::kAuto) return choose_type(parameters);
+  if (dtype == DType::kF32) return ops::NumberType::kF32;
   const auto type = dtype == DType::kBf16 ? ops::NumberType::kBf16 : ops::NumberType::kInt8;
   if (!kernels::gemm_supports(type))
     throw Error(ErrorCode::kUsage, std::string("this machine has no ") + (dtype == DType::kBf16 ? "bfloat16" : "8-bit") +
@@ -256,10 +268,12 @@ class CpuModel final : public Model {
 }  // namespace
 
 std::unique_ptr<Model> load(const model::Checkpoint& checkpoint, const EngineOptions& options) {
-  return std::make_unique<CpuModel>(checkpoint, options, number_type(options.dtype), options.threads ? options.threads : available_cpus());
+  kernels::isa();  // an error of BLIP_FORCE_ISA comes before any work
+  return std::make_unique<CpuModel>(checkpoint, options, number_type(options.dtype, checkpoint.info().parameters), options.threads ? options.threads : available_cpus());
 }
 
 std::string describe_cpu() {
+  kernels::isa();
   std::string name = "CPU";
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);)

@@ -1,0 +1,270 @@
+// blip bench: how long each stage of a model takes here, against what the machine's units and memory can do.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+
+#include "cli/bench_costs.h"
+#include "cli/commands.h"
+#include "cli/exit.h"
+#include "kernels/gemm.h"
+#include "kernels/isa.h"
+#include "kernels/machine_speed.h"
+
+namespace blip::cli {
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  blip bench
+  blip bench --model blip-base.gguf --dtype f32,bf16,int8 --threads 1,2
+  blip bench --model blip-base.gguf --image photo.jpg --batch 1,4 --json
+
+Times are medians of --runs runs after one that is thrown away. Gop/s counts a product and a sum as two operations; shares are of
+this machine's peak for the number type and of its memory bandwidth, both measured first with the same threads. A token is one step
+of greedy decoding for every picture of the batch. Run it on an idle machine.)";
+
+struct BenchFlags {
+  OutputOptions output;
+  ModelOptions model;
+  std::vector<std::string> dtypes;
+  std::vector<int> threads, batches{1};
+  std::string image;
+  int runs = 7, tokens = 16;
+};
+
+struct Row {
+  std::string stage;
+  std::vector<double> ms;
+  Cost cost;
+};
+
+double percentile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(std::ceil(share * static_cast<double>(values.size()))) - 1];
+}
+
+double now_ms() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+template <class Work>
+double time_ms(const Work& work) {
+  const double start = now_ms();
+  work();
+  return now_ms() - start;
+}
+
+// A picture with structure, of the network's own size times two: every run has something to resize.
+Image test_picture(int size) {
+  const int side = 2 * size;
+  std::vector<std::uint8_t> rgb(static_cast<std::size_t>(side) * static_cast<std::size_t>(side) * 3);
+  for (std::size_t i = 0; i < rgb.size(); ++i) rgb[i] = static_cast<std::uint8_t>((i / 3 * 7 + i / 911) % 251);
+  return Image::from_rgb(rgb.data(), side, side);
+}
+
+// One combination of number type, threads and batch.
+class Bench {
+ public:
+  Bench(const Engine& engine, Session& session, const BenchFlags& flags, int batch)
+      : flags_(flags), session_(session), info_(engine.info()), costs_(info_, engine.dtype()), batch_(batch) {}
+
+  std::vector<Row> run() {
+    pictures();
+    if (info_.can_caption) captions();
+    if (info_.can_match_itm || info_.can_match_itc) matches();
+    if (info_.can_ask) answers();
+    return std::move(rows_);
+  }
+
+ private:
+  // The first run only warms up.
+  template <class Work>
+  void repeat(const Work& work) {
+    for (int run = -1; run < flags_.runs; ++run) work(run >= 0);
+  }
+  Row& row(const std::string& stage, Cost cost) { return rows_.emplace_back(Row{stage, {}, cost}); }
+
+  void pictures() {
+    std::vector<double> preprocess, encode;
+    repeat([&](bool keep) {
+      const double start = now_ms();
+      std::vector<Image> images;
+      for (int i = 0; i < batch_; ++i) images.push_back(flags_.image.empty() ? test_picture_ : Image::from_file(flags_.image));
+      const double decoded = flags_.image.empty() ? 0 : now_ms() - start;
+      encoded_ = session_.encode(images);
+      if (!keep) return;
+      double resize = 0;
+      for (const EncodedImage& image : encoded_) resize += image.preprocess_ms();
+      preprocess.push_back((decoded + resize) / batch_);
+      encode.push_back(encoded_.front().encode_ms() * batch_);
+    });
+    row("preprocess", {}).ms = std::move(preprocess);
+    row("vision", costs_.vision(batch_)).ms = std::move(encode);
+  }
+
+  void captions() {
+    const std::string part = "caption_decoder";
+    CaptionOptions one;
+    one.generate.beams = 1;
+    const int prompt = static_cast<int>(caption_length(one));
+    one.generate.min_length = one.generate.max_length = prompt + 1;
+    CaptionOptions many = one;
+    many.generate.min_length = many.generate.max_length = prompt + flags_.tokens;
+    std::vector<double> cross, prefill, token;
+    repeat([&](bool keep) {
+      encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_));
+      const double first = time_ms([&] { session_.caption(encoded_, one); });
+      const double second = time_ms([&] { session_.caption(encoded_, one); });
+      const double all = time_ms([&] { session_.caption(encoded_, many); });
+      if (!keep) return;
+      cross.push_back(std::max(0.0, first - second));
+      prefill.push_back(second);
+      token.push_back((all - second) / std::max(1, flags_.tokens - 1));
+    });
+    const Cost keys = costs_.cross(part);
+    row("image keys", {keys.operations * batch_, keys.bytes * batch_}).ms = std::move(cross);
+    row("prefill", Costs::sum(costs_.text(part, batch_, prompt, prompt), costs_.vocabulary(part, batch_))).ms = std::move(prefill);
+    row("token", Costs::sum(costs_.text(part, batch_, 1, prompt + flags_.tokens / 2), costs_.vocabulary(part, batch_))).ms = std::move(token);
+  }
+
+  // The prompt's tokens, [DEC] included.
+  std::size_t caption_length(CaptionOptions options) {
+    options.generate.min_length = 0;
+    options.generate.max_length = 64;
+    std::size_t generated = 0;
+    options.on_token = [&](std::int32_t, const std::string&) { ++generated; };
+    const Generation text = session_.caption(encoded_.front(), options);
+    return text.token_ids.size() - generated;
+  }
+
+  void matches() {
+    std::string text;
+    for (int i = 0; i < 64; ++i) text += "a b ";  // more than 35 tokens, truncated to them
+    for (const int texts : {1, 10}) {
+      const std::vector<std::string> list(static_cast<std::size_t>(texts), text);
+      std::vector<double> ms;
+      repeat([&](bool keep) {
+        const double spent = time_ms([&] { session_.match(encoded_.front(), list); });
+        if (keep) ms.push_back(spent);
+      });
+      row(texts == 1 ? "match, 1 text of 35" : "match, 10 texts of 35", costs_.text("text_encoder", texts, 35, 35)).ms = std::move(ms);
+    }
+  }
+
+  void answers() {
+    AskOptions options;
+    options.generate.beams = 1;
+    options.generate.min_length = options.generate.max_length = 10;
+    std::vector<double> ms;
+    repeat([&](bool keep) {
+      const double spent = time_ms([&] { session_.ask(encoded_.front(), "what is in the picture", options); });
+      if (keep) ms.push_back(spent);
+    });
+    row("ask, 10 tokens", {}).ms = std::move(ms);
+  }
+
+  const BenchFlags& flags_;
+  Session& session_;
+  const ModelInfo& info_;
+  Costs costs_;
+  int batch_;
+  Image test_picture_ = test_picture(info_.image_size);
+  std::vector<EncodedImage> encoded_;
+  std::vector<Row> rows_;
+};
+
+double peak(const kernels::MachineSpeed& machine, DType dtype) {
+  return dtype == DType::kInt8 ? machine.int8_gops : dtype == DType::kBf16 ? machine.bf16_gops : machine.f32_gops;
+}
+
+std::string percent(double share) { return share > 0 ? fixed(100 * share, 0) + " %" : "-"; }
+
+std::string padded(std::string text, std::size_t width, bool left = false) {
+  if (text.size() < width) text.insert(left ? text.size() : 0, width - text.size(), ' ');
+  return text;
+}
+
+void print_row(Console& console, const Row& row, const Engine& engine, int batch, const kernels::MachineSpeed& machine) {
+  const double median = percentile(row.ms, 0.5), p95 = percentile(row.ms, 0.95);
+  const double gops = median > 0 ? row.cost.operations / median / 1e6 : 0, gb_s = median > 0 ? row.cost.bytes / median / 1e6 : 0;
+  const double best = peak(machine, engine.dtype()), peak_share = best > 0 ? gops / best : 0;
+  const double memory_share = machine.read_gb_s > 0 ? gb_s / machine.read_gb_s : 0;
+  if (console.json()) {
+    return console.object(Json{{"stage", row.stage}, {"dtype", to_string(engine.dtype())}, {"threads", engine.threads()}, {"batch", batch},
+                               {"median_ms", json_ms(median)}, {"p95_ms", json_ms(p95)}, {"gops", json_ms(gops)}, {"peak_share", json_ms(peak_share)},
+                               {"read_gb_s", json_ms(gb_s)}, {"bandwidth_share", json_ms(memory_share)}});
+  }
+  console.line(padded(row.stage, 22, true) + padded(to_string(engine.dtype()), 5) + padded(std::to_string(engine.threads()), 8) + padded(std::to_string(batch), 6) +
+               padded(fixed(median, 2), 11) + padded(fixed(p95, 2), 10) + padded(gops > 0 ? fixed(gops, 0) : "-", 8) + padded(percent(peak_share), 7) +
+               padded(gb_s > 0 ? fixed(gb_s, 1) : "-", 8) + padded(percent(memory_share), 8));
+}
+
+void print_machine(Console& console, int threads, const kernels::MachineSpeed& m) {
+  if (console.json()) {
+    return console.object(Json{{"machine", devices().front().description}, {"isa", kernels::to_string(kernels::isa())}, {"threads", threads}, {"f32_gops", json_ms(m.f32_gops)},
+                               {"bf16_gops", json_ms(m.bf16_gops)}, {"int8_gops", json_ms(m.int8_gops)}, {"read_gb_s", json_ms(m.read_gb_s)}});
+  }
+  const auto gops = [](double value) { return value > 0 ? fixed(value, 0) : std::string("none"); };
+  console.line(devices().front().description + "; " + kernels::to_string(kernels::isa()));
+  console.line(std::to_string(threads) + (threads == 1 ? " thread" : " threads") + " at their best: f32 " + gops(m.f32_gops) + ", bf16 " + gops(m.bf16_gops) +
+               ", int8 " + gops(m.int8_gops) + " Gop/s; memory read at " + fixed(m.read_gb_s, 1) + " GB/s");
+  console.line(padded("stage", 22, true) + " type threads batch  median ms    p95 ms   Gop/s   peak    GB/s  memory");
+}
+
+// The number types asked for, or every one the machine has instructions for.
+std::vector<std::string> dtypes_of(const BenchFlags& flags) {
+  if (!flags.dtypes.empty()) return flags.dtypes;
+  if (flags.model.device != "cpu") return {"auto"};
+  std::vector<std::string> types{"f32"};
+  if (kernels::gemm_supports(kernels::NumberType::kBf16)) types.push_back("bf16");
+  if (kernels::gemm_supports(kernels::NumberType::kInt8)) types.push_back("int8");
+  return types;
+}
+
+int run_bench(const BenchFlags& flags) {
+  Console console(flags.output);
+  std::vector<int> thread_counts = flags.threads;
+  if (thread_counts.empty()) thread_counts.push_back(flags.model.threads ? flags.model.threads : available_cpus());
+  for (const int threads : thread_counts) {
+    kernels::MachineSpeed machine;
+    {
+      kernels::isa();  // its errors come before any work
+      ThreadPool pool(threads);
+      machine = kernels::measure_machine(pool);
+    }
+    print_machine(console, threads, machine);
+    for (const std::string& dtype : dtypes_of(flags)) {
+      ModelOptions model = flags.model;
+      model.dtype = dtype;
+      model.threads = threads;
+      const Engine engine = load_engine(model, console);
+      Session session = make_session(engine, console);
+      for (const int batch : flags.batches)
+        for (const Row& row : Bench(engine, session, flags, batch).run()) print_row(console, row, engine, batch, machine);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<BenchFlags>();
+  CLI::App& command = *app.add_subcommand("bench", "Time every stage against the machine's peak");
+  add_model_options(command, flags->model);
+  command.remove_option(command.get_option("--dtype"));
+  command.remove_option(command.get_option("--threads"));
+  const std::string group = "Benchmark";
+  command.add_option("--dtype", flags->dtypes, "Number types, with commas; default: all the machine has instructions for")
+      ->delimiter(',')->type_name("TYPE,...")->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))->group(group);
+  command.add_option("--threads", flags->threads, "Thread counts, with commas; default: every core")
+      ->delimiter(',')->type_name("N,...")->check(whole_in(1, 1024))->group(group);
+  command.add_option("--batch", flags->batches, "Pictures at a time, with commas")
+      ->delimiter(',')->type_name("N,...")->check(whole_in(1, 256))->capture_default_str()->group(group);
+  command.add_option("--image", flags->image, "Time reading this picture too; default: a picture made in memory")->type_name("FILE")->group(group);
+  command.add_option("--runs", flags->runs, "Runs of each stage")->type_name("N")->check(whole_in(1, 1000))->capture_default_str()->group(group);
+  command.add_option("--tokens", flags->tokens, "Tokens to generate")->type_name("N")->check(whole_in(2, 256))->capture_default_str()->group(group);
+  add_output_options(command, flags->output);
+  command.footer(kFooter);
+  command.callback([flags, &run] { run = [flags] { return run_bench(*flags); }; });
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,31 @@
+// What a stage of BLIP costs whatever computes it: operations and bytes that must come from memory.
+#pragma once
+
+#include "blip/blip.h"
+
+namespace blip::cli {
+
+struct Cost {
+  double operations = 0;  // products and sums count as two
+  double bytes = 0;       // of weights and, while decoding, of keys and values: read once
+};
+
+// The model's sizes, from what `blip info` knows.
+class Costs {
+ public:
+  Costs(const ModelInfo& info, DType dtype);
+
+  Cost vision(int batch) const;
+  Cost cross(const std::string& part) const;                         // one image's keys and values of a text part, all layers
+  Cost text(const std::string& part, int rows, int per_row, int seen) const;  // rows texts of per_row tokens, `seen` tokens of context each
+  Cost vocabulary(const std::string& part, int rows) const;          // the output head over that many rows
+  static Cost sum(Cost a, Cost b) { return {a.operations + b.operations, a.bytes + b.bytes}; }
+
+ private:
+  const PartInfo& part(const std::string& name) const;
+  const ModelInfo& info_;
+  double weight_bytes_, cache_bytes_;
+  double tokens_;  // image tokens
+};
+
+}  // namespace blip::cli

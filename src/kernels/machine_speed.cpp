@@ -1,0 +1,135 @@
+#include "kernels/machine_speed.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "core/aligned.h"
+#include "core/large_memory.h"
+#include "kernels/gemm.h"
+#include "kernels/isa.h"
+#include "kernels/target.h"
+#include "kernels/vector.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace blip::kernels {
+namespace {
+
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// 24 independent sums hide the latency; nothing is loaded. Each returns something that depends on all of them. In rows, as compilers
+// keep small loops in registers, larger ones in memory.
+constexpr int kSumRows = 4, kRowSums = 6, kSums = kSumRows * kRowSums;
+
+#if defined(__x86_64__)
+BLIP_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+float bf16_chain(int rounds) {
+  __m512 sums[kSumRows][kRowSums];
+  for (auto& row : sums)
+    for (auto& sum : row) sum = _mm512_set1_ps(1.f);
+  const __m512bh x = (__m512bh)_mm512_set1_epi32(0x3f803f80), y = (__m512bh)_mm512_set1_epi32(0x33803380);
+  for (int i = 0; i < rounds; ++i) {
+#pragma GCC unroll 4
+    for (auto& row : sums)
+#pragma GCC unroll 6
+      for (auto& sum : row) sum = _mm512_dpbf16_ps(sum, x, y);
+  }
+  float result = 0;
+  for (auto& row : sums)
+    for (auto& sum : row) result += _mm512_reduce_add_ps(sum);
+  return result;
+}
+BLIP_TARGET_END
+
+BLIP_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+float int8_chain(int rounds) {
+  __m512i sums[kSumRows][kRowSums];
+  for (int r = 0; r < kSumRows; ++r)
+    for (int v = 0; v < kRowSums; ++v) sums[r][v] = _mm512_set1_epi32(1);
+  const __m512i x = _mm512_set1_epi32(0x01010101);
+  for (int i = 0; i < rounds; ++i) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kSumRows; ++r)
+#pragma GCC unroll 6
+      for (int v = 0; v < kRowSums; ++v) sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], x, x);
+  }
+  __m512i total = _mm512_setzero_si512();
+#pragma GCC unroll 4
+  for (int r = 0; r < kSumRows; ++r)
+#pragma GCC unroll 6
+    for (int v = 0; v < kRowSums; ++v) total = _mm512_add_epi32(total, sums[r][v]);
+  return static_cast<float>(_mm512_reduce_add_epi32(total));
+}
+BLIP_TARGET_END
+#endif
+
+// Operations a second of `chain`, ops_per_round a round, on every thread at once; the best of five, as other work only slows.
+template <class Chain>
+double measure_chain(ThreadPool& pool, double ops_per_round, const Chain& chain) {
+  constexpr int kRounds = 400'000;
+  double best = 0;
+  std::vector<float> sink(static_cast<std::size_t>(pool.size()));
+  for (int run = 0; run < 5; ++run) {
+    const double start = seconds();
+    pool.parallel_for(pool.size(), [&](int i, int) { sink[static_cast<std::size_t>(i)] = chain(kRounds); });
+    best = std::max(best, kRounds * ops_per_round * pool.size() / (seconds() - start));
+  }
+  return sink[0] == 12345.f ? 0 : best / 1e9;
+}
+
+// With matrix units: a product whose weights and rows stay in the L2 cache.
+double measure_product(ThreadPool& pool, NumberType type) {
+  constexpr int kRows = 192, kColumns = 512, kDepth = 768;
+  PackedWeights weights(type, kColumns, kDepth);
+  const std::vector<float> scales(kColumns, 1.f);
+  const std::vector<std::int32_t> offsets(kColumns, 0);
+  const bool int8 = type == NumberType::kInt8;
+  return measure_chain(pool, 2.0 * kRows * kColumns * kDepth / 8000, [&](int rounds) {
+    static thread_local AlignedArray<std::byte> x(std::size_t{kRows} * kDepth * 4, std::byte{0});
+    static thread_local AlignedArray<float> out(std::size_t{kRows} * kColumns, 0.f);
+    for (int i = 0; i < rounds / 8000; ++i)
+      gemm({.m = kRows, .n = kColumns, .x = x.data(), .w = &weights, .x_scales = int8 ? scales.data() : nullptr, .w_scales = int8 ? scales.data() : nullptr,
+            .w_offsets = int8 ? offsets.data() : nullptr, .out = out.data(), .ldo = kColumns});
+    return out[0];
+  });
+}
+
+double measure_reads(ThreadPool& pool) {
+  constexpr std::size_t kBytes = std::size_t{512} << 20;
+  const auto memory = allocate_large(kBytes);
+  const auto* words = reinterpret_cast<const std::uint64_t*>(memory.get());
+  const std::size_t share = kBytes / sizeof(std::uint64_t) / static_cast<std::size_t>(pool.size()) / 64 * 64;
+  pool.parallel_for(pool.size(), [&](int i, int) { std::fill_n(memory.get() + static_cast<std::size_t>(i) * share * 8, share * 8, std::byte{1}); });
+  std::vector<std::uint64_t> sums(static_cast<std::size_t>(pool.size()));
+  double best = 0;
+  for (int run = 0; run < 5; ++run) {
+    const double start = seconds();
+    pool.parallel_for(pool.size(), [&](int i, int) { sums[static_cast<std::size_t>(i)] = sum_words(words + static_cast<std::size_t>(i) * share, share); });
+    best = std::max(best, static_cast<double>(share * 8) * pool.size() / (seconds() - start));
+  }
+  return sums[0] == 0 ? 0 : best / 1e9;
+}
+
+}  // namespace
+
+MachineSpeed measure_machine(ThreadPool& pool) {
+  MachineSpeed speed;
+  speed.f32_gops = measure_chain(pool, 2.0 * multiply_add_chain(0).values, [](int rounds) { return multiply_add_chain(rounds).sum; });
+#if defined(__x86_64__)
+  if (has_isa(Isa::kAmx)) {
+    speed.bf16_gops = measure_product(pool, NumberType::kBf16);
+    speed.int8_gops = measure_product(pool, NumberType::kInt8);
+  } else {
+    if (gemm_supports(NumberType::kBf16)) speed.bf16_gops = measure_chain(pool, 2.0 * 32 * kSums, bf16_chain);
+    if (gemm_supports(NumberType::kInt8)) speed.int8_gops = measure_chain(pool, 2.0 * 64 * kSums, int8_chain);
+  }
+#endif
+  speed.read_gb_s = measure_reads(pool);
+  return speed;
+}
+
+}  // namespace blip::kernels
