@@ -41,10 +41,15 @@ struct Chunk {
 
 }  // namespace
 
-std::shared_ptr<std::byte> allocate_large(std::size_t bytes) {
+std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes) {
+  constexpr std::size_t kSmall = std::size_t{64} << 10;
+  if (bytes < kSmall) {
+    auto memory = std::make_shared<AlignedArray<std::byte>>(std::max<std::size_t>(bytes, 1), std::byte{0});
+    return {memory, memory->data()};
+  }
   static std::mutex mutex;
   static std::weak_ptr<Chunk> current;
-  const std::size_t needed = round_to(std::max<std::size_t>(bytes, 1), kAlignment);
+  const std::size_t needed = round_to(bytes, kAlignment);
   if (needed < bytes || needed > SIZE_MAX / 2) throw std::bad_alloc();
   const std::lock_guard lock(mutex);
   std::shared_ptr<Chunk> chunk = current.lock();

@@ -7,7 +7,8 @@
 
 namespace blip {
 
-// `bytes` of zeros, aligned to kAlignment. Its chunk lives as long as anything carved from it. Thread-safe. Throws std::bad_alloc.
-std::shared_ptr<std::byte> allocate_large(std::size_t bytes);
+// `bytes` of zeros, aligned to kAlignment. Its chunk lives as long as anything carved from it; small pieces have memory of their own.
+// Thread-safe. Throws std::bad_alloc.
+std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes);
 
 }  // namespace blip

@@ -193,7 +193,7 @@ std::size_t packed_bytes(NumberType type, int n, int k, bool blocked) {
 }  // namespace
 
 PackedWeights::PackedWeights(NumberType type, int n, int k)
-    : type_(type), n_(n), k_(k), blocked_(use_blocked(type)), bytes_(packed_bytes(type, n, k, blocked_)), data_(allocate_large(bytes_)) {}
+    : type_(type), n_(n), k_(k), blocked_(use_blocked(type)), bytes_(packed_bytes(type, n, k, blocked_)), data_(allocate_zeros(bytes_)) {}
 
 void PackedWeights::pack(int first, int count, const void* rows) {
   assert(first % kColumnBlock == 0 && first + count <= n_);

@@ -1,6 +1,7 @@
 // Multi-head attention over packed keys and values.
 #pragma once
 
+#include <memory>
 #include <span>
 
 #include "core/aligned.h"
@@ -18,6 +19,8 @@ using kernels::kAllVisible;
 class KeyValues {
  public:
   KeyValues() = default;
+  KeyValues(KeyValues&&) = default;
+  KeyValues& operator=(KeyValues&&) = default;
   // type: kF32 or, where kernels::has_bf16_attention(), kBf16.
   KeyValues(int heads, int head_dim, int capacity, NumberType type = NumberType::kF32);
 
@@ -26,7 +29,7 @@ class KeyValues {
   int count() const { return count_; }
   int capacity() const { return capacity_; }
   NumberType type() const { return type_; }
-  std::size_t bytes() const { return keys_.size() + values_.size(); }
+  std::size_t bytes() const { return static_cast<std::size_t>(heads_) * (key_bytes() + value_bytes()); }
 
   // Appends rows of k and v, [n, heads x head_dim] each, of type(). count() + n must not exceed capacity().
   void append(const Operand& k, const Operand& v);
@@ -37,10 +40,10 @@ class KeyValues {
   // Becomes a copy of other's content (same heads and head_dim; capacity at least other.count()).
   void copy_from(const KeyValues& other);
 
-  const void* keys(int head) const { return keys_.data() + head * key_bytes(); }
+  const void* keys(int head) const { return keys_.get() + head * key_bytes(); }
   // The key of one row.
   void read_key(int head, int row, float* key) const;
-  const void* values(int head) const { return values_.data() + head * value_bytes(); }
+  const void* values(int head) const { return values_.get() + head * value_bytes(); }
   std::size_t key_stride() const { return static_cast<std::size_t>(key_stride_); }
   std::size_t value_stride() const { return static_cast<std::size_t>(value_stride_); }
 
@@ -56,8 +59,8 @@ class KeyValues {
   NumberType type_ = NumberType::kF32;
   int heads_ = 0, head_dim_ = 0, capacity_ = 0, count_ = 0;
   int key_stride_ = 0, value_stride_ = 0;
-  AlignedArray<std::byte> keys_;    // [heads, head_dim, key_stride], or [heads, head_dim / 2, key_stride, 2]
-  AlignedArray<std::byte> values_;  // [heads, capacity, value_stride], or [heads, capacity / 2, value_stride, 2]
+  std::shared_ptr<std::byte> keys_;    // [heads, head_dim, key_stride], or [heads, head_dim / 2, key_stride, 2]
+  std::shared_ptr<std::byte> values_;  // [heads, capacity, value_stride], or [heads, capacity / 2, value_stride, 2]
 };
 
 // KeyValues::append with the heads spread over the pool, for long sequences.

@@ -71,7 +71,7 @@ void mlp(ThreadPool& pool, const TextLayer& layer, State& state, TextScratch& sc
 LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix states) {
   assert(states.cols == w.config.vision_width);
   const int d = w.config.width, heads = w.config.heads;
-  ops::OperandBuffer buffer, projected;
+  static thread_local ops::OperandBuffer buffer, projected;  // megabytes, at every picture
   const auto operand = ops::to_operand(pool, states, w.layers.front().cross_kv.type(), buffer);
   LayerCache cache;
   for (const auto& layer : w.layers) {
