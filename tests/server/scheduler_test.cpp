@@ -253,11 +253,18 @@ TEST(ImageCache, EncodedBytesAreTheStatesAndTheKeysAndValues) {
   info.image_size = 384;
   info.patch_size = 16;
   const std::size_t states = 577 * 768 * sizeof(float);
-  info.parts = {{.name = "vision", .layers = 12, .width = 768}};
+  const auto add = [&info](const char* name) {
+    PartInfo part;
+    part.name = name;
+    part.layers = 12;
+    part.width = 768;
+    info.parts.push_back(part);
+  };
+  add("vision");
   EXPECT_EQ(encoded_bytes(info), states);
-  info.parts.push_back({.name = "caption_decoder", .layers = 12, .width = 768});
+  add("caption_decoder");
   EXPECT_EQ(encoded_bytes(info), states * 25);
-  info.parts.push_back({.name = "answer_decoder", .layers = 12, .width = 768});  // looks at the question
+  add("answer_decoder");  // looks at the question
   EXPECT_EQ(encoded_bytes(info), states * 25);
 }
 
