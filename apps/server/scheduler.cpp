@@ -4,8 +4,6 @@
 #include <map>
 #include <tuple>
 
-#include "server/problem.h"
-
 namespace blip::server {
 namespace {
 
@@ -35,9 +33,11 @@ bool together(const Job& a, const Job& b) {
   return false;
 }
 
-std::exception_ptr over_error(const Job& job) {
-  if (job.ticket->cancelled) return std::make_exception_ptr(Error(ErrorCode::kCancelled, "cancelled"));
-  return std::make_exception_ptr(Problem(kDeadline, "the deadline passed before the answer was there; ask for less at a time, or later"));
+Failure over_failure(const Job& job) {
+  if (job.ticket->cancelled) return {.kind = Failure::Kind::kError, .code = ErrorCode::kCancelled, .message = "cancelled"};
+  return {.kind = Failure::Kind::kProblem,
+          .problem = &kDeadline,
+          .message = "the deadline passed before the answer was there; ask for less at a time, or later"};
 }
 
 // Splits what one call gave for the texts of several jobs, in order.
@@ -58,6 +58,41 @@ std::vector<std::string> texts_of(const std::vector<Job*>& group) {
 }
 
 }  // namespace
+
+Failure Failure::current() {
+  try {
+    throw;
+  } catch (const Problem& problem) {
+    return {.kind = Kind::kProblem, .problem = &problem.kind(), .message = problem.what()};
+  } catch (const Error& error) {
+    return {.kind = Kind::kError, .code = error.code(), .message = error.what()};
+  } catch (const std::bad_alloc&) {
+    return {.kind = Kind::kOutOfMemory, .message = "not enough memory"};
+  } catch (const std::exception& error) {
+    return {.message = error.what()};
+  }
+}
+
+void Failure::raise() const {
+  switch (kind) {
+    case Kind::kProblem: throw Problem(*problem, message);
+    case Kind::kError: throw Error(code, message);
+    case Kind::kOutOfMemory: throw std::bad_alloc();
+    case Kind::kOther: break;
+  }
+  throw std::runtime_error(message);
+}
+
+void Job::fail(Failure failure) {
+  result.failure = std::move(failure);
+  promise.set_value(std::move(result));
+}
+
+JobResult take(std::future<JobResult>& future) {
+  JobResult result = future.get();
+  if (result.failure) result.failure->raise();
+  return result;
+}
 
 const char* to_string(Task task) {
   switch (task) {
@@ -157,7 +192,7 @@ void Scheduler::execute(std::vector<Job>& batch) {
   }
   std::erase_if(batch, [](Job& job) {
     if (!job.ticket->over()) return false;
-    job.promise.set_exception(over_error(job));
+    job.fail(over_failure(job));
     return true;
   });
   encode(batch);
@@ -207,9 +242,9 @@ void Scheduler::encode(std::vector<Job>& batch) {
       }
     }
   } catch (...) {
-    const auto error = std::current_exception();
+    const Failure failure = Failure::current();
     for (Job& job : batch)
-      if (job.picture && !job.picture->encoded) job.promise.set_exception(job.ticket->over() ? over_error(job) : error);
+      if (job.picture && !job.picture->encoded) job.fail(job.ticket->over() ? over_failure(job) : failure);
     std::erase_if(batch, [](const Job& job) { return job.picture && !job.picture->encoded; });
   }
   current_.clear();
@@ -218,16 +253,16 @@ void Scheduler::encode(std::vector<Job>& batch) {
 void Scheduler::compute(const Group& group) {
   current_ = group;
   const auto started = Clock::now();
-  std::exception_ptr error;
+  std::optional<Failure> failure;
   try {
     call(group);
     for (Job* job : group)
       if (job->attention) attend(*job);
   } catch (...) {
-    error = std::current_exception();
+    failure = Failure::current();
   }
   current_.clear();
-  if (error && group.size() > 1) {  // one bad input must not fail the others
+  if (failure && group.size() > 1) {  // one bad input must not fail the others
     for (Job* job : group) compute({job});
     return;
   }
@@ -236,8 +271,8 @@ void Scheduler::compute(const Group& group) {
   metrics_.observe("blip_batch_size", "task=\"" + task + "\"", static_cast<double>(group.size()));
   metrics_.observe("blip_stage_seconds", "stage=\"" + task + "\"", ms / 1000);
   for (Job* job : group) {
-    if (error) {
-      job->promise.set_exception(job->ticket->over() ? over_error(*job) : error);
+    if (failure) {
+      job->fail(job->ticket->over() ? over_failure(*job) : *failure);
       continue;
     }
     job->result.task_ms = ms;

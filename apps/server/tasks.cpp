@@ -41,7 +41,7 @@ JobResult Work::get(std::future<JobResult>& future) {
     if (ticket_->cancelled) throw Error(ErrorCode::kCancelled, "the client hung up");
     if (ticket_->expired()) throw Problem(kDeadline, "the deadline passed before the answer was there; ask for less at a time, or later");
   }
-  return future.get();
+  return take(future);
 }
 
 std::vector<std::future<JobResult>> Work::submit(Model& model, std::vector<Job> jobs) {

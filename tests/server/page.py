@@ -86,6 +86,7 @@ def drive(page, server, shots):
     expect(page.locator("#table-body tr")).to_have_count(2)
     expected = [server.post_json("/v1/caption", {"image": data_url(scene(os.path.basename(path))), "beams": 1}).json["results"][0]["caption"] for path in FILES]
     assert captions(page) == expected, (captions(page), expected)
+    expect(page.locator("#entries .card")).to_have_count(2)
     check_heat_maps(page, server)
     check_axe(page, "captions")
     page.screenshot(path=shots + "/caption.png", full_page=True)

@@ -44,7 +44,7 @@ class Queue : public testing::Test {
     jobs.push_back(std::move(one));
     return jobs;
   }
-  JobResult run(Job one) { return model_->scheduler.submit(list(std::move(one))).front().get(); }
+  JobResult run(Job one) { return take(model_->scheduler.submit(list(std::move(one))).front()); }
 
   double metric(const std::string& line) const {
     const std::string text = metrics_.text();
@@ -65,7 +65,7 @@ TEST_F(Queue, QuestionsAboutOnePictureShareAPass) {
   Session session(engine());
   const EncodedImage image = session.encode(scene("cat-bus.png"));
   for (const char* text : {"what animal is this?", "is there a bus?", "is there a clock?"}) {
-    const JobResult result = futures[0].get();
+    const JobResult result = take(futures[0]);
     futures.erase(futures.begin());
     EXPECT_EQ(result.generation.text, session.ask(image, text).text);
     EXPECT_EQ(result.batch, 3);
@@ -89,7 +89,7 @@ TEST_F(Queue, OptionsAndPicturesThatDifferDoNotMix) {
   const std::vector<std::string> texts = {"yes", "no", "yes", "a cat to the left of a bus on a pink background", "a clock on a gray background"};
   const std::vector<int> batches = {1, 1, 1, 2, 2};
   for (std::size_t i = 0; i < futures.size(); ++i) {
-    const JobResult result = futures[i].get();
+    const JobResult result = take(futures[i]);
     EXPECT_EQ(result.generation.text, texts[i]);
     EXPECT_EQ(result.batch, batches[i]) << texts[i];
   }
@@ -113,18 +113,18 @@ TEST_F(Queue, WhatIsOverIsNotComputed) {
   for (Job* one : {&late, &given_up, &wanted}) jobs.push_back(std::move(*one));
   auto futures = model_->scheduler.submit(std::move(jobs));
   try {
-    futures[0].get();
+    take(futures[0]);
     FAIL() << "a late job was computed";
   } catch (const Problem& problem) {
     EXPECT_STREQ(problem.kind().code, "deadline_exceeded");
   }
   try {
-    futures[1].get();
+    take(futures[1]);
     FAIL() << "a cancelled job was computed";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kCancelled);
   }
-  EXPECT_EQ(futures[2].get().batch, 1);
+  EXPECT_EQ(take(futures[2]).batch, 1);
   EXPECT_EQ(metric("blip_batch_size_sum{task=\"encode\"}"), 1);
 }
 
@@ -147,8 +147,8 @@ TEST_F(Queue, OneBadInputDoesNotFailTheOthers) {
   jobs.push_back(question("is there a bus?"));
   jobs.push_back(question(" "));  // an empty text is an error of the session
   auto futures = model_->scheduler.submit(std::move(jobs));
-  EXPECT_EQ(futures[0].get().generation.text, "yes");
-  EXPECT_THROW(futures[1].get(), Error);
+  EXPECT_EQ(take(futures[0]).generation.text, "yes");
+  EXPECT_THROW(take(futures[1]), Error);
 }
 
 TEST_F(Queue, WarningsGoToTheirSender) {
@@ -159,8 +159,8 @@ TEST_F(Queue, WarningsGoToTheirSender) {
   jobs.push_back(question(lengthy));
   jobs.push_back(question("is there a bus?"));
   auto futures = model_->scheduler.submit(std::move(jobs));
-  EXPECT_EQ(futures[0].get().warnings.size(), 1u);
-  EXPECT_TRUE(futures[1].get().warnings.empty());
+  EXPECT_EQ(take(futures[0]).warnings.size(), 1u);
+  EXPECT_TRUE(take(futures[1]).warnings.empty());
 }
 
 TEST_F(Queue, AttentionComesWithTheTextAndOfAGivenText) {
@@ -183,7 +183,7 @@ TEST_F(Queue, TheEndFinishesWhatIsQueued) {
   std::vector<std::future<JobResult>> futures;
   for (int i = 0; i < 6; ++i) futures.push_back(std::move(model_->scheduler.submit(list(question("is there a bus?"))).front()));
   model_.reset();
-  for (auto& future : futures) EXPECT_EQ(future.get().generation.text, "yes");
+  for (auto& future : futures) EXPECT_EQ(take(future).generation.text, "yes");
 }
 
 TEST_F(Queue, ABatchWaitsForRequestsOnTheirWayAndForNobodyElse) {
@@ -196,8 +196,8 @@ TEST_F(Queue, ABatchWaitsForRequestsOnTheirWayAndForNobodyElse) {
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   --preparing_;
   auto second = model_->scheduler.submit(list(question("is there a clock?")));
-  EXPECT_EQ(first.front().get().batch, 2);
-  EXPECT_EQ(second.front().get().batch, 2);
+  EXPECT_EQ(take(first.front()).batch, 2);
+  EXPECT_EQ(take(second.front()).batch, 2);
 }
 
 TEST_F(Queue, NoModelOrTaskOfThatName) {
