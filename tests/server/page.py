@@ -1,7 +1,7 @@
 """Drives the web page with Chromium: upload, caption, match, ask, downloads, history, reload, language, theme, phone width, axe.
 
-Needs the packages playwright and axe-playwright-python and a Chromium (BROWSER, default /usr/bin/chromium); not part of the test
-suite for that reason. Usage: BLIP_PROGRAM=... BLIP_SOURCE=... python3 page.py [folder for screenshots]
+Needs the packages of requirements.txt and a Chromium (BROWSER, default Playwright's own); scripts/test-clients.sh sees to both.
+Usage: BLIP_PROGRAM=... BLIP_SOURCE=... python3 page.py [folder for screenshots]
 """
 import csv
 import io
@@ -168,7 +168,7 @@ def main():
     server = Server()
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=os.environ.get("BROWSER", "/usr/bin/chromium"), args=FLAGS)
+            browser = playwright.chromium.launch(executable_path=os.environ.get("BROWSER") or None, args=FLAGS)
             drive(browser.new_page(viewport={"width": 1200, "height": 900}, locale="en-US", color_scheme="light"), server, shots)
             browser.close()
     finally:
