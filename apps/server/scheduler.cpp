@@ -2,10 +2,34 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace blip::server {
 namespace {
+
+// New pictures per batch. The vision tower is no faster per picture with more of them, and while it works on some, the next
+// are decoded: eight clients with pictures of their own would otherwise all wait for one batch of eight, then all decode.
+constexpr std::size_t kNewPictures = 4;
+
+// What the next batch is: so many jobs from the first on, and whether waiting could still add to it.
+struct NextBatch {
+  std::size_t jobs = 0;
+  bool full = false;
+};
+
+NextBatch next_batch(const std::deque<Job>& queue, std::size_t limit) {
+  NextBatch next;
+  std::set<ContentHash> pictures;
+  for (; next.jobs < std::min(limit, queue.size()); ++next.jobs) {
+    const Job& job = queue[next.jobs];
+    const bool is_new = job.picture && !job.picture->encoded && !pictures.contains(job.picture->hash);
+    if (is_new && pictures.size() == kNewPictures) break;
+    if (is_new) pictures.insert(job.picture->hash);
+  }
+  next.full = next.jobs == limit || pictures.size() == kNewPictures;
+  return next;
+}
 
 auto key_of(const GenerateOptions& o) {
   return std::tuple(o.beams, o.min_length, o.max_length, o.length_penalty, o.repetition_penalty, o.num_return);
@@ -173,11 +197,11 @@ std::vector<Job> Scheduler::take() {
   const auto enough = [&] {
     // As many as are coming, or as came together last time: clients that wait for answers ask again together.
     const auto coming = queue_.size() + static_cast<std::size_t>(preparing_.load());
-    return stop_ || queue_.size() >= std::min(limit, std::max(coming, last_batch_));
+    return stop_ || queue_.size() >= std::max(coming, last_batch_) || next_batch(queue_, limit).full;
   };
   if (options_.window_ms > 0) changed_.wait_for(lock, std::chrono::duration<double, std::milli>(options_.window_ms), enough);
   std::vector<Job> batch;
-  while (!queue_.empty() && batch.size() < limit) {
+  for (std::size_t left = next_batch(queue_, limit).jobs; left > 0; --left) {
     batch.push_back(std::move(queue_.front()));
     queue_.pop_front();
   }

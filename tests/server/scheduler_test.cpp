@@ -95,6 +95,20 @@ TEST_F(Queue, OptionsAndPicturesThatDifferDoNotMix) {
   }
 }
 
+TEST_F(Queue, ABatchHasFourNewPicturesAtMost) {
+  start({});
+  const std::vector<std::string> names = {"cat-bus.png", "clock.png", "balloons.png", "fox-crown.png", "robot-pizzas.png", "pencil-dog-turtle.png"};
+  std::vector<Job> jobs;
+  for (const std::string& name : names) jobs.push_back(job(Task::kCaption, name));
+  auto futures = model_->scheduler.submit(std::move(jobs));
+  for (std::size_t i = 0; i < futures.size(); ++i) EXPECT_EQ(take(futures[i]).batch, i < 4 ? 4 : 2) << names[i];
+  jobs.clear();
+  for (const std::string& name : names) jobs.push_back(job(Task::kCaption, name));
+  for (Job& known : jobs) known.picture->encoded = model_->cache.find(known.picture->hash);
+  futures = model_->scheduler.submit(std::move(jobs));
+  for (auto& future : futures) EXPECT_EQ(take(future).batch, 6);
+}
+
 TEST_F(Queue, AllOfARequestsJobsOrNone) {
   start({.queue_limit = 2, .max_batch = 1, .window_ms = 0});
   std::vector<Job> three;
