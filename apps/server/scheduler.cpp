@@ -257,11 +257,11 @@ void Scheduler::encode(std::vector<Job>& batch) {
     for (const auto& [hash, jobs] : wanted) {
       const EncodedImage& image = encoded[next++];
       cache_.insert(hash, image);
-      metrics_.observe("blip_stage_seconds", "stage=\"preprocess\"", image.preprocess_ms() / 1000);
+      metrics_.observe("blip_stage_seconds", "stage=\"preprocess\"", (jobs.front()->picture->resize_ms + image.preprocess_ms()) / 1000);
       metrics_.observe("blip_stage_seconds", "stage=\"encode\"", image.encode_ms() / 1000);
       for (Job* job : jobs) {
         job->picture->encoded = image;
-        job->result.preprocess_ms = image.preprocess_ms();
+        job->result.preprocess_ms = job->picture->resize_ms + image.preprocess_ms();
         job->result.encode_ms = image.encode_ms();
       }
     }

@@ -29,11 +29,12 @@ struct Ticket {
   bool over() const { return cancelled || expired(); }
 };
 
-// A picture on its way: decoded, or found in the cache.
+// A picture on its way: decoded and at the model's size, or found in the cache.
 struct Picture {
   ContentHash hash;
   std::optional<Image> image;
   std::optional<EncodedImage> encoded;
+  double resize_ms = 0;
 };
 
 enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts, kAttention };

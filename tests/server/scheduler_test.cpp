@@ -30,7 +30,7 @@ class Queue : public testing::Test {
     Job job;
     job.task = task;
     job.ticket = std::make_shared<Ticket>();
-    job.picture = Picture{content_hash(picture), scene(picture), std::nullopt};
+    job.picture = Picture{content_hash(picture), scene(picture), std::nullopt, 0};
     return job;
   }
   Job question(const std::string& text, const std::string& picture = "cat-bus.png") {
