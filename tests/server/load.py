@@ -3,7 +3,7 @@
     BLIP_PROGRAM=build/release/bin/blip BLIP_SOURCE=. python3 tests/server/load.py FIGURE... [--model PATH] [--seconds 10]
 
 FIGURE: ask       questions about one picture, per second, from one client and from eight
-        distinct  captions of distinct pictures per second from eight clients (three runs, the median), beside `blip caption` on the same files
+        distinct  captions of distinct pictures per second from eight clients (--rounds, the median), beside `blip caption` on the same files
         overhead  what HTTP adds to the model's own time, in milliseconds: median and 95th percentile
         memory    the server's memory after 1,000 requests and after --requests more
 Each prints one JSON object.
@@ -18,11 +18,11 @@ import time
 import zlib
 from pathlib import Path
 
-from harness import MODEL, PROGRAM, Server, png_file
+from harness import MODEL, PROGRAM, Server, in_parallel, png_file
 
 CLIENTS = 8
 SIZE = (320, 240)
-BATCH = 8
+BATCH = 4  # of `blip caption`, its default
 QUESTION = "/v1/ask?question=is+there+a+cat"
 HERE = Path(__file__).parent
 
@@ -82,7 +82,22 @@ def ask(options):
     return {"ask_1_client_per_s": round(one, 2), f"ask_{CLIENTS}_clients_per_s": round(eight, 2), "ratio": round(eight / one, 2)}
 
 
-def cli_per_second(model, files, seconds):
+def fixed_count(server, path, files, count):
+    """Answers per second, for models that are too slow for wrk's fixed time: the clients share `count` requests."""
+    waiting = [files[i % len(files)].read_bytes() for i in range(count)]
+
+    def work(_):
+        client = Client(server)
+        while waiting:
+            client.post(path, waiting.pop())
+    started = time.perf_counter()
+    for failure in in_parallel(CLIENTS, work):
+        if failure is not None:
+            raise failure
+    return count / (time.perf_counter() - started)
+
+
+def cli_per_second(model, files, count):
     """Of pictures beyond the first few, so that loading the model does not count."""
     def run(count):
         started = time.perf_counter()
@@ -90,21 +105,22 @@ def cli_per_second(model, files, seconds):
         subprocess.run([PROGRAM, "caption", *names, "--json", "-q", "-m", model, "--batch", str(BATCH)], check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - started
     few = run(BATCH)
-    more = run(3 * BATCH)
-    count = max(BATCH, int(seconds * 2 * BATCH / max(more - few, 1e-3)) // BATCH * BATCH)
     return count / (run(BATCH + count) - few)
 
 
 def distinct(options):
     with tempfile.TemporaryDirectory() as folder:
         files = write_pictures(folder, 64)
-        server = Server("-q", "--no-history", "--cache-entries", 0, "--batch", BATCH, model=options.model)
+        server = Server("-q", "--no-history", "--cache-entries", 0, model=options.model)
         figures = []
         try:
-            wrk(server, "/v1/caption", folder, CLIENTS, 1)
-            for _ in range(3):
-                served = wrk(server, "/v1/caption", folder, CLIENTS, options.seconds)
-                figures.append((served, cli_per_second(options.model, files, options.seconds)))
+            warm = fixed_count(server, "/v1/caption", files, 2 * CLIENTS)
+            for _ in range(options.rounds):
+                if warm > 20:
+                    served = wrk(server, "/v1/caption", folder, CLIENTS, options.seconds)
+                else:
+                    served = fixed_count(server, "/v1/caption", files, CLIENTS * max(2, round(warm * options.seconds / CLIENTS)))
+                figures.append((served, cli_per_second(options.model, files, CLIENTS * max(2, round(served * options.seconds / CLIENTS)))))
         finally:
             server.stop()
     served, alone = (statistics.median(column) for column in zip(*figures))
@@ -156,6 +172,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figures", nargs="+", choices=FIGURES)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=3, help="of distinct")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--model", default=MODEL)
     options = parser.parse_args()
