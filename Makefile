@@ -4,11 +4,13 @@ DESTDIR ?=
 JOBS ?= $(shell nproc)
 BUILD := build/release
 BLIP := $(BUILD)/bin/blip
+# `make test` goes without the clients that cannot be installed; CLIENTS= makes it fail
+CLIENTS ?= --optional
 CMAKE_BUILD = cmake --build --preset
 CONFIGURE = cmake --preset
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-test deps-check build demo test check check-asan check-tsan check-fuzz install format clean
+.PHONY: help deps deps-test deps-check build demo test test-clients check check-asan check-tsan check-fuzz install format clean
 
 help: ## List these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -26,6 +28,10 @@ test: deps-test ## Build with tests and run every test
 	$(CONFIGURE) release -DBLIP_BUILD_TESTS=ON
 	$(CMAKE_BUILD) release -j $(JOBS)
 	ctest --preset release
+	scripts/test-clients.sh $(CLIENTS) $(BLIP)
+
+test-clients: build ## Test blip serve with openai, requests, Chromium and schemathesis, which it installs
+	scripts/test-clients.sh $(BLIP)
 
 check: check-asan check-tsan check-fuzz ## Run the tests under sanitizers, then each fuzzer for 20 s (FUZZ_SECONDS=N)
 

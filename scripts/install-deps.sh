@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian/Ubuntu packages that are missing, and nothing when all are there.
-# usage: install-deps.sh GROUP...   groups: build, test, check
+# usage: install-deps.sh GROUP...   groups: build, test, clients, browser, check
 set -euo pipefail
 
 packages=()
@@ -10,8 +10,10 @@ for group in "$@"; do
     build) packages+=(g++ cmake ninja-build pkg-config libdnnl-dev ocl-icd-opencl-dev libhwy-dev nlohmann-json3-dev libcli11-dev
                       libjpeg-dev libpng-dev zlib1g-dev libwebp-dev libmicrohttpd-dev libxxhash-dev libsqlite3-dev) ;;
     test) packages+=(libgtest-dev python3 python3-pip zstd) ;;
+    clients) packages+=(python3-venv) ;;
+    browser) packages+=(chromium) ;;
     check) packages+=(clang libclang-rt-dev) ;;
-    *) echo "install-deps.sh: unknown group '$group'; groups are build, test and check" >&2; exit 2 ;;
+    *) echo "install-deps.sh: unknown group '$group'; groups are build, test, clients, browser and check" >&2; exit 2 ;;
   esac
 done
 

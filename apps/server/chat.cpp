@@ -15,12 +15,6 @@ constexpr int kAnswerPromptTokens = 1;   // [DEC]
 
 [[noreturn]] void invalid(const std::string& what) { throw Problem(kInvalidRequest, what); }
 
-struct ChatRequest {
-  std::string model, text, picture;  // picture: the file's bytes
-  GenerateOptions generate;
-  bool question = false, stream = false, stream_usage = false;
-};
-
 void read_part(const Json& part, ChatRequest& chat) {
   const std::string type = part.is_object() && part.contains("type") && part["type"].is_string() ? part["type"].get<std::string>() : "";
   if (type == "text" && part.contains("text") && part["text"].is_string()) {
@@ -97,24 +91,6 @@ void read_options(const Json& body, ChatRequest& chat) {
   if (chat.stream && o.num_return > 1) invalid("a stream has one choice; leave \"n\" out");
 }
 
-ChatRequest read_chat(const Request& request, std::size_t max_text_bytes) {
-  const Json body = Json::parse(request.body, nullptr, false);
-  if (!body.is_object()) invalid("the body must be a JSON object");
-  ChatRequest chat;
-  if (body.contains("model") && !body["model"].is_null()) {
-    if (!body["model"].is_string()) invalid("\"model\" must be text");
-    chat.model = body["model"];
-  }
-  read_messages(body, chat);
-  if (chat.text.size() > max_text_bytes) invalid("the text is longer than " + std::to_string(max_text_bytes) + " bytes");
-  chat.stream = flag_field(body, "stream");
-  if (body.contains("stream_options") && body["stream_options"].is_object()) chat.stream_usage = flag_field(body["stream_options"], "include_usage");
-  chat.question = is_question(chat.text);
-  chat.generate = chat.question ? AskOptions().generate : CaptionOptions().generate;
-  read_options(body, chat);
-  return chat;
-}
-
 // Shorter than allowed: the model ended it.
 const char* finish_reason(const Text& text, const GenerateOptions& options) {
   return text.token_ids.size() < static_cast<std::size_t>(options.max_length) ? "stop" : "length";
@@ -173,6 +149,24 @@ void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest
 }
 
 }  // namespace
+
+ChatRequest read_chat(const Request& request, std::size_t max_text_bytes) {
+  const Json body = Json::parse(request.body, nullptr, false);
+  if (!body.is_object()) invalid("the body must be a JSON object");
+  ChatRequest chat;
+  if (body.contains("model") && !body["model"].is_null()) {
+    if (!body["model"].is_string()) invalid("\"model\" must be text");
+    chat.model = body["model"];
+  }
+  read_messages(body, chat);
+  if (chat.text.size() > max_text_bytes) invalid("the text is longer than " + std::to_string(max_text_bytes) + " bytes");
+  chat.stream = flag_field(body, "stream");
+  if (body.contains("stream_options") && body["stream_options"].is_object()) chat.stream_usage = flag_field(body["stream_options"], "include_usage");
+  chat.question = is_question(chat.text);
+  chat.generate = chat.question ? AskOptions().generate : CaptionOptions().generate;
+  read_options(body, chat);
+  return chat;
+}
 
 bool is_question(const std::string& text) {
   static constexpr std::array kOpeners = {"what", "who", "whose", "whom", "which", "when", "where", "why",  "how",  "is",  "are", "was",

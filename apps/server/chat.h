@@ -7,6 +7,14 @@ namespace blip::server {
 
 void answer_chat(Service& service, Exchange& exchange);
 
+struct ChatRequest {
+  std::string model, text, picture;  // picture: the file's bytes
+  GenerateOptions generate;
+  bool question = false, stream = false, stream_usage = false;
+};
+// Throws Problem(invalid_request).
+ChatRequest read_chat(const Request& request, std::size_t max_text_bytes);
+
 // A question goes to visual question answering; any other text ("Describe this picture.") asks for a caption.
 bool is_question(const std::string& text);
 

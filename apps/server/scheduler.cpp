@@ -2,12 +2,34 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
-
-#include "server/problem.h"
 
 namespace blip::server {
 namespace {
+
+// New pictures per batch. The vision tower is no faster per picture with more of them, and while it works on some, the next
+// are decoded: eight clients with pictures of their own would otherwise all wait for one batch of eight, then all decode.
+constexpr std::size_t kNewPictures = 4;
+
+// What the next batch is: so many jobs from the first on, and whether waiting could still add to it.
+struct NextBatch {
+  std::size_t jobs = 0;
+  bool full = false;
+};
+
+NextBatch next_batch(const std::deque<Job>& queue, std::size_t limit) {
+  NextBatch next;
+  std::set<ContentHash> pictures;
+  for (; next.jobs < std::min(limit, queue.size()); ++next.jobs) {
+    const Job& job = queue[next.jobs];
+    const bool is_new = job.picture && !job.picture->encoded && !pictures.contains(job.picture->hash);
+    if (is_new && pictures.size() == kNewPictures) break;
+    if (is_new) pictures.insert(job.picture->hash);
+  }
+  next.full = next.jobs == limit || pictures.size() == kNewPictures;
+  return next;
+}
 
 auto key_of(const GenerateOptions& o) {
   return std::tuple(o.beams, o.min_length, o.max_length, o.length_penalty, o.repetition_penalty, o.num_return);
@@ -35,9 +57,11 @@ bool together(const Job& a, const Job& b) {
   return false;
 }
 
-std::exception_ptr over_error(const Job& job) {
-  if (job.ticket->cancelled) return std::make_exception_ptr(Error(ErrorCode::kCancelled, "cancelled"));
-  return std::make_exception_ptr(Problem(kDeadline, "the deadline passed before the answer was there; ask for less at a time, or later"));
+Failure over_failure(const Job& job) {
+  if (job.ticket->cancelled) return {.kind = Failure::Kind::kError, .code = ErrorCode::kCancelled, .message = "cancelled"};
+  return {.kind = Failure::Kind::kProblem,
+          .problem = &kDeadline,
+          .message = "the deadline passed before the answer was there; ask for less at a time, or later"};
 }
 
 // Splits what one call gave for the texts of several jobs, in order.
@@ -58,6 +82,41 @@ std::vector<std::string> texts_of(const std::vector<Job*>& group) {
 }
 
 }  // namespace
+
+Failure Failure::current() {
+  try {
+    throw;
+  } catch (const Problem& problem) {
+    return {.kind = Kind::kProblem, .problem = &problem.kind(), .message = problem.what()};
+  } catch (const Error& error) {
+    return {.kind = Kind::kError, .code = error.code(), .message = error.what()};
+  } catch (const std::bad_alloc&) {
+    return {.kind = Kind::kOutOfMemory, .message = "not enough memory"};
+  } catch (const std::exception& error) {
+    return {.message = error.what()};
+  }
+}
+
+void Failure::raise() const {
+  switch (kind) {
+    case Kind::kProblem: throw Problem(*problem, message);
+    case Kind::kError: throw Error(code, message);
+    case Kind::kOutOfMemory: throw std::bad_alloc();
+    case Kind::kOther: break;
+  }
+  throw std::runtime_error(message);
+}
+
+void Job::fail(Failure failure) {
+  result.failure = std::move(failure);
+  promise.set_value(std::move(result));
+}
+
+JobResult take(std::future<JobResult>& future) {
+  JobResult result = future.get();
+  if (result.failure) result.failure->raise();
+  return result;
+}
 
 const char* to_string(Task task) {
   switch (task) {
@@ -138,11 +197,11 @@ std::vector<Job> Scheduler::take() {
   const auto enough = [&] {
     // As many as are coming, or as came together last time: clients that wait for answers ask again together.
     const auto coming = queue_.size() + static_cast<std::size_t>(preparing_.load());
-    return stop_ || queue_.size() >= std::min(limit, std::max(coming, last_batch_));
+    return stop_ || queue_.size() >= std::max(coming, last_batch_) || next_batch(queue_, limit).full;
   };
   if (options_.window_ms > 0) changed_.wait_for(lock, std::chrono::duration<double, std::milli>(options_.window_ms), enough);
   std::vector<Job> batch;
-  while (!queue_.empty() && batch.size() < limit) {
+  for (std::size_t left = next_batch(queue_, limit).jobs; left > 0; --left) {
     batch.push_back(std::move(queue_.front()));
     queue_.pop_front();
   }
@@ -157,7 +216,7 @@ void Scheduler::execute(std::vector<Job>& batch) {
   }
   std::erase_if(batch, [](Job& job) {
     if (!job.ticket->over()) return false;
-    job.promise.set_exception(over_error(job));
+    job.fail(over_failure(job));
     return true;
   });
   encode(batch);
@@ -198,18 +257,18 @@ void Scheduler::encode(std::vector<Job>& batch) {
     for (const auto& [hash, jobs] : wanted) {
       const EncodedImage& image = encoded[next++];
       cache_.insert(hash, image);
-      metrics_.observe("blip_stage_seconds", "stage=\"preprocess\"", image.preprocess_ms() / 1000);
+      metrics_.observe("blip_stage_seconds", "stage=\"preprocess\"", (jobs.front()->picture->resize_ms + image.preprocess_ms()) / 1000);
       metrics_.observe("blip_stage_seconds", "stage=\"encode\"", image.encode_ms() / 1000);
       for (Job* job : jobs) {
         job->picture->encoded = image;
-        job->result.preprocess_ms = image.preprocess_ms();
+        job->result.preprocess_ms = job->picture->resize_ms + image.preprocess_ms();
         job->result.encode_ms = image.encode_ms();
       }
     }
   } catch (...) {
-    const auto error = std::current_exception();
+    const Failure failure = Failure::current();
     for (Job& job : batch)
-      if (job.picture && !job.picture->encoded) job.promise.set_exception(job.ticket->over() ? over_error(job) : error);
+      if (job.picture && !job.picture->encoded) job.fail(job.ticket->over() ? over_failure(job) : failure);
     std::erase_if(batch, [](const Job& job) { return job.picture && !job.picture->encoded; });
   }
   current_.clear();
@@ -218,16 +277,16 @@ void Scheduler::encode(std::vector<Job>& batch) {
 void Scheduler::compute(const Group& group) {
   current_ = group;
   const auto started = Clock::now();
-  std::exception_ptr error;
+  std::optional<Failure> failure;
   try {
     call(group);
     for (Job* job : group)
       if (job->attention) attend(*job);
   } catch (...) {
-    error = std::current_exception();
+    failure = Failure::current();
   }
   current_.clear();
-  if (error && group.size() > 1) {  // one bad input must not fail the others
+  if (failure && group.size() > 1) {  // one bad input must not fail the others
     for (Job* job : group) compute({job});
     return;
   }
@@ -236,8 +295,8 @@ void Scheduler::compute(const Group& group) {
   metrics_.observe("blip_batch_size", "task=\"" + task + "\"", static_cast<double>(group.size()));
   metrics_.observe("blip_stage_seconds", "stage=\"" + task + "\"", ms / 1000);
   for (Job* job : group) {
-    if (error) {
-      job->promise.set_exception(job->ticket->over() ? over_error(*job) : error);
+    if (failure) {
+      job->fail(job->ticket->over() ? over_failure(*job) : *failure);
       continue;
     }
     job->result.task_ms = ms;

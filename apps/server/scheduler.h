@@ -17,6 +17,7 @@
 #include "server/http.h"
 #include "server/image_cache.h"
 #include "server/metrics.h"
+#include "server/problem.h"
 
 namespace blip::server {
 
@@ -28,17 +29,31 @@ struct Ticket {
   bool over() const { return cancelled || expired(); }
 };
 
-// A picture on its way: decoded, or found in the cache.
+// A picture on its way: decoded and at the model's size, or found in the cache.
 struct Picture {
   ContentHash hash;
   std::optional<Image> image;
   std::optional<EncodedImage> encoded;
+  double resize_ms = 0;
 };
 
 enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts, kAttention };
 const char* to_string(Task task);
 
+// What went wrong with a job. It crosses from the model's thread to the request's as a value and is thrown there: exception
+// objects that two threads share are counted inside the C++ runtime, where the thread sanitizer cannot see it.
+struct Failure {
+  enum class Kind { kProblem, kError, kOutOfMemory, kOther } kind = Kind::kOther;
+  const ProblemKind* problem = nullptr;
+  ErrorCode code = ErrorCode::kUsage;
+  std::string message;
+
+  static Failure current();  // inside a catch block
+  [[noreturn]] void raise() const;
+};
+
 struct JobResult {
+  std::optional<Failure> failure;           // then nothing else counts
   Generation generation;                    // caption, ask, rank
   std::vector<Match> matches;               // match: one per text
   std::vector<std::vector<float>> vectors;  // embed: one for a picture, or one per text
@@ -62,7 +77,12 @@ struct Job {
   Clock::time_point queued;
   JobResult result;
   std::promise<JobResult> promise;
+
+  void fail(Failure failure);
 };
+
+// Waits for the result; throws its failure.
+JobResult take(std::future<JobResult>& future);
 
 struct SchedulerOptions {
   std::size_t queue_limit = 256;  // jobs waiting

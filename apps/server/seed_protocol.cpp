@@ -124,7 +124,7 @@ void push_data(Service& service, ResultStore& store, const std::string& task, Ex
   Json json{{"id", push.id}};
   try {
     std::vector<JobResult> results;
-    for (auto& future : futures) results.push_back(future.get());
+    for (auto& future : futures) results.push_back(take(future));
     json.update(task == "caption" ? caption_result(results) : task == "match" ? match_result(push.texts, results) : ask_result(push.texts, results));
     store.put(key, json_response(json));
   } catch (const Problem& problem) {

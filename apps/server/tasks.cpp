@@ -41,7 +41,7 @@ JobResult Work::get(std::future<JobResult>& future) {
     if (ticket_->cancelled) throw Error(ErrorCode::kCancelled, "the client hung up");
     if (ticket_->expired()) throw Problem(kDeadline, "the deadline passed before the answer was there; ask for less at a time, or later");
   }
-  return future.get();
+  return take(future);
 }
 
 std::vector<std::future<JobResult>> Work::submit(Model& model, std::vector<Job> jobs) {
@@ -98,7 +98,7 @@ GenerateOptions read_generate(Fields& fields, GenerateOptions o, const std::stri
 std::vector<Picture> open_pictures(const std::vector<std::string>& files, Model& model, const ImageLimits& limits, Metrics& metrics) {
   std::vector<Picture> pictures;
   for (const std::string& file : files) {
-    Picture picture{content_hash(file), {}, {}};
+    Picture picture{content_hash(file), {}, {}, 0};
     picture.encoded = model.cache.find(picture.hash);
     if (!picture.encoded) {
       const auto started = Clock::now();
@@ -108,6 +108,11 @@ std::vector<Picture> open_pictures(const std::vector<std::string>& files, Model&
         throw Problem(kInvalidImage, "picture " + std::to_string(pictures.size()) + ": " + error.what());
       }
       metrics.observe("blip_stage_seconds", "stage=\"decode_image\"", ms_since(started) / 1000);
+      // Here, where other pictures' threads work too, and a queue of small pictures costs little memory.
+      const auto decoded = Clock::now();
+      const int size = model.engine.info().image_size;
+      picture.image = picture.image->resized(size, size);
+      picture.resize_ms = ms_since(decoded);
     }
     pictures.push_back(std::move(picture));
   }

@@ -38,6 +38,10 @@ class Image {
   // Copies width x height RGB pixels; stride is bytes per row (0 = 3 x width).
   static Image from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride = 0);
 
+  // This picture at width x height, by the bicubic filter of Pillow. At ModelInfo::image_size squared it takes that work off
+  // Session::encode, which gives the same for both.
+  Image resized(int width, int height) const;
+
   int width() const;
   int height() const;
   const std::uint8_t* data() const;  // [height, width, 3], tightly packed

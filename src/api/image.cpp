@@ -30,6 +30,11 @@ Image Image::from_rgb(const std::uint8_t* rgb, int width, int height, std::size_
   return Image(std::make_shared<const Impl>(Impl{std::move(copy)}));
 }
 
+Image Image::resized(int width, int height) const {
+  if (width <= 0 || height <= 0) throw Error(ErrorCode::kUsage, "a picture needs a size of at least 1 x 1; got " + std::to_string(width) + " x " + std::to_string(height));
+  return Image(std::make_shared<const Impl>(Impl{image::resize_bicubic(impl_->rgb, width, height)}));
+}
+
 int Image::width() const { return impl_->rgb.width; }
 int Image::height() const { return impl_->rgb.height; }
 const std::uint8_t* Image::data() const { return impl_->rgb.pixels.data(); }

@@ -1,4 +1,4 @@
-"""Real clients against a server: the openai and requests packages. They must be installed; not part of the test suite for that reason.
+"""Real clients against a server: the openai and requests packages. scripts/test-clients.sh installs them.
 Usage: BLIP_PROGRAM=... BLIP_SOURCE=... python3 clients.py
 """
 import unittest

@@ -1,7 +1,7 @@
 """Drives the web page with Chromium: upload, caption, match, ask, downloads, history, reload, language, theme, phone width, axe.
 
-Needs the packages playwright and axe-playwright-python and a Chromium (BROWSER, default /usr/bin/chromium); not part of the test
-suite for that reason. Usage: BLIP_PROGRAM=... BLIP_SOURCE=... python3 page.py [folder for screenshots]
+Needs the packages of requirements.txt and a Chromium (BROWSER, default Playwright's own); scripts/test-clients.sh sees to both.
+Usage: BLIP_PROGRAM=... BLIP_SOURCE=... python3 page.py [folder for screenshots]
 """
 import csv
 import io
@@ -29,6 +29,46 @@ def check_width(page):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
 
 
+def heat(page, card):
+    """The overlay's colours by patch, or None where it is hidden."""
+    return page.evaluate("""(canvas) => canvas.hidden ? null :
+        [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]""", card.locator("canvas.heat").element_handle())
+
+
+def check_heat_maps(page, server):
+    """Hovering, focusing and tapping a word shows its map over the picture, where the API says it is."""
+    card = page.locator("#cards .card").first
+    words = card.locator(".text .word")
+    attention = server.post_json("/v1/caption", {"image": data_url(scene()), "beams": 1, "attention": True}).json["results"][0]["attention"]
+    assert words.all_inner_texts() == [word["word"] for word in attention["words"]]
+    assert heat(page, card) is None
+    seen = []
+    for name in ("cat", "bus"):
+        words.get_by_text(name, exact=True).hover()
+        colours = heat(page, card)
+        weights = sum(next(word for word in attention["words"] if word["word"] == name)["weights"], [])
+        alphas = colours[3::4]
+        assert len(alphas) == len(weights) and alphas.index(max(alphas)) == weights.index(max(weights)), name
+        assert max(alphas) == 191, max(alphas)
+        seen.append(colours)
+    assert seen[0] != seen[1]
+    # The canvas lies on the picture: scenes are wider than high, the box is not.
+    boxes = [card.locator(kind).bounding_box() for kind in ("img", "canvas.heat")]
+    assert boxes[0]["x"] <= boxes[1]["x"] + 1 and boxes[0]["y"] <= boxes[1]["y"] + 1, boxes
+    assert abs(boxes[1]["width"] / boxes[1]["height"] - 384 / 288) < 0.02, boxes
+    page.mouse.move(0, 0)
+    assert heat(page, card) is None
+    words.first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(words.nth(1)).to_be_focused()
+    assert heat(page, card) == seen[0]
+    page.keyboard.press("Enter")  # stays
+    words.nth(1).blur()
+    assert heat(page, card) == seen[0]
+    expect(words.nth(1)).to_have_attribute("aria-pressed", "true")
+    assert words.nth(1).get_attribute("title") == "most at the left", words.nth(1).get_attribute("title")
+
+
 def captions(page):
     return page.locator("#cards .text").all_inner_texts()
 
@@ -46,6 +86,8 @@ def drive(page, server, shots):
     expect(page.locator("#table-body tr")).to_have_count(2)
     expected = [server.post_json("/v1/caption", {"image": data_url(scene(os.path.basename(path))), "beams": 1}).json["results"][0]["caption"] for path in FILES]
     assert captions(page) == expected, (captions(page), expected)
+    expect(page.locator("#entries .card")).to_have_count(2)
+    check_heat_maps(page, server)
     check_axe(page, "captions")
     page.screenshot(path=shots + "/caption.png", full_page=True)
 
@@ -64,6 +106,10 @@ def drive(page, server, shots):
         box.fill(question)
         box.press("Enter")
         expect(page.locator("#cards .card").first.locator("dd").last).not_to_have_text("Working…")
+    talk = page.locator("#cards .card").first
+    assert talk.locator("dt").last.locator(".word").all_inner_texts() == ["is", "there", "a", "bus?"]
+    talk.locator("dt").last.get_by_text("bus?").hover()
+    assert heat(page, talk) is not None
     answer = server.post_json("/v1/ask", {"image": data_url(scene()), "question": "is there a bus?", "beams": 1}).json["results"][0]["answer"]
     assert page.locator("#cards .card").first.locator("dd").all_inner_texts()[-1] == answer
     check_axe(page, "ask")
@@ -122,7 +168,7 @@ def main():
     server = Server()
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=os.environ.get("BROWSER", "/usr/bin/chromium"), args=FLAGS)
+            browser = playwright.chromium.launch(executable_path=os.environ.get("BROWSER") or None, args=FLAGS)
             drive(browser.new_page(viewport={"width": 1200, "height": 900}, locale="en-US", color_scheme="light"), server, shots)
             browser.close()
     finally:

@@ -30,7 +30,7 @@ class Queue : public testing::Test {
     Job job;
     job.task = task;
     job.ticket = std::make_shared<Ticket>();
-    job.picture = Picture{content_hash(picture), scene(picture), std::nullopt};
+    job.picture = Picture{content_hash(picture), scene(picture), std::nullopt, 0};
     return job;
   }
   Job question(const std::string& text, const std::string& picture = "cat-bus.png") {
@@ -44,7 +44,7 @@ class Queue : public testing::Test {
     jobs.push_back(std::move(one));
     return jobs;
   }
-  JobResult run(Job one) { return model_->scheduler.submit(list(std::move(one))).front().get(); }
+  JobResult run(Job one) { return take(model_->scheduler.submit(list(std::move(one))).front()); }
 
   double metric(const std::string& line) const {
     const std::string text = metrics_.text();
@@ -65,7 +65,7 @@ TEST_F(Queue, QuestionsAboutOnePictureShareAPass) {
   Session session(engine());
   const EncodedImage image = session.encode(scene("cat-bus.png"));
   for (const char* text : {"what animal is this?", "is there a bus?", "is there a clock?"}) {
-    const JobResult result = futures[0].get();
+    const JobResult result = take(futures[0]);
     futures.erase(futures.begin());
     EXPECT_EQ(result.generation.text, session.ask(image, text).text);
     EXPECT_EQ(result.batch, 3);
@@ -89,10 +89,24 @@ TEST_F(Queue, OptionsAndPicturesThatDifferDoNotMix) {
   const std::vector<std::string> texts = {"yes", "no", "yes", "a cat to the left of a bus on a pink background", "a clock on a gray background"};
   const std::vector<int> batches = {1, 1, 1, 2, 2};
   for (std::size_t i = 0; i < futures.size(); ++i) {
-    const JobResult result = futures[i].get();
+    const JobResult result = take(futures[i]);
     EXPECT_EQ(result.generation.text, texts[i]);
     EXPECT_EQ(result.batch, batches[i]) << texts[i];
   }
+}
+
+TEST_F(Queue, ABatchHasFourNewPicturesAtMost) {
+  start({});
+  const std::vector<std::string> names = {"cat-bus.png", "clock.png", "balloons.png", "fox-crown.png", "robot-pizzas.png", "pencil-dog-turtle.png"};
+  std::vector<Job> jobs;
+  for (const std::string& name : names) jobs.push_back(job(Task::kCaption, name));
+  auto futures = model_->scheduler.submit(std::move(jobs));
+  for (std::size_t i = 0; i < futures.size(); ++i) EXPECT_EQ(take(futures[i]).batch, i < 4 ? 4 : 2) << names[i];
+  jobs.clear();
+  for (const std::string& name : names) jobs.push_back(job(Task::kCaption, name));
+  for (Job& known : jobs) known.picture->encoded = model_->cache.find(known.picture->hash);
+  futures = model_->scheduler.submit(std::move(jobs));
+  for (auto& future : futures) EXPECT_EQ(take(future).batch, 6);
 }
 
 TEST_F(Queue, AllOfARequestsJobsOrNone) {
@@ -113,18 +127,18 @@ TEST_F(Queue, WhatIsOverIsNotComputed) {
   for (Job* one : {&late, &given_up, &wanted}) jobs.push_back(std::move(*one));
   auto futures = model_->scheduler.submit(std::move(jobs));
   try {
-    futures[0].get();
+    take(futures[0]);
     FAIL() << "a late job was computed";
   } catch (const Problem& problem) {
     EXPECT_STREQ(problem.kind().code, "deadline_exceeded");
   }
   try {
-    futures[1].get();
+    take(futures[1]);
     FAIL() << "a cancelled job was computed";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kCancelled);
   }
-  EXPECT_EQ(futures[2].get().batch, 1);
+  EXPECT_EQ(take(futures[2]).batch, 1);
   EXPECT_EQ(metric("blip_batch_size_sum{task=\"encode\"}"), 1);
 }
 
@@ -147,8 +161,8 @@ TEST_F(Queue, OneBadInputDoesNotFailTheOthers) {
   jobs.push_back(question("is there a bus?"));
   jobs.push_back(question(" "));  // an empty text is an error of the session
   auto futures = model_->scheduler.submit(std::move(jobs));
-  EXPECT_EQ(futures[0].get().generation.text, "yes");
-  EXPECT_THROW(futures[1].get(), Error);
+  EXPECT_EQ(take(futures[0]).generation.text, "yes");
+  EXPECT_THROW(take(futures[1]), Error);
 }
 
 TEST_F(Queue, WarningsGoToTheirSender) {
@@ -159,8 +173,8 @@ TEST_F(Queue, WarningsGoToTheirSender) {
   jobs.push_back(question(lengthy));
   jobs.push_back(question("is there a bus?"));
   auto futures = model_->scheduler.submit(std::move(jobs));
-  EXPECT_EQ(futures[0].get().warnings.size(), 1u);
-  EXPECT_TRUE(futures[1].get().warnings.empty());
+  EXPECT_EQ(take(futures[0]).warnings.size(), 1u);
+  EXPECT_TRUE(take(futures[1]).warnings.empty());
 }
 
 TEST_F(Queue, AttentionComesWithTheTextAndOfAGivenText) {
@@ -183,7 +197,7 @@ TEST_F(Queue, TheEndFinishesWhatIsQueued) {
   std::vector<std::future<JobResult>> futures;
   for (int i = 0; i < 6; ++i) futures.push_back(std::move(model_->scheduler.submit(list(question("is there a bus?"))).front()));
   model_.reset();
-  for (auto& future : futures) EXPECT_EQ(future.get().generation.text, "yes");
+  for (auto& future : futures) EXPECT_EQ(take(future).generation.text, "yes");
 }
 
 TEST_F(Queue, ABatchWaitsForRequestsOnTheirWayAndForNobodyElse) {
@@ -196,8 +210,8 @@ TEST_F(Queue, ABatchWaitsForRequestsOnTheirWayAndForNobodyElse) {
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   --preparing_;
   auto second = model_->scheduler.submit(list(question("is there a clock?")));
-  EXPECT_EQ(first.front().get().batch, 2);
-  EXPECT_EQ(second.front().get().batch, 2);
+  EXPECT_EQ(take(first.front()).batch, 2);
+  EXPECT_EQ(take(second.front()).batch, 2);
 }
 
 TEST_F(Queue, NoModelOrTaskOfThatName) {
@@ -253,11 +267,18 @@ TEST(ImageCache, EncodedBytesAreTheStatesAndTheKeysAndValues) {
   info.image_size = 384;
   info.patch_size = 16;
   const std::size_t states = 577 * 768 * sizeof(float);
-  info.parts = {{.name = "vision", .layers = 12, .width = 768}};
+  const auto add = [&info](const char* name) {
+    PartInfo part;
+    part.name = name;
+    part.layers = 12;
+    part.width = 768;
+    info.parts.push_back(part);
+  };
+  add("vision");
   EXPECT_EQ(encoded_bytes(info), states);
-  info.parts.push_back({.name = "caption_decoder", .layers = 12, .width = 768});
+  add("caption_decoder");
   EXPECT_EQ(encoded_bytes(info), states * 25);
-  info.parts.push_back({.name = "answer_decoder", .layers = 12, .width = 768});  // looks at the question
+  add("answer_decoder");  // looks at the question
   EXPECT_EQ(encoded_bytes(info), states * 25);
 }
 

@@ -45,7 +45,7 @@ function show(entry, open) {
   const kind = document.createElement("span");
   kind.dataset.i18n = entry.task;
   kind.textContent = t(entry.task);
-  meta.append(kind, " · ", entry.name, " · ", new Date(entry.created).toLocaleString());
+  meta.append(kind, " · ", entry.name, " · ", new Date(entry.created).toLocaleString(document.documentElement.lang));
   const tools = document.createElement("div");
   tools.className = "row";
   tools.append(
@@ -57,16 +57,20 @@ function show(entry, open) {
 
 let openPicture = () => {};
 
+let lists = 0;  // begun
+
 async function page(before) {
+  const list = before ? lists : ++lists;
   const query = new URLSearchParams({ query: $("search").value, limit: 12, before });
   const { entries } = await api.getJson("v1/history?" + query);
+  if (list !== lists) return;  // a newer one shows what has come since
+  if (!before) $("entries").replaceChildren();
   for (const entry of entries) show(entry, openPicture);
   last = entries.length ? entries.at(-1).id : 0;
   $("more").hidden = entries.length < 12;
 }
 
 export async function load() {
-  $("entries").replaceChildren();
   await page(0);
 }
 

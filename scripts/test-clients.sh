@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Tests `blip serve` with real clients: the openai and requests packages, Chromium (with axe) on the page, schemathesis on the API.
+# Installs what it needs: Python packages from PyPI into a folder beside the build, Chromium by apt or else by Playwright.
+# usage: test-clients.sh [--optional] [PROGRAM [SCREENSHOT_FOLDER]]
+#   --optional: where something cannot be installed (no network, no root), say so and succeed
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+optional=
+if [ "${1:-}" = --optional ]; then
+  optional=1
+  shift
+fi
+program=$(realpath "${1:-$root/build/release/bin/blip}")
+shots=${2:-$(dirname "$(dirname "$program")")/clients-shots}
+venv=$(dirname "$(dirname "$program")")/clients
+wanted=$root/tests/server/requirements.txt
+
+give_up() {
+  echo "test-clients.sh: $1" >&2
+  if [ -n "$optional" ]; then
+    echo "SKIPPED: blip serve with real clients; run \`make test-clients\` where that can be installed" >&2
+    exit 0
+  fi
+  exit 1
+}
+
+prepare_python() {
+  cmp -s "$wanted" "$venv/installed.txt" && return
+  rm -rf "$venv"
+  "$root/scripts/install-deps.sh" clients && python3 -m venv "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check -r "$wanted" &&
+    cp "$wanted" "$venv/installed.txt"
+}
+
+find_browser() {
+  for name in "${BROWSER:-}" chromium chromium-browser google-chrome; do
+    # Ubuntu's chromium-browser only tells people to install a snap.
+    if [ -n "$name" ] && "$name" --version >/dev/null 2>&1; then
+      command -v "$name"
+      return
+    fi
+  done
+  return 1
+}
+
+prepare_python >"/tmp/test-clients.$$" 2>&1 || { tail -n 5 "/tmp/test-clients.$$" >&2; rm -f "/tmp/test-clients.$$"; give_up "cannot install the Python packages of tests/server/requirements.txt"; }
+rm -f "/tmp/test-clients.$$"
+BROWSER=$(find_browser) || { "$root/scripts/install-deps.sh" browser >&2 && BROWSER=$(find_browser); } || BROWSER=
+if [ -z "$BROWSER" ]; then
+  "$venv/bin/playwright" install --with-deps chromium >&2 || give_up "no Chromium, and neither apt nor Playwright can install one"
+fi
+export BROWSER BLIP_PROGRAM=$program BLIP_SOURCE=$root PYTHONDONTWRITEBYTECODE=1 PATH=$venv/bin:$PATH
+
+mkdir -p "$shots"
+cd "$root/tests/server"
+python3 clients.py
+python3 page.py "$shots"
+
+folder=$(mktemp -d)
+"$program" serve -q --port 0 --history "$folder/history.db" >"$folder/address" 2>"$folder/log" &
+server=$!
+trap 'kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
+until [ -s "$folder/address" ]; do
+  kill -0 "$server" 2>/dev/null || { cat "$folder/log" >&2; exit 1; }
+  sleep 0.1
+done
+if ! ./schema.sh "$(sed 's|/$||' "$folder/address")" --phases coverage --seed 1 --request-timeout 60 >"$folder/schema" 2>&1; then
+  cat "$folder/schema" >&2
+  exit 1
+fi
+grep -E "^  [0-9]+ generated" "$folder/schema"
+kill "$server"
+wait "$server"
+echo "clients: openai, requests, Chromium, axe and schemathesis passed"
