@@ -1,0 +1,98 @@
+"""Runs the vendor's compiler, TPU-MLIR, on one ONNX graph at a time."""
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from .errors import BuildError
+
+CHIPS = {  # chip -> number types it computes in
+    "bm1684": ("f32", "int8"),
+    "bm1684x": ("f32", "f16", "bf16", "int8"),
+    "bm1688": ("f32", "f16", "bf16", "int8"),
+}
+MAX_CORES = {"bm1684": 1, "bm1684x": 1, "bm1688": 2}
+# Chips whose compiler cannot make a LayerNorm of one token.
+WRITTEN_OUT_NORM = ("bm1684",)
+WRAPPER = Path("bin/tpu-mlir")
+
+
+def check_target(chip, dtype, cores):
+    if dtype not in CHIPS[chip]:
+        raise BuildError(f"{chip} does not compute in {dtype}; it knows {', '.join(CHIPS[chip])}")
+    if not 1 <= cores <= MAX_CORES[chip]:
+        raise BuildError(f"--cores {cores}: {chip} has {MAX_CORES[chip]} core{'s' if MAX_CORES[chip] > 1 else ''}")
+
+
+class Compiler:
+    def __init__(self, toolchain, chip, cores, folder):
+        self.wrapper = Path(toolchain) / WRAPPER
+        self.chip, self.cores, self.folder = chip, cores, Path(folder)
+
+    def run(self, *command):
+        """One command of the compiler in the work folder. Its messages go to a log, of which the end is shown when it fails."""
+        log = self.folder / f"{command[0]}.log"
+        with open(log, "w", encoding="utf-8") as file:
+            done = subprocess.run([str(self.wrapper), *map(str, command)], cwd=self.folder, stdout=file, stderr=subprocess.STDOUT,
+                                  check=False)
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if done.returncode != 0:
+            tail = "\n  ".join(text.strip().splitlines()[-15:])
+            raise BuildError(f"{' '.join(map(str, command))} failed ({done.returncode}); its last messages:\n  {tail}")
+        return text
+
+    def transform(self, onnx, name):
+        """ONNX -> MLIR; returns its path."""
+        mlir = self.folder / f"{name}.mlir"
+        self.run("model_transform.py", "--model_name", name, "--model_def", onnx, "--mlir", mlir.name)
+        return mlir
+
+    def calibrate(self, mlir, samples):
+        """samples: a folder of npz files with the inputs of real runs."""
+        table = mlir.with_suffix(".calibration")
+        count = len(list(Path(samples).glob("*.npz")))
+        self.run("run_calibration.py", mlir.name, "--dataset", samples, "--input_num", count, "--chip", self.chip, "-o", table.name)
+        return table
+
+    def deploy(self, mlir, quantize, target, strip_inputs=(), strip_outputs=(), calibration=None, exceptions=None):
+        """MLIR -> bmodel. Inputs and outputs at the positions to strip keep the type the chip computes in."""
+        options = ["--calibration_table", calibration.name] if calibration else []
+        options += ["--quantize_table", exceptions.name] if exceptions else []
+        for name, positions in (("input", strip_inputs), ("output", strip_outputs)):
+            if positions:
+                options += [f"--quant_{name}", f"--quant_{name}_list", ",".join(str(p + 1) for p in positions)]
+        if self.cores > 1:
+            options += ["--num_core", self.cores]
+        self.run("model_deploy.py", "--mlir", mlir.name, "--chip", self.chip, "--quantize", quantize, "--model", target.name,
+                 "--skip_validation", *options)
+        if not (self.folder / target.name).is_file():
+            raise BuildError(f"the compiler made no {target.name}; its log: {self.folder / 'model_deploy.py.log'}")
+        return self.folder / target.name
+
+    def ports(self, bmodel):
+        """Types of inputs and outputs as the bmodel has them: ([...], [...]) of 'float32', 'int32', ..."""
+        text = self.run("model_tool", "--info", bmodel)
+        found = re.findall(r"^(input|output): .*?, \[[\d, ]*\], (\w+)", text, re.MULTILINE)
+        return tuple([kind for end, kind in found if end == wanted] for wanted in ("input", "output"))
+
+    def combine(self, bmodels, target):
+        """One file of several: the chip's own program, 5 MB, is in it once, and the networks share their working memory."""
+        self.run("model_tool", "--combine", *bmodels, "-o", target)
+
+    def clear(self):
+        """Weights and graphs between two networks: several times the size of the result."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def find_toolchain(given, script):
+    """The folder that install-toolchain made."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blip/sophon-toolchain"
+    place = Path(given or os.environ.get("BLIP_SOPHON_TOOLCHAIN") or cache)
+    if not (place / WRAPPER).is_file():
+        raise BuildError(f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name its folder with --toolchain")
+    return place
