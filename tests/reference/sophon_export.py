@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Compares the networks that tools/sophon exports, run by onnxruntime, with transformers, on small random models.
+"""Compares the networks that tools/sophon exports with transformers: as ONNX graphs, and compiled, on emulated chips.
 
-    python tests/reference/sophon_export.py --models 30
+    sophon_export.py --models 30                                                       random models, by onnxruntime
+    sophon_export.py --compiled caption-bm1684x --checkpoint tests/data/parity/caption --emulator EMULATORS/bm1684x
 
 Every stage is compared: image tokens and vectors, text states, ITM logits, text vectors, question states with padding, and the
 logits of prefill and steps along random texts, with rows that change places as beams do. Needs torch, transformers, onnx, onnxruntime.
@@ -16,15 +17,20 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+import transformers
 from parity_models import Model, Shape
+from transformers import BlipConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools/sophon"))
+sys.path[:0] = [str(ROOT / "tools/sophon"), str(ROOT / "tests/sophon")]
 from blip_sophon.checkpoint import open_checkpoint  # noqa: E402
 from blip_sophon.graph import HIDDEN  # noqa: E402
 from blip_sophon.networks import Builder, Options  # noqa: E402
+from emulated import CompiledModel  # noqa: E402
 
 TOLERANCE = 1e-4
+# Of compiled networks: largest error as a part of the largest value, and smallest cosine.
+COMPILED = {"f32": (2e-2, 0.999), "f16": (2e-2, 0.999), "bf16": (1e-1, 0.999), "int8": (3e-1, 0.99)}
 
 
 def random_shape(rng, kind):
@@ -77,17 +83,22 @@ def padded(ids, length):
 class Comparison:
     """One model against its reference."""
 
-    def __init__(self, model, networks, checkpoint, options, rng):
+    def __init__(self, model, networks, checkpoint, options, rng, limits=(TOLERANCE, 0.999), steps=1000):
         self.model, self.net, self.networks, self.c, self.o, self.rng = model, model.net, networks, checkpoint, options, rng
-        self.worst = 0.0
+        self.limits, self.steps, self.worst = limits, steps, {}  # worst: stage -> (error, cosine)
         s = model.shape
         self.pixels = torch.randn(1, 3, s.image, s.image, generator=torch.Generator().manual_seed(s.seed))
 
     def same(self, what, got, expected):
-        error = np.abs(got.reshape(-1) - expected.detach().numpy().reshape(-1)).max() / max(1.0, float(expected.abs().max()))
-        self.worst = max(self.worst, error)
-        if not error <= TOLERANCE:
-            raise SystemExit(f"{what} differs by {error:.2e} (allowed {TOLERANCE}): {self.model.shape}")
+        a, b = got.reshape(-1).astype(np.float64), expected.detach().numpy().reshape(-1).astype(np.float64)
+        error = float(np.abs(a - b).max() / max(1.0, np.abs(b).max()))
+        cosine = float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30))
+        worst_error, worst_cosine = self.worst.get(what, (0.0, 1.0))
+        self.worst[what] = max(worst_error, error) if error == error else error, min(worst_cosine, cosine)
+
+    def failures(self):
+        return [f"{what}: error {error:.2e} (allowed {self.limits[0]}), cosine {cosine:.6f} (wanted {self.limits[1]})"
+                for what, (error, cosine) in self.worst.items() if not (error <= self.limits[0] and cosine >= self.limits[1])]
 
     def random_ids(self, rows, length):
         return torch.tensor([[self.rng.randrange(5, len(self.model.vocabulary)) for _ in range(length)] for _ in range(rows)])
@@ -129,16 +140,16 @@ class Comparison:
         return out.logits[:, -1]
 
     def walk(self, role, rows, ids, cache, cross, states, extra=()):
-        """Steps to the last slot; rows take over others' caches as beams do."""
+        """Steps, at most to the last slot; rows take over others' caches as beams do."""
         ids, cache = [list(ids) for _ in range(rows)], np.repeat(cache, rows, 0)
-        for position in range(len(ids[0]), self.o.slots):
+        for position in range(len(ids[0]), min(self.o.slots, len(ids[0]) + self.steps)):
             parents = [self.rng.randrange(rows) for _ in range(rows)]
             ids, cache = [list(ids[p]) for p in parents], cache[parents]
             new = [self.rng.randrange(5, len(self.model.vocabulary)) for _ in range(rows)]
             for row, token in zip(ids, new):
                 row.append(token)
             logits, cache = self.networks(role, integers(new, (rows, 1)), integers(position, (1, 1)), cache, cross, *extra, rows=rows)
-            self.same(f"{role} logits at {position}", logits, self.decoder_logits(ids, states, states.shape[1]))
+            self.same(f"{role} logits, {rows} rows", logits, self.decoder_logits(ids, states, states.shape[1]))
 
     def caption(self, vision, cross):
         for rows in self.o.step_rows:
@@ -159,15 +170,45 @@ class Comparison:
             question, mask = padded(ids.numpy(), 35)
             got, answer_cross = self.networks("question", question, mask, cross)
             self.same("question states", got[:, :ids.shape[1]], states)
-            cache = np.zeros(Builder(self.c, self.o)._cache_shape("answer", 1), np.float32)
+            cache = np.zeros(Builder(self.c, self.o).cache_shape("answer", 1), np.float32)
             self.walk("answer_step", rows, [], cache, answer_cross, states, extra=(mask,))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=int, default=9)
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
+class Loaded:
+    """A checkpoint that transformers reads, as parity_models.Model has it."""
+
+    def __init__(self, folder):
+        config = BlipConfig.from_pretrained(folder)
+        kind = {"BlipForConditionalGeneration": "caption", "BlipForImageTextRetrieval": "match", "BlipForQuestionAnswering": "vqa"}
+        architecture = config.architectures[0]
+        self.net = getattr(transformers, architecture).from_pretrained(folder, torch_dtype=torch.float32).eval()
+        self.vocabulary = range(config.text_config.vocab_size)
+        self.shape = Shape(kind[architecture], "", 1, image=config.vision_config.image_size)
+
+
+def compare_compiled(args):
+    compiled = CompiledModel(args.compiled, args.emulator)
+    try:
+        manifest, checkpoint = compiled.manifest, open_checkpoint(args.checkpoint)
+        if manifest["checkpoint"]["sha256"] != checkpoint.digest():
+            raise SystemExit(f"{args.compiled} was not built from {args.checkpoint}")
+        rows = {}
+        for network in manifest["networks"]:
+            rows.setdefault(network["role"], []).append(network["rows"])
+        options = Options(manifest["decoder"]["slots"], manifest["decoder"]["prompt"], rows.get("match", []), rows.get("text", []),
+                          rows.get("caption_step", []) + rows.get("answer_step", []))
+        comparison = Comparison(Loaded(args.checkpoint), compiled, checkpoint, options, random.Random(args.seed), COMPILED[manifest["dtype"]],
+                                args.steps)
+        with torch.no_grad():
+            comparison.run()
+    finally:
+        compiled.close()
+    for what, (error, cosine) in comparison.worst.items():
+        print(f"{manifest['chip']} {manifest['dtype']} {what}: error {error:.1e}, cosine {cosine:.6f}")
+    return comparison.failures()
+
+
+def compare_random(args):
     rng, worst = random.Random(args.seed), 0.0
     for i in range(args.models):
         model = Model(random_shape(rng, ("caption", "match", "vqa")[i % 3]))
@@ -177,9 +218,27 @@ def main():
             checkpoint = open_checkpoint(pathlib.Path(folder) / model.save(folder))
             comparison = Comparison(model, Networks(checkpoint, options), checkpoint, options, rng)
             comparison.run()
-        worst = max(worst, comparison.worst)
-        print(f"{i + 1}/{args.models} {model.shape.kind} {model.shape.layout}: within {comparison.worst:.1e}", flush=True)
+        if comparison.failures():
+            return [f"{model.shape}", *comparison.failures()]
+        error = max(error for error, _ in comparison.worst.values())
+        worst = max(worst, error)
+        print(f"{i + 1}/{args.models} {model.shape.kind} {model.shape.layout}: within {error:.1e}", flush=True)
     print(f"{args.models} models: every stage within {worst:.1e} of transformers")
+    return []
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=int, default=9)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--compiled", type=pathlib.Path, help="a folder of build-bmodels, to be run on an emulated chip")
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="the folder it was built from")
+    parser.add_argument("--emulator", help="the chip's folder of install-emulator")
+    parser.add_argument("--steps", type=int, default=1000, help="steps of each decoder at most (an emulated one can take seconds)")
+    args = parser.parse_args()
+    failures = compare_compiled(args) if args.compiled else compare_random(args)
+    if failures:
+        sys.exit("\n".join(failures))
 
 
 if __name__ == "__main__":

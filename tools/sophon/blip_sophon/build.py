@@ -7,6 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from .calibration import Calibration, float_operations, read_texts
 from .checkpoint import merge, open_checkpoint
 from .compiler import WRITTEN_OUT_NORM, Compiler, check_target
 from .errors import BuildError
@@ -15,7 +16,9 @@ from .networks import Builder
 FORMAT, VERSION = "blip-bmodels", 1
 MODEL_FILE = "model.bmodel"
 DIGEST_DIGITS = 12
-HALF_TYPES = ("f16", "bf16")
+# Chips whose networks go into one file; those of BM1684 have no program in them that could be shared, and cannot be combined.
+COMBINED = ("bm1684x", "bm1688")
+FLOAT_TYPE = {"f32": "F32", "f16": "F16", "bf16": "BF16"}  # int8: what stays in floating point is F16 where the chip has it
 
 
 def progress(message):
@@ -80,29 +83,58 @@ class Staging:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _compile(compiler, network, name, target, samples):
-    """The bmodel of one network. Its graph is dropped as soon as it is on disk."""
-    start = time.monotonic()
-    network.graph.save(compiler.folder / f"{name}.onnx")
-    network.graph = None
-    mlir = compiler.transform(f"{name}.onnx", name)
-    bmodel = Path(f"{name}.bmodel")
-    kept = (network.kept_inputs, network.kept_outputs) if target.dtype in HALF_TYPES else ((), ())
-    compiled = compiler.deploy(mlir, target.dtype.upper(), bmodel, *kept)
-    progress(f"{name}: {compiled.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s")
-    return compiled
+class NetworkCompiler:
+    """Compiles one network after the other for one target."""
+
+    def __init__(self, toolchain, target, calibration):
+        self._toolchain, self._target, self._calibration = toolchain, target, calibration
+        self.float_type = FLOAT_TYPE.get(target.dtype) or ("F32" if target.chip in WRITTEN_OUT_NORM else "F16")
+
+    def compile(self, network, name, folder):
+        """Returns the bmodel in `folder`. The graph is dropped as soon as it is on disk: it holds all weights."""
+        start = time.monotonic()
+        compiler = Compiler(self._toolchain, self._target.chip, self._target.cores, folder)
+        network.graph.save(folder / f"{name}.onnx")
+        network.graph = None
+        if self._calibration:
+            samples = folder / "samples"
+            self._calibration.samples(network, folder / f"{name}.onnx", samples)
+        mlir = compiler.transform(f"{name}.onnx", name)
+        quantize, table, exceptions = self.float_type, None, None
+        if self._calibration and self._eight_bits(network.role):
+            quantize, table = "INT8", compiler.calibrate(mlir, samples)
+            exceptions = mlir.with_suffix(".float")
+            exceptions.write_text("".join(f"{operation} {self.float_type}\n" for operation in float_operations(mlir)), encoding="utf-8")
+        elif self._calibration and self._eight_bit_weights(network.role):
+            quantize = "W8F16"
+        kept = ((), ()) if self.float_type == "F32" else (network.kept_inputs, network.kept_outputs)
+        compiled = compiler.deploy(mlir, quantize, folder / f"{name}.bmodel", *kept, table, exceptions)
+        progress(f"{name}: {compiled.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s")
+        return compiled
+
+    def _eight_bit_weights(self, role):
+        """One token at a time is as fast as its weights are read: 8 bits of them, and everything computed in F16."""
+        return self.float_type == "F16" and role.endswith("_step")
+
+    def _eight_bits(self, role):
+        """Keys and values that everything later looks at are worth their full precision."""
+        return not role.endswith("_cross") and not self._eight_bit_weights(role)
 
 
-def build(models, target, options, toolchain, samples=None):
-    """target: chip, dtype, cores, out."""
+def build(models, target, options, toolchain):
+    """target: chip, dtype, cores, out, calibration (pictures), calibration_texts."""
     check_target(target.chip, target.dtype, target.cores)
+    if target.dtype == "int8" and not target.calibration:
+        raise BuildError("int8 needs --calibration IMAGE ...: 8 to 64 pictures like those to come")
     staging = Staging(target.out)
     checkpoint = merge([open_checkpoint(path) for path in models])
     options.written_out_norm = target.chip in WRITTEN_OUT_NORM
     makers = Builder(checkpoint, options).networks()
     digest = checkpoint.digest()
     progress(f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, {target.cores} core(s): {len(makers)} networks")
+    calibration = Calibration(checkpoint, options, target.calibration, read_texts(target.calibration_texts)) if target.dtype == "int8" else None
     with staging as out:
+        compiler = NetworkCompiler(toolchain, target, calibration)
         compiled, networks = [], []
         bmodels = out / "bmodels.part"
         bmodels.mkdir()
@@ -111,16 +143,21 @@ def build(models, target, options, toolchain, samples=None):
             name = f"{network.stem}_{digest[:DIGEST_DIGITS]}"
             progress(f"{number}/{len(makers)} {network.role}" + (f", {network.rows} rows" if network.rows > 1 else ""))
             with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
-                compiler = Compiler(toolchain, target.chip, target.cores, folder)
-                compiled.append(_compile(compiler, network, name, target, samples).rename(bmodels / f"{network.stem}.bmodel"))
-            networks.append({"role": network.role, "name": name, "file": MODEL_FILE, "bytes": 0, "rows": network.rows})
-        with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
-            Compiler(toolchain, target.chip, target.cores, folder).combine(compiled, out / MODEL_FILE)
+                compiled.append(compiler.compile(network, name, Path(folder)).rename(bmodels / f"{network.stem}.bmodel"))
+            networks.append({"role": network.role, "name": name, "file": compiled[-1].name, "bytes": 0, "rows": network.rows})
+        if target.chip in COMBINED:
+            with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
+                Compiler(toolchain, target.chip, target.cores, folder).combine(compiled, out / MODEL_FILE)
+            for network in networks:
+                network["file"] = MODEL_FILE
+        else:
+            for bmodel in compiled:
+                bmodel.rename(out / bmodel.name)
         shutil.rmtree(bmodels)
         for network in networks:
-            network["bytes"] = (out / MODEL_FILE).stat().st_size
+            network["bytes"] = (out / network["file"]).stat().st_size
         vocabulary = ("\n".join(checkpoint.vocabulary) + "\n").encode()
         (out / "vocab.txt").write_bytes(vocabulary)
         text = json.dumps(manifest(checkpoint, digest, networks, options, target, vocabulary), indent=1)
         (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    progress(f"{target.out}: {(Path(target.out) / MODEL_FILE).stat().st_size / 1e6:.1f} MB")
+    progress(f"{target.out}: {sum(file.stat().st_size for file in Path(target.out).iterdir()) / 1e6:.1f} MB")

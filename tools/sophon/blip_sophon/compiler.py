@@ -52,7 +52,8 @@ class Compiler:
         """samples: a folder of npz files with the inputs of real runs."""
         table = mlir.with_suffix(".calibration")
         count = len(list(Path(samples).glob("*.npz")))
-        self.run("run_calibration.py", mlir.name, "--dataset", samples, "--input_num", count, "--chip", self.chip, "-o", table.name)
+        self.run("run_calibration.py", mlir.name, "--dataset", samples, "--input_num", count, "--chip", self.chip,
+                 "--cali_method", "mse", "--tune_num", 0, "-o", table.name)
         return table
 
     def deploy(self, mlir, quantize, target, strip_inputs=(), strip_outputs=(), calibration=None, exceptions=None):
@@ -66,9 +67,9 @@ class Compiler:
             options += ["--num_core", self.cores]
         self.run("model_deploy.py", "--mlir", mlir.name, "--chip", self.chip, "--quantize", quantize, "--model", target.name,
                  "--skip_validation", *options)
-        if not (self.folder / target.name).is_file():
+        if not target.is_file():
             raise BuildError(f"the compiler made no {target.name}; its log: {self.folder / 'model_deploy.py.log'}")
-        return self.folder / target.name
+        return target
 
     def ports(self, bmodel):
         """Types of inputs and outputs as the bmodel has them: ([...], [...]) of 'float32', 'int32', ..."""

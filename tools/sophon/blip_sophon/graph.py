@@ -19,7 +19,6 @@ class Graph:
         self.name, self.written_out_norm = name, written_out_norm
         self._nodes, self._initializers, self._inputs, self._outputs = [], {}, [], []
         self._count = 0
-        self._shapes = {}  # of inputs
 
     # ---- ends and constants -------------------------------------------------------------------------------------------------
 
@@ -44,9 +43,9 @@ class Graph:
 
     # ---- operators ----------------------------------------------------------------------------------------------------------
 
-    def op(self, kind, *inputs, **attributes):
+    def op(self, kind, *inputs, name=None, **attributes):
         self._count += 1
-        name = f"{kind}_{self._count}"
+        name = name or f"{kind}_{self._count}"
         self._nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
@@ -69,10 +68,10 @@ class Graph:
         """table[indices]: [rows, D], [...] -> [..., D]"""
         return self.op("Gather", table, indices, axis=0)
 
-    def linear(self, x, name, weight, bias=None):
-        """x · weightᵀ + bias: [..., in] -> [..., out]; weight [out, in] as torch keeps it"""
+    def linear(self, x, name, weight, bias):
+        """x · weightᵀ + bias: [..., in] -> [..., out]; weight [out, in] as torch keeps it. `name` stays that of the result."""
         y = self.op("MatMul", x, self.constant(name + ".weight", weight.T))
-        return y if bias is None else self.add(y, self.constant(name + ".bias", bias))
+        return self.op("Add", y, self.constant(name + ".bias", bias), name=name)
 
     def gelu(self, x):
         """0.5 · x · (1 + erf(x / √2)), written as torch exports it, so that compilers know it again"""

@@ -42,17 +42,17 @@ class Builder:
         for part in ("caption", "answer"):
             if part in self.c.text and self.o.slots > self.c.text[part].positions:
                 raise BuildError(f"--slots {self.o.slots} is more than the {self.c.text[part].positions} positions of the {part} decoder")
-        if not 1 <= self.o.prompt <= self.o.slots:
+        if "caption" in self.c.text and not 1 <= self.o.prompt <= self.o.slots:
             raise BuildError(f"--prompt-tokens {self.o.prompt} must be 1 to {self.o.slots}, the slots of the cache")
 
     def _graph(self, name):
         return Graph(name, self.o.written_out_norm)
 
-    def _cross_shape(self, part, count):
+    def cross_shape(self, part, count):
         sizes = self.c.text[part]
         return [1, 2 * sizes.layers * sizes.heads, count, sizes.width // sizes.heads]
 
-    def _cache_shape(self, part, rows):
+    def cache_shape(self, part, rows):
         sizes = self.c.text[part]
         return [rows, 2 * sizes.layers * sizes.heads, self.o.slots, sizes.width // sizes.heads]
 
@@ -73,7 +73,7 @@ class Builder:
         v = self.c.vision
         g = self._graph(f"{part}_cross")
         tokens = g.input("tokens", [1, v.tokens, v.width])
-        g.output(cross_keys_values(g, self.c, part, tokens, v.tokens), "cross", self._cross_shape(part, v.tokens))
+        g.output(cross_keys_values(g, self.c, part, tokens, v.tokens), "cross", self.cross_shape(part, v.tokens))
         return Network(g.name, 1, g, [0], [0])
 
     # ---- encoders -----------------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Builder:
     def _encode(self, g, part, rows, with_image):
         tower = TextTower(g, self.c, part, rows, self.c.max_text)
         ids, mask = text_inputs(g, rows, self.c.max_text)
-        cross = g.input("cross", self._cross_shape(part, self.c.vision.tokens)) if with_image else None
+        cross = g.input("cross", self.cross_shape(part, self.c.vision.tokens)) if with_image else None
         return tower.layers(tower.embed(ids, tower.first_positions()), mask, cross)
 
     def _first(self, g, states, rows, width):
@@ -105,7 +105,7 @@ class Builder:
         g, length = self._graph("question"), self.c.max_text
         states = self._encode(g, "question", 1, with_image=True)
         g.output(states, "states", [1, length, self.c.text["question"].width])
-        g.output(cross_keys_values(g, self.c, "answer", states, length), "answer_cross", self._cross_shape("answer", length))
+        g.output(cross_keys_values(g, self.c, "answer", states, length), "answer_cross", self.cross_shape("answer", length))
         return Network("question", 1, g, [2], [0, 1])
 
     # ---- decoders -----------------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Builder:
         tower = TextTower(g, self.c, "caption", 1, length)
         ids = g.input("ids", [1, length], INT)
         last = g.input("last", [1, 1, length])
-        cross = g.input("cross", self._cross_shape("caption", self.c.vision.tokens))
+        cross = g.input("cross", self.cross_shape("caption", self.c.vision.tokens))
         cache = []
 
         def remember(i, keys, values):
@@ -132,7 +132,7 @@ class Builder:
         if slots > length:
             heads, h = 2 * tower.sizes.layers * tower.sizes.heads, tower.h
             filled = g.concat([filled, g.constant("empty_slots", np.zeros((1, heads, slots - length, h), np.float32))], axis=2)
-        g.output(filled, "cache", self._cache_shape("caption", 1))
+        g.output(filled, "cache", self.cache_shape("caption", 1))
         return Network(g.name, 1, g, [2], [1])
 
     def step(self, part, rows):
@@ -143,8 +143,8 @@ class Builder:
         tower = TextTower(g, self.c, part, rows, 1)
         sizes, heads = tower.sizes, tower.sizes.heads
         ids, position = g.input("ids", [rows, 1], INT), g.input("position", [1, 1], INT)
-        cache = g.input("cache", self._cache_shape(part, rows))
-        cross = g.input("cross", self._cross_shape(part, self.c.max_text if masked else self.c.vision.tokens))
+        cache = g.input("cache", self.cache_shape(part, rows))
+        cross = g.input("cross", self.cross_shape(part, self.c.max_text if masked else self.c.vision.tokens))
         cross_mask = g.input("mask", [1, 1, 1, self.c.max_text]) if masked else None
 
         # Tables by position: the slot to fill, and the slots that may be seen.
@@ -162,7 +162,7 @@ class Builder:
 
         x = tower.layers(tower.embed(ids, place), mask, cross, cross_mask, lambda i, k, v: (fill(i, 0, k), fill(i, 1, v)))
         g.output(tower.logits(x), "logits", [rows, sizes.vocab])
-        g.output(g.concat(parts, axis=1), "next_cache", self._cache_shape(part, rows))
+        g.output(g.concat(parts, axis=1), "next_cache", self.cache_shape(part, rows))
         return Network(g.name, rows, g, [2, 3], [1])
 
     # ---- all ----------------------------------------------------------------------------------------------------------------
