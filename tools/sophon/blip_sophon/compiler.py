@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from .errors import BuildError
@@ -97,3 +98,13 @@ def find_toolchain(given, script):
     if not (place / WRAPPER).is_file():
         raise BuildError(f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name its folder with --toolchain")
     return place
+
+
+INSIDE = "BLIP_INSIDE_TOOLCHAIN"
+
+
+def enter_toolchain(place, script):
+    """Goes on in the compiler's own Python, which has the NumPy and ONNX that it wants: starts the script anew there."""
+    if INSIDE not in os.environ:
+        os.environ[INSIDE] = "1"
+        os.execv(place / WRAPPER, [str(WRAPPER), "python3.10", os.path.abspath(script), *sys.argv[1:]])

@@ -26,9 +26,9 @@ class Graph:
         self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
-    def output(self, value, name, shape):
+    def output(self, value, name, shape, kind=FLOAT):
         self._nodes.append(helper.make_node("Identity", [value], [name], name=name))
-        self._outputs.append(helper.make_tensor_value_info(name, FLOAT, shape))
+        self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
     def constant(self, name, values):
         if name not in self._initializers:
