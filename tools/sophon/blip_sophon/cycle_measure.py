@@ -29,7 +29,7 @@ def random_checkpoint(task):
     text = {part: TextSizes(768, 12, 12, 512, 30524, 1e-12) for part in PARTS[task]}
     vocabulary = BUNDLED_VOCABULARY.read_text(encoding="utf-8").splitlines() + [DEC, ENC]
     widths = {f"{part}.0.fc1.weight": np.empty((3072, 0)) for part in ("vision", *text)}
-    c = Checkpoint(f"random {task}", vision, text, widths, vocabulary, embed_dim=256 if task == "match" else 0, has_itm=task == "match")
+    c = Checkpoint(f"random {task}", vision, text, widths, vocabulary, has_itm=task == "match")
     random = np.random.default_rng(0)
     c.tensors = {name: random.standard_normal(shape, np.float32) * np.float32(0.02) for name, shape in expected_shapes(c).items()}
     return c
@@ -59,16 +59,17 @@ def own_makers(task, c, lengths, tasks):
     return {stage: makers[stage] for stage in needed}
 
 
-def _digest(model):
-    """Of what the cycle model looks at: operators and shapes, not values."""
-    total = hashlib.sha256()
-    for node in model.graph.node:
-        total.update(node.SerializeToString(deterministic=True))
-    for tensor in model.graph.initializer:
-        total.update(f"{tensor.name}{list(tensor.dims)}{tensor.data_type}".encode())
-    for port in (*model.graph.input, *model.graph.output):
-        total.update(port.SerializeToString(deterministic=True))
-    return total.hexdigest()[:16]
+def _digest(model, kept):
+    """Of what the cycle model looks at: operators, shapes, and which ends keep the chip's type. Values and names do not count."""
+    graph, numbers = model.graph, {}
+    number = lambda name: numbers.setdefault(name, len(numbers))
+    parts = [(number(port.name), port.type.SerializeToString(deterministic=True)) for port in graph.input]
+    parts += [(number(tensor.name), list(tensor.dims), tensor.data_type) for tensor in graph.initializer]
+    for node in graph.node:
+        attributes = [attribute.SerializeToString(deterministic=True) for attribute in node.attribute]
+        parts.append((node.op_type, [number(name) for name in (*node.input, *node.output)], attributes))
+    parts += [(number(port.name), port.type.SerializeToString(deterministic=True)) for port in graph.output]
+    return hashlib.sha256(repr((parts, kept)).encode()).hexdigest()[:16]
 
 
 class Measurer:
@@ -89,8 +90,8 @@ class Measurer:
     def measure(self, name, graph, kept, jobs):
         """Milliseconds of a graph for each (target, number type). Only what is not known yet is compiled, one after the other."""
         model = graph.model()
-        digest = _digest(model)
-        keys = {job: f"{name} {digest} {job[0].chip} {job[0].cores} {job[1]} {self.version}" for job in jobs}
+        digest = _digest(model, kept)
+        keys = {job: f"{digest} {job[0].chip} {job[0].cores} {job[1]} {self.version}" for job in jobs}
         missing = [job for job in jobs if keys[job] not in self.results]
         if missing:
             with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=self.work) as folder:

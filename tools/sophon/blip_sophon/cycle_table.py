@@ -49,7 +49,6 @@ def own_stages(task, lengths):
         "match": {"vision": 1, "text_cross": 1, "match": 1},
         "match, further text": {f"match_{lengths.match_rows}": 1 / lengths.match_rows},
         "ask": {"vision": 1, "question_cross": 1, "question": 1, "answer_step": lengths.answer},
-        "ask, 3 beams": {"vision": 1, "question_cross": 1, "question": 1, f"answer_step_{lengths.beams}": lengths.answer},
         "ask, further question": {"question": 1, "answer_step": lengths.answer},
     }[task]
 
@@ -61,7 +60,6 @@ SAMPLE_STAGES = {
     "match": ("blip_itm",),
     "match, further text": ("blip_itm",),
     "ask": ("blip_vqa_venc", "blip_vqa_tenc", "blip_vqa_tdec"),
-    "ask, 3 beams": ("blip_vqa_venc", "blip_vqa_tenc", "blip_vqa_tdec"),
     "ask, further question": ("blip_vqa_tenc", "blip_vqa_tdec"),
 }
 TASKS = tuple(SAMPLE_STAGES)
