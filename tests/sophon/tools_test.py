@@ -63,6 +63,7 @@ class Sums(unittest.TestCase):
             ("caption", "blip_cap_2", base, "F32"): 120.0, ("caption", "blip_cap_4", base, "F32"): 140.0,
             ("caption", "vision", TWO_CORES, "F16"): 15.0, ("caption", "caption_cross", TWO_CORES, "F16"): 2.0,
             ("caption", "caption_prefill", TWO_CORES, "F16"): 8.0, ("caption", "caption_step", TWO_CORES, "F16"): 4.0,
+            ("caption", "caption_prefill", TWO_CORES, "W8F16"): 5.0, ("caption", "caption_step", TWO_CORES, "W8F16"): 2.0,
             ("match", "match_8", TWO_CORES, "F16"): 12.0,
             ("ask", "blip_vqa_venc", base, "F32"): 100.0, ("ask", "blip_vqa_tenc", base, "F32"): 10.0,
             ("ask", "blip_vqa_tdec_2", base, "F32"): 20.0, ("ask", "blip_vqa_tdec_4", base, "F32"): 36.0,
@@ -74,10 +75,10 @@ class Sums(unittest.TestCase):
 
     def test_the_prompt_gives_the_first_token(self):
         self.assertEqual(own_stages("caption", Lengths())["caption_step"], 15)
-        self.assertEqual(self.figures.own("caption", TWO_CORES, "F16"), 15 + 2 + 8 + 15 * 4)
+        self.assertEqual(self.figures.own("caption", TWO_CORES, "f16"), 15 + 2 + 8 + 15 * 4)
 
     def test_a_text_of_a_batch(self):
-        self.assertEqual(self.figures.own("match, further text", TWO_CORES, "F16"), 1.5)
+        self.assertEqual(self.figures.own("match, further text", TWO_CORES, "f16"), 1.5)
 
     def test_the_sample(self):
         self.assertEqual(self.figures.sample("caption", Target("bm1688", 1)), 260.0)
@@ -85,8 +86,8 @@ class Sums(unittest.TestCase):
         self.assertEqual(self.figures.sample("ask, further question", Target("bm1688", 1)), 10 + 20 + 7 * 8)
 
     def test_the_table(self):
-        row = task_table(self.figures, ["caption"], TWO_CORES, ["F16"]).splitlines()[-1]
-        self.assertEqual(row, "| caption | 260.0 | 85.0 (3.1 x) |")
+        row = task_table(self.figures, ["caption"], TWO_CORES, ["f16", "w8f16"]).splitlines()[-1]
+        self.assertEqual(row, "| caption | 260.0 | 85.0 (3.1 x) | 52.0 (5.0 x) |")
 
     def test_names(self):
         self.assertEqual((str(X), str(TWO_CORES), str(Target("bm1688", 1))), ("BM1684X", "BM1688, 2 cores", "BM1688, 1 core"))

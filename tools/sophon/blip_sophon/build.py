@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .calibration import Calibration, float_operations, read_texts
 from .checkpoint import merge, open_checkpoint
-from .compiler import WRITTEN_OUT_NORM, Compiler, check_target
+from .compiler import WRITTEN_OUT_NORM, Compiler, check_target, has_eight_bit_weights
 from .errors import BuildError
 from .networks import Builder
 
@@ -18,7 +18,7 @@ MODEL_FILE = "model.bmodel"
 DIGEST_DIGITS = 12
 # Chips whose networks go into one file; those of BM1684 have no program in them that could be shared, and cannot be combined.
 COMBINED = ("bm1684x", "bm1688")
-FLOAT_TYPE = {"f32": "F32", "f16": "F16", "bf16": "BF16"}  # int8: what stays in floating point is F16 where the chip has it
+FLOAT_TYPE = {"f32": "F32", "f16": "F16", "bf16": "BF16", "w8f16": "F16"}  # int8: what stays in floating point is F16 where the chip has it
 
 
 def progress(message):
@@ -38,7 +38,7 @@ def manifest(checkpoint, digest, networks, options, target, vocabulary):
         "version": VERSION,
         "chip": target.chip,
         "cores": target.cores,
-        "dtype": target.dtype,
+        "dtype": "f16" if target.dtype == "w8f16" else target.dtype,
         "checkpoint": {"name": c.name, "sha256": digest},
         "vocabulary": {"file": "vocab.txt", "sha256": hashlib.sha256(vocabulary).hexdigest(), "size": len(c.vocabulary)},
         "image": {"size": c.vision.image_size, "mean": c.mean, "std": c.std, "tokens": c.vision.tokens, "width": c.vision.width},
@@ -105,7 +105,7 @@ class NetworkCompiler:
             quantize, table = "INT8", compiler.calibrate(mlir, samples)
             exceptions = mlir.with_suffix(".float")
             exceptions.write_text("".join(f"{operation} {self.float_type}\n" for operation in float_operations(mlir)), encoding="utf-8")
-        elif self._calibration and self._eight_bit_weights(network.role):
+        elif self._eight_bit_weights(network.role):
             quantize = "W8F16"
         kept = ((), ()) if self.float_type == "F32" else (network.kept_inputs, network.kept_outputs)
         compiled = compiler.deploy(mlir, quantize, folder / f"{name}.bmodel", *kept, table, exceptions)
@@ -113,8 +113,10 @@ class NetworkCompiler:
         return compiled
 
     def _eight_bit_weights(self, role):
-        """One token at a time is as fast as its weights are read: 8 bits of them, and everything computed in F16."""
-        return self.float_type == "F16" and role.endswith("_step")
+        """w8f16 has them in all of the decoder; int8 in its steps, and the prefill in 8 bits altogether."""
+        if self._target.dtype == "w8f16":
+            return has_eight_bit_weights(role)
+        return self._target.dtype == "int8" and self.float_type == "F16" and role.endswith("_step")
 
     def _eight_bits(self, role):
         """Keys and values that everything later looks at are worth their full precision."""

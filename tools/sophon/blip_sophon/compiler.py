@@ -10,13 +10,18 @@ from .errors import BuildError
 
 CHIPS = {  # chip -> number types it computes in
     "bm1684": ("f32", "int8"),
-    "bm1684x": ("f32", "f16", "bf16", "int8"),
-    "bm1688": ("f32", "f16", "bf16", "int8"),
+    "bm1684x": ("f32", "f16", "bf16", "w8f16", "int8"),
+    "bm1688": ("f32", "f16", "bf16", "w8f16", "int8"),
 }
 MAX_CORES = {"bm1684": 1, "bm1684x": 1, "bm1688": 2}
 # Chips whose compiler cannot make a LayerNorm of one token.
 WRITTEN_OUT_NORM = ("bm1684",)
 WRAPPER = Path("bin/tpu-mlir")
+
+
+def has_eight_bit_weights(role):
+    """Few tokens at a time are as fast as the weights are read: 8 bits of them, and everything computed in F16."""
+    return "_step" in role or role.endswith("_prefill")
 
 
 def check_target(chip, dtype, cores):

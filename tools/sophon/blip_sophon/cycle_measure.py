@@ -11,12 +11,11 @@ import numpy as np
 from . import sample_graphs
 from .checkpoint import BUNDLED_VOCABULARY, DEC, ENC, Checkpoint, TextSizes, VisionSizes, expected_shapes
 from .compiler import Compiler
-from .cycle_table import Target, checkpoint_of, own_stages, read_profiles
+from .cycle_table import Target, checkpoint_of, compiled_as, own_stages, read_profiles
 from .networks import Builder, Options
 
 RESULTS = "results.json"
 PARTS = {"caption": ("caption",), "match": ("text",), "ask": ("question", "answer")}
-HALF = ("F16", "BF16", "W8F16", "W8BF16", "W4F16")
 
 
 def progress(message):
@@ -104,8 +103,8 @@ class Measurer:
         keep = set(folder.iterdir())
         for target, quantize in jobs:
             start = time.monotonic()
-            ends = kept if quantize in HALF else ((), ())
-            Compiler(self.toolchain, target.chip, target.cores, folder).deploy(mlir, quantize, Path("out.bmodel"), *ends)
+            ends = ((), ()) if quantize == "F32" else kept
+            Compiler(self.toolchain, target.chip, target.cores, folder).deploy(mlir, quantize, folder / "out.bmodel", *ends)
             figure = read_profiles(sorted(folder.glob("compiler_profile_*.txt")))
             self._remember(keys[target, quantize], figure)
             progress(f"{name} {quantize} {target}: {figure:.2f} ms (compiled in {time.monotonic() - start:.0f} s)")
@@ -114,7 +113,7 @@ class Measurer:
                     path.unlink()
 
 
-def measure_all(figures, measurer, checkpoints, tasks, targets, quantizations):
+def measure_all(figures, measurer, checkpoints, tasks, targets, dtypes):
     """checkpoints: task -> a function that opens one. Fills figures.times."""
     for task in dict.fromkeys(checkpoint_of(task) for task in tasks):
         c = checkpoints[task]()
@@ -124,7 +123,7 @@ def measure_all(figures, measurer, checkpoints, tasks, targets, quantizations):
                 figures.times[task, name, target, quantize] = ms
         for name, make in own_makers(task, c, figures.lengths, tasks).items():
             network = make()
-            jobs = [(target, quantize) for target in targets for quantize in quantizations]
+            jobs = list(dict.fromkeys((target, compiled_as(name, dtype)) for target in targets for dtype in dtypes))
             times = measurer.measure(name, network.graph, (network.kept_inputs, network.kept_outputs), jobs)
             for (target, quantize), ms in times.items():
                 figures.times[task, name, target, quantize] = ms

@@ -2,6 +2,7 @@
 import re
 from dataclasses import dataclass
 
+from .compiler import has_eight_bit_weights
 from .errors import BuildError
 
 _FIGURE = re.compile(r"^flops:.*?\bruntime: *([0-9.]+) *ms", re.MULTILINE)
@@ -53,6 +54,16 @@ def own_stages(task, lengths):
     }[task]
 
 
+DTYPES = ("f32", "f16", "bf16", "w8f16")
+
+
+def compiled_as(stage, dtype):
+    """The compiler's number type of a network, for a dtype of build-bmodels."""
+    if dtype == "w8f16" and not has_eight_bit_weights(stage):
+        return "F16"
+    return dtype.upper()
+
+
 # The sample's task that each of ours is compared with. It decodes greedily and reads the picture again for every text.
 SAMPLE_STAGES = {
     "caption": ("blip_cap",),
@@ -87,8 +98,8 @@ class Figures:
     def __init__(self, lengths):
         self.lengths, self.times = lengths, {}
 
-    def own(self, task, target, quantize):
-        return sum(count * self.times[checkpoint_of(task), stage, target, quantize]
+    def own(self, task, target, dtype):
+        return sum(count * self.times[checkpoint_of(task), stage, target, compiled_as(stage, dtype)]
                    for stage, count in own_stages(task, self.lengths).items())
 
     def sample(self, task, target):
@@ -105,19 +116,19 @@ def _row(cells):
     return "| " + " | ".join(cells) + " |"
 
 
-def task_table(figures, tasks, target, quantizations):
+def task_table(figures, tasks, target, dtypes):
     """Markdown: milliseconds of each task, and how many times as fast as the sample's graphs on one core of the chip."""
     base = Target(target.chip, 1)
-    lines = [_row(["task", f"sample F32 ({base})", *(f"{q} ({target})" for q in quantizations)]), _row(["---"] * (2 + len(quantizations)))]
+    lines = [_row(["task", f"sample, f32 ({base})", *(f"{dtype} ({target})" for dtype in dtypes)]), _row(["---"] * (2 + len(dtypes)))]
     for task in tasks:
         sample = figures.sample(task, base)
-        own = [figures.own(task, target, q) for q in quantizations]
+        own = [figures.own(task, target, dtype) for dtype in dtypes]
         lines.append(_row([task, f"{sample:.1f}", *(f"{ms:.1f} ({sample / ms:.1f} x)" for ms in own)]))
     return "\n".join(lines)
 
 
 def network_table(figures, columns):
-    """Markdown: milliseconds of each network; a column is (target, number type)."""
+    """Markdown: milliseconds of each network; a column is (target, the compiler's number type)."""
     names = list(dict.fromkeys((checkpoint, name) for checkpoint, name, *_ in figures.times))
     lines = [_row(["checkpoint", "network", *(f"{q} {target}" for target, q in columns)]), _row(["---"] * (2 + len(columns)))]
     for checkpoint, name in names:

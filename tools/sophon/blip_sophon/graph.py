@@ -19,6 +19,7 @@ class Graph:
         self.name, self.written_out_norm = name, written_out_norm
         self._nodes, self._initializers, self._inputs, self._outputs = [], {}, [], []
         self._count = 0
+        self._named = set()
 
     # ---- ends and constants -------------------------------------------------------------------------------------------------
 
@@ -45,7 +46,9 @@ class Graph:
 
     def op(self, kind, *inputs, name=None, **attributes):
         self._count += 1
-        name = name or f"{kind}_{self._count}"
+        if name is None or name in self._named:  # the same weights at another place
+            name = f"{kind}_{self._count}"
+        self._named.add(name)
         self._nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
