@@ -23,6 +23,7 @@ from transformers import BlipConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tools/sophon"), str(ROOT / "tests/sophon")]
+from blip_sophon.calibration import load_pixels  # noqa: E402
 from blip_sophon.checkpoint import open_checkpoint  # noqa: E402
 from blip_sophon.graph import HIDDEN  # noqa: E402
 from blip_sophon.networks import Builder, Options  # noqa: E402
@@ -30,7 +31,7 @@ from emulated import CompiledModel  # noqa: E402
 
 TOLERANCE = 1e-4
 # Of compiled networks: largest error as a part of the largest value, and smallest cosine.
-COMPILED = {"f32": (2e-2, 0.999), "f16": (2e-2, 0.999), "bf16": (1e-1, 0.999), "int8": (3e-1, 0.99)}
+COMPILED = {"f32": (2e-2, 0.999), "f16": (5e-2, 0.999), "bf16": (1e-1, 0.999), "int8": (3e-1, 0.99)}
 
 
 def random_shape(rng, kind):
@@ -148,7 +149,7 @@ class Comparison:
             new = [self.rng.randrange(5, len(self.model.vocabulary)) for _ in range(rows)]
             for row, token in zip(ids, new):
                 row.append(token)
-            logits, cache = self.networks(role, integers(new, (rows, 1)), integers(position, (1, 1)), cache, cross, *extra, rows=rows)
+            logits, cache = self.networks(role, integers(new, (rows, 1)), np.full((1, 1), position, np.float32), cache, cross, *extra, rows=rows)
             self.same(f"{role} logits, {rows} rows", logits, self.decoder_logits(ids, states, states.shape[1]))
 
     def caption(self, vision, cross):
@@ -199,6 +200,7 @@ def compare_compiled(args):
                           rows.get("caption_step", []) + rows.get("answer_step", []))
         comparison = Comparison(Loaded(args.checkpoint), compiled, checkpoint, options, random.Random(args.seed), COMPILED[manifest["dtype"]],
                                 args.steps)
+        comparison.pixels = torch.from_numpy(load_pixels(args.picture, checkpoint))
         with torch.no_grad():
             comparison.run()
     finally:
@@ -234,6 +236,7 @@ def main():
     parser.add_argument("--compiled", type=pathlib.Path, help="a folder of build-bmodels, to be run on an emulated chip")
     parser.add_argument("--checkpoint", type=pathlib.Path, help="the folder it was built from")
     parser.add_argument("--emulator", help="the chip's folder of install-emulator")
+    parser.add_argument("--picture", type=pathlib.Path, default=ROOT / "tests/data/parity/images/1-90x133.jpg")
     parser.add_argument("--steps", type=int, default=1000, help="steps of each decoder at most (an emulated one can take seconds)")
     args = parser.parse_args()
     failures = compare_compiled(args) if args.compiled else compare_random(args)

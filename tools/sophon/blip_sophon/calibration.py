@@ -111,13 +111,14 @@ class Calibration:
             cache = np.repeat(cache, rows, 0)
             for place in range(position, min(position + STEPS, self._o.slots)):
                 ids = np.array(tokens, np.int32).reshape(rows, 1)
-                logits, cache = run(ids, np.array([[place]], np.int32), cache, *looked_at)
+                logits, cache = run(ids, np.array([[place]], np.float32), cache, *looked_at)
                 order = np.argsort(-logits, axis=1)
                 tokens = [order[r, r if place == 0 else 0] for r in range(rows)]
 
 
-# Products that stay in floating point: the results themselves, and what other networks keep.
-SENSITIVE = re.compile(r"^(itm|itc\.\w+|\w+\.head|\w+\.head\.dense|\w+\.cross_kv)(_|$)")
+# Products that stay in floating point: the results themselves, what other networks keep, and queries and keys, whose errors the
+# softmax multiplies.
+SENSITIVE = re.compile(r"^(itm|itc\.\w+|\w+\.head|\w+\.head\.dense|\w+\.cross_kv|\w+\.\d+\.(\w+\.)?[qk])(_|$)")
 
 
 def float_operations(mlir):

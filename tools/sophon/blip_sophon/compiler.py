@@ -65,6 +65,8 @@ class Compiler:
     def deploy(self, mlir, quantize, target, strip_inputs=(), strip_outputs=(), calibration=None, exceptions=None):
         """MLIR -> bmodel. Inputs and outputs at the positions to strip keep the type the chip computes in."""
         options = ["--calibration_table", calibration.name] if calibration else []
+        if calibration and self.chip != "bm1684":
+            options.append("--matmul_perchannel")  # a scale per output, not one for all
         options += ["--quantize_table", exceptions.name] if exceptions else []
         for name, positions in (("input", strip_inputs), ("output", strip_outputs)):
             if positions:

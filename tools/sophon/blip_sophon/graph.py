@@ -36,7 +36,7 @@ class Graph:
             self._initializers[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
         return name
 
-    def _ints(self, values):
+    def ints(self, values):
         return self.constant("i64_" + "_".join(str(v).replace("-", "m") for v in values), np.array(values, np.int64))
 
     def scalar(self, value):
@@ -56,13 +56,13 @@ class Graph:
         return self.op("Add", a, b)
 
     def reshape(self, x, *shape):
-        return self.op("Reshape", x, self._ints(shape))
+        return self.op("Reshape", x, self.ints(shape))
 
     def transpose(self, x, *axes):
         return self.op("Transpose", x, perm=axes)
 
     def slice(self, x, axis, begin, end):
-        return self.op("Slice", x, self._ints([begin]), self._ints([end]), self._ints([axis]))
+        return self.op("Slice", x, self.ints([begin]), self.ints([end]), self.ints([axis]))
 
     def concat(self, parts, axis):
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=axis)

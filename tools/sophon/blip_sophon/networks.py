@@ -82,7 +82,7 @@ class Builder:
         tower = TextTower(g, self.c, part, rows, self.c.max_text)
         ids, mask = text_inputs(g, rows, self.c.max_text)
         cross = g.input("cross", self.cross_shape(part, self.c.vision.tokens)) if with_image else None
-        return tower.layers(tower.embed(ids, tower.first_positions()), mask, cross)
+        return tower.states(tower.layers(tower.embed(ids, tower.first_positions()), mask, cross))
 
     def _first(self, g, states, rows, width):
         return g.reshape(g.slice(states, 1, 0, 1), rows, width)
@@ -135,6 +135,22 @@ class Builder:
         g.output(filled, "cache", self.cache_shape("caption", 1))
         return Network(g.name, 1, g, [2], [1])
 
+    def _at_position(self, g, part, position):
+        """What depends on the position p alone, in arithmetic: BM1684 looks up at most one table in a network, and that is the words'.
+
+        write, keep [1, 1, C, 1]: 1 and 0 at slot p, 0 and 1 elsewhere; mask [1, 1, 1, C]: 0 up to p; place [1, 1, D]: its position row.
+        """
+        slots = self.o.slots
+        scaled = lambda x, factor: g.op("Mul", x, g.scalar(factor))
+        behind = g.add(g.constant("slots", np.arange(slots, dtype=np.float32).reshape(1, 1, slots, 1)), scaled(g.reshape(position, 1, 1, 1, 1), -1.0))
+        distance = g.add(g.op("Relu", behind), g.op("Relu", scaled(behind, -1.0)))
+        write = g.op("Relu", g.add(scaled(distance, -1.0), g.scalar(1.0)))
+        keep = g.add(scaled(write, -1.0), g.scalar(1.0))
+        later = g.add(g.op("Relu", behind), scaled(g.op("Relu", g.add(behind, g.scalar(-1.0))), -1.0))  # 1 behind slot p, 0 elsewhere
+        table = g.constant(f"{part}.positions", Weights(self.c, part)("position")[None, :slots])
+        place = g.op("ReduceSum", g.op("Mul", table, g.reshape(write, 1, slots, 1)), g.ints([1]), keepdims=1)
+        return write, keep, g.reshape(scaled(later, HIDDEN), 1, 1, 1, slots), place
+
     def step(self, part, rows):
         """One token of every row: see NETWORKS.md, Decoding."""
         slots = self.o.slots
@@ -142,16 +158,12 @@ class Builder:
         g = self._graph(f"{part}_step")
         tower = TextTower(g, self.c, part, rows, 1)
         sizes, heads = tower.sizes, tower.sizes.heads
-        ids, position = g.input("ids", [rows, 1], INT), g.input("position", [1, 1], INT)
+        ids, position = g.input("ids", [rows, 1], INT), g.input("position", [1, 1])
         cache = g.input("cache", self.cache_shape(part, rows))
         cross = g.input("cross", self.cross_shape(part, self.c.max_text if masked else self.c.vision.tokens))
         cross_mask = g.input("mask", [1, 1, 1, self.c.max_text]) if masked else None
 
-        # Tables by position: the slot to fill, and the slots that may be seen.
-        write = g.reshape(g.gather(g.constant("write_slot", np.eye(slots, dtype=np.float32)), position), 1, 1, slots, 1)
-        keep = g.reshape(g.gather(g.constant("keep_slots", 1 - np.eye(slots, dtype=np.float32)), position), 1, 1, slots, 1)
-        mask = g.reshape(g.gather(g.constant("visible_slots", causal_mask(slots)[0, 0]), position), 1, 1, 1, slots)
-        place = g.gather(g.constant(f"{part}.positions", Weights(self.c, part)("position")[:slots]), position)
+        write, keep, mask, place = self._at_position(g, part, position)
         parts = []
 
         def fill(i, k, new):

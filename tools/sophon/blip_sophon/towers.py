@@ -65,26 +65,31 @@ def vision_tower(g, checkpoint, pixels):
 
 
 class TextTower:
-    """One BERT tower over rows of tokens: x is [B, T, D].
-
-    Subclass hooks are functions given to `layers`: how a layer gets the keys and values of its self-attention.
-    """
+    """One BERT tower over B rows of T tokens. x is [1, B·T, D], so that every product with weights is one of two matrices."""
 
     def __init__(self, g, checkpoint, part, rows, length):
         self.g, self.w, self.rows, self.length = g, Weights(checkpoint, part), rows, length
         self.sizes, self.h = self.w.sizes, self.w.head_width
 
     def embed(self, ids, position_rows):
-        """norm(word[ids] + position): ids [B, T] -> [B, T, D]; position_rows broadcasts to it"""
+        """norm(word[ids] + position): ids [B, T] -> x; position_rows [1, T, D]"""
         words = self.g.gather(self.g.constant(f"{self.w.part}.word", self.w("word")), ids)
-        return self.g.layer_norm(self.g.add(words, position_rows), *self.w.pair("norm"), self.sizes.eps)
+        return self.g.layer_norm(self.flat(self.g.add(words, position_rows)), *self.w.pair("norm"), self.sizes.eps)
+
+    def flat(self, y):
+        """[B, T, ...] -> [1, B·T, D]"""
+        return self.g.reshape(y, 1, self.rows * self.length, self.sizes.width)
+
+    def states(self, x):
+        """[1, B·T, D] -> [B, T, D]"""
+        return x if self.rows == 1 else self.g.reshape(x, self.rows, self.length, self.sizes.width)
 
     def first_positions(self):
         """Rows 0 ... T-1 of the position table: [1, T, D]"""
         return self.g.constant(f"{self.w.part}.positions", self.w("position")[None, :self.length])
 
     def project(self, x, name, scaled=False):
-        """A query, key or value of every token: [B, T, D] -> [B, H, T, h]"""
+        """A query, key or value of every token: x -> [B, H, T, h]"""
         heads = (self.rows, self.length, self.sizes.heads, self.h)
         scale = np.float32(self.h ** -0.5 if scaled else 1)
         y = self.g.linear(x, f"{self.w.part}.{name}", self.w(name + ".weight") * scale, self.w(name + ".bias") * scale)
@@ -93,10 +98,10 @@ class TextTower:
         return self.g.transpose(self.g.reshape(y, *heads), 0, 2, 1, 3)
 
     def merge(self, context):
-        """[B, H, T, h] -> [B, T, D]"""
+        """[B, H, T, h] -> [1, B·T, D]"""
         if self.length != 1:
             context = self.g.transpose(context, 0, 2, 1, 3)
-        return self.g.reshape(context, self.rows, self.length, self.sizes.width)
+        return self.flat(context)
 
     def add_and_norm(self, x, y, norm):
         return self.g.layer_norm(self.g.add(x, y), *self.w.pair(norm), self.sizes.eps)
@@ -115,8 +120,7 @@ class TextTower:
         q = g.linear(x, f"{self.w.part}.{name}", self.w(name + ".weight") * scale, self.w(name + ".bias") * scale)
         q = g.transpose(g.reshape(q, 1, queries, heads, self.h), 0, 2, 1, 3)
         keys, values = (g.slice(cross, 1, (2 * i + k) * heads, (2 * i + k + 1) * heads) for k in range(2))
-        context = g.transpose(g.attention(q, keys, values, mask), 0, 2, 1, 3)
-        context = g.reshape(context, self.rows, self.length, self.sizes.width)
+        context = self.flat(g.transpose(g.attention(q, keys, values, mask), 0, 2, 1, 3))
         return self.add_and_norm(x, g.linear(context, *self.w.pair(f"{i}.cross.out")), f"{i}.cross.norm")
 
     def layers(self, x, mask=None, cross=None, cross_mask=None, remember=lambda i, k, v: (k, v)):
@@ -129,7 +133,7 @@ class TextTower:
         return x
 
     def logits(self, x):
-        """The language-model head: [B, 1, D] -> [B, V]"""
+        """The language-model head: [1, B, D] -> [B, V]"""
         g, w = self.g, self.w
         x = g.layer_norm(g.gelu(g.linear(x, *w.pair("head.dense"))), *w.pair("head.norm"), self.sizes.eps)
         weight = w("head.weight" if w.has("head.weight") else "word")
