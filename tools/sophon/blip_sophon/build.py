@@ -96,12 +96,13 @@ class NetworkCompiler:
         compiler = Compiler(self._toolchain, self._target.chip, self._target.cores, folder)
         network.graph.save(folder / f"{name}.onnx")
         network.graph = None
-        if self._calibration:
-            samples = folder / "samples"
+        eight_bits = self._calibration and self._eight_bits(network.role)
+        samples = folder / "samples" if eight_bits else None
+        if self._calibration:  # what it gives out is what later networks take in
             self._calibration.samples(network, folder / f"{name}.onnx", samples)
         mlir = compiler.transform(f"{name}.onnx", name)
         quantize, table, exceptions = self.float_type, None, None
-        if self._calibration and self._eight_bits(network.role):
+        if eight_bits:
             quantize, table = "INT8", compiler.calibrate(mlir, samples)
             exceptions = mlir.with_suffix(".float")
             exceptions.write_text("".join(f"{operation} {self.float_type}\n" for operation in float_operations(mlir)), encoding="utf-8")
@@ -125,9 +126,7 @@ class NetworkCompiler:
 
 def build(models, target, options, toolchain):
     """target: chip, dtype, cores, out, calibration (pictures), calibration_texts."""
-    check_target(target.chip, target.dtype, target.cores)
-    if target.dtype == "int8" and not target.calibration:
-        raise BuildError("int8 needs --calibration IMAGE ...: 8 to 64 pictures like those to come")
+    check_target(target)
     staging = Staging(target.out)
     checkpoint = merge([open_checkpoint(path) for path in models])
     options.written_out_norm = target.chip in WRITTEN_OUT_NORM

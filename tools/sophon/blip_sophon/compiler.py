@@ -24,11 +24,15 @@ def has_eight_bit_weights(role):
     return "_step" in role or role.endswith("_prefill")
 
 
-def check_target(chip, dtype, cores):
-    if dtype not in CHIPS[chip]:
-        raise BuildError(f"{chip} does not compute in {dtype}; it knows {', '.join(CHIPS[chip])}")
-    if not 1 <= cores <= MAX_CORES[chip]:
-        raise BuildError(f"--cores {cores}: {chip} has {MAX_CORES[chip]} core{'s' if MAX_CORES[chip] > 1 else ''}")
+def check_target(target):
+    """target: chip, dtype, cores, calibration"""
+    chip = target.chip
+    if target.dtype not in CHIPS[chip]:
+        raise BuildError(f"{chip} does not compute in {target.dtype}; it knows {', '.join(CHIPS[chip])}")
+    if not 1 <= target.cores <= MAX_CORES[chip]:
+        raise BuildError(f"--cores {target.cores}: {chip} has {MAX_CORES[chip]} core{'s' if MAX_CORES[chip] > 1 else ''}")
+    if target.dtype == "int8" and not target.calibration:
+        raise BuildError("int8 needs --calibration IMAGE ...: 8 to 32 pictures like those to come")
 
 
 class Compiler:
@@ -101,7 +105,7 @@ class Compiler:
 def find_toolchain(given, script):
     """The folder that install-toolchain made."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blip/sophon-toolchain"
-    place = Path(given or os.environ.get("BLIP_SOPHON_TOOLCHAIN") or cache)
+    place = Path(given or os.environ.get("BLIP_SOPHON_TOOLCHAIN") or cache).absolute()
     if not (place / WRAPPER).is_file():
         raise BuildError(f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name its folder with --toolchain")
     return place
