@@ -114,10 +114,7 @@ class NetworkCompiler:
         return compiled
 
     def _eight_bit_weights(self, role):
-        """w8f16 has them in all of the decoder; int8 in its steps, and the prefill in 8 bits altogether."""
-        if self._target.dtype == "w8f16":
-            return has_eight_bit_weights(role)
-        return self._target.dtype == "int8" and self.float_type == "F16" and role.endswith("_step")
+        return self._target.dtype in ("w8f16", "int8") and self.float_type == "F16" and has_eight_bit_weights(role)
 
     def _eight_bits(self, role):
         """Keys and values that everything later looks at are worth their full precision."""

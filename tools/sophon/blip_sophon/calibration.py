@@ -94,12 +94,20 @@ class Calibration:
             self._asked.append((run(ids, mask, cross)[1], mask))
 
     def _prefill(self, run):
-        prompt = self._tokenizer(self._c.prompt or PROMPT, "[DEC]", last=None, length=self._o.prompt)
+        """The model's own prompt is what decoding goes on from; other texts only widen the ranges."""
+        prompts = [self._c.prompt or PROMPT, *self._texts]
+        for i, cross in enumerate(self._cross["caption"]):
+            self._prefilled.append(self._run_prompt(run, prompts[0], cross))
+            self._run_prompt(run, prompts[1 + i % len(self._texts)], cross)
+
+    def _run_prompt(self, run, text, cross):
+        """(tokens, logits, cache)"""
+        prompt = self._tokenizer(text, "[DEC]", last=None, length=self._o.prompt)
         ids = np.zeros((1, self._o.prompt), np.int32)
         ids[0, :len(prompt)] = prompt
         last = np.zeros((1, 1, self._o.prompt), np.float32)
         last[0, 0, len(prompt) - 1] = 1
-        self._prefilled = [(len(prompt), *run(ids, last, cross)) for cross in self._cross["caption"]]
+        return len(prompt), *run(ids, last, cross)
 
     def _decode(self, part, rows, run):
         """Row r starts with the r-th best token, and each goes on with its best."""
