@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""The tools of tools/sophon as far as they go without the vendor's compiler: their errors, and the sums of the cycle model."""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "tools" / "sophon"
+sys.path.insert(0, str(TOOLS))
+from blip_sophon.cycle_table import Figures, Lengths, Target, at_tokens, own_stages, read_profile, read_profiles, task_table  # noqa: E402
+from blip_sophon.errors import BuildError  # noqa: E402
+import vendor  # noqa: E402
+
+# The end of a profile as the compiler writes it.
+PROFILE = """--------------------------------------
+s: start time, b: bd_id, g: gdma_id, e: end time, t: cmd cost time, dr: direction, sz: memsize, bw: bandwidth
+--------------------------------------
+ENGINE_BD                                              ENGINE_GDMA
+Add_175|AR|s:312|b:11|g:12|e:359|t:48                  MatMul_180|GDMA_MATRIX|s:839|b:23|g:15|e:2532|t:1694|dr:0|sz:98304|bw:54.05
+
+flops: 271450892, runtime: 5.596762ms, ComputationAbility: 0.048501T
+"""
+X = Target("bm1684x", 1)
+TWO_CORES = Target("bm1688", 2)
+
+
+def run(tool, *arguments, **variables):
+    return subprocess.run([sys.executable, "-B", TOOLS / tool, *map(str, arguments)], capture_output=True, text=True, check=False,
+                          env={**os.environ, **variables}, timeout=60)
+
+
+class Profiles(unittest.TestCase):
+    def test_reads_the_figure(self):
+        self.assertAlmostEqual(read_profile(PROFILE, "p"), 5.596762)
+
+    def test_adds_the_parts_of_one_core(self):
+        self.assertAlmostEqual(read_profile(PROFILE + "flops: 1, runtime: 0.25ms, ComputationAbility: 0.1T\n", "p"), 5.846762)
+
+    def test_without_a_figure(self):
+        with self.assertRaisesRegex(BuildError, "compiler_profile_0.txt: no figure of the cycle model"):
+            read_profile("ENGINE_BD\n", "compiler_profile_0.txt")
+
+    def test_takes_the_slower_core(self):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / f"compiler_profile_{core}.txt" for core in range(2)]
+            paths[0].write_text(PROFILE, encoding="utf-8")
+            paths[1].write_text(PROFILE.replace("5.596762", "7.5"), encoding="utf-8")
+            self.assertEqual(read_profiles(paths), 7.5)
+
+    def test_no_profile(self):
+        with self.assertRaisesRegex(BuildError, "no cycle model for this chip"):
+            read_profiles([])
+
+
+class Sums(unittest.TestCase):
+    def setUp(self):
+        self.figures = Figures(Lengths())
+        base = Target("bm1688", 1)
+        self.figures.times = {
+            ("caption", "blip_cap_2", base, "F32"): 120.0, ("caption", "blip_cap_4", base, "F32"): 140.0,
+            ("caption", "vision", TWO_CORES, "F16"): 15.0, ("caption", "caption_cross", TWO_CORES, "F16"): 2.0,
+            ("caption", "caption_prefill", TWO_CORES, "F16"): 8.0, ("caption", "caption_step", TWO_CORES, "F16"): 4.0,
+            ("caption", "caption_prefill", TWO_CORES, "W8F16"): 5.0, ("caption", "caption_step", TWO_CORES, "W8F16"): 2.0,
+            ("match", "match_8", TWO_CORES, "F16"): 12.0,
+            ("ask", "blip_vqa_venc", base, "F32"): 100.0, ("ask", "blip_vqa_tenc", base, "F32"): 10.0,
+            ("ask", "blip_vqa_tdec_2", base, "F32"): 20.0, ("ask", "blip_vqa_tdec_4", base, "F32"): 36.0,
+        }
+
+    def test_a_straight_line(self):
+        self.assertEqual(at_tokens(16, (2, 120.0), (4, 140.0)), 260.0)
+        self.assertEqual(at_tokens(2, (2, 120.0), (4, 140.0)), 120.0)
+
+    def test_the_prompt_gives_the_first_token(self):
+        self.assertEqual(own_stages("caption", Lengths())["caption_step"], 15)
+        self.assertEqual(self.figures.own("caption", TWO_CORES, "f16"), 15 + 2 + 8 + 15 * 4)
+
+    def test_a_text_of_a_batch(self):
+        self.assertEqual(self.figures.own("match, further text", TWO_CORES, "f16"), 1.5)
+
+    def test_the_sample(self):
+        self.assertEqual(self.figures.sample("caption", Target("bm1688", 1)), 260.0)
+        self.assertEqual(self.figures.sample("ask", Target("bm1688", 1)), 100 + 10 + 20 + 7 * 8)
+        self.assertEqual(self.figures.sample("ask, further question", Target("bm1688", 1)), 10 + 20 + 7 * 8)
+
+    def test_the_table(self):
+        row = task_table(self.figures, ["caption"], TWO_CORES, ["f16", "w8f16"]).splitlines()[-1]
+        self.assertEqual(row, "| caption | 260.0 | 85.0 (3.1 x) | 52.0 (5.0 x) |")
+
+    def test_names(self):
+        self.assertEqual((str(X), str(TWO_CORES), str(Target("bm1688", 1))), ("BM1684X", "BM1688, 2 cores", "BM1688, 1 core"))
+
+
+class Cycles(unittest.TestCase):
+    def test_without_the_compiler(self):
+        with tempfile.TemporaryDirectory() as folder:
+            got = run("cycles", "--toolchain", folder)
+        self.assertEqual(got.returncode, 1)
+        self.assertIn(f"cycles: no compiler in {folder}: run ", got.stderr)
+        self.assertIn("install-toolchain", got.stderr)
+
+    def test_a_model_without_its_task(self):
+        got = run("cycles", "--model", "somewhere")
+        self.assertEqual(got.returncode, 2)
+        self.assertIn("--model goes with one --task", got.stderr)
+
+    def test_a_chip_without_cycle_model(self):
+        got = run("cycles", "--chip", "bm1684")
+        self.assertEqual(got.returncode, 2)
+        self.assertIn("invalid choice: 'bm1684'", got.stderr)
+
+    def test_a_caption_too_long(self):
+        got = run("cycles", "--caption-tokens", "65")
+        self.assertEqual(got.returncode, 2)
+        self.assertIn("--caption-tokens 65: expected 1 to 64", got.stderr)
+
+
+class InstallToolchain(unittest.TestCase):
+    """Nothing is downloaded: each run ends before, or at a repository that is a folder of this test."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.root = Path(self.folder.name) / "toolchain"
+
+    def install(self, *arguments, **variables):
+        return run("install-toolchain", self.root, *arguments, **{"HOME": self.folder.name, **variables})
+
+    def test_a_wrong_file(self):
+        jar = Path(self.folder.name) / "python.jar"
+        jar.write_bytes(b"not a jar")
+        got = self.install("--cpython-jar", jar)
+        self.assertEqual(got.returncode, 1)
+        self.assertIn(f"install-toolchain: {jar} is not CPython 3.10.8 of org.bytedeco: its SHA-256 is ", got.stderr)
+        self.assertEqual(got.stdout, "")
+        self.assertFalse((self.root / "env.sh").exists())
+
+    def test_a_repository_out_of_reach(self):
+        where = Path(self.folder.name).as_uri() + "/nothing"
+        got = self.install(BLIP_MAVEN_REPOSITORY=where)
+        self.assertEqual(got.returncode, 1)
+        self.assertIn(f"install-toolchain: cannot download {where}/org/bytedeco/cpython/", got.stderr)
+        self.assertIn("set BLIP_MAVEN_REPOSITORY", got.stderr)
+
+    def test_a_mirror_of_maven_central(self):
+        settings = Path(self.folder.name) / ".m2" / "settings.xml"
+        settings.parent.mkdir()
+        mirror = Path(self.folder.name).as_uri() + "/mirror"
+        settings.write_text(f"""<settings xmlns="http://maven.apache.org/SETTINGS/1.2.0"><mirrors>
+          <mirror><id>blocker</id><mirrorOf>external:http:*</mirrorOf><url>http://0.0.0.0/</url></mirror>
+          <mirror><id>others</id><mirrorOf>*,!central</mirrorOf><url>http://0.0.0.0/</url></mirror>
+          <mirror><id>near</id><mirrorOf>central</mirrorOf><url>{mirror}</url></mirror>
+        </mirrors></settings>""", encoding="utf-8")
+        got = self.install(BLIP_MAVEN_REPOSITORY="")
+        self.assertEqual(got.returncode, 1)
+        self.assertIn(f"cannot download {mirror}/org/bytedeco/cpython/", got.stderr)
+
+    def test_a_program_that_is_missing(self):
+        got = self.install(PATH=self.folder.name)
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("install-toolchain: not found: cmake, make, cc, c++", got.stderr)
+
+
+class InstallEmulator(unittest.TestCase):
+    def test_a_file_that_is_no_wheel(self):
+        with tempfile.TemporaryDirectory() as folder:
+            wheel = Path(folder) / "x.whl"
+            wheel.write_bytes(b"nothing")
+            got = run("install-emulator", "--out", Path(folder) / "out", "--wheel", wheel)
+        self.assertEqual(got.returncode, 1)
+        self.assertIn(f"install-emulator: cannot unpack {wheel}", got.stderr)
+
+
+class Vendor(unittest.TestCase):
+    def test_a_folder_per_chip(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            libraries = root / "lib"
+            libraries.mkdir()
+            for name in (*vendor.LIBRARIES, *(vendor.EMULATOR.format(chip=chip) for chip in vendor.CHIPS), *vendor.STALE):
+                (libraries / name).write_text(name, encoding="utf-8")
+            self.assertFalse(vendor.chips_linked(root))
+            vendor.remove_stale(libraries)
+            vendor.link_chips(libraries, root)
+            self.assertTrue(vendor.chips_linked(root))
+            for chip in vendor.CHIPS:
+                self.assertEqual((root / chip / "libcmodel.so").read_text(encoding="utf-8"), f"libcmodel_{chip}.so")
+            self.assertFalse((libraries / "libc.so.6").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

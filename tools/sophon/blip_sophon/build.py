@@ -1,0 +1,161 @@
+"""From checkpoints to the folder that NETWORKS.md describes."""
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .calibration import Calibration, float_operations, read_texts
+from .checkpoint import merge, open_checkpoint
+from .compiler import WRITTEN_OUT_NORM, Compiler, check_target, has_eight_bit_weights
+from .errors import BuildError
+from .networks import Builder
+
+FORMAT, VERSION = "blip-bmodels", 1
+MODEL_FILE = "model.bmodel"
+DIGEST_DIGITS = 12
+# Chips whose networks go into one file; those of BM1684 have no program in them that could be shared, and cannot be combined.
+COMBINED = ("bm1684x", "bm1688")
+FLOAT_TYPE = {"f32": "F32", "f16": "F16", "bf16": "BF16", "w8f16": "F16"}  # int8: what stays in floating point is F16 where the chip has it
+
+
+def progress(message):
+    print(f"build-bmodels: {message}", file=sys.stderr, flush=True)
+
+
+def _special(vocabulary):
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    return {name: ids[f"[{name.upper()}]"] for name in ("pad", "cls", "sep", "dec", "enc")}
+
+
+def manifest(checkpoint, digest, networks, options, target, vocabulary):
+    c = checkpoint
+    text = next(iter(c.text.values()))
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "chip": target.chip,
+        "cores": target.cores,
+        "dtype": "f16" if target.dtype == "w8f16" else target.dtype,
+        "checkpoint": {"name": c.name, "sha256": digest},
+        "vocabulary": {"file": "vocab.txt", "sha256": hashlib.sha256(vocabulary).hexdigest(), "size": len(c.vocabulary)},
+        "image": {"size": c.vision.image_size, "mean": c.mean, "std": c.std, "tokens": c.vision.tokens, "width": c.vision.width},
+        "text": {"width": text.width, "layers": text.layers, "heads": text.heads, "length": c.max_text, "embed": c.embed_dim},
+        "decoder": {"slots": options.slots, "prompt": options.prompt if "caption" in c.text else 0},
+        "special": _special(c.vocabulary),
+        "tasks": c.tasks,
+        "prompt": c.prompt,
+        "networks": networks,
+    }
+
+
+class Staging:
+    """The folder under construction: beside the target, and in its place only when it is whole."""
+
+    def __init__(self, target):
+        self.target = Path(target).absolute()
+        if self.target.exists() and not self._replaceable():
+            raise BuildError(f"{self.target} exists and is no folder of compiled networks; name another, or remove it")
+
+    def _replaceable(self):
+        if not self.target.is_dir():
+            return False
+        if not any(self.target.iterdir()):
+            return True
+        try:
+            return json.loads((self.target / "manifest.json").read_text(encoding="utf-8")).get("format") == FORMAT
+        except (OSError, ValueError):
+            return False
+
+    def __enter__(self):
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix=f".{self.target.name}.", suffix=".part", dir=self.target.parent))
+        return self.folder
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.folder.chmod(0o755)
+            shutil.rmtree(self.target, ignore_errors=True)
+            self.folder.rename(self.target)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class NetworkCompiler:
+    """Compiles one network after the other for one target."""
+
+    def __init__(self, toolchain, target, calibration):
+        self._toolchain, self._target, self._calibration = toolchain, target, calibration
+        self.float_type = FLOAT_TYPE.get(target.dtype) or ("F32" if target.chip in WRITTEN_OUT_NORM else "F16")
+
+    def compile(self, network, name, folder):
+        """Returns the bmodel in `folder`. The graph is dropped as soon as it is on disk: it holds all weights."""
+        start = time.monotonic()
+        compiler = Compiler(self._toolchain, self._target.chip, self._target.cores, folder)
+        network.graph.save(folder / f"{name}.onnx")
+        network.graph = None
+        eight_bits = self._calibration and self._eight_bits(network.role)
+        samples = folder / "samples" if eight_bits else None
+        if self._calibration:  # what it gives out is what later networks take in
+            self._calibration.samples(network, folder / f"{name}.onnx", samples)
+        mlir = compiler.transform(f"{name}.onnx", name)
+        quantize, table, exceptions = self.float_type, None, None
+        if eight_bits:
+            quantize, table = "INT8", compiler.calibrate(mlir, samples)
+            exceptions = mlir.with_suffix(".float")
+            exceptions.write_text("".join(f"{operation} {self.float_type}\n" for operation in float_operations(mlir)), encoding="utf-8")
+        elif self._eight_bit_weights(network.role):
+            quantize = "W8F16"
+        kept = ((), ()) if self.float_type == "F32" else (network.kept_inputs, network.kept_outputs)
+        compiled = compiler.deploy(mlir, quantize, folder / f"{name}.bmodel", *kept, table, exceptions)
+        progress(f"{name}: {compiled.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s")
+        return compiled
+
+    def _eight_bit_weights(self, role):
+        return self._target.dtype in ("w8f16", "int8") and self.float_type == "F16" and has_eight_bit_weights(role)
+
+    def _eight_bits(self, role):
+        """Keys and values that everything later looks at are worth their full precision."""
+        return not role.endswith("_cross") and not self._eight_bit_weights(role)
+
+
+def build(models, target, options, toolchain):
+    """target: chip, dtype, cores, out, calibration (pictures), calibration_texts."""
+    check_target(target)
+    staging = Staging(target.out)
+    checkpoint = merge([open_checkpoint(path) for path in models])
+    options.written_out_norm = target.chip in WRITTEN_OUT_NORM
+    makers = Builder(checkpoint, options).networks()
+    digest = checkpoint.digest()
+    progress(f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, {target.cores} core(s): {len(makers)} networks")
+    calibration = Calibration(checkpoint, options, target.calibration, read_texts(target.calibration_texts)) if target.dtype == "int8" else None
+    with staging as out:
+        compiler = NetworkCompiler(toolchain, target, calibration)
+        compiled, networks = [], []
+        bmodels = out / "bmodels.part"
+        bmodels.mkdir()
+        for number, make in enumerate(makers, 1):
+            network = make()
+            name = f"{network.stem}_{digest[:DIGEST_DIGITS]}"
+            progress(f"{number}/{len(makers)} {network.role}" + (f", {network.rows} rows" if network.rows > 1 else ""))
+            with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
+                compiled.append(compiler.compile(network, name, Path(folder)).rename(bmodels / f"{network.stem}.bmodel"))
+            networks.append({"role": network.role, "name": name, "file": compiled[-1].name, "bytes": 0, "rows": network.rows})
+        if target.chip in COMBINED:
+            with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
+                Compiler(toolchain, target.chip, target.cores, folder).combine(compiled, out / MODEL_FILE)
+            for network in networks:
+                network["file"] = MODEL_FILE
+        else:
+            for bmodel in compiled:
+                bmodel.rename(out / bmodel.name)
+        shutil.rmtree(bmodels)
+        for network in networks:
+            network["bytes"] = (out / network["file"]).stat().st_size
+        vocabulary = ("\n".join(checkpoint.vocabulary) + "\n").encode()
+        (out / "vocab.txt").write_bytes(vocabulary)
+        text = json.dumps(manifest(checkpoint, digest, networks, options, target, vocabulary), indent=1)
+        (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    progress(f"{target.out}: {sum(file.stat().st_size for file in Path(target.out).iterdir()) / 1e6:.1f} MB")

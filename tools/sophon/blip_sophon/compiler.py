@@ -1,0 +1,121 @@
+"""Runs the vendor's compiler, TPU-MLIR, on one ONNX graph at a time."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .errors import BuildError
+
+CHIPS = {  # chip -> number types it computes in
+    "bm1684": ("f32", "int8"),
+    "bm1684x": ("f32", "f16", "bf16", "w8f16", "int8"),
+    "bm1688": ("f32", "f16", "bf16", "w8f16", "int8"),
+}
+MAX_CORES = {"bm1684": 1, "bm1684x": 1, "bm1688": 2}
+# Chips whose compiler cannot make a LayerNorm of one token.
+WRITTEN_OUT_NORM = ("bm1684",)
+WRAPPER = Path("bin/tpu-mlir")
+
+
+def has_eight_bit_weights(role):
+    """Few tokens at a time are as fast as the weights are read: 8 bits of them, and everything computed in F16."""
+    return "_step" in role or role.endswith("_prefill")
+
+
+def check_target(target):
+    """target: chip, dtype, cores, calibration"""
+    chip = target.chip
+    if target.dtype not in CHIPS[chip]:
+        raise BuildError(f"{chip} does not compute in {target.dtype}; it knows {', '.join(CHIPS[chip])}")
+    if not 1 <= target.cores <= MAX_CORES[chip]:
+        raise BuildError(f"--cores {target.cores}: {chip} has {MAX_CORES[chip]} core{'s' if MAX_CORES[chip] > 1 else ''}")
+    if target.dtype == "int8" and not target.calibration:
+        raise BuildError("int8 needs --calibration IMAGE ...: 8 to 32 pictures like those to come")
+
+
+class Compiler:
+    def __init__(self, toolchain, chip, cores, folder):
+        self.wrapper = Path(toolchain) / WRAPPER
+        self.chip, self.cores, self.folder = chip, cores, Path(folder)
+
+    def run(self, *command):
+        """One command of the compiler in the work folder. Its messages go to a log, of which the end is shown when it fails."""
+        log = self.folder / f"{command[0]}.log"
+        with open(log, "w", encoding="utf-8") as file:
+            done = subprocess.run([str(self.wrapper), *map(str, command)], cwd=self.folder, stdout=file, stderr=subprocess.STDOUT,
+                                  check=False)
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if done.returncode != 0:
+            tail = "\n  ".join(text.strip().splitlines()[-15:])
+            raise BuildError(f"{' '.join(map(str, command))} failed ({done.returncode}); its last messages:\n  {tail}")
+        return text
+
+    def transform(self, onnx, name):
+        """ONNX -> MLIR; returns its path."""
+        mlir = self.folder / f"{name}.mlir"
+        self.run("model_transform.py", "--model_name", name, "--model_def", onnx, "--mlir", mlir.name)
+        return mlir
+
+    def calibrate(self, mlir, samples):
+        """samples: a folder of npz files with the inputs of real runs."""
+        table = mlir.with_suffix(".calibration")
+        count = len(list(Path(samples).glob("*.npz")))
+        self.run("run_calibration.py", mlir.name, "--dataset", samples, "--input_num", count, "--chip", self.chip,
+                 "--cali_method", "mse", "--tune_num", 0, "-o", table.name)
+        return table
+
+    def deploy(self, mlir, quantize, target, strip_inputs=(), strip_outputs=(), calibration=None, exceptions=None):
+        """MLIR -> bmodel. Inputs and outputs at the positions to strip keep the type the chip computes in."""
+        options = ["--calibration_table", calibration.name] if calibration else []
+        if calibration and self.chip != "bm1684":
+            options.append("--matmul_perchannel")  # a scale per output, not one for all
+        options += ["--quantize_table", exceptions.name] if exceptions else []
+        for name, positions in (("input", strip_inputs), ("output", strip_outputs)):
+            if positions:
+                options += [f"--quant_{name}", f"--quant_{name}_list", ",".join(str(p + 1) for p in positions)]
+        if self.cores > 1:
+            options += ["--num_core", self.cores]
+        self.run("model_deploy.py", "--mlir", mlir.name, "--chip", self.chip, "--quantize", quantize, "--model", target.name,
+                 "--skip_validation", *options)
+        if not target.is_file():
+            raise BuildError(f"the compiler made no {target.name}; its log: {self.folder / 'model_deploy.py.log'}")
+        return target
+
+    def ports(self, bmodel):
+        """Types of inputs and outputs as the bmodel has them: ([...], [...]) of 'float32', 'int32', ..."""
+        text = self.run("model_tool", "--info", bmodel)
+        found = re.findall(r"^(input|output): .*?, \[[\d, ]*\], (\w+)", text, re.MULTILINE)
+        return tuple([kind for end, kind in found if end == wanted] for wanted in ("input", "output"))
+
+    def combine(self, bmodels, target):
+        """One file of several: the chip's own program, 5 MB, is in it once, and the networks share their working memory."""
+        self.run("model_tool", "--combine", *bmodels, "-o", target)
+
+    def clear(self):
+        """Weights and graphs between two networks: several times the size of the result."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def find_toolchain(given, script):
+    """The folder that install-toolchain made."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blip/sophon-toolchain"
+    place = Path(given or os.environ.get("BLIP_SOPHON_TOOLCHAIN") or cache).absolute()
+    if not (place / WRAPPER).is_file():
+        raise BuildError(f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name its folder with --toolchain")
+    return place
+
+
+INSIDE = "BLIP_INSIDE_TOOLCHAIN"
+
+
+def enter_toolchain(place, script):
+    """Goes on in the compiler's own Python, which has the NumPy and ONNX that it wants: starts the script anew there."""
+    if INSIDE not in os.environ:
+        os.environ[INSIDE] = "1"
+        os.execv(place / WRAPPER, [str(WRAPPER), "python3.10", os.path.abspath(script), *sys.argv[1:]])

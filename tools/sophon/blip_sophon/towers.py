@@ -1,0 +1,160 @@
+"""BLIP's towers in ONNX: the vision transformer, and BERT with cross-attention. Shapes as in NETWORKS.md."""
+import numpy as np
+
+from .graph import HIDDEN, INT
+
+
+class Weights:
+    """The tensors of one part by their canonical names without the part."""
+
+    def __init__(self, checkpoint, part):
+        self._checkpoint, self.part = checkpoint, part
+        self.sizes = checkpoint.vision if part == "vision" else checkpoint.text[part]
+
+    def __call__(self, name):
+        return self._checkpoint.values(f"{self.part}.{name}")
+
+    def has(self, name):
+        return f"{self.part}.{name}" in self._checkpoint.tensors
+
+    def pair(self, name):
+        return f"{self.part}.{name}", self(name + ".weight"), self(name + ".bias")
+
+    @property
+    def head_width(self):
+        return self.sizes.width // self.sizes.heads
+
+
+# ---- vision -----------------------------------------------------------------------------------------------------------------
+
+
+def _vision_layer(g, w, i, x, tokens):
+    """x + proj(attention(norm1(x))), then + fc2(gelu(fc1(norm2(x)))): [1, N, D]"""
+    d, heads, h = w.sizes.width, w.sizes.heads, w.head_width
+    normed = g.layer_norm(x, *w.pair(f"{i}.norm1"), w.sizes.eps)
+    qkv, bias = w(f"{i}.qkv.weight"), w(f"{i}.qkv.bias")
+    split = []
+    for k, scale in enumerate((h ** -0.5, 1, 1)):
+        rows = slice(k * d, (k + 1) * d)
+        y = g.linear(normed, f"vision.{i}.{'qkv'[k]}", qkv[rows] * np.float32(scale), bias[rows] * np.float32(scale))
+        split.append(g.transpose(g.reshape(y, 1, tokens, heads, h), 0, 2, 1, 3))
+    context = g.reshape(g.transpose(g.attention(*split), 0, 2, 1, 3), 1, tokens, d)
+    x = g.add(x, g.linear(context, *w.pair(f"{i}.proj")))
+    normed = g.layer_norm(x, *w.pair(f"{i}.norm2"), w.sizes.eps)
+    return g.add(x, g.linear(g.gelu(g.linear(normed, *w.pair(f"{i}.fc1"))), *w.pair(f"{i}.fc2")))
+
+
+def vision_tower(g, checkpoint, pixels):
+    """[1, 3, S, S] -> tokens [1, N, D]"""
+    w = Weights(checkpoint, "vision")
+    v = w.sizes
+    side = v.image_size // v.patch_size
+    if side * v.patch_size != v.image_size:  # a rest that fills no patch is not looked at
+        pixels = g.slice(g.slice(pixels, 2, 0, side * v.patch_size), 3, 0, side * v.patch_size)
+    patches = g.op("Conv", pixels, g.constant("vision.patch.weight", w("patch.weight")), g.constant("vision.patch.bias", w("patch.bias")),
+                   kernel_shape=[v.patch_size] * 2, strides=[v.patch_size] * 2)
+    patches = g.transpose(g.reshape(patches, 1, v.width, side * side), 0, 2, 1)
+    x = g.concat([g.constant("vision.class_token", w("class_token").reshape(1, 1, -1)), patches], axis=1)
+    x = g.add(x, g.constant("vision.position", w("position")[None]))
+    for i in range(v.layers):
+        x = _vision_layer(g, w, i, x, v.tokens)
+    return g.layer_norm(x, *w.pair("norm"), v.eps)
+
+
+# ---- text -------------------------------------------------------------------------------------------------------------------
+
+
+class TextTower:
+    """One BERT tower over B rows of T tokens. x is [1, B·T, D], so that every product with weights is one of two matrices."""
+
+    def __init__(self, g, checkpoint, part, rows, length):
+        self.g, self.w, self.rows, self.length = g, Weights(checkpoint, part), rows, length
+        self.sizes, self.h = self.w.sizes, self.w.head_width
+
+    def embed(self, ids, position_rows):
+        """norm(word[ids] + position): ids [B, T] -> x; position_rows [1, T, D]"""
+        words = self.g.gather(self.g.constant(f"{self.w.part}.word", self.w("word")), ids)
+        return self.g.layer_norm(self.flat(self.g.add(words, position_rows)), *self.w.pair("norm"), self.sizes.eps)
+
+    def flat(self, y):
+        """[B, T, ...] -> [1, B·T, D]"""
+        return self.g.reshape(y, 1, self.rows * self.length, self.sizes.width)
+
+    def states(self, x):
+        """[1, B·T, D] -> [B, T, D]"""
+        return x if self.rows == 1 else self.g.reshape(x, self.rows, self.length, self.sizes.width)
+
+    def first_positions(self):
+        """Rows 0 ... T-1 of the position table: [1, T, D]"""
+        return self.g.constant(f"{self.w.part}.positions", self.w("position")[None, :self.length])
+
+    def project(self, x, name, scaled=False):
+        """A query, key or value of every token: x -> [B, H, T, h]"""
+        heads = (self.rows, self.length, self.sizes.heads, self.h)
+        scale = np.float32(self.h ** -0.5 if scaled else 1)
+        y = self.g.linear(x, f"{self.w.part}.{name}", self.w(name + ".weight") * scale, self.w(name + ".bias") * scale)
+        if self.length == 1:  # nothing to move
+            return self.g.reshape(y, self.rows, self.sizes.heads, 1, self.h)
+        return self.g.transpose(self.g.reshape(y, *heads), 0, 2, 1, 3)
+
+    def merge(self, context):
+        """[B, H, T, h] -> [1, B·T, D]"""
+        if self.length != 1:
+            context = self.g.transpose(context, 0, 2, 1, 3)
+        return self.flat(context)
+
+    def add_and_norm(self, x, y, norm):
+        return self.g.layer_norm(self.g.add(x, y), *self.w.pair(norm), self.sizes.eps)
+
+    def self_attention(self, i, x, mask, remember):
+        """norm(x + out(attention(q, k, v of x))). remember(i, k, v) gives the keys and values to look at."""
+        query = self.project(x, f"{i}.self.q", scaled=True)
+        keys, values = remember(i, self.project(x, f"{i}.self.k"), self.project(x, f"{i}.self.v"))
+        context = self.merge(self.g.attention(query, keys, values, mask))
+        return self.add_and_norm(x, self.g.linear(context, *self.w.pair(f"{i}.self.out")), f"{i}.self.norm")
+
+    def cross_attention(self, i, x, cross, mask):
+        """norm(x + out(attention(q of x; k, v of the image))). All rows see one image: their tokens are queries of one product."""
+        g, heads, queries = self.g, self.sizes.heads, self.rows * self.length
+        name, scale = f"{i}.cross.q", np.float32(self.h ** -0.5)
+        q = g.linear(x, f"{self.w.part}.{name}", self.w(name + ".weight") * scale, self.w(name + ".bias") * scale)
+        q = g.transpose(g.reshape(q, 1, queries, heads, self.h), 0, 2, 1, 3)
+        keys, values = (g.slice(cross, 1, (2 * i + k) * heads, (2 * i + k + 1) * heads) for k in range(2))
+        context = self.flat(g.transpose(g.attention(q, keys, values, mask), 0, 2, 1, 3))
+        return self.add_and_norm(x, g.linear(context, *self.w.pair(f"{i}.cross.out")), f"{i}.cross.norm")
+
+    def layers(self, x, mask=None, cross=None, cross_mask=None, remember=lambda i, k, v: (k, v)):
+        for i in range(self.sizes.layers):
+            x = self.self_attention(i, x, mask, remember)
+            if cross is not None:
+                x = self.cross_attention(i, x, cross, cross_mask)
+            y = self.g.linear(self.g.gelu(self.g.linear(x, *self.w.pair(f"{i}.fc1"))), *self.w.pair(f"{i}.fc2"))
+            x = self.add_and_norm(x, y, f"{i}.norm")
+        return x
+
+    def logits(self, x):
+        """The language-model head: [1, B, D] -> [B, V]"""
+        g, w = self.g, self.w
+        x = g.layer_norm(g.gelu(g.linear(x, *w.pair("head.dense"))), *w.pair("head.norm"), self.sizes.eps)
+        weight = w("head.weight" if w.has("head.weight") else "word")
+        return g.reshape(g.linear(x, f"{w.part}.head", weight, w("head.bias")), self.rows, self.sizes.vocab)
+
+
+def cross_keys_values(g, checkpoint, part, states, count):
+    """Keys and values of all layers in one product: states [1, N, Dv] -> [1, 2·L·H, N, h]"""
+    w = Weights(checkpoint, part)
+    names = [f"{i}.cross.{k}" for i in range(w.sizes.layers) for k in "kv"]
+    weight, bias = (np.concatenate([w(f"{name}.{kind}") for name in names]) for kind in ("weight", "bias"))
+    heads = 2 * w.sizes.layers * w.sizes.heads
+    y = g.linear(states, f"{part}.cross_kv", weight, bias)
+    return g.transpose(g.reshape(y, 1, count, heads, w.head_width), 0, 2, 1, 3)
+
+
+def causal_mask(length):
+    """[1, 1, T, T]"""
+    return np.triu(np.full((1, 1, length, length), HIDDEN, np.float32), 1)
+
+
+def text_inputs(g, rows, length):
+    """ids [B, T] and the additive mask [B, 1, 1, T]"""
+    return g.input("ids", [rows, length], INT), g.input("mask", [rows, 1, 1, length])
