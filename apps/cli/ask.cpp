@@ -49,6 +49,7 @@ int run_ask(const AskFlags& flags) {
   std::vector<std::string> answers;
   if (!flags.answers_file.empty()) answers = read_lines(flags.answers_file, "--answers");
   const Engine engine = load_engine(flags.model, console);
+  require_memory(flags.pictures.batch, engine.info());
   const ModelInfo& info = engine.info();
   require_task(answers.empty() ? info.can_ask : info.can_rank, answers.empty() ? "ask" : "ask with a list of answers", info);
   check_baked(flags.generate, info);

@@ -257,6 +257,7 @@ int run_bench(const BenchFlags& flags) {
       model.dtype = dtype;
       model.threads = threads;
       const Engine engine = load_engine(model, console);
+      for (const int batch : flags.batches) require_memory(batch, engine.info());
       Session session = make_session(engine, console);
       for (const int batch : flags.batches)
         for (const Row& row : Bench(engine, session, flags, batch).run()) print_row(console, row, engine, batch, machine);

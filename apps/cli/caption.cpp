@@ -55,6 +55,7 @@ int run_caption(const CaptionFlags& flags) {
   options.prompt = flags.prompt;
   options.generate = checked(flags.generate, console);
   const Engine engine = load_engine(flags.model, console);
+  require_memory(flags.pictures.batch, engine.info());
   require_task(engine.info().can_caption, "caption", engine.info());
   check_baked(flags.generate, engine.info());
   Session session = make_session(engine, console);

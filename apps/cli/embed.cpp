@@ -93,6 +93,7 @@ int run_embed(const EmbedFlags& flags) {
   if (flags.pictures.images.empty() && texts.empty()) throw Exit(kExitUsage, "embed needs a picture or a text: IMAGE, --text TEXT or --texts FILE");
   if (!flags.file.empty() && flags.file != "-") check_destination(flags.file);
   const Engine engine = load_engine(flags.model, console);
+  require_memory(flags.pictures.batch, engine.info());
   require_task(engine.info().can_match_itc, "embed", engine.info());
   Session session = make_session(engine, console);
 

@@ -49,6 +49,7 @@ int run_match(const MatchFlags& flags) {
   if (texts.empty()) throw Exit(kExitUsage, "match needs a text: --text TEXT or --texts FILE");
   check_texts(texts, "--text");
   const Engine engine = load_engine(flags.model, console);
+  require_memory(flags.pictures.batch, engine.info());
   require_task(engine.info().can_match_itm || engine.info().can_match_itc, "match", engine.info());
   Session session = make_session(engine, console);
 

@@ -10,6 +10,7 @@
 #include "cli/exit.h"
 #include "cli/interrupt.h"
 #include "cli/model_path.h"
+#include "core/thread_pool.h"
 
 namespace blip::cli {
 namespace {
@@ -240,6 +241,22 @@ std::string task_list(const ModelInfo& info) {
   add(info.can_match_itc, "match (ITC), embed");
   add(info.can_ask, "ask");
   return list.empty() ? "nothing" : list;
+}
+
+void require_memory(int batch, const ModelInfo& info) {
+  const auto vision = std::find_if(info.parts.begin(), info.parts.end(), [](const PartInfo& part) { return part.name == "vision"; });
+  const std::uint64_t free = available_memory();
+  if (vision == info.parts.end() || info.patch_size == 0 || free == 0) return;
+  // A picture: its pixels, and for each token the stream, queries, keys and values, attention's output and the hidden layer in f32; then
+  // the keys and values that every layer of a text part keeps of it.
+  const double side = static_cast<double>(info.image_size) / info.patch_size, tokens = side * side + 1;
+  double values = 3.0 * info.image_size * info.image_size + tokens * (7.0 * vision->width + vision->mlp), kept = 0;
+  for (const PartInfo& part : info.parts)
+    if (part.name != "vision") kept = std::max(kept, tokens * 2.0 * part.width * part.layers);
+  const double each = 4 * (values + kept), most = std::floor(static_cast<double>(free) / each);
+  if (batch <= most) return;
+  throw Exit(kExitUsage, "--batch " + std::to_string(batch) + " needs about " + fixed(batch * each / 1e9, 1) + " GB with this model, and " +
+                             fixed(static_cast<double>(free) / 1e9, 1) + " GB are free; use --batch " + fixed(std::max(1.0, most), 0) + " or less");
 }
 
 void require_task(bool can, const std::string& task, const ModelInfo& info) {

@@ -65,6 +65,8 @@ void check_baked(const GenerateFlags& flags, const ModelInfo& info);
 Engine load_engine(const ModelOptions& options, Console& console);
 // Cancelled by signals, warns on the console.
 Session make_session(const Engine& engine, Console& console);
+// Throws Exit(2) where `batch` pictures at a time need more memory than there is.
+void require_memory(int batch, const ModelInfo& info);
 // Throws Exit(3) saying which tasks the model has, unless `can`.
 void require_task(bool can, const std::string& task, const ModelInfo& info);
 // "caption, match (ITM), ask"; "nothing" for a model without a task.

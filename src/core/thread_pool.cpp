@@ -51,6 +51,22 @@ int available_cpus() {
   return std::max(1, cpus);
 }
 
+std::uint64_t available_memory() {
+  std::uint64_t free = 0;
+  std::ifstream info("/proc/meminfo");
+  for (std::string key, unit; info >> key && free == 0;) {
+    std::uint64_t kilobytes = 0;
+    if (key == "MemAvailable:" && info >> kilobytes) free = kilobytes * 1024;
+  }
+  // A container's limit less what it uses; "max" is none.
+  std::uint64_t limit = 0, used = 0;
+  std::ifstream v2("/sys/fs/cgroup/memory.max"), v2_used("/sys/fs/cgroup/memory.current");
+  if (v2 >> limit && v2_used >> used) return std::min(free, limit > used ? limit - used : 0);
+  std::ifstream v1("/sys/fs/cgroup/memory/memory.limit_in_bytes"), v1_used("/sys/fs/cgroup/memory/memory.usage_in_bytes");
+  if (v1 >> limit && v1_used >> used) return std::min(free, limit > used ? limit - used : 0);
+  return free;
+}
+
 ThreadPool::ThreadPool(int threads) {
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
 }

@@ -13,6 +13,9 @@ namespace blip {
 // Cores this process may use: its affinity mask, cut down by a container's CPU quota. At least 1.
 int available_cpus();
 
+// Bytes this process may still take: what the system has to spare, cut down by a container's limit. 0 = not known.
+std::uint64_t available_memory();
+
 // Sessions of one engine share a pool: a loop that starts while another runs waits for it, so the process never runs more
 // threads than asked for. Loops started inside a loop run on the calling worker alone.
 class ThreadPool {

@@ -1,0 +1,64 @@
+"""blip bench: every stage is there with figures that hang together; instruction sets can be limited, and only to what is there."""
+import unittest
+
+from harness import CliTest, run, scene_path, scenes
+
+PICTURE = scene_path(scenes()[0])
+LEVELS = ["baseline", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"]
+
+
+class Bench(CliTest):
+    def test_stages(self):
+        machine, *rows = self.ok("bench", "--json", "--runs", "2", "--tokens", "4", "--threads", "1", "--dtype", "f32", "--batch", "1,2").objects
+        self.assertEqual(machine["threads"], 1)
+        self.assertGreater(machine["f32_gops"], 0)
+        self.assertGreater(machine["read_gb_s"], 0)
+        stages = [row["stage"] for row in rows if row["batch"] == 1]
+        for stage in ("preprocess", "vision", "image keys", "prefill", "token", "caption, greedy to 20", "match, 10 texts of 35", "ask, greedy to 10"):
+            self.assertIn(stage, stages)
+        self.assertEqual(stages, [row["stage"] for row in rows if row["batch"] == 2])
+        for row in rows:
+            self.assertEqual((row["dtype"], row["threads"]), ("f32", 1))
+            self.assertGreaterEqual(row["p95_ms"], row["median_ms"])
+        vision = {row["batch"]: row for row in rows if row["stage"] == "vision"}
+        # Operations in Gop/s times milliseconds: twice as many for twice the pictures.
+        work = {batch: row["gops"] * row["median_ms"] for batch, row in vision.items()}
+        self.assertAlmostEqual(work[2] / work[1], 2, places=1)
+        self.assertAlmostEqual(vision[1]["peak_share"], vision[1]["gops"] / machine["f32_gops"], places=2)
+
+    def test_table(self):
+        result = self.ok("bench", "--runs", "1", "--tokens", "2", "--dtype", "f32", "--image", PICTURE)
+        self.assertRegex(result.out, r"at their best: f32 \d+, bf16 (\d+|none), int8 (\d+|none) Gop/s|at its best")
+        self.assertRegex(result.out, r"\nvision +f32 +\d+ +1 +\d+\.\d\d")
+
+    def test_wrong_options(self):
+        self.fails(2, "--dtype", "bench", "--dtype", "f64")
+        self.fails(2, "--runs", "bench", "--runs", "0")
+        self.fails(2, "--threads", "bench", "--threads", "10000")
+
+
+class InstructionSets(CliTest):
+    def test_unknown(self):
+        for command in (("bench",), ("caption", PICTURE)):
+            self.fails(2, "BLIP_FORCE_ISA=sse9 is unknown; use one of baseline, avx2", *command, env={"BLIP_FORCE_ISA": "sse9"})
+
+    def test_every_level_captions_alike_or_is_refused(self):
+        best = self.ok("caption", PICTURE).out
+        seen = set()
+        for level in LEVELS:
+            result = run("caption", PICTURE, env={"BLIP_FORCE_ISA": level})
+            seen.add(result.code)
+            if result.code == 0:
+                self.assertEqual(result.out, best, level)
+            else:
+                self.assertEqual(result.code, 2)
+                self.assertIn(f"BLIP_FORCE_ISA={level}: this machine lacks it, its best is ", result.err)
+        self.assertIn(0, seen)
+
+    def test_types_that_need_more(self):
+        self.fails(2, "no 8-bit matrix instructions", "caption", PICTURE, "--dtype", "int8", env={"BLIP_FORCE_ISA": "baseline"})
+        self.fails(2, "no bfloat16 matrix instructions", "caption", PICTURE, "--dtype", "bf16", env={"BLIP_FORCE_ISA": "baseline"})
+
+
+if __name__ == "__main__":
+    unittest.main()
