@@ -29,6 +29,7 @@ struct Engine::Impl {
   std::shared_ptr<const backend::Model> model;
   std::string device;
 
+  static std::shared_ptr<Impl> load_folder(const std::string& path, const EngineOptions& options);
   static std::shared_ptr<Impl> load_compiled(const std::string& path, const EngineOptions& options);
 };
 
