@@ -67,7 +67,10 @@ bool has_type(const Port& port, Kind kind, std::optional<abi::DataType>& kept) {
 
 std::string text_of(const Expected& expected) {
   std::string text = expected.kind == Kind::kFloat ? "f32 [" : expected.kind == Kind::kIds ? "i32 or f32 [" : "the kept type [";
-  for (std::size_t i = 0; i < expected.shape.size(); ++i) text += (i ? ", " : "") + std::to_string(expected.shape[i]);
+  for (const int dim : expected.shape) {
+    if (text.back() != '[') text += ", ";
+    text += std::to_string(dim);
+  }
   return text + "]";
 }
 
