@@ -47,6 +47,7 @@ class Image {
   const std::uint8_t* data() const;  // [height, width, 3], tightly packed
 
  private:
+  friend class Engine;
   friend class Session;
   struct Impl;
   explicit Image(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -137,6 +138,9 @@ class Engine {
   DType dtype() const;                // the type in use, never kAuto
   int threads() const;
   const std::string& device() const;  // "cpu", "sophon:0"
+  // The picture in the model's size, which is the slow part of what Session::encode does first: for another thread while a
+  // session works on the pictures before. encode gives the same result for it as for the picture itself.
+  Image prepare(const Image& image) const;
   std::vector<NetworkUse> networks() const;  // of a compiled model, on each of its chips; else empty
 
  private:

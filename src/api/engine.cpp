@@ -1,4 +1,5 @@
 // Engine: a loaded model on a device.
+#include <chrono>
 #include <filesystem>
 #include <tuple>
 #include <utility>
@@ -131,6 +132,14 @@ DType Engine::dtype() const { return impl_->model->dtype(); }
 int Engine::threads() const { return impl_->model->threads(); }
 const std::string& Engine::device() const { return impl_->device; }
 
+Image Engine::prepare(const Image& image) const {
+  const auto started = std::chrono::steady_clock::now();
+  const int size = impl_->model->capabilities().image_size;
+  auto resized = image::resize_bicubic(image.impl_->rgb, size, size);
+  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - started;
+  return Image(std::make_shared<const Image::Impl>(Image::Impl{std::move(resized), image.impl_->prepare_ms + spent.count()}));
+}
+
 std::vector<NetworkUse> Engine::networks() const { return impl_->model->networks(); }
 
 std::vector<DeviceInfo> devices() {
@@ -139,6 +148,9 @@ std::vector<DeviceInfo> devices() {
   return list;
 }
 
-ModelInfo inspect(const std::string& path) { return model::Checkpoint::open(path).info(); }
+ModelInfo inspect(const std::string& path) {
+  if (backend::sophon::is_compiled_folder(path)) return backend::sophon::info_of(backend::sophon::read_manifest(path));
+  return model::Checkpoint::open(path).info();
+}
 
 }  // namespace blip

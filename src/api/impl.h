@@ -14,6 +14,7 @@ namespace blip {
 
 struct Image::Impl {
   image::Rgb rgb;
+  double prepare_ms = 0;  // what Engine::prepare took
 };
 
 struct EncodedImage::Impl {

@@ -207,14 +207,7 @@ class FolderModel final : public Model {
  public:
   FolderModel(const Manifest& manifest, const std::shared_ptr<Device>& device) : networks_(std::make_shared<const NetworkSet>(manifest, device)) {
     const Manifest& m = networks_->manifest();
-    capabilities_ = {.caption = m.caption,
-                     .itm = m.itm,
-                     .itc = m.itc,
-                     .ask = m.ask,
-                     .rank = m.ask,
-                     .max_length = m.slots,
-                     .image_size = m.image_size,
-                     .text_length = m.text_length};
+    capabilities_ = capabilities_of(m);
     ids_ = {m.dec, m.sep, m.pad};
   }
 
@@ -234,6 +227,17 @@ class FolderModel final : public Model {
 };
 
 }  // namespace
+
+Capabilities capabilities_of(const Manifest& manifest) {
+  return {.caption = manifest.caption,
+          .itm = manifest.itm,
+          .itc = manifest.itc,
+          .ask = manifest.ask,
+          .rank = manifest.ask,
+          .max_length = manifest.caption || manifest.ask ? manifest.slots : 0,
+          .image_size = manifest.image_size,
+          .text_length = manifest.text_length};
+}
 
 std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device, const Manifest& manifest) {
   return std::make_shared<const FolderModel>(manifest, device);

@@ -9,6 +9,8 @@
 
 namespace blip::backend::sophon {
 
+Capabilities capabilities_of(const Manifest& manifest);
+
 // Throws Error(kIo | kModel | kDevice).
 std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device, const Manifest& manifest);
 

@@ -82,7 +82,8 @@ Manifest::Entry read_network(const JsonObject& object, const std::string& model_
   Manifest::Entry entry;
   entry.part = static_cast<Part>(std::find(kPartNames.begin(), kPartNames.end(), part) - kPartNames.begin());
   entry.name = object.required_string("name");
-  const std::string ending = "_" + model_digest.substr(0, kDigestInName);
+  std::string ending = model_digest.substr(0, kDigestInName);
+  ending.insert(ending.begin(), '_');
   if (!entry.name.ends_with(ending))
     object.refuse("name", object.required("name"), "a name that ends with " + ending + ", the checkpoint's digest: this network is of another model");
   entry.file = file_name(object, "file");

@@ -78,14 +78,18 @@ Loaded load(const std::vector<std::string>& bmodels, const std::string& device_n
 }
 
 Loaded load(const Manifest& manifest, const std::string& device_name) {
-  Loaded loaded;
-  loaded.model = load_on(device_name, [&](const std::shared_ptr<Device>& device) { return load_folder(device, manifest); });
-  loaded.info.path = manifest.folder;
-  loaded.info.format = "bmodel";
-  loaded.info.name = manifest.checkpoint;
-  loaded.info.embed_dim = manifest.embed;
-  describe(loaded.model->capabilities(), loaded.info);
-  return loaded;
+  return {load_on(device_name, [&](const std::shared_ptr<Device>& device) { return load_folder(device, manifest); }), info_of(manifest)};
+}
+
+ModelInfo info_of(const Manifest& manifest) {
+  ModelInfo info;
+  info.path = manifest.folder;
+  info.format = "bmodel";
+  info.name = manifest.checkpoint;
+  info.vocab_size = manifest.vocabulary_size;
+  info.embed_dim = manifest.embed;
+  describe(capabilities_of(manifest), info);
+  return info;
 }
 
 std::vector<DeviceInfo> list_devices() {

@@ -28,6 +28,9 @@ Loaded load(const std::vector<std::string>& bmodels, const std::string& device, 
 // Opens the networks of a compiled folder.
 Loaded load(const Manifest& manifest, const std::string& device);
 
+// What the manifest says of the model.
+ModelInfo info_of(const Manifest& manifest);
+
 // The chips of this machine; none without the vendor's runtime.
 std::vector<DeviceInfo> list_devices();
 
