@@ -55,7 +55,7 @@ int run_ask(const AskFlags& flags) {
   check_baked(flags.generate, info);
   Session session = make_session(engine, console);
   const Asker asker(session, options, answers);
-  if (at_prompt) return run_ask_prompt(session, asker, flags, console);
+  if (at_prompt) return run_ask_prompt(engine, session, asker, flags, console);
 
   const Stopwatch watch;
   Timings timings;
@@ -63,7 +63,7 @@ int run_ask(const AskFlags& flags) {
   const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> encoded) {
     return answer_batch(asker, flags, columns, console, timings, names, encoded);
   };
-  run_pictures(session, flags.pictures, console, timings, task);
+  run_pictures(engine, session, flags.pictures, console, timings, task);
   note_timings(console, timings, watch.ms() / 1000, "answer");
   return exit_code(console);
 }

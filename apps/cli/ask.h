@@ -39,6 +39,6 @@ struct AskColumns {
 void print_answer(Console& console, const AskColumns& columns, const std::string& image, const std::string& question, const Generation& answer);
 
 // Reads questions from standard input until "exit" or its end; returns the exit code.
-int run_ask_prompt(Session& session, const Asker& asker, const AskFlags& flags, Console& console);
+int run_ask_prompt(const Engine& engine, Session& session, const Asker& asker, const AskFlags& flags, Console& console);
 
 }  // namespace blip::cli

@@ -26,7 +26,7 @@ void show_prompt() {
   if (isatty(STDIN_FILENO) == 1) [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, kPrompt.data(), kPrompt.size());
 }
 
-std::vector<NamedImage> encode_all(Session& session, const AskFlags& flags, Console& console, Timings& timings) {
+std::vector<NamedImage> encode_all(const Engine& engine, Session& session, const AskFlags& flags, Console& console, Timings& timings) {
   std::vector<NamedImage> encoded;
   const auto keep = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
@@ -35,7 +35,7 @@ std::vector<NamedImage> encode_all(Session& session, const AskFlags& flags, Cons
     }
     return emits;
   };
-  run_pictures(session, flags.pictures, console, timings, keep);
+  run_pictures(engine, session, flags.pictures, console, timings, keep);
   return encoded;
 }
 
@@ -56,9 +56,9 @@ void answer(const Asker& asker, const std::vector<NamedImage>& images, const std
 
 }  // namespace
 
-int run_ask_prompt(Session& session, const Asker& asker, const AskFlags& flags, Console& console) {
+int run_ask_prompt(const Engine& engine, Session& session, const Asker& asker, const AskFlags& flags, Console& console) {
   Timings timings;
-  const std::vector<NamedImage> images = encode_all(session, flags, console, timings);
+  const std::vector<NamedImage> images = encode_all(engine, session, flags, console, timings);
   if (images.empty()) return exit_code(console);
   if (isatty(STDIN_FILENO) == 1) console.note("type a question; \"exit\" or Ctrl-D ends");
   LineReader reader;

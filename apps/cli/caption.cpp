@@ -74,7 +74,7 @@ int run_caption(const CaptionFlags& flags) {
     }
     return emits;
   };
-  run_pictures(session, flags.pictures, console, timings, task);
+  run_pictures(engine, session, flags.pictures, console, timings, task);
   note_timings(console, timings, watch.ms() / 1000, "decode");
   return exit_code(console);
 }

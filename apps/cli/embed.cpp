@@ -67,7 +67,7 @@ std::vector<std::string> all_texts(const EmbedFlags& flags) {
   return texts;
 }
 
-void embed_pictures(Session& session, const EmbedFlags& flags, Console& console, Timings& timings, Rows& rows) {
+void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& flags, Console& console, Timings& timings, Rows& rows) {
   const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
@@ -75,7 +75,7 @@ void embed_pictures(Session& session, const EmbedFlags& flags, Console& console,
     }
     return emits;
   };
-  run_pictures(session, flags.pictures, console, timings, task);
+  run_pictures(engine, session, flags.pictures, console, timings, task);
 }
 
 void embed_texts(Session& session, const std::vector<std::string>& texts, Rows& rows) {
@@ -100,7 +100,7 @@ int run_embed(const EmbedFlags& flags) {
   const Stopwatch watch;
   Timings timings;
   Rows rows(console, flags.file);
-  if (!flags.pictures.images.empty()) embed_pictures(session, flags, console, timings, rows);
+  if (!flags.pictures.images.empty()) embed_pictures(engine, session, flags, console, timings, rows);
   embed_texts(session, texts, rows);
   rows.finish(engine.info().embed_dim);
   if (!flags.pictures.images.empty()) note_timings(console, timings, watch.ms() / 1000, "");

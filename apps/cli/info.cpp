@@ -30,6 +30,9 @@ Json to_json(const Engine& engine) {
                      {"parameters", part.parameters},
                      {"type", part.type}});
   }
+  Json networks = Json::array();
+  for (const NetworkUse& network : engine.networks())
+    networks.push_back({{"device", network.device}, {"name", network.name}, {"inputs", network.inputs}, {"outputs", network.outputs}, {"cores", network.cores}});
   return Json{{"path", info.path},
               {"name", info.name},
               {"format", info.format},
@@ -45,6 +48,7 @@ Json to_json(const Engine& engine) {
                 {"ask", info.can_ask},
                 {"rank", info.can_rank}}},
               {"parts", parts},
+              {"networks", networks},
               {"device", engine.device()},
               {"dtype", to_string(engine.dtype())},
               {"threads", engine.threads()}};
@@ -55,15 +59,24 @@ std::string padded(std::string text, std::size_t width) {
   return text;
 }
 
-void print(Console& console, const ModelInfo& info) {
+void print_networks(Console& console, const Engine& engine) {
+  if (engine.info().max_length > 0) console.line("length      " + std::to_string(engine.info().max_length) + " tokens, prompt included");
+  console.line("");
+  for (const NetworkUse& network : engine.networks())
+    console.line(network.device + ": " + printable(network.name) + ": " + network.inputs + " -> " + network.outputs + (network.cores > 1 ? ", " + std::to_string(network.cores) + " cores" : ""));
+}
+
+void print(Console& console, const Engine& engine) {
+  const ModelInfo& info = engine.info();
   console.line("name        " + printable(info.name));
   console.line("path        " + printable(info.path));
   console.line("format      " + info.format);
   console.line("tasks       " + task_list(info));
-  console.line("picture     " + std::to_string(info.image_size) + " x " + std::to_string(info.image_size) + ", patches of " +
-               std::to_string(info.patch_size));
+  const std::string side = std::to_string(info.image_size);
+  console.line("picture     " + side + " x " + side + (info.patch_size > 0 ? ", patches of " + std::to_string(info.patch_size) : ""));
   console.line("vocabulary  " + std::to_string(info.vocab_size));
   if (info.embed_dim > 0) console.line("embedding   " + std::to_string(info.embed_dim));
+  if (!engine.networks().empty()) return print_networks(console, engine);
   console.line("parameters  " + millions(info.parameters));
   console.line("");
   console.line(padded("part", 18) + padded("layers", 8) + padded("width", 8) + padded("heads", 8) + padded("mlp", 8) + padded("parameters", 12) + "type");
@@ -79,7 +92,7 @@ int run_info(const InfoFlags& flags) {
   if (console.json()) {
     console.object(to_json(engine));
   } else {
-    print(console, engine.info());
+    print(console, engine);
   }
   return 0;
 }

@@ -68,7 +68,7 @@ int run_match(const MatchFlags& flags) {
     }
     return emits;
   };
-  run_pictures(session, flags.pictures, console, timings, task);
+  run_pictures(engine, session, flags.pictures, console, timings, task);
   note_timings(console, timings, watch.ms() / 1000, texts.size() == 1 ? "match" : "match of " + std::to_string(texts.size()) + " texts");
   return exit_code(console);
 }

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <type_traits>
 
@@ -179,6 +180,9 @@ GenerateOptions checked(const GenerateFlags& flags, Console& console) {
 }
 
 void check_baked(const GenerateFlags& flags, const ModelInfo& info) {
+  if (info.max_length > 0 && flags.options.max_length > info.max_length)
+    throw Exit(kExitModel, "--max-length " + std::to_string(flags.options.max_length) + " is not possible: " + info.path + " is compiled for texts of up to " +
+                               std::to_string(info.max_length) + " tokens, prompt included");
   if (info.baked_length == 0) return;
   const auto refuse = [&](const std::string& option) {
     throw Exit(kExitModel, option + " is not possible: " + info.path + " has its decoding compiled in: greedy, up to " + std::to_string(info.baked_length) +
@@ -207,7 +211,9 @@ Engine load_engine(const ModelOptions& options, Console& console) {
   const bool compiled = !engine_options.bmodels.empty();
   if (compiled && !options.model.empty()) throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
   const std::string path = compiled ? engine_options.bmodels.front() : find_model(options.model);
-  if ((compiled || path.ends_with(".bmodel")) && options.device_option && options.device_option->count() == 0) engine_options.device = "sophon:0";
+  std::error_code ignored;
+  const bool folder = std::filesystem::exists(std::filesystem::path(path) / "manifest.json", ignored);  // of compiled networks
+  if ((compiled || folder || path.ends_with(".bmodel")) && options.device_option && options.device_option->count() == 0) engine_options.device = "sophon:0";
   if (engine_options.device.starts_with("sophon")) keep_output_for_results(console.quiet());
   try {
     Engine engine = Engine::load(path, engine_options);

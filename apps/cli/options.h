@@ -58,7 +58,7 @@ CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string&
 // Checks what no single option can (lengths, counts against beams) and returns the options. Throws Exit(2).
 GenerateOptions checked(const GenerateFlags& flags, Console& console);
 
-// A model whose decoding is compiled in follows no decoding option. Throws Exit(3) naming the first that was given.
+// A compiled model may follow no decoding option, or no length beyond its own. Throws Exit(3) naming the first that was given.
 void check_baked(const GenerateFlags& flags, const ModelInfo& info);
 
 // Loads the model that the options ask for, with progress, and says what was loaded. Throws Exit(3), Error.

@@ -85,9 +85,9 @@ void Timings::add_result(double milliseconds) {
   ++results;
 }
 
-void run_pictures(Session& session, const PictureOptions& options, Console& console, Timings& timings, const Task& task) {
+void run_pictures(const Engine& engine, Session& session, const PictureOptions& options, Console& console, Timings& timings, const Task& task) {
   const auto batch_size = static_cast<std::size_t>(options.batch);
-  Prefetch prefetch(expand_inputs(options.images), options.limits, 2 * batch_size);
+  Prefetch prefetch(expand_inputs(options.images), options.limits, 2 * batch_size, [&engine](const Image& image) { return engine.prepare(image); });
   PictureRun run(session, console, timings, task);
   console.start_progress("pictures", prefetch.size());
   std::size_t done = 0;

@@ -30,7 +30,8 @@ using Emit = std::function<void()>;
 using Task = std::function<std::vector<Emit>(std::span<const std::string> names, std::span<const EncodedImage> images)>;
 
 // Errors that concern one picture are reported and counted on the console; those of the model, the device or an option are thrown.
-void run_pictures(Session& session, const PictureOptions& options, Console& console, Timings& timings, const Task& task);
+// The next pictures are read and resized while the model works on the ones before.
+void run_pictures(const Engine& engine, Session& session, const PictureOptions& options, Console& console, Timings& timings, const Task& task);
 
 // "3 pictures (1 failed) in 1.20 s; mean preprocess 2.1 ms, encode 33.0 ms, decode 52.0 ms" as a note.
 void note_timings(Console& console, const Timings& timings, double seconds, const std::string& predict_name);

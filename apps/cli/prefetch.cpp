@@ -13,11 +13,12 @@ std::size_t decoded_bytes(const Decoded& decoded) {
   return std::size_t{3} * static_cast<std::size_t>(decoded.image->width()) * static_cast<std::size_t>(decoded.image->height());
 }
 
-Decoded decode(const Input& input, const ImageLimits& limits) {
+Decoded decode(const Input& input, const ImageLimits& limits, const Prefetch::Prepare& prepare) {
   Decoded decoded{input.name, std::nullopt, input.error};
   if (!decoded.error.empty()) return decoded;
   try {
     decoded.image = read_image(input.name, limits);
+    if (prepare) decoded.image = prepare(*decoded.image);
   } catch (const Error& error) {
     decoded.error = error.what();
   } catch (const std::bad_alloc&) {
@@ -28,8 +29,8 @@ Decoded decode(const Input& input, const ImageLimits& limits) {
 
 }  // namespace
 
-Prefetch::Prefetch(std::vector<Input> inputs, const ImageLimits& limits, std::size_t ahead)
-    : inputs_(std::move(inputs)), limits_(limits), ahead_(ahead), thread_([this] { decode_all(); }) {}
+Prefetch::Prefetch(std::vector<Input> inputs, const ImageLimits& limits, std::size_t ahead, Prepare prepare)
+    : inputs_(std::move(inputs)), limits_(limits), ahead_(ahead), prepare_(std::move(prepare)), thread_([this] { decode_all(); }) {}
 
 Prefetch::~Prefetch() {
   {
@@ -50,7 +51,7 @@ void Prefetch::decode_all() {
       if (stop_) return;
     }
     try {
-      Decoded decoded = decode(input, limits_);
+      Decoded decoded = decode(input, limits_, prepare_);
       const std::lock_guard lock(mutex_);
       ready_bytes_ += decoded_bytes(decoded);
       ready_.push_back(std::move(decoded));

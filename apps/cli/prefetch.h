@@ -1,9 +1,10 @@
-// Decodes pictures on a thread of its own while the model works on the ones before.
+// Decodes and prepares pictures on a thread of its own while the model works on the ones before.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -24,8 +25,9 @@ struct Decoded {
 
 class Prefetch {
  public:
-  // Keeps up to `ahead` pictures ready, fewer when they are large.
-  Prefetch(std::vector<Input> inputs, const ImageLimits& limits, std::size_t ahead);
+  using Prepare = std::function<Image(const Image&)>;
+  // Keeps up to `ahead` pictures ready, fewer when they are large. prepare: what to do with each on that thread; unset = nothing.
+  Prefetch(std::vector<Input> inputs, const ImageLimits& limits, std::size_t ahead, Prepare prepare = {});
   ~Prefetch();
   Prefetch(const Prefetch&) = delete;
   Prefetch& operator=(const Prefetch&) = delete;
@@ -41,6 +43,7 @@ class Prefetch {
   const std::vector<Input> inputs_;
   const ImageLimits limits_;
   const std::size_t ahead_;
+  const Prepare prepare_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Decoded> ready_;

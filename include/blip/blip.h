@@ -47,6 +47,7 @@ class Image {
   const std::uint8_t* data() const;  // [height, width, 3], tightly packed
 
  private:
+  friend class Engine;
   friend class Session;
   struct Impl;
   explicit Image(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -111,21 +112,36 @@ struct ModelInfo {
   bool can_caption = false, can_match_itm = false, can_match_itc = false, can_ask = false, can_rank = false;
   bool can_attend = false;                                   // Session::attention, of captions and answers
   int baked_length = 0;                                      // compiled models that decode greedily to a fixed length: that length; 0 = free
+  int max_length = 0;                                        // compiled models: the longest text they generate, in tokens with the prompt; 0 = not limited so
   std::vector<PartInfo> parts;
   std::size_t parameters = 0;
+};
+
+// A network of a compiled model and what it has done since it was loaded.
+struct NetworkUse {
+  std::string device;           // "sophon:0 (bm1684x)"
+  std::string name;             // in the bmodel
+  std::string inputs, outputs;  // "f32 [1, 3, 384, 384]", one after the other
+  int cores = 1;                // of the chip, for one launch
+  std::uint64_t launches = 0;
+  double milliseconds = 0;      // from launch to result, of all launches together
 };
 
 // A loaded model on a device. Cheap to copy (shared, immutable).
 class Engine {
  public:
   // path: a Hugging Face folder, an official .pth, a pytorch_model.bin, a .safetensors or a .gguf file;
-  // on a SOPHON chip a .bmodel (see EngineOptions::bmodels for models of several). Throws Error(kIo | kModel | kDevice | kUsage).
+  // on a SOPHON chip a .bmodel (see EngineOptions::bmodels for models of several) or a folder that build-bmodels made. Throws Error(kIo | kModel | kDevice | kUsage).
   static Engine load(const std::string& path, const EngineOptions& options = {});
 
   const ModelInfo& info() const;
   DType dtype() const;                // the type in use, never kAuto
   int threads() const;
   const std::string& device() const;  // "cpu", "sophon:0"
+  // The picture in the model's size, which is the slow part of what Session::encode does first: for another thread while a
+  // session works on the pictures before. encode gives the same result for it as for the picture itself.
+  Image prepare(const Image& image) const;
+  std::vector<NetworkUse> networks() const;  // of a compiled model, on each of its chips; else empty
 
  private:
   friend class Session;

@@ -11,9 +11,10 @@ namespace blip __attribute__((visibility("default"))) {
 
 // The number type of the weights and of the matrix products. kInt8: 8-bit weights with a scale per output, activations
 // rounded to 8 bits with a scale per token.
-enum class DType { kAuto, kF32, kBf16, kInt8 };
+// kF16: compiled models only.
+enum class DType { kAuto, kF32, kBf16, kInt8, kF16 };
 
-// "auto", "f32", "bf16", "int8"; parse_dtype throws Error(kUsage) on anything else.
+// "auto", "f32", "bf16", "int8", "f16"; parse_dtype throws Error(kUsage) on anything else.
 const char* to_string(DType dtype);
 DType parse_dtype(const std::string& name);
 
@@ -31,7 +32,7 @@ struct ImageLimits {
 };
 
 struct EngineOptions {
-  std::string device = "cpu";     // "cpu"; "sophon" or "sophon:N" for a SOPHON chip, which runs compiled models (.bmodel) only
+  std::string device = "cpu";     // "cpu"; "sophon:N" for a SOPHON chip, "sophon:0,1" or "sophon:all" to spread pictures over several; they run compiled models only
   DType dtype = DType::kAuto;     // kAuto: f32 for models under 100 million parameters, else the fastest type that this processor has
                                   // instructions for. kF32: the reference's answers token for token. kBf16 and kInt8 are faster and
                                   // round; Error(kUsage) where the processor lacks the instructions

@@ -1,5 +1,7 @@
 // Engine: a loaded model on a device.
+#include <chrono>
 #include <filesystem>
+#include <tuple>
 #include <utility>
 
 #include "api/impl.h"
@@ -19,7 +21,7 @@ void check(const EngineOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads)
     throw Error(ErrorCode::kUsage, "threads must be 1 to " + std::to_string(kMaxThreads) + ", or 0 for every core; got " + std::to_string(options.threads));
   const bool sophon = backend::sophon::is_device_name(options.device);
-  if (options.device != "cpu" && !sophon) throw Error(ErrorCode::kDevice, "unknown device \"" + options.device + "\"; this build has: cpu, sophon:N");
+  if (options.device != "cpu" && !sophon) throw Error(ErrorCode::kDevice, "unknown device \"" + options.device + "\"; this build has: cpu, sophon:N, sophon:N,M, sophon:all");
   if (!sophon && !options.bmodels.empty())
     throw Error(ErrorCode::kUsage, "bmodels run on a SOPHON chip: the device must be sophon or sophon:N, not " + options.device);
 }
@@ -41,6 +43,21 @@ std::vector<std::string> read_vocabulary(const std::string& path) {
   return path.ends_with(".json") ? text::Tokenizer::parse_tokenizer_json(text) : text::Tokenizer::parse_vocab_txt(text);
 }
 
+// The vocabulary of a compiled folder; one given besides must say the same.
+std::unique_ptr<text::Tokenizer> folder_tokenizer(const backend::sophon::Manifest& m, const EngineOptions& options) {
+  auto tokenizer = std::make_unique<text::Tokenizer>(backend::sophon::read_vocabulary(m));
+  const auto& special = tokenizer->special();
+  const auto refuse = [&](const std::string& what, int got, int expected) {
+    throw Error(ErrorCode::kModel, m.path + ": " + what + " is " + std::to_string(expected) + ", but " + std::to_string(got) + " by " + m.vocabulary_file);
+  };
+  if (tokenizer->size() != m.vocabulary_size) refuse("vocabulary.size", tokenizer->size(), m.vocabulary_size);
+  for (const auto& [name, got, expected] : {std::tuple{"pad", special.pad, m.pad}, {"cls", special.cls, m.cls}, {"sep", special.sep, m.sep}, {"dec", special.dec, m.dec}, {"enc", special.enc, m.enc}})
+    if (got != expected) refuse(std::string("special.") + name, got, expected);
+  if (!options.tokenizer.empty() && text::Tokenizer(read_vocabulary(options.tokenizer)).vocabulary() != tokenizer->vocabulary())
+    throw Error(ErrorCode::kModel, options.tokenizer + " is another vocabulary than the one " + m.folder + " was compiled with; leave it out");
+  return tokenizer;
+}
+
 }  // namespace
 
 const char* to_string(DType dtype) {
@@ -49,22 +66,40 @@ const char* to_string(DType dtype) {
     case DType::kF32: return "f32";
     case DType::kBf16: return "bf16";
     case DType::kInt8: return "int8";
+    case DType::kF16: return "f16";
   }
   return "unknown";
 }
 
 DType parse_dtype(const std::string& name) {
-  for (const DType dtype : {DType::kAuto, DType::kF32, DType::kBf16, DType::kInt8})
+  for (const DType dtype : {DType::kAuto, DType::kF32, DType::kBf16, DType::kInt8, DType::kF16})
     if (name == to_string(dtype)) return dtype;
-  throw Error(ErrorCode::kUsage, "unknown dtype \"" + name + "\"; use auto, f32, bf16 or int8");
+  throw Error(ErrorCode::kUsage, "unknown dtype \"" + name + "\"; use auto, f32, bf16 or int8, or f16 with a model compiled so");
 }
 
 const char* version() { return BLIP_VERSION; }
 
+std::shared_ptr<Engine::Impl> Engine::Impl::load_folder(const std::string& path, const EngineOptions& options) {
+  const auto manifest = backend::sophon::read_manifest(path);
+  if (options.dtype != DType::kAuto && to_string(options.dtype) != manifest.dtype)
+    throw Error(ErrorCode::kUsage, path + " is compiled in " + manifest.dtype + ", not " + to_string(options.dtype) + "; leave the type out or compile another");
+  auto impl = std::make_shared<Impl>();
+  impl->tokenizer = folder_tokenizer(manifest, options);
+  auto loaded = backend::sophon::load(manifest, options.device);
+  impl->info = std::move(loaded.info);
+  impl->info.vocab_size = impl->tokenizer->size();
+  impl->config.normalization = manifest.normalization;
+  impl->model = std::move(loaded.model);
+  impl->device = options.device;
+  return impl;
+}
+
 std::shared_ptr<Engine::Impl> Engine::Impl::load_compiled(const std::string& path, const EngineOptions& options) {
   std::vector<std::string> bmodels = options.bmodels;
   if (bmodels.empty()) {
-    if (!is_bmodel(path)) throw Error(ErrorCode::kUnsupported, options.device + " runs compiled models (.bmodel), not " + path + "; see docs/SOPHON.md");
+    if (backend::sophon::is_compiled_folder(path)) return load_folder(path, options);
+    if (!is_bmodel(path))
+      throw Error(ErrorCode::kUnsupported, options.device + " runs compiled models (.bmodel, or a folder with manifest.json), not " + path + "; see docs/SOPHON.md");
     bmodels.push_back(path);
   }
   auto impl = std::make_shared<Impl>();
@@ -81,7 +116,7 @@ std::shared_ptr<Engine::Impl> Engine::Impl::load_compiled(const std::string& pat
 Engine Engine::load(const std::string& path, const EngineOptions& options) {
   check(options);
   if (backend::sophon::is_device_name(options.device)) return Engine(Impl::load_compiled(path, options));
-  if (is_bmodel(path)) throw Error(ErrorCode::kUsage, path + " is compiled for a SOPHON chip: choose one with the device sophon or sophon:N");
+  if (is_bmodel(path) || backend::sophon::is_compiled_folder(path)) throw Error(ErrorCode::kUsage, path + " is compiled for a SOPHON chip: choose one with the device sophon or sophon:N");
   const auto checkpoint = model::Checkpoint::open(path);
   auto impl = std::make_shared<Impl>();
   impl->info = checkpoint.info();
@@ -97,12 +132,25 @@ DType Engine::dtype() const { return impl_->model->dtype(); }
 int Engine::threads() const { return impl_->model->threads(); }
 const std::string& Engine::device() const { return impl_->device; }
 
+Image Engine::prepare(const Image& image) const {
+  const auto started = std::chrono::steady_clock::now();
+  const int size = impl_->model->capabilities().image_size;
+  auto resized = image::resize_bicubic(image.impl_->rgb, size, size);
+  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - started;
+  return Image(std::make_shared<const Image::Impl>(Image::Impl{std::move(resized), image.impl_->prepare_ms + spent.count()}));
+}
+
+std::vector<NetworkUse> Engine::networks() const { return impl_->model->networks(); }
+
 std::vector<DeviceInfo> devices() {
   std::vector<DeviceInfo> list{{"cpu", backend::cpu::describe_cpu()}};
   for (auto& device : backend::sophon::list_devices()) list.push_back(std::move(device));
   return list;
 }
 
-ModelInfo inspect(const std::string& path) { return model::Checkpoint::open(path).info(); }
+ModelInfo inspect(const std::string& path) {
+  if (backend::sophon::is_compiled_folder(path)) return backend::sophon::info_of(backend::sophon::read_manifest(path));
+  return model::Checkpoint::open(path).info();
+}
 
 }  // namespace blip

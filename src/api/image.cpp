@@ -12,11 +12,11 @@ namespace blip {
 
 Image Image::from_file(const std::string& path, const ImageLimits& limits) {
   const auto bytes = io::read_file(path, limits.max_bytes);
-  return Image(std::make_shared<const Impl>(Impl{image::decode(bytes, path, limits)}));
+  return Image(std::make_shared<const Impl>(Impl{image::decode(bytes, path, limits), 0}));
 }
 
 Image Image::from_memory(std::span<const std::byte> encoded, const ImageLimits& limits) {
-  return Image(std::make_shared<const Impl>(Impl{image::decode(encoded, "picture", limits)}));
+  return Image(std::make_shared<const Impl>(Impl{image::decode(encoded, "picture", limits), 0}));
 }
 
 Image Image::from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride) {
@@ -27,7 +27,7 @@ Image Image::from_rgb(const std::uint8_t* rgb, int width, int height, std::size_
   if (stride < row) throw Error(ErrorCode::kUsage, "stride must be at least 3 x width = " + std::to_string(row) + " bytes; got " + std::to_string(stride));
   image::Rgb copy{width, height, std::vector<std::uint8_t>(row * static_cast<std::size_t>(height))};
   for (int y = 0; y < height; ++y) std::memcpy(copy.pixels.data() + y * row, rgb + y * stride, row);
-  return Image(std::make_shared<const Impl>(Impl{std::move(copy)}));
+  return Image(std::make_shared<const Impl>(Impl{std::move(copy), 0}));
 }
 
 Image Image::resized(int width, int height) const {

@@ -14,6 +14,7 @@ namespace blip {
 
 struct Image::Impl {
   image::Rgb rgb;
+  double prepare_ms = 0;  // what Engine::prepare took
 };
 
 struct EncodedImage::Impl {
@@ -29,6 +30,7 @@ struct Engine::Impl {
   std::shared_ptr<const backend::Model> model;
   std::string device;
 
+  static std::shared_ptr<Impl> load_folder(const std::string& path, const EngineOptions& options);
   static std::shared_ptr<Impl> load_compiled(const std::string& path, const EngineOptions& options);
 };
 

@@ -154,7 +154,7 @@ std::vector<EncodedImage> Session::encode(std::span<const Image> images) {
     const Stopwatch watch;
     const auto resized = image::resize_bicubic(images[i].impl_->rgb, size, size);
     image::normalize(resized, impl_->engine->config.normalization, std::span(pixels).subspan(i * values, values));
-    preprocess_ms.push_back(watch.ms());
+    preprocess_ms.push_back(images[i].impl_->prepare_ms + watch.ms());
     if (impl_->options.cancel && impl_->options.cancel()) throw Error(ErrorCode::kCancelled, "cancelled");
   }
   const Stopwatch watch;

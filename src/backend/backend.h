@@ -26,6 +26,7 @@ struct Capabilities {
   bool prompt = true;         // false: the caption prompt is baked in
   int caption_length = 0;     // baked-in maximum, prompt included
   int answer_length = 0;
+  int max_length = 0;         // longest text that can be generated, prompt included
   int image_size = 0;         // pixels go in as [3, image_size, image_size]
   int text_length = 35;       // texts and questions are truncated here
 };
@@ -87,6 +88,8 @@ class Model {
   virtual std::unique_ptr<Runner> make_runner() const = 0;
   virtual DType dtype() const = 0;
   virtual int threads() const = 0;
+  // Of a model that is compiled into networks: each, with what it has done so far.
+  virtual std::vector<NetworkUse> networks() const { return {}; }
 };
 
 }  // namespace blip::backend

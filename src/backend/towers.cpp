@@ -1,6 +1,7 @@
 #include "backend/towers.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <numeric>
 #include <utility>
@@ -93,11 +94,19 @@ class TowerRunner final : public Runner {
 
 }  // namespace
 
-Tensor Runner::caption_attention(const EncodedImage&, const TokenIds&, int) {
-  throw Error(ErrorCode::kUnsupported, "this device does not give out attention weights");
-}
-AnswerAttention Runner::answer_attention(const EncodedImage&, const TokenIds&, const TokenIds&, int) {
-  throw Error(ErrorCode::kUnsupported, "this device does not give out attention weights");
+namespace {
+[[noreturn]] void no_attention() { throw Error(ErrorCode::kUnsupported, "this device does not give out attention weights"); }
+}  // namespace
+Tensor Runner::caption_attention(const EncodedImage&, const TokenIds&, int) { no_attention(); }
+AnswerAttention Runner::answer_attention(const EncodedImage&, const TokenIds&, const TokenIds&, int) { no_attention(); }
+Tensor Towers::caption_attention(const EncodedImage&, const TokenIds&, int) { no_attention(); }
+AnswerAttention Towers::answer_attention(const EncodedImage&, const TokenIds&, const TokenIds&, int) { no_attention(); }
+
+void normalize_length(std::vector<float>& vector) {
+  double squares = 0;
+  for (const float x : vector) squares += static_cast<double>(x) * x;
+  const float inverse = static_cast<float>(1.0 / std::max(std::sqrt(squares), 1e-12));
+  for (float& x : vector) x *= inverse;
 }
 
 std::unique_ptr<Runner> make_tower_runner(std::unique_ptr<Towers> towers, const Capabilities& capabilities, SpecialIds ids) {

@@ -27,8 +27,8 @@ class Towers {
   virtual std::vector<std::vector<float>> itc_texts(std::span<const TokenIds> texts) = 0;                       // [n][embed_dim], unit length
 
   // As Runner's.
-  virtual Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers) = 0;
-  virtual AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers) = 0;
+  virtual Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers);
+  virtual AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers);
 
   virtual Tensor vision_tokens(const EncodedImage& image) = 0;                                       // [1, N, D]
   virtual Tensor text_states(const EncodedImage& image, const TokenIds& text, bool question) = 0;    // [1, T, D]
@@ -38,6 +38,9 @@ class Towers {
 struct SpecialIds {
   std::int32_t bos, eos, pad;
 };
+
+// To length 1, as torch's normalize does.
+void normalize_length(std::vector<float>& vector);
 
 // capabilities must outlive the runner.
 std::unique_ptr<Runner> make_tower_runner(std::unique_ptr<Towers> towers, const Capabilities& capabilities, SpecialIds ids);

@@ -2,125 +2,14 @@
 
 #include <array>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "blip/error.h"
+#include "io/json_object.h"
 
 namespace blip::model {
 namespace {
 
-using Json = nlohmann::json;
-
-[[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
-
-// A JSON value short enough for a message.
-std::string shown(const Json& value) {
-  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
-}
-
-// One JSON object and the path that leads to it, so that every message says where.
-class Object {
- public:
-  Object(const Json& json, std::string where) : json_(json), where_(std::move(where)) {
-    if (!json_.is_object()) fail(where_ + " is " + shown(json_) + "; expected an object");
-  }
-
-  // nullptr where the key is absent or null.
-  const Json* find(const char* key) const {
-    const auto it = json_.find(key);
-    return it == json_.end() || it->is_null() ? nullptr : &*it;
-  }
-
-  std::string path(const char* key) const { return where_ + (where_.find(": ") == std::string::npos ? ": " : ".") + key; }
-
-  [[noreturn]] void refuse(const char* key, const Json& value, const std::string& expected) const {
-    fail(path(key) + " is " + shown(value) + "; expected " + expected);
-  }
-
-  std::optional<int> integer(const char* key, int low, int high) const {
-    const Json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    return checked(key, *value, low, high);
-  }
-
-  // A size given as an integer, as [height, width] or as {"height", "width"}; pictures are squares.
-  std::optional<int> square(const char* key, int low, int high) const {
-    const Json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (value->is_number()) return checked(key, *value, low, high);
-    const Json *height = nullptr, *width = nullptr;
-    if (value->is_array() && value->size() == 2) {
-      height = &(*value)[0];
-      width = &(*value)[1];
-    } else if (value->is_object() && value->contains("height") && value->contains("width")) {
-      height = &(*value)["height"];
-      width = &(*value)["width"];
-    }
-    if (height == nullptr) refuse(key, *value, "an integer or a height and a width");
-    const int h = checked(key, *height, low, high), w = checked(key, *width, low, high);
-    if (h != w) refuse(key, *value, "a square (this program supports square pictures only)");
-    return h;
-  }
-
-  std::optional<double> number(const char* key) const {
-    const Json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_number() || !std::isfinite(value->get<double>())) refuse(key, *value, "a number");
-    return value->get<double>();
-  }
-
-  std::optional<bool> boolean(const char* key) const {
-    const Json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_boolean()) refuse(key, *value, "true or false");
-    return value->get<bool>();
-  }
-
-  std::optional<std::string> string(const char* key) const {
-    const Json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_string()) refuse(key, *value, "a string");
-    return value->get<std::string>();
-  }
-
-  std::optional<std::array<float, 3>> triple(const char* key) const {
-    const Json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    std::array<float, 3> out{};
-    bool good = value->is_array() && value->size() == 3;
-    for (std::size_t i = 0; good && i < 3; ++i) {
-      good = (*value)[i].is_number() && std::isfinite((*value)[i].get<float>());
-      if (good) out[i] = (*value)[i].get<float>();
-    }
-    if (!good) refuse(key, *value, "three numbers");
-    return out;
-  }
-
- private:
-  int checked(const char* key, const Json& value, int low, int high) const {
-    const auto range = "an integer of " + std::to_string(low) + " to " + std::to_string(high);
-    if (!value.is_number_integer()) refuse(key, value, range);
-    if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(high)) refuse(key, value, range);
-    const auto number = value.get<std::int64_t>();
-    if (number < low || number > high) refuse(key, value, range);
-    return static_cast<int>(number);
-  }
-
-  const Json& json_;
-  std::string where_;
-};
-
-Json parse(std::string_view text, const std::string& where) {
-  try {
-    return Json::parse(text.begin(), text.end());
-  } catch (const Json::exception& error) {
-    std::string what = error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 5: ..."
-    if (const auto end = what.find("] "); end != std::string::npos) what.erase(0, end + 2);
-    fail(where + ": not valid JSON: " + what);
-  }
-}
+using io::Json;
+using Object = io::JsonObject;
 
 float read_eps(const Object& object, float fallback) {
   const auto eps = object.number("layer_norm_eps");
@@ -179,7 +68,7 @@ Settings official_settings() {
 }
 
 Settings parse_config_json(std::string_view json, const std::string& where) {
-  const Json root = parse(json, where);
+  const Json root = io::parse_json(json, where);
   const Object object(root, where);
   if (const auto type = object.string("model_type"); type && *type != "blip") {
     object.refuse("model_type", *object.find("model_type"), "\"blip\"");
@@ -198,7 +87,7 @@ Settings parse_config_json(std::string_view json, const std::string& where) {
 }
 
 void apply_preprocessor_json(Settings& settings, std::string_view json, const std::string& where) {
-  const Json root = parse(json, where);
+  const Json root = io::parse_json(json, where);
   const Object outer(root, where);
   const Json* nested = outer.find("image_processor");
   const Object object(nested == nullptr ? root : *nested, nested == nullptr ? where : outer.path("image_processor"));

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 namespace blip::cli {
 namespace {
 
@@ -50,6 +52,33 @@ TEST(Prefetch, LimitsReachTheDecoder) {
   ASSERT_TRUE(decoded);
   EXPECT_FALSE(decoded->image);
   EXPECT_NE(decoded->error.find("bytes"), std::string::npos) << decoded->error;
+}
+
+TEST(Prefetch, PreparesOnItsOwnThread) {
+  const std::uint8_t black[3] = {};
+  std::thread::id thread;
+  const auto prepare = [&](const Image& image) {
+    thread = std::this_thread::get_id();
+    EXPECT_GT(image.width(), 1);
+    return Image::from_rgb(black, 1, 1);
+  };
+  Prefetch prefetch(pictures_and_errors(1), {}, 1, prepare);
+  EXPECT_EQ(prefetch.next()->image->width(), 1);
+  EXPECT_NE(thread, std::this_thread::get_id());
+  EXPECT_NE(thread, std::thread::id());
+}
+
+TEST(Prefetch, APictureThatCannotBePreparedFailsAlone) {
+  int count = 0;
+  const auto prepare = [&](const Image& image) {
+    if (++count == 1) throw Error(ErrorCode::kImage, "too dark");
+    return image;
+  };
+  Prefetch prefetch(pictures_and_errors(4), {}, 4, prepare);
+  EXPECT_EQ(prefetch.next()->error, "too dark");
+  prefetch.next();
+  prefetch.next();
+  EXPECT_TRUE(prefetch.next()->image);
 }
 
 TEST(Prefetch, NothingToDo) {

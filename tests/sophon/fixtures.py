@@ -4,11 +4,13 @@ The models are an archive beside the checkout, ../shared/sophon/seed-form-tiny.t
 archive or a folder with its contents. The emulators are installed once into the build folder by tools/sophon/install-emulator;
 $BLIP_SOPHON_EMULATOR names a folder where that was done already.
 """
+import contextlib
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 SKIPPED = 77  # as tests/sophon/CMakeLists.txt tells ctest
@@ -65,9 +67,44 @@ def emulator(chip):
     return root / chip
 
 
-def prepare(chip):
-    """(models, emulator), made by one process at a time."""
+def folders(chip):
+    """Our own compiled networks for the chip, {"f16": folder}: the sets CHIP-TYPE of tests/sophon/bmodels/compiled.tar.xz, or of the folder
+    $BLIP_SOPHON_BMODELS."""
+    given = os.environ.get("BLIP_SOPHON_BMODELS")
+    root = Path(given) if given else WORK / "bmodels"
+    if not given:
+        archive = SOURCE / "tests" / "sophon" / "bmodels" / "compiled.tar.xz"
+        if not archive.exists():
+            skip(f"no compiled networks: {archive} is absent; set BLIP_SOPHON_BMODELS to a folder of them")
+        with _alone():
+            stamp = root / "of"  # of which archive they are
+            of = f"{archive.stat().st_size} {archive.stat().st_mtime_ns}"
+            if not stamp.is_file() or stamp.read_text(encoding="utf-8") != of:
+                shutil.rmtree(root, ignore_errors=True)
+                with tarfile.open(archive) as tar:
+                    tar.extractall(root)
+                stamp.write_text(of, encoding="utf-8")
+    found = {path.name.removeprefix(f"{chip}-"): path for path in sorted(root.glob(f"{chip}-*"))}
+    if not found:
+        skip(f"no compiled networks for {chip} in {root}")
+    return found
+
+
+@contextlib.contextmanager
+def _alone():
+    """One process at a time makes what the others use."""
     WORK.mkdir(parents=True, exist_ok=True)
     with open(WORK / "lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def prepare_emulator(chip):
+    with _alone():
+        return emulator(chip)
+
+
+def prepare(chip):
+    """(models, emulator)"""
+    with _alone():
         return models(), emulator(chip)

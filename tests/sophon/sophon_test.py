@@ -3,25 +3,24 @@
 Expected: what the official code says of the same weights and pictures (expected.json). A graph gives the first ids of a text.
 """
 import json
-import os
 import shutil
-import subprocess
 import sys
 import unittest
 from pathlib import Path
 
 import fixtures
+from program import ProgramTest
 
-TIMEOUT = 300  # seconds a command; the slowest emulator needs 6 for a caption on an idle machine
 CHIPS = ("bm1684", "bm1684x", "bm1688")
 FASTEST = "bm1688"  # where what does not depend on the chip is tested
 CHIP = sys.argv[1]
 DATA, EMULATOR = fixtures.prepare(CHIP)
-PROGRAM = os.environ["BLIP_PROGRAM"]
 EXPECTED = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))
 CAPTION_IDS, ANSWER_IDS = 8, 5  # baked into these graphs
 PROBABILITY_TOLERANCE = 1e-2
 IMAGES = sorted({case["image"] for case in EXPECTED["caption"]})
+if CHIP == "bm1684":
+    IMAGES = IMAGES[:1]  # its emulator is the slowest by far
 
 
 def bmodel(stage, chip=CHIP):
@@ -35,26 +34,8 @@ def image(name):
 VQA = ("--venc-bmodel-path", bmodel("vqa_venc"), "--tenc-bmodel-path", bmodel("vqa_tenc"), "--tdec-bmodel-path", bmodel("vqa_tdec"))
 
 
-def run(*arguments, stdin="", runtime=EMULATOR):
-    environment = {**os.environ, "BLIP_BMRT_DIR": str(runtime)}
-    return subprocess.run([PROGRAM, *arguments], input=stdin, capture_output=True, text=True, env=environment, timeout=TIMEOUT, check=False)
-
-
-class SophonTest(unittest.TestCase):
-    def ok(self, *arguments, **keywords):
-        done = run(*arguments, **keywords)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done
-
-    def objects(self, *arguments, **keywords):
-        """Standard output as JSON lines: nothing that the runtime prints may be among them."""
-        return [json.loads(line) for line in self.ok(*arguments, "--json", **keywords).stdout.splitlines()]
-
-    def fails(self, code, message, *arguments, **keywords):
-        done = run(*arguments, **keywords)
-        self.assertEqual(done.returncode, code, done.stderr)
-        self.assertIn(message, done.stderr)
-        self.assertEqual(done.stdout, "")
+class SophonTest(ProgramTest):
+    RUNTIME = EMULATOR
 
 
 class Answers(SophonTest):
@@ -71,7 +52,7 @@ class Answers(SophonTest):
 
     def test_match_probabilities(self):
         texts = sorted({case["text"] for case in EXPECTED["itm"]})
-        expected = {(image(case["image"]), case["text"]): case["probability"] for case in EXPECTED["itm"]}
+        expected = {(image(case["image"]), case["text"]): case["probability"] for case in EXPECTED["itm"] if case["image"] in IMAGES}
         options = [word for text in texts for word in ("--text", text)]
         results = self.objects("match", "--bmodel-path", bmodel("itm"), *map(image, IMAGES), *options)
         self.assertEqual({(r["image"], r["text"]) for r in results}, set(expected))
@@ -80,13 +61,14 @@ class Answers(SophonTest):
             self.assertIsNone(result["cosine"])
 
     def test_answers_token_for_token(self):
-        cases = EXPECTED["vqa_seed_form"]
+        cases = [case for case in EXPECTED["vqa_seed_form"] if case["image"] in IMAGES]
         questions = sorted({case["question"] for case in cases})
         options = [word for question in questions for word in ("--question", question)]
         results = self.objects("ask", *VQA, *map(image, IMAGES), *options)
         got = {(r["image"], r["question"]): r["token_ids"] for r in results}
         self.assertEqual(got, {(image(case["image"]), case["question"]): case["ids_enc"][:ANSWER_IDS] for case in cases})
 
+    @unittest.skipUnless(CHIP == FASTEST, f"the same on every chip: tested on {FASTEST}")
     def test_seed_spellings(self):
         case = EXPECTED["itm"][0]
         done = self.ok("itm", "--image_path", image(case["image"]), f"--bmodel_path={bmodel('itm')}", "--text", case["text"], "--dev_id", "0",
@@ -103,10 +85,12 @@ class Answers(SophonTest):
         caption = self.ok("cap", "--image_path", image(IMAGES[0]), "--bmodel_path", bmodel("cap"), "--dev_id=0").stdout
         self.assertEqual(len(caption.splitlines()), 1)
 
+    @unittest.skipUnless(CHIP == FASTEST, f"the same on every chip: tested on {FASTEST}")
     def test_a_bmodel_is_a_model(self):
         done = self.ok("match", "--model", bmodel("itm"), image(IMAGES[0]), "--text", "a dog", "--quiet")
         self.assertEqual(len(done.stdout.splitlines()), 1)
 
+    @unittest.skipUnless(CHIP == FASTEST, f"the same on every chip: tested on {FASTEST}")
     def test_a_text_too_long_is_truncated_with_a_warning(self):
         done = self.ok("match", "--bmodel-path", bmodel("itm"), image(IMAGES[0]), "--text", "dog " * 50)
         self.assertIn("truncated to 35 tokens", done.stderr)
@@ -146,10 +130,10 @@ class Errors(SophonTest):
 
     def test_device(self):
         for device, code, message in (("sophon:1", 3, "no device sophon:1"), ("sophon:x", 2, "sophon:N"), ("sophon:-1", 2, "sophon:N"),
-                                      ("sophon:0,1", 2, "sophon:N"), ("cpu", 2, "must be sophon")):
+                                      ("sophon:0,1", 3, "no device sophon:1"), ("cpu", 2, "must be sophon")):
             with self.subTest(device=device):
                 self.fails(code, message, "caption", "--device", device, "--bmodel-path", bmodel("cap"), image(IMAGES[0]))
-        self.fails(3, "compiled models (.bmodel)", "caption", "--device", "sophon", "--model", str(DATA), image(IMAGES[0]))
+        self.fails(3, "runs compiled models", "caption", "--device", "sophon", "--model", str(DATA), image(IMAGES[0]))
 
     def test_files(self):
         other = next(chip for chip in CHIPS if chip != CHIP)

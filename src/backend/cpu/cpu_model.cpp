@@ -49,13 +49,6 @@ const CpuImage& cpu_image(const EncodedImage& image) {
   return *cpu;
 }
 
-void normalize_length(std::vector<float>& v) {
-  double squares = 0;
-  for (const float x : v) squares += static_cast<double>(x) * x;
-  const float inverse = static_cast<float>(1.0 / std::max(std::sqrt(squares), 1e-12));
-  for (float& x : v) x *= inverse;
-}
-
 class CpuTowers final : public Towers {
  public:
   CpuTowers(std::shared_ptr<const Weights> weights, std::shared_ptr<ThreadPool> pool) : weights_(std::move(weights)), pool_(std::move(pool)) {}
@@ -220,6 +213,7 @@ ops::NumberType choose_type(std::size_t parameters) {
 
 // What the layers are computed in; Error(kUsage) where this machine would be slow or wrong with it.
 ops::NumberType number_type(DType dtype, std::size_t parameters) {
+  if (dtype == DType::kF16) throw Error(ErrorCode::kUsage, "f16 is for compiled models; on the CPU use f32, bf16 or int8");
   if (dtype == DType::kAuto) return choose_type(parameters);
   if (dtype == DType::kF32) return ops::NumberType::kF32;
   const auto type = dtype == DType::kBf16 ? ops::NumberType::kBf16 : ops::NumberType::kInt8;

@@ -37,8 +37,13 @@ void* open_first(const std::string& folder, const std::array<const char*, 2>& na
 }
 
 template <class Function>
-void resolve(void* library, const char* library_name, const char* symbol, Function*& function) {
+void find(void* library, const char* symbol, Function*& function) {
   function = reinterpret_cast<Function*>(dlsym(library, symbol));
+}
+
+template <class Function>
+void resolve(void* library, const char* library_name, const char* symbol, Function*& function) {
+  find(library, symbol, function);
   if (!function) fail("SOPHON runtime: " + std::string(library_name) + " lacks the function " + symbol + ": it is too old or damaged");
 }
 
@@ -67,7 +72,30 @@ Library Library::load() {
 #define BLIP_RESOLVE(member, symbol, result, parameters) resolve(bmrt, "libbmrt", #symbol, library.bmrt.member);
   BLIP_BMRT_FUNCTIONS(BLIP_RESOLVE)
 #undef BLIP_RESOLVE
+#define BLIP_FIND(member, symbol, result, parameters) find(bmlib, #symbol, library.bmlib.member);
+  BLIP_BMLIB_OPTIONAL_FUNCTIONS(BLIP_FIND)
+#undef BLIP_FIND
+#define BLIP_FIND(member, symbol, result, parameters) find(bmrt, #symbol, library.bmrt.member);
+  BLIP_BMRT_OPTIONAL_FUNCTIONS(BLIP_FIND)
+#undef BLIP_FIND
   return library;
+}
+
+std::string short_version(const std::string& text) {
+  const auto word_after = [&](const std::string& label) {
+    const std::size_t at = text.find(label);
+    if (at == std::string::npos) return std::string();
+    const std::size_t begin = at + label.size();
+    return text.substr(begin, text.find_first_of(" ,", begin) - begin);
+  };
+  const std::string number = word_after("version:"), commit = word_after("commit:");
+  if (number.empty()) return text;
+  return commit.empty() ? number : number + " (" + commit + ")";
+}
+
+std::string Library::version() const {
+  const char* text = bmrt.version ? bmrt.version() : nullptr;
+  return text ? short_version(text) : "";
 }
 
 const Library& Library::get() {

@@ -4,7 +4,10 @@
 // elsewhere first (apps/cli/console.h does); redirecting it here would tear it away from the program's other threads.
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -12,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/backend.h"
 #include "backend/sophon/abi.h"
 
 namespace blip::backend::sophon {
@@ -34,6 +38,7 @@ class Library {
     using Memory = abi::Memory;
     using DeviceStat = abi::DeviceStat;
     BLIP_BMLIB_FUNCTIONS(BLIP_DECLARE)
+    BLIP_BMLIB_OPTIONAL_FUNCTIONS(BLIP_DECLARE)
   } bmlib;
   struct Bmrt {
     using Handle = abi::Handle;
@@ -41,9 +46,11 @@ class Library {
     using NetworkInfo = abi::NetworkInfo;
     using Tensor = abi::Tensor;
     BLIP_BMRT_FUNCTIONS(BLIP_DECLARE)
+    BLIP_BMRT_OPTIONAL_FUNCTIONS(BLIP_DECLARE)
   } bmrt;
 #undef BLIP_DECLARE
   std::string folder;  // where it was found; empty: on the loader's path
+  std::string version() const;  // of libbmrt: "1.0.0 (ee6becb0)"; empty where it does not say
 
  private:
   Library() = default;
@@ -53,9 +60,13 @@ class Library {
 // "bm1684x" for 0x1686; "chip 0x..." for one we do not know.
 std::string chip_name(unsigned chip_id);
 
+// "libbmrt_version:1.0.0, branch:master,commit:ee6becb0 ,compiled on ..." -> "1.0.0 (ee6becb0)"; another text as it is.
+std::string short_version(const std::string& text);
+
 class DeviceMemory;
 
-// A chip that this process holds. Calls from several threads take turns (mutex).
+// A chip that this process holds. May be used by several threads: calls of the vendor's library take turns (mutex), and a
+// launch has the cores it computes on for itself (Cores) while other threads copy.
 class Device {
  public:
   // Throws Error(kDevice) when there is no such chip.
@@ -69,19 +80,42 @@ class Device {
   abi::Handle handle() const { return handle_; }
   int id() const { return id_; }
   unsigned chip_id() const { return chip_id_; }
+  int cores() const { return static_cast<int>(core_busy_.size()); }
   std::string name() const;  // "sophon:0 (bm1684x)"
-  // "SC7 Pro, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1": what the library tells.
+  // "SC7 Pro, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.0.0 (ee6becb0)": what the library tells.
   std::string describe() const;
-  void synchronize() const;
   std::mutex& mutex() const { return mutex_; }
+  // Whether the vendor's library copies from memory to memory on this chip: some versions do nothing and say all went well.
+  bool copies() const;
+
+  // `count` cores, the first that are free, until destroyed.
+  class Cores {
+   public:
+    Cores(const Device& device, int count);
+    ~Cores();
+    Cores(const Cores&) = delete;
+    Cores& operator=(const Cores&) = delete;
+    const std::vector<int>& list() const { return list_; }
+    void synchronize() const;  // waits for their work
+
+   private:
+    const Device& device_;
+    std::vector<int> list_;
+  };
 
  private:
   Device(const Library& library, abi::Handle handle, int id);
+  bool try_copy() const;
   const Library& library_;
   abi::Handle handle_;
   int id_;
   unsigned chip_id_ = 0;
   mutable std::mutex mutex_;
+  mutable std::mutex cores_mutex_;
+  mutable std::condition_variable cores_freed_;
+  mutable std::vector<bool> core_busy_;
+  mutable std::once_flag copy_tried_;
+  mutable bool copies_ = false;
 };
 
 class DeviceMemory {
@@ -93,11 +127,14 @@ class DeviceMemory {
 
   std::size_t bytes() const { return memory_.size; }
   const abi::Memory& descriptor() const { return memory_; }
-  void upload(std::span<const std::byte> data);           // to the start; at most bytes()
-  void download(std::span<std::byte> data) const;         // from the start; at most bytes()
+  void upload(std::span<const std::byte> data);    // to the start; at most bytes()
+  void download(std::span<std::byte> data) const;  // from the start; at most bytes()
+  // bytes [from_offset, from_offset + count) of `from` to `offset` here, on the chip. Whole multiples of 4; the places must not overlap.
+  void copy(std::size_t offset, const DeviceMemory& from, std::size_t from_offset, std::size_t count);
 
  private:
-  void check_size(std::size_t size) const;
+  friend class Device;
+  abi::Memory part(std::size_t offset, std::size_t count) const;
   std::shared_ptr<const Device> device_;
   abi::Memory memory_ = {};
 };
@@ -113,34 +150,37 @@ struct Port {
   std::string text() const;  // "f32 [1, 3, 384, 384]"
 };
 
+class Runtime;
+
 // One compiled network on a chip, with the shapes it was compiled for.
 class Network {
  public:
-  // Opens a bmodel file of one network. Throws Error(kIo | kModel | kDevice).
-  static std::shared_ptr<const Network> load(const std::shared_ptr<Device>& device, const std::string& path);
-  ~Network();
-  Network(const Network&) = delete;
-  Network& operator=(const Network&) = delete;
+  // The networks of a bmodel file, at least one. Throws Error(kIo | kModel | kDevice).
+  static std::vector<std::shared_ptr<const Network>> load(const std::shared_ptr<Device>& device, const std::string& path);
 
   const std::string& path() const { return path_; }
   const std::string& name() const { return name_; }
   const std::vector<Port>& inputs() const { return inputs_; }
   const std::vector<Port>& outputs() const { return outputs_; }
   const std::shared_ptr<Device>& device() const { return device_; }
-  std::string signature() const;  // "blip_itm: f32 [1, 3, 384, 384], ... -> f32 [1]"
+  int cores() const { return cores_; }  // that it computes on at a time
+  std::string signature() const;        // "blip_itm: f32 [1, 3, 384, 384], ... -> f32 [1]"
+  NetworkUse use() const;               // so far
 
   std::unique_ptr<DeviceMemory> make_input(std::size_t index) const;
   std::unique_ptr<DeviceMemory> make_output(std::size_t index) const;
-  // All memory on the device; returns when the outputs are there.
+  // All memory on the device; returns when the outputs are there. Several threads may run one network.
   void run(std::span<const DeviceMemory* const> inputs, std::span<DeviceMemory* const> outputs) const;
 
  private:
-  Network(std::shared_ptr<Device> device, std::string path) : device_(std::move(device)), path_(std::move(path)) {}
-  void read_info();
+  Network(std::shared_ptr<Device> device, std::shared_ptr<const Runtime> runtime, std::string path, const abi::NetworkInfo& info);
+  void launch(std::span<const abi::Tensor> inputs, std::span<abi::Tensor> outputs, const std::vector<int>& cores) const;
   std::shared_ptr<Device> device_;
+  std::shared_ptr<const Runtime> runtime_;
   std::string path_, name_;
-  abi::RuntimeHandle runtime_ = nullptr;
+  int cores_ = 1;
   std::vector<Port> inputs_, outputs_;
+  mutable std::atomic<std::uint64_t> launches_ = 0, nanoseconds_ = 0;
 };
 
 }  // namespace blip::backend::sophon

@@ -2,259 +2,43 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
-#include "backend/sophon/baked.h"
-#include "backend/sophon/stages.h"
+#include "backend/sophon/chips.h"
+#include "backend/sophon/compiled_model.h"
+#include "backend/sophon/folder_model.h"
+#include "backend/sophon/runtime.h"
 #include "blip/error.h"
 
 namespace blip::backend::sophon {
 namespace {
 
-constexpr std::string_view kDevicePrefix = "sophon";
-constexpr float kLargestId = 1 << 24;  // floats hold every whole number up to here
+constexpr std::string_view kDevicePrefix = "sophon", kAllChips = "all";
 
-using MemoryPtr = std::unique_ptr<DeviceMemory>;
-
-// What encode leaves on the chip: the image tokens, or for a whole-task network the pixels.
-class DeviceImage final : public EncodedImage {
- public:
-  explicit DeviceImage(MemoryPtr memory) : memory_(std::move(memory)) {}
-  const DeviceMemory& memory() const { return *memory_; }
-
- private:
-  MemoryPtr memory_;
-};
-
-const DeviceMemory& memory_of(const EncodedImage& image) { return static_cast<const DeviceImage&>(image).memory(); }
-
-// Whole numbers in the type that the network takes.
-void upload_numbers(DeviceMemory& memory, const Port& port, const TokenIds& values) {
-  if (port.dtype == abi::DataType::kI32) return memory.upload(std::as_bytes(std::span(values)));
-  const std::vector<float> floats(values.begin(), values.end());
-  memory.upload(std::as_bytes(std::span(floats)));
+[[noreturn]] void unknown_device(const std::string& device) {
+  throw Error(ErrorCode::kUsage, "unknown device \"" + device + "\"; use sophon, sophon:N with the number of one chip, sophon:N,M,... or sophon:all");
 }
 
-TokenIds download_ids(const DeviceMemory& memory, const Port& port, const std::string& path) {
-  TokenIds ids(port.elements());
-  if (port.dtype == abi::DataType::kI32) {
-    memory.download(std::as_writable_bytes(std::span(ids)));
-    return ids;
-  }
-  std::vector<float> values(port.elements());
-  memory.download(std::as_writable_bytes(std::span(values)));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const float rounded = std::nearbyint(values[i]);
-    if (!(values[i] >= 0 && values[i] < kLargestId && rounded == values[i]))
-      throw Error(ErrorCode::kModel, path + ": id " + std::to_string(i) + " of its output is " + std::to_string(values[i]) + ", not a token id");
-    ids[i] = static_cast<std::int32_t>(rounded);
-  }
-  return ids;
+// The model on each of the chips: load_one(device).
+template <class LoadOne>
+std::shared_ptr<const Model> load_on(const std::string& device_name, LoadOne load_one) {
+  std::vector<std::shared_ptr<const Model>> models;
+  for (const int id : parse_device_name(device_name, Device::count())) models.push_back(load_one(Device::open(id)));
+  return spread(std::move(models));
 }
 
-Tensor download_states(const DeviceMemory& memory, const Port& port) {
-  Tensor tensor;
-  for (int i = 0; i < port.shape.num_dims; ++i) tensor.shape.push_back(port.shape.dims[i]);
-  tensor.values.resize(port.elements());
-  memory.download(std::as_writable_bytes(std::span(tensor.values)));
-  return tensor;
-}
-
-void poll(const decode::Hooks& hooks) {
-  if (hooks.cancel && hooks.cancel()) throw Error(ErrorCode::kCancelled, "cancelled");
-}
-
-// Memory that one network writes and the next reads, large enough for either.
-MemoryPtr make_pipe(const Network& from, const Network& to) {
-  return std::make_unique<DeviceMemory>(from.device(), std::max(from.outputs()[0].capacity, to.inputs()[0].capacity));
-}
-
-// The memory of a text's ids and mask, made once.
-class TextInput {
- public:
-  TextInput(const Network& network, std::int32_t pad)
-      : ids_port_(network.inputs()[1]), mask_port_(network.inputs()[2]), ids_(network.make_input(1)), mask_(network.make_input(2)), pad_(pad) {}
-
-  void set(const TokenIds& text) {
-    TokenIds ids = text, mask(text.size(), 1);
-    ids.resize(ids_port_.elements(), pad_);
-    mask.resize(mask_port_.elements(), 0);
-    upload_numbers(*ids_, ids_port_, ids);
-    upload_numbers(*mask_, mask_port_, mask);
-  }
-  const DeviceMemory* ids() const { return ids_.get(); }
-  const DeviceMemory* mask() const { return mask_.get(); }
-
- private:
-  const Port &ids_port_, &mask_port_;
-  MemoryPtr ids_, mask_;
-  std::int32_t pad_;
-};
-
-class CompiledRunner final : public Runner {
- public:
-  CompiledRunner(const Stages& stages, const Capabilities& capabilities, SpecialIds ids)
-      : stages_(stages), capabilities_(capabilities), ids_(ids) {
-    if (const auto& network = text_network()) text_.emplace(*network, ids.pad);
-    if (const auto& network = stages_[Role::kVision]) pixels_ = network->make_input(0);
-    if (const auto& network = stages_[Role::kQuestion]) {
-      // The answer decoder reads what the question encoder writes.
-      states_ = make_pipe(*network, *stages_[Role::kAnswer]);
-    }
-    for (const Role role : {Role::kCaption, Role::kMatch, Role::kAnswer}) {
-      if (stages_[role]) output_ = stages_[role]->make_output(0);
-    }
-  }
-
-  std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override {
-    std::vector<EncodedImagePtr> images;
-    const std::size_t values = pixels.size() / static_cast<std::size_t>(std::max(count, 1));
-    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) images.push_back(encode_one(pixels.subspan(i * values, values)));
-    return images;
-  }
-
-  std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt, const GenerateOptions& options,
-                                                       const decode::Hooks& hooks) override {
-    check_baked_options(options, CaptionOptions().generate, capabilities_.caption_length, "caption");
-    const Network& network = *stages_[Role::kCaption];
-    std::vector<std::vector<decode::Hypothesis>> captions;
-    for (const EncodedImagePtr& image : images) {
-      poll(hooks);
-      run(network, {&memory_of(*image)}, *output_);
-      captions.push_back({read_text(network, prompt, static_cast<int>(captions.size()), hooks)});
-    }
-    return captions;
-  }
-
-  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const decode::Hooks& hooks) override {
-    std::vector<MatchScore> scores;
-    for (const TokenIds& text : texts) {
-      poll(hooks);
-      text_->set(text);
-      run(*stages_[Role::kMatch], {&memory_of(image), text_->ids(), text_->mask()}, *output_);
-      float probability = 0;
-      output_->download(std::as_writable_bytes(std::span(&probability, 1)));
-      scores.push_back({probability, std::nullopt});
-    }
-    return scores;
-  }
-
-  std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions, const GenerateOptions& options,
-                                                   const decode::Hooks& hooks) override {
-    check_baked_options(options, AskOptions().generate, capabilities_.answer_length, "answer");
-    const Network& network = *stages_[Role::kAnswer];
-    const TokenIds prompt{ids_.bos};
-    std::vector<std::vector<decode::Hypothesis>> answers;
-    for (const TokenIds& question : questions) {
-      poll(hooks);
-      encode_question(image, question);
-      run(network, {states_.get()}, *output_);
-      answers.push_back({read_text(network, prompt, static_cast<int>(answers.size()), hooks)});
-    }
-    return answers;
-  }
-
-  std::vector<decode::Ranked> rank(const EncodedImage&, const TokenIds&, std::span<const TokenIds>, int, const decode::Hooks&) override {
-    lacks("rank answers");
-  }
-  std::vector<float> embed_image(const EncodedImage&) override { lacks("embed pictures"); }
-  std::vector<std::vector<float>> embed_texts(std::span<const TokenIds>) override { lacks("embed texts"); }
-
-  Tensor dump_vision(const EncodedImage& image) override {
-    if (!stages_[Role::kVision]) lacks("dump image tokens");
-    return download_states(memory_of(image), stages_[Role::kVision]->outputs()[0]);
-  }
-
-  Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
-    if (!question || !stages_[Role::kQuestion]) lacks("dump text states");
-    encode_question(image, text);
-    return download_states(*states_, stages_[Role::kQuestion]->outputs()[0]);
-  }
-
- private:
-  [[noreturn]] static void lacks(const std::string& task) {
-    throw Error(ErrorCode::kUnsupported, "this bmodel cannot " + task + ": the network does not give them out");
-  }
-
-  const NetworkPtr& text_network() const { return stages_[Role::kMatch] ? stages_[Role::kMatch] : stages_[Role::kQuestion]; }
-
-  EncodedImagePtr encode_one(std::span<const float> pixels) {
-    const NetworkPtr& vision = stages_[Role::kVision];
-    if (!vision) {
-      MemoryPtr memory = stages_[capabilities_.caption ? Role::kCaption : Role::kMatch]->make_input(0);
-      memory->upload(std::as_bytes(pixels));
-      return std::make_shared<const DeviceImage>(std::move(memory));
-    }
-    pixels_->upload(std::as_bytes(pixels));
-    MemoryPtr memory = make_pipe(*vision, *stages_[Role::kQuestion]);
-    run(*vision, {pixels_.get()}, *memory);
-    return std::make_shared<const DeviceImage>(std::move(memory));
-  }
-
-  // Leaves the states in states_.
-  void encode_question(const EncodedImage& image, const TokenIds& question) {
-    text_->set(question);
-    run(*stages_[Role::kQuestion], {&memory_of(image), text_->ids(), text_->mask()}, *states_);
-  }
-
-  static void run(const Network& network, std::initializer_list<const DeviceMemory*> inputs, DeviceMemory& output) {
-    DeviceMemory* const outputs[] = {&output};
-    network.run(std::span(inputs.begin(), inputs.size()), outputs);
-  }
-
-  decode::Hypothesis read_text(const Network& network, const TokenIds& prompt, int sequence, const decode::Hooks& hooks) {
-    const TokenIds ids = download_ids(*output_, network.outputs()[0], network.path());
-    decode::Hypothesis text = baked_text(ids, prompt, ids_.eos, network.path());
-    if (hooks.on_token)
-      for (std::size_t i = prompt.size(); i < text.ids.size(); ++i) hooks.on_token(sequence, text.ids[i]);
-    return text;
-  }
-
-  const Stages& stages_;
-  const Capabilities& capabilities_;
-  SpecialIds ids_;
-  std::optional<TextInput> text_;
-  MemoryPtr pixels_, states_, output_;
-};
-
-class CompiledModel final : public Model {
- public:
-  CompiledModel(Stages stages, SpecialIds ids) : stages_(std::move(stages)), ids_(ids) {
-    Capabilities& c = capabilities_;
-    c.caption = stages_[Role::kCaption] != nullptr;
-    c.itm = stages_[Role::kMatch] != nullptr;
-    c.ask = stages_[Role::kAnswer] != nullptr;
-    c.beams = c.sampling = c.prompt = false;
-    const auto last = [](const Port& port) { return port.shape.dims[port.shape.num_dims - 1]; };
-    if (c.caption) c.caption_length = last(stages_[Role::kCaption]->outputs()[0]);
-    if (c.ask) c.answer_length = last(stages_[Role::kAnswer]->outputs()[0]);
-    c.image_size = last(stages_[c.caption ? Role::kCaption : c.itm ? Role::kMatch : Role::kVision]->inputs()[0]);
-    if (c.itm || c.ask) c.text_length = last(stages_[c.itm ? Role::kMatch : Role::kQuestion]->inputs()[1]);
-  }
-
-  const Capabilities& capabilities() const override { return capabilities_; }
-  std::unique_ptr<Runner> make_runner() const override { return std::make_unique<CompiledRunner>(stages_, capabilities_, ids_); }
-  DType dtype() const override { return DType::kF32; }  // of what goes in and out; the graph's own type is the compiler's business
-  int threads() const override { return 1; }
-
- private:
-  Stages stages_;
-  SpecialIds ids_;
-  Capabilities capabilities_;
-};
-
-int parse_device(const std::string& device) {
-  if (device == kDevicePrefix) return 0;
-  int id = 0;
-  const char* begin = device.data() + kDevicePrefix.size() + 1;
-  const char* end = device.data() + device.size();
-  const auto [stopped, error] = std::from_chars(begin, end, id);
-  if (begin >= end || error != std::errc() || stopped != end || id < 0)
-    throw Error(ErrorCode::kUsage, "unknown device \"" + device + "\"; use sophon or sophon:N with the number of one chip");
-  return id;
+void describe(const Capabilities& c, ModelInfo& info) {
+  info.image_size = c.image_size;
+  info.can_caption = c.caption;
+  info.can_match_itm = c.itm;
+  info.can_match_itc = c.itc;
+  info.can_ask = c.ask;
+  info.can_rank = c.rank;
+  info.baked_length = std::max(c.caption_length, c.answer_length);
+  info.max_length = c.max_length;
 }
 
 }  // namespace
@@ -263,24 +47,49 @@ bool is_device_name(const std::string& device) {
   return device.starts_with(kDevicePrefix) && (device.size() == kDevicePrefix.size() || device[kDevicePrefix.size()] == ':');
 }
 
+std::vector<int> parse_device_name(const std::string& device, int count) {
+  if (device == kDevicePrefix) return {0};
+  const std::string_view list = std::string_view(device).substr(kDevicePrefix.size() + 1);
+  std::vector<int> ids;
+  if (list == kAllChips) {
+    for (int id = 0; id < std::max(count, 1); ++id) ids.push_back(id);  // with none, opening the first says so
+    return ids;
+  }
+  for (const char* begin = list.data();; ++begin) {
+    int id = 0;
+    const char* end = list.data() + list.size();
+    const auto [stopped, error] = std::from_chars(begin, end, id);
+    if (error != std::errc() || id < 0 || (stopped != end && *stopped != ',')) unknown_device(device);
+    if (std::find(ids.begin(), ids.end(), id) != ids.end()) throw Error(ErrorCode::kUsage, device + " names chip " + std::to_string(id) + " twice");
+    ids.push_back(id);
+    if (stopped == end) return ids;
+    begin = stopped;
+  }
+}
+
 Loaded load(const std::vector<std::string>& bmodels, const std::string& device_name, SpecialIds ids) {
-  const std::shared_ptr<Device> device = Device::open(parse_device(device_name));
-  std::vector<NetworkPtr> networks;
-  for (const std::string& path : bmodels) networks.push_back(Network::load(device, path));
   Loaded loaded;
-  auto model = std::make_shared<const CompiledModel>(arrange(networks), ids);
-  const Capabilities& c = model->capabilities();
-  ModelInfo& info = loaded.info;
-  for (const std::string& path : bmodels) info.path += (info.path.empty() ? "" : ", ") + path;
-  info.format = "bmodel";
-  info.name = std::filesystem::path(bmodels.front()).stem().string();
-  info.image_size = c.image_size;
-  info.can_caption = c.caption;
-  info.can_match_itm = c.itm;
-  info.can_ask = c.ask;
-  info.baked_length = std::max(c.caption_length, c.answer_length);
-  loaded.model = std::move(model);
+  loaded.model = load_on(device_name, [&](const std::shared_ptr<Device>& device) { return load_compiled(device, bmodels, ids); });
+  for (const std::string& path : bmodels) loaded.info.path += (loaded.info.path.empty() ? "" : ", ") + path;
+  loaded.info.format = "bmodel";
+  loaded.info.name = std::filesystem::path(bmodels.front()).stem().string();
+  describe(loaded.model->capabilities(), loaded.info);
   return loaded;
+}
+
+Loaded load(const Manifest& manifest, const std::string& device_name) {
+  return {load_on(device_name, [&](const std::shared_ptr<Device>& device) { return load_folder(device, manifest); }), info_of(manifest)};
+}
+
+ModelInfo info_of(const Manifest& manifest) {
+  ModelInfo info;
+  info.path = manifest.folder;
+  info.format = "bmodel";
+  info.name = manifest.checkpoint;
+  info.vocab_size = manifest.vocabulary_size;
+  info.embed_dim = manifest.embed;
+  describe(capabilities_of(manifest), info);
+  return info;
 }
 
 std::vector<DeviceInfo> list_devices() {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/sophon/manifest.h"
 #include "backend/towers.h"
 
 namespace blip::backend::sophon {
@@ -15,13 +16,20 @@ struct Loaded {
   ModelInfo info;
 };
 
-// "sophon", "sophon:N".
+// "sophon", "sophon:N", "sophon:N,M,...", "sophon:all".
 bool is_device_name(const std::string& device);
+// The numbers of the chips that it names, of `count` in this machine. Throws Error(kUsage).
+std::vector<int> parse_device_name(const std::string& device, int count);
 
 // Opens the bmodel files of one model, in any order; which is which follows from their inputs and outputs: a caption network,
 // a match network, or the vision encoder, question encoder and answer decoder of visual question answering.
 // Throws Error(kUsage | kIo | kModel | kDevice).
 Loaded load(const std::vector<std::string>& bmodels, const std::string& device, SpecialIds ids);
+// Opens the networks of a compiled folder.
+Loaded load(const Manifest& manifest, const std::string& device);
+
+// What the manifest says of the model.
+ModelInfo info_of(const Manifest& manifest);
 
 // The chips of this machine; none without the vendor's runtime.
 std::vector<DeviceInfo> list_devices();

@@ -1,0 +1,462 @@
+// Stands in for the vendor's libbmlib and libbmrt in tests that want several chips, an order of events, or no emulator. Its
+// networks are no BLIP: they compute numbers (fake_numbers.h) that show whether the right memory of the right chip was used.
+// Memory that is not of the chip, or not large enough, ends the program.
+//
+// A fake bmodel is a real one's head (bmodel_file.h) followed by lines of text:
+//   network NAME KIND CORES
+//   in TYPE DIMS        TYPE: 0 f32, 6 int32; DIMS: 1,3,8,8
+//   out TYPE DIMS
+//
+// Environment:
+//   BLIP_FAKE_CHIPS   how many chips; default 1
+//   BLIP_FAKE_CHIP    their number, as bm_get_chipid gives it: 0x1686 (default), 0x1686a200 (two cores), 0x1684
+//   BLIP_FAKE_LOG     a file to append events to: "launch CHIP CORES NAME", "done CHIP CORES NAME", "met", "alone", "gate", "no gate"
+//   BLIP_FAKE_MEET    N: the first launch does not end before N launches run at the same time ("met"), or 20 s ("alone"). What follows a
+//                     comma is not read: another text is another meeting
+//   BLIP_FAKE_GATE    a path: the first launch does not end before that file exists ("gate"), or 20 s ("no gate")
+//   BLIP_FAKE_COPIES  0: copies on the chip do nothing and say all went well
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "backend/sophon/abi.h"
+#include "fake_numbers.h"
+
+using namespace blip::backend::sophon::abi;
+
+namespace {
+
+constexpr auto kPatience = std::chrono::seconds(20);
+
+std::string setting(const char* name, const char* otherwise = "") {
+  const char* value = std::getenv(name);
+  return value ? value : otherwise;
+}
+
+[[noreturn]] void die(const std::string& why) {
+  std::fprintf(stderr, "fake chip: %s\n", why.c_str());
+  std::_Exit(97);
+}
+
+void log_event(const std::string& event) {
+  static std::mutex mutex;
+  const std::string path = setting("BLIP_FAKE_LOG");
+  if (path.empty()) return;
+  const std::lock_guard lock(mutex);
+  std::ofstream(path, std::ios::app) << event << std::endl;
+}
+
+struct Chip {
+  int id;
+  std::mutex mutex;
+  std::map<unsigned long, unsigned> memory;  // address -> bytes
+  std::map<int, std::deque<std::function<void()>>> queues;  // by core; run when somebody waits for them
+
+  void* at(const Memory& m, std::size_t bytes) {
+    const std::lock_guard lock(mutex);
+    auto block = memory.upper_bound(m.address.device_addr);
+    if (block == memory.begin()) die("memory that is not of chip " + std::to_string(id));
+    --block;
+    if (m.address.device_addr + bytes > block->first + block->second || bytes > m.size) die("memory of chip " + std::to_string(id) + " is too small");
+    return reinterpret_cast<void*>(m.address.device_addr);
+  }
+
+  void finish(int core) {
+    std::unique_lock lock(mutex);
+    auto& queue = queues[core];
+    while (!queue.empty()) {
+      const auto work = std::move(queue.front());
+      queue.pop_front();
+      lock.unlock();
+      work();
+      lock.lock();
+    }
+  }
+};
+
+struct Value {
+  DataType type;
+  Shape shape;
+  std::size_t count() const {
+    std::size_t n = 1;
+    for (int i = 0; i < shape.num_dims; ++i) n *= static_cast<std::size_t>(shape.dims[i]);
+    return n;
+  }
+};
+
+struct FakeNetwork {
+  std::string name, kind;
+  int cores = 1;
+  std::vector<Value> inputs, outputs;
+  // What network_info points to.
+  std::vector<const char*> names;
+  std::vector<DataType> input_types, output_types;
+  std::vector<Shape> input_shapes, output_shapes;
+  std::vector<std::size_t> input_bytes, output_bytes;
+  Stage stage;
+  NetworkInfo info;
+};
+
+struct Runtime {
+  Chip* chip;
+  std::vector<std::unique_ptr<FakeNetwork>> networks;
+};
+
+Value read_value(std::istringstream& line) {
+  int type = 0;
+  std::string dims;
+  line >> type >> dims;
+  Value value{static_cast<DataType>(type), {}};
+  std::istringstream list(dims);
+  for (std::string dim; std::getline(list, dim, ',');) value.shape.dims[value.shape.num_dims++] = std::stoi(dim);
+  return value;
+}
+
+void describe(FakeNetwork& n) {
+  n.names.assign(std::max(n.inputs.size(), n.outputs.size()), "value");
+  for (const Value& v : n.inputs) {
+    n.input_types.push_back(v.type);
+    n.input_shapes.push_back(v.shape);
+    n.input_bytes.push_back(4 * v.count());
+  }
+  for (const Value& v : n.outputs) {
+    n.output_types.push_back(v.type);
+    n.output_shapes.push_back(v.shape);
+    n.output_bytes.push_back(4 * v.count());
+  }
+  n.stage = {n.input_shapes.data(), n.output_shapes.data(), nullptr, nullptr};
+  n.info = {};
+  n.info.name = n.name.c_str();
+  n.info.input_num = static_cast<int>(n.inputs.size());
+  n.info.input_names = n.info.output_names = n.names.data();
+  n.info.input_dtypes = n.input_types.data();
+  n.info.output_num = static_cast<int>(n.outputs.size());
+  n.info.output_dtypes = n.output_types.data();
+  n.info.stage_num = 1;
+  n.info.stages = &n.stage;
+  n.info.max_input_bytes = n.input_bytes.data();
+  n.info.max_output_bytes = n.output_bytes.data();
+  n.info.core_num = n.cores;
+}
+
+// The inputs and outputs of a launch as arrays.
+struct Arrays {
+  std::vector<std::vector<float>> in;
+  std::vector<std::span<float>> out;
+  std::vector<Shape> in_shapes, out_shapes;
+};
+
+// A text of ids and mask: those that are not hidden.
+std::uint64_t digest_of_text(std::span<const float> ids, std::span<const float> mask) {
+  std::uint64_t hash = fake::kSeed;
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    if (mask[i] == 0) hash = fake::mix(hash, static_cast<std::uint64_t>(ids[i]));
+  return hash;
+}
+
+void fill(std::span<float> out, std::uint64_t hash) {
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = fake::number(fake::mix(hash, i));
+}
+
+// A cache row is [K, C, h]: a token's id + 1 stands in its slot of the first and of the last of the K.
+void step(Arrays& a, int rows, int fed, bool prefill) {
+  const Shape& cache = a.out_shapes[1];
+  const auto keys = static_cast<std::size_t>(cache.dims[1]), slots = static_cast<std::size_t>(cache.dims[2]), width = static_cast<std::size_t>(cache.dims[3]);
+  const std::size_t row_values = keys * slots * width, last = (keys - 1) * slots * width;
+  const std::size_t cross = prefill ? 2 : 3;
+  std::uint64_t attended = fake::digest(a.in[cross]);
+  if (a.in.size() > 4) attended = fake::mix(attended, fake::digest(a.in[4]));
+  const int vocab = a.out_shapes[0].dims[1];
+  for (int r = 0; r < rows; ++r) {
+    const auto out = a.out[1].subspan(static_cast<std::size_t>(r) * row_values, row_values);
+    if (prefill) {
+      std::fill(out.begin(), out.end(), 0.f);
+    } else {
+      std::copy_n(a.in[2].begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(r) * row_values), row_values, out.begin());
+    }
+    const auto position = prefill ? 0 : static_cast<std::size_t>(a.in[1][0]);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(fed); ++i) {
+      const float id = a.in[0][static_cast<std::size_t>(r) * static_cast<std::size_t>(fed) + i] + 1;
+      out[(position + i) * width] = out[last + (position + i) * width] = id;
+    }
+    std::size_t end = position + 1;
+    if (prefill) end = static_cast<std::size_t>(std::find(a.in[1].begin(), a.in[1].end(), 1.f) - a.in[1].begin()) + 1;
+    std::vector<std::int32_t> history;
+    for (std::size_t i = 0; i < end; ++i) {
+      const float id = out[i * width];
+      history.push_back(id == out[last + i * width] ? static_cast<std::int32_t>(id) - 1 : -7);  // -7: half a row was copied
+    }
+    const auto values = fake::logits(history, attended, vocab);
+    std::copy(values.begin(), values.end(), a.out[0].begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(r) * static_cast<std::size_t>(vocab)));
+  }
+}
+
+void compute(const std::string& kind, Arrays& a) {
+  const auto row = [](std::span<const float> values, int rows, int r) {
+    const std::size_t size = values.size() / static_cast<std::size_t>(rows);
+    return values.subspan(static_cast<std::size_t>(r) * size, size);
+  };
+  const int rows = a.out_shapes[0].dims[0];
+  if (kind == "vision" || kind.ends_with("_cross")) {
+    for (std::size_t o = 0; o < a.out.size(); ++o)
+      fill(a.out[o], fake::mix(fake::digest(a.in[0]), static_cast<std::uint64_t>(kind[0]) + o));
+  } else if (kind == "match" || kind == "text" || kind == "question") {
+    for (int r = 0; r < rows; ++r) {
+      std::uint64_t hash = digest_of_text(row(a.in[0], rows, r), row(a.in[1], rows, r));
+      if (kind != "text") hash = fake::mix(hash, fake::digest(a.in[2]));
+      for (std::size_t o = 0; o < a.out.size(); ++o) {
+        const std::size_t size = a.out[o].size() / static_cast<std::size_t>(rows);
+        fill(a.out[o].subspan(static_cast<std::size_t>(r) * size, size), fake::mix(hash, o));
+      }
+    }
+  } else if (kind == "step") {
+    step(a, rows, 1, false);
+  } else if (kind == "prefill") {
+    step(a, 1, a.in_shapes[0].dims[1], true);
+  } else if (kind == "caption") {  // the seed's form: the ids of "a picture of ", then some
+    const int prompt[] = {30522, 1037, 3861, 1997};
+    const std::uint64_t hash = fake::digest(a.in[0]);
+    for (std::size_t i = 0; i < a.out[0].size(); ++i)
+      a.out[0][i] = i < 4 ? static_cast<float>(prompt[i]) : 2000.f + static_cast<float>(fake::mix(hash, i) % 1000);
+  } else {
+    die("no network of kind " + kind);
+  }
+}
+
+// Holds the first launch back until its condition is met, once.
+void hold_back() {
+  static std::mutex mutex;
+  static std::condition_variable changed;
+  static std::string arranged;
+  static int running = 0;
+  static bool over = false;
+  static std::atomic<bool> gate_over = false;
+  if (const std::string value = setting("BLIP_FAKE_MEET"); !value.empty()) {
+    std::unique_lock lock(mutex);
+    if (value != arranged) {
+      arranged = value;
+      over = false;
+      running = 0;
+    }
+    const int meet = std::atoi(value.c_str());
+    if (!over) {
+      ++running;
+      changed.notify_all();
+      if (running >= meet) {
+        over = true;
+        log_event("met");
+      } else if (!changed.wait_for(lock, kPatience, [&] { return over; })) {
+        over = true;
+        log_event("alone");
+      }
+    }
+  }
+  const std::string gate = setting("BLIP_FAKE_GATE");
+  if (gate.empty() || gate_over.exchange(true)) return;
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (!std::filesystem::exists(gate) && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  log_event(std::filesystem::exists(gate) ? "gate" : "no gate");
+}
+
+std::vector<float> as_floats(const void* data, const Value& value) {
+  std::vector<float> floats(value.count());
+  if (value.type == DataType::kI32) {
+    const auto* ids = static_cast<const std::int32_t*>(data);
+    std::copy_n(ids, floats.size(), floats.begin());
+  } else {
+    std::memcpy(floats.data(), data, 4 * floats.size());
+  }
+  return floats;
+}
+
+void execute(Chip& chip, const FakeNetwork& network, const std::string& cores, const std::vector<Tensor>& in, const std::vector<Tensor>& out) {
+  const std::string what = std::to_string(chip.id) + " " + cores + " " + network.name;
+  log_event("launch " + what);
+  hold_back();
+  Arrays arrays;
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    arrays.in.push_back(as_floats(chip.at(in[i].device_mem, 4 * network.inputs[i].count()), network.inputs[i]));
+    arrays.in_shapes.push_back(network.inputs[i].shape);
+  }
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const std::size_t count = network.outputs[i].count();
+    arrays.out.push_back({static_cast<float*>(chip.at(out[i].device_mem, 4 * count)), count});
+    arrays.out_shapes.push_back(network.outputs[i].shape);
+  }
+  compute(network.kind, arrays);
+  log_event("done " + what);
+}
+
+std::vector<std::unique_ptr<Chip>>& chips() {
+  static std::vector<std::unique_ptr<Chip>> list = [] {
+    std::vector<std::unique_ptr<Chip>> made;
+    for (int id = 0; id < std::atoi(setting("BLIP_FAKE_CHIPS", "1").c_str()); ++id) {
+      made.push_back(std::make_unique<Chip>());
+      made.back()->id = id;
+    }
+    return made;
+  }();
+  return list;
+}
+
+Chip& chip_of(Handle handle) { return *static_cast<Chip*>(handle); }
+
+}  // namespace
+
+extern "C" {
+
+Status bm_dev_getcount(int* count) {
+  *count = static_cast<int>(chips().size());
+  return 0;
+}
+Status bm_dev_request(Handle* handle, int id) {
+  *handle = chips().at(static_cast<std::size_t>(id)).get();
+  return 0;
+}
+void bm_dev_free(Handle handle) {
+  if (!chip_of(handle).memory.empty()) die("chip " + std::to_string(chip_of(handle).id) + " is freed with memory in use");
+}
+Status bm_get_chipid(Handle, unsigned* id) {
+  *id = static_cast<unsigned>(std::stoul(setting("BLIP_FAKE_CHIP", "0x1686"), nullptr, 0));
+  return 0;
+}
+Status bm_get_tpu_scalar_num(Handle handle, unsigned* count) {
+  unsigned id = 0;
+  bm_get_chipid(handle, &id);
+  *count = id == 0x1686a200 ? 2 : 1;
+  return 0;
+}
+Status bm_malloc_device_byte(Handle handle, Memory* memory, unsigned bytes) {
+  Chip& chip = chip_of(handle);
+  *memory = {};
+  memory->address.device_addr = reinterpret_cast<unsigned long>(std::malloc(bytes));
+  memory->size = bytes;
+  std::memset(reinterpret_cast<void*>(memory->address.device_addr), 0x7f, bytes);  // 3.4e38: whoever reads what nobody wrote sees it
+  const std::lock_guard lock(chip.mutex);
+  chip.memory[memory->address.device_addr] = bytes;
+  return 0;
+}
+void bm_free_device(Handle handle, Memory memory) {
+  Chip& chip = chip_of(handle);
+  const std::lock_guard lock(chip.mutex);
+  if (chip.memory.erase(memory.address.device_addr) == 0) die("memory is freed that is not of chip " + std::to_string(chip.id));
+  std::free(reinterpret_cast<void*>(memory.address.device_addr));
+}
+Status bm_memcpy_s2d(Handle handle, Memory to, void* from) {
+  std::memcpy(chip_of(handle).at(to, to.size), from, to.size);
+  return 0;
+}
+Status bm_memcpy_d2s(Handle handle, void* to, Memory from) {
+  std::memcpy(to, chip_of(handle).at(from, from.size), from.size);
+  return 0;
+}
+Status bm_memcpy_d2d_stride(Handle handle, Memory to, int to_stride, Memory from, int from_stride, int count, int bytes) {
+  if (to_stride != 1 || from_stride != 1) return 1;
+  if (setting("BLIP_FAKE_COPIES", "1") == "0") return 0;
+  const auto size = static_cast<std::size_t>(count) * static_cast<std::size_t>(bytes);
+  std::memcpy(chip_of(handle).at(to, size), chip_of(handle).at(from, size), size);
+  return 0;
+}
+Status bm_thread_sync_from_core(Handle handle, int core) {
+  chip_of(handle).finish(core);
+  return 0;
+}
+Status bm_thread_sync(Handle handle) { return bm_thread_sync_from_core(handle, 0); }
+Status bm_get_board_name(Handle, char* name) {
+  std::strcpy(name, "FAKE");
+  return 0;
+}
+Status bm_get_chip_temp(Handle, unsigned* degrees) {
+  *degrees = 45;
+  return 0;
+}
+Status bm_get_board_power(Handle, unsigned* watts) {
+  *watts = 18;
+  return 0;
+}
+Status bm_get_driver_version(Handle, int* version) {
+  *version = 0x000501;
+  return 0;
+}
+Status bm_get_stat(Handle, DeviceStat* stat) {
+  stat->mem_total = 14336;
+  stat->mem_used = 5120;
+  return 0;
+}
+
+const char* libbmrt_version() { return "libbmrt_version:1.2.3, branch:master,commit:fa4e ,compiled on a day."; }
+
+RuntimeHandle bmrt_create(Handle handle) { return new Runtime{&chip_of(handle), {}}; }
+void bmrt_destroy(RuntimeHandle runtime) { delete static_cast<Runtime*>(runtime); }
+
+bool bmrt_load_bmodel(RuntimeHandle handle, const char* path) {
+  auto& networks = static_cast<Runtime*>(handle)->networks;
+  std::ifstream file(path, std::ios::binary);
+  std::uint32_t header[16] = {};
+  file.read(reinterpret_cast<char*>(header), sizeof header);
+  file.seekg(static_cast<std::streamoff>(sizeof header + header[2]));
+  for (std::string text; std::getline(file, text);) {
+    std::istringstream line(text);
+    std::string word;
+    line >> word;
+    if (word == "network") {
+      networks.push_back(std::make_unique<FakeNetwork>());
+      line >> networks.back()->name >> networks.back()->kind >> networks.back()->cores;
+    } else if (word == "in" || word == "out") {
+      (word == "in" ? networks.back()->inputs : networks.back()->outputs).push_back(read_value(line));
+    } else {
+      return false;
+    }
+  }
+  for (auto& network : networks) describe(*network);
+  return !networks.empty();
+}
+int bmrt_get_network_number(RuntimeHandle runtime) { return static_cast<int>(static_cast<Runtime*>(runtime)->networks.size()); }
+void bmrt_get_network_names(RuntimeHandle runtime, const char*** names) {
+  const auto& networks = static_cast<Runtime*>(runtime)->networks;
+  *names = static_cast<const char**>(std::malloc(networks.size() * sizeof(char*)));
+  for (std::size_t i = 0; i < networks.size(); ++i) (*names)[i] = networks[i]->name.c_str();
+}
+const NetworkInfo* bmrt_get_network_info(RuntimeHandle runtime, const char* name) {
+  for (const auto& network : static_cast<Runtime*>(runtime)->networks)
+    if (network->name == name) return &network->info;
+  return nullptr;
+}
+
+bool bmrt_launch_tensor_multi_cores(RuntimeHandle handle, const char* name, const Tensor* in, int inputs, Tensor* out, int outputs, bool, bool, const int* cores,
+                                    int core_count) {
+  Runtime& runtime = *static_cast<Runtime*>(handle);
+  const auto network = std::find_if(runtime.networks.begin(), runtime.networks.end(), [&](const auto& n) { return n->name == name; });
+  if (network == runtime.networks.end() || core_count != (*network)->cores) return false;
+  std::string list;
+  for (int i = 0; i < core_count; ++i) {
+    if (i > 0) list += '+';
+    list += std::to_string(cores[i]);
+  }
+  const std::lock_guard lock(runtime.chip->mutex);
+  runtime.chip->queues[cores[core_count - 1]].push_back([&runtime, &network = **network, list, a = std::vector(in, in + inputs), b = std::vector<Tensor>(out, out + outputs)] {
+    execute(*runtime.chip, network, list, a, b);
+  });
+  return true;
+}
+bool bmrt_launch_tensor_ex(RuntimeHandle runtime, const char* name, const Tensor* in, int inputs, Tensor* out, int outputs, bool own_memory, bool own_mode) {
+  const int core = 0;
+  return bmrt_launch_tensor_multi_cores(runtime, name, in, inputs, out, outputs, own_memory, own_mode, &core, 1);
+}
+
+}  // extern "C"

@@ -1,0 +1,112 @@
+"""The program on fake chips (fake/fake_runtime.cpp), without an emulator: what depends on several chips or on an order of events."""
+import json
+import os
+import struct
+import subprocess
+import tempfile
+import threading
+import unittest
+import zlib
+from pathlib import Path
+
+PROGRAM = os.environ["BLIP_PROGRAM"]
+RUNTIME = os.environ["BLIP_FAKE_RUNTIME"]
+SIZE, LENGTH = 16, 8
+
+
+def bmodel(lines, chip=b"BM1684X"):
+    """A real file's head (src/backend/sophon/bmodel_file.h), then the lines."""
+    table = struct.pack("<IHHHHHHiII", 16, 12, 8, 0, 0, 0, 4, 12, 4, len(chip)) + chip
+    body = "".join(line + "\n" for line in lines).encode()
+    return struct.pack("<IIII48x", 0xff55aaee, 64, len(table), len(body)) + table + body
+
+
+def png(width, height, seed):
+    """A picture of noise, which does not compress."""
+    noise, state = bytearray(), seed
+    for _ in range(height):
+        noise.append(0)
+        for _ in range(3 * width):
+            state = (state * 1103515245 + 12345) & 0x7fffffff
+            noise.append(state >> 16 & 0xff)
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(bytes(noise), 1)) + chunk(b"IEND", b"")
+
+
+class FakeChips(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.log = self.folder / "events"
+        self.model = self.folder / "caption.bmodel"
+        self.model.write_bytes(bmodel([f"network cap caption 1", f"in 0 1,3,{SIZE},{SIZE}", f"out 0 1,{LENGTH}"]))
+        self.pictures = []
+        for i in range(5):
+            self.pictures.append(str(self.folder / f"{i}.png"))
+            Path(self.pictures[-1]).write_bytes(png(20, 20, i + 1))
+
+    def command(self, *arguments, chips=2, **settings):
+        environment = {**os.environ, "BLIP_BMRT_DIR": RUNTIME, "BLIP_FAKE_CHIPS": str(chips), "BLIP_FAKE_LOG": str(self.log), **settings}
+        return {"args": [PROGRAM, *arguments], "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+    def run_program(self, *arguments, code=0, **keywords):
+        done = subprocess.run(**self.command(*arguments, **keywords), timeout=120, check=False)
+        self.assertEqual(done.returncode, code, done.stderr.decode())
+        return done
+
+    def events(self):
+        return self.log.read_text().splitlines()
+
+    def captions(self, *arguments, **keywords):
+        done = self.run_program("caption", "--bmodel-path", str(self.model), "--json", *arguments, *self.pictures, **keywords)
+        results = [json.loads(line) for line in done.stdout.splitlines()]
+        return [(r["image"], r["token_ids"]) for r in results]
+
+    def test_pictures_are_spread_and_captions_stay_the_same(self):
+        expected = self.captions("--device", "sophon:0")
+        self.assertEqual([image for image, _ in expected], self.pictures)
+        self.assertEqual(len({tuple(ids) for _, ids in expected}), 5)
+        self.assertEqual(self.captions("--device", "sophon:1"), expected)
+        for device in ("sophon:0,1", "sophon:1,0", "sophon:all"):
+            self.log.unlink()
+            self.assertEqual(self.captions("--device", device, BLIP_FAKE_MEET="2"), expected)
+            self.assertIn("met", self.events(), "the chips never worked at the same time")
+            launches = [event.split()[1] for event in self.events() if event.startswith("launch")]
+            self.assertEqual(sorted(launches.count(chip) for chip in "01"), [2, 3])
+
+    def test_the_next_picture_is_read_while_the_chip_works(self):
+        """The chip holds the first caption back until the second picture has been read, which is more than a pipe holds."""
+        gate = self.folder / "gate"
+        command = self.command("caption", "--bmodel-path", str(self.model), "--batch", "1", "--device", "sophon:0", self.pictures[0], "-",
+                               BLIP_FAKE_GATE=str(gate))
+        picture = png(500, 500, 9)
+        self.assertGreater(len(picture), 1 << 19)
+
+        def feed():
+            with process.stdin as pipe:
+                pipe.write(picture)
+            gate.touch()
+        with subprocess.Popen(**command, stdin=subprocess.PIPE) as process:
+            feeder = threading.Thread(target=feed)
+            feeder.start()
+            feeder.join()
+            self.assertEqual(process.wait(60), 0)
+        self.assertEqual(self.events(), ["launch 0 0 cap", "gate", "done 0 0 cap", "launch 0 0 cap", "done 0 0 cap"])
+
+    def test_devices(self):
+        lines = self.run_program("devices", "--json", chips=3).stdout.splitlines()
+        devices = [json.loads(line) for line in lines]
+        self.assertEqual([d["id"] for d in devices], ["cpu", "sophon:0", "sophon:1", "sophon:2"])
+        self.assertEqual(devices[3]["description"], "FAKE, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.2.3 (fa4e)")
+
+    def test_device_names(self):
+        for device, code, message in (("sophon:2", 3, "this machine has sophon:0 to sophon:1"), ("sophon:0,2", 3, "no device sophon:2"),
+                                      ("sophon:0,0", 2, "twice"), ("sophon:0,", 2, "unknown device"), ("sophon:every", 2, "sophon:all")):
+            with self.subTest(device=device):
+                done = self.run_program("caption", "--bmodel-path", str(self.model), "--device", device, self.pictures[0], code=code)
+                self.assertIn(message, done.stderr.decode())
+
+
+if __name__ == "__main__":
+    unittest.main()

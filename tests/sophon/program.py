@@ -1,0 +1,31 @@
+"""Running the program in tests: on a chip by way of a runtime's folder, or on the CPU."""
+import json
+import os
+import subprocess
+import unittest
+
+PROGRAM = os.environ["BLIP_PROGRAM"]
+TIMEOUT = 300  # seconds a command; the slowest emulator needs 6 for a caption on an idle machine
+
+
+class ProgramTest(unittest.TestCase):
+    RUNTIME = "/nonexistent"  # the folder with the vendor's libraries, or what stands in for them
+
+    def run_program(self, *arguments, stdin="", runtime=None):
+        environment = {**os.environ, "BLIP_BMRT_DIR": str(runtime or self.RUNTIME)}
+        return subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True, text=True, env=environment, timeout=TIMEOUT, check=False)
+
+    def ok(self, *arguments, **keywords):
+        done = self.run_program(*arguments, **keywords)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def objects(self, *arguments, **keywords):
+        """Standard output as JSON lines: nothing that the runtime prints may be among them."""
+        return [json.loads(line) for line in self.ok(*arguments, "--json", **keywords).stdout.splitlines()]
+
+    def fails(self, code, message, *arguments, **keywords):
+        done = self.run_program(*arguments, **keywords)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertIn(message, done.stderr)
+        self.assertEqual(done.stdout, "")

@@ -1,0 +1,131 @@
+// Manifests of compiled folders: what is accepted, and a clear message for everything that is not.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "backend/sophon/manifest.h"
+#include "backend/sophon/network_set.h"
+#include "blip/error.h"
+#include "sophon/fake/fake_folder.h"
+
+namespace blip::backend::sophon {
+namespace {
+
+using Json = nlohmann::json;
+
+Json good() { return Json::parse(fake::manifest({}, 1000)); }
+
+std::string refusal(const Json& json) {
+  try {
+    parse_manifest(json.dump(), "m.json");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kModel) << error.what();
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Manifest, ReadsEveryField) {
+  const Manifest m = parse_manifest(good().dump(), "m.json");
+  EXPECT_EQ(m.chip, "bm1688");
+  EXPECT_EQ(m.dtype, "f32");
+  EXPECT_EQ(m.checkpoint, "fake");
+  EXPECT_EQ(m.vocabulary_size, fake::kV);
+  EXPECT_EQ(m.image_size, fake::kS);
+  EXPECT_EQ(m.normalization.std[2], 0.5f);
+  EXPECT_EQ(m.cache_rows(), fake::kK);
+  EXPECT_EQ(m.head_width(), fake::kh);
+  EXPECT_EQ(m.slots, fake::kC);
+  EXPECT_EQ(m.prompt_length, fake::kP);
+  EXPECT_EQ(m.enc, fake::kEnc);
+  EXPECT_TRUE(m.caption && m.itm && m.itc && m.ask);
+  EXPECT_EQ(m.networks.size(), 14u);
+  EXPECT_TRUE(m.has(Part::kAnswerStep));
+}
+
+TEST(Manifest, EveryFieldMustBeThereAndOfItsType) {
+  const Json leaves = good().flatten();
+  for (const auto& [name, value] : leaves.items()) {
+    const Json::json_pointer pointer(name);
+    Json changed = good();
+    changed[pointer] = Json::array();
+    EXPECT_NE(refusal(changed), "accepted") << name;
+    const bool element = value.is_number_float() || name.starts_with("/tasks/");  // of a list, which is no field of its own
+    if (value.is_number() && !element) {
+      changed[pointer] = -1;
+      EXPECT_NE(refusal(changed), "accepted") << name;
+    }
+    if (element) continue;
+    changed[pointer.parent_pointer()].erase(pointer.back());
+    const std::string message = refusal(changed);
+    EXPECT_TRUE(message.starts_with("m.json: ") && message.ends_with(" is missing")) << name << ": " << message;
+  }
+}
+
+TEST(Manifest, RefusesWithTheReason) {
+  const auto with = [](const char* pointer, const Json& value) {
+    Json json = good();
+    json[Json::json_pointer(pointer)] = value;
+    return refusal(json);
+  };
+  const auto has = [](const std::string& message, const std::string& part) { EXPECT_NE(message.find(part), std::string::npos) << message; };
+  has(with("/format", "onnx"), "format is \"onnx\"; expected one of blip-bmodels");
+  has(with("/version", 2), "version is 2; expected an integer of 1 to 1");
+  has(with("/chip", "bm1690"), "one of bm1684, bm1684x, bm1688");
+  has(with("/text/heads", 3), "a divisor of the width, 8");
+  has(with("/checkpoint/sha256", std::string(64, 'b')), "this network is of another model");
+  has(with("/vocabulary/sha256", "abc"), "64 digits");
+  has(with("/vocabulary/file", "../vocab.txt"), "the name of a file in this folder");
+  has(with("/networks/0/file", "/etc/passwd"), "the name of a file in this folder");
+  has(with("/networks/0/role", "audio"), "networks[0].role is \"audio\"");
+  has(with("/networks/0/rows", 2), "1 for a vision network");
+  has(with("/networks/0/bytes", -5), "an integer of 0 or more");
+  has(with("/networks/1", good()["networks"][0]), "one network of this role with 1 rows");
+  has(with("/special/dec", fake::kV), "special.dec");
+  has(with("/tasks/0", "sing"), "a list of caption, itm, itc, ask");
+  has(with("/tasks", Json::array()), "at least one");
+  has(with("/tasks", {"caption"}), "text.embed is 4; expected 0");
+  has(with("/networks", Json::array()), "the task \"caption\" needs a vision network");
+  has(with("/decoder/prompt", fake::kC + 1), "decoder.prompt");
+  EXPECT_THROW(parse_manifest("{", "m.json"), Error);
+  EXPECT_THROW(parse_manifest("[1]", "m.json"), Error);
+}
+
+TEST(Ports, EveryShapeAndTypeIsChecked) {
+  const Manifest m = parse_manifest(good().dump(), "m.json");
+  const auto port = [](abi::DataType type, std::vector<int> dims) {
+    Port p{"x", type, {static_cast<int>(dims.size()), {}}, 4, 4};
+    std::copy(dims.begin(), dims.end(), p.shape.dims);
+    return p;
+  };
+  using enum abi::DataType;
+  const Manifest::Entry entry{Part::kMatch, "match", "f.bmodel", 0, 2};
+  const std::vector<Port> in{port(kI32, {2, 6}), port(kF32, {2, 1, 1, 6}), port(kF16, {1, 8, 3, 4})};
+  const std::vector<Port> out{port(kF32, {2, 2}), port(kF16, {2, 6, 8})};
+  const auto message = [&](std::vector<Port> inputs, std::vector<Port> outputs) -> std::string {
+    std::optional<abi::DataType> kept;
+    try {
+      check_ports(m, entry, inputs, outputs, kept);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message(in, out), "");
+  for (std::size_t i = 0; i < 5; ++i) {
+    auto inputs = in, outputs = out;
+    Port& changed = i < 3 ? inputs[i] : outputs[i - 3];
+    ++changed.shape.dims[changed.shape.num_dims - 1];
+    EXPECT_NE(message(inputs, outputs).find("by the manifest it must be"), std::string::npos) << i;
+    --changed.shape.dims[changed.shape.num_dims - 1];
+    changed.dtype = kI8;
+    EXPECT_NE(message(inputs, outputs), "") << i;
+  }
+  auto mixed = out;
+  mixed[1].dtype = kBf16;
+  EXPECT_NE(message(in, mixed), "") << "kept tensors of two types";
+  EXPECT_NE(message({in[0], in[1]}, out).find("2 inputs; expected 3"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace blip::backend::sophon
