@@ -323,6 +323,16 @@ TEST(Gemm, EqualsDoubleReference) {
   }
 }
 
+// Our own kernel has a body per instruction set (oneDNN chooses by itself).
+TEST(Gemm, EqualsDoubleReferenceOnEveryIsa) {
+  for_each_isa([] {
+    for (const int m : {1, 4, 7})
+      for (const int n : {15, 16, 33, 80})
+        for (const int k : {3, 4, 65, 400})
+          for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd}) check_gemm(m, n, k, e, n % 2 == 0, NumberType::kF32);
+  });
+}
+
 TEST(Gemm, Int8SumsAreExact) {
   if (!gemm_supports(NumberType::kInt8)) GTEST_SKIP() << "this machine has no 8-bit dot products";
   std::mt19937 generator(1);
