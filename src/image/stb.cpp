@@ -1,0 +1,145 @@
+// JPEG and PNG through stb_image, for builds without the formats' own libraries (CMake's BLIP_CODECS=stb). PNG gives the same
+// pixels as png.cpp. JPEG may differ by a few levels of 255: stb_image rounds the transform and the colours its own way. It
+// knows no four-component (CMYK) and no arithmetic-coded JPEG and checks no PNG checksums; there is no WebP.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+
+#include "blip/error.h"
+#include "image/decoder.h"
+#include "image/orientation.h"
+
+namespace {
+
+// The largest block that the decoder may have, set from the size of the picture: what a damaged or hostile file inflates to is
+// bounded before it is written.
+thread_local std::size_t max_block = 0;
+
+void* allocate_block(std::size_t size) { return size <= max_block ? std::malloc(size) : nullptr; }
+void* reallocate_block(void* block, std::size_t size) { return size <= max_block ? std::realloc(block, size) : nullptr; }
+
+}  // namespace
+
+#define STB_IMAGE_IMPLEMENTATION
+#define STB_IMAGE_STATIC
+#define STBI_NO_STDIO
+#define STBI_ONLY_JPEG
+#define STBI_ONLY_PNG
+#define STBI_ASSERT(condition) ((void)0)
+#define STBI_MALLOC(size) allocate_block(size)
+#define STBI_REALLOC(block, size) reallocate_block(block, size)
+#define STBI_FREE(block) std::free(block)
+#define STBI_MAX_DIMENSIONS std::numeric_limits<int>::max()
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#endif
+#include <stb/stb_image.h>
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
+namespace blip::image {
+namespace {
+
+constexpr int kMaxScans = 500;  // as in jpeg.cpp
+
+// Hands the bytes to stb_image and notices when it asks for more than there are, which it would take for zeros.
+struct Reader {
+  Bytes rest;
+  bool truncated = false;
+};
+
+int read(void* user, char* out, int size) {
+  auto* reader = static_cast<Reader*>(user);
+  const std::size_t count = std::min(reader->rest.size(), static_cast<std::size_t>(size));
+  reader->truncated = reader->truncated || count == 0;
+  if (count != 0) std::memcpy(out, reader->rest.data(), count);
+  reader->rest = reader->rest.subspan(count);
+  return static_cast<int>(count);
+}
+
+void skip(void* user, int size) {  // never negative: it goes back only for formats that are left out
+  auto* reader = static_cast<Reader*>(user);
+  reader->truncated = reader->truncated || static_cast<std::size_t>(size) > reader->rest.size();
+  reader->rest = slice(reader->rest, static_cast<std::size_t>(size));
+}
+
+int at_end(void* user) { return static_cast<Reader*>(user)->rest.empty(); }
+
+constexpr stbi_io_callbacks kCallbacks{read, skip, at_end};
+
+struct Free {
+  void operator()(void* block) const { std::free(block); }
+};
+
+[[noreturn]] void fail_with(const Source& source, const char* format, const Reader& reader) {
+  const char* reason = stbi_failure_reason();
+  fail(source, format, reader.truncated ? "the file is truncated" : std::string("damaged: ") + (reason ? reason : "unknown error"));
+}
+
+// The picture, black, with its size checked against the limits; and the largest block that decoding it takes: stb_image
+// inflates a PNG as a whole, 8 bytes a pixel and one a row (in up to seven passes), and grows that buffer by doubling it.
+Rgb begin(const Source& source, const char* format, int* components) {
+  max_block = std::size_t{1} << 20;
+  Reader reader{source.bytes};
+  int width = 0, height = 0;
+  if (!stbi_info_from_callbacks(&kCallbacks, &reader, &width, &height, components)) fail_with(source, format, reader);
+  Rgb rgb = allocate(source, format, static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height));
+  max_block += 2 * (source.bytes.size() + (rgb.pixels.size() / 3 + static_cast<std::size_t>(height)) * 8 + 64 * static_cast<std::size_t>(width));
+  return rgb;
+}
+
+void read_pixels(const Source& source, const char* format, Rgb& rgb) {
+  Reader reader{source.bytes};
+  int width = 0, height = 0, components = 0;
+  const std::unique_ptr<stbi_uc, Free> pixels(stbi_load_from_callbacks(&kCallbacks, &reader, &width, &height, &components, 3));
+  if (!pixels || reader.truncated) fail_with(source, format, reader);
+  if (width != rgb.width || height != rgb.height) fail(source, format, "damaged: it gives two sizes");
+  std::copy_n(pixels.get(), rgb.pixels.size(), rgb.pixels.data());
+}
+
+// 16-bit grey: what exceeds a byte is white, as in png.cpp.
+void read_grey16(const Source& source, const char* format, Rgb& rgb) {
+  Reader reader{source.bytes};
+  int width = 0, height = 0, components = 0;
+  const std::unique_ptr<stbi_us, Free> pixels(stbi_load_16_from_callbacks(&kCallbacks, &reader, &width, &height, &components, 1));
+  if (!pixels || reader.truncated) fail_with(source, format, reader);
+  if (width != rgb.width || height != rgb.height) fail(source, format, "damaged: it gives two sizes");
+  for (std::size_t i = 0; i < rgb.pixels.size(); ++i) rgb.pixels[i] = static_cast<std::uint8_t>(std::min<unsigned>(pixels.get()[i / 3], 255));
+}
+
+int count_scans(Bytes bytes) {
+  int scans = 0;
+  for (std::size_t i = 0; i + 1 < bytes.size(); ++i) scans += bytes[i] == std::byte{0xff} && bytes[i + 1] == std::byte{0xda};
+  return scans;
+}
+
+}  // namespace
+
+Decoded decode_jpeg(const Source& source) {
+  constexpr const char* kFormat = "JPEG";
+  int components = 0;
+  Decoded decoded{begin(source, kFormat, &components), jpeg_orientation(source.bytes)};
+  if (components == 4) fail(source, kFormat, "4 colour components; this build has no libjpeg and reads 1 or 3");
+  if (count_scans(source.bytes) > kMaxScans) fail(source, kFormat, "damaged: it has more than " + std::to_string(kMaxScans) + " scans");
+  read_pixels(source, kFormat, decoded.rgb);
+  return decoded;
+}
+
+Decoded decode_png(const Source& source) {
+  constexpr const char* kFormat = "PNG";
+  int components = 0;
+  Decoded decoded{begin(source, kFormat, &components), png_orientation(source.bytes)};
+  const bool grey16 = read_u8(source.bytes, 24) == 16 && read_u8(source.bytes, 25) == 0;  // depth and colour type in IHDR
+  grey16 ? read_grey16(source, kFormat, decoded.rgb) : read_pixels(source, kFormat, decoded.rgb);
+  return decoded;
+}
+
+Decoded decode_webp(const Source& source) { fail(source, "WebP", "this build has no libwebp; convert the picture to PNG or JPEG"); }
+
+}  // namespace blip::image
