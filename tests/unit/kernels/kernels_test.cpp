@@ -1,4 +1,6 @@
 // Every kernel, on every instruction set this machine has, against a double-precision reference.
+#include "core/vector_targets.h"  // before Highway
+
 #include <gtest/gtest.h>
 
 #include <cmath>
