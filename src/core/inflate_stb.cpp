@@ -1,5 +1,6 @@
 #include <array>
 #include <limits>
+#include <vector>
 
 #include "core/inflate.h"
 
@@ -18,9 +19,16 @@
 namespace blip {
 
 Inflated inflate(std::span<const std::byte> data, std::span<std::byte> out, Deflate format) {
-  constexpr std::size_t kMax = std::numeric_limits<int>::max();
+  constexpr std::size_t kMax = std::numeric_limits<int>::max() - 4;
   if (data.size() > kMax || out.size() > kMax) return {};
   const auto decode = format == Deflate::kRaw ? stbi_zlib_decode_noheader_buffer : stbi_zlib_decode_buffer;
+  // It wants 16 bits ahead of the last code, which a bare stream does not have. Ones, as zeros would end a truncated stream.
+  std::vector<std::byte> padded;
+  if (format == Deflate::kRaw) {
+    padded.assign(data.begin(), data.end());
+    padded.insert(padded.end(), 4, std::byte{0xff});
+    data = padded;
+  }
   std::byte none;  // it wants a place even for nothing
   char* const to = reinterpret_cast<char*>(out.empty() ? &none : out.data());
   const int size = decode(to, static_cast<int>(out.size()), reinterpret_cast<const char*>(data.data()), static_cast<int>(data.size()));

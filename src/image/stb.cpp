@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "blip/error.h"
 #include "image/decoder.h"
@@ -84,11 +86,11 @@ struct Free {
 
 // The picture, black, with its size checked against the limits; and the largest block that decoding it takes: stb_image
 // inflates a PNG as a whole, 8 bytes a pixel and one a row (in up to seven passes), and grows that buffer by doubling it.
-Rgb begin(const Source& source, const char* format, int* components) {
+Rgb begin(const Source& source, const char* format) {
   max_block = std::size_t{1} << 20;
   Reader reader{source.bytes};
-  int width = 0, height = 0;
-  if (!stbi_info_from_callbacks(&kCallbacks, &reader, &width, &height, components)) fail_with(source, format, reader);
+  int width = 0, height = 0, components = 0;
+  if (!stbi_info_from_callbacks(&kCallbacks, &reader, &width, &height, &components)) fail_with(source, format, reader);
   Rgb rgb = allocate(source, format, static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height));
   max_block += 2 * (source.bytes.size() + (rgb.pixels.size() / 3 + static_cast<std::size_t>(height)) * 8 + 64 * static_cast<std::size_t>(width));
   return rgb;
@@ -113,30 +115,73 @@ void read_grey16(const Source& source, const char* format, Rgb& rgb) {
   for (std::size_t i = 0; i < rgb.pixels.size(); ++i) rgb.pixels[i] = static_cast<std::uint8_t>(std::min<unsigned>(pixels.get()[i / 3], 255));
 }
 
-int count_scans(Bytes bytes) {
-  int scans = 0;
-  for (std::size_t i = 0; i + 1 < bytes.size(); ++i) scans += bytes[i] == std::byte{0xff} && bytes[i + 1] == std::byte{0xda};
-  return scans;
+// What stb_image does not say of a JPEG: the components of its frame (the last one's; 0 = none found), and its scans.
+struct Frame {
+  int components = 0, scans = 0;
+};
+
+Frame find_frame(Bytes bytes) {
+  Frame frame;
+  for (std::size_t i = 2; i + 1 < bytes.size();) {
+    const int marker = std::to_integer<int>(bytes[i]) << 8 | std::to_integer<int>(bytes[i + 1]);
+    if (marker < 0xffc0 || (marker >= 0xffd0 && marker <= 0xffd9) || marker == 0xffff) {  // pixels, padding, marks without a body
+      ++i;
+      continue;
+    }
+    frame.scans += marker == 0xffda;
+    const bool starts_frame = marker <= 0xffcf && marker != 0xffc4 && marker != 0xffc8 && marker != 0xffcc;
+    if (starts_frame) frame.components = read_u8(bytes, i + 9).value_or(0);
+    i += 2 + std::size_t{read_u16(bytes, i + 2, Endian::kBig).value_or(0)};
+  }
+  return frame;
+}
+
+// The file with its palette filled up with black to 256 colours; stb_image would take what the file lacks from its own stack.
+std::vector<std::byte> with_whole_palette(Bytes bytes) {
+  constexpr std::uint32_t kWhole = 256 * 3;
+  std::vector<std::byte> out;
+  std::size_t at = 8;
+  while (const auto length = read_u32(bytes, at, Endian::kBig)) {
+    const bool palette = as_text(slice(bytes, at + 4, 4)) == "PLTE" && *length < kWhole && slice(bytes, at + 8).size() >= *length;
+    if (palette) {
+      const Bytes before = slice(bytes, 0, at), body = slice(bytes, at + 8, *length), after = slice(bytes, at + 8 + *length);
+      out.assign(before.begin(), before.end());
+      for (const char byte : {'\0', '\0', '\3', '\0', 'P', 'L', 'T', 'E'}) out.push_back(static_cast<std::byte>(byte));  // its length and name
+      out.insert(out.end(), body.begin(), body.end());
+      out.resize(out.size() + kWhole - *length);
+      out.insert(out.end(), after.begin(), after.end());
+      return out;
+    }
+    at += 12 + std::size_t{*length};
+  }
+  return {bytes.begin(), bytes.end()};
 }
 
 }  // namespace
 
 Decoded decode_jpeg(const Source& source) {
   constexpr const char* kFormat = "JPEG";
-  int components = 0;
-  Decoded decoded{begin(source, kFormat, &components), jpeg_orientation(source.bytes)};
-  if (components == 4) fail(source, kFormat, "4 colour components; this build has no libjpeg and reads 1 or 3");
-  if (count_scans(source.bytes) > kMaxScans) fail(source, kFormat, "damaged: it has more than " + std::to_string(kMaxScans) + " scans");
+  Decoded decoded{begin(source, kFormat), jpeg_orientation(source.bytes)};
+  const Frame frame = find_frame(source.bytes);
+  if (frame.components == 4) fail(source, kFormat, "4 colour components; this build has no libjpeg and reads 1 or 3");
+  if (frame.scans > kMaxScans) fail(source, kFormat, "damaged: it has more than " + std::to_string(kMaxScans) + " scans");
   read_pixels(source, kFormat, decoded.rgb);
   return decoded;
 }
 
 Decoded decode_png(const Source& source) {
   constexpr const char* kFormat = "PNG";
-  int components = 0;
-  Decoded decoded{begin(source, kFormat, &components), png_orientation(source.bytes)};
-  const bool grey16 = read_u8(source.bytes, 24) == 16 && read_u8(source.bytes, 25) == 0;  // depth and colour type in IHDR
-  grey16 ? read_grey16(source, kFormat, decoded.rgb) : read_pixels(source, kFormat, decoded.rgb);
+  Decoded decoded{begin(source, kFormat), png_orientation(source.bytes)};
+  if (as_text(slice(source.bytes, 12, 4)) != "IHDR") fail(source, kFormat, "damaged: it does not start with its header");
+  const int depth = read_u8(source.bytes, 24).value_or(0), colour = read_u8(source.bytes, 25).value_or(0);  // in IHDR
+  if (colour == 0 && depth == 16) {
+    read_grey16(source, kFormat, decoded.rgb);
+  } else if (colour == 3) {
+    const std::vector<std::byte> whole = with_whole_palette(source.bytes);
+    read_pixels({whole, source.name, source.limits}, kFormat, decoded.rgb);
+  } else {
+    read_pixels(source, kFormat, decoded.rgb);
+  }
   return decoded;
 }
 

@@ -52,7 +52,7 @@ TEST(PortableDecoder, JpegIsWithinAFewLevels) {
     if (!picture.file.starts_with("jpeg")) continue;
     SCOPED_TRACE(picture.file);
     const std::string bytes = read_all(case_file(picture.file));
-    if (picture.file.find("cmyk") != std::string::npos) {
+    if (picture.file.find("cmyk") != std::string::npos || picture.file.find("ycck") != std::string::npos) {
       EXPECT_EQ(error_of(bytes, picture.file), picture.file + ": JPEG: 4 colour components; this build has no libjpeg and reads 1 or 3");
       continue;
     }
