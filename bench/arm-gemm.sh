@@ -24,10 +24,10 @@ per_term() {  # CORE LIBRARY M N K
   awk "BEGIN { printf \"%.2f\", ($thrice - $once) / 2 / ($3 * $4 * $5) }"
 }
 
-printf '%-28s %12s %12s %12s\n' 'instructions / multiply-add' '96x192x384' '3x768x768' '1x768x768'
+printf '%-28s %12s %12s %12s\n' 'instructions / multiply-add' '48x192x384' '3x768x192' '1x768x192'
 while read -r name core library; do
   printf '%-28s' "$name"
-  for shape in '96 192 384' '3 768 768' '1 768 768'; do
+  for shape in '48 192 384' '3 768 192' '1 768 192'; do
     # shellcheck disable=SC2086
     printf ' %12s' "$(per_term "$core" "$library" $shape)"
   done

@@ -115,10 +115,25 @@ void read_grey16(const Source& source, const char* format, Rgb& rgb) {
   for (std::size_t i = 0; i < rgb.pixels.size(); ++i) rgb.pixels[i] = static_cast<std::uint8_t>(std::min<unsigned>(pixels.get()[i / 3], 255));
 }
 
-// What stb_image does not say of a JPEG: the components of its frame (the last one's; 0 = none found), and its scans.
+// What stb_image does not say of a JPEG, or takes without checking: the components of its frame (the last one's; 0 = none
+// found), its scans, and whether each Huffman table has room for its codes (stb_image writes past its own otherwise).
 struct Frame {
   int components = 0, scans = 0;
+  bool sound_tables = true;
 };
+
+// A segment of `length` bytes of Huffman tables: for each a byte, how many codes there are of 1 to 16 bits, and a byte for each
+// code. A table is read to its end, be that past the segment's.
+bool sound_huffman_tables(Bytes rest, std::size_t length) {
+  constexpr std::size_t kHead = 17, kMaxCodes = 256;
+  for (std::size_t at = 0; at < length;) {
+    std::size_t codes = 0;
+    for (std::size_t i = 1; i < kHead; ++i) codes += read_u8(rest, at + i).value_or(0);
+    if (codes > kMaxCodes) return false;
+    at += kHead + codes;
+  }
+  return true;
+}
 
 Frame find_frame(Bytes bytes) {
   Frame frame;
@@ -131,7 +146,9 @@ Frame find_frame(Bytes bytes) {
     frame.scans += marker == 0xffda;
     const bool starts_frame = marker <= 0xffcf && marker != 0xffc4 && marker != 0xffc8 && marker != 0xffcc;
     if (starts_frame) frame.components = read_u8(bytes, i + 9).value_or(0);
-    i += 2 + std::size_t{read_u16(bytes, i + 2, Endian::kBig).value_or(0)};
+    const std::size_t length = read_u16(bytes, i + 2, Endian::kBig).value_or(0);
+    if (marker == 0xffc4) frame.sound_tables = frame.sound_tables && sound_huffman_tables(slice(bytes, i + 4), std::max<std::size_t>(length, 2) - 2);
+    i += 2 + length;
   }
   return frame;
 }
@@ -164,6 +181,7 @@ Decoded decode_jpeg(const Source& source) {
   Decoded decoded{begin(source, kFormat), jpeg_orientation(source.bytes)};
   const Frame frame = find_frame(source.bytes);
   if (frame.components == 4) fail(source, kFormat, "4 colour components; this build has no libjpeg and reads 1 or 3");
+  if (!frame.sound_tables) fail(source, kFormat, "damaged: a Huffman table has too many codes");
   if (frame.scans > kMaxScans) fail(source, kFormat, "damaged: it has more than " + std::to_string(kMaxScans) + " scans");
   read_pixels(source, kFormat, decoded.rgb);
   return decoded;
