@@ -26,14 +26,13 @@ for file in bin/blip include/blip/blip.h lib/libblip.a share/blip/models/blip-de
     share/bash-completion/completions/blip; do
   [ -s "$work/root/usr/$file" ] || fail "$file is not in it"
 done
-if grep -rlF "$source/" "$work/root/usr/bin" "$work/root/usr/lib" "$work/root/usr/include"; then fail "the files above name the source folder"; fi
 
-# Every library that its files need is of a package that it depends on, or its own.
-for library in $(readelf -d "$work/root/usr/bin/blip" "$work"/root/usr/lib/libblip.so.? | sed -n 's/.*(NEEDED).*\[\(lib.*\)\.so.*/\1/p' | sort -u); do
-  case $library in
-    libm | libc) ;;
-    *) [[ $depends == *"${library#libdnnl}"* || $depends == *"${library%_s}"* || $depends == *"${library/turbo/}"* ]] || fail "$library: not in Depends" ;;
-  esac
+# It depends on the packages of the libraries that it links, in this build, and on no others of these.
+needed=$(readelf -d "$work/root/usr/bin/blip" | grep NEEDED)
+for library in libdnnl libhwy libjpeg libmicrohttpd libpng16 libsqlite3 libstdc++ libwebp libxxhash; do
+  [[ ${needed/"$library"/} != "$needed" ]] && linked=yes || linked=no
+  [[ ${depends/"$library"/} != "$depends" ]] && named=yes || named=no
+  [ "$linked" = "$named" ] || fail "$library: linked $linked, in Depends $named"
 done
 
 # The bundled model is found from the program's place alone.
