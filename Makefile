@@ -10,10 +10,11 @@ CMAKE_BUILD = cmake --build --preset
 CONFIGURE = cmake --preset
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-test deps-check build demo test test-clients check check-asan check-tsan check-fuzz install format clean
+.PHONY: help deps deps-test deps-check deps-package build demo test test-clients check check-asan check-tsan check-fuzz check-arm64 \
+        check-riscv64 package install format clean
 
 help: ## List these commands
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 build: deps ## Build the program and the library into build/release
 	$(CONFIGURE) release
@@ -33,7 +34,7 @@ test: deps-test ## Build with tests and run every test
 test-clients: build ## Test blip serve with openai, requests, Chromium and schemathesis, which it installs
 	scripts/test-clients.sh $(BLIP)
 
-check: check-asan check-tsan check-fuzz ## Run the tests under sanitizers, then each fuzzer for 20 s (FUZZ_SECONDS=N)
+check: check-asan check-tsan check-fuzz check-arm64 check-riscv64 ## Tests under sanitizers, fuzzers for 20 s each (FUZZ_SECONDS=N), other processors
 
 check-asan: deps-check ## Run the tests under address and undefined behaviour sanitizers
 	$(CONFIGURE) asan
@@ -50,6 +51,25 @@ check-fuzz: deps-check ## Run each fuzzer for FUZZ_SECONDS seconds
 	$(CMAKE_BUILD) fuzz -j $(JOBS)
 	scripts/run-fuzzers.sh build/fuzz/fuzz $(or $(FUZZ_SECONDS),20)
 
+check-arm64: deps-cross-arm64 build ## Cross-build for 64-bit ARM and run the tests under qemu-user
+	$(CONFIGURE) arm64 -DBLIP_BUILD_TESTS=ON
+	$(CMAKE_BUILD) arm64 -j $(JOBS)
+	ctest --preset arm64 -j $(JOBS)
+
+check-riscv64: deps-cross-riscv64 build ## Cross-build for 64-bit RISC-V and try the program under qemu-user
+	$(CONFIGURE) riscv64 -DBLIP_BUILD_TESTS=ON
+	$(CMAKE_BUILD) riscv64 -j $(JOBS)
+	ctest --preset riscv64
+
+# The folder and preset of ARCH; this machine's own is `release`.
+PACKAGE_PRESET = $(if $(filter-out $(shell dpkg --print-architecture),$(ARCH)),$(ARCH),release)
+package: deps-package ## Make a Debian package (ARCH=arm64, ARCH=riscv64: cross-built)
+	$(if $(filter release,$(PACKAGE_PRESET)),,$(MAKE) deps-cross-$(ARCH))
+	$(CONFIGURE) $(PACKAGE_PRESET)
+	$(CMAKE_BUILD) $(PACKAGE_PRESET) -j $(JOBS) --target blip blip_shared blip_static blip_completions blip_changelog
+	cd build/$(PACKAGE_PRESET) && cpack -G DEB
+	@echo "Made $$(ls -t build/$(PACKAGE_PRESET)/packages/*.deb | head -n 1)"
+
 install: build ## Install into PREFIX (default /usr/local), below DESTDIR if that is set
 	DESTDIR='$(DESTDIR)' cmake --install $(BUILD) --prefix '$(PREFIX)'
 
@@ -65,3 +85,8 @@ deps-test:
 	scripts/install-deps.sh build test
 deps-check:
 	scripts/install-deps.sh build test check
+deps-package:
+	scripts/install-deps.sh build package
+deps-cross-%:
+	scripts/install-deps.sh cross-$*
+	scripts/make-sysroot.sh $* build/sysroot/$*

@@ -26,8 +26,8 @@ install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE ${PROJE
 
 if(BLIP_BUILD_CLI)
   install(TARGETS blip RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-  # Printed by the program itself; where it cannot run here (cross-compiling), completions are left out.
-  if(NOT CMAKE_CROSSCOMPILING)
+  # Printed by the program itself (cross-built, under the emulator); where it cannot run, completions are left out.
+  if(NOT CMAKE_CROSSCOMPILING OR CMAKE_CROSSCOMPILING_EMULATOR)
     set(completions ${CMAKE_BINARY_DIR}/completions)
     add_custom_command(
       OUTPUT ${completions}/blip ${completions}/_blip ${completions}/blip.fish

@@ -1,8 +1,10 @@
 # A module is one folder of src/: all its .cpp files, as objects (for libblip) and as a static library (for its tests).
-#   blip_module(NAME [DEPENDS modules...] [LIBRARIES external targets...])
+#   blip_module(NAME [DEPENDS modules...] [LIBRARIES external targets...] [WITHOUT files that this build has others for...])
 function(blip_module name)
-  cmake_parse_arguments(arg "" "" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "" "" "DEPENDS;LIBRARIES;WITHOUT" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
+  list(TRANSFORM arg_WITHOUT PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/${name}/)
+  list(REMOVE_ITEM sources ${arg_WITHOUT} "")
   if(NOT sources)
     return()
   endif()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian/Ubuntu packages that are missing, and nothing when all are there.
-# usage: install-deps.sh GROUP...   groups: build, test, clients, browser, check
+# usage: install-deps.sh GROUP...   groups: build, test, clients, browser, check, package, cross-arm64, cross-riscv64
+# What cross builds link is not installed but unpacked: make-sysroot.sh.
 set -euo pipefail
 
 packages=()
@@ -9,11 +10,14 @@ for group in "$@"; do
     # oneDNN's CMake package looks for OpenCL, which its Debian package does not bring.
     build) packages+=(g++ cmake ninja-build pkg-config libdnnl-dev ocl-icd-opencl-dev libhwy-dev nlohmann-json3-dev libcli11-dev
                       libjpeg-dev libpng-dev zlib1g-dev libwebp-dev libmicrohttpd-dev libxxhash-dev libsqlite3-dev) ;;
-    test) packages+=(libgtest-dev python3 python3-pip zstd) ;;
+    test) packages+=(libgtest-dev libstb-dev dpkg-dev python3 python3-pip zstd) ;;
     clients) packages+=(python3-venv) ;;
     browser) packages+=(chromium) ;;
     check) packages+=(clang libclang-rt-dev) ;;
-    *) echo "install-deps.sh: unknown group '$group'; groups are build, test, clients, browser and check" >&2; exit 2 ;;
+    package) packages+=(dpkg-dev) ;;
+    cross-arm64) packages+=(cmake ninja-build pkg-config python3 dpkg-dev qemu-user g++-aarch64-linux-gnu) ;;
+    cross-riscv64) packages+=(cmake ninja-build pkg-config python3 dpkg-dev qemu-user g++-riscv64-linux-gnu) ;;
+    *) echo "install-deps.sh: unknown group '$group'; its head lists them" >&2; exit 2 ;;
   esac
 done
 

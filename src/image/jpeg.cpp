@@ -10,7 +10,7 @@
 
 #include "blip/error.h"
 #include "image/decoder.h"
-#include "image/exif.h"
+#include "image/orientation.h"
 
 namespace blip::image {
 namespace {
@@ -123,38 +123,6 @@ bool read_pixels(Session& session, std::uint8_t* pixels, std::uint8_t* line) {
   return true;  // what follows the last row is no concern of ours; Pillow does not insist on it either
 }
 
-// The file's metadata segments, up to the first scan. Several EXIF segments are parts of one block.
-int find_orientation(Bytes bytes) {
-  std::vector<std::byte> exif;
-  OrientationTags tags;
-  constexpr std::string_view kExif("Exif\0\0", 6), kXmp("http://ns.adobe.com/xap/1.0/\0", 29);
-  std::size_t at = 2;
-  while (at + 4 <= bytes.size()) {
-    const auto marker = std::to_integer<std::uint8_t>(bytes[at + 1]);
-    if (std::to_integer<std::uint8_t>(bytes[at]) != 0xff || marker == 0xff || marker == 0) {  // padding or junk
-      ++at;
-      continue;
-    }
-    if (marker == 0xda) break;                                   // start of scan
-    if ((marker >= 0xd0 && marker <= 0xd9) || marker == 0x01) {  // markers without a body
-      at += 2;
-      continue;
-    }
-    const std::uint32_t length = *read_u16(bytes, at + 2, Endian::kBig);
-    if (length < 2) break;
-    const Bytes body = slice(bytes, at + 4, length - 2);
-    if (marker == 0xe1 && starts_with(body, kExif)) {
-      const Bytes part = exif.empty() ? body : body.subspan(kExif.size());
-      exif.insert(exif.end(), part.begin(), part.end());
-    } else if (marker == 0xe1 && starts_with(body, kXmp)) {
-      tags.xmp = as_text(body.subspan(kXmp.size()));
-    }
-    at += 2 + length;
-  }
-  if (!exif.empty()) tags.exif = exif;
-  return orientation(tags);
-}
-
 [[noreturn]] void fail_with(const Source& source, const Session& session) {
   fail(source, kFormat, session.truncated ? "the file is truncated" : std::string("damaged: ") + session.message);
 }
@@ -168,7 +136,7 @@ Decoded decode_jpeg(const Source& source) {
   if (header.num_components != 1 && header.num_components != 3 && header.num_components != 4) {
     fail(source, kFormat, std::to_string(header.num_components) + " colour components; 1, 3 or 4 can be read");
   }
-  Decoded decoded{allocate(source, kFormat, header.image_width, header.image_height), find_orientation(source.bytes)};
+  Decoded decoded{allocate(source, kFormat, header.image_width, header.image_height), jpeg_orientation(source.bytes)};
   std::vector<std::uint8_t> line(header.num_components == 4 ? std::size_t{4} * header.image_width : 0);
   if (!read_pixels(session, decoded.rgb.pixels.data(), line.empty() ? nullptr : line.data())) fail_with(source, session);
   return decoded;

@@ -1,27 +1,21 @@
 // PNG through libpng. Alpha is dropped, not blended, and 16-bit grey is clipped while 16-bit colour is shifted, as Pillow
 // does it.
 #include <png.h>
-#include <zlib.h>
 
 #include <algorithm>
-#include <array>
 #include <csetjmp>
 #include <cstring>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "blip/error.h"
 #include "image/decoder.h"
-#include "image/exif.h"
+#include "image/orientation.h"
 
 namespace blip::image {
 namespace {
 
 constexpr const char* kFormat = "PNG";
-
-// Metadata is inflated up to this size; longer text has no orientation of ours.
-constexpr std::size_t kMaxText = std::size_t{1} << 20;
 
 // How libpng hands over the rows.
 enum class Layout { kRgb, kIndex, kGrey8, kGrey16 };
@@ -163,101 +157,12 @@ bool read_pixels(Session& session, Rgb& rgb) {
   return true;
 }
 
-// What can be inflated, up to kMaxText; empty where the data is not a zlib stream.
-std::string inflate_text(std::string_view compressed) {
-  z_stream stream{};
-  if (inflateInit(&stream) != Z_OK) return {};
-  const std::unique_ptr<z_stream, int (*)(z_streamp)> end(&stream, inflateEnd);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(compressed.data()));  // zlib does not write to it
-  stream.avail_in = static_cast<uInt>(compressed.size());                           // a chunk has less than 2^32 bytes
-  std::string text;
-  std::array<char, 4096> block;
-  int status = Z_OK;
-  while (status == Z_OK && text.size() < kMaxText) {
-    stream.next_out = reinterpret_cast<Bytef*>(block.data());
-    stream.avail_out = static_cast<uInt>(block.size());
-    status = inflate(&stream, Z_NO_FLUSH);
-    text.append(block.data(), block.size() - stream.avail_out);
-  }
-  return text;
-}
-
-// The keyword and the text of a tEXt, zTXt or iTXt chunk; the text is empty for keywords we do not use.
-void read_text(std::string_view type, std::string_view body, std::string& xmp, std::string& profile) {
-  const std::size_t end = body.find('\0');
-  if (end == std::string_view::npos) return;
-  const std::string_view keyword = body.substr(0, end);
-  std::string* target = keyword == "XML:com.adobe.xmp" ? &xmp : keyword == "Raw profile type exif" ? &profile : nullptr;
-  if (!target) return;
-  body.remove_prefix(end + 1);
-  bool compressed = type == "zTXt";
-  if (compressed) {
-    if (body.empty()) return;
-    body.remove_prefix(1);  // compression method
-  } else if (type == "iTXt") {
-    if (body.size() < 2) return;
-    compressed = body[0] != 0;
-    body.remove_prefix(2);
-    for (int field = 0; field < 2; ++field) {  // language, translated keyword
-      const std::size_t zero = body.find('\0');
-      if (zero == std::string_view::npos) return;
-      body.remove_prefix(zero + 1);
-    }
-  }
-  *target = compressed ? inflate_text(body) : std::string(body);
-}
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-// ImageMagick's way to keep EXIF: an empty line, "exif", the length, then lines of hexadecimal. Empty if malformed.
-std::string parse_raw_profile(std::string_view profile) {
-  for (int line = 0; line < 3; ++line) {
-    const std::size_t end = profile.find('\n');
-    if (end == std::string_view::npos) return {};
-    profile.remove_prefix(end + 1);
-  }
-  std::string bytes;
-  int high = -1;
-  for (const char c : profile) {
-    if (c == '\n' || c == ' ' || c == '\r' || c == '\t') continue;
-    const int digit = hex_digit(c);
-    if (digit < 0) return {};
-    if (high >= 0) bytes.push_back(static_cast<char>(high * 16 + digit));
-    high = high >= 0 ? -1 : digit;
-  }
-  return bytes;
-}
-
-// From eXIf, else ImageMagick's text chunk, else XMP; they may follow the pixels.
-int find_orientation(Bytes bytes) {
-  OrientationTags tags;
-  std::string xmp, profile;
-  std::size_t at = 8;
-  while (const auto length = read_u32(bytes, at, Endian::kBig)) {
-    const std::string_view type = as_text(slice(bytes, at + 4, 4));
-    const Bytes body = slice(bytes, at + 8, *length);
-    if (body.size() < *length || type == "IEND") break;
-    if (type == "eXIf") tags.exif = body;
-    if (type == "tEXt" || type == "zTXt" || type == "iTXt") read_text(type, as_text(body), xmp, profile);
-    at += 12 + std::size_t{*length};
-  }
-  const std::string raw = parse_raw_profile(profile);
-  if (!tags.exif && !raw.empty()) tags.exif = std::as_bytes(std::span(raw));
-  if (!xmp.empty()) tags.xmp = xmp;
-  return orientation(tags);
-}
-
 }  // namespace
 
 Decoded decode_png(const Source& source) {
   Session session;
   if (!read_header(session, source.bytes)) fail(source, kFormat, std::string("damaged: ") + session.message);
-  Decoded decoded{allocate(source, kFormat, session.width, session.height), find_orientation(source.bytes)};
+  Decoded decoded{allocate(source, kFormat, session.width, session.height), png_orientation(source.bytes)};
   if (!read_pixels(session, decoded.rgb)) fail(source, kFormat, std::string("damaged: ") + session.message);
   return decoded;
 }

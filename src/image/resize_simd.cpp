@@ -1,8 +1,7 @@
 // Compiles the vector passes for every instruction set the compiler knows and picks one at run time.
 #include "image/resize.h"
 
-// Accumulators are kept in arrays, which vectors of unknown length cannot be; such machines use the fixed-length set.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#include "core/vector_targets.h"  // before Highway
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "image/resize_simd.cpp"

@@ -1,12 +1,11 @@
 #include "io/zip_archive.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <new>
 #include <optional>
 
 #include "blip/error.h"
+#include "core/inflate.h"
 #include "io/bytes.h"
 
 namespace blip::io {
@@ -156,29 +155,9 @@ std::vector<std::byte> ZipArchive::read(std::string_view name) const {
   } catch (const std::exception&) {  // bad_alloc, length_error
     fail(where + "not enough memory for its " + std::to_string(entry.size) + " bytes");
   }
-  z_stream stream{};
-  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) fail(where + "not enough memory to unpack it");  // negative: no zlib header
-  std::size_t used = 0, made = 0;
-  int state = Z_OK;
-  std::byte none;  // zlib wants a place even for nothing
-  while (state == Z_OK) {
-    // zlib counts in 32 bits, so it is fed in pieces.
-    constexpr std::size_t kPiece = std::size_t{1} << 30;
-    const auto in = static_cast<uInt>(std::min(kPiece, packed.size() - used));
-    const auto out = static_cast<uInt>(std::min(kPiece, bytes.size() - made));
-    stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(packed.data() + used));
-    stream.avail_in = in;
-    stream.next_out = reinterpret_cast<Bytef*>(out == 0 ? &none : bytes.data() + made);
-    stream.avail_out = out;
-    state = inflate(&stream, Z_NO_FLUSH);
-    used += in - stream.avail_in;
-    made += out - stream.avail_out;
-  }
-  inflateEnd(&stream);
-  if (state != Z_STREAM_END || made != bytes.size()) fail(where + "its compressed data are damaged");
-  uLong crc = crc32_z(0, nullptr, 0);
-  crc = crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
-  if (crc != entry.crc) fail(where + "its checksum is wrong; the file is damaged");
+  const Inflated unpacked = inflate(packed, bytes, Deflate::kRaw);
+  if (!unpacked.complete || unpacked.size != bytes.size()) fail(where + "its compressed data are damaged");
+  if (crc32(bytes) != entry.crc) fail(where + "its checksum is wrong; the file is damaged");
   return bytes;
 }
 

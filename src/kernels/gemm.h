@@ -1,6 +1,7 @@
-// Matrix products: our own kernel for AVX-512 (gemm_avx512.h), else oneDNN.
+// Matrix products: our own kernel for AVX-512 (gemm_avx512.h), else oneDNN (both in gemm.cpp); on processors that oneDNN has only
+// reference code for our portable kernel (gemm_portable.cpp). CMake's BLIP_GEMM chooses which of the two files is compiled.
 //
-// oneDNN's own threading (OpenMP) is switched off: every call computes one tile on the calling thread, and ops/linear.h
+// Every call computes one tile on the calling thread (oneDNN's own threading, OpenMP, is switched off), and ops/linear.h
 // spreads the tiles over our pool, so that --threads, containers and several sessions are respected.
 #pragma once
 
@@ -46,6 +47,7 @@ class PackedWeights {
  private:
   NumberType type_ = NumberType::kF32;
   int n_ = 0, k_ = 0;
+  // In gemm_portable.cpp always [n / 16, k, 16]. In gemm.cpp:
   // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in 4 bytes: what oneDNN's
   // AVX-512 and AMX kernels read as it is. False (no such kernels here): [k, n], which its other kernels pack anew at every call.
   bool blocked_ = false;
@@ -70,7 +72,7 @@ struct GemmTile {
   bool out_bf16 = false;
 };
 
-// False where oneDNN would fall back to slow reference code or, in 8 bits, saturate (x86 without VNNI).
+// False where only slow reference code would do it or where, in 8 bits, it would saturate (x86 without VNNI).
 bool gemm_supports(NumberType type);
 
 void gemm(const GemmTile& tile);

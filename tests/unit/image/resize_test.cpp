@@ -1,6 +1,8 @@
 // The bicubic resize against Pillow, for every instruction set of this machine, and the normalisation.
 #include "image/resize.h"
 
+#include "core/vector_targets.h"  // before Highway
+
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 

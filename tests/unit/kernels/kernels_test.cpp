@@ -1,4 +1,6 @@
 // Every kernel, on every instruction set this machine has, against a double-precision reference.
+#include "core/vector_targets.h"  // before Highway
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -321,6 +323,16 @@ TEST(Gemm, EqualsDoubleReference) {
     check_gemm(20, 70, 1500, Epilogue::kStore, true, type);  // several blocks of units
     check_gemm(3, 1000, 3072, Epilogue::kAdd, true, type);
   }
+}
+
+// Our own kernel has a body per instruction set (oneDNN chooses by itself).
+TEST(Gemm, EqualsDoubleReferenceOnEveryIsa) {
+  for_each_isa([] {
+    for (const int m : {1, 4, 7})
+      for (const int n : {15, 16, 33, 80})
+        for (const int k : {3, 4, 65, 400})
+          for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd}) check_gemm(m, n, k, e, n % 2 == 0, NumberType::kF32);
+  });
 }
 
 TEST(Gemm, Int8SumsAreExact) {

@@ -1,0 +1,208 @@
+// JPEG and PNG through stb_image, for builds without the formats' own libraries (CMake's BLIP_CODECS=stb). PNG gives the same
+// pixels as png.cpp. JPEG may differ by a few levels of 255: stb_image rounds the transform and the colours its own way. It
+// knows no four-component (CMYK) and no arithmetic-coded JPEG and checks no PNG checksums; there is no WebP.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "blip/error.h"
+#include "image/decoder.h"
+#include "image/orientation.h"
+
+namespace {
+
+// The largest block that the decoder may have, set from the size of the picture: what a damaged or hostile file inflates to is
+// bounded before it is written.
+thread_local std::size_t max_block = 0;
+
+void* allocate_block(std::size_t size) { return size <= max_block ? std::malloc(size) : nullptr; }
+void* reallocate_block(void* block, std::size_t size) { return size <= max_block ? std::realloc(block, size) : nullptr; }
+
+}  // namespace
+
+#define STB_IMAGE_IMPLEMENTATION
+#define STB_IMAGE_STATIC
+#define STBI_NO_STDIO
+#define STBI_ONLY_JPEG
+#define STBI_ONLY_PNG
+#define STBI_ASSERT(condition) ((void)0)
+#define STBI_MALLOC(size) allocate_block(size)
+#define STBI_REALLOC(block, size) reallocate_block(block, size)
+#define STBI_FREE(block) std::free(block)
+#define STBI_MAX_DIMENSIONS std::numeric_limits<int>::max()
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#endif
+#include <stb/stb_image.h>
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
+namespace blip::image {
+namespace {
+
+constexpr int kMaxScans = 500;  // as in jpeg.cpp
+
+// Hands the bytes to stb_image and notices when it asks for more than there are, which it would take for zeros.
+struct Reader {
+  Bytes rest;
+  bool truncated = false;
+};
+
+int read(void* user, char* out, int size) {
+  auto* reader = static_cast<Reader*>(user);
+  const std::size_t count = std::min(reader->rest.size(), static_cast<std::size_t>(size));
+  reader->truncated = reader->truncated || count == 0;
+  if (count != 0) std::memcpy(out, reader->rest.data(), count);
+  reader->rest = reader->rest.subspan(count);
+  return static_cast<int>(count);
+}
+
+void skip(void* user, int size) {  // never negative: it goes back only for formats that are left out
+  auto* reader = static_cast<Reader*>(user);
+  reader->truncated = reader->truncated || static_cast<std::size_t>(size) > reader->rest.size();
+  reader->rest = slice(reader->rest, static_cast<std::size_t>(size));
+}
+
+int at_end(void* user) { return static_cast<Reader*>(user)->rest.empty(); }
+
+constexpr stbi_io_callbacks kCallbacks{read, skip, at_end};
+
+struct Free {
+  void operator()(void* block) const { std::free(block); }
+};
+
+[[noreturn]] void fail_with(const Source& source, const char* format, const Reader& reader) {
+  const char* reason = stbi_failure_reason();
+  fail(source, format, reader.truncated ? "the file is truncated" : std::string("damaged: ") + (reason ? reason : "unknown error"));
+}
+
+// The picture, black, with its size checked against the limits; and the largest block that decoding it takes: stb_image
+// inflates a PNG as a whole, 8 bytes a pixel and one a row (in up to seven passes), and grows that buffer by doubling it.
+Rgb begin(const Source& source, const char* format) {
+  max_block = std::size_t{1} << 20;
+  Reader reader{source.bytes};
+  int width = 0, height = 0, components = 0;
+  if (!stbi_info_from_callbacks(&kCallbacks, &reader, &width, &height, &components)) fail_with(source, format, reader);
+  Rgb rgb = allocate(source, format, static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height));
+  max_block += 2 * (source.bytes.size() + (rgb.pixels.size() / 3 + static_cast<std::size_t>(height)) * 8 + 64 * static_cast<std::size_t>(width));
+  return rgb;
+}
+
+void read_pixels(const Source& source, const char* format, Rgb& rgb) {
+  Reader reader{source.bytes};
+  int width = 0, height = 0, components = 0;
+  const std::unique_ptr<stbi_uc, Free> pixels(stbi_load_from_callbacks(&kCallbacks, &reader, &width, &height, &components, 3));
+  if (!pixels || reader.truncated) fail_with(source, format, reader);
+  if (width != rgb.width || height != rgb.height) fail(source, format, "damaged: it gives two sizes");
+  std::copy_n(pixels.get(), rgb.pixels.size(), rgb.pixels.data());
+}
+
+// 16-bit grey: what exceeds a byte is white, as in png.cpp.
+void read_grey16(const Source& source, const char* format, Rgb& rgb) {
+  Reader reader{source.bytes};
+  int width = 0, height = 0, components = 0;
+  const std::unique_ptr<stbi_us, Free> pixels(stbi_load_16_from_callbacks(&kCallbacks, &reader, &width, &height, &components, 1));
+  if (!pixels || reader.truncated) fail_with(source, format, reader);
+  if (width != rgb.width || height != rgb.height) fail(source, format, "damaged: it gives two sizes");
+  for (std::size_t i = 0; i < rgb.pixels.size(); ++i) rgb.pixels[i] = static_cast<std::uint8_t>(std::min<unsigned>(pixels.get()[i / 3], 255));
+}
+
+// What stb_image does not say of a JPEG, or takes without checking: the components of its frame (the last one's; 0 = none
+// found), its scans, and whether each Huffman table has room for its codes (stb_image writes past its own otherwise).
+struct Frame {
+  int components = 0, scans = 0;
+  bool sound_tables = true;
+};
+
+// A segment of `length` bytes of Huffman tables: for each a byte, how many codes there are of 1 to 16 bits, and a byte for each
+// code. A table is read to its end, be that past the segment's.
+bool sound_huffman_tables(Bytes rest, std::size_t length) {
+  constexpr std::size_t kHead = 17, kMaxCodes = 256;
+  for (std::size_t at = 0; at < length;) {
+    std::size_t codes = 0;
+    for (std::size_t i = 1; i < kHead; ++i) codes += read_u8(rest, at + i).value_or(0);
+    if (codes > kMaxCodes) return false;
+    at += kHead + codes;
+  }
+  return true;
+}
+
+Frame find_frame(Bytes bytes) {
+  Frame frame;
+  for (std::size_t i = 2; i + 1 < bytes.size();) {
+    const int marker = std::to_integer<int>(bytes[i]) << 8 | std::to_integer<int>(bytes[i + 1]);
+    if (marker < 0xffc0 || (marker >= 0xffd0 && marker <= 0xffd9) || marker == 0xffff) {  // pixels, padding, marks without a body
+      ++i;
+      continue;
+    }
+    frame.scans += marker == 0xffda;
+    const bool starts_frame = marker <= 0xffcf && marker != 0xffc4 && marker != 0xffc8 && marker != 0xffcc;
+    if (starts_frame) frame.components = read_u8(bytes, i + 9).value_or(0);
+    const std::size_t length = read_u16(bytes, i + 2, Endian::kBig).value_or(0);
+    if (marker == 0xffc4) frame.sound_tables = frame.sound_tables && sound_huffman_tables(slice(bytes, i + 4), std::max<std::size_t>(length, 2) - 2);
+    i += 2 + length;
+  }
+  return frame;
+}
+
+// The file with its palette filled up with black to 256 colours; stb_image would take what the file lacks from its own stack.
+std::vector<std::byte> with_whole_palette(Bytes bytes) {
+  constexpr std::uint32_t kWhole = 256 * 3;
+  std::vector<std::byte> out;
+  std::size_t at = 8;
+  while (const auto length = read_u32(bytes, at, Endian::kBig)) {
+    const bool palette = as_text(slice(bytes, at + 4, 4)) == "PLTE" && *length < kWhole && slice(bytes, at + 8).size() >= *length;
+    if (palette) {
+      const Bytes before = slice(bytes, 0, at), body = slice(bytes, at + 8, *length), after = slice(bytes, at + 8 + *length);
+      out.assign(before.begin(), before.end());
+      for (const char byte : {'\0', '\0', '\3', '\0', 'P', 'L', 'T', 'E'}) out.push_back(static_cast<std::byte>(byte));  // its length and name
+      out.insert(out.end(), body.begin(), body.end());
+      out.resize(out.size() + kWhole - *length);
+      out.insert(out.end(), after.begin(), after.end());
+      return out;
+    }
+    at += 12 + std::size_t{*length};
+  }
+  return {bytes.begin(), bytes.end()};
+}
+
+}  // namespace
+
+Decoded decode_jpeg(const Source& source) {
+  constexpr const char* kFormat = "JPEG";
+  Decoded decoded{begin(source, kFormat), jpeg_orientation(source.bytes)};
+  const Frame frame = find_frame(source.bytes);
+  if (frame.components == 4) fail(source, kFormat, "4 colour components; this build has no libjpeg and reads 1 or 3");
+  if (!frame.sound_tables) fail(source, kFormat, "damaged: a Huffman table has too many codes");
+  if (frame.scans > kMaxScans) fail(source, kFormat, "damaged: it has more than " + std::to_string(kMaxScans) + " scans");
+  read_pixels(source, kFormat, decoded.rgb);
+  return decoded;
+}
+
+Decoded decode_png(const Source& source) {
+  constexpr const char* kFormat = "PNG";
+  Decoded decoded{begin(source, kFormat), png_orientation(source.bytes)};
+  if (as_text(slice(source.bytes, 12, 4)) != "IHDR") fail(source, kFormat, "damaged: it does not start with its header");
+  const int depth = read_u8(source.bytes, 24).value_or(0), colour = read_u8(source.bytes, 25).value_or(0);  // in IHDR
+  if (colour == 0 && depth == 16) {
+    read_grey16(source, kFormat, decoded.rgb);
+  } else if (colour == 3) {
+    const std::vector<std::byte> whole = with_whole_palette(source.bytes);
+    read_pixels({whole, source.name, source.limits}, kFormat, decoded.rgb);
+  } else {
+    read_pixels(source, kFormat, decoded.rgb);
+  }
+  return decoded;
+}
+
+Decoded decode_webp(const Source& source) { fail(source, "WebP", "this build has no libwebp; convert the picture to PNG or JPEG"); }
+
+}  // namespace blip::image

@@ -1,0 +1,112 @@
+"""The program of another processor, under an emulator, against this machine's own: the same words, numbers and errors.
+
+The environment says what to test: BLIP_PROGRAM; BLIP_REFERENCE, this machine's program; BLIP_SOURCE, the source tree;
+BLIP_CODECS, which picture decoders the program has: libraries, or stb = the portable ones.
+"""
+import os
+import struct
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cli"))
+from harness import PROGRAM, SCENES, SOURCE, run, scene_path, scenes  # noqa: E402
+
+REFERENCE = os.environ["BLIP_REFERENCE"]
+PORTABLE = os.environ["BLIP_CODECS"] == "stb"
+PICTURES = SOURCE / "tests" / "data" / "image"
+SCORE_TOLERANCE = 1e-4  # f32 on both sides, summed in another order
+
+
+def pixels(path, program=PROGRAM):
+    """The normalised picture that the model sees, in levels of 255 (times a channel's scale, near 0.27), or the error."""
+    with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        done = run("dump", "--stage", "pixels", "--image", path, "-o", file.name, "-q", program=program)
+        if done.code:
+            return done.err
+        data = Path(file.name).read_bytes()
+    size = struct.unpack("<H", data[8:10])[0]
+    count = (len(data) - 10 - size) // 4
+    return [0.27 * 255 * v for v in struct.unpack(f"<{count}f", data[10 + size:])]
+
+
+class Smoke(unittest.TestCase):
+    def both(self, *arguments):
+        ours, reference = run(*arguments), run(*arguments, program=REFERENCE)
+        self.assertEqual(ours.code, reference.code, ours.err)
+        return ours, reference
+
+    def objects(self, *arguments):
+        ours, reference = self.both(*arguments, "--json", "-q")
+        self.assertEqual(ours.code, 0, ours.err)
+        return ours.objects, reference.objects
+
+    def test_version_and_info(self):
+        for arguments in (["--version"], ["info", "--json"], ["completions", "bash"]):
+            ours, reference = self.both(*arguments)
+            self.assertEqual(ours.code, 0, ours.err)
+            self.assertEqual(ours.out, reference.out)
+        self.assertRegex(run("--version").out, r"^blip \d+\.\d+\.\d+\n$")
+
+    def test_captions(self):
+        paths = [scene_path(scene) for scene in scenes()]
+        ours, reference = self.objects("caption", "--beams", "3", *paths)
+        self.assertEqual(len(ours), len(paths))
+        for a, b in zip(ours, reference):
+            self.assertEqual(a["caption"], b["caption"])
+
+    def test_match_and_ask(self):
+        path = str(SCENES / "cat-bus.png")
+        ours, reference = self.objects("match", path, "--text", "a cat to the left of a bus", "--text", "a dog")
+        self.assertEqual(len(ours), len(reference))
+        for a, b in zip(ours, reference):
+            for key, value in b.items():
+                if isinstance(value, float):
+                    self.assertAlmostEqual(a[key], value, delta=SCORE_TOLERANCE)
+                else:
+                    self.assertEqual(a[key], value)
+        ours, reference = self.objects("ask", path, "--question", "what is to the right of the cat?")
+        self.assertEqual([o["answer"] for o in ours], ["bus"])
+
+    def test_errors(self):
+        for arguments in (["caption", "/no/such.png"], ["caption", "--model", "/no/such.gguf", str(SCENES / "clock.png")],
+                          ["caption", str(SOURCE / "README.md")], ["frobnicate"], ["ask", str(SCENES / "clock.png")]):
+            ours, reference = self.both(*arguments, "-q")
+            self.assertNotEqual(ours.code, 0)
+            self.assertEqual(ours.err, reference.err)
+        for dtype, words in (("bf16", "bfloat16"), ("int8", "8-bit")):
+            done = run("caption", "--dtype", dtype, str(SCENES / "clock.png"))
+            self.assertNotEqual(done.code, 0)
+            self.assertIn(f"this machine has no {words} matrix instructions, so --dtype {dtype} is refused; use f32 or auto", done.err)
+
+    def test_no_sophon_runtime(self):
+        with tempfile.TemporaryDirectory() as folder:
+            environment = {"BLIP_BMRT_DIR": folder}
+            arguments = ("caption", "--device", "sophon:0", str(SCENES / "clock.png"), "-q")
+            ours, reference = run(*arguments, env=environment), run(*arguments, env=environment, program=REFERENCE)
+        self.assertNotEqual(ours.code, 0)
+        self.assertEqual((ours.code, ours.err), (reference.code, reference.err))
+
+    def test_pictures(self):
+        for name in ("png_c2_d8_i0.png", "png_c3_d4_i1.png", "png_c0_d16_i0.png", "gif_global.gif", "bmp_rle8.bmp"):
+            with self.subTest(name):
+                self.assertEqual(pixels(PICTURES / name), pixels(PICTURES / name, REFERENCE))
+        for name in ("jpeg_420_q95.jpg", "jpeg_444_q30.jpg", "jpeg_gray.jpg", "jpeg_420_progressive.jpg", "jpeg_exif6.jpg"):
+            with self.subTest(name):
+                ours, reference = pixels(PICTURES / name), pixels(PICTURES / name, REFERENCE)
+                self.assertEqual(len(ours), len(reference))
+                worst = max(abs(a - b) for a, b in zip(ours, reference))
+                self.assertLessEqual(worst, 9 if PORTABLE else 0)
+
+    def test_webp(self):
+        path = sorted(PICTURES.glob("webp_*.webp"))[0]
+        ours = pixels(path)
+        if PORTABLE:
+            self.assertIn("WebP: this build has no libwebp; convert the picture to PNG or JPEG", ours)
+        else:
+            self.assertEqual(ours, pixels(path, REFERENCE))
+
+
+if __name__ == "__main__":
+    unittest.main()
