@@ -20,7 +20,8 @@ int main(int count, char** arguments) {
   std::vector<float> x(size(m, k), 1.f), w(size(n, k), 1.f), out(size(m, n));
   if (library == "own") {
     using namespace blip::kernels;
-    const PackedWeights packed(NumberType::kF32, w.data(), n, k);
+    PackedWeights packed(NumberType::kF32, n, k);
+    packed.pack(0, n, w.data());
     for (int i = 0; i < times; ++i) gemm({.m = m, .n = n, .x = x.data(), .w = &packed, .out = out.data(), .ldo = static_cast<std::size_t>(n)});
   } else if (library == "openblas") {
     std::fprintf(stderr, "%s\n", openblas_get_corename());

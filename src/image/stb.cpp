@@ -178,11 +178,11 @@ std::vector<std::byte> with_whole_palette(Bytes bytes) {
 
 Decoded decode_jpeg(const Source& source) {
   constexpr const char* kFormat = "JPEG";
-  Decoded decoded{begin(source, kFormat), jpeg_orientation(source.bytes)};
-  const Frame frame = find_frame(source.bytes);
+  const Frame frame = find_frame(source.bytes);  // before stb_image sees a byte
   if (frame.components == 4) fail(source, kFormat, "4 colour components; this build has no libjpeg and reads 1 or 3");
   if (!frame.sound_tables) fail(source, kFormat, "damaged: a Huffman table has too many codes");
   if (frame.scans > kMaxScans) fail(source, kFormat, "damaged: it has more than " + std::to_string(kMaxScans) + " scans");
+  Decoded decoded{begin(source, kFormat), jpeg_orientation(source.bytes)};
   read_pixels(source, kFormat, decoded.rgb);
   return decoded;
 }
