@@ -133,8 +133,8 @@ def build(models, target, options, toolchain):
     staging = Staging(target.out)
     checkpoint = merge([open_checkpoint(path) for path in models])
     options.written_out_norm = target.chip in WRITTEN_OUT_NORM
-    if target.dtype == "int8":  # the network of one row is what is calibrated
-        options.match_rows, options.step_rows = (sorted({1, *rows}) for rows in (options.match_rows, options.step_rows))
+    if target.dtype == "int8":  # ranges are measured with one row; the compiler does not know the names of another graph's values
+        options.match_rows, options.step_rows = [1], sorted({1, *options.step_rows})
     makers = Builder(checkpoint, options).networks()
     digest = checkpoint.digest()
     progress(f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, {target.cores} core(s): {len(makers)} networks")
