@@ -88,6 +88,7 @@ class NetworkCompiler:
 
     def __init__(self, toolchain, target, calibration):
         self._toolchain, self._target, self._calibration = toolchain, target, calibration
+        self._tables = {}  # role -> ranges of its numbers, the same for any rows
         self.float_type = FLOAT_TYPE.get(target.dtype) or ("F32" if target.chip in WRITTEN_OUT_NORM else "F16")
 
     def compile(self, network, name, folder):
@@ -98,12 +99,17 @@ class NetworkCompiler:
         network.graph = None
         eight_bits = self._calibration and self._eight_bits(network.role)
         samples = folder / "samples" if eight_bits else None
-        if self._calibration:  # what it gives out is what later networks take in
+        if self._calibration and network.rows == 1:  # what it gives out is what later networks take in
             self._calibration.samples(network, folder / f"{name}.onnx", samples)
         mlir = compiler.transform(f"{name}.onnx", name)
         quantize, table, exceptions = self.float_type, None, None
         if eight_bits:
-            quantize, table = "INT8", compiler.calibrate(mlir, samples)
+            quantize, table = "INT8", mlir.with_suffix(".calibration")
+            if network.rows == 1:
+                compiler.calibrate(mlir, samples, table)
+                self._tables[network.role] = table.read_text(encoding="utf-8")
+            # The compiler puts samples together until they fill the rows; with one row it takes them as they are.
+            table.write_text(self._tables[network.role], encoding="utf-8")
             exceptions = mlir.with_suffix(".float")
             exceptions.write_text("".join(f"{operation} {self.float_type}\n" for operation in float_operations(mlir)), encoding="utf-8")
         elif self._eight_bit_weights(network.role):
@@ -127,6 +133,8 @@ def build(models, target, options, toolchain):
     staging = Staging(target.out)
     checkpoint = merge([open_checkpoint(path) for path in models])
     options.written_out_norm = target.chip in WRITTEN_OUT_NORM
+    if target.dtype == "int8":  # ranges are measured with one row; the compiler does not know the names of another graph's values
+        options.match_rows, options.step_rows = [1], sorted({1, *options.step_rows})
     makers = Builder(checkpoint, options).networks()
     digest = checkpoint.digest()
     progress(f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, {target.cores} core(s): {len(makers)} networks")

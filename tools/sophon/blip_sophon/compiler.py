@@ -56,13 +56,11 @@ class Compiler:
         self.run("model_transform.py", "--model_name", name, "--model_def", onnx, "--mlir", mlir.name)
         return mlir
 
-    def calibrate(self, mlir, samples):
+    def calibrate(self, mlir, samples, table):
         """samples: a folder of npz files with the inputs of real runs."""
-        table = mlir.with_suffix(".calibration")
         count = len(list(Path(samples).glob("*.npz")))
         self.run("run_calibration.py", mlir.name, "--dataset", samples, "--input_num", count, "--chip", self.chip,
                  "--cali_method", "mse", "--tune_num", 0, "-o", table.name)
-        return table
 
     def deploy(self, mlir, quantize, target, strip_inputs=(), strip_outputs=(), calibration=None, exceptions=None):
         """MLIR -> bmodel. Inputs and outputs at the positions to strip keep the type the chip computes in."""
