@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/bench_costs.h"
+#include "cli/bench_sophon.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "kernels/gemm.h"
@@ -22,7 +23,8 @@ constexpr const char* kFooter = R"(Examples:
 Times are medians of --runs runs after one that is thrown away. Gop/s counts a product and a sum as two operations; shares are of
 this machine's peak for the number type and of its memory bandwidth, both measured first with the same threads. A token is one step
 of greedy decoding for every picture of the batch; "again" looks at a picture whose keys are there. The last rows are whole tasks on a
-new picture. Run it on an idle machine.)";
+new picture. Run it on an idle machine. On a SOPHON chip (--device sophon:0) each compiled network is timed instead, from launch to
+result: launches for one run of every task the model has, and their mean time.)";
 
 struct BenchFlags {
   OutputOptions output;
@@ -242,6 +244,7 @@ std::vector<std::string> dtypes_of(const BenchFlags& flags) {
 
 int run_bench(const BenchFlags& flags) {
   Console console(flags.output);
+  if (flags.model.device.starts_with("sophon") || is_compiled(flags.model.model)) return bench_networks(flags.model, flags.image, flags.runs, console);
   std::vector<int> thread_counts = flags.threads;
   if (thread_counts.empty()) thread_counts.push_back(flags.model.threads ? flags.model.threads : available_cpus());
   for (const int threads : thread_counts) {

@@ -195,6 +195,11 @@ void check_baked(const GenerateFlags& flags, const ModelInfo& info) {
   }
 }
 
+bool is_compiled(const std::string& path) {
+  std::error_code ignored;
+  return path.ends_with(".bmodel") || std::filesystem::exists(std::filesystem::path(path) / "manifest.json", ignored);
+}
+
 Engine load_engine(const ModelOptions& options, Console& console) {
   const auto started = std::chrono::steady_clock::now();
   EngineOptions engine_options;
@@ -211,9 +216,7 @@ Engine load_engine(const ModelOptions& options, Console& console) {
   const bool compiled = !engine_options.bmodels.empty();
   if (compiled && !options.model.empty()) throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
   const std::string path = compiled ? engine_options.bmodels.front() : find_model(options.model);
-  std::error_code ignored;
-  const bool folder = std::filesystem::exists(std::filesystem::path(path) / "manifest.json", ignored);  // of compiled networks
-  if ((compiled || folder || path.ends_with(".bmodel")) && options.device_option && options.device_option->count() == 0) engine_options.device = "sophon:0";
+  if ((compiled || is_compiled(path)) && options.device_option && options.device_option->count() == 0) engine_options.device = "sophon:0";
   if (engine_options.device.starts_with("sophon")) keep_output_for_results(console.quiet());
   try {
     Engine engine = Engine::load(path, engine_options);

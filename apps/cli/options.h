@@ -61,6 +61,8 @@ GenerateOptions checked(const GenerateFlags& flags, Console& console);
 // A compiled model may follow no decoding option, or no length beyond its own. Throws Exit(3) naming the first that was given.
 void check_baked(const GenerateFlags& flags, const ModelInfo& info);
 
+// A .bmodel or a folder of compiled networks: runs on a SOPHON chip.
+bool is_compiled(const std::string& path);
 // Loads the model that the options ask for, with progress, and says what was loaded. Throws Exit(3), Error.
 Engine load_engine(const ModelOptions& options, Console& console);
 // Cancelled by signals, warns on the console.

@@ -59,14 +59,14 @@ class FolderTest(ProgramTest):
                 for g, e in zip(got, expected):
                     check(dtype, g, e)
 
-    def check_texts(self, model, *arguments):
+    def check_texts(self, model, *arguments, types=("f32", "f16")):
         def same(_, got, expected):
             self.assertEqual(got["token_ids"], expected["token_ids"])
             self.assertAlmostEqual(got["score"], expected["score"], delta=0.02 * max(1, abs(expected["score"])))
             key = next(key for key in ("captions", "answers", "caption", "answer") if key in expected)
             texts = [[text["token_ids"] for text in r[key]] if isinstance(r[key], list) else r[key] for r in (got, expected)]
             self.assertEqual(*texts)
-        self.both(model, same, *arguments, sets={dtype: folder for dtype, folder in SETS.items() if exact(dtype)})
+        self.both(model, same, *arguments, sets={dtype: folder for dtype, folder in SETS.items() if dtype.startswith(types)})
 
 
 class Texts(FolderTest):
@@ -83,12 +83,12 @@ class Texts(FolderTest):
 
     @unittest.skipUnless(THOROUGH, f"the same on every chip: tested on {FASTEST}")
     def test_the_rest_of_decoding(self):
-        # Of the third picture, the two best captions of 5 beams lie 0.004 apart in F16 and the other way round in F32.
-        self.check_texts("caption", "caption", *PICTURES[:2], "--beams", "5", "--num-captions", "2", "--max-length", "10")
-        self.check_texts("caption", "caption", PICTURES[0], PICTURES[2], "--prompt", "", "--max-length", "8")
-        self.check_texts("caption", "caption", PICTURES[0], "--prompt", "a street with two people and the dog on it ", "--max-length", "24")
-        self.check_texts("caption", "caption", PICTURES[0], "--sample", "--seed", "3", "--num-captions", "3", "--max-length", "8")
-        self.check_texts("vqa", "ask", *PICTURES[:2], "--question", QUESTION, "--question", "how many people?", "--num-answers", "2", "--max-length", "5")
+        # F32 where rounding decides: a draw, and the third picture, whose two best captions of 5 beams lie 0.004 apart.
+        self.check_texts("caption", "caption", PICTURES[2], "--beams", "5", "--num-captions", "2", "--max-length", "10", types="f32")
+        self.check_texts("caption", "caption", PICTURES[0], "--sample", "--seed", "3", "--num-captions", "2", "--max-length", "7", types="f32")
+        self.check_texts("caption", "caption", PICTURES[0], PICTURES[2], "--prompt", "", "--beams", "1", "--max-length", "6")
+        self.check_texts("caption", "caption", PICTURES[0], "--prompt", "a street with two people and the dog on it ", "--beams", "1", "--max-length", "15")
+        self.check_texts("vqa", "ask", *PICTURES[:2], "--question", QUESTION, "--question", "how many people?", "--num-answers", "2", "--max-length", "3", types="f32")
 
     @unittest.skipUnless(THOROUGH, f"the same on every chip: tested on {FASTEST}")
     def test_ranking(self):
