@@ -1,10 +1,11 @@
 """The program of another processor, under an emulator, against this machine's own: the same words, numbers and errors.
 
 The environment says what to test: BLIP_PROGRAM; BLIP_REFERENCE, this machine's program; BLIP_SOURCE, the source tree;
-BLIP_CODECS, which picture decoders the program has: libraries, or stb = the portable ones.
+BLIP_CODECS, which picture decoders the program has: libraries, or stb = the portable ones; BLIP_COMPILER, the other processor's.
 """
 import os
 import struct
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -15,6 +16,8 @@ from harness import PROGRAM, SCENES, SOURCE, run, scene_path, scenes  # noqa: E4
 
 REFERENCE = os.environ["BLIP_REFERENCE"]
 PORTABLE = os.environ["BLIP_CODECS"] == "stb"
+MODEL = str(SOURCE / "models" / "blip-demo.gguf")
+BMODEL = str(SOURCE / "fuzz" / "corpus" / "bmodel" / "bm1684x")  # a compiled model's head, which comes before the runtime
 PICTURES = SOURCE / "tests" / "data" / "image"
 SCORE_TOLERANCE = 1e-4  # f32 on both sides, summed in another order
 
@@ -43,7 +46,8 @@ class Smoke(unittest.TestCase):
         return ours.objects, reference.objects
 
     def test_version_and_info(self):
-        for arguments in (["--version"], ["info", "--json"], ["completions", "bash"]):
+        for arguments in (["--version"], ["info", "--json", "-m", MODEL, "--dtype", "f32", "--threads", "2"],
+                          ["caption", "--help"]):
             ours, reference = self.both(*arguments)
             self.assertEqual(ours.code, 0, ours.err)
             self.assertEqual(ours.out, reference.out)
@@ -71,7 +75,7 @@ class Smoke(unittest.TestCase):
 
     def test_errors(self):
         for arguments in (["caption", "/no/such.png"], ["caption", "--model", "/no/such.gguf", str(SCENES / "clock.png")],
-                          ["caption", str(SOURCE / "README.md")], ["frobnicate"], ["ask", str(SCENES / "clock.png")]):
+                          ["caption", str(SOURCE / "README.md")], ["caption", "--frobnicate"], ["caption", "--beams", "0", str(SCENES / "clock.png")]):
             ours, reference = self.both(*arguments, "-q")
             self.assertNotEqual(ours.code, 0)
             self.assertEqual(ours.err, reference.err)
@@ -80,13 +84,19 @@ class Smoke(unittest.TestCase):
             self.assertNotEqual(done.code, 0)
             self.assertIn(f"this machine has no {words} matrix instructions, so --dtype {dtype} is refused; use f32 or auto", done.err)
 
-    def test_no_sophon_runtime(self):
+    def test_sophon_runtime_is_looked_for(self):
+        arguments = ("caption", "--device", "sophon:0", "--bmodel-path", BMODEL, str(SCENES / "clock.png"), "-q")
         with tempfile.TemporaryDirectory() as folder:
             environment = {"BLIP_BMRT_DIR": folder}
-            arguments = ("caption", "--device", "sophon:0", str(SCENES / "clock.png"), "-q")
             ours, reference = run(*arguments, env=environment), run(*arguments, env=environment, program=REFERENCE)
-        self.assertNotEqual(ours.code, 0)
-        self.assertEqual((ours.code, ours.err), (reference.code, reference.err))
+            self.assertEqual((ours.code, ours.err), (reference.code, reference.err))
+            self.assertIn(f"SOPHON runtime: no libbmlib.so in {folder}; install the vendor's libsophon", ours.err)
+            # Libraries of that processor, empty: they are loaded, and the first function is missed.
+            for name in ("libbmlib.so", "libbmrt.so"):
+                subprocess.run([os.environ["BLIP_COMPILER"], "-shared", "-fPIC", "-x", "c++", "-", "-o", f"{folder}/{name}"], input=b"", check=True)
+            ours = run(*arguments, env=environment)
+        self.assertEqual(ours.code, 3)
+        self.assertRegex(ours.err, r"SOPHON runtime: libbmlib lacks the function bm_\w+: it is too old or damaged")
 
     def test_pictures(self):
         for name in ("png_c2_d8_i0.png", "png_c3_d4_i1.png", "png_c0_d16_i0.png", "gif_global.gif", "bmp_rle8.bmp"):
