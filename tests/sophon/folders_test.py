@@ -22,6 +22,7 @@ EMULATOR = fixtures.prepare_emulator(CHIP)
 CHECKPOINTS = fixtures.SOURCE / "tests" / "data" / "parity"
 PICTURES = sorted((CHECKPOINTS / "images").iterdir())
 THOROUGH = CHIP == FASTEST
+UNSOUND = {("bm1684", "match")}
 SLOW = CHIP == "bm1684"  # seconds a launch
 TEXTS = ["a dog on the street", "two people", "road"]
 QUESTION = "where is the dog?"
@@ -50,6 +51,8 @@ class FolderTest(ProgramTest):
 
     def both(self, model, check, *arguments, sets=None):
         """check(type, what the chip says, what the CPU says) for each type."""
+        if (CHIP, model) in UNSOUND:
+            self.skipTest(f"{CHIP}'s emulator dies (signal 11) in our {model} networks: docs/SOPHON.md, Tests")
         expected = self.objects(arguments[0], "--model", CHECKPOINTS / model, *arguments[1:])
         self.assertTrue(expected)
         for dtype, folder in (SETS if sets is None else sets).items():
