@@ -34,7 +34,7 @@ test: deps-test ## Build with tests and run every test
 test-clients: build ## Test blip serve with openai, requests, Chromium and schemathesis, which it installs
 	scripts/test-clients.sh $(BLIP)
 
-check: check-asan check-tsan check-fuzz check-hosts ## Tests under sanitizers, fuzzers for 20 s each (FUZZ_SECONDS=N), other processors
+check: check-asan check-tsan check-fuzz check-hosts ## Tests under sanitizers, fuzzers for 15 s each (FUZZ_SECONDS=N), other processors
 
 check-asan: deps-check ## Run the tests under address and undefined behaviour sanitizers
 	$(CONFIGURE) asan
@@ -49,7 +49,7 @@ check-tsan: deps-check ## Run the tests that use threads under the thread saniti
 check-fuzz: deps-check ## Run each fuzzer for FUZZ_SECONDS seconds
 	$(CONFIGURE) fuzz
 	$(CMAKE_BUILD) fuzz -j $(JOBS)
-	scripts/run-fuzzers.sh build/fuzz/fuzz $(or $(FUZZ_SECONDS),20)
+	scripts/run-fuzzers.sh build/fuzz/fuzz $(or $(FUZZ_SECONDS),15)
 
 check-hosts: ## The two below, where their compilers and libraries can be had
 	@for arch in arm64 riscv64; do \
