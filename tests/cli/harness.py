@@ -1,9 +1,11 @@
 """Runs the program and makes inputs for it. Needs nothing outside Python's standard library.
 
-The environment says what to test: BLIP_PROGRAM, the program; BLIP_SOURCE, the source tree.
+The environment says what to test: BLIP_PROGRAM, the program (or a script that runs it under an emulator); BLIP_EXECUTABLE, the
+program's own file, if that is another; BLIP_SOURCE, the source tree.
 """
 import json
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -12,6 +14,7 @@ import zlib
 from pathlib import Path
 
 PROGRAM = os.path.abspath(os.environ["BLIP_PROGRAM"])
+EXECUTABLE = os.path.abspath(os.environ.get("BLIP_EXECUTABLE") or PROGRAM)
 SOURCE = Path(os.environ["BLIP_SOURCE"]).absolute()
 SCENES = SOURCE / "demo" / "scenes"
 TIMEOUT = 300  # seconds; generous, as sanitizers are slow
@@ -36,6 +39,19 @@ def run(*arguments, stdin=b"", env=None, program=PROGRAM, preexec=None, cwd=None
     done = subprocess.run([program, *map(os.fspath, map(_text, arguments))], input=stdin, capture_output=True, env=environment,
                           timeout=TIMEOUT, preexec_fn=preexec, cwd=cwd, check=False)
     return Result(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8", "replace"))
+
+
+def lone_program(folder):
+    """What runs a copy of the program in folder/bin, away from the bundled model."""
+    copy = folder / "bin" / "blip"
+    copy.parent.mkdir()
+    shutil.copy(EXECUTABLE, copy)
+    if EXECUTABLE == PROGRAM:
+        return copy
+    script = folder / "emulated"
+    script.write_text(Path(PROGRAM).read_text(encoding="utf-8").replace(EXECUTABLE, str(copy)), encoding="utf-8")
+    script.chmod(0o755)
+    return script
 
 
 def _text(argument):

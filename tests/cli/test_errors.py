@@ -1,12 +1,11 @@
 """Usage errors, models that cannot be had, outputs that end, signals: exit codes and messages."""
 import json
-import shutil
 import signal
 import subprocess
 import unittest
 from pathlib import Path
 
-from harness import PROGRAM, SOURCE, TIMEOUT, CliTest, png, run, scene_path, scenes
+from harness import PROGRAM, SOURCE, TIMEOUT, CliTest, lone_program, png, run, scene_path, scenes
 
 PICTURE = scene_path(scenes()[0])
 
@@ -68,9 +67,7 @@ class Models(CliTest):
         self.fails(3, "/nonexistent/model", "caption", PICTURE, env={"BLIP_MODEL": "/nonexistent/model"})
 
     def test_no_model_at_all(self):
-        (self.folder / "bin").mkdir()
-        alone = shutil.copy(PROGRAM, self.folder / "bin" / "blip")
-        self.fails(3, "--model PATH", "caption", PICTURE, program=alone, env={"BLIP_MODEL": ""})
+        self.fails(3, "--model PATH", "caption", PICTURE, program=lone_program(self.folder), env={"BLIP_MODEL": ""})
 
     def test_damaged_models(self):
         whole = json.loads(self.ok("info", "--json").out)["path"]
