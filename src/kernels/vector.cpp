@@ -334,7 +334,7 @@ Chain multiply_add_chain(int rounds) {
   return {hn::GetLane(hn::SumOfLanes(d, total)), kTileRows * kTileVectors * static_cast<int>(hn::Lanes(d))};
 }
 
-std::uint64_t sum_words(const std::uint64_t* words, std::size_t n) {
+std::uint64_t or_words(const std::uint64_t* words, std::size_t n) {
   const hn::CappedTag<std::uint64_t, 8> d;
   const std::size_t lanes = hn::Lanes(d);
   auto a = hn::Zero(d), b = a;
@@ -342,10 +342,14 @@ std::uint64_t sum_words(const std::uint64_t* words, std::size_t n) {
 #if defined(__GNUC__)
     __builtin_prefetch(words + i + 512);  // 4 KB ahead
 #endif
-    a = hn::Add(a, hn::LoadU(d, words + i));
-    b = hn::Add(b, hn::LoadU(d, words + i + lanes));
+    a = hn::Or(a, hn::LoadU(d, words + i));
+    b = hn::Or(b, hn::LoadU(d, words + i + lanes));
   }
-  return hn::GetLane(hn::SumOfLanes(d, hn::Add(a, b)));
+  HWY_ALIGN std::uint64_t all[8] = {};
+  hn::Store(hn::Or(a, b), d, all);
+  std::uint64_t bits = 0;
+  for (const std::uint64_t lane : all) bits |= lane;
+  return bits;
 }
 
 const char* isa_name() { return hwy::TargetName(HWY_TARGET); }
@@ -364,7 +368,7 @@ HWY_EXPORT(to_bf16);
 HWY_EXPORT(to_uint8);
 HWY_EXPORT(finish);
 HWY_EXPORT(multiply_add_chain);
-HWY_EXPORT(sum_words);
+HWY_EXPORT(or_words);
 HWY_EXPORT(transpose_units);
 HWY_EXPORT(interleave);
 
@@ -388,7 +392,7 @@ std::size_t attention_scratch(int queries, int count, int head_dim) {
 void attention(const AttentionBlock& block) { HWY_DYNAMIC_DISPATCH(attention)(block); }
 
 Chain multiply_add_chain(int rounds) { return HWY_DYNAMIC_DISPATCH(multiply_add_chain)(rounds); }
-std::uint64_t sum_words(const std::uint64_t* words, std::size_t n) { return HWY_DYNAMIC_DISPATCH(sum_words)(words, n); }
+std::uint64_t or_words(const std::uint64_t* words, std::size_t n) { return HWY_DYNAMIC_DISPATCH(or_words)(words, n); }
 
 const char* vector_isa() { return HWY_DYNAMIC_DISPATCH(isa_name)(); }
 

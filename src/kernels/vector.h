@@ -68,13 +68,13 @@ void attention(const AttentionBlock& block);
 bool has_bf16_attention();
 void attention_bf16(const AttentionBlock& block);
 
-// For measuring: `rounds` of independent multiply-adds in registers, `values` of them a round; and the sum of n words (a multiple of 64).
+// For measuring: `rounds` of independent multiply-adds in registers, `values` of them a round; and all bits of n words (a multiple of 64).
 struct Chain {
   float sum;
   int values;
 };
 Chain multiply_add_chain(int rounds);
-std::uint64_t sum_words(const std::uint64_t* words, std::size_t n);
+std::uint64_t or_words(const std::uint64_t* words, std::size_t n);
 
 // Name of the instruction set the kernels above run with on this machine: "AVX3_DL", "AVX2", "NEON", ...
 const char* vector_isa();
