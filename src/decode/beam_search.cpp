@@ -42,8 +42,8 @@ class Search {
   bool done() const { return running_.empty(); }
 
   // Extends the running beams by one token, given the logits of the last call.
-  void advance(std::span<const float> logits, int vocab) {
-    find_continuations(logits, vocab);
+  void advance(const Decoder& decoder, std::span<const float> logits) {
+    find_continuations(decoder, logits);
     const std::size_t length = running_.front().ids.size() + 1;
     const bool at_end = length >= static_cast<std::size_t>(request_.options.max_length);
     // Over generated tokens only: in double, then float, as torch divides a float tensor by a Python number.
@@ -79,12 +79,12 @@ class Search {
 
  private:
   // The best 2 x beams over all running beams.
-  void find_continuations(std::span<const float> logits, int vocab) {
+  void find_continuations(const Decoder& decoder, std::span<const float> logits) {
     const int keep = 2 * static_cast<int>(beams_);
     continuations_.clear();
     for (int b = 0; b < static_cast<int>(running_.size()); ++b) {
       const Beam& beam = running_[static_cast<std::size_t>(b)];
-      const std::span<const float> row = row_of(logits, beam.row, vocab);
+      const LogitRow row = row_of(decoder, logits, beam.row);
       best_tokens(row, keep, normalise(row), Edits(beam.ids, request_.options, request_.tokens.eos), candidates_);
       for (const Candidate& candidate : candidates_) continuations_.push_back({candidate.score + beam.score, b, candidate.token});
     }
@@ -137,7 +137,7 @@ std::vector<std::vector<Hypothesis>> beam_search(Decoder& decoder, const Request
     next.clear();
     for (Search& search : searches) {
       if (search.done()) continue;
-      search.advance(logits, decoder.vocab_size());
+      search.advance(decoder, logits);
       search.append_rows(next);
     }
     if (next.empty()) break;

@@ -10,6 +10,16 @@
 
 namespace blip::decode {
 
+// What a search must know of kDigestColumns consecutive logits before it looks at them: the largest, and the sum of exp(logit - largest).
+// That sum is NaN where a logit is NaN or the largest is infinity, and 0 where all are -infinity.
+inline constexpr int kDigestColumns = 512;
+struct Digest {
+  float max;
+  double sum;
+};
+Digest digest(std::span<const float> logits);
+inline int digests_of(int vocab) { return (vocab + kDigestColumns - 1) / kDigestColumns; }
+
 // A text decoder in flight: its KV cache and its rows. Implemented by each backend.
 class Decoder {
  public:
@@ -30,6 +40,10 @@ class Decoder {
 
   // One token for each row; rows may be repeated, reordered or dropped. Returns [next.size(), vocab_size].
   virtual std::span<const float> step(std::span<const Next> next) = 0;
+
+  // Digests of the last call's logits, [rows, digests_of(vocab_size())], where the projection to the vocabulary made them on the way; else
+  // empty, and the search makes them.
+  virtual std::span<const Digest> digests() const { return {}; }
 };
 
 // A finished text.

@@ -18,8 +18,6 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Independent accumulators, so that a compiler may use vectors without reordering float sums itself. 64 rather than one
 // vector's worth: loops of up to 16 turns are unrolled before GCC's vectoriser sees them, and then stay scalar.
 constexpr std::size_t kLanes = 64;
-// Terms a lane adds in float before they go to a double: at most 64 roundings of 2^-24, the accuracy of torch's own sum.
-constexpr std::size_t kBlock = 64 * kLanes;
 
 // Below this exp() is subnormal, and next to exp(0) = 1 it is nothing.
 constexpr float kLowest = -87.3f;
@@ -53,20 +51,18 @@ float max_of(std::span<const float> row) {
   return *std::max_element(lanes.begin(), lanes.end());
 }
 
-double sum_exp(std::span<const float> row, float max) {
-  double total = 0;
-  for (std::size_t begin = 0; begin < row.size(); begin += kBlock) {
-    const std::size_t end = std::min(begin + kBlock, row.size());
-    std::array<float, kLanes> lanes{}, x;
-    std::size_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      // Two loops: GCC would take the clamp inside the other for a branch, and not vectorise it.
-      for (std::size_t j = 0; j < kLanes; ++j) x[j] = row[i + j] - max < kLowest ? kLowest : row[i + j] - max;
-      for (std::size_t j = 0; j < kLanes; ++j) lanes[j] += exp_nonpositive(x[j]);
-    }
-    for (; i < end; ++i) lanes[0] += exp_nonpositive(row[i] - max < kLowest ? kLowest : row[i] - max);
-    for (const float lane : lanes) total += lane;
+// A lane adds at most 8 terms in float before they go to a double.
+double sum_exp(std::span<const float> part, float max) {
+  std::array<float, kLanes> lanes{}, x;
+  std::size_t i = 0;
+  for (; i + kLanes <= part.size(); i += kLanes) {
+    // Two loops: GCC would take the clamp inside the other for a branch, and not vectorise it.
+    for (std::size_t j = 0; j < kLanes; ++j) x[j] = part[i + j] - max < kLowest ? kLowest : part[i + j] - max;
+    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] += exp_nonpositive(x[j]);
   }
+  for (; i < part.size(); ++i) lanes[0] += exp_nonpositive(part[i] - max < kLowest ? kLowest : part[i] - max);
+  double total = 0;
+  for (const float lane : lanes) total += lane;
   return total;
 }
 
@@ -76,10 +72,26 @@ bool better(const Candidate& a, const Candidate& b) {
 
 }  // namespace
 
-Normaliser normalise(std::span<const float> row) {
-  const float max = max_of(row);
-  const double sum = std::isfinite(max) ? sum_exp(row, max) : std::numeric_limits<double>::quiet_NaN();
-  if (!std::isfinite(sum)) {
+Digest digest(std::span<const float> logits) {
+  const float max = max_of(logits);
+  if (std::isfinite(max)) return {max, sum_exp(logits, max)};
+  const bool nothing = max < 0 && std::none_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); });
+  return {max, nothing ? 0 : std::numeric_limits<double>::quiet_NaN()};
+}
+
+Normaliser normalise(const LogitRow& row) {
+  std::vector<Digest> own;
+  std::span<const Digest> digests = row.digests;
+  if (digests.empty()) {
+    for (std::size_t i = 0; i < row.parts(); ++i) own.push_back(digest(row.part(i)));
+    digests = own;
+  }
+  float max = -kInfinity;
+  for (const Digest& d : digests) max = std::max(max, d.max);
+  double sum = 0;
+  for (const Digest& d : digests)
+    if (d.sum != 0) sum += d.sum * std::exp(static_cast<double>(d.max) - static_cast<double>(max));
+  if (!std::isfinite(max) || !std::isfinite(sum)) {
     throw Error(ErrorCode::kModel,
                 "text decoder: the logits are not finite (NaN or infinity); the checkpoint is damaged, or it overflows in the "
                 "number type in use: try dtype f32");
@@ -97,29 +109,50 @@ double sum_of(std::span<const float> row) {
   return std::accumulate(lanes.begin(), lanes.end(), 0.0);
 }
 
-void top_candidates(std::span<const float> row, int k, std::vector<Candidate>& out) {
-  out.clear();
-  const std::size_t keep = std::min(static_cast<std::size_t>(std::max(k, 0)), row.size());
-  if (keep == 0) return;
-  for (std::size_t i = 0; i < keep; ++i) out.push_back({row[i], static_cast<std::int32_t>(i)});
-  std::sort(out.begin(), out.end(), better);
-  // A value enters only if it is above the least kept, so an equal one with a higher token never displaces it. That is rare
-  // (k ln(V/k) times in a row of random order): first ask a block of lanes whether there is any, then insert in order.
-  const auto offer = [&](std::size_t i) {
-    if (!(row[i] > out.back().score)) return;
-    const Candidate candidate{row[i], static_cast<std::int32_t>(i)};
-    out.pop_back();
+namespace {
+
+// The k-th largest of the parts' largest logits: k values are no smaller, so the k best are in parts that reach it.
+float floor_of_best(std::span<const Digest> digests, std::size_t k) {
+  if (k > digests.size()) return -kInfinity;
+  std::vector<float> largest;
+  for (const Digest& d : digests) largest.push_back(d.max);
+  const auto kth = largest.begin() + static_cast<std::ptrdiff_t>(k) - 1;
+  std::nth_element(largest.begin(), kth, largest.end(), std::greater<>());
+  return *kth;
+}
+
+// Offers a part's values, from token `first` on, to the k best so far. A value enters only if it is above the least kept, so an equal one
+// with a higher token never displaces it. That is rare (k ln(V/k) times in a row of random order): first ask a block of
+// lanes whether there is any, then insert in order.
+void offer(std::span<const float> part, std::int32_t first, std::size_t k, std::vector<Candidate>& out) {
+  const auto offer_one = [&](std::size_t i) {
+    if (out.size() == k && !(part[i] > out.back().score)) return;
+    const Candidate candidate{part[i], first + static_cast<std::int32_t>(i)};
+    if (out.size() == k) out.pop_back();
     out.insert(std::upper_bound(out.begin(), out.end(), candidate, better), candidate);
   };
-  std::size_t i = keep;
-  for (; i + kLanes <= row.size(); i += kLanes) {
-    const float least = out.back().score;
-    int above = 0;
-    for (std::size_t j = 0; j < kLanes; ++j) above |= row[i + j] > least;
+  std::size_t i = 0;
+  for (; i + kLanes <= part.size(); i += kLanes) {
+    const float least = out.size() == k ? out.back().score : -kInfinity;
+    int above = out.size() < k;
+    for (std::size_t j = 0; j < kLanes; ++j) above |= part[i + j] > least;
     if (above == 0) continue;
-    for (std::size_t j = 0; j < kLanes; ++j) offer(i + j);
+    for (std::size_t j = 0; j < kLanes; ++j) offer_one(i + j);
   }
-  for (; i < row.size(); ++i) offer(i);
+  for (; i < part.size(); ++i) offer_one(i);
+}
+
+}  // namespace
+
+void top_candidates(const LogitRow& row, int k, std::vector<Candidate>& out) {
+  out.clear();
+  const std::size_t keep = std::min(static_cast<std::size_t>(std::max(k, 0)), row.values.size());
+  if (keep == 0) return;
+  const float least = floor_of_best(row.digests, keep);
+  for (std::size_t i = 0; i < row.parts(); ++i) {
+    if (!row.digests.empty() && row.digests[i].max < least) continue;
+    offer(row.part(i), static_cast<std::int32_t>(i) * kDigestColumns, keep, out);
+  }
 }
 
 Edits::Edits(std::span<const std::int32_t> text, const GenerateOptions& options, std::int32_t eos_token)
@@ -139,13 +172,13 @@ float Edits::apply(std::int32_t token, float score) const {
   return score < 0 ? score * repetition_penalty : score / repetition_penalty;
 }
 
-void best_tokens(std::span<const float> row, int k, const Normaliser& norm, const Edits& edits, std::vector<Candidate>& out) {
+void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits& edits, std::vector<Candidate>& out) {
   // At most edits.tokens.size() of the best can be edited ones: with so many more, k unedited ones are surely among them.
   top_candidates(row, k + static_cast<int>(edits.tokens.size()), out);
   std::erase_if(out, [&](const Candidate& candidate) { return edits.contains(candidate.token); });
   for (Candidate& candidate : out) candidate.score = norm.log_prob(candidate.score);
   for (const std::int32_t token : edits.tokens) {
-    const float score = norm.log_prob(row[static_cast<std::size_t>(token)]);
+    const float score = norm.log_prob(row.values[static_cast<std::size_t>(token)]);
     out.push_back({edits.apply(token, score), token});
   }
   std::sort(out.begin(), out.end(), better);

@@ -1,16 +1,32 @@
 // One row of logits: its normaliser, its best tokens, and what the options do to it. Internal to src/decode.
 //
-// The search code asks two things of a row: normalise() and best_tokens(). Nothing else of it reads the whole vocabulary, so
-// that a later kernel may compute both while it projects to the vocabulary and never store the row.
+// Greedy and beam search ask two things of a row: normalise() and best_tokens(). Both start from the row's digests, which the backend may
+// have made while it projected to the vocabulary; of the logits themselves they then read the few parts that hold the best.
 #pragma once
 
+#include <algorithm>
+#include <concepts>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "blip/options.h"
+#include "decode/generate.h"
 
 namespace blip::decode {
+
+struct LogitRow {
+  std::span<const float> values;
+  std::span<const Digest> digests;  // of every kDigestColumns values; empty: not made
+
+  template <std::convertible_to<std::span<const float>> Values>
+  LogitRow(const Values& v, std::span<const Digest> d = {}) : values(v), digests(d) {}
+  std::span<const float> part(std::size_t i) const {
+    const std::size_t first = i * kDigestColumns;
+    return values.subspan(first, std::min<std::size_t>(kDigestColumns, values.size() - first));
+  }
+  std::size_t parts() const { return static_cast<std::size_t>(digests_of(static_cast<int>(values.size()))); }
+};
 
 // log_softmax(x)[i] = (x[i] - max) - log_sum; the order of the two subtractions is torch's, and decides the last bit.
 struct Normaliser {
@@ -20,7 +36,7 @@ struct Normaliser {
 };
 
 // Throws Error(kModel) if the row holds NaN or +infinity, or nothing above -infinity.
-Normaliser normalise(std::span<const float> row);
+Normaliser normalise(const LogitRow& row);
 
 // Of all logits.
 double sum_of(std::span<const float> row);
@@ -31,7 +47,7 @@ struct Candidate {
 };
 
 // The k largest values, descending; of equal ones the lower token first. The row must hold no NaN (normalise() checks).
-void top_candidates(std::span<const float> row, int k, std::vector<Candidate>& out);
+void top_candidates(const LogitRow& row, int k, std::vector<Candidate>& out);
 
 // What transformers' logits processors change: single tokens of a row (those of the text so far, and the end token).
 struct Edits {
@@ -47,7 +63,7 @@ struct Edits {
 
 // The k best tokens after the edits, scored norm.log_prob(logit) and edited then, as beam search wants it.
 // With Normaliser{} the scores are the logits themselves, as greedy search wants it.
-void best_tokens(std::span<const float> row, int k, const Normaliser& norm, const Edits& edits, std::vector<Candidate>& out);
+void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits& edits, std::vector<Candidate>& out);
 
 // The distribution that sampling draws from: temperature, then top-k (every token that ties with the k-th stays), then
 // top-p (of tokens that tie at the cut the lower ids stay), in transformers' order and with its cuts. `scores` are edited
@@ -57,9 +73,11 @@ void warp(std::span<const float> scores, const GenerateOptions& options, std::ve
 // The token at u (0 <= u < 1) of the cumulated distribution.
 std::int32_t draw(std::span<const Candidate> distribution, double u);
 
-// Row r of [rows, vocab].
-inline std::span<const float> row_of(std::span<const float> logits, int row, int vocab) {
-  return logits.subspan(static_cast<std::size_t>(row) * static_cast<std::size_t>(vocab), static_cast<std::size_t>(vocab));
+// Row r of a call's logits, [rows, vocab].
+inline LogitRow row_of(const Decoder& decoder, std::span<const float> logits, int row) {
+  const auto of = [row](auto all, int width) { return all.subspan(static_cast<std::size_t>(row) * static_cast<std::size_t>(width), static_cast<std::size_t>(width)); };
+  const std::span<const Digest> digests = decoder.digests();
+  return {of(logits, decoder.vocab_size()), digests.empty() ? digests : of(digests, digests_of(decoder.vocab_size()))};
 }
 
 }  // namespace blip::decode

@@ -24,13 +24,13 @@ struct Scratch {
   std::vector<Candidate> candidates;
 };
 
-std::int32_t choose(std::span<const float> row, const Request& request, Stream& stream, Scratch& scratch) {
+std::int32_t choose(const LogitRow& row, const Request& request, Stream& stream, Scratch& scratch) {
   const Edits edits(stream.ids, request.options, request.tokens.eos);
   if (!request.options.sample) {
     best_tokens(row, 1, Normaliser{}, edits, scratch.candidates);
     return scratch.candidates.front().token;
   }
-  scratch.scores.assign(row.begin(), row.end());
+  scratch.scores.assign(row.values.begin(), row.values.end());
   for (const std::int32_t token : edits.tokens) {
     float& score = scratch.scores[static_cast<std::size_t>(token)];
     score = edits.apply(token, score);
@@ -40,11 +40,11 @@ std::int32_t choose(std::span<const float> row, const Request& request, Stream& 
 }
 
 // Adds a token; true when the text goes on.
-bool advance(std::span<const float> logits, int vocab, const Request& request, Stream& stream, Scratch& scratch) {
-  const std::span<const float> row = row_of(logits, stream.row, vocab);
+bool advance(const Decoder& decoder, std::span<const float> logits, const Request& request, Stream& stream, Scratch& scratch) {
+  const LogitRow row = row_of(decoder, logits, stream.row);
   const Normaliser norm = normalise(row);
   const std::int32_t token = choose(row, request, stream, scratch);
-  stream.score += norm.log_prob(row[static_cast<std::size_t>(token)]);
+  stream.score += norm.log_prob(row.values[static_cast<std::size_t>(token)]);
   stream.ids.push_back(token);
   if (request.hooks.on_token && stream.sample == 0) request.hooks.on_token(stream.sequence, token);
   return token != request.tokens.eos && stream.ids.size() < static_cast<std::size_t>(request.options.max_length);
@@ -70,7 +70,7 @@ std::vector<std::vector<Hypothesis>> one_by_one(Decoder& decoder, const Request&
   Scratch scratch;
   std::vector<Decoder::Next> next;
   while (true) {
-    std::erase_if(active, [&](Stream* stream) { return !advance(logits, decoder.vocab_size(), request, *stream, scratch); });
+    std::erase_if(active, [&](Stream* stream) { return !advance(decoder, logits, request, *stream, scratch); });
     if (active.empty()) break;
     next.clear();
     for (Stream* stream : active) {

@@ -38,8 +38,8 @@ void check(const Decoder& decoder, std::span<const std::vector<std::int32_t>> ca
 // torch's cross entropy with label smoothing: (1 - eps) * -log p[target] + eps * mean over the vocabulary of -log p.
 class RowLoss {
  public:
-  RowLoss(std::span<const float> row, double label_smoothing) : row_(row), norm_(normalise(row)), smoothing_(label_smoothing) {
-    mean_ = (static_cast<double>(norm_.max) + norm_.log_sum) - sum_of(row) / static_cast<double>(row.size());
+  RowLoss(const LogitRow& row, double label_smoothing) : row_(row.values), norm_(normalise(row)), smoothing_(label_smoothing) {
+    mean_ = (static_cast<double>(norm_.max) + norm_.log_sum) - sum_of(row_) / static_cast<double>(row_.size());
   }
   double operator()(std::int32_t target) const {
     const double nll = -static_cast<double>(norm_.log_prob(row_[static_cast<std::size_t>(target)]));
@@ -91,7 +91,7 @@ std::vector<Ranked> rank(Decoder& decoder, std::span<const std::vector<std::int3
   std::vector<Answer> answers;
   for (const int candidate : most_likely_first(logits, candidates, keep)) answers.push_back({candidate});
 
-  std::vector<RowLoss> losses{RowLoss(logits, label_smoothing)};
+  std::vector<RowLoss> losses{RowLoss(row_of(decoder, logits, 0), label_smoothing)};
   for (std::size_t position = 1;; ++position) {
     // Answers that begin alike share a row.
     std::map<std::pair<int, std::int32_t>, int> rows;
@@ -111,7 +111,7 @@ std::vector<Ranked> rank(Decoder& decoder, std::span<const std::vector<std::int3
     logits = decoder.step(next);
     losses.clear();
     for (int r = 0; r < static_cast<int>(next.size()); ++r) {
-      losses.emplace_back(row_of(logits, r, decoder.vocab_size()), label_smoothing);
+      losses.emplace_back(row_of(decoder, logits, r), label_smoothing);
     }
   }
 

@@ -47,10 +47,10 @@ struct AttentionBlock {
   std::size_t ldq;
   int queries;
   const void* keys;    // kF32: [head_dim, key_stride]; kBf16: [head_dim / 2, key_stride, 2]. key_stride a multiple of kLanes,
-                       // columns past `count` readable and finite
+                       // columns past `count` readable; odd head_dim: the last pair's other half zero
   std::size_t key_stride;
   const void* values;  // kF32: [count, value_stride]; kBf16: [count / 2, value_stride, 2]. value_stride a multiple of kLanes,
-                       // columns past head_dim zero
+                       // columns past head_dim readable; odd count: the last pair's other half zero
   std::size_t value_stride;
   int count;           // keys
   int head_dim;

@@ -8,8 +8,6 @@
 #include <numeric>
 #include <vector>
 
-#include "core/large_memory.h"
-
 namespace blip::ops {
 namespace {
 
@@ -19,17 +17,32 @@ constexpr int kQueryBlock = 48;
 
 }  // namespace
 
-KeyValues::KeyValues(int heads, int head_dim, int capacity, NumberType type)
-    : type_(type),
-      heads_(heads),
-      head_dim_(head_dim),
-      capacity_(capacity),
-      key_stride_(round_up(capacity, kernels::kLanes)),
-      value_stride_(round_up(head_dim, kernels::kLanes)),
-      // Zeros: the kernel reads the padding, and what it computes from it is thrown away but must be finite.
-      keys_(allocate_zeros(static_cast<std::size_t>(heads) * key_bytes())),
-      values_(allocate_zeros(static_cast<std::size_t>(heads) * value_bytes())) {
+void KeyValues::shape(int heads, int head_dim, int capacity, NumberType type) {
   assert(type != NumberType::kInt8);
+  type_ = type;
+  heads_ = heads;
+  head_dim_ = head_dim;
+  capacity_ = capacity;
+  key_stride_ = round_up(capacity, kernels::kLanes);
+  value_stride_ = round_up(head_dim, kernels::kLanes);
+}
+
+std::size_t KeyValues::bytes(int heads, int head_dim, int capacity, NumberType type) {
+  KeyValues kv;
+  kv.shape(heads, head_dim, capacity, type);
+  return kv.bytes();
+}
+
+KeyValues::KeyValues(int heads, int head_dim, int capacity, NumberType type, Arena* arena) {
+  shape(heads, head_dim, capacity, type);
+  if (arena) {
+    memory_ = arena->carve(bytes());
+  } else {
+    auto own = std::make_shared<AlignedArray<std::byte>>(bytes());
+    memory_ = {own, own->data()};
+  }
+  keys_ = memory_.get();
+  values_ = keys_ + static_cast<std::size_t>(heads) * key_bytes();
 }
 
 void KeyValues::write_head(int head, const Operand& k, const Operand& v) {
@@ -40,22 +53,23 @@ void KeyValues::write_head(int head, const Operand& k, const Operand& v) {
 }
 
 void KeyValues::write_f32(int head, const Operand& k, const Operand& v) {
-  auto* keys = reinterpret_cast<std::uint32_t*>(keys_.get() + head * key_bytes()) + count_;
-  auto* values = reinterpret_cast<float*>(values_.get() + head * value_bytes()) + static_cast<std::size_t>(count_) * value_stride_;
+  auto* keys = reinterpret_cast<std::uint32_t*>(keys_ + head * key_bytes()) + count_;
+  auto* values = reinterpret_cast<float*>(values_ + head * value_bytes()) + static_cast<std::size_t>(count_) * value_stride_;
   kernels::transpose_units(static_cast<const std::uint32_t*>(k.data), k.stride, k.rows, head_dim_, keys, key_stride());
   for (int r = 0; r < v.rows; ++r) std::memcpy(values + static_cast<std::size_t>(r) * value_stride_, v.row(r), static_cast<std::size_t>(head_dim_) * sizeof(float));
 }
 
-// Pairs of dimensions (keys) or of rows (values) are units of 4 bytes.
+// Pairs of dimensions (keys) or of rows (values) are units of 4 bytes. What completes an odd last pair is zero: it is multiplied by zero.
 void KeyValues::write_bf16(int head, const Operand& k, const Operand& v) {
-  auto* keys = reinterpret_cast<std::uint32_t*>(keys_.get() + head * key_bytes()) + count_;
-  auto* values = reinterpret_cast<std::uint32_t*>(values_.get() + head * value_bytes());
+  auto* keys = reinterpret_cast<std::uint32_t*>(keys_ + head * key_bytes()) + count_;
+  auto* values = reinterpret_cast<std::uint32_t*>(values_ + head * value_bytes());
   if (head_dim_ % 2 == 0 && k.stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(k.data) % 4 == 0) {
     kernels::transpose_units(static_cast<const std::uint32_t*>(k.data), k.stride / 2, k.rows, head_dim_ / 2, keys, key_stride());
   } else {
     for (int r = 0; r < k.rows; ++r)
-      for (int d = 0; d < head_dim_; ++d)
-        std::memcpy(reinterpret_cast<std::uint16_t*>(keys + static_cast<std::size_t>(d / 2) * key_stride() + r) + d % 2, static_cast<const std::uint16_t*>(k.row(r)) + d, 2);
+      for (int d = 0; d < padded(head_dim_); ++d)
+        reinterpret_cast<std::uint16_t*>(keys + static_cast<std::size_t>(d / 2) * key_stride() + r)[d % 2] =
+            d < head_dim_ ? static_cast<const std::uint16_t*>(k.row(r))[d] : std::uint16_t{0};
   }
   const auto row = [&](int r) { return static_cast<const std::uint16_t*>(v.row(r)); };
   const auto out = [&](int r) { return values + static_cast<std::size_t>((count_ + r) / 2) * value_stride(); };
@@ -86,10 +100,10 @@ void KeyValues::copy_from(const KeyValues& other) {
   const int key_rows = bf16 ? padded(head_dim_) / 2 : head_dim_, value_rows = bf16 ? padded(count_) / 2 : count_;
   for (int h = 0; h < heads_; ++h) {
     for (int d = 0; d < key_rows; ++d)
-      std::memcpy(keys_.get() + h * key_bytes() + static_cast<std::size_t>(d) * key_stride_ * element,
-                  other.keys_.get() + h * other.key_bytes() + static_cast<std::size_t>(d) * other.key_stride_ * element,
+      std::memcpy(keys_ + h * key_bytes() + static_cast<std::size_t>(d) * key_stride_ * element,
+                  other.keys_ + h * other.key_bytes() + static_cast<std::size_t>(d) * other.key_stride_ * element,
                   static_cast<std::size_t>(count_) * element);
-    std::memcpy(values_.get() + h * value_bytes(), other.values_.get() + h * other.value_bytes(),
+    std::memcpy(values_ + h * value_bytes(), other.values_ + h * other.value_bytes(),
                 static_cast<std::size_t>(value_rows) * value_stride_ * element);
   }
 }

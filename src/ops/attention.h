@@ -5,6 +5,7 @@
 #include <span>
 
 #include "core/aligned.h"
+#include "core/large_memory.h"
 #include "core/matrix.h"
 #include "core/thread_pool.h"
 #include "kernels/vector.h"
@@ -21,8 +22,8 @@ class KeyValues {
   KeyValues() = default;
   KeyValues(KeyValues&&) = default;
   KeyValues& operator=(KeyValues&&) = default;
-  // type: kF32 or, where kernels::has_bf16_attention(), kBf16.
-  KeyValues(int heads, int head_dim, int capacity, NumberType type = NumberType::kF32);
+  // type: kF32 or, where kernels::has_bf16_attention(), kBf16. With an arena, bytes() of it are taken.
+  KeyValues(int heads, int head_dim, int capacity, NumberType type = NumberType::kF32, Arena* arena = nullptr);
 
   int heads() const { return heads_; }
   int head_dim() const { return head_dim_; }
@@ -30,6 +31,7 @@ class KeyValues {
   int capacity() const { return capacity_; }
   NumberType type() const { return type_; }
   std::size_t bytes() const { return static_cast<std::size_t>(heads_) * (key_bytes() + value_bytes()); }
+  static std::size_t bytes(int heads, int head_dim, int capacity, NumberType type);
 
   // Appends rows of k and v, [n, heads x head_dim] each, of type(). count() + n must not exceed capacity().
   void append(const Operand& k, const Operand& v);
@@ -40,10 +42,10 @@ class KeyValues {
   // Becomes a copy of other's content (same heads and head_dim; capacity at least other.count()).
   void copy_from(const KeyValues& other);
 
-  const void* keys(int head) const { return keys_.get() + head * key_bytes(); }
+  const void* keys(int head) const { return keys_ + head * key_bytes(); }
   // The key of one row.
   void read_key(int head, int row, float* key) const;
-  const void* values(int head) const { return values_.get() + head * value_bytes(); }
+  const void* values(int head) const { return values_ + head * value_bytes(); }
   std::size_t key_stride() const { return static_cast<std::size_t>(key_stride_); }
   std::size_t value_stride() const { return static_cast<std::size_t>(value_stride_); }
 
@@ -52,6 +54,7 @@ class KeyValues {
   std::size_t key_bytes() const { return static_cast<std::size_t>(padded(head_dim_)) * key_stride_ * kernels::size_of(type_); }
   std::size_t value_bytes() const { return static_cast<std::size_t>(padded(capacity_)) * value_stride_ * kernels::size_of(type_); }
   int padded(int n) const { return type_ == NumberType::kBf16 ? round_up(n, 2) : n; }
+  void shape(int heads, int head_dim, int capacity, NumberType type);
 
   void write_f32(int head, const Operand& k, const Operand& v);
   void write_bf16(int head, const Operand& k, const Operand& v);
@@ -59,8 +62,9 @@ class KeyValues {
   NumberType type_ = NumberType::kF32;
   int heads_ = 0, head_dim_ = 0, capacity_ = 0, count_ = 0;
   int key_stride_ = 0, value_stride_ = 0;
-  std::shared_ptr<std::byte> keys_;    // [heads, head_dim, key_stride], or [heads, head_dim / 2, key_stride, 2]
-  std::shared_ptr<std::byte> values_;  // [heads, capacity, value_stride], or [heads, capacity / 2, value_stride, 2]
+  std::shared_ptr<std::byte> memory_;  // of both:
+  std::byte* keys_ = nullptr;          // [heads, head_dim, key_stride], or [heads, head_dim / 2, key_stride, 2]
+  std::byte* values_ = nullptr;        // [heads, capacity, value_stride], or [heads, capacity / 2, value_stride, 2]
 };
 
 // KeyValues::append with the heads spread over the pool, for long sequences.

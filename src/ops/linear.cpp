@@ -27,10 +27,10 @@ std::pair<int, int> share(int n, int unit, int parts, int i) {
 }
 
 template <class Body>
-void for_each_tile(ThreadPool& pool, int m, int n, Parts parts, const Body& body) {
+void for_each_tile(ThreadPool& pool, int m, int n, Parts parts, const Body& body, int unit = kernels::kColumnBlock) {
   pool.parallel_for(parts.rows * parts.cols, [&](int task, int) {
     const auto [r0, r1] = share(m, kRowUnit, parts.rows, task / parts.cols);
-    const auto [c0, c1] = share(n, kernels::kColumnBlock, parts.cols, task % parts.cols);
+    const auto [c0, c1] = share(n, unit, parts.cols, task % parts.cols);
     if (r0 < r1 && c0 < c1) body(Tile{r0, r1, c0, c1});
   });
 }
@@ -117,6 +117,17 @@ void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out,
     g.epilogue = epilogue;
     kernels::gemm(g);
   });
+}
+
+void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit, const Then& then) {
+  assert(x.type == layer.type() && x.cols == layer.in() && out.cols == layer.out() && x.rows == out.rows && unit % kernels::kColumnBlock == 0);
+  for_each_tile(pool, x.rows, layer.out(), parts(x.rows, layer.out(), pool.size()), [&](const Tile& t) {
+    for (int c0 = t.c0; c0 < t.c1; c0 += unit) {
+      const Tile piece{t.r0, t.r1, c0, std::min(c0 + unit, t.c1)};
+      kernels::gemm(gemm_tile(x, layer, piece, out.row(t.r0) + c0, out.stride));
+      then(piece.r0, piece.rows(), piece.c0, piece.cols());
+    }
+  }, unit);
 }
 
 namespace {

@@ -44,6 +44,11 @@ class Linear {
 // out[m, layer.out()] = epilogue(x[m, layer.in()] W + b). x (of layer.type(), rows without gaps) and out must not overlap.
 void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, Epilogue epilogue = Epilogue::kStore);
 
+// x W + b. Every tile is shown to `then` (first row, rows, first column, columns) by the thread that computed it, while it is in cache. Columns begin
+// at multiples of `unit` (a multiple of kernels::kColumnBlock) and end there or with the layer.
+using Then = std::function<void(int row, int rows, int column, int columns)>;
+void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit, const Then& then);
+
 // x W + b in f32 or bfloat16 (`type`), in `out`.
 Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type, OperandBuffer& out);
 

@@ -79,7 +79,8 @@ std::span<const float> Decoder::forward(std::span<const std::int32_t> ids, std::
 
   const Matrix last(x.row(per_row - 1), rows, d, x.stride * static_cast<std::size_t>(per_row));
   const Matrix logits(logits_.reserve(static_cast<std::size_t>(rows) * weights_.config.vocab), rows, weights_.config.vocab);
-  text_head(pool_, *weights_.head, last, logits, scratch_);
+  digests_.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(decode::digests_of(weights_.config.vocab)));
+  text_head(pool_, *weights_.head, last, logits, digests_, scratch_);
   return {logits.data, static_cast<std::size_t>(rows) * weights_.config.vocab};
 }
 

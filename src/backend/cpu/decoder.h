@@ -21,6 +21,7 @@ class Decoder final : public decode::Decoder {
   int sequences() const override { return static_cast<int>(cross_.size()); }
   std::span<const float> prefill(std::span<const std::int32_t> prompt) override;
   std::span<const float> step(std::span<const Next> next) override;
+  std::span<const decode::Digest> digests() const override { return digests_; }
 
  private:
   struct Row {
@@ -38,6 +39,7 @@ class Decoder final : public decode::Decoder {
   std::vector<Row> rows_;
   std::vector<LayerCache> spare_;  // caches of dropped rows, to be used again
   AlignedArray<float> states_, logits_;
+  std::vector<decode::Digest> digests_;
   TextScratch scratch_;
 };
 

@@ -73,10 +73,11 @@ LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix
   const int d = w.config.width, heads = w.config.heads;
   static thread_local ops::OperandBuffer buffer, projected;  // megabytes, at every picture
   const auto operand = ops::to_operand(pool, states, w.layers.front().cross_kv.type(), buffer);
+  Arena arena(w.layers.size() * ops::KeyValues::bytes(heads, d / heads, states.rows, w.cache_type));
   LayerCache cache;
   for (const auto& layer : w.layers) {
     const auto kv = ops::linear_as(pool, operand, layer.cross_kv, w.cache_type, projected);
-    cache.emplace_back(heads, d / heads, states.rows, w.cache_type);
+    cache.emplace_back(heads, d / heads, states.rows, w.cache_type, &arena);
     ops::append(pool, cache.back(), kv.col_range(0, d), kv.col_range(d, d));
   }
   return cache;
@@ -104,11 +105,16 @@ void text_forward(ThreadPool& pool, const TextWeights& w, std::span<const Span> 
   }
 }
 
-void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, TextScratch& scratch) {
+void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, std::span<decode::Digest> digests, TextScratch& scratch) {
   // The norm between the two products wants floats.
   const Matrix hidden = scratch_matrix(scratch.hidden, states.rows, states.cols);
   ops::linear(pool, ops::to_operand(pool, states, head.dense.type(), scratch.mixed), head.dense, hidden, ops::Epilogue::kGelu);
-  ops::linear(pool, ops::layer_norm_keep(pool, hidden, head.norm, head.decoder.type(), scratch.state), head.decoder, logits);
+  const auto normed = ops::layer_norm_keep(pool, hidden, head.norm, head.decoder.type(), scratch.state);
+  const int per_row = decode::digests_of(logits.cols);
+  ops::linear_then(pool, normed, head.decoder, logits, decode::kDigestColumns, [&](int row, int rows, int column, int columns) {
+    for (int r = row; r < row + rows; ++r)
+      digests[static_cast<std::size_t>(r * per_row + column / decode::kDigestColumns)] = decode::digest({logits.row(r) + column, static_cast<std::size_t>(columns)});
+  });
 }
 
 }  // namespace blip::backend::cpu

@@ -7,6 +7,7 @@
 
 #include "backend/cpu/weights.h"
 #include "core/thread_pool.h"
+#include "decode/generate.h"
 #include "ops/attention.h"
 
 namespace blip::backend::cpu {
@@ -39,7 +40,7 @@ void embed_tokens(ThreadPool& pool, const TextWeights& weights, std::span<const 
 void text_forward(ThreadPool& pool, const TextWeights& weights, std::span<const Span> spans, Matrix x, TextScratch& scratch,
                   const QueryObserver& observe = {});
 
-// Logits [R, vocab] of states [R, D]: dense, gelu, norm, tied decoder.
-void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, TextScratch& scratch);
+// Logits [R, vocab] of states [R, D]: dense, gelu, norm, tied decoder; and their digests [R, decode::digests_of(vocab)].
+void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, std::span<decode::Digest> digests, TextScratch& scratch);
 
 }  // namespace blip::backend::cpu

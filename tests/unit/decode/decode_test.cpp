@@ -89,6 +89,54 @@ TEST(TopCandidates, AreThoseOfAStableSort) {
   }
 }
 
+std::vector<Digest> digests_of_row(std::span<const float> row) {
+  std::vector<Digest> digests;
+  for (std::size_t first = 0; first < row.size(); first += kDigestColumns)
+    digests.push_back(digest(row.subspan(first, std::min<std::size_t>(kDigestColumns, row.size() - first))));
+  return digests;
+}
+
+TEST(Digests, ChangeNoAnswer) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal(0, 4);
+  for (const std::size_t length : {1u, 511u, 512u, 513u, 5000u, 30524u}) {
+    for (int trial = 0; trial < 20; ++trial) {
+      std::vector<float> row(length);
+      // Few levels: many equal values, in every part.
+      for (float& x : row) x = random() % 7 == 0 ? -kInfinity : trial % 2 ? std::round(normal(random)) : normal(random);
+      row[random() % length] = 1;
+      const std::vector<Digest> digests = digests_of_row(row);
+      const Normaliser with = normalise({row, digests}), without = normalise(row);
+      EXPECT_EQ(with.max, without.max);
+      EXPECT_EQ(with.log_sum, without.log_sum);
+      for (const int k : {1, 2, 6, 70, 600}) {
+        std::vector<Candidate> fast, slow;
+        top_candidates({row, digests}, k, fast);
+        top_candidates(row, k, slow);
+        ASSERT_EQ(fast.size(), slow.size());
+        for (std::size_t i = 0; i < fast.size(); ++i) {
+          EXPECT_EQ(fast[i].token, slow[i].token);
+          EXPECT_EQ(fast[i].score, slow[i].score);
+        }
+      }
+    }
+  }
+}
+
+TEST(Digests, AreUsedInsteadOfTheLogits) {
+  // The second part says that it holds nothing worth a look: its 9 is not found.
+  std::vector<float> row(2 * kDigestColumns, 0.f);
+  row[3] = 1;
+  row[kDigestColumns + 5] = 9;
+  std::vector<Digest> digests = digests_of_row(row);
+  digests[1].max = 0;
+  std::vector<Candidate> top;
+  top_candidates({row, digests}, 1, top);
+  EXPECT_EQ(top.front().token, 3);
+  digests[0].sum = kNan;
+  EXPECT_EQ(error_of([&] { normalise({row, digests}); }).code(), ErrorCode::kModel);
+}
+
 TEST(BestTokens, AgreeWithEditingTheWholeRow) {
   std::mt19937 random(3);
   for (int trial = 0; trial < 300; ++trial) {

@@ -65,6 +65,31 @@ struct TypeCase {
 };
 const TypeCase kTypes[] = {{NumberType::kF32, 1e-5}, {NumberType::kBf16, 1e-2}, {NumberType::kInt8, 2e-2}};
 
+TEST(Linear, ShowsEveryTileOnceAndWhole) {
+  for (const auto& [type, tolerance] : kTypes) {
+    if (!kernels::gemm_supports(type)) continue;
+    for (const int threads : {1, 3})
+      for (const int m : {1, 5, 300})
+        for (const int out : {60, 129, 1000}) {
+          ThreadPool pool(threads);
+          const int in = 36, unit = 128;
+          const auto w = random_values(in * out, 1), b = random_values(out, 2), x = random_values(m * in, 3);
+          const Linear layer(pool, rows_of(w, in), b, in, out, type);
+          OperandBuffer buffer;
+          std::vector<float> values(m * out), seen(m * out, 0.f);
+          linear_then(pool, to_operand(pool, ConstMatrix(x.data(), m, in), type, buffer), layer, Matrix(values.data(), m, out), unit,
+                      [&](int row, int rows, int column, int columns) {
+                        EXPECT_EQ(column % unit, 0);
+                        EXPECT_EQ(columns, std::min(unit, out - column));
+                        for (int r = row; r < row + rows; ++r)
+                          for (int c = column; c < column + columns; ++c) seen[r * out + c] += values[r * out + c];
+                      });
+          EXPECT_LT(error(values, reference(x, w, b, m, in, out, false)), tolerance);
+          EXPECT_EQ(seen, values) << static_cast<int>(type) << " " << threads << " threads, " << m << " x " << out;
+        }
+  }
+}
+
 TEST(Linear, EveryTypeAndThreadCount) {
   for (const auto& [type, tolerance] : kTypes) {
     if (!kernels::gemm_supports(type)) continue;
