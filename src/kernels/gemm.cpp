@@ -269,7 +269,7 @@ void multiply_and_finish(const GemmTile& t) {
 
 void gemm(const GemmTile& t) {
   assert((t.w->type() == NumberType::kInt8) == (t.x_scales != nullptr) && !(t.out_bf16 && t.epilogue == Epilogue::kAdd));
-  if (t.w->blocked() && has_avx512_gemm(t.w->type()) && static_cast<std::size_t>(t.w->k()) * size_of(t.w->type()) % 4 == 0) return gemm_avx512(t);
+  if (t.w->blocked() && has_avx512_gemm(t.w->type(), t.m) && static_cast<std::size_t>(t.w->k()) * size_of(t.w->type()) % 4 == 0) return gemm_avx512(t);
   // oneDNN's fast kernels write rows without gaps, and know no scale by token.
   const bool direct = t.w->type() != NumberType::kInt8 && (t.m == 1 || t.ldo == static_cast<std::size_t>(t.n));
   direct ? multiply(t) : multiply_and_finish(t);

@@ -86,11 +86,12 @@ void finish_tile(const GemmTile& t, const char* partial, int row, int rows, int 
 
 }  // namespace
 
-bool has_avx512_gemm(NumberType type) {
+bool has_avx512_gemm(NumberType type, int rows) {
+  const bool no_better = !has_isa(Isa::kAmx) || rows <= kRows;
   switch (type) {
     case NumberType::kF32: return has_isa(Isa::kAvx512);
-    case NumberType::kBf16: return has_isa(Isa::kAvx512Bf16) && !has_isa(Isa::kAmx);
-    case NumberType::kInt8: return has_isa(Isa::kAvx512Vnni) && !has_isa(Isa::kAmx);
+    case NumberType::kBf16: return has_isa(Isa::kAvx512Bf16) && no_better;
+    case NumberType::kInt8: return has_isa(Isa::kAvx512Vnni) && no_better;
   }
   return false;
 }
@@ -131,7 +132,7 @@ void gemm_avx512(const GemmTile& t) {
 
 namespace blip::kernels {
 
-bool has_avx512_gemm(NumberType) { return false; }
+bool has_avx512_gemm(NumberType, int) { return false; }
 void gemm_avx512(const GemmTile&) { assert(false); }
 
 }  // namespace blip::kernels

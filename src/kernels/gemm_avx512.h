@@ -1,4 +1,4 @@
-// Our own AVX-512 matrix product over PackedWeights' blocks, for the instruction sets without matrix units. Where it beats
+// Our own AVX-512 matrix product over PackedWeights' blocks. Where it beats
 // oneDNN on the same layout: see docs/PERFORMANCE.md.
 #pragma once
 
@@ -6,9 +6,9 @@
 
 namespace blip::kernels {
 
-// Whether this machine (and BLIP_FORCE_ISA) has the instructions for the type and gains by it: not where oneDNN has matrix
-// units (AMX) for the type.
-bool has_avx512_gemm(NumberType type);
+// Whether this machine (and BLIP_FORCE_ISA) has the instructions for the type and gains by them. Matrix units (AMX), which oneDNN uses, multiply many
+// rows faster; a few rows wait for their weights whatever multiplies them.
+bool has_avx512_gemm(NumberType type, int rows);
 
 // tile.w must be blocked, and a row of tile.x a whole number of 4-byte units long.
 void gemm_avx512(const GemmTile& tile);
