@@ -1,95 +1,29 @@
-// One model's queue: jobs of all requests, taken in batches by the thread that owns the model's session.
+// One model's queue: jobs of all requests, taken in batches by the threads that own the model's sessions.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <deque>
-#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <string>
 #include <thread>
 #include <vector>
 
-#include "blip/blip.h"
-#include "server/http.h"
-#include "server/image_cache.h"
+#include "server/jobs.h"
+#include "server/lane.h"
 #include "server/metrics.h"
-#include "server/problem.h"
 
 namespace blip::server {
-
-// Shared by a request and its jobs: what is over is not computed any more.
-struct Ticket {
-  std::atomic<bool> cancelled{false};
-  Clock::time_point deadline = Clock::time_point::max();
-  bool expired() const { return Clock::now() >= deadline; }
-  bool over() const { return cancelled || expired(); }
-};
-
-// A picture on its way: decoded and at the model's size, or found in the cache.
-struct Picture {
-  ContentHash hash;
-  std::optional<Image> image;
-  std::optional<EncodedImage> encoded;
-  double resize_ms = 0;
-};
-
-enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts, kAttention };
-const char* to_string(Task task);
-
-// What went wrong with a job. It crosses from the model's thread to the request's as a value and is thrown there: exception
-// objects that two threads share are counted inside the C++ runtime, where the thread sanitizer cannot see it.
-struct Failure {
-  enum class Kind { kProblem, kError, kOutOfMemory, kOther } kind = Kind::kOther;
-  const ProblemKind* problem = nullptr;
-  ErrorCode code = ErrorCode::kUsage;
-  std::string message;
-
-  static Failure current();  // inside a catch block
-  [[noreturn]] void raise() const;
-};
-
-struct JobResult {
-  std::optional<Failure> failure;           // then nothing else counts
-  Generation generation;                    // caption, ask, rank
-  std::vector<Match> matches;               // match: one per text
-  std::vector<std::vector<float>> vectors;  // embed: one for a picture, or one per text
-  std::optional<Attention> attention;       // where it was asked for
-  std::vector<std::string> warnings;
-  double queue_ms = 0, preprocess_ms = 0, encode_ms = 0, task_ms = 0;
-  bool cached = false;  // the vision tower was skipped
-  int batch = 1;        // jobs computed together with this one, itself included
-};
-
-struct Job {
-  Task task = Task::kCaption;
-  std::optional<Picture> picture;  // all but kEmbedTexts
-  CaptionOptions caption;          // on_token set: runs alone
-  AskOptions ask;                  // likewise
-  std::string question;
-  std::vector<std::string> texts;  // match, embed; rank: the answers; attention: the text
-  std::optional<AttentionOptions> attention;  // caption, ask, rank: of the best text too
-  std::shared_ptr<Ticket> ticket;
-
-  Clock::time_point queued;
-  JobResult result;
-  std::promise<JobResult> promise;
-
-  void fail(Failure failure);
-};
-
-// Waits for the result; throws its failure.
-JobResult take(std::future<JobResult>& future);
 
 struct SchedulerOptions {
   std::size_t queue_limit = 256;  // jobs waiting
   int max_batch = 8;
-  double window_ms = 2;  // how long a batch waits for requests known to be on their way
+  double window_ms = 2;  // how long a batch waits for requests known to be on their way; 0 = not at all
 };
 
+// A batch computes on all of the engine's threads. A small model's threads wait for each other more than they compute, so with one,
+// and several new pictures in the queue, each lane computes a batch of its own on its share of the threads.
 class Scheduler {
  public:
   // preparing: how many requests will submit jobs soon. A batch can wait for them, and never waits for nobody.
@@ -103,30 +37,33 @@ class Scheduler {
   std::size_t waiting() const;
 
  private:
-  using Group = std::vector<Job*>;
-  void run();
-  std::vector<Job> take();
-  void execute(std::vector<Job>& batch);
-  void encode(std::vector<Job>& batch);
-  void compute(const Group& group);
-  void call(const Group& group);
-  void attend(Job& job);
-  bool cancelled() const;
-  void warn(const std::string& message);
+  struct Batch {
+    std::vector<Job> jobs;  // none: the end
+    bool wide = false;      // on all threads, no lane beside it
+  };
+  void run(Lane& own);
+  Batch take();
+  void finished(const Batch& batch, double ms);
+  bool enough() const;
+  bool is_split() const;
+  std::size_t pictures_per_batch() const;
 
   const SchedulerOptions options_;
-  ImageCache& cache_;
-  Metrics& metrics_;
+  const int lane_count_;
+  const std::size_t max_pictures_;  // new ones of a batch
   const std::atomic<int>& preparing_;
-  Session session_;
-  Group current_;  // what the session works on; only the worker's
-  std::size_t last_batch_ = 1;
+  Lane wide_;
+  std::vector<std::unique_ptr<Lane>> lanes_;  // at least one thread takes batches; with one lane it never computes by itself
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> queue_;
+  std::size_t busy_ = 0;        // lanes at work
+  bool wide_at_work_ = false;
+  std::size_t last_batch_ = 1;  // jobs of the batch begun last
+  double last_ms_ = 0;          // that the batch ended last took
   bool stop_ = false;
-  std::thread worker_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace blip::server

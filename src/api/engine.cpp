@@ -15,8 +15,6 @@
 namespace blip {
 namespace {
 
-constexpr int kMaxThreads = 1024;
-
 void check(const EngineOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads)
     throw Error(ErrorCode::kUsage, "threads must be 1 to " + std::to_string(kMaxThreads) + ", or 0 for every core; got " + std::to_string(options.threads));

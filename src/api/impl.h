@@ -12,6 +12,8 @@
 
 namespace blip {
 
+inline constexpr int kMaxThreads = 1024;
+
 struct Image::Impl {
   image::Rgb rgb;
   double prepare_ms = 0;  // what Engine::prepare took

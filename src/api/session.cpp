@@ -135,7 +135,10 @@ struct Session::Impl {
 Session::Session(const Engine& engine, const SessionOptions& options) : impl_(std::make_unique<Impl>()) {
   impl_->engine = engine.impl_;
   impl_->options = options;
-  impl_->runner = engine.impl_->model->make_runner();
+  if (options.threads < 0 || options.threads > kMaxThreads)
+    throw Error(ErrorCode::kUsage, "a session's threads must be 1 to " + std::to_string(kMaxThreads) + ", or 0 for the engine's; got " + std::to_string(options.threads));
+  const auto& model = *engine.impl_->model;
+  impl_->runner = options.threads == 0 ? model.make_runner() : model.make_runner_with(options.threads);
 }
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;

@@ -86,6 +86,8 @@ class Model {
   virtual ~Model() = default;
   virtual const Capabilities& capabilities() const = 0;
   virtual std::unique_ptr<Runner> make_runner() const = 0;
+  // With threads of its own, beside the model's; on a device that computes elsewhere there are none to have.
+  virtual std::unique_ptr<Runner> make_runner_with(int /*threads*/) const { return make_runner(); }
   virtual DType dtype() const = 0;
   virtual int threads() const = 0;
   // Of a model that is compiled into networks: each, with what it has done so far.

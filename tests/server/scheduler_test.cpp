@@ -11,18 +11,27 @@ namespace {
 
 const std::string kSource = BLIP_SOURCE_DIR;
 
+Engine load(int threads) {
+  EngineOptions options;
+  options.threads = threads;
+  return Engine::load(kSource + "/models/blip-demo.gguf", options);
+}
+
+// One thread: one lane, whatever the machine.
 const Engine& engine() {
-  static const Engine loaded = Engine::load(kSource + "/models/blip-demo.gguf");
+  static const Engine loaded = load(1);
   return loaded;
 }
+
+const std::vector<std::string> kSix = {"cat-bus.png", "clock.png", "balloons.png", "fox-crown.png", "robot-pizzas.png", "pencil-dog-turtle.png"};
 
 Image scene(const std::string& name) { return Image::from_file(kSource + "/demo/scenes/" + name); }
 
 class Queue : public testing::Test {
  protected:
-  Model& start(SchedulerOptions options, std::size_t cache_entries = 8) {
+  Model& start(SchedulerOptions options, std::size_t cache_entries = 8, const Engine& loaded = engine()) {
     metrics_.describe("blip_batch_size", "", {1, 2, 4, 8});
-    model_ = std::make_unique<Model>("demo", engine(), options, cache_entries, std::size_t{1} << 30, metrics_, preparing_);
+    model_ = std::make_unique<Model>("demo", loaded, options, cache_entries, std::size_t{1} << 30, metrics_, preparing_);
     return *model_;
   }
 
@@ -97,7 +106,7 @@ TEST_F(Queue, OptionsAndPicturesThatDifferDoNotMix) {
 
 TEST_F(Queue, ABatchHasFourNewPicturesAtMost) {
   start({});
-  const std::vector<std::string> names = {"cat-bus.png", "clock.png", "balloons.png", "fox-crown.png", "robot-pizzas.png", "pencil-dog-turtle.png"};
+  const std::vector<std::string>& names = kSix;
   std::vector<Job> jobs;
   for (const std::string& name : names) jobs.push_back(job(Task::kCaption, name));
   auto futures = model_->scheduler.submit(std::move(jobs));
@@ -107,6 +116,45 @@ TEST_F(Queue, ABatchHasFourNewPicturesAtMost) {
   for (Job& known : jobs) known.picture->encoded = model_->cache.find(known.picture->hash);
   futures = model_->scheduler.submit(std::move(jobs));
   for (auto& future : futures) EXPECT_EQ(take(future).batch, 6);
+}
+
+TEST_F(Queue, LanesShareNewPicturesAndGiveTheSameTexts) {
+  start({});
+  std::vector<std::string> alone;
+  for (const std::string& name : kSix) alone.push_back(run(job(Task::kCaption, name)).generation.text);
+  start({}, 8, load(2));
+  std::vector<Job> jobs;
+  for (const std::string& name : kSix) jobs.push_back(job(Task::kCaption, name));
+  auto futures = model_->scheduler.submit(std::move(jobs));
+  for (std::size_t i = 0; i < futures.size(); ++i) {
+    const JobResult result = take(futures[i]);
+    EXPECT_EQ(result.generation.text, alone[i]);
+    EXPECT_EQ(result.batch, 2) << kSix[i];
+  }
+  // Nothing new: all threads take it together.
+  jobs.clear();
+  for (const std::string& name : kSix) {
+    jobs.push_back(job(Task::kCaption, name));
+    jobs.back().picture->encoded = model_->cache.find(jobs.back().picture->hash);
+  }
+  futures = model_->scheduler.submit(std::move(jobs));
+  for (auto& future : futures) EXPECT_EQ(take(future).batch, 6);
+}
+
+TEST_F(Queue, ManyThreadsSubmitToManyLanes) {
+  start({.max_batch = 3, .window_ms = 0.2}, 3, load(4));
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (std::size_t i = 0; i < 8; ++i)
+    threads.emplace_back([&, i] {
+      for (std::size_t round = 0; round < 6; ++round) {
+        const std::string& name = kSix[(i + round) % kSix.size()];
+        if (round % 2 == 0) right += run(question("is there a bus?", name)).generation.text == (name == "cat-bus.png" ? "yes" : "no");
+        else right += !run(job(Task::kCaption, name)).generation.text.empty();
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 48);
 }
 
 TEST_F(Queue, AllOfARequestsJobsOrNone) {

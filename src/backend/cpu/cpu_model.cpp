@@ -247,6 +247,9 @@ class CpuModel final : public Model {
   std::unique_ptr<Runner> make_runner() const override {
     return make_tower_runner(std::make_unique<CpuTowers>(weights_, pool_), capabilities_, ids_);
   }
+  std::unique_ptr<Runner> make_runner_with(int threads) const override {
+    return make_tower_runner(std::make_unique<CpuTowers>(weights_, std::make_shared<ThreadPool>(threads)), capabilities_, ids_);
+  }
   DType dtype() const override {
     return weights_->type == ops::NumberType::kF32 ? DType::kF32 : weights_->type == ops::NumberType::kBf16 ? DType::kBf16 : DType::kInt8;
   }

@@ -1,0 +1,81 @@
+// What a request asks of a model: jobs, and what becomes of them.
+#pragma once
+
+#include <atomic>
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "blip/blip.h"
+#include "server/http.h"
+#include "server/image_cache.h"
+#include "server/problem.h"
+
+namespace blip::server {
+
+// Shared by a request and its jobs: what is over is not computed any more.
+struct Ticket {
+  std::atomic<bool> cancelled{false};
+  Clock::time_point deadline = Clock::time_point::max();
+  bool expired() const { return Clock::now() >= deadline; }
+  bool over() const { return cancelled || expired(); }
+};
+
+// A picture on its way: decoded and at the model's size, or found in the cache.
+struct Picture {
+  ContentHash hash;
+  std::optional<Image> image;
+  std::optional<EncodedImage> encoded;
+  double resize_ms = 0;
+};
+
+enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts, kAttention };
+const char* to_string(Task task);
+
+// What went wrong with a job. It crosses from the model's thread to the request's as a value and is thrown there: exception
+// objects that two threads share are counted inside the C++ runtime, where the thread sanitizer cannot see it.
+struct Failure {
+  enum class Kind { kProblem, kError, kOutOfMemory, kOther } kind = Kind::kOther;
+  const ProblemKind* problem = nullptr;
+  ErrorCode code = ErrorCode::kUsage;
+  std::string message;
+
+  static Failure current();  // inside a catch block
+  [[noreturn]] void raise() const;
+};
+
+struct JobResult {
+  std::optional<Failure> failure;           // then nothing else counts
+  Generation generation;                    // caption, ask, rank
+  std::vector<Match> matches;               // match: one per text
+  std::vector<std::vector<float>> vectors;  // embed: one for a picture, or one per text
+  std::optional<Attention> attention;       // where it was asked for
+  std::vector<std::string> warnings;
+  double queue_ms = 0, preprocess_ms = 0, encode_ms = 0, task_ms = 0;
+  bool cached = false;  // the vision tower was skipped
+  int batch = 1;        // jobs computed together with this one, itself included
+};
+
+struct Job {
+  Task task = Task::kCaption;
+  std::optional<Picture> picture;  // all but kEmbedTexts
+  CaptionOptions caption;          // on_token set: runs alone
+  AskOptions ask;                  // likewise
+  std::string question;
+  std::vector<std::string> texts;  // match, embed; rank: the answers; attention: the text
+  std::optional<AttentionOptions> attention;  // caption, ask, rank: of the best text too
+  std::shared_ptr<Ticket> ticket;
+
+  Clock::time_point queued;
+  JobResult result;
+  std::promise<JobResult> promise;
+
+  void fail(Failure failure);
+};
+
+// Waits for the result; throws its failure.
+JobResult take(std::future<JobResult>& future);
+
+}  // namespace blip::server

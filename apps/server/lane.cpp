@@ -1,0 +1,222 @@
+#include "server/lane.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+namespace blip::server {
+namespace {
+
+auto key_of(const GenerateOptions& o) {
+  return std::tuple(o.beams, o.min_length, o.max_length, o.length_penalty, o.repetition_penalty, o.num_return);
+}
+
+// May one call of the session do both? A sample depends on what is drawn beside it, so sampled texts run alone.
+bool together(const Job& a, const Job& b) {
+  if (a.task != b.task) return false;
+  switch (a.task) {
+    case Task::kCaption:
+      return !a.caption.on_token && !b.caption.on_token && !a.caption.generate.sample && !b.caption.generate.sample &&
+             a.caption.prompt == b.caption.prompt && key_of(a.caption.generate) == key_of(b.caption.generate);
+    case Task::kAsk:
+      return a.picture->hash == b.picture->hash && !a.ask.on_token && !b.ask.on_token && !a.ask.generate.sample && !b.ask.generate.sample &&
+             key_of(a.ask.generate) == key_of(b.ask.generate);
+    case Task::kMatch:
+      return a.picture->hash == b.picture->hash;
+    case Task::kEmbedTexts:
+      return true;
+    case Task::kRank:
+    case Task::kEmbedImage:
+    case Task::kAttention:
+      return false;
+  }
+  return false;
+}
+
+Failure over_failure(const Job& job) {
+  if (job.ticket->cancelled) return {.kind = Failure::Kind::kError, .code = ErrorCode::kCancelled, .message = "cancelled"};
+  return {.kind = Failure::Kind::kProblem,
+          .problem = &kDeadline,
+          .message = "the deadline passed before the answer was there; ask for less at a time, or later"};
+}
+
+// Splits what one call gave for the texts of several jobs, in order.
+template <class Item>
+void share(const std::vector<Job*>& group, std::vector<Item>& all, std::vector<Item> JobResult::*to) {
+  auto next = std::make_move_iterator(all.begin());
+  for (Job* job : group) {
+    const auto end = next + static_cast<std::ptrdiff_t>(job->texts.size());
+    (job->result.*to).assign(next, end);
+    next = end;
+  }
+}
+
+std::vector<std::string> texts_of(const std::vector<Job*>& group) {
+  std::vector<std::string> texts;
+  for (const Job* job : group) texts.insert(texts.end(), job->texts.begin(), job->texts.end());
+  return texts;
+}
+
+}  // namespace
+
+Lane::Lane(const Engine& engine, int threads, ImageCache& cache, Metrics& metrics)
+    : cache_(cache),
+      metrics_(metrics),
+      session_(engine, {[this] { return cancelled(); }, [this](const std::string& message) { warn(message); }, threads}) {}
+
+// Runs inside the session: true ends the call, when nobody waits for any of its results.
+bool Lane::cancelled() const {
+  return !current_.empty() && std::all_of(current_.begin(), current_.end(), [](const Job* job) { return job->ticket->over(); });
+}
+
+// A warning quotes its text: it goes to the jobs that sent that text, and to nobody else.
+void Lane::warn(const std::string& message) {
+  for (Job* job : current_) {
+    const auto quoted = [&](const std::string& text) { return !text.empty() && message.ends_with("\"" + text + "\""); };
+    if (quoted(job->question) || std::any_of(job->texts.begin(), job->texts.end(), quoted)) job->result.warnings.push_back(message);
+  }
+}
+
+void Lane::execute(std::vector<Job>& batch) {
+  for (Job& job : batch) {
+    job.result.queue_ms = ms_since(job.queued);
+    metrics_.observe("blip_stage_seconds", "stage=\"queue\"", job.result.queue_ms / 1000);
+  }
+  std::erase_if(batch, [](Job& job) {
+    if (!job.ticket->over()) return false;
+    job.fail(over_failure(job));
+    return true;
+  });
+  encode(batch);
+  std::vector<Group> groups;
+  for (Job& job : batch) {
+    const auto fits = [&](const Group& group) { return together(*group.front(), job); };
+    const auto group = std::find_if(groups.begin(), groups.end(), fits);
+    if (group != groups.end()) {
+      group->push_back(&job);
+    } else {
+      groups.push_back({&job});
+    }
+  }
+  for (const Group& group : groups) compute(group);
+}
+
+// Every new picture of the batch in one pass; jobs whose picture fails leave the batch with the error.
+void Lane::encode(std::vector<Job>& batch) {
+  std::map<ContentHash, std::vector<Job*>> wanted;
+  for (Job& job : batch) {
+    if (!job.picture) continue;
+    if (!job.picture->encoded) job.picture->encoded = cache_.find(job.picture->hash);
+    if (!job.picture->encoded) wanted[job.picture->hash].push_back(&job);
+    job.result.cached = job.picture->encoded.has_value();
+    metrics_.count(job.result.cached ? "blip_image_cache_hits_total" : "blip_image_cache_misses_total");
+  }
+  if (wanted.empty()) return;
+  std::vector<Image> images;
+  current_.clear();
+  for (const auto& [hash, jobs] : wanted) {
+    images.push_back(*jobs.front()->picture->image);
+    current_.insert(current_.end(), jobs.begin(), jobs.end());
+  }
+  try {
+    const auto encoded = session_.encode(images);
+    metrics_.observe("blip_batch_size", "task=\"encode\"", static_cast<double>(images.size()));
+    std::size_t next = 0;
+    for (const auto& [hash, jobs] : wanted) {
+      const EncodedImage& image = encoded[next++];
+      cache_.insert(hash, image);
+      metrics_.observe("blip_stage_seconds", "stage=\"preprocess\"", (jobs.front()->picture->resize_ms + image.preprocess_ms()) / 1000);
+      metrics_.observe("blip_stage_seconds", "stage=\"encode\"", image.encode_ms() / 1000);
+      for (Job* job : jobs) {
+        job->picture->encoded = image;
+        job->result.preprocess_ms = job->picture->resize_ms + image.preprocess_ms();
+        job->result.encode_ms = image.encode_ms();
+      }
+    }
+  } catch (...) {
+    const Failure failure = Failure::current();
+    for (Job& job : batch)
+      if (job.picture && !job.picture->encoded) job.fail(job.ticket->over() ? over_failure(job) : failure);
+    std::erase_if(batch, [](const Job& job) { return job.picture && !job.picture->encoded; });
+  }
+  current_.clear();
+}
+
+void Lane::compute(const Group& group) {
+  current_ = group;
+  const auto started = Clock::now();
+  std::optional<Failure> failure;
+  try {
+    call(group);
+    for (Job* job : group)
+      if (job->attention) attend(*job);
+  } catch (...) {
+    failure = Failure::current();
+  }
+  current_.clear();
+  if (failure && group.size() > 1) {  // one bad input must not fail the others
+    for (Job* job : group) compute({job});
+    return;
+  }
+  const double ms = ms_since(started) / static_cast<double>(group.size());
+  const std::string task = to_string(group.front()->task);
+  metrics_.observe("blip_batch_size", "task=\"" + task + "\"", static_cast<double>(group.size()));
+  metrics_.observe("blip_stage_seconds", "stage=\"" + task + "\"", ms / 1000);
+  for (Job* job : group) {
+    if (failure) {
+      job->fail(job->ticket->over() ? over_failure(*job) : *failure);
+      continue;
+    }
+    job->result.task_ms = ms;
+    job->result.batch = static_cast<int>(group.size());
+    job->promise.set_value(std::move(job->result));
+  }
+}
+
+void Lane::attend(Job& job) {
+  const auto started = Clock::now();
+  const Text& text = job.result.generation;
+  const EncodedImage& image = *job.picture->encoded;
+  job.result.attention =
+      job.question.empty() ? session_.attention(image, text, *job.attention) : session_.attention(image, job.question, text, *job.attention);
+  metrics_.observe("blip_stage_seconds", "stage=\"attention\"", ms_since(started) / 1000);
+}
+
+void Lane::call(const Group& group) {
+  Job& first = *group.front();
+  switch (first.task) {
+    case Task::kCaption: {
+      std::vector<EncodedImage> images;
+      for (const Job* job : group) images.push_back(*job->picture->encoded);
+      auto captions = session_.caption(images, first.caption);
+      for (std::size_t i = 0; i < group.size(); ++i) group[i]->result.generation = std::move(captions[i]);
+      return;
+    }
+    case Task::kAsk: {
+      std::vector<std::string> questions;
+      for (const Job* job : group) questions.push_back(job->question);
+      auto answers = session_.ask(*first.picture->encoded, questions, first.ask);
+      for (std::size_t i = 0; i < group.size(); ++i) group[i]->result.generation = std::move(answers[i]);
+      return;
+    }
+    case Task::kMatch: {
+      auto matches = session_.match(*first.picture->encoded, texts_of(group));
+      return share(group, matches, &JobResult::matches);
+    }
+    case Task::kRank:
+      first.result.generation = session_.rank(*first.picture->encoded, first.question, first.texts, first.ask);
+      return;
+    case Task::kEmbedImage:
+      first.result.vectors = {session_.embed(*first.picture->encoded)};
+      return;
+    case Task::kAttention:
+      first.result.generation.text = first.texts.front();
+      return;
+    case Task::kEmbedTexts: {
+      auto vectors = session_.embed(texts_of(group));
+      return share(group, vectors, &JobResult::vectors);
+    }
+  }
+}
+
+}  // namespace blip::server
