@@ -191,7 +191,7 @@ Response chat_problem(const ProblemKind& kind, const std::string& detail, const 
 
 void answer_chat(Service& service, Exchange& exchange) {
   Work work(exchange, service.preparing);
-  const ChatRequest chat = read_chat(exchange.request, service.limits.input.max_text_bytes);
+  const ChatRequest chat = read_chat(exchange.request, 4 * service.limits.input.max_text_characters);
   work.set_timeout(service.limits.timeout_ms);
   const Task task = chat.question ? Task::kAsk : Task::kCaption;
   Model& model = service.models.choose(chat.model, task);

@@ -1,5 +1,6 @@
 #include "server/fields.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -34,6 +35,7 @@ bool is_picture_field(const std::string& name) { return name == "image" || name 
 
 Fields::Fields(const Request& request, const InputLimits& limits) : limits_(limits) {
   for (const auto& [name, value] : request.query) add(name, value);
+  in_query_ = textual_;
   const std::string type = media_type(request);
   if (type == "application/json") {
     read_json(request);
@@ -58,6 +60,11 @@ void Fields::add(const std::string& name, std::string value) {
   there.push_back(std::move(value));
 }
 
+// Which of the two would count, nobody should have to know.
+void Fields::check_not_in_query(const std::string& name) const {
+  if (in_query_.contains(name)) invalid(name, "is in the query and in the body; send it once");
+}
+
 void Fields::add_picture(std::string bytes) {
   if (pictures_.size() == limits_.max_images)
     throw Problem(kInvalidRequest, "more than " + std::to_string(limits_.max_images) + " pictures in one request");
@@ -70,7 +77,8 @@ void Fields::read_json(const Request& request) {
   if (!body.is_object()) throw Problem(kInvalidRequest, "the body must be a JSON object");
   for (auto& [name, value] : body.items()) {
     if (!is_picture_field(name)) {
-      textual_.erase(name);  // the body goes before the query
+      check_not_in_query(name);
+      if (value.is_null()) invalid(name, "must not be null; leave it out");
       object_[name] = std::move(value);
       continue;
     }
@@ -87,7 +95,6 @@ void Fields::read_json(const Request& request) {
 }
 
 void Fields::read_parts(const Request& request, bool multipart) {
-  std::set<std::string> replaced;
   for (FormPart& part : multipart ? read_multipart(request.header("content-type"), request.body) : read_urlencoded(request.body)) {
     const bool picture = is_picture_field(part.name);
     if (picture && (!part.filename.empty() || part.content_type.starts_with("image/"))) {
@@ -100,7 +107,7 @@ void Fields::read_parts(const Request& request, bool multipart) {
       if (!bytes) invalid(part.name, "is neither a file nor base64 nor a base64 data URL");
       add_picture(std::move(*bytes));
     } else {
-      if (replaced.insert(part.name).second) object_.erase(part.name);  // the body goes before the query
+      check_not_in_query(part.name);
       add(part.name, std::move(part.content));
     }
   }
@@ -109,7 +116,7 @@ void Fields::read_parts(const Request& request, bool multipart) {
 const Json* Fields::find(const std::string& name) {
   known_.insert(name);
   const auto found = object_.find(name);
-  return found == object_.end() || found->is_null() ? nullptr : &*found;
+  return found == object_.end() ? nullptr : &*found;
 }
 
 bool Fields::has(const std::string& name) { return find(name) != nullptr; }
@@ -117,7 +124,9 @@ bool Fields::has(const std::string& name) { return find(name) != nullptr; }
 std::string Fields::checked(const std::string& name, const Json& value) const {
   if (!value.is_string()) invalid(name, "must be text");
   const auto& text = value.get_ref<const std::string&>();
-  if (text.size() > limits_.max_text_bytes) invalid(name, "is longer than " + std::to_string(limits_.max_text_bytes) + " bytes");
+  const auto characters = std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
+  if (static_cast<std::size_t>(characters) > limits_.max_text_characters || text.size() > 4 * limits_.max_text_characters)
+    invalid(name, "is longer than " + std::to_string(limits_.max_text_characters) + " characters");
   return text;
 }
 

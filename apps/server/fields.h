@@ -11,7 +11,7 @@
 namespace blip::server {
 
 struct InputLimits {
-  std::size_t max_images = 16, max_texts = 256, max_text_bytes = 4096;
+  std::size_t max_images = 16, max_texts = 256, max_text_characters = 1024;
 };
 
 // Reads fields by name; every reader throws Problem(invalid_request) that names the field.
@@ -35,6 +35,7 @@ class Fields {
  private:
   const Json* find(const std::string& name);
   void add(const std::string& name, std::string value);
+  void check_not_in_query(const std::string& name) const;
   void add_picture(std::string bytes);
   void read_json(const Request& request);
   void read_parts(const Request& request, bool multipart);
@@ -43,6 +44,7 @@ class Fields {
   InputLimits limits_;
   Json object_ = Json::object();
   std::set<std::string> textual_;  // fields from a form or the query, whose numbers are text
+  std::set<std::string> in_query_;
   std::set<std::string> known_;
   std::vector<std::string> pictures_;
 };

@@ -7,7 +7,7 @@ namespace blip::server {
 namespace {
 
 constexpr int kDefaultPage = 50, kMaxPage = 200;
-constexpr std::size_t kMaxResultBytes = 1 << 20;
+constexpr std::size_t kMaxResultCharacters = 1 << 20;
 constexpr std::string_view kRoot = "/v1/history";
 
 Json to_json(const HistoryEntry& entry) {
@@ -82,7 +82,7 @@ std::string picture_type(std::string_view bytes) {
 void answer_history(History& history, const InputLimits& input_limits, Exchange& exchange) {
   const std::string& path = exchange.request.path;
   InputLimits limits = input_limits;
-  limits.max_text_bytes = kMaxResultBytes;
+  limits.max_text_characters = kMaxResultCharacters;
   Fields fields(exchange.request, limits);
   std::string_view rest = std::string_view(path).substr(kRoot.size());
   if (rest.empty()) return answer_root(history, fields, exchange);

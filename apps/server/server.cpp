@@ -22,7 +22,7 @@ constexpr std::size_t kMaxResults = 10'000;
 constexpr int kClientGone = 499;  // in logs and metrics; nobody is there to read it
 // The page runs only its own files; pictures may come from anywhere, as the browser fetches addresses itself.
 constexpr const char* kPagePolicy =
-    "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' http: https:; media-src 'self' blob:; frame-ancestors 'none'; "
+    "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' http: https: data:; media-src 'self' blob:; frame-ancestors 'none'; "
     "base-uri 'none'; form-action 'none'";
 
 const char* content_type_of(std::string_view name) {

@@ -98,14 +98,17 @@ def fixed_count(server, path, files, count):
 
 
 def cli_per_second(model, files, count):
-    """Of pictures beyond the first few, so that loading the model does not count."""
-    def run(count):
+    """From the first batch's captions on, so that loading the model does not count."""
+    names = [str(files[i % len(files)]) for i in range(BATCH + count)]
+    with subprocess.Popen([PROGRAM, "caption", *names, "--json", "-q", "-m", model, "--batch", str(BATCH)], stdout=subprocess.PIPE, bufsize=1 << 20) as process:
+        for _ in range(BATCH):
+            process.stdout.readline()
         started = time.perf_counter()
-        names = [str(files[i % len(files)]) for i in range(count)]
-        subprocess.run([PROGRAM, "caption", *names, "--json", "-q", "-m", model, "--batch", str(BATCH)], check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - started
-    few = run(BATCH)
-    return count / (run(BATCH + count) - few)
+        lines = sum(1 for _ in process.stdout)
+        taken = time.perf_counter() - started
+    if process.returncode != 0 or lines != count:
+        raise RuntimeError(f"blip caption: exit code {process.returncode}, {BATCH + lines} of {BATCH + count} captions")
+    return count / taken
 
 
 def distinct(options):

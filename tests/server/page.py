@@ -130,6 +130,16 @@ def drive(page, server, shots):
     page.locator("#url").fill(f"http://127.0.0.1:{server.port}/icon.svg")
     page.locator("#url").press("Enter")
     expect(page.locator("#cards .card")).to_have_count(4)
+    page.locator("#url").fill(data_url(scene("clock.png")))
+    page.locator("#url").press("Enter")
+    expect(page.locator("#cards .card")).to_have_count(5)
+    page.evaluate("""async (url) => {
+        const data = new DataTransfer();
+        data.items.add(new File([await (await fetch(url)).blob()], 'pasted.png', { type: 'image/png' }));
+        document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }));
+    }""", data_url(scene("balloons.png")))
+    expect(page.locator("#cards .card")).to_have_count(6)
+    expect(page.locator("#cards h3").last).to_have_text("pasted.png")
 
     expect(page.locator("#entries .card")).to_have_count(5)  # 2 captions, 2 matches, 1 conversation
     page.reload()
@@ -155,6 +165,8 @@ def drive(page, server, shots):
 
     page.locator("#language").click()
     expect(page.locator("#pictures-title")).to_have_text("图片")
+    expect(page.locator("#status")).to_contain_text("线程")
+    expect(page.locator("#model option").first).to_have_text("按任务")
     page.locator("#theme").click()
     page.set_viewport_size({"width": 360, "height": 740})
     check_width(page)

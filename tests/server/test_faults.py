@@ -33,6 +33,14 @@ class BadRequests(ServerTest):
         self.problem(self.server.post_json("/v1/caption", {"image": image, "min_length": 9, "max_length": 5}), 400, "invalid_request", "larger than")
         self.problem(self.server.post_json("/v1/caption", {"image": image, "beams": 2, "num_captions": 3}), 400, "invalid_request", "cannot come")
 
+    def test_a_field_is_sent_once_and_is_never_null(self):
+        image = b64(picture(1))
+        self.problem(self.server.post_json("/v1/caption?beams=2", {"image": image, "beams": 3}), 400, "invalid_request", '"beams": is in the query and in the body')
+        self.problem(self.server.post_form("/v1/ask?question=a", [("image", picture(1)), ("question", "b")]), 400, "invalid_request", "send it once")
+        self.problem(self.server.post_json("/v1/caption", {"image": image, "prompt": None}), 400, "invalid_request", '"prompt": must not be null')
+        self.problem(self.server.post_json("/v1/match", {"image": image, "text": "a" * 1025}), 400, "invalid_request", "longer than 1024 characters")
+        self.ok(self.server.post_json("/v1/match", {"image": image, "text": "\u56fe" * 1024}))
+
     def test_missing_parts(self):
         self.problem(self.server.post_json("/v1/caption", {}), 400, "invalid_request", "no picture")
         self.problem(self.server.post_json("/v1/match", {"image": b64(picture(1))}), 400, "invalid_request", "no text")

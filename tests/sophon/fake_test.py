@@ -1,4 +1,5 @@
 """The program on fake chips (fake/fake_runtime.cpp), without an emulator: what depends on several chips or on an order of events."""
+import http.client
 import json
 import os
 import struct
@@ -74,6 +75,34 @@ class FakeChips(unittest.TestCase):
             self.assertIn("met", self.events(), "the chips never worked at the same time")
             launches = [event.split()[1] for event in self.events() if event.startswith("launch")]
             self.assertEqual(sorted(launches.count(chip) for chip in "01"), [2, 3])
+
+    def test_the_server_says_what_a_chip_cannot(self):
+        """A chip gives out no attention, and a compiled decoder takes no options: a stable code each, not an internal error."""
+        command = self.command("serve", "--model", str(self.model), "--device", "sophon:0", "--port", "0", "--no-history", "-q")
+        with subprocess.Popen(**command) as process:
+            try:
+                port = int(process.stdout.readline().decode().rstrip().rstrip("/").rsplit(":", 1)[1])
+                picture = Path(self.pictures[0]).read_bytes()
+
+                def ask(path, body=picture):
+                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                    connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "image/png"})
+                    response = connection.getresponse()
+                    self.addCleanup(connection.close)
+                    return response.status, json.loads(response.read())
+                (model,) = ask("/v1/models", None)[1]["data"]
+                self.assertEqual((model["tasks"], model["device"]), (["caption"], "sophon:0"))
+                status, answer = ask("/v1/caption")
+                self.assertEqual((status, answer["results"][0]["token_ids"]), (200, self.captions("--device", "sophon:0")[0][1]))
+                for path in ("/v1/attention", "/v1/attention?format=png", "/v1/caption?attention=true", f"/v1/attention?model={model['id']}",
+                             "/v1/caption?beams=4", "/v1/caption?sample=true", "/v1/match?text=a+cat", "/v1/ask?question=why"):
+                    status, problem = ask(path)
+                    self.assertEqual((status, problem["code"], problem["type"]), (422, "unsupported_task", "urn:blip:problem:unsupported_task"), (path, problem))
+                    self.assertIn("request_id", problem)
+                self.assertIn("tell where it looked", ask("/v1/attention")[1]["detail"])
+            finally:
+                process.terminate()
+                process.wait(60)
 
     def test_the_next_picture_is_read_while_the_chip_works(self):
         """The chip holds the first caption back until the second picture has been read, which is more than a pipe holds."""

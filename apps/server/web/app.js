@@ -37,15 +37,18 @@ function options(task) {
   return fields;
 }
 
-async function loadModels() {
+function showModels() {
   const chosen = localStorage.getItem("model") || "";
   $("model").replaceChildren(new Option(t("defaultModel"), ""));
+  for (const model of models) $("model").add(new Option(`${model.id} (${model.tasks.join(", ")})`, model.id));
+  $("model").value = models.some((model) => model.id === chosen) ? chosen : "";
+  $("status").textContent = models.map((model) => `${model.id}: ${model.device}, ${model.dtype}, ${model.threads} ${t("threads")}`).join("; ");
+}
+
+async function loadModels() {
   try {
-    const { data } = await api.getJson("v1/models");
-    models = data;
-    for (const model of data) $("model").add(new Option(`${model.id} (${model.tasks.join(", ")})`, model.id));
-    $("model").value = data.some((model) => model.id === chosen) ? chosen : "";
-    $("status").textContent = data.map((model) => `${model.id}: ${model.device}, ${model.dtype}, ${model.threads} threads`).join("; ");
+    models = (await api.getJson("v1/models")).data;
+    showModels();
   } catch (error) {
     $("status").textContent = error.message;
   }
@@ -341,7 +344,7 @@ function listen() {
   $("json").addEventListener("click", () => download("blip.json", "application/json", JSON.stringify(rows, null, 1) + "\n"));
   $("open-settings").addEventListener("click", () => $("settings").showModal());
   $("settings").addEventListener("close", () => { for (const name of SETTINGS) localStorage.setItem(name, setting(name)); loadModels(); });
-  $("language").addEventListener("click", () => { switchLanguage(); theme(document.documentElement.dataset.theme); showTable(); });
+  $("language").addEventListener("click", () => { switchLanguage(); theme(document.documentElement.dataset.theme); showTable(); showModels(); });
   $("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 }
 
