@@ -23,6 +23,10 @@ AttentionRequest read_request(Fields& fields) {
   request.prompt = fields.text("prompt", CaptionOptions().prompt);
   request.question = fields.text("question");
   request.text = fields.text("text");
+  for (const auto& [name, text] : {std::pair{"question", &request.question}, {"text", &request.text}}) {
+    if (fields.has(name) && text->find_first_not_of(" \t\r\n\v\f") == std::string::npos)
+      throw Problem(kInvalidRequest, "field \"" + std::string(name) + "\": an empty text; give at least one word, or leave it out");
+  }
   request.model = fields.text("model");
   request.layers = static_cast<int>(fields.whole("layers", 0, 0, kMaxLayers));
   const std::string format = fields.text("format", "json");

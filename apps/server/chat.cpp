@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <ctime>
 
 #include "server/base64.h"
@@ -65,6 +66,12 @@ double number_field(const Json& body, const char* name, double otherwise, double
   return value;
 }
 
+double whole_field(const Json& body, const char* name, double otherwise, double low, double high) {
+  const double value = number_field(body, name, otherwise, low, high);
+  if (value != std::floor(value)) invalid(std::string("\"") + name + "\" must be a whole number");
+  return value;
+}
+
 bool flag_field(const Json& body, const char* name) {
   if (!body.contains(name) || body[name].is_null()) return false;
   if (!body[name].is_boolean()) invalid(std::string("\"") + name + "\" must be true or false");
@@ -75,17 +82,17 @@ void read_options(const Json& body, ChatRequest& chat) {
   GenerateOptions& o = chat.generate;
   const char* limit = body.contains("max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
   const int prompt = chat.question ? kAnswerPromptTokens : kCaptionPromptTokens;
-  const int tokens = static_cast<int>(number_field(body, limit, o.max_length - prompt, 1, 1e9));
+  const int tokens = static_cast<int>(whole_field(body, limit, o.max_length - prompt, 1, 1e9));
   o.max_length = prompt + std::min(tokens, kMaxTokens - prompt);
   o.min_length = std::min(o.min_length, o.max_length);
   // A temperature above 0 asks for samples; without one the best text is the answer.
   const double temperature = number_field(body, "temperature", 0, 0, 2);
   const double top_p = number_field(body, "top_p", o.top_p, 0.001, 1);
-  o.num_return = static_cast<int>(number_field(body, "n", 1, 1, kMaxChoices));
+  o.num_return = static_cast<int>(whole_field(body, "n", 1, 1, kMaxChoices));
   o.sample = temperature > 0;
   if (o.sample) o.temperature = static_cast<float>(std::max(temperature, 0.01));
   o.top_p = static_cast<float>(top_p);
-  const double seed = number_field(body, "seed", 0, -9e15, 9e15);
+  const double seed = whole_field(body, "seed", 0, -9e15, 9e15);
   o.seed = static_cast<std::uint64_t>(static_cast<std::int64_t>(seed));
   if (!o.sample) o.beams = std::max(chat.stream ? 1 : o.beams, o.num_return);
   if (chat.stream && o.num_return > 1) invalid("a stream has one choice; leave \"n\" out");

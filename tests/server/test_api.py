@@ -189,7 +189,7 @@ class Attention(ServerTest):
         image = b64(scene())
         for fields, words in (({}, "one picture"), ({"images": [image, image]}, "one picture"), ({"image": image, "format": "gif"}, "json or png"),
                               ({"image": image, "word": 0}, "PNG"), ({"image": image, "text": "a cat", "format": "png", "word": 2}, "has 2 words"),
-                              ({"image": image, "layers": -1}, "layers"), ({"image": image, "text": "cat " * 1000}, "")):
+                              ({"image": image, "layers": -1}, "layers"), ({"image": image, "question": ""}, "empty"), ({"image": image, "text": " "}, "empty"), ({"image": image, "text": "cat " * 1000}, "")):
             self.problem(self.server.post_json("/v1/attention", fields), 400, "invalid_request", words)
 
 

@@ -62,7 +62,7 @@ class Chat(ServerTest):
     def test_mistakes_carry_an_error_object(self):
         for fields, words in (({"messages": [{"role": "user", "content": "hello"}]}, "no picture"), ({}, "messages"), ({"messages": []}, "messages"),
                               ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]}]}, "data URL"),
-                              ({"messages": messages(), "n": 100}, '"n"'), ({"messages": messages(), "stream": "yes"}, '"stream"'),
+                              ({"messages": messages(), "n": 100}, '"n"'), ({"messages": messages(), "seed": 0.5}, '"seed" must be a whole'), ({"messages": messages(), "stream": "yes"}, '"stream"'),
                               ({"messages": [{"role": "robot", "content": ""}]}, "role"), ({"messages": [3]}, "role")):
             problem = self.problem(self.chat(**fields), 400, "invalid_request", words)
             self.assertEqual(problem["error"], {"message": problem["detail"], "type": "invalid_request_error", "param": None, "code": "invalid_request"})
