@@ -80,9 +80,9 @@ Request json_request(const std::string& body) {
   return request;
 }
 
-TEST(Fields, TheBodyGoesBeforeTheQuery) {
+TEST(Fields, FromTheQueryAndTheBodyEachInOnePlace) {
   Request request = json_request(R"({"beams": 2, "texts": ["a", "b"], "text": "c"})");
-  request.query = {{"beams", "5"}, {"seed", "18446744073709551615"}, {"sample", "true"}};
+  request.query = {{"seed", "18446744073709551615"}, {"sample", "true"}};
   Fields fields(request, {});
   EXPECT_EQ(fields.whole("beams", 3, 1, 64), 2u);
   EXPECT_EQ(fields.whole("seed", 0, 0, UINT64_MAX), UINT64_MAX);
@@ -90,6 +90,9 @@ TEST(Fields, TheBodyGoesBeforeTheQuery) {
   EXPECT_EQ(fields.texts("text", "texts"), (std::vector<std::string>{"c", "a", "b"}));
   EXPECT_EQ(fields.number("top_p", 0.9, 0, 1), 0.9);
   EXPECT_NO_THROW(fields.reject_unknown());
+  request.query.emplace_back("beams", "5");
+  EXPECT_THROW(Fields(request, {}), Problem);
+  EXPECT_THROW(Fields(json_request(R"({"beams": null})"), {}), Problem);
 }
 
 TEST(Fields, PicturesFromBase64) {
