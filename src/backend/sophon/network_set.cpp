@@ -26,7 +26,7 @@ struct Signature {
 Signature signature(const Manifest& m, Part part, int B) {
   const int S = m.image_size, N = m.image_tokens, Dv = m.image_width, D = m.width, h = m.head_width(), K = m.cache_rows();
   const int T = m.text_length, C = m.slots, P = m.prompt_length, V = m.vocabulary_size, E = m.embed;
-  const Expected tokens{Kind::kKept, {1, N, Dv}}, cross{Kind::kKept, {1, K, N, h}}, answer_cross{Kind::kKept, {1, K, T, h}};
+  const Expected tokens{Kind::kKept, {1, N, Dv}}, cross{Kind::kKept, {1, K, h, N}}, answer_cross{Kind::kKept, {1, K, h, T}};
   const Expected cache{Kind::kKept, {B, K, C, h}}, logits{Kind::kFloat, {B, V}};
   const Expected token{Kind::kIds, {B, 1}}, position{Kind::kIds, {1, 1}}, text{Kind::kIds, {B, T}}, mask{Kind::kFloat, {B, 1, 1, T}};
   switch (part) {

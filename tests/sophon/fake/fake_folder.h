@@ -39,7 +39,7 @@ struct Network {
 
 inline std::vector<Network> networks(const Options& o) {
   const std::string f = "0 ", i = "6 ", in = "in ", out = "out ";
-  const std::string tokens = shape({1, kN, kDv}), cross = shape({1, kK, kN, kh}), answer_cross = shape({1, kK, kT, kh});
+  const std::string tokens = shape({1, kN, kDv}), cross = shape({1, kK, kh, kN}), answer_cross = shape({1, kK, kh, kT});
   std::vector<Network> list = {{"vision", "vision", in + f + shape({1, 3, kS, kS}) + out + f + tokens + out + f + shape({1, kE}), 1},
                                {"question", "question",
                                 in + i + shape({1, kT}) + in + f + shape({1, 1, 1, kT}) + in + f + cross + out + f + shape({1, kT, kD}) + out + f + answer_cross, 1}};

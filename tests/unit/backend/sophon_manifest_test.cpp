@@ -100,7 +100,7 @@ TEST(Ports, EveryShapeAndTypeIsChecked) {
   };
   using enum abi::DataType;
   const Manifest::Entry entry{Part::kMatch, "match", "f.bmodel", 0, 2};
-  const std::vector<Port> in{port(kI32, {2, 6}), port(kF32, {2, 1, 1, 6}), port(kF16, {1, 8, 3, 4})};
+  const std::vector<Port> in{port(kI32, {2, 6}), port(kF32, {2, 1, 1, 6}), port(kF16, {1, 8, 4, 3})};
   const std::vector<Port> out{port(kF32, {2, 2}), port(kF16, {2, 6, 8})};
   const auto message = [&](std::vector<Port> inputs, std::vector<Port> outputs) -> std::string {
     std::optional<abi::DataType> kept;

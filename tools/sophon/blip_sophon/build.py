@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .calibration import Calibration, float_operations, read_texts
 from .checkpoint import merge, open_checkpoint
-from .compiler import WRITTEN_OUT_NORM, Compiler, check_target, has_eight_bit_weights
+from .compiler import CHIPS, WRITTEN_OUT_NORM, Compiler, check_target, has_eight_bit_weights
 from .errors import BuildError
 from .networks import Builder
 
@@ -99,7 +99,7 @@ class NetworkCompiler:
         network.graph = None
         eight_bits = self._calibration and self._eight_bits(network.role)
         samples = folder / "samples" if eight_bits else None
-        if self._calibration and network.rows == 1:  # what it gives out is what later networks take in
+        if self._calibration and network.rows == 1 and (eight_bits or self.float_type == "F32"):  # later networks take in what it gives out
             self._calibration.samples(network, folder / f"{name}.onnx", samples)
         mlir = compiler.transform(f"{name}.onnx", name)
         quantize, table, exceptions = self.float_type, None, None
@@ -123,7 +123,7 @@ class NetworkCompiler:
         return self._target.dtype in ("w8f16", "int8") and self.float_type == "F16" and has_eight_bit_weights(role)
 
     def _eight_bits(self, role):
-        """Keys and values that everything later looks at are worth their full precision."""
+        """Everything computed in 8 bits. Keys and values that everything later looks at are worth their full precision."""
         return not role.endswith("_cross") and not self._eight_bit_weights(role)
 
 
@@ -133,7 +133,8 @@ def build(models, target, options, toolchain):
     staging = Staging(target.out)
     checkpoint = merge([open_checkpoint(path) for path in models])
     options.written_out_norm = target.chip in WRITTEN_OUT_NORM
-    if target.dtype == "int8":  # ranges are measured with one row; the compiler does not know the names of another graph's values
+    if target.dtype == "int8" and "f16" not in CHIPS[target.chip]:
+        # Texts are computed in 8 bits too. Ranges are measured with one row; the compiler does not know the names of another graph's values.
         options.match_rows, options.step_rows = [1], sorted({1, *options.step_rows})
     makers = Builder(checkpoint, options).networks()
     digest = checkpoint.digest()

@@ -50,7 +50,7 @@ class Builder:
 
     def cross_shape(self, part, count):
         sizes = self.c.text[part]
-        return [1, 2 * sizes.layers * sizes.heads, count, sizes.width // sizes.heads]
+        return [1, 2 * sizes.layers * sizes.heads, sizes.width // sizes.heads, count]
 
     def cache_shape(self, part, rows):
         sizes = self.c.text[part]

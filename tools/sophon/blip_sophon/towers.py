@@ -120,8 +120,11 @@ class TextTower:
         q = g.linear(x, f"{self.w.part}.{name}", self.w(name + ".weight") * scale, self.w(name + ".bias") * scale)
         q = g.transpose(g.reshape(q, 1, queries, heads, self.h), 0, 2, 1, 3)
         keys, values = (g.slice(cross, 1, (2 * i + k) * heads, (2 * i + k + 1) * heads) for k in range(2))
+        keys, values = (g.transpose(y, 0, 1, 3, 2) for y in (keys, values))
         context = self.flat(g.transpose(g.attention(q, keys, values, mask), 0, 2, 1, 3))
-        return self.add_and_norm(x, g.linear(context, *self.w.pair(f"{i}.cross.out")), f"{i}.cross.norm")
+        out, weight, bias = self.w.pair(f"{i}.cross.out")
+        bias = bias + weight @ self.w(f"{i}.cross.v.bias")  # which the kept values lack
+        return self.add_and_norm(x, g.linear(context, out, weight, bias), f"{i}.cross.norm")
 
     def layers(self, x, mask=None, cross=None, cross_mask=None, remember=lambda i, k, v: (k, v)):
         for i in range(self.sizes.layers):
@@ -141,13 +144,18 @@ class TextTower:
 
 
 def cross_keys_values(g, checkpoint, part, states, count):
-    """Keys and values of all layers in one product: states [1, N, Dv] -> [1, 2·L·H, N, h]"""
+    """Keys and values of all layers in one product: states [1, N, Dv] -> [1, 2·L·H, h, N]
+
+    Weights first: the product is in the order that it is kept in, and reading it back goes along the long axis. Biases added along that
+    axis would take longer than the product. The softmax does not feel those of keys, for they add the same to every score; and as its
+    weights sum to 1, those of values come through it whole: cross_attention adds them behind it.
+    """
     w = Weights(checkpoint, part)
     names = [f"{i}.cross.{k}" for i in range(w.sizes.layers) for k in "kv"]
-    weight, bias = (np.concatenate([w(f"{name}.{kind}") for name in names]) for kind in ("weight", "bias"))
+    weight = np.concatenate([w(f"{name}.weight") for name in names])
     heads = 2 * w.sizes.layers * w.sizes.heads
-    y = g.linear(states, f"{part}.cross_kv", weight, bias)
-    return g.transpose(g.reshape(y, 1, count, heads, w.head_width), 0, 2, 1, 3)
+    y = g.op("MatMul", g.constant(f"{part}.cross_kv.weight", weight[None]), g.transpose(states, 0, 2, 1))
+    return g.reshape(y, 1, heads, w.head_width, count)
 
 
 def causal_mask(length):
