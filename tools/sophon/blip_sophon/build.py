@@ -16,9 +16,16 @@ from .networks import Builder
 FORMAT, VERSION = "blip-bmodels", 1
 MODEL_FILE = "model.bmodel"
 DIGEST_DIGITS = 12
-# Chips whose networks go into one file; those of BM1684 have no program in them that could be shared, and cannot be combined.
-COMBINED = ("bm1684x", "bm1688")
 FLOAT_TYPE = {"f32": "F32", "f16": "F16", "bf16": "BF16", "w8f16": "F16"}  # int8: what stays in floating point is F16 where the chip has it
+
+
+def combined(target):
+    """Whether all networks go into one file.
+
+    Those of BM1684 have no program in them that could be shared, and cannot be combined. Of those for two cores together in a file, the runtime
+    of 1.30.2 does not free all memory, depending on their order (BM1688's emulator ends the program at that).
+    """
+    return target.chip != "bm1684" and target.cores == 1
 
 
 def progress(message):
@@ -115,9 +122,19 @@ class NetworkCompiler:
         elif self._eight_bit_weights(network.role):
             quantize = "W8F16"
         kept = ((), ()) if self.float_type == "F32" else (network.kept_inputs, network.kept_outputs)
-        compiled = compiler.deploy(mlir, quantize, folder / f"{name}.bmodel", *kept, table, exceptions)
+        compiled = self._deploy(compiler, mlir, quantize, folder / f"{name}.bmodel", *kept, table, exceptions)
         progress(f"{name}: {compiled.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s")
         return compiled
+
+    def _deploy(self, compiler, mlir, quantize, target, *rest):
+        """The compiler fails at some small networks with 8-bit weights for BM1688; F16 is what they are computed in anyway."""
+        try:
+            return compiler.deploy(mlir, quantize, target, *rest)
+        except BuildError:
+            if quantize != "W8F16":
+                raise
+        progress(f"{target.stem}: the compiler cannot give it 8-bit weights, so they are F16")
+        return compiler.deploy(mlir, "F16", target, *rest)
 
     def _eight_bit_weights(self, role):
         return self._target.dtype in ("w8f16", "int8") and self.float_type == "F16" and has_eight_bit_weights(role)
@@ -152,7 +169,7 @@ def build(models, target, options, toolchain):
             with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
                 compiled.append(compiler.compile(network, name, Path(folder)).rename(bmodels / f"{network.stem}.bmodel"))
             networks.append({"role": network.role, "name": name, "file": compiled[-1].name, "bytes": 0, "rows": network.rows})
-        if target.chip in COMBINED:
+        if combined(target):
             with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
                 Compiler(toolchain, target.chip, target.cores, folder).combine(compiled, out / MODEL_FILE)
             for network in networks:

@@ -105,12 +105,8 @@ class Compiler:
         return True
 
     def combine(self, bmodels, target):
-        """One file of several: the chip's own program, 5 MB, is in it once, and the networks share their working memory.
-
-        The last first: with the vision encoder before the others, the runtime of 1.30.2 did not free the memory of a question answering model
-        for two cores (BM1688's emulator ends the program at that).
-        """
-        self.run("model_tool", "--combine", *reversed(bmodels), "-o", target)
+        """One file of several: the chip's own program, 5 MB, is in it once, and the networks share their working memory."""
+        self.run("model_tool", "--combine", *bmodels, "-o", target)
 
 
 def find_toolchain(given, script):
