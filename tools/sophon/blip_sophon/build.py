@@ -16,16 +16,9 @@ from .networks import Builder
 FORMAT, VERSION = "blip-bmodels", 1
 MODEL_FILE = "model.bmodel"
 DIGEST_DIGITS = 12
+# Chips whose networks go into one file; those of BM1684 have no program in them that could be shared, and cannot be combined.
+COMBINED = ("bm1684x", "bm1688")
 FLOAT_TYPE = {"f32": "F32", "f16": "F16", "bf16": "BF16", "w8f16": "F16"}  # int8: what stays in floating point is F16 where the chip has it
-
-
-def combined(target):
-    """Whether all networks go into one file.
-
-    Those of BM1684 have no program in them that could be shared, and cannot be combined. Of those for two cores together in a file, the runtime
-    of 1.30.2 does not free all memory, depending on their order (BM1688's emulator ends the program at that).
-    """
-    return target.chip != "bm1684" and target.cores == 1
 
 
 def progress(message):
@@ -169,7 +162,7 @@ def build(models, target, options, toolchain):
             with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
                 compiled.append(compiler.compile(network, name, Path(folder)).rename(bmodels / f"{network.stem}.bmodel"))
             networks.append({"role": network.role, "name": name, "file": compiled[-1].name, "bytes": 0, "rows": network.rows})
-        if combined(target):
+        if target.chip in COMBINED:
             with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
                 Compiler(toolchain, target.chip, target.cores, folder).combine(compiled, out / MODEL_FILE)
             for network in networks:

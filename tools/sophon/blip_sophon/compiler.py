@@ -105,7 +105,10 @@ class Compiler:
         return True
 
     def combine(self, bmodels, target):
-        """One file of several: the chip's own program, 5 MB, is in it once, and the networks share their working memory."""
+        """One file of several: the chip's own program, 5 MB, is in it once, and the networks share their working memory.
+
+        In some orders of networks for two cores the runtime of 1.30.2 does not free all memory, and BM1688's emulator ends the program at that.
+        """
         self.run("model_tool", "--combine", *bmodels, "-o", target)
 
 
