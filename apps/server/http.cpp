@@ -151,10 +151,43 @@ struct HttpServer::Upload {
   bool answered = false;
 };
 
+// Libmicrohttpd answers to a request line that its memory holds, but not together with what it makes of its parameters, never. So those with more than
+// any request of ours has are answered here, before it takes them apart, on the socket itself.
+constexpr std::size_t kMaxTarget = 16 * 1024, kMaxParameters = 400;
+
+std::string target_answer(const std::string& id) {
+  const std::string problem =
+      R"({"type":"urn:blip:problem:uri_too_long","title":"The address is too long","status":414,"detail":"the address has more than 16384 bytes or )"
+      R"(400 parameters; send them in the body","code":"uri_too_long","request_id":")" + id + "\"}\n";
+  return "HTTP/1.1 414 URI Too Long\r\nContent-Type: application/problem+json\r\nX-Request-Id: " + id + "\r\nConnection: close\r\nContent-Length: " +
+         std::to_string(problem.size()) + "\r\n\r\n" + problem;
+}
+
+bool is_too_long(std::string_view target) {
+  return target.size() > kMaxTarget || std::count(target.begin(), target.end(), '&') >= static_cast<std::ptrdiff_t>(kMaxParameters);
+}
+
 struct HttpServer::Callbacks {
+  // Marks a request that has its answer.
+  static void* refused() {
+    static char mark;
+    return &mark;
+  }
+
+  static void* target(void* cls, const char* target, MHD_Connection* connection) {
+    auto& server = *static_cast<HttpServer*>(cls);
+    const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info == nullptr || !is_too_long(target)) return nullptr;
+    const std::string answer = target_answer(server.id_prefix_ + std::to_string(++server.next_id_));
+    send(info->connect_fd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);  // it fits the socket's buffer, or nobody listens
+    ::shutdown(info->connect_fd, SHUT_WR);
+    return refused();
+  }
+
   static MHD_Result receive(void* cls, MHD_Connection* connection, const char* url, const char* method, const char*, const char* data,
                             std::size_t* size, void** state) {
     auto& server = *static_cast<HttpServer*>(cls);
+    if (*state == refused()) return MHD_NO;
     try {
       if (*state == nullptr) {
         *state = start(server, connection, url, method);
@@ -203,8 +236,8 @@ struct HttpServer::Callbacks {
   }
 
   static void completed(void* cls, MHD_Connection*, void** state, MHD_RequestTerminationCode) {
+    if (*state == nullptr || *state == refused()) return;
     const std::unique_ptr<Upload> upload(static_cast<Upload*>(*state));
-    if (!upload) return;
     auto& server = *static_cast<HttpServer*>(cls);
     {
       const std::lock_guard lock(upload->exchange->mutex_);
@@ -252,7 +285,8 @@ void HttpServer::start() {
       MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, nullptr, nullptr, &Callbacks::receive, this,
       MHD_OPTION_LISTEN_SOCKET, listening_, MHD_OPTION_CONNECTION_LIMIT, options_.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
       options_.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionMemory, MHD_OPTION_NOTIFY_COMPLETED, &Callbacks::completed,
-      this, MHD_OPTION_UNESCAPE_CALLBACK, &Callbacks::unescape, nullptr, MHD_OPTION_END);
+      this, MHD_OPTION_UNESCAPE_CALLBACK, &Callbacks::unescape, nullptr, MHD_OPTION_URI_LOG_CALLBACK,
+      &Callbacks::target, this, MHD_OPTION_END);
   if (daemon_ == nullptr) throw Error(ErrorCode::kIo, "cannot start the HTTP server: too few file descriptors or too little memory");
   listening_ = -1;
 }
