@@ -27,13 +27,13 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE ${debian_arch})
 set(CPACK_DEBIAN_PACKAGE_SECTION graphics)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
-# CPack takes a first line and the rest.
+# CPack puts the summary before the rest.
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "describes pictures, matches texts and answers questions with BLIP")
-set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "${CPACK_PACKAGE_DESCRIPTION_SUMMARY}
-The program blip runs BLIP checkpoints on this machine: it captions pictures,
+set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "The program blip runs BLIP checkpoints on this machine: it captions pictures,
 says how well texts fit them and answers questions about them, on the command
 line or, where the build has it, as an HTTP server. With the library libblip,
 its headers and a small model to try it with.")
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${debian_dir}/triggers)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")

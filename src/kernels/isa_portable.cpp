@@ -1,23 +1,10 @@
 // Where there is no choice of vector instructions: what the compiler was told to use.
-#include <cstdlib>
-#include <string>
-
-#include "blip/error.h"
-#include "kernels/isa.h"
+#include "kernels/isa_machine.h"
 
 namespace blip::kernels {
 
-const char* to_string(Isa) { return "baseline"; }
+Isa machine_isa() { return Isa::kBaseline; }
 
-Isa isa() {
-  static const Isa chosen = [] {
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
-    const char* name = std::getenv(kForceIsaVariable);
-    if (name && *name && std::string(name) != to_string(Isa::kBaseline))
-      throw Error(ErrorCode::kUsage, std::string(kForceIsaVariable) + "=" + name + ": this machine lacks it, its best is baseline");
-    return Isa::kBaseline;
-  }();
-  return chosen;
-}
+Isa limit_machine(Isa) { return Isa::kBaseline; }
 
 }  // namespace blip::kernels

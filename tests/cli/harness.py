@@ -15,9 +15,10 @@ from pathlib import Path
 
 PROGRAM = os.path.abspath(os.environ["BLIP_PROGRAM"])
 EXECUTABLE = os.path.abspath(os.environ.get("BLIP_EXECUTABLE") or PROGRAM)
+EMULATED = EXECUTABLE != PROGRAM  # some thirty times slower
 SOURCE = Path(os.environ["BLIP_SOURCE"]).absolute()
 SCENES = SOURCE / "demo" / "scenes"
-TIMEOUT = 300  # seconds; generous, as sanitizers are slow
+TIMEOUT = 300  # seconds; generous, as sanitizers and emulators are slow
 
 
 class Result:

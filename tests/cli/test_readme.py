@@ -15,6 +15,7 @@ README = SOURCE / "README.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TIME = re.compile(r'[\d.]+ (ms|s)\b|(?<=preprocess":)[\d.]+|(?<=encode":)[\d.]+|(?<=decode":)[\d.]+|\d+ threads?|"bytes":\d+')
 NUMBER = re.compile(r"-?\d+\.\d+")
+PROGRESS = re.compile(r"^blip: \d+/\d+ pictures, .* left\n", re.MULTILINE)  # said where it takes long
 TOLERANCE = 0.01  # instruction sets round differently
 
 
@@ -27,7 +28,7 @@ def run_command(command):
         redirect = subprocess.DEVNULL
     done = subprocess.run(["bash", "-c", command], cwd=SCENES, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=redirect, timeout=TIMEOUT, text=True, check=True)
-    return done.stdout
+    return PROGRESS.sub("", done.stdout)
 
 
 def examples(block):

@@ -20,6 +20,8 @@ deb=$(echo "$work"/out/blip_*_"$arch".deb)
 depends=$(dpkg-deb -f "$deb" Depends)
 echo "Depends: $depends"
 [[ $depends == *"libc6 (>= 2."* ]] || fail "it does not depend on the C library"
+[ "$(dpkg-deb -f "$deb" Description | sort | uniq -d)" = "" ] || fail "a line of its description comes twice: $(dpkg-deb -f "$deb" Description)"
+[[ $(dpkg-deb --ctrl-tarfile "$deb" | tar -xO ./triggers) == *ldconfig* ]] || fail "the loader does not learn of libblip"
 
 dpkg-deb -x "$deb" "$work/root"
 for file in bin/blip include/blip/blip.h lib/libblip.a share/blip/models/blip-demo.gguf share/doc/blip/copyright share/doc/blip/changelog.gz \

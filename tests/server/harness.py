@@ -1,7 +1,7 @@
 """Starts `blip serve` and talks to it. Needs nothing outside Python's standard library; all traffic stays on 127.0.0.1.
 
-The environment says what to test: BLIP_PROGRAM, the program; BLIP_SOURCE, the source tree; BLIP_MODEL, the model (default: the
-bundled one).
+The environment says what to test: BLIP_PROGRAM, the program (or a script that runs it under an emulator); BLIP_EXECUTABLE, the
+program's own file, if that is another; BLIP_SOURCE, the source tree; BLIP_MODEL, the model (default: the bundled one).
 """
 import base64
 import http.client
@@ -22,7 +22,8 @@ PROGRAM = os.environ["BLIP_PROGRAM"]
 SOURCE = Path(os.environ["BLIP_SOURCE"])
 SCENES = SOURCE / "demo" / "scenes"
 MODEL = os.environ.get("BLIP_MODEL") or str(SOURCE / "models" / "blip-demo.gguf")
-TIMEOUT = 120  # seconds; generous, as sanitizers are slow
+EMULATED = os.environ.get("BLIP_EXECUTABLE", PROGRAM) != PROGRAM  # some thirty times slower
+TIMEOUT = 600 if EMULATED else 120  # seconds; generous, as sanitizers are slow
 
 
 def scene(name="cat-bus.png"):

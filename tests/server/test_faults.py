@@ -9,7 +9,7 @@ import time
 import unittest
 import zlib
 
-from harness import TIMEOUT, Server, ServerTest, b64, in_parallel, picture, png_file, scene, wait_until
+from harness import EMULATED, TIMEOUT, Server, ServerTest, b64, in_parallel, picture, png_file, scene, wait_until
 
 MIB = 1 << 20
 
@@ -166,8 +166,9 @@ class Access(unittest.TestCase):
 
 
 def slow_request(pictures=4, beams=16):
-    """Keeps a model busy for a while."""
-    return {"images": [b64(picture(i)) for i in range(pictures)], "beams": beams, "min_length": 40, "max_length": 44}
+    """Keeps a model busy for a while, about as long under an emulator."""
+    length = 8 if EMULATED else 40
+    return {"images": [b64(picture(i)) for i in range(pictures)], "beams": beams // 4 if EMULATED else beams, "min_length": length, "max_length": length + 4}
 
 
 class Overload(unittest.TestCase):
