@@ -34,7 +34,7 @@ test: deps-test ## Build with tests and run every test
 test-clients: build ## Test blip serve with openai, requests, Chromium and schemathesis, which it installs
 	scripts/test-clients.sh $(BLIP)
 
-check: check-asan check-tsan check-fuzz ## Tests under sanitizers, fuzzers for 15 s each (FUZZ_SECONDS=N)
+check: check-asan check-tsan check-fuzz check-hosts ## Tests under sanitizers, fuzzers for 15 s each (FUZZ_SECONDS=N), other processors
 
 check-asan: deps-check ## Run the tests under address and undefined behaviour sanitizers
 	$(CONFIGURE) asan
@@ -56,7 +56,7 @@ check-hosts: ## The two below, where their compilers and libraries can be had
 	  if $(MAKE) deps-cross-$$arch; then $(MAKE) check-$$arch || exit 1; \
 	  else echo "SKIPPED: what $$arch needs cannot be installed here" >&2; fi; done
 
-check-arm64: deps-cross-arm64 build ## Cross-build for 64-bit ARM and run the C++ tests under qemu-user
+check-arm64: deps-cross-arm64 build ## Cross-build for 64-bit ARM and run the tests under qemu-user
 	$(CONFIGURE) arm64 -DBLIP_BUILD_TESTS=ON
 	$(CMAKE_BUILD) arm64 -j $(JOBS)
 	ctest --preset arm64 -j $(JOBS)

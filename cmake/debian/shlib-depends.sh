@@ -10,14 +10,14 @@ shift
 # "PACKAGE (>= VERSION)" for a library such as libjpeg.so.62, by the .shlibs files: "libjpeg 62 libjpeg62-turbo (>= 1:2.1.5)".
 package_of() {
   local soname=$1 name=${1%.so.*} version=${1##*.so.} line package
-  line=$(grep -hE "^${name//+/\\+} $version " "$info"/*.shlibs 2>/dev/null | head -n 1 | cut -d ' ' -f 3-)
+  line=$(cat "$info"/*.shlibs | awk -v name="$name" -v version="$version" '$1 == name && $2 == version { print; exit }' | cut -d ' ' -f 3-)
   if [ -z "$line" ]; then
     echo "shlib-depends.sh: no package in $info has $soname" >&2
     return 1
   fi
   if [[ $line != *'('* ]]; then  # any version, it says; ours is known to do
     package=$line
-    line="$package (>= $(sed -n "s/^${package//+/\\+} //p" "$info/versions" | sed 's/-[^-]*$//'))"
+    line="$package (>= $(awk -v package="$package" '$1 == package { print $2 }' "$info/versions" | sed 's/-[^-]*$//'))"
   fi
   echo "$line"
 }

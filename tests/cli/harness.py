@@ -18,7 +18,7 @@ EXECUTABLE = os.path.abspath(os.environ.get("BLIP_EXECUTABLE") or PROGRAM)
 EMULATED = EXECUTABLE != PROGRAM  # some thirty times slower
 SOURCE = Path(os.environ["BLIP_SOURCE"]).absolute()
 SCENES = SOURCE / "demo" / "scenes"
-TIMEOUT = 300  # seconds; generous, as sanitizers and emulators are slow
+TIMEOUT = 900 if EMULATED else 300  # seconds; generous, as sanitizers and emulators are slow
 
 
 class Result:

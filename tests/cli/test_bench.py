@@ -1,16 +1,45 @@
 """blip bench: every stage is there with figures that hang together; instruction sets can be limited, and only to what is there."""
+import json
+import shutil
+import struct
 import unittest
 
-from harness import EMULATED, CliTest, run, scene_path, scenes
+from harness import EMULATED, SOURCE, CliTest, run, scene_path, scenes
 
 PICTURE = scene_path(scenes()[0])
 LEVELS = ["baseline", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"]
 
 
 class Bench(CliTest):
+    def model(self):
+        """Which model to time: where it would take minutes, a small one."""
+        return ("--model", self.small_model()) if EMULATED else ()
+
+    def small_model(self):
+        """The unit tests' tiny model of every task, with room for the texts of a benchmark: its tables of positions three times."""
+        source, folder = SOURCE / "tests" / "data" / "model" / "combined", self.folder / "small"
+        shutil.copytree(source, folder)
+        data = (source / "model.safetensors").read_bytes()
+        start = 8 + struct.unpack("<Q", data[:8])[0]
+        table, body = json.loads(data[8:start]), b""
+        for name, entry in table.items():
+            if name == "__metadata__":
+                continue
+            first, last = entry["data_offsets"]
+            times = 3 if name.endswith("position_embeddings.weight") else 1
+            entry["shape"][0] *= times
+            entry["data_offsets"] = [len(body), len(body) + times * (last - first)]
+            body += times * data[start + first:start + last]
+        head = json.dumps(table).encode()
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + body)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config["text_config"]["max_position_embeddings"] *= 3
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        return folder
+
     def test_stages(self):
-        runs, tokens = (1, 2) if EMULATED else (2, 4)
-        machine, *rows = self.ok("bench", "--json", "--runs", runs, "--tokens", tokens, "--threads", "1", "--dtype", "f32", "--batch", "1,2").objects
+        machine, *rows = self.ok("bench", *self.model(), "--json", "--runs", "2", "--tokens", "4", "--threads", "1", "--dtype", "f32",
+                                 "--batch", "1,2").objects
         self.assertEqual(machine["threads"], 1)
         self.assertGreater(machine["f32_gops"], 0)
         self.assertGreater(machine["read_gb_s"], 0)
@@ -28,7 +57,7 @@ class Bench(CliTest):
         self.assertAlmostEqual(vision[1]["peak_share"], vision[1]["gops"] / machine["f32_gops"], places=2)
 
     def test_table(self):
-        result = self.ok("bench", "--runs", "1", "--tokens", "2", "--dtype", "f32", "--image", PICTURE)
+        result = self.ok("bench", *self.model(), "--runs", "1", "--tokens", "2", "--dtype", "f32", "--image", PICTURE)
         self.assertRegex(result.out, r"at their best: f32 \d+, bf16 (\d+|none), int8 (\d+|none) Gop/s|at its best")
         self.assertRegex(result.out, r"\nvision +f32 +\d+ +1 +\d+\.\d\d")
 
