@@ -89,9 +89,10 @@ class Server:
         self.folder = tempfile.TemporaryDirectory(prefix="blip-server-")
         self.history = history or os.path.join(self.folder.name, "history.db")
         self.log_path = os.path.join(self.folder.name, f"log-{uuid.uuid4().hex}")
+        patience = ("--timeout", TIMEOUT) if EMULATED and "--timeout" not in arguments else ()
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([PROGRAM, "serve", "-m", model, "--port", str(port), "--history", self.history, *map(str, arguments)],
-                                            stdout=subprocess.PIPE, stderr=log)
+            self.process = subprocess.Popen([PROGRAM, "serve", "-m", model, "--port", str(port), "--history", self.history,
+                                             *map(str, (*patience, *arguments))], stdout=subprocess.PIPE, stderr=log)
         line = self.process.stdout.readline().decode()
         if not line:
             self.process.wait()
