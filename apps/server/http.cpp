@@ -157,9 +157,9 @@ constexpr std::size_t kMaxTarget = 16 * 1024, kMaxParameters = 400;
 
 std::string target_answer(const std::string& id) {
   const std::string problem =
-      R"({"type":"urn:blip:problem:uri_too_long","title":"The address is too long","status":414,"detail":"the address has more than 16384 bytes or )"
-      R"(400 parameters; send them in the body","code":"uri_too_long","request_id":")" + id + "\"}\n";
-  return "HTTP/1.1 414 URI Too Long\r\nContent-Type: application/problem+json\r\nX-Request-Id: " + id + "\r\nConnection: close\r\nContent-Length: " +
+      R"({"type":"urn:blip:problem:invalid_request","title":"The request makes no sense","status":400,"detail":"the address has more than 16384 bytes )"
+      R"(or 400 parameters; send them in the body","code":"invalid_request","request_id":")" + id + "\"}\n";
+  return "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nX-Request-Id: " + id + "\r\nConnection: close\r\nContent-Length: " +
          std::to_string(problem.size()) + "\r\n\r\n" + problem;
 }
 
