@@ -155,7 +155,7 @@ class Bench {
   // The prompt's tokens, [DEC] included.
   std::size_t caption_length(CaptionOptions options) {
     options.generate.min_length = 0;
-    options.generate.max_length = 64;
+    options.generate.max_length = 20;
     std::size_t generated = 0;
     options.on_token = [&](std::int32_t, const std::string&) { ++generated; };
     const Generation text = session_.caption(encoded_.front(), options);
