@@ -27,13 +27,13 @@ void read(Fields& fields, const InputLimits& limits) {
   require(fields.pictures().size() <= limits.max_images);
   const auto texts = fields.texts("text", "texts");
   require(texts.size() <= limits.max_texts);
-  for (const std::string& text : texts) require(!text.empty() && text.size() <= limits.max_text_bytes);
+  for (const std::string& text : texts) require(!text.empty() && text.size() <= 4 * limits.max_text_characters);
   const auto options = read_generate(fields, {}, "num_captions");
   require(options.beams >= 1 && options.beams <= 64 && options.min_length <= options.max_length);
   require(std::isfinite(options.temperature) && options.temperature > 0);
   require(options.sample || options.num_return <= options.beams);
   fields.flag("stream", false);
-  require(fields.text("model").size() <= limits.max_text_bytes);
+  require(fields.text("model").size() <= 4 * limits.max_text_characters);
   fields.reject_unknown();
 }
 
@@ -50,7 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   request.headers["content-type"] = std::string(take_line(rest));
   request.body = std::string(rest);
-  const InputLimits limits{.max_images = 3, .max_texts = 5, .max_text_bytes = 100};
+  const InputLimits limits{.max_images = 3, .max_texts = 5, .max_text_characters = 25};
   try {
     Fields fields(request, limits);
     read(fields, limits);
