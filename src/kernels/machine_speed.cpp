@@ -81,6 +81,7 @@ double measure_chain(ThreadPool& pool, double ops_per_round, const Chain& chain)
   return sink[0] == 12345.f ? 0 : best / 1e9;
 }
 
+#if defined(__x86_64__)
 // With matrix units: a product whose weights and rows stay in the L2 cache.
 double measure_product(ThreadPool& pool, NumberType type) {
   constexpr int kRows = 192, kColumns = 512, kDepth = 768;
@@ -97,6 +98,7 @@ double measure_product(ThreadPool& pool, NumberType type) {
     return out[0];
   });
 }
+#endif
 
 double measure_reads(ThreadPool& pool) {
   constexpr std::size_t kBytes = std::size_t{512} << 20;
