@@ -24,7 +24,7 @@ AttentionRequest read_request(Fields& fields) {
   request.question = fields.text("question");
   request.text = fields.text("text");
   for (const auto& [name, text] : {std::pair{"question", &request.question}, {"text", &request.text}}) {
-    if (fields.has(name) && text->find_first_not_of(" \t\r\n\v\f") == std::string::npos)
+    if (fields.has(name) && is_blank(*text))
       throw Problem(kInvalidRequest, "field \"" + std::string(name) + "\": an empty text; give at least one word, or leave it out");
   }
   request.model = fields.text("model");

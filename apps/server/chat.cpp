@@ -168,9 +168,11 @@ ChatRequest read_chat(const Request& request, std::size_t max_text_bytes) {
   read_messages(body, chat);
   if (chat.text.size() > max_text_bytes) invalid("the text is longer than " + std::to_string(max_text_bytes) + " bytes");
   chat.stream = flag_field(body, "stream");
-  if (body.contains("stream_options") && body["stream_options"].is_object()) chat.stream_usage = flag_field(body["stream_options"], "include_usage");
+  if (body.contains("stream_options") && !body["stream_options"].is_null()) {
+    if (!body["stream_options"].is_object()) invalid("\"stream_options\" must be an object");
+    chat.stream_usage = flag_field(body["stream_options"], "include_usage");
+  }
   chat.question = is_question(chat.text);
-  if (body.contains("stream_options") && !body["stream_options"].is_object() && !body["stream_options"].is_null()) invalid("\"stream_options\" must be an object");
   chat.generate = chat.question ? AskOptions().generate : CaptionOptions().generate;
   read_options(body, chat);
   return chat;

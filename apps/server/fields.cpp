@@ -143,7 +143,7 @@ std::vector<std::string> Fields::texts(const std::string& one, const std::string
     if (!textual_.contains(name) && value->is_array() != (name == many)) invalid(name, name == many ? "must be a list of texts" : "must be text");
     for (const Json& item : value->is_array() ? *value : Json::array({*value})) {
       texts.push_back(checked(name, item));
-      if (texts.back().find_first_not_of(" \t\r\n\v\f") == std::string::npos) invalid(name, "an empty text; give at least one word");
+      if (is_blank(texts.back())) invalid(name, "an empty text; give at least one word");
       if (texts.size() > limits_.max_texts) invalid(name, "more than " + std::to_string(limits_.max_texts) + " texts in one request");
     }
   }

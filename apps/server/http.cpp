@@ -178,8 +178,11 @@ struct HttpServer::Callbacks {
     auto& server = *static_cast<HttpServer*>(cls);
     const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (info == nullptr || !is_too_long(target)) return nullptr;
-    const std::string answer = target_answer(server.id_prefix_ + std::to_string(++server.next_id_));
-    send(info->connect_fd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);  // it fits the socket's buffer, or nobody listens
+    try {
+      const std::string answer = target_answer(server.id_prefix_ + std::to_string(++server.next_id_));
+      send(info->connect_fd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);  // it fits the socket's buffer, or nobody listens
+    } catch (...) {  // as in receive(); the connection closes without an answer
+    }
     ::shutdown(info->connect_fd, SHUT_WR);
     return refused();
   }

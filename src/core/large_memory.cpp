@@ -57,6 +57,7 @@ struct Chunk {
 // Pages of dropped arenas, the latest last. Never destroyed: an arena may outlive any static object.
 class KeptPages {
  public:
+  KeptPages() { kept_.reserve(kMost / kPage + 1); }  // giving back, in destructors, allocates nothing
   static KeptPages& instance() {
     static auto& kept = *new KeptPages;
     return kept;
