@@ -16,6 +16,7 @@
 #include "blip/error.h"
 #include "core/aligned.h"
 #include "core/large_memory.h"
+#include "kernels/gemm_amx.h"
 #include "kernels/gemm_avx512.h"
 #include "kernels/isa.h"
 #include "kernels/vector.h"
@@ -267,9 +268,16 @@ void multiply_and_finish(const GemmTile& t) {
 
 }  // namespace
 
+// Two shares a thread let the faster one take more. Matrix units finish before the weights have come a second time: one.
+RowShares row_shares(NumberType type, int rows, int k) {
+  constexpr int kTile = 16, kVectorRows = 6;
+  return has_amx_gemm(type, rows, k) ? RowShares{kTile, 1} : RowShares{kVectorRows, 2};
+}
+
 void gemm(const GemmTile& t) {
   assert((t.w->type() == NumberType::kInt8) == (t.x_scales != nullptr) && !(t.out_bf16 && t.epilogue == Epilogue::kAdd));
-  if (t.w->blocked() && has_avx512_gemm(t.w->type(), t.m) && static_cast<std::size_t>(t.w->k()) * size_of(t.w->type()) % 4 == 0) return gemm_avx512(t);
+  if (t.w->blocked() && has_amx_gemm(t.w->type(), t.m, t.w->k())) return gemm_amx(t);
+  if (t.w->blocked() && has_avx512_gemm(t.w->type()) && static_cast<std::size_t>(t.w->k()) * size_of(t.w->type()) % 4 == 0) return gemm_avx512(t);
   // oneDNN's fast kernels write rows without gaps, and know no scale by token.
   const bool direct = t.w->type() != NumberType::kInt8 && (t.m == 1 || t.ldo == static_cast<std::size_t>(t.n));
   direct ? multiply(t) : multiply_and_finish(t);

@@ -1,5 +1,5 @@
-// Matrix products: our own kernel for AVX-512 (gemm_avx512.h), else oneDNN (both in gemm.cpp); on processors that oneDNN has only
-// reference code for our portable kernel (gemm_portable.cpp). CMake's BLIP_GEMM chooses which of the two files is compiled.
+// Matrix products: our own kernels for matrix units (gemm_amx.h) and AVX-512 (gemm_avx512.h), else oneDNN (chosen in gemm.cpp); on processors that
+// oneDNN has only reference code for our portable kernel (gemm_portable.cpp). CMake's BLIP_GEMM chooses which of the two files is compiled.
 //
 // Every call computes one tile on the calling thread (oneDNN's own threading, OpenMP, is switched off), and ops/linear.h
 // spreads the tiles over our pool, so that --threads, containers and several sessions are respected.
@@ -76,5 +76,11 @@ struct GemmTile {
 bool gemm_supports(NumberType type);
 
 void gemm(const GemmTile& tile);
+
+// How many rows are best shared among threads: in multiples of `unit` (the kernel's tile), so many shares a thread.
+struct RowShares {
+  int unit, per_thread;
+};
+RowShares row_shares(NumberType type, int rows, int k);
 
 }  // namespace blip::kernels

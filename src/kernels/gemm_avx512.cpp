@@ -5,9 +5,9 @@
 #include <cstring>
 
 #include "core/aligned.h"
+#include "kernels/gemm_finish.h"
 #include "kernels/isa.h"
 #include "kernels/target.h"
-#include "kernels/vector.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -73,25 +73,13 @@ constexpr int kBlockUnits = 96;
 // How far ahead of its own reading a lone tile fetches: 100 ns of latency at 30 GB/s a core are 3 KB.
 constexpr std::size_t kAhead = 4096;
 
-void finish_tile(const GemmTile& t, const char* partial, int row, int rows, int column) {
-  const int n = std::min(kColumnBlock, t.n - column);
-  const std::size_t at = static_cast<std::size_t>(row) * t.ldo + static_cast<std::size_t>(column);
-  finish({.sums = partial, .lds = kColumnBlock, .rows = rows, .n = n,
-          .x_scales = t.x_scales ? t.x_scales + row : nullptr,
-          .w_scales = t.w_scales ? t.w_scales + column : nullptr,
-          .w_offsets = t.w_offsets ? t.w_offsets + column : nullptr,
-          .bias = t.bias ? t.bias + column : nullptr, .epilogue = t.epilogue,
-          .out = static_cast<char*>(t.out) + at * (t.out_bf16 ? 2 : 4), .ldo = t.ldo, .out_bf16 = t.out_bf16});
-}
-
 }  // namespace
 
-bool has_avx512_gemm(NumberType type, int rows) {
-  const bool no_better = !has_isa(Isa::kAmx) || rows <= kRows;
+bool has_avx512_gemm(NumberType type) {
   switch (type) {
     case NumberType::kF32: return has_isa(Isa::kAvx512);
-    case NumberType::kBf16: return has_isa(Isa::kAvx512Bf16) && no_better;
-    case NumberType::kInt8: return has_isa(Isa::kAvx512Vnni) && no_better;
+    case NumberType::kBf16: return has_isa(Isa::kAvx512Bf16);
+    case NumberType::kInt8: return has_isa(Isa::kAvx512Vnni);
   }
   return false;
 }
@@ -132,7 +120,7 @@ void gemm_avx512(const GemmTile& t) {
 
 namespace blip::kernels {
 
-bool has_avx512_gemm(NumberType, int) { return false; }
+bool has_avx512_gemm(NumberType) { return false; }
 void gemm_avx512(const GemmTile&) { assert(false); }
 
 }  // namespace blip::kernels

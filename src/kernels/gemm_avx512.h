@@ -6,9 +6,8 @@
 
 namespace blip::kernels {
 
-// Whether this machine (and BLIP_FORCE_ISA) has the instructions for the type and gains by them. Matrix units (AMX), which oneDNN uses, multiply many
-// rows faster; a few rows wait for their weights whatever multiplies them.
-bool has_avx512_gemm(NumberType type, int rows);
+// Whether this machine (and BLIP_FORCE_ISA) has the instructions for the type.
+bool has_avx512_gemm(NumberType type);
 
 // tile.w must be blocked, and a row of tile.x a whole number of 4-byte units long.
 void gemm_avx512(const GemmTile& tile);

@@ -159,6 +159,7 @@ const void* PackedWeights::columns(int first) const {
   return data_.get() + static_cast<std::size_t>(first) * static_cast<std::size_t>(k_) * sizeof(float);
 }
 
+RowShares row_shares(NumberType, int, int) { return {kRows, 2}; }
 bool gemm_supports(NumberType type) { return type == NumberType::kF32; }
 
 // Sums into scratch, then finish() while they are in the L2 cache: 96 rows x 256 columns x 4 bytes = 96 KB.

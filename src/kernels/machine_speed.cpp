@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/aligned.h"
 #include "core/large_memory.h"
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
 #include "kernels/target.h"
+#include "kernels/tiles.h"
 #include "kernels/vector.h"
 
 #if defined(__x86_64__)
@@ -82,21 +82,35 @@ double measure_chain(ThreadPool& pool, double ops_per_round, const Chain& chain)
 }
 
 #if defined(__x86_64__)
-// With matrix units: a product whose weights and rows stay in the L2 cache.
-double measure_product(ThreadPool& pool, NumberType type) {
-  constexpr int kRows = 192, kColumns = 512, kDepth = 768;
-  PackedWeights weights(type, kColumns, kDepth);
-  const std::vector<float> scales(kColumns, 1.f);
-  const std::vector<std::int32_t> offsets(kColumns, 0);
-  const bool int8 = type == NumberType::kInt8;
-  return measure_chain(pool, 2.0 * kRows * kColumns * kDepth / 8000, [&](int rounds) {
-    static thread_local AlignedArray<std::byte> x(std::size_t{kRows} * kDepth * 4, std::byte{0});
-    static thread_local AlignedArray<float> out(std::size_t{kRows} * kColumns, 0.f);
-    for (int i = 0; i < rounds / 8000; ++i)
-      gemm({.m = kRows, .n = kColumns, .x = x.data(), .w = &weights, .x_scales = int8 ? scales.data() : nullptr, .w_scales = int8 ? scales.data() : nullptr,
-            .w_offsets = int8 ? offsets.data() : nullptr, .out = out.data(), .ldo = kColumns});
-    return out[0];
-  });
+// With matrix units: four sums, as the kernels keep. Their operands stay in registers.
+template <NumberType type>
+float tile_chain(int rounds) {
+  alignas(64) static thread_local float memory[kTileRowsMax * kTileBytes / sizeof(float)] = {};
+  HardwareTiles::configure(tile_shapes(kTileRowsMax, kTileRowsMax));
+  HardwareTiles::load<0>(memory, kTileBytes);
+  HardwareTiles::load<1>(memory, kTileBytes);
+  HardwareTiles::load<2>(memory, kTileBytes);
+  HardwareTiles::load<3>(memory, kTileBytes);
+  HardwareTiles::zero<4>();
+  HardwareTiles::zero<5>();
+  HardwareTiles::zero<6>();
+  HardwareTiles::zero<7>();
+  for (int i = 0; i < rounds; ++i) {
+    HardwareTiles::dot<type, 0, 4, 6>();
+    HardwareTiles::dot<type, 1, 4, 7>();
+    HardwareTiles::dot<type, 2, 5, 6>();
+    HardwareTiles::dot<type, 3, 5, 7>();
+  }
+  HardwareTiles::store<0>(memory, kTileBytes);
+  HardwareTiles::release();
+  return memory[0];
+}
+
+double measure_tiles(ThreadPool& pool, NumberType type) {
+  constexpr int kRounds = 32, kProducts = 4;  // rounds are 64 cycles long, those of the other chains 12
+  const auto chain = type == NumberType::kBf16 ? tile_chain<NumberType::kBf16> : tile_chain<NumberType::kInt8>;
+  const double values = 4.0 / static_cast<double>(size_of(type));  // in a unit
+  return measure_chain(pool, 2.0 * kProducts * 16 * 16 * 16 * values / kRounds, [&](int rounds) { return chain(rounds / kRounds); });
 }
 #endif
 
@@ -123,8 +137,8 @@ MachineSpeed measure_machine(ThreadPool& pool) {
   speed.f32_gops = measure_chain(pool, 2.0 * multiply_add_chain(0).values, [](int rounds) { return multiply_add_chain(rounds).sum; });
 #if defined(__x86_64__)
   if (has_isa(Isa::kAmx)) {
-    speed.bf16_gops = measure_product(pool, NumberType::kBf16);
-    speed.int8_gops = measure_product(pool, NumberType::kInt8);
+    speed.bf16_gops = measure_tiles(pool, NumberType::kBf16);
+    speed.int8_gops = measure_tiles(pool, NumberType::kInt8);
   } else {
     if (gemm_supports(NumberType::kBf16)) speed.bf16_gops = measure_chain(pool, 2.0 * 32 * kSums, bf16_chain);
     if (gemm_supports(NumberType::kInt8)) speed.int8_gops = measure_chain(pool, 2.0 * 64 * kSums, int8_chain);

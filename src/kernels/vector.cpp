@@ -194,24 +194,41 @@ void to_bf16(const float* x, int n, std::uint16_t* out) {
   }
 }
 
-float to_uint8(const float* x, int n, std::uint8_t* out) {
+template <class D>
+HWY_INLINE hn::Vec<D> load_floats(D d, const float* x) {
+  return hn::LoadU(d, x);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load_floats(D d, const std::uint16_t* bf16) {
+  const hn::RebindToUnsigned<D> d32;
+  const hn::Rebind<std::uint16_t, D> d16;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, bf16))));
+}
+
+template <class T>
+float round_to_uint8(const T* x, int n, std::uint8_t* out) {
   const Floats d;
-  const hn::RebindToSigned<Floats> di;
-  const hn::Rebind<std::uint8_t, Floats> d8;
+  const hn::CappedTag<float, 1> one;
   const int lanes = static_cast<int>(hn::Lanes(d));
   auto top = hn::Zero(d);
   int i = 0;
-  for (; i + lanes <= n; i += lanes) top = hn::Max(top, hn::Abs(hn::LoadU(d, x + i)));
+  for (; i + lanes <= n; i += lanes) top = hn::Max(top, hn::Abs(load_floats(d, x + i)));
   float max = hn::GetLane(hn::MaxOfLanes(d, top));
-  for (; i < n; ++i) max = std::max(max, std::abs(x[i]));
+  for (; i < n; ++i) max = std::max(max, std::abs(hn::GetLane(load_floats(one, x + i))));
   const float scale = max > 0 ? max / 127.f : 1.f, inverse = 1.f / scale;
-  const auto inverse_v = hn::Set(d, inverse);
-  const auto middle = hn::Set(di, 128);
-  for (i = 0; i + lanes <= n; i += lanes)
-    hn::StoreU(hn::DemoteTo(d8, hn::Add(hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), inverse_v)), middle)), d8, out + i);
-  for (; i < n; ++i) out[i] = static_cast<std::uint8_t>(std::lrint(x[i] * inverse) + 128);
+  const auto store = [&](auto tag, int at) HWY_ATTR {
+    const hn::RebindToSigned<decltype(tag)> di;
+    const hn::Rebind<std::uint8_t, decltype(tag)> d8;
+    const auto steps = hn::NearestInt(hn::Mul(load_floats(tag, x + at), hn::Set(tag, inverse)));
+    hn::StoreU(hn::DemoteTo(d8, hn::Add(steps, hn::Set(di, 128))), d8, out + at);
+  };
+  for (i = 0; i + lanes <= n; i += lanes) store(d, i);
+  for (; i < n; ++i) store(one, i);
   return scale;
 }
+
+float to_uint8(const float* x, int n, std::uint8_t* out) { return round_to_uint8(x, n, out); }
+float bf16_to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) { return round_to_uint8(x, n, out); }
 
 // erf by Abramowitz and Stegun 7.1.26: off by at most 1.5e-7, below what 8-bit factors leave.
 template <class D, class V>
@@ -366,6 +383,7 @@ HWY_EXPORT(layer_norm);
 HWY_EXPORT(isa_name);
 HWY_EXPORT(to_bf16);
 HWY_EXPORT(to_uint8);
+HWY_EXPORT(bf16_to_uint8);
 HWY_EXPORT(finish);
 HWY_EXPORT(multiply_add_chain);
 HWY_EXPORT(or_words);
@@ -374,6 +392,7 @@ HWY_EXPORT(interleave);
 
 void to_bf16(const float* x, int n, std::uint16_t* out) { HWY_DYNAMIC_DISPATCH(to_bf16)(x, n, out); }
 float to_uint8(const float* x, int n, std::uint8_t* out) { return HWY_DYNAMIC_DISPATCH(to_uint8)(x, n, out); }
+float to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) { return HWY_DYNAMIC_DISPATCH(bf16_to_uint8)(x, n, out); }
 void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols, std::uint32_t* out, std::size_t ldo) {
   HWY_DYNAMIC_DISPATCH(transpose_units)(in, ldi, rows, cols, out, ldo);
 }
@@ -386,7 +405,7 @@ void layer_norm(const float* x, const float* gain, const float* bias, float eps,
 
 std::size_t attention_scratch(int queries, int count, int head_dim) {
   // scores, mixed values, a sum per query; for bfloat16 the queries too (two to a float)
-  return static_cast<std::size_t>(queries) * (round_up(count, kLanes) + 2 * round_up(head_dim, kLanes) + 1);
+  return static_cast<std::size_t>(queries) * (round_up(count, kBf16Keys) + 2 * round_up(head_dim, kLanes) + 1);
 }
 
 void attention(const AttentionBlock& block) { HWY_DYNAMIC_DISPATCH(attention)(block); }

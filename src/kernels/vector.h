@@ -10,6 +10,8 @@ namespace blip::kernels {
 
 // Rows and columns of the packed keys and values are padded to this many floats, the widest vector.
 inline constexpr int kLanes = 16;
+// Keys and values in bfloat16 are padded to this many: two matrix tiles.
+inline constexpr int kBf16Keys = 32;
 
 // out[i] = (x[i] - mean) / sqrt(variance + eps) * gain[i] + bias[i] over n values. out may be x.
 void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n, float* out);
@@ -23,6 +25,7 @@ void interleave(const std::uint16_t* even, const std::uint16_t* odd, int n, std:
 void to_bf16(const float* x, int n, std::uint16_t* out);
 // x[i] ~ scale * (out[i] - 128); returns the scale, the largest magnitude / 127 (1 for a row of zeros).
 float to_uint8(const float* x, int n, std::uint8_t* out);
+float to_uint8(const std::uint16_t* x, int n, std::uint8_t* out);  // of bfloat16
 
 // What turns sums of products into the output of a layer: y = sum, or in 8 bits x_scales[row] * w_scales[j] * (sum - w_offsets[j]);
 // then out = epilogue(y + bias[j]).
@@ -46,11 +49,11 @@ struct AttentionBlock {
   const void* q;       // [queries, head_dim], of the keys' type
   std::size_t ldq;
   int queries;
-  const void* keys;    // kF32: [head_dim, key_stride]; kBf16: [head_dim / 2, key_stride, 2]. key_stride a multiple of kLanes,
-                       // columns past `count` readable; odd head_dim: the last pair's other half zero
+  const void* keys;    // kF32: [head_dim, key_stride]; kBf16: [head_dim / 2, key_stride, 2]. key_stride a multiple of kLanes (kBf16:
+                       // kBf16Keys), columns past `count` readable; odd head_dim: the last pair's other half zero
   std::size_t key_stride;
-  const void* values;  // kF32: [count, value_stride]; kBf16: [count / 2, value_stride, 2]. value_stride a multiple of kLanes,
-                       // columns past head_dim readable; odd count: the last pair's other half zero
+  const void* values;  // kF32: [count, value_stride]; kBf16: [count / 2, value_stride, 2]. value_stride a multiple of kLanes, columns past
+                       // head_dim readable; kBf16: rows past `count` zero, up to a multiple of kBf16Keys
   std::size_t value_stride;
   int count;           // keys
   int head_dim;
@@ -64,8 +67,9 @@ inline constexpr int kAllVisible = -1;
 std::size_t attention_scratch(int queries, int count, int head_dim);
 void attention(const AttentionBlock& block);
 
-// The same over bfloat16 keys and values, where has_bf16_attention().
+// The same over bfloat16 keys and values, where has_bf16_attention(); by matrix units where there are some.
 bool has_bf16_attention();
+bool has_tile_attention();
 void attention_bf16(const AttentionBlock& block);
 
 // For measuring: `rounds` of independent multiply-adds in registers, `values` of them a round; and all bits of n words (a multiple of 64).

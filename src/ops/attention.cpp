@@ -12,8 +12,8 @@ namespace blip::ops {
 namespace {
 
 // Queries per task: their scores over ViT's 577 keys (48 x 592 floats = 114 KB) stay in the L2 cache, and 48 is a
-// multiple of the kernel's 6-row tiles.
-constexpr int kQueryBlock = 48;
+// multiple of the kernel's 6-row tiles; two tiles of matrix units have 32 rows.
+int query_block(NumberType type) { return type == NumberType::kBf16 && kernels::has_tile_attention() ? 32 : 48; }
 
 }  // namespace
 
@@ -23,7 +23,7 @@ void KeyValues::shape(int heads, int head_dim, int capacity, NumberType type) {
   heads_ = heads;
   head_dim_ = head_dim;
   capacity_ = capacity;
-  key_stride_ = round_up(capacity, kernels::kLanes);
+  key_stride_ = round_up(capacity, type == NumberType::kBf16 ? kernels::kBf16Keys : kernels::kLanes);
   value_stride_ = round_up(head_dim, kernels::kLanes);
 }
 
@@ -80,6 +80,13 @@ void KeyValues::write_bf16(int head, const Operand& k, const Operand& v) {
     r = 1;
   }
   for (; r < v.rows; r += 2) kernels::interleave(row(r), r + 1 < v.rows ? row(r + 1) : nullptr, head_dim_, out(r));
+  if (round_up(count_ + v.rows, kernels::kBf16Keys) > round_up(count_, kernels::kBf16Keys)) clear_values_behind(head, count_ + v.rows);
+}
+
+// Rows up to a whole number of tiles are multiplied too, by zero: they must be finite.
+void KeyValues::clear_values_behind(int head, int count) {
+  auto* values = reinterpret_cast<std::uint32_t*>(values_ + head * value_bytes());
+  std::fill(values + static_cast<std::size_t>((count + 1) / 2) * value_stride(), values + static_cast<std::size_t>(round_up(count, kernels::kBf16Keys) / 2) * value_stride(), 0u);
 }
 
 void KeyValues::append(const Operand& k, const Operand& v) {
@@ -105,6 +112,7 @@ void KeyValues::copy_from(const KeyValues& other) {
                   static_cast<std::size_t>(count_) * element);
     std::memcpy(values_ + h * value_bytes(), other.values_ + h * other.value_bytes(),
                 static_cast<std::size_t>(value_rows) * value_stride_ * element);
+    if (bf16) clear_values_behind(h, count_);
   }
 }
 
@@ -149,9 +157,10 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items) {
   std::vector<Task> tasks;
   for (const auto& item : items) {
     assert(item.q.cols == item.kv->heads() * item.kv->head_dim() && item.kv->count() > 0 && item.q.type == item.kv->type());
-    for (int first = 0; first < item.q.rows; first += kQueryBlock)
+    const int block = query_block(item.q.type);
+    for (int first = 0; first < item.q.rows; first += block)
       for (int head = 0; head < item.kv->heads(); ++head)
-        tasks.push_back({&item, head, first, std::min(kQueryBlock, item.q.rows - first)});
+        tasks.push_back({&item, head, first, std::min(block, item.q.rows - first)});
   }
   pool.parallel_for(static_cast<int>(tasks.size()), [&](int index, int) {
     static thread_local AlignedArray<float> scratch;

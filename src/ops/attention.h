@@ -50,14 +50,18 @@ class KeyValues {
   std::size_t value_stride() const { return static_cast<std::size_t>(value_stride_); }
 
  private:
-  // Per head. bfloat16 pairs two dimensions (keys) or two rows (values), so those are rounded up to even.
+  // Per head. bfloat16 pairs two dimensions (keys) or two rows (values), so the former are rounded up to even, the latter to whole tiles.
   std::size_t key_bytes() const { return static_cast<std::size_t>(padded(head_dim_)) * key_stride_ * kernels::size_of(type_); }
-  std::size_t value_bytes() const { return static_cast<std::size_t>(padded(capacity_)) * value_stride_ * kernels::size_of(type_); }
+  std::size_t value_bytes() const {
+    const int rows = type_ == NumberType::kBf16 ? round_up(capacity_, kernels::kBf16Keys) : capacity_;
+    return static_cast<std::size_t>(rows) * value_stride_ * kernels::size_of(type_);
+  }
   int padded(int n) const { return type_ == NumberType::kBf16 ? round_up(n, 2) : n; }
   void shape(int heads, int head_dim, int capacity, NumberType type);
 
   void write_f32(int head, const Operand& k, const Operand& v);
   void write_bf16(int head, const Operand& k, const Operand& v);
+  void clear_values_behind(int head, int count);
 
   NumberType type_ = NumberType::kF32;
   int heads_ = 0, head_dim_ = 0, capacity_ = 0, count_ = 0;

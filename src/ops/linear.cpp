@@ -10,7 +10,6 @@
 namespace blip::ops {
 namespace {
 
-constexpr int kRowUnit = 6;     // rows of the kernels' register tiles
 constexpr int kManyRows = 48;   // a thread: below, passing the weights twice costs more than it gains
 
 // A tile of the output: rows [r0, r1), columns [c0, c1).
@@ -26,11 +25,16 @@ std::pair<int, int> share(int n, int unit, int parts, int i) {
   return {bound(i), bound(i + 1)};
 }
 
+Parts parts_of(const Operand& x, const Linear& layer, const ThreadPool& pool) {
+  return parts(x.rows, layer.out(), pool.size(), kernels::row_shares(layer.type(), x.rows, layer.in()));
+}
+
 template <class Body>
-void for_each_tile(ThreadPool& pool, int m, int n, Parts parts, const Body& body, int unit = kernels::kColumnBlock) {
-  pool.parallel_for(parts.rows * parts.cols, [&](int task, int) {
-    const auto [r0, r1] = share(m, kRowUnit, parts.rows, task / parts.cols);
-    const auto [c0, c1] = share(n, unit, parts.cols, task % parts.cols);
+void for_each_tile(ThreadPool& pool, const Operand& x, const Linear& layer, const Body& body, int unit = kernels::kColumnBlock) {
+  const Parts cut = parts_of(x, layer, pool);
+  pool.parallel_for(cut.rows * cut.cols, [&](int task, int) {
+    const auto [r0, r1] = share(x.rows, cut.row_unit, cut.rows, task / cut.cols);
+    const auto [c0, c1] = share(layer.out(), unit, cut.cols, task % cut.cols);
     if (r0 < r1 && c0 < c1) body(Tile{r0, r1, c0, c1});
   });
 }
@@ -44,12 +48,14 @@ kernels::GemmTile gemm_tile(const Operand& x, const Linear& layer, const Tile& t
           .bias = layer.bias() ? layer.bias() + t.c0 : nullptr, .out = out, .ldo = ldo};
 }
 
-// Whole rows of gelu's floats are kept until their largest is known, then rounded to 8 bits.
+// Whole rows of gelu's output are kept until their largest is known, then rounded to 8 bits. In bfloat16, which rounds finer than that and takes half
+// the cache.
 void int8_gelu_tile(const Operand& x, const Linear& layer, const Tile& t, const Operand& out, OperandBuffer& buffer) {
-  static thread_local AlignedArray<float> rows;
+  static thread_local AlignedArray<std::uint16_t> rows;
   const std::size_t n = static_cast<std::size_t>(layer.out());
   auto g = gemm_tile(x, layer, t, rows.reserve(static_cast<std::size_t>(t.rows()) * n), n);
   g.epilogue = Epilogue::kGelu;
+  g.out_bf16 = true;
   kernels::gemm(g);
   for (int r = t.r0; r < t.r1; ++r) buffer.store_row(out, r, rows.data() + static_cast<std::size_t>(r - t.r0) * n);
 }
@@ -101,18 +107,18 @@ void Linear::pack(int first, int count, const float* rows) {
   }
 }
 
-Parts parts(int m, int n, int threads) {
-  const int row_units = (m + kRowUnit - 1) / kRowUnit, blocks = (n + kernels::kColumnBlock - 1) / kernels::kColumnBlock;
-  // Many rows: two shares a thread (the faster thread takes more), over all columns. Few: each thread streams its share of the weights.
-  if (m >= kManyRows * threads) return {std::min(2 * threads, row_units), 1};
-  return {1, std::min(threads, blocks)};
+Parts parts(int m, int n, int threads, kernels::RowShares shares) {
+  const int row_units = (m + shares.unit - 1) / shares.unit, blocks = (n + kernels::kColumnBlock - 1) / kernels::kColumnBlock;
+  // Many rows: shares of them over all columns. Few: each thread streams its share of the weights.
+  if (m >= kManyRows * threads) return {std::min(shares.per_thread * threads, row_units), 1, shares.unit};
+  return {1, std::min(threads, blocks), shares.unit};
 }
 
 void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, Epilogue epilogue) {
   assert(x.type == layer.type() && x.cols == layer.in() && out.cols == layer.out() && x.rows == out.rows);
   assert(x.rows <= 1 || x.stride == static_cast<std::size_t>(x.cols));
   if (x.rows == 0) return;
-  for_each_tile(pool, x.rows, layer.out(), parts(x.rows, layer.out(), pool.size()), [&](const Tile& t) {
+  for_each_tile(pool, x, layer, [&](const Tile& t) {
     auto g = gemm_tile(x, layer, t, out.row(t.r0) + t.c0, out.stride);
     g.epilogue = epilogue;
     kernels::gemm(g);
@@ -121,7 +127,7 @@ void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out,
 
 void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit, const Then& then) {
   assert(x.type == layer.type() && x.cols == layer.in() && out.cols == layer.out() && x.rows == out.rows && unit % kernels::kColumnBlock == 0);
-  for_each_tile(pool, x.rows, layer.out(), parts(x.rows, layer.out(), pool.size()), [&](const Tile& t) {
+  for_each_tile(pool, x, layer, [&](const Tile& t) {
     for (int c0 = t.c0; c0 < t.c1; c0 += unit) {
       const Tile piece{t.r0, t.r1, c0, std::min(c0 + unit, t.c1)};
       kernels::gemm(gemm_tile(x, layer, piece, out.row(t.r0) + c0, out.stride));
@@ -133,7 +139,7 @@ void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix
 namespace {
 
 void linear_bf16(ThreadPool& pool, const Operand& x, const Linear& layer, const Operand& out, std::uint16_t* data, Epilogue epilogue) {
-  for_each_tile(pool, x.rows, layer.out(), parts(x.rows, layer.out(), pool.size()), [&](const Tile& t) {
+  for_each_tile(pool, x, layer, [&](const Tile& t) {
     auto g = gemm_tile(x, layer, t, data + static_cast<std::size_t>(t.r0) * out.stride + t.c0, out.stride);
     g.epilogue = epilogue;
     g.out_bf16 = true;
@@ -157,7 +163,6 @@ Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, Ope
   assert(x.cols == layer.in() && x.rows > 0);
   const int m = x.rows, n = layer.out();
   const Operand out = buffer.reserve(layer.type(), m, n);
-  const Parts cut = parts(m, n, pool.size());
   switch (layer.type()) {
     case NumberType::kF32:
       linear(pool, x, layer, Matrix(buffer.f32(), m, n), Epilogue::kGelu);
@@ -166,14 +171,14 @@ Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, Ope
       linear_bf16(pool, x, layer, out, buffer.bf16(), Epilogue::kGelu);
       return out;
     case NumberType::kInt8: {
-      if (cut.cols > 1) {  // few rows: cut by columns into floats first
+      if (parts_of(x, layer, pool).cols > 1) {  // few rows: cut by columns into floats first
         static thread_local AlignedArray<float> rows;
         const Matrix hidden(rows.reserve(static_cast<std::size_t>(m) * n), m, n);
         linear(pool, x, layer, hidden, Epilogue::kGelu);
         pool.parallel_for(m, [&](int r, int) { buffer.store_row(out, r, hidden.row(r)); });
         return out;
       }
-      for_each_tile(pool, m, n, cut, [&](const Tile& t) { int8_gelu_tile(x, layer, t, out, buffer); });
+      for_each_tile(pool, x, layer, [&](const Tile& t) { int8_gelu_tile(x, layer, t, out, buffer); });
       return out;
     }
   }

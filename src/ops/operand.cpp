@@ -28,6 +28,11 @@ void OperandBuffer::store_row(const Operand& o, int row, const float* values) {
   }
 }
 
+void OperandBuffer::store_row(const Operand& o, int row, const std::uint16_t* bf16) {
+  assert(o.type == NumberType::kInt8);
+  scales_[static_cast<std::size_t>(row)] = kernels::to_uint8(bf16, o.cols, reinterpret_cast<std::uint8_t*>(bytes_.data()) + static_cast<std::size_t>(row) * o.stride);
+}
+
 void to_floats(const Operand& o, float* out) {
   assert(o.type != NumberType::kInt8);
   for (int r = 0; r < o.rows; ++r, out += o.cols) {

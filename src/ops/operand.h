@@ -50,6 +50,7 @@ class OperandBuffer {
   Operand reserve(NumberType type, int rows, int cols);
   // Converts one row of floats into place. Rows may be stored by several threads at once.
   void store_row(const Operand& operand, int row, const float* values);
+  void store_row(const Operand& operand, int row, const std::uint16_t* bf16);  // kInt8
   float* f32() { return reinterpret_cast<float*>(bytes_.data()); }
   std::uint16_t* bf16() { return reinterpret_cast<std::uint16_t*>(bytes_.data()); }
 

@@ -11,7 +11,13 @@
 
 #include "core/aligned.h"
 #include "kernels/gemm.h"
+#include "kernels/isa.h"
 #include "kernels/vector.h"
+#if defined(__x86_64__)
+#include "kernels/attention_bf16-inl.h"
+#include "kernels/gemm_amx-inl.h"
+#include "emulated_tiles.h"
+#endif
 
 namespace blip::kernels {
 namespace {
@@ -82,7 +88,7 @@ struct AttentionData {
       for (auto* factor : {&q, &k, &v})
         for (float& x : *factor) x = rounded_bf16(x);  // leaves only the products' own rounding
     keys = AlignedArray<std::byte>(round_up(c.head_dim, 2) * key_stride() * size_of(type), std::byte{0});
-    values = AlignedArray<std::byte>(round_up(c.count, 2) * value_stride() * size_of(type), std::byte{0});
+    values = AlignedArray<std::byte>(round_up(c.count, kBf16Keys) * value_stride() * size_of(type), std::byte{0});
     for (int j = 0; j < c.count; ++j)
       for (int d = 0; d < c.head_dim; ++d) {
         const float key = k[j * c.head_dim + d], value = v[j * c.head_dim + d];
@@ -97,7 +103,7 @@ struct AttentionData {
   }
   std::size_t ldq() const { return c.head_dim * 3 + 5; }
   std::size_t ldo() const { return c.head_dim * 2 + 3; }
-  std::size_t key_stride() const { return round_up(c.count + 20, kLanes); }
+  std::size_t key_stride() const { return round_up(c.count + 20, type == NumberType::kBf16 ? kBf16Keys : kLanes); }
   std::size_t value_stride() const { return round_up(c.head_dim, kLanes); }
   double expected(int i, int d) const {
     const int visible = c.first_visible == kAllVisible ? c.count : std::min(c.count, c.first_visible + i + 1);
@@ -118,11 +124,10 @@ struct AttentionData {
   AlignedArray<std::byte> keys, values;
 };
 
-void check_attention(const AttentionCase& c, NumberType type = NumberType::kF32) {
+void check_attention(const AttentionCase& c, NumberType type = NumberType::kF32, void (*kernel)(const AttentionBlock&) = attention) {
   const AttentionData data(c, type);
   std::vector<float> out(c.queries * data.ldo(), -7.f);
   AlignedArray<float> scratch(attention_scratch(c.queries, c.count, c.head_dim));
-  const auto kernel = type == NumberType::kBf16 ? attention_bf16 : attention;
   std::vector<std::uint16_t> narrow(data.q.size() + 1);
   to_bf16(data.q.data(), static_cast<int>(data.q.size()), narrow.data());
   const void* queries = type == NumberType::kBf16 ? static_cast<const void*>(narrow.data()) : data.q.data();
@@ -154,8 +159,19 @@ TEST(Attention, EqualsDoubleReference) {
 
 TEST(Attention, Bf16EqualsDoubleReference) {
   if (!has_bf16_attention()) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
-  for_attention_shapes([](const AttentionCase& c) { check_attention(c, NumberType::kBf16); });
+  for_attention_shapes([](const AttentionCase& c) { check_attention(c, NumberType::kBf16, attention_bf16); });
 }
+
+#if defined(__x86_64__)
+TEST(AttentionByTiles, EmulatedEqualsDoubleReference) {
+  if (!has_bf16_attention()) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
+  const auto check = [](const AttentionCase& c) { check_attention(c, NumberType::kBf16, attention_detail::attend<attention_detail::TileProduct<EmulatedTiles>>); };
+  for (const int queries : {1, 7, 16, 17, 31, 32, 33, 48})
+    for (const int count : {1, 2, 31, 32, 33, 65}) check({queries, count, 64, kAllVisible});
+  check({32, 577, 64, kAllVisible});
+  check({17, 40, 32, 23});
+}
+#endif
 
 TEST(Convert, Bf16RoundsToNearestEven) {
   for_each_isa([] {
@@ -185,6 +201,11 @@ TEST(Convert, Uint8KeepsHalfAStep) {
       for (const float v : x) max = std::max(max, std::abs(v));
       EXPECT_FLOAT_EQ(scale, max / 127.f);
       for (int i = 0; i < n; ++i) EXPECT_NEAR((out[i] - 128) * scale, x[i], scale * 0.501f);
+      std::vector<std::uint16_t> narrow(n);
+      to_bf16(x.data(), n, narrow.data());
+      const float scale16 = to_uint8(narrow.data(), n, out.data());
+      EXPECT_FLOAT_EQ(scale16, rounded_bf16(max) / 127.f);
+      for (int i = 0; i < n; ++i) EXPECT_NEAR((out[i] - 128) * scale16, rounded_bf16(x[i]), scale16 * 0.501f);
     }
     const std::vector<float> zeros(20, 0.f);
     std::vector<std::uint8_t> out(20);
@@ -273,7 +294,9 @@ PackedWeights pack(NumberType type, const void* weight, int n, int k) {
   return packed;
 }
 
-void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberType type) {
+using Multiply = void (*)(const GemmTile&);
+
+void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberType type, Multiply multiply = gemm) {
   const std::size_t ldo = n + 7;
   auto x = random_values(m * k, 1), w = random_values(n * k, 2);
   const auto bias = random_values(n, 3), before = random_values(m * ldo, 4);
@@ -289,7 +312,7 @@ void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberTy
   for (int first = 0; first < n; first += 2 * kColumnBlock) {  // a slice of columns at a time
     const int cols = std::min(2 * kColumnBlock, n - first);
     std::vector<float> out = before;
-    gemm({.m = m, .n = cols, .x = bf16 ? static_cast<const void*>(x16.data()) : x.data(), .w = &packed, .first = first,
+    multiply({.m = m, .n = cols, .x = bf16 ? static_cast<const void*>(x16.data()) : x.data(), .w = &packed, .first = first,
           .bias = with_bias ? bias.data() + first : nullptr, .out = out.data(), .ldo = ldo, .epilogue = epilogue});
     for (int i = 0; i < m; ++i)
       for (std::size_t j = 0; j < ldo; ++j) {
@@ -335,31 +358,47 @@ TEST(Gemm, EqualsDoubleReferenceOnEveryIsa) {
   });
 }
 
+void check_int8_sums(int m, int n, int k, Multiply multiply) {
+  std::mt19937 generator(1);
+  std::vector<std::uint8_t> x(m * k);
+  std::vector<std::int8_t> w(n * k);
+  for (auto& v : x) v = static_cast<std::uint8_t>(generator());
+  for (auto& v : w) v = static_cast<std::int8_t>(static_cast<int>(generator() % 255) - 127);
+  const PackedWeights packed = pack(NumberType::kInt8, w.data(), n, k);
+  // Scales of 1 and sums below 2^24: exact in floats.
+  const std::vector<float> x_scales(m, 1.f), w_scales(n, 1.f);
+  const std::vector<std::int32_t> offsets(n, 0);
+  std::vector<float> out(m * n);
+  multiply({.m = m, .n = n, .x = x.data(), .w = &packed, .x_scales = x_scales.data(), .w_scales = w_scales.data(), .w_offsets = offsets.data(),
+            .out = out.data(), .ldo = static_cast<std::size_t>(n)});
+  for (int i = 0; i < m; ++i)
+    for (int j = 0; j < n; ++j) {
+      std::int32_t sum = 0;
+      for (int p = 0; p < k; ++p) sum += x[i * k + p] * w[j * k + p];
+      ASSERT_EQ(out[i * n + j], static_cast<float>(sum)) << m << "x" << n << "x" << k;
+    }
+}
+
 TEST(Gemm, Int8SumsAreExact) {
   if (!gemm_supports(NumberType::kInt8)) GTEST_SKIP() << "this machine has no 8-bit dot products";
-  std::mt19937 generator(1);
   for (const int m : {1, 3, 13, 33})
     for (const int n : {1, 64, 130})
-      for (const int k : {1, 30, 64, 768, 2100}) {
-        std::vector<std::uint8_t> x(m * k);
-        std::vector<std::int8_t> w(n * k);
-        for (auto& v : x) v = static_cast<std::uint8_t>(generator());
-        for (auto& v : w) v = static_cast<std::int8_t>(static_cast<int>(generator() % 255) - 127);
-        const PackedWeights packed = pack(NumberType::kInt8, w.data(), n, k);
-        // Scales of 1 and sums below 2^24: exact in floats.
-        const std::vector<float> x_scales(m, 1.f), w_scales(n, 1.f);
-        const std::vector<std::int32_t> offsets(n, 0);
-        std::vector<float> out(m * n);
-        gemm({.m = m, .n = n, .x = x.data(), .w = &packed, .x_scales = x_scales.data(), .w_scales = w_scales.data(), .w_offsets = offsets.data(),
-              .out = out.data(), .ldo = static_cast<std::size_t>(n)});
-        for (int i = 0; i < m; ++i)
-          for (int j = 0; j < n; ++j) {
-            std::int32_t sum = 0;
-            for (int p = 0; p < k; ++p) sum += x[i * k + p] * w[j * k + p];
-            ASSERT_EQ(out[i * n + j], static_cast<float>(sum)) << m << "x" << n << "x" << k;
-          }
-      }
+      for (const int k : {1, 30, 64, 768, 2100}) check_int8_sums(m, n, k, gemm);
 }
+
+#if defined(__x86_64__)
+// The same body that runs on matrix units where there are some.
+TEST(GemmByTiles, EmulatedEqualsDoubleReference) {
+  if (!has_isa(Isa::kAvx512Bf16)) GTEST_SKIP() << "weights are not packed for matrix units on this machine";
+  for (const int m : {1, 7, 16, 17, 31, 32, 33, 65})
+    for (const int n : {1, 64, 130})
+      for (const int k : {32, 96, 800})  // 1, 3 and 25 steps: one block, one, and two
+        check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, n == 64, NumberType::kBf16, gemm_by_tiles<EmulatedTiles, NumberType::kBf16>);
+  for (const int m : {1, 16, 33})
+    for (const int n : {1, 130})
+      for (const int k : {64, 576, 1600}) check_int8_sums(m, n, k, gemm_by_tiles<EmulatedTiles, NumberType::kInt8>);
+}
+#endif
 
 }  // namespace
 }  // namespace blip::kernels

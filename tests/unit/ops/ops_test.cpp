@@ -21,15 +21,19 @@ std::vector<float> random_values(std::size_t n, unsigned seed) {
 }
 
 TEST(Parts, GivesEveryThreadWork) {
-  EXPECT_EQ(parts(1, 768, 2).cols, 2);
-  EXPECT_EQ(parts(1, 20, 8).cols, 1);  // 20 columns are one block
-  EXPECT_EQ(parts(577, 768, 2).rows, 4);
+  EXPECT_EQ(parts(1, 768, 2, {6, 2}).cols, 2);
+  EXPECT_EQ(parts(1, 20, 8, {6, 2}).cols, 1);  // 20 columns are one block
+  EXPECT_EQ(parts(577, 768, 2, {6, 2}).rows, 4);
+  EXPECT_EQ(parts(577, 768, 2, {16, 1}).rows, 2);
   for (int m = 1; m < 700; m += 37)
     for (int n = 1; n < 3100; n += 411)
       for (int threads = 1; threads <= 16; ++threads) {
-        const Parts p = parts(m, n, threads);
-        EXPECT_TRUE(p.rows == 1 || p.cols == 1);
-        EXPECT_GE(p.rows * p.cols, std::min({threads, (m + 5) / 6, (n + 63) / 64}));
+        for (const kernels::RowShares shares : {kernels::RowShares{6, 2}, {16, 1}}) {
+          const Parts p = parts(m, n, threads, shares);
+          EXPECT_TRUE(p.rows == 1 || p.cols == 1);
+          EXPECT_EQ(p.row_unit, shares.unit);
+          EXPECT_GE(p.rows * p.cols, std::min({threads, (m + shares.unit - 1) / shares.unit, (n + 63) / 64}));
+        }
       }
 }
 

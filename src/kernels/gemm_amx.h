@@ -1,0 +1,13 @@
+// Our own matrix product by matrix units (AMX) over PackedWeights' blocks.
+#pragma once
+
+#include "kernels/gemm.h"
+
+namespace blip::kernels {
+
+// Whether this machine (and BLIP_FORCE_ISA) has matrix units for the type, rows of k values are whole tiles long, and enough of them to gain.
+bool has_amx_gemm(NumberType type, int rows, int k);
+
+void gemm_amx(const GemmTile& tile);
+
+}  // namespace blip::kernels

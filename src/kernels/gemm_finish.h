@@ -1,0 +1,23 @@
+// From a tile's sums to its place in the output: what the products that keep sums in 64 columns share.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/gemm.h"
+#include "kernels/vector.h"
+
+namespace blip::kernels {
+
+// sums: [rows, 64] of float or int32; the tile's rows from `row` and columns from `column` on.
+inline void finish_tile(const GemmTile& t, const char* sums, int row, int rows, int column) {
+  const int n = std::min(kColumnBlock, t.n - column);
+  const std::size_t at = static_cast<std::size_t>(row) * t.ldo + static_cast<std::size_t>(column);
+  finish({.sums = sums, .lds = kColumnBlock, .rows = rows, .n = n,
+          .x_scales = t.x_scales ? t.x_scales + row : nullptr,
+          .w_scales = t.w_scales ? t.w_scales + column : nullptr,
+          .w_offsets = t.w_offsets ? t.w_offsets + column : nullptr,
+          .bias = t.bias ? t.bias + column : nullptr, .epilogue = t.epilogue,
+          .out = static_cast<char*>(t.out) + at * (t.out_bf16 ? 2 : 4), .ldo = t.ldo, .out_bf16 = t.out_bf16});
+}
+
+}  // namespace blip::kernels
