@@ -7,10 +7,11 @@ constexpr int kTileRows = 6, kTileVectors = 4;
 static_assert(kTileVectors * 16 == kColumnBlock);
 constexpr int kUnitsPerChunk = 8;  // between two bursts of prefetching
 
-// Lines to fetch while a tile is computed, so many at each chunk of units.
+// What to fetch while a tile is computed: so many lines of weights at each chunk of units, and the rows of the next tile.
 struct Prefetch {
   const char* next;
-  int lines;  // per chunk
+  int lines;         // per chunk
+  const char* rows;  // kTileRows of them, as far apart as the tile's own; null: none
 };
 
 template <int Rows>
@@ -39,6 +40,11 @@ void tile(int units, const char* x, std::size_t ldx, const char* w, bool first, 
   int k = 0;
   for (; k + kUnitsPerChunk <= units; k += kUnitsPerChunk) {
     for (int line = 0; line < fetch.lines; ++line, fetch.next += 64) _mm_prefetch(fetch.next, _MM_HINT_T0);
+    if (fetch.rows) {  // a chunk is half a line of each row: the upper rows at even chunks, the others at odd ones
+      const char* row = fetch.rows + static_cast<std::size_t>(k / kUnitsPerChunk % 2 ? kTileRows / 2 : 0) * ldx + k * 4;
+#pragma GCC unroll 3
+      for (int r = 0; r < kTileRows / 2; ++r, row += ldx) _mm_prefetch(row, _MM_HINT_T0);
+    }
     for (int u = 0; u < kUnitsPerChunk; ++u) add_unit<Rows>(sums, x + static_cast<std::size_t>(k + u) * 4, ldx, w + static_cast<std::size_t>(k + u) * 256);
   }
   for (; k < units; ++k) add_unit<Rows>(sums, x + static_cast<std::size_t>(k) * 4, ldx, w + static_cast<std::size_t>(k) * 256);

@@ -53,7 +53,7 @@ using TileFunction = void (*)(int rows, int units, const char* x, std::size_t ld
 // The three namespaces' Prefetch are alike but not the same type.
 template <auto Function, class Prefetch>
 void call(int rows, int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, f32::Prefetch fetch) {
-  Function(rows, units, x, ldx, w, first, partial, Prefetch{fetch.next, fetch.lines});
+  Function(rows, units, x, ldx, w, first, partial, Prefetch{fetch.next, fetch.lines, fetch.rows});
 }
 
 TileFunction tile_function(NumberType type) {
@@ -67,11 +67,14 @@ TileFunction tile_function(NumberType type) {
 
 constexpr int kRows = f32::kTileRows;
 constexpr std::size_t kUnitRow = 256;  // bytes of 64 columns of one unit
-// Units of a block of weights that stays in the L1 cache (24 of its 32 KB and up) while all rows pass over it. Sums are kept between
-// blocks: 48 loads and stores for 96 x 12 cycles of products.
-constexpr int kBlockUnits = 96;
+// Units of a block of weights that all rows pass over before the next: 96 KB, which stay in the L2 cache; a tile reads 21 bytes of them a cycle. Sums are
+// kept between blocks. Measured against 96 units, which stay in the L1 cache: 2 % faster in bfloat16, 0.5 % in f32 and 8 bits.
+constexpr int kBlockUnits = 384;
 // How far ahead of its own reading a lone tile fetches: 100 ns of latency at 30 GB/s a core are 3 KB.
 constexpr std::size_t kAhead = 4096;
+
+// Rows of more bytes do not stay in the L2 cache (1 MB and up) from one block of columns to the next, and are fetched ahead.
+constexpr std::size_t kNearRows = 640 << 10;
 
 }  // namespace
 
@@ -91,6 +94,7 @@ void gemm_avx512(const GemmTile& t) {
   const auto multiply = tile_function(t.w->type());
   const char* x = static_cast<const char*>(t.x);
   const int tiles = (t.m + kRows - 1) / kRows;
+  const bool far_rows = static_cast<std::size_t>(t.m) * row_bytes > kNearRows;
   static thread_local AlignedArray<char> scratch;
   char* partials = scratch.reserve(static_cast<std::size_t>(units > kBlockUnits ? tiles : 1) * kRows * kUnitRow);
   for (int column = 0; column < t.n; column += kColumnBlock) {
@@ -107,7 +111,8 @@ void gemm_avx512(const GemmTile& t) {
         const int row = i * kRows, rows = std::min(kRows, t.m - row);
         char* partial = partials + (units > kBlockUnits ? static_cast<std::size_t>(i) * kRows * kUnitRow : 0);
         const char* next = tiles == 1 ? rows_w + kAhead : rows_w + block_bytes + i * share;
-        multiply(rows, block, x + row * row_bytes + static_cast<std::size_t>(unit) * 4, row_bytes, rows_w, unit == 0, partial, {next, lines});
+        const char* tile_x = x + row * row_bytes + static_cast<std::size_t>(unit) * 4;
+        multiply(rows, block, tile_x, row_bytes, rows_w, unit == 0, partial, {next, lines, far_rows ? tile_x + kRows * row_bytes : nullptr});
         if (unit + block == units) finish_tile(t, partial, row, rows, column);
       }
     }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/aligned.h"
+#include "kernels/isa.h"
 
 #include "core/vector_targets.h"  // before Highway
 #undef HWY_TARGET_INCLUDE
@@ -72,12 +73,12 @@ void column_panel(int m, int n, int k, const float* a, std::size_t lda, const fl
   }
 }
 
-// exp(x) for x <= 0 as 2^n 2^f with |f| <= 1/2 and 2^f by its Taylor polynomial: off by less than 3e-7 of the result, which is
-// zero below e^-87.
+// 2^x for x <= 0: 2^round(x) by its exponent bits times the Taylor polynomial of 2^f, |f| <= 1/2; off by less than 3e-7 of the result, which is zero
+// below 2^-127.
 template <class D, class V>
-HWY_INLINE V exp_negative(D d, V x) {
+HWY_INLINE V exp2_negative(D d, V x) {
   const hn::RebindToSigned<D> di;
-  const auto t = hn::Max(hn::Mul(x, hn::Set(d, 1.44269504f)), hn::Set(d, -127.f));
+  const auto t = hn::Max(x, hn::Set(d, -127.f));
   const auto n = hn::NearestInt(t);
   const auto f = hn::Sub(t, hn::ConvertTo(d, n));
   auto p = hn::MulAdd(hn::Set(d, 1.54035304e-4f), f, hn::Set(d, 1.33335581e-3f));
@@ -86,9 +87,10 @@ HWY_INLINE V exp_negative(D d, V x) {
   p = hn::MulAdd(p, f, hn::Set(d, 2.40226507e-1f));
   p = hn::MulAdd(p, f, hn::Set(d, 6.93147181e-1f));
   p = hn::MulAdd(p, f, hn::Set(d, 1.f));
-  // 2^n by its exponent bits; n = -127 gives zero.
-  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));
+  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));  // n = -127 gives zero
 }
+
+constexpr float kLog2E = 1.44269504f;
 
 // c[m, n] = a[m, k] b[k, n]; n a multiple of kLanes. All rows pass over a few columns of b while those are in the L1 cache.
 void small_gemm(int m, int n, int k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
@@ -109,8 +111,8 @@ float exp_row(float* x, int n, float scale) {
   }
   float max = hn::GetLane(hn::MaxOfLanes(d, hn::Max(top, top2)));
   for (; i < n; ++i) max = std::max(max, x[i]);
-  const auto m = hn::Set(d, max), s = hn::Set(d, scale);
-  const auto weight = [&](int at) HWY_ATTR { return exp_negative(d, hn::Mul(s, hn::Sub(hn::LoadU(d, x + at), m))); };
+  const auto factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, max * (scale * kLog2E));
+  const auto weight = [&](int at) HWY_ATTR { return exp2_negative(d, hn::MulSub(hn::LoadU(d, x + at), factor, shift)); };
   auto total = hn::Zero(d), total2 = total;
   for (i = 0; i + 2 * lanes <= n; i += 2 * lanes) {
     const auto e = weight(i), e2 = weight(i + lanes);
@@ -239,7 +241,7 @@ HWY_INLINE V gelu(D d, V x) {
   p = hn::MulAdd(p, t, hn::Set(d, 1.421413741f));
   p = hn::MulAdd(p, t, hn::Set(d, -0.284496736f));
   p = hn::Mul(hn::MulAdd(p, t, hn::Set(d, 0.254829592f)), t);
-  const auto erf = hn::CopySign(hn::NegMulAdd(p, exp_negative(d, hn::Neg(hn::Mul(a, a))), hn::Set(d, 1.f)), z);
+  const auto erf = hn::CopySign(hn::NegMulAdd(p, exp2_negative(d, hn::Mul(hn::Mul(a, a), hn::Set(d, -kLog2E))), hn::Set(d, 1.f)), z);
   return hn::Mul(hn::Mul(x, hn::Set(d, 0.5f)), hn::Add(erf, hn::Set(d, 1.f)));
 }
 
@@ -257,9 +259,19 @@ HWY_INLINE V gelu_rough(D d, V x) {
   return hn::Mul(x, hn::MulAdd(p, z, hn::Set(d, 0.5f)));
 }
 
+// How a finished value is stored. kBf16Native: by AVX-512's own conversion, which Highway's release lacks.
+enum class Output { kFloat, kBf16, kBf16Native };
+
 // Rounded to nearest even.
-template <class D, class V>
+template <Output kOutput, class D, class V>
 HWY_INLINE void store_bf16(D, V x, std::uint16_t* out) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  if constexpr (kOutput == Output::kBf16Native && sizeof(x.raw) == sizeof(__m512)) {
+    __m256i narrow;
+    asm("vcvtneps2bf16 %1, %0" : "=v"(narrow) : "v"(x.raw));
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), narrow);
+  }
+#endif
   const hn::RebindToUnsigned<D> d32;
   const hn::Rebind<std::uint16_t, D> d16;
   const auto bits = hn::BitCast(d32, x);
@@ -268,47 +280,56 @@ HWY_INLINE void store_bf16(D, V x, std::uint16_t* out) {
   hn::StoreU(hn::DemoteTo(d16, hn::BitCast(hn::RebindToSigned<D>(), rounded)), d16, out);
 }
 
-// One row's values from column i on, as many as D has lanes. x_scale is read for int32 sums only.
-template <Epilogue kEpilogue, bool kInt32, class D>
+// One row's values from column i on, as many as D has lanes.
+template <Epilogue kEpilogue, bool kInt32, Output kOutput, class D>
 HWY_INLINE void finish_at(D d, const FinishBlock& b, int row, int i) {
   const hn::RebindToSigned<D> di;
   const std::size_t from = static_cast<std::size_t>(row) * b.lds + i, to = static_cast<std::size_t>(row) * b.ldo + i;
+  const auto bias = b.bias ? hn::LoadU(d, b.bias + i) : hn::Zero(d);
   hn::Vec<D> y;
   if constexpr (kInt32) {
     const auto sum = hn::Sub(hn::LoadU(di, static_cast<const std::int32_t*>(b.sums) + from), hn::LoadU(di, b.w_offsets + i));
-    y = hn::Mul(hn::ConvertTo(d, sum), hn::Mul(hn::Set(d, b.x_scales[row]), hn::LoadU(d, b.w_scales + i)));
+    y = hn::MulAdd(hn::Mul(hn::ConvertTo(d, sum), hn::LoadU(d, b.w_scales + i)), hn::Set(d, b.x_scales[row]), bias);
   } else {
-    y = hn::LoadU(d, static_cast<const float*>(b.sums) + from);
+    y = hn::Add(hn::LoadU(d, static_cast<const float*>(b.sums) + from), bias);
   }
-  if (b.bias) y = hn::Add(y, hn::LoadU(d, b.bias + i));
-  if constexpr (kEpilogue == Epilogue::kGelu) y = kInt32 || b.out_bf16 ? gelu_rough(d, y) : gelu(d, y);
-  if (b.out_bf16) return store_bf16(d, y, static_cast<std::uint16_t*>(b.out) + to);
-  float* out = static_cast<float*>(b.out) + to;
-  if constexpr (kEpilogue == Epilogue::kAdd) y = hn::Add(y, hn::LoadU(d, out));
-  hn::StoreU(y, d, out);
+  if constexpr (kEpilogue == Epilogue::kGelu) y = kInt32 || kOutput != Output::kFloat ? gelu_rough(d, y) : gelu(d, y);
+  if constexpr (kOutput != Output::kFloat) {
+    store_bf16<kOutput>(d, y, static_cast<std::uint16_t*>(b.out) + to);
+  } else {
+    float* out = static_cast<float*>(b.out) + to;
+    if constexpr (kEpilogue == Epilogue::kAdd) y = hn::Add(y, hn::LoadU(d, out));
+    hn::StoreU(y, d, out);
+  }
 }
 
-template <Epilogue kEpilogue, bool kInt32>
+template <Epilogue kEpilogue, bool kInt32, Output kOutput>
 void finish_rows(const FinishBlock& b) {
   const Floats d;
   const int lanes = static_cast<int>(hn::Lanes(d));
   for (int row = 0; row < b.rows; ++row) {
     int i = 0;
-    for (; i + lanes <= b.n; i += lanes) finish_at<kEpilogue, kInt32>(d, b, row, i);
-    for (; i < b.n; ++i) finish_at<kEpilogue, kInt32>(hn::CappedTag<float, 1>(), b, row, i);
+    for (; i + lanes <= b.n; i += lanes) finish_at<kEpilogue, kInt32, kOutput>(d, b, row, i);
+    for (; i < b.n; ++i) finish_at<kEpilogue, kInt32, kOutput>(hn::CappedTag<float, 1>(), b, row, i);
+  }
+}
+
+template <bool kInt32, Output kOutput>
+void finish_epilogue(const FinishBlock& b) {
+  switch (b.epilogue) {
+    case Epilogue::kStore: return finish_rows<Epilogue::kStore, kInt32, kOutput>(b);
+    case Epilogue::kGelu: return finish_rows<Epilogue::kGelu, kInt32, kOutput>(b);
+    case Epilogue::kAdd: return finish_rows<Epilogue::kAdd, kInt32, Output::kFloat>(b);
   }
 }
 
 template <bool kInt32>
-void finish_epilogue(const FinishBlock& b) {
-  switch (b.epilogue) {
-    case Epilogue::kStore: return finish_rows<Epilogue::kStore, kInt32>(b);
-    case Epilogue::kGelu: return finish_rows<Epilogue::kGelu, kInt32>(b);
-    case Epilogue::kAdd: return finish_rows<Epilogue::kAdd, kInt32>(b);
-  }
+void finish_output(const FinishBlock& b) {
+  if (!b.out_bf16) return finish_epilogue<kInt32, Output::kFloat>(b);
+  has_isa(Isa::kAvx512Bf16) ? finish_epilogue<kInt32, Output::kBf16Native>(b) : finish_epilogue<kInt32, Output::kBf16>(b);
 }
 
-void finish(const FinishBlock& b) { b.x_scales ? finish_epilogue<true>(b) : finish_epilogue<false>(b); }
+void finish(const FinishBlock& b) { b.x_scales ? finish_output<true>(b) : finish_output<false>(b); }
 
 void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols, std::uint32_t* out, std::size_t ldo) {
   const hn::CappedTag<std::uint32_t, kLanes> d;

@@ -158,8 +158,9 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items) {
   for (const auto& item : items) {
     assert(item.q.cols == item.kv->heads() * item.kv->head_dim() && item.kv->count() > 0 && item.q.type == item.kv->type());
     const int block = query_block(item.q.type);
-    for (int first = 0; first < item.q.rows; first += block)
-      for (int head = 0; head < item.kv->heads(); ++head)
+    // One head after the other: its keys and values stay in the L2 cache for all its queries.
+    for (int head = 0; head < item.kv->heads(); ++head)
+      for (int first = 0; first < item.q.rows; first += block)
         tasks.push_back({&item, head, first, std::min(block, item.q.rows - first)});
   }
   pool.parallel_for(static_cast<int>(tasks.size()), [&](int index, int) {
