@@ -70,6 +70,8 @@ constexpr std::size_t kUnitRow = 256;  // bytes of 64 columns of one unit
 // Units of a block of weights that all rows pass over before the next: 96 KB, which stay in the L2 cache; a tile reads 21 bytes of them a cycle. Sums are
 // kept between blocks. Measured against 96 units, which stay in the L1 cache: 2 % faster in bfloat16, 0.5 % in f32 and 8 bits.
 constexpr int kBlockUnits = 384;
+// Tiles whose sums are finished together, while they are in the L1 cache (12 KB).
+constexpr int kFinishTiles = 8;
 // How far ahead of its own reading a lone tile fetches: 100 ns of latency at 30 GB/s a core are 3 KB.
 constexpr std::size_t kAhead = 4096;
 
@@ -96,7 +98,8 @@ void gemm_avx512(const GemmTile& t) {
   const int tiles = (t.m + kRows - 1) / kRows;
   const bool far_rows = static_cast<std::size_t>(t.m) * row_bytes > kNearRows;
   static thread_local AlignedArray<char> scratch;
-  char* partials = scratch.reserve(static_cast<std::size_t>(units > kBlockUnits ? tiles : 1) * kRows * kUnitRow);
+  const bool one_block = units <= kBlockUnits;
+  char* partials = scratch.reserve(static_cast<std::size_t>(one_block ? kFinishTiles : tiles) * kRows * kUnitRow);
   for (int column = 0; column < t.n; column += kColumnBlock) {
     const char* w = static_cast<const char*>(t.w->columns(t.first + column));
     for (int unit = 0; unit < units; unit += kBlockUnits) {
@@ -109,11 +112,14 @@ void gemm_avx512(const GemmTile& t) {
       const int lines = static_cast<int>((share / 64 + chunks - 1) / chunks);
       for (int i = 0; i < tiles; ++i) {
         const int row = i * kRows, rows = std::min(kRows, t.m - row);
-        char* partial = partials + (units > kBlockUnits ? static_cast<std::size_t>(i) * kRows * kUnitRow : 0);
+        char* partial = partials + static_cast<std::size_t>(one_block ? i % kFinishTiles : i) * kRows * kUnitRow;
         const char* next = tiles == 1 ? rows_w + kAhead : rows_w + block_bytes + i * share;
         const char* tile_x = x + row * row_bytes + static_cast<std::size_t>(unit) * 4;
         multiply(rows, block, tile_x, row_bytes, rows_w, unit == 0, partial, {next, lines, far_rows ? tile_x + kRows * row_bytes : nullptr});
-        if (unit + block == units) finish_tile(t, partial, row, rows, column);
+        if (unit + block == units && (i % kFinishTiles == kFinishTiles - 1 || i == tiles - 1)) {
+          const int behind = i % kFinishTiles * kRows;  // rows before this tile's that wait too
+          finish_tile(t, partial - static_cast<std::size_t>(behind) * kUnitRow, row - behind, behind + rows, column);
+        }
       }
     }
   }
