@@ -331,16 +331,39 @@ void finish_output(const FinishBlock& b) {
 
 void finish(const FinishBlock& b) { b.x_scales ? finish_output<true>(b) : finish_output<false>(b); }
 
+// out[4, 4] = in[4, 4] transposed, of 4-byte units: pairs of rows interleaved, then pairs of pairs.
+HWY_INLINE void transpose_4x4(const std::uint32_t* in, std::size_t ldi, std::uint32_t* out, std::size_t ldo) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int r = 0; r < 4; ++r)
+    for (int c = 0; c < 4; ++c) out[static_cast<std::size_t>(c) * ldo + r] = in[static_cast<std::size_t>(r) * ldi + c];
+#else
+  const hn::FixedTag<std::uint32_t, 4> d;
+  const hn::Repartition<std::uint64_t, decltype(d)> d64;
+  const auto r0 = hn::LoadU(d, in), r1 = hn::LoadU(d, in + ldi), r2 = hn::LoadU(d, in + 2 * ldi), r3 = hn::LoadU(d, in + 3 * ldi);
+  const auto low02 = hn::InterleaveLower(d, r0, r1), low13 = hn::InterleaveLower(d, r2, r3);
+  const auto high02 = hn::InterleaveUpper(d, r0, r1), high13 = hn::InterleaveUpper(d, r2, r3);
+  const auto lower = [&](auto a, auto b) HWY_ATTR { return hn::BitCast(d, hn::InterleaveLower(d64, hn::BitCast(d64, a), hn::BitCast(d64, b))); };
+  const auto upper = [&](auto a, auto b) HWY_ATTR { return hn::BitCast(d, hn::InterleaveUpper(d64, hn::BitCast(d64, a), hn::BitCast(d64, b))); };
+  hn::StoreU(lower(low02, low13), d, out);
+  hn::StoreU(upper(low02, low13), d, out + ldo);
+  hn::StoreU(lower(high02, high13), d, out + 2 * ldo);
+  hn::StoreU(upper(high02, high13), d, out + 3 * ldo);
+#endif
+}
+
 void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols, std::uint32_t* out, std::size_t ldo) {
-  const hn::CappedTag<std::uint32_t, kLanes> d;
-  const hn::RebindToSigned<decltype(d)> di;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  const auto steps = hn::Mul(hn::Iota(di, 0), hn::Set(di, static_cast<std::int32_t>(ldi)));
-  int r = 0;
-  for (; r + lanes <= rows; r += lanes)
-    for (int c = 0; c < cols; ++c) hn::StoreU(hn::GatherIndex(d, in + static_cast<std::size_t>(r) * ldi + c, steps), d, out + static_cast<std::size_t>(c) * ldo + r);
-  for (; r < rows; ++r)
-    for (int c = 0; c < cols; ++c) out[static_cast<std::size_t>(c) * ldo + r] = in[static_cast<std::size_t>(r) * ldi + c];
+  const auto one_by_one = [&](int r0, int r1, int c0, int c1) {
+    for (int r = r0; r < r1; ++r)
+      for (int c = c0; c < c1; ++c) out[static_cast<std::size_t>(c) * ldo + r] = in[static_cast<std::size_t>(r) * ldi + c];
+  };
+  const int whole_rows = rows / 4 * 4, whole_cols = cols / 4 * 4;
+  // 16 rows fill a line of the output.
+  for (int r0 = 0; r0 < whole_rows; r0 += 16)
+    for (int c = 0; c < whole_cols; c += 4)
+      for (int r = r0; r < std::min(r0 + 16, whole_rows); r += 4)
+        transpose_4x4(in + static_cast<std::size_t>(r) * ldi + c, ldi, out + static_cast<std::size_t>(c) * ldo + r, ldo);
+  one_by_one(0, whole_rows, whole_cols, cols);
+  one_by_one(whole_rows, rows, 0, cols);
 }
 
 void interleave(const std::uint16_t* even, const std::uint16_t* odd, int n, std::uint32_t* out) {
