@@ -48,8 +48,8 @@ class PackedWeights {
   NumberType type_ = NumberType::kF32;
   int n_ = 0, k_ = 0;
   // In gemm_portable.cpp always [n / 16, k, 16]. In gemm.cpp:
-  // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in 4 bytes: what oneDNN's
-  // AVX-512 and AMX kernels read as it is. False (no such kernels here): [k, n], which its other kernels pack anew at every call.
+  // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in 4 bytes: what our
+  // AVX-512 and AMX products and oneDNN's read as it is. False (no such kernels here): [k, n], which its other kernels pack anew at every call.
   bool blocked_ = false;
   std::size_t bytes_ = 0;
   std::shared_ptr<std::byte> data_;

@@ -11,8 +11,7 @@ struct MachineSpeed {
   double read_gb_s = 0;  // 10^9 bytes a second, reading 512 MB from end to end
 };
 
-// Takes about two seconds on all threads of the pool. f32, and bf16 and int8 on AVX-512, are chains of multiply-adds in registers; with
-// AMX bf16 and int8 are oneDNN's speed on a product that stays in the cache, a lower bound of the peak.
+// Takes about two seconds on all threads of the pool. Chains of multiply-adds in registers, of vectors or, where there are matrix units, of tiles.
 MachineSpeed measure_machine(ThreadPool& pool);
 
 }  // namespace blip::kernels

@@ -1,0 +1,158 @@
+// The products of BLIP-base's vision tower (577 rows), layer by layer: ours with everything that belongs to them (scales, bias, GELU, addition, rounding),
+// and oneDNN's matmul over the same packed weights, sums alone. Built by `cmake --build --preset release --target bench_layers`.
+//   build/release/bench/bench_layers [--threads N]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "kernels/isa.h"
+#include "kernels/machine_speed.h"
+#include "ops/attention.h"
+#include "ops/linear.h"
+
+extern "C" void omp_set_num_threads(int);
+
+namespace {
+
+using namespace blip;
+using kernels::NumberType;
+
+constexpr int kRows = 577, kWidth = 768, kRuns = 15;
+constexpr int kCopies = 4;  // of each layer's weights, so that they come from memory, as a model's do
+
+struct Layer {
+  const char* name;
+  int in, out;
+};
+constexpr Layer kLayers[] = {{"queries, keys, values", kWidth, 3 * kWidth}, {"output", kWidth, kWidth}, {"fc1, GELU", kWidth, 4 * kWidth}, {"fc2", 4 * kWidth, kWidth}};
+
+template <class Work>
+double median_ms(const Work& work) {
+  std::vector<double> times;
+  for (int run = -2; run < kRuns; ++run) {  // two to warm up
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    if (run >= 0) times.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
+  return times[kRuns / 2];
+}
+
+std::vector<float> random_values(std::size_t n, float scale) {
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal(0.f, scale);
+  std::vector<float> values(n);
+  for (float& v : values) v = normal(generator);
+  return values;
+}
+
+void ours(ThreadPool& pool, const Layer& layer, const ops::Operand& x, const ops::Linear& weights, ops::OperandBuffer& out, Matrix residual) {
+  const NumberType rounded = weights.type() == NumberType::kF32 ? NumberType::kF32 : NumberType::kBf16;
+  if (layer.out == 4 * kWidth) ops::linear_gelu(pool, x, weights, out);
+  else if (layer.out == 3 * kWidth) ops::linear_as(pool, x, weights, rounded, out);
+  else ops::linear(pool, x, weights, residual, ops::Epilogue::kAdd);
+}
+
+// A share of the rows by oneDNN on the calling thread; its weights as PackedWeights lays them out.
+class OneDnn {
+ public:
+  OneDnn(const Layer& layer, NumberType type, int rows) : rows_(rows) {
+    using dnnl::memory;
+    using Type = memory::data_type;
+    using Tag = memory::format_tag;
+    const bool int8 = type == NumberType::kInt8, bf16 = type == NumberType::kBf16;
+    x_ = memory::desc({rows, layer.in}, int8 ? Type::u8 : bf16 ? Type::bf16 : Type::f32, Tag::ab);
+    w_ = memory::desc({layer.in, layer.out}, int8 ? Type::s8 : bf16 ? Type::bf16 : Type::f32, int8 ? Tag::BA16a64b4a : bf16 ? Tag::BA16a64b2a : Tag::BA16a64b);
+    out_ = memory::desc({rows, layer.out}, int8 ? Type::s32 : Type::f32, Tag::ab);
+#if DNNL_VERSION_MAJOR >= 3
+    const dnnl::matmul::primitive_desc description(engine_, x_, w_, out_);
+#else
+    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(x_, w_, out_), engine_);
+#endif
+    name_ = description.impl_info_str();
+    product_ = dnnl::matmul(description);
+  }
+  const std::string& name() const { return name_; }
+  int rows() const { return rows_; }
+  void multiply(const void* x, const void* w, float* out) const {
+    omp_set_num_threads(1);
+    dnnl::stream stream(engine_);
+    const auto view = [&](const dnnl::memory::desc& d, const void* data) { return dnnl::memory(d, engine_, const_cast<void*>(data)); };
+    product_.execute(stream, {{DNNL_ARG_SRC, view(x_, x)}, {DNNL_ARG_WEIGHTS, view(w_, w)}, {DNNL_ARG_DST, view(out_, out)}});
+    stream.wait();
+  }
+
+ private:
+  dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
+  dnnl::memory::desc x_, w_, out_;
+  dnnl::matmul product_;
+  std::string name_;
+  int rows_;
+};
+
+void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, const Layer& layer, double peak) {
+  const auto weight = random_values(static_cast<std::size_t>(layer.in) * layer.out, 0.02f), values = random_values(static_cast<std::size_t>(kRows) * layer.in, 1.f);
+  const std::vector<float> bias(static_cast<std::size_t>(layer.out), 0.1f);
+  std::vector<ops::Linear> copies;
+  for (int i = 0; i < kCopies; ++i)
+    copies.emplace_back(pool, [&](int first, int count, float* out) { std::copy_n(weight.data() + static_cast<std::size_t>(first) * layer.in, static_cast<std::size_t>(count) * layer.in, out); },
+                        bias, layer.in, layer.out, type);
+  ops::OperandBuffer x_buffer, out;
+  const ops::Operand x = ops::to_operand(pool, ConstMatrix(values.data(), kRows, layer.in), type, x_buffer);
+  AlignedArray<float> residual(static_cast<std::size_t>(kRows) * layer.out, 0.f);
+  const double own = median_ms([&] { for (const auto& copy : copies) ours(pool, layer, x, copy, out, Matrix(residual.data(), kRows, layer.out)); }) / kCopies;
+  const double gops = 2e-6 * kRows * layer.in * layer.out;
+  std::printf("%-4s  %-22s  %6.2f ms  %6.0f Gop/s  %3.0f %%", type_name, layer.name, own, gops / own, 100 * gops / own / peak);
+  if (copies.front().weights().blocked()) {
+    const int threads = pool.size(), share = (kRows + threads - 1) / threads;
+    std::vector<std::unique_ptr<OneDnn>> parts;
+    for (int t = 0; t < threads; ++t) parts.push_back(std::make_unique<OneDnn>(layer, type, std::min(share, kRows - t * share)));
+    const double theirs = median_ms([&] {
+      for (const auto& copy : copies)
+        pool.parallel_for(threads, [&](int t, int) {
+          parts[static_cast<std::size_t>(t)]->multiply(x.row(t * share), copy.weights().columns(0), residual.data() + static_cast<std::size_t>(t) * share * layer.out);
+        });
+    }) / kCopies;
+    std::printf("  oneDNN %6.2f ms  %6.0f Gop/s (%s)", theirs, gops / theirs, parts.front()->name().c_str());
+  }
+  std::printf("\n");
+}
+
+void measure_attention(ThreadPool& pool, NumberType type, const char* type_name, double peak) {
+  const auto values = random_values(std::size_t{kRows} * 3 * kWidth, 1.f);
+  ops::OperandBuffer buffer;
+  const ops::Operand qkv = ops::to_operand(pool, ConstMatrix(values.data(), kRows, 3 * kWidth), type, buffer);
+  ops::KeyValues kv(kWidth / 64, 64, kRows, type);
+  ops::append(pool, kv, qkv.col_range(kWidth, kWidth), qkv.col_range(2 * kWidth, kWidth));
+  AlignedArray<float> out(std::size_t{kRows} * kWidth);
+  const ops::AttentionItem item{qkv.col_range(0, kWidth), &kv, Matrix(out.data(), kRows, kWidth)};
+  const double ms = median_ms([&] { ops::attention(pool, {&item, 1}); }), gops = 4e-6 * kRows * kRows * kWidth;
+  std::printf("%-4s  %-22s  %6.2f ms  %6.0f Gop/s  %3.0f %%\n", type_name, "attention", ms, gops / ms, 100 * gops / ms / peak);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int threads = argc == 3 && std::string(argv[1]) == "--threads" ? std::max(1, std::atoi(argv[2])) : available_cpus();
+  kernels::isa();
+  ThreadPool pool(threads);
+  const kernels::MachineSpeed speed = kernels::measure_machine(pool);
+  std::printf("%s, %d threads; peaks: f32 %.0f, bf16 %.0f, int8 %.0f Gop/s\n", kernels::to_string(kernels::isa()), threads, speed.f32_gops, speed.bf16_gops, speed.int8_gops);
+  const struct {
+    NumberType type;
+    const char* name;
+    double peak;
+  } types[] = {{NumberType::kF32, "f32", speed.f32_gops}, {NumberType::kBf16, "bf16", speed.bf16_gops}, {NumberType::kInt8, "int8", speed.int8_gops}};
+  for (const auto& [type, name, peak] : types) {
+    if (!kernels::gemm_supports(type)) continue;
+    for (const Layer& layer : kLayers) measure_layer(pool, type, name, layer, peak);
+    if (type == NumberType::kF32 || (type == NumberType::kBf16 && kernels::has_bf16_attention())) measure_attention(pool, type, name, peak);
+  }
+}
