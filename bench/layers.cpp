@@ -1,5 +1,5 @@
 // The products of BLIP-base's vision tower (577 rows), layer by layer: ours with everything that belongs to them (scales, bias, GELU, addition, rounding),
-// and oneDNN's matmul over the same packed weights, sums alone. Built by `cmake --build --preset release --target bench_layers`.
+// and oneDNN's matmul over the same packed weights, in f32 and bfloat16 with all of it too, in 8 bits the sums alone. Built by `cmake --build --preset release --target bench_layers`.
 //   build/release/bench/bench_layers [--threads N]
 #include <algorithm>
 #include <chrono>
@@ -70,28 +70,39 @@ class OneDnn {
     const bool int8 = type == NumberType::kInt8, bf16 = type == NumberType::kBf16;
     x_ = memory::desc({rows, layer.in}, int8 ? Type::u8 : bf16 ? Type::bf16 : Type::f32, Tag::ab);
     w_ = memory::desc({layer.in, layer.out}, int8 ? Type::s8 : bf16 ? Type::bf16 : Type::f32, int8 ? Tag::BA16a64b4a : bf16 ? Tag::BA16a64b2a : Tag::BA16a64b);
-    out_ = memory::desc({rows, layer.out}, int8 ? Type::s32 : Type::f32, Tag::ab);
+    const bool add = layer.out == kWidth;
+    out_ = memory::desc({rows, layer.out}, int8 ? Type::s32 : bf16 && !add ? Type::bf16 : Type::f32, Tag::ab);
+    bias_ = memory::desc({1, layer.out}, int8 ? Type::s32 : Type::f32, Tag::ab);
+    dnnl::post_ops post;
 #if DNNL_VERSION_MAJOR >= 3
-    const dnnl::matmul::primitive_desc description(engine_, x_, w_, out_);
+    if (!int8 && layer.out == 4 * kWidth) post.append_eltwise(dnnl::algorithm::eltwise_gelu_erf, 0.f, 0.f);
 #else
-    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(x_, w_, out_), engine_);
+    if (!int8 && layer.out == 4 * kWidth) post.append_eltwise(1.f, dnnl::algorithm::eltwise_gelu_erf, 0.f, 0.f);
+#endif
+    if (!int8 && add) post.append_sum(1.f);
+    dnnl::primitive_attr attributes;
+    attributes.set_post_ops(post);
+#if DNNL_VERSION_MAJOR >= 3
+    const dnnl::matmul::primitive_desc description(engine_, x_, w_, bias_, out_, attributes);
+#else
+    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(x_, w_, bias_, out_), attributes, engine_);
 #endif
     name_ = description.impl_info_str();
     product_ = dnnl::matmul(description);
   }
   const std::string& name() const { return name_; }
   int rows() const { return rows_; }
-  void multiply(const void* x, const void* w, float* out) const {
+  void multiply(const void* x, const void* w, const float* bias, float* out) const {
     omp_set_num_threads(1);
     dnnl::stream stream(engine_);
     const auto view = [&](const dnnl::memory::desc& d, const void* data) { return dnnl::memory(d, engine_, const_cast<void*>(data)); };
-    product_.execute(stream, {{DNNL_ARG_SRC, view(x_, x)}, {DNNL_ARG_WEIGHTS, view(w_, w)}, {DNNL_ARG_DST, view(out_, out)}});
+    product_.execute(stream, {{DNNL_ARG_SRC, view(x_, x)}, {DNNL_ARG_WEIGHTS, view(w_, w)}, {DNNL_ARG_BIAS, view(bias_, bias)}, {DNNL_ARG_DST, view(out_, out)}});
     stream.wait();
   }
 
  private:
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
-  dnnl::memory::desc x_, w_, out_;
+  dnnl::memory::desc x_, w_, bias_, out_;
   dnnl::matmul product_;
   std::string name_;
   int rows_;
@@ -117,7 +128,7 @@ void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, con
     const double theirs = median_ms([&] {
       for (const auto& copy : copies)
         pool.parallel_for(threads, [&](int t, int) {
-          parts[static_cast<std::size_t>(t)]->multiply(x.row(t * share), copy.weights().columns(0), residual.data() + static_cast<std::size_t>(t) * share * layer.out);
+          parts[static_cast<std::size_t>(t)]->multiply(x.row(t * share), copy.weights().columns(0), bias.data(), residual.data() + static_cast<std::size_t>(t) * share * layer.out);
         });
     }) / kCopies;
     std::printf("  oneDNN %6.2f ms  %6.0f Gop/s (%s)", theirs, gops / theirs, parts.front()->name().c_str());
