@@ -259,8 +259,8 @@ void multiply_and_finish(const GemmTile& t) {
     GemmTile part{.m = t.m, .n = n, .x = t.x, .w = t.w, .first = t.first + column, .out = nullptr, .ldo = static_cast<std::size_t>(n)};
     part.out = scratch.reserve(static_cast<std::size_t>(t.m) * static_cast<std::size_t>(n));
     multiply(part);
-    finish({.sums = part.out, .lds = part.ldo, .rows = t.m, .n = n, .x_scales = t.x_scales,
-            .w_scales = t.w_scales ? t.w_scales + column : nullptr, .w_offsets = t.w_offsets ? t.w_offsets + column : nullptr,
+    finish({.sums = part.out, .lds = part.ldo, .rows = t.m, .n = n, .x_scales = t.x_scales, .x_offsets = t.x_offsets,
+            .w_scales = t.w_scales ? t.w_scales + column : nullptr, .w_sums = t.w_sums ? t.w_sums + column : nullptr,
             .bias = t.bias ? t.bias + column : nullptr, .epilogue = t.epilogue,
             .out = static_cast<std::byte*>(t.out) + static_cast<std::size_t>(column) * (t.out_bf16 ? 2 : 4), .ldo = t.ldo, .out_bf16 = t.out_bf16});
   }

@@ -56,15 +56,16 @@ class PackedWeights {
 };
 
 // One tile: out[m, n] = epilogue(x[m, k] W[:, first : first + n] + bias[n]). Rows of x are k values apart, rows of out ldo
-// values. kInt8: the product is x_scales[row] * w_scales[column] * (sum of bytes - w_offsets[column]).
+// values. kInt8: the product is x_scales[row] * w_scales[column] * sum of bytes - x_offsets[row] * w_sums[column].
 struct GemmTile {
   int m, n;
   const void* x;
   const PackedWeights* w;
   int first = 0;
   const float* x_scales = nullptr;           // kInt8: [m]
+  const float* x_offsets = nullptr;          // kInt8: [m]
   const float* w_scales = nullptr;           // kInt8: [n], of column `first` and on, as the next two
-  const std::int32_t* w_offsets = nullptr;   // kInt8: [n]
+  const float* w_sums = nullptr;             // kInt8: [n]
   const float* bias = nullptr;               // may be null
   void* out;                                 // float, or bfloat16 (uint16_t) with out_bf16
   std::size_t ldo;

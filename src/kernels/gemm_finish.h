@@ -14,8 +14,9 @@ inline void finish_tile(const GemmTile& t, const char* sums, int row, int rows, 
   const std::size_t at = static_cast<std::size_t>(row) * t.ldo + static_cast<std::size_t>(column);
   finish({.sums = sums, .lds = kColumnBlock, .rows = rows, .n = n,
           .x_scales = t.x_scales ? t.x_scales + row : nullptr,
+          .x_offsets = t.x_offsets ? t.x_offsets + row : nullptr,
           .w_scales = t.w_scales ? t.w_scales + column : nullptr,
-          .w_offsets = t.w_offsets ? t.w_offsets + column : nullptr,
+          .w_sums = t.w_sums ? t.w_sums + column : nullptr,
           .bias = t.bias ? t.bias + column : nullptr, .epilogue = t.epilogue,
           .out = static_cast<char*>(t.out) + at * (t.out_bf16 ? 2 : 4), .ldo = t.ldo, .out_bf16 = t.out_bf16});
 }

@@ -172,7 +172,7 @@ void gemm(const GemmTile& t) {
     const std::size_t lds = static_cast<std::size_t>(round_up(n, kPanel));
     float* sums = scratch.reserve(static_cast<std::size_t>(t.m) * lds);
     HWY_DYNAMIC_DISPATCH(portable_sums)(t, t.first + column, n, sums, lds);
-    finish({.sums = sums, .lds = lds, .rows = t.m, .n = n, .x_scales = nullptr, .w_scales = nullptr, .w_offsets = nullptr,
+    finish({.sums = sums, .lds = lds, .rows = t.m, .n = n, .x_scales = nullptr, .x_offsets = nullptr, .w_scales = nullptr, .w_sums = nullptr,
             .bias = t.bias ? t.bias + column : nullptr, .epilogue = t.epilogue,
             .out = static_cast<std::byte*>(t.out) + static_cast<std::size_t>(column) * (t.out_bf16 ? 2 : 4), .ldo = t.ldo, .out_bf16 = t.out_bf16});
   }

@@ -206,30 +206,56 @@ HWY_INLINE hn::Vec<D> load_floats(D d, const std::uint16_t* bf16) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, bf16))));
 }
 
-template <class T>
-float round_to_uint8(const T* x, int n, std::uint8_t* out) {
+// body(tag, i) for whole vectors of n values, then one by one.
+template <class Body>
+HWY_INLINE void for_lanes(int n, const Body& body) {
   const Floats d;
-  const hn::CappedTag<float, 1> one;
   const int lanes = static_cast<int>(hn::Lanes(d));
-  auto top = hn::Zero(d);
   int i = 0;
-  for (; i + lanes <= n; i += lanes) top = hn::Max(top, hn::Abs(load_floats(d, x + i)));
-  float max = hn::GetLane(hn::MaxOfLanes(d, top));
-  for (; i < n; ++i) max = std::max(max, std::abs(hn::GetLane(load_floats(one, x + i))));
-  const float scale = max > 0 ? max / 127.f : 1.f, inverse = 1.f / scale;
-  const auto store = [&](auto tag, int at) HWY_ATTR {
+  for (; i + lanes <= n; i += lanes) body(d, i);
+  for (; i < n; ++i) body(hn::CappedTag<float, 1>(), i);
+}
+
+template <class T>
+ByteScale round_to_uint8(const T* x, int n, std::uint8_t* out) {
+  const Floats d;
+  const int lanes = static_cast<int>(hn::Lanes(d));
+  auto top = hn::Zero(d), bottom = top;
+  int i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    top = hn::Max(top, load_floats(d, x + i));
+    bottom = hn::Min(bottom, load_floats(d, x + i));
+  }
+  float max = hn::GetLane(hn::MaxOfLanes(d, top)), min = hn::GetLane(hn::MinOfLanes(d, bottom));
+  for (; i < n; ++i) {
+    const float value = hn::GetLane(load_floats(hn::CappedTag<float, 1>(), x + i));
+    max = std::max(max, value);
+    min = std::min(min, value);
+  }
+  const float scale = max > min ? (max - min) / 255.f : 1.f, inverse = 1.f / scale;
+  const auto zero = static_cast<std::int32_t>(std::nearbyint(-min * inverse));
+  for_lanes(n, [&](auto tag, int at) HWY_ATTR {
     const hn::RebindToSigned<decltype(tag)> di;
     const hn::Rebind<std::uint8_t, decltype(tag)> d8;
     const auto steps = hn::NearestInt(hn::Mul(load_floats(tag, x + at), hn::Set(tag, inverse)));
-    hn::StoreU(hn::DemoteTo(d8, hn::Add(steps, hn::Set(di, 128))), d8, out + at);
-  };
-  for (i = 0; i + lanes <= n; i += lanes) store(d, i);
-  for (; i < n; ++i) store(one, i);
-  return scale;
+    hn::StoreU(hn::DemoteTo(d8, hn::Add(steps, hn::Set(di, zero))), d8, out + at);
+  });
+  return {scale, scale * static_cast<float>(zero)};
 }
 
-float to_uint8(const float* x, int n, std::uint8_t* out) { return round_to_uint8(x, n, out); }
-float bf16_to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) { return round_to_uint8(x, n, out); }
+ByteScale to_uint8(const float* x, int n, std::uint8_t* out) { return round_to_uint8(x, n, out); }
+ByteScale bf16_to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) { return round_to_uint8(x, n, out); }
+
+float to_int8(const float* x, int n, std::int8_t* out) {
+  float max = 0;
+  for (int i = 0; i < n; ++i) max = std::max(max, std::abs(x[i]));
+  const float scale = max > 0 ? max / 127.f : 1.f, inverse = 1.f / scale;
+  for_lanes(n, [&](auto tag, int at) HWY_ATTR {
+    const hn::Rebind<std::int8_t, decltype(tag)> d8;
+    hn::StoreU(hn::DemoteTo(d8, hn::NearestInt(hn::Mul(hn::LoadU(tag, x + at), hn::Set(tag, inverse)))), d8, out + at);
+  });
+  return scale;
+}
 
 // erf by Abramowitz and Stegun 7.1.26: off by at most 1.5e-7, below what 8-bit factors leave.
 template <class D, class V>
@@ -287,8 +313,9 @@ HWY_INLINE void finish_at(D d, const FinishBlock& b, int row, int i) {
   const auto bias = b.bias ? hn::LoadU(d, b.bias + i) : hn::Zero(d);
   hn::Vec<D> y;
   if constexpr (kInt32) {
-    const auto sum = hn::Sub(hn::LoadU(di, static_cast<const std::int32_t*>(b.sums) + from), hn::LoadU(di, b.w_offsets + i));
-    y = hn::MulAdd(hn::Mul(hn::ConvertTo(d, sum), hn::LoadU(d, b.w_scales + i)), hn::Set(d, b.x_scales[row]), bias);
+    const auto sum = hn::ConvertTo(d, hn::LoadU(di, static_cast<const std::int32_t*>(b.sums) + from));
+    const auto base = hn::NegMulAdd(hn::Set(d, b.x_offsets[row]), hn::LoadU(d, b.w_sums + i), bias);
+    y = hn::MulAdd(hn::Mul(sum, hn::LoadU(d, b.w_scales + i)), hn::Set(d, b.x_scales[row]), base);
   } else {
     y = hn::Add(hn::LoadU(d, static_cast<const float*>(b.sums) + from), bias);
   }
@@ -427,6 +454,7 @@ HWY_EXPORT(isa_name);
 HWY_EXPORT(to_bf16);
 HWY_EXPORT(to_uint8);
 HWY_EXPORT(bf16_to_uint8);
+HWY_EXPORT(to_int8);
 HWY_EXPORT(finish);
 HWY_EXPORT(multiply_add_chain);
 HWY_EXPORT(or_words);
@@ -434,8 +462,9 @@ HWY_EXPORT(transpose_units);
 HWY_EXPORT(interleave);
 
 void to_bf16(const float* x, int n, std::uint16_t* out) { HWY_DYNAMIC_DISPATCH(to_bf16)(x, n, out); }
-float to_uint8(const float* x, int n, std::uint8_t* out) { return HWY_DYNAMIC_DISPATCH(to_uint8)(x, n, out); }
-float to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) { return HWY_DYNAMIC_DISPATCH(bf16_to_uint8)(x, n, out); }
+ByteScale to_uint8(const float* x, int n, std::uint8_t* out) { return HWY_DYNAMIC_DISPATCH(to_uint8)(x, n, out); }
+ByteScale to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) { return HWY_DYNAMIC_DISPATCH(bf16_to_uint8)(x, n, out); }
+float to_int8(const float* x, int n, std::int8_t* out) { return HWY_DYNAMIC_DISPATCH(to_int8)(x, n, out); }
 void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols, std::uint32_t* out, std::size_t ldo) {
   HWY_DYNAMIC_DISPATCH(transpose_units)(in, ldi, rows, cols, out, ldo);
 }

@@ -23,19 +23,25 @@ void interleave(const std::uint16_t* even, const std::uint16_t* odd, int n, std:
 
 // out[i] = x[i] as bfloat16, rounded to nearest even.
 void to_bf16(const float* x, int n, std::uint16_t* out);
-// x[i] ~ scale * (out[i] - 128); returns the scale, the largest magnitude / 127 (1 for a row of zeros).
-float to_uint8(const float* x, int n, std::uint8_t* out);
-float to_uint8(const std::uint16_t* x, int n, std::uint8_t* out);  // of bfloat16
+// x[i] ~ scale * out[i] - offset, where the range from the least to the largest, 0 included, takes all 256 steps and 0 is one of them.
+struct ByteScale {
+  float scale, offset;
+};
+ByteScale to_uint8(const float* x, int n, std::uint8_t* out);
+ByteScale to_uint8(const std::uint16_t* x, int n, std::uint8_t* out);  // of bfloat16
+// x[i] ~ scale * out[i]; returns the scale, the largest magnitude / 127 (1 for a row of zeros).
+float to_int8(const float* x, int n, std::int8_t* out);
 
-// What turns sums of products into the output of a layer: y = sum, or in 8 bits x_scales[row] * w_scales[j] * (sum - w_offsets[j]);
+// What turns sums of products into the output of a layer: y = sum, or in 8 bits x_scales[row] * w_scales[j] * sum - x_offsets[row] * w_sums[j];
 // then out = epilogue(y + bias[j]).
 struct FinishBlock {
   const void* sums;               // [rows, n] float; int32 where there are x_scales
   std::size_t lds;
   int rows, n;
   const float* x_scales;          // [rows], or null: float sums
+  const float* x_offsets;         // [rows]
   const float* w_scales;          // [n]
-  const std::int32_t* w_offsets;  // [n]: 128 times the sum of the weights' column
+  const float* w_sums;            // [n]: of the weights' column, times its scale
   const float* bias;              // [n], may be null
   Epilogue epilogue;
   void* out;                      // [rows, n] float, or bfloat16; may be `sums`

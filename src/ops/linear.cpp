@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -43,8 +44,9 @@ kernels::GemmTile gemm_tile(const Operand& x, const Linear& layer, const Tile& t
   const bool int8 = layer.type() == NumberType::kInt8;
   return {.m = t.rows(), .n = t.cols(), .x = x.row(t.r0), .w = &layer.weights(), .first = t.c0,
           .x_scales = int8 ? x.scales + t.r0 : nullptr,
+          .x_offsets = int8 ? x.offsets + t.r0 : nullptr,
           .w_scales = int8 ? layer.scales() + t.c0 : nullptr,
-          .w_offsets = int8 ? layer.offsets() + t.c0 : nullptr,
+          .w_sums = int8 ? layer.sums() + t.c0 : nullptr,
           .bias = layer.bias() ? layer.bias() + t.c0 : nullptr, .out = out, .ldo = ldo};
 }
 
@@ -68,7 +70,7 @@ Linear::Linear(ThreadPool& pool, const RowSource& weight, std::span<const float>
   std::copy(bias.begin(), bias.end(), bias_.data());
   if (type == NumberType::kInt8) {
     scales_ = AlignedArray<float>(static_cast<std::size_t>(out));
-    offsets_ = AlignedArray<std::int32_t>(static_cast<std::size_t>(out));
+    sums_ = AlignedArray<float>(static_cast<std::size_t>(out));
   }
   // A block of rows at a time: from the file to its packed place while it is in the L2 cache.
   pool.parallel_for((out + kernels::kColumnBlock - 1) / kernels::kColumnBlock, [&](int block, int) {
@@ -90,17 +92,13 @@ void Linear::pack(int first, int count, const float* rows) {
       return weights_.pack(first, count, narrow.data());
     }
     case NumberType::kInt8: {
-      static thread_local AlignedArray<std::uint8_t> bytes;
+      static thread_local AlignedArray<std::int8_t> bytes;
       bytes.reserve(values);
       for (int r = 0; r < count; ++r) {
-        std::uint8_t* row = bytes.data() + static_cast<std::size_t>(r) * in;
-        scales_[static_cast<std::size_t>(first + r)] = kernels::to_uint8(rows + static_cast<std::size_t>(r) * in, static_cast<int>(in), row);
-        std::int32_t sum = 0;
-        for (std::size_t i = 0; i < in; ++i) {
-          sum += row[i] - 128;
-          row[i] ^= 0x80u;  // the same as int8_t
-        }
-        offsets_[static_cast<std::size_t>(first + r)] = 128 * sum;
+        std::int8_t* row = bytes.data() + static_cast<std::size_t>(r) * in;
+        const float scale = kernels::to_int8(rows + static_cast<std::size_t>(r) * in, static_cast<int>(in), row);
+        scales_[static_cast<std::size_t>(first + r)] = scale;
+        sums_[static_cast<std::size_t>(first + r)] = scale * static_cast<float>(std::accumulate(row, row + in, 0));
       }
       return weights_.pack(first, count, bytes.data());
     }

@@ -30,15 +30,14 @@ class Linear {
   int out() const { return weights_.n(); }
   const kernels::PackedWeights& weights() const { return weights_; }
   const float* bias() const { return bias_.size() ? bias_.data() : nullptr; }
-  const float* scales() const { return scales_.data(); }           // kInt8: [out]
-  const std::int32_t* offsets() const { return offsets_.data(); }  // kInt8: 128 x the sum of each output's weights
+  const float* scales() const { return scales_.data(); }  // kInt8: [out]
+  const float* sums() const { return sums_.data(); }      // kInt8: [out], of each output's weights, times its scale
 
  private:
   void pack(int first, int count, const float* rows);
 
   kernels::PackedWeights weights_;
-  AlignedArray<float> bias_, scales_;
-  AlignedArray<std::int32_t> offsets_;
+  AlignedArray<float> bias_, scales_, sums_;
 };
 
 // out[m, layer.out()] = epilogue(x[m, layer.in()] W + b). x (of layer.type(), rows without gaps) and out must not overlap.

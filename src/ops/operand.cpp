@@ -15,7 +15,10 @@ Operand OperandBuffer::reserve(NumberType type, int rows, int cols) {
   o.cols = cols;
   o.stride = static_cast<std::size_t>(cols);
   o.data = bytes_.reserve(static_cast<std::size_t>(rows) * o.stride * kernels::size_of(type));
-  if (type == NumberType::kInt8) o.scales = scales_.reserve(static_cast<std::size_t>(rows));
+  if (type == NumberType::kInt8) {
+    o.scales = scales_.reserve(static_cast<std::size_t>(rows));
+    o.offsets = offsets_.reserve(static_cast<std::size_t>(rows));
+  }
   return o;
 }
 
@@ -24,13 +27,13 @@ void OperandBuffer::store_row(const Operand& o, int row, const float* values) {
   switch (o.type) {
     case NumberType::kF32: std::memcpy(out, values, static_cast<std::size_t>(o.cols) * sizeof(float)); return;
     case NumberType::kBf16: kernels::to_bf16(values, o.cols, reinterpret_cast<std::uint16_t*>(out)); return;
-    case NumberType::kInt8: scales_[static_cast<std::size_t>(row)] = kernels::to_uint8(values, o.cols, reinterpret_cast<std::uint8_t*>(out)); return;
+    case NumberType::kInt8: set_scale(row, kernels::to_uint8(values, o.cols, reinterpret_cast<std::uint8_t*>(out))); return;
   }
 }
 
 void OperandBuffer::store_row(const Operand& o, int row, const std::uint16_t* bf16) {
   assert(o.type == NumberType::kInt8);
-  scales_[static_cast<std::size_t>(row)] = kernels::to_uint8(bf16, o.cols, reinterpret_cast<std::uint8_t*>(bytes_.data()) + static_cast<std::size_t>(row) * o.stride);
+  set_scale(row, kernels::to_uint8(bf16, o.cols, reinterpret_cast<std::uint8_t*>(bytes_.data()) + static_cast<std::size_t>(row) * o.stride));
 }
 
 void to_floats(const Operand& o, float* out) {

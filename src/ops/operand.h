@@ -8,19 +8,20 @@
 #include "core/matrix.h"
 #include "core/thread_pool.h"
 #include "kernels/gemm.h"
+#include "kernels/vector.h"
 
 namespace blip::ops {
 
 using kernels::NumberType;
 
 // The left factor of a product: [rows, cols], row-major and tight unless f32 (then with the matrix's stride).
-// kInt8: value = scales[row] * (byte - 128).
+// kInt8: value = scales[row] * byte - offsets[row].
 struct Operand {
   NumberType type = NumberType::kF32;
   const void* data = nullptr;
   int rows = 0, cols = 0;
   std::size_t stride = 0;
-  const float* scales = nullptr;
+  const float *scales = nullptr, *offsets = nullptr;
 
   Operand() = default;
   Operand(ConstMatrix m) : data(m.data), rows(m.rows), cols(m.cols), stride(m.stride) {}  // f32, as it is
@@ -30,7 +31,10 @@ struct Operand {
     Operand part = *this;
     part.data = row(first);
     part.rows = count;
-    if (scales) part.scales += first;
+    if (scales) {
+      part.scales += first;
+      part.offsets += first;
+    }
     return part;
   }
   Operand col_range(int first, int count) const {
@@ -56,7 +60,11 @@ class OperandBuffer {
 
  private:
   AlignedArray<std::byte> bytes_;
-  AlignedArray<float> scales_;
+  void set_scale(int row, kernels::ByteScale scale) {
+    scales_[static_cast<std::size_t>(row)] = scale.scale;
+    offsets_[static_cast<std::size_t>(row)] = scale.offset;
+  }
+  AlignedArray<float> scales_, offsets_;
 };
 
 // The values of an f32 or bfloat16 operand, row after row.

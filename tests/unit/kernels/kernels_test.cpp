@@ -193,52 +193,78 @@ TEST(Convert, Bf16RoundsToNearestEven) {
 
 TEST(Convert, Uint8KeepsHalfAStep) {
   for_each_isa([] {
+    for (const int n : {1, 3, 16, 31, 100})
+      for (const float shift : {0.f, 4.f, -20.f}) {
+        auto x = random_values(n, 6, 3.f);
+        for (float& v : x) v = rounded_bf16(v + shift);
+        std::vector<std::uint16_t> narrow(n);
+        to_bf16(x.data(), n, narrow.data());
+        std::vector<std::uint8_t> out(n), out16(n);
+        const ByteScale scale = to_uint8(x.data(), n, out.data()), scale16 = to_uint8(narrow.data(), n, out16.data());
+        const float max = std::max(0.f, *std::max_element(x.begin(), x.end())), min = std::min(0.f, *std::min_element(x.begin(), x.end()));
+        EXPECT_FLOAT_EQ(scale.scale, (max - min) / 255.f);
+        const float zero = scale.offset / scale.scale;  // 0 is a step
+        EXPECT_NEAR(zero, std::round(zero), 1e-4f);
+        for (int i = 0; i < n; ++i) EXPECT_NEAR(out[i] * scale.scale - scale.offset, x[i], scale.scale * 1.01f) << n << " " << shift;
+        double error = 0;
+        for (int i = 0; i < n; ++i) error += std::pow((out[i] * scale.scale - scale.offset - x[i]) / scale.scale, 2) / n;
+        if (n >= 31) {
+          EXPECT_LT(std::sqrt(error), 0.4);  // 1 / sqrt(12) for errors spread evenly over half a step either way
+        }
+        EXPECT_EQ(out16, out);
+        EXPECT_EQ(scale16.scale, scale.scale);
+        EXPECT_EQ(scale16.offset, scale.offset);
+      }
+    const std::vector<float> zeros(20, 0.f);
+    std::vector<std::uint8_t> out(20, 7);
+    const ByteScale scale = to_uint8(zeros.data(), 20, out.data());
+    EXPECT_EQ(scale.scale, 1.f);
+    EXPECT_EQ(scale.offset, 0.f);
+    EXPECT_EQ(out, std::vector<std::uint8_t>(20, 0));
+  });
+}
+
+TEST(Convert, Int8KeepsHalfAStep) {
+  for_each_isa([] {
     for (const int n : {1, 3, 16, 31, 100}) {
       const auto x = random_values(n, 6, 3.f);
-      std::vector<std::uint8_t> out(n);
-      const float scale = to_uint8(x.data(), n, out.data());
+      std::vector<std::int8_t> out(n);
+      const float scale = to_int8(x.data(), n, out.data());
       float max = 0;
       for (const float v : x) max = std::max(max, std::abs(v));
       EXPECT_FLOAT_EQ(scale, max / 127.f);
-      for (int i = 0; i < n; ++i) EXPECT_NEAR((out[i] - 128) * scale, x[i], scale * 0.501f);
-      std::vector<std::uint16_t> narrow(n);
-      to_bf16(x.data(), n, narrow.data());
-      const float scale16 = to_uint8(narrow.data(), n, out.data());
-      EXPECT_FLOAT_EQ(scale16, rounded_bf16(max) / 127.f);
-      for (int i = 0; i < n; ++i) EXPECT_NEAR((out[i] - 128) * scale16, rounded_bf16(x[i]), scale16 * 0.501f);
+      for (int i = 0; i < n; ++i) EXPECT_NEAR(out[i] * scale, x[i], scale * 0.501f);
     }
     const std::vector<float> zeros(20, 0.f);
-    std::vector<std::uint8_t> out(20);
-    EXPECT_EQ(to_uint8(zeros.data(), 20, out.data()), 1.f);
-    EXPECT_EQ(out, std::vector<std::uint8_t>(20, 128));
+    std::vector<std::int8_t> out(20, 7);
+    EXPECT_EQ(to_int8(zeros.data(), 20, out.data()), 1.f);
+    EXPECT_EQ(out, std::vector<std::int8_t>(20, 0));
   });
 }
 
 // Sums of a product, in int32 or float, that finish() turns into a layer's output.
 struct Sums {
-  Sums(int rows, int n) : int32(rows * (n + 3)), floats(int32.size()), offset(n) {
+  Sums(int rows, int n) : int32(rows * (n + 3)), floats(int32.size()), column(random_values(n, 11, 3.f)) {
     std::mt19937 generator(n);
     for (auto& s : int32) s = static_cast<int>(generator() % 20000) - 10000;
-    for (auto& o : offset) o = static_cast<int>(generator() % 2000) - 1000;
     floats = random_values(floats.size(), 6, 2.f);
   }
   std::vector<std::int32_t> int32;
-  std::vector<float> floats;
-  std::vector<std::int32_t> offset;
+  std::vector<float> floats, column;
 };
 
 void check_finish(int rows, int n, Epilogue epilogue, bool with_bias, bool int32, bool out_bf16) {
   const Sums sums(rows, n);
   const std::size_t lds = n + 3, ldo = n + 5;
-  const auto scale = random_values(n, 7, 0.01f), bias = random_values(n, 8), before = random_values(rows * ldo, 9), x_scale = random_values(rows, 10, 0.05f);
+  const auto scale = random_values(n, 7, 0.01f), bias = random_values(n, 8), before = random_values(rows * ldo, 9), x_scale = random_values(rows, 10, 0.05f), x_offset = random_values(rows, 12);
   std::vector<float> out = before;
   std::vector<std::uint16_t> narrow(out.size());
-  finish({int32 ? static_cast<const void*>(sums.int32.data()) : sums.floats.data(), lds, rows, n, int32 ? x_scale.data() : nullptr, scale.data(),
-          sums.offset.data(), with_bias ? bias.data() : nullptr, epilogue, out_bf16 ? static_cast<void*>(narrow.data()) : out.data(), ldo, out_bf16});
+  finish({int32 ? static_cast<const void*>(sums.int32.data()) : sums.floats.data(), lds, rows, n, int32 ? x_scale.data() : nullptr, x_offset.data(), scale.data(),
+          sums.column.data(), with_bias ? bias.data() : nullptr, epilogue, out_bf16 ? static_cast<void*>(narrow.data()) : out.data(), ldo, out_bf16});
   for (int r = 0; r < rows; ++r)
     for (int i = 0; i < n; ++i) {
       const std::size_t from = r * lds + i, to = r * ldo + i;
-      double y = int32 ? static_cast<double>(x_scale[r]) * scale[i] * (sums.int32[from] - sums.offset[i]) : sums.floats[from];
+      double y = int32 ? static_cast<double>(x_scale[r]) * scale[i] * sums.int32[from] - static_cast<double>(x_offset[r]) * sums.column[i] : sums.floats[from];
       if (with_bias) y += bias[i];
       // GELU is rough where its output is rounded anyway.
       double tolerance = 1e-5 * (1 + std::abs(y)) + (epilogue == Epilogue::kGelu && (int32 || out_bf16) ? 2e-4 : 0);
@@ -366,10 +392,9 @@ void check_int8_sums(int m, int n, int k, Multiply multiply) {
   for (auto& v : w) v = static_cast<std::int8_t>(static_cast<int>(generator() % 255) - 127);
   const PackedWeights packed = pack(NumberType::kInt8, w.data(), n, k);
   // Scales of 1 and sums below 2^24: exact in floats.
-  const std::vector<float> x_scales(m, 1.f), w_scales(n, 1.f);
-  const std::vector<std::int32_t> offsets(n, 0);
+  const std::vector<float> x_scales(m, 1.f), x_offsets(m, 0.f), w_scales(n, 1.f), w_sums(n, 1.f);
   std::vector<float> out(m * n);
-  multiply({.m = m, .n = n, .x = x.data(), .w = &packed, .x_scales = x_scales.data(), .w_scales = w_scales.data(), .w_offsets = offsets.data(),
+  multiply({.m = m, .n = n, .x = x.data(), .w = &packed, .x_scales = x_scales.data(), .x_offsets = x_offsets.data(), .w_scales = w_scales.data(), .w_sums = w_sums.data(),
             .out = out.data(), .ldo = static_cast<std::size_t>(n)});
   for (int i = 0; i < m; ++i)
     for (int j = 0; j < n; ++j) {

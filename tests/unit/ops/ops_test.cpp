@@ -165,6 +165,7 @@ TEST(LayerNorm, OperandEqualsTheRoundedRows) {
       EXPECT_EQ(std::memcmp(both.row(r), converted.row(r), width * kernels::size_of(type)), 0);
       if (type == NumberType::kInt8) {
         EXPECT_EQ(fresh.scales[r], converted.scales[r]);
+        EXPECT_EQ(fresh.offsets[r], converted.offsets[r]);
       }
     }
   }
