@@ -196,24 +196,27 @@ class Attention(ServerTest):
 class Batching(ServerTest):
     arguments = ("--batch-window", 200, "--batch", 8)
 
+    def together(self, count, ask):
+        """The results of `count` requests at once, some of which shared a pass. On a busy machine requests may come one after the other: then again."""
+        for _ in range(5):
+            results = [self.ok(reply)["results"][0] for reply in in_parallel(count, ask)]
+            if max(result["batch"] for result in results) > 1:
+                return results
+        self.fail("no two requests shared a pass")
+
     def test_answers_do_not_depend_on_who_asks_at_the_same_time(self):
         names = scene_names()
         alone = [self.ok(self.server.post("/v1/caption", scene(name)))["results"][0] for name in names]
-        together = in_parallel(32, lambda i: self.server.post("/v1/caption", scene(names[i % len(names)])))
-        for i, reply in enumerate(together):
-            result = self.ok(reply)["results"][0]
+        for i, result in enumerate(self.together(32, lambda i: self.server.post("/v1/caption", scene(names[i % len(names)])))):
             self.assertEqual((result["caption"], result["token_ids"]), (alone[i % len(names)]["caption"], alone[i % len(names)]["token_ids"]))
-        self.assertGreater(max(reply.json["results"][0]["batch"] for reply in together), 1)
 
     def test_questions_about_one_picture_share_a_pass_and_the_picture_is_encoded_once(self):
         image = picture(99)
         misses = self.server.metric("blip_image_cache_misses_total")
         self.ok(self.server.post("/v1/ask?question=" + "is+there+a+cat", image))
         self.assertEqual(self.server.metric("blip_image_cache_misses_total"), misses + 1)
-        replies = in_parallel(16, lambda i: self.server.post_json("/v1/ask", {"image": b64(image), "question": QUESTIONS[i % 3]}))
-        results = [self.ok(reply)["results"][0] for reply in replies]
+        results = self.together(16, lambda i: self.server.post_json("/v1/ask", {"image": b64(image), "question": QUESTIONS[i % 3]}))
         self.assertTrue(all(result["cached"] and result["timings_ms"]["encode"] == 0 for result in results))
-        self.assertGreater(max(result["batch"] for result in results), 1)
         self.assertEqual(self.server.metric("blip_image_cache_misses_total"), misses + 1)
         for i, result in enumerate(results):
             self.assertEqual(result["answer"], results[i % 3]["answer"])
