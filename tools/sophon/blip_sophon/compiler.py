@@ -128,6 +128,7 @@ class Compiler:
         lowered_file = mlir.with_name(f"{mlir.stem}_{self.chip}_{quantize.lower()}_tpu.mlir")
         lowered = Lowered(lowered_file)
         lowered.make_precise()
+        lowered.halve_outputs(int(number) - 1 for number in stripped.get("output", "").split(",") if number)
         lowered.write()
         settings = {"tpu_mlir": lowered_file.name, "bmodel_path": target.name, "final_mlir": lowered_file.name.replace("_tpu.mlir", "_final.mlir"),
                     "gdma_check": True, "enable_affine": True}

@@ -206,6 +206,19 @@ class Lowered:
         self._read_unrounded()
         self._drop_unused()
 
+    def halve_outputs(self, positions):
+        """Outputs that other networks or a dump read are halves, as they would be without F32 before them: the compiler takes the cast to F32 off."""
+        at = next(i for i, line in enumerate(self._lines) if isinstance(line, str) and line.lstrip().startswith("return "))
+        outputs = re.findall(r"%\w+", self._lines[at])
+        for position in positions:
+            value = outputs[position]
+            op = self._ops[value]
+            if op.kind == "Cast" and _HALF.search(op.types[0]):
+                continue
+            back = self._cast(self._cast(value, True), False)
+            at = next(i for i, line in enumerate(self._lines) if isinstance(line, str) and line.lstrip().startswith("return "))
+            self._lines[at] = re.sub(re.escape(value) + r"\b", back, self._lines[at], count=1)
+
     def write(self):
         lines = [line if isinstance(line, str) else line.line() for line in self._lines]
         known = {line.split(" ", 1)[0] for line in lines if line.startswith("#loc")}
