@@ -11,6 +11,7 @@ _OP = re.compile(r'^\s*(%\w+) = "(\w+)\.(\w+)"\(([^)]*)\)(?: (\{.*\}))? : \((.*)
 _TOP = re.compile(r'^\s*%\w+ = "top\.(\w+)"\(.*loc\((#loc\d*)\)\s*$', re.MULTILINE)
 _NAME = re.compile(r'^(#loc\d*) = loc\("([^"]*)"\)', re.MULTILINE)
 _LAYER = re.compile(r"(\w+)\.(\d+|start|end)\.")
+_LAST = re.compile(r"(tokens|states)(_|$)")  # a tower's last LayerNorm has the name of the output that it is
 _HALF = re.compile(r"xb?f16>")
 # Attributes as the compiler writes them.
 _CAST = "{round_mode = #tpu<round_mode HalfAwayFromZero>, with_scale = true}"
@@ -31,7 +32,9 @@ def float_names(top):
     names = dict(_NAME.findall(top))
     kinds = ("LayerNorm", "Softmax", "GELU", "Add", "Concat")
     found = [(kind, names.get(place, "")) for kind, place in _TOP.findall(top)]
-    return [name for kind, name in found if kind in kinds and _precise(name)]
+    found = [(name, _precise(name)) for kind, name in found if kind in kinds]
+    some = any(precise for _, precise in found)
+    return [name for name, precise in found if precise or some and _LAST.match(name)]
 
 
 def _is_wide(name):
@@ -42,9 +45,9 @@ def _is_wide(name):
 def _is_split(name):
     """Products that take what comes in as two halves, x rounded and the rest: those that make queries and keys.
 
-    A softmax makes of the absolute error of a score a relative one, and scores are large.
+    A softmax makes of the absolute error of a score a relative one, and scores are large. In the vision tower that pays in the first layer.
     """
-    return bool(re.search(r"\.[qk](_|$)", name))
+    return bool(re.match(r"(vision\.0|text\.\d+\.(self|cross))\.[qk](_|$)", name))
 
 
 @dataclass
