@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools" / "sophon"
 sys.path.insert(0, str(TOOLS))
 from blip_sophon.cycle_table import Figures, Lengths, Target, at_tokens, own_stages, read_profile, read_profiles, task_table  # noqa: E402
+from blip_sophon.compiler import Compiler, has_eight_bit_weights, narrow_products  # noqa: E402
 from blip_sophon.errors import BuildError  # noqa: E402
+from blip_sophon.precision import Lowered, float_names  # noqa: E402
 import vendor  # noqa: E402
 
 # The end of a profile as the compiler writes it.
@@ -91,6 +93,94 @@ class Sums(unittest.TestCase):
 
     def test_names(self):
         self.assertEqual((str(X), str(TWO_CORES), str(Target("bm1688", 1))), ("BM1684X", "BM1688, 2 cores", "BM1688, 1 core"))
+
+
+# A layer's first lines as the compiler writes them, attributes cut.
+TOP = """    %8 = "top.LayerNorm"(%7) {eps = 1.0} : (tensor<1x4x48xf32>) -> tensor<1x4x48xf32> loc(#loc8)
+    %9 = "top.MatMul"(%8, %5, %6) {a = 1} : (tensor<1x4x48xf32>, tensor<48x48xf32>, tensor<48xf32>) -> tensor<1x4x48xf32> loc(#loc9)
+    %10 = "top.MatMul"(%9, %3, %4) {a = 1} : (tensor<1x4x128xf32>, tensor<128x48xf32>, tensor<48xf32>) -> tensor<1x4x48xf32> loc(#loc10)
+#loc8 = loc("vision.1.norm1_Layer")
+#loc9 = loc("vision.1.q_Add")
+#loc10 = loc("vision.1.fc2_Add")
+"""
+LOWERED = """module @m attributes {module.mode = "F16", module.weight_file = "weights.npz"} {
+    %0 = "top.None"() : () -> none loc(#loc)
+    %x = "top.Input"(%arg0) {a = 1} : (tensor<1x4x48xf32>) -> tensor<1x4x48xf32> loc(#loc0)
+    %1 = "tpu.Cast"(%x) {with_scale = true} : (tensor<1x4x48xf32>) -> tensor<1x4x48xf16> loc(#loc1)
+    %2 = "top.Weight"() : () -> tensor<48x48xf16> loc(#loc2)
+    %3 = "tpu.MatMul"(%1, %2, %0, %0, %0) {a = 1} : (tensor<1x4x48xf16>, tensor<48x48xf16>, none, none, none) -> tensor<1x4x48xf16> loc(#loc3)
+    %4 = "tpu.Reshape"(%3) {shape = [4, 48]} : (tensor<1x4x48xf16>) -> tensor<4x48xf16> loc(#loc4)
+    %5 = "tpu.Cast"(%4) {with_scale = true} : (tensor<4x48xf16>) -> tensor<4x48xf32> loc(#loc5)
+    %6 = "tpu.Softmax"(%5) {axis = 1} : (tensor<4x48xf32>) -> tensor<4x48xf32> loc(#loc6)
+    return %6 : tensor<4x48xf32> loc(#loc)
+} loc(#loc)
+#loc = loc(unknown)
+#loc0 = loc("x")
+#loc1 = loc("x_f16")
+#loc2 = loc("w")
+#loc3 = loc("NAME")
+#loc4 = loc("r")
+#loc5 = loc("r_f32")
+#loc6 = loc("s")
+"""
+
+
+class Precision(unittest.TestCase):
+    def made_precise(self, name):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "m_tpu.mlir"
+            file.write_text(LOWERED.replace("NAME", name), encoding="utf-8")
+            lowered = Lowered(file)
+            lowered.make_precise()
+            lowered.write()
+            return file.read_text(encoding="utf-8")
+
+    def test_which_operations_are_f32(self):
+        self.assertEqual(float_names(TOP), ["vision.1.norm1_Layer"])
+        self.assertEqual(float_names(TOP.replace("vision.1", "vision.2")), [])
+        self.assertEqual(float_names(TOP.replace("vision.1", "text.11.self")), ["text.11.self.norm1_Layer"])
+        self.assertEqual(float_names(TOP.replace("vision.1", "caption.1.self")), [])
+
+    def test_a_product_gives_out_f32(self):
+        text = self.made_precise("text.0.self.scores_MatMul")
+        self.assertIn("none, none, none) -> tensor<1x4x48xf32> loc(#loc3)", text)
+        self.assertIn('"tpu.Reshape"(%3) {shape = [4, 48]} : (tensor<1x4x48xf32>) -> tensor<4x48xf32>', text)
+        self.assertEqual(text.count("tpu.Cast"), 1)
+        self.assertNotIn("tpu.Sub", text)
+
+    def test_queries_are_made_of_two_halves(self):
+        text = self.made_precise("text.0.self.q_Add")
+        self.assertEqual((text.count("tpu.MatMul"), text.count("tpu.Sub"), text.count("tpu.Add")), (2, 1, 1))
+        self.assertEqual(text.count("xf16>, tensor<48x48xf16>, none, none, none) -> tensor<1x4x48xf32>"), 2)
+
+    def test_other_networks_stay(self):
+        for name in ("vision.2.q_Add", "caption.0.self.q_Add", "text.0.fc1_Add"):
+            self.assertEqual(self.made_precise(name).split(), LOWERED.replace("NAME", name).split())
+
+    def test_eight_bit_weights(self):
+        for role in ("caption_prefill", "caption_step_3", "answer_step", "question"):
+            self.assertTrue(has_eight_bit_weights(role), role)
+        for role in ("vision", "match", "match_8", "text", "caption_cross"):
+            self.assertFalse(has_eight_bit_weights(role), role)
+        self.assertEqual(narrow_products(TOP), ["vision.1.q_Add"])
+
+
+class Combined(unittest.TestCase):
+    def test_a_network_with_working_memory_is_last(self):
+        with tempfile.TemporaryDirectory() as folder:
+            wrapper = Path(folder) / "bin/tpu-mlir"
+            wrapper.parent.mkdir()
+            wrapper.write_text("""#!/bin/sh
+if [ $2 = --info ]; then echo "device mem size: 9 (weight: 7, instruct: 2, runtime: $(cat $3))"; else echo "$@" > combined; fi
+""", encoding="utf-8")
+            wrapper.chmod(0o755)
+            files = []
+            for name, bytes_ in (("step", 70), ("vision", 600), ("cross", 0)):
+                files.append(Path(folder) / name)
+                files[-1].write_text(str(bytes_), encoding="utf-8")
+            Compiler(folder, "bm1688", 2, folder).combine(files, Path(folder) / "all")
+            names = [Path(word).name for word in (Path(folder) / "combined").read_text(encoding="utf-8").split()]
+        self.assertEqual(names, ["model_tool", "--combine", "cross", "step", "vision", "-o", "all"])
 
 
 class Cycles(unittest.TestCase):

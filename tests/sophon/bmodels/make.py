@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 PARITY = ROOT / "tests/data/parity"
 MODELS = ("caption", "match", "vqa")
-SETS = (("bm1684", "f32", 1), ("bm1684x", "f32", 1), ("bm1684x", "f16", 1), ("bm1684x", "bf16", 1), ("bm1684x", "w8f16", 1), ("bm1684x", "int8", 1),
+SETS = (("bm1684", "f32", 1), ("bm1684", "int8", 1), ("bm1684x", "f32", 1), ("bm1684x", "f16", 1), ("bm1684x", "bf16", 1), ("bm1684x", "w8f16", 1), ("bm1684x", "int8", 1),
         ("bm1688", "f32", 1), ("bm1688", "f16", 2), ("bm1688", "int8", 2))
 
 

@@ -134,7 +134,7 @@ class NetworkCompiler:
 
     def _eight_bits(self, role):
         """Everything computed in 8 bits. Keys and values that everything later looks at are worth their full precision."""
-        return not role.endswith("_cross") and not self._eight_bit_weights(role)
+        return role == "vision" or self.float_type == "F32" and not role.endswith("_cross")
 
 
 def build(models, target, options, toolchain):

@@ -1,10 +1,13 @@
 """Runs the vendor's compiler, TPU-MLIR, on one ONNX graph at a time."""
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from .errors import BuildError
+from .precision import Lowered, float_names
 
 CHIPS = {  # chip -> number types it computes in
     "bm1684": ("f32", "int8"),
@@ -15,12 +18,18 @@ MAX_CORES = {"bm1684": 1, "bm1684x": 1, "bm1688": 2}
 # Chips whose compiler cannot make a LayerNorm of one token.
 WRITTEN_OUT_NORM = ("bm1684",)
 WRAPPER = Path("bin/tpu-mlir")
+SECOND_STEP = Path(__file__).with_name("second_step.py")
+HALVES = ("F16", "BF16")
+GROUP = 64  # 8-bit weights that share a scale: so many of what comes into a product
 WIDER = 1.3  # than the ranges that the compiler finds for 8-bit numbers, at most
 
 
 def has_eight_bit_weights(role):
-    """Texts are few tokens at a time, which are as fast as the weights are read: 8 bits of them, and everything computed in F16."""
-    return role != "vision" and not role.endswith("_cross")
+    """Networks that write texts and read questions: few tokens at a time, which are as fast as the weights are read.
+
+    What compares texts gives numbers out, and most of its task's time is the picture's: it keeps its precision.
+    """
+    return "_prefill" in role or "_step" in role or role == "question"
 
 
 def check_target(target):
@@ -45,6 +54,13 @@ def wider(line):
         return line
     name, threshold, *seen = parts
     return f"{name} {min(max(abs(float(value)) for value in seen), WIDER * float(threshold)):.7f} {' '.join(seen)}"
+
+
+def narrow_products(top):
+    """Names of the products with weights of a top-level MLIR file that take in one group of weights: it cannot be shared by two cores."""
+    names = dict(re.findall(r'^(#loc\d*) = loc\("([^"]*)"\)', top, re.MULTILINE))
+    products = re.findall(r'"top.MatMul"\(.*: \(tensor<[\dx]+xf32>, tensor<(\d+)x\d+xf32>.*loc\((#loc\d*)\)', top)
+    return [names[place] for width, place in products if int(width) < 2 * GROUP]
 
 
 class Compiler:
@@ -79,20 +95,46 @@ class Compiler:
 
     def deploy(self, mlir, quantize, target, strip_inputs=(), strip_outputs=(), calibration=None, exceptions=None):
         """MLIR -> bmodel. Inputs and outputs at the positions to strip keep the type the chip computes in."""
-        options = ["--calibration_table", calibration.name] if calibration else []
-        options += ["--quantize_table", exceptions.name] if exceptions else []
-        for name, positions in (("input", strip_inputs), ("output", strip_outputs)):
-            if positions:
-                options += [f"--quant_{name}", f"--quant_{name}_list", ",".join(str(p + 1) for p in positions)]
-        if self.cores > 1:
-            options += ["--num_core", self.cores]
-        command = ["model_deploy.py", "--mlir", mlir.name, "--chip", self.chip, "--quantize", quantize, "--model", target.name,
-                   "--skip_validation", *options]
-        if not self._with_scale_per_output(command, calibration):
-            self.run(*command)
+        stripped = {"input": strip_inputs, "output": strip_outputs}
+        numbers = {side: ",".join(str(p + 1) for p in positions) for side, positions in stripped.items() if positions}
+        precise = float_names(mlir.read_text(encoding="utf-8")) if quantize in HALVES else []
+        if precise:
+            self._deploy_precisely(mlir, quantize, target, numbers, precise)
+        else:
+            if quantize == "W8F16" and self.cores > 1:
+                exceptions = mlir.with_suffix(".narrow")
+                exceptions.write_text("".join(f"{name} F16\n" for name in narrow_products(mlir.read_text(encoding="utf-8"))), encoding="utf-8")
+            options = ["--calibration_table", calibration.name] if calibration else []
+            options += ["--quantize_table", exceptions.name] if exceptions and exceptions.read_text(encoding="utf-8") else []
+            for side, positions in numbers.items():
+                options += [f"--quant_{side}", f"--quant_{side}_list", positions]
+            command = self._command(mlir, quantize, target, *options)
+            if not self._with_scale_per_output(command, calibration):
+                self.run(*command)
         if not target.is_file():
             raise BuildError(f"the compiler made no {target.name}; its log: {self.folder / 'model_deploy.py.log'}")
         return target
+
+    def _command(self, mlir, quantize, target, *options):
+        cores = ["--num_core", self.cores] if self.cores > 1 else []
+        return ["model_deploy.py", "--mlir", mlir.name, "--chip", self.chip, "--quantize", quantize, "--model", target.name, "--skip_validation",
+                "--q_group_size", GROUP, *cores, *options]
+
+    def _deploy_precisely(self, mlir, quantize, target, stripped, precise):
+        """In the compiler's two steps, with a change of what the first one wrote."""
+        table = mlir.with_suffix(".precise")
+        table.write_text("".join(f"{name} F32\n" for name in precise), encoding="utf-8")
+        self.run(*self._command(mlir, quantize, target, "--quantize_table", table.name, "--not_gen_bmodel"))
+        lowered_file = mlir.with_name(f"{mlir.stem}_{self.chip}_{quantize.lower()}_tpu.mlir")
+        lowered = Lowered(lowered_file)
+        lowered.make_precise()
+        lowered.halve_outputs(int(number) - 1 for number in stripped.get("output", "").split(",") if number)
+        lowered.write()
+        settings = {"tpu_mlir": lowered_file.name, "bmodel_path": target.name, "final_mlir": lowered_file.name.replace("_tpu.mlir", "_final.mlir"),
+                    "gdma_check": True, "enable_affine": True}
+        for side, positions in stripped.items():
+            settings |= {f"quant_{side}": True, f"quant_{side}_list": positions}
+        self.run("python3.10", SECOND_STEP, json.dumps(settings))
 
     def _with_scale_per_output(self, command, calibration):
         """8-bit weights with a scale per output, not one for all. BM1684 has no such products, and the compiler fails at some networks."""
@@ -107,9 +149,14 @@ class Compiler:
     def combine(self, bmodels, target):
         """One file of several: the chip's own program, 5 MB, is in it once, and the networks share their working memory.
 
-        In some orders of networks for two cores the runtime of 1.30.2 does not free all memory, and BM1688's emulator ends the program at that.
+        One that needs working memory comes last: the runtime of 1.30.2 frees what they share only if the last one has a part in it, and
+        BM1688's emulator ends the program at what was not freed.
         """
-        self.run("model_tool", "--combine", *bmodels, "-o", target)
+        self.run("model_tool", "--combine", *sorted(bmodels, key=self._working_memory), "-o", target)
+
+    def _working_memory(self, bmodel):
+        """In bytes, of a file with one network."""
+        return int(re.search(r"runtime: (\d+)", self.run("model_tool", "--info", bmodel))[1])
 
 
 def find_toolchain(given, script):

@@ -15,6 +15,7 @@ from .cycle_table import Target, checkpoint_of, compiled_as, own_stages, read_pr
 from .networks import Builder, Options
 
 RESULTS = "results.json"
+PRECISION = Path(__file__).with_name("precision.py")
 PARTS = {"caption": ("caption",), "match": ("text",), "ask": ("question", "answer")}
 
 
@@ -59,16 +60,19 @@ def own_makers(task, c, lengths, tasks):
 
 
 def _digest(model, kept):
-    """Of what the cycle model looks at: operators, shapes, and which ends keep the chip's type. Values and names do not count."""
+    """Of what the cycle model looks at: operators, shapes, which ends keep the chip's type, and what is computed how precisely (for which names count).
+
+    Values do not count.
+    """
     graph, numbers = model.graph, {}
     number = lambda name: numbers.setdefault(name, len(numbers))
     parts = [(number(port.name), port.type.SerializeToString(deterministic=True)) for port in graph.input]
     parts += [(number(tensor.name), list(tensor.dims), tensor.data_type) for tensor in graph.initializer]
     for node in graph.node:
         attributes = [attribute.SerializeToString(deterministic=True) for attribute in node.attribute]
-        parts.append((node.op_type, [number(name) for name in (*node.input, *node.output)], attributes))
+        parts.append((node.op_type, node.name, [number(name) for name in (*node.input, *node.output)], attributes))
     parts += [(number(port.name), port.type.SerializeToString(deterministic=True)) for port in graph.output]
-    return hashlib.sha256(repr((parts, kept)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((parts, kept)).encode() + PRECISION.read_bytes()).hexdigest()[:16]
 
 
 class Measurer:

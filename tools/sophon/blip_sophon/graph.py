@@ -17,6 +17,7 @@ class Graph:
 
     def __init__(self, name, written_out_norm=False):
         self.name, self.written_out_norm = name, written_out_norm
+        self.scope = ""  # before the names of operators that have none of their own: the part and layer they are of
         self._nodes, self._initializers, self._inputs, self._outputs = [], {}, [], []
         self._count = 0
         self._named = set()
@@ -47,7 +48,7 @@ class Graph:
     def op(self, kind, *inputs, name=None, **attributes):
         self._count += 1
         if name is None or name in self._named:  # the same weights at another place
-            name = f"{kind}_{self._count}"
+            name = f"{self.scope}{kind}_{self._count}"
         self._named.add(name)
         self._nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
@@ -93,9 +94,9 @@ class Graph:
 
     def attention(self, query, keys, values, mask=None):
         """softmax(query · keysᵀ + mask) · values: [b, H, q, h], [b, H, n, h] twice -> [b, H, q, h]; the query is scaled already"""
-        scores = self.op("MatMul", query, self.transpose(keys, 0, 1, 3, 2))
+        scores = self.op("MatMul", query, self.transpose(keys, 0, 1, 3, 2), name=f"{self.scope}scores")
         if mask is not None:
-            scores = self.add(scores, mask)
+            scores = self.op("Add", scores, mask, name=f"{self.scope}scores.masked")
         return self.op("MatMul", self.op("Softmax", scores, axis=-1), values)
 
     # ---- the whole ----------------------------------------------------------------------------------------------------------

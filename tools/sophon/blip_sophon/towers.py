@@ -51,13 +51,17 @@ def vision_tower(g, checkpoint, pixels):
     side = v.image_size // v.patch_size
     if side * v.patch_size != v.image_size:  # a rest that fills no patch is not looked at
         pixels = g.slice(g.slice(pixels, 2, 0, side * v.patch_size), 3, 0, side * v.patch_size)
+    g.scope = "vision.start."
     patches = g.op("Conv", pixels, g.constant("vision.patch.weight", w("patch.weight")), g.constant("vision.patch.bias", w("patch.bias")),
                    kernel_shape=[v.patch_size] * 2, strides=[v.patch_size] * 2)
     patches = g.transpose(g.reshape(patches, 1, v.width, side * side), 0, 2, 1)
-    x = g.concat([g.constant("vision.class_token", w("class_token").reshape(1, 1, -1)), patches], axis=1)
-    x = g.add(x, g.constant("vision.position", w("position")[None]))
+    position = w("position")[None]
+    patches = g.add(patches, g.constant("vision.position", position[:, 1:]))
+    x = g.concat([g.constant("vision.first", w("class_token").reshape(1, 1, -1) + position[:, :1]), patches], axis=1)
     for i in range(v.layers):
+        g.scope = f"vision.{i}."
         x = _vision_layer(g, w, i, x, v.tokens)
+    g.scope = "vision.end."
     return g.layer_norm(x, *w.pair("norm"), v.eps)
 
 
@@ -73,6 +77,7 @@ class TextTower:
 
     def embed(self, ids, position_rows):
         """norm(word[ids] + position): ids [B, T] -> x; position_rows [1, T, D]"""
+        self.g.scope = f"{self.w.part}.start."
         words = self.g.gather(self.g.constant(f"{self.w.part}.word", self.w("word")), ids)
         return self.g.layer_norm(self.flat(self.g.add(words, position_rows)), *self.w.pair("norm"), self.sizes.eps)
 
@@ -128,11 +133,15 @@ class TextTower:
 
     def layers(self, x, mask=None, cross=None, cross_mask=None, remember=lambda i, k, v: (k, v)):
         for i in range(self.sizes.layers):
+            self.g.scope = f"{self.w.part}.{i}.self."
             x = self.self_attention(i, x, mask, remember)
             if cross is not None:
+                self.g.scope = f"{self.w.part}.{i}.cross."
                 x = self.cross_attention(i, x, cross, cross_mask)
+            self.g.scope = f"{self.w.part}.{i}."
             y = self.g.linear(self.g.gelu(self.g.linear(x, *self.w.pair(f"{i}.fc1"))), *self.w.pair(f"{i}.fc2"))
             x = self.add_and_norm(x, y, f"{i}.norm")
+        self.g.scope = f"{self.w.part}.end."
         return x
 
     def logits(self, x):
