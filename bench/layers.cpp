@@ -63,7 +63,7 @@ void ours(ThreadPool& pool, const Layer& layer, const ops::Operand& x, const ops
 // A share of the rows by oneDNN on the calling thread; its weights as PackedWeights lays them out.
 class OneDnn {
  public:
-  OneDnn(const Layer& layer, NumberType type, int rows) : rows_(rows) {
+  OneDnn(const Layer& layer, NumberType type, int rows) {
     using dnnl::memory;
     using Type = memory::data_type;
     using Tag = memory::format_tag;
@@ -91,7 +91,6 @@ class OneDnn {
     product_ = dnnl::matmul(description);
   }
   const std::string& name() const { return name_; }
-  int rows() const { return rows_; }
   void multiply(const void* x, const void* w, const float* bias, float* out) const {
     omp_set_num_threads(1);
     dnnl::stream stream(engine_);
@@ -105,7 +104,6 @@ class OneDnn {
   dnnl::memory::desc x_, w_, bias_, out_;
   dnnl::matmul product_;
   std::string name_;
-  int rows_;
 };
 
 void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, const Layer& layer, double peak) {

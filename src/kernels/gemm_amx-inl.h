@@ -28,23 +28,37 @@ inline void fetch(LinesAhead& ahead) {
   for (int line = 0; line < ahead.lines; ++line, ahead.next += 64) __builtin_prefetch(ahead.next, 0, 2);  // into the L2 cache
 }
 
+// The four sums of a panel: two side by side, two more `second` bytes behind them.
+template <class Tiles>
+void begin_sums(bool first, const char* sums, std::size_t second) {
+  if (first) {
+    Tiles::template zero<0>();
+    Tiles::template zero<1>();
+    Tiles::template zero<2>();
+    Tiles::template zero<3>();
+  } else {
+    Tiles::template load<0>(sums, kUnitRowBytes);
+    Tiles::template load<1>(sums + kTileBytes, kUnitRowBytes);
+    Tiles::template load<2>(sums + second, kUnitRowBytes);
+    Tiles::template load<3>(sums + second + kTileBytes, kUnitRowBytes);
+  }
+}
+
+template <class Tiles>
+void keep_sums(char* sums, std::size_t second) {
+  Tiles::template store<0>(sums, kUnitRowBytes);
+  Tiles::template store<1>(sums + kTileBytes, kUnitRowBytes);
+  Tiles::template store<2>(sums + second, kUnitRowBytes);
+  Tiles::template store<3>(sums + second + kTileBytes, kUnitRowBytes);
+}
+
 // sums[32, 64] (+)= x w: two row tiles, 32 columns at a time, so that each tile that is loaded is multiplied twice.
 template <class Tiles, NumberType type>
 void wide_panel(int steps, const char* x, std::size_t ldx, const char* w, bool first, char* sums, LinesAhead ahead) {
-  char* lower = sums + kTileRowsMax * kUnitRowBytes;
+  constexpr std::size_t kLower = kTileRowsMax * kUnitRowBytes;
   const char* x_lower = x + kTileRowsMax * ldx;
-  for (int half = 0; half < 2; ++half, w += 2 * kTileBytes, sums += 2 * kTileBytes, lower += 2 * kTileBytes) {
-    if (first) {
-      Tiles::template zero<0>();
-      Tiles::template zero<1>();
-      Tiles::template zero<2>();
-      Tiles::template zero<3>();
-    } else {
-      Tiles::template load<0>(sums, kUnitRowBytes);
-      Tiles::template load<1>(sums + kTileBytes, kUnitRowBytes);
-      Tiles::template load<2>(lower, kUnitRowBytes);
-      Tiles::template load<3>(lower + kTileBytes, kUnitRowBytes);
-    }
+  for (int half = 0; half < 2; ++half, w += 2 * kTileBytes, sums += 2 * kTileBytes) {
+    begin_sums<Tiles>(first, sums, kLower);
     for (int s = 0; s < steps; ++s) {
       const char* columns = w + static_cast<std::size_t>(s) * kStepBytes;
       Tiles::template load<4>(x + s * kTileBytes, ldx);
@@ -57,27 +71,15 @@ void wide_panel(int steps, const char* x, std::size_t ldx, const char* w, bool f
       Tiles::template dot<type, 3, 5, 7>();
       fetch(ahead);
     }
-    Tiles::template store<0>(sums, kUnitRowBytes);
-    Tiles::template store<1>(sums + kTileBytes, kUnitRowBytes);
-    Tiles::template store<2>(lower, kUnitRowBytes);
-    Tiles::template store<3>(lower + kTileBytes, kUnitRowBytes);
+    keep_sums<Tiles>(sums, kLower);
   }
 }
 
 // sums[up to 16, 64] (+)= x w
 template <class Tiles, NumberType type>
 void narrow_panel(int steps, const char* x, std::size_t ldx, const char* w, bool first, char* sums, LinesAhead ahead) {
-  if (first) {
-    Tiles::template zero<0>();
-    Tiles::template zero<1>();
-    Tiles::template zero<2>();
-    Tiles::template zero<3>();
-  } else {
-    Tiles::template load<0>(sums, kUnitRowBytes);
-    Tiles::template load<1>(sums + kTileBytes, kUnitRowBytes);
-    Tiles::template load<2>(sums + 2 * kTileBytes, kUnitRowBytes);
-    Tiles::template load<3>(sums + 3 * kTileBytes, kUnitRowBytes);
-  }
+  constexpr std::size_t kRight = 2 * kTileBytes;
+  begin_sums<Tiles>(first, sums, kRight);
   for (int s = 0; s < steps; ++s, w += kStepBytes) {
     Tiles::template load<4>(x + s * kTileBytes, ldx);
     Tiles::template load<5>(w, kUnitRowBytes);
@@ -90,10 +92,7 @@ void narrow_panel(int steps, const char* x, std::size_t ldx, const char* w, bool
     Tiles::template dot<type, 3, 4, 5>();
     fetch(ahead);
   }
-  Tiles::template store<0>(sums, kUnitRowBytes);
-  Tiles::template store<1>(sums + kTileBytes, kUnitRowBytes);
-  Tiles::template store<2>(sums + 2 * kTileBytes, kUnitRowBytes);
-  Tiles::template store<3>(sums + 3 * kTileBytes, kUnitRowBytes);
+  keep_sums<Tiles>(sums, kRight);
 }
 
 // The registers' shapes for the rows of one panel.

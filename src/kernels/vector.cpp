@@ -233,7 +233,7 @@ ByteScale round_to_uint8(const T* x, int n, std::uint8_t* out) {
     min = std::min(min, value);
   }
   const float scale = max > min ? (max - min) / 255.f : 1.f, inverse = 1.f / scale;
-  const auto zero = static_cast<std::int32_t>(std::nearbyint(-min * inverse));
+  const auto zero = hn::GetLane(hn::NearestInt(hn::Set(hn::CappedTag<float, 1>(), -min * inverse)));  // defined for NaN too, unlike a cast
   for_lanes(n, [&](auto tag, int at) HWY_ATTR {
     const hn::RebindToSigned<decltype(tag)> di;
     const hn::Rebind<std::uint8_t, decltype(tag)> d8;

@@ -6,39 +6,34 @@ captions and answers of 1 and 3 beams. BLIP_ACCURACY_PICTURES and BLIP_ACCURACY_
 import json
 import os
 import random
-import struct
-import subprocess
 import sys
 import tempfile
-import zlib
 from pathlib import Path
 
 import fixtures
+import program
+
+sys.path.insert(0, str(fixtures.SOURCE / "tests" / "cli"))
+from harness import png  # noqa: E402
 
 CHECKPOINTS = fixtures.SOURCE / "tests" / "data" / "parity"
-PROGRAM = os.environ["BLIP_PROGRAM"]
 
 
 def picture(path, rng):
     """Squares of random colours, coarse or fine, with a slope of light."""
     width, height, square = rng.randrange(40, 160), rng.randrange(40, 160), rng.choice([4, 8, 16, 32])
     colours = {}
-    rows = bytearray()
-    for y in range(height):
-        rows.append(0)
-        for x in range(width):
-            colour = colours.setdefault((x // square, y // square), [rng.randrange(256) for _ in range(3)])
-            rows += bytes((c * (width + x) // (2 * width)) for c in colour)
 
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(rows))) + chunk(b"IEND", b""))
+    def pixel(x, y):
+        colour = colours.setdefault((x // square, y // square), [rng.randrange(256) for _ in range(3)])
+        return (c * (width + x) // (2 * width) for c in colour)
+    path.write_bytes(png(width, height, pixel))
     return str(path)
 
 
 def objects(*arguments, runtime="/nonexistent"):
-    done = subprocess.run([PROGRAM, *map(str, arguments), "--json"], capture_output=True, text=True, check=True, env={**os.environ, "BLIP_BMRT_DIR": str(runtime)})
+    done = program.run(*arguments, "--json", runtime=runtime)
+    done.check_returncode()
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from .errors import BuildError
-from .precision import Lowered, float_names
+from .precision import Lowered, float_names, operation_names
 
 CHIPS = {  # chip -> number types it computes in
     "bm1684": ("f32", "int8"),
@@ -58,7 +58,7 @@ def wider(line):
 
 def narrow_products(top):
     """Names of the products with weights of a top-level MLIR file that take in one group of weights: it cannot be shared by two cores."""
-    names = dict(re.findall(r'^(#loc\d*) = loc\("([^"]*)"\)', top, re.MULTILINE))
+    names = operation_names(top)
     products = re.findall(r'"top.MatMul"\(.*: \(tensor<[\dx]+xf32>, tensor<(\d+)x\d+xf32>.*loc\((#loc\d*)\)', top)
     return [names[place] for width, place in products if int(width) < 2 * GROUP]
 

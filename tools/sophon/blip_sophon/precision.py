@@ -19,6 +19,11 @@ _ADD = "{do_relu = false, is_scalar = false, relu_limit = -1.000000e+00 : f64}"
 _SUB = "{do_relu = false, is_reverse = false, is_scalar = false, relu_limit = -1.000000e+00 : f64}"
 
 
+def operation_names(mlir):
+    """{place: name} of the operations of an MLIR file."""
+    return dict(_NAME.findall(mlir))
+
+
 def _precise(name):
     """Whether an operation is of a layer in which only factors of products are halves: early ones of the picture, all that make numbers to match by."""
     layer = _LAYER.match(name)
@@ -29,7 +34,7 @@ def _precise(name):
 
 def float_names(top):
     """Operations of a top-level MLIR file that are computed in F32: all arithmetic of precise layers but products."""
-    names = dict(_NAME.findall(top))
+    names = operation_names(top)
     kinds = ("LayerNorm", "Softmax", "GELU", "Add", "Concat")
     found = [(kind, names.get(place, "")) for kind, place in _TOP.findall(top)]
     found = [(name, _precise(name)) for kind, name in found if kind in kinds]
@@ -76,7 +81,7 @@ class Lowered:
     def __init__(self, path):
         self._path = path
         text = path.read_text(encoding="utf-8")
-        self._names = dict(_NAME.findall(text))
+        self._names = operation_names(text)
         self._weights_file = path.parent / re.search(r'module.weight_file = "([^"]*)"', text)[1]
         self._lines = [self._parse(line) for line in text.splitlines()]
         self._half = "bf16" if 'module.mode = "BF16"' in text else "f16"
