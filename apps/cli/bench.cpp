@@ -72,7 +72,7 @@ class Bench {
   std::vector<Row> run() {
     pictures();
     if (info_.can_caption) captions();
-    if (info_.can_match_itm || info_.can_match_itc) matches();
+    if (info_.can_match_itm) matches();
     if (info_.can_ask) answers();
     return std::move(rows_);
   }
@@ -169,12 +169,12 @@ class Bench {
       const std::vector<std::string> list(static_cast<std::size_t>(texts), text);
       std::vector<double> ms;
       repeat([&](bool keep) {
-        const double spent = time_ms([&] { session_.match(encoded_.front(), list); });
+        const double spent = time_ms([&] { session_.match(encoded_.front(), list, {MatchHead::kItm}); });
         if (keep) ms.push_back(spent);
       });
       row(texts == 1 ? "1 text of 35, again" : "10 texts of 35, again", costs_.text("text_encoder", texts, 35, 35)).ms = std::move(ms);
     }
-    whole("match, 10 texts of 35", [&] { session_.match(encoded_.front(), std::vector<std::string>(10, text)); });
+    whole("match, 10 texts of 35", [&] { session_.match(encoded_.front(), std::vector<std::string>(10, text), {MatchHead::kItm}); });
   }
 
   void answers() {

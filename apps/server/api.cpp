@@ -113,6 +113,7 @@ void answer_match(Service& service, Exchange& exchange) {
   Work work(exchange, service.preparing);
   Fields fields(exchange.request, service.limits.input);
   const std::vector<std::string> texts = fields.texts("text", "texts");
+  const MatchOptions options{parse_match_head(fields.text("head", "all"))};
   const std::string name = fields.text("model");
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
@@ -124,6 +125,7 @@ void answer_match(Service& service, Exchange& exchange) {
   for (Picture& picture : open_pictures(fields.pictures(), model, service.limits.image, service.metrics)) {
     jobs.push_back(job_of(Task::kMatch, work));
     jobs.back().picture = std::move(picture);
+    jobs.back().match = options;
     jobs.back().texts = texts;
   }
   Json json{{"results", Json::array()}};

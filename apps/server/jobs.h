@@ -62,6 +62,7 @@ struct Job {
   Task task = Task::kCaption;
   std::optional<Picture> picture;  // all but kEmbedTexts
   CaptionOptions caption;          // on_token set: runs alone
+  MatchOptions match;
   AskOptions ask;                  // likewise
   std::string question;
   std::vector<std::string> texts;  // match, embed; rank: the answers; attention: the text

@@ -22,7 +22,7 @@ bool together(const Job& a, const Job& b) {
       return a.picture->hash == b.picture->hash && !a.ask.on_token && !b.ask.on_token && !a.ask.generate.sample && !b.ask.generate.sample &&
              key_of(a.ask.generate) == key_of(b.ask.generate);
     case Task::kMatch:
-      return a.picture->hash == b.picture->hash;
+      return a.picture->hash == b.picture->hash && a.match.head == b.match.head;
     case Task::kEmbedTexts:
       return true;
     case Task::kRank:
@@ -200,7 +200,7 @@ void Lane::call(const Group& group) {
       return;
     }
     case Task::kMatch: {
-      auto matches = session_.match(*first.picture->encoded, texts_of(group));
+      auto matches = session_.match(*first.picture->encoded, texts_of(group), first.match);
       return share(group, matches, &JobResult::matches);
     }
     case Task::kRank:

@@ -81,8 +81,8 @@ struct Generation : Text {
 };
 
 struct Match {
-  std::optional<float> match_probability;  // ITM head, 0..1; nullopt where the model lacks the head
-  std::optional<float> cosine;             // ITC heads, -1..1; nullopt where the model lacks them
+  std::optional<float> match_probability;  // ITM head, 0..1; nullopt where the model lacks the head or it was not asked for
+  std::optional<float> cosine;             // ITC heads, -1..1; the same
 };
 
 // How much of what a word was decided by came from each patch of the picture.
@@ -180,9 +180,10 @@ class Session {
   Generation caption(const EncodedImage& image, const CaptionOptions& options = {});
   std::vector<Generation> caption(std::span<const EncodedImage> images, const CaptionOptions& options = {});
 
-  // One result per text, in order. An empty text is Error(kUsage); a text over 35 tokens is truncated with a warning.
-  std::vector<Match> match(const EncodedImage& image, std::span<const std::string> texts);
-  std::vector<Match> match(const EncodedImage& image, std::initializer_list<std::string> texts);
+  // One result per text, in order. An empty text is Error(kUsage), a head that the model lacks Error(kUnsupported); a text over
+  // 35 tokens is truncated with a warning.
+  std::vector<Match> match(const EncodedImage& image, std::span<const std::string> texts, const MatchOptions& options = {});
+  std::vector<Match> match(const EncodedImage& image, std::initializer_list<std::string> texts, const MatchOptions& options = {});
 
   // Generates an answer, or ranks a fixed list of them (Generation::all then holds every surviving answer, best first,
   // with score = minus its summed loss).

@@ -75,6 +75,16 @@ struct CaptionOptions {
   std::function<void(std::int32_t id, const std::string& text)> on_token{};
 };
 
+// The heads of a model that a match uses: kItm gives the match probability, kItc the cosine. Each reads the texts anew, the first over the picture.
+enum class MatchHead { kAll, kItm, kItc };
+
+// "all", "itm", "itc"; throws Error(kUsage) on anything else.
+MatchHead parse_match_head(const std::string& name);
+
+struct MatchOptions {
+  MatchHead head = MatchHead::kAll;  // kAll: those that the model has
+};
+
 struct AskOptions {
   GenerateOptions generate{.min_length = 1, .max_length = 10};
   // As CaptionOptions::on_token, for the answer to the (only) question.

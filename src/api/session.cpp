@@ -195,15 +195,24 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
   return captions;
 }
 
-std::vector<Match> Session::match(const EncodedImage& image, std::initializer_list<std::string> texts) {
-  return match(image, std::span(texts.begin(), texts.size()));
+MatchHead parse_match_head(const std::string& name) {
+  for (const auto& [known, head] : {std::pair{"all", MatchHead::kAll}, {"itm", MatchHead::kItm}, {"itc", MatchHead::kItc}})
+    if (name == known) return head;
+  throw Error(ErrorCode::kUsage, "unknown match head \"" + name + "\"; use all, itm or itc");
 }
 
-std::vector<Match> Session::match(const EncodedImage& image, std::span<const std::string> texts) {
-  impl_->require(impl_->capabilities().itm || impl_->capabilities().itc, "match");
+std::vector<Match> Session::match(const EncodedImage& image, std::initializer_list<std::string> texts, const MatchOptions& options) {
+  return match(image, std::span(texts.begin(), texts.size()), options);
+}
+
+std::vector<Match> Session::match(const EncodedImage& image, std::span<const std::string> texts, const MatchOptions& options) {
+  const auto& c = impl_->capabilities();
+  impl_->require(c.itm || c.itc, "match");
+  if (options.head == MatchHead::kItm ? !c.itm : options.head == MatchHead::kItc && !c.itc)
+    throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has no " + (options.head == MatchHead::kItm ? "ITM head" : "ITC heads") + "; use the other or all");
   const auto ids = impl_->encode_texts(texts);
   std::vector<Match> matches;
-  for (const auto& score : impl_->runner->match(impl_->encoded(image), ids, impl_->hooks())) matches.push_back({score.itm, score.itc});
+  for (const auto& score : impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks())) matches.push_back({score.itm, score.itc});
   return matches;
 }
 

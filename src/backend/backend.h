@@ -60,7 +60,7 @@ class Runner {
   virtual std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt,
                                                                const GenerateOptions& options, const decode::Hooks& hooks) = 0;
   // texts: [CLS] ... [SEP] without padding.
-  virtual std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const decode::Hooks& hooks) = 0;
+  virtual std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const MatchOptions& options, const decode::Hooks& hooks) = 0;
   // questions: [ENC] ... [SEP] without padding. One list of hypotheses per question.
   virtual std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions,
                                                            const GenerateOptions& options, const decode::Hooks& hooks) = 0;

@@ -32,17 +32,18 @@ class TowerRunner final : public Runner {
     return decode::generate(*decoder, prompt, options, tokens_, hooks);
   }
 
-  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const decode::Hooks& hooks) override {
+  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const MatchOptions& options, const decode::Hooks& hooks) override {
     std::vector<MatchScore> scores(texts.size());
-    const std::vector<float> image_vector = capabilities_.itc ? towers_->itc_image(image) : std::vector<float>{};
+    const bool itm = capabilities_.itm && options.head != MatchHead::kItc, itc = capabilities_.itc && options.head != MatchHead::kItm;
+    const std::vector<float> image_vector = itc ? towers_->itc_image(image) : std::vector<float>{};
     for (std::size_t first = 0; first < texts.size(); first += kTextsPerPass) {
       poll(hooks);
       const auto part = texts.subspan(first, std::min(kTextsPerPass, texts.size() - first));
-      if (capabilities_.itm) {
+      if (itm) {
         const auto probabilities = towers_->itm_probabilities(image, part);
         for (std::size_t i = 0; i < part.size(); ++i) scores[first + i].itm = probabilities[i];
       }
-      if (capabilities_.itc) {
+      if (itc) {
         const auto vectors = towers_->itc_texts(part);
         for (std::size_t i = 0; i < part.size(); ++i)
           scores[first + i].itc = std::inner_product(image_vector.begin(), image_vector.end(), vectors[i].begin(), 0.f);

@@ -1,18 +1,10 @@
 // The product's body, included once for each number type with BLIP_GEMM_TYPE (a name) and, in that namespace, the vector type
 // Sums with zero(), load(), store() and dot(sums, x, w): sums += x w over the 4-byte units of x and w.
 
-// Sums of a register tile: 6 x 4 of them, 4 columns and a broadcast fill 29 of the 32 registers. 24 sums hide the 4 cycles of a
+// Sums of a register tile: 6 (kTileRows) x 4 of them, 4 columns and a broadcast fill 29 of the 32 registers. 24 sums hide the 4 cycles of a
 // multiply-add on two ports three times over, and 10 loads for 24 products leave the load ports half free for prefetching.
-constexpr int kTileRows = 6, kTileVectors = 4;
+constexpr int kTileVectors = 4;
 static_assert(kTileVectors * 16 == kColumnBlock);
-constexpr int kUnitsPerChunk = 8;  // between two bursts of prefetching
-
-// What to fetch while a tile is computed: so many lines of weights at each chunk of units, and the rows of the next tile.
-struct Prefetch {
-  const char* next;
-  int lines;         // per chunk
-  const char* rows;  // kTileRows of them, as far apart as the tile's own; null: none
-};
 
 template <int Rows>
 inline void add_unit(Sums (&sums)[Rows][kTileVectors], const char* x, std::size_t ldx, const char* w) {
@@ -31,15 +23,16 @@ inline void add_unit(Sums (&sums)[Rows][kTileVectors], const char* x, std::size_
 
 // partial[Rows, 64] (+)= x[Rows, units] w[units, 64]; ldx in bytes.
 template <int Rows>
-void tile(int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, Prefetch fetch) {
+void tile(int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, const Prefetch& fetch) {
   Sums sums[Rows][kTileVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < kTileVectors; ++v) sums[r][v] = first ? zero() : load(partial + (r * kTileVectors + v) * 64);
+  const char* next = fetch.next;
   int k = 0;
   for (; k + kUnitsPerChunk <= units; k += kUnitsPerChunk) {
-    for (int line = 0; line < fetch.lines; ++line, fetch.next += 64) _mm_prefetch(fetch.next, _MM_HINT_T0);
+    for (int line = 0; line < fetch.lines; ++line, next += 64) _mm_prefetch(next, _MM_HINT_T0);
     if (fetch.rows) {  // a chunk is half a line of each row: the upper rows at even chunks, the others at odd ones
       const char* row = fetch.rows + static_cast<std::size_t>(k / kUnitsPerChunk % 2 ? kTileRows / 2 : 0) * ldx + k * 4;
 #pragma GCC unroll 3
@@ -54,7 +47,7 @@ void tile(int units, const char* x, std::size_t ldx, const char* w, bool first, 
     for (int v = 0; v < kTileVectors; ++v) store(partial + (r * kTileVectors + v) * 64, sums[r][v]);
 }
 
-inline void any_tile(int rows, int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, Prefetch fetch) {
+inline void any_tile(int rows, int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, const Prefetch& fetch) {
   switch (rows) {
     case 1: return tile<1>(units, x, ldx, w, first, partial, fetch);
     case 2: return tile<2>(units, x, ldx, w, first, partial, fetch);

@@ -37,6 +37,7 @@ class Usage(CliTest):
                 ("--model", "caption", PICTURE, "--model", ""),
                 ("--text TEXT or --texts FILE", "match", PICTURE),
                 ("must not be empty", "match", PICTURE, "--text", ""),
+                ("both is none of {all,itm,itc}", "match", PICTURE, "--text", "a cat", "--head", "both"),
                 ("must not be empty", "match", PICTURE, "--text", "a cat", "--text", " \t"),
                 ("must not be empty", "ask", PICTURE, "--question", ""),
                 ("No such file", "match", PICTURE, "--texts", "/nonexistent/texts"),

@@ -221,6 +221,12 @@ TEST(Session, BatchesOfTextsEqualSingles) {
     EXPECT_NEAR(*all[i].match_probability, *one.match_probability, 1e-5) << texts[i];
     EXPECT_NEAR(*all[i].cosine, *one.cosine, 1e-5) << texts[i];
   }
+  const auto itm = matcher.match(m, texts, {MatchHead::kItm}), itc = matcher.match(m, texts, {MatchHead::kItc});
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    EXPECT_EQ(itm[i].match_probability, all[i].match_probability);
+    EXPECT_EQ(itc[i].cosine, all[i].cosine);
+    EXPECT_FALSE(itm[i].cosine || itc[i].match_probability);
+  }
 }
 
 }  // namespace

@@ -92,6 +92,16 @@ class MatchAskEmbed(ServerTest):
             for match in result["matches"]:
                 self.assertIn(str(match["match_probability"]), printed)
 
+    def test_match_with_one_head(self):
+        send = {"image": b64(scene()), "texts": TEXTS}
+        both = self.ok(self.server.post_json("/v1/match", send))["results"][0]["matches"]
+        for head, kept, left in (("itm", "match_probability", "cosine"), ("itc", "cosine", "match_probability")):
+            one = self.ok(self.server.post_json("/v1/match", {**send, "head": head}))["results"][0]["matches"]
+            self.assertEqual([m[left] for m in one], [None, None])
+            for got, expected in zip(one, both):
+                self.assertAlmostEqual(got[kept], expected[kept], places=5)
+        self.problem(self.server.post_json("/v1/match", {**send, "head": "it"}), 400, "invalid_request", "all, itm or itc")
+
     def test_ask_gives_the_command_lines_answers(self):
         flags = [flag for question in QUESTIONS for flag in ("--question", question)]
         expected = cli("ask", SCENES / "cat-bus.png", *flags)

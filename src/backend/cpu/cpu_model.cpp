@@ -86,8 +86,7 @@ class CpuTowers final : public Towers {
   }
 
   std::vector<float> itm_probabilities(const EncodedImage& image, std::span<const TokenIds> texts) override {
-    const Matrix states = encode_texts(*weights_->text, texts, cross(image, Reader::kText, *weights_->text).get());
-    const std::vector<float> logits = project_first(states, texts, *weights_->itm);
+    const std::vector<float> logits = project_texts(texts, cross(image, Reader::kText, *weights_->text).get(), *weights_->itm);
     std::vector<float> probabilities;
     for (std::size_t i = 0; i < texts.size(); ++i) probabilities.push_back(1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1])));
     return probabilities;
@@ -101,8 +100,7 @@ class CpuTowers final : public Towers {
   }
 
   std::vector<std::vector<float>> itc_texts(std::span<const TokenIds> texts) override {
-    const Matrix states = encode_texts(*weights_->text, texts, nullptr);
-    const std::vector<float> all = project_first(states, texts, *weights_->itc_text);
+    const std::vector<float> all = project_texts(texts, nullptr, *weights_->itc_text);
     const std::size_t dims = all.size() / texts.size();
     std::vector<std::vector<float>> vectors;
     for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -134,21 +132,41 @@ class CpuTowers final : public Towers {
     return cpu_image(image).cross(reader, *pool_, weights);
   }
 
-  // All texts in one pass, row after row without padding: [sum of lengths, D]. Valid until the next call.
-  Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts, const LayerCache* cross) {
+  // Texts for one pass, row after row without padding.
+  struct Rows {
+    std::vector<Span> spans;
+    Matrix x;  // embedded: [sum of lengths, D]; valid until the next pass
+  };
+
+  Rows rows_of(const TextWeights& w, std::span<const TokenIds> texts, const LayerCache* cross) {
+    Rows rows;
     std::vector<std::int32_t> ids;
     std::vector<int> positions;
-    std::vector<Span> spans;
     for (const auto& text : texts) {
-      spans.push_back({static_cast<int>(ids.size()), static_cast<int>(text.size()), nullptr, cross});
+      rows.spans.push_back({static_cast<int>(ids.size()), static_cast<int>(text.size()), nullptr, cross});
       ids.insert(ids.end(), text.begin(), text.end());
       for (int p = 0; p < static_cast<int>(text.size()); ++p) positions.push_back(p);
     }
-    const int rows = static_cast<int>(ids.size());
-    const Matrix x(text_states_.reserve(ids.size() * static_cast<std::size_t>(w.config.width)), rows, w.config.width);
-    embed_tokens(*pool_, w, ids, positions, x);
-    text_forward(*pool_, w, spans, x, text_);
-    return x;
+    rows.x = scratch_matrix(text_states_, static_cast<int>(ids.size()), w.config.width);
+    embed_tokens(*pool_, w, ids, positions, rows.x);
+    return rows;
+  }
+
+  // All texts' states: [sum of lengths, D]. Valid until the next pass.
+  Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts, const LayerCache* cross) {
+    const Rows rows = rows_of(w, texts, cross);
+    text_forward(*pool_, w, rows.spans, rows.x, text_);
+    return rows.x;
+  }
+
+  // The layer over each text's first state: [texts, layer.out()].
+  std::vector<float> project_texts(std::span<const TokenIds> texts, const LayerCache* cross, const ops::Linear& layer) {
+    const TextWeights& w = *weights_->text;
+    const Rows rows = rows_of(w, texts, cross);
+    const Matrix first = text_forward_first(*pool_, w, rows.spans, rows.x, text_);
+    std::vector<float> out(texts.size() * static_cast<std::size_t>(layer.out()));
+    ops::linear(*pool_, first, layer, Matrix(out.data(), first.rows, layer.out()));
+    return out;
   }
 
   struct Looked {
@@ -174,20 +192,6 @@ class CpuTowers final : public Towers {
     text_forward(*pool_, w, std::span(&span, 1), x, text_, observe);
     for (float& weight : weights.values) weight /= static_cast<float>(all - first_layer);
     return {std::move(weights), x};
-  }
-
-  // The layer over each text's first state: [texts, layer.out()].
-  std::vector<float> project_first(ConstMatrix states, std::span<const TokenIds> texts, const ops::Linear& layer) {
-    AlignedArray<float> memory(texts.size() * static_cast<std::size_t>(states.cols));
-    const Matrix first(memory.data(), static_cast<int>(texts.size()), states.cols);
-    int row = 0;
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-      std::copy_n(states.row(row), states.cols, first.row(static_cast<int>(i)));
-      row += static_cast<int>(texts[i].size());
-    }
-    std::vector<float> out(texts.size() * static_cast<std::size_t>(layer.out()));
-    ops::linear(*pool_, first, layer, Matrix(out.data(), first.rows, layer.out()));
-    return out;
   }
 
   static Tensor tensor(ConstMatrix m) {

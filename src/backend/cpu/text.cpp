@@ -18,12 +18,12 @@ void add_and_norm(ThreadPool& pool, ConstMatrix mixed, const ops::Linear& layer,
   state.operand = ops::layer_norm_keep(pool, state.x, norm, layer.type(), scratch.state);
 }
 
-// x = self_norm(x + out(attention(q, k, v of x)))
-void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch) {
-  const auto& layer = w.layers[index];
-  const int d = w.config.width, heads = w.config.heads, n = state.x.rows;
-  const Matrix context = scratch_matrix(scratch.context, n, d);
-  const auto qkv = ops::linear_as(pool, state.operand, layer.self_qkv, w.cache_type, scratch.qkv);
+// Each span's attention over itself, behind what its cache holds, row by row; or of each span's first row alone: [spans, D].
+Matrix attend_self(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, const State& state, bool first_rows,
+                   TextScratch& scratch) {
+  const int d = w.config.width, heads = w.config.heads;
+  const Matrix context = scratch_matrix(scratch.context, first_rows ? static_cast<int>(spans.size()) : state.x.rows, d);
+  const auto qkv = ops::linear_as(pool, state.operand, w.layers[index].self_qkv, w.cache_type, scratch.qkv);
   std::vector<ops::KeyValues> own(spans.size());
   std::vector<ops::AttentionItem> items(spans.size());
   pool.parallel_for(static_cast<int>(spans.size()), [&](int s, int) {
@@ -33,10 +33,17 @@ void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, s
     ops::KeyValues& kv = span.self ? (*span.self)[index] : own[s];
     const int before = kv.count();
     kv.append(rows.col_range(d, d), rows.col_range(2 * d, d));
-    items[s] = {rows.col_range(0, d), &kv, context.row_range(span.first, span.count), span.self ? before : ops::kAllVisible};
+    items[s] = {rows.row_range(0, first_rows ? 1 : span.count).col_range(0, d), &kv,
+                first_rows ? context.row_range(s, 1) : context.row_range(span.first, span.count), span.self ? before : ops::kAllVisible};
   });
   ops::attention(pool, items);
-  add_and_norm(pool, context, layer.self_out, layer.self_norm, state, scratch);
+  return context;
+}
+
+// x = self_norm(x + out(attention(q, k, v of x)))
+void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch) {
+  const auto& layer = w.layers[index];
+  add_and_norm(pool, attend_self(pool, w, index, spans, state, false, scratch), layer.self_out, layer.self_norm, state, scratch);
 }
 
 // x = cross_norm(x + out(attention(q of x, k and v of the image))). Neighbouring spans that look at the same thing (beams,
@@ -64,6 +71,18 @@ void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, 
 void mlp(ThreadPool& pool, const TextLayer& layer, State& state, TextScratch& scratch) {
   ops::linear(pool, ops::linear_gelu(pool, state.operand, layer.fc1, scratch.wide), layer.fc2, state.x, ops::Epilogue::kAdd);
   state.operand = ops::layer_norm_keep(pool, state.x, layer.norm, layer.fc2.type(), scratch.state);
+}
+
+State start(ThreadPool& pool, const TextWeights& w, Matrix x, TextScratch& scratch) {
+  assert(x.cols == w.config.width);
+  return {x, ops::to_operand(pool, x, w.layers.front().self_qkv.type(), scratch.state)};
+}
+
+void layer_forward(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch,
+                   const QueryObserver& observe) {
+  self_attention(pool, w, index, spans, state, scratch);
+  if (spans.front().cross) cross_attention(pool, w, index, spans, state, scratch, observe);
+  mlp(pool, w.layers[index], state, scratch);
 }
 
 }  // namespace
@@ -96,13 +115,27 @@ void embed_tokens(ThreadPool& pool, const TextWeights& w, std::span<const std::i
 
 void text_forward(ThreadPool& pool, const TextWeights& w, std::span<const Span> spans, Matrix x, TextScratch& scratch,
                   const QueryObserver& observe) {
-  assert(x.cols == w.config.width);
-  State state{x, ops::to_operand(pool, x, w.layers.front().self_qkv.type(), scratch.state)};
-  for (std::size_t i = 0; i < w.layers.size(); ++i) {
-    self_attention(pool, w, i, spans, state, scratch);
-    if (spans.front().cross) cross_attention(pool, w, i, spans, state, scratch, observe);
-    mlp(pool, w.layers[i], state, scratch);
+  State state = start(pool, w, x, scratch);
+  for (std::size_t i = 0; i < w.layers.size(); ++i) layer_forward(pool, w, i, spans, state, scratch, observe);
+}
+
+Matrix text_forward_first(ThreadPool& pool, const TextWeights& w, std::span<const Span> spans, Matrix x, TextScratch& scratch) {
+  State state = start(pool, w, x, scratch);
+  const std::size_t last = w.layers.size() - 1;
+  for (std::size_t i = 0; i < last; ++i) layer_forward(pool, w, i, spans, state, scratch, {});
+
+  const auto& layer = w.layers[last];
+  const Matrix context = attend_self(pool, w, last, spans, state, true, scratch);
+  state.x = scratch_matrix(scratch.first, context.rows, x.cols);
+  std::vector<Span> rows;
+  for (int s = 0; s < context.rows; ++s) {
+    std::copy_n(x.row(spans[s].first), x.cols, state.x.row(s));
+    rows.push_back({s, 1, nullptr, spans[s].cross});
   }
+  add_and_norm(pool, context, layer.self_out, layer.self_norm, state, scratch);
+  if (rows.front().cross) cross_attention(pool, w, last, rows, state, scratch, {});
+  mlp(pool, layer, state, scratch);
+  return state.x;
 }
 
 void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, std::span<decode::Digest> digests, TextScratch& scratch) {

@@ -23,7 +23,7 @@ struct Span {
 };
 
 struct TextScratch {
-  AlignedArray<float> context, hidden;
+  AlignedArray<float> context, hidden, first;
   ops::OperandBuffer qkv, query, state, mixed, wide;
 };
 
@@ -39,6 +39,10 @@ void embed_tokens(ThreadPool& pool, const TextWeights& weights, std::span<const 
 // All layers over x [R, D] in place. Rows of a span with a cache see the cache and, causally, themselves; without one, all of the span.
 void text_forward(ThreadPool& pool, const TextWeights& weights, std::span<const Span> spans, Matrix x, TextScratch& scratch,
                   const QueryObserver& observe = {});
+
+// The same for encoders of which only each span's first row counts: the last layer computes the others' keys and values alone. x [R, D]
+// is overwritten; returns [spans, D], valid until the scratch is used again.
+Matrix text_forward_first(ThreadPool& pool, const TextWeights& weights, std::span<const Span> spans, Matrix x, TextScratch& scratch);
 
 // Logits [R, vocab] of states [R, D]: dense, gelu, norm, tied decoder; and their digests [R, decode::digests_of(vocab)].
 void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, std::span<decode::Digest> digests, TextScratch& scratch);

@@ -137,8 +137,8 @@ class SpreadRunner final : public Runner {
     return captions;
   }
 
-  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const decode::Hooks& hooks) override {
-    return runner_of(image).match(*chip_image(image).on_chip(), texts, hooks);
+  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const MatchOptions& options, const decode::Hooks& hooks) override {
+    return runner_of(image).match(*chip_image(image).on_chip(), texts, options, hooks);
   }
   std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions, const GenerateOptions& options,
                                                    const decode::Hooks& hooks) override {

@@ -106,7 +106,7 @@ class CompiledRunner final : public Runner {
     return captions;
   }
 
-  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const decode::Hooks& hooks) override {
+  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const MatchOptions&, const decode::Hooks& hooks) override {
     std::vector<MatchScore> scores;
     for (const TokenIds& text : texts) {
       poll(hooks);
