@@ -28,7 +28,7 @@ class TowerRunner final : public Runner {
 
   std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt,
                                                        const GenerateOptions& options, const decode::Hooks& hooks) override {
-    const auto decoder = towers_->caption_decoder(images, options.max_length);
+    const auto decoder = towers_->caption_decoder(images, options);
     return decode::generate(*decoder, prompt, options, tokens_, hooks);
   }
 

@@ -18,8 +18,8 @@ class Towers {
   // pixels: [count, 3, S, S].
   virtual std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) = 0;
 
-  // Decoders hold references to the images for their lifetime. max_length bounds their KV caches.
-  virtual std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, int max_length) = 0;
+  // Decoders hold references to the images for their lifetime. The options' max_length bounds their KV caches.
+  virtual std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, const GenerateOptions& options) = 0;
   virtual std::unique_ptr<decode::Decoder> answer_decoder(const EncodedImage& image, std::span<const TokenIds> questions, int max_length) = 0;
 
   virtual std::vector<float> itm_probabilities(const EncodedImage& image, std::span<const TokenIds> texts) = 0;  // [n]

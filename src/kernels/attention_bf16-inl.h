@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/aligned.h"
@@ -91,9 +92,9 @@ BLIP_BF16_INLINE void store_weights(char* to, __m512 e) {
   std::memcpy(to, &narrow, sizeof(narrow));
 }
 
-// Replaces a row of scores by bfloat16 weights exp(scale (x - max)), zero from `visible` to `columns`; returns their sum. Two
+// Replaces a row of scores by bfloat16 weights exp(scale (x - max)), zero from `visible` to `columns`; returns their sum and the max. Two
 // sums and maxima at a time hide the latencies.
-BLIP_BF16 inline float softmax_row(float* row, int visible, int columns, float scale) {
+BLIP_BF16 inline Exponentials softmax_row(float* row, int visible, int columns, float scale) {
   __m512 top[2] = {_mm512_set1_ps(row[0]), _mm512_set1_ps(row[0])};
   int i = 0;
   for (; i + 32 <= visible; i += 32) {
@@ -102,7 +103,8 @@ BLIP_BF16 inline float softmax_row(float* row, int visible, int columns, float s
   }
   for (; i < visible; i += 16) top[0] = _mm512_mask_max_ps(top[0], first_lanes(visible - i), top[0], _mm512_loadu_ps(row + i));
   const __m512 factor = _mm512_set1_ps(scale * 1.44269504f);
-  const __m512 shift = _mm512_mul_ps(_mm512_set1_ps(_mm512_reduce_max_ps(_mm512_max_ps(top[0], top[1]))), factor);
+  const float max = _mm512_reduce_max_ps(_mm512_max_ps(top[0], top[1]));
+  const __m512 shift = _mm512_mul_ps(_mm512_set1_ps(max), factor);
   __m512 total[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
   auto* weights = reinterpret_cast<char*>(row);  // bfloat16s take the place of floats already read
   const auto weight = [&](int at) BLIP_BF16 { return exp2_negative(_mm512_fmsub_ps(_mm512_loadu_ps(row + at), factor, shift)); };
@@ -118,7 +120,7 @@ BLIP_BF16 inline float softmax_row(float* row, int visible, int columns, float s
     total[0] = _mm512_add_ps(total[0], e);
     store_weights(weights + 2 * static_cast<std::size_t>(i), e);
   }
-  return _mm512_reduce_add_ps(_mm512_add_ps(total[0], total[1]));
+  return {_mm512_reduce_add_ps(_mm512_add_ps(total[0], total[1])), max};
 }
 
 // How attend() multiplies: c[m, n] = a[m, pairs x 2] b[pairs, n, 2]; strides as in tile(). Columns and pairs come in whole kColumns and kPairs.
@@ -196,7 +198,9 @@ BLIP_BF16 void attend(const AttentionBlock& b) {
   float* sums = reinterpret_cast<float*>(queries + b.queries * static_cast<std::size_t>(width));
   for (int i = 0; i < b.queries; ++i) {
     const int visible = b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
-    sums[i] = softmax_row(scores + static_cast<std::size_t>(i) * columns, visible, columns, b.scale);
+    const Exponentials e = softmax_row(scores + static_cast<std::size_t>(i) * columns, visible, columns, b.scale);
+    sums[i] = e.sum;
+    if (b.log_sums) b.log_sums[i] = b.scale * e.max + std::log(e.sum);
   }
   Product::multiply(b.queries, width, round_up((b.count + 1) / 2, Product::kPairs), reinterpret_cast<const std::uint16_t*>(scores), 2 * static_cast<std::size_t>(columns),
                     static_cast<const std::uint16_t*>(b.values), b.value_stride, mixed, static_cast<std::size_t>(width));

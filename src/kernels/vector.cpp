@@ -97,9 +97,9 @@ void small_gemm(int m, int n, int k, const float* a, std::size_t lda, const floa
   for (int j = 0; j < n; j += width) column_panel(m, std::min(width, n - j), k, a, lda, b + j, ldb, c + j, ldc);
 }
 
-// x[i] = exp(scale * (x[i] - max)) for the first n values; returns their sum. Values up to the next multiple of the vector
+// x[i] = exp(scale * (x[i] - max)) for the first n values; returns their sum and the max. Values up to the next multiple of the vector
 // are overwritten.
-float exp_row(float* x, int n, float scale) {
+Exponentials exp_row(float* x, int n, float scale) {
   const Floats d;
   const int lanes = static_cast<int>(hn::Lanes(d));
   auto top = hn::Set(d, x[0]), top2 = top;  // two of a kind hide the latencies
@@ -126,7 +126,7 @@ float exp_row(float* x, int n, float scale) {
     hn::StoreU(e, d, x + i);
     total = hn::Add(total, e);
   }
-  return hn::GetLane(hn::SumOfLanes(d, hn::Add(total, total2)));
+  return {hn::GetLane(hn::SumOfLanes(d, hn::Add(total, total2))), max};
 }
 
 void attention(const AttentionBlock& b) {
@@ -138,7 +138,9 @@ void attention(const AttentionBlock& b) {
   for (int i = 0; i < b.queries; ++i) {
     const int visible = b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
     float* row = scores + static_cast<std::size_t>(i) * columns;
-    sums[i] = exp_row(row, visible, b.scale);
+    const Exponentials e = exp_row(row, visible, b.scale);
+    sums[i] = e.sum;
+    if (b.log_sums) b.log_sums[i] = b.scale * e.max + std::log(e.sum);
     std::fill(row + visible, row + columns, 0.f);
   }
   small_gemm(b.queries, width, b.count, scores, static_cast<std::size_t>(columns), static_cast<const float*>(b.values), b.value_stride, mixed, static_cast<std::size_t>(width));

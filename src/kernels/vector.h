@@ -68,8 +68,14 @@ struct AttentionBlock {
   float* out;          // [queries, head_dim]
   std::size_t ldo;
   float* scratch;      // attention_scratch(queries, count, head_dim) floats, 64-byte aligned
+  // If set: [queries], the log of each query's sum of exp(scale q k), by which outputs over several parts of the keys are joined.
+  float* log_sums = nullptr;
 };
 inline constexpr int kAllVisible = -1;
+// Of a row of scores: the sum of exp(scale (x - max)), and max.
+struct Exponentials {
+  float sum, max;
+};
 std::size_t attention_scratch(int queries, int count, int head_dim);
 void attention(const AttentionBlock& block);
 

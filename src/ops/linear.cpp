@@ -147,6 +147,12 @@ void linear_bf16(ThreadPool& pool, const Operand& x, const Linear& layer, const 
 
 }  // namespace
 
+void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out, std::size_t ldo, NumberType type) {
+  auto g = gemm_tile(x, layer, {0, x.rows, first, first + n}, out, ldo);
+  g.out_bf16 = type == NumberType::kBf16;
+  kernels::gemm(g);
+}
+
 Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type, OperandBuffer& buffer) {
   assert(type != NumberType::kInt8 && x.rows > 0);
   const Operand out = buffer.reserve(type, x.rows, layer.out());

@@ -48,6 +48,10 @@ void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out,
 using Then = std::function<void(int row, int rows, int column, int columns)>;
 void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit, const Then& then);
 
+// Outputs [first, first + n) of x W + b on the calling thread, as f32 or bfloat16 (`type`); rows of out are ldo values apart. first: a multiple of
+// kernels::kColumnBlock.
+void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out, std::size_t ldo, NumberType type);
+
 // x W + b in f32 or bfloat16 (`type`), in `out`.
 Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type, OperandBuffer& out);
 

@@ -19,21 +19,28 @@
 namespace blip::backend::cpu {
 namespace {
 
+constexpr int kManyRows = 1 << 20;  // too many to look at the tokens themselves
+
 // The towers that look at the picture; each has its own cross-attention keys and values of it.
 enum class Reader { kText, kCaption, kQuestion };
 
-// A picture's tokens, and for each reader its keys and values: made at first use, then shared by every task and session.
+// A picture's tokens, and for each reader what it looks at: made at first use, then shared by every task and session.
 class CpuImage final : public EncodedImage {
  public:
   CpuImage(int tokens, int width) : tokens_(static_cast<std::size_t>(tokens) * width), shape_{tokens, width} {}
   Matrix tokens() { return {tokens_.data(), shape_[0], shape_[1]}; }
   ConstMatrix tokens() const { return {tokens_.data(), shape_[0], shape_[1]}; }
 
-  std::shared_ptr<const LayerCache> cross(Reader reader, ThreadPool& pool, const TextWeights& weights) const {
+  // For `rows` rows in all. How many there will be, not what is there already, decides what they look at: the same task gives the same result.
+  Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights) const {
     const std::lock_guard lock(mutex_);
+    if (rows <= kAbsorbedRows && reader != Reader::kText) {
+      if (!own_) own_ = std::make_shared<const ops::KeyValues>(ops::own_keys_values(pool, tokens(), weights.cache_type));
+      return {nullptr, own_};
+    }
     auto& cache = cross_[static_cast<std::size_t>(reader)];
     if (!cache) cache = std::make_shared<const LayerCache>(cross_keys_values(pool, weights, tokens()));
-    return cache;
+    return {cache, nullptr};
   }
 
  private:
@@ -41,6 +48,7 @@ class CpuImage final : public EncodedImage {
   std::array<int, 2> shape_;
   mutable std::mutex mutex_;
   mutable std::array<std::shared_ptr<const LayerCache>, 3> cross_;
+  mutable std::shared_ptr<const ops::KeyValues> own_;
 };
 
 const CpuImage& cpu_image(const EncodedImage& image) {
@@ -67,26 +75,31 @@ class CpuTowers final : public Towers {
     return images;
   }
 
-  std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, int max_length) override {
-    std::vector<std::shared_ptr<const LayerCache>> cross;
-    for (const auto& image : images) cross.push_back(cpu_image(*image).cross(Reader::kCaption, *pool_, *weights_->caption));
-    return std::make_unique<Decoder>(*pool_, *weights_->caption, std::move(cross), max_length);
+  std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, const GenerateOptions& options) override {
+    const std::int64_t rows = std::int64_t{options.sample ? options.num_return : options.beams} * options.max_length;
+    std::vector<Cross> cross;
+    for (const auto& image : images) cross.push_back(cpu_image(*image).cross(Reader::kCaption, static_cast<int>(std::min<std::int64_t>(rows, kManyRows)), *pool_, *weights_->caption));
+    return std::make_unique<Decoder>(*pool_, *weights_->caption, std::move(cross), options.max_length);
   }
 
   std::unique_ptr<decode::Decoder> answer_decoder(const EncodedImage& image, std::span<const TokenIds> questions, int max_length) override {
-    const Matrix states = encode_texts(*weights_->question, questions, cross(image, Reader::kQuestion, *weights_->question).get());
-    std::vector<std::shared_ptr<const LayerCache>> caches;
+    int rows = 0;
+    for (const auto& question : questions) rows += static_cast<int>(question.size());
+    const Cross looked = cpu_image(image).cross(Reader::kQuestion, rows, *pool_, *weights_->question);
+    const Matrix states = encode_texts(*weights_->question, questions, &looked);
+    std::vector<Cross> caches;
     int first = 0;
     for (const auto& question : questions) {
       const int count = static_cast<int>(question.size());
-      caches.push_back(std::make_shared<const LayerCache>(cross_keys_values(*pool_, *weights_->answer, states.row_range(first, count))));
+      caches.push_back({std::make_shared<const LayerCache>(cross_keys_values(*pool_, *weights_->answer, states.row_range(first, count))), nullptr});
       first += count;
     }
     return std::make_unique<Decoder>(*pool_, *weights_->answer, std::move(caches), max_length);
   }
 
   std::vector<float> itm_probabilities(const EncodedImage& image, std::span<const TokenIds> texts) override {
-    const std::vector<float> logits = project_texts(texts, cross(image, Reader::kText, *weights_->text).get(), *weights_->itm);
+    const Cross looked = keys_of(image, Reader::kText, *weights_->text);
+    const std::vector<float> logits = project_texts(texts, &looked, *weights_->itm);
     std::vector<float> probabilities;
     for (std::size_t i = 0; i < texts.size(); ++i) probabilities.push_back(1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1])));
     return probabilities;
@@ -111,12 +124,12 @@ class CpuTowers final : public Towers {
   }
 
   Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers) override {
-    return cross_weights(*weights_->caption, ids, *cross(image, Reader::kCaption, *weights_->caption), true, layers).weights;
+    return cross_weights(*weights_->caption, ids, keys_of(image, Reader::kCaption, *weights_->caption), true, layers).weights;
   }
 
   AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers) override {
-    auto [looked, states] = cross_weights(*weights_->question, question, *cross(image, Reader::kQuestion, *weights_->question), false, layers);
-    const LayerCache read = cross_keys_values(*pool_, *weights_->answer, states);
+    auto [looked, states] = cross_weights(*weights_->question, question, keys_of(image, Reader::kQuestion, *weights_->question), false, layers);
+    const Cross read{std::make_shared<const LayerCache>(cross_keys_values(*pool_, *weights_->answer, states)), nullptr};
     return {std::move(looked), cross_weights(*weights_->answer, ids, read, true, layers).weights};
   }
 
@@ -124,13 +137,12 @@ class CpuTowers final : public Towers {
 
   Tensor text_states(const EncodedImage& image, const TokenIds& text, bool question) override {
     const auto& weights = question ? *weights_->question : *weights_->text;
-    return tensor(encode_texts(weights, std::span(&text, 1), cross(image, question ? Reader::kQuestion : Reader::kText, weights).get()));
+    const Cross looked = keys_of(image, question ? Reader::kQuestion : Reader::kText, weights);
+    return tensor(encode_texts(weights, std::span(&text, 1), &looked));
   }
 
  private:
-  std::shared_ptr<const LayerCache> cross(const EncodedImage& image, Reader reader, const TextWeights& weights) {
-    return cpu_image(image).cross(reader, *pool_, weights);
-  }
+  Cross keys_of(const EncodedImage& image, Reader reader, const TextWeights& weights) { return cpu_image(image).cross(reader, kManyRows, *pool_, weights); }
 
   // Texts for one pass, row after row without padding.
   struct Rows {
@@ -138,7 +150,7 @@ class CpuTowers final : public Towers {
     Matrix x;  // embedded: [sum of lengths, D]; valid until the next pass
   };
 
-  Rows rows_of(const TextWeights& w, std::span<const TokenIds> texts, const LayerCache* cross) {
+  Rows rows_of(const TextWeights& w, std::span<const TokenIds> texts, const Cross* cross) {
     Rows rows;
     std::vector<std::int32_t> ids;
     std::vector<int> positions;
@@ -153,14 +165,14 @@ class CpuTowers final : public Towers {
   }
 
   // All texts' states: [sum of lengths, D]. Valid until the next pass.
-  Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts, const LayerCache* cross) {
+  Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts, const Cross* cross) {
     const Rows rows = rows_of(w, texts, cross);
     text_forward(*pool_, w, rows.spans, rows.x, text_);
     return rows.x;
   }
 
   // The layer over each text's first state: [texts, layer.out()].
-  std::vector<float> project_texts(std::span<const TokenIds> texts, const LayerCache* cross, const ops::Linear& layer) {
+  std::vector<float> project_texts(std::span<const TokenIds> texts, const Cross* cross, const ops::Linear& layer) {
     const TextWeights& w = *weights_->text;
     const Rows rows = rows_of(w, texts, cross);
     const Matrix first = text_forward_first(*pool_, w, rows.spans, rows.x, text_);
@@ -175,15 +187,15 @@ class CpuTowers final : public Towers {
   };
 
   // One text's states, and how its tokens' attention spread over what `cross` holds.
-  Looked cross_weights(const TextWeights& w, const TokenIds& ids, const LayerCache& cross, bool causal, int layers) {
-    const int rows = static_cast<int>(ids.size()), all = w.config.layers, seen = cross.front().count();
+  Looked cross_weights(const TextWeights& w, const TokenIds& ids, const Cross& cross, bool causal, int layers) {
+    const int rows = static_cast<int>(ids.size()), all = w.config.layers, seen = cross.layers->front().count();
     const int first_layer = layers == 0 ? all / 2 : std::max(0, all - layers);
     LayerCache self;
     for (int i = 0; causal && i < all; ++i) self.emplace_back(w.config.heads, w.config.width / w.config.heads, rows, w.cache_type);
     const Span span{0, rows, causal ? &self : nullptr, &cross};
     Tensor weights{{rows, seen}, std::vector<float>(ids.size() * static_cast<std::size_t>(seen))};
     const auto observe = [&](std::size_t layer, const ops::Operand& query) {
-      if (static_cast<int>(layer) >= first_layer) ops::add_attention_weights(*pool_, query, cross[layer], Matrix(weights.values.data(), rows, seen));
+      if (static_cast<int>(layer) >= first_layer) ops::add_attention_weights(*pool_, query, (*cross.layers)[layer], Matrix(weights.values.data(), rows, seen));
     };
     std::vector<int> positions(ids.size());
     std::iota(positions.begin(), positions.end(), 0);

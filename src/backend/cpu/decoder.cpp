@@ -6,7 +6,7 @@
 
 namespace blip::backend::cpu {
 
-Decoder::Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<std::shared_ptr<const LayerCache>> cross, int max_length)
+Decoder::Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<Cross> cross, int max_length)
     : pool_(pool), weights_(weights), cross_(std::move(cross)), max_length_(std::min(max_length, weights.config.max_positions)) {}
 
 Decoder::Row Decoder::make_row(int sequence) {
@@ -74,7 +74,7 @@ std::span<const float> Decoder::forward(std::span<const std::int32_t> ids, std::
   const Matrix x(states_.reserve(ids.size() * static_cast<std::size_t>(d)), rows * per_row, d);
   embed_tokens(pool_, weights_, ids, positions, x);
   std::vector<Span> spans;
-  for (int r = 0; r < rows; ++r) spans.push_back({r * per_row, per_row, &rows_[r].self, cross_[rows_[r].sequence].get()});
+  for (int r = 0; r < rows; ++r) spans.push_back({r * per_row, per_row, &rows_[r].self, &cross_[rows_[r].sequence]});
   text_forward(pool_, weights_, spans, x, scratch_);
 
   const Matrix last(x.row(per_row - 1), rows, d, x.stride * static_cast<std::size_t>(per_row));

@@ -12,9 +12,8 @@ namespace blip::backend::cpu {
 
 class Decoder final : public decode::Decoder {
  public:
-  // cross[s] is what sequence s looks at; each must stay alive and unchanged (shared_ptr). max_length: tokens a row may
-  // reach, prompt included.
-  Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<std::shared_ptr<const LayerCache>> cross, int max_length);
+  // cross[s] is what sequence s looks at. max_length: tokens a row may reach, prompt included.
+  Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<Cross> cross, int max_length);
 
   int vocab_size() const override { return weights_.config.vocab; }
   int max_positions() const override { return weights_.config.max_positions; }
@@ -34,7 +33,7 @@ class Decoder final : public decode::Decoder {
 
   ThreadPool& pool_;
   const TextWeights& weights_;
-  std::vector<std::shared_ptr<const LayerCache>> cross_;
+  std::vector<Cross> cross_;
   int max_length_, length_ = 0;
   std::vector<Row> rows_;
   std::vector<LayerCache> spare_;  // caches of dropped rows, to be used again

@@ -46,24 +46,50 @@ void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, s
   add_and_norm(pool, attend_self(pool, w, index, spans, state, false, scratch), layer.self_out, layer.self_norm, state, scratch);
 }
 
-// x = cross_norm(x + out(attention(q of x, k and v of the image))). Neighbouring spans that look at the same thing (beams,
-// texts of one image) are one block of queries, so its keys and values are read once for all of them.
+// Neighbouring spans that look at the same thing (beams, texts of one image) are one block of queries, so it is read once for all of them.
+template <class Body>
+void for_each_block(std::span<const Span> spans, const Body& body) {
+  for (std::size_t s = 0; s < spans.size();) {
+    const Cross& cross = *spans[s].cross;
+    const int first = spans[s].first;
+    int count = 0;
+    for (; s < spans.size() && *spans[s].cross == cross; ++s) count += spans[s].count;
+    body(cross, first, count);
+  }
+}
+
+// context = attention(q of x, k and v of the image)
+void attend_keys(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, const State& state, Matrix context, TextScratch& scratch,
+                 const QueryObserver& observe) {
+  const auto query = ops::linear_as(pool, state.operand, w.layers[index].cross_q, w.cache_type, scratch.query);
+  if (observe) observe(index, query);
+  std::vector<ops::AttentionItem> items;
+  for_each_block(spans, [&](const Cross& cross, int first, int count) {
+    items.push_back({query.row_range(first, count), &(*cross.layers)[index], context.row_range(first, count)});
+  });
+  ops::attention(pool, items);
+}
+
+// The same over the image's tokens themselves.
+void attend_tokens(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, const State& state, Matrix context, TextScratch& scratch) {
+  const auto& layer = w.layers[index];
+  scratch.query.reserve(ops::NumberType::kF32, state.x.rows, w.config.width);
+  const Matrix query(scratch.query.f32(), state.x.rows, w.config.width);
+  ops::linear(pool, state.operand, layer.cross_q, query);
+  std::vector<ops::AbsorbedItem> items;
+  for_each_block(spans, [&](const Cross& cross, int first, int count) { items.push_back({first, count, cross.tokens.get()}); });
+  ops::absorbed_attention(pool, layer.cross_absorbed, query, items, context, scratch.absorbed);
+}
+
+// x = cross_norm(x + out(attention over the image))
 void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch,
                      const QueryObserver& observe) {
   const auto& layer = w.layers[index];
-  const int d = w.config.width, n = state.x.rows;
-  const Matrix context = scratch_matrix(scratch.context, n, d);
-  const auto query = ops::linear_as(pool, state.operand, layer.cross_q, w.cache_type, scratch.query);
-  if (observe) observe(index, query);
-  std::vector<ops::AttentionItem> items;
-  for (std::size_t s = 0; s < spans.size();) {
-    const LayerCache* cross = spans[s].cross;
-    const int first = spans[s].first;
-    int count = 0;
-    for (; s < spans.size() && spans[s].cross == cross; ++s) count += spans[s].count;
-    items.push_back({query.row_range(first, count), &(*cross)[index], context.row_range(first, count)});
-  }
-  ops::attention(pool, items);
+  const Matrix context = scratch_matrix(scratch.context, state.x.rows, w.config.width);
+  if (spans.front().cross->tokens)
+    attend_tokens(pool, w, index, spans, state, context, scratch);
+  else
+    attend_keys(pool, w, index, spans, state, context, scratch, observe);
   add_and_norm(pool, context, layer.cross_out, layer.cross_norm, state, scratch);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -15,19 +16,33 @@ namespace blip::backend::cpu {
 // A KeyValues per layer.
 using LayerCache = std::vector<ops::KeyValues>;
 
+// What a text looks at: keys and values for every layer, or the tokens themselves (ops/absorbed.h); nothing: "text" mode, no cross-attention. Shared, not
+// changed.
+struct Cross {
+  std::shared_ptr<const LayerCache> layers;
+  std::shared_ptr<const ops::KeyValues> tokens;
+  explicit operator bool() const { return layers || tokens; }
+  bool operator==(const Cross&) const = default;
+};
+
+// Up to so many rows in all, one for each token of each beam, look at the tokens themselves. By operations 32 rows cost what keys and values of the tokens
+// cost in 8 bits (rows x heads x tokens in bfloat16, against tokens x width), 64 in bfloat16.
+inline constexpr int kAbsorbedRows = 32;
+
 // Consecutive rows of the activations that are one text (or the new tokens of one).
 struct Span {
   int first = 0, count = 0;
   LayerCache* self = nullptr;         // grows by these rows; null: the rows see just one another (encoders)
-  const LayerCache* cross = nullptr;  // what the text looks at; null: "text" mode, no cross-attention
+  const Cross* cross = nullptr;       // what the text looks at; null: nothing. Alike for all spans of a pass
 };
 
 struct TextScratch {
   AlignedArray<float> context, hidden, first;
   ops::OperandBuffer qkv, query, state, mixed, wide;
+  ops::AbsorbedScratch absorbed;
 };
 
-// Called with the cross-attention queries [R, D] of each layer.
+// Called with the cross-attention queries [R, D] of each layer, where those look at keys and values.
 using QueryObserver = std::function<void(std::size_t layer, const ops::Operand& query)>;
 
 // Cross-attention keys and values of every layer for states [N, vision_width]; computed once per image.

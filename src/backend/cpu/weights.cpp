@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <span>
+#include <utility>
 
 #include "kernels/vector.h"
 
@@ -69,6 +70,22 @@ class Loader {
     return layer;
   }
 
+  // The weights of cross-attention's keys and values in both forms.
+  std::pair<ops::Linear, ops::AbsorbedWeights> cross(const std::string& name, const model::TextConfig& c) {
+    const auto key_bias = values(name + ".k.bias"), value_bias = values(name + ".v.bias");
+    const auto in = static_cast<std::size_t>(c.vision_width), half = static_cast<std::size_t>(c.width) * in;
+    AlignedArray<float> both(2 * half);
+    for (const char* part : {".k.weight", ".v.weight"}) {
+      const AlignedArray<float> rows = table(name + part);
+      std::copy_n(rows.data(), half, both.data() + (part[1] == 'k' ? 0 : half));
+    }
+    std::vector<float> bias = key_bias;
+    bias.insert(bias.end(), value_bias.begin(), value_bias.end());
+    const auto rows = [&](int first, int count, float* to) { std::copy_n(both.data() + static_cast<std::size_t>(first) * in, static_cast<std::size_t>(count) * in, to); };
+    return {ops::Linear(pool_, rows, bias, c.vision_width, 2 * c.width, type_),
+            ops::AbsorbedWeights(pool_, {both.data(), half}, {both.data() + half, half}, value_bias, c.heads, c.width / c.heads, c.vision_width, type_)};
+  }
+
   const model::Checkpoint& checkpoint() const { return checkpoint_; }
   ThreadPool& pool() { return pool_; }
 
@@ -119,14 +136,16 @@ VisionWeights load_vision(Loader& load, const model::VisionConfig& c) {
   return w;
 }
 
-TextLayer load_text_layer(Loader& load, const std::string& layer, const model::TextConfig& c) {
+TextLayer load_text_layer(Loader& load, const std::string& layer, const model::TextConfig& c, bool absorb) {
   const auto self = layer + ".self", cross = layer + ".cross";
+  auto [cross_kv, absorbed] = absorb ? load.cross(cross, c) : std::pair{load.linear({cross + ".k", cross + ".v"}, c.vision_width, 2 * c.width), ops::AbsorbedWeights()};
   return {.self_qkv = load.linear({self + ".q", self + ".k", self + ".v"}, c.width, 3 * c.width),
           .self_out = load.linear({self + ".out"}, c.width, c.width),
           .self_norm = load.norm(self + ".norm", c.eps),
           .cross_q = load.linear({cross + ".q"}, c.width, c.width),
-          .cross_kv = load.linear({cross + ".k", cross + ".v"}, c.vision_width, 2 * c.width),
+          .cross_kv = std::move(cross_kv),
           .cross_out = load.linear({cross + ".out"}, c.width, c.width),
+          .cross_absorbed = std::move(absorbed),
           .cross_norm = load.norm(cross + ".norm", c.eps),
           .fc1 = load.linear({layer + ".fc1"}, c.width, c.mlp),
           .fc2 = load.linear({layer + ".fc2"}, c.mlp, c.width),
@@ -151,7 +170,7 @@ TextHead load_head(Loader& load, const std::string& tower, const TextWeights& w)
           .decoder = ops::Linear(load.pool(), untied ? ops::RowSource(own_rows) : ops::RowSource(words), bias, d, w.config.vocab, load.type())};
 }
 
-std::optional<TextWeights> load_text(Loader& load, const std::string& tower, const std::optional<model::TextConfig>& config, bool head) {
+std::optional<TextWeights> load_text(Loader& load, const std::string& tower, const std::optional<model::TextConfig>& config, bool head, bool absorb) {
   if (!config) return std::nullopt;
   TextWeights w;
   w.config = *config;
@@ -159,7 +178,7 @@ std::optional<TextWeights> load_text(Loader& load, const std::string& tower, con
   w.word = load.table(tower + ".word");
   w.position = load.array(tower + ".position");
   w.norm = load.norm(tower + ".norm", config->eps);
-  for (int i = 0; i < config->layers; ++i) w.layers.push_back(load_text_layer(load, tower + "." + std::to_string(i), *config));
+  for (int i = 0; i < config->layers; ++i) w.layers.push_back(load_text_layer(load, tower + "." + std::to_string(i), *config, absorb));
   if (head) w.head = load_head(load, tower, w);
   return w;
 }
@@ -173,10 +192,10 @@ Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, 
   Weights w;
   w.type = type;
   w.vision = load_vision(load, c.vision);
-  w.text = load_text(load, "text", c.text_encoder, false);
-  w.caption = load_text(load, "caption", c.caption_decoder, true);
-  w.question = load_text(load, "question", c.question_encoder, false);
-  w.answer = load_text(load, "answer", c.answer_decoder, true);
+  w.text = load_text(load, "text", c.text_encoder, false, false);
+  w.caption = load_text(load, "caption", c.caption_decoder, true, true);
+  w.question = load_text(load, "question", c.question_encoder, false, true);
+  w.answer = load_text(load, "answer", c.answer_decoder, true, false);
   if (c.has_itm_head) w.itm = load.linear({"itm"}, c.text_encoder->width, 2, ops::NumberType::kF32);
   if (c.embed_dim) {
     w.itc_vision = load.linear({"itc.vision"}, c.vision.width, c.embed_dim, ops::NumberType::kF32);

@@ -8,6 +8,7 @@
 
 #include "core/aligned.h"
 #include "model/checkpoint.h"
+#include "ops/absorbed.h"
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 
@@ -32,6 +33,7 @@ struct TextLayer {
   ops::Linear self_qkv, self_out;                    // [D, 3D], [D, D]
   ops::LayerNorm self_norm;
   ops::Linear cross_q, cross_kv, cross_out;          // [D, D], [Dv, 2D], [D, D]
+  ops::AbsorbedWeights cross_absorbed;               // cross_kv once more, for few queries; only where a picture is looked at while generating or reading a question
   ops::LayerNorm cross_norm;
   ops::Linear fc1, fc2;
   ops::LayerNorm norm;

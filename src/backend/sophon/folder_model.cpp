@@ -76,7 +76,7 @@ class ChipTowers final : public Towers {
     return images;
   }
 
-  std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, int) override {
+  std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, const GenerateOptions&) override {
     std::vector<Attended> sequences;
     for (const auto& image : images) sequences.push_back({cross(*image, Part::kCaptionCross), nullptr});
     if (!caption_) caption_.emplace(*networks_, Part::kCaptionStep, manifest().prompt_length > 0 ? std::optional(Part::kCaptionPrefill) : std::nullopt);
