@@ -32,12 +32,16 @@ Cost Costs::cross(const std::string& name) const {
   return {2 * tokens_ * weights, weight_bytes_ * weights};
 }
 
-// Per layer: self q, k, v, output [D, 4 D]; cross q and output [D, 2 D]; two of [D, mlp]; attention over the text and the image.
-Cost Costs::text(const std::string& name, int rows, int per_row, int seen) const {
+// Per layer: self q, k, v, output [D, 4 D]; cross q and output [D, 2 D]; two of [D, mlp]; attention over the text and the image. Over the image's tokens
+// themselves two more of [D, vision D], every head as wide as a token, and the same tokens for all layers.
+Cost Costs::text(const std::string& name, int rows, int per_row, int seen, Over over) const {
   const PartInfo& t = part(name);
-  const double d = t.width, layer = 6 * d * d + 2 * d * t.mlp, all = static_cast<double>(rows) * per_row;
-  return {t.layers * (2 * all * layer + 4 * all * d * (seen + tokens_)),
-          t.layers * (weight_bytes_ * layer + cache_bytes_ * 2 * d * (tokens_ + static_cast<double>(rows) * seen))};
+  const double wide = part("vision").width, d = t.width, all = static_cast<double>(rows) * per_row;
+  const bool tokens = over == Over::kTokens;
+  const double layer = 6 * d * d + 2 * d * t.mlp + (tokens ? 2 * d * wide : 0), read = tokens ? t.heads * wide : d;
+  const double image_bytes = cache_bytes_ * 2 * tokens_ * (tokens ? wide : t.layers * d);
+  return {t.layers * (2 * all * layer + 4 * all * (d * seen + read * tokens_)),
+          t.layers * (weight_bytes_ * layer + cache_bytes_ * 2 * d * static_cast<double>(rows) * seen) + image_bytes};
 }
 
 Cost Costs::vocabulary(const std::string& name, int rows) const {

@@ -17,7 +17,9 @@ class Costs {
 
   Cost vision(int batch) const;
   Cost cross(const std::string& part) const;                         // one image's keys and values of a text part, all layers
-  Cost text(const std::string& part, int rows, int per_row, int seen) const;  // rows texts of per_row tokens, `seen` tokens of context each
+  // rows texts of per_row tokens, `seen` tokens of context each; what they look at: keys and values, or the image's tokens themselves (ops/absorbed.h).
+  enum class Over { kKeys, kTokens };
+  Cost text(const std::string& part, int rows, int per_row, int seen, Over over) const;
   Cost vocabulary(const std::string& part, int rows) const;          // the output head over that many rows
   static Cost sum(Cost a, Cost b) { return {a.operations + b.operations, a.bytes + b.bytes}; }
 

@@ -20,13 +20,22 @@ namespace blip::kernels::attention_detail {
 // values are one tile wide.
 inline constexpr int kTileRows = 6, kTileVectors = 4;
 
+// What is fetched from memory meanwhile, a line for each pair.
+struct Fetch {
+  const char *next = nullptr, *end = nullptr;
+};
+
 // c[Rows, Vectors x 16] = a[Rows, pairs x 2] b[pairs, ..., 2]; strides: a in bfloat16, b in pairs, c in floats.
-template <int Rows, int Vectors>
-BLIP_BF16_INLINE void tile(int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc) {
+template <int Rows, int Vectors, bool Fetching>
+BLIP_BF16_INLINE void tile(int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc, Fetch& fetch) {
   __m512 sum[Rows][Vectors];
   for (int r = 0; r < Rows; ++r)
     for (int v = 0; v < Vectors; ++v) sum[r][v] = _mm512_setzero_ps();
   for (int p = 0; p < pairs; ++p) {
+    if constexpr (Fetching) {
+      if (fetch.next < fetch.end) _mm_prefetch(fetch.next, _MM_HINT_T1);
+      fetch.next += 64;
+    }
     __m512bh column[Vectors];
     for (int v = 0; v < Vectors; ++v) column[v] = (__m512bh)_mm512_loadu_si512(b + (p * ldb + static_cast<std::size_t>(v) * 16) * 2);
     for (int r = 0; r < Rows; ++r) {
@@ -40,40 +49,42 @@ BLIP_BF16_INLINE void tile(int pairs, const std::uint16_t* a, std::size_t lda, c
     for (int v = 0; v < Vectors; ++v) _mm512_storeu_ps(c + r * ldc + v * 16, sum[r][v]);
 }
 
-template <int Rows>
-BLIP_BF16 void row_panel(int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc) {
+template <int Rows, bool Fetching>
+BLIP_BF16 void row_panel(int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc, Fetch& fetch) {
   int j = 0;
-  for (; j + kTileVectors * 16 <= n; j += kTileVectors * 16) tile<Rows, kTileVectors>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
+  for (; j + kTileVectors * 16 <= n; j += kTileVectors * 16) tile<Rows, kTileVectors, Fetching>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
   switch ((n - j) / 16) {
-    case 3: return tile<Rows, 3>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
-    case 2: return tile<Rows, 2>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
-    case 1: return tile<Rows, 1>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
+    case 3: return tile<Rows, 3, Fetching>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
+    case 2: return tile<Rows, 2, Fetching>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
+    case 1: return tile<Rows, 1, Fetching>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
     default: return;
   }
 }
 
 // n at most a register tile's width.
-BLIP_BF16 inline void column_panel(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
-                          std::size_t ldc) {
+template <bool Fetching>
+BLIP_BF16 void column_panel(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
+                            std::size_t ldc, Fetch& fetch) {
   int i = 0;
-  for (; i + kTileRows <= m; i += kTileRows) row_panel<kTileRows>(n, pairs, a + i * lda, lda, b, ldb, c + i * ldc, ldc);
+  for (; i + kTileRows <= m; i += kTileRows) row_panel<kTileRows, Fetching>(n, pairs, a + i * lda, lda, b, ldb, c + i * ldc, ldc, fetch);
   a += i * lda;
   c += i * ldc;
   switch (m - i) {
-    case 5: return row_panel<5>(n, pairs, a, lda, b, ldb, c, ldc);
-    case 4: return row_panel<4>(n, pairs, a, lda, b, ldb, c, ldc);
-    case 3: return row_panel<3>(n, pairs, a, lda, b, ldb, c, ldc);
-    case 2: return row_panel<2>(n, pairs, a, lda, b, ldb, c, ldc);
-    case 1: return row_panel<1>(n, pairs, a, lda, b, ldb, c, ldc);
+    case 5: return row_panel<5, Fetching>(n, pairs, a, lda, b, ldb, c, ldc, fetch);
+    case 4: return row_panel<4, Fetching>(n, pairs, a, lda, b, ldb, c, ldc, fetch);
+    case 3: return row_panel<3, Fetching>(n, pairs, a, lda, b, ldb, c, ldc, fetch);
+    case 2: return row_panel<2, Fetching>(n, pairs, a, lda, b, ldb, c, ldc, fetch);
+    case 1: return row_panel<1, Fetching>(n, pairs, a, lda, b, ldb, c, ldc, fetch);
     default: return;
   }
 }
 
 // n a multiple of 16. All rows pass over a few columns of b while those are in the L1 cache.
 BLIP_BF16 inline void small_gemm(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
-                          std::size_t ldc) {
+                                 std::size_t ldc, Fetch& fetch) {
   constexpr int kWidth = kTileVectors * 16;
-  for (int j = 0; j < n; j += kWidth) column_panel(m, std::min(kWidth, n - j), pairs, a, lda, b + 2 * j, ldb, c + j, ldc);
+  const auto panel = fetch.next < fetch.end ? column_panel<true> : column_panel<false>;
+  for (int j = 0; j < n; j += kWidth) panel(m, std::min(kWidth, n - j), pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
 }
 
 // 2^x for x <= 0: 2^round(x) times the Taylor polynomial of 2^f, |f| <= 0.5, off by less than 5e-5: bfloat16 keeps 2e-3.
@@ -126,8 +137,9 @@ BLIP_BF16 inline Exponentials softmax_row(float* row, int visible, int columns, 
 // How attend() multiplies: c[m, n] = a[m, pairs x 2] b[pairs, n, 2]; strides as in tile(). Columns and pairs come in whole kColumns and kPairs.
 struct VectorProduct {
   static constexpr int kColumns = kLanes, kPairs = 1;
-  static void multiply(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc) {
-    small_gemm(m, n, pairs, a, lda, b, ldb, c, ldc);
+  static void multiply(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc,
+                       Fetch& fetch) {
+    small_gemm(m, n, pairs, a, lda, b, ldb, c, ldc, fetch);
   }
 };
 
@@ -136,7 +148,8 @@ template <class Tiles>
 struct TileProduct {
   static constexpr int kColumns = 2 * kLanes, kPairs = kTileRowsMax;
 
-  static void multiply(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc) {
+  static void multiply(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc,
+                       Fetch&) {
     for (int i = 0; i < m; i += 2 * kTileRowsMax) {
       const int rows = std::min(m - i, 2 * kTileRowsMax), lower = std::max(0, rows - kTileRowsMax);
       Tiles::configure(tile_shapes(rows - lower, lower));
@@ -179,6 +192,7 @@ struct TileProduct {
 
 template <class Product>
 BLIP_BF16 void attend(const AttentionBlock& b) {
+  Fetch fetch{static_cast<const char*>(b.next.data()), static_cast<const char*>(b.next.data()) + b.next.size()};
   const int columns = round_up(b.count, std::max(Product::kColumns, 2 * Product::kPairs)), width = round_up(b.head_dim, kLanes);
   float* scores = b.scratch;
   float* mixed = scores + static_cast<std::size_t>(b.queries) * columns;
@@ -194,7 +208,7 @@ BLIP_BF16 void attend(const AttentionBlock& b) {
     q = queries;
   }
   Product::multiply(b.queries, columns, (b.head_dim + 1) / 2, q, query_stride, static_cast<const std::uint16_t*>(b.keys), b.key_stride, scores,
-                    static_cast<std::size_t>(columns));
+                    static_cast<std::size_t>(columns), fetch);
   float* sums = reinterpret_cast<float*>(queries + b.queries * static_cast<std::size_t>(width));
   for (int i = 0; i < b.queries; ++i) {
     const int visible = b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
@@ -203,7 +217,7 @@ BLIP_BF16 void attend(const AttentionBlock& b) {
     if (b.log_sums) b.log_sums[i] = b.scale * e.max + std::log(e.sum);
   }
   Product::multiply(b.queries, width, round_up((b.count + 1) / 2, Product::kPairs), reinterpret_cast<const std::uint16_t*>(scores), 2 * static_cast<std::size_t>(columns),
-                    static_cast<const std::uint16_t*>(b.values), b.value_stride, mixed, static_cast<std::size_t>(width));
+                    static_cast<const std::uint16_t*>(b.values), b.value_stride, mixed, static_cast<std::size_t>(width), fetch);
   for (int i = 0; i < b.queries; ++i) {
     const float inverse = 1.f / sums[i];
     for (int j = 0; j < b.head_dim; ++j) b.out[i * b.ldo + j] = mixed[static_cast<std::size_t>(i) * width + j] * inverse;

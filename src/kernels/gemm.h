@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 namespace blip::kernels {
 
@@ -41,6 +42,7 @@ class PackedWeights {
   int n() const { return n_; }
   int k() const { return k_; }
   bool blocked() const { return blocked_; }
+  std::span<const char> memory() const { return {reinterpret_cast<const char*>(data_.get()), bytes_}; }  // all of them, packed
   const void* columns(int first) const;  // first: a multiple of kColumnBlock
   std::size_t bytes() const { return bytes_; }
 

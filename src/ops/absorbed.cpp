@@ -52,10 +52,11 @@ struct Part {
 
 std::vector<Part> parts_of(std::span<const AbsorbedItem> items, int heads, int slices) {
   constexpr int kQueries = 48;  // as in attention()
+  const int unit = kernels::has_tile_attention() ? kernels::kBf16Keys : kernels::kLanes;
   std::vector<Part> parts;
   for (const AbsorbedItem& item : items) {
-    const int tokens = item.tokens->count(), blocks = (tokens + kernels::kBf16Keys - 1) / kernels::kBf16Keys;
-    const auto bound = [&](int slice) { return std::min(tokens, blocks * slice / slices * kernels::kBf16Keys); };
+    const int tokens = item.tokens->count(), blocks = (tokens + unit - 1) / unit;
+    const auto bound = [&](int slice) { return std::min(tokens, blocks * slice / slices * unit); };
     for (int q = 0; q < item.count * heads; q += kQueries)
       for (int slice = 0; slice < slices; ++slice)
         parts.push_back({item.tokens, item.first * heads + q, std::min(kQueries, item.count * heads - q), slice, bound(slice), bound(slice + 1) - bound(slice)});
@@ -72,6 +73,7 @@ void join(const float* parts, std::size_t stride, const float* log_sums, std::si
   std::fill_n(out, n, 0.f);
   for (int s = 0; s < slices; ++s) {
     const float weight = std::exp(log_sums[static_cast<std::size_t>(s) * log_stride] - top) / total;
+    if (weight == 0) continue;  // a part without tokens, whose output was never written
     const float* part = parts + static_cast<std::size_t>(s) * stride;
     for (int i = 0; i < n; ++i) out[i] += weight * part[i];
   }
@@ -93,15 +95,17 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
     linear_part(queries.row_range(h * n, n), w.keys(), w.first_key(h), width, to + static_cast<std::size_t>(h) * row_bytes, static_cast<std::size_t>(heads) * absorbed.stride, type);
   });
 
-  // Enough parts for all threads; at least 64 tokens each.
+  // Enough parts for all threads.
+  constexpr int kTokens = 64;
   int tokens = 0;
   for (const AbsorbedItem& item : items) tokens = std::max(tokens, item.tokens->count());
-  const int slices = std::clamp((pool.size() + static_cast<int>(items.size()) - 1) / static_cast<int>(items.size()), 1, std::max(1, tokens / 64));
+  const int count = static_cast<int>(items.size()), slices = std::clamp((pool.size() + count - 1) / count, 1, std::max(1, tokens / kTokens));
   const std::size_t part_size = static_cast<std::size_t>(all) * static_cast<std::size_t>(width);
   float* mixed = scratch.parts.reserve(static_cast<std::size_t>(slices) * part_size);
   float* log_sums = scratch.log_sums.reserve(static_cast<std::size_t>(slices) * static_cast<std::size_t>(all));
   std::fill_n(log_sums, static_cast<std::size_t>(slices) * static_cast<std::size_t>(all), -INFINITY);  // of slices without tokens
   const auto parts = parts_of(items, heads, slices);
+  const std::span<const char> values = w.values().weights().memory();
   pool.parallel_for(static_cast<int>(parts.size()), [&](int index, int) {
     static thread_local AlignedArray<float> memory;
     const Part& p = parts[static_cast<std::size_t>(index)];
@@ -116,7 +120,8 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
             .scale = 1.f / std::sqrt(static_cast<float>(d)),
             .out = mixed + static_cast<std::size_t>(p.slice) * part_size + static_cast<std::size_t>(p.first_query) * static_cast<std::size_t>(width),
             .ldo = static_cast<std::size_t>(width), .scratch = memory.reserve(kernels::attention_scratch(p.queries, p.count, width)),
-            .log_sums = log_sums + static_cast<std::size_t>(p.slice) * static_cast<std::size_t>(all) + p.first_query});
+            .log_sums = log_sums + static_cast<std::size_t>(p.slice) * static_cast<std::size_t>(all) + p.first_query,
+            .next = values.subspan(values.size() / static_cast<std::size_t>(slices) * static_cast<std::size_t>(p.slice), values.size() / static_cast<std::size_t>(slices))});
   });
 
   const Operand joined = scratch.mixed.reserve(w.type(), all, width);

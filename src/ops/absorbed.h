@@ -15,6 +15,10 @@
 
 namespace blip::ops {
 
+// Up to so many rows in all, one for each token of each beam, are few. By operations 32 rows cost what keys and values of the tokens cost in 8 bits
+// (rows x heads x tokens in bfloat16, against tokens x width), 64 in bfloat16.
+inline constexpr int kAbsorbedRows = 32;
+
 class AbsorbedWeights {
  public:
   AbsorbedWeights() = default;

@@ -34,7 +34,7 @@ class CpuImage final : public EncodedImage {
   // For `rows` rows in all. How many there will be, not what is there already, decides what they look at: the same task gives the same result.
   Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights) const {
     const std::lock_guard lock(mutex_);
-    if (rows <= kAbsorbedRows && reader != Reader::kText) {
+    if (rows <= ops::kAbsorbedRows && reader != Reader::kText) {
       if (!own_) own_ = std::make_shared<const ops::KeyValues>(ops::own_keys_values(pool, tokens(), weights.cache_type));
       return {nullptr, own_};
     }

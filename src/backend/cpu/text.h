@@ -25,10 +25,6 @@ struct Cross {
   bool operator==(const Cross&) const = default;
 };
 
-// Up to so many rows in all, one for each token of each beam, look at the tokens themselves. By operations 32 rows cost what keys and values of the tokens
-// cost in 8 bits (rows x heads x tokens in bfloat16, against tokens x width), 64 in bfloat16.
-inline constexpr int kAbsorbedRows = 32;
-
 // Consecutive rows of the activations that are one text (or the new tokens of one).
 struct Span {
   int first = 0, count = 0;

@@ -190,7 +190,7 @@ TEST_F(FakeFolder, MatchesEmbeddingsAndStates) {
   const Host host(pixels);
   std::vector<TokenIds> texts;
   for (std::int32_t i = 0; i < 70; ++i) texts.push_back(i % 2 ? TokenIds{1, 5 + i % 30, 2} : TokenIds{1, 5 + i % 30, 6, 7, 2});
-  const auto scores = runner->match(*image, texts, {});
+  const auto scores = runner->match(*image, texts, {}, {});
   const auto vectors = runner->embed_texts(texts);
   const std::vector<float> image_vector = runner->embed_image(*image);
   ASSERT_EQ(scores.size(), texts.size());
@@ -230,7 +230,7 @@ TEST_F(FakeFolder, TwoChipsShareTheWorkAndGiveTheSame) {
   for (const GenerateOptions& way : kWays) expect_same(spread->caption(spread_images, prompt, way, {}), alone->caption(images, prompt, way, {}));
   const std::vector<TokenIds> texts = {{1, 8, 2}, {1, 9, 10, 2}}, questions = {{4, 20, 2}};
   for (std::size_t i = 0; i < images.size(); ++i) {
-    const auto expected = alone->match(*images[i], texts, {}), got = spread->match(*spread_images[i], texts, {});
+    const auto expected = alone->match(*images[i], texts, {}, {}), got = spread->match(*spread_images[i], texts, {}, {});
     for (std::size_t t = 0; t < texts.size(); ++t) EXPECT_EQ(got[t].itm, expected[t].itm);
     expect_same(spread->ask(*spread_images[i], questions, kWays[1], {}), alone->ask(*images[i], questions, kWays[1], {}));
     EXPECT_EQ(spread->embed_image(*spread_images[i]), alone->embed_image(*images[i]));

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <random>
 
+#include "ops/absorbed.h"
 #include "ops/attention.h"
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
@@ -272,6 +273,63 @@ void check_weights(NumberType type, int head_dim, double tolerance) {
       for (int j = 0; j < keys; ++j) expected[j] += p[j] / sum / heads;
     }
     for (int j = 0; j < keys; ++j) EXPECT_NEAR(out[i * keys + j], expected[j], tolerance) << "query " << i << " key " << j << " head_dim " << head_dim;
+  }
+}
+
+// softmax((W_k x)^T q / sqrt(d)) (W_v x + b), head by head, in double.
+std::vector<double> cross_reference(const std::vector<float>& q, const std::vector<float>& x, const std::vector<float>& key, const std::vector<float>& value,
+                                    const std::vector<float>& bias, int n, int tokens, int heads, int d, int width) {
+  const auto k = reference(x, key, std::vector<float>(static_cast<std::size_t>(heads * d)), tokens, width, heads * d, false);
+  const auto v = reference(x, value, bias, tokens, width, heads * d, false);
+  std::vector<double> out(static_cast<std::size_t>(n * heads * d));
+  for (int i = 0; i < n; ++i)
+    for (int h = 0; h < heads; ++h) {
+      std::vector<double> weights(static_cast<std::size_t>(tokens));
+      double sum = 0;
+      for (int t = 0; t < tokens; ++t) {
+        double score = 0;
+        for (int c = 0; c < d; ++c) score += q[(i * heads + h) * d + c] * k[(t * heads + h) * d + c];
+        sum += weights[t] = std::exp(score / std::sqrt(d));
+      }
+      for (int t = 0; t < tokens; ++t)
+        for (int c = 0; c < d; ++c) out[(i * heads + h) * d + c] += weights[t] / sum * v[(t * heads + h) * d + c];
+    }
+  return out;
+}
+
+struct AbsorbedCase {
+  int heads, d, width, tokens;
+};
+
+// Two pictures with different numbers of tokens, the second's fewer than a thread's least share; odd widths, many and few threads.
+TEST(AbsorbedAttention, IsCrossAttention) {
+  for (const auto& [type, tolerance] : kTypes) {
+    if (!kernels::gemm_supports(type)) continue;
+    const NumberType cache = type != NumberType::kF32 && kernels::has_bf16_attention() ? NumberType::kBf16 : NumberType::kF32;
+    for (const AbsorbedCase& c : {AbsorbedCase{3, 64, 192, 577}, {3, 16, 40, 101}, {2, 5, 27, 33}, {1, 70, 130, 300}})
+      for (const int n : {1, 4, 5})
+        for (const int threads : {1, 2, 7}) {
+          ThreadPool pool(threads);
+          const int dims = c.heads * c.d, second = 17;
+          const float scale = 1.f / std::sqrt(static_cast<float>(c.width));
+          auto key = random_values(static_cast<std::size_t>(dims * c.width), 1), value = random_values(static_cast<std::size_t>(dims * c.width), 2);
+          for (auto* weight : {&key, &value})
+            for (float& w : *weight) w *= scale;
+          const auto bias = random_values(static_cast<std::size_t>(dims), 3), q = random_values(static_cast<std::size_t>(2 * n * dims), 4);
+          const auto x = random_values(static_cast<std::size_t>(c.tokens * c.width), 5), y = random_values(static_cast<std::size_t>(second * c.width), 6);
+          const AbsorbedWeights weights(pool, key, value, bias, c.heads, c.d, c.width, type);
+          const KeyValues a = own_keys_values(pool, ConstMatrix(x.data(), c.tokens, c.width), cache), b = own_keys_values(pool, ConstMatrix(y.data(), second, c.width), cache);
+          const std::vector<AbsorbedItem> items{{0, n, &a}, {n, n, &b}};
+          std::vector<float> out(q.size(), NAN);
+          AbsorbedScratch scratch;
+          for (int again = 0; again < 2; ++again)
+            absorbed_attention(pool, weights, ConstMatrix(q.data(), 2 * n, dims), items, Matrix(out.data(), 2 * n, dims), scratch);
+          const std::vector<float> first_q(q.begin(), q.begin() + n * dims), second_q(q.begin() + n * dims, q.end());
+          auto expected = cross_reference(first_q, x, key, value, bias, n, c.tokens, c.heads, c.d, c.width);
+          const auto rest = cross_reference(second_q, y, key, value, bias, n, second, c.heads, c.d, c.width);
+          expected.insert(expected.end(), rest.begin(), rest.end());
+          EXPECT_LT(error(out, expected), 2 * tolerance) << kernels::size_of(type) << " bytes, " << c.heads << " x " << c.d << ", " << c.width << ", n " << n << ", " << threads;
+        }
   }
 }
 
