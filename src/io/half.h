@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 
 namespace blip::io {
@@ -16,6 +17,9 @@ inline float f16_to_f32(std::uint16_t half) {
   const std::uint32_t bits = magnitude < 0x0400u ? subnormal : magnitude >= 0x7c00u ? special : normal;
   return std::bit_cast<float>(bits | (half & 0x8000u) << 16);
 }
+
+// The same for n values of any alignment.
+void f16_row_to_f32(const std::byte* from, std::size_t n, float* to);
 
 inline std::uint16_t f32_to_f16(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);

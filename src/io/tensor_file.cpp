@@ -81,7 +81,7 @@ void TensorView::to_f32(std::span<float> out) const {
       std::memcpy(out.data(), data.data(), data.size());
       return;
     case ElementType::f16:
-      return convert_elements<std::uint16_t>(data, out, f16_to_f32);
+      return f16_row_to_f32(data.data(), out.size(), out.data());
     case ElementType::bf16:
       return convert_elements<std::uint16_t>(data, out, bf16_to_f32);
     case ElementType::i64:

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -32,6 +33,21 @@ TEST(Half, EveryF16DecodesAndEncodesBack) {
     }
     ASSERT_EQ(value, expected) << bits;
     ASSERT_EQ(f32_to_f16(value), half);  // keeps the sign of zero
+  }
+}
+
+// From an odd address, all of them and a few.
+TEST(Half, RowsOfF16AreTheirValues) {
+  std::vector<std::byte> bytes(2 * 65536 + 1);
+  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
+    const auto half = static_cast<std::uint16_t>(bits);
+    std::memcpy(bytes.data() + 1 + 2 * bits, &half, sizeof(half));
+  }
+  for (const std::size_t n : {std::size_t{65536}, std::size_t{7}, std::size_t{1}}) {
+    std::vector<float> row(n);
+    f16_row_to_f32(bytes.data() + 1, n, row.data());
+    for (std::size_t i = 0; i < n; ++i)
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(row[i]), std::bit_cast<std::uint32_t>(f16_to_f32(static_cast<std::uint16_t>(i)))) << i;
   }
 }
 
