@@ -104,8 +104,8 @@ class Comparison:
             errors = sorted(abs(got[key] - expected[key]) for got, expected in pairs)
             over, worse = (sum(error > limit for error in errors) for limit in (0.01, 0.005))
             mean = (sum(error * error for error in errors) / len(errors)) ** 0.5
-            print(f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean square {mean:.5f}, {worse} by more than 0.005, {over} by more than 0.01",
-                  flush=True)
+            print(f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean square {mean:.5f}, "
+                  f"{worse} by more than 0.005, {over} by more than 0.01", flush=True)
 
     def texts(self, command, pictures):
         more = ("--question", QUESTION) if command == "ask" else ()

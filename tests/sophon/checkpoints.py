@@ -54,8 +54,9 @@ def main():
             folder = args.folder / f"{kind}-{args.seed}.{i}"
             model.save(folder)
             (folder / "shape.json").write_text(json.dumps({**describe(shape), "sharpness": factor}) + "\n", encoding="utf-8")
-            print(f"{folder.name}: pictures of {shape.image}, vision {shape.vision_layers} layers, {shape.vision_heads} heads of {shape.vision_width // shape.vision_heads}; "
-                  f"text {shape.text_layers} layers, {shape.text_heads} heads of {shape.text_width // shape.text_heads}; sharpness {factor}", flush=True)
+            print(f"{folder.name}: pictures of {shape.image}, vision {shape.vision_layers} layers, {shape.vision_heads} heads of "
+                  f"{shape.vision_width // shape.vision_heads}; text {shape.text_layers} layers, {shape.text_heads} heads of "
+                  f"{shape.text_width // shape.text_heads}; sharpness {factor}", flush=True)
 
 
 if __name__ == "__main__":
