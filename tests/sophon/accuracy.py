@@ -1,11 +1,16 @@
-"""How far our compiled networks are from the CPU on an emulated chip, away from the tests' own pictures and texts: accuracy.py CHIP [TYPE ...]
+"""How far compiled networks are from the CPU on an emulated chip, away from the tests' own pictures and texts.
 
-Compares, on the folders of fixtures.folders(), with the environment of the folder tests (tests/sophon/CMakeLists.txt): match probabilities, ITC cosines, and
-captions and answers of 1 and 3 beams. BLIP_ACCURACY_PICTURES and BLIP_ACCURACY_TEXTS say of how many pictures and texts (8 and 12).
+    accuracy.py bm1688 f16                                                       the folders of fixtures.folders()
+    accuracy.py bm1688 f16 --checkpoints DIR --compiled DIR --toolchain DIR      other checkpoints; compiled where that was not done yet
+
+with the environment of the folder tests (tests/sophon/CMakeLists.txt). A checkpoint's task is what its folder's name begins with: match, caption or vqa
+(checkpoints.py makes random ones). Compared are match probabilities, ITC cosines, and captions and answers of 1 and 3 beams. Of a text that is another one
+the logits say how near a tie it was, in F32 along the CPU's text: what onnxruntime makes of the graphs, where it can be imported.
 """
+import argparse
 import json
-import os
 import random
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -13,10 +18,12 @@ from pathlib import Path
 import fixtures
 import program
 
-sys.path.insert(0, str(fixtures.SOURCE / "tests" / "cli"))
+sys.path[:0] = [str(fixtures.SOURCE / "tests" / "cli"), str(fixtures.SOURCE / "tools" / "sophon")]
 from harness import png  # noqa: E402
 
-CHECKPOINTS = fixtures.SOURCE / "tests" / "data" / "parity"
+program.TIMEOUT_BM1688 = 200  # many pairs in one run
+CORES = {"bm1688": 2}
+QUESTION = "where is the dog?"
 
 
 def picture(path, rng):
@@ -33,46 +40,132 @@ def picture(path, rng):
 
 def objects(*arguments, runtime="/nonexistent"):
     done = program.run(*arguments, "--json", runtime=runtime)
-    done.check_returncode()
+    if done.returncode != 0:
+        sys.exit(done.stderr)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-class Comparison:
-    def __init__(self, chip, folder, dtype):
-        self.runtime, self.folder, self.dtype = fixtures.prepare_emulator(chip), folder, dtype
+def build(toolchain, checkpoint, chip, dtype, folder):
+    command = [sys.executable, fixtures.SOURCE / "tools/sophon/build-bmodels", "--toolchain", toolchain, "--model", checkpoint, "--chip", chip,
+               "--dtype", dtype, "--cores", CORES.get(chip, 1), "--slots", 24, "--match-rows", 8, "--out", folder]
+    subprocess.run(list(map(str, command)), check=True, stderr=subprocess.DEVNULL)
 
-    def both(self, model, command, *arguments):
-        expected = objects(command, "--model", CHECKPOINTS / model, *arguments)
-        return zip(objects(command, "--device", "sophon:0", "--model", self.folder / model, *arguments, runtime=self.runtime), expected)
+
+class Gaps:
+    """Differences of logits in F32, by the exported graphs."""
+
+    def __init__(self, checkpoint):
+        import numpy  # pylint: disable=import-outside-toplevel
+        import onnxruntime  # pylint: disable=import-outside-toplevel
+        from blip_sophon.calibration import load_pixels  # pylint: disable=import-outside-toplevel
+        from blip_sophon.checkpoint import open_checkpoint  # pylint: disable=import-outside-toplevel
+        from blip_sophon.networks import Builder, Options  # pylint: disable=import-outside-toplevel
+        from blip_sophon.texts import Tokenizer  # pylint: disable=import-outside-toplevel
+        self.np, self.pixels, self.c, options = numpy, load_pixels, open_checkpoint(checkpoint), Options(slots=24, step_rows=[1])
+        self.sessions = {}
+        for make in Builder(self.c, options).networks():
+            network = make()
+            self.sessions[network.role] = onnxruntime.InferenceSession(network.graph.model().SerializeToString(), providers=["CPUExecutionProvider"])
+        self.shape = Builder(self.c, options).cache_shape
+        self.tokenizer = Tokenizer(self.c.vocabulary)
+
+    def run(self, role, *values):
+        session = self.sessions[role]
+        return session.run(None, {port.name: value for port, value in zip(session.get_inputs(), values)})
+
+    def __call__(self, image, fed, one, other):
+        """logit(one) - logit(other) behind the tokens `fed`, and how far the deviation of all logits is."""
+        np, part = self.np, "caption" if "caption" in self.c.text else "answer"
+        tokens = self.run("vision", self.pixels(image, self.c))[0]
+        if part == "caption":
+            cross, extra = self.run("caption_cross", tokens)[0], ()
+        else:
+            ids, mask = np.zeros((1, self.c.max_text), np.int32), np.full((1, 1, 1, self.c.max_text), -10000, np.float32)
+            question = self.tokenizer(QUESTION, "[ENC]")
+            ids[0, :len(question)], mask[..., :len(question)] = question, 0
+            cross, extra = self.run("question", ids, mask, self.run("question_cross", tokens)[0])[1], (mask,)
+        cache = np.zeros(self.shape(part, 1), np.float32)
+        for position, token in enumerate(fed):
+            logits, cache = self.run(f"{part}_step", np.array([[token]], np.int32), np.full((1, 1), position, np.float32), cache, cross, *extra)
+        return float(logits[0, one] - logits[0, other]), float(logits.std())
+
+
+class Comparison:
+    def __init__(self, runtime, checkpoint, folder, label):
+        self.runtime, self.checkpoint, self.folder, self.label, self.gaps = runtime, checkpoint, folder, label, None
+
+    def both(self, command, *arguments):
+        expected = objects(command, "--model", self.checkpoint, *arguments)
+        return list(zip(objects(command, "--device", "sophon:0", "--model", self.folder, *arguments, runtime=self.runtime), expected))
 
     def numbers(self, pictures, texts):
-        words = [word for text in texts for word in ("--text", text)]
-        pairs = list(self.both("match", "match", *pictures, *words))
+        pairs = self.both("match", *pictures, *(word for text in texts for word in ("--text", text)))
         for key in ("match_probability", "cosine"):
             errors = sorted(abs(got[key] - expected[key]) for got, expected in pairs)
-            over = sum(error > 0.01 for error in errors)
-            print(f"{self.dtype} {key}: of {len(errors)} at most {errors[-1]:.4f} off, on average {sum(errors) / len(errors):.5f}, {over} by more than 0.01", flush=True)
+            over, worse = (sum(error > limit for error in errors) for limit in (0.01, 0.005))
+            mean = (sum(error * error for error in errors) / len(errors)) ** 0.5
+            print(f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean square {mean:.5f}, "
+                  f"{worse} by more than 0.005, {over} by more than 0.01", flush=True)
 
-    def texts(self, pictures):
-        for model, command, more in (("caption", "caption", ()), ("vqa", "ask", ("--question", "where is the dog?"))):
-            for beams in (1, 3):
-                pairs = list(self.both(model, command, *pictures, *more, "--beams", beams, "--max-length", "8" if command == "caption" else "5"))
-                differ = [f"{Path(e['image']).name} {e['score']:.3f} against {g['score']:.3f}" for g, e in pairs if g["token_ids"] != e["token_ids"]]
-                print(f"{self.dtype} {command}, {beams} beams: {len(differ)} of {len(pairs)} differ", *differ, flush=True)
+    def texts(self, command, pictures):
+        more = ("--question", QUESTION) if command == "ask" else ()
+        for beams in (1, 3):
+            pairs = self.both(command, *pictures, *more, "--beams", beams, "--max-length", "5" if command == "ask" else "12")
+            differ = [(g, e) for g, e in pairs if g["token_ids"] != e["token_ids"]]
+            print(f"{self.label} {command}, {beams} beams: {len(differ)} of {len(pairs)} differ", flush=True)
+            for got, expected in differ:
+                print(f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of {expected['score']:.3f}{self.tie(got, expected)}", flush=True)
+
+    def tie(self, got, expected):
+        try:
+            self.gaps = self.gaps or Gaps(self.checkpoint)
+        except ImportError:
+            return ""
+        ids, others = expected["token_ids"], got["token_ids"]
+        if not len(ids) == len(others) == 1 and isinstance(ids[0], list):
+            ids, others = ids[0], others[0]
+        at = next((i for i, pair in enumerate(zip(ids, others)) if pair[0] != pair[1]), min(len(ids), len(others)))
+        end = self.gaps.tokenizer.id("[SEP]")
+        pair = [tokens[at] if at < len(tokens) else end for tokens in (ids, others)]
+        gap, deviation = self.gaps(expected["image"], ids[:at], *pair)
+        return f"; at token {at + 1} the CPU's logit is {gap:.4f} above the chip's choice (deviation of all logits {deviation:.2f})"
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("chip")
+    parser.add_argument("types", nargs="*", metavar="TYPE")
+    parser.add_argument("--checkpoints", type=Path, default=fixtures.SOURCE / "tests" / "data" / "parity")
+    parser.add_argument("--compiled", type=Path, help="folder with CHIP-TYPE/CHECKPOINT")
+    parser.add_argument("--toolchain", type=Path, help="compiles what is not in --compiled")
+    parser.add_argument("--only", nargs="+", help="checkpoints by name")
+    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--texts", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=7, help="of pictures and texts")
+    return parser.parse_args()
 
 
 def main():
-    chip, types = sys.argv[1], sys.argv[2:]
-    rng = random.Random(7)
-    vocabulary = [word for word in (CHECKPOINTS / "match/vocab.txt").read_text(encoding="utf-8").split() if word.isalpha()]
-    with tempfile.TemporaryDirectory() as folder:
-        pictures = [picture(Path(folder) / f"{i}.png", rng) for i in range(int(os.environ.get("BLIP_ACCURACY_PICTURES", "8")))]
-        texts = [" ".join(rng.choices(vocabulary, k=rng.randrange(2, 16))) for _ in range(int(os.environ.get("BLIP_ACCURACY_TEXTS", "12")))]
-        for dtype, where in fixtures.folders(chip).items():
-            if not types or dtype in types:
-                comparison = Comparison(chip, where, dtype)
-                comparison.numbers(pictures, texts)
-                comparison.texts(pictures)
+    args = parse()
+    runtime, folders = fixtures.prepare_emulator(args.chip), {} if args.compiled else fixtures.folders(args.chip)
+    names = args.only or sorted(path.name for path in args.checkpoints.iterdir() if path.name.split("-")[0] in ("match", "caption", "vqa"))
+    with tempfile.TemporaryDirectory() as temporary:
+        rng = random.Random(args.seed)
+        pictures = [picture(Path(temporary) / f"{i}.png", rng) for i in range(args.pictures)]
+        for dtype in args.types or folders:
+            root = folders.get(dtype) or args.compiled / f"{args.chip}-{dtype}"
+            for name in names:
+                if args.toolchain and not (root / name).is_dir():
+                    build(args.toolchain, args.checkpoints / name, args.chip, dtype, root / name)
+                if not (root / name).is_dir():
+                    continue
+                comparison, kind = Comparison(runtime, args.checkpoints / name, root / name, f"{args.chip} {dtype} {name}"), name.split("-")[0]
+                if kind == "match":
+                    words = [word for word in (args.checkpoints / name / "vocab.txt").read_text(encoding="utf-8").split() if word.isalpha()]
+                    words_rng = random.Random(f"texts {args.seed}")
+                    comparison.numbers(pictures, [" ".join(words_rng.choices(words, k=words_rng.randrange(2, 16))) for _ in range(args.texts)])
+                else:
+                    comparison.texts("ask" if kind == "vqa" else "caption", pictures)
 
 
 if __name__ == "__main__":

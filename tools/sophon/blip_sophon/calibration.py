@@ -131,7 +131,7 @@ class Calibration:
 # multiplied by the softmax, and values and what is made of them lost as much as the two layers behind it together. Those layers are two
 # thirds of the work; both or none of them, for the compiler computes nonsense if the second alone is in floating point.
 # In the vision tower's first layer they are not: what it loses, every later one multiplies.
-SENSITIVE = re.compile(r"^(itm|vision\.0\.\w+|itc\.\w+|\w+\.head|\w+\.head\.dense|\w+\.cross_kv|\w+\.\d+\.(\w+\.)?([qkv]|proj|out))(_|$)")
+SENSITIVE = re.compile(r"^(itm|vision\.(start|0)\.\w+|itc\.\w+|\w+\.head|\w+\.head\.dense|\w+\.cross_kv|\w+\.\d+\.(\w+\.)?([qkv]|proj|out))(_|$)")
 
 
 def float_operations(mlir):

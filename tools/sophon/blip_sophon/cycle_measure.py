@@ -10,9 +10,10 @@ import numpy as np
 
 from . import sample_graphs
 from .checkpoint import BUNDLED_VOCABULARY, DEC, ENC, Checkpoint, TextSizes, VisionSizes, expected_shapes
-from .compiler import Compiler
+from .compiler import HALVES, Compiler
 from .cycle_table import Target, checkpoint_of, compiled_as, own_stages, read_profiles
 from .networks import Builder, Options
+from .precision import has_precise
 
 RESULTS = "results.json"
 PRECISION = Path(__file__).with_name("precision.py")
@@ -60,10 +61,7 @@ def own_makers(task, c, lengths, tasks):
 
 
 def _digest(model, kept):
-    """Of what the cycle model looks at: operators, shapes, which ends keep the chip's type, and what is computed how precisely (for which names count).
-
-    Values do not count.
-    """
+    """Of what the cycle model looks at: operators, shapes, and which ends keep the chip's type. Values do not count."""
     graph, numbers = model.graph, {}
     number = lambda name: numbers.setdefault(name, len(numbers))
     parts = [(number(port.name), port.type.SerializeToString(deterministic=True)) for port in graph.input]
@@ -72,7 +70,17 @@ def _digest(model, kept):
         attributes = [attribute.SerializeToString(deterministic=True) for attribute in node.attribute]
         parts.append((node.op_type, node.name, [number(name) for name in (*node.input, *node.output)], attributes))
     parts += [(number(port.name), port.type.SerializeToString(deterministic=True)) for port in graph.output]
-    return hashlib.sha256(repr((parts, kept)).encode() + PRECISION.read_bytes()).hexdigest()[:16]
+    return _short(repr((parts, kept)).encode())
+
+
+def _short(data):
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _precision(model, quantize):
+    """What says which operators are more than halves, where any can be."""
+    names = [node.name for node in model.graph.node]
+    return f" {_short(PRECISION.read_bytes())}" if quantize in HALVES and has_precise(names) else ""
 
 
 class Measurer:
@@ -94,7 +102,7 @@ class Measurer:
         """Milliseconds of a graph for each (target, number type). Only what is not known yet is compiled, one after the other."""
         model = graph.model()
         digest = _digest(model, kept)
-        keys = {job: f"{digest} {job[0].chip} {job[0].cores} {job[1]} {self.version}" for job in jobs}
+        keys = {job: f"{digest}{_precision(model, job[1])} {job[0].chip} {job[0].cores} {job[1]} {self.version}" for job in jobs}
         missing = [job for job in jobs if keys[job] not in self.results]
         if missing:
             with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=self.work) as folder:

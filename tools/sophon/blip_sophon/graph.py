@@ -77,6 +77,13 @@ class Graph:
         y = self.op("MatMul", x, self.constant(name + ".weight", weight.T))
         return self.op("Add", y, self.constant(name + ".bias", bias), name=name)
 
+    def two_halves(self, x, name, weight):
+        """x · weightᵀ with weights as two halves, rounded values and the rest, for a compiler that rounds them"""
+        rounded = weight.astype(np.float16).astype(np.float32)
+        parts = (self.op("MatMul", x, self.constant(f"{of}.weight", values.T), name=of)
+                 for of, values in ((name, rounded), (name + "_rest", weight - rounded)))
+        return self.add(*parts)
+
     def gelu(self, x):
         """0.5 · x · (1 + erf(x / √2)), written as torch exports it, so that compilers know it again"""
         erf = self.op("Erf", self.op("Div", x, self.scalar(1.4142135623730951)))

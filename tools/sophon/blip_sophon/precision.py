@@ -24,7 +24,7 @@ def operation_names(mlir):
     return dict(_NAME.findall(mlir))
 
 
-def _precise(name):
+def is_precise(name):
     """Whether an operation is of a layer in which only factors of products are halves: early ones of the picture, all that make numbers to match by."""
     layer = _LAYER.match(name)
     if not layer or layer[1] not in ("vision", "text"):
@@ -32,19 +32,23 @@ def _precise(name):
     return layer[1] == "text" or not layer[2].isdigit() or int(layer[2]) < FIRST_LAYERS
 
 
+def has_precise(names):
+    return any(map(is_precise, names))
+
+
 def float_names(top):
     """Operations of a top-level MLIR file that are computed in F32: all arithmetic of precise layers but products."""
     names = operation_names(top)
-    kinds = ("LayerNorm", "Softmax", "GELU", "Add", "Concat")
+    kinds = ("LayerNorm", "Softmax", "GELU", "Add", "Mul", "Scale")
     found = [(kind, names.get(place, "")) for kind, place in _TOP.findall(top)]
-    found = [(name, _precise(name)) for kind, name in found if kind in kinds]
+    found = [(name, is_precise(name)) for kind, name in found if kind in kinds]
     some = any(precise for _, precise in found)
     return [name for name, precise in found if precise or some and _LAST.match(name)]
 
 
 def _is_wide(name):
     """Products that give out F32: all but the MLP's wide layer, which gains little by it and takes BM1688 seven times as long."""
-    return _precise(name) and not re.search(r"\.fc1(_|$)", name)
+    return is_precise(name) and not re.search(r"\.fc1(_|$)", name)
 
 
 def _is_split(name):
@@ -195,6 +199,16 @@ class Lowered:
                 value = self._insert(self._later(value, move.result), move.kind, [value, *move.operands[1:]], _f32(move.type), move.attributes).result
             self._replace(cast.result, value)
 
+    def _cast_first(self):
+        """A cast to halves of a reshape goes before it, where the compiler puts it together with what made the numbers: these are not written in F32."""
+        for cast in [op for op in self._ops.values() if op.kind == "Cast" and _HALF.search(op.type)]:
+            move = self._ops[cast.operands[0]]
+            if move.kind != "Reshape" or len(self._users(move.result)) > 1 or not move.types[0].endswith("xf32>"):
+                continue
+            half = self._cast(move.operands[0], True)
+            move.operands[0], move.types[0], move.type = half, self._ops[half].type, cast.type
+            self._replace(cast.result, move.result)
+
     def _drop_unused(self):
         while True:
             used = {value for op in self._lines if isinstance(op, _Op) for value in op.operands}
@@ -212,6 +226,7 @@ class Lowered:
             if _is_split(name):
                 self._split(op)
         self._read_unrounded()
+        self._cast_first()
         self._drop_unused()
 
     def halve_outputs(self, positions):

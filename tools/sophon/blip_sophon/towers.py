@@ -2,6 +2,7 @@
 import numpy as np
 
 from .graph import HIDDEN, INT
+from .precision import is_precise
 
 
 class Weights:
@@ -25,6 +26,18 @@ class Weights:
         return self.sizes.width // self.sizes.heads
 
 
+def query(g, x, name, weight, bias, h):
+    """(x · weightᵀ + bias) / √h
+
+    Heads that are 16 or 64 wide scale weights by a power of two, exactly. Others would round weights anew, halves too, and scores feel it: precise
+    layers have such weights as two halves.
+    """
+    scale = np.float32(h ** -0.5)
+    if np.frexp(scale)[0] == 0.5 or not is_precise(name):
+        return g.linear(x, name, weight * scale, bias * scale)
+    return g.add(g.two_halves(x, name, weight * scale), g.constant(name + ".bias", bias * scale))
+
+
 # ---- vision -----------------------------------------------------------------------------------------------------------------
 
 
@@ -34,14 +47,35 @@ def _vision_layer(g, w, i, x, tokens):
     normed = g.layer_norm(x, *w.pair(f"{i}.norm1"), w.sizes.eps)
     qkv, bias = w(f"{i}.qkv.weight"), w(f"{i}.qkv.bias")
     split = []
-    for k, scale in enumerate((h ** -0.5, 1, 1)):
-        rows = slice(k * d, (k + 1) * d)
-        y = g.linear(normed, f"vision.{i}.{'qkv'[k]}", qkv[rows] * np.float32(scale), bias[rows] * np.float32(scale))
+    for k, name in enumerate("qkv"):
+        part = (normed, f"vision.{i}.{name}", qkv[k * d:(k + 1) * d], bias[k * d:(k + 1) * d])
+        y = query(g, *part, h) if name == "q" else g.linear(*part)
         split.append(g.transpose(g.reshape(y, 1, tokens, heads, h), 0, 2, 1, 3))
     context = g.reshape(g.transpose(g.attention(*split), 0, 2, 1, 3), 1, tokens, d)
     x = g.add(x, g.linear(context, *w.pair(f"{i}.proj")))
     normed = g.layer_norm(x, *w.pair(f"{i}.norm2"), w.sizes.eps)
     return g.add(x, g.linear(g.gelu(g.linear(normed, *w.pair(f"{i}.fc1"))), *w.pair(f"{i}.fc2")))
+
+
+def _patches(g, w, checkpoint, pixels, side):
+    """The tower's first residual [1, N, D]: class token and patches · weight + bias, all of them + position
+
+    Pixels were bytes: as (byte - 128) / 64 halves hold them exactly. Weights are two halves, the rounded value and the rest. The class
+    token is a row of zeros until biases and positions are added, which saves a copy of the larger result.
+    """
+    v, patch = w.sizes, w.sizes.patch_size
+    mean, std = (255 * np.array(values, np.float64).reshape(1, 3, 1, 1) for values in (checkpoint.mean, checkpoint.std))
+    pixels = g.add(g.op("Mul", pixels, g.constant("vision.pixel.factor", np.float32(std / 64))),
+                   g.constant("vision.pixel.shift", np.float32((mean - 128) / 64)))
+    x = g.transpose(g.reshape(pixels, 1, 3, side, patch, side, patch), 0, 2, 4, 1, 3, 5)
+    rows = 3 * patch * patch
+    x = g.concat([g.constant("vision.first", np.zeros((1, 1, rows), np.float32)), g.reshape(x, 1, side * side, rows)], axis=1)
+    exact = w("patch.weight").astype(np.float64)
+    weight = np.float32(exact * 64 / std).reshape(v.width, rows)
+    table = w("position")[None].copy()
+    table[:, :1] += w("class_token").reshape(1, 1, -1)
+    table[:, 1:] += np.float32(w("patch.bias") + (exact * (128 - mean) / std).sum((1, 2, 3)))
+    return g.add(g.two_halves(x, "vision.start.patch", weight), g.constant("vision.position", table))
 
 
 def vision_tower(g, checkpoint, pixels):
@@ -52,12 +86,7 @@ def vision_tower(g, checkpoint, pixels):
     if side * v.patch_size != v.image_size:  # a rest that fills no patch is not looked at
         pixels = g.slice(g.slice(pixels, 2, 0, side * v.patch_size), 3, 0, side * v.patch_size)
     g.scope = "vision.start."
-    patches = g.op("Conv", pixels, g.constant("vision.patch.weight", w("patch.weight")), g.constant("vision.patch.bias", w("patch.bias")),
-                   kernel_shape=[v.patch_size] * 2, strides=[v.patch_size] * 2)
-    patches = g.transpose(g.reshape(patches, 1, v.width, side * side), 0, 2, 1)
-    position = w("position")[None]
-    patches = g.add(patches, g.constant("vision.position", position[:, 1:]))
-    x = g.concat([g.constant("vision.first", w("class_token").reshape(1, 1, -1) + position[:, :1]), patches], axis=1)
+    x = _patches(g, w, checkpoint, pixels, side)
     for i in range(v.layers):
         g.scope = f"vision.{i}."
         x = _vision_layer(g, w, i, x, v.tokens)
@@ -96,8 +125,7 @@ class TextTower:
     def project(self, x, name, scaled=False):
         """A query, key or value of every token: x -> [B, H, T, h]"""
         heads = (self.rows, self.length, self.sizes.heads, self.h)
-        scale = np.float32(self.h ** -0.5 if scaled else 1)
-        y = self.g.linear(x, f"{self.w.part}.{name}", self.w(name + ".weight") * scale, self.w(name + ".bias") * scale)
+        y = query(self.g, x, *self.w.pair(name), self.h) if scaled else self.g.linear(x, *self.w.pair(name))
         if self.length == 1:  # nothing to move
             return self.g.reshape(y, self.rows, self.sizes.heads, 1, self.h)
         return self.g.transpose(self.g.reshape(y, *heads), 0, 2, 1, 3)
@@ -113,16 +141,15 @@ class TextTower:
 
     def self_attention(self, i, x, mask, remember):
         """norm(x + out(attention(q, k, v of x))). remember(i, k, v) gives the keys and values to look at."""
-        query = self.project(x, f"{i}.self.q", scaled=True)
+        queries = self.project(x, f"{i}.self.q", scaled=True)
         keys, values = remember(i, self.project(x, f"{i}.self.k"), self.project(x, f"{i}.self.v"))
-        context = self.merge(self.g.attention(query, keys, values, mask))
+        context = self.merge(self.g.attention(queries, keys, values, mask))
         return self.add_and_norm(x, self.g.linear(context, *self.w.pair(f"{i}.self.out")), f"{i}.self.norm")
 
     def cross_attention(self, i, x, cross, mask):
         """norm(x + out(attention(q of x; k, v of the image))). All rows see one image: their tokens are queries of one product."""
         g, heads, queries = self.g, self.sizes.heads, self.rows * self.length
-        name, scale = f"{i}.cross.q", np.float32(self.h ** -0.5)
-        q = g.linear(x, f"{self.w.part}.{name}", self.w(name + ".weight") * scale, self.w(name + ".bias") * scale)
+        q = query(g, x, *self.w.pair(f"{i}.cross.q"), self.h)
         q = g.transpose(g.reshape(q, 1, queries, heads, self.h), 0, 2, 1, 3)
         keys, values = (g.slice(cross, 1, (2 * i + k) * heads, (2 * i + k + 1) * heads) for k in range(2))
         keys, values = (g.transpose(y, 0, 1, 3, 2) for y in (keys, values))
