@@ -23,8 +23,8 @@ constexpr const char* kFooter = R"(Examples:
 
 Times are medians of --runs runs after one that is thrown away. Gop/s counts a product and a sum as two operations; shares are of
 this machine's peak for the number type and of its memory bandwidth, both measured first with the same threads. A token is one step
-of greedy decoding for every picture of the batch; "image keys" are what beams and matches look at; "again": the picture's keys are there. The last rows are whole tasks on a
-new picture. Run it on an idle machine. On a SOPHON chip (--device sophon:0) each compiled network is timed instead, from launch to
+of greedy decoding for every picture of the batch; "image keys" are what beams and matches look at; "again": the picture's keys are
+there. The last rows are whole tasks on a new picture. Run it on an idle machine. On a SOPHON chip (--device sophon:0) each compiled network is timed instead, from launch to
 result: launches for one run of every task the model has, and their mean time.)";
 
 struct BenchFlags {

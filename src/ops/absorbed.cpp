@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <cstring>
 
 namespace blip::ops {
 
@@ -51,15 +50,15 @@ struct Part {
 };
 
 std::vector<Part> parts_of(std::span<const AbsorbedItem> items, int heads, int slices) {
-  constexpr int kQueries = 48;  // as in attention()
+  const int block = query_block(items.front().tokens->type());
   const int unit = kernels::has_tile_attention() ? kernels::kBf16Keys : kernels::kLanes;
   std::vector<Part> parts;
   for (const AbsorbedItem& item : items) {
     const int tokens = item.tokens->count(), blocks = (tokens + unit - 1) / unit;
     const auto bound = [&](int slice) { return std::min(tokens, blocks * slice / slices * unit); };
-    for (int q = 0; q < item.count * heads; q += kQueries)
+    for (int q = 0; q < item.count * heads; q += block)
       for (int slice = 0; slice < slices; ++slice)
-        parts.push_back({item.tokens, item.first * heads + q, std::min(kQueries, item.count * heads - q), slice, bound(slice), bound(slice + 1) - bound(slice)});
+        parts.push_back({item.tokens, item.first * heads + q, std::min(block, item.count * heads - q), slice, bound(slice), bound(slice + 1) - bound(slice)});
   }
   return parts;
 }

@@ -9,13 +9,10 @@
 #include <vector>
 
 namespace blip::ops {
-namespace {
 
-// Queries per task: their scores over ViT's 577 keys (48 x 592 floats = 114 KB) stay in the L2 cache, and 48 is a
+// Their scores over ViT's 577 keys (48 x 592 floats = 114 KB) stay in the L2 cache, and 48 is a
 // multiple of the kernel's 6-row tiles; two tiles of matrix units have 32 rows.
 int query_block(NumberType type) { return type == NumberType::kBf16 && kernels::has_tile_attention() ? 32 : 48; }
-
-}  // namespace
 
 void KeyValues::shape(int heads, int head_dim, int capacity, NumberType type) {
   assert(type != NumberType::kInt8);

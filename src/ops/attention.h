@@ -71,6 +71,9 @@ class KeyValues {
   std::byte* values_ = nullptr;        // [heads, capacity, value_stride], or [heads, capacity / 2, value_stride, 2]
 };
 
+// Queries of one task of attention over such keys.
+int query_block(NumberType type);
+
 // KeyValues::append with the heads spread over the pool, for long sequences.
 void append(ThreadPool& pool, KeyValues& kv, const Operand& k, const Operand& v);
 

@@ -122,8 +122,6 @@ class Comparison:
         except ImportError:
             return ""
         ids, others = expected["token_ids"], got["token_ids"]
-        if not len(ids) == len(others) == 1 and isinstance(ids[0], list):
-            ids, others = ids[0], others[0]
         at = next((i for i, pair in enumerate(zip(ids, others)) if pair[0] != pair[1]), min(len(ids), len(others)))
         end = self.gaps.tokenizer.id("[SEP]")
         pair = [tokens[at] if at < len(tokens) else end for tokens in (ids, others)]

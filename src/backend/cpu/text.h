@@ -16,12 +16,10 @@ namespace blip::backend::cpu {
 // A KeyValues per layer.
 using LayerCache = std::vector<ops::KeyValues>;
 
-// What a text looks at: keys and values for every layer, or the tokens themselves (ops/absorbed.h); nothing: "text" mode, no cross-attention. Shared, not
-// changed.
+// What a text looks at: keys and values for every layer, or else the tokens themselves (ops/absorbed.h). Shared, not changed.
 struct Cross {
   std::shared_ptr<const LayerCache> layers;
   std::shared_ptr<const ops::KeyValues> tokens;
-  explicit operator bool() const { return layers || tokens; }
   bool operator==(const Cross&) const = default;
 };
 
@@ -29,7 +27,7 @@ struct Cross {
 struct Span {
   int first = 0, count = 0;
   LayerCache* self = nullptr;         // grows by these rows; null: the rows see just one another (encoders)
-  const Cross* cross = nullptr;       // what the text looks at; null: nothing. Alike for all spans of a pass
+  const Cross* cross = nullptr;       // what the text looks at, of one kind in a pass; null: "text" mode, no cross-attention
 };
 
 struct TextScratch {

@@ -73,17 +73,15 @@ class Loader {
   // The weights of cross-attention's keys and values in both forms.
   std::pair<ops::Linear, ops::AbsorbedWeights> cross(const std::string& name, const model::TextConfig& c) {
     const auto key_bias = values(name + ".k.bias"), value_bias = values(name + ".v.bias");
-    const auto in = static_cast<std::size_t>(c.vision_width), half = static_cast<std::size_t>(c.width) * in;
-    AlignedArray<float> both(2 * half);
-    for (const char* part : {".k.weight", ".v.weight"}) {
-      const AlignedArray<float> rows = table(name + part);
-      std::copy_n(rows.data(), half, both.data() + (part[1] == 'k' ? 0 : half));
-    }
+    const AlignedArray<float> key = table(name + ".k.weight"), value = table(name + ".v.weight");
     std::vector<float> bias = key_bias;
     bias.insert(bias.end(), value_bias.begin(), value_bias.end());
-    const auto rows = [&](int first, int count, float* to) { std::copy_n(both.data() + static_cast<std::size_t>(first) * in, static_cast<std::size_t>(count) * in, to); };
+    const auto rows = [&](int first, int count, float* to) {
+      for (int r = first; r < first + count; ++r, to += c.vision_width)
+        std::copy_n((r < c.width ? key : value).data() + static_cast<std::size_t>(r % c.width) * static_cast<std::size_t>(c.vision_width), c.vision_width, to);
+    };
     return {ops::Linear(pool_, rows, bias, c.vision_width, 2 * c.width, type_),
-            ops::AbsorbedWeights(pool_, {both.data(), half}, {both.data() + half, half}, value_bias, c.heads, c.width / c.heads, c.vision_width, type_)};
+            ops::AbsorbedWeights(pool_, key, value, value_bias, c.heads, c.width / c.heads, c.vision_width, type_)};
   }
 
   const model::Checkpoint& checkpoint() const { return checkpoint_; }
