@@ -28,7 +28,7 @@ demo: deps ## Caption, match and ask about the bundled scenes with the bundled m
 test: deps-test ## Build with tests and run every test
 	$(CONFIGURE) release -DBLIP_BUILD_TESTS=ON
 	$(CMAKE_BUILD) release -j $(JOBS)
-	ctest --preset release
+	ctest --preset release -j $(JOBS)
 	scripts/test-clients.sh $(CLIENTS) $(BLIP)
 
 test-clients: build ## Test blip serve with openai, requests, Chromium and schemathesis, which it installs
@@ -39,12 +39,12 @@ check: check-asan check-tsan check-fuzz check-hosts ## Tests under sanitizers, f
 check-asan: deps-check ## Run the tests under address and undefined behaviour sanitizers
 	$(CONFIGURE) asan
 	$(CMAKE_BUILD) asan -j $(JOBS)
-	ctest --preset asan
+	ctest --preset asan -j $(JOBS)
 
 check-tsan: deps-check ## Run the tests that use threads under the thread sanitizer
 	$(CONFIGURE) tsan
 	$(CMAKE_BUILD) tsan -j $(JOBS)
-	ctest --preset tsan
+	ctest --preset tsan -j $(JOBS)
 
 check-fuzz: deps-check ## Run each fuzzer for FUZZ_SECONDS seconds
 	$(CONFIGURE) fuzz
@@ -64,7 +64,7 @@ check-arm64: deps-cross-arm64 build ## Cross-build for 64-bit ARM and run the te
 check-riscv64: deps-cross-riscv64 build ## Cross-build for 64-bit RISC-V and try the program under qemu-user
 	$(CONFIGURE) riscv64 -DBLIP_BUILD_TESTS=ON
 	$(CMAKE_BUILD) riscv64 -j $(JOBS)
-	ctest --preset riscv64
+	ctest --preset riscv64 -j $(JOBS)
 
 # The folder and preset of ARCH; this machine's own is `release`.
 PACKAGE_PRESET = $(if $(filter-out $(shell dpkg --print-architecture),$(ARCH)),$(ARCH),release)
