@@ -31,8 +31,14 @@ void tile(int units, const char* x, std::size_t ldx, const char* w, bool first, 
     for (int v = 0; v < kTileVectors; ++v) sums[r][v] = first ? zero() : load(partial + (r * kTileVectors + v) * 64);
   const char* next = fetch.next;
   int k = 0;
+  if (fetch.lines_per_unit > 0) {
+    for (; k < units; ++k) {
+      for (int line = 0; line < fetch.lines_per_unit; ++line, next += 64) _mm_prefetch(next, _MM_HINT_T1);
+      add_unit<Rows>(sums, x + static_cast<std::size_t>(k) * 4, ldx, w + static_cast<std::size_t>(k) * 256);
+    }
+  }
   for (; k + kUnitsPerChunk <= units; k += kUnitsPerChunk) {
-    for (int line = 0; line < fetch.lines; ++line, next += 64) _mm_prefetch(next, _MM_HINT_T0);
+    for (int line = 0; line < fetch.lines_per_chunk; ++line, next += 64) _mm_prefetch(next, _MM_HINT_T0);
     if (fetch.rows) {  // a chunk is half a line of each row: the upper rows at even chunks, the others at odd ones
       const char* row = fetch.rows + static_cast<std::size_t>(k / kUnitsPerChunk % 2 ? kTileRows / 2 : 0) * ldx + k * 4;
 #pragma GCC unroll 3

@@ -18,12 +18,14 @@ namespace {
 constexpr int kTileRows = 6;
 constexpr int kUnitsPerChunk = 8;  // between two bursts of prefetching
 
-// What to fetch while a tile is computed: so many lines of weights at each chunk of units, and the rows of the next tile. Handed over by
-// reference: a copy would wait for the stores of the tile before.
+// What to fetch while a tile is computed: weights into the L2 cache, and the rows of the next tile. Few tiles fetch some lines at every unit: a burst
+// for several units waits for the processor's queue of fetches (a token's products took 1.3 times as long with bursts of 32, and twice as long with
+// bursts into the L1 cache, whose queue is shorter). Handed over by reference: a copy would wait for the stores of the tile before.
 struct Prefetch {
   const char* next;
-  int lines;         // per chunk
-  const char* rows;  // kTileRows of them, as far apart as the tile's own; null: none
+  int lines_per_unit;   // 0: too many tiles for that
+  int lines_per_chunk;  // if so
+  const char* rows;     // kTileRows of them, as far apart as the tile's own; null: none
 };
 
 BLIP_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl")
@@ -112,15 +114,15 @@ void gemm_avx512(const GemmTile& t) {
       const std::size_t block_bytes = static_cast<std::size_t>(block) * kUnitRow;
       // The tiles of this block fetch the next one, which follows in memory, share and share alike; a lone tile runs ahead of itself.
       const std::size_t share = round_up((block_bytes + tiles - 1) / tiles, 64);
-      const int chunks = std::max(1, block / kUnitsPerChunk);
-      const int lines = static_cast<int>((share / 64 + chunks - 1) / chunks);
+      const int share_lines = static_cast<int>(share / 64), chunks = std::max(1, block / kUnitsPerChunk);
+      const int per_unit = share_lines / block, per_chunk = (share_lines + chunks - 1) / chunks;
       for (int i = 0; i < tiles; ++i) {
         const int row = i * kTileRows, rows = std::min(kTileRows, t.m - row);
         char* partial = partials + static_cast<std::size_t>(one_block ? i % kFinishTiles : i) * kTileRows * kUnitRow;
         const char* next = tiles == 1 ? rows_w + kAhead : rows_w + block_bytes + i * share;
         const char* tile_x = x + row * row_bytes + static_cast<std::size_t>(unit) * 4;
         if (unit + block == units) fetch_output(t, row, rows, column);
-        multiply(rows, block, tile_x, row_bytes, rows_w, unit == 0, partial, {next, lines, far_rows ? tile_x + kTileRows * row_bytes : nullptr});
+        multiply(rows, block, tile_x, row_bytes, rows_w, unit == 0, partial, {next, per_unit, per_chunk, far_rows ? tile_x + kTileRows * row_bytes : nullptr});
         if (unit + block == units && (i % kFinishTiles == kFinishTiles - 1 || i == tiles - 1)) {
           const int behind = i % kFinishTiles * kTileRows;  // rows before this tile's that wait too
           finish_tile(t, partial - static_cast<std::size_t>(behind) * kUnitRow, row - behind, behind + rows, column);
