@@ -115,7 +115,9 @@ class Bench {
     std::vector<double> cross, prefill, token;
     // Looking where a text's words come from needs keys, as beams and matches do; the first look makes them.
     const auto look = [&] {
-      for (const EncodedImage& image : encoded_) session_.attention(image, Text{.text = "a"}, {.layers = 1});
+      Text text;
+      text.text = "a";
+      for (const EncodedImage& image : encoded_) session_.attention(image, text, {.layers = 1});
     };
     repeat([&](bool keep) {
       encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
 
 #include "core/aligned.h"
 #include "kernels/tiles.h"
@@ -20,22 +21,39 @@ namespace blip::kernels::attention_detail {
 // values are one tile wide.
 inline constexpr int kTileRows = 6, kTileVectors = 4;
 
-// What is fetched from memory meanwhile, a line for each pair.
-struct Fetch {
-  const char *next = nullptr, *end = nullptr;
+// What is fetched from memory meanwhile: two lines for each pair, which two cores' memory just keeps up with.
+class Fetch {
+ public:
+  explicit Fetch(std::span<const std::span<const char>> memory) : memory_(memory) { advance(); }
+  bool any() const { return next_ < end_; }
+  void lines() {
+    if (next_ >= end_) return;
+    _mm_prefetch(next_, _MM_HINT_T1);
+    _mm_prefetch(next_ + 64, _MM_HINT_T1);
+    next_ += 128;
+  }
+  // To the next piece of memory where one is done.
+  void advance() {
+    for (; next_ >= end_ && !memory_.empty(); memory_ = memory_.subspan(1)) {
+      next_ = memory_.front().data();
+      end_ = next_ + memory_.front().size();
+    }
+  }
+
+ private:
+  std::span<const std::span<const char>> memory_;
+  const char *next_ = nullptr, *end_ = nullptr;
 };
 
 // c[Rows, Vectors x 16] = a[Rows, pairs x 2] b[pairs, ..., 2]; strides: a in bfloat16, b in pairs, c in floats.
 template <int Rows, int Vectors, bool Fetching>
 BLIP_BF16_INLINE void tile(int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc, Fetch& fetch) {
+  if constexpr (Fetching) fetch.advance();
   __m512 sum[Rows][Vectors];
   for (int r = 0; r < Rows; ++r)
     for (int v = 0; v < Vectors; ++v) sum[r][v] = _mm512_setzero_ps();
   for (int p = 0; p < pairs; ++p) {
-    if constexpr (Fetching) {
-      if (fetch.next < fetch.end) _mm_prefetch(fetch.next, _MM_HINT_T1);
-      fetch.next += 64;
-    }
+    if constexpr (Fetching) fetch.lines();
     __m512bh column[Vectors];
     for (int v = 0; v < Vectors; ++v) column[v] = (__m512bh)_mm512_loadu_si512(b + (p * ldb + static_cast<std::size_t>(v) * 16) * 2);
     for (int r = 0; r < Rows; ++r) {
@@ -83,7 +101,7 @@ BLIP_BF16 void column_panel(int m, int n, int pairs, const std::uint16_t* a, std
 BLIP_BF16 inline void small_gemm(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
                                  std::size_t ldc, Fetch& fetch) {
   constexpr int kWidth = kTileVectors * 16;
-  const auto panel = fetch.next < fetch.end ? column_panel<true> : column_panel<false>;
+  const auto panel = fetch.any() ? column_panel<true> : column_panel<false>;
   for (int j = 0; j < n; j += kWidth) panel(m, std::min(kWidth, n - j), pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
 }
 
@@ -192,7 +210,7 @@ struct TileProduct {
 
 template <class Product>
 BLIP_BF16 void attend(const AttentionBlock& b) {
-  Fetch fetch{static_cast<const char*>(b.next.data()), static_cast<const char*>(b.next.data()) + b.next.size()};
+  Fetch fetch(b.next);
   const int columns = round_up(b.count, std::max(Product::kColumns, 2 * Product::kPairs)), width = round_up(b.head_dim, kLanes);
   float* scores = b.scratch;
   float* mixed = scores + static_cast<std::size_t>(b.queries) * columns;

@@ -71,7 +71,7 @@ struct AttentionBlock {
   float* scratch;      // attention_scratch(queries, count, head_dim) floats, 64-byte aligned
   // If set: [queries], the log of each query's sum of exp(scale q k), by which outputs over several parts of the keys are joined.
   float* log_sums = nullptr;
-  std::span<const char> next{};  // memory that is needed next: fetched meanwhile as far as that costs nothing
+  std::span<const std::span<const char>> next{};  // memory that is needed next, in order: fetched meanwhile as far as that costs nothing
 };
 inline constexpr int kAllVisible = -1;
 // Of a row of scores: the sum of exp(scale (x - max)), and max.

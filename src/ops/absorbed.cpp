@@ -63,6 +63,13 @@ std::vector<Part> parts_of(std::span<const AbsorbedItem> items, int heads, int s
   return parts;
 }
 
+// What a thread of so many reads of a layer's weights for few rows.
+std::span<const char> share_of(const Linear& layer, int thread, int threads) {
+  const auto memory = layer.weights().memory();
+  const std::size_t share = memory.size() / static_cast<std::size_t>(threads);
+  return memory.subspan(share * static_cast<std::size_t>(thread), share);
+}
+
 // out = the parts' outputs for one query, each `stride` behind the one before, by the weight of their sums.
 void join(const float* parts, std::size_t stride, const float* log_sums, std::size_t log_stride, int slices, int n, float* out) {
   float top = log_sums[0];
@@ -81,7 +88,8 @@ void join(const float* parts, std::size_t stride, const float* log_sums, std::si
 }  // namespace
 
 // Rows of q are kept head by head ([heads, n]) where they are the left factor of a product, query by query ([n, heads]) where they look at tokens.
-void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix q, std::span<const AbsorbedItem> items, Matrix out, AbsorbedScratch& scratch) {
+void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix q, std::span<const AbsorbedItem> items, Matrix out, AbsorbedScratch& scratch,
+                        std::span<const Linear* const> following) {
   const int heads = w.heads(), d = w.head_dim(), width = w.tokens_width(), n = q.rows, all = n * heads;
   assert(q.cols == heads * d && out.rows == n && out.cols == q.cols && !items.empty());
   const NumberType type = items.front().tokens->type();
@@ -104,7 +112,12 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
   float* log_sums = scratch.log_sums.reserve(static_cast<std::size_t>(slices) * static_cast<std::size_t>(all));
   std::fill_n(log_sums, static_cast<std::size_t>(slices) * static_cast<std::size_t>(all), -INFINITY);  // of slices without tokens
   const auto parts = parts_of(items, heads, slices);
-  const std::span<const char> values = w.values().weights().memory();
+  std::vector<std::span<const char>> next;  // slice by slice
+  for (int slice = 0; slice < slices; ++slice) {
+    next.push_back(share_of(w.values(), slice, slices));
+    for (const Linear* layer : following) next.push_back(share_of(*layer, slice, slices));
+  }
+  const std::size_t next_of_slice = 1 + following.size();
   pool.parallel_for(static_cast<int>(parts.size()), [&](int index, int) {
     static thread_local AlignedArray<float> memory;
     const Part& p = parts[static_cast<std::size_t>(index)];
@@ -120,7 +133,7 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
             .out = mixed + static_cast<std::size_t>(p.slice) * part_size + static_cast<std::size_t>(p.first_query) * static_cast<std::size_t>(width),
             .ldo = static_cast<std::size_t>(width), .scratch = memory.reserve(kernels::attention_scratch(p.queries, p.count, width)),
             .log_sums = log_sums + static_cast<std::size_t>(p.slice) * static_cast<std::size_t>(all) + p.first_query,
-            .next = values.subspan(values.size() / static_cast<std::size_t>(slices) * static_cast<std::size_t>(p.slice), values.size() / static_cast<std::size_t>(slices))});
+            .next = std::span(next).subspan(static_cast<std::size_t>(p.slice) * next_of_slice, next_of_slice)});
   });
 
   const Operand joined = scratch.mixed.reserve(w.type(), all, width);

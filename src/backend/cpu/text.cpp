@@ -78,7 +78,8 @@ void attend_tokens(ThreadPool& pool, const TextWeights& w, std::size_t index, st
   ops::linear(pool, state.operand, layer.cross_q, query);
   std::vector<ops::AbsorbedItem> items;
   for_each_block(spans, [&](const Cross& cross, int first, int count) { items.push_back({first, count, cross.tokens.get()}); });
-  ops::absorbed_attention(pool, layer.cross_absorbed, query, items, context, scratch.absorbed);
+  const ops::Linear* const following[] = {&layer.cross_out, &layer.fc1};
+  ops::absorbed_attention(pool, layer.cross_absorbed, query, items, context, scratch.absorbed, following);
 }
 
 // x = cross_norm(x + out(attention over the image))
