@@ -70,6 +70,15 @@ std::span<const char> share_of(const Linear& layer, int thread, int threads) {
   return memory.subspan(share * static_cast<std::size_t>(thread), share);
 }
 
+// Calls body(head) for all heads, each thread a share of neighbours: their weights are one stretch of memory.
+template <class Body>
+void for_each_head(ThreadPool& pool, int heads, const Body& body) {
+  const int shares = std::min(pool.size(), heads);
+  pool.parallel_for(shares, [&](int share, int) {
+    for (int h = heads * share / shares; h < heads * (share + 1) / shares; ++h) body(h);
+  });
+}
+
 // out = the parts' outputs for one query, each `stride` behind the one before, by the weight of their sums.
 void join(const float* parts, std::size_t stride, const float* log_sums, std::size_t log_stride, int slices, int n, float* out) {
   float top = log_sums[0];
@@ -97,7 +106,7 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
   const Operand queries = scratch.queries.reserve(w.type(), all, d), absorbed = scratch.absorbed.reserve(type, all, width);
   auto* to = reinterpret_cast<std::byte*>(bf16 ? static_cast<void*>(scratch.absorbed.bf16()) : scratch.absorbed.f32());
   const auto row_bytes = static_cast<std::size_t>(width) * kernels::size_of(type);
-  pool.parallel_for(heads, [&](int h, int) {
+  for_each_head(pool, heads, [&](int h) {
     for (int i = 0; i < n; ++i) scratch.queries.store_row(queries, h * n + i, q.row(i) + h * d);
     linear_part(queries.row_range(h * n, n), w.keys(), w.first_key(h), width, to + static_cast<std::size_t>(h) * row_bytes, static_cast<std::size_t>(heads) * absorbed.stride, type);
   });
@@ -137,7 +146,7 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
   });
 
   const Operand joined = scratch.mixed.reserve(w.type(), all, width);
-  pool.parallel_for(heads, [&](int h, int) {
+  for_each_head(pool, heads, [&](int h) {
     static thread_local AlignedArray<float> row;
     row.reserve(static_cast<std::size_t>(width));
     for (int i = 0; i < n; ++i) {
