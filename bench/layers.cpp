@@ -1,6 +1,7 @@
 // The products of BLIP-base's vision tower (577 rows), layer by layer: ours with everything that belongs to them (scales, bias, GELU, addition, rounding),
 // and oneDNN's matmul over the same packed weights, in f32 and bfloat16 with all of it too, in 8 bits the sums alone. Built by `cmake --build --preset release --target bench_layers`.
-//   build/release/bench/bench_layers [--threads N]
+//   build/release/bench/bench_layers [--threads N] [--rows N]
+// The text models' layers are of the same sizes: --rows 1 is a token's, with as many copies of the weights as it takes to come from memory.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -24,8 +25,8 @@ namespace {
 using namespace blip;
 using kernels::NumberType;
 
-constexpr int kRows = 577, kWidth = 768, kRuns = 15;
-constexpr int kCopies = 4;  // of each layer's weights, so that they come from memory, as a model's do
+constexpr int kWidth = 768, kRuns = 15;
+constexpr std::size_t kCopiedBytes = std::size_t{96} << 20;  // of each layer's weights where rows are few: more than caches hold
 
 struct Layer {
   const char* name;
@@ -106,54 +107,61 @@ class OneDnn {
   std::string name_;
 };
 
-void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, const Layer& layer, double peak) {
-  const auto weight = random_values(static_cast<std::size_t>(layer.in) * layer.out, 0.02f), values = random_values(static_cast<std::size_t>(kRows) * layer.in, 1.f);
+void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, const Layer& layer, int rows, const kernels::MachineSpeed& speed, double peak) {
+  const auto weight = random_values(static_cast<std::size_t>(layer.in) * layer.out, 0.02f), values = random_values(static_cast<std::size_t>(rows) * layer.in, 1.f);
+  const std::size_t bytes = weight.size() * kernels::size_of(type);
+  const int number = rows > 32 ? 4 : static_cast<int>(kCopiedBytes / bytes);
   const std::vector<float> bias(static_cast<std::size_t>(layer.out), 0.1f);
   std::vector<ops::Linear> copies;
-  for (int i = 0; i < kCopies; ++i)
+  for (int i = 0; i < number; ++i)
     copies.emplace_back(pool, [&](int first, int count, float* out) { std::copy_n(weight.data() + static_cast<std::size_t>(first) * layer.in, static_cast<std::size_t>(count) * layer.in, out); },
                         bias, layer.in, layer.out, type);
   ops::OperandBuffer x_buffer, out;
-  const ops::Operand x = ops::to_operand(pool, ConstMatrix(values.data(), kRows, layer.in), type, x_buffer);
-  AlignedArray<float> residual(static_cast<std::size_t>(kRows) * layer.out, 0.f);
-  const double own = median_ms([&] { for (const auto& copy : copies) ours(pool, layer, x, copy, out, Matrix(residual.data(), kRows, layer.out)); }) / kCopies;
-  const double gops = 2e-6 * kRows * layer.in * layer.out;
-  std::printf("%-4s  %-22s  %6.2f ms  %6.0f Gop/s  %3.0f %%", type_name, layer.name, own, gops / own, 100 * gops / own / peak);
-  if (copies.front().weights().blocked()) {
-    const int threads = pool.size(), share = (kRows + threads - 1) / threads;
+  const ops::Operand x = ops::to_operand(pool, ConstMatrix(values.data(), rows, layer.in), type, x_buffer);
+  AlignedArray<float> residual(static_cast<std::size_t>(rows) * layer.out, 0.f);
+  const double own = median_ms([&] { for (const auto& copy : copies) ours(pool, layer, x, copy, out, Matrix(residual.data(), rows, layer.out)); }) / number;
+  const double gops = 2e-6 * rows * layer.in * layer.out;
+  std::printf("%-4s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  %5.1f GB/s  %3.0f %%", type_name, layer.name, own, gops / own, 100 * gops / own / peak,
+              1e-6 * static_cast<double>(bytes) / own, 1e-4 * static_cast<double>(bytes) / own / speed.read_gb_s);
+  // Shares of few rows would read all weights once a thread.
+  if (copies.front().weights().blocked() && (rows > 32 || pool.size() == 1)) {
+    const int threads = pool.size(), share = (rows + threads - 1) / threads;
     std::vector<std::unique_ptr<OneDnn>> parts;
-    for (int t = 0; t < threads; ++t) parts.push_back(std::make_unique<OneDnn>(layer, type, std::min(share, kRows - t * share)));
+    for (int t = 0; t < threads; ++t) parts.push_back(std::make_unique<OneDnn>(layer, type, std::min(share, rows - t * share)));
     const double theirs = median_ms([&] {
       for (const auto& copy : copies)
         pool.parallel_for(threads, [&](int t, int) {
           parts[static_cast<std::size_t>(t)]->multiply(x.row(t * share), copy.weights().columns(0), bias.data(), residual.data() + static_cast<std::size_t>(t) * share * layer.out);
         });
-    }) / kCopies;
-    std::printf("  oneDNN %6.2f ms  %6.0f Gop/s (%s)", theirs, gops / theirs, parts.front()->name().c_str());
+    }) / number;
+    std::printf("  oneDNN %7.3f ms  %6.0f Gop/s (%s)", theirs, gops / theirs, parts.front()->name().c_str());
   }
   std::printf("\n");
 }
 
 void measure_attention(ThreadPool& pool, NumberType type, const char* type_name, double peak) {
-  const auto values = random_values(std::size_t{kRows} * 3 * kWidth, 1.f);
+  constexpr int rows = 577;
+  const auto values = random_values(std::size_t{rows} * 3 * kWidth, 1.f);
   ops::OperandBuffer buffer;
-  const ops::Operand qkv = ops::to_operand(pool, ConstMatrix(values.data(), kRows, 3 * kWidth), type, buffer);
-  ops::KeyValues kv(kWidth / 64, 64, kRows, type);
+  const ops::Operand qkv = ops::to_operand(pool, ConstMatrix(values.data(), rows, 3 * kWidth), type, buffer);
+  ops::KeyValues kv(kWidth / 64, 64, rows, type);
   ops::append(pool, kv, qkv.col_range(kWidth, kWidth), qkv.col_range(2 * kWidth, kWidth));
-  AlignedArray<float> out(std::size_t{kRows} * kWidth);
-  const ops::AttentionItem item{qkv.col_range(0, kWidth), &kv, Matrix(out.data(), kRows, kWidth)};
-  const double ms = median_ms([&] { ops::attention(pool, {&item, 1}); }), gops = 4e-6 * kRows * kRows * kWidth;
+  AlignedArray<float> out(std::size_t{rows} * kWidth);
+  const ops::AttentionItem item{qkv.col_range(0, kWidth), &kv, Matrix(out.data(), rows, kWidth)};
+  const double ms = median_ms([&] { ops::attention(pool, {&item, 1}); }), gops = 4e-6 * rows * rows * kWidth;
   std::printf("%-4s  %-22s  %6.2f ms  %6.0f Gop/s  %3.0f %%\n", type_name, "attention", ms, gops / ms, 100 * gops / ms / peak);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int threads = argc == 3 && std::string(argv[1]) == "--threads" ? std::max(1, std::atoi(argv[2])) : available_cpus();
+  int threads = available_cpus(), rows = 577;
+  for (int i = 1; i + 1 < argc; i += 2) (std::string(argv[i]) == "--rows" ? rows : threads) = std::max(1, std::atoi(argv[i + 1]));
   kernels::isa();
   ThreadPool pool(threads);
   const kernels::MachineSpeed speed = kernels::measure_machine(pool);
-  std::printf("%s, %d threads; peaks: f32 %.0f, bf16 %.0f, int8 %.0f Gop/s\n", kernels::to_string(kernels::isa()), threads, speed.f32_gops, speed.bf16_gops, speed.int8_gops);
+  std::printf("%s, %d threads; %d rows; peaks: f32 %.0f, bf16 %.0f, int8 %.0f Gop/s, memory %.0f GB/s\n", kernels::to_string(kernels::isa()), threads, rows, speed.f32_gops,
+              speed.bf16_gops, speed.int8_gops, speed.read_gb_s);
   const struct {
     NumberType type;
     const char* name;
@@ -161,7 +169,8 @@ int main(int argc, char** argv) {
   } types[] = {{NumberType::kF32, "f32", speed.f32_gops}, {NumberType::kBf16, "bf16", speed.bf16_gops}, {NumberType::kInt8, "int8", speed.int8_gops}};
   for (const auto& [type, name, peak] : types) {
     if (!kernels::gemm_supports(type)) continue;
-    for (const Layer& layer : kLayers) measure_layer(pool, type, name, layer, peak);
+    for (const Layer& layer : kLayers) measure_layer(pool, type, name, layer, rows, speed, peak);
+    if (rows != 577) continue;  // attention of the whole tower
     if (type == NumberType::kF32 || (type == NumberType::kBf16 && kernels::has_bf16_attention())) measure_attention(pool, type, name, peak);
   }
 }

@@ -321,9 +321,10 @@ TEST(AbsorbedAttention, IsCrossAttention) {
           const KeyValues a = own_keys_values(pool, ConstMatrix(x.data(), c.tokens, c.width), cache), b = own_keys_values(pool, ConstMatrix(y.data(), second, c.width), cache);
           const std::vector<AbsorbedItem> items{{0, n, &a}, {n, n, &b}};
           std::vector<float> out(q.size(), NAN);
+          const Linear* const following[] = {&weights.keys(), &weights.values()};  // only fetched
           AbsorbedScratch scratch;
           for (int again = 0; again < 2; ++again)
-            absorbed_attention(pool, weights, ConstMatrix(q.data(), 2 * n, dims), items, Matrix(out.data(), 2 * n, dims), scratch);
+            absorbed_attention(pool, weights, ConstMatrix(q.data(), 2 * n, dims), items, Matrix(out.data(), 2 * n, dims), scratch, following);
           const std::vector<float> first_q(q.begin(), q.begin() + n * dims), second_q(q.begin() + n * dims, q.end());
           auto expected = cross_reference(first_q, x, key, value, bias, n, c.tokens, c.heads, c.d, c.width);
           const auto rest = cross_reference(second_q, y, key, value, bias, n, second, c.heads, c.d, c.width);
