@@ -46,6 +46,8 @@ class KeyValues {
   // The key of one row.
   void read_key(int head, int row, float* key) const;
   const void* values(int head) const { return values_ + head * value_bytes(); }
+  std::span<const std::byte> key_memory(int head) const { return {keys_ + head * key_bytes(), key_bytes()}; }
+  std::span<const std::byte> value_memory(int head) const { return {values_ + head * value_bytes(), value_bytes()}; }
   std::size_t key_stride() const { return static_cast<std::size_t>(key_stride_); }
   std::size_t value_stride() const { return static_cast<std::size_t>(value_stride_); }
 
