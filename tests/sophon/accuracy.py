@@ -5,7 +5,8 @@
 
 with the environment of the folder tests (tests/sophon/CMakeLists.txt). A checkpoint's task is what its folder's name begins with: match, caption or vqa
 (checkpoints.py makes random ones). Compared are match probabilities, ITC cosines, and captions and answers of 1 and 3 beams. Of a text that is another one
-the logits say how near a tie it was, in F32 along the CPU's text: what onnxruntime makes of the graphs, where it can be imported.
+it tells how near a tie that was in F32, by what onnxruntime makes of the graphs, where it can be imported: by the logits where greedy texts part, or by
+what the search keeps and leaves out.
 """
 import argparse
 import json
@@ -24,6 +25,7 @@ from harness import png  # noqa: E402
 program.TIMEOUT_BM1688 = 200  # many pairs in one run
 CORES = {"bm1688": 2}
 QUESTION = "where is the dog?"
+LENGTHS = {"caption": (5, 12), "ask": (1, 5)}  # shortest (the program's own) and longest text, prompt included
 
 
 def picture(path, rng):
@@ -73,8 +75,8 @@ class Gaps:
         session = self.sessions[role]
         return session.run(None, {port.name: value for port, value in zip(session.get_inputs(), values)})
 
-    def __call__(self, image, fed, one, other):
-        """logit(one) - logit(other) behind the tokens `fed`, and how far the deviation of all logits is."""
+    def start(self, image):
+        """Makes a function that feeds a token: step(token, position, cache) gives the logits and the cache behind it."""
         np, part = self.np, "caption" if "caption" in self.c.text else "answer"
         tokens = self.run("vision", self.pixels(image, self.c))[0]
         if part == "caption":
@@ -84,10 +86,49 @@ class Gaps:
             question = self.tokenizer(QUESTION, "[ENC]")
             ids[0, :len(question)], mask[..., :len(question)] = question, 0
             cross, extra = self.run("question", ids, mask, self.run("question_cross", tokens)[0])[1], (mask,)
-        cache = np.zeros(self.shape(part, 1), np.float32)
+        empty = np.zeros(self.shape(part, 1), np.float32)
+
+        def step(token, position, cache=None):
+            logits, cache = self.run(f"{part}_step", np.array([[token]], np.int32), np.full((1, 1), position, np.float32),
+                                     empty if cache is None else cache, cross, *extra)
+            return logits[0].astype(np.float64), cache
+        return step
+
+    def feed(self, step, fed):
+        cache = None
         for position, token in enumerate(fed):
-            logits, cache = self.run(f"{part}_step", np.array([[token]], np.int32), np.full((1, 1), position, np.float32), cache, cross, *extra)
-        return float(logits[0, one] - logits[0, other]), float(logits.std())
+            logits, cache = step(token, position, cache)
+        return logits, cache
+
+    def greedy(self, image, fed, one, other):
+        """logit(one) - logit(other) behind the tokens `fed`, and how far the deviation of all logits is."""
+        logits, _ = self.feed(self.start(image), fed)
+        return logits[one] - logits[other], logits.std()
+
+    def beams(self, image, prompt, other, beams, lengths):
+        """Beam search as src/decode/beam_search.cpp does it. Texts as (sum of log-probabilities, tokens), best first: those that are finished, and for
+        each choice of running beams the candidates. One that continues `other` is among these however bad it is."""
+        np, step, end = self.np, self.start(image), self.tokenizer.id("[SEP]")
+        running, finished, choices = [(0.0, prompt, *self.feed(step, prompt))], [], []
+        score = lambda text: text[0] / (len(text[1]) - len(prompt))
+        while running:
+            length, found = len(running[0][1]) + 1, []
+            for total, ids, logits, cache in running:
+                logs = logits - logits.max()
+                logs -= np.log(np.exp(logs).sum())
+                if length <= lengths[0]:
+                    logs[end] = -np.inf
+                best = set(np.argsort(-logs)[:2 * beams].tolist()) | set(other[length - 1:length] if ids == other[:length - 1] else ())
+                found += [(float(total + logs[token]), ids + [token], cache) for token in best]
+            found.sort(key=lambda text: -text[0])
+            ended = [text[1][-1] == end or length == lengths[1] for text in found]
+            finished = sorted(finished + [text[:2] for text, last in zip(found[:beams], ended) if last], key=score, reverse=True)[:beams]
+            going = [text for text, last in zip(found, ended) if not last]
+            choices.append([text[:2] for text in going])
+            if not going or (len(finished) == beams and score(going[0]) <= score(finished[-1])):
+                break
+            running = [(total, ids, *step(ids[-1], length - 1, cache)) for total, ids, cache in going[:beams]]
+        return finished, [choice for choice in choices if choice]
 
 
 class Comparison:
@@ -110,23 +151,42 @@ class Comparison:
     def texts(self, command, pictures):
         more = ("--question", QUESTION) if command == "ask" else ()
         for beams in (1, 3):
-            pairs = self.both(command, *pictures, *more, "--beams", beams, "--max-length", "5" if command == "ask" else "12")
+            pairs = self.both(command, *pictures, *more, "--beams", beams, "--max-length", LENGTHS[command][1])
             differ = [(g, e) for g, e in pairs if g["token_ids"] != e["token_ids"]]
             print(f"{self.label} {command}, {beams} beams: {len(differ)} of {len(pairs)} differ", flush=True)
             for got, expected in differ:
-                print(f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of {expected['score']:.3f}{self.tie(got, expected)}", flush=True)
+                print(f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of {expected['score']:.3f}"
+                      f"{self.tie(command, beams, got, expected)}", flush=True)
 
-    def tie(self, got, expected):
+    def tie(self, command, beams, got, expected):
         try:
             self.gaps = self.gaps or Gaps(self.checkpoint)
         except ImportError:
             return ""
-        ids, others = expected["token_ids"], got["token_ids"]
-        at = next((i for i, pair in enumerate(zip(ids, others)) if pair[0] != pair[1]), min(len(ids), len(others)))
-        end = self.gaps.tokenizer.id("[SEP]")
-        pair = [tokens[at] if at < len(tokens) else end for tokens in (ids, others)]
-        gap, deviation = self.gaps(expected["image"], ids[:at], *pair)
+        image, ids, others = expected["image"], expected["token_ids"], got["token_ids"]
+        if beams > 1:
+            return self.beams_tie(image, ids, others, beams, command)
+        at = next(i for i, pair in enumerate(zip(ids, others)) if pair[0] != pair[1])
+        gap, deviation = self.gaps.greedy(image, ids[:at], ids[at], others[at])
         return f"; at token {at + 1} the CPU's logit is {gap:.4f} above the chip's choice (deviation of all logits {deviation:.2f})"
+
+    def beams_tie(self, image, ids, others, beams, command):
+        prompt = ids[:4 if command == "caption" else 1]
+        finished, choices = self.gaps.beams(image, prompt, others, beams, LENGTHS[command])
+        if finished[0][1] != ids:
+            return "; the graphs in F32 give another text"
+        kept, left_out = [], []  # (margin, token) of the CPU's text above the best that is left out, of the chip's below the worst that is kept
+        for at, choice in enumerate(choices, len(prompt) + 1):
+            sums = {tuple(text): total for total, text in choice}
+            if tuple(ids[:at]) in sums and len(choice) > beams:
+                kept.append((sums[tuple(ids[:at])] - choice[beams][0], at))
+            if tuple(others[:at]) in sums and sums[tuple(others[:at])] < choice[beams - 1][0]:
+                left_out.append((choice[beams - 1][0] - sums[tuple(others[:at])], at))
+        scores = [total / (len(text) - len(prompt)) for total, text in finished if text in (ids, others)]
+        told = "; in F32, in sums of log-probabilities, the chip's text is "
+        told += "left out by {:.4f} at token {}".format(*left_out[0]) if left_out else "kept"
+        told += ", the CPU's kept by {:.4f} at token {}".format(*min(kept)) if kept else ""
+        return told + (f"; the CPU's scores {scores[0]:.4f} there, the chip's {scores[1]:.4f}" if len(scores) == 2 else "")
 
 
 def parse():

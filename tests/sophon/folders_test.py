@@ -36,7 +36,7 @@ class Limits:
     cosine: float  # of embeddings and states, at least
 
 
-LIMITS = {"f32": Limits(0.01, 0.02, 0.999), "f16": Limits(0.01, 0.02, 0.999), "w8f16": Limits(0.01, 0.02, 0.999), "bf16": Limits(0.02, 0.08, 0.999),
+LIMITS = {"f32": Limits(0.01, 0.02, 0.999), "f16": Limits(0.01, 0.02, 0.999), "w8f16": Limits(0.01, 0.02, 0.999), "bf16": Limits(0.01, 0.05, 0.999),
           "int8": Limits(0.02, 0.05, 0.99)}
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools" / "sophon"
 sys.path.insert(0, str(TOOLS))
-from blip_sophon.cycle_table import Figures, Lengths, Target, at_tokens, own_stages, read_profile, read_profiles, task_table  # noqa: E402
-from blip_sophon.compiler import Compiler, has_eight_bit_weights, narrow_products  # noqa: E402
+from blip_sophon.cycle_table import Figures, Lengths, Target, at_tokens, compiled_as, own_stages, read_profile, read_profiles, task_table  # noqa: E402
+from blip_sophon.compiler import WIDE, Compiler, has_eight_bit_weights, narrow_products  # noqa: E402
 from blip_sophon.errors import BuildError  # noqa: E402
-from blip_sophon.precision import Lowered, float_names  # noqa: E402
+from blip_sophon.precision import EVERY_LAYER, Lowered, float_names  # noqa: E402
 import vendor  # noqa: E402
 
 # The end of a profile as the compiler writes it.
@@ -138,6 +138,7 @@ class Precision(unittest.TestCase):
     def test_which_operations_are_f32(self):
         self.assertEqual(float_names(TOP), ["vision.1.norm1_Layer"])
         self.assertEqual(float_names(TOP.replace("vision.1", "vision.2")), [])
+        self.assertEqual(float_names(TOP.replace("vision.1", "vision.2"), EVERY_LAYER), ["vision.2.norm1_Layer"])
         self.assertEqual(float_names(TOP.replace("vision.1", "text.11.self")), ["text.11.self.norm1_Layer"])
         self.assertEqual(float_names(TOP.replace("vision.1", "caption.1.self")), [])
 
@@ -163,6 +164,12 @@ class Precision(unittest.TestCase):
         for role in ("vision", "match", "match_8", "text", "caption_cross"):
             self.assertFalse(has_eight_bit_weights(role), role)
         self.assertEqual(narrow_products(TOP), ["vision.1.q_Add"])
+
+    def test_bf16_networks_that_stay_f16(self):
+        for role in ("vision", "text_cross", "match", "match_8", "text"):
+            self.assertEqual(compiled_as(role, "bf16"), WIDE, role)
+        for role in ("caption_cross", "caption_prefill", "caption_step_3", "question_cross", "question", "answer_step"):
+            self.assertEqual(compiled_as(role, "bf16"), "BF16", role)
 
 
 class Combined(unittest.TestCase):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .calibration import Calibration, float_operations, read_texts
 from .checkpoint import merge, open_checkpoint
-from .compiler import CHIPS, WRITTEN_OUT_NORM, Compiler, check_target, has_eight_bit_weights
+from .compiler import CHIPS, F32_ENDS, WIDE, WRITTEN_OUT_NORM, Compiler, check_target, has_eight_bit_weights, stays_f16
 from .errors import BuildError
 from .networks import Builder
 
@@ -114,7 +114,9 @@ class NetworkCompiler:
             exceptions.write_text("".join(f"{operation} {self.float_type}\n" for operation in float_operations(mlir)), encoding="utf-8")
         elif self._eight_bit_weights(network.role):
             quantize = "W8F16"
-        kept = ((), ()) if self.float_type == "F32" else (network.kept_inputs, network.kept_outputs)
+        elif quantize == "BF16" and stays_f16(network.role):
+            quantize = WIDE
+        kept = ((), ()) if self.float_type in F32_ENDS else (network.kept_inputs, network.kept_outputs)
         compiled = self._deploy(compiler, mlir, quantize, folder / f"{name}.bmodel", *kept, table, exceptions)
         progress(f"{name}: {compiled.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s")
         return compiled

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from .errors import BuildError
-from .precision import Lowered, float_names, operation_names
+from .precision import EVERY_LAYER, FIRST_LAYERS, Lowered, float_names, operation_names
 
 CHIPS = {  # chip -> number types it computes in
     "bm1684": ("f32", "int8"),
@@ -19,7 +19,9 @@ MAX_CORES = {"bm1684": 1, "bm1684x": 1, "bm1688": 2}
 WRITTEN_OUT_NORM = ("bm1684",)
 WRAPPER = Path("bin/tpu-mlir")
 SECOND_STEP = Path(__file__).with_name("second_step.py")
-HALVES = ("F16", "BF16")
+WIDE = "F16 of F32"  # ours: factors of products are F16, everything else is F32, in every layer
+PRECISE = {"F16": FIRST_LAYERS, WIDE: EVERY_LAYER}  # number type -> layers of the vision tower of which only factors are halves
+F32_ENDS = ("F32", "BF16", WIDE)  # number types of folders whose kept tensors are F32: two types of halves meet in it
 GROUP = 64  # 8-bit weights that share a scale: so many of what comes into a product
 WIDER = 1.3  # than the ranges that the compiler finds for 8-bit numbers, at most
 
@@ -30,6 +32,11 @@ def has_eight_bit_weights(role):
     What compares texts gives numbers out, and most of its task's time is the picture's: it keeps its precision.
     """
     return "_prefill" in role or "_step" in role or role == "question"
+
+
+def stays_f16(role):
+    """Networks that give numbers out, and the picture's, of which everything is made: BF16 rounds factors eight times as coarsely."""
+    return role.split("_")[0] in ("vision", "match", "text")
 
 
 def check_target(target):
@@ -97,9 +104,11 @@ class Compiler:
         """MLIR -> bmodel. Inputs and outputs at the positions to strip keep the type the chip computes in."""
         stripped = {"input": strip_inputs, "output": strip_outputs}
         numbers = {side: ",".join(str(p + 1) for p in positions) for side, positions in stripped.items() if positions}
-        precise = float_names(mlir.read_text(encoding="utf-8")) if quantize in HALVES else []
+        layers = PRECISE.get(quantize)
+        precise = float_names(mlir.read_text(encoding="utf-8"), layers) if layers else []
+        quantize = "F16" if quantize == WIDE else quantize
         if precise:
-            self._deploy_precisely(mlir, quantize, target, numbers, precise)
+            self._deploy_precisely(mlir, target, numbers, precise, layers)
         else:
             if quantize == "W8F16" and self.cores > 1:
                 exceptions = mlir.with_suffix(".narrow")
@@ -120,13 +129,13 @@ class Compiler:
         return ["model_deploy.py", "--mlir", mlir.name, "--chip", self.chip, "--quantize", quantize, "--model", target.name, "--skip_validation",
                 "--q_group_size", GROUP, *cores, *options]
 
-    def _deploy_precisely(self, mlir, quantize, target, stripped, precise):
-        """In the compiler's two steps, with a change of what the first one wrote."""
+    def _deploy_precisely(self, mlir, target, stripped, precise, layers):
+        """F16 in the compiler's two steps, with a change of what the first one wrote."""
         table = mlir.with_suffix(".precise")
         table.write_text("".join(f"{name} F32\n" for name in precise), encoding="utf-8")
-        self.run(*self._command(mlir, quantize, target, "--quantize_table", table.name, "--not_gen_bmodel"))
-        lowered_file = mlir.with_name(f"{mlir.stem}_{self.chip}_{quantize.lower()}_tpu.mlir")
-        lowered = Lowered(lowered_file)
+        self.run(*self._command(mlir, "F16", target, "--quantize_table", table.name, "--not_gen_bmodel"))
+        lowered_file = mlir.with_name(f"{mlir.stem}_{self.chip}_f16_tpu.mlir")
+        lowered = Lowered(lowered_file, layers)
         lowered.make_precise()
         lowered.halve_outputs(int(number) - 1 for number in stripped.get("output", "").split(",") if number)
         lowered.write()

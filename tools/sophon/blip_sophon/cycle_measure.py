@@ -10,7 +10,7 @@ import numpy as np
 
 from . import sample_graphs
 from .checkpoint import BUNDLED_VOCABULARY, DEC, ENC, Checkpoint, TextSizes, VisionSizes, expected_shapes
-from .compiler import HALVES, Compiler
+from .compiler import F32_ENDS, PRECISE, Compiler
 from .cycle_table import Target, checkpoint_of, compiled_as, own_stages, read_profiles
 from .networks import Builder, Options
 from .precision import has_precise
@@ -80,7 +80,7 @@ def _short(data):
 def _precision(model, quantize):
     """What says which operators are more than halves, where any can be."""
     names = [node.name for node in model.graph.node]
-    return f" {_short(PRECISION.read_bytes())}" if quantize in HALVES and has_precise(names) else ""
+    return f" {_short(PRECISION.read_bytes())}" if quantize in PRECISE and has_precise(names) else ""
 
 
 class Measurer:
@@ -115,7 +115,7 @@ class Measurer:
         keep = set(folder.iterdir())
         for target, quantize in jobs:
             start = time.monotonic()
-            ends = ((), ()) if quantize == "F32" else kept
+            ends = ((), ()) if quantize in F32_ENDS else kept
             Compiler(self.toolchain, target.chip, target.cores, folder).deploy(mlir, quantize, folder / "out.bmodel", *ends)
             figure = read_profiles(sorted(folder.glob("compiler_profile_*.txt")))
             self._remember(keys[target, quantize], figure)

@@ -2,7 +2,7 @@
 import re
 from dataclasses import dataclass
 
-from .compiler import has_eight_bit_weights
+from .compiler import WIDE, has_eight_bit_weights, stays_f16
 from .errors import BuildError
 
 _FIGURE = re.compile(r"^flops:.*?\bruntime: *([0-9.]+) *ms", re.MULTILINE)
@@ -61,6 +61,8 @@ def compiled_as(stage, dtype):
     """The compiler's number type of a network, for a dtype of build-bmodels."""
     if dtype == "w8f16" and not has_eight_bit_weights(stage):
         return "F16"
+    if dtype == "bf16" and stays_f16(stage):
+        return WIDE
     return dtype.upper()
 
 

@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 
 FIRST_LAYERS = 2  # of the vision tower: what they lose, every later one multiplies
+EVERY_LAYER = 1 << 30
 _OP = re.compile(r'^\s*(%\w+) = "(\w+)\.(\w+)"\(([^)]*)\)(?: (\{.*\}))? : \((.*)\) -> (\S+) loc\((#loc\d*)\)\s*$')
 _TOP = re.compile(r'^\s*%\w+ = "top\.(\w+)"\(.*loc\((#loc\d*)\)\s*$', re.MULTILINE)
 _NAME = re.compile(r'^(#loc\d*) = loc\("([^"]*)"\)', re.MULTILINE)
 _LAYER = re.compile(r"(\w+)\.(\d+|start|end)\.")
 _LAST = re.compile(r"(tokens|states)(_|$)")  # a tower's last LayerNorm has the name of the output that it is
-_HALF = re.compile(r"xb?f16>")
+_HALF = re.compile(r"xf16>")
 # Attributes as the compiler writes them.
 _CAST = "{round_mode = #tpu<round_mode HalfAwayFromZero>, with_scale = true}"
 _ADD = "{do_relu = false, is_scalar = false, relu_limit = -1.000000e+00 : f64}"
@@ -24,31 +25,31 @@ def operation_names(mlir):
     return dict(_NAME.findall(mlir))
 
 
-def is_precise(name):
-    """Whether an operation is of a layer in which only factors of products are halves: early ones of the picture, all that make numbers to match by."""
+def is_precise(name, layers=FIRST_LAYERS):
+    """Whether an operation is of a layer in which only factors of products are halves: the first ones of the picture, all that make numbers to match by."""
     layer = _LAYER.match(name)
     if not layer or layer[1] not in ("vision", "text"):
         return False
-    return layer[1] == "text" or not layer[2].isdigit() or int(layer[2]) < FIRST_LAYERS
+    return layer[1] == "text" or not layer[2].isdigit() or int(layer[2]) < layers
 
 
 def has_precise(names):
     return any(map(is_precise, names))
 
 
-def float_names(top):
+def float_names(top, layers=FIRST_LAYERS):
     """Operations of a top-level MLIR file that are computed in F32: all arithmetic of precise layers but products."""
     names = operation_names(top)
     kinds = ("LayerNorm", "Softmax", "GELU", "Add", "Mul", "Scale")
     found = [(kind, names.get(place, "")) for kind, place in _TOP.findall(top)]
-    found = [(name, is_precise(name)) for kind, name in found if kind in kinds]
+    found = [(name, is_precise(name, layers)) for kind, name in found if kind in kinds]
     some = any(precise for _, precise in found)
     return [name for name, precise in found if precise or some and _LAST.match(name)]
 
 
-def _is_wide(name):
+def _is_wide(name, layers):
     """Products that give out F32: all but the MLP's wide layer, which gains little by it and takes BM1688 seven times as long."""
-    return is_precise(name) and not re.search(r"\.fc1(_|$)", name)
+    return is_precise(name, layers) and not re.search(r"\.fc1(_|$)", name)
 
 
 def _is_split(name):
@@ -82,14 +83,13 @@ def _f32(kind):
 class Lowered:
     """A lowered network as the compiler writes it: one operation a line, weights in an npz file beside it."""
 
-    def __init__(self, path):
-        self._path = path
+    def __init__(self, path, layers=FIRST_LAYERS):
+        self._path, self._layers = path, layers
         text = path.read_text(encoding="utf-8")
         self._names = operation_names(text)
         self._weights_file = path.parent / re.search(r'module.weight_file = "([^"]*)"', text)[1]
         self._lines = [self._parse(line) for line in text.splitlines()]
-        self._half = "bf16" if 'module.mode = "BF16"' in text else "f16"
-        self._wide_weights = {}  # name -> type before
+        self._wide_weights = set()  # names
         self._count = 0
         self._rests, self._inserted = {}, set()
         self._index()
@@ -121,7 +121,7 @@ class Lowered:
 
     def _cast(self, value, to_half, after=None):
         kind = self._ops[value].type
-        kind = kind.replace("xf32>", f"x{self._half}>") if to_half else _f32(kind)
+        kind = kind.replace("xf32>", "xf16>") if to_half else _f32(kind)
         return self._insert(after or value, "Cast", [value], kind, _CAST).result
 
     def _replace(self, old, new, but=()):
@@ -149,7 +149,7 @@ class Lowered:
             return
         source = self._ops[bias]
         if source.kind == "Weight":
-            self._wide_weights[self._names[source.place]] = source.type
+            self._wide_weights.add(self._names[source.place])
             source.type = _f32(source.type)
             for user in self._users(bias):
                 user.types = [source.type if value == bias else kind for value, kind in zip(user.operands, user.types)]
@@ -208,6 +208,8 @@ class Lowered:
             half = self._cast(move.operands[0], True)
             move.operands[0], move.types[0], move.type = half, self._ops[half].type, cast.type
             self._replace(cast.result, move.result)
+            if move.result in self._outputs():
+                self._give_out(self._cast(move.result, False), instead_of=move.result)
 
     def _drop_unused(self):
         while True:
@@ -220,7 +222,7 @@ class Lowered:
 
     def make_precise(self):
         """Products of precise layers give out F32; those of queries and keys take in two halves."""
-        for op in [op for op in self._ops.values() if op.kind == "MatMul" and _is_wide(self._names[op.place]) and _HALF.search(op.type)]:
+        for op in [op for op in self._ops.values() if op.kind == "MatMul" and _is_wide(self._names[op.place], self._layers) and _HALF.search(op.type)]:
             name = self._names[op.place]
             self._widen(op)
             if _is_split(name):
@@ -229,18 +231,26 @@ class Lowered:
         self._cast_first()
         self._drop_unused()
 
+    def _return(self):
+        """The place of the line that names the outputs."""
+        return next(i for i, line in enumerate(self._lines) if isinstance(line, str) and line.lstrip().startswith("return "))
+
+    def _outputs(self):
+        return re.findall(r"%\w+", self._lines[self._return()])
+
+    def _give_out(self, new, instead_of):
+        at = self._return()
+        self._lines[at] = re.sub(re.escape(instead_of) + r"\b", new, self._lines[at], count=1)
+
     def halve_outputs(self, positions):
         """Outputs that other networks or a dump read are halves, as they would be without F32 before them: the compiler takes the cast to F32 off."""
-        at = next(i for i, line in enumerate(self._lines) if isinstance(line, str) and line.lstrip().startswith("return "))
-        outputs = re.findall(r"%\w+", self._lines[at])
+        outputs = self._outputs()
         for position in positions:
             value = outputs[position]
             op = self._ops[value]
             if op.kind == "Cast" and _HALF.search(op.types[0]):
                 continue
-            back = self._cast(self._cast(value, True), False)
-            at = next(i for i, line in enumerate(self._lines) if isinstance(line, str) and line.lstrip().startswith("return "))
-            self._lines[at] = re.sub(re.escape(value) + r"\b", back, self._lines[at], count=1)
+            self._give_out(self._cast(self._cast(value, True), False), instead_of=value)
 
     def write(self):
         lines = [line if isinstance(line, str) else line.line() for line in self._lines]
@@ -253,8 +263,6 @@ class Lowered:
     def _write_weights(self):
         import numpy as np  # pylint: disable=import-outside-toplevel; there in the toolchain's Python
         weights = dict(np.load(self._weights_file))
-        for name, kind in self._wide_weights.items():
-            bits = weights[name]
-            bfloat = kind.endswith("xbf16>")
-            weights[name] = (bits.astype(np.uint32) << 16).view(np.float32) if bfloat else bits.view(np.float16).astype(np.float32)
+        for name in self._wide_weights:
+            weights[name] = weights[name].view(np.float16).astype(np.float32)
         np.savez(self._weights_file, **weights)
