@@ -189,14 +189,14 @@ TEST(LayerNorm, RowsAreIndependent) {
 }
 
 // Appending token by token, in one go, by heads, or by copying a cache gives the same attention.
-void check_grow_and_copy(NumberType type, int head_dim) {
+void check_grow_and_copy(NumberType type, int head_dim, int n = 21) {
   ThreadPool pool(2);
-  const int heads = 3, n = 21, width = heads * head_dim;
+  const int heads = 3, width = heads * head_dim;
   const auto k = random_values(n * width, 1), v = random_values(n * width, 2), q = random_values(4 * width, 3);
   OperandBuffer memory[3];
   const Operand keys = to_operand(pool, ConstMatrix(k.data(), n, width), type, memory[0]), values = to_operand(pool, ConstMatrix(v.data(), n, width), type, memory[1]);
   const Operand queries = to_operand(pool, ConstMatrix(q.data(), 4, width), type, memory[2]);
-  KeyValues whole(heads, head_dim, n, type), grown(heads, head_dim, n + 30, type), by_heads(heads, head_dim, n, type), copy(heads, head_dim, 64, type);
+  KeyValues whole(heads, head_dim, n, type), grown(heads, head_dim, n + 30, type), by_heads(heads, head_dim, n, type), copy(heads, head_dim, n + 43, type);
   whole.append(keys, values);
   for (int i = 0; i < n; ++i) grown.append(keys.row_range(i, 1), values.row_range(i, 1));
   append(pool, by_heads, keys, values);
@@ -219,9 +219,11 @@ void check_grow_and_copy(NumberType type, int head_dim) {
 }
 
 TEST(KeyValues, GrowsAndCopies) {
-  for (const int head_dim : {7, 10, 64}) {
-    check_grow_and_copy(NumberType::kF32, head_dim);
-    if (kernels::has_bf16_attention()) check_grow_and_copy(NumberType::kBf16, head_dim);
+  constexpr int kLong = 1500;  // full and over 1 MB: few queries read it through first
+  for (const NumberType type : {NumberType::kF32, NumberType::kBf16}) {
+    if (type == NumberType::kBf16 && !kernels::has_bf16_attention()) continue;
+    for (const int head_dim : {7, 10, 64}) check_grow_and_copy(type, head_dim);
+    check_grow_and_copy(type, 64, kLong);
   }
 }
 
