@@ -25,8 +25,9 @@ namespace {
 using namespace blip;
 using kernels::NumberType;
 
-constexpr int kWidth = 768, kRuns = 15;
-constexpr std::size_t kCopiedBytes = std::size_t{96} << 20;  // of each layer's weights where rows are few: more than caches hold
+constexpr int kTowerRows = 577, kFewRows = 32, kWidth = 768, kRuns = 15;
+constexpr int kCopies = 4;  // of each layer's weights, so that they come from memory, as a model's do
+constexpr std::size_t kCopiedBytes = std::size_t{96} << 20;  // where rows are few: more than caches hold
 
 struct Layer {
   const char* name;
@@ -110,7 +111,7 @@ class OneDnn {
 void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, const Layer& layer, int rows, const kernels::MachineSpeed& speed, double peak) {
   const auto weight = random_values(static_cast<std::size_t>(layer.in) * layer.out, 0.02f), values = random_values(static_cast<std::size_t>(rows) * layer.in, 1.f);
   const std::size_t bytes = weight.size() * kernels::size_of(type);
-  const int number = rows > 32 ? 4 : static_cast<int>(kCopiedBytes / bytes);
+  const int number = rows > kFewRows ? kCopies : static_cast<int>(kCopiedBytes / bytes);
   const std::vector<float> bias(static_cast<std::size_t>(layer.out), 0.1f);
   std::vector<ops::Linear> copies;
   for (int i = 0; i < number; ++i)
@@ -124,8 +125,8 @@ void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, con
   std::printf("%-4s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  %5.1f GB/s  %3.0f %%", type_name, layer.name, own, gops / own, 100 * gops / own / peak,
               1e-6 * static_cast<double>(bytes) / own, 1e-4 * static_cast<double>(bytes) / own / speed.read_gb_s);
   // Shares of few rows would read all weights once a thread.
-  if (copies.front().weights().blocked() && (rows > 32 || pool.size() == 1)) {
-    const int threads = pool.size(), share = (rows + threads - 1) / threads;
+  if (copies.front().weights().blocked() && (rows > kFewRows || pool.size() == 1)) {
+    const int share = (rows + pool.size() - 1) / pool.size(), threads = (rows + share - 1) / share;
     std::vector<std::unique_ptr<OneDnn>> parts;
     for (int t = 0; t < threads; ++t) parts.push_back(std::make_unique<OneDnn>(layer, type, std::min(share, rows - t * share)));
     const double theirs = median_ms([&] {
@@ -140,7 +141,7 @@ void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, con
 }
 
 void measure_attention(ThreadPool& pool, NumberType type, const char* type_name, double peak) {
-  constexpr int rows = 577;
+  constexpr int rows = kTowerRows;
   const auto values = random_values(std::size_t{rows} * 3 * kWidth, 1.f);
   ops::OperandBuffer buffer;
   const ops::Operand qkv = ops::to_operand(pool, ConstMatrix(values.data(), rows, 3 * kWidth), type, buffer);
@@ -155,8 +156,16 @@ void measure_attention(ThreadPool& pool, NumberType type, const char* type_name,
 }  // namespace
 
 int main(int argc, char** argv) {
-  int threads = available_cpus(), rows = 577;
-  for (int i = 1; i + 1 < argc; i += 2) (std::string(argv[i]) == "--rows" ? rows : threads) = std::max(1, std::atoi(argv[i + 1]));
+  int threads = available_cpus(), rows = kTowerRows;
+  for (int i = 1; i < argc; i += 2) {
+    const std::string option = argv[i];
+    const int value = i + 1 < argc ? std::atoi(argv[i + 1]) : 0;
+    if (value < 1 || (option != "--rows" && option != "--threads")) {
+      std::fprintf(stderr, "usage: bench_layers [--threads N] [--rows N]\n");
+      return 2;
+    }
+    (option == "--rows" ? rows : threads) = value;
+  }
   kernels::isa();
   ThreadPool pool(threads);
   const kernels::MachineSpeed speed = kernels::measure_machine(pool);
@@ -170,7 +179,6 @@ int main(int argc, char** argv) {
   for (const auto& [type, name, peak] : types) {
     if (!kernels::gemm_supports(type)) continue;
     for (const Layer& layer : kLayers) measure_layer(pool, type, name, layer, rows, speed, peak);
-    if (rows != 577) continue;  // attention of the whole tower
-    if (type == NumberType::kF32 || (type == NumberType::kBf16 && kernels::has_bf16_attention())) measure_attention(pool, type, name, peak);
+    if (rows == kTowerRows && (type == NumberType::kF32 || (type == NumberType::kBf16 && kernels::has_bf16_attention()))) measure_attention(pool, type, name, peak);
   }
 }

@@ -182,7 +182,7 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items) {
     // A few queries wait for keys and values of a picture (BLIP-base: 1.8 MB a layer) to come from memory. A cache that still grows is in cache.
     constexpr int kFewQueries = 8;
     constexpr std::size_t kFar = std::size_t{1} << 20;
-    if (queries <= kFewQueries && kv.count() == kv.capacity() && kv.bytes() > kFar) {
+    if (item->q.rows <= kFewQueries && kv.count() == kv.capacity() && kv.bytes() > kFar) {
       read_through(kv.key_memory(head));
       read_through(kv.value_memory(head));
     }

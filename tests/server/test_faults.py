@@ -71,7 +71,7 @@ class BadRequests(ServerTest):
         bomb = png_file(60_000, 60_000, zlib.compress(b"\0" * 100_000))
         started = time.monotonic()
         self.problem(self.server.post("/v1/caption", bomb), 422, "invalid_image")
-        self.assertLess(time.monotonic() - started, 60)
+        self.assertLess(time.monotonic() - started, 10)
 
     def test_forms_are_checked(self):
         for body, kind in ((b"", "multipart/form-data; boundary=x"), (b"--x\r\n", "multipart/form-data; boundary=x"), (b"--x--", "multipart/form-data"),
