@@ -10,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools" / "sophon"
 sys.path.insert(0, str(TOOLS))
-from blip_sophon.cycle_table import Figures, Lengths, Target, at_tokens, compiled_as, own_stages, read_profile, read_profiles, task_table  # noqa: E402
-from blip_sophon.compiler import WIDE, Compiler, has_eight_bit_weights, narrow_products  # noqa: E402
+from blip_sophon.cycle_table import Figures, Lengths, Target, at_tokens, own_stages, read_profile, read_profiles, task_table  # noqa: E402
+from blip_sophon.compiler import WIDE, Compiler, compiled_as, has_eight_bit_weights, narrow_products  # noqa: E402
 from blip_sophon.errors import BuildError  # noqa: E402
 from blip_sophon.precision import EVERY_LAYER, Lowered, float_names  # noqa: E402
 import vendor  # noqa: E402

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .calibration import Calibration, float_operations, read_texts
 from .checkpoint import merge, open_checkpoint
-from .compiler import CHIPS, F32_ENDS, WIDE, WRITTEN_OUT_NORM, Compiler, check_target, has_eight_bit_weights, stays_f16
+from .compiler import CHIPS, F32_ENDS, WRITTEN_OUT_NORM, Compiler, check_target, compiled_as
 from .errors import BuildError
 from .networks import Builder
 
@@ -90,6 +90,7 @@ class NetworkCompiler:
         self._toolchain, self._target, self._calibration = toolchain, target, calibration
         self._tables = {}  # role -> ranges of its numbers, the same for any rows
         self.float_type = FLOAT_TYPE.get(target.dtype) or ("F32" if target.chip in WRITTEN_OUT_NORM else "F16")
+        self._float_dtype = {"F32": "f32", "F16": "w8f16"}[self.float_type] if target.dtype == "int8" else target.dtype  # of networks not all in 8 bits
 
     def compile(self, network, name, folder):
         """Returns the bmodel in `folder`. The graph is dropped as soon as it is on disk: it holds all weights."""
@@ -102,7 +103,7 @@ class NetworkCompiler:
         if self._calibration and network.rows == 1 and (eight_bits or self.float_type == "F32"):  # later networks take in what it gives out
             self._calibration.samples(network, folder / f"{name}.onnx", samples)
         mlir = compiler.transform(f"{name}.onnx", name)
-        quantize, table, exceptions = self.float_type, None, None
+        table, exceptions = None, None
         if eight_bits:
             quantize, table = "INT8", mlir.with_suffix(".calibration")
             if network.rows == 1:
@@ -112,10 +113,8 @@ class NetworkCompiler:
             table.write_text(self._tables[network.role], encoding="utf-8")
             exceptions = mlir.with_suffix(".float")
             exceptions.write_text("".join(f"{operation} {self.float_type}\n" for operation in float_operations(mlir)), encoding="utf-8")
-        elif self._eight_bit_weights(network.role):
-            quantize = "W8F16"
-        elif quantize == "BF16" and stays_f16(network.role):
-            quantize = WIDE
+        else:
+            quantize = compiled_as(network.role, self._float_dtype)
         kept = ((), ()) if self.float_type in F32_ENDS else (network.kept_inputs, network.kept_outputs)
         compiled = self._deploy(compiler, mlir, quantize, folder / f"{name}.bmodel", *kept, table, exceptions)
         progress(f"{name}: {compiled.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s")
@@ -130,9 +129,6 @@ class NetworkCompiler:
                 raise
         progress(f"{target.stem}: the compiler cannot give it 8-bit weights, so they are F16")
         return compiler.deploy(mlir, "F16", target, *rest)
-
-    def _eight_bit_weights(self, role):
-        return self._target.dtype in ("w8f16", "int8") and self.float_type == "F16" and has_eight_bit_weights(role)
 
     def _eight_bits(self, role):
         """Everything computed in 8 bits. Keys and values that everything later looks at are worth their full precision."""

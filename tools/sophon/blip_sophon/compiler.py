@@ -39,6 +39,15 @@ def stays_f16(role):
     return role.split("_")[0] in ("vision", "match", "text")
 
 
+def compiled_as(role, dtype):
+    """The compiler's number type of a network, for a dtype of build-bmodels: of int8 those of w8f16, but for what is all in 8 bits."""
+    if dtype == "w8f16" and not has_eight_bit_weights(role):
+        return "F16"
+    if dtype == "bf16" and stays_f16(role):
+        return WIDE
+    return dtype.upper()
+
+
 def check_target(target):
     """target: chip, dtype, cores, calibration"""
     chip = target.chip

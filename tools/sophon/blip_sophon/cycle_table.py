@@ -2,7 +2,7 @@
 import re
 from dataclasses import dataclass
 
-from .compiler import WIDE, has_eight_bit_weights, stays_f16
+from .compiler import compiled_as
 from .errors import BuildError
 
 _FIGURE = re.compile(r"^flops:.*?\bruntime: *([0-9.]+) *ms", re.MULTILINE)
@@ -55,15 +55,6 @@ def own_stages(task, lengths):
 
 
 DTYPES = ("f32", "f16", "bf16", "w8f16")
-
-
-def compiled_as(stage, dtype):
-    """The compiler's number type of a network, for a dtype of build-bmodels."""
-    if dtype == "w8f16" and not has_eight_bit_weights(stage):
-        return "F16"
-    if dtype == "bf16" and stays_f16(stage):
-        return WIDE
-    return dtype.upper()
 
 
 # The sample's task that each of ours is compared with. It decodes greedily and reads the picture again for every text.
