@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""blip beside what one would run instead, on this machine, in one sitting. Prints a Markdown table of milliseconds.
+"""blip beside what one would run instead, on this machine, in one sitting. Prints Markdown tables of milliseconds and of ratios.
 
     bench/setup.sh
-    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip [--work bench/work] [--threads 2] [--rounds 3]
+    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip [--work bench/work] [--threads 2] [--rounds 5]
 
-Each round measures the peers and then blip; the table has the median of the rounds. Everything else on the machine should be still.
+Everybody takes turns, work by work: a round measures each peer and then blip (the next one blip first) within the same minute, and a ratio is made of two
+figures of one round. The tables have the medians of the rounds and, for ratios, their range. Everything else on the machine should be still. The
+peers stay loaded, each engine in a process of its own; all of them take 9 GB.
 """
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import pathlib
@@ -17,29 +20,45 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-WORKS = ["vision 384", "caption, greedy to 20", "caption, 3 beams to 20", "match, 10 texts of 35", "ask, greedy to 10"]
-STAGES = {"vision": "vision 384"}  # blip bench's name of the first; the others are called alike
-MODELS = {"caption": ("vision", "caption, greedy to 20", "caption, 3 beams to 20"), "itm": ("match, 10 texts of 35",), "vqa": ("ask, greedy to 10",)}
+# What is compared, with the model and the stage of `blip bench` that do it.
+WORKS = {"vision 384": ("caption", "vision"),
+         "caption, greedy to 20": ("caption", "caption, greedy to 20"),
+         "caption, 3 beams to 20": ("caption", "caption, 3 beams to 20"),
+         "match, 10 texts of 35": ("itm", "match, 10 texts of 35"),
+         "ask, greedy to 10": ("vqa", "ask, greedy to 10")}
 
 
-def lines_of(command):
+class Peers:
+    """An engine's process (peers.py --serve)."""
+
+    def __init__(self, engine, options):
+        command = [sys.executable, HERE / "peers.py", "--serve", "--work", options.work, "--threads", str(options.threads), "--only", engine]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.cases = self.answer()
+
+    def answer(self):
+        for line in self.process.stdout:  # libraries print there too
+            with contextlib.suppress(json.JSONDecodeError):
+                return json.loads(line)
+        sys.exit(f"{' '.join(map(str, self.process.args))}: exit code {self.process.wait()}; run it to see why")
+
+    def measure(self, work):
+        for number, case in enumerate(self.cases):
+            if case["work"] == work:
+                print(number, file=self.process.stdin, flush=True)
+                figure = self.answer()
+                yield figure["engine"], figure["dtype"], figure["median_ms"]
+
+
+def measure_blip(work, options):
+    model, stage = WORKS[work]
+    command = [options.blip, "bench", "--model", options.work / model, "--stage", stage, "--runs", "5", "--threads", str(options.threads), "--json", "--quiet"]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if result.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}: exit code {result.returncode}\n{result.stderr}")
-    return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
-
-
-def measure_blip(options):
-    for model, stages in MODELS.items():
-        for line in lines_of([options.blip, "bench", "--model", options.work / model, "--threads", str(options.threads), "--json", "--quiet"]):
-            if line.get("stage") in stages:
-                yield "blip", line["dtype"], STAGES.get(line["stage"], line["stage"]), line["median_ms"]
-
-
-def measure_peers(options):
-    command = [sys.executable, HERE / "peers.py", "--work", options.work, "--threads", str(options.threads), "--only", options.only]
-    for line in lines_of(command):
-        yield line["engine"], line["dtype"], line["work"], line["median_ms"]
+    for line in map(json.loads, result.stdout.splitlines()):
+        if line.get("stage") == stage:
+            yield "blip", line["dtype"], line["median_ms"]
 
 
 def print_table(figures, rounds):
@@ -49,30 +68,25 @@ def print_table(figures, rounds):
     for work in WORKS:
         cells = [figures.get((engine, dtype, work)) for engine, dtype in columns]
         print(f"| {work} | " + " | ".join(f"{statistics.median(c):.0f}" if c else "" for c in cells) + " |")
-    print(f"\nMedian of {rounds} rounds of 5 to 7 runs.\n")
-
-
-def ratio(figures, ours, theirs, work):
-    """How many times faster ours is: the median of the rounds' ratios."""
-    mine, peers = figures.get(("blip", ours, work)), [figures[key] for key in theirs if key in figures]
-    if not mine or not peers:
-        return None
-    return statistics.median(min(peer[i] for peer in peers) / mine[i] for i in range(len(mine)))
+    print(f"\nMedians of {rounds} rounds, in turn, of up to 5 runs each.\n")
 
 
 def print_ratios(figures):
-    def row(work, against, ours):
-        value = ratio(figures, ours, against, work)
-        if value:
-            names = ", ".join(f"{engine} {dtype}" for engine, dtype, _ in against)
-            print(f"| {work} | best of {names} | {ours} | {value:.2f} x |")
+    """How many times faster blip is than the best of each round."""
+    def row(work, ours, peers):
+        mine, theirs = figures.get(("blip", ours, work)), [figures[key] for key in peers if key in figures]
+        if not mine or not theirs:
+            return
+        ratios = [min(peer[i] for peer in theirs) / ms for i, ms in enumerate(mine)]
+        names = ", ".join(f"{engine} {dtype}" for engine, dtype, _ in peers)
+        print(f"| {work} | {'best of ' if len(peers) > 1 else ''}{names} | {ours} | {statistics.median(ratios):.2f} x | {min(ratios):.2f} to {max(ratios):.2f} |")
 
-    print("| work | against | blip in | faster by |\n|---|---|---|---:|")
+    print("| work | against | blip in | faster by | rounds |\n|---|---|---|---:|---:|")
     for dtype in ("f32", "bf16", "int8"):
-        row("vision 384", [key for key in figures if key[0] != "blip" and key[1:] == (dtype, "vision 384")], dtype)
-    for work in WORKS[1:]:
+        row("vision 384", dtype, sorted(key for key in figures if key[0] != "blip" and key[1:] == (dtype, "vision 384")))
+    for work in list(WORKS)[1:]:
         for dtype in ("bf16", "int8"):
-            row(work, [("torch", "bf16", work)], dtype)
+            row(work, dtype, [("torch", "bf16", work)])
 
 
 def main():
@@ -81,17 +95,22 @@ def main():
     parser.add_argument("--work", type=pathlib.Path, default=HERE / "work", help="folder for checkpoints and exports")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", default="openvino,onnxruntime,torch", help="peers, with commas")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     figures = collections.defaultdict(list)
-    # The first look at the peers makes the checkpoints.
+    print("loading the peers; the first time their checkpoints are made", file=sys.stderr)
+    peers = [Peers(engine, options) for engine in options.only.split(",")]
     for number in range(options.rounds):
-        for measure in (measure_peers, measure_blip):
-            print(f"round {number + 1} of {options.rounds}: {measure.__name__.removeprefix('measure_')}", file=sys.stderr)
-            for engine, dtype, work, ms in measure(options):
-                figures[engine, dtype, work].append(ms)
+        for work in WORKS:
+            print(f"round {number + 1} of {options.rounds}: {work}", file=sys.stderr)
+            turns = [lambda engine=engine: engine.measure(work) for engine in peers] + [lambda: measure_blip(work, options)]
+            for turn in turns if number % 2 == 0 else reversed(turns):
+                for engine, dtype, ms in turn():
+                    figures[engine, dtype, work].append(ms)
     print_table(figures, options.rounds)
     print_ratios(figures)
+    for engine in peers:
+        engine.process.stdin.close()
 
 
 if __name__ == "__main__":

@@ -35,16 +35,26 @@ struct Layer {
 };
 constexpr Layer kLayers[] = {{"queries, keys, values", kWidth, 3 * kWidth}, {"output", kWidth, kWidth}, {"fc1, GELU", kWidth, 4 * kWidth}, {"fc2", 4 * kWidth, kWidth}};
 
-template <class Work>
-double median_ms(const Work& work) {
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + kRuns / 2, values.end());
+  return values[kRuns / 2];
+}
+
+template <class Before, class Work>
+double median_ms(const Before& before, const Work& work) {
   std::vector<double> times;
   for (int run = -2; run < kRuns; ++run) {  // two to warm up
+    before(run);
     const auto start = std::chrono::steady_clock::now();
     work();
     if (run >= 0) times.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
   }
-  std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
-  return times[kRuns / 2];
+  return median(std::move(times));
+}
+
+template <class Work>
+double median_ms(const Work& work) {
+  return median_ms([](int) {}, work);
 }
 
 std::vector<float> random_values(std::size_t n, float scale) {
@@ -108,7 +118,7 @@ class OneDnn {
   std::string name_;
 };
 
-void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, const Layer& layer, int rows, const kernels::MachineSpeed& speed, double peak) {
+void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, const Layer& layer, int rows, kernels::MemorySpeed& memory, double peak) {
   const auto weight = random_values(static_cast<std::size_t>(layer.in) * layer.out, 0.02f), values = random_values(static_cast<std::size_t>(rows) * layer.in, 1.f);
   const std::size_t bytes = weight.size() * kernels::size_of(type);
   const int number = rows > kFewRows ? kCopies : static_cast<int>(kCopiedBytes / bytes);
@@ -120,10 +130,12 @@ void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, con
   ops::OperandBuffer x_buffer, out;
   const ops::Operand x = ops::to_operand(pool, ConstMatrix(values.data(), rows, layer.in), type, x_buffer);
   AlignedArray<float> residual(static_cast<std::size_t>(rows) * layer.out, 0.f);
-  const double own = median_ms([&] { for (const auto& copy : copies) ours(pool, layer, x, copy, out, Matrix(residual.data(), rows, layer.out)); }) / number;
+  std::vector<double> bandwidths;  // at the same moments
+  const double own = median_ms([&](int run) { if (const double gb_s = memory.read_gb_s(); run >= 0) bandwidths.push_back(gb_s); },
+                               [&] { for (const auto& copy : copies) ours(pool, layer, x, copy, out, Matrix(residual.data(), rows, layer.out)); }) / number;
   const double gops = 2e-6 * rows * layer.in * layer.out;
   std::printf("%-4s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  %5.1f GB/s  %3.0f %%", type_name, layer.name, own, gops / own, 100 * gops / own / peak,
-              1e-6 * static_cast<double>(bytes) / own, 1e-4 * static_cast<double>(bytes) / own / speed.read_gb_s);
+              1e-6 * static_cast<double>(bytes) / own, 1e-4 * static_cast<double>(bytes) / own / median(std::move(bandwidths)));
   // Shares of few rows would read all weights once a thread.
   if (copies.front().weights().blocked() && (rows > kFewRows || pool.size() == 1)) {
     const int share = (rows + pool.size() - 1) / pool.size(), threads = (rows + share - 1) / share;
@@ -168,7 +180,8 @@ int main(int argc, char** argv) {
   }
   kernels::isa();
   ThreadPool pool(threads);
-  const kernels::MachineSpeed speed = kernels::measure_machine(pool);
+  kernels::MemorySpeed memory(pool);
+  const kernels::MachineSpeed speed = kernels::measure_machine(pool, memory);
   std::printf("%s, %d threads; %d rows; peaks: f32 %.0f, bf16 %.0f, int8 %.0f Gop/s, memory %.0f GB/s\n", kernels::to_string(kernels::isa()), threads, rows, speed.f32_gops,
               speed.bf16_gops, speed.int8_gops, speed.read_gb_s);
   const struct {
@@ -178,7 +191,7 @@ int main(int argc, char** argv) {
   } types[] = {{NumberType::kF32, "f32", speed.f32_gops}, {NumberType::kBf16, "bf16", speed.bf16_gops}, {NumberType::kInt8, "int8", speed.int8_gops}};
   for (const auto& [type, name, peak] : types) {
     if (!kernels::gemm_supports(type)) continue;
-    for (const Layer& layer : kLayers) measure_layer(pool, type, name, layer, rows, speed, peak);
+    for (const Layer& layer : kLayers) measure_layer(pool, type, name, layer, rows, memory, peak);
     if (rows == kTowerRows && (type == NumberType::kF32 || (type == NumberType::kBf16 && kernels::has_bf16_attention()))) measure_attention(pool, type, name, peak);
   }
 }

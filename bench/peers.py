@@ -2,7 +2,8 @@
 
     python peers.py --work work [--threads 2] [--only torch,onnxruntime,openvino] [--runs 5]
 
-The checkpoints it measures are made at the first run: BLIP-base with random weights in work/{caption,itm,vqa}.
+With --serve it prints a line that lists its cases, then takes the number of a case a line on standard input and answers with its figure, so that
+compare.py can measure everybody in turn. The checkpoints are made at the first run: BLIP-base with random weights in work/{caption,itm,vqa}.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 import os
 import pathlib
 import statistics
+import sys
 import time
 import warnings
 
@@ -21,18 +23,25 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 TASKS = {"caption": ("BlipForConditionalGeneration", 384), "itm": ("BlipForImageTextRetrieval", 384), "vqa": ("BlipForQuestionAnswering", 480)}
 
 
-class Meter:
-    def __init__(self, runs):
-        self.runs = runs
+class Case:
+    """A work of an engine: run() does it once."""
 
-    def measure(self, engine, dtype, work, run):
-        run()  # warm-up
+    def __init__(self, engine, dtype, work, run):
+        self.name = {"engine": engine, "dtype": dtype, "work": work}
+        self.run = run
+        self.warm = False
+
+    def measure(self, runs, seconds=3):
+        """The median of so many runs, or of as many as fit in the time."""
+        if not self.warm:
+            self.run()
+            self.warm = True
         times = []
-        for _ in range(self.runs):
+        while len(times) < runs and (not times or sum(times) < 1e3 * seconds):
             start = time.perf_counter()
-            run()
+            self.run()
             times.append(1e3 * (time.perf_counter() - start))
-        print(json.dumps({"engine": engine, "dtype": dtype, "work": work, "median_ms": round(statistics.median(times), 1)}), flush=True)
+        return {**self.name, "median_ms": round(statistics.median(times), 1)}
 
 
 def make_checkpoints(work):
@@ -56,26 +65,32 @@ def load(work, name, dtype, **options):
     return getattr(transformers, TASKS[name][0]).from_pretrained(work / name, **options).eval().to(dtype)
 
 
-def measure_torch(meter, work):
+def torch_cases(work):
     import torch
 
     torch.set_grad_enabled(False)
     for name, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
-        pixels = torch.randn(1, 3, 384, 384, dtype=dtype)
-        model = load(work, "caption", dtype)
-        meter.measure("torch", name, "vision 384", lambda: model.vision_model(pixels))
-        prompt = torch.tensor([[30522, 1037, 3861, 1997, 102]])
-        for beams, label in ((1, "caption, greedy to 20"), (3, "caption, 3 beams to 20")):
-            meter.measure("torch", name, label, lambda: model.generate(
-                pixel_values=pixels, input_ids=prompt, num_beams=beams, do_sample=False, min_length=20, max_length=20))
-        model = load(work, "itm", dtype)
-        texts, mask = torch.randint(1000, 30000, (10, 35)), torch.ones(10, 35, dtype=torch.long)
-        meter.measure("torch", name, "match, 10 texts of 35", lambda: model(
-            input_ids=texts, attention_mask=mask, pixel_values=pixels.expand(10, -1, -1, -1), use_itm_head=True))
-        model = load(work, "vqa", dtype)
-        large, question = torch.randn(1, 3, 480, 480, dtype=dtype), torch.randint(1000, 30000, (1, 10))
-        meter.measure("torch", name, "ask, greedy to 10", lambda: model.generate(
-            input_ids=question, attention_mask=torch.ones_like(question), pixel_values=large, num_beams=1, min_length=10, max_length=10))
+        yield from torch_cases_in(work, name, dtype)
+
+
+def torch_cases_in(work, name, dtype):
+    import torch
+
+    caption, itm, vqa = (load(work, task, dtype) for task in TASKS)
+    pixels, large = (torch.randn(1, 3, size, size, dtype=dtype) for size in (384, 480))
+    prompt = torch.tensor([[30522, 1037, 3861, 1997, 102]])
+    texts, question = torch.randint(1000, 30000, (10, 35)), torch.randint(1000, 30000, (1, 10))
+
+    def write(beams):
+        return lambda: caption.generate(pixel_values=pixels, input_ids=prompt, num_beams=beams, do_sample=False, min_length=20, max_length=20)
+
+    yield Case("torch", name, "vision 384", lambda: caption.vision_model(pixels))
+    yield Case("torch", name, "caption, greedy to 20", write(1))
+    yield Case("torch", name, "caption, 3 beams to 20", write(3))
+    yield Case("torch", name, "match, 10 texts of 35", lambda: itm(
+        input_ids=texts, attention_mask=torch.ones_like(texts), pixel_values=pixels.expand(10, -1, -1, -1), use_itm_head=True))
+    yield Case("torch", name, "ask, greedy to 10", lambda: vqa.generate(
+        input_ids=question, attention_mask=torch.ones_like(question), pixel_values=large, num_beams=1, min_length=10, max_length=10))
 
 
 def export_vision(work):
@@ -103,7 +118,7 @@ def pictures(count):
     return [numpy.random.RandomState(i).randn(1, 3, 384, 384).astype("float32") for i in range(count)]
 
 
-def measure_onnxruntime(meter, work, threads):
+def onnxruntime_cases(work, threads):
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -114,11 +129,11 @@ def measure_onnxruntime(meter, work, threads):
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     for dtype, path in (("f32", plain), ("int8", narrow)):
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        meter.measure("onnxruntime", dtype, "vision 384", lambda: session.run(None, {"pixels": pictures(1)[0]}))
+        session, pixels = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), pictures(1)[0]
+        yield Case("onnxruntime", dtype, "vision 384", lambda session=session, pixels=pixels: session.run(None, {"pixels": pixels}))
 
 
-def measure_openvino(meter, work, threads):
+def openvino_cases(work, threads):
     import nncf
     import openvino
 
@@ -128,8 +143,7 @@ def measure_openvino(meter, work, threads):
     for dtype, network in (("f32", model), ("bf16", model), ("int8", narrow)):
         settings = {"INFERENCE_PRECISION_HINT": "f32" if dtype == "f32" else "bf16", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
         request = core.compile_model(network, "CPU", settings).create_infer_request()
-        pixels = pictures(1)[0]
-        meter.measure("openvino", dtype, "vision 384", lambda: request.infer({0: pixels}))
+        yield Case("openvino", dtype, "vision 384", lambda request=request, pixels=pictures(1)[0]: request.infer({0: pixels}))
 
 
 def main():
@@ -137,19 +151,24 @@ def main():
     parser.add_argument("--work", type=pathlib.Path, required=True, help="folder for checkpoints and exports")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", default="openvino,onnxruntime,torch", help="engines, with commas")
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=5, help="of each case, at most: as many as fit in 3 seconds")
+    parser.add_argument("--serve", action="store_true", help="measure the cases whose numbers come on standard input")
     options = parser.parse_args()
     import torch
 
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     make_checkpoints(options.work)
-    meter = Meter(options.runs)
-    engines = {"torch": lambda: measure_torch(meter, options.work),
-               "onnxruntime": lambda: measure_onnxruntime(meter, options.work, options.threads),
-               "openvino": lambda: measure_openvino(meter, options.work, options.threads)}
-    for engine in options.only.split(","):
-        engines[engine]()
+    engines = {"torch": lambda: torch_cases(options.work),
+               "onnxruntime": lambda: onnxruntime_cases(options.work, options.threads),
+               "openvino": lambda: openvino_cases(options.work, options.threads)}
+    cases = [case for engine in options.only.split(",") for case in engines[engine]()]
+    numbers = range(len(cases))
+    if options.serve:
+        print(json.dumps([case.name for case in cases]), flush=True)
+        numbers = map(int, sys.stdin)
+    for number in numbers:
+        print(json.dumps(cases[number].measure(options.runs)), flush=True)
 
 
 if __name__ == "__main__":

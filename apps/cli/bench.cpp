@@ -20,10 +20,11 @@ constexpr const char* kFooter = R"(Examples:
   blip bench
   blip bench --model blip-base.gguf --dtype f32,bf16,int8 --threads 1,2
   blip bench --model blip-base.gguf --image photo.jpg --batch 1,4 --json
+  blip bench --model blip-base.gguf --stage vision --stage "caption, greedy to 20" --dtype int8
 
 Times are medians of --runs runs after one that is thrown away. Gop/s counts a product and a sum as two operations; shares are of
-this machine's peak for the number type and of its memory bandwidth, both measured first with the same threads. A token is one step
-of greedy decoding for every picture of the batch; "image keys" are what beams and matches look at; "again": the picture's keys are
+this machine's peak for the number type, measured first, and of its memory bandwidth, measured between the runs (where neighbours
+take some of it, it changes from one moment to the next), both with the same threads. A token is one step of greedy decoding for every picture of the batch; "image keys" are what beams and matches look at; "again": the picture's keys are
 there. The last rows are whole tasks on a new picture. Run it on an idle machine. On a SOPHON chip (--device sophon:0) each compiled network is timed instead, from launch to
 result: launches for one run of every task the model has, and their mean time.)";
 
@@ -32,14 +33,19 @@ struct BenchFlags {
   ModelOptions model;
   std::vector<std::string> dtypes;
   std::vector<int> threads, batches{1};
+  std::vector<std::string> stages;  // none: all that the model has
   std::string image;
   int runs = 7, tokens = 16;
 };
+
+const std::vector<std::string> kStages{"preprocess", "vision", "image keys", "prefill", "token", "caption, greedy to 20", "caption, 3 beams to 20",
+                                       "1 text of 35, again", "10 texts of 35, again", "match, 10 texts of 35", "ask, greedy to 10"};
 
 struct Row {
   std::string stage;
   std::vector<double> ms;
   Cost cost;
+  double read_gb_s;  // memory bandwidth beside it
 };
 
 double percentile(std::vector<double> values, double share) {
@@ -67,8 +73,8 @@ Image test_picture(int size) {
 // One combination of number type, threads and batch.
 class Bench {
  public:
-  Bench(const Engine& engine, Session& session, const BenchFlags& flags, int batch)
-      : flags_(flags), session_(session), info_(engine.info()), costs_(info_, engine.dtype()), batch_(batch) {}
+  Bench(const Engine& engine, Session& session, const BenchFlags& flags, int batch, kernels::MemorySpeed& memory)
+      : flags_(flags), session_(session), info_(engine.info()), costs_(info_, engine.dtype()), batch_(batch), memory_(memory) {}
 
   std::vector<Row> run() {
     pictures();
@@ -79,16 +85,40 @@ class Bench {
   }
 
  private:
+  bool wanted(std::initializer_list<const char*> stages) const {
+    return flags_.stages.empty() || std::any_of(stages.begin(), stages.end(), [&](const char* stage) {
+             return std::find(flags_.stages.begin(), flags_.stages.end(), stage) != flags_.stages.end();
+           });
+  }
   // The first run only warms up.
   template <class Work>
   void repeat(const Work& work) {
     for (int run = -1; run < flags_.runs; ++run) work(run >= 0);
   }
-  Row& row(const std::string& stage, Cost cost) { return rows_.emplace_back(Row{stage, {}, cost}); }
+  // The same, with a look at the memory before each run.
+  template <class Work>
+  void repeat_beside_memory(const Work& work) {
+    bandwidths_.clear();
+    repeat([&](bool keep) {
+      bandwidths_.push_back(memory_.read_gb_s());
+      work(keep);
+    });
+  }
+  void add(const char* stage, std::vector<double> ms) {
+    if (wanted({stage})) rows_.push_back({stage, std::move(ms), {}, 0});
+  }
+  // A stage of what was repeated beside memory last.
+  void add(const char* stage, std::vector<double> ms, Cost cost) {
+    if (wanted({stage})) rows_.push_back({stage, std::move(ms), cost, percentile(bandwidths_, 0.5)});
+  }
 
   void pictures() {
+    if (!wanted({"preprocess", "vision"})) {
+      encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_));
+      return;
+    }
     std::vector<double> preprocess, encode;
-    repeat([&](bool keep) {
+    repeat_beside_memory([&](bool keep) {
       const double start = now_ms();
       std::vector<Image> images;
       for (int i = 0; i < batch_; ++i) images.push_back(flags_.image.empty() ? test_picture_ : Image::from_file(flags_.image));
@@ -100,11 +130,21 @@ class Bench {
       preprocess.push_back((decoded + resize) / batch_);
       encode.push_back(encoded_.front().encode_ms() * batch_);
     });
-    row("preprocess", {}).ms = std::move(preprocess);
-    row("vision", costs_.vision(batch_)).ms = std::move(encode);
+    add("preprocess", std::move(preprocess));
+    add("vision", std::move(encode), costs_.vision(batch_));
   }
 
   void captions() {
+    if (wanted({"image keys", "prefill", "token"})) caption_stages();
+    CaptionOptions options;
+    options.generate.min_length = options.generate.max_length = 20;
+    for (const int beams : {1, 3}) {
+      options.generate.beams = beams;
+      whole(beams == 1 ? "caption, greedy to 20" : "caption, 3 beams to 20", [&] { session_.caption(encoded_, options); });
+    }
+  }
+
+  void caption_stages() {
     const std::string part = "caption_decoder";
     CaptionOptions one;
     one.generate.beams = 1;
@@ -119,7 +159,7 @@ class Bench {
       text.text = "a";
       for (const EncodedImage& image : encoded_) session_.attention(image, text, {.layers = 1});
     };
-    repeat([&](bool keep) {
+    repeat_beside_memory([&](bool keep) {
       encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_));
       const double first_look = time_ms(look), second_look = time_ms(look);
       session_.caption(encoded_, one);
@@ -132,15 +172,15 @@ class Bench {
     });
     const Cost keys = costs_.cross(part);
     const auto over = [&](int tokens) { return prompt + tokens <= ops::kAbsorbedRows ? Costs::Over::kTokens : Costs::Over::kKeys; };
-    row("image keys", {keys.operations * batch_, keys.bytes * batch_}).ms = std::move(cross);
-    row("prefill", Costs::sum(costs_.text(part, batch_, prompt, prompt, over(1)), costs_.vocabulary(part, batch_))).ms = std::move(prefill);
-    row("token", Costs::sum(costs_.text(part, batch_, 1, prompt + flags_.tokens / 2, over(flags_.tokens)), costs_.vocabulary(part, batch_))).ms = std::move(token);
-    whole_captions();
+    add("image keys", std::move(cross), {keys.operations * batch_, keys.bytes * batch_});
+    add("prefill", std::move(prefill), Costs::sum(costs_.text(part, batch_, prompt, prompt, over(1)), costs_.vocabulary(part, batch_)));
+    add("token", std::move(token), Costs::sum(costs_.text(part, batch_, 1, prompt + flags_.tokens / 2, over(flags_.tokens)), costs_.vocabulary(part, batch_)));
   }
 
   // From a new picture to its texts, preprocessing included.
   template <class Task>
-  void whole(const std::string& name, const Task& task) {
+  void whole(const char* name, const Task& task) {
+    if (!wanted({name})) return;
     std::vector<double> ms;
     repeat([&](bool keep) {
       const double spent = time_ms([&] {
@@ -149,16 +189,7 @@ class Bench {
       });
       if (keep) ms.push_back(spent);
     });
-    row(name, {}).ms = std::move(ms);
-  }
-
-  void whole_captions() {
-    CaptionOptions options;
-    options.generate.min_length = options.generate.max_length = 20;
-    for (const int beams : {1, 3}) {
-      options.generate.beams = beams;
-      whole(beams == 1 ? "caption, greedy to 20" : "caption, 3 beams to 20", [&] { session_.caption(encoded_, options); });
-    }
+    add(name, std::move(ms));
   }
 
   // The prompt's tokens, [DEC] included.
@@ -175,13 +206,15 @@ class Bench {
     std::string text;
     for (int i = 0; i < 64; ++i) text += "a b ";  // more than 35 tokens, truncated to them
     for (const int texts : {1, 10}) {
+      const char* name = texts == 1 ? "1 text of 35, again" : "10 texts of 35, again";
+      if (!wanted({name})) continue;
       const std::vector<std::string> list(static_cast<std::size_t>(texts), text);
       std::vector<double> ms;
-      repeat([&](bool keep) {
+      repeat_beside_memory([&](bool keep) {
         const double spent = time_ms([&] { session_.match(encoded_.front(), list, {MatchHead::kItm}); });
         if (keep) ms.push_back(spent);
       });
-      row(texts == 1 ? "1 text of 35, again" : "10 texts of 35, again", costs_.text("text_encoder", texts, 35, 35, Costs::Over::kKeys)).ms = std::move(ms);
+      add(name, std::move(ms), costs_.text("text_encoder", texts, 35, 35, Costs::Over::kKeys));
     }
     whole("match, 10 texts of 35", [&] { session_.match(encoded_.front(), std::vector<std::string>(10, text), {MatchHead::kItm}); });
   }
@@ -198,6 +231,8 @@ class Bench {
   const ModelInfo& info_;
   Costs costs_;
   int batch_;
+  kernels::MemorySpeed& memory_;
+  std::vector<double> bandwidths_;
   Image test_picture_ = test_picture(info_.image_size);
   std::vector<EncodedImage> encoded_;
   std::vector<Row> rows_;
@@ -218,7 +253,7 @@ void print_row(Console& console, const Row& row, const Engine& engine, int batch
   const double median = percentile(row.ms, 0.5), p95 = percentile(row.ms, 0.95);
   const double gops = median > 0 ? row.cost.operations / median / 1e6 : 0, gb_s = median > 0 ? row.cost.bytes / median / 1e6 : 0;
   const double best = peak(machine, engine.dtype()), peak_share = best > 0 ? gops / best : 0;
-  const double memory_share = machine.read_gb_s > 0 ? gb_s / machine.read_gb_s : 0;
+  const double memory_share = row.read_gb_s > 0 ? gb_s / row.read_gb_s : 0;
   if (console.json()) {
     return console.object(Json{{"stage", row.stage}, {"dtype", to_string(engine.dtype())}, {"threads", engine.threads()}, {"batch", batch},
                                {"median_ms", json_ms(median)}, {"p95_ms", json_ms(p95)}, {"gops", json_ms(gops)}, {"peak_share", json_ms(peak_share)},
@@ -257,12 +292,10 @@ int run_bench(const BenchFlags& flags) {
   std::vector<int> thread_counts = flags.threads;
   if (thread_counts.empty()) thread_counts.push_back(flags.model.threads ? flags.model.threads : available_cpus());
   for (const int threads : thread_counts) {
-    kernels::MachineSpeed machine;
-    {
-      kernels::isa();  // its errors come before any work
-      ThreadPool pool(threads);
-      machine = kernels::measure_machine(pool);
-    }
+    kernels::isa();  // its errors come before any work
+    ThreadPool pool(threads);
+    kernels::MemorySpeed memory(pool);
+    const kernels::MachineSpeed machine = kernels::measure_machine(pool, memory);
     print_machine(console, threads, machine);
     for (const std::string& dtype : dtypes_of(flags)) {
       ModelOptions model = flags.model;
@@ -272,7 +305,7 @@ int run_bench(const BenchFlags& flags) {
       for (const int batch : flags.batches) require_memory(batch, engine.info());
       Session session = make_session(engine, console);
       for (const int batch : flags.batches)
-        for (const Row& row : Bench(engine, session, flags, batch).run()) print_row(console, row, engine, batch, machine);
+        for (const Row& row : Bench(engine, session, flags, batch, memory).run()) print_row(console, row, engine, batch, machine);
     }
   }
   return 0;
@@ -293,6 +326,8 @@ void add_bench(CLI::App& app, Run& run) {
       ->delimiter(',')->type_name("N,...")->check(whole_in(1, 1024))->group(group);
   command.add_option("--batch", flags->batches, "Pictures at a time, with commas")
       ->delimiter(',')->type_name("N,...")->check(whole_in(1, 256))->capture_default_str()->group(group);
+  command.add_option("--stage", flags->stages, "Only this stage, as its line is called (may be repeated); default: all that the model has")
+      ->type_name("NAME")->take_all()->allow_extra_args(false)->check(CLI::IsMember(kStages))->group(group);
   command.add_option("--image", flags->image, "Time reading this picture too; default: a picture made in memory")->type_name("FILE")->group(group);
   command.add_option("--runs", flags->runs, "Runs of each stage")->type_name("N")->check(whole_in(1, 1000))->capture_default_str()->group(group);
   command.add_option("--tokens", flags->tokens, "Tokens to generate")->type_name("N")->check(whole_in(2, 256))->capture_default_str()->group(group);

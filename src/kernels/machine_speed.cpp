@@ -114,25 +114,29 @@ double measure_tiles(ThreadPool& pool, NumberType type) {
 }
 #endif
 
-double measure_reads(ThreadPool& pool) {
-  constexpr std::size_t kBytes = std::size_t{512} << 20;
-  const auto memory = allocate_zeros(kBytes);
-  const auto* words = reinterpret_cast<const std::uint64_t*>(memory.get());
-  const std::size_t share = kBytes / sizeof(std::uint64_t) / static_cast<std::size_t>(pool.size()) / 64 * 64;
-  pool.parallel_for(pool.size(), [&](int i, int) { std::fill_n(memory.get() + static_cast<std::size_t>(i) * share * 8, share * 8, std::byte{1}); });
-  std::vector<std::uint64_t> sums(static_cast<std::size_t>(pool.size()));
-  double best = 0;
-  for (int run = 0; run < 5; ++run) {
-    const double start = seconds();
-    pool.parallel_for(pool.size(), [&](int i, int) { sums[static_cast<std::size_t>(i)] = or_words(words + static_cast<std::size_t>(i) * share, share); });
-    best = std::max(best, static_cast<double>(share * 8) * pool.size() / (seconds() - start));
-  }
-  return sums[0] == 0 ? 0 : best / 1e9;
-}
+constexpr std::size_t kReadBytes = std::size_t{256} << 20;
+
+// Bytes of a thread's share: whole steps of or_words.
+std::size_t share_of(int threads) { return kReadBytes / static_cast<std::size_t>(threads) / 512 * 512; }
 
 }  // namespace
 
-MachineSpeed measure_machine(ThreadPool& pool) {
+MemorySpeed::MemorySpeed(ThreadPool& pool) : pool_(pool), memory_(allocate_zeros(kReadBytes)), sums_(static_cast<std::size_t>(pool.size())) {
+  const std::size_t share = share_of(pool.size());
+  pool.parallel_for(pool.size(), [&](int i, int) { std::fill_n(memory_.get() + static_cast<std::size_t>(i) * share, share, std::byte{1}); });
+}
+
+double MemorySpeed::read_gb_s() {
+  const std::size_t share = share_of(pool_.size());
+  const double start = seconds();
+  pool_.parallel_for(pool_.size(), [&](int i, int) {
+    const auto* words = reinterpret_cast<const std::uint64_t*>(memory_.get() + static_cast<std::size_t>(i) * share);
+    sums_[static_cast<std::size_t>(i)] = or_words(words, share / sizeof(std::uint64_t));
+  });
+  return 1e-9 * static_cast<double>(share) * pool_.size() / (seconds() - start);
+}
+
+MachineSpeed measure_machine(ThreadPool& pool, MemorySpeed& memory) {
   MachineSpeed speed;
   speed.f32_gops = measure_chain(pool, 2.0 * multiply_add_chain(0).values, [](int rounds) { return multiply_add_chain(rounds).sum; });
 #if defined(__x86_64__)
@@ -144,7 +148,7 @@ MachineSpeed measure_machine(ThreadPool& pool) {
     if (gemm_supports(NumberType::kInt8)) speed.int8_gops = measure_chain(pool, 2.0 * 64 * kSums, int8_chain);
   }
 #endif
-  speed.read_gb_s = measure_reads(pool);
+  for (int run = 0; run < 5; ++run) speed.read_gb_s = std::max(speed.read_gb_s, memory.read_gb_s());
   return speed;
 }
 

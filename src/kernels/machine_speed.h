@@ -1,6 +1,11 @@
 // What this machine's arithmetic units and memory can do: the ceilings that benchmarks are held against.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
 #include "core/thread_pool.h"
 
 namespace blip::kernels {
@@ -8,10 +13,23 @@ namespace blip::kernels {
 // Products and sums count as two operations. 0: not on this machine (or limited away by BLIP_FORCE_ISA).
 struct MachineSpeed {
   double f32_gops = 0, bf16_gops = 0, int8_gops = 0;
-  double read_gb_s = 0;  // 10^9 bytes a second, reading 512 MB from end to end
+  double read_gb_s = 0;  // 10^9 bytes a second
+};
+
+// Reads 256 MB from end to end, each thread of the pool a share.
+class MemorySpeed {
+ public:
+  explicit MemorySpeed(ThreadPool& pool);
+  // 10^9 bytes a second at this moment; takes some 10 ms.
+  double read_gb_s();
+
+ private:
+  ThreadPool& pool_;
+  std::shared_ptr<std::byte> memory_;
+  std::vector<std::uint64_t> sums_;
 };
 
 // Takes about two seconds on all threads of the pool. Chains of multiply-adds in registers, of vectors or, where there are matrix units, of tiles.
-MachineSpeed measure_machine(ThreadPool& pool);
+MachineSpeed measure_machine(ThreadPool& pool, MemorySpeed& memory);
 
 }  // namespace blip::kernels
