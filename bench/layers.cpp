@@ -152,17 +152,21 @@ void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, con
   std::printf("\n");
 }
 
+// type kInt8: 8-bit keys, queries and values in bfloat16; the peak is bfloat16's then.
 void measure_attention(ThreadPool& pool, NumberType type, const char* type_name, double peak) {
-  constexpr int rows = kTowerRows;
+  constexpr int rows = kTowerRows, heads = kWidth / 64;
   const auto values = random_values(std::size_t{rows} * 3 * kWidth, 1.f);
   ops::OperandBuffer buffer;
-  const ops::Operand qkv = ops::to_operand(pool, ConstMatrix(values.data(), rows, 3 * kWidth), type, buffer);
-  ops::KeyValues kv(kWidth / 64, 64, rows, type);
-  ops::append(pool, kv, qkv.col_range(kWidth, kWidth), qkv.col_range(2 * kWidth, kWidth));
+  ops::KeyValues kv(heads, 64, rows, type);
+  const ops::Operand qkv = ops::to_operand(pool, ConstMatrix(values.data(), rows, 3 * kWidth), kv.operand_type(), buffer);
   AlignedArray<float> out(std::size_t{rows} * kWidth);
   const ops::AttentionItem item{qkv.col_range(0, kWidth), &kv, Matrix(out.data(), rows, kWidth)};
+  const double packing = median_ms([&] {
+    kv.clear();
+    ops::append(pool, kv, qkv.col_range(kWidth, kWidth), qkv.col_range(2 * kWidth, kWidth));
+  });
   const double ms = median_ms([&] { ops::attention(pool, {&item, 1}); }), gops = 4e-6 * rows * rows * kWidth;
-  std::printf("%-4s  %-22s  %6.2f ms  %6.0f Gop/s  %3.0f %%\n", type_name, "attention", ms, gops / ms, 100 * gops / ms / peak);
+  std::printf("%-4s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  packing keys and values %.3f ms\n", type_name, "attention", ms, gops / ms, 100 * gops / ms / peak, packing);
 }
 
 }  // namespace
@@ -192,6 +196,7 @@ int main(int argc, char** argv) {
   for (const auto& [type, name, peak] : types) {
     if (!kernels::gemm_supports(type)) continue;
     for (const Layer& layer : kLayers) measure_layer(pool, type, name, layer, rows, memory, peak);
-    if (rows == kTowerRows && (type == NumberType::kF32 || (type == NumberType::kBf16 && kernels::has_bf16_attention()))) measure_attention(pool, type, name, peak);
+    const bool has_attention = type == NumberType::kF32 || (type == NumberType::kBf16 ? kernels::has_bf16_attention() : ops::has_byte_keys(64));
+    if (rows == kTowerRows && has_attention) measure_attention(pool, type, name, type == NumberType::kInt8 ? speed.bf16_gops : peak);
   }
 }

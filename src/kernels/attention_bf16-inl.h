@@ -14,7 +14,7 @@
 
 namespace blip::kernels::attention_detail {
 
-#define BLIP_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+#define BLIP_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")))
 #define BLIP_BF16_INLINE BLIP_BF16 inline __attribute__((always_inline))
 
 // Rows x vectors of a register tile: 6 x 4 sums, 4 columns and a broadcast pair fill 29 of the 32 registers, and a head's 64
@@ -45,64 +45,103 @@ class Fetch {
   const char *next_ = nullptr, *end_ = nullptr;
 };
 
-// c[Rows, Vectors x 16] = a[Rows, pairs x 2] b[pairs, ..., 2]; strides: a in bfloat16, b in pairs, c in floats.
-template <int Rows, int Vectors, bool Fetching>
-BLIP_BF16_INLINE void tile(int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc, Fetch& fetch) {
+// What a product adds up over units of 4 bytes of both factors, in which columns lie 16 to a vector.
+struct Bf16Pairs {
+  using Sums = __m512;
+  static BLIP_BF16_INLINE Sums start(int) { return _mm512_setzero_ps(); }
+  static BLIP_BF16_INLINE Sums dot(Sums sums, __m512i x, __m512i columns) { return _mm512_dpbf16_ps(sums, (__m512bh)x, (__m512bh)columns); }
+  static BLIP_BF16_INLINE __m512 finish(Sums sums, int) { return sums; }
+  Bf16Pairs at(int, int) const { return {}; }
+};
+
+// Queries of signed bytes over keys of bytes 128 above theirs, which the sums begin with less of; a query's own scale is left to what reads the scores.
+struct ByteQuads {
+  using Sums = __m512i;
+  const std::int32_t* starts;  // of each row
+  const float* scales;         // of each column
+  BLIP_BF16_INLINE Sums start(int row) const { return _mm512_set1_epi32(starts[row]); }
+  static BLIP_BF16_INLINE Sums dot(Sums sums, __m512i x, __m512i columns) {
+    // GCC 12 moves the sums through memory if it is given the intrinsic here.
+    asm("vpdpbusd %1, %2, %0" : "+v"(sums) : "v"(x), "v"(columns));
+    return sums;
+  }
+  BLIP_BF16_INLINE __m512 finish(Sums sums, int column) const { return _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scales + column)); }
+  ByteQuads at(int row, int column) const { return {starts + row, scales + column}; }
+};
+
+// c[Rows, Vectors x 16] = a[Rows, units] b[units, ...]; strides: a in halves of units, b in units, c in floats.
+template <int Rows, int Vectors, bool Fetching, class Numbers>
+BLIP_BF16_INLINE void tile(Numbers numbers, int units, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc,
+                           Fetch& fetch) {
   if constexpr (Fetching) fetch.advance();
-  __m512 sum[Rows][Vectors];
+  typename Numbers::Sums sum[Rows][Vectors];
+#pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
-    for (int v = 0; v < Vectors; ++v) sum[r][v] = _mm512_setzero_ps();
-  for (int p = 0; p < pairs; ++p) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) sum[r][v] = numbers.start(r);
+  for (int u = 0; u < units; ++u) {
     if constexpr (Fetching) fetch.lines();
-    __m512bh column[Vectors];
-    for (int v = 0; v < Vectors; ++v) column[v] = (__m512bh)_mm512_loadu_si512(b + (p * ldb + static_cast<std::size_t>(v) * 16) * 2);
+    __m512i column[Vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) column[v] = _mm512_loadu_si512(b + (u * ldb + static_cast<std::size_t>(v) * 16) * 2);
+#pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
-      std::int32_t pair;
-      std::memcpy(&pair, a + r * lda + 2 * static_cast<std::size_t>(p), sizeof(pair));
-      const __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
-      for (int v = 0; v < Vectors; ++v) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], x, column[v]);
+      std::int32_t unit;
+      std::memcpy(&unit, a + r * lda + 2 * static_cast<std::size_t>(u), sizeof(unit));
+      const __m512i x = _mm512_set1_epi32(unit);
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) sum[r][v] = numbers.dot(sum[r][v], x, column[v]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
-    for (int v = 0; v < Vectors; ++v) _mm512_storeu_ps(c + r * ldc + v * 16, sum[r][v]);
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) _mm512_storeu_ps(c + r * ldc + v * 16, numbers.finish(sum[r][v], v * 16));
 }
 
-template <int Rows, bool Fetching>
-BLIP_BF16 void row_panel(int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc, Fetch& fetch) {
+template <int Rows, bool Fetching, class Numbers>
+BLIP_BF16 void row_panel(Numbers numbers, int n, int units, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
+                         std::size_t ldc, Fetch& fetch) {
   int j = 0;
-  for (; j + kTileVectors * 16 <= n; j += kTileVectors * 16) tile<Rows, kTileVectors, Fetching>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
+  for (; j + kTileVectors * 16 <= n; j += kTileVectors * 16)
+    tile<Rows, kTileVectors, Fetching>(numbers.at(0, j), units, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
+  numbers = numbers.at(0, j);
+  b += 2 * j;
+  c += j;
   switch ((n - j) / 16) {
-    case 3: return tile<Rows, 3, Fetching>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
-    case 2: return tile<Rows, 2, Fetching>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
-    case 1: return tile<Rows, 1, Fetching>(pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
+    case 3: return tile<Rows, 3, Fetching>(numbers, units, a, lda, b, ldb, c, ldc, fetch);
+    case 2: return tile<Rows, 2, Fetching>(numbers, units, a, lda, b, ldb, c, ldc, fetch);
+    case 1: return tile<Rows, 1, Fetching>(numbers, units, a, lda, b, ldb, c, ldc, fetch);
     default: return;
   }
 }
 
 // n at most a register tile's width.
-template <bool Fetching>
-BLIP_BF16 void column_panel(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
+template <bool Fetching, class Numbers>
+BLIP_BF16 void column_panel(Numbers numbers, int m, int n, int units, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
                             std::size_t ldc, Fetch& fetch) {
   int i = 0;
-  for (; i + kTileRows <= m; i += kTileRows) row_panel<kTileRows, Fetching>(n, pairs, a + i * lda, lda, b, ldb, c + i * ldc, ldc, fetch);
+  for (; i + kTileRows <= m; i += kTileRows) row_panel<kTileRows, Fetching>(numbers.at(i, 0), n, units, a + i * lda, lda, b, ldb, c + i * ldc, ldc, fetch);
+  numbers = numbers.at(i, 0);
   a += i * lda;
   c += i * ldc;
   switch (m - i) {
-    case 5: return row_panel<5, Fetching>(n, pairs, a, lda, b, ldb, c, ldc, fetch);
-    case 4: return row_panel<4, Fetching>(n, pairs, a, lda, b, ldb, c, ldc, fetch);
-    case 3: return row_panel<3, Fetching>(n, pairs, a, lda, b, ldb, c, ldc, fetch);
-    case 2: return row_panel<2, Fetching>(n, pairs, a, lda, b, ldb, c, ldc, fetch);
-    case 1: return row_panel<1, Fetching>(n, pairs, a, lda, b, ldb, c, ldc, fetch);
+    case 5: return row_panel<5, Fetching>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
+    case 4: return row_panel<4, Fetching>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
+    case 3: return row_panel<3, Fetching>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
+    case 2: return row_panel<2, Fetching>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
+    case 1: return row_panel<1, Fetching>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
     default: return;
   }
 }
 
 // n a multiple of 16. All rows pass over a few columns of b while those are in the L1 cache.
-BLIP_BF16 inline void small_gemm(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
-                                 std::size_t ldc, Fetch& fetch) {
+template <class Numbers>
+BLIP_BF16 void small_gemm(Numbers numbers, int m, int n, int units, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
+                          std::size_t ldc, Fetch& fetch) {
   constexpr int kWidth = kTileVectors * 16;
-  const auto panel = fetch.any() ? column_panel<true> : column_panel<false>;
-  for (int j = 0; j < n; j += kWidth) panel(m, std::min(kWidth, n - j), pairs, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
+  const auto panel = fetch.any() ? column_panel<true, Numbers> : column_panel<false, Numbers>;
+  for (int j = 0; j < n; j += kWidth) panel(numbers.at(0, j), m, std::min(kWidth, n - j), units, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
 }
 
 // 2^x for x <= 0: 2^round(x) times the Taylor polynomial of 2^f, |f| <= 0.5, off by less than 5e-5: bfloat16 keeps 2e-3.
@@ -157,7 +196,7 @@ struct VectorProduct {
   static constexpr int kColumns = kLanes, kPairs = 1;
   static void multiply(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc,
                        Fetch& fetch) {
-    small_gemm(m, n, pairs, a, lda, b, ldb, c, ldc, fetch);
+    small_gemm(Bf16Pairs(), m, n, pairs, a, lda, b, ldb, c, ldc, fetch);
   }
 };
 
@@ -208,6 +247,117 @@ struct TileProduct {
   }
 };
 
+// 16 bfloat16s or, at the end, fewer and zeros.
+BLIP_BF16_INLINE __m512 load_bf16(const std::uint16_t* x, int n) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(n), x)), 16));
+}
+
+// A query in steps of its largest / 127; returns the step. `start` is what ByteQuads' sums begin with.
+BLIP_BF16 inline float round_query(const std::uint16_t* q, int n, std::int8_t* out, std::int32_t& start) {
+  __m512 top = _mm512_setzero_ps();
+  for (int i = 0; i < n; i += 16) top = _mm512_max_ps(top, _mm512_abs_ps(load_bf16(q + i, n - i)));
+  const float max = _mm512_reduce_max_ps(top), step = max > 0 ? max / 127.f : 1.f;
+  const __m512 inverse = _mm512_set1_ps(1.f / step);
+  __m512i sum = _mm512_setzero_si512();
+  for (int i = 0; i < n; i += 16) {
+    const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(load_bf16(q + i, n - i), inverse));
+    sum = _mm512_add_epi32(sum, steps);
+    _mm_mask_storeu_epi8(out + i, first_lanes(n - i), _mm512_cvtsepi32_epi8(steps));
+  }
+  start = -128 * _mm512_reduce_add_epi32(sum);
+  return step;
+}
+
+// out[c, r] = rows[r, c] of 16 x 16 units of 4 bytes; row_bytes between rows.
+BLIP_BF16_INLINE void transpose_16x16(const std::uint8_t* rows, std::size_t row_bytes, std::uint32_t* out, std::size_t ldo) {
+  __m512i a[16], b[16];
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) a[r] = _mm512_load_si512(rows + static_cast<std::size_t>(r) * row_bytes);
+#pragma GCC unroll 8
+  for (int r = 0; r < 16; r += 2) {  // pairs of rows
+    b[r] = _mm512_unpacklo_epi32(a[r], a[r + 1]);
+    b[r + 1] = _mm512_unpackhi_epi32(a[r], a[r + 1]);
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < 16; r += 4) {  // fours of rows: a[r + i] has columns i, i + 4, i + 8 and i + 12
+    a[r] = _mm512_unpacklo_epi64(b[r], b[r + 2]);
+    a[r + 1] = _mm512_unpackhi_epi64(b[r], b[r + 2]);
+    a[r + 2] = _mm512_unpacklo_epi64(b[r + 1], b[r + 3]);
+    a[r + 3] = _mm512_unpackhi_epi64(b[r + 1], b[r + 3]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {  // halves of columns: i and i + 8, then i + 4 and i + 12
+    const __m512i low = _mm512_shuffle_i32x4(a[i], a[i + 4], 0x88), low_other = _mm512_shuffle_i32x4(a[i], a[i + 4], 0xdd);
+    const __m512i high = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0x88), high_other = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0xdd);
+    const auto at = static_cast<std::size_t>(i);
+    _mm512_storeu_si512(out + at * ldo, _mm512_shuffle_i32x4(low, high, 0x88));
+    _mm512_storeu_si512(out + (at + 8) * ldo, _mm512_shuffle_i32x4(low, high, 0xdd));
+    _mm512_storeu_si512(out + (at + 4) * ldo, _mm512_shuffle_i32x4(low_other, high_other, 0x88));
+    _mm512_storeu_si512(out + (at + 12) * ldo, _mm512_shuffle_i32x4(low_other, high_other, 0xdd));
+  }
+}
+
+// Adds up to 64 dimensions of all keys: a line or two of each.
+BLIP_BF16_INLINE void add_keys(const std::uint16_t* keys, std::size_t stride, int count, int dims, __m512 (&sums)[4]) {
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  for (int r = 0; r < count; ++r, keys += stride)
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sums[v] = _mm512_add_ps(sums[v], load_bf16(keys + 16 * v, dims - 16 * v));
+}
+
+// A key less the mean of all in steps of its largest / 127, 128 above; returns the step. `mean` and `out` are of whole vectors.
+BLIP_BF16_INLINE float round_key(const std::uint16_t* key, const float* mean, int n, std::uint8_t* out) {
+  const auto centered = [&](int i) BLIP_BF16 { return _mm512_sub_ps(load_bf16(key + i, n - i), _mm512_load_ps(mean + i)); };
+  __m512 top = _mm512_setzero_ps();
+  for (int i = 0; i < n; i += 16) top = _mm512_max_ps(top, _mm512_abs_ps(centered(i)));
+  const float max = _mm512_reduce_max_ps(top), step = max > 0 ? max / 127.f : 1.f;
+  const __m512 inverse = _mm512_set1_ps(1.f / step);
+  for (int i = 0; i < n; i += 16) {
+    const __m512i steps = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(centered(i), inverse)), _mm512_set1_epi32(128));
+    _mm_store_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtepi32_epi8(steps));
+  }
+  return step;
+}
+
+// 16 keys at a time, which fill a line of `out`; 64 dimensions of them are 16 x 16 units.
+BLIP_BF16 inline void pack_keys(const std::uint16_t* keys, std::size_t stride, int count, int head_dim, std::uint32_t* out, std::size_t key_stride, float* key_scales) {
+  constexpr int kKeys = 16, kDims = 64, kUnits = kDims / 4;
+  static thread_local AlignedArray<float> means;
+  static thread_local AlignedArray<std::uint8_t> rounded;  // [kKeys, head_dim in whole blocks]
+  const auto row = static_cast<std::size_t>(round_up(head_dim, kDims));
+  float* mean = means.reserve(row);
+  for (int d = 0; d < head_dim; d += kDims) {
+    __m512 sums[4];
+    add_keys(keys + d, stride, count, head_dim - d, sums);
+    for (int v = 0; v < 4; ++v) _mm512_store_ps(mean + d + 16 * v, _mm512_mul_ps(sums[v], _mm512_set1_ps(1.f / static_cast<float>(count))));
+  }
+  std::uint8_t* block = rounded.reserve(row * kKeys);
+  for (int first = 0; first < count; first += kKeys) {
+    for (int r = first; r < std::min(count, first + kKeys); ++r)
+      key_scales[r] = round_key(keys + static_cast<std::size_t>(r) * stride, mean, head_dim, block + static_cast<std::size_t>(r - first) * row);
+    for (int d = 0; d < head_dim; d += kDims) {
+      std::uint32_t* to = out + static_cast<std::size_t>(d / 4) * key_stride + first;
+      const int units = std::min(kDims, head_dim - d) / 4;
+      if (units == kUnits) {
+        transpose_16x16(block + d, row, to, key_stride);
+      } else {
+        alignas(64) std::uint32_t turned[kUnits * kKeys];
+        transpose_16x16(block + d, row, turned, kKeys);
+        for (int u = 0; u < units; ++u) std::copy_n(turned + u * kKeys, kKeys, to + static_cast<std::size_t>(u) * key_stride);
+      }
+    }
+  }
+}
+
+// scores[queries, columns], less a constant for each query that softmax does not see and its step, which goes to steps[queries].
+BLIP_BF16 inline void byte_scores(const AttentionBlock& b, int columns, float* scores, std::int8_t* queries, std::int32_t* starts, float* steps) {
+  for (int i = 0; i < b.queries; ++i)
+    steps[i] = round_query(static_cast<const std::uint16_t*>(b.q) + static_cast<std::size_t>(i) * b.ldq, b.head_dim, queries + i * b.head_dim, starts[i]);
+  Fetch none({});
+  small_gemm(ByteQuads{starts, b.key_scales}, b.queries, columns, b.head_dim / 4, reinterpret_cast<const std::uint16_t*>(queries),
+             static_cast<std::size_t>(b.head_dim) / 2, static_cast<const std::uint16_t*>(b.keys), b.key_stride, scores, static_cast<std::size_t>(columns), none);
+}
+
 template <class Product>
 BLIP_BF16 void attend(const AttentionBlock& b) {
   Fetch fetch(b.next);
@@ -217,7 +367,9 @@ BLIP_BF16 void attend(const AttentionBlock& b) {
   auto* queries = reinterpret_cast<std::uint16_t*>(mixed + static_cast<std::size_t>(b.queries) * width);
   const auto* q = static_cast<const std::uint16_t*>(b.q);
   std::size_t query_stride = b.ldq;
-  if (b.head_dim % 2) {  // products come in pairs: the odd one out gets a zero
+  float* sums = reinterpret_cast<float*>(queries + b.queries * static_cast<std::size_t>(width));
+  float* steps = sums + b.queries;
+  if (!b.key_scales && b.head_dim % 2) {  // products come in pairs: the odd one out gets a zero
     query_stride = static_cast<std::size_t>(width);
     for (int i = 0; i < b.queries; ++i) {
       std::copy_n(q + i * b.ldq, b.head_dim, queries + i * query_stride);
@@ -225,14 +377,19 @@ BLIP_BF16 void attend(const AttentionBlock& b) {
     }
     q = queries;
   }
-  Product::multiply(b.queries, columns, (b.head_dim + 1) / 2, q, query_stride, static_cast<const std::uint16_t*>(b.keys), b.key_stride, scores,
-                    static_cast<std::size_t>(columns), fetch);
-  float* sums = reinterpret_cast<float*>(queries + b.queries * static_cast<std::size_t>(width));
+  if (b.key_scales) {
+    byte_scores(b, columns, scores, reinterpret_cast<std::int8_t*>(queries), reinterpret_cast<std::int32_t*>(steps + b.queries), steps);
+  } else {
+    Product::multiply(b.queries, columns, (b.head_dim + 1) / 2, q, query_stride, static_cast<const std::uint16_t*>(b.keys), b.key_stride, scores,
+                      static_cast<std::size_t>(columns), fetch);
+    std::fill_n(steps, b.queries, 1.f);
+  }
   for (int i = 0; i < b.queries; ++i) {
     const int visible = b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
-    const Exponentials e = softmax_row(scores + static_cast<std::size_t>(i) * columns, visible, columns, b.scale);
+    const float scale = b.scale * steps[i];
+    const Exponentials e = softmax_row(scores + static_cast<std::size_t>(i) * columns, visible, columns, scale);
     sums[i] = e.sum;
-    if (b.log_sums) b.log_sums[i] = b.scale * e.max + std::log(e.sum);
+    if (b.log_sums) b.log_sums[i] = scale * e.max + std::log(e.sum);
   }
   Product::multiply(b.queries, width, round_up((b.count + 1) / 2, Product::kPairs), reinterpret_cast<const std::uint16_t*>(scores), 2 * static_cast<std::size_t>(columns),
                     static_cast<const std::uint16_t*>(b.values), b.value_stride, mixed, static_cast<std::size_t>(width), fetch);

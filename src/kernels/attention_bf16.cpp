@@ -18,8 +18,12 @@ void attention_bf16(const AttentionBlock& block) {
   using namespace attention_detail;
   // Whole tiles of head dimensions, and enough queries to fill some of their rows.
   constexpr int kFewQueries = 3;
-  if (has_tile_attention() && block.head_dim % (2 * kTileRowsMax) == 0 && block.queries > kFewQueries) return attend<TileProduct<HardwareTiles>>(block);
+  if (has_tile_attention() && !block.key_scales && block.head_dim % (2 * kTileRowsMax) == 0 && block.queries > kFewQueries) return attend<TileProduct<HardwareTiles>>(block);
   attend<VectorProduct>(block);
+}
+
+void pack_byte_keys(const std::uint16_t* keys, std::size_t stride, int count, int head_dim, std::uint32_t* out, std::size_t key_stride, float* key_scales) {
+  attention_detail::pack_keys(keys, stride, count, head_dim, out, key_stride, key_scales);
 }
 
 #else
@@ -27,6 +31,7 @@ void attention_bf16(const AttentionBlock& block) {
 bool has_bf16_attention() { return false; }
 bool has_tile_attention() { return false; }
 void attention_bf16(const AttentionBlock&) { assert(false); }
+void pack_byte_keys(const std::uint16_t*, std::size_t, int, int, std::uint32_t*, std::size_t, float*) { assert(false); }
 
 #endif
 

@@ -21,15 +21,19 @@ inline void finish_tile(const GemmTile& t, const char* sums, int row, int rows, 
           .out = static_cast<char*>(t.out) + at * (t.out_bf16 ? 2 : 4), .ldo = t.ldo, .out_bf16 = t.out_bf16});
 }
 
-// Fetches where such a tile goes; it is in another core's or the L3 cache from the layer before.
+// Fetches what finish_tile will need: the tile's place in the output, which is in another core's or the L3 cache from the layer before, and scales, sums
+// and bias of its columns, which come from memory like the weights.
 inline void fetch_output(const GemmTile& t, int row, int rows, int column) {
   constexpr std::size_t kLine = 64;
-  const std::size_t element = t.out_bf16 ? 2 : 4;
-  const std::size_t bytes = static_cast<std::size_t>(std::min(kColumnBlock, t.n - column)) * element;
+  const auto columns = static_cast<std::size_t>(std::min(kColumnBlock, t.n - column));
+  const std::size_t element = t.out_bf16 ? 2 : 4, bytes = columns * element;
   for (int r = row; r < row + rows; ++r) {
     const char* to = static_cast<const char*>(t.out) + (static_cast<std::size_t>(r) * t.ldo + static_cast<std::size_t>(column)) * element;
     for (std::size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(to + at, 1, 2);
   }
+  if (row > 0) return;
+  for (const float* values : {t.w_scales, t.w_sums, t.bias})
+    for (std::size_t at = 0; values && at < columns; at += kLine / sizeof(float)) __builtin_prefetch(values + column + at, 0, 2);
 }
 
 }  // namespace blip::kernels

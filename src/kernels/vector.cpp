@@ -484,8 +484,8 @@ void layer_norm(const float* x, const float* gain, const float* bias, float eps,
 }
 
 std::size_t attention_scratch(int queries, int count, int head_dim) {
-  // scores, mixed values, a sum per query; for bfloat16 the queries too (two to a float)
-  return static_cast<std::size_t>(queries) * (round_up(count, kBf16Keys) + 2 * round_up(head_dim, kLanes) + 1);
+  // scores, mixed values, a sum per query; for bfloat16 the queries too (two to a float), their steps and starts
+  return static_cast<std::size_t>(queries) * (round_up(count, kBf16Keys) + 2 * round_up(head_dim, kLanes) + 3);
 }
 
 void attention(const AttentionBlock& block) { HWY_DYNAMIC_DISPATCH(attention)(block); }

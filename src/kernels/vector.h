@@ -71,6 +71,9 @@ struct AttentionBlock {
   float* scratch;      // attention_scratch(queries, count, head_dim) floats, 64-byte aligned
   // If set: [queries], the log of each query's sum of exp(scale q k), by which outputs over several parts of the keys are joined.
   float* log_sums = nullptr;
+  // kBf16 alone. If set, keys are bytes instead, [head_dim / 4, key_stride, 4], of scale (byte - 128) with a scale for each key; head_dim a multiple of 4.
+  // See pack_byte_keys; log_sums are off by what it takes off all keys.
+  const float* key_scales = nullptr;
   std::span<const std::span<const char>> next{};  // memory that is needed next, in order: fetched meanwhile as far as that costs nothing
 };
 inline constexpr int kAllVisible = -1;
@@ -85,6 +88,9 @@ void attention(const AttentionBlock& block);
 bool has_bf16_attention();
 bool has_tile_attention();
 void attention_bf16(const AttentionBlock& block);
+// Keys (bfloat16, [count, head_dim], `stride` apart) as an AttentionBlock with key_scales takes them, less their mean: that is the same for all of a query's
+// scores and changes nothing, and leaves finer steps. Lines of `out` are written to the next multiple of kLanes keys.
+void pack_byte_keys(const std::uint16_t* keys, std::size_t stride, int count, int head_dim, std::uint32_t* out, std::size_t key_stride, float* key_scales);
 
 // For measuring: `rounds` of independent multiply-adds in registers, `values` of them a round; and all bits of n words (a multiple of 64).
 struct Chain {

@@ -10,17 +10,18 @@
 
 namespace blip::ops {
 
+bool has_byte_keys(int head_dim) { return kernels::has_bf16_attention() && !kernels::has_tile_attention() && head_dim % 4 == 0; }
+
 // Their scores over ViT's 577 keys (48 x 592 floats = 114 KB) stay in the L2 cache, and 48 is a
 // multiple of the kernel's 6-row tiles; two tiles of matrix units have 32 rows.
 int query_block(NumberType type) { return type == NumberType::kBf16 && kernels::has_tile_attention() ? 32 : 48; }
 
 void KeyValues::shape(int heads, int head_dim, int capacity, NumberType type) {
-  assert(type != NumberType::kInt8);
   type_ = type;
   heads_ = heads;
   head_dim_ = head_dim;
   capacity_ = capacity;
-  key_stride_ = round_up(capacity, type == NumberType::kBf16 ? kernels::kBf16Keys : kernels::kLanes);
+  key_stride_ = round_up(capacity, type == NumberType::kF32 ? kernels::kLanes : kernels::kBf16Keys);
   value_stride_ = round_up(head_dim, kernels::kLanes);
 }
 
@@ -44,9 +45,11 @@ KeyValues::KeyValues(int heads, int head_dim, int capacity, NumberType type, Are
 
 void KeyValues::write_head(int head, const Operand& k, const Operand& v) {
   assert(k.rows == v.rows && count_ + k.rows <= capacity_ && k.cols == heads_ * head_dim_ && v.cols == k.cols);
-  assert(k.type == type_ && v.type == type_);
+  assert(k.type == operand_type() && v.type == k.type);
   const Operand keys = k.col_range(head * head_dim_, head_dim_), values = v.col_range(head * head_dim_, head_dim_);
-  type_ == NumberType::kF32 ? write_f32(head, keys, values) : write_bf16(head, keys, values);
+  if (type_ == NumberType::kF32) return write_f32(head, keys, values);
+  type_ == NumberType::kBf16 ? write_bf16_keys(head, keys) : write_byte_keys(head, keys);
+  write_bf16_values(head, values);
 }
 
 void KeyValues::write_f32(int head, const Operand& k, const Operand& v) {
@@ -57,17 +60,24 @@ void KeyValues::write_f32(int head, const Operand& k, const Operand& v) {
 }
 
 // Pairs of dimensions (keys) or of rows (values) are units of 4 bytes. What completes an odd last pair is zero: it is multiplied by zero.
-void KeyValues::write_bf16(int head, const Operand& k, const Operand& v) {
+void KeyValues::write_bf16_keys(int head, const Operand& k) {
   auto* keys = reinterpret_cast<std::uint32_t*>(keys_ + head * key_bytes()) + count_;
+  if (head_dim_ % 2 == 0 && k.stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(k.data) % 4 == 0)
+    return kernels::transpose_units(static_cast<const std::uint32_t*>(k.data), k.stride / 2, k.rows, head_dim_ / 2, keys, key_stride());
+  for (int r = 0; r < k.rows; ++r)
+    for (int d = 0; d < padded(head_dim_); ++d)
+      reinterpret_cast<std::uint16_t*>(keys + static_cast<std::size_t>(d / 2) * key_stride() + r)[d % 2] =
+          d < head_dim_ ? static_cast<const std::uint16_t*>(k.row(r))[d] : std::uint16_t{0};
+}
+
+void KeyValues::write_byte_keys(int head, const Operand& k) {
+  assert(count_ == 0);
+  kernels::pack_byte_keys(static_cast<const std::uint16_t*>(k.data), k.stride, k.rows, head_dim_, reinterpret_cast<std::uint32_t*>(keys_ + head * key_bytes()),
+                          key_stride(), reinterpret_cast<float*>(keys_ + head * key_bytes() + key_values_bytes()));
+}
+
+void KeyValues::write_bf16_values(int head, const Operand& v) {
   auto* values = reinterpret_cast<std::uint32_t*>(values_ + head * value_bytes());
-  if (head_dim_ % 2 == 0 && k.stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(k.data) % 4 == 0) {
-    kernels::transpose_units(static_cast<const std::uint32_t*>(k.data), k.stride / 2, k.rows, head_dim_ / 2, keys, key_stride());
-  } else {
-    for (int r = 0; r < k.rows; ++r)
-      for (int d = 0; d < padded(head_dim_); ++d)
-        reinterpret_cast<std::uint16_t*>(keys + static_cast<std::size_t>(d / 2) * key_stride() + r)[d % 2] =
-            d < head_dim_ ? static_cast<const std::uint16_t*>(k.row(r))[d] : std::uint16_t{0};
-  }
   const auto row = [&](int r) { return static_cast<const std::uint16_t*>(v.row(r)); };
   const auto out = [&](int r) { return values + static_cast<std::size_t>((count_ + r) / 2) * value_stride(); };
   int r = 0;
@@ -97,7 +107,7 @@ void append(ThreadPool& pool, KeyValues& kv, const Operand& k, const Operand& v)
 }
 
 void KeyValues::copy_from(const KeyValues& other) {
-  assert(type_ == other.type_ && heads_ == other.heads_ && head_dim_ == other.head_dim_ && other.count_ <= capacity_);
+  assert(type_ != NumberType::kInt8 && type_ == other.type_ && heads_ == other.heads_ && head_dim_ == other.head_dim_ && other.count_ <= capacity_);
   count_ = other.count_;
   const bool bf16 = type_ == NumberType::kBf16;
   const std::size_t element = kernels::size_of(type_) * (bf16 ? 2 : 1);  // a pair is copied as one
@@ -166,7 +176,7 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items) {
   };
   std::vector<Task> tasks;
   for (const auto& item : items) {
-    assert(item.q.cols == item.kv->heads() * item.kv->head_dim() && item.kv->count() > 0 && item.q.type == item.kv->type());
+    assert(item.q.cols == item.kv->heads() * item.kv->head_dim() && item.kv->count() > 0 && item.q.type == item.kv->operand_type());
     const int block = query_block(item.q.type);
     // One head after the other: its keys and values stay in the L2 cache for all its queries.
     for (int head = 0; head < item.kv->heads(); ++head)
@@ -178,7 +188,7 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items) {
     const auto& [item, head, first, queries] = tasks[static_cast<std::size_t>(index)];
     const KeyValues& kv = *item->kv;
     const int d = kv.head_dim();
-    const auto kernel = kv.type() == NumberType::kBf16 ? kernels::attention_bf16 : kernels::attention;
+    const auto kernel = kv.type() == NumberType::kF32 ? kernels::attention : kernels::attention_bf16;
     // A few queries wait for keys and values of a picture (BLIP-base: 1.8 MB a layer) to come from memory. A cache that still grows is in cache.
     constexpr int kFewQueries = 8;
     constexpr std::size_t kFar = std::size_t{1} << 20;
@@ -193,7 +203,7 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items) {
                         .first_visible = item->first_visible == kAllVisible ? kAllVisible : item->first_visible + first,
                         .scale = 1.f / std::sqrt(static_cast<float>(d)),
                         .out = item->out.row(first) + head * d, .ldo = item->out.stride,
-                        .scratch = scratch.reserve(kernels::attention_scratch(queries, kv.count(), d))});
+                        .scratch = scratch.reserve(kernels::attention_scratch(queries, kv.count(), d)), .key_scales = kv.key_scales(head)});
   });
 }
 

@@ -22,7 +22,8 @@ class KeyValues {
   KeyValues() = default;
   KeyValues(KeyValues&&) = default;
   KeyValues& operator=(KeyValues&&) = default;
-  // type: kF32 or, where kernels::has_bf16_attention(), kBf16. With an arena, bytes() of it are taken.
+  // type: kF32 or, where kernels::has_bf16_attention(), kBf16 or kInt8: keys in 8 bits and values in bfloat16, for a sequence that is written once, whole;
+  // see has_byte_keys(). With an arena, bytes() of it are taken.
   KeyValues(int heads, int head_dim, int capacity, NumberType type = NumberType::kF32, Arena* arena = nullptr);
 
   int heads() const { return heads_; }
@@ -30,10 +31,11 @@ class KeyValues {
   int count() const { return count_; }
   int capacity() const { return capacity_; }
   NumberType type() const { return type_; }
+  NumberType operand_type() const { return type_ == NumberType::kF32 ? NumberType::kF32 : NumberType::kBf16; }  // of queries, and of what is appended
   std::size_t bytes() const { return static_cast<std::size_t>(heads_) * (key_bytes() + value_bytes()); }
   static std::size_t bytes(int heads, int head_dim, int capacity, NumberType type);
 
-  // Appends rows of k and v, [n, heads x head_dim] each, of type(). count() + n must not exceed capacity().
+  // Appends rows of k and v, [n, heads x head_dim] each, of operand_type(). count() + n must not exceed capacity().
   void append(const Operand& k, const Operand& v);
   // One head's share of append; grow() counts the rows once every head is written.
   void write_head(int head, const Operand& k, const Operand& v);
@@ -43,7 +45,10 @@ class KeyValues {
   void copy_from(const KeyValues& other);
 
   const void* keys(int head) const { return keys_ + head * key_bytes(); }
-  // The key of one row.
+  const float* key_scales(int head) const {  // null but for kInt8; see kernels::AttentionBlock
+    return type_ == NumberType::kInt8 ? reinterpret_cast<const float*>(keys_ + head * key_bytes() + key_values_bytes()) : nullptr;
+  }
+  // The key of one row; not of kInt8.
   void read_key(int head, int row, float* key) const;
   const void* values(int head) const { return values_ + head * value_bytes(); }
   std::span<const std::byte> key_memory(int head) const { return {keys_ + head * key_bytes(), key_bytes()}; }
@@ -52,26 +57,34 @@ class KeyValues {
   std::size_t value_stride() const { return static_cast<std::size_t>(value_stride_); }
 
  private:
-  // Per head. bfloat16 pairs two dimensions (keys) or two rows (values), so the former are rounded up to even, the latter to whole tiles.
-  std::size_t key_bytes() const { return static_cast<std::size_t>(padded(head_dim_)) * key_stride_ * kernels::size_of(type_); }
+  // Per head. bfloat16 pairs two dimensions (keys) or two rows (values), so the former are rounded up to even, the latter to whole tiles. Scales of
+  // 8-bit keys lie behind them.
+  std::size_t key_values_bytes() const { return static_cast<std::size_t>(padded(head_dim_)) * key_stride_ * kernels::size_of(type_); }
+  std::size_t key_bytes() const { return key_values_bytes() + (type_ == NumberType::kInt8 ? static_cast<std::size_t>(key_stride_) * sizeof(float) : 0); }
   std::size_t value_bytes() const {
-    const int rows = type_ == NumberType::kBf16 ? round_up(capacity_, kernels::kBf16Keys) : capacity_;
-    return static_cast<std::size_t>(rows) * value_stride_ * kernels::size_of(type_);
+    const int rows = type_ == NumberType::kF32 ? capacity_ : round_up(capacity_, kernels::kBf16Keys);
+    return static_cast<std::size_t>(rows) * value_stride_ * kernels::size_of(operand_type());
   }
   int padded(int n) const { return type_ == NumberType::kBf16 ? round_up(n, 2) : n; }
   void shape(int heads, int head_dim, int capacity, NumberType type);
 
   void write_f32(int head, const Operand& k, const Operand& v);
-  void write_bf16(int head, const Operand& k, const Operand& v);
+  void write_bf16_keys(int head, const Operand& k);
+  void write_byte_keys(int head, const Operand& k);
+  void write_bf16_values(int head, const Operand& v);
   void clear_values_behind(int head, int count);
 
   NumberType type_ = NumberType::kF32;
   int heads_ = 0, head_dim_ = 0, capacity_ = 0, count_ = 0;
   int key_stride_ = 0, value_stride_ = 0;
   std::shared_ptr<std::byte> memory_;  // of both:
-  std::byte* keys_ = nullptr;          // [heads, head_dim, key_stride], or [heads, head_dim / 2, key_stride, 2]
+  std::byte* keys_ = nullptr;          // [heads, head_dim, key_stride], or [heads, head_dim / 2, key_stride, 2], or kInt8's
   std::byte* values_ = nullptr;        // [heads, capacity, value_stride], or [heads, capacity / 2, value_stride, 2]
 };
+
+// Whether keys of such heads are worth having in 8 bits: scores then take half the operations of bfloat16's. They are less the mean of all keys, which
+// changes nothing in a softmax and leaves finer steps.
+bool has_byte_keys(int head_dim);
 
 // Queries of one task of attention over such keys.
 int query_block(NumberType type);
@@ -81,7 +94,7 @@ void append(ThreadPool& pool, KeyValues& kv, const Operand& k, const Operand& v)
 
 // Some queries over one sequence: out[m, width] = softmax(q k^T / sqrt(head_dim)) v, head by head.
 struct AttentionItem {
-  Operand q;                        // [m, heads x head_dim], of the keys' type
+  Operand q;                        // [m, heads x head_dim], of the keys' operand_type()
   const KeyValues* kv;
   Matrix out;                       // [m, heads x head_dim]
   int first_visible = kAllVisible;  // causal: query i sees keys 0 .. first_visible + i

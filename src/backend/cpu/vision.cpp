@@ -42,7 +42,8 @@ void self_attention(ThreadPool& pool, const VisionWeights& w, const VisionLayer&
   const int d = w.config.width, n = w.config.tokens(), heads = w.config.heads;
   const Matrix context = scratch_matrix(scratch.context, x.rows, d);
   const auto qkv = ops::linear_as(pool, ops::layer_norm(pool, x, layer.norm1, layer.qkv.type(), scratch.normed), layer.qkv, w.cache_type, scratch.qkv);
-  while (static_cast<int>(scratch.kv.size()) < batch) scratch.kv.emplace_back(heads, d / heads, n, w.cache_type);
+  const auto key_type = layer.qkv.type() == ops::NumberType::kInt8 && ops::has_byte_keys(d / heads) ? ops::NumberType::kInt8 : w.cache_type;
+  while (static_cast<int>(scratch.kv.size()) < batch) scratch.kv.emplace_back(heads, d / heads, n, key_type);
   std::vector<ops::AttentionItem> items;
   for (int b = 0; b < batch; ++b) {
     const auto rows = qkv.row_range(b * n, n);

@@ -77,23 +77,24 @@ float rounded_bf16(float x) {
   return y;
 }
 
-// Random queries, keys and values, the latter packed as the kernels read them.
+// Random queries, keys and values, the latter packed as the kernels read them. kInt8: the keys alone, all else in bfloat16.
 struct AttentionData {
   AttentionData(const AttentionCase& shape, NumberType number) : c(shape), type(number) {
     q = random_values(c.queries * ldq(), 1);
     k = random_values(c.count * c.head_dim, 2, 2.f);
     v = random_values(c.count * c.head_dim, 3);
-    const bool bf16 = type == NumberType::kBf16;
+    const bool bf16 = type != NumberType::kF32;
     if (bf16)
       for (auto* factor : {&q, &k, &v})
         for (float& x : *factor) x = rounded_bf16(x);  // leaves only the products' own rounding
     keys = AlignedArray<std::byte>(round_up(c.head_dim, 2) * key_stride() * size_of(type), std::byte{0});
-    values = AlignedArray<std::byte>(round_up(c.count, kBf16Keys) * value_stride() * size_of(type), std::byte{0});
+    values = AlignedArray<std::byte>(round_up(c.count, kBf16Keys) * value_stride() * size_of(bf16 ? NumberType::kBf16 : type), std::byte{0});
+    if (type == NumberType::kInt8) round_to_bytes();
     for (int j = 0; j < c.count; ++j)
       for (int d = 0; d < c.head_dim; ++d) {
         const float key = k[j * c.head_dim + d], value = v[j * c.head_dim + d];
         if (bf16) {
-          to_bf16(&key, 1, reinterpret_cast<std::uint16_t*>(keys.data()) + (d / 2 * key_stride() + j) * 2 + d % 2);
+          if (type == NumberType::kBf16) to_bf16(&key, 1, reinterpret_cast<std::uint16_t*>(keys.data()) + (d / 2 * key_stride() + j) * 2 + d % 2);
           to_bf16(&value, 1, reinterpret_cast<std::uint16_t*>(values.data()) + (j / 2 * value_stride() + d) * 2 + j % 2);
         } else {
           reinterpret_cast<float*>(keys.data())[d * key_stride() + j] = key;
@@ -103,8 +104,37 @@ struct AttentionData {
   }
   std::size_t ldq() const { return c.head_dim * 3 + 5; }
   std::size_t ldo() const { return c.head_dim * 2 + 3; }
-  std::size_t key_stride() const { return round_up(c.count + 20, type == NumberType::kBf16 ? kBf16Keys : kLanes); }
+  std::size_t key_stride() const { return round_up(c.count + 20, type == NumberType::kF32 ? kLanes : kBf16Keys); }
   std::size_t value_stride() const { return round_up(c.head_dim, kLanes); }
+  // Keys as they are packed, which must be theirs less their mean to half a step, and queries as the kernel rounds them.
+  void round_to_bytes() {
+    const std::size_t dims = c.head_dim, stride = dims + 6;
+    std::vector<std::uint16_t> rows(c.count * stride);
+    std::vector<double> mean(dims);
+    for (int j = 0; j < c.count; ++j) {
+      to_bf16(&k[j * dims], c.head_dim, &rows[j * stride]);
+      for (std::size_t d = 0; d < dims; ++d) mean[d] += k[j * dims + d] / double(c.count);
+    }
+    key_scales.assign(key_stride(), 0.f);
+    pack_byte_keys(rows.data(), stride, c.count, c.head_dim, reinterpret_cast<std::uint32_t*>(keys.data()), key_stride(), key_scales.data());
+    for (int j = 0; j < c.count; ++j) {
+      double top = 0;
+      for (std::size_t d = 0; d < dims; ++d) top = std::max(top, std::abs(k[j * dims + d] - mean[d]));
+      EXPECT_NEAR(key_scales[j], top > 1e-5 ? top / 127 : key_scales[j], 1e-5);
+      for (std::size_t d = 0; d < dims; ++d) {
+        const int byte = static_cast<int>(keys.data()[(d / 4 * key_stride() + j) * 4 + d % 4]);
+        const float packed = key_scales[j] * static_cast<float>(byte - 128);
+        EXPECT_NEAR(packed, k[j * dims + d] - mean[d], 0.51 * key_scales[j] + 1e-5) << "key " << j << " dim " << d << " of " << c.count << "x" << c.head_dim;
+        k[j * dims + d] = packed;
+      }
+    }
+    for (int i = 0; i < c.queries; ++i) {
+      float* query = &q[i * ldq()];
+      float top = 0;
+      for (std::size_t d = 0; d < dims; ++d) top = std::max(top, std::abs(query[d]));
+      for (std::size_t d = 0; d < dims && top > 0; ++d) query[d] = std::nearbyint(query[d] * (1.f / (top / 127))) * (top / 127);
+    }
+  }
   double expected(int i, int d) const {
     const int visible = c.first_visible == kAllVisible ? c.count : std::min(c.count, c.first_visible + i + 1);
     std::vector<double> p(visible);
@@ -120,21 +150,23 @@ struct AttentionData {
 
   AttentionCase c;
   NumberType type;
-  std::vector<float> q, k, v;
+  std::vector<float> q, k, v, key_scales;
   AlignedArray<std::byte> keys, values;
 };
 
 void check_attention(const AttentionCase& c, NumberType type = NumberType::kF32, void (*kernel)(const AttentionBlock&) = attention) {
   const AttentionData data(c, type);
+  const auto unrounded = random_values(data.q.size(), 1);
   std::vector<float> out(c.queries * data.ldo(), -7.f);
   AlignedArray<float> scratch(attention_scratch(c.queries, c.count, c.head_dim));
   std::vector<std::uint16_t> narrow(data.q.size() + 1);
-  to_bf16(data.q.data(), static_cast<int>(data.q.size()), narrow.data());
-  const void* queries = type == NumberType::kBf16 ? static_cast<const void*>(narrow.data()) : data.q.data();
+  to_bf16(unrounded.data(), static_cast<int>(unrounded.size()), narrow.data());
+  const void* queries = type == NumberType::kF32 ? data.q.data() : static_cast<const void*>(narrow.data());
   kernel({queries, data.ldq(), c.queries, data.keys.data(), data.key_stride(), data.values.data(), data.value_stride(), c.count, c.head_dim,
-          c.first_visible, 1.f / std::sqrt(static_cast<float>(c.head_dim)), out.data(), data.ldo(), scratch.data()});
+          c.first_visible, 1.f / std::sqrt(static_cast<float>(c.head_dim)), out.data(), data.ldo(), scratch.data(), nullptr,
+          type == NumberType::kInt8 ? data.key_scales.data() : nullptr});
   // bfloat16 weights are off by up to 2^-9 of the largest value (about 3 standard deviations).
-  const double tolerance = type == NumberType::kBf16 ? 1e-2 : 2e-5;
+  const double tolerance = type == NumberType::kF32 ? 2e-5 : 1e-2;
   for (int i = 0; i < c.queries; ++i) {
     for (int d = 0; d < c.head_dim; ++d)
       EXPECT_NEAR(out[i * data.ldo() + d], data.expected(i, d), tolerance) << "query " << i << " dim " << d << " of " << c.queries << "x" << c.count << "x" << c.head_dim;
@@ -160,6 +192,17 @@ TEST(Attention, EqualsDoubleReference) {
 TEST(Attention, Bf16EqualsDoubleReference) {
   if (!has_bf16_attention()) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
   for_attention_shapes([](const AttentionCase& c) { check_attention(c, NumberType::kBf16, attention_bf16); });
+}
+
+TEST(Attention, ByteKeysEqualDoubleReference) {
+  if (!has_bf16_attention()) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
+  const auto check = [](const AttentionCase& c) { check_attention(c, NumberType::kInt8, attention_bf16); };
+  for (const int queries : {1, 2, 5, 6, 7, 13, 48})
+    for (const int count : {1, 2, 15, 16, 17, 33, 65})
+      for (const int head_dim : {4, 8, 12, 36, 64, 80, 128, 132}) check({queries, count, head_dim, kAllVisible});
+  check({48, 577, 64, kAllVisible});
+  check({7, 901, 64, kAllVisible});
+  check({17, 22, 24, 5});
 }
 
 #if defined(__x86_64__)
