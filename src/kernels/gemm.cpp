@@ -162,15 +162,15 @@ std::shared_ptr<const Product> find_or_compile(const GemmTile& t) {
   return cache.emplace(key, std::move(product)).first->second;
 }
 
-// Up to 64 rows -> blocks of [16, 64] units of 4 bytes: one float, two bfloat16 or four bytes. The same transposition for all types.
+// Up to 64 rows -> blocks of [16, 64] units of 4 bytes (one float, two bfloat16 or four bytes), which follow one another: [units, 64]. The same
+// transposition for all types. What completes a last unit and the last block is zero already.
 void pack_block(const std::byte* rows, int count, std::size_t row_bytes, std::uint32_t* out) {
-  constexpr std::size_t kUnits = 16, kUnit = 4;
-  for (std::size_t first = 0; first < row_bytes; first += kUnits * kUnit, out += kUnits * kColumnBlock)
-    for (int j = 0; j < count; ++j) {
-      std::uint32_t units[kUnits] = {};
-      std::memcpy(units, rows + static_cast<std::size_t>(j) * row_bytes + first, std::min(kUnits * kUnit, row_bytes - first));
-      for (std::size_t a = 0; a < kUnits; ++a) out[a * kColumnBlock + static_cast<std::size_t>(j)] = units[a];
-    }
+  constexpr std::size_t kUnit = 4;
+  const std::size_t units = row_bytes / kUnit, rest = row_bytes % kUnit;
+  if (rest == 0 && reinterpret_cast<std::uintptr_t>(rows) % kUnit == 0)
+    return transpose_units(reinterpret_cast<const std::uint32_t*>(rows), units, count, static_cast<int>(units), out, kColumnBlock);
+  for (int j = 0; j < count; ++j, rows += row_bytes)
+    for (std::size_t u = 0; u * kUnit < row_bytes; ++u) std::memcpy(out + u * kColumnBlock + j, rows + u * kUnit, std::min(kUnit, row_bytes - u * kUnit));
 }
 
 // [count, k] -> columns of [k, n] in blocks that keep both sides' cache lines in L1.

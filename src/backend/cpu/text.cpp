@@ -134,8 +134,9 @@ void embed_tokens(ThreadPool& pool, const TextWeights& w, std::span<const std::i
   const std::size_t d = static_cast<std::size_t>(w.config.width);
   for (int r = 0; r < x.rows; ++r) {
     assert(ids[r] >= 0 && ids[r] < w.config.vocab && positions[r] < w.config.max_positions);
-    const float *word = w.word.data() + ids[r] * d, *position = w.position.data() + positions[r] * d;
-    for (std::size_t i = 0; i < d; ++i) x.row(r)[i] = word[i] + position[i];
+    w.word.read(ids[r], 1, x.row(r));
+    const float* position = w.position.data() + positions[r] * d;
+    for (std::size_t i = 0; i < d; ++i) x.row(r)[i] += position[i];
   }
   ops::layer_norm(pool, x, w.norm, x);
 }

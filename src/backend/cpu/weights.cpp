@@ -5,6 +5,7 @@
 #include <span>
 #include <utility>
 
+#include "core/large_memory.h"
 #include "kernels/vector.h"
 
 namespace blip::backend::cpu {
@@ -36,19 +37,26 @@ class Loader {
     return a;
   }
 
-  // A large table, straight into its place.
-  AlignedArray<float> table(const std::string& name) {
+  StoredRows table(const std::string& name) {
+    count();
+    StoredRows rows(pool_, checkpoint_.tensor(name));
+    checkpoint_.release(name);
+    return rows;
+  }
+
+  // A matrix as floats, in memory that is used again.
+  std::span<const float> floats(const std::string& name, AlignedArray<float>& memory) {
     count();
     const io::TensorView& view = checkpoint_.tensor(name);
-    AlignedArray<float> a(view.count());
-    const int rows = static_cast<int>(view.shape[0]), block = 1024;
+    const std::span<float> all{memory.reserve(view.count()), view.count()};
+    const int rows = static_cast<int>(view.shape[0]), block = 64;
     const std::size_t width = view.count() / static_cast<std::size_t>(rows);
     pool_.parallel_for((rows + block - 1) / block, [&](int i, int) {
       const int first = i * block, n = std::min(block, rows - first);
-      view.rows(first, n).to_f32({a.data() + static_cast<std::size_t>(first) * width, static_cast<std::size_t>(n) * width});
+      view.rows(first, n).to_f32(all.subspan(static_cast<std::size_t>(first) * width, static_cast<std::size_t>(n) * width));
     });
     checkpoint_.release(name);
-    return a;
+    return all;
   }
 
   ops::LayerNorm norm(const std::string& name, float eps) { return {array(name + ".weight"), array(name + ".bias"), eps}; }
@@ -73,7 +81,7 @@ class Loader {
   // The weights of cross-attention's keys and values in both forms.
   std::pair<ops::Linear, ops::AbsorbedWeights> cross(const std::string& name, const model::TextConfig& c) {
     const auto key_bias = values(name + ".k.bias"), value_bias = values(name + ".v.bias");
-    const AlignedArray<float> key = table(name + ".k.weight"), value = table(name + ".v.weight");
+    const auto key = floats(name + ".k.weight", key_), value = floats(name + ".v.weight", value_);
     std::vector<float> bias = key_bias;
     bias.insert(bias.end(), value_bias.begin(), value_bias.end());
     const auto rows = [&](int first, int count, float* to) {
@@ -112,6 +120,7 @@ class Loader {
   ThreadPool& pool_;
   const std::function<void(std::size_t, std::size_t)>& progress_;
   std::size_t read_ = 0;
+  AlignedArray<float> key_, value_;
 };
 
 VisionWeights load_vision(Loader& load, const model::VisionConfig& c) {
@@ -155,17 +164,11 @@ TextHead load_head(Loader& load, const std::string& tower, const TextWeights& w)
   const int d = w.config.width;
   const std::vector<float> bias = load.values(head + ".bias");
   // Usually tied: the word embeddings are the output matrix too.
-  const auto words = [&](int first, int count, float* out) {
-    std::copy_n(w.word.data() + static_cast<std::size_t>(first) * d, static_cast<std::size_t>(count) * d, out);
-  };
-  const bool untied = load.checkpoint().has(head + ".weight");
-  const AlignedArray<float> own = untied ? load.table(head + ".weight") : AlignedArray<float>();
-  const auto own_rows = [&](int first, int count, float* out) {
-    std::copy_n(own.data() + static_cast<std::size_t>(first) * d, static_cast<std::size_t>(count) * d, out);
-  };
+  const StoredRows own = load.checkpoint().has(head + ".weight") ? load.table(head + ".weight") : w.word;
+  const auto rows = [&](int first, int count, float* out) { own.read(first, count, out); };
   return {.dense = load.linear({head + ".dense"}, d, d),
           .norm = load.norm(head + ".norm", w.config.eps),
-          .decoder = ops::Linear(load.pool(), untied ? ops::RowSource(own_rows) : ops::RowSource(words), bias, d, w.config.vocab, load.type())};
+          .decoder = ops::Linear(load.pool(), rows, bias, d, w.config.vocab, load.type())};
 }
 
 std::optional<TextWeights> load_text(Loader& load, const std::string& tower, const std::optional<model::TextConfig>& config, bool head, bool absorb) {
@@ -182,6 +185,21 @@ std::optional<TextWeights> load_text(Loader& load, const std::string& tower, con
 }
 
 }  // namespace
+
+StoredRows::StoredRows(ThreadPool& pool, const io::TensorView& table) : memory_(allocate_zeros(table.data.size())), table_(table) {
+  table_.data = {memory_.get(), table.data.size()};
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  const std::size_t pieces = (table.data.size() + kPiece - 1) / kPiece;
+  pool.parallel_for(static_cast<int>(pieces), [&](int piece, int) {
+    const auto from = table.data.subspan(static_cast<std::size_t>(piece) * kPiece);
+    std::copy_n(from.begin(), std::min(kPiece, from.size()), memory_.get() + static_cast<std::size_t>(piece) * kPiece);
+  });
+}
+
+void StoredRows::read(int first, int count, float* out) const {
+  const io::TensorView rows = table_.rows(first, count);
+  rows.to_f32({out, rows.count()});
+}
 
 Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, ThreadPool& pool,
                      const std::function<void(std::size_t, std::size_t)>& progress) {

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "core/aligned.h"
+#include "io/tensor_file.h"
 #include "model/checkpoint.h"
 #include "ops/absorbed.h"
 #include "ops/layer_norm.h"
@@ -46,10 +48,24 @@ struct TextHead {
   ops::Linear decoder;  // [D, vocab], usually tied to the word embeddings
 };
 
+// A table of which few rows are read at a time, as the checkpoint stores it (often in 16 bits).
+class StoredRows {
+ public:
+  StoredRows() = default;
+  StoredRows(ThreadPool& pool, const io::TensorView& table);  // copies it
+  // Rows `first` to first + count as floats.
+  void read(int first, int count, float* out) const;
+
+ private:
+  std::shared_ptr<std::byte> memory_;
+  io::TensorView table_;  // of memory_
+};
+
 struct TextWeights {
   model::TextConfig config;
   ops::NumberType cache_type = ops::NumberType::kF32;
-  AlignedArray<float> word, position;  // [vocab, D], [max_positions, D]
+  StoredRows word;               // [vocab, D]
+  AlignedArray<float> position;  // [max_positions, D]
   ops::LayerNorm norm;
   std::vector<TextLayer> layers;
   std::optional<TextHead> head;
