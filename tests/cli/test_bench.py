@@ -61,6 +61,15 @@ class Bench(CliTest):
         self.assertRegex(result.out, r"at their best: f32 \d+, bf16 (\d+|none), int8 (\d+|none) Gop/s|at its best")
         self.assertRegex(result.out, r"\nvision +f32 +\d+ +1 +\d+\.\d\d")
 
+    def test_chosen_stages(self):
+        wanted = ["ask, greedy to 10", "token"]
+        rows = self.ok("bench", *self.model(), "--json", "--runs", "1", "--tokens", "3", "--threads", "1", "--dtype", "f32",
+                       "--stage", wanted[0], "--stage", wanted[1]).objects[1:]
+        self.assertEqual(sorted(row["stage"] for row in rows), wanted)
+        token = next(row for row in rows if row["stage"] == "token")
+        self.assertGreater(token["bandwidth_share"], 0)
+        self.fails(2, "--stage", "bench", "--stage", "vision 384")
+
     def test_wrong_options(self):
         self.fails(2, "--dtype", "bench", "--dtype", "f64")
         self.fails(2, "--runs", "bench", "--runs", "0")
