@@ -91,6 +91,8 @@ class Bench {
              return std::find(flags_.stages.begin(), flags_.stages.end(), stage) != flags_.stages.end();
            });
   }
+  void encode_pictures() { encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_)); }
+
   // The first run only warms up.
   template <class Work>
   void repeat(const Work& work) {
@@ -115,7 +117,7 @@ class Bench {
 
   void pictures() {
     if (!wanted({"preprocess", "vision"})) {
-      encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_));
+      encode_pictures();
       return;
     }
     std::vector<double> preprocess, encode;
@@ -162,7 +164,7 @@ class Bench {
       for (const EncodedImage& image : encoded_) session_.attention(image, text, {.layers = 1});
     };
     repeat_beside_memory([&](bool keep) {
-      encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_));
+      encode_pictures();
       const double first_look = time_ms(look), second_look = time_ms(look);
       session_.caption(encoded_, one);
       const double short_text = time_ms([&] { session_.caption(encoded_, one); });
@@ -186,7 +188,7 @@ class Bench {
     std::vector<double> ms;
     repeat([&](bool keep) {
       const double spent = time_ms([&] {
-        encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_));
+        encode_pictures();
         task();
       });
       if (keep) ms.push_back(spent);

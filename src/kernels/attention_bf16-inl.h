@@ -252,15 +252,23 @@ BLIP_BF16_INLINE __m512 load_bf16(const std::uint16_t* x, int n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(n), x)), 16));
 }
 
+// The largest magnitude of n values / 127; load(i) gives 16 of them.
+template <class Load>
+BLIP_BF16_INLINE float step_of(int n, const Load& load) {
+  __m512 top = _mm512_setzero_ps();
+  for (int i = 0; i < n; i += 16) top = _mm512_max_ps(top, _mm512_abs_ps(load(i)));
+  const float max = _mm512_reduce_max_ps(top);
+  return max > 0 ? max / 127.f : 1.f;
+}
+
 // A query in steps of its largest / 127; returns the step. `start` is what ByteQuads' sums begin with.
 BLIP_BF16 inline float round_query(const std::uint16_t* q, int n, std::int8_t* out, std::int32_t& start) {
-  __m512 top = _mm512_setzero_ps();
-  for (int i = 0; i < n; i += 16) top = _mm512_max_ps(top, _mm512_abs_ps(load_bf16(q + i, n - i)));
-  const float max = _mm512_reduce_max_ps(top), step = max > 0 ? max / 127.f : 1.f;
+  const auto load = [&](int i) BLIP_BF16 { return load_bf16(q + i, n - i); };
+  const float step = step_of(n, load);
   const __m512 inverse = _mm512_set1_ps(1.f / step);
   __m512i sum = _mm512_setzero_si512();
   for (int i = 0; i < n; i += 16) {
-    const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(load_bf16(q + i, n - i), inverse));
+    const __m512i steps = _mm512_cvtps_epi32(_mm512_mul_ps(load(i), inverse));
     sum = _mm512_add_epi32(sum, steps);
     _mm_mask_storeu_epi8(out + i, first_lanes(n - i), _mm512_cvtsepi32_epi8(steps));
   }
@@ -308,9 +316,7 @@ BLIP_BF16_INLINE void add_keys(const std::uint16_t* keys, std::size_t stride, in
 // A key less the mean of all in steps of its largest / 127, 128 above; returns the step. `mean` and `out` are of whole vectors.
 BLIP_BF16_INLINE float round_key(const std::uint16_t* key, const float* mean, int n, std::uint8_t* out) {
   const auto centered = [&](int i) BLIP_BF16 { return _mm512_sub_ps(load_bf16(key + i, n - i), _mm512_load_ps(mean + i)); };
-  __m512 top = _mm512_setzero_ps();
-  for (int i = 0; i < n; i += 16) top = _mm512_max_ps(top, _mm512_abs_ps(centered(i)));
-  const float max = _mm512_reduce_max_ps(top), step = max > 0 ? max / 127.f : 1.f;
+  const float step = step_of(n, centered);
   const __m512 inverse = _mm512_set1_ps(1.f / step);
   for (int i = 0; i < n; i += 16) {
     const __m512i steps = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(centered(i), inverse)), _mm512_set1_epi32(128));
@@ -358,18 +364,12 @@ BLIP_BF16 inline void byte_scores(const AttentionBlock& b, int columns, float* s
              static_cast<std::size_t>(b.head_dim) / 2, static_cast<const std::uint16_t*>(b.keys), b.key_stride, scores, static_cast<std::size_t>(columns), none);
 }
 
+// scores[queries, columns] of bfloat16 keys.
 template <class Product>
-BLIP_BF16 void attend(const AttentionBlock& b) {
-  Fetch fetch(b.next);
-  const int columns = round_up(b.count, std::max(Product::kColumns, 2 * Product::kPairs)), width = round_up(b.head_dim, kLanes);
-  float* scores = b.scratch;
-  float* mixed = scores + static_cast<std::size_t>(b.queries) * columns;
-  auto* queries = reinterpret_cast<std::uint16_t*>(mixed + static_cast<std::size_t>(b.queries) * width);
+BLIP_BF16 void pair_scores(const AttentionBlock& b, int columns, int width, float* scores, std::uint16_t* queries, Fetch& fetch) {
   const auto* q = static_cast<const std::uint16_t*>(b.q);
   std::size_t query_stride = b.ldq;
-  float* sums = reinterpret_cast<float*>(queries + b.queries * static_cast<std::size_t>(width));
-  float* steps = sums + b.queries;
-  if (!b.key_scales && b.head_dim % 2) {  // products come in pairs: the odd one out gets a zero
+  if (b.head_dim % 2) {  // products come in pairs: the odd one out gets a zero
     query_stride = static_cast<std::size_t>(width);
     for (int i = 0; i < b.queries; ++i) {
       std::copy_n(q + i * b.ldq, b.head_dim, queries + i * query_stride);
@@ -377,11 +377,23 @@ BLIP_BF16 void attend(const AttentionBlock& b) {
     }
     q = queries;
   }
+  Product::multiply(b.queries, columns, (b.head_dim + 1) / 2, q, query_stride, static_cast<const std::uint16_t*>(b.keys), b.key_stride, scores,
+                    static_cast<std::size_t>(columns), fetch);
+}
+
+template <class Product>
+BLIP_BF16 void attend(const AttentionBlock& b) {
+  Fetch fetch(b.next);
+  const int columns = round_up(b.count, std::max(Product::kColumns, 2 * Product::kPairs)), width = round_up(b.head_dim, kLanes);
+  float* scores = b.scratch;
+  float* mixed = scores + static_cast<std::size_t>(b.queries) * columns;
+  auto* queries = reinterpret_cast<std::uint16_t*>(mixed + static_cast<std::size_t>(b.queries) * width);
+  float* sums = reinterpret_cast<float*>(queries + b.queries * static_cast<std::size_t>(width));
+  float* steps = sums + b.queries;
   if (b.key_scales) {
     byte_scores(b, columns, scores, reinterpret_cast<std::int8_t*>(queries), reinterpret_cast<std::int32_t*>(steps + b.queries), steps);
   } else {
-    Product::multiply(b.queries, columns, (b.head_dim + 1) / 2, q, query_stride, static_cast<const std::uint16_t*>(b.keys), b.key_stride, scores,
-                      static_cast<std::size_t>(columns), fetch);
+    pair_scores<Product>(b, columns, width, scores, queries, fetch);
     std::fill_n(steps, b.queries, 1.f);
   }
   for (int i = 0; i < b.queries; ++i) {

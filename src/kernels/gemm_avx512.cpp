@@ -122,7 +122,7 @@ void gemm_avx512(const GemmTile& t) {
         char* partial = partials + static_cast<std::size_t>(one_block ? i % kFinishTiles : i) * kTileRows * kUnitRow;
         const char* next = tiles == 1 ? rows_w + kAhead : rows_w + block_bytes + i * share;
         const char* tile_x = x + row * row_bytes + static_cast<std::size_t>(unit) * 4;
-        if (unit + block == units) fetch_output(t, row, rows, column);
+        if (unit + block == units) fetch_for_finish(t, row, rows, column);
         multiply(rows, block, tile_x, row_bytes, rows_w, unit == 0, partial, {next, per_unit, per_chunk, far_rows ? tile_x + kTileRows * row_bytes : nullptr});
         if (unit + block == units && (i % kFinishTiles == kFinishTiles - 1 || i == tiles - 1)) {
           const int behind = i % kFinishTiles * kTileRows;  // rows before this tile's that wait too

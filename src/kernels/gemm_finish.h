@@ -23,7 +23,7 @@ inline void finish_tile(const GemmTile& t, const char* sums, int row, int rows, 
 
 // Fetches what finish_tile will need: the tile's place in the output, which is in another core's or the L3 cache from the layer before, and scales, sums
 // and bias of its columns, which come from memory like the weights.
-inline void fetch_output(const GemmTile& t, int row, int rows, int column) {
+inline void fetch_for_finish(const GemmTile& t, int row, int rows, int column) {
   constexpr std::size_t kLine = 64;
   const auto columns = static_cast<std::size_t>(std::min(kColumnBlock, t.n - column));
   const std::size_t element = t.out_bf16 ? 2 : 4, bytes = columns * element;
