@@ -118,15 +118,15 @@ class OneDnn {
   std::string name_;
 };
 
-void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, const Layer& layer, int rows, kernels::MemorySpeed& memory, double peak) {
+void measure_layer(ThreadPool& pool, NumberType type, ops::Packing packing, const char* type_name, const Layer& layer, int rows, kernels::MemorySpeed& memory, double peak) {
   const auto weight = random_values(static_cast<std::size_t>(layer.in) * layer.out, 0.02f), values = random_values(static_cast<std::size_t>(rows) * layer.in, 1.f);
-  const std::size_t bytes = weight.size() * kernels::size_of(type);
-  const int number = rows > kFewRows ? kCopies : static_cast<int>(kCopiedBytes / bytes);
+  const int number = rows > kFewRows ? kCopies : static_cast<int>(kCopiedBytes / (weight.size() * kernels::size_of(type)));
   const std::vector<float> bias(static_cast<std::size_t>(layer.out), 0.1f);
   std::vector<ops::Linear> copies;
   for (int i = 0; i < number; ++i)
     copies.emplace_back(pool, [&](int first, int count, float* out) { std::copy_n(weight.data() + static_cast<std::size_t>(first) * layer.in, static_cast<std::size_t>(count) * layer.in, out); },
-                        bias, layer.in, layer.out, type);
+                        bias, layer.in, layer.out, type, packing);
+  const auto bytes = static_cast<double>(copies.front().weights().bytes());
   ops::OperandBuffer x_buffer, out;
   const ops::Operand x = ops::to_operand(pool, ConstMatrix(values.data(), rows, layer.in), type, x_buffer);
   AlignedArray<float> residual(static_cast<std::size_t>(rows) * layer.out, 0.f);
@@ -134,10 +134,10 @@ void measure_layer(ThreadPool& pool, NumberType type, const char* type_name, con
   const double own = median_ms([&](int run) { if (const double gb_s = memory.read_gb_s(); run >= 0) bandwidths.push_back(gb_s); },
                                [&] { for (const auto& copy : copies) ours(pool, layer, x, copy, out, Matrix(residual.data(), rows, layer.out)); }) / number;
   const double gops = 2e-6 * rows * layer.in * layer.out;
-  std::printf("%-4s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  %5.1f GB/s  %3.0f %%", type_name, layer.name, own, gops / own, 100 * gops / own / peak,
-              1e-6 * static_cast<double>(bytes) / own, 1e-4 * static_cast<double>(bytes) / own / median(std::move(bandwidths)));
+  std::printf("%-13s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  %5.1f GB/s  %3.0f %%", type_name, layer.name, own, gops / own, 100 * gops / own / peak,
+              1e-6 * bytes / own, 1e-4 * bytes / own / median(std::move(bandwidths)));
   // Shares of few rows would read all weights once a thread.
-  if (copies.front().weights().blocked() && (rows > kFewRows || pool.size() == 1)) {
+  if (packing == ops::Packing::kPlain && copies.front().weights().blocked() && (rows > kFewRows || pool.size() == 1)) {
     const int share = (rows + pool.size() - 1) / pool.size(), threads = (rows + share - 1) / share;
     std::vector<std::unique_ptr<OneDnn>> parts;
     for (int t = 0; t < threads; ++t) parts.push_back(std::make_unique<OneDnn>(layer, type, std::min(share, rows - t * share)));
@@ -166,7 +166,7 @@ void measure_attention(ThreadPool& pool, NumberType type, const char* type_name,
     ops::append(pool, kv, qkv.col_range(kWidth, kWidth), qkv.col_range(2 * kWidth, kWidth));
   });
   const double ms = median_ms([&] { ops::attention(pool, {&item, 1}); }), gops = 4e-6 * rows * rows * kWidth;
-  std::printf("%-4s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  packing keys and values %.3f ms\n", type_name, "attention", ms, gops / ms, 100 * gops / ms / peak, packing);
+  std::printf("%-13s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  packing keys and values %.3f ms\n", type_name, "attention", ms, gops / ms, 100 * gops / ms / peak, packing);
 }
 
 }  // namespace
@@ -195,7 +195,9 @@ int main(int argc, char** argv) {
   } types[] = {{NumberType::kF32, "f32", speed.f32_gops}, {NumberType::kBf16, "bf16", speed.bf16_gops}, {NumberType::kInt8, "int8", speed.int8_gops}};
   for (const auto& [type, name, peak] : types) {
     if (!kernels::gemm_supports(type)) continue;
-    for (const Layer& layer : kLayers) measure_layer(pool, type, name, layer, rows, memory, peak);
+    for (const Layer& layer : kLayers) measure_layer(pool, type, ops::Packing::kPlain, name, layer, rows, memory, peak);
+    if (type == NumberType::kBf16)
+      for (const Layer& layer : kLayers) measure_layer(pool, type, ops::Packing::kNarrow, "bf16, 12 bits", layer, rows, memory, peak);
     const bool has_attention = type == NumberType::kF32 || (type == NumberType::kBf16 ? kernels::has_bf16_attention() : ops::has_byte_keys(64));
     if (rows == kTowerRows && has_attention) measure_attention(pool, type, name, type == NumberType::kInt8 ? speed.bf16_gops : peak);
   }

@@ -8,6 +8,7 @@ namespace blip::cli {
 Costs::Costs(const ModelInfo& info, DType dtype)
     : info_(info),
       weight_bytes_(dtype == DType::kInt8 ? 1 : dtype == DType::kBf16 ? 2 : 4),
+      text_weight_bytes_(dtype == DType::kBf16 ? 1.5 : weight_bytes_),
       cache_bytes_(dtype == DType::kF32 ? 4 : 2) {
   const double side = static_cast<double>(info.image_size) / std::max(info.patch_size, 1);
   tokens_ = side * side + 1;
@@ -41,12 +42,12 @@ Cost Costs::text(const std::string& name, int rows, int per_row, int seen, Over 
   const double layer = 6 * d * d + 2 * d * t.mlp + (tokens ? 2 * d * wide : 0), read = tokens ? t.heads * wide : d;
   const double image_bytes = cache_bytes_ * 2 * tokens_ * (tokens ? wide : t.layers * d);
   return {t.layers * (2 * all * layer + 4 * all * (d * seen + read * tokens_)),
-          t.layers * (weight_bytes_ * layer + cache_bytes_ * 2 * d * static_cast<double>(rows) * seen) + image_bytes};
+          t.layers * (text_weight_bytes_ * layer + cache_bytes_ * 2 * d * static_cast<double>(rows) * seen) + image_bytes};
 }
 
 Cost Costs::vocabulary(const std::string& name, int rows) const {
   const double d = part(name).width, weights = d * (info_.vocab_size + d);
-  return {2 * rows * weights, weight_bytes_ * weights};
+  return {2 * rows * weights, text_weight_bytes_ * weights};
 }
 
 }  // namespace blip::cli

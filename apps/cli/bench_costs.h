@@ -26,7 +26,7 @@ class Costs {
  private:
   const PartInfo& part(const std::string& name) const;
   const ModelInfo& info_;
-  double weight_bytes_, cache_bytes_;
+  double weight_bytes_, text_weight_bytes_, cache_bytes_;  // a value; those of text are read by few rows (kernels::Packing::kNarrow)
   double tokens_;  // image tokens
 };
 

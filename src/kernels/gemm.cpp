@@ -19,6 +19,7 @@
 #include "kernels/gemm_amx.h"
 #include "kernels/gemm_avx512.h"
 #include "kernels/isa.h"
+#include "kernels/narrow_bf16.h"
 #include "kernels/vector.h"
 
 // From the OpenMP runtime that Debian's oneDNN uses.
@@ -184,27 +185,46 @@ void transpose(const T* rows, int count, int k, T* out, int n) {
           out[static_cast<std::size_t>(c) * n + r] = rows[static_cast<std::size_t>(r) * k + c];
 }
 
-std::size_t packed_bytes(NumberType type, int n, int k, bool blocked) {
-  const std::size_t row_bytes = static_cast<std::size_t>(k) * size_of(type);
-  if (!blocked) return static_cast<std::size_t>(n) * row_bytes;
-  constexpr std::size_t kRow = 64;  // bytes of a row in one block
-  return static_cast<std::size_t>(round_up(n, kColumnBlock)) * ((row_bytes + kRow - 1) / kRow * kRow);
+bool can_narrow(NumberType type, int k) { return type == NumberType::kBf16 && k % 2 == 0 && has_avx512_gemm(type); }
+
+// Units of 4 bytes in a row, in whole lines.
+int padded_units(NumberType type, int k) {
+  constexpr int kLine = 64, kUnit = 4;
+  return round_up(k * static_cast<int>(size_of(type)), kLine) / kUnit;
+}
+
+// Of kColumnBlock columns, if blocked.
+std::size_t block_bytes(NumberType type, int k, Packing packing) {
+  const int units = padded_units(type, k);
+  return packing == Packing::kNarrow ? narrow_block_bytes(units) : static_cast<std::size_t>(units) * sizeof(std::uint32_t) * kColumnBlock;
 }
 
 }  // namespace
 
-PackedWeights::PackedWeights(NumberType type, int n, int k)
-    : type_(type), n_(n), k_(k), blocked_(use_blocked(type)), bytes_(packed_bytes(type, n, k, blocked_)), data_(allocate_zeros(bytes_)) {}
+PackedWeights::PackedWeights(NumberType type, int n, int k, Packing packing)
+    : type_(type), n_(n), k_(k), packing_(can_narrow(type, k) ? packing : Packing::kPlain), blocked_(use_blocked(type)), block_bytes_(block_bytes(type, k, packing_)),
+      bytes_(blocked_ ? static_cast<std::size_t>((n + kColumnBlock - 1) / kColumnBlock) * block_bytes_ : static_cast<std::size_t>(n) * static_cast<std::size_t>(k) * size_of(type)),
+      data_(allocate_zeros(bytes_)) {}
 
 void PackedWeights::pack(int first, int count, const void* rows) {
   assert(first % kColumnBlock == 0 && first + count <= n_);
   const std::size_t row_bytes = static_cast<std::size_t>(k_) * size_of(type_);
   auto* out = const_cast<void*>(columns(first));
   if (blocked_) {
-    const std::size_t block = bytes_ / static_cast<std::size_t>(round_up(n_, kColumnBlock)) * kColumnBlock;
-    for (int j = 0; j < count; j += kColumnBlock)
-      pack_block(static_cast<const std::byte*>(rows) + static_cast<std::size_t>(j) * row_bytes, std::min(kColumnBlock, count - j), row_bytes,
-                 reinterpret_cast<std::uint32_t*>(static_cast<std::byte*>(out) + static_cast<std::size_t>(j / kColumnBlock) * block));
+    for (int j = 0; j < count; j += kColumnBlock) {
+      const auto* block = static_cast<const std::byte*>(rows) + static_cast<std::size_t>(j) * row_bytes;
+      auto* to = static_cast<std::byte*>(out) + static_cast<std::size_t>(j / kColumnBlock) * block_bytes_;
+      if (packing_ == Packing::kNarrow) {
+        static thread_local AlignedArray<std::uint32_t> units;
+        const int n = padded_units(type_, k_);
+        const std::size_t values = static_cast<std::size_t>(n) * kColumnBlock;
+        std::fill_n(units.reserve(values), values, 0u);
+        pack_block(block, std::min(kColumnBlock, count - j), row_bytes, units.data());
+        narrow_block(units.data(), n, to);
+      } else {
+        pack_block(block, std::min(kColumnBlock, count - j), row_bytes, reinterpret_cast<std::uint32_t*>(to));
+      }
+    }
     return;
   }
   switch (type_) {
@@ -217,7 +237,7 @@ void PackedWeights::pack(int first, int count, const void* rows) {
 const void* PackedWeights::columns(int first) const {
   assert(first % kColumnBlock == 0);
   if (!blocked_) return data_.get() + static_cast<std::size_t>(first) * size_of(type_);
-  return data_.get() + bytes_ / static_cast<std::size_t>(round_up(n_, kColumnBlock)) * static_cast<std::size_t>(first);
+  return data_.get() + static_cast<std::size_t>(first / kColumnBlock) * block_bytes_;
 }
 
 bool gemm_supports(NumberType type) {

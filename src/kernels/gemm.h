@@ -28,11 +28,17 @@ enum class Epilogue {
 
 inline constexpr int kColumnBlock = 64;
 
+// How weights lie in memory.
+//   kPlain:  as the products take them.
+//   kNarrow: bfloat16 in 12 bits (narrow_bf16.h), unpacked while a product reads them. A quarter less memory to read, which is what a product of few
+//            rows takes its time for. Other types, and bfloat16 without our own products, stay plain.
+enum class Packing { kPlain, kNarrow };
+
 // The right factor of a product. Immutable once every row of the layer is packed.
 class PackedWeights {
  public:
   PackedWeights() = default;
-  PackedWeights(NumberType type, int n, int k);
+  PackedWeights(NumberType type, int n, int k, Packing packing = Packing::kPlain);
 
   // rows: [count, k] of a layer's [n, k] weight as torch stores it, from row `first` on (a multiple of kColumnBlock), values of the
   // number type (float, uint16_t or int8_t). Threads may pack different rows at once.
@@ -41,6 +47,7 @@ class PackedWeights {
   NumberType type() const { return type_; }
   int n() const { return n_; }
   int k() const { return k_; }
+  Packing packing() const { return packing_; }
   bool blocked() const { return blocked_; }
   std::span<const char> memory() const { return {reinterpret_cast<const char*>(data_.get()), bytes_}; }  // all of them, packed
   const void* columns(int first) const;  // first: a multiple of kColumnBlock
@@ -49,10 +56,12 @@ class PackedWeights {
  private:
   NumberType type_ = NumberType::kF32;
   int n_ = 0, k_ = 0;
+  Packing packing_ = Packing::kPlain;
   // In gemm_portable.cpp always [n / 16, k, 16]. In gemm.cpp:
   // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in 4 bytes: what our
   // AVX-512 and AMX products and oneDNN's read as it is. False (no such kernels here): [k, n], which its other kernels pack anew at every call.
   bool blocked_ = false;
+  std::size_t block_bytes_ = 0;  // of kColumnBlock columns, if blocked
   std::size_t bytes_ = 0;
   std::shared_ptr<std::byte> data_;
 };

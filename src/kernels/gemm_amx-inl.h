@@ -6,6 +6,7 @@
 
 #include "core/aligned.h"
 #include "kernels/gemm_finish.h"
+#include "kernels/narrow_bf16.h"
 #include "kernels/tiles.h"
 
 namespace blip::kernels {
@@ -119,21 +120,30 @@ void gemm_by_tiles(const GemmTile& t) {
   constexpr std::size_t kSums = kPanelRows * kUnitRowBytes;
   static thread_local AlignedArray<char> scratch;
   char* all_sums = scratch.reserve(static_cast<std::size_t>(blocks > 1 ? panels : 1) * kSums);
+  const bool narrow = t.w->packing() == Packing::kNarrow;
+  static thread_local AlignedArray<std::uint32_t> wide;
   PanelShapes<Tiles> shapes;
   for (int column = 0; column < t.n; column += kColumnBlock) {
     const char* w = static_cast<const char*>(t.w->columns(t.first + column));
     for (int step = 0; step < steps; step += block_steps) {
       const int count = std::min(block_steps, steps - step);
-      const char* block = w + static_cast<std::size_t>(step) * kStepBytes;
+      const int units = count * kTileRowsMax, first_unit = step * kTileRowsMax;
+      const char *block = w + static_cast<std::size_t>(step) * kStepBytes, *behind = block + static_cast<std::size_t>(count) * kStepBytes;
+      if (narrow) {
+        block = reinterpret_cast<const char*>(wide.reserve(static_cast<std::size_t>(units) * kColumnBlock));
+        widen_units(reinterpret_cast<const std::byte*>(w), first_unit, units, wide.data());
+        behind = w + narrow_block_bytes(first_unit + units);
+      }
       // The panels of this block fetch the next one, which follows in memory, share and share alike.
-      const std::size_t share = round_up((static_cast<std::size_t>(count) * kStepBytes + panels - 1) / panels, 64);
+      const std::size_t unit_row = narrow ? kNarrowUnitRow : kUnitRowBytes;
+      const std::size_t share = round_up((static_cast<std::size_t>(units) * unit_row + panels - 1) / panels, 64);
       for (int i = 0; i < panels; ++i) {
         const int row = i * kPanelRows, rows = std::min(kPanelRows, t.m - row);
         char* sums = all_sums + (blocks > 1 ? static_cast<std::size_t>(i) * kSums : 0);
         const char* x = static_cast<const char*>(t.x) + static_cast<std::size_t>(row) * row_bytes + static_cast<std::size_t>(step) * kTileBytes;
         const int passes = rows > kTileRowsMax ? 2 : 1;  // over the steps
         const int lines = static_cast<int>((share / 64 + static_cast<std::size_t>(passes * count) - 1) / static_cast<std::size_t>(passes * count));
-        const LinesAhead ahead{block + static_cast<std::size_t>(count) * kStepBytes + i * share, lines};
+        const LinesAhead ahead{behind + i * share, lines};
         shapes.set(rows);
         (rows > kTileRowsMax ? wide_panel<Tiles, type> : narrow_panel<Tiles, type>)(count, x, row_bytes, block, step == 0, sums, ahead);
         if (step + count == steps) finish_tile(t, sums, row, rows, column);

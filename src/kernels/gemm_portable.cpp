@@ -138,7 +138,7 @@ namespace blip::kernels {
 
 HWY_EXPORT(portable_sums);
 
-PackedWeights::PackedWeights(NumberType type, int n, int k)
+PackedWeights::PackedWeights(NumberType type, int n, int k, Packing)
     : type_(type), n_(n), k_(k), bytes_(static_cast<std::size_t>(round_up(n, kPanel)) * static_cast<std::size_t>(k) * sizeof(float)), data_(allocate_zeros(bytes_)) {
   assert(type == NumberType::kF32);
 }

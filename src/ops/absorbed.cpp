@@ -28,8 +28,8 @@ AbsorbedWeights::AbsorbedWeights(ThreadPool& pool, std::span<const float> key, s
   };
   std::vector<float> bias(static_cast<std::size_t>(heads) * static_cast<std::size_t>(value_stride));
   for (int h = 0; h < heads; ++h) std::copy_n(value_bias.data() + h * head_dim, head_dim, bias.data() + h * value_stride);
-  keys_ = Linear(pool, columns, {}, head_dim, heads * key_stride, type);
-  values_ = Linear(pool, rows, bias, tokens_width, heads * value_stride, type);
+  keys_ = Linear(pool, columns, {}, head_dim, heads * key_stride, type, Packing::kNarrow);
+  values_ = Linear(pool, rows, bias, tokens_width, heads * value_stride, type, Packing::kNarrow);
 }
 
 KeyValues own_keys_values(ThreadPool& pool, ConstMatrix tokens, NumberType type) {
@@ -61,13 +61,6 @@ std::vector<Part> parts_of(std::span<const AbsorbedItem> items, int heads, int s
         parts.push_back({item.tokens, item.first * heads + q, std::min(block, item.count * heads - q), slice, bound(slice), bound(slice + 1) - bound(slice)});
   }
   return parts;
-}
-
-// What a thread of so many reads of a layer's weights for few rows.
-std::span<const char> share_of(const Linear& layer, int thread, int threads) {
-  const auto memory = layer.weights().memory();
-  const std::size_t share = memory.size() / static_cast<std::size_t>(threads);
-  return memory.subspan(share * static_cast<std::size_t>(thread), share);
 }
 
 // Calls body(head) for all heads, each thread a share of neighbours: their weights are one stretch of memory.

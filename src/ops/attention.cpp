@@ -111,14 +111,17 @@ void KeyValues::copy_from(const KeyValues& other) {
   count_ = other.count_;
   const bool bf16 = type_ == NumberType::kBf16;
   const std::size_t element = kernels::size_of(type_) * (bf16 ? 2 : 1);  // a pair is copied as one
-  const int key_rows = bf16 ? padded(head_dim_) / 2 : head_dim_, value_rows = bf16 ? padded(count_) / 2 : count_;
+  const auto key_rows = static_cast<std::size_t>(bf16 ? padded(head_dim_) / 2 : head_dim_), value_rows = static_cast<std::size_t>(bf16 ? padded(count_) / 2 : count_);
+  const std::size_t used = static_cast<std::size_t>(count_) * element, row = key_stride() * element, other_row = other.key_stride() * element;
+  // Rows of a line or two, and those that are nearly full, are copied with all that they have room for, as one piece.
+  const bool whole = row == other_row && row <= 2 * std::max(used, kAlignment);
   for (int h = 0; h < heads_; ++h) {
-    for (int d = 0; d < key_rows; ++d)
-      std::memcpy(keys_ + h * key_bytes() + static_cast<std::size_t>(d) * key_stride_ * element,
-                  other.keys_ + h * other.key_bytes() + static_cast<std::size_t>(d) * other.key_stride_ * element,
-                  static_cast<std::size_t>(count_) * element);
-    std::memcpy(values_ + h * value_bytes(), other.values_ + h * other.value_bytes(),
-                static_cast<std::size_t>(value_rows) * value_stride_ * element);
+    std::byte* to = keys_ + h * key_bytes();
+    const std::byte* from = other.keys_ + h * other.key_bytes();
+    if (whole) std::memcpy(to, from, key_rows * row);
+    else
+      for (std::size_t d = 0; d < key_rows; ++d) std::memcpy(to + d * row, from + d * other_row, used);
+    std::memcpy(values_ + h * value_bytes(), other.values_ + h * other.value_bytes(), value_rows * value_stride() * element);
     if (bf16) clear_values_behind(h, count_);
   }
 }
@@ -169,42 +172,73 @@ void read_through(std::span<const std::byte> memory) {
 
 }  // namespace
 
-void attention(ThreadPool& pool, std::span<const AttentionItem> items) {
+void attention(ThreadPool& pool, std::span<const AttentionItem> items, std::span<const Linear* const> following) {
+  constexpr int kFewQueries = 8;
   struct Task {
     const AttentionItem* item;
     int head, first, queries;
   };
   std::vector<Task> tasks;
+  bool few = true;
   for (const auto& item : items) {
-    assert(item.q.cols == item.kv->heads() * item.kv->head_dim() && item.kv->count() > 0 && item.q.type == item.kv->operand_type());
-    const int block = query_block(item.q.type);
-    // One head after the other: its keys and values stay in the L2 cache for all its queries.
-    for (int head = 0; head < item.kv->heads(); ++head)
-      for (int first = 0; first < item.q.rows; first += block)
-        tasks.push_back({&item, head, first, std::min(block, item.q.rows - first)});
+    assert(item.q.cols == item.kv->heads() * item.kv->head_dim() && item.kv->count() + item.k.rows > 0 && item.q.type == item.kv->operand_type());
+    assert(item.kv->heads() == items.front().kv->heads() && (!item.growing || item.growing == item.kv));
+    few = few && item.q.rows <= kFewQueries;
   }
-  pool.parallel_for(static_cast<int>(tasks.size()), [&](int index, int) {
+  // One head after the other: its keys and values stay in the L2 cache for all its queries, and with few of them in the same core's from token to token.
+  const auto add = [&](const AttentionItem& item, int head) {
+    const int block = item.growing ? item.q.rows : query_block(item.q.type);  // rows are appended before anybody looks at them
+    for (int first = 0; first < item.q.rows; first += block) tasks.push_back({&item, head, first, std::min(block, item.q.rows - first)});
+  };
+  const int heads = items.empty() ? 0 : items.front().kv->heads();
+  if (few)
+    for (int head = 0; head < heads; ++head)
+      for (const auto& item : items) add(item, head);
+  else
+    for (const auto& item : items)
+      for (int head = 0; head < heads; ++head) add(item, head);
+
+  const auto attend = [&](const Task& task, std::span<const std::span<const char>> next) {
     static thread_local AlignedArray<float> scratch;
-    const auto& [item, head, first, queries] = tasks[static_cast<std::size_t>(index)];
+    const auto& [item, head, begin, queries] = task;
     const KeyValues& kv = *item->kv;
-    const int d = kv.head_dim();
+    const int d = kv.head_dim(), count = kv.count() + item->k.rows, block = query_block(item->q.type);
     const auto kernel = kv.type() == NumberType::kF32 ? kernels::attention : kernels::attention_bf16;
+    if (item->growing) item->growing->write_head(head, item->k, item->v);
     // A few queries wait for keys and values of a picture (BLIP-base: 1.8 MB a layer) to come from memory. A cache that still grows is in cache.
-    constexpr int kFewQueries = 8;
     constexpr std::size_t kFar = std::size_t{1} << 20;
-    if (item->q.rows <= kFewQueries && kv.count() == kv.capacity() && kv.bytes() > kFar) {
+    if (item->q.rows <= kFewQueries && !item->growing && kv.bytes() > kFar) {
       read_through(kv.key_memory(head));
       read_through(kv.value_memory(head));
     }
-    kernel({.q = item->q.col_range(head * d, d).row(first), .ldq = item->q.stride, .queries = queries,
-                        .keys = kv.keys(head), .key_stride = kv.key_stride(),
-                        .values = kv.values(head), .value_stride = kv.value_stride(),
-                        .count = kv.count(), .head_dim = d,
-                        .first_visible = item->first_visible == kAllVisible ? kAllVisible : item->first_visible + first,
-                        .scale = 1.f / std::sqrt(static_cast<float>(d)),
-                        .out = item->out.row(first) + head * d, .ldo = item->out.stride,
-                        .scratch = scratch.reserve(kernels::attention_scratch(queries, kv.count(), d)), .key_scales = kv.key_scales(head)});
-  });
+    for (int first = begin; first < begin + queries; first += block) {
+      const int rows = std::min(block, begin + queries - first);
+      kernel({.q = item->q.col_range(head * d, d).row(first), .ldq = item->q.stride, .queries = rows,
+              .keys = kv.keys(head), .key_stride = kv.key_stride(),
+              .values = kv.values(head), .value_stride = kv.value_stride(),
+              .count = count, .head_dim = d,
+              .first_visible = item->first_visible == kAllVisible ? kAllVisible : item->first_visible + first,
+              .scale = 1.f / std::sqrt(static_cast<float>(d)),
+              .out = item->out.row(first) + head * d, .ldo = item->out.stride,
+              .scratch = scratch.reserve(kernels::attention_scratch(rows, count, d)), .key_scales = kv.key_scales(head), .next = next});
+    }
+  };
+  const int number = static_cast<int>(tasks.size());
+  if (few) {  // the same share of the heads for the same thread
+    const int shares = std::min(pool.size(), number);
+    pool.parallel_for(shares, [&](int share, int) {
+      const int begin = number * share / shares, end = number * (share + 1) / shares;
+      std::vector<std::span<const char>> next(following.size());
+      for (int t = begin; t < end; ++t) {
+        for (std::size_t i = 0; i < next.size(); ++i) next[i] = piece(share_of(*following[i], share, shares), t - begin, end - begin);
+        attend(tasks[static_cast<std::size_t>(t)], next);
+      }
+    });
+  } else {
+    pool.parallel_for(number, [&](int t, int) { attend(tasks[static_cast<std::size_t>(t)], {}); });
+  }
+  for (const auto& item : items)
+    if (item.growing) item.growing->grow(item.k.rows);
 }
 
 }  // namespace blip::ops

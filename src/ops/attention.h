@@ -9,6 +9,7 @@
 #include "core/matrix.h"
 #include "core/thread_pool.h"
 #include "kernels/vector.h"
+#include "ops/linear.h"
 #include "ops/operand.h"
 
 namespace blip::ops {
@@ -98,9 +99,12 @@ struct AttentionItem {
   const KeyValues* kv;
   Matrix out;                       // [m, heads x head_dim]
   int first_visible = kAllVisible;  // causal: query i sees keys 0 .. first_visible + i
+  KeyValues* growing = nullptr;     // if set, it is *kv, and rows k and v are appended to it first
+  Operand k{}, v{};
 };
 
-void attention(ThreadPool& pool, std::span<const AttentionItem> items);
+// All items have as many heads. While few queries compute, memory would rest: the weights of `following`, the layers that come after, are fetched then.
+void attention(ThreadPool& pool, std::span<const AttentionItem> items, std::span<const Linear* const> following = {});
 
 // out[m, count] += the weights softmax(q k^T / sqrt(head_dim)), mean over heads. For looking at, not for speed: plain f32.
 void add_attention_weights(ThreadPool& pool, const Operand& q, const KeyValues& kv, Matrix out);

@@ -64,8 +64,8 @@ void int8_gelu_tile(const Operand& x, const Linear& layer, const Tile& t, const 
 
 }  // namespace
 
-Linear::Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in, int out, NumberType type)
-    : weights_(type, out, in), bias_(bias.size()) {
+Linear::Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in, int out, NumberType type, Packing packing)
+    : weights_(type, out, in, packing), bias_(bias.size()) {
   assert(bias.empty() || bias.size() == static_cast<std::size_t>(out));
   std::copy(bias.begin(), bias.end(), bias_.data());
   if (type == NumberType::kInt8) {
@@ -146,6 +146,13 @@ void linear_bf16(ThreadPool& pool, const Operand& x, const Linear& layer, const 
 }
 
 }  // namespace
+
+std::span<const char> piece(std::span<const char> memory, int i, int n) {
+  const std::size_t size = memory.size() / static_cast<std::size_t>(n);
+  return memory.subspan(size * static_cast<std::size_t>(i), size);
+}
+
+std::span<const char> share_of(const Linear& layer, int thread, int threads) { return piece(layer.weights().memory(), thread, threads); }
 
 void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out, std::size_t ldo, NumberType type) {
   auto g = gemm_tile(x, layer, {0, x.rows, first, first + n}, out, ldo);

@@ -13,6 +13,7 @@
 namespace blip::ops {
 
 using kernels::Epilogue;
+using kernels::Packing;
 
 // Fills out[count, in] with rows `first` to first + count of a weight. Called by several threads at once.
 using RowSource = std::function<void(int first, int count, float* out)>;
@@ -22,8 +23,10 @@ class Linear {
  public:
   Linear() = default;
   // weight: rows of [out, in] as torch stores it; bias: [out], or empty for none. Stacking several weights along `out` (q, k, v)
-  // is one Linear over their concatenation. kInt8 rounds each output's weights to 8 bits with a scale of their own.
-  Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in, int out, NumberType type = NumberType::kF32);
+  // is one Linear over their concatenation. kInt8 rounds each output's weights to 8 bits with a scale of their own. packing: kNarrow where products have
+  // few rows, mostly.
+  Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in, int out, NumberType type = NumberType::kF32,
+         Packing packing = Packing::kPlain);
 
   NumberType type() const { return weights_.type(); }
   int in() const { return weights_.k(); }
@@ -51,6 +54,11 @@ void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix
 // Outputs [first, first + n) of x W + b on the calling thread, as f32 or bfloat16 (`type`); rows of out are ldo values apart. first: a multiple of
 // kernels::kColumnBlock.
 void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out, std::size_t ldo, NumberType type);
+
+// Part i of n equal ones.
+std::span<const char> piece(std::span<const char> memory, int i, int n);
+// What one of so many threads reads of a layer's weights for few rows.
+std::span<const char> share_of(const Linear& layer, int thread, int threads);
 
 // x W + b in f32 or bfloat16 (`type`), in `out`.
 Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type, OperandBuffer& out);

@@ -49,10 +49,13 @@ std::vector<Decoder::Row> Decoder::continue_rows(std::span<const Next> next) {
     if (--children[parent] == 0) owner[parent] = static_cast<int>(i);
     rows.push_back(owner[parent] == static_cast<int>(i) ? Row{rows_[parent].sequence, {}} : make_row(rows_[parent].sequence));
   }
-  pool_.parallel_for(static_cast<int>(next.size()), [&](int i, int) {
-    const int parent = next[i].parent;
-    if (owner[parent] == i) return;
-    for (std::size_t l = 0; l < rows[i].self.size(); ++l) rows[i].self[l].copy_from(rows_[parent].self[l]);
+  std::vector<int> copies;
+  for (int i = 0; i < static_cast<int>(next.size()); ++i)
+    if (owner[next[i].parent] != i) copies.push_back(i);
+  const int layers = weights_.config.layers;
+  pool_.parallel_for(static_cast<int>(copies.size()) * layers, [&](int task, int) {
+    const int i = copies[task / layers], layer = task % layers;
+    rows[i].self[layer].copy_from(rows_[next[i].parent].self[layer]);
   });
   for (std::size_t i = 0; i < next.size(); ++i)
     if (owner[next[i].parent] == static_cast<int>(i)) rows[i].self = std::move(rows_[next[i].parent].self);

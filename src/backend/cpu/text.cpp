@@ -24,19 +24,22 @@ Matrix attend_self(ThreadPool& pool, const TextWeights& w, std::size_t index, st
   const int d = w.config.width, heads = w.config.heads;
   const Matrix context = scratch_matrix(scratch.context, first_rows ? static_cast<int>(spans.size()) : state.x.rows, d);
   const auto qkv = ops::linear_as(pool, state.operand, w.layers[index].self_qkv, w.cache_type, scratch.qkv);
-  std::vector<ops::KeyValues> own(spans.size());
-  std::vector<ops::AttentionItem> items(spans.size());
-  pool.parallel_for(static_cast<int>(spans.size()), [&](int s, int) {
+  std::vector<ops::KeyValues> own;
+  own.reserve(spans.size());
+  std::vector<ops::AttentionItem> items;
+  for (std::size_t s = 0; s < spans.size(); ++s) {
     const Span& span = spans[s];
     const auto rows = qkv.row_range(span.first, span.count);
-    if (!span.self) own[s] = ops::KeyValues(heads, d / heads, span.count, w.cache_type);
-    ops::KeyValues& kv = span.self ? (*span.self)[index] : own[s];
-    const int before = kv.count();
-    kv.append(rows.col_range(d, d), rows.col_range(2 * d, d));
-    items[s] = {rows.row_range(0, first_rows ? 1 : span.count).col_range(0, d), &kv,
-                first_rows ? context.row_range(s, 1) : context.row_range(span.first, span.count), span.self ? before : ops::kAllVisible};
-  });
-  ops::attention(pool, items);
+    if (!span.self) own.emplace_back(heads, d / heads, span.count, w.cache_type);
+    ops::KeyValues& kv = span.self ? (*span.self)[index] : own.back();
+    items.push_back({.q = rows.row_range(0, first_rows ? 1 : span.count).col_range(0, d),
+                     .kv = &kv,
+                     .out = first_rows ? context.row_range(static_cast<int>(s), 1) : context.row_range(span.first, span.count),
+                     .first_visible = span.self ? kv.count() : ops::kAllVisible,
+                     .growing = &kv, .k = rows.col_range(d, d), .v = rows.col_range(2 * d, d)});
+  }
+  const ops::Linear* const following[] = {&w.layers[index].self_out};
+  ops::attention(pool, items, following);
   return context;
 }
 
@@ -67,7 +70,8 @@ void attend_keys(ThreadPool& pool, const TextWeights& w, std::size_t index, std:
   for_each_block(spans, [&](const Cross& cross, int first, int count) {
     items.push_back({query.row_range(first, count), &(*cross.layers)[index], context.row_range(first, count)});
   });
-  ops::attention(pool, items);
+  const ops::Linear* const following[] = {&w.layers[index].cross_out, &w.layers[index].fc1};
+  ops::attention(pool, items, following);
 }
 
 // The same over the image's tokens themselves.

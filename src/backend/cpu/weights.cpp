@@ -62,8 +62,10 @@ class Loader {
   ops::LayerNorm norm(const std::string& name, float eps) { return {array(name + ".weight"), array(name + ".bias"), eps}; }
 
   // The layers `names`, all reading the same input, stacked along their outputs.
-  ops::Linear linear(std::initializer_list<std::string> names, int in, int out) { return linear(names, in, out, type_); }
-  ops::Linear linear(std::initializer_list<std::string> names, int in, int out, ops::NumberType type) {
+  ops::Linear linear(std::initializer_list<std::string> names, int in, int out, ops::Packing packing = ops::Packing::kPlain) {
+    return linear(names, in, out, type_, packing);
+  }
+  ops::Linear linear(std::initializer_list<std::string> names, int in, int out, ops::NumberType type, ops::Packing packing = ops::Packing::kPlain) {
     std::vector<float> bias;
     std::vector<const io::TensorView*> weights;
     for (const auto& name : names) {
@@ -73,7 +75,7 @@ class Loader {
       weights.push_back(&checkpoint_.tensor(name + ".weight"));
     }
     const auto rows = [&](int first, int count, float* to) { read_stacked(weights, first, count, to); };
-    ops::Linear layer(pool_, rows, bias, in, out, type);
+    ops::Linear layer(pool_, rows, bias, in, out, type, packing);
     for (const auto& name : names) checkpoint_.release(name + ".weight");
     return layer;
   }
@@ -143,19 +145,22 @@ VisionWeights load_vision(Loader& load, const model::VisionConfig& c) {
   return w;
 }
 
+// Of text, whose rows are few: a token for each beam, or a question's.
+constexpr auto kFewRows = ops::Packing::kNarrow;
+
 TextLayer load_text_layer(Loader& load, const std::string& layer, const model::TextConfig& c, bool absorb) {
   const auto self = layer + ".self", cross = layer + ".cross";
   auto [cross_kv, absorbed] = absorb ? load.cross(cross, c) : std::pair{load.linear({cross + ".k", cross + ".v"}, c.vision_width, 2 * c.width), ops::AbsorbedWeights()};
-  return {.self_qkv = load.linear({self + ".q", self + ".k", self + ".v"}, c.width, 3 * c.width),
-          .self_out = load.linear({self + ".out"}, c.width, c.width),
+  return {.self_qkv = load.linear({self + ".q", self + ".k", self + ".v"}, c.width, 3 * c.width, kFewRows),
+          .self_out = load.linear({self + ".out"}, c.width, c.width, kFewRows),
           .self_norm = load.norm(self + ".norm", c.eps),
-          .cross_q = load.linear({cross + ".q"}, c.width, c.width),
+          .cross_q = load.linear({cross + ".q"}, c.width, c.width, kFewRows),
           .cross_kv = std::move(cross_kv),
-          .cross_out = load.linear({cross + ".out"}, c.width, c.width),
+          .cross_out = load.linear({cross + ".out"}, c.width, c.width, kFewRows),
           .cross_absorbed = std::move(absorbed),
           .cross_norm = load.norm(cross + ".norm", c.eps),
-          .fc1 = load.linear({layer + ".fc1"}, c.width, c.mlp),
-          .fc2 = load.linear({layer + ".fc2"}, c.mlp, c.width),
+          .fc1 = load.linear({layer + ".fc1"}, c.width, c.mlp, kFewRows),
+          .fc2 = load.linear({layer + ".fc2"}, c.mlp, c.width, kFewRows),
           .norm = load.norm(layer + ".norm", c.eps)};
 }
 
@@ -166,9 +171,9 @@ TextHead load_head(Loader& load, const std::string& tower, const TextWeights& w)
   // Usually tied: the word embeddings are the output matrix too.
   const StoredRows own = load.checkpoint().has(head + ".weight") ? load.table(head + ".weight") : w.word;
   const auto rows = [&](int first, int count, float* out) { own.read(first, count, out); };
-  return {.dense = load.linear({head + ".dense"}, d, d),
+  return {.dense = load.linear({head + ".dense"}, d, d, kFewRows),
           .norm = load.norm(head + ".norm", w.config.eps),
-          .decoder = ops::Linear(load.pool(), rows, bias, d, w.config.vocab, load.type())};
+          .decoder = ops::Linear(load.pool(), rows, bias, d, w.config.vocab, load.type(), kFewRows)};
 }
 
 std::optional<TextWeights> load_text(Loader& load, const std::string& tower, const std::optional<model::TextConfig>& config, bool head, bool absorb) {

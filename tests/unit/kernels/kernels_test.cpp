@@ -12,6 +12,7 @@
 #include "core/aligned.h"
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
+#include "kernels/narrow_bf16.h"
 #include "kernels/vector.h"
 #if defined(__x86_64__)
 #include "kernels/attention_bf16-inl.h"
@@ -356,8 +357,8 @@ TEST(Transpose, MovesUnits) {
 }
 
 // In parts, as the loader does.
-PackedWeights pack(NumberType type, const void* weight, int n, int k) {
-  PackedWeights packed(type, n, k);
+PackedWeights pack(NumberType type, const void* weight, int n, int k, Packing packing = Packing::kPlain) {
+  PackedWeights packed(type, n, k, packing);
   for (int first = 0; first < n; first += 2 * kColumnBlock)
     packed.pack(first, std::min(2 * kColumnBlock, n - first), static_cast<const std::byte*>(weight) + static_cast<std::size_t>(first) * k * size_of(type));
   return packed;
@@ -365,9 +366,12 @@ PackedWeights pack(NumberType type, const void* weight, int n, int k) {
 
 using Multiply = void (*)(const GemmTile&);
 
-void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberType type, Multiply multiply = gemm) {
+// Weights packed as kNarrow have to have no magnitude that is lost there.
+void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberType type, Multiply multiply = gemm, Packing packing = Packing::kPlain) {
   const std::size_t ldo = n + 7;
   auto x = random_values(m * k, 1), w = random_values(n * k, 2);
+  if (packing == Packing::kNarrow)
+    for (float& v : w) v = std::abs(v) < 0x1p-9f ? 0.f : v;
   const auto bias = random_values(n, 3), before = random_values(m * ldo, 4);
   std::vector<std::uint16_t> x16(x.size()), w16(w.size());
   if (type == NumberType::kBf16) {
@@ -377,7 +381,8 @@ void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberTy
       for (float& v : *values) v = rounded_bf16(v);
   }
   const bool bf16 = type == NumberType::kBf16;
-  const PackedWeights packed = pack(type, bf16 ? static_cast<const void*>(w16.data()) : w.data(), n, k);
+  const PackedWeights packed = pack(type, bf16 ? static_cast<const void*>(w16.data()) : w.data(), n, k, packing);
+  EXPECT_EQ(packed.packing(), bf16 && k % 2 == 0 ? packing : Packing::kPlain);
   for (int first = 0; first < n; first += 2 * kColumnBlock) {  // a slice of columns at a time
     const int cols = std::min(2 * kColumnBlock, n - first);
     std::vector<float> out = before;
@@ -414,6 +419,47 @@ TEST(Gemm, EqualsDoubleReference) {
     check_gemm(37, 130, 768, Epilogue::kGelu, true, type);
     check_gemm(20, 70, 1500, Epilogue::kStore, true, type);  // several blocks of units
     check_gemm(3, 1000, 3072, Epilogue::kAdd, true, type);
+  }
+}
+
+TEST(Gemm, NarrowWeightsEqualDoubleReference) {
+  if (!gemm_supports(NumberType::kBf16)) GTEST_SKIP() << "this machine has no bfloat16 dot products";
+  for (const int m : {1, 2, 3, 4, 5, 6, 7, 13, 65})
+    for (const int n : {1, 20, 64, 65, 200})
+      for (const int k : {1, 2, 12, 64, 100, 770})
+        check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, m % 2 == 0, NumberType::kBf16, gemm, Packing::kNarrow);
+  for (const int m : {1, 3, 20}) check_gemm(m, 130, 3072, Epilogue::kGelu, true, NumberType::kBf16, gemm, Packing::kNarrow);
+  check_gemm(3, 70, 64, Epilogue::kGelu, true, NumberType::kF32, gemm, Packing::kNarrow);  // stays plain
+}
+
+float from_bf16(std::uint16_t value) {
+  const std::uint32_t bits = static_cast<std::uint32_t>(value) << 16;
+  float f;
+  std::memcpy(&f, &bits, sizeof(f));
+  return f;
+}
+
+// Every bfloat16 there is, under largest magnitudes from the least to the greatest.
+TEST(NarrowBf16, KeepsWhatItPromises) {
+  if (!has_isa(Isa::kAvx512)) GTEST_SKIP() << "no AVX-512";
+  for (const int top : {0x0000, 0x0001, 0x0080, 0x0100, 0x067f, 0x0700, 0x0c00, 0x3f80, 0x3fff, 0x4000, 0x42aa, 0x7f7f}) {
+    const int units = 512;
+    AlignedArray<std::uint32_t> in(units * kColumnBlock), out(units * kColumnBlock);
+    auto *values = reinterpret_cast<std::uint16_t*>(in.data()), *widened = reinterpret_cast<std::uint16_t*>(out.data());
+    for (int i = 0; i < 0x10000; ++i) values[i] = static_cast<std::uint16_t>((i & 0x7fff) <= top ? i : top);
+    AlignedArray<std::byte> block(narrow_block_bytes(units));
+    narrow_block(in.data(), units, block.data());
+    widen_units(block.data(), 0, 100, out.data());
+    widen_units(block.data(), 100, units - 100, out.data() + 100 * kColumnBlock);
+    const int lowest = (top >> 8) - 6;
+    const float smallest = lowest > 0 ? from_bf16(static_cast<std::uint16_t>(lowest << 8)) : 0.f, largest = from_bf16(static_cast<std::uint16_t>(top));
+    EXPECT_LE(smallest, largest * 0x1p-12f);
+    for (int i = 0; i < 0x10000; ++i) {
+      const float before = from_bf16(values[i]), after = from_bf16(widened[i]);
+      if (std::abs(before) >= smallest) ASSERT_EQ(before, after) << i << " under " << top;
+      else if (std::abs(before) >= smallest / 2) ASSERT_EQ(after, std::copysign(smallest, before)) << i << " under " << top;
+      else ASSERT_EQ(widened[i], 0) << i << " under " << top;
+    }
   }
 }
 
@@ -461,7 +507,8 @@ TEST(GemmByTiles, EmulatedEqualsDoubleReference) {
   for (const int m : {1, 7, 16, 17, 31, 32, 33, 65})
     for (const int n : {1, 64, 130})
       for (const int k : {32, 96, 800})  // 1, 3 and 25 steps: one block, one, and two
-        check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, n == 64, NumberType::kBf16, gemm_by_tiles<EmulatedTiles, NumberType::kBf16>);
+        check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, n == 64, NumberType::kBf16, gemm_by_tiles<EmulatedTiles, NumberType::kBf16>,
+                   n == 1 ? Packing::kPlain : Packing::kNarrow);
   for (const int m : {1, 16, 33})
     for (const int n : {1, 130})
       for (const int k : {64, 576, 1600}) check_int8_sums(m, n, k, gemm_by_tiles<EmulatedTiles, NumberType::kInt8>);

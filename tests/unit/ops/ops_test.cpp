@@ -227,6 +227,61 @@ TEST(KeyValues, GrowsAndCopies) {
   }
 }
 
+// Two texts, of 60 rows (more than a block of queries) and of 3, then one row of each at a time: as if all were appended first.
+void check_appending(NumberType type, int threads) {
+  ThreadPool pool(threads);
+  const int heads = 5, width = heads * 64, steps = 4;
+  const Linear next(pool, [](int, int count, float* out) { std::fill_n(out, count * 64, 0.5f); }, {}, 64, 200);  // only fetched
+  const Linear* const following[] = {&next, &next};
+  struct Text {
+    int count;
+    std::vector<float> values[3], expected, got;
+    OperandBuffer memory[3];
+    Operand q, k, v;
+    KeyValues grown;
+  } texts[2];
+  for (int t = 0; t < 2; ++t) {
+    Text& text = texts[t];
+    text.count = t ? 3 : 60;
+    const int n = text.count + steps;
+    Operand* operands[] = {&text.q, &text.k, &text.v};
+    for (int i = 0; i < 3; ++i) {
+      text.values[i] = random_values(static_cast<std::size_t>(n * width), static_cast<unsigned>(3 * t + i));
+      *operands[i] = to_operand(pool, ConstMatrix(text.values[i].data(), n, width), type, text.memory[i]);
+    }
+    text.expected.resize(static_cast<std::size_t>(n * width));
+    text.got.resize(text.expected.size());
+    for (int row = 0; row < n; ++row) {
+      KeyValues seen(heads, 64, n, type);
+      seen.append(text.k.row_range(0, row + 1), text.v.row_range(0, row + 1));
+      const AttentionItem item{text.q.row_range(row, 1), &seen, Matrix(text.expected.data() + row * width, 1, width)};
+      attention(pool, {&item, 1});
+    }
+    text.grown = KeyValues(heads, 64, n, type);
+  }
+  for (int step = 0; step <= steps; ++step) {
+    std::vector<AttentionItem> items;
+    for (Text& text : texts) {
+      const int first = step ? text.count + step - 1 : 0, rows = step ? 1 : text.count;
+      items.push_back({.q = text.q.row_range(first, rows), .kv = &text.grown, .out = Matrix(text.got.data() + first * width, rows, width), .first_visible = first,
+                       .growing = &text.grown, .k = text.k.row_range(first, rows), .v = text.v.row_range(first, rows)});
+    }
+    attention(pool, items, following);
+  }
+  for (const Text& text : texts) {
+    EXPECT_EQ(text.grown.count(), text.count + steps);
+    for (std::size_t i = 0; i < text.got.size(); ++i)
+      ASSERT_NEAR(text.got[i], text.expected[i], type == NumberType::kF32 ? 1e-5 : 2e-2) << "row " << i / static_cast<std::size_t>(width) << " of " << text.count;
+  }
+}
+
+TEST(Attention, AppendsItsOwnRowsFirst) {
+  for (const int threads : {1, 2, 7}) {
+    check_appending(NumberType::kF32, threads);
+    if (kernels::has_bf16_attention()) check_appending(NumberType::kBf16, threads);
+  }
+}
+
 // 100 queries are cut into blocks; causal masks must follow the blocks.
 TEST(Attention, CausalAcrossBlocks) {
   ThreadPool pool(2);
