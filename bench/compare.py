@@ -2,11 +2,12 @@
 """blip beside what one would run instead, on this machine, in one sitting. Prints Markdown tables of milliseconds and of ratios.
 
     bench/setup.sh
-    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip [--work bench/work] [--threads 2] [--rounds 5]
+    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip [--work bench/work] [--threads 2] [--rounds 9] [--runs 2]
 
 Everybody takes turns, work by work: a round measures each peer and then blip (the next one blip first) within the same minute, and a ratio is made of two
-figures of one round. The tables have the medians of the rounds and, for ratios, their range. Everything else on the machine should be still. The
-peers stay loaded, each engine in a process of its own; all of them take 9 GB.
+figures of one round. The tables have the medians of the rounds and, for ratios, the range of the middle half of them and of all: many short rounds say more
+than a few long ones where a machine's speed changes from minute to minute. Everything else on the machine should be still. The peers stay loaded, each engine in
+a process of its own; all of them take 9 GB.
 """
 
 import argparse
@@ -32,7 +33,7 @@ class Peers:
     """An engine's process (peers.py --serve)."""
 
     def __init__(self, engine, options):
-        command = [sys.executable, HERE / "peers.py", "--serve", "--work", options.work, "--threads", str(options.threads), "--only", engine]
+        command = [sys.executable, HERE / "peers.py", "--serve", "--work", options.work, "--threads", str(options.threads), "--runs", str(options.runs), "--only", engine]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.cases = self.answer()
 
@@ -52,7 +53,7 @@ class Peers:
 
 def measure_blip(work, options):
     model, stage = WORKS[work]
-    command = [options.blip, "bench", "--model", options.work / model, "--stage", stage, "--runs", "5", "--threads", str(options.threads), "--json", "--quiet"]
+    command = [options.blip, "bench", "--model", options.work / model, "--stage", stage, "--runs", str(options.runs), "--threads", str(options.threads), "--json", "--quiet"]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if result.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}: exit code {result.returncode}\n{result.stderr}")
@@ -61,14 +62,14 @@ def measure_blip(work, options):
             yield "blip", line["dtype"], line["median_ms"]
 
 
-def print_table(figures, rounds):
+def print_table(figures, options):
     columns = list(dict.fromkeys((engine, dtype) for engine, dtype, _ in figures))
     print("| work, ms | " + " | ".join(f"{engine} {dtype}" for engine, dtype in columns) + " |")
     print("|---|" + "---:|" * len(columns))
     for work in WORKS:
         cells = [figures.get((engine, dtype, work)) for engine, dtype in columns]
         print(f"| {work} | " + " | ".join(f"{statistics.median(c):.0f}" if c else "" for c in cells) + " |")
-    print(f"\nMedians of {rounds} rounds, in turn, of up to 5 runs each.\n")
+    print(f"\nMedians of {options.rounds} rounds, in turn, of up to {options.runs} runs each.\n")
 
 
 def print_ratios(figures):
@@ -79,9 +80,11 @@ def print_ratios(figures):
             return
         ratios = [min(peer[i] for peer in theirs) / ms for i, ms in enumerate(mine)]
         names = ", ".join(f"{engine} {dtype}" for engine, dtype, _ in peers)
-        print(f"| {work} | {'best of ' if len(peers) > 1 else ''}{names} | {ours} | {statistics.median(ratios):.2f} x | {min(ratios):.2f} to {max(ratios):.2f} |")
+        low, _, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+        print(f"| {work} | {'best of ' if len(peers) > 1 else ''}{names} | {ours} | {statistics.median(ratios):.2f} x | {low:.2f} to {high:.2f} | "
+              f"{min(ratios):.2f} to {max(ratios):.2f} |")
 
-    print("| work | against | blip in | faster by | rounds |\n|---|---|---|---:|---:|")
+    print("| work | against | blip in | faster by | middle half | rounds |\n|---|---|---|---:|---:|---:|")
     for dtype in ("f32", "bf16", "int8"):
         row("vision 384", dtype, sorted(key for key in figures if key[0] != "blip" and key[1:] == (dtype, "vision 384")))
     for work in list(WORKS)[1:]:
@@ -95,7 +98,8 @@ def main():
     parser.add_argument("--work", type=pathlib.Path, default=HERE / "work", help="folder for checkpoints and exports")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", default="openvino,onnxruntime,torch", help="peers, with commas")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--runs", type=int, default=2, help="of each work in a round, at most: peers as many as fit in 3 seconds")
     options = parser.parse_args()
     figures = collections.defaultdict(list)
     print("loading the peers; the first time their checkpoints are made", file=sys.stderr)
@@ -107,7 +111,7 @@ def main():
             for turn in turns if number % 2 == 0 else reversed(turns):
                 for engine, dtype, ms in turn():
                     figures[engine, dtype, work].append(ms)
-    print_table(figures, options.rounds)
+    print_table(figures, options)
     print_ratios(figures)
     for engine in peers:
         engine.process.stdin.close()
