@@ -8,6 +8,8 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/read_ahead.h"
+
 namespace blip::ops {
 
 bool has_byte_keys(int head_dim) { return kernels::has_bf16_attention() && !kernels::has_tile_attention() && head_dim % 4 == 0; }
@@ -163,9 +165,9 @@ namespace {
 
 // Reads memory from its beginning to its end, which is faster than in the steps that products take through it.
 void read_through(std::span<const std::byte> memory) {
-  constexpr std::size_t kLine = 64, kAhead = 4096;
+  constexpr std::size_t kLine = 64;
   for (std::size_t at = 0; at < memory.size(); at += kLine) {
-    __builtin_prefetch(memory.data() + at + kAhead, 0, 2);
+    __builtin_prefetch(memory.data() + at + kernels::kReadAhead, 0, 2);
     [[maybe_unused]] const std::byte read = *static_cast<const volatile std::byte*>(memory.data() + at);
   }
 }
