@@ -175,6 +175,7 @@ def main():
     p.add_argument("--model", type=pathlib.Path, help="engine blip: the model file or folder")
     p.add_argument("--dtype", default="auto", help="engine blip: the program's number type")
     p.add_argument("--scenes", type=int, default=1000)
+    p.add_argument("--first", type=int, default=0, help="number of the first one")
     p.add_argument("--jobs", type=int, default=2, help="engine blip: programs at a time")
     p.add_argument("--mistakes", type=int, default=0, help="show so many wrong captions")
     o = p.parse_args()
@@ -185,7 +186,7 @@ def main():
         engine = TorchEngine(load(o.checkpoint))
     else:
         engine = BlipEngine(o.blip, o.model, o.jobs, dtype=o.dtype)
-    cases = [case(i) for i in range(o.scenes)]
+    cases = [case(i) for i in range(o.first, o.first + o.scenes)]
     results = engine.run(cases)
     print(table(score(cases, results)))
     if o.mistakes:
