@@ -121,7 +121,6 @@ void gemm_by_tiles(const GemmTile& t) {
   static thread_local AlignedArray<char> scratch;
   char* all_sums = scratch.reserve(static_cast<std::size_t>(blocks > 1 ? panels : 1) * kSums);
   const bool narrow = t.w->packing() == Packing::kNarrow;
-  static thread_local AlignedArray<std::uint32_t> wide;
   PanelShapes<Tiles> shapes;
   for (int column = 0; column < t.n; column += kColumnBlock) {
     const char* w = static_cast<const char*>(t.w->columns(t.first + column));
@@ -130,8 +129,7 @@ void gemm_by_tiles(const GemmTile& t) {
       const int units = count * kTileRowsMax, first_unit = step * kTileRowsMax;
       const char *block = w + static_cast<std::size_t>(step) * kStepBytes, *behind = block + static_cast<std::size_t>(count) * kStepBytes;
       if (narrow) {
-        block = reinterpret_cast<const char*>(wide.reserve(static_cast<std::size_t>(units) * kColumnBlock));
-        widen_units(reinterpret_cast<const std::byte*>(w), first_unit, units, wide.data());
+        block = reinterpret_cast<const char*>(widen_units(reinterpret_cast<const std::byte*>(w), first_unit, units));
         behind = w + narrow_block_bytes(first_unit + units);
       }
       // The panels of this block fetch the next one, which follows in memory, share and share alike.

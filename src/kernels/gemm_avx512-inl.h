@@ -74,6 +74,6 @@ inline void any_tile(int rows, int units, const char* x, std::size_t ldx, const 
   }
 }
 
-inline void plain_tile(int rows, int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, const Prefetch& fetch) {
-  any_tile(rows, units, x, ldx, PlainWeights{w}, first, partial, fetch);
+inline void plain_tile(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w, bool first, char* partial, const Prefetch& fetch) {
+  any_tile(rows, units, x, ldx, PlainWeights{w.units}, first, partial, fetch);
 }

@@ -31,6 +31,12 @@ struct Prefetch {
   const char* rows;     // kTileRows of them, as far apart as the tile's own; null: none
 };
 
+// The weights of a tile.
+struct StoredWeights {
+  const char* units;
+  const char* table;  // of narrow ones: where their block begins
+};
+
 BLIP_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl")
 namespace f32 {
 using Sums = __m512;
@@ -58,8 +64,8 @@ struct NarrowWeights {
   void load(int unit, __m512i (&column)[kTileVectors]) const { widen_unit(units + static_cast<std::size_t>(unit) * kNarrowUnitRow, upper, column); }
 };
 
-void narrow_tile(int rows, int units, const char* x, std::size_t ldx, const char* w, const char* table, bool first, char* partial, const Prefetch& fetch) {
-  any_tile(rows, units, x, ldx, NarrowWeights{w, upper_bytes(table)}, first, partial, fetch);
+void narrow_tile(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w, bool first, char* partial, const Prefetch& fetch) {
+  any_tile(rows, units, x, ldx, NarrowWeights{w.units, upper_bytes(w.table)}, first, partial, fetch);
 }
 }  // namespace bf16
 BLIP_TARGET_END
@@ -75,9 +81,10 @@ inline Sums dot(Sums sums, __m512i x, __m512i w) { return _mm512_dpbusd_epi32(su
 }  // namespace int8
 BLIP_TARGET_END
 
-using TileFunction = void (*)(int rows, int units, const char* x, std::size_t ldx, const char* w, bool first, char* partial, const Prefetch& fetch);
+using TileFunction = void (*)(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w, bool first, char* partial, const Prefetch& fetch);
 
-TileFunction tile_function(NumberType type) {
+TileFunction tile_function(NumberType type, bool narrow) {
+  if (narrow) return bf16::narrow_tile;
   switch (type) {
     case NumberType::kF32: return f32::plain_tile;
     case NumberType::kBf16: return bf16::plain_tile;
@@ -111,7 +118,6 @@ void gemm_avx512(const GemmTile& t) {
   const std::size_t row_bytes = static_cast<std::size_t>(t.w->k()) * size_of(t.w->type());
   assert(t.w->blocked() && row_bytes % 4 == 0);
   const int units = static_cast<int>(row_bytes / 4);
-  const auto multiply = tile_function(t.w->type());
   const char* x = static_cast<const char*>(t.x);
   const int tiles = (t.m + kTileRows - 1) / kTileRows;
   const bool far_rows = static_cast<std::size_t>(t.m) * row_bytes > kNearRows;
@@ -120,9 +126,9 @@ void gemm_avx512(const GemmTile& t) {
   char* partials = scratch.reserve(static_cast<std::size_t>(one_block ? kFinishTiles : tiles) * kTileRows * kUnitRow);
   const std::size_t ahead = t.m == 1 || t.w->type() == NumberType::kF32 ? kReadAhead : kReadFarAhead;
   const bool narrow = t.w->packing() == Packing::kNarrow;
-  const bool wide_first = narrow && tiles > kWideningTiles;
+  const bool widen_first = narrow && tiles > kWideningTiles;
+  const auto multiply = tile_function(t.w->type(), narrow && !widen_first);
   const std::size_t unit_row = narrow ? kNarrowUnitRow : kUnitRow;
-  static thread_local AlignedArray<std::uint32_t> wide;
   for (int column = 0; column < t.n; column += kColumnBlock) {
     const char* table = static_cast<const char*>(t.w->columns(t.first + column));  // narrow weights begin with one
     const char* w = table + (narrow ? kNarrowTable : 0);
@@ -130,11 +136,7 @@ void gemm_avx512(const GemmTile& t) {
       const int block = std::min(kBlockUnits, units - unit);
       const char* stored = w + static_cast<std::size_t>(unit) * unit_row;
       const std::size_t block_bytes = static_cast<std::size_t>(block) * unit_row;
-      const char* rows_w = stored;
-      if (wide_first) {
-        rows_w = reinterpret_cast<const char*>(wide.reserve(static_cast<std::size_t>(block) * kColumnBlock));
-        widen_units(reinterpret_cast<const std::byte*>(table), unit, block, wide.data());
-      }
+      const StoredWeights weights{widen_first ? reinterpret_cast<const char*>(widen_units(reinterpret_cast<const std::byte*>(table), unit, block)) : stored, table};
       // The tiles of this block fetch the next one, which follows in memory, share and share alike; a lone tile fetches ahead of itself.
       const std::size_t share = round_up((block_bytes + tiles - 1) / tiles, 64);
       const int share_lines = static_cast<int>(share / 64), chunks = std::max(1, block / kUnitsPerChunk);
@@ -146,10 +148,7 @@ void gemm_avx512(const GemmTile& t) {
                              far_rows ? x + (row + kTileRows) * row_bytes + static_cast<std::size_t>(unit) * 4 : nullptr};
         const char* tile_x = x + row * row_bytes + static_cast<std::size_t>(unit) * 4;
         if (unit + block == units) fetch_for_finish(t, row, rows, column);
-        if (narrow && !wide_first)
-          bf16::narrow_tile(rows, block, tile_x, row_bytes, stored, table, unit == 0, partial, fetch);
-        else
-          multiply(rows, block, tile_x, row_bytes, rows_w, unit == 0, partial, fetch);
+        multiply(rows, block, tile_x, row_bytes, weights, unit == 0, partial, fetch);
         if (unit + block == units && (i % kFinishTiles == kFinishTiles - 1 || i == tiles - 1)) {
           const int behind = i % kFinishTiles * kTileRows;  // rows before this tile's that wait too
           finish_tile(t, partial - static_cast<std::size_t>(behind) * kUnitRow, row - behind, behind + rows, column);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/aligned.h"
+#include "kernels/gemm.h"
 #include "kernels/target.h"
 
 #if defined(__x86_64__)
@@ -81,6 +83,12 @@ BLIP_TARGET_END
 void narrow_block(const std::uint32_t* units, int n, std::byte* out) { narrow(units, n, reinterpret_cast<char*>(out)); }
 void widen_units(const std::byte* block, int first, int n, std::uint32_t* out) { widen(reinterpret_cast<const char*>(block), first, n, out); }
 
+const std::uint32_t* widen_units(const std::byte* block, int first, int n) {
+  static thread_local AlignedArray<std::uint32_t> units;
+  widen_units(block, first, n, units.reserve(static_cast<std::size_t>(n) * kColumnBlock));
+  return units.data();
+}
+
 }  // namespace blip::kernels
 
 #else
@@ -89,6 +97,10 @@ namespace blip::kernels {
 
 void narrow_block(const std::uint32_t*, int, std::byte*) { assert(false); }
 void widen_units(const std::byte*, int, int, std::uint32_t*) { assert(false); }
+const std::uint32_t* widen_units(const std::byte*, int, int) {
+  assert(false);
+  return nullptr;
+}
 
 }  // namespace blip::kernels
 

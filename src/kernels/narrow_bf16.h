@@ -22,5 +22,7 @@ void narrow_block(const std::uint32_t* units, int n, std::byte* out);
 
 // Units `first` to first + n of a block as narrow_block was given them, out: [n, 64], aligned to 64 bytes.
 void widen_units(const std::byte* block, int first, int n, std::uint32_t* out);
+// The same in memory of the calling thread, until its next call.
+const std::uint32_t* widen_units(const std::byte* block, int first, int n);
 
 }  // namespace blip::kernels

@@ -172,59 +172,63 @@ void read_through(std::span<const std::byte> memory) {
   }
 }
 
+constexpr int kFewQueries = 8;  // of an item: they wait for memory
+
+// Some queries of an item, by one head.
+struct Task {
+  const AttentionItem* item;
+  int head, first, queries;
+};
+
+// One head after the other: its keys and values stay in the L2 cache for all its queries, and with few of them in the same core's from token to token.
+std::vector<Task> tasks_of(std::span<const AttentionItem> items) {
+  std::vector<Task> tasks;
+  const int heads = items.empty() ? 0 : items.front().kv->heads();
+  for (int head = 0; head < heads; ++head)
+    for (const auto& item : items) {
+      const int block = item.growing ? item.q.rows : query_block(item.q.type);  // rows are appended before anybody looks at them
+      for (int first = 0; first < item.q.rows; first += block) tasks.push_back({&item, head, first, std::min(block, item.q.rows - first)});
+    }
+  return tasks;
+}
+
+// `next`: memory to fetch meanwhile.
+void attend(const Task& task, std::span<const std::span<const char>> next) {
+  static thread_local AlignedArray<float> scratch;
+  const auto& [item, head, begin, queries] = task;
+  const KeyValues& kv = *item->kv;
+  const int d = kv.head_dim(), count = kv.count() + item->k.rows, block = query_block(item->q.type);
+  const auto kernel = kv.type() == NumberType::kF32 ? kernels::attention : kernels::attention_bf16;
+  if (item->growing) item->growing->write_head(head, item->k, item->v);
+  // Keys and values of a picture (BLIP-base: 1.8 MB a layer) come from memory. A cache that still grows is in cache.
+  constexpr std::size_t kFar = std::size_t{1} << 20;
+  if (item->q.rows <= kFewQueries && !item->growing && kv.bytes() > kFar) {
+    read_through(kv.key_memory(head));
+    read_through(kv.value_memory(head));
+  }
+  for (int first = begin; first < begin + queries; first += block) {
+    const int rows = std::min(block, begin + queries - first);
+    kernel({.q = item->q.col_range(head * d, d).row(first), .ldq = item->q.stride, .queries = rows,
+            .keys = kv.keys(head), .key_stride = kv.key_stride(),
+            .values = kv.values(head), .value_stride = kv.value_stride(),
+            .count = count, .head_dim = d,
+            .first_visible = item->first_visible == kAllVisible ? kAllVisible : item->first_visible + first,
+            .scale = 1.f / std::sqrt(static_cast<float>(d)),
+            .out = item->out.row(first) + head * d, .ldo = item->out.stride,
+            .scratch = scratch.reserve(kernels::attention_scratch(rows, count, d)), .key_scales = kv.key_scales(head), .next = next});
+  }
+}
+
 }  // namespace
 
 void attention(ThreadPool& pool, std::span<const AttentionItem> items, std::span<const Linear* const> following) {
-  constexpr int kFewQueries = 8;
-  struct Task {
-    const AttentionItem* item;
-    int head, first, queries;
-  };
-  std::vector<Task> tasks;
   bool few = true;
   for (const auto& item : items) {
     assert(item.q.cols == item.kv->heads() * item.kv->head_dim() && item.kv->count() + item.k.rows > 0 && item.q.type == item.kv->operand_type());
     assert(item.kv->heads() == items.front().kv->heads() && (!item.growing || item.growing == item.kv));
     few = few && item.q.rows <= kFewQueries;
   }
-  // One head after the other: its keys and values stay in the L2 cache for all its queries, and with few of them in the same core's from token to token.
-  const auto add = [&](const AttentionItem& item, int head) {
-    const int block = item.growing ? item.q.rows : query_block(item.q.type);  // rows are appended before anybody looks at them
-    for (int first = 0; first < item.q.rows; first += block) tasks.push_back({&item, head, first, std::min(block, item.q.rows - first)});
-  };
-  const int heads = items.empty() ? 0 : items.front().kv->heads();
-  if (few)
-    for (int head = 0; head < heads; ++head)
-      for (const auto& item : items) add(item, head);
-  else
-    for (const auto& item : items)
-      for (int head = 0; head < heads; ++head) add(item, head);
-
-  const auto attend = [&](const Task& task, std::span<const std::span<const char>> next) {
-    static thread_local AlignedArray<float> scratch;
-    const auto& [item, head, begin, queries] = task;
-    const KeyValues& kv = *item->kv;
-    const int d = kv.head_dim(), count = kv.count() + item->k.rows, block = query_block(item->q.type);
-    const auto kernel = kv.type() == NumberType::kF32 ? kernels::attention : kernels::attention_bf16;
-    if (item->growing) item->growing->write_head(head, item->k, item->v);
-    // A few queries wait for keys and values of a picture (BLIP-base: 1.8 MB a layer) to come from memory. A cache that still grows is in cache.
-    constexpr std::size_t kFar = std::size_t{1} << 20;
-    if (item->q.rows <= kFewQueries && !item->growing && kv.bytes() > kFar) {
-      read_through(kv.key_memory(head));
-      read_through(kv.value_memory(head));
-    }
-    for (int first = begin; first < begin + queries; first += block) {
-      const int rows = std::min(block, begin + queries - first);
-      kernel({.q = item->q.col_range(head * d, d).row(first), .ldq = item->q.stride, .queries = rows,
-              .keys = kv.keys(head), .key_stride = kv.key_stride(),
-              .values = kv.values(head), .value_stride = kv.value_stride(),
-              .count = count, .head_dim = d,
-              .first_visible = item->first_visible == kAllVisible ? kAllVisible : item->first_visible + first,
-              .scale = 1.f / std::sqrt(static_cast<float>(d)),
-              .out = item->out.row(first) + head * d, .ldo = item->out.stride,
-              .scratch = scratch.reserve(kernels::attention_scratch(rows, count, d)), .key_scales = kv.key_scales(head), .next = next});
-    }
-  };
+  const std::vector<Task> tasks = tasks_of(items);
   const int number = static_cast<int>(tasks.size());
   if (few) {  // the same share of the heads for the same thread
     const int shares = std::min(pool.size(), number);
