@@ -10,22 +10,13 @@ namespace {
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
 
-// A JSON value short enough for a message.
-std::string shown(const Json& value) {
-  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
-}
-
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where) {
   try {
-    return Json::parse(text.begin(), text.end());
-  } catch (const Json::exception& error) {
-    std::string what = error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 5: ..."
-    if (const auto end = what.find("] "); end != std::string::npos) what.erase(0, end + 2);
-    fail(where + ": not valid JSON: " + what);
+    return read_json<Json>(text);
+  } catch (const JsonError& error) {
+    fail(where + ": not valid JSON: " + error.what());
   }
 }
 

@@ -3,17 +3,18 @@
 
 #include <array>
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/json.h"
+
 namespace blip::io {
 
 using Json = nlohmann::json;
 
-// Throws Error(kModel) naming `where` for what is not JSON.
+// As read_json (core/json.h) with its default limits; throws Error(kModel) naming `where`.
 Json parse_json(std::string_view text, const std::string& where);
 
 // One JSON object and the path that leads to it, so that every message says where. Every reader but those of required fields
