@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 constexpr const char* kExamples = R"(Examples:
   blip convert blip-image-captioning-base/ caption.gguf
   blip convert model_base_vqa_capfilt_large.pth vqa.gguf --type q8_0
+  blip convert caption-base merged.gguf --adapter my-lora/
 
 Vocabulary and settings go into the file. Vectors and position embeddings stay f32 whatever the type. DST appears when it
 is complete; on a failure an older DST stays as it was.)";
@@ -32,7 +33,7 @@ const std::map<std::string, FileType> kTypes = {
 struct ConvertFlags {
   OutputOptions output;
   HubFlags hub;
-  std::string source, destination, type = "f16";
+  std::string source, destination, type = "f16", adapter;
 };
 
 void check(const Conversion& flags) {
@@ -54,6 +55,7 @@ int write_converted(const Conversion& flags, Console& console) {
   catch_interrupts();
   ConvertOptions options;
   options.type = kTypes.at(flags.type);
+  options.adapter = flags.adapter;
   options.progress = [&](const char*, std::size_t done, std::size_t total) {
     stop_if_interrupted();  // unwinds through the library, which removes its unfinished file
     if (done == 0) console.start_progress("tensors", total);
@@ -84,7 +86,8 @@ namespace {
 
 int run_convert(const ConvertFlags& flags) {
   Console console(flags.output);
-  return write_converted({model_path(flags.source, flags.hub, console), flags.destination, flags.type}, console);
+  const std::string adapter = flags.adapter.empty() ? "" : model_path(flags.adapter, flags.hub, console);
+  return write_converted({model_path(flags.source, flags.hub, console), flags.destination, flags.type, adapter}, console);
 }
 
 }  // namespace
@@ -95,6 +98,7 @@ void add_convert(CLI::App& app, Run& run) {
   command.add_option("source", flags->source, "Hugging Face folder, .pth, .bin, .safetensors or .gguf, or a model's name")->type_name("PATH")->required();
   command.add_option("destination", flags->destination, "The .gguf file to write")->type_name("FILE")->required();
   add_choice(command, "--type", flags->type, convert_types(), "Number type of the matrices")->capture_default_str();
+  add_adapter_option(command, flags->adapter);
   add_hub_options(command, flags->hub);
   add_output_options(command, flags->output);
   command.footer(kExamples);

@@ -9,7 +9,7 @@
 namespace blip::cli {
 
 struct Conversion {
-  std::string source, destination, type;
+  std::string source, destination, type, adapter = "";
 };
 
 // The words of --type.

@@ -69,8 +69,11 @@ std::string model_path(const std::string& given, const HubFlags& flags, Console&
   if (model.empty()) return bundled_model();
   std::error_code ignored;
   // What looks like a path is one: its own error says that it is missing.
-  if (fs::exists(model, ignored) ? !flags.update : !is_model_name(model)) return model;
-  return pull_model(model, flags, console);
+  const bool here = fs::exists(model, ignored) ? !flags.update : !is_model_name(model);
+  const std::string path = here ? model : pull_model(model, flags, console);
+  // An adapter needs the base that it was made for.
+  if (const std::string base = fs::is_directory(path, ignored) ? adapter_base(path) : ""; is_model_name(base)) pull_model(base, flags, console);
+  return path;
 }
 
 }  // namespace blip::cli

@@ -67,6 +67,13 @@ void add_output_options(CLI::App& command, OutputOptions& options) {
   command.add_flag("-q,--quiet", options.quiet, "No progress, timings and warnings on standard error")->group("Output");
 }
 
+void add_adapter_option(CLI::App& command, std::string& adapter) {
+  command.add_option("--adapter", adapter, "LoRA adapter to merge into the model: a folder as peft saves it, or a name")
+      ->type_name("PATH")
+      ->check([](const std::string& text) { return text.empty() ? "must not be empty" : ""; })
+      ->group("Model");
+}
+
 void add_hub_options(CLI::App& command, HubFlags& flags) {
   CLI::Option* update = command.add_flag("--update", flags.update, "Ask the hub whether a model given by name has moved on")->group("Model");
   command.add_flag("--offline", flags.offline, "Use no network: a model given by name must be in the cache")->group("Model")->excludes(update);
@@ -80,6 +87,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("PATH")
       ->check([](const std::string& text) { return text.empty() ? "must not be empty" : ""; })
       ->group(group);
+  add_adapter_option(command, options.adapter);
   options.device_option = command.add_option("--device", options.device, "Where to compute, see `blip devices`")->type_name("NAME")->capture_default_str()->group(group);
   add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8"}, "Number type of weights and products")
       ->capture_default_str()
@@ -219,6 +227,7 @@ Engine load_engine(const ModelOptions& options, Console& console) {
   for (const std::string& file : {options.bmodel, options.venc_bmodel, options.tenc_bmodel, options.tdec_bmodel})
     if (!file.empty()) engine_options.bmodels.push_back(file);
   engine_options.tokenizer = options.tokenizer;
+  if (!options.adapter.empty()) engine_options.adapter = model_path(options.adapter, options.hub, console);
   const bool compiled = !engine_options.bmodels.empty();
   if (compiled && !options.model.empty()) throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
   const std::string path = compiled ? engine_options.bmodels.front() : model_path(options.model, options.hub, console);

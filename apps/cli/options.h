@@ -17,7 +17,7 @@ namespace blip::cli {
 using Run = std::function<int()>;
 
 struct ModelOptions {
-  std::string model, device = "cpu", dtype = "auto";
+  std::string model, adapter, device = "cpu", dtype = "auto";
   int threads = 0;  // 0 = not given: every core
   CLI::Option* device_option = nullptr;
   HubFlags hub;
@@ -38,6 +38,8 @@ struct GenerateFlags {
 };
 
 void add_output_options(CLI::App& command, OutputOptions& options);
+// --adapter.
+void add_adapter_option(CLI::App& command, std::string& adapter);
 // --update and --offline.
 void add_hub_options(CLI::App& command, HubFlags& flags);
 void add_model_options(CLI::App& command, ModelOptions& options);

@@ -224,6 +224,7 @@ enum class FileType { kF32, kF16, kBf16, kQ8_0 };
 struct ConvertOptions {
   FileType type = FileType::kF16;  // of matrices; vectors and position embeddings stay f32
   ProgressCallback progress{};     // by tensor
+  std::string adapter{};           // merged into the source, as EngineOptions::adapter; "" = none
 };
 
 // Writes source (anything Engine::load opens) as one GGUF file with vocabulary and settings inside. The file appears

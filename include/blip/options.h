@@ -40,6 +40,9 @@ struct EngineOptions {
   ProgressCallback progress{};    // loading, by tensor; unset = silent
   // sophon: the files of one compiled model, in any order; the path given to load is then ignored. Empty = the path is the file.
   std::vector<std::string> bmodels{};
+  // A LoRA adapter as peft saves it, merged when the model is loaded: a folder, or a name in the cache (blip/hub.h). "" = none.
+  // A folder with an adapter can be given in the place of the model too: its base is then the one that it states.
+  std::string adapter{};
   std::string tokenizer{};        // sophon: vocab.txt, tokenizer.json or a folder with one; "" = bert-base-uncased, built in
 };
 

@@ -84,7 +84,7 @@ model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) 
 
 void convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
   const ElementType wanted = element_type(options.type);
-  const model::Checkpoint checkpoint = model::Checkpoint::open(source);
+  const model::Checkpoint checkpoint = model::Checkpoint::open(source, options.adapter);
   std::vector<io::GgufTensor> tensors;
   for (const std::string& name : checkpoint.names()) {
     const io::TensorView& view = checkpoint.tensor(name);

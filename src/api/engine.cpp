@@ -10,6 +10,7 @@
 #include "blip/error.h"
 #include "blip/hub.h"
 #include "io/file.h"
+#include "model/adapter.h"
 #include "model/checkpoint.h"
 #include "model/source.h"
 
@@ -84,6 +85,11 @@ DType parse_dtype(const std::string& name) {
   throw Error(ErrorCode::kUsage, "unknown dtype \"" + name + "\"; use auto, f32, bf16 or int8, or f16 with a model compiled so");
 }
 
+std::string adapter_base(const std::string& folder) {
+  const std::string base = model::stated_base(folder);
+  return base == "." ? "" : base;
+}
+
 const char* version() { return BLIP_VERSION; }
 
 std::shared_ptr<Engine::Impl> Engine::Impl::load_folder(const std::string& path, const EngineOptions& options) {
@@ -123,9 +129,11 @@ std::shared_ptr<Engine::Impl> Engine::Impl::load_compiled(const std::string& pat
 Engine Engine::load(const std::string& given, const EngineOptions& options) {
   check(options);
   const std::string path = options.bmodels.empty() ? resolved(given) : given;
+  if (backend::sophon::is_device_name(options.device) && !options.adapter.empty())
+    throw Error(ErrorCode::kUsage, "a compiled model takes no adapter; merge it before: `blip convert --adapter`, then compile that");
   if (backend::sophon::is_device_name(options.device)) return Engine(Impl::load_compiled(path, options));
   if (is_bmodel(path) || backend::sophon::is_compiled_folder(path)) throw Error(ErrorCode::kUsage, path + " is compiled for a SOPHON chip: choose one with the device sophon or sophon:N");
-  const auto checkpoint = model::Checkpoint::open(path);
+  const auto checkpoint = model::Checkpoint::open(path, options.adapter);
   auto impl = std::make_shared<Impl>();
   impl->info = checkpoint.info();
   impl->config = checkpoint.config();

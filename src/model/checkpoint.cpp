@@ -238,16 +238,22 @@ Plan make_plan(const Source& source, const DiskTensors& disk) {
 
 }  // namespace
 
-Checkpoint Checkpoint::open(const std::string& path) {
-  Source source = open_source(path);
+Checkpoint Checkpoint::open(const std::string& path, const std::string& adapter) {
+  const Location location = locate(path, adapter);
+  Source source = open_source(location.model);
   DiskTensors disk(source.path);
   for (const auto& file : source.files) disk.add(*file);
   disk.strip_wrappers();
   Plan plan = make_plan(source, disk);
+  Checkpoint checkpoint;
+  if (!location.adapter.empty()) {
+    if (plan.layout != Layout::kHuggingFace) fail(location.adapter + ": an adapter is merged into a checkpoint with transformers' tensor names, and " + source.path + " has others");
+    checkpoint.adapter_ = std::make_unique<Adapter>(location.adapter);
+    checkpoint.adapter_->merge(disk);
+  }
 
   const std::vector<TensorSpec> table = tensor_table(plan.config, plan.layout, plan.prefixes);
   std::set<std::string, std::less<>> used;
-  Checkpoint checkpoint;
   checkpoint.tensors_ = resolve(table, disk, used);
   refuse_unexpected(disk, used);
   drop_tied_heads(checkpoint.tensors_);

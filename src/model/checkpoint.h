@@ -21,6 +21,7 @@
 
 #include "blip/blip.h"
 #include "io/tensor_file.h"
+#include "model/adapter.h"
 #include "model/config.h"
 
 namespace blip::model {
@@ -30,7 +31,8 @@ class Checkpoint {
  public:
   // path: HF folder, .safetensors (config.json beside it), .safetensors.index.json, .pth, .bin, .gguf. All tensors the
   // config calls for are checked here: anything missing or mis-shaped is Error(kModel) with expected and got.
-  static Checkpoint open(const std::string& path);
+  // adapter: a LoRA adapter to merge into it (model/adapter.h); a folder with one is itself taken for path.
+  static Checkpoint open(const std::string& path, const std::string& adapter = "");
 
   const ModelConfig& config() const { return config_; }
   const std::vector<std::string>& vocabulary() const { return vocabulary_; }  // [DEC], [ENC] included
@@ -48,6 +50,7 @@ class Checkpoint {
 
  private:
   std::vector<std::unique_ptr<io::TensorFile>> files_;
+  std::unique_ptr<Adapter> adapter_;  // owns the tensors that it changed
   std::map<std::string, io::TensorView, std::less<>> tensors_;  // by canonical name
   std::vector<std::string> names_;
   std::set<std::string, std::less<>> matrices_;

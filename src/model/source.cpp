@@ -96,7 +96,8 @@ std::vector<std::string> with_extension(const fs::path& folder, const char* exte
   std::vector<std::string> found;
   std::error_code error;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().extension() == extension && is_file(it->path())) found.push_back(it->path().string());
+    const bool adapter = it->path().stem() == "adapter_model";  // changes of a model, no model
+    if (it->path().extension() == extension && !adapter && is_file(it->path())) found.push_back(it->path().string());
   }
   if (error) throw Error(ErrorCode::kIo, "cannot list " + folder.string() + ": " + error.message());
   std::sort(found.begin(), found.end());

@@ -231,8 +231,9 @@ void Findings::error(const std::string& kind, double value, double limit, const 
   if (!(value <= limit)) fail(where, kind + " error " + std::to_string(value) + ", allowed " + std::to_string(limit));
 }
 
-Engine load(const std::string& path, int threads) {
+Engine load(const std::string& path, int threads, const std::string& adapter) {
   EngineOptions options;
+  options.adapter = adapter;
   options.dtype = DType::kF32;
   options.threads = threads;
   return Engine::load(path, options);
