@@ -50,12 +50,17 @@ std::optional<int> find_in_tiff(Bytes tiff) {
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::size_t entry = directory + 2 + i * kEntrySize;
     if (slice(tiff, entry, kEntrySize).size() < kEntrySize) return std::nullopt;
-    if (read_u16(tiff, entry, endian) != kOrientationTag) continue;
     const std::uint32_t type = *read_u16(tiff, entry + 2, endian);
     const std::uint64_t size = type_size(type) * *read_u32(tiff, entry + 4, endian);
     if (size == 0) continue;
     const std::size_t value = size > 4 ? *read_u32(tiff, entry + 8, endian) : entry + 8;
-    if (slice(tiff, value).size() < size) continue;
+    // A value that lies outside ends Pillow's reading, whatever the tag, but for those of more than 1 MiB, which it passes over.
+    constexpr std::uint64_t kPassedOver = std::uint64_t{1} << 20;
+    if (slice(tiff, value).size() < size) {
+      if (size > kPassedOver) continue;
+      return std::nullopt;
+    }
+    if (read_u16(tiff, entry, endian) != kOrientationTag) continue;
     const std::uint32_t number = whole_number(tiff, value, type, endian).value_or(0);
     return number <= 8 ? static_cast<int>(number) : 0;
   }

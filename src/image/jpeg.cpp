@@ -127,7 +127,15 @@ bool read_pixels(Session& session, std::uint8_t* pixels, std::uint8_t* line) {
     if (jpeg_read_scanlines(&decompress, &target, 1) != 1) continue;
     if (line) cmyk_to_rgb(line, row, decompress.output_width);
   }
-  return true;  // what follows the last row is no concern of ours; Pillow does not insist on it either
+  return true;
+}
+
+// Reads on to the end of the picture, as Pillow does: rows that a false mark cut short are followed by what makes no sense.
+// That the end is missing is no damage.
+bool finish(Session& session) {
+  if (setjmp(session.jump)) return session.truncated && !session.no_memory;
+  jpeg_finish_decompress(&session.decompress);
+  return true;
 }
 
 // What libjpeg takes beside the rows it writes: for a picture of several scans the coefficients of all its blocks, 64 of 2
@@ -163,6 +171,7 @@ Decoded decode_jpeg(const Source& source) {
   if (source.header_only) return decoded;
   std::vector<std::uint8_t> line(header.num_components == 4 ? std::size_t{4} * header.image_width : 0);
   if (!read_pixels(session, decoded.rgb.pixels.data(), line.empty() ? nullptr : line.data())) fail_with(source, session);
+  if (!finish(session)) fail_with(source, session);
   return decoded;
 }
 

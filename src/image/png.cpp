@@ -174,6 +174,16 @@ std::uint64_t working_bytes(const Session& session) {
   return kBase + 4 * row + (session.interlaced && grey ? std::uint64_t{session.width} * session.height * (session.depth == 16 ? 2 : 1) : 0);
 }
 
+// Do the pixels' chunks say that they are longer than the file?
+bool is_cut(const Source& source) {
+  std::size_t at = 8;
+  while (const auto length = read_u32(source.bytes, at, Endian::kBig)) {
+    if (slice(source.bytes, at + 8).size() < *length) return as_text(slice(source.bytes, at + 4, 4)) == "IDAT";
+    at += 12 + std::size_t{*length};
+  }
+  return false;
+}
+
 // As Pillow: a wrong checksum before the pixels makes the file unreadable, whatever the chunk; those of the pixels and what
 // follows them are not looked at, since the compressed data show their own damage.
 void check_checksums(const Source& source) {
@@ -195,6 +205,8 @@ Decoded decode_png(const Source& source) {
   Session session;
   if (!read_header(session, source.bytes)) fail(source, kFormat, std::string("damaged: ") + session.message);
   check_checksums(source);
+  // By one byte at a time, so that libpng asks for none that is not there while those that are give whole rows.
+  if (is_cut(source)) png_set_compression_buffer_size(session.png, 1);
   Decoded decoded = begin(source, kFormat, session.width, session.height, png_orientation(source.bytes), working_bytes(session));
   if (source.header_only) return decoded;
   if (!read_pixels(session, decoded.rgb)) fail(source, kFormat, std::string("damaged: ") + session.message);

@@ -77,7 +77,7 @@ TEST(Safetensors, ReadsLargeHeadersInLinearTime) {
     header += (i > 0 ? ",\"" : "\"") + std::to_string(i) + R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
   }
   EXPECT_EQ(parse_safetensors(with_header(header + "}", 0), "x")->tensors().size(), 100'000u);
-  expect_refused("{\"a\":[" + std::string(2'000'000, '1').replace(1, 0, ",") + "]}", 0, {"JSON header is damaged"});
+  expect_refused("{\"a\":[" + std::string(2'000'000, '1') + ",]}", 0, {"JSON header is damaged"});
   std::string values = "{\"a\":[1";
   for (int i = 0; i < 1'000'000; ++i) values += ",1";
   expect_refused(values + "]}", 0, {"more than 1000000 values"});
