@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -69,6 +70,12 @@ int cgroup_cpus() {
   return quota > 0 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
 }
 
+// In a forked child. The threads are the parent's; joining or detaching them would reach whatever thread has their memory by now.
+void forget(std::vector<std::thread>& workers) {
+  for (auto& worker : workers) std::construct_at(&worker);
+  workers.clear();
+}
+
 }  // namespace
 
 int available_cpus() {
@@ -109,8 +116,7 @@ void FifoLock::unlock() {
 ThreadPool::ThreadPool(int threads) : threads_(std::max(1, threads)), forks_(fork_count()) { start(threads_ - 1); }
 
 ThreadPool::~ThreadPool() {
-  if (forks_ == fork_count()) stop();
-  for (auto& worker : workers_) worker.detach();  // of a process that was forked: they are the parent's
+  forks_ == fork_count() ? stop() : forget(workers_);
 }
 
 void ThreadPool::start(int workers) {
@@ -138,8 +144,7 @@ void ThreadPool::restart_if_forked() {
   if (forks_ == fork_count()) return;
   const std::lock_guard lock(restart_mutex_);
   if (forks_ == fork_count()) return;
-  for (auto& worker : workers_) worker.detach();
-  workers_.clear();
+  forget(workers_);
   turn_.reset();
   joined_ = kClosed;
   error_ = nullptr;
