@@ -1,5 +1,6 @@
 // Session: texts and pictures in, tasks on the runner, texts and numbers out.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <utility>
@@ -26,12 +27,40 @@ bool blank(const std::string& text) { return text.find_first_not_of(" \t\r\n\v\f
 }  // namespace
 
 struct Session::Impl {
+  std::atomic<bool> busy{false};  // see Use
   std::shared_ptr<const Engine::Impl> engine;
   SessionOptions options;
   std::unique_ptr<backend::Runner> runner;
 
   const text::Tokenizer& tokenizer() const { return *engine->tokenizer; }
   const backend::Capabilities& capabilities() const { return engine->model->capabilities(); }
+
+  // While a function of the session runs: its activations are one task's.
+  class Use {
+   public:
+    explicit Use(Impl& impl) : busy_(impl.busy) {
+      if (busy_.exchange(true))
+        throw Error(ErrorCode::kUsage, "this session is at work: it was used from one of its own callbacks or from a second thread; make another session for that");
+    }
+    ~Use() { busy_ = false; }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+   private:
+    std::atomic<bool>& busy_;
+  };
+
+  // What leaves is numbers; `what` says which.
+  void require_finite(std::span<const float> values, const std::string& what) const {
+    if (std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); })) return;
+    throw Error(ErrorCode::kModel, engine->info.path + " gives " + what + " that is not finite (NaN or infinite): the model is damaged, or it overflows in " +
+                                       to_string(engine->model->dtype()) + " (try f32)");
+  }
+
+  void require_probability(float value) const {
+    require_finite({&value, 1}, "a match probability");
+    if (value < 0 || value > 1) throw Error(ErrorCode::kModel, engine->info.path + " gives " + std::to_string(value) + " as a match probability: the model is damaged");
+  }
 
   void require(bool capability, const char* task) const {
     if (capability) return;
@@ -120,9 +149,15 @@ struct Session::Impl {
     return *image.impl_->image;
   }
 
-  Generation generation(const std::vector<decode::Hypothesis>& hypotheses, std::size_t prompt_tokens, double ms) const {
+  // baked: by a network that decodes by itself and tells no scores. Such a network may give any ids at all; the decoders here give those they chose from.
+  Generation generation(const std::vector<decode::Hypothesis>& hypotheses, std::size_t prompt_tokens, double ms, bool baked) const {
     Generation result;
     for (const auto& h : hypotheses) {
+      if (!baked) require_finite({&h.score, 1}, "a score");
+      for (const std::int32_t id : h.ids)
+        if (baked && (id < 0 || id >= tokenizer().size()))
+          throw Error(ErrorCode::kModel, engine->info.path + " gives the token " + std::to_string(id) + ", which is not in the vocabulary of " +
+                                             std::to_string(tokenizer().size()) + ": it is damaged, or compiled for another vocabulary");
       const std::span<const std::int32_t> ids(h.ids);
       result.all.push_back({tokenizer().decode(ids.subspan(std::min(prompt_tokens, ids.size()))), h.ids, h.score});
     }
@@ -147,6 +182,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 EncodedImage Session::encode(const Image& image) { return encode(std::span(&image, 1)).front(); }
 
 std::vector<EncodedImage> Session::encode(std::span<const Image> images) {
+  const Impl::Use use(*impl_);
   std::vector<EncodedImage> encoded;
   if (images.empty()) return encoded;
   const int size = impl_->capabilities().image_size;
@@ -174,6 +210,7 @@ Generation Session::caption(const EncodedImage& image, const CaptionOptions& opt
 }
 
 std::vector<Generation> Session::caption(std::span<const EncodedImage> images, const CaptionOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().caption, "caption");
   std::vector<Generation> captions;
   if (images.empty()) return captions;
@@ -191,7 +228,7 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
   const Stopwatch watch;
   const auto results = impl_->runner->caption(handles, prompt, options.generate, hooks);
   const double ms = watch.ms() / static_cast<double>(images.size());
-  for (const auto& hypotheses : results) captions.push_back(impl_->generation(hypotheses, prompt.size(), ms));
+  for (const auto& hypotheses : results) captions.push_back(impl_->generation(hypotheses, prompt.size(), ms, impl_->capabilities().caption_length > 0));
   return captions;
 }
 
@@ -206,13 +243,18 @@ std::vector<Match> Session::match(const EncodedImage& image, std::initializer_li
 }
 
 std::vector<Match> Session::match(const EncodedImage& image, std::span<const std::string> texts, const MatchOptions& options) {
+  const Impl::Use use(*impl_);
   const auto& c = impl_->capabilities();
   impl_->require(c.itm || c.itc, "match");
   if (options.head == MatchHead::kItm ? !c.itm : options.head == MatchHead::kItc && !c.itc)
     throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has no " + (options.head == MatchHead::kItm ? "ITM head" : "ITC heads") + "; use the other or all");
   const auto ids = impl_->encode_texts(texts);
   std::vector<Match> matches;
-  for (const auto& score : impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks())) matches.push_back({score.itm, score.itc});
+  for (const auto& score : impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks())) {
+    if (score.itm) impl_->require_probability(*score.itm);
+    if (score.itc) impl_->require_finite({&*score.itc, 1}, "a cosine");
+    matches.push_back({score.itm, score.itc});
+  }
   return matches;
 }
 
@@ -221,6 +263,7 @@ Generation Session::ask(const EncodedImage& image, const std::string& question, 
 }
 
 std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const std::string> questions, const AskOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().ask, "ask");
   std::vector<Generation> answers;
   if (questions.empty()) return answers;
@@ -231,11 +274,12 @@ std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const 
   const Stopwatch watch;
   const auto results = impl_->runner->ask(impl_->encoded(image), ids, options.generate, hooks);
   const double ms = watch.ms() / static_cast<double>(questions.size());
-  for (const auto& hypotheses : results) answers.push_back(impl_->generation(hypotheses, 1, ms));
+  for (const auto& hypotheses : results) answers.push_back(impl_->generation(hypotheses, 1, ms, impl_->capabilities().answer_length > 0));
   return answers;
 }
 
 Generation Session::rank(const EncodedImage& image, const std::string& question, std::span<const std::string> answers, const AskOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().rank, "rank answers");
   if (answers.empty()) throw Error(ErrorCode::kUsage, "no answers to rank: give at least one");
   std::vector<TokenIds> candidates;
@@ -248,14 +292,17 @@ Generation Session::rank(const EncodedImage& image, const std::string& question,
   const Stopwatch watch;
   const auto ranked = impl_->runner->rank(impl_->encoded(image), ids, candidates, options.rank_candidates, impl_->hooks());
   Generation result;
-  for (const auto& r : ranked)
+  for (const auto& r : ranked) {
+    impl_->require_finite({&r.loss, 1}, "a loss");
     result.all.push_back({answers[static_cast<std::size_t>(r.candidate)], candidates[static_cast<std::size_t>(r.candidate)], -r.loss});
+  }
   static_cast<Text&>(result) = result.all.front();
   result.decode_ms = watch.ms();
   return result;
 }
 
 Attention Session::attention(const EncodedImage& image, const Text& caption, const AttentionOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().caption, "caption");
   impl_->require_attention();
   Impl::check(options);
@@ -264,12 +311,14 @@ Attention Session::attention(const EncodedImage& image, const Text& caption, con
   read.front() = impl_->tokenizer().special().dec;
   const TokenIds ids = impl_->attended(caption, std::move(read), prompt, *impl_->engine->config.caption_decoder);
   const Tensor weights = impl_->runner->caption_attention(impl_->encoded(image), ids, options.layers);
+  impl_->require_finite(weights.values, "an attention");
   // A token was decided by the step that read the one before it.
   const TokenWords words = split_words(impl_->tokenizer(), std::span(ids).subspan(prompt.size()));
   return {Impl::side_of(weights), word_maps(words, weights, prompt.size() - 1), {}};
 }
 
 Attention Session::attention(const EncodedImage& image, const std::string& question, const Text& answer, const AttentionOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().ask, "ask");
   impl_->require_attention();
   Impl::check(options);
@@ -278,19 +327,26 @@ Attention Session::attention(const EncodedImage& image, const std::string& quest
   read.front() = prompt.front();
   const TokenIds ids = impl_->attended(answer, std::move(read), prompt, *impl_->engine->config.answer_decoder);
   const auto looked = impl_->runner->answer_attention(impl_->encoded(image), question_ids, ids, options.layers);
+  for (const Tensor* weights : {&looked.question, &looked.answer}) impl_->require_finite(weights->values, "an attention");
   const TokenWords words = split_words(impl_->tokenizer(), std::span(ids).subspan(1));
   return {Impl::side_of(looked.question), word_maps(words, product(looked.answer, looked.question), 0),
           word_maps(split_words(impl_->tokenizer(), question_ids), looked.question, 0)};
 }
 
 std::vector<float> Session::embed(const EncodedImage& image) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().itc, "embed");
-  return impl_->runner->embed_image(impl_->encoded(image));
+  auto vector = impl_->runner->embed_image(impl_->encoded(image));
+  impl_->require_finite(vector, "a picture's vector");
+  return vector;
 }
 
 std::vector<std::vector<float>> Session::embed(std::span<const std::string> texts) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().itc, "embed");
-  return impl_->runner->embed_texts(impl_->encode_texts(texts));
+  auto vectors = impl_->runner->embed_texts(impl_->encode_texts(texts));
+  for (const auto& vector : vectors) impl_->require_finite(vector, "a text's vector");
+  return vectors;
 }
 
 Tensor Session::dump(Stage stage, const Image& image, const std::string& text) {
@@ -303,9 +359,15 @@ Tensor Session::dump(Stage stage, const Image& image, const std::string& text) {
   if (stage == Stage::kText) impl_->require(impl_->capabilities().itm || impl_->capabilities().itc, "dump the text encoder");
   if (stage == Stage::kQuestion) impl_->require(impl_->capabilities().ask, "dump the question encoder");
   const EncodedImage encoded = encode(image);
-  if (stage == Stage::kVision) return impl_->runner->dump_vision(impl_->encoded(encoded));
-  const bool question = stage == Stage::kQuestion;
-  return impl_->runner->dump_text(impl_->encoded(encoded), question ? impl_->encode_question(text) : impl_->encode_text(text, "text"), question);
+  const Impl::Use use(*impl_);
+  const auto dumped = [&] {
+    if (stage == Stage::kVision) return impl_->runner->dump_vision(impl_->encoded(encoded));
+    const bool question = stage == Stage::kQuestion;
+    return impl_->runner->dump_text(impl_->encoded(encoded), question ? impl_->encode_question(text) : impl_->encode_text(text, "text"), question);
+  };
+  Tensor tensor = dumped();
+  impl_->require_finite(tensor.values, "a tensor");
+  return tensor;
 }
 
 }  // namespace blip
