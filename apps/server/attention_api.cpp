@@ -12,15 +12,17 @@ namespace {
 constexpr int kMaxLayers = 64, kMaxTextWords = 4096;
 
 struct AttentionRequest {
-  std::string prompt, question, text, model;
-  int layers = 0;
+  std::optional<std::string> prompt;
+  std::string question, text, model;
+  int layers = 0, max_text_length = 0;
   bool png = false;
   std::optional<std::size_t> word;
 };
 
 AttentionRequest read_request(Fields& fields) {
   AttentionRequest request;
-  request.prompt = fields.text("prompt", CaptionOptions().prompt);
+  if (fields.has("prompt")) request.prompt = fields.text("prompt");
+  request.max_text_length = read_text_length(fields);
   request.question = fields.text("question");
   request.text = fields.text("text");
   for (const auto& [name, text] : {std::pair{"question", &request.question}, {"text", &request.text}}) {
@@ -47,7 +49,8 @@ Job job_of(const AttentionRequest& request, const Work& work) {
   job.question = request.question;
   job.caption.prompt = request.prompt;
   if (!request.text.empty()) job.texts = {request.text};
-  job.attention = AttentionOptions{request.prompt, request.layers};
+  job.ask.max_text_length = request.max_text_length;
+  job.attention = AttentionOptions{.prompt = request.prompt, .layers = request.layers, .max_text_length = request.max_text_length};
   return job;
 }
 

@@ -65,7 +65,7 @@ model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) 
   metadata["general.file_type"] = file_type_number(type);
   if (type == FileType::kQ8_0) metadata["general.quantization_version"] = std::int64_t{2};
   model::write_config(checkpoint.config(), metadata);
-  model::write_vocabulary(checkpoint.vocabulary(), metadata);
+  model::write_vocabulary(checkpoint.vocabulary(), checkpoint.config().tokens, checkpoint.info().vocab_size, metadata);
   return metadata;
 }
 
@@ -74,6 +74,9 @@ model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) 
 void convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
   const ElementType wanted = element_type(options.type);
   const model::Checkpoint checkpoint = model::Checkpoint::open(source);
+  if (options.warning) {
+    for (const std::string& warning : checkpoint.info().warnings) options.warning(warning);
+  }
   std::vector<io::GgufTensor> tensors;
   for (const std::string& name : checkpoint.names()) {
     const io::TensorView& view = checkpoint.tensor(name);

@@ -14,7 +14,6 @@
 #include "blip/error.h"
 #include "kernels/isa.h"
 #include "kernels/vector.h"
-#include "text/tokenizer.h"
 
 namespace blip::backend::cpu {
 namespace {
@@ -260,9 +259,8 @@ class CpuModel final : public Model {
       if (options.progress) options.progress("load", done, total);
     };
     weights_ = std::make_shared<const Weights>(load_weights(checkpoint, type, *pool_, report));
-    const auto special = text::Tokenizer(checkpoint.vocabulary()).special();
-    ids_ = {special.dec, special.sep, special.pad};
     const auto& c = checkpoint.config();
+    ids_ = {c.tokens.bos, c.tokens.eos, c.tokens.pad};
     capabilities_ = {.caption = c.caption_decoder.has_value(),
                      .itm = c.has_itm_head,
                      .itc = c.embed_dim > 0,
@@ -270,7 +268,8 @@ class CpuModel final : public Model {
                      .rank = c.question_encoder && c.answer_decoder,
                      .attention = true,
                      .image_size = c.vision.image_size,
-                     .text_length = c.max_text};
+                     .text_length = c.max_text,
+                     .max_text_length = c.max_positions()};
   }
 
   const Capabilities& capabilities() const override { return capabilities_; }
