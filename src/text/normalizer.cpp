@@ -122,6 +122,12 @@ void append_utf8(std::string& out, char32_t c) {
   put(0x80 | (c & 0x3F));
 }
 
+bool is_valid_utf8(std::string_view text) {
+  std::string again;
+  for (char32_t c : decode_utf8(text)) append_utf8(again, c);
+  return again == text;
+}
+
 std::u32string normalize(std::u32string_view text, bool lowercase) {
   std::u32string out;
   out.reserve(text.size());
