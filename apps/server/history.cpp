@@ -222,7 +222,8 @@ void History::give_space_back_from_now_on() {
 History::~History() { sqlite3_close(database_); }
 
 bool History::disk_is_full(int code) const {
-  if ((code & 0xff) == SQLITE_FULL) return true;
+  // A quota and ulimit -f come as errors of writing; which error it was, SQLite often no longer knows.
+  if ((code & 0xff) == SQLITE_FULL || code == SQLITE_IOERR_WRITE || code == SQLITE_IOERR_SHMSIZE) return true;
   if ((code & 0xff) != SQLITE_IOERR || database_ == nullptr) return false;
   const int error = sqlite3_system_errno(database_);
   return error == ENOSPC || error == EDQUOT || error == EFBIG;
@@ -231,8 +232,8 @@ bool History::disk_is_full(int code) const {
 void History::check(int code, const char* what) {
   if (code == SQLITE_OK) return;
   if (disk_is_full(code)) {
-    throw Problem(kStorageFull, "the disk of the server's history is full; nothing was changed. Delete entries, or make "
-                                "room on the server");
+    throw Problem(kStorageFull, "the server cannot write its history: its disk is full, or a quota is used up, or it "
+                                "fails. Nothing was changed; delete entries, or make room on the server");
   }
   if ((code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED)
     throw Problem(kUnavailable, "another program is using the server's history; try again soon");
@@ -305,6 +306,14 @@ History::Change History::add(const std::string& owner, HistoryEntry entry, const
   entry.id = sqlite3_last_insert_rowid(database_);
   transaction.commit();
   if (dropped > 0) give_space_back();
+  // Into the file itself, at once: the log's room is then free for deletions, on a disk that is full by then, too.
+  else if (!execute("PRAGMA wal_checkpoint(PASSIVE)")) {
+    reserve_.release();
+    erase(owner, entry.id);
+    give_space_back();
+    reserve_.take();
+    check(SQLITE_FULL, "");
+  }
   return {std::move(entry), dropped};
 }
 
@@ -322,6 +331,7 @@ std::optional<History::Change> History::update(const std::string& owner, std::in
   Statement(*this, "UPDATE entries SET summary = ?, result = ? WHERE id = ?").bind(summary).bind(result).bind(id).step();
   transaction.commit();
   if (dropped > 0) give_space_back();
+  else execute("PRAGMA wal_checkpoint(PASSIVE)");
   return Change{std::move(*entry), dropped};
 }
 
@@ -413,14 +423,16 @@ void History::clear(const std::string& owner) {
 // was deleted. In small steps where the disk is full. What fails here is tried again after the next deletion.
 void History::give_space_back() {
   const auto free_pages = [this] { return Statement(*this, "PRAGMA freelist_count").only().value_or(0); };
+  // With the reserve where there is no other room.
+  const auto run = [this](const std::string& sql) { return execute(sql) || (reserve_.release() && execute(sql)); };
   constexpr const char* kEmptyLog = "PRAGMA wal_checkpoint(TRUNCATE)";
   try {
-    execute(kEmptyLog);
+    run(kEmptyLog);
     for (const int pages : {kVacuumPages, kFewPages}) {
       for (std::int64_t left = free_pages(), before = left + 1; left > 0 && left < before; left = free_pages()) {
         before = left;
-        if (!execute("PRAGMA incremental_vacuum(" + std::to_string(pages) + ")")) break;
-        execute(kEmptyLog);
+        if (!run("PRAGMA incremental_vacuum(" + std::to_string(pages) + ")")) break;
+        run(kEmptyLog);
       }
     }
   } catch (const Problem&) {  // the file is in use by another program
