@@ -1,4 +1,4 @@
-// A row of the history that another program wrote, as the page gets it; then its result stored through the API.
+// A row of the history that another program wrote, as the page gets it.
 // The first line is the columns' types: t(ext), b(lob), i(nteger) or r(eal). Then a line each: the date, the task, the name,
 // the summary, the picture's type, the picture; the rest is the result.
 #include <sqlite3.h>
@@ -61,13 +61,11 @@ void write_row(std::string_view types, const std::array<std::string_view, 7>& va
   sqlite3_reset(insert);
 }
 
-// The answer to a request; one that is refused has status 4xx.
-Response ask(const std::string& method, const std::string& path, const std::string& body = "") {
+// The answer to a GET request; one that is refused has status 4xx.
+Response get(const std::string& path) {
   Request request;
-  request.method = method;
+  request.method = "GET";
   request.path = path;
-  request.body = body;
-  if (!body.empty()) request.headers["content-type"] = "application/json";
   Response got;
   const auto exchange = std::make_shared<Exchange>(std::move(request));
   exchange->set_finisher([&got](Response response) { return got = std::move(response); });
@@ -77,15 +75,6 @@ Response ask(const std::string& method, const std::string& path, const std::stri
     return to_response(problem.kind(), problem.what(), "id");
   }
   return got;
-}
-
-void check_stored(std::string_view result) {
-  const std::string body = dump({{"summary", "s"}, {"result", std::string(result)}});
-  const Response changed = ask("PUT", "/v1/history/1", body);
-  require(changed.status == 200 || changed.status == 400);
-  if (changed.status != 200) return;
-  const std::string error = Json::parse(changed.body).value("error", "");
-  require(error.find("the stored result") == std::string::npos);  // what we store we can read
 }
 
 }  // namespace
@@ -104,13 +93,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   values[6] = rest;
   write_row(types, values);
 
-  const Response list = ask("GET", "/v1/history");
+  const Response list = get("/v1/history");
   require(list.status == 200);
   const Json entry = Json::parse(list.body).at("entries").at(0);  // throws unless it is JSON, UTF-8 included
   require(entry.at("id") == 1 && entry.at("name").is_string() && entry.contains("result"));
-  const Response picture = ask("GET", "/v1/history/1/image");
+  if (values[5].empty()) return 0;
+  const Response picture = get("/v1/history/1/image");
   require(picture.status == 422 || (picture.status == 200 && picture.content_type.starts_with("image/") &&
                                     picture.content_type != "image/svg+xml"));
-  check_stored(rest);
   return 0;
 }
