@@ -56,7 +56,6 @@ endif()
 if(BLIP_BUILD_CLI AND BLIP_BUILD_SERVER)
   pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
   pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
-  pkg_check_modules(NETTLE REQUIRED IMPORTED_TARGET nettle)
   find_package(SQLite3 REQUIRED)
 endif()
 

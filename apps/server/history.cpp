@@ -1,7 +1,6 @@
 #include "server/history.h"
 
 #include <fcntl.h>
-#include <nettle/hmac.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,9 +8,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <span>
 #include <utility>
 
 #include "blip/error.h"
+#include "io/sha256.h"
 #include "server/log.h"
 
 namespace blip::server {
@@ -255,17 +256,8 @@ bool History::execute(const std::string& sql) {
 
 std::string History::owner_of(const std::string& key) const {
   if (key.empty()) return "";
-  const auto bytes = [](const std::string& text) { return reinterpret_cast<const std::uint8_t*>(text.data()); };
-  hmac_sha256_ctx context = {};
-  hmac_sha256_set_key(&context, secret_.size(), bytes(secret_));
-  hmac_sha256_update(&context, key.size(), bytes(key));
-  std::uint8_t digest[SHA256_DIGEST_SIZE];
-  hmac_sha256_digest(&context, sizeof digest, digest);
-  std::string text;
-  for (const std::uint8_t byte : digest) {
-    for (const int digit : {byte >> 4, byte & 15}) text += "0123456789abcdef"[digit];
-  }
-  return text;
+  const std::string both = secret_ + key;
+  return io::sha256(std::as_bytes(std::span(both)));
 }
 
 // Within a transaction: drops the owner's oldest entries until so many bytes more fit. changed_id: the entry that grows,

@@ -54,7 +54,7 @@ class History {
   History(const History&) = delete;
   History& operator=(const History&) = delete;
 
-  // A hash of the key, keyed with a secret of this file, so that the file does not tell keys. "" stays "".
+  // A hash of the key and a secret of this file, so that the file does not tell keys. "" stays "".
   std::string owner_of(const std::string& key) const;
 
   struct Change {
