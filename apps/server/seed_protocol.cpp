@@ -17,7 +17,7 @@ Json caption_result(const std::vector<JobResult>& results) { return {{"texts", {
 
 Json match_result(const std::vector<std::string>& texts, const std::vector<JobResult>& results) {
   Json similarity = Json::array();
-  for (const Match& match : results.front().matches) similarity.push_back(two_decimals(match.match_probability ? *match.match_probability : *match.cosine));
+  for (const Match& match : results.front().matches) similarity.push_back(two_decimals(match.match_probability.value_or(match.cosine.value_or(0))));
   return {{"texts", texts}, {"similarity", similarity}};
 }
 
