@@ -1,6 +1,7 @@
 // blip serve: the models behind an HTTP API and a web page.
 #include <cctype>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -10,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
+#include "server/access.h"
 #include "server/server.h"
 
 namespace blip::cli {
@@ -74,14 +76,25 @@ std::vector<server::NamedEngine> load_engines(const ServeFlags& flags, Console& 
   return engines;
 }
 
+// Unasked, the history is kept where only programs of this machine can reach it.
+void choose_history(server::ServerOptions& options, Console& console) {
+  if (server::is_loopback(options.http.host)) {
+    options.history = default_history();
+  } else {
+    console.note("the page's history is off, as others reach " + printable(options.http.host) +
+                 "; --history FILE keeps one, for each API key its own");
+  }
+}
+
 int run_serve(const ServeFlags& flags) {
   Console console({.json = false, .quiet = flags.quiet});
   server::ServerOptions options = flags.server;
   options.quiet = flags.quiet;
   options.limits.timeout_ms = flags.timeout_seconds * 1000;
   if (!flags.key_file.empty()) options.api_keys = read_keys(flags.key_file);
-  if (flags.no_history) options.history.clear();
-  else if (options.history.empty()) options.history = default_history();
+  if (!flags.no_history && options.history.empty()) choose_history(options, console);
+  // A file that reaches the limit of ulimit -f is one more full disk, and no reason to end.
+  std::signal(SIGXFSZ, SIG_IGN);
   const auto engines = load_engines(flags, console);
   catch_interrupts();
   server::Server server(options, engines);
@@ -123,6 +136,20 @@ void add_queue_flags(CLI::App& command, ServeFlags& flags) {
   add_number(command, "--cache-bytes", o.cache_bytes, 0, std::uint64_t{1} << 46, "Memory for them", group);
 }
 
+void add_history_flags(CLI::App& command, ServeFlags& flags) {
+  const std::string group = "Page";
+  server::ServerOptions& o = flags.server;
+  CLI::Option* file = command.add_option("--history", o.history,
+                                         "SQLite file of the page's history; default: blip/history.db in the user's data "
+                                         "folder, and none where --host is not a loopback address")
+                          ->type_name("FILE")->group(group);
+  command.add_flag("--no-history", flags.no_history, "Keep no history")->excludes(file)->group(group);
+  add_number(command, "--history-max", o.history_limits.max_entries, 1, 1'000'000,
+             "Entries kept of each user; the oldest go", group);
+  add_number(command, "--history-max-bytes", o.history_limits.max_bytes, 1024, std::uint64_t{1} << 46,
+             "Bytes kept of each user, pictures included; the oldest entries go", group);
+}
+
 }  // namespace
 
 void add_serve(CLI::App& app, Run& run) {
@@ -141,9 +168,7 @@ void add_serve(CLI::App& app, Run& run) {
   command.add_option("--api-key-file", flags->key_file, "File of API keys, one a line; without it none is needed")
       ->type_name("FILE")->check(CLI::ExistingFile)->group("Access");
   add_repeated(command, "--cors-origin", o.cors_origins, "Origin whose pages may use the server, or *; repeat for several")->group("Access");
-  command.add_option("--history", o.history, "SQLite file of the page's history; default: blip/history.db in the user's data folder")
-      ->type_name("FILE")->group("Page");
-  command.add_flag("--no-history", flags->no_history, "Keep no history")->group("Page");
+  add_history_flags(command, *flags);
   command.add_flag("-q,--quiet", flags->quiet, "Log errors only")->group("Output");
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_serve(*flags); }; });

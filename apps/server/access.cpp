@@ -1,5 +1,8 @@
 #include "server/access.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <algorithm>
 
 namespace blip::server {
@@ -15,13 +18,25 @@ bool same_secret(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-bool Access::has_key(const Request& request) const {
-  if (keys_.empty()) return true;
+bool is_loopback(const std::string& host) {
+  if (host == "localhost") return true;
+  in_addr four = {};
+  if (inet_pton(AF_INET, host.c_str(), &four) == 1) return ntohl(four.s_addr) >> 24 == IN_LOOPBACKNET;
+  in6_addr six = {};
+  return inet_pton(AF_INET6, host.c_str(), &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+}
+
+bool Access::has_key(const Request& request) const { return keys_.empty() || !key_of(request).empty(); }
+
+std::string Access::key_of(const Request& request) const {
   const std::string& header = request.header("authorization");
   const std::string scheme = "Bearer ";
-  if (!header.starts_with(scheme)) return false;
+  if (keys_.empty() || !header.starts_with(scheme)) return "";
   const std::string given = header.substr(scheme.size());
-  return std::count_if(keys_.begin(), keys_.end(), [&](const std::string& key) { return same_secret(key, given); }) > 0;
+  std::string found;
+  for (const std::string& key : keys_)  // all of them, however soon one fits
+    if (same_secret(key, given)) found = key;
+  return found;
 }
 
 bool Access::listed(const std::string& origin) const {

@@ -67,9 +67,11 @@ void stream_text(Model& model, Exchange& exchange, Work& work, Job job, const st
   } catch (const Problem& problem) {
     work.ticket()->cancelled = true;
     exchange.write(sse_event("error", to_json(problem.kind(), problem.what(), exchange.request.id)));
-  } catch (const Error& error) {
+  } catch (const std::exception&) {
     work.ticket()->cancelled = true;
-    exchange.write(sse_event("error", to_json(kInternal, error.what(), exchange.request.id)));
+    exchange.write(sse_event("error", to_json(kInternal, kUnexpected, exchange.request.id)));
+    exchange.end();
+    throw;  // into the log
   }
   exchange.end();
 }

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <stdexcept>
 
 #include "server/api.h"
 #include "server/heat_map.h"
@@ -101,6 +102,7 @@ void answer_attention(Service& service, Exchange& exchange) {
   jobs.push_back(job_of(request, work));
   jobs.back().picture = std::move(open_pictures(fields.pictures(), model, service.limits.image, service.metrics).front());
   const JobResult result = std::move(work.run(model, std::move(jobs)).front());
+  if (!result.attention) throw std::runtime_error("the model told no attention");  // it said that it can
   if (request.png) {
     const Image picture = Image::from_memory(std::as_bytes(std::span(fields.pictures().front())), service.limits.image);
     return exchange.respond({200, "image/png", heat_map_png(picture, map_of(*result.attention, request.word), result.attention->side)});

@@ -31,6 +31,7 @@ inline constexpr ProblemKind kUnsupportedTask{"unsupported_task", 422, "The mode
 inline constexpr ProblemKind kQueueFull{"queue_full", 429, "The server is busy"};
 inline constexpr ProblemKind kInternal{"internal_error", 500, "The server failed"};
 inline constexpr ProblemKind kUnavailable{"unavailable", 503, "The server cannot take requests now"};
+inline constexpr ProblemKind kStorageFull{"storage_full", 507, "The server's disk is full"};
 inline constexpr ProblemKind kDeadline{"deadline_exceeded", 504, "The answer took too long"};
 
 class Problem : public std::runtime_error {
@@ -42,6 +43,13 @@ class Problem : public std::runtime_error {
   const ProblemKind* kind_;
 };
 
+// Of failures whose own words are not for clients: they may name files of the server.
+inline constexpr const char* kUnexpected = "an unexpected failure; the server's log has more under this request's id";
+
+// What a client sent, as a message quotes it: in quotation marks, ASCII, cut where it is long.
+std::string quote(const std::string& text);
+
+// A detail that is longer than any of ours is cut.
 Json to_json(const ProblemKind& kind, const std::string& detail, const std::string& request_id);
 // With Retry-After, Allow and the like where the kind has them.
 Response to_response(const ProblemKind& kind, const std::string& detail, const std::string& request_id);

@@ -60,7 +60,7 @@ struct Server::Impl {
         access(options.api_keys, options.cors_origins),
         service{models, metrics, options.limits},
         results(options.result_seconds, kMaxResults) {
-    if (!options.history.empty()) history = std::make_unique<History>(options.history);
+    if (!options.history.empty()) history = std::make_unique<History>(options.history, options.history_limits);
     for (const auto& [name, engine] : engines)
       models.add(std::make_unique<Model>(name, engine, options.scheduler, options.cache_entries, options.cache_bytes, metrics, service.preparing));
     describe_metrics();
@@ -106,8 +106,8 @@ struct Server::Impl {
     task("/v1/attention", answer_attention);
     task("/v1/chat/completions", answer_chat);
     for (const std::string name : {"caption", "match", "ask"}) {
-      routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) { push_data(service, results, name, exchange); }});
-      routes.push_back({"/" + name + "/get_result", {"GET"}, [this, name](Exchange& exchange) { get_result(service, results, name, exchange); }});
+      routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) { push_data(service, results, access.key_of(exchange.request), name, exchange); }});
+      routes.push_back({"/" + name + "/get_result", {"GET"}, [this, name](Exchange& exchange) { get_result(service, results, access.key_of(exchange.request), name, exchange); }});
     }
     const auto at_once = [&](const std::string& path, bool open, std::function<Response()> answer) {
       routes.push_back({path, {"GET"}, [answer = std::move(answer)](Exchange& exchange) { exchange.respond(answer()); }, true, open});
@@ -125,12 +125,13 @@ struct Server::Impl {
                         {{"Cache-Control", "no-cache"}, {"Content-Security-Policy", kPagePolicy}, {"Referrer-Policy", "no-referrer"}}};
       });
     }
-    if (history) {
-      const auto answer = [this](Exchange& exchange) { answer_history(*history, options.limits.input, exchange); };
-      routes.push_back({"/v1/history", {"GET", "POST", "DELETE"}, answer});
-      routes.push_back({"/v1/history/*", {"GET", "PUT", "DELETE"}, answer});
-      routes.push_back({"/v1/history/*/image", {"GET"}, answer});
-    }
+    const auto keep = [this](Exchange& exchange) {
+      if (!history) answer_no_history(exchange);
+      answer_history(*history, history->owner_of(access.key_of(exchange.request)), options.limits.input, exchange);
+    };
+    routes.push_back({"/v1/history", {"GET", "POST", "DELETE"}, keep});
+    routes.push_back({"/v1/history/*", {"GET", "PUT", "DELETE"}, keep});
+    routes.push_back({"/v1/history/*/image", {"GET"}, keep});
   }
 
   static bool fits(std::string_view pattern, std::string_view path) {
@@ -167,17 +168,17 @@ struct Server::Impl {
   std::optional<Response> refuse(Request& request) {
     if (auto answer = access.preflight(request)) return dressed(request, std::move(*answer));
     const Route* route = find(request.path);
-    if (route == nullptr) return failure(request, kNotFound, "there is nothing at " + request.path + "; /openapi.json lists what there is");
+    if (route == nullptr) return failure(request, kNotFound, "there is nothing at " + quote(request.path) + "; /openapi.json lists what there is");
     if (std::find(route->methods.begin(), route->methods.end(), request.method) == route->methods.end()) {
       std::string allow;
       for (const std::string& method : route->methods) allow += (allow.empty() ? "" : ", ") + method;
-      Response response = failure(request, kMethodNotAllowed, request.path + " takes " + allow + ", not " + request.method);
+      Response response = failure(request, kMethodNotAllowed, request.path + " takes " + allow + ", not " + quote(request.method));
       response.headers.emplace_back("Allow", allow);
       return response;
     }
     if (!route->open && !access.has_key(request)) return failure(request, kUnauthorized, "send the header Authorization: Bearer KEY with one of the server's keys");
     if (request.method != "GET" && !access.origin_allowed(request))
-      return failure(request, kForbiddenOrigin, "pages of " + request.header("origin") + " may not use this server; allow them with --cors-origin");
+      return failure(request, kForbiddenOrigin, "pages of " + quote(request.header("origin")) + " may not use this server; allow them with --cors-origin");
     if (draining && !route->at_once) {
       Response response = failure(request, kUnavailable, "the server is shutting down");
       response.headers.emplace_back("Connection", "close");
@@ -207,12 +208,12 @@ struct Server::Impl {
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kCancelled) return exchange.respond({kClientGone, "", ""});
       if (&kind_of(error) == &kInternal) log.error("failure", {{"id", request.id}, {"message", error.what()}});
-      fail(kind_of(error), error.what());
+      fail(kind_of(error), &kind_of(error) == &kInternal ? kUnexpected : error.what());
     } catch (const std::bad_alloc&) {
       fail(kUnavailable, "not enough memory for this request now");
     } catch (const std::exception& error) {
       log.error("failure", {{"id", request.id}, {"message", error.what()}});
-      fail(kInternal, "an unexpected failure; the server's log has more under this request's id");
+      fail(kInternal, kUnexpected);
     }
   }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "blip/blip.h"
+#include "server/history.h"
 #include "server/http.h"
 #include "server/scheduler.h"
 #include "server/tasks.h"
@@ -22,6 +23,7 @@ struct ServerOptions {
   std::vector<std::string> api_keys;                                   // empty = no key needed
   std::vector<std::string> cors_origins;                               // whose pages may use the server; "*" = any
   std::string history;                                                 // SQLite file of the page's history; "" = none kept
+  HistoryLimits history_limits;
   double result_seconds = 600;                                         // how long /caption/get_result and its like remember
   bool quiet = false;                                                  // log errors only
 };

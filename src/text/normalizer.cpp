@@ -135,6 +135,12 @@ std::size_t code_point_before(std::string_view utf8, std::size_t at) {
   return before;
 }
 
+bool is_valid_utf8(std::string_view text) {
+  std::string again;
+  for (char32_t c : decode_utf8(text)) append_utf8(again, c);
+  return again == text;
+}
+
 std::u32string normalize(std::u32string_view text, const NormalizerOptions& options) {
   constexpr char32_t kCapitalIWithDot = 0x130, kDotAbove = 0x307;  // the only character that is two in lower case
   std::u32string out;

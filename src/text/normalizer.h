@@ -10,6 +10,7 @@ namespace blip::text {
 // Each maximal invalid part becomes one U+FFFD, as Python's bytes.decode(errors="replace") does.
 std::u32string decode_utf8(std::string_view utf8);
 void append_utf8(std::string& out, char32_t c);
+bool is_valid_utf8(std::string_view text);
 
 // The bytes of the code point that begins at `at`, and where the one that ends at `at` begins. For valid UTF-8; elsewhere
 // at least one byte, never beyond the text.

@@ -13,12 +13,6 @@ namespace {
 constexpr std::string_view kContinuation = "##";
 constexpr std::size_t kMaxWordCharacters = 100;  // a longer word is [UNK], as in BERT
 
-bool is_valid_utf8(std::string_view text) {
-  std::string again;
-  for (char32_t c : decode_utf8(text)) append_utf8(again, c);
-  return again == text;
-}
-
 // The words of normalised text: runs without space and punctuation, and each punctuation character.
 template <class Visit>  // bool visit(std::u32string_view word): false stops
 bool for_each_word(std::u32string_view text, const Visit& visit) {

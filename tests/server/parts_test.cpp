@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <future>
 
 #include "server/access.h"
@@ -100,10 +101,97 @@ TEST(Fields, PicturesFromBase64) {
   EXPECT_EQ(fields.pictures(), (std::vector<std::string>{"foo", "bar"}));
 }
 
-TEST(Fields, DeepJsonIsNoTrouble) {
-  const std::string deep = "{\"x\": " + std::string(100'000, '[') + std::string(100'000, ']') + "}";
-  Fields fields(json_request(deep), {});
-  EXPECT_THROW(fields.reject_unknown(), Problem);
+// What the client is told of its mistake.
+std::string refusal(const std::function<void()>& read) {
+  try {
+    read();
+  } catch (const Problem& problem) {
+    EXPECT_EQ(problem.kind().status, 400);
+    return problem.what();
+  }
+  return "read";
+}
+
+std::string nested(int depth) { return std::string(static_cast<std::size_t>(depth), '[') + std::string(static_cast<std::size_t>(depth), ']'); }
+
+TEST(Fields, DeepAndBroadJsonIsRefusedWhereverItIs) {
+  for (const char* name : {"image", "images", "text", "texts", "beams", "x"}) {
+    const auto read = [&](const std::string& value) {
+      return refusal([&] { Fields(json_request("{\"" + std::string(name) + "\": " + value + "}"), {}).reject_unknown(); });
+    };
+    EXPECT_EQ(read(nested(60'000)), "the body cannot be read as JSON: nested deeper than 64 levels") << name;
+    EXPECT_EQ(read("[1" + std::string(1'000'000, ',') + "1]").substr(0, 44), "the body cannot be read as JSON: parse error") << name;
+    std::string broad = "[1";
+    for (int i = 0; i < 100'000; ++i) broad += ",1";
+    EXPECT_EQ(read(broad + "]"), "the body cannot be read as JSON: more than 2064 values") << name;
+  }
+  EXPECT_EQ(refusal([] { Fields(json_request("{\"x\": 1, \"x\": 2}"), {}); }),
+            "the body cannot be read as JSON: the key \"x\" appears twice in one object");
+  EXPECT_LT(refusal([] { Fields(json_request("{\"x\": \"" + std::string(1'000'000, 'a') + "\xff\"}"), {}); }).size(), 300u);
+}
+
+TEST(Fields, TextsAreUtf8) {
+  EXPECT_TRUE(refusal([] { Fields(json_request(R"({"text": "\ud800"})"), {}); }).starts_with("the body cannot be read as JSON: parse error"));
+  Request request;
+  request.query = {{"text", "caf\xe9"}};
+  EXPECT_EQ(refusal([&] { Fields(request, {}).text("text"); }), "field \"text\": is not UTF-8");
+  EXPECT_EQ(refusal([&] { Fields(request, {}).texts("text", "texts"); }), "field \"text\": is not UTF-8");
+  request.query = {{"caf\xe9", "1"}};
+  EXPECT_EQ(refusal([&] { Fields(request, {}).reject_unknown(); }), "unknown field \"caf\\ufffd\"");
+  request.query = {{std::string(10'000, 'x'), "1"}};
+  EXPECT_LT(refusal([&] { Fields(request, {}).reject_unknown(); }).size(), 100u);
+}
+
+TEST(Fields, AListInOneTextIsCheckedAsAList) {
+  const InputLimits limits{.max_texts = 3, .max_text_characters = 200};
+  const Request request = [] {
+    Request made;
+    made.query = {{"id", "1"}};
+    return made;
+  }();
+  const Fields fields(request, limits);
+  const auto unpacked = [&](const std::string& text) { return fields.unpacked({text}, "texts"); };
+  EXPECT_EQ(unpacked(R"(["a", "b"])"), (std::vector<std::string>{"a", "b"}));
+  for (const std::string& text : {nested(90), nested(3), std::string("[a cat]"), std::string("[1]"), std::string("plain")})
+    EXPECT_EQ(unpacked(text), std::vector<std::string>{text});
+  EXPECT_EQ(refusal([&] { unpacked(R"(["a", "b", "c", "d"])"); }), "field \"texts\": more than 3 texts in one request");
+  EXPECT_EQ(refusal([&] { unpacked(R"(["a", " "])"); }), "field \"texts\": an empty text; give at least one word");
+  EXPECT_TRUE(unpacked("[]").empty());
+}
+
+TEST(Chat, DeepAndBroadJsonIsRefusedWhereverItIs) {
+  const auto read = [](const std::string& body) { return refusal([&] { read_chat(json_request(body), 1000); }); };
+  const std::string deep = nested(60'000), said = "the body cannot be read as JSON: nested deeper than 64 levels";
+  EXPECT_EQ(read(deep), said);
+  EXPECT_EQ(read(R"({"messages": [{"role": "user", "content": )" + deep + "}]}"), said);
+  EXPECT_EQ(read(R"({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": )" + deep + "}}]}]}"), said);
+  std::string broad = "[1";
+  for (int i = 0; i < 100'000; ++i) broad += ",1";
+  EXPECT_EQ(read("{\"messages\": " + broad + "]}"), "the body cannot be read as JSON: more than 50000 values");
+  EXPECT_LT(read(R"({"messages": [{"role": ")" + std::string(100'000, 'r') + "\"}]}").size(), 100u);
+}
+
+TEST(Problems, ADetailIsNeverLong) {
+  EXPECT_EQ(quote("a \"cat\""), R"("a \"cat\"")");
+  EXPECT_LE(quote(std::string(1'000'000, 'x')).size(), 60u);
+  const Json json = to_json(kNotFound, std::string(1'000'000, 'x'), "id");
+  EXPECT_EQ(json["detail"].get<std::string>().size(), 2003u);
+}
+
+TEST(Access, TellsWhichKeyItWas) {
+  const Access access({"first", "second"}, {});
+  Request request;
+  EXPECT_EQ(access.key_of(request), "");
+  request.headers["authorization"] = "Bearer second";
+  EXPECT_EQ(access.key_of(request), "second");
+  request.headers["authorization"] = "Bearer third";
+  EXPECT_EQ(access.key_of(request), "");
+  EXPECT_EQ(Access({}, {}).key_of(request), "");
+}
+
+TEST(Access, LoopbackAddresses) {
+  for (const char* host : {"127.0.0.1", "127.8.9.1", "localhost", "::1"}) EXPECT_TRUE(is_loopback(host)) << host;
+  for (const char* host : {"0.0.0.0", "::", "192.168.0.1", "example.org", "localhost.example.org", ""}) EXPECT_FALSE(is_loopback(host)) << host;
 }
 
 TEST(Metrics, TextFormat) {
