@@ -217,6 +217,7 @@ std::size_t HttpConnection::consume(std::string_view bytes) {
     }
     if (state_ == State::kHead && reader_->state() != RequestReader::State::kHead) head_complete();
     if (state_ == State::kBody && reader_->state() == RequestReader::State::kDone) body_complete();
+    if (state_ == State::kAnswering && answered_ && keep_alive_) begin_request();  // it was refused long ago
     if (some == 0) break;
   }
   return used;
@@ -308,7 +309,6 @@ void HttpConnection::body_complete() {
   body_done_ = true;
   set_state(State::kAnswering);
   if (!dropping_) shared_.hooks.handle(exchange_);
-  else if (answered_) next_request();
 }
 
 void HttpConnection::exchange_ready() {
@@ -404,12 +404,18 @@ void HttpConnection::answer_complete() {
   if (body_done_) next_request();
 }
 
-void HttpConnection::next_request() {
+void HttpConnection::begin_request() {
   reader_ = std::make_unique<RequestReader>([this](std::string_view piece) { take_body(piece); });
   dropping_ = body_done_ = answered_ = streaming_ = last_piece_ = false;
   keep_alive_ = true;
-  set_state(input_.empty() ? State::kIdle : State::kHead);
-  if (!input_.empty()) input_.erase(0, consume(input_));
+  set_state(State::kHead);
+}
+
+// What came ahead is read first.
+void HttpConnection::next_request() {
+  begin_request();
+  input_.erase(0, consume(input_));
+  if (state_ == State::kHead && input_.empty()) state_ = State::kIdle;
   if (input_.empty()) std::string().swap(input_);
   wait_for_bytes();
 }

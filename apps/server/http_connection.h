@@ -67,6 +67,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   bool take_stream_piece();
   void write_some();
   void answer_complete();
+  void begin_request();
   void next_request();
   void linger();
   void finish_exchange();

@@ -54,8 +54,9 @@ class BadRequests(ServerTest):
         self.problem(self.server.post_json("/v1/match", {"image": b64(picture(1)), "texts": ["a" * 5000]}), 400, "invalid_request", "longer than")
 
     def test_long_addresses_are_told_so(self):
-        # Parameters that would fill libmicrohttpd's memory, of which it then says nothing for a minute, among them.
-        for query in ("text=" + "a" * 20_000, "&".join(["texts=a"] * 500), "&" * 5000, "&".join(["texts=%C3%A4bcdefghij"] * 1400)):
+        for query in ("text=" + "a" * 20_000, "&".join(["texts=%C3%A4bcdefghij"] * 1400)):
+            self.problem(self.server.post("/v1/embed?" + query, b"{}", "application/json"), 414, "uri_too_long", "send them in the body")
+        for query in ("&".join(["texts=a"] * 500), "&" * 5000):
             self.problem(self.server.post("/v1/embed?" + query, b"{}", "application/json"), 400, "invalid_request", "send them in the body")
         self.problem(self.server.post("/v1/embed?" + "&".join(["texts=a"] * 300), b"{}", "application/json"), 400, "invalid_request", "more than 5 texts")
         self.ok(self.server.post("/v1/embed?text=dog", b"{}", "application/json"))

@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from harness import EMULATED, TIMEOUT, Server, ServerTest, picture, wait_until
+from harness import EMULATED, TIMEOUT, Server, ServerTest, b64, picture, wait_until
 
 
 def exchange(port, data, timeout=20, address="127.0.0.1"):
@@ -246,19 +246,21 @@ class Deadlines(unittest.TestCase):
 
     def test_health_is_answered_when_all_connections_are_at_work(self):
         server = self.start("--max-connections", 4, "--batch", 1, "--timeout", 900)
-        body = json.dumps({"image": "", "id": 1}).encode()
+        body = json.dumps({"images": [b64(picture(i)) for i in range(4)], "beams": 8, "min_length": 40, "max_length": 44}).encode()
         clients = []
-        for i in range(4):  # these wait for a result that nobody has asked for yet
-            client = socket.create_connection(("127.0.0.1", server.port), 10)
-            client.sendall(b"GET /caption/get_result?id=%d HTTP/1.1\r\n" % i + HOST + b"\r\n")
-            clients.append(client)
-        del body
         self.addCleanup(lambda: [client.close() for client in clients])
-        busy = lambda: exchange(server.port, b"GET /v1/models HTTP/1.1\r\n" + HOST + b"\r\n")  # noqa: E731
-        if wait_until(lambda: statuses(busy()) == [503], 3):
-            self.assertIn(b"connections are at work", busy())
-        for _ in range(40):
+        for _ in range(4):
+            client = socket.create_connection(("127.0.0.1", server.port), TIMEOUT)
+            client.sendall(POST + CLOSE + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            clients.append(client)
+        time.sleep(0.1)
+        answer = exchange(server.port, b"GET /v1/models HTTP/1.1\r\n" + HOST + b"\r\n")
+        self.assertEqual(statuses(answer), [503])
+        self.assertIn(b"all 4 connections are at work", answer)
+        for _ in range(40):  # more than are kept for it
             self.assertEqual(server.get("/healthz").status, 200)
+        for client in clients:
+            self.assertEqual(statuses(read_all(client)), [200])
 
     def test_one_client_has_a_limit(self):
         server = self.start("--max-connections-per-client", 5)
