@@ -61,7 +61,11 @@ if(BLIP_DOWNLOADS)
 endif()
 
 if(BLIP_BUILD_CLI AND BLIP_BUILD_SERVER)
-  pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
+  # Boost.Asio and Boost.Beast are headers alone.
+  find_path(BOOST_INCLUDE boost/beast/http/basic_parser.hpp REQUIRED)
+  add_library(blip_boost INTERFACE IMPORTED)
+  target_include_directories(blip_boost SYSTEM INTERFACE ${BOOST_INCLUDE})
+  target_compile_definitions(blip_boost INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ERROR_CODE_HEADER_ONLY)
   pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
   find_package(SQLite3 REQUIRED)
 endif()

@@ -22,6 +22,12 @@ inline constexpr ProblemKind kInvalidRequest{"invalid_request", 400, "The reques
 inline constexpr ProblemKind kUnauthorized{"unauthorized", 401, "An API key is needed"};
 inline constexpr ProblemKind kForbiddenOrigin{"forbidden_origin", 403, "Pages of this origin may not use the server"};
 inline constexpr ProblemKind kNotFound{"not_found", 404, "There is nothing at this path"};
+inline constexpr ProblemKind kRequestTimeout{"request_timeout", 408, "The request did not come in time"};
+inline constexpr ProblemKind kUriTooLong{"uri_too_long", 414, "The address is too long"};
+inline constexpr ProblemKind kUnknownHost{"unknown_host", 421, "This server is not known under that name"};
+inline constexpr ProblemKind kHeadersTooLarge{"headers_too_large", 431, "The headers are too long"};
+inline constexpr ProblemKind kNotImplemented{"not_implemented", 501, "The server cannot do this"};
+inline constexpr ProblemKind kHttpVersion{"http_version_not_supported", 505, "The server does not speak this version of HTTP"};
 inline constexpr ProblemKind kModelNotFound{"model_not_found", 404, "No model of this name is loaded"};
 inline constexpr ProblemKind kMethodNotAllowed{"method_not_allowed", 405, "This path has no such method"};
 inline constexpr ProblemKind kTooLarge{"payload_too_large", 413, "The body is too large"};
