@@ -13,6 +13,7 @@
 #include <random>
 
 #include "blip/error.h"
+#include "server/memory_budget.h"
 
 namespace blip::server {
 namespace {
@@ -22,6 +23,8 @@ constexpr std::size_t kConnectionMemory = 64 * 1024;  // request line and header
 // A refused body is read and dropped up to here, so that the client gets to read the answer instead of a reset connection.
 constexpr std::uint64_t kDroppedBody = std::uint64_t{2} << 30;
 constexpr int kBacklog = 256;
+// Of a stream whose client does not read it. Longer than any that ends: whoever lets so much lie is as good as gone.
+constexpr std::size_t kMaxUnsent = std::size_t{8} << 20;
 
 std::string lower(std::string_view text) {
   std::string result(text);
@@ -120,6 +123,7 @@ void Exchange::start_stream(Response head) {
 bool Exchange::write(std::string_view piece) {
   const std::lock_guard lock(mutex_);
   if (dispatched_ && connection_ == nullptr) return false;
+  if (pending_.size() + piece.size() > kMaxUnsent) return false;
   pending_ += piece;
   resume_locked();
   return true;
@@ -142,11 +146,20 @@ bool Exchange::client_gone() {
   return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
+// Memory of a body. A string that grows doubles, and is there twice while it is copied.
+class BodyMemory {
+ public:
+  explicit BodyMemory(MemoryBudget& budget) : share_(budget.empty(MemoryKind::kBodies)) {}
+  bool reach(std::size_t size) { return size <= share_.bytes() / 2 || share_.grow(std::max(size, share_.bytes())); }
+
+ private:
+  MemoryBudget::Share share_;
+};
+
 // One request while libmicrohttpd delivers it.
 struct HttpServer::Upload {
   ExchangePtr exchange;
   std::optional<Response> refusal;  // the body is dropped and this is the answer
-  std::size_t buffered = 0;
   std::uint64_t dropped = 0;
   bool answered = false;
 };
@@ -246,7 +259,6 @@ struct HttpServer::Callbacks {
       const std::lock_guard lock(upload->exchange->mutex_);
       upload->exchange->connection_ = nullptr;
     }
-    server.buffered_ -= upload->buffered;
     server.hooks_.finished(*upload->exchange);
     --server.open_;
   }
@@ -307,14 +319,20 @@ void HttpServer::stop_listening() {
 
 void HttpServer::refuse(Upload& upload, Response response) {
   upload.refusal = std::move(response);
-  buffered_ -= upload.buffered;
-  upload.buffered = 0;
   std::string().swap(upload.exchange->request.body);
+  upload.exchange->memory.reset();
 }
 
 void HttpServer::refuse_large(Upload& upload) {
   refuse(upload, hooks_.failure(upload.exchange->request, 413,
                                 "the body is larger than " + std::to_string(options_.max_body) + " bytes, this server's limit"));
+}
+
+// Takes memory for a body of this size.
+bool HttpServer::keep(Exchange& exchange, std::size_t size) const {
+  if (options_.memory == nullptr) return true;
+  if (!exchange.memory) exchange.memory = std::make_shared<BodyMemory>(*options_.memory);
+  return exchange.memory->reach(size);
 }
 
 int HttpServer::receive(MHD_Connection* connection, Upload& upload, const char* data, std::size_t* size) {
@@ -329,12 +347,11 @@ int HttpServer::receive(MHD_Connection* connection, Upload& upload, const char* 
   if (upload.refusal) return (upload.dropped += piece) > kDroppedBody ? MHD_NO : MHD_YES;
   if (request.body.size() + piece > options_.max_body) {
     refuse_large(upload);
-  } else if (buffered_ + piece > options_.max_buffered) {
+  } else if (!keep(*upload.exchange, request.body.size() + piece)) {
     refuse(upload, hooks_.failure(request, 503, "too many large requests at a time; try again soon"));
   } else {
     request.body.append(data, piece);
-    upload.buffered += piece;
-    buffered_ += piece;
+    upload.exchange->bytes_received_ += piece;
   }
   return MHD_YES;
 }

@@ -20,6 +20,9 @@ struct MHD_Daemon;
 
 namespace blip::server {
 
+class MemoryBudget;
+class BodyMemory;
+
 using Clock = std::chrono::steady_clock;
 
 double ms_since(Clock::time_point start);
@@ -51,6 +54,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   explicit Exchange(Request received) : request(std::move(received)) {}
 
   Request request;
+  std::shared_ptr<BodyMemory> memory;     // the body's as it arrived, held as long as it is there
+  std::shared_ptr<void> unpacked_memory;  // of what it was unpacked to
 
   // Adds to every answer's headers; set before the first one.
   void set_finisher(std::function<Response(Response)> finish) { finish_ = std::move(finish); }
@@ -58,13 +63,14 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void respond(Response response);
   // An answer in pieces: headers now, then write() and end().
   void start_stream(Response head);
-  bool write(std::string_view piece);  // false: the client is gone
+  bool write(std::string_view piece);  // false: the client is gone, or reads nothing
   void end();
   // The client hung up while we work on its answer.
   bool client_gone();
 
   int status() const { return status_; }
   std::size_t bytes_sent() const { return bytes_sent_; }
+  std::size_t bytes_received() const { return bytes_received_; }  // of the body, as it came
 
  private:
   friend class HttpServer;
@@ -77,7 +83,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   std::optional<Response> response_;
   std::string pending_;  // of a stream: written, not yet sent
   std::atomic<int> status_{0};
-  std::atomic<std::size_t> bytes_sent_{0};
+  std::atomic<std::size_t> bytes_sent_{0}, bytes_received_{0};
 };
 
 using ExchangePtr = std::shared_ptr<Exchange>;
@@ -86,7 +92,7 @@ struct HttpOptions {
   std::string host = "127.0.0.1";
   int port = 8080;  // 0 = any free one
   std::size_t max_body = std::size_t{64} << 20;
-  std::size_t max_buffered = std::size_t{512} << 20;  // bodies of all requests together
+  MemoryBudget* memory = nullptr;  // bodies that do not fit into it are told 503; null = no limit
   unsigned max_connections = 512;
   unsigned idle_seconds = 30;    // without a byte
   unsigned receive_seconds = 60;  // for a whole request
@@ -124,6 +130,7 @@ class HttpServer {
   struct Callbacks;  // what libmicrohttpd calls
   int receive(MHD_Connection* connection, Upload& upload, const char* data, std::size_t* size);
   int answer(MHD_Connection* connection, Upload& upload);
+  bool keep(Exchange& exchange, std::size_t size) const;
   void refuse(Upload& upload, Response response);
   void refuse_large(Upload& upload);
 
@@ -132,7 +139,6 @@ class HttpServer {
   int port_ = 0;
   int listening_ = -1;  // until the daemon has it
   std::atomic<int> open_{0};
-  std::atomic<std::size_t> buffered_{0};
   std::atomic<std::uint64_t> next_id_{0};
   std::string id_prefix_;
   MHD_Daemon* daemon_ = nullptr;

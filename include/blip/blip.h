@@ -60,6 +60,8 @@ class EncodedImage {
  public:
   double preprocess_ms() const;  // resize and normalise
   double encode_ms() const;      // vision tower; the batch's time divided by its pictures
+  // Memory it holds now, on whichever device. Grows when a task first adds its keys and values.
+  std::size_t bytes() const;
 
  private:
   friend class Session;
@@ -112,7 +114,9 @@ struct ModelInfo {
   bool can_caption = false, can_match_itm = false, can_match_itc = false, can_ask = false, can_rank = false;
   bool can_attend = false;                                   // Session::attention, of captions and answers
   int baked_length = 0;                                      // compiled models that decode greedily to a fixed length: that length; 0 = free
-  int max_length = 0;                                        // compiled models: the longest text they generate, in tokens with the prompt; 0 = not limited so
+  // The longest text it generates, in tokens with the prompt: the positions of its decoder (of the shorter one where it
+  // has two), or what a compiled model was built for; 0 = it generates none.
+  int max_length = 0;
   std::vector<PartInfo> parts;
   std::size_t parameters = 0;
 };
@@ -141,6 +145,9 @@ class Engine {
   // The picture in the model's size, which is the slow part of what Session::encode does first: for another thread while a
   // session works on the pictures before. encode gives the same result for it as for the picture itself.
   Image prepare(const Image& image) const;
+  // The tokens of a text without those that the model puts around it, and before any truncation. 0 for a text that has none,
+  // which match, ask and embed refuse as empty. A caption after this prompt begins with as many tokens and one more.
+  std::size_t count_tokens(const std::string& text) const;
   std::vector<NetworkUse> networks() const;  // of a compiled model, on each of its chips; else empty
 
  private:
