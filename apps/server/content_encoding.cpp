@@ -43,8 +43,7 @@ std::string unpacked(const std::string& body, std::size_t max_body, MemoryBudget
     if (got == 0 && state == Z_OK && stream.avail_in == 0 && read == body.size()) damaged();
     if (out.size() + got > max_body)
       throw Problem(kTooLarge, "the unpacked body is larger than " + std::to_string(max_body) + " bytes, this server's limit (--max-body)");
-    // A string that grows doubles, and is there twice while it is copied.
-    if (out.size() + got > memory.bytes() / 3 && !memory.grow(3 * std::max(got, out.size()))) throw Problem(kOutOfMemory, kNoMemoryNow);
+    if (!memory.grow(MemoryBudget::kBodyCopies * got)) throw Problem(kOutOfMemory, kNoMemoryNow);
     out.append(piece, 0, got);
     // gzip files may follow each other.
     if (state == Z_STREAM_END && (stream.avail_in > 0 || read < body.size())) {

@@ -146,11 +146,14 @@ bool Exchange::client_gone() {
   return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
-// Memory of a body. A string that grows doubles, and is there twice while it is copied.
+// Memory of a body.
 class BodyMemory {
  public:
   explicit BodyMemory(MemoryBudget& budget) : share_(budget.empty(MemoryKind::kBodies)) {}
-  bool reach(std::size_t size) { return size <= share_.bytes() / 2 || share_.grow(std::max(size, share_.bytes())); }
+  bool reach(std::size_t size) {
+    const std::size_t wanted = MemoryBudget::kBodyCopies * size;
+    return wanted <= share_.bytes() || share_.grow(wanted - share_.bytes());
+  }
 
  private:
   MemoryBudget::Share share_;

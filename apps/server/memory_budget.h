@@ -69,6 +69,9 @@ class MemoryBudget {
 
   // The most that one share can ever be.
   std::size_t largest() const { return limits_[kRest]; }
+  // The largest body: a string that grows may have twice its size.
+  std::size_t largest_body() const { return limits_[kBodiesPart] / kBodyCopies; }
+  static constexpr std::size_t kBodyCopies = 2;
   std::size_t total() const { return total_; }
   std::size_t held(MemoryKind kind) const;
 

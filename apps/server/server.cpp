@@ -62,6 +62,7 @@ struct Server::Impl {
     pool = std::make_unique<WorkerPool>(options.threads, options.max_requests);
     HttpOptions http_options = options.http;
     http_options.memory = &memory;
+    http_options.max_body = max_body();
     http = std::make_unique<HttpServer>(http_options, HttpServer::Hooks{[this](Request& request) { return refuse(request); },
                                                                         [this](const ExchangePtr& exchange) { handle(exchange); },
                                                                         [this](const Request& request, int status, const std::string& detail) {
@@ -70,6 +71,8 @@ struct Server::Impl {
                                                                         [this](const Exchange& exchange) { finished(exchange); }});
     http->start();
   }
+
+  std::size_t max_body() const { return std::min(options.http.max_body, memory.largest_body()); }
 
   void describe_metrics() {
     const std::vector<double> seconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
@@ -217,7 +220,7 @@ struct Server::Impl {
     };
     exchange.set_finisher([this, &request](Response response) { return dressed(request, std::move(response)); });
     try {
-      unpack_body(exchange, options.http.max_body, memory);
+      unpack_body(exchange, max_body(), memory);
       route.answer(exchange);
     } catch (const Problem& problem) {
       if (problem.kind().status == 429) metrics.count("blip_rejected_total", "reason=\"queue\"");
