@@ -19,6 +19,15 @@ void add_job(std::vector<Job>& jobs, Job job, std::uint64_t rows, const Opened& 
   jobs.push_back(std::move(job));
 }
 
+// Before pictures are decoded: is there room for the jobs, and memory for pictures and answers? rows: of all of them.
+void admit(Service& service, Work& work, Model& model, std::size_t pictures, std::size_t jobs, std::uint64_t rows, const Job& like) {
+  check_work(rows, service.limits.work);
+  model.scheduler.check_room(jobs);
+  const ModelInfo& info = model.engine.info();
+  const std::size_t attention = like.attention ? jobs * attention_bytes(info, like) : 0;
+  work.hold(pictures * resized_bytes(info) + attention, attention > 0 ? "the attention of " + std::to_string(jobs) + " texts" : std::to_string(pictures) + " pictures");
+}
+
 Job job_of(Task task, const Work& work) {
   Job job;
   job.task = task;
@@ -146,7 +155,8 @@ void answer_caption(Service& service, Exchange& exchange) {
     return job;
   };
   const std::uint64_t rows = rows_of(model.engine, make());
-  check_work(rows * fields.pictures().size(), service.limits.work);
+  const std::size_t count = fields.pictures().size();
+  admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
   for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, make(), rows, opened);
   if (stream) return stream_text(model, exchange, work, std::move(jobs.front()), [](const JobResult& result) { return caption_json(0, result); });
@@ -195,7 +205,8 @@ void answer_match(Service& service, Exchange& exchange) {
     return job;
   };
   const std::uint64_t rows = rows_of(model.engine, make());
-  check_work(rows * fields.pictures().size(), service.limits.work);
+  const std::size_t count = fields.pictures().size();
+  admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
   for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, make(), rows, opened);
   Json json{{"results", Json::array()}};
@@ -264,7 +275,8 @@ void answer_ask(Service& service, Exchange& exchange) {
   std::vector<std::uint64_t> rows;
   std::uint64_t total = 0;
   for (const std::string& question : ask.questions) total += rows.emplace_back(rows_of(model.engine, job_of(ask, question, work)));
-  check_work(total * fields.pictures().size(), service.limits.work);
+  const std::size_t count = fields.pictures().size();
+  admit(service, work, model, count, count * rows.size(), total * count, job_of(ask, ask.questions.front(), work));
   std::vector<Job> jobs;
   for (const Opened& opened : open_pictures(fields, model, service, work)) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -307,7 +319,8 @@ void answer_embed(Service& service, Exchange& exchange) {
   Job of_texts = job_of(Task::kEmbedTexts, work);
   of_texts.texts = readable.texts();
   of_texts.rows = rows_of(model.engine, of_texts);
-  check_work(of_texts.rows, service.limits.work);
+  const std::size_t count = fields.pictures().size();
+  admit(service, work, model, count, count + 1, of_texts.rows, of_texts);
   std::vector<Job> jobs;
   for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, job_of(Task::kEmbedImage, work), 1, opened);
   if (!texts.empty()) jobs.push_back(std::move(of_texts));

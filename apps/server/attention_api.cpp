@@ -101,8 +101,7 @@ void answer_attention(Service& service, Exchange& exchange) {
   jobs.back().picture = open_picture(fields.pictures().front(), model, service, work);
   const JobResult result = std::move(work.run(model, std::move(jobs)).front());
   if (request.png) {
-    const auto drawing = work.take_memory(MemoryKind::kPictures, kDrawingBytes);
-    const Decoded picture = decode(fields.pictures().front(), 0, service, work);
+    const Decoded picture = decode(fields.pictures().front(), 0, service, work, kDrawingBytes);
     return exchange.respond({200, "image/png", heat_map_png(picture.image, map_of(*result.attention, request.word), result.attention->side)});
   }
   Json json{{"text", request.text.empty() ? result.generation.text : request.text}};

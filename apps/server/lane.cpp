@@ -96,7 +96,7 @@ void Lane::run(std::vector<Job>& batch) {
   if (batch.empty()) return;
   std::size_t bytes = 0;
   for (const Job& job : batch) bytes += work_bytes(info_, job);
-  if (bytes > parts_.memory.largest() && batch.size() > 1) {  // each fits alone: the scheduler takes no others
+  if (bytes > parts_.memory.largest(MemoryKind::kWork) && batch.size() > 1) {  // each fits alone: the scheduler takes no others
     for (Job& job : batch) {
       std::vector<Job> one;
       one.push_back(std::move(job));

@@ -26,6 +26,7 @@ const char* to_string(MemoryKind kind) {
   switch (kind) {
     case MemoryKind::kModels: return "models";
     case MemoryKind::kBodies: return "bodies";
+    case MemoryKind::kRequests: return "requests";
     case MemoryKind::kPictures: return "pictures";
     case MemoryKind::kCache: return "cache";
     case MemoryKind::kWork: return "work";
@@ -55,9 +56,18 @@ MemoryBudget::MemoryBudget(std::size_t total, std::size_t resident) : total_(tot
   if (total < resident + kLeastLeft)
     throw Error(ErrorCode::kUsage, "--memory " + shown_bytes(total) + " is too little: the program with its models takes " + shown_bytes(resident) +
                                        ", and requests need at least " + shown_bytes(kLeastLeft) + " beside it");
-  const std::size_t left = total - resident;
-  limits_ = {left / 4, left / 8, left - left / 4 - left / 8};
+  const std::size_t sixteenth = (total - resident) / 16;
+  limits_ = {2 * sixteenth, 3 * sixteenth, 10 * sixteenth, sixteenth};
   held_[static_cast<std::size_t>(MemoryKind::kModels)] = resident;
+}
+
+MemoryBudget::Part MemoryBudget::part_of(MemoryKind kind) {
+  return kind == MemoryKind::kBodies ? kBodiesPart : kind == MemoryKind::kRequests ? kRequestsPart : kPassingPart;
+}
+
+std::size_t MemoryBudget::largest(MemoryKind kind) const {
+  const std::size_t read = kReadCopies * largest_body();
+  return kind == MemoryKind::kRequests ? limits_[kRequestsPart] - std::min(read, limits_[kRequestsPart]) : limits_[part_of(kind)];
 }
 
 MemoryBudget::Share MemoryBudget::taken_locked(MemoryKind kind, std::size_t part, std::size_t bytes) {
@@ -73,14 +83,14 @@ MemoryBudget::Share MemoryBudget::taken_locked(MemoryKind kind, std::size_t part
 
 MemoryBudget::Share MemoryBudget::empty(MemoryKind kind) {
   const std::lock_guard lock(mutex_);
-  return taken_locked(kind, kind == MemoryKind::kBodies ? kBodiesPart : kRest, 0);
+  return taken_locked(kind, part_of(kind), 0);
 }
 
 bool MemoryBudget::grow(Share& share, std::size_t more) {
   const bool cache = share.kind_ == MemoryKind::kCache;
   std::unique_lock lock(mutex_);
-  if (cache && !waiting_.empty()) return false;  // the cache takes what nobody waits for; the others may have the cache's
-  if (!cache && share.part_ == kRest && !fits_locked(kRest, more)) {
+  if (cache && !waiting_[kPassingPart].empty()) return false;  // the cache takes what nobody waits for; the others may have the cache's
+  if (!cache && share.part_ == kPassingPart && !fits_locked(kPassingPart, more)) {
     lock.unlock();
     reclaim(more);
     lock.lock();
@@ -95,24 +105,26 @@ bool MemoryBudget::grow(Share& share, std::size_t more) {
 std::optional<MemoryBudget::Share> MemoryBudget::take(MemoryKind kind, std::size_t bytes, Clock::time_point deadline,
                                                       const std::function<bool()>& given_up) {
   const bool work = kind == MemoryKind::kWork;
+  const Part part = part_of(kind);
+  std::list<int>& waiting = waiting_[part];
   std::unique_lock lock(mutex_);
   if (!work && bytes <= kSmall && fits_locked(kSmallPart, bytes)) return taken_locked(kind, kSmallPart, bytes);
-  const auto turn = work ? waiting_.end() : waiting_.insert(waiting_.end(), 0);
+  const auto turn = work ? waiting.end() : waiting.insert(waiting.end(), 0);
   const auto leave = [&] {
-    if (!work) waiting_.erase(turn);
+    if (!work) waiting.erase(turn);
     changed_.notify_all();
   };
   while (true) {
-    const bool first = work || turn == waiting_.begin();
-    if (first && !fits_locked(kRest, bytes)) {
-      const std::size_t wanted = bytes + used_[kRest] - limits_[kRest];
+    const bool first = work || turn == waiting.begin();
+    if (first && part == kPassingPart && !fits_locked(part, bytes)) {
+      const std::size_t wanted = bytes + used_[part] - limits_[part];
       lock.unlock();
       reclaim(wanted);
       lock.lock();
     }
-    if (first && fits_locked(kRest, bytes)) {
+    if (first && fits_locked(part, bytes)) {
       leave();
-      return taken_locked(kind, kRest, bytes);
+      return taken_locked(kind, part, bytes);
     }
     if (Clock::now() >= deadline || (given_up && given_up())) {
       leave();

@@ -21,18 +21,23 @@ namespace blip::server {
 // Who holds memory; the names are the metric's labels.
 enum class MemoryKind {
   kModels,    // the program with its models, as it was resident when the server started
-  kBodies,    // requests as they arrived, and what is read out of them
-  kPictures,  // being decoded, or waiting for the model at its size
+  kBodies,    // requests as they arrived
+  kRequests,  // what is read out of them, their pictures at the model's size, and large answers
+  kPictures,  // being decoded
   kCache,     // encoded pictures that are kept
   kWork,      // what a pass through a model takes for a while
 };
-inline constexpr std::size_t kMemoryKinds = 5;
+inline constexpr std::size_t kMemoryKinds = 6;
 const char* to_string(MemoryKind kind);
 
 // Thread-safe. Everything in it is an estimate from above of what is really allocated.
 //
-// What the models leave is split in three, so that nobody waits for those who wait for him, nor small requests for large ones:
-// a quarter for bodies as they arrive, an eighth for what is small, the rest for the rest.
+// What the models leave is split, so that nobody who holds memory waits for memory that another holds who waits for it:
+//
+//   2/16  bodies, which wait for all the rest
+//   3/16  requests at work; twice the bodies' size is read out of them at most, so a sixteenth is left beside that
+//  10/16  decoding and passes, which wait for nothing any more, and the cache, which gives way to them
+//   1/16  small things of the two before, which so need not wait for large ones
 class MemoryBudget {
  public:
   // Memory that is held; gives it back when it goes. The budget outlives it. One thread at a time.
@@ -62,16 +67,17 @@ class MemoryBudget {
 
   // Nothing yet: grow() it.
   Share empty(MemoryKind kind);
-  // Waits until they fit; small ones are not kept waiting by others. The longest waiting first, so that nobody who needs much is passed by for ever by those who need
-  // little. Work goes before the rest, as others wait for its results while they hold memory. nullopt: not before
-  // the deadline, or `given_up` (asked every few milliseconds) returned true. More than largest() is not to be asked for.
+  // Waits until they fit, the longest waiting first, so that nobody who needs much is passed by for ever by those who need little.
+  // Only passes through a model are, as all wait for their results, and small things. nullopt: not before the deadline,
+  // or `given_up` (asked every few milliseconds) returned true. No more than largest() can ever be had.
   std::optional<Share> take(MemoryKind kind, std::size_t bytes, Clock::time_point deadline, const std::function<bool()>& given_up = {});
 
-  // The most that one share can ever be.
-  std::size_t largest() const { return limits_[kRest]; }
-  // The largest body: a string that grows may have twice its size.
+  std::size_t largest(MemoryKind kind) const;
+  // A string that grows may have twice its size.
   std::size_t largest_body() const { return limits_[kBodiesPart] / kBodyCopies; }
   static constexpr std::size_t kBodyCopies = 2;
+  // Of a body, its fields and the pictures in them.
+  static constexpr std::size_t kReadCopies = 2;
   std::size_t total() const { return total_; }
   std::size_t held(MemoryKind kind) const;
 
@@ -81,7 +87,8 @@ class MemoryBudget {
   void remove_reclaimer(const void* owner);
 
  private:
-  enum Part : std::size_t { kBodiesPart, kSmallPart, kRest, kParts };
+  enum Part : std::size_t { kBodiesPart, kRequestsPart, kPassingPart, kSmallPart, kParts };
+  static Part part_of(MemoryKind kind);
   bool fits_locked(std::size_t part, std::size_t bytes) const { return bytes <= limits_[part] - std::min(limits_[part], used_[part]); }
   Share taken_locked(MemoryKind kind, std::size_t part, std::size_t bytes);
   bool grow(Share& share, std::size_t more);
@@ -93,7 +100,7 @@ class MemoryBudget {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::array<std::size_t, kMemoryKinds> held_{};
-  std::list<int> waiting_;  // in the order of their turns
+  std::array<std::list<int>, kParts> waiting_;  // in the order of their turns
   std::mutex reclaimers_mutex_;
   std::map<const void*, Reclaim> reclaimers_;
 };

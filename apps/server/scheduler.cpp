@@ -125,8 +125,8 @@ std::vector<std::future<JobResult>> Scheduler::submit(std::vector<Job> jobs) {
   for (Job& job : jobs) {
     job.queued = now;
     if (job.rows == 0) job.rows = rows_of(engine_, job);
-    if (const std::size_t bytes = work_bytes(engine_.info(), job); bytes > memory_.largest())
-      throw Problem(kInvalidRequest, "this request needs " + shown_bytes(bytes) + " of memory at a time and the server has at most " + shown_bytes(memory_.largest()) +
+    if (const std::size_t bytes = work_bytes(engine_.info(), job); bytes > memory_.largest(MemoryKind::kWork))
+      throw Problem(kInvalidRequest, "this request needs " + shown_bytes(bytes) + " of memory at a time and the server has at most " + shown_bytes(memory_.largest(MemoryKind::kWork)) +
                                          " (--memory); ask for fewer beams, a smaller max_length or fewer texts");
     futures.push_back(job.promise.get_future());
   }
@@ -143,6 +143,11 @@ std::vector<std::future<JobResult>> Scheduler::submit(std::vector<Job> jobs) {
   }
   changed_.notify_all();
   return futures;
+}
+
+void Scheduler::check_room(std::size_t jobs) const {
+  const std::lock_guard lock(mutex_);
+  check_room_locked(jobs);
 }
 
 std::size_t Scheduler::waiting() const {

@@ -40,6 +40,8 @@ class Scheduler {
   // All of a request's jobs or none. Throws Problem(queue_full), or Problem(overloaded) where the jobs before them take longer
   // than the request has, as far as is known.
   std::vector<std::future<JobResult>> submit(std::vector<Job> jobs);
+  // Throws Problem(queue_full) where as many jobs would not be taken now, Problem(invalid_request) where they never are.
+  void check_room(std::size_t jobs) const;
   std::size_t waiting() const;
   // How long the jobs in the queues will take, as far as is known.
   double seconds_waiting() const;

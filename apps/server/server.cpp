@@ -66,7 +66,7 @@ struct Server::Impl {
     http = std::make_unique<HttpServer>(http_options, HttpServer::Hooks{[this](Request& request) { return refuse(request); },
                                                                         [this](const ExchangePtr& exchange) { handle(exchange); },
                                                                         [this](const Request& request, int status, const std::string& detail) {
-                                                                          return failure(request, status == 413 ? kTooLarge : kUnavailable, detail);
+                                                                          return failure(request, status == 413 ? kTooLarge : kUnavailable, detail, seconds_waiting());
                                                                         },
                                                                         [this](const Exchange& exchange) { finished(exchange); }});
     http->start();
@@ -221,6 +221,7 @@ struct Server::Impl {
     exchange.set_finisher([this, &request](Response response) { return dressed(request, std::move(response)); });
     try {
       unpack_body(exchange, max_body(), memory);
+      const auto reading = route.at_once ? MemoryBudget::Share() : take_memory_to_read(service, exchange);
       route.answer(exchange);
     } catch (const Problem& problem) {
       if (problem.kind().status == 429) metrics.count("blip_rejected_total", "reason=\"queue\"");

@@ -14,23 +14,34 @@ constexpr int kMaxBeams = 64, kMaxReturned = 64, kMaxTokens = 512;
 constexpr int kMaxTopK = 1'000'000;
 constexpr double kMaxPenalty = 100;
 constexpr double kShortestTimeoutMs = 500;
-constexpr std::size_t kBesideDecoding = std::size_t{1} << 20;  // the picture at the model's size, while both are there
-constexpr std::size_t kCopiesOfBody = 3;  // at most while it is read: as a form or JSON, and the pictures in it
+constexpr std::size_t kBesideDecoding = std::size_t{1} << 20;  // between its two passes the resizing has a narrow copy
 constexpr auto kWatchInterval = std::chrono::milliseconds(20);  // how soon a client that hung up is noticed
 
 double rounded(double ms) { return std::round(ms * 1000) / 1000; }
 
 }  // namespace
 
+MemoryBudget::Share take_memory(MemoryBudget& memory, Exchange& exchange, MemoryKind kind, std::size_t bytes, Clock::time_point deadline) {
+  if (bytes == 0) return memory.empty(kind);
+  const WorkerPool::Waiting waiting;
+  auto share = memory.take(kind, bytes, deadline, [&] { return exchange.client_gone(); });
+  if (share) return std::move(*share);
+  if (Clock::now() < deadline) throw Error(ErrorCode::kCancelled, "the client hung up");
+  // They had it for so long: as long as that it may take again.
+  throw Problem(kOutOfMemory, "this request needs " + shown_bytes(bytes) + " of memory, which others had until its time was over; try again later",
+                ms_since(exchange.request.received) / 1000);
+}
+
+MemoryBudget::Share take_memory_to_read(Service& service, Exchange& exchange) {
+  const std::size_t bytes = MemoryBudget::kReadCopies * exchange.request.body.size();  // a body is never too large for that
+  const auto patience = std::chrono::microseconds(static_cast<std::int64_t>(service.limits.timeout_ms * 1000));
+  return take_memory(service.memory, exchange, MemoryKind::kRequests, bytes, exchange.request.received + patience);
+}
+
 Work::Work(Service& service, Exchange& exchange) : service_(service), exchange_(exchange), ticket_(std::make_shared<Ticket>()) {
   const Request& request = exchange.request;
   ticket_->client = service.keys ? request.header("authorization") : request.client;
   set_timeout(service.limits.timeout_ms);
-  const std::size_t bytes = kCopiesOfBody * request.body.size();
-  if (bytes > service.memory.largest())
-    throw Problem(kTooLarge, "reading this body takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(service.memory.largest()) +
-                                 " (--memory); send it in several requests");
-  memory_ = take_memory(MemoryKind::kPictures, bytes);
   ++service_.preparing;
 }
 
@@ -47,23 +58,26 @@ void Work::set_timeout(double ms) {
 
 double Work::ms() const { return ms_since(exchange_.request.received); }
 
-MemoryBudget::Share Work::take_memory(MemoryKind kind, std::size_t bytes) {
-  if (bytes == 0) return service_.memory.empty(kind);
-  const WorkerPool::Waiting waiting;
-  auto share = service_.memory.take(kind, bytes, ticket_->deadline, [this] { return exchange_.client_gone(); });
-  if (share) return std::move(*share);
-  if (!ticket_->expired()) throw Error(ErrorCode::kCancelled, "the client hung up");
-  throw Problem(kOutOfMemory, "this request needs " + shown_bytes(bytes) + " of memory, which others had until its time was over; try again later",
-                service_.limits.timeout_ms / 1000);
+void Work::hold(std::size_t bytes, const std::string& what) {
+  const std::size_t most = service_.memory.largest(MemoryKind::kRequests);
+  if (bytes > most)
+    throw Problem(kInvalidRequest, what + " takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(most) + " for a request (--memory); ask for less at a time");
+  held_ = std::make_shared<MemoryBudget::Share>(take_memory(service_.memory, exchange_, MemoryKind::kRequests, bytes, ticket_->deadline));
+}
+
+MemoryBudget::Share Work::take_for_decoding(std::size_t bytes) {
+  return take_memory(service_.memory, exchange_, MemoryKind::kPictures, bytes, ticket_->deadline);
+}
+
+void Work::check() {
+  if (exchange_.client_gone()) ticket_->cancelled = true;
+  if (ticket_->cancelled) throw Error(ErrorCode::kCancelled, "the client hung up");
+  if (ticket_->expired()) throw Problem(kDeadline, "the deadline passed before the answer was there; ask for less at a time, or later");
 }
 
 void Work::wait(std::future<JobResult>& future) {
   const WorkerPool::Waiting waiting;
-  while (future.wait_for(kWatchInterval) != std::future_status::ready) {
-    if (exchange_.client_gone()) ticket_->cancelled = true;
-    if (ticket_->cancelled) throw Error(ErrorCode::kCancelled, "the client hung up");
-    if (ticket_->expired()) throw Problem(kDeadline, "the deadline passed before the answer was there; ask for less at a time, or later");
-  }
+  while (future.wait_for(kWatchInterval) != std::future_status::ready) check();
 }
 
 JobResult Work::get(std::future<JobResult>& future) {
@@ -149,6 +163,9 @@ GenerateOptions read_generate(Fields& fields, GenerateOptions o, const std::stri
   const auto number = [&](const std::string& name, float otherwise, double low, double high) {
     return static_cast<float>(fields.number(name, otherwise, low, high));
   };
+  // The server's limits move its defaults, so that only what a client asks for can be over them.
+  o.beams = std::min(o.beams, limits.max_beams);
+  o.max_length = std::min(o.max_length, limits.max_tokens);
   const bool beams_given = fields.has("beams");
   o.beams = whole("beams", o.beams, 1, kMaxBeams);
   o.min_length = whole("min_length", o.min_length, 0, kMaxTokens);
@@ -183,18 +200,15 @@ std::size_t decoding_bytes(const std::string& file, const ImageLimits& limits) {
   return inspect_picture(std::as_bytes(std::span(file)), limits).decode_bytes;
 }
 
-std::size_t resized_bytes(int size) { return 3 * static_cast<std::size_t>(size) * static_cast<std::size_t>(size); }
-
 }  // namespace
 
-Decoded decode(const std::string& file, std::size_t index, Service& service, Work& work) {
+Decoded decode(const std::string& file, std::size_t index, Service& service, Work& work, std::size_t beside) {
   const std::string name = "picture " + std::to_string(index) + ": ";
   try {
-    const std::size_t bytes = decoding_bytes(file, service.limits.image) + kBesideDecoding;
-    if (bytes > service.memory.largest())
-      throw Problem(kInvalidImage, name + "decoding it takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(service.memory.largest()) +
-                                       " (--memory); send it smaller");
-    auto memory = work.take_memory(MemoryKind::kPictures, bytes);
+    const std::size_t bytes = decoding_bytes(file, service.limits.image) + beside, most = service.memory.largest(MemoryKind::kPictures);
+    if (bytes > most)
+      throw Problem(kInvalidImage, name + "decoding it takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(most) + " (--memory); send it smaller");
+    auto memory = work.take_for_decoding(bytes);
     const auto started = Clock::now();
     Decoded decoded{Image::from_memory(std::as_bytes(std::span(file)), service.limits.image), std::move(memory)};
     service.metrics.observe("blip_stage_seconds", "stage=\"decode_image\"", ms_since(started) / 1000);
@@ -207,19 +221,20 @@ Decoded decode(const std::string& file, std::size_t index, Service& service, Wor
   }
 }
 
+std::size_t resized_bytes(const ModelInfo& info) { return 3 * static_cast<std::size_t>(info.image_size) * static_cast<std::size_t>(info.image_size); }
+
 Picture open_picture(const std::string& file, Model& model, Service& service, Work& work, std::size_t index) {
   Picture picture{content_hash(file), {}, {}, 0, {}};
   picture.encoded = model.cache.find(picture.hash);
   if (picture.encoded) return picture;
-  const int size = model.engine.info().image_size;
-  Decoded decoded = decode(file, index, service, work);
+  const ModelInfo& info = model.engine.info();
+  if (!work.held()) work.hold(resized_bytes(info), "a picture");
+  const Decoded decoded = decode(file, index, service, work, kBesideDecoding);
   // Here, where other pictures' threads work too, and a queue of small pictures costs little memory.
   const auto started = Clock::now();
-  picture.image = decoded.image.resized(size, size);
+  picture.image = decoded.image.resized(info.image_size, info.image_size);
   picture.resize_ms = ms_since(started);
-  decoded.image = *picture.image;
-  decoded.memory.shrink_to(resized_bytes(size));
-  picture.memory = std::make_shared<MemoryBudget::Share>(std::move(decoded.memory));
+  picture.memory = work.held();
   return picture;
 }
 
@@ -227,6 +242,7 @@ std::vector<Opened> open_pictures(const Fields& fields, Model& model, Service& s
   std::vector<Opened> all;
   for (std::size_t i = 0; i < fields.pictures().size(); ++i) {
     Opened& opened = all.emplace_back();
+    work.check();
     try {
       if (!fields.picture_problem(i).empty()) throw Problem(kInvalidRequest, "picture " + std::to_string(i) + ": " + fields.picture_problem(i));
       opened.picture = open_picture(fields.pictures()[i], model, service, work, i);

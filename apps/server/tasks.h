@@ -29,11 +29,15 @@ struct Service {
   std::atomic<int> preparing{0};  // requests whose jobs are not in a queue yet
 };
 
-// A request at work: its deadline, its memory, its jobs and the client to watch.
+// Waits for memory until the deadline. Throws Problem(out_of_memory), or Error(kCancelled) when the client is gone.
+MemoryBudget::Share take_memory(MemoryBudget& memory, Exchange& exchange, MemoryKind kind, std::size_t bytes, Clock::time_point deadline);
+// What reading the body takes, the pictures in it included, to be held until the request is answered.
+MemoryBudget::Share take_memory_to_read(Service& service, Exchange& exchange);
+
+// A request at work: its deadline, its jobs and the client to watch.
 class Work {
  public:
-  // The service counts it as preparing until its jobs are in the queue. Waits for the memory that reading the body takes; throws
-  // Problem(out_of_memory) where there is none in time.
+  // The service counts it as preparing until its jobs are in the queue.
   Work(Service& service, Exchange& exchange);
   ~Work();
   Work(const Work&) = delete;
@@ -43,8 +47,13 @@ class Work {
   const std::shared_ptr<Ticket>& ticket() const { return ticket_; }
   double ms() const;
 
-  // Waits for memory until the deadline. Throws Problem(out_of_memory), or Error(kCancelled) when the client is gone.
-  MemoryBudget::Share take_memory(MemoryKind kind, std::size_t bytes);
+  // Takes memory until the request and its jobs are done, in one piece, before anything is decoded. Throws Problem(invalid_request)
+  // where it has never so much, else as take_memory.
+  void hold(std::size_t bytes, const std::string& what);
+  const std::shared_ptr<MemoryBudget::Share>& held() const { return held_; }
+  MemoryBudget::Share take_for_decoding(std::size_t bytes);  // as take_memory
+  // Is anybody waiting still? Throws as get().
+  void check();
 
   std::vector<std::future<JobResult>> submit(Model& model, std::vector<Job> jobs);
   // Waits for the result. Throws what the job threw, Problem(deadline_exceeded), or Error(kCancelled) when the client is gone.
@@ -61,7 +70,7 @@ class Work {
   Exchange& exchange_;
   bool prepared_ = false;
   std::shared_ptr<Ticket> ticket_;
-  MemoryBudget::Share memory_;
+  std::shared_ptr<MemoryBudget::Share> held_;
 };
 
 // The field "timeout_ms".
@@ -87,8 +96,10 @@ struct Decoded {
   Image image;
   MemoryBudget::Share memory;
 };
-// Throws Problem(invalid_image | out_of_memory).
-Decoded decode(const std::string& file, std::size_t index, Service& service, Work& work);
+// beside: what is done with them takes. Throws Problem(invalid_image | out_of_memory).
+Decoded decode(const std::string& file, std::size_t index, Service& service, Work& work, std::size_t beside);
+// Of a picture at the model's size.
+std::size_t resized_bytes(const ModelInfo& info);
 
 // {"code", "detail"}.
 Json error_json(const Failure& failure);

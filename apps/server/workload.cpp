@@ -9,9 +9,18 @@ constexpr double kWeightOfNew = 0.2;  // in the running average: the last ten or
 constexpr int kCachesPerRow = 2;      // a step copies the caches of beams that continue the same one
 constexpr std::uint64_t kRowsPerPass = 64;  // activations of at least so many rows
 constexpr std::uint64_t kLongestRead = 512, kAroundText = 2;  // tokens of a text that is read; a model cuts it shorter by itself
+constexpr std::size_t kLongestQuestion = 35;
 constexpr std::uint64_t kAttentionRows = 32;                  // one more pass over a short text, without its shortcuts
 
 std::size_t size(int value) { return static_cast<std::size_t>(std::max(value, 0)); }
+
+// The answer decoder looks at the question, the others at the picture.
+bool looks_at_picture(const std::string& part, std::optional<Task> task) {
+  if (part == "text_encoder") return !task || *task == Task::kMatch;
+  if (part == "caption_decoder") return !task || *task == Task::kCaption || *task == Task::kAttention;
+  if (part == "question_encoder") return !task || *task == Task::kAsk || *task == Task::kRank || *task == Task::kAttention;
+  return false;
+}
 
 }  // namespace
 
@@ -28,14 +37,13 @@ std::uint64_t rows_of(const Engine& engine, const Job& job) {
   return rows + (job.attention ? kAttentionRows : 0);
 }
 
-std::size_t encoded_bytes(const ModelInfo& info) {
+std::size_t encoded_bytes(const ModelInfo& info, std::optional<Task> task) {
   if (info.patch_size <= 0) return 0;
   const std::size_t side = size(info.image_size / info.patch_size), tokens = side * side + 1;
   std::size_t floats = 0;
   for (const PartInfo& part : info.parts) {
     if (part.name == "vision") floats += tokens * size(part.width);
-    // The answer decoder looks at the question, the others at the picture.
-    if (part.name != "vision" && part.name != "answer_decoder") floats += 2 * tokens * size(part.width) * size(part.layers);
+    if (part.name != "vision" && looks_at_picture(part.name, task)) floats += 2 * tokens * size(part.width) * size(part.layers);
   }
   return floats * sizeof(float);
 }
@@ -54,7 +62,14 @@ std::size_t work_bytes(const ModelInfo& info, const Job& job) {
   bytes += std::max<std::size_t>(rows_at_a_time, kRowsPerPass) * floats_a_row * sizeof(float);
   bytes += generates ? rows_at_a_time * size(info.vocab_size) * sizeof(float) : 0;
   const std::size_t pixels = 3 * size(info.image_size) * size(info.image_size) * sizeof(float);
-  return bytes + (job.picture && !job.picture->encoded ? encoded_bytes(info) + pixels : 0);
+  return bytes + (job.picture && !job.picture->encoded ? encoded_bytes(info, job.task) + pixels : 0);
+}
+
+std::size_t attention_bytes(const ModelInfo& info, const Job& job) {
+  constexpr std::size_t kBytesPerWeight = 64;  // a JSON value in a list that grows, and its text on its way through the buffers
+  const std::size_t side = info.patch_size > 0 ? size(info.image_size / info.patch_size) : 0;
+  const std::size_t words = size(job.task == Task::kCaption ? job.caption.generate.max_length : job.ask.generate.max_length);
+  return side * side * (words + kLongestQuestion) * kBytesPerWeight;
 }
 
 void Estimates::Average::add(double sample) {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <mutex>
+#include <optional>
 
 #include "server/jobs.h"
 
@@ -30,8 +31,11 @@ inline constexpr std::uint64_t kPictureRows = 200;
 // The memory that a pass takes for one job beside what is counted elsewhere: caches of generated texts, activations, and what
 // a new picture becomes.
 std::size_t work_bytes(const ModelInfo& info, const Job& job);
-// What one encoded picture of this model holds at most: the vision tower's states and every text layer's keys and values.
-std::size_t encoded_bytes(const ModelInfo& info);
+// What an answer with the attention of such a job's words takes, in JSON and as text.
+std::size_t attention_bytes(const ModelInfo& info, const Job& job);
+// What one encoded picture of this model holds at most: the vision tower's states, and the keys and values of every layer that looks
+// at it for the task, or for any.
+std::size_t encoded_bytes(const ModelInfo& info, std::optional<Task> task = std::nullopt);
 
 // Averages of what this model took so far. Thread-safe.
 class Estimates {

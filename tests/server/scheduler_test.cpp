@@ -504,10 +504,10 @@ TEST(ImageCache, GivesItsMemoryToThoseWhoNeedIt) {
   ImageCache cache(1'000'000, std::size_t{1} << 30, memory);
   for (std::uint64_t i = 0; i < 5000; ++i) cache.insert({i, 0}, image);
   EXPECT_LT(cache.entries(), 5000u);
-  EXPECT_GT(memory.held(MemoryKind::kCache), memory.largest() - 2 * image.bytes());
-  auto share = memory.take(MemoryKind::kPictures, memory.largest() / 2, Clock::now());
+  EXPECT_GT(memory.held(MemoryKind::kCache), memory.largest(MemoryKind::kPictures) - 2 * image.bytes());
+  auto share = memory.take(MemoryKind::kPictures, memory.largest(MemoryKind::kPictures) / 2, Clock::now());
   ASSERT_TRUE(share.has_value());  // at once: the deadline has come already
-  EXPECT_LE(memory.held(MemoryKind::kCache), memory.largest() / 2);
+  EXPECT_LE(memory.held(MemoryKind::kCache), memory.largest(MemoryKind::kPictures) / 2);
   EXPECT_GT(cache.entries(), 100u);  // no more than was wanted
   EXPECT_TRUE(cache.find({4999, 0}).has_value() || cache.entries() > 0);
 }

@@ -81,6 +81,31 @@ class Memory(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 30)
         self.assertEqual(server.post("/v1/caption", scene()).status, 200)
 
+    def test_the_attention_of_very_many_texts_is_refused_at_once(self):
+        taken = int(self.start().metric('blip_memory_bytes{kind="models"}'))
+        server = self.start("--memory", taken + 100 * MIB)
+        ask = {"image": b64(scene()), "questions": ["is there a bus?"] * 100, "attention": True}
+        reply = server.post_json("/v1/ask", ask)
+        self.assertEqual((reply.status, reply.json["code"]), (400, "invalid_request"), reply.body[:500])
+        self.assertRegex(reply.json["detail"], r"the attention of 100 texts takes .* of memory, and the server has at most .* \(--memory\)")
+        self.assertEqual(server.post_json("/v1/ask", {**ask, "questions": ["is there a bus?"] * 20}).status, 200)
+        self.assertTrue(wait_until(lambda: server.metric('blip_memory_bytes{kind="requests"}') == 0))
+
+    def test_a_crowd_with_little_memory_is_answered(self):
+        """Requests that hold memory never wait for memory that others hold who wait for it."""
+        taken = int(self.start().metric('blip_memory_bytes{kind="models"}'))
+        server = self.start("--memory", taken + 70 * MIB, "--cache-entries", 0, "--queue", 1000)
+
+        def send(i):
+            images = [b64(picture(100 * i + k)) for k in range(16)]
+            return server.post_json("/v1/caption", {"images": images, "attention": i % 2 == 0}).status
+        started = time.monotonic()
+        statuses = in_parallel(40, send)
+        self.assertEqual(set(statuses), {200}, statuses)
+        self.assertLess(time.monotonic() - started, 600 if EMULATED else 50)
+        for kind in ("bodies", "requests", "pictures", "work"):
+            self.assertTrue(wait_until(lambda: server.metric(f'blip_memory_bytes{{kind="{kind}"}}') == 0), kind)
+
     def test_what_waits_too_long_is_503_and_no_invalid_picture(self):
         server = self.start("--memory", "1G", "--timeout", 600)
         if int(server.metric('blip_memory_bytes{kind="models"}')) > 250 * MIB:
@@ -152,6 +177,18 @@ class WorkLimits(ServerTest):
         answer = self.ok(self.server.post_json("/v1/chat/completions", {"messages": [{"role": "user", "content": content}], "max_tokens": 4000}))
         self.assertEqual(answer["choices"][0]["message"]["content"], "a cat to the left of a bus on a pink background")
         self.problem(self.server.post_json("/v1/chat/completions", {"messages": [{"role": "user", "content": content}], "n": 4}), 400, "invalid_request", "--max-captions")
+
+
+class LimitsBelowDefaults(ServerTest):
+    arguments = ("--max-beams", 2, "--max-tokens", 12)
+
+    def test_a_default_moves_with_the_limits(self):
+        (result,) = self.ok(self.server.post("/v1/caption", scene()))["results"]
+        self.assertLessEqual(len(result["token_ids"]), 12)
+        self.ok(self.server.post_json("/v1/ask", {"image": b64(scene()), "question": "is there a bus?"}))
+        content = [{"type": "image_url", "image_url": {"url": data_url(scene())}}]
+        self.ok(self.server.post_json("/v1/chat/completions", {"messages": [{"role": "user", "content": content}]}))
+        self.problem(self.server.post_json("/v1/caption", {"image": b64(scene()), "beams": 3}), 400, "invalid_request", "--max-beams")
 
 
 class Turns(unittest.TestCase):
