@@ -121,7 +121,7 @@ class Memory(unittest.TestCase):
     def test_bodies_have_a_share_of_it(self):
         taken = int(self.start().metric('blip_memory_bytes{kind="models"}'))
         server = self.start("--memory", taken + 200 * MIB, "--max-body", 256 * MIB)
-        body, sent = b"x" * (20 * MIB), threading.Barrier(4)
+        body, sent = b"x" * (10 * MIB), threading.Barrier(4)
 
         def send(_):
             connection = server.connect()
