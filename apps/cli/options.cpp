@@ -67,11 +67,16 @@ void add_output_options(CLI::App& command, OutputOptions& options) {
   command.add_flag("-q,--quiet", options.quiet, "No progress, timings and warnings on standard error")->group("Output");
 }
 
+void add_hub_options(CLI::App& command, HubFlags& flags) {
+  CLI::Option* update = command.add_flag("--update", flags.update, "Ask the hub whether a model given by name has moved on")->group("Model");
+  command.add_flag("--offline", flags.offline, "Use no network: a model given by name must be in the cache")->group("Model")->excludes(update);
+}
+
 void add_model_options(CLI::App& command, ModelOptions& options) {
   const std::string group = "Model";
   command
       .add_option("-m,--model", options.model,
-                  "Hugging Face folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
+                  "Name (ORG/NAME[@REVISION]), Hugging Face folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
       ->check([](const std::string& text) { return text.empty() ? "must not be empty" : ""; })
       ->group(group);
@@ -83,6 +88,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("N")
       ->check(whole_in(1, kMaxThreads))
       ->group(group);
+  add_hub_options(command, options.hub);
 }
 
 void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles files) {
@@ -215,7 +221,7 @@ Engine load_engine(const ModelOptions& options, Console& console) {
   engine_options.tokenizer = options.tokenizer;
   const bool compiled = !engine_options.bmodels.empty();
   if (compiled && !options.model.empty()) throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
-  const std::string path = compiled ? engine_options.bmodels.front() : find_model(options.model);
+  const std::string path = compiled ? engine_options.bmodels.front() : model_path(options.model, options.hub, console);
   if ((compiled || is_compiled(path)) && options.device_option && options.device_option->count() == 0) engine_options.device = "sophon:0";
   if (engine_options.device.starts_with("sophon")) keep_output_for_results(console.quiet());
   try {

@@ -9,6 +9,7 @@
 
 #include "blip/blip.h"
 #include "cli/console.h"
+#include "cli/model_path.h"
 
 namespace blip::cli {
 
@@ -19,6 +20,7 @@ struct ModelOptions {
   std::string model, device = "cpu", dtype = "auto";
   int threads = 0;  // 0 = not given: every core
   CLI::Option* device_option = nullptr;
+  HubFlags hub;
   std::string bmodel, venc_bmodel, tenc_bmodel, tdec_bmodel, tokenizer;  // compiled models; "" = not given
 };
 
@@ -36,6 +38,8 @@ struct GenerateFlags {
 };
 
 void add_output_options(CLI::App& command, OutputOptions& options);
+// --update and --offline.
+void add_hub_options(CLI::App& command, HubFlags& flags);
 void add_model_options(CLI::App& command, ModelOptions& options);
 // The compiled model: one file, or one for each stage of visual question answering; and its vocabulary.
 enum class BmodelFiles { kWholeTask, kStages };

@@ -102,7 +102,7 @@ void add_model_flags(CLI::App& command, ServeFlags& flags) {
   command.remove_option(command.get_option("--model"));  // here it may come several times, with a name
   command
       .add_option("-m,--model", flags.models,
-                  "Hugging Face folder, .pth, .bin, .safetensors or .gguf, or NAME=PATH; repeat for several; else $BLIP_MODEL, else the bundled model")
+                  "A model's name, Hugging Face folder, .pth, .bin, .safetensors or .gguf, or NAME=PATH; repeat for several; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
       ->allow_extra_args(false)
       ->group("Model");

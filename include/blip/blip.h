@@ -134,7 +134,7 @@ struct NetworkUse {
 // A loaded model on a device. Cheap to copy (shared, immutable).
 class Engine {
  public:
-  // path: a Hugging Face folder, an official .pth, a pytorch_model.bin, a .safetensors or a .gguf file;
+  // path: a model's name whose files are in the cache (blip/hub.h), a Hugging Face folder, an official .pth, a pytorch_model.bin, a .safetensors or a .gguf file;
   // on a SOPHON chip a .bmodel (see EngineOptions::bmodels for models of several) or a folder that build-bmodels made. Throws Error(kIo | kModel | kDevice | kUsage).
   static Engine load(const std::string& path, const EngineOptions& options = {});
 

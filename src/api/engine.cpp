@@ -8,6 +8,7 @@
 #include "backend/cpu/cpu_model.h"
 #include "backend/sophon/sophon_model.h"
 #include "blip/error.h"
+#include "blip/hub.h"
 #include "io/file.h"
 #include "model/checkpoint.h"
 #include "model/source.h"
@@ -22,6 +23,14 @@ void check(const EngineOptions& options) {
   if (options.device != "cpu" && !sophon) throw Error(ErrorCode::kDevice, "unknown device \"" + options.device + "\"; this build has: cpu, sophon:N, sophon:N,M, sophon:all");
   if (!sophon && !options.bmodels.empty())
     throw Error(ErrorCode::kUsage, "bmodels run on a SOPHON chip: the device must be sophon or sophon:N, not " + options.device);
+}
+
+// The path itself, or what the cache holds of the model that it names.
+std::string resolved(const std::string& path) {
+  const std::string found = find_model(path);
+  if (found.empty() && is_model_name(path))
+    throw Error(ErrorCode::kIo, path + " is no file or folder here, and no model of that name was downloaded; `blip pull " + path + "` does that (blip::pull)");
+  return found.empty() ? path : found;
 }
 
 bool is_bmodel(const std::string& path) { return path.ends_with(".bmodel"); }
@@ -111,8 +120,9 @@ std::shared_ptr<Engine::Impl> Engine::Impl::load_compiled(const std::string& pat
   return impl;
 }
 
-Engine Engine::load(const std::string& path, const EngineOptions& options) {
+Engine Engine::load(const std::string& given, const EngineOptions& options) {
   check(options);
+  const std::string path = options.bmodels.empty() ? resolved(given) : given;
   if (backend::sophon::is_device_name(options.device)) return Engine(Impl::load_compiled(path, options));
   if (is_bmodel(path) || backend::sophon::is_compiled_folder(path)) throw Error(ErrorCode::kUsage, path + " is compiled for a SOPHON chip: choose one with the device sophon or sophon:N");
   const auto checkpoint = model::Checkpoint::open(path);
@@ -151,7 +161,8 @@ std::vector<DeviceInfo> devices() {
   return list;
 }
 
-ModelInfo inspect(const std::string& path) {
+ModelInfo inspect(const std::string& given) {
+  const std::string path = resolved(given);
   if (backend::sophon::is_compiled_folder(path)) return backend::sophon::info_of(backend::sophon::read_manifest(path));
   return model::Checkpoint::open(path).info();
 }
