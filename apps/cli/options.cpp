@@ -115,6 +115,11 @@ void add_limit_options(CLI::App& command, ImageLimits& limits) {
       ->check(whole_in(0, kAnyWhole))
       ->capture_default_str()
       ->group(group);
+  command.add_option("--max-memory", limits.max_memory, "Refuse pictures that would take more bytes to decode; 0 = no limit")
+      ->type_name("N")
+      ->check(whole_in(0, kAnyWhole))
+      ->capture_default_str()
+      ->group(group);
   command.add_option("--max-bytes", limits.max_bytes, "Refuse larger files; 0 = no limit")
       ->type_name("N")
       ->check(whole_in(0, kAnyWhole))

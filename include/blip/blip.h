@@ -29,12 +29,23 @@ namespace blip __attribute__((visibility("default"))) {
 // "1.2.3"
 const char* version();
 
+// What a picture's header says.
+struct ImageInfo {
+  std::string format;            // "JPEG", "PNG", "WebP", "BMP", "GIF"
+  int width = 0, height = 0;     // upright: EXIF orientation applied
+  std::size_t decode_bytes = 0;  // of memory that decoding takes beside the file, the pixels included: an upper estimate
+};
+
 // A decoded picture: 8-bit RGB, rows from top to bottom, EXIF orientation applied.
 class Image {
  public:
-  // Reads JPEG, PNG, WebP, BMP or the first frame of a GIF. Throws Error(kIo) or Error(kImage).
+  // Reads JPEG, PNG, WebP, BMP or the first frame of a GIF; a path must be that of a regular file. Throws Error(kIo), or
+  // Error(kImage) where the picture is damaged, exceeds a limit or does not fit into memory.
   static Image from_file(const std::string& path, const ImageLimits& limits = {});
   static Image from_memory(std::span<const std::byte> encoded, const ImageLimits& limits = {});
+  // Reads the header alone and checks it against the limits, as from_memory does before it decodes. The pixels may still
+  // turn out to be damaged. Throws Error(kImage).
+  static ImageInfo inspect(std::span<const std::byte> encoded, const ImageLimits& limits = {});
   // Copies width x height RGB pixels; stride is bytes per row (0 = 3 x width).
   static Image from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride = 0);
 

@@ -29,6 +29,9 @@ using WarningCallback = std::function<void(const std::string& message)>;
 struct ImageLimits {
   std::size_t max_bytes = std::size_t{256} << 20;  // encoded size of one picture; 0 = no limit
   std::size_t max_pixels = 178'956'970;            // width x height before decoding (Pillow's own bomb limit x 2); 0 = no limit
+  // Bytes that decoding one picture may take beside its file, estimated from its header; 0 = no limit. The default holds
+  // every picture within max_pixels but some that need several copies (progressive, interlaced or turned ones).
+  std::size_t max_memory = std::size_t{1} << 30;
 };
 
 struct EngineOptions {

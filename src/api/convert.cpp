@@ -89,7 +89,10 @@ void convert(const std::string& source, const std::string& destination, const Co
   for (const std::string& name : checkpoint.names()) {
     const io::TensorView& view = checkpoint.tensor(name);
     const ElementType type = stored_type(checkpoint, name, wanted);
-    tensors.push_back({name, type, view.shape, [&view, type, name](std::span<std::byte> out) { fill(view, type, name, out); }});
+    tensors.push_back({name, type, view.shape, [&, type, name](std::span<std::byte> out) {
+                         fill(checkpoint.tensor(name), type, name, out);
+                         checkpoint.check_unchanged();
+                       }});
   }
   std::function<void(std::size_t, std::size_t)> progress;
   if (options.progress) progress = [&](std::size_t done, std::size_t total) { options.progress("convert", done, total); };

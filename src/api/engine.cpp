@@ -131,7 +131,13 @@ Engine Engine::load(const std::string& given, const EngineOptions& options) {
   impl->config = checkpoint.config();
   impl->tokenizer = std::make_unique<text::Tokenizer>(checkpoint.vocabulary());
   impl->device = options.device;
-  impl->model = backend::cpu::load(checkpoint, options);
+  try {
+    impl->model = backend::cpu::load(checkpoint, options);
+  } catch (const Error&) {
+    checkpoint.check_unchanged();  // what a file lost while it was read may look like a fault of the model
+    throw;
+  }
+  checkpoint.check_unchanged();
   return Engine(std::move(impl));
 }
 

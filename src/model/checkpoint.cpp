@@ -281,6 +281,10 @@ void Checkpoint::release(std::string_view name) const {
   for (const auto& file : files_) file->release(tensor(name).data);
 }
 
+void Checkpoint::check_unchanged() const {
+  for (const auto& file : files_) file->check_unchanged();
+}
+
 std::vector<float> Checkpoint::values(std::string_view name) const {
   const io::TensorView& view = tensor(name);
   std::vector<float> values(view.count());

@@ -42,6 +42,8 @@ class Checkpoint {
   std::vector<float> values(std::string_view name) const;
   // Its memory may go: the tensor was read and will hardly be read again.
   void release(std::string_view name) const;
+  // Throws Error(kIo) where a file was cut or written since it was opened: to be called once its values have been read.
+  void check_unchanged() const;
   const std::vector<std::string>& names() const { return names_; }  // every canonical tensor, in table order
   // Linear, convolution and word-embedding weights, which a file may hold in any type; the rest are vectors and positions.
   bool is_matrix(std::string_view name) const { return matrices_.find(name) != matrices_.end(); }

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <initializer_list>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "blip/error.h"
 
@@ -107,6 +109,35 @@ void check_tower(int width, int heads, const std::string& tower, const std::stri
   }
 }
 
+// What stands before the first of the names that only a BLIP has; nullopt where the name has none.
+std::optional<std::string> wrapper_of(std::string_view name) {
+  for (const std::string_view root : {"vision_model.", "visual_encoder.", "vision.patch."}) {
+    for (auto at = name.find(root); at != std::string_view::npos; at = name.find(root, at + 1)) {
+      if (at == 0 || name[at - 1] == '.') return std::string(name.substr(0, at));
+    }
+  }
+  return std::nullopt;
+}
+
+// A tensor of another part of a BLIP, under its plain name.
+bool is_of_blip(std::string_view name) {
+  constexpr std::string_view kParts[] = {"text_encoder.", "text_decoder.", "question_encoder.", "answer_decoder.",
+                                         "itm_head.",     "vision_proj.",  "text_proj.",        "text_model."};
+  return std::any_of(std::begin(kParts), std::end(kParts), [&](std::string_view part) { return starts_with(name, part); });
+}
+
+// The name without the levels that torch's own wrappers put inside a model, at any depth.
+std::string unwrapped(std::string_view name) {
+  std::string result;
+  while (!name.empty()) {
+    const std::string_view level = name.substr(0, std::min(name.find('.'), name.size() - 1) + 1);
+    const bool wrapper = level == "_orig_mod." || level == "module." || level == "_fsdp_wrapped_module." || level == "_checkpoint_wrapped_module.";
+    if (!wrapper) result += level;
+    name.remove_prefix(level.size());
+  }
+  return result;
+}
+
 }  // namespace
 
 void DiskTensors::add(const io::TensorFile& file) {
@@ -115,22 +146,42 @@ void DiskTensors::add(const io::TensorFile& file) {
   }
 }
 
-bool DiskTensors::strip(const std::string& wrapper) {
-  if (!any_with_prefix(wrapper + "visual_encoder.") && !any_with_prefix(wrapper + "vision_model.") &&
-      !any_with_prefix(wrapper + "module.visual_encoder.")) {
-    return false;
+void DiskTensors::replace(Tensors tensors) {
+  tensors_.clear();
+  for (auto& [name, view] : tensors) {
+    const std::string plain = unwrapped(name);
+    if (!tensors_.emplace(plain, view).second) fail(where_ + ": two tensors are called " + plain + " without their wrappers, one of them " + view.name);
   }
-  // What lies beside the wrapped model (optimizer state, epoch) is no part of it.
-  std::map<std::string, io::TensorView, std::less<>> inside;
-  for (auto& [name, view] : tensors_) {
-    if (starts_with(name, wrapper)) inside.emplace(name.substr(wrapper.size()), view);
-  }
-  tensors_ = std::move(inside);
-  return true;
 }
 
 void DiskTensors::strip_wrappers() {
-  for (const char* wrapper : {"model.", "state_dict.", "module."}) strip(wrapper);
+  std::set<std::string> wrappers;
+  for (const auto& [name, view] : tensors_) {
+    if (const auto wrapper = wrapper_of(name)) wrappers.insert(unwrapped(*wrapper));
+    if (wrappers.size() > kMaxLayers) break;
+  }
+  // Names that need nothing taken off say what the model is; whatever lies beside it is then found unexpected.
+  if (wrappers.empty() || wrappers.contains("")) return replace(std::exchange(tensors_, {}));
+  if (wrappers.size() > 1) {
+    std::string list;
+    std::size_t shown = 0;
+    for (const std::string& wrapper : wrappers) {
+      if (++shown <= 8) list += (shown > 1 ? ", " : "") + wrapper + "*";
+    }
+    fail(where_ + ": holds several models (" + list + (shown > 8 ? ", ..." : "") + "); save the one you want alone");
+  }
+  // What lies beside the wrapped model (optimizer state, epoch) is no part of it.
+  const std::string& wrapper = *wrappers.begin();
+  Tensors inside;
+  for (const auto& [name, view] : tensors_) {
+    const std::string plain = unwrapped(name);
+    if (starts_with(plain, wrapper)) {
+      inside.emplace(plain.substr(wrapper.size()), view);
+    } else if (is_of_blip(plain)) {
+      fail(where_ + ": tensor " + name + " lies outside " + wrapper + "*, where the picture's tower is; expected one prefix for all");
+    }
+  }
+  replace(std::move(inside));
 }
 
 const io::TensorView* DiskTensors::find(std::string_view name) const {

@@ -11,13 +11,15 @@
 
 namespace blip::model {
 
-// Views by on-disk name, wrapper prefixes ("model." of an official .pth, "module." of a data-parallel one) taken off.
+// Views by on-disk name, without the names of what the model was wrapped into when it was saved.
 class DiskTensors {
  public:
   explicit DiskTensors(std::string where) : where_(std::move(where)) {}
   // Adds every tensor of a file. A name two files hold is Error(kModel).
   void add(const io::TensorFile& file);
-  // Call once, after the last add.
+  // Takes off the prefix that the names of a BLIP share, whatever it is ("model.", "base_model.model.", "net."), with what
+  // lies beside it, and the levels that torch's wrappers add anywhere ("module.", "_orig_mod."). Several prefixes, and two
+  // names that become one, are Error(kModel). Call once, after the last add.
   void strip_wrappers();
 
   const std::string& where() const { return where_; }  // the checkpoint, for messages
@@ -28,10 +30,11 @@ class DiskTensors {
   const std::map<std::string, io::TensorView, std::less<>>& all() const { return tensors_; }
 
  private:
-  bool strip(const std::string& wrapper);
+  using Tensors = std::map<std::string, io::TensorView, std::less<>>;
+  void replace(Tensors tensors);
 
   std::string where_;
-  std::map<std::string, io::TensorView, std::less<>> tensors_;
+  Tensors tensors_;
 };
 
 // Shape without the leading ones by which layouts differ ([1, N, D] and [N, D]), down to `rank` dimensions.

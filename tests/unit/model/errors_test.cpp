@@ -128,7 +128,7 @@ TEST(Errors, FolderWithSeveralModels) {
   const TemporaryFolder folder;
   folder.write("a.gguf", "");
   folder.write("b.gguf", "");
-  expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.path()); }), "holds 2 .gguf files (a.gguf, b.gguf)");
+  expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.path()); }), "holds 2 files that may be the model (a.gguf, b.gguf); name the file to load");
 }
 
 TEST(Errors, PathsAndFilesOfNoKind) {
@@ -149,10 +149,11 @@ TEST(Errors, ShardIndex) {
     return error_of(code, [&] { Checkpoint::open(folder.path()); });
   };
   expect_contains(what(R"({"weight_map": {"a": "gone.bin"}})", ErrorCode::kIo), "gone.bin");
-  expect_contains(what(R"({"weight_map": {"a": "../x.bin"}})", ErrorCode::kModel), "not the name of a file beside the index");
-  expect_contains(what(R"({"weight_map": {"a": 3}})", ErrorCode::kModel), "not the name of a file beside the index");
+  expect_contains(what(R"({"weight_map": {"a": "../x.bin"}})", ErrorCode::kModel), "shards must lie beside the index");
+  expect_contains(what(R"({"weight_map": {"a": 3}})", ErrorCode::kModel), "its shard is not a file name");
   expect_contains(what(R"({"weight_map": {}})", ErrorCode::kModel), "names no shards");
-  expect_contains(what("[1, 2", ErrorCode::kModel), "not a shard index");
+  expect_contains(what("[1, 2]", ErrorCode::kModel), "not a shard index");
+  expect_contains(what("[1, 2", ErrorCode::kModel), "not valid JSON");
 }
 
 TEST(Errors, VocabularyLargerThanTheEmbeddings) {
