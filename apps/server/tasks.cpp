@@ -4,7 +4,6 @@
 #include <charconv>
 #include <cmath>
 
-#include "server/picture_size.h"
 #include "server/worker_pool.h"
 
 namespace blip::server {
@@ -193,24 +192,19 @@ GenerateOptions read_generate(Fields& fields, GenerateOptions o, const std::stri
   return o;
 }
 
-namespace {
-
-// What the decoded picture takes beside the body that holds the file: for the time of decoding, then at the model's size.
-std::size_t decoding_bytes(const std::string& file, const ImageLimits& limits) {
-  return inspect_picture(std::as_bytes(std::span(file)), limits).decode_bytes;
-}
-
-}  // namespace
-
 Decoded decode(const std::string& file, std::size_t index, Service& service, Work& work, std::size_t beside) {
   const std::string name = "picture " + std::to_string(index) + ": ";
   try {
-    const std::size_t bytes = decoding_bytes(file, service.limits.image) + beside, most = service.memory.largest(MemoryKind::kPictures);
+    ImageLimits limits = service.limits.image;
+    limits.max_memory = 0;  // the budget's matter
+    const auto encoded = std::as_bytes(std::span(file));
+    limits.max_memory = Image::inspect(encoded, limits).decode_bytes;
+    const std::size_t bytes = limits.max_memory + beside, most = service.memory.largest(MemoryKind::kPictures);
     if (bytes > most)
       throw Problem(kInvalidImage, name + "decoding it takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(most) + " (--memory); send it smaller");
     auto memory = work.take_for_decoding(bytes);
     const auto started = Clock::now();
-    Decoded decoded{Image::from_memory(std::as_bytes(std::span(file)), service.limits.image), std::move(memory)};
+    Decoded decoded{Image::from_memory(encoded, limits), std::move(memory)};
     service.metrics.observe("blip_stage_seconds", "stage=\"decode_image\"", ms_since(started) / 1000);
     return decoded;
   } catch (const Error& error) {
