@@ -62,7 +62,6 @@ void read_messages(const Json& body, ChatRequest& chat) {
       continue;
     }
     chat.text.clear();
-    const Json content = message.contains("content") ? message["content"] : Json();
     if (content.is_string()) {
       chat.text = content.get<std::string>();
     } else if (content.is_array()) {
@@ -165,7 +164,7 @@ void limit_length(ChatRequest& chat, const Engine& engine, int prompt, const Wor
 
 int prompt_tokens(const ChatRequest& chat, const Engine& engine) {
   constexpr int kFirst = 1;  // [DEC]
-  return kFirst + (chat.question ? 0 : static_cast<int>(engine.count_tokens(CaptionOptions().prompt)));
+  return kFirst + (chat.question ? 0 : static_cast<int>(engine.count_tokens(engine.info().prompt)));
 }
 
 // Shorter than allowed: the model ended it, or a stop.
