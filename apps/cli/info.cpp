@@ -63,7 +63,7 @@ void print_networks(Console& console, const Engine& engine) {
   if (engine.info().max_length > 0) console.line("length      " + std::to_string(engine.info().max_length) + " tokens, prompt included");
   console.line("");
   for (const NetworkUse& network : engine.networks())
-    console.line(network.device + ": " + printable(network.name) + ": " + network.inputs + " -> " + network.outputs + (network.cores > 1 ? ", " + std::to_string(network.cores) + " cores" : ""));
+    console.line(network.device + ": " + printable(network.name) + ": " + printable(network.inputs) + " -> " + printable(network.outputs) + (network.cores > 1 ? ", " + std::to_string(network.cores) + " cores" : ""));
 }
 
 void print(Console& console, const Engine& engine) {

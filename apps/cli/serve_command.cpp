@@ -83,7 +83,6 @@ int run_serve(const ServeFlags& flags) {
   if (flags.no_history) options.history.clear();
   else if (options.history.empty()) options.history = default_history();
   const auto engines = load_engines(flags, console);
-  catch_interrupts();
   server::Server server(options, engines);
   console.line("http://" + options.http.host + ":" + std::to_string(server.port()) + "/");
   while (interrupted() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -104,6 +103,7 @@ void add_model_flags(CLI::App& command, ServeFlags& flags) {
       .add_option("-m,--model", flags.models,
                   "A model's name, Hugging Face folder, .pth, .bin, .safetensors or .gguf, or NAME=PATH; repeat for several; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
+      ->check(not_empty())
       ->allow_extra_args(false)
       ->group("Model");
 }
@@ -129,7 +129,7 @@ void add_serve(CLI::App& app, Run& run) {
   auto flags = std::make_shared<ServeFlags>();
   CLI::App& command = *app.add_subcommand("serve", "Serve an HTTP API and a web page");
   server::ServerOptions& o = flags->server;
-  command.add_option("--host", o.http.host, "Address to listen on; 0.0.0.0 = every one of this machine")->type_name("ADDRESS")->capture_default_str();
+  add_named(command, "--host", o.http.host, "Address to listen on; 0.0.0.0 = every one of this machine", "ADDRESS")->capture_default_str();
   add_number(command, "--port", o.http.port, 0, 65535, "Port to listen on; 0 = any free one", "Options");
   add_model_flags(command, *flags);
   add_queue_flags(command, *flags);
@@ -139,11 +139,11 @@ void add_serve(CLI::App& app, Run& run) {
   add_number(command, "--max-texts", o.limits.input.max_texts, 1, 100'000, "Texts per request", "Input");
   add_number(command, "--max-connections", o.http.max_connections, 1, 100'000, "Connections at a time", "Input");
   command.add_option("--api-key-file", flags->key_file, "File of API keys, one a line; without it none is needed")
-      ->type_name("FILE")->check(CLI::ExistingFile)->group("Access");
-  add_repeated(command, "--cors-origin", o.cors_origins, "Origin whose pages may use the server, or *; repeat for several")->group("Access");
-  command.add_option("--history", o.history, "SQLite file of the page's history; default: blip/history.db in the user's data folder")
-      ->type_name("FILE")->group("Page");
-  command.add_flag("--no-history", flags->no_history, "Keep no history")->group("Page");
+      ->type_name("FILE")->check(not_empty())->check(CLI::ExistingFile)->group("Access");
+  add_repeated(command, "--cors-origin", o.cors_origins, "Origin whose pages may use the server, or *; repeat for several")->check(not_empty())->group("Access");
+  CLI::Option* history = add_named(command, "--history", o.history, "SQLite file of the page's history; default: blip/history.db in the user's data folder", "FILE")
+      ->group("Page");
+  command.add_flag("--no-history", flags->no_history, "Keep no history")->group("Page")->excludes(history);
   command.add_flag("-q,--quiet", flags->quiet, "Log errors only")->group("Output");
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_serve(*flags); }; });

@@ -84,7 +84,6 @@ void read_options(const Json& body, ChatRequest& chat) {
   const int prompt = chat.question ? kAnswerPromptTokens : kCaptionPromptTokens;
   const int tokens = static_cast<int>(whole_field(body, limit, o.max_length - prompt, 1, 1e9));
   o.max_length = prompt + std::min(tokens, kMaxTokens - prompt);
-  o.min_length = std::min(o.min_length, o.max_length);
   // A temperature above 0 asks for samples; without one the best text is the answer.
   const double temperature = number_field(body, "temperature", 0, 0, 2);
   const double top_p = number_field(body, "top_p", o.top_p, 0.001, 1);
