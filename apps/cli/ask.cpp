@@ -56,6 +56,7 @@ int run_ask(const AskFlags& flags) {
   options.generate = checked(flags.generate);
   check_ranking(flags);
   options.rank_candidates = flags.rank_candidates;
+  options.max_text_length = flags.max_text_length;
   check_texts(flags.questions, "--question");
   const auto& images = flags.pictures.images;
   const bool at_prompt = flags.questions.empty();
@@ -68,7 +69,8 @@ int run_ask(const AskFlags& flags) {
   require_memory(flags.pictures.batch, engine.info());
   const ModelInfo& info = engine.info();
   require_task(answers.empty() ? info.can_ask : info.can_rank, answers.empty() ? "ask" : "ask with a list of answers", info);
-  check_baked(flags.generate, info);
+  if (answers.empty()) fit_to_model(options.generate, flags.generate, info);
+  check_text_length(flags.max_text_length, info);
   Session session = make_session(engine, console);
   Asker asker(session, console, options, answers, flags.generate.count->count() > 0 ? static_cast<std::size_t>(flags.generate.options.num_return) : 0);
   if (at_prompt) return run_ask_prompt(engine, session, asker, flags, console);
@@ -159,6 +161,7 @@ void add_ask(CLI::App& app, Run& run) {
       ->check(in_range(rank))
       ->capture_default_str()
       ->group("Decoding");
+  add_text_length(command, flags->max_text_length, "Questions");
   add_generate_options(command, flags->generate, "--num-answers", &DecodingOption::answer);
   add_model_options(command, flags->model);
   add_bmodel_options(command, flags->model, BmodelFiles::kStages);

@@ -18,6 +18,7 @@ struct AskFlags {
   std::string answers_file;
   int rank_candidates = AskOptions().rank_candidates;
   CLI::Option* rank_option = nullptr;
+  int max_text_length = 0;
 };
 
 // Questions answered with the options of the command line: generated, or ranked from a list.

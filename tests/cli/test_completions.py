@@ -42,7 +42,6 @@ class Completions(CliTest):
             for option in options:
                 self.assertIn(f"--{option}", self.scripts["bash"])
                 self.assertIn(f"--{option}[", self.scripts["zsh"])
-        self.assertEqual(self.complete("blip", "completions", "m"), ["man"])
                 self.assertRegex(self.scripts["fish"], rf"(__fish_seen_subcommand_from {command}'|__fish_use_subcommand).* -l {option} ")
 
     def test_the_shells_accept_them(self):

@@ -16,7 +16,7 @@ class Progress(CliTest):
         super().setUp()
         self.model = self.slow_model()
 
-    def slow_model(self, mlp=150_000):
+    def slow_model(self, mlp=65_536):
         """The unit tests' tiny model of every task with a feed-forward of this width, all zeros: a file of holes that takes no disk."""
         source, folder = SOURCE / "tests" / "data" / "model" / "combined", self.folder / "slow"
         shutil.copytree(source, folder)
