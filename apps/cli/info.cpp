@@ -68,7 +68,7 @@ std::string padded(std::string text, std::size_t width) {
 void print_networks(Console& console, const Engine& engine) {
   console.line("");
   for (const NetworkUse& network : engine.networks())
-    console.line(network.device + ": " + printable(network.name) + ": " + network.inputs + " -> " + network.outputs + (network.cores > 1 ? ", " + std::to_string(network.cores) + " cores" : ""));
+    console.line(network.device + ": " + printable(network.name) + ": " + printable(network.inputs) + " -> " + printable(network.outputs) + (network.cores > 1 ? ", " + std::to_string(network.cores) + " cores" : ""));
 }
 
 void print(Console& console, const Engine& engine) {

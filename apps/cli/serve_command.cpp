@@ -126,7 +126,6 @@ int run_serve(const ServeFlags& flags) {
   // A file that reaches the limit of ulimit -f is one more full disk, and no reason to end.
   std::signal(SIGXFSZ, SIG_IGN);
   const auto engines = load_engines(flags, console);
-  catch_interrupts();
   server::Server server(options, engines);
   console.line(address_of(options.http.host, server.port()));
   while (interrupted() == 0) {
@@ -150,6 +149,7 @@ void add_model_flags(CLI::App& command, ServeFlags& flags) {
       .add_option("-m,--model", flags.models,
                   "A model's name, Hugging Face folder, .pth, .bin, .safetensors or .gguf, or NAME=PATH; repeat for several; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
+      ->check(not_empty())
       ->allow_extra_args(false)
       ->group("Model");
 }
@@ -177,7 +177,7 @@ void add_history_flags(CLI::App& command, ServeFlags& flags) {
   CLI::Option* file = command.add_option("--history", o.history,
                                          "SQLite file of the page's history; default: blip/history.db in the user's data "
                                          "folder, and none where --host is not a loopback address")
-                          ->type_name("FILE")->group(group);
+                          ->type_name("FILE")->check(not_empty())->group(group);
   command.add_flag("--no-history", flags.no_history, "Keep no history")->excludes(file)->group(group);
   add_number(command, "--history-max", o.history_limits.max_entries, 1, 1'000'000,
              "Entries kept of each user; the oldest go", group);
@@ -224,7 +224,7 @@ void add_serve(CLI::App& app, Run& run) {
   auto flags = std::make_shared<ServeFlags>();
   CLI::App& command = *app.add_subcommand("serve", "Serve an HTTP API and a web page");
   server::ServerOptions& o = flags->server;
-  command.add_option("--host", o.http.host, "Address to listen on; 0.0.0.0 = every one of this machine")->type_name("ADDRESS")->capture_default_str();
+  add_named(command, "--host", o.http.host, "Address to listen on; 0.0.0.0 = every one of this machine", "ADDRESS")->capture_default_str();
   add_number(command, "--port", o.http.port, 0, 65535, "Port to listen on; 0 = any free one", "Options");
   add_model_flags(command, *flags);
   add_queue_flags(command, *flags);
@@ -233,17 +233,18 @@ void add_serve(CLI::App& app, Run& run) {
   add_number(command, "--max-images", o.limits.input.max_images, 1, 10'000, "Pictures per request", "Input");
   add_number(command, "--max-texts", o.limits.input.max_texts, 1, 100'000, "Texts per request", "Input");
   add_connection_flags(command, o);
-  add_number(command, "--max-beams", o.limits.work.max_beams, 1, 64, "Beams a request may ask for", "Input");
+  add_number(command, "--max-beams", o.limits.work.max_beams, 1, static_cast<std::uint64_t>(decoding_option("beams").high), "Beams a request may ask for", "Input");
   add_number(command, "--max-captions", o.limits.work.max_returned, 1, 64, "Captions or answers per picture and question", "Input");
   add_number(command, "--max-tokens", o.limits.work.max_tokens, 1, 512, "Longest max_length a request may ask for", "Input");
   add_number(command, "--max-work", o.limits.work.max_work, 1, std::uint64_t{1} << 40, "Rows of a request: pictures x questions x beams x max_length, and its texts' tokens", "Input");
   command.add_option("--api-key-file", flags->key_file, "File of API keys, one a line; without it none is needed")
-      ->type_name("FILE")->check(CLI::ExistingFile)->group("Access");
+      ->type_name("FILE")->check(not_empty())->check(CLI::ExistingFile)->group("Access");
   add_repeated(command, "--allowed-host", o.allowed_hosts,
                "Name by which clients may call this server, beside localhost and its addresses: NAME, NAME:PORT, "
                ".NAME with all below it, or * for any; repeat for several")
+      ->check(not_empty())
       ->group("Access");
-  add_repeated(command, "--cors-origin", o.cors_origins, "Origin whose pages may use the server, or *; repeat for several")->group("Access");
+  add_repeated(command, "--cors-origin", o.cors_origins, "Origin whose pages may use the server, or *; repeat for several")->check(not_empty())->group("Access");
   add_history_flags(command, *flags);
   command.add_flag("-q,--quiet", flags->quiet, "Log errors only")->group("Output");
   command.footer(kExamples);

@@ -157,7 +157,6 @@ void limit_length(ChatRequest& chat, const Engine& engine, int prompt, const Wor
   if (info.baked_length > 0) return;  // has its own way
   if (chat.max_tokens) o.max_length = prompt + std::min(*chat.max_tokens, limits.max_tokens);
   o.max_length = std::min(o.max_length, std::min(limits.max_tokens, info.max_length > 0 ? info.max_length : limits.max_tokens));
-  o.min_length = std::min(o.min_length, o.max_length);
   o.beams = std::max(std::min(o.beams, limits.max_beams), o.num_return);
   check_limits(o, "n", limits);
 }

@@ -4,14 +4,12 @@
 #include <charconv>
 #include <cmath>
 
+#include "blip/limits.h"
 #include "server/worker_pool.h"
 
 namespace blip::server {
 namespace {
 
-constexpr int kMaxBeams = 64, kMaxReturned = 64, kMaxTokens = 512;
-constexpr int kMaxTopK = 1'000'000;
-constexpr double kMaxPenalty = 100;
 constexpr double kShortestTimeoutMs = 500;
 constexpr std::size_t kBesideDecoding = std::size_t{1} << 20;  // between its two passes the resizing has a narrow copy
 constexpr auto kWatchInterval = std::chrono::milliseconds(20);  // how soon a client that hung up is noticed
@@ -161,32 +159,34 @@ void check_work(std::uint64_t rows, const WorkLimits& limits) {
 }
 
 GenerateOptions read_generate(Fields& fields, GenerateOptions o, const std::string& count_name, const WorkLimits& limits) {
-  const auto whole = [&](const std::string& name, int otherwise, int low, int high) {
-    return static_cast<int>(fields.whole(name, static_cast<std::uint64_t>(otherwise), static_cast<std::uint64_t>(low), static_cast<std::uint64_t>(high)));
+  const auto whole = [&](const DecodingOption& option, const std::string& name, int otherwise) {
+    return static_cast<int>(fields.whole(name, static_cast<std::uint64_t>(otherwise), static_cast<std::uint64_t>(option.low), static_cast<std::uint64_t>(option.high)));
   };
-  const auto number = [&](const std::string& name, float otherwise, double low, double high) {
-    return static_cast<float>(fields.number(name, otherwise, low, high));
+  const auto number = [&](const DecodingOption& option, float otherwise) {
+    return static_cast<float>(fields.number(std::string(option.name), otherwise, option.low, option.high));
   };
   // The server's limits move its defaults, so that only what a client asks for can be over them.
   o.beams = std::min(o.beams, limits.max_beams);
   o.max_length = std::min(o.max_length, limits.max_tokens);
-  const bool beams_given = fields.has("beams");
-  o.beams = whole("beams", o.beams, 1, kMaxBeams);
-  o.min_length = whole("min_length", o.min_length, 0, kMaxTokens);
-  o.max_length = whole("max_length", o.max_length, 1, kMaxTokens);
-  o.length_penalty = number("length_penalty", o.length_penalty, -kMaxPenalty, kMaxPenalty);
-  o.repetition_penalty = number("repetition_penalty", o.repetition_penalty, 0.01, kMaxPenalty);
+  const bool beams_given = fields.has("beams"), max_length_given = fields.has("max_length");
+  o.beams = whole(decoding_option("beams"), "beams", o.beams);
+  if (fields.has("min_length")) o.min_length = whole(decoding_option("min_length"), "min_length", 0);
+  o.max_length = whole(decoding_option("max_length"), "max_length", o.max_length);
+  o.length_penalty = number(decoding_option("length_penalty"), o.length_penalty);
+  o.repetition_penalty = number(decoding_option("repetition_penalty"), o.repetition_penalty);
   o.sample = fields.flag("sample", o.sample);
-  o.top_p = number("top_p", o.top_p, 0.001, 1);
-  o.top_k = whole("top_k", o.top_k, 0, kMaxTopK);
-  o.temperature = number("temperature", o.temperature, 0.001, kMaxPenalty);
+  o.top_p = number(decoding_option("top_p"), o.top_p);
+  o.top_k = whole(decoding_option("top_k"), "top_k", o.top_k);
+  o.temperature = number(decoding_option("temperature"), o.temperature);
   o.seed = fields.whole("seed", o.seed, 0, std::numeric_limits<std::uint64_t>::max());
-  o.num_return = whole(count_name, o.num_return, 1, kMaxReturned);
-  // A default never fights what the client asks for.
-  if (!fields.has("min_length")) o.min_length = std::min(o.min_length, o.max_length);
+  o.num_return = whole(decoding_option("num_return"), count_name, o.num_return);
   refuse_idle_options(fields, o);
-  if (o.min_length > o.max_length)
-    throw Problem(kInvalidRequest, "min_length " + std::to_string(o.min_length) + " is larger than max_length " + std::to_string(o.max_length));
+  // A default never fights what the client asks for.
+  if (o.min_length && *o.min_length > o.max_length) {
+    if (max_length_given)
+      throw Problem(kInvalidRequest, "min_length " + std::to_string(*o.min_length) + " is larger than max_length " + std::to_string(o.max_length));
+    o.max_length = *o.min_length;
+  }
   if (!o.sample && o.num_return > o.beams) {
     if (beams_given)
       throw Problem(kInvalidRequest, count_name + " " + std::to_string(o.num_return) + " cannot come from beams " + std::to_string(o.beams) +

@@ -250,7 +250,8 @@ struct ConvertOptions {
 };
 
 // Writes source (anything Engine::load opens) as one GGUF file with vocabulary and settings inside. The file appears
-// under its name only when it is complete. Throws Error(kIo | kModel).
+// under its name only when it is complete. A destination that the source is read from (its folder's files, through links too)
+// is Error(kUsage). Throws Error(kIo | kModel).
 void convert(const std::string& source, const std::string& destination, const ConvertOptions& options = {});
 
 }  // namespace blip

@@ -103,6 +103,7 @@ TEST_P(ConvertCases, KeepsModelVocabularyAndSettings) {
   EXPECT_EQ(files(), std::vector<std::string>{"model.gguf"});
   EXPECT_TRUE(std::is_sorted(steps.begin(), steps.end()));
   ASSERT_FALSE(steps.empty());
+  EXPECT_EQ(steps.front(), 0u);
   EXPECT_EQ(steps.back(), before.names().size());
 
   const Checkpoint after = Checkpoint::open(file("model.gguf"));
