@@ -85,7 +85,7 @@ class Usage(CliTest):
         for command in re.findall(r"^  ([a-z]+) ", self.ok("--help").out.split("Subcommands:")[1].split("Examples")[0], re.MULTILINE):
             text = self.ok(command, "--help").out
             for option, kind in re.findall(r"^  (?:-\w,)?(--[a-z-]+)[^ ]* ([A-Z]+)\b", text, re.MULTILINE):
-                if kind == "N" or option in ("--prompt", "--stage", "--dtype"):
+                if kind not in ("FILE", "PATH", "TEXT", "NAME", "IMAGE", "ADDRESS") or option in ("--prompt", "--stage"):
                     continue
                 extra = [a for a in needed.get(command, ()) if True]
                 if option in extra:

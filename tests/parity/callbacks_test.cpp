@@ -26,6 +26,7 @@ struct Loaded {
 CaptionOptions greedy() {
   CaptionOptions options;
   options.generate.beams = 1;
+  options.generate.min_length = 15;  // enough tokens to call back for
   return options;
 }
 
