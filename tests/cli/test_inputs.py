@@ -171,6 +171,57 @@ class Interrupted(CliTest):
         self.ends(signal.SIGINT, "bench", "--runs", "1000")
 
 
+    def test_a_second_signal_ends_it_at_once(self):
+        pipe = self.folder / "pipe.png"
+        os.mkfifo(pipe)
+        process = subprocess.Popen([PROGRAM, "caption", pipe, "-q"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(1)
+        for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):  # both are there before it can look
+            process.send_signal(number)
+        process.communicate(timeout=60)
+        self.assertIn(process.returncode, (-signal.SIGINT, -signal.SIGTERM))
+
+
+class BadTexts(CliTest):
+    """A text without a token (a zero-width space) among good ones fails alone."""
+    BAD = "\u200b"
+
+    def failing(self, *arguments):
+        result = run(*arguments)
+        self.assertEqual(result.code, 1, result.err)
+        return result
+
+    def test_match(self):
+        first, second = map(scene_path, scenes()[:2])
+        texts = self.write("texts.txt", f"a cat\n{self.BAD}\ntwo dogs\n")
+        objects = self.failing("match", first, second, "--texts", texts, "--json").objects
+        self.assertEqual([(o["image"], o["text"], "error" in o) for o in objects],
+                         [(p, t, t == self.BAD) for p in (first, second) for t in ("a cat", self.BAD, "two dogs")])
+        alone = self.ok("match", first, "--text", "a cat", "--text", "two dogs", "--json").objects
+        self.assertEqual([objects[0], objects[2]], alone)
+        self.assertIn("empty", objects[1]["error"])
+        result = self.failing("match", first, "--texts", texts)
+        self.assertEqual([line.split("\t")[2] for line in result.lines], ["a cat", "two dogs"])
+        self.assertIn("empty", result.err)
+
+    def test_ask(self):
+        picture = scene_path(scenes()[0])
+        objects = self.failing("ask", picture, "--question", "is there a clock?", "--question", self.BAD, "--json").objects
+        self.assertEqual([(o["question"], "answer" in o) for o in objects], [("is there a clock?", True), (self.BAD, False)])
+        answers = self.write("answers.txt", f"yes\n{self.BAD}\nno\n")
+        bad, good = self.failing("ask", picture, "--question", "is there a clock?", "--answers", answers, "--json").objects
+        self.assertEqual(list(bad), ["answer", "error"])
+        self.assertEqual(sorted(a["answer"] for a in good["answers"]), ["no", "yes"])
+
+    def test_embed(self):
+        output = self.folder / "x.npy"
+        texts = ("--text", "a cat", "--text", self.BAD, "--text", "two dogs")
+        objects = self.failing("embed", *texts, "--output", output, "--json").objects
+        self.assertEqual(objects[0], {"text": "a cat", "row": 0})
+        self.assertEqual(list(objects[1]), ["text", "error"])
+        self.assertEqual(objects[2], {"text": "two dogs", "row": 1})
+
+
 class BadPictures(CliTest):
     def check(self, bad, message, *options):
         """The bad picture stands between two good ones; they are done, it is reported, in order."""
