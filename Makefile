@@ -10,8 +10,8 @@ CMAKE_BUILD = cmake --build --preset
 CONFIGURE = cmake --preset
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-test deps-check deps-package build demo test test-clients check check-asan check-tsan check-fuzz check-hosts check-arm64 \
-        check-riscv64 package install format clean
+.PHONY: help deps deps-test deps-check deps-package build demo test test-clients check check-all check-asan check-tsan check-fuzz check-hosts \
+        check-arm64 check-riscv64 package install format clean
 
 help: ## List these commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -25,16 +25,21 @@ demo: deps ## Caption, match and ask about the bundled scenes with the bundled m
 	$(CMAKE_BUILD) release -j $(JOBS) --target blip
 	scripts/demo.sh $(BLIP)
 
-test: deps-test ## Build with tests and run every test
+test: deps-test ## Build with tests and run every test but the long ones of check-all
 	$(CONFIGURE) release -DBLIP_BUILD_TESTS=ON
 	$(CMAKE_BUILD) release -j $(JOBS)
-	ctest --preset release -j $(JOBS)
+	ctest --preset $(or $(TEST_PRESET),release) -j $(JOBS)
 	scripts/test-clients.sh $(CLIENTS) $(BLIP)
 
 test-clients: build ## Test blip serve with openai, requests, Chromium and schemathesis, which it installs
 	scripts/test-clients.sh $(BLIP)
 
 check: check-asan check-tsan check-fuzz check-hosts ## Tests under sanitizers, fuzzers for 15 s each (FUZZ_SECONDS=N), other processors
+
+# The same checks with what `make test` and `make check` leave out for its length.
+check-all: ## Everything, the long tests and 64-bit ARM whole included; fuzzers for 120 s each (hours)
+	$(MAKE) test TEST_PRESET=release-all CLIENTS=
+	$(MAKE) check ARM64_PRESET=arm64-all FUZZ_SECONDS=$(or $(FUZZ_SECONDS),120)
 
 check-asan: deps-check ## Run the tests under address and undefined behaviour sanitizers
 	$(CONFIGURE) asan
@@ -59,7 +64,7 @@ check-hosts: ## The two below, where their compilers and libraries can be had
 check-arm64: deps-cross-arm64 build ## Cross-build for 64-bit ARM and run the tests under qemu-user
 	$(CONFIGURE) arm64 -DBLIP_BUILD_TESTS=ON
 	$(CMAKE_BUILD) arm64 -j $(JOBS)
-	ctest --preset arm64 -j $(JOBS)
+	ctest --preset $(or $(ARM64_PRESET),arm64) -j $(JOBS)
 
 check-riscv64: deps-cross-riscv64 build ## Cross-build for 64-bit RISC-V and try the program under qemu-user
 	$(CONFIGURE) riscv64 -DBLIP_BUILD_TESTS=ON

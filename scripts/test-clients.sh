@@ -53,6 +53,7 @@ export BROWSER BLIP_PROGRAM=$program BLIP_SOURCE=$root PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$shots"
 cd "$root/tests/server"
 python3 clients.py
+python3 -B ../hub/test_pull.py WithTheirPackage  # the cache as the huggingface_hub package sees it
 python3 page.py "$shots"
 
 folder=$(mktemp -d)

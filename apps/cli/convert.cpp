@@ -1,4 +1,6 @@
 // blip convert: any checkpoint to one GGUF file.
+#include "cli/convert.h"
+
 #include <unistd.h>
 
 #include <filesystem>
@@ -9,6 +11,7 @@
 #include "cli/exit.h"
 #include "cli/files.h"
 #include "cli/interrupt.h"
+#include "cli/model_path.h"
 #include "cli/pictures.h"
 
 namespace blip::cli {
@@ -28,10 +31,11 @@ const std::map<std::string, FileType> kTypes = {
 
 struct ConvertFlags {
   OutputOptions output;
+  HubFlags hub;
   std::string source, destination, type = "f16";
 };
 
-void check(const ConvertFlags& flags) {
+void check(const Conversion& flags) {
   std::error_code error;
   if (!fs::exists(flags.source, error)) throw Exit(kExitModel, "cannot open " + flags.source + ": No such file or directory");
   if (fs::equivalent(flags.source, flags.destination, error)) throw Exit(kExitUsage, "source and destination are the same file");
@@ -41,10 +45,12 @@ void check(const ConvertFlags& flags) {
   }
 }
 
-int run_convert(const ConvertFlags& flags) {
-  Console console(flags.output);
+}  // namespace
+
+std::vector<std::string> convert_types() { return {"f32", "f16", "bf16", "q8_0"}; }
+
+int write_converted(const Conversion& flags, Console& console) {
   check(flags);
-  catch_interrupts();
   ConvertOptions options;
   options.type = kTypes.at(flags.type);
   options.progress = [&](const char*, std::size_t done, std::size_t total) {
@@ -65,7 +71,7 @@ int run_convert(const ConvertFlags& flags) {
   console.end_progress();
   const auto bytes = fs::file_size(flags.destination);
   if (console.json()) {
-    console.object(Json{{"source", flags.source}, {"destination", flags.destination}, {"type", flags.type}, {"bytes", bytes}});
+    console.object(joined(joined(named("source", flags.source), named("destination", flags.destination)), {{"type", flags.type}, {"bytes", bytes}}));
   } else {
     console.note("wrote " + flags.destination + ", " + fixed(static_cast<double>(bytes) / 1e6, 1) + " MB, in " +
                  fixed(watch.ms() / 1000, 1) + " s");
@@ -73,14 +79,22 @@ int run_convert(const ConvertFlags& flags) {
   return kExitOk;
 }
 
+namespace {
+
+int run_convert(const ConvertFlags& flags) {
+  Console console(flags.output);
+  return write_converted({model_path(flags.source, flags.hub, console), flags.destination, flags.type}, console);
+}
+
 }  // namespace
 
 void add_convert(CLI::App& app, Run& run) {
   auto flags = std::make_shared<ConvertFlags>();
   CLI::App& command = *app.add_subcommand("convert", "Write a model as one GGUF file");
-  command.add_option("source", flags->source, "Hugging Face folder, .pth, .bin, .safetensors or .gguf")->type_name("PATH")->required();
-  command.add_option("destination", flags->destination, "The .gguf file to write")->type_name("FILE")->required();
-  add_choice(command, "--type", flags->type, {"f32", "f16", "bf16", "q8_0"}, "Number type of the matrices")->capture_default_str();
+  command.add_option("source", flags->source, "Hugging Face folder, .pth, .bin, .safetensors or .gguf, or a model's name")->type_name("PATH")->check(not_empty())->required();
+  add_named(command, "destination", flags->destination, "The .gguf file to write", "FILE")->required();
+  add_choice(command, "--type", flags->type, convert_types(), "Number type of the matrices")->capture_default_str();
+  add_hub_options(command, flags->hub);
   add_output_options(command, flags->output);
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_convert(*flags); }; });

@@ -9,6 +9,7 @@
 #include "blip/blip.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
+#include "cli/interrupt.h"
 #include "cli/seed_spelling.h"
 
 namespace blip::cli {
@@ -38,7 +39,7 @@ void define(CLI::App& app, Run& run) {
   app.set_version_flag("--version", std::string("blip ") + version(), "Show the version and exit");
   app.require_subcommand(1);
   app.footer(kFooter);
-  for (const auto add : {add_caption, add_match, add_ask, add_embed, add_convert, add_info, add_devices, add_dump, add_bench, add_completions}) add(app, run);
+  for (const auto add : {add_caption, add_match, add_ask, add_embed, add_convert, add_pull, add_models, add_rm, add_info, add_devices, add_dump, add_bench, add_completions}) add(app, run);
 #ifdef BLIP_HAS_SERVER
   add_serve(app, run);
 #endif
@@ -106,12 +107,14 @@ int parse_and_run(int argc, char** argv, Console& console) {
 
 int run_program(int argc, char** argv) {
   Console console({});
+  catch_interrupts();
   try {
     return parse_and_run(argc, argv, console);
   } catch (const Exit& exit) {
     if (*exit.what() != '\0') console.error(exit.what());
     return exit.code();
   } catch (const Error& error) {
+    if (error.code() == ErrorCode::kCancelled && interrupted() != 0) return kExitSignal + interrupted();
     console.error(error.what());
     return exit_code(error);
   } catch (const std::bad_alloc&) {

@@ -2,22 +2,74 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 
 #include "cli/exit.h"
+#include "cli/interrupt.h"
 
 namespace blip::cli {
+namespace {
 
-std::string find_model(const std::string& given) {
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kMegabyte = 1'000'000;
+
+std::string given_or_environment(const std::string& given) {
   if (!given.empty()) return given;
   // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
-  if (const char* path = std::getenv("BLIP_MODEL"); path != nullptr && *path != '\0') return path;
-  namespace fs = std::filesystem;
+  const char* path = std::getenv("BLIP_MODEL");
+  return path == nullptr ? "" : path;
+}
+
+std::string bundled_model() {
   std::error_code error;
   const fs::path executable = fs::read_symlink("/proc/self/exe", error);
   const fs::path bundled = (executable.parent_path() / BLIP_DATA_FROM_BIN / "models" / "blip-demo.gguf").lexically_normal();
   if (!error && fs::exists(bundled, error)) return bundled.string();
   throw Exit(kExitModel, "no model: the bundled one is not at " + bundled.string() +
-                             "; give one with --model PATH or in the environment variable BLIP_MODEL");
+                             "; give one with --model PATH or NAME, or in the environment variable BLIP_MODEL");
+}
+
+}  // namespace
+
+HubOptions hub_options(const HubFlags& flags, Console& console) {
+  HubOptions options;
+  options.update = flags.update;
+  options.offline = flags.offline;
+  options.cancel = [] { return interrupted() != 0; };
+  options.warning = [&console](const std::string& message) { console.warning(message); };
+  options.progress = [&console, file = std::make_shared<std::string>()](const std::string& name, std::uint64_t done,
+                                                                        std::uint64_t total) {
+    if (*file != name) {
+      console.end_progress();
+      console.start_progress("MB of " + name, total / kMegabyte);
+      *file = name;
+    }
+    console.progress(done / kMegabyte);
+    if (done == total) console.end_progress();
+  };
+  return options;
+}
+
+std::string pull_model(const std::string& name, const HubFlags& flags, Console& console) {
+  try {
+    std::string path = pull(name, hub_options(flags, console));
+    console.end_progress();
+    return path;
+  } catch (const Error& error) {
+    console.end_progress();
+    stop_if_interrupted();
+    throw Exit(error.code() == ErrorCode::kUsage ? kExitUsage : kExitModel, error.what());
+  }
+}
+
+std::string model_path(const std::string& given, const HubFlags& flags, Console& console) {
+  const std::string model = given_or_environment(given);
+  if (model.empty()) return bundled_model();
+  std::error_code ignored;
+  // What looks like a path is one: its own error says that it is missing.
+  if (fs::exists(model, ignored) ? !flags.update : !is_model_name(model)) return model;
+  return pull_model(model, flags, console);
 }
 
 }  // namespace blip::cli

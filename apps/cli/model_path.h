@@ -1,11 +1,25 @@
-// Which model to load.
+// Which model a command line means, and how its files come here.
 #pragma once
 
 #include <string>
 
+#include "blip/hub.h"
+#include "cli/console.h"
+
 namespace blip::cli {
 
-// The given path; without one $BLIP_MODEL; without that the bundled model beside the program. Throws Exit(3) when there is none.
-std::string find_model(const std::string& given);
+struct HubFlags {
+  bool update = false, offline = false;
+};
+
+// With the program's progress, warnings and Ctrl-C.
+HubOptions hub_options(const HubFlags& flags, Console& console);
+
+// The path that Engine::load and convert take: what was given, where it exists; else the model of that name, downloaded
+// where the cache lacks it; without one, $BLIP_MODEL or the bundled model. Throws Exit.
+std::string model_path(const std::string& given, const HubFlags& flags, Console& console);
+
+// The same for pull: `name` is known to be given.
+std::string pull_model(const std::string& name, const HubFlags& flags, Console& console);
 
 }  // namespace blip::cli

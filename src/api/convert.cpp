@@ -1,5 +1,6 @@
 // blip::convert: any checkpoint to one GGUF file under canonical names.
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -65,8 +66,29 @@ model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) 
   metadata["general.file_type"] = file_type_number(type);
   if (type == FileType::kQ8_0) metadata["general.quantization_version"] = std::int64_t{2};
   model::write_config(checkpoint.config(), metadata);
-  model::write_vocabulary(checkpoint.vocabulary(), metadata);
+  model::write_vocabulary(checkpoint.vocabulary(), checkpoint.config().tokens, checkpoint.info().vocab_size, metadata);
   return metadata;
+}
+
+// Whether writing the destination would replace a file that the source is read from: the same file through any path or link, a
+// shard, or settings and vocabulary beside the weights.
+bool is_source(const std::string& source, const std::string& format, const std::string& destination) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::exists(destination, error)) return false;
+  if (fs::equivalent(source, destination, error)) return true;
+  const bool folder = fs::is_directory(source, error), shards = folder || source.ends_with(".index.json");
+  fs::path where = folder ? fs::path(source) : fs::path(source).parent_path();
+  if (where.empty()) where = ".";
+  for (fs::directory_iterator it(where, error), end; !error && it != end; it.increment(error)) {
+    const std::string ending = it->path().extension().string();
+    const bool settings = ending == ".json" || ending == ".txt";
+    const bool weights = ending == ".gguf" ? folder && format == "gguf"
+                                           : shards && (ending == ".safetensors" || ending == ".bin" || ending == ".pth" || ending == ".pt" || ending == ".ckpt");
+    std::error_code other;
+    if ((settings || weights) && fs::equivalent(it->path(), destination, other)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -74,11 +96,19 @@ model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) 
 void convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
   const ElementType wanted = element_type(options.type);
   const model::Checkpoint checkpoint = model::Checkpoint::open(source);
+  if (is_source(source, checkpoint.info().format, destination))
+    throw Error(ErrorCode::kUsage, "source and destination are the same file: " + destination + " is read from " + source + "; write another file");
+  if (options.warning) {
+    for (const std::string& warning : checkpoint.info().warnings) options.warning(warning);
+  }
   std::vector<io::GgufTensor> tensors;
   for (const std::string& name : checkpoint.names()) {
     const io::TensorView& view = checkpoint.tensor(name);
     const ElementType type = stored_type(checkpoint, name, wanted);
-    tensors.push_back({name, type, view.shape, [&source, &view, type](std::span<std::byte> out) { fill(source, view, type, out); }});
+    tensors.push_back({name, type, view.shape, [&, type, name](std::span<std::byte> out) {
+                         fill(source, checkpoint.tensor(name), type, out);
+                         checkpoint.check_unchanged();
+                       }});
   }
   std::function<void(std::size_t, std::size_t)> progress;
   if (options.progress) progress = [&](std::size_t done, std::size_t total) { options.progress("convert", done, total); };

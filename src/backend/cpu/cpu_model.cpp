@@ -14,7 +14,6 @@
 #include "blip/error.h"
 #include "kernels/isa.h"
 #include "kernels/vector.h"
-#include "text/tokenizer.h"
 
 namespace blip::backend::cpu {
 namespace {
@@ -30,6 +29,14 @@ class CpuImage final : public EncodedImage {
   CpuImage(int tokens, int width) : tokens_(static_cast<std::size_t>(tokens) * width), shape_{tokens, width} {}
   Matrix tokens() { return {tokens_.data(), shape_[0], shape_[1]}; }
   ConstMatrix tokens() const { return {tokens_.data(), shape_[0], shape_[1]}; }
+
+  std::size_t bytes() const override {
+    const std::lock_guard lock(mutex_);
+    std::size_t sum = tokens_.size() * sizeof(float) + (own_ ? own_->bytes() : 0);
+    for (const auto& cache : cross_)
+      for (std::size_t i = 0; cache && i < cache->size(); ++i) sum += (*cache)[i].bytes();
+    return sum;
+  }
 
   // For `rows` rows of one text in all. How many its own options or its own length come to decides what they look at, not what is there already or beside
   // it: the same task gives the same result.
@@ -260,9 +267,8 @@ class CpuModel final : public Model {
       if (options.progress) options.progress("load", done, total);
     };
     weights_ = std::make_shared<const Weights>(load_weights(checkpoint, type, *pool_, report));
-    const auto special = text::Tokenizer(checkpoint.vocabulary()).special();
-    ids_ = {special.dec, special.sep, special.pad};
     const auto& c = checkpoint.config();
+    ids_ = {c.tokens.bos, c.tokens.eos, c.tokens.pad};
     capabilities_ = {.caption = c.caption_decoder.has_value(),
                      .itm = c.has_itm_head,
                      .itc = c.embed_dim > 0,
@@ -270,7 +276,8 @@ class CpuModel final : public Model {
                      .rank = c.question_encoder && c.answer_decoder,
                      .attention = true,
                      .image_size = c.vision.image_size,
-                     .text_length = c.max_text};
+                     .text_length = c.max_text,
+                     .max_text_length = c.max_positions()};
   }
 
   const Capabilities& capabilities() const override { return capabilities_; }

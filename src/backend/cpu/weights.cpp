@@ -112,9 +112,15 @@ class Loader {
   const model::Checkpoint& checkpoint() const { return checkpoint_; }
   ThreadPool& pool() { return pool_; }
 
+  // Says that all is read, where a tensor was not counted on its own.
+  void finish() {
+    if (progress_ && read_ != checkpoint_.names().size()) progress_(checkpoint_.names().size(), checkpoint_.names().size());
+  }
+
  private:
   void count() {
-    if (progress_) progress_(++read_, checkpoint_.names().size());
+    ++read_;
+    if (progress_) progress_(std::min(read_, checkpoint_.names().size()), checkpoint_.names().size());
   }
 
   // What must hold the values of a layer of this type. In 8 bits activations are rounded to bfloat16 here and there.
@@ -252,6 +258,7 @@ void StoredRows::read(int first, int count, float* out) const {
 Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, ThreadPool& pool,
                      const std::function<void(std::size_t, std::size_t)>& progress) {
   Loader load(checkpoint, type, pool, progress);
+  if (progress) progress(0, checkpoint.names().size());
   const auto& c = checkpoint.config();
   Weights w;
   w.type = type;
@@ -265,6 +272,7 @@ Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, 
     w.itc_vision = load.linear({"itc.vision"}, c.vision.width, c.embed_dim, ops::NumberType::kF32);
     w.itc_text = load.linear({"itc.text"}, c.text_encoder->width, c.embed_dim, ops::NumberType::kF32);
   }
+  load.finish();
   return w;
 }
 

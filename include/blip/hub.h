@@ -1,0 +1,86 @@
+// Models by name: the Hugging Face cache, downloads into it, and what is there.
+//
+//   std::string path = blip::find_model("Salesforce/blip-image-captioning-base");  // asks no network
+//   if (path.empty()) path = blip::pull("Salesforce/blip-image-captioning-base");
+//   blip::Engine engine = blip::Engine::load(path);
+//
+// A name is ORG/NAME or ORG/NAME@REVISION (a branch, a tag or a commit; "main" where none is given), or one of the
+// short names of known_models(). The cache is shared with the huggingface_hub package: each side finds what the other
+// left. All functions may be called from any thread and process at a time, and throw blip::Error.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "blip/error.h"
+#include "blip/options.h"
+
+namespace blip __attribute__((visibility("default"))) {
+
+// Bytes of one file of a model that are there, of all that it has.
+using DownloadCallback =
+    std::function<void(const std::string& file, std::uint64_t done, std::uint64_t total)>;
+
+// Every field's default is what the environment says, by the variables of the huggingface_hub package.
+struct HubOptions {
+  // The cache's folder. "": $HF_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub or
+  // ~/.cache/huggingface/hub, the first that is set.
+  std::string cache{};
+  // Where models are asked for, "https://host". "": $HF_ENDPOINT, else the hub of Hugging Face.
+  std::string endpoint{};
+  // The access token, sent to the endpoint alone. "": $HF_TOKEN, the file $HF_TOKEN_PATH or $HF_HOME/token (unless
+  // $HF_HUB_DISABLE_IMPLICIT_TOKEN is set); none of them: no token is sent.
+  std::string token{};
+  // Never use the network. Also where $HF_HUB_OFFLINE is set.
+  bool offline = false;
+  // pull() asks whether the revision has moved on, also where the cache holds it.
+  bool update = false;
+  // Milliseconds before the first retry of what failed in passing; doubled each time, five times in all.
+  int retry_ms = 1000;
+  DownloadCallback progress{};  // from the thread that calls pull(); unset = silent
+  CancelCallback cancel{};      // polled about ten times a second; unset = never cancelled
+  WarningCallback warning{};    // unset = dropped
+};
+
+// A published checkpoint that people ask for by a short name.
+struct KnownModel {
+  std::string short_name;  // "caption-base"
+  std::string source;      // "Salesforce/blip-image-captioning-base", or the address of an official .pth file
+  std::string task;        // "caption", "match", "ask"
+  std::string licence;     // SPDX identifier
+  std::uint64_t bytes;     // of the download, about
+};
+const std::vector<KnownModel>& known_models();
+
+// A revision of a repository in the cache that holds a model's weights.
+struct CachedModel {
+  std::string name;      // "ORG/NAME"
+  std::string commit;    // 40 hexadecimal digits
+  std::string revision;  // the branch or tag that points to it, "" where none does
+  std::string path;      // what Engine::load takes
+  std::uint64_t bytes = 0;
+};
+
+// Is this text of the form of a model's name? (Nothing is said about whether there is one.)
+bool is_model_name(const std::string& text);
+
+// What Engine::load takes for `name`: the name itself where it is a path that exists; else the revision's folder in
+// the cache of Hugging Face or ModelScope; "" where neither is there. Never uses the network and never writes.
+std::string find_model(const std::string& name, const HubOptions& options = {});
+
+// As find_model, and downloads what is missing into the cache: the configuration, the vocabulary and one form of the
+// weights. Interrupted downloads go on where they were; whatever arrives is checked against the hub's checksums before
+// it gets its name. Throws Error(kUsage) for what is no name, Error(kIo) where the model cannot be had, which says what
+// was looked for, where, and what to do, Error(kCancelled), and Error(kUnsupported) in builds without downloads.
+std::string pull(const std::string& name, const HubOptions& options = {});
+
+// The models in the cache, by name.
+std::vector<CachedModel> cached_models(const HubOptions& options = {});
+
+// Removes a model's revision from the cache (all revisions where none is named) and what no other revision needs.
+// Returns the bytes that became free. Throws Error(kIo) where it is not there.
+std::uint64_t remove_cached(const std::string& name, const HubOptions& options = {});
+
+}  // namespace blip

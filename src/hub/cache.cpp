@@ -1,0 +1,295 @@
+#include "hub/cache.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+
+#include "blip/error.h"
+#include "core/json.h"
+#include "io/file.h"
+
+namespace blip::hub {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxIndex = std::size_t{16} << 20;
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+fs::path home() { return environment("HOME").empty() ? fs::path("/") : fs::path(environment("HOME")); }
+
+// The shards that an index names; nullopt where it is damaged.
+std::optional<std::set<std::string>> shards_of(const fs::path& index) {
+  try {
+    const auto json = read_json<nlohmann::json>(io::read_text(index.string(), kMaxIndex));
+    std::set<std::string> shards;
+    for (const auto& [tensor, shard] : json.at("weight_map").items()) shards.insert(shard.get<std::string>());
+    return shards;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
+bool has_all_shards(const fs::path& index) {
+  const auto shards = shards_of(index);
+  return shards && !shards->empty() && std::all_of(shards->begin(), shards->end(), [&](const std::string& shard) {
+           return is_file(index.parent_path() / shard);
+         });
+}
+
+std::vector<fs::path> entries(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    found.push_back(it->path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::vector<fs::path> all_files(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    std::error_code ignored;
+    if (!it->is_directory(ignored) || it->is_symlink(ignored)) found.push_back(it->path());
+  }
+  return found;
+}
+
+std::uint64_t bytes_of(const fs::path& file) {
+  std::error_code error;
+  const auto size = fs::file_size(file, error);
+  return error ? 0 : size;
+}
+
+std::uint64_t bytes_below(const fs::path& folder) {
+  std::uint64_t sum = 0;
+  for (const fs::path& file : all_files(folder)) sum += bytes_of(file);
+  return sum;
+}
+
+std::string read_ref(const fs::path& file) {
+  std::ifstream in(file);
+  std::string commit;
+  in >> commit;
+  return is_commit(commit) ? commit : "";
+}
+
+// Blobs that the snapshots of a repository point to, less one snapshot.
+std::set<fs::path> used_blobs(const fs::path& repository, const std::string& without) {
+  std::set<fs::path> used;
+  for (const fs::path& snapshot : entries(repository / "snapshots")) {
+    if (snapshot.filename() == without) continue;
+    for (const fs::path& file : all_files(snapshot)) {
+      std::error_code error;
+      const fs::path target = fs::canonical(file, error);
+      if (!error) used.insert(target);
+    }
+  }
+  return used;
+}
+
+void remove_refs(const fs::path& repository, const std::string& commit) {
+  for (const fs::path& ref : all_files(repository / "refs")) {
+    std::error_code ignored;
+    if (read_ref(ref) == commit) fs::remove(ref, ignored);
+  }
+}
+
+}  // namespace
+
+std::string environment(const char* variable) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
+  const char* value = std::getenv(variable);
+  return value == nullptr ? "" : value;
+}
+
+bool is_set(const char* variable) {
+  std::string value = environment(variable);
+  for (char& c : value)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return value == "1" || value == "on" || value == "yes" || value == "true";
+}
+
+fs::path cache_folder(const HubOptions& options) {
+  if (!options.cache.empty()) return options.cache;
+  for (const char* variable : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
+    if (const std::string folder = environment(variable); !folder.empty()) return folder;
+  }
+  if (const std::string folder = environment("HF_HOME"); !folder.empty()) return fs::path(folder) / "hub";
+  const std::string cache = environment("XDG_CACHE_HOME");
+  return (cache.empty() ? home() / ".cache" : fs::path(cache)) / "huggingface" / "hub";
+}
+
+fs::path Cache::repository(const std::string& name) const {
+  std::string folder = "models--" + name;
+  folder.replace(folder.find('/'), 1, "--");
+  return root_ / folder;
+}
+
+fs::path Cache::blob(const std::string& name, const std::string& etag) const {
+  return repository(name) / "blobs" / etag;
+}
+
+fs::path Cache::lock(const std::string& name, const std::string& etag) const {
+  return root_ / ".locks" / repository(name).filename() / (etag + ".lock");
+}
+
+fs::path Cache::snapshot(const std::string& name, const std::string& commit) const {
+  return repository(name) / "snapshots" / commit;
+}
+
+std::optional<std::string> Cache::commit_of(const Name& name) const {
+  if (is_commit(name.revision)) return name.revision;
+  const std::string commit = read_ref(repository(name.repository) / "refs" / name.revision_or_main());
+  return commit.empty() ? std::nullopt : std::optional(commit);
+}
+
+std::optional<fs::path> Cache::find(const Name& name) const {
+  const auto commit = commit_of(name);
+  if (!commit) return std::nullopt;
+  const fs::path folder = snapshot(name.repository, *commit);
+  return holds_model(folder) ? std::optional(folder) : std::nullopt;
+}
+
+void Cache::set_ref(const Name& name, const std::string& commit) const {
+  if (is_commit(name.revision)) return;
+  const fs::path ref = repository(name.repository) / "refs" / name.revision_or_main();
+  if (read_ref(ref) == commit) return;
+  fs::create_directories(ref.parent_path());
+  io::AtomicFile file(ref.string());
+  file.write(commit);
+  file.commit();
+}
+
+std::vector<CachedModel> Cache::list() const {
+  std::vector<CachedModel> models;
+  for (const fs::path& folder : entries(root_)) {
+    std::string name = folder.filename().string();
+    if (!name.starts_with("models--")) continue;
+    name.erase(0, 8);
+    const std::size_t dashes = name.find("--");
+    if (dashes == std::string::npos) continue;
+    name.replace(dashes, 2, "/");
+    for (const fs::path& snapshot : entries(folder / "snapshots")) {
+      const std::string commit = snapshot.filename().string();
+      if (!is_commit(commit) || !holds_model(snapshot)) continue;
+      CachedModel model{name, commit, "", snapshot.string(), bytes_below(snapshot)};
+      for (const fs::path& ref : all_files(folder / "refs")) {
+        if (read_ref(ref) == commit) model.revision = ref.lexically_relative(folder / "refs").string();
+      }
+      models.push_back(std::move(model));
+    }
+  }
+  return models;
+}
+
+std::uint64_t Cache::remove(const Name& name) const {
+  const fs::path folder = repository(name.repository);
+  std::error_code error;
+  const auto snapshots = entries(folder / "snapshots");
+  const auto commit = commit_of(name);
+  const bool one = !name.revision.empty();
+  if (snapshots.empty() || (one && (!commit || !fs::exists(snapshot(name.repository, *commit), error)))) {
+    const std::string what = name.repository + (one ? "@" + name.revision : "");
+    throw Error(ErrorCode::kIo, what + " is not in the cache at " + root_.string() + "; `blip models` lists what is");
+  }
+  if (!one || snapshots.size() == 1) {
+    const std::uint64_t bytes = bytes_below(folder / "blobs") + bytes_below(folder / "refs");
+    fs::remove_all(folder, error);
+    if (error) throw Error(ErrorCode::kIo, "cannot remove " + folder.string() + ": " + error.message());
+    fs::remove_all(root_ / ".locks" / folder.filename(), error);
+    return bytes;
+  }
+  // The ref goes first: a reader that comes between finds no revision rather than half of one.
+  remove_refs(folder, *commit);
+  const auto used = used_blobs(folder, *commit);
+  fs::remove_all(snapshot(name.repository, *commit), error);
+  if (error) throw Error(ErrorCode::kIo, "cannot remove " + folder.string() + ": " + error.message());
+  std::uint64_t bytes = 0;
+  for (const fs::path& blob : entries(folder / "blobs")) {
+    const fs::path whole = fs::canonical(blob, error);
+    if (error || used.contains(whole) || blob.extension() == ".incomplete") continue;
+    const std::uint64_t size = bytes_of(blob);
+    if (fs::remove(blob, error)) bytes += size;
+  }
+  return bytes;
+}
+
+bool holds_model(const fs::path& folder) {
+  for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
+    if (is_file(folder / name)) return true;
+  }
+  for (const char* name : {"model.safetensors.index.json", "pytorch_model.bin.index.json"}) {
+    if (is_file(folder / name)) return has_all_shards(folder / name);
+  }
+  const auto files = entries(folder);
+  return std::any_of(files.begin(), files.end(), [](const fs::path& file) {
+    constexpr std::array kForms{".gguf", ".safetensors", ".pth", ".pt", ".ckpt", ".bin"};
+    return is_file(file) && std::find(kForms.begin(), kForms.end(), file.extension()) != kForms.end();
+  });
+}
+
+std::optional<fs::path> find_in_modelscope(const Name& name) {
+  if (!name.revision.empty()) return std::nullopt;  // its folders do not tell revisions apart
+  const std::string given = environment("MODELSCOPE_CACHE");
+  const fs::path root = given.empty() ? home() / ".cache" / "modelscope" : fs::path(given);
+  std::string escaped = name.repository;  // as its program writes dots
+  for (std::size_t dot; (dot = escaped.find('.')) != std::string::npos;) escaped.replace(dot, 1, "___");
+  for (const char* below : {"hub/models", "models", "hub", "."}) {
+    for (const std::string& repository : {name.repository, escaped}) {
+      const fs::path folder = (root / below / repository).lexically_normal();
+      if (holds_model(folder)) return folder;
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> wanted_files(const std::vector<std::string>& names) {
+  const auto has = [&](const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  const auto ending = [&](std::string_view start, std::string_view end) {
+    std::vector<std::string> found;
+    for (const std::string& name : names) {
+      if (name.find('/') == std::string::npos && name.starts_with(start) && name.ends_with(end)) {
+        found.push_back(name);
+      }
+    }
+    return found;
+  };
+  std::vector<std::string> weights;
+  for (const auto& [start, end] : {std::pair{"model", ".safetensors"}, std::pair{"pytorch_model", ".bin"}}) {
+    const std::string whole = std::string(start) + end, index = whole + ".index.json";
+    if (!weights.empty()) break;
+    if (has(whole)) {
+      weights = {whole};
+    } else if (has(index)) {
+      weights = ending(std::string(start) + "-", end);
+      weights.insert(weights.begin(), index);
+    }
+  }
+  for (const char* form : {".gguf", ".safetensors", ".pth", ".pt", ".ckpt", ".bin"}) {
+    if (!weights.empty()) break;
+    if (const auto one = ending("", form); one.size() == 1) weights = one;
+  }
+  if (weights.empty()) return {};
+  std::vector<std::string> wanted;
+  for (const char* name :
+       {"config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
+        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
+        "adapter_config.json"}) {
+    if (has(name)) wanted.push_back(name);
+  }
+  wanted.insert(wanted.end(), weights.begin(), weights.end());
+  return wanted;
+}
+
+}  // namespace blip::hub
