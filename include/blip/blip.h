@@ -8,8 +8,18 @@
 //   std::string answer = session.ask(image, "what animal is this?").text;
 //
 // Thread safety: Engine, Image and EncodedImage are immutable after construction and may be shared; a Session belongs to
-// one thread at a time. Sessions of one Engine share its thread pool. Everything that can fail throws blip::Error.
+// one thread at a time, and a call while another of the same session runs, from one of its callbacks or from a second thread, is
+// Error(kUsage). Sessions of one Engine share its thread pool and take turns in the order in which they ask for it. Everything
+// that can fail throws blip::Error.
 // The library never prints and never exits.
+//
+// One answer: a result is a function of the picture, the text and the options, bit for bit, in every number type; the batch, the
+// threads, the texts or pictures beside it and their order change nothing.
+// Processors with other vector instructions may differ in the last bits. No result is NaN or infinite (but Text::score of compiled
+// models, which says so): where a model gives such numbers, the call throws Error(kModel).
+//
+// fork: on the CPU an Engine, its sessions that were idle at the fork and new ones work in the child too, which starts threads of
+// its own at the first call; the parent is not disturbed. On a SOPHON chip load the model in the child.
 #pragma once
 
 #include <cstddef>

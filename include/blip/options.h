@@ -19,6 +19,10 @@ enum class DType { kAuto, kF32, kBf16, kInt8, kF16 };
 const char* to_string(DType dtype);
 DType parse_dtype(const std::string& name);
 
+// Callbacks run on the thread that called the library, outside of its own work: they may use other sessions, of the same engine too,
+// but not the session that calls them, which refuses with Error(kUsage). What a callback throws ends the call and comes out of it
+// as it is; the session is left as it was before the call.
+
 // Called from the thread that runs the work: first with done = 0, then as done grows, last with done = total. stage is a short
 // word. What it throws ends the work and reaches the caller.
 using ProgressCallback = std::function<void(const char* stage, std::size_t done, std::size_t total)>;
@@ -44,7 +48,7 @@ struct EngineOptions {
   DType dtype = DType::kAuto;     // kAuto: f32 for models under 100 million parameters, else the fastest type that this processor has
                                   // instructions for. kF32: the reference's answers token for token. kBf16 and kInt8 are faster and
                                   // round; Error(kUsage) where the processor lacks the instructions
-  int threads = 0;                // 0 = every core this process may use; otherwise 1 to 1024
+  int threads = 0;                // 0 = every core this process may use; otherwise 1 to 1024; Error(kDevice) where the system has not so many
   ProgressCallback progress{};    // loading, by tensor; unset = silent
   // sophon: the files of one compiled model, in any order; the path given to load is then ignored. Empty = the path is the file.
   std::vector<std::string> bmodels{};

@@ -112,7 +112,6 @@ void caption_in_every_company(const Engine& engine, const std::string& where, An
         }
         const auto encoded = session.encode(part);
         for (std::size_t w = 0; w < options.size(); ++w) {
-          if (options[w].generate.sample && batch != 1) continue;  // samples of a batch draw from one sequence of numbers
           const auto captions = session.caption(encoded, options[w]);
           for (std::size_t i = 0; i < part.size(); ++i)
             answers.expect(type, "caption " + std::to_string(w) + " of picture " + std::to_string(which[i]), told(captions[i]), where + ", batch " + std::to_string(batch));

@@ -87,7 +87,7 @@ class Finite : public testing::Test {
       write(file, bytes);
       for (const DType dtype : types()) {
         const std::string error = error_of(model_, dtype);
-        EXPECT_TRUE(error.starts_with("model: " + model_.string() + ": tensor " + tensor.name + " (" + tensor.describe() + ") holds ")) << tensor.name << ", " << to_string(dtype) << ": " << error;
+        EXPECT_TRUE(error.starts_with("model: " + model_.string() + ": tensor " + tensor.name + " (")) << tensor.name << ", " << to_string(dtype) << ": " << error;
         if (tensor.type != io::ElementType::q8_0) {
           EXPECT_NE(error.find(" 1 of " + std::to_string(tensor.count()) + " values that are not finite, the first, "), std::string::npos) << error;
         }
@@ -144,15 +144,14 @@ TEST_F(Finite, SaysHowManyAndWhere) {
 
 // Finite where it lies, infinite in the type that is wanted.
 TEST_F(Finite, ValuesTooLargeForTheType) {
-  model_ = folder_ / "m";
-  fs::copy(kParity / "caption", model_);
-  fs::permissions(model_ / "model.safetensors", fs::perms::owner_write, fs::perm_options::add);
-  std::vector<std::byte> bytes = read(model_ / "model.safetensors");
-  const auto parsed = io::parse_safetensors(bytes, "model");
-  const io::TensorView& fc1 = *parsed->find("text_decoder.bert.encoder.layer.0.intermediate.dense.weight");
+  model_ = folder_ / "m.gguf";
+  convert((kParity / "caption").string(), model_.string(), {.type = FileType::kF32});
+  std::vector<std::byte> bytes = read(model_);
+  const auto parsed = io::parse_gguf(bytes, "model");
+  const io::TensorView& fc1 = *parsed->find("caption.0.fc1.weight");
   for (const auto& [value, type, name, advice] : {std::tuple{1e30f, FileType::kF16, "f16", "use bf16 or f32"}, {1e30f, FileType::kQ8_0, "q8_0", "use bf16 or f32"}, {3.4e38f, FileType::kBf16, "bf16", "use f32"}}) {
     put(fc1, 3, value);
-    write(model_ / "model.safetensors", bytes);
+    write(model_, bytes);
     try {
       convert(model_.string(), (folder_ / "out.gguf").string(), {.type = type});
       ADD_FAILURE() << name << " was written";
@@ -169,7 +168,7 @@ TEST_F(Finite, ValuesTooLargeForTheType) {
     }
   // Weights that are numbers, results that are none: 1e30 overflows on the way.
   for (std::size_t i = 0; i < fc1.count(); ++i) put(fc1, i, i % 2 ? 3e38f : -3e38f);
-  write(model_ / "model.safetensors", bytes);
+  write(model_, bytes);
   EngineOptions options;
   options.dtype = DType::kF32;
   const Engine engine = Engine::load(model_.string(), options);
