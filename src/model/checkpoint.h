@@ -22,6 +22,7 @@
 #include "blip/blip.h"
 #include "io/tensor_file.h"
 #include "model/config.h"
+#include "text/vocabulary.h"
 
 namespace blip::model {
 
@@ -33,7 +34,8 @@ class Checkpoint {
   static Checkpoint open(const std::string& path);
 
   const ModelConfig& config() const { return config_; }
-  const std::vector<std::string>& vocabulary() const { return vocabulary_; }  // [DEC], [ENC] included
+  // Its tokens are ids of the word embeddings; there may be rows beyond the last.
+  const text::Vocabulary& vocabulary() const { return vocabulary_; }
   const ModelInfo& info() const { return info_; }
 
   bool has(std::string_view name) const;
@@ -54,7 +56,7 @@ class Checkpoint {
   std::vector<std::string> names_;
   std::set<std::string, std::less<>> matrices_;
   ModelConfig config_;
-  std::vector<std::string> vocabulary_;
+  text::Vocabulary vocabulary_;
   ModelInfo info_;
 };
 

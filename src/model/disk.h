@@ -50,8 +50,9 @@ struct Roles {
 };
 Roles detect_roles(const DiskTensors& disk, Layout layout, Architecture architecture);
 
-// The configuration: sizes from the tensors, the rest from the settings. Where tensors contradict each other or the
-// settings, the majority counts, so that the check against the tensor table then names the odd one out.
+// The configuration: sizes from the tensors, the rest from the settings. Where tensors contradict each other the majority
+// counts, so that the check against the tensor table then names the odd one out. Throws Error(kModel) where the settings state
+// another size than the tensors have, naming the key and a tensor.
 ModelConfig infer_config(const DiskTensors& disk, Layout layout, const Roles& roles, const Settings& settings);
 
 // Relations that every configuration must keep, whatever it was read from. Throws Error(kModel) naming `where`.

@@ -5,10 +5,11 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
+#include <set>
 
 #include "blip/error.h"
 #include "io/file.h"
-#include "text/tokenizer.h"
 
 namespace blip::model {
 namespace {
@@ -176,30 +177,40 @@ Source open_source(const std::string& path) {
   return source;
 }
 
+void refuse_adapter(const std::string& folder) {
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt"}) {
+    const fs::path file = fs::path(folder) / name;
+    if (is_file(file)) {
+      fail(file.string() + ": an adapter changes the model's answers, and none can be applied; merge it into the weights (peft's "
+                           "merge_and_unload) or move it away");
+    }
+  }
+}
+
 Settings load_settings(const std::string& folder, const std::string& model_file) {
   const fs::path config = fs::path(folder) / "config.json";
   if (!is_file(config)) {
     fail(config.string() + " is missing; " + model_file + " has transformers' tensor names, and such a model needs its config.json beside it");
   }
+  refuse_adapter(folder);
   Settings settings = parse_config_json(io::read_text(config.string(), kMaxJson), config.string());
+  // transformers 5 writes the second and reads both, 4 knows the first: they must not differ where both are there.
+  std::optional<Settings> first;
   for (const char* name : {"preprocessor_config.json", "processor_config.json"}) {
     const fs::path file = fs::path(folder) / name;
     if (!is_file(file)) continue;
     apply_preprocessor_json(settings, io::read_text(file.string(), kMaxJson), file.string());
-    break;
+    const auto differs = [&] {
+      return first->preprocessor_size != settings.preprocessor_size || first->normalization.mean != settings.normalization.mean ||
+             first->normalization.std != settings.normalization.std;
+    };
+    if (first && differs()) fail(file.string() + " and preprocessor_config.json state different pictures; remove one");
+    first = settings;
+  }
+  if (const fs::path file = fs::path(folder) / "generation_config.json"; is_file(file)) {
+    check_generation_json(settings, io::read_text(file.string(), kMaxJson), file.string());
   }
   return settings;
-}
-
-std::vector<std::string> load_vocabulary(const std::string& folder, std::string& where) {
-  const fs::path vocab = fs::path(folder) / "vocab.txt", tokenizer = fs::path(folder) / "tokenizer.json";
-  if (is_file(vocab)) {
-    where = vocab.string();
-    return text::Tokenizer::parse_vocab_txt(io::read_text(where, kMaxJson));
-  }
-  if (!is_file(tokenizer)) return {};
-  where = tokenizer.string();
-  return text::Tokenizer::parse_tokenizer_json(io::read_text(where, kMaxJson));
 }
 
 }  // namespace blip::model

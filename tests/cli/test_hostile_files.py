@@ -39,7 +39,7 @@ class Pictures(CliTest):
         (self.folder / "large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
         def small():
-            resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20))
+            resource.setrlimit(resource.RLIMIT_AS, (450 << 20, 450 << 20))
 
         result = run("caption", self.folder / "screen.gif", self.folder / "large.png", PICTURE, "-q", "--threads", 1, preexec=small)
         self.assertEqual(result.code, 1, result.err)

@@ -80,11 +80,20 @@ TEST_P(Layouts, TensorsInfoAndVocabulary) {
     EXPECT_EQ((*tower)->max_positions, 24);
     EXPECT_EQ((*tower)->eps, 1e-12f);
   }
-  const std::vector<std::string>& vocabulary = checkpoint.vocabulary();
-  ASSERT_EQ(vocabulary.size(), 127u);
-  EXPECT_EQ(vocabulary[9], "dog");
-  EXPECT_EQ(vocabulary[125], "[DEC]");
-  EXPECT_EQ(vocabulary[126], "[ENC]");
+  const std::vector<std::string>& tokens = checkpoint.vocabulary().tokens;
+  const std::size_t words = GetParam() == std::string("pretrained") ? 128 : 125;  // an official checkpoint has a token for every row
+  ASSERT_EQ(tokens.size(), words + 2);
+  EXPECT_EQ(tokens[9], "dog");
+  EXPECT_EQ(tokens[words], "[DEC]");
+  EXPECT_EQ(tokens[words + 1], "[ENC]");
+  EXPECT_EQ(checkpoint.info().bos_token, static_cast<int>(words));
+  EXPECT_EQ(checkpoint.info().eos_token, 3);
+  EXPECT_EQ(checkpoint.info().pad_token, 0);
+  EXPECT_EQ(checkpoint.info().question_token, static_cast<int>(words) + 1);
+  EXPECT_EQ(checkpoint.info().prompt, config.prompt);
+  EXPECT_EQ(checkpoint.info().max_text_length, encoders ? 24 : 0);
+  EXPECT_EQ(checkpoint.info().text_length, encoders ? config.max_text : 0);
+  EXPECT_EQ(checkpoint.info().max_length, config.caption_decoder || config.answer_decoder ? 24 : 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, Layouts, testing::Values("caption", "retrieval", "vqa", "pretrained", "combined"),
