@@ -47,6 +47,7 @@ std::optional<int> find_in_tiff(Bytes tiff) {
   }
   const std::size_t directory = *read_u32(tiff, 4, endian);
   const std::uint32_t count = read_u16(tiff, directory, endian).value_or(0);
+  std::uint64_t values = 0;  // bytes that lie outside the entries
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::size_t entry = directory + 2 + i * kEntrySize;
     if (slice(tiff, entry, kEntrySize).size() < kEntrySize) return std::nullopt;
@@ -54,12 +55,11 @@ std::optional<int> find_in_tiff(Bytes tiff) {
     const std::uint64_t size = type_size(type) * *read_u32(tiff, entry + 4, endian);
     if (size == 0) continue;
     const std::size_t value = size > 4 ? *read_u32(tiff, entry + 8, endian) : entry + 8;
-    // A value that lies outside ends Pillow's reading, whatever the tag, but for those of more than 1 MiB, which it passes over.
-    constexpr std::uint64_t kPassedOver = std::uint64_t{1} << 20;
-    if (slice(tiff, value).size() < size) {
-      if (size > kPassedOver) continue;
-      return std::nullopt;
-    }
+    // As Pillow, whatever the tag: values that together take more than the block are passed over, one that lies outside ends
+    // the reading.
+    if (size > 4) values += size;
+    if (values > tiff.size()) continue;
+    if (slice(tiff, value).size() < size) return std::nullopt;
     if (read_u16(tiff, entry, endian) != kOrientationTag) continue;
     const std::uint32_t number = whole_number(tiff, value, type, endian).value_or(0);
     return number <= 8 ? static_cast<int>(number) : 0;
