@@ -186,14 +186,14 @@ TEST(Problems, ADetailIsNeverLong) {
 }
 
 TEST(Access, TellsWhichKeyItWas) {
-  const Access access({"first", "second"}, {});
+  const Access access({{"first", "second"}, {}, {}, ""});
   Request request;
   EXPECT_EQ(access.key_of(request), "");
   request.headers["authorization"] = "Bearer second";
   EXPECT_EQ(access.key_of(request), "second");
   request.headers["authorization"] = "Bearer third";
   EXPECT_EQ(access.key_of(request), "");
-  EXPECT_EQ(Access({}, {}).key_of(request), "");
+  EXPECT_EQ(Access(AccessOptions{}).key_of(request), "");
 }
 
 TEST(Access, LoopbackAddresses) {
@@ -339,7 +339,7 @@ TEST(Exchange, AStreamThatNobodyReadsEnds) {
   const std::string piece(std::size_t{1} << 20, 'x');
   int pieces = 0;
   while (pieces < 100 && exchange.write(piece)) ++pieces;
-  EXPECT_EQ(pieces, 8);
+  EXPECT_EQ(pieces, 4);
 }
 
 TEST(Workload, RowsOfRequests) {
