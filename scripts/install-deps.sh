@@ -13,7 +13,7 @@ for group in "$@"; do
     test) packages+=(libgtest-dev libstb-dev dpkg-dev python3 python3-pip zstd) ;;
     clients) packages+=(python3-venv) ;;
     browser) packages+=(chromium) ;;
-    check) packages+=(clang libclang-rt-dev) ;;
+    check) packages+=(clang libclang-rt-dev abigail-tools) ;;
     package) packages+=(dpkg-dev) ;;
     cross-arm64) packages+=(cmake ninja-build pkg-config python3 dpkg-dev qemu-user g++-aarch64-linux-gnu) ;;
     cross-riscv64) packages+=(cmake ninja-build pkg-config python3 dpkg-dev qemu-user g++-riscv64-linux-gnu) ;;

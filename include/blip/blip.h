@@ -10,6 +10,10 @@
 // Thread safety: Engine, Image and EncodedImage are immutable after construction and may be shared; a Session belongs to
 // one thread at a time. Sessions of one Engine share its thread pool. Everything that can fail throws blip::Error.
 // The library never prints and never exits.
+//
+// Binary compatibility: this header and the others in C++ promise that programs compile against later minor releases, and
+// no more. Their symbols have the release as version, so that a program that was built with another release does not
+// start. What stays binary compatible (the ABI, and the library's SOVERSION) is the C interface, blip/c.h.
 #pragma once
 
 #include <cstddef>
