@@ -11,7 +11,7 @@ CONFIGURE = cmake --preset
 
 .DEFAULT_GOAL := build
 .PHONY: help deps deps-test deps-check deps-package build demo test test-clients check check-all check-abi check-asan check-tsan check-fuzz check-hosts \
-        check-arm64 check-riscv64 package install format clean
+        check-arm64 check-riscv64 package wheel install format clean
 
 help: ## List these commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -84,6 +84,9 @@ package: deps-package ## Make a Debian package (ARCH=arm64, ARCH=riscv64: cross-
 	$(CMAKE_BUILD) $(PACKAGE_PRESET) -j $(JOBS) --target blip blip_shared blip_static blip_completions blip_changelog
 	cd build/$(PACKAGE_PRESET) && cpack -G DEB
 	@echo "Made $$(ls -t build/$(PACKAGE_PRESET)/packages/*.deb | head -n 1)"
+
+wheel: deps ## Make the Python wheel in build/dist
+	scripts/make-wheel.sh build/dist
 
 install: build ## Install into PREFIX (default /usr/local), below DESTDIR if that is set
 	DESTDIR='$(DESTDIR)' cmake --install $(BUILD) --prefix '$(PREFIX)'

@@ -24,6 +24,12 @@ install(FILES ${CMAKE_BINARY_DIR}/blip.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pk
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/models DESTINATION ${CMAKE_INSTALL_DATADIR}/blip FILES_MATCHING PATTERN "*.gguf" PATTERN "*.md")
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE ${PROJECT_SOURCE_DIR}/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
+# The Python package (python/pyproject.toml) holds the library and the bundled model, and nothing else of these.
+if(SKBUILD)
+  install(PROGRAMS $<TARGET_FILE:blip_shared> DESTINATION blipcpp RENAME libblip.so COMPONENT python)
+  install(FILES ${PROJECT_SOURCE_DIR}/models/blip-demo.gguf DESTINATION blipcpp COMPONENT python)
+endif()
+
 if(BLIP_BUILD_CLI)
   install(TARGETS blip RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   # Printed by the program itself (cross-built, under the emulator); where it cannot run, completions are left out.

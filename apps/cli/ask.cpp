@@ -40,6 +40,7 @@ int run_ask(const AskFlags& flags) {
   AskOptions options;
   options.generate = checked(flags.generate, console);
   options.rank_candidates = flags.rank_candidates;
+  options.max_text_length = flags.max_text_length;
   check_texts(flags.questions, "--question");
   const auto& images = flags.pictures.images;
   const bool at_prompt = flags.questions.empty();
@@ -53,6 +54,7 @@ int run_ask(const AskFlags& flags) {
   const ModelInfo& info = engine.info();
   require_task(answers.empty() ? info.can_ask : info.can_rank, answers.empty() ? "ask" : "ask with a list of answers", info);
   check_baked(flags.generate, info);
+  check_text_length(flags.max_text_length, info);
   Session session = make_session(engine, console);
   const Asker asker(session, options, answers);
   if (at_prompt) return run_ask_prompt(engine, session, asker, flags, console);
@@ -110,6 +112,7 @@ void add_ask(CLI::App& app, Run& run) {
       ->check(whole_in(1, 1000000))
       ->capture_default_str()
       ->group("Decoding");
+  add_text_length(command, flags->max_text_length, "Questions");
   add_generate_options(command, flags->generate, "--num-answers");
   add_model_options(command, flags->model);
   add_bmodel_options(command, flags->model, BmodelFiles::kStages);

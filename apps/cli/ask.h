@@ -17,6 +17,7 @@ struct AskFlags {
   std::vector<std::string> questions;
   std::string answers_file;
   int rank_candidates = AskOptions().rank_candidates;
+  int max_text_length = 0;
 };
 
 // Questions answered with the options of the command line: generated, or ranked from a list.

@@ -22,7 +22,8 @@ struct CaptionFlags {
   ModelOptions model;
   PictureOptions pictures;
   GenerateFlags generate;
-  std::string prompt = CaptionOptions().prompt;
+  std::string prompt;
+  CLI::Option* prompt_option = nullptr;
 };
 
 Json to_json(const std::string& name, const EncodedImage& image, const Generation& generation) {
@@ -52,7 +53,7 @@ void print(Console& console, const std::string& name, bool with_name, const Enco
 int run_caption(const CaptionFlags& flags) {
   Console console(flags.output);
   CaptionOptions options;
-  options.prompt = flags.prompt;
+  if (flags.prompt_option->count() > 0) options.prompt = flags.prompt;
   options.generate = checked(flags.generate, console);
   const Engine engine = load_engine(flags.model, console);
   require_memory(flags.pictures.batch, engine.info());
@@ -85,10 +86,9 @@ void add_caption(CLI::App& app, Run& run) {
   auto flags = std::make_shared<CaptionFlags>();
   CLI::App& command = *app.add_subcommand("caption", "Describe pictures");
   add_picture_options(command, flags->pictures)->required();
-  command.add_option("--prompt", flags->prompt, "The caption continues this text; \"\" = no prompt")
-      ->type_name("TEXT")
-      ->capture_default_str()
-      ->group("Decoding");
+  flags->prompt_option = command.add_option("--prompt", flags->prompt, "The caption continues this text; \"\" = no prompt; not given: the model's own, which blip info shows")
+                             ->type_name("TEXT")
+                             ->group("Decoding");
   add_generate_options(command, flags->generate, "--num-captions");
   add_model_options(command, flags->model);
   add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);

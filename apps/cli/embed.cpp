@@ -26,6 +26,7 @@ struct EmbedFlags {
   PictureOptions pictures;
   std::vector<std::string> texts;
   std::string texts_file, file;
+  int max_text_length = 0;
 };
 
 // Rows as they come, to a .npy file in the end or to standard output at once.
@@ -78,11 +79,11 @@ void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& fl
   run_pictures(engine, session, flags.pictures, console, timings, task);
 }
 
-void embed_texts(Session& session, const std::vector<std::string>& texts, Rows& rows) {
+void embed_texts(Session& session, const std::vector<std::string>& texts, const EmbedOptions& options, Rows& rows) {
   constexpr std::size_t kTextsPerPass = 64;
   for (std::size_t begin = 0; begin < texts.size(); begin += kTextsPerPass) {
     const auto batch = std::span(texts).subspan(begin, std::min(kTextsPerPass, texts.size() - begin));
-    const auto vectors = session.embed(batch);
+    const auto vectors = session.embed(batch, options);
     for (std::size_t i = 0; i < batch.size(); ++i) rows.add("text", batch[i], vectors[i]);
   }
 }
@@ -95,13 +96,14 @@ int run_embed(const EmbedFlags& flags) {
   const Engine engine = load_engine(flags.model, console);
   require_memory(flags.pictures.batch, engine.info());
   require_task(engine.info().can_match_itc, "embed", engine.info());
+  check_text_length(flags.max_text_length, engine.info());
   Session session = make_session(engine, console);
 
   const Stopwatch watch;
   Timings timings;
   Rows rows(console, flags.file);
   if (!flags.pictures.images.empty()) embed_pictures(engine, session, flags, console, timings, rows);
-  embed_texts(session, texts, rows);
+  embed_texts(session, texts, {flags.max_text_length}, rows);
   rows.finish(engine.info().embed_dim);
   if (!flags.pictures.images.empty()) note_timings(console, timings, watch.ms() / 1000, "");
   return exit_code(console);
@@ -116,6 +118,7 @@ void add_embed(CLI::App& app, Run& run) {
   add_repeated(command, "--text", flags->texts, "A text; repeatable")->group("Input");
   command.add_option("--texts", flags->texts_file, "File of texts, one a line")->type_name("FILE")->group("Input");
   command.add_option("-o,--output", flags->file, "Write a .npy file; - = to standard output")->type_name("FILE")->group("Output");
+  add_text_length(command, flags->max_text_length, "Texts");
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
   command.footer(kExamples);

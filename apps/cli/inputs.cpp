@@ -146,7 +146,7 @@ std::vector<std::string> read_lines(const std::string& path, const std::string& 
       const std::vector<std::byte> bytes = read_standard_input(kMaxListBytes);
       content.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     } else {
-      content = io::read_text(path, kMaxListBytes);
+      content = io::read_text(path, kMaxListBytes, io::FileKind::kAny);  // a shell's <(...) is a pipe
     }
   } catch (const Error& error) {
     throw Exit(kExitUsage, what + ": " + error.what());

@@ -24,6 +24,7 @@ struct MatchFlags {
   std::vector<std::string> texts;
   std::string texts_file;
   std::string head = "all";
+  int max_text_length = 0;
 };
 
 Json optional_number(const std::optional<float>& value) { return value ? json_number(*value) : Json(nullptr); }
@@ -51,10 +52,11 @@ int run_match(const MatchFlags& flags) {
   check_texts(texts, "--text");
   const Engine engine = load_engine(flags.model, console);
   require_memory(flags.pictures.batch, engine.info());
-  const MatchOptions options{parse_match_head(flags.head)};
+  const MatchOptions options{parse_match_head(flags.head), flags.max_text_length};
   const ModelInfo& info = engine.info();
   require_task(info.can_match_itm || info.can_match_itc, "match", info);
   if (options.head != MatchHead::kAll) require_task(options.head == MatchHead::kItm ? info.can_match_itm : info.can_match_itc, "match with --head " + flags.head, info);
+  check_text_length(flags.max_text_length, info);
   Session session = make_session(engine, console);
 
   const Stopwatch watch;
@@ -86,6 +88,7 @@ void add_match(CLI::App& app, Run& run) {
   add_repeated(command, "--text", flags->texts, "A text to compare; repeatable")->group("Input");
   command.add_option("--texts", flags->texts_file, "File of texts, one a line")->type_name("FILE")->group("Input");
   add_choice(command, "--head", flags->head, {"all", "itm", "itc"}, "Match probability (itm), cosine (itc) or both")->capture_default_str()->group("Input");
+  add_text_length(command, flags->max_text_length, "Texts");
   add_model_options(command, flags->model);
   add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);

@@ -20,7 +20,7 @@ constexpr std::uint64_t kAnyWhole = std::numeric_limits<std::uint64_t>::max();
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxBatch = 1024;
 constexpr int kMaxBeams = 64;
-constexpr int kMaxTokens = 512;  // the text towers' position embeddings
+constexpr int kMaxTokens = 1 << 20;  // beyond any model; each has a limit of its own, ModelInfo::max_length and max_text_length
 constexpr double kMaxPenalty = 100;
 
 std::string number_text(double value) { return value == std::floor(value) ? fixed(value, 0) : CLI::detail::to_string(value); }
@@ -115,6 +115,11 @@ void add_limit_options(CLI::App& command, ImageLimits& limits) {
       ->check(whole_in(0, kAnyWhole))
       ->capture_default_str()
       ->group(group);
+  command.add_option("--max-memory", limits.max_memory, "Refuse pictures that would take more bytes to decode; 0 = no limit")
+      ->type_name("N")
+      ->check(whole_in(0, kAnyWhole))
+      ->capture_default_str()
+      ->group(group);
   command.add_option("--max-bytes", limits.max_bytes, "Refuse larger files; 0 = no limit")
       ->type_name("N")
       ->check(whole_in(0, kAnyWhole))
@@ -185,9 +190,22 @@ GenerateOptions checked(const GenerateFlags& flags, Console& console) {
   return options;
 }
 
+void add_text_length(CLI::App& command, int& length, const std::string& what) {
+  command.add_option("--max-text-length", length, what + " are truncated to so many tokens; not given: 35, or what the model says")
+      ->type_name("N")
+      ->check(whole_in(3, kMaxTokens))
+      ->group("Input");
+}
+
+void check_text_length(int length, const ModelInfo& info) {
+  if (length <= info.max_text_length || length == 0) return;
+  throw Exit(kExitUsage, "--max-text-length " + std::to_string(length) + " is not possible: " + info.path + " reads texts of up to " +
+                             std::to_string(info.max_text_length) + " tokens");
+}
+
 void check_baked(const GenerateFlags& flags, const ModelInfo& info) {
   if (info.max_length > 0 && flags.options.max_length > info.max_length)
-    throw Exit(kExitModel, "--max-length " + std::to_string(flags.options.max_length) + " is not possible: " + info.path + " is compiled for texts of up to " +
+    throw Exit(kExitModel, "--max-length " + std::to_string(flags.options.max_length) + " is not possible: " + info.path + " writes texts of up to " +
                                std::to_string(info.max_length) + " tokens, prompt included");
   if (info.baked_length == 0) return;
   const auto refuse = [&](const std::string& option) {
@@ -231,6 +249,7 @@ Engine load_engine(const ModelOptions& options, Console& console) {
     console.note("model " + engine.info().name + " on " + engine.device() + ", " + to_string(engine.dtype()) + ", " +
                  std::to_string(engine.threads()) + (engine.threads() == 1 ? " thread" : " threads") + ", loaded in " +
                  fixed(seconds, 2) + " s");
+    for (const std::string& warning : engine.info().warnings) console.warning(printable(warning));
     return engine;
   } catch (const Error& error) {
     // Here a file that cannot be read is the model.

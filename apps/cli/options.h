@@ -52,6 +52,10 @@ void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::st
 
 // A repeatable option of one value each: unlike CLI11's default it does not swallow the arguments after the first value.
 CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& description);
+// --max-text-length of the commands that read texts; `what`: "Texts" or "Questions".
+void add_text_length(CLI::App& command, int& length, const std::string& what);
+// Throws Exit(2) where the model reads no texts of that length.
+void check_text_length(int length, const ModelInfo& info);
 // Checks of a value: a finite number or a whole number of the closed range.
 CLI::Validator number_in(double low, double high);
 CLI::Validator whole_in(std::uint64_t low, std::uint64_t high);
@@ -62,7 +66,8 @@ CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string&
 // Checks what no single option can (lengths, counts against beams) and returns the options. Throws Exit(2).
 GenerateOptions checked(const GenerateFlags& flags, Console& console);
 
-// A compiled model may follow no decoding option, or no length beyond its own. Throws Exit(3) naming the first that was given.
+// What no model but this one would refuse: a length beyond its own, or any decoding option where decoding is compiled in.
+// Throws Exit(3) naming the first that was given.
 void check_baked(const GenerateFlags& flags, const ModelInfo& info);
 
 // A .bmodel or a folder of compiled networks: runs on a SOPHON chip.

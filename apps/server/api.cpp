@@ -67,9 +67,11 @@ void stream_text(Model& model, Exchange& exchange, Work& work, Job job, const st
   } catch (const Problem& problem) {
     work.ticket()->cancelled = true;
     exchange.write(sse_event("error", to_json(problem.kind(), problem.what(), exchange.request.id)));
-  } catch (const Error& error) {
+  } catch (const std::exception&) {
     work.ticket()->cancelled = true;
-    exchange.write(sse_event("error", to_json(kInternal, error.what(), exchange.request.id)));
+    exchange.write(sse_event("error", to_json(kInternal, kUnexpected, exchange.request.id)));
+    exchange.end();
+    throw;  // into the log
   }
   exchange.end();
 }
@@ -86,7 +88,7 @@ void answer_caption(Service& service, Exchange& exchange) {
   CaptionOptions options;
   const bool stream = fields.flag("stream", false);
   if (stream) options.generate.beams = 1;
-  options.prompt = fields.text("prompt", options.prompt);
+  if (fields.has("prompt")) options.prompt = fields.text("prompt");
   options.generate = read_generate(fields, options.generate, "num_captions");
   const bool attention = fields.flag("attention", false);
   const std::string name = fields.text("model");
@@ -113,7 +115,7 @@ void answer_match(Service& service, Exchange& exchange) {
   Work work(exchange, service.preparing);
   Fields fields(exchange.request, service.limits.input);
   const std::vector<std::string> texts = fields.texts("text", "texts");
-  const MatchOptions options{parse_match_head(fields.text("head", "all"))};
+  const MatchOptions options{parse_match_head(fields.text("head", "all")), read_text_length(fields)};
   const std::string name = fields.text("model");
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
@@ -152,6 +154,7 @@ void answer_ask(Service& service, Exchange& exchange) {
   if (stream) options.generate.beams = 1;
   options.generate = read_generate(fields, options.generate, "num_answers");
   const bool attention = fields.flag("attention", false);
+  options.max_text_length = read_text_length(fields);
   options.rank_candidates = static_cast<int>(fields.whole("rank_candidates", static_cast<std::uint64_t>(options.rank_candidates), 1, 4096));
   const std::string name = fields.text("model");
   work.set_timeout(read_timeout(fields, service.limits));
@@ -170,7 +173,7 @@ void answer_ask(Service& service, Exchange& exchange) {
       jobs.back().question = question;
       jobs.back().texts = answers;
       jobs.back().ask = options;
-      if (attention) jobs.back().attention = AttentionOptions();
+      if (attention) jobs.back().attention = AttentionOptions{.max_text_length = options.max_text_length};
     }
   }
   if (stream) {
@@ -187,6 +190,7 @@ void answer_embed(Service& service, Exchange& exchange) {
   Work work(exchange, service.preparing);
   Fields fields(exchange.request, service.limits.input);
   const std::vector<std::string> texts = fields.texts("text", "texts");
+  const EmbedOptions options{read_text_length(fields)};
   const std::string name = fields.text("model");
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
@@ -201,6 +205,7 @@ void answer_embed(Service& service, Exchange& exchange) {
   if (!texts.empty()) {
     jobs.push_back(job_of(Task::kEmbedTexts, work));
     jobs.back().texts = texts;
+    jobs.back().embed = options;
   }
   const auto results = work.run(model, std::move(jobs));
   const auto vector_json = [](const std::vector<float>& values) {
@@ -233,6 +238,10 @@ Json describe_models(const Models& models) {
                     {"tasks", tasks},
                     {"image_size", info.image_size},
                     {"embed_dim", info.embed_dim},
+                    {"prompt", info.prompt},
+                    {"text_length", info.text_length},
+                    {"max_text_length", info.max_text_length},
+                    {"max_length", info.max_length},
                     {"parameters", info.parameters},
                     {"device", model->engine.device()},
                     {"dtype", to_string(model->engine.dtype())},

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <stdexcept>
 
 #include "server/api.h"
 #include "server/heat_map.h"
@@ -12,15 +13,17 @@ namespace {
 constexpr int kMaxLayers = 64, kMaxTextWords = 4096;
 
 struct AttentionRequest {
-  std::string prompt, question, text, model;
-  int layers = 0;
+  std::optional<std::string> prompt;
+  std::string question, text, model;
+  int layers = 0, max_text_length = 0;
   bool png = false;
   std::optional<std::size_t> word;
 };
 
 AttentionRequest read_request(Fields& fields) {
   AttentionRequest request;
-  request.prompt = fields.text("prompt", CaptionOptions().prompt);
+  if (fields.has("prompt")) request.prompt = fields.text("prompt");
+  request.max_text_length = read_text_length(fields);
   request.question = fields.text("question");
   request.text = fields.text("text");
   for (const auto& [name, text] : {std::pair{"question", &request.question}, {"text", &request.text}}) {
@@ -47,7 +50,8 @@ Job job_of(const AttentionRequest& request, const Work& work) {
   job.question = request.question;
   job.caption.prompt = request.prompt;
   if (!request.text.empty()) job.texts = {request.text};
-  job.attention = AttentionOptions{request.prompt, request.layers};
+  job.ask.max_text_length = request.max_text_length;
+  job.attention = AttentionOptions{.prompt = request.prompt, .layers = request.layers, .max_text_length = request.max_text_length};
   return job;
 }
 
@@ -98,6 +102,7 @@ void answer_attention(Service& service, Exchange& exchange) {
   jobs.push_back(job_of(request, work));
   jobs.back().picture = std::move(open_pictures(fields.pictures(), model, service.limits.image, service.metrics).front());
   const JobResult result = std::move(work.run(model, std::move(jobs)).front());
+  if (!result.attention) throw std::runtime_error("the model told no attention");  // it said that it can
   if (request.png) {
     const Image picture = Image::from_memory(std::as_bytes(std::span(fields.pictures().front())), service.limits.image);
     return exchange.respond({200, "image/png", heat_map_png(picture, map_of(*result.attention, request.word), result.attention->side)});

@@ -4,7 +4,9 @@
 #include <array>
 #include <cmath>
 #include <ctime>
+#include <limits>
 
+#include "core/json.h"
 #include "server/base64.h"
 
 namespace blip::server {
@@ -13,6 +15,8 @@ namespace {
 constexpr int kMaxTokens = 512, kMaxChoices = 16;
 constexpr int kCaptionPromptTokens = 4;  // [DEC] a picture of
 constexpr int kAnswerPromptTokens = 1;   // [DEC]
+// A long conversation has some thousands of values; the body's bytes were already limited.
+constexpr JsonLimits kBodyLimits{.max_bytes = std::numeric_limits<std::size_t>::max(), .max_values = 50'000};
 
 [[noreturn]] void invalid(const std::string& what) { throw Problem(kInvalidRequest, what); }
 
@@ -23,7 +27,7 @@ void read_part(const Json& part, ChatRequest& chat) {
     chat.text += part["text"].get<std::string>();
   } else if (type == "image_url" && part.contains("image_url")) {
     const Json& image = part["image_url"];
-    const Json url = image.is_object() && image.contains("url") ? image["url"] : image;
+    const Json& url = image.is_object() && image.contains("url") ? image["url"] : image;
     if (!url.is_string()) invalid("image_url needs a url");
     const auto& address = url.get_ref<const std::string&>();
     if (!address.starts_with("data:")) invalid("the server fetches no addresses; send the picture as a data URL: data:image/jpeg;base64,...");
@@ -41,9 +45,10 @@ void read_messages(const Json& body, ChatRequest& chat) {
   for (const Json& message : body["messages"]) {
     if (!message.is_object() || !message.contains("role") || !message["role"].is_string()) invalid("every message needs a \"role\"");
     const std::string role = message["role"];
-    const Json content = message.contains("content") ? message["content"] : Json();
+    static const Json kNothing;
+    const Json& content = message.contains("content") ? message["content"] : kNothing;
     if (role != "user") {
-      if (role != "system" && role != "assistant" && role != "developer") invalid("unknown role \"" + role + "\"");
+      if (role != "system" && role != "assistant" && role != "developer") invalid("unknown role " + quote(role));
       continue;
     }
     chat.text.clear();
@@ -147,10 +152,14 @@ void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest
       exchange.write(sse_event("", json));
     }
     exchange.write("data: [DONE]\n\n");
-  } catch (const std::exception& error) {
+  } catch (const Problem& problem) {
     work.ticket()->cancelled = true;
-    const auto* problem = dynamic_cast<const Problem*>(&error);
-    exchange.write("data: " + chat_problem(problem != nullptr ? problem->kind() : kInternal, error.what(), exchange.request.id).body + "\n");
+    exchange.write("data: " + chat_problem(problem.kind(), problem.what(), exchange.request.id).body + "\n");
+  } catch (const std::exception&) {
+    work.ticket()->cancelled = true;
+    exchange.write("data: " + chat_problem(kInternal, kUnexpected, exchange.request.id).body + "\n");
+    exchange.end();
+    throw;  // into the log
   }
   exchange.end();
 }
@@ -158,7 +167,12 @@ void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest
 }  // namespace
 
 ChatRequest read_chat(const Request& request, std::size_t max_text_bytes) {
-  const Json body = Json::parse(request.body, nullptr, false);
+  Json body;
+  try {
+    body = read_json<Json>(request.body, kBodyLimits);
+  } catch (const JsonError& error) {
+    invalid(std::string("the body cannot be read as JSON: ") + error.what());
+  }
   if (!body.is_object()) invalid("the body must be a JSON object");
   ChatRequest chat;
   if (body.contains("model") && !body["model"].is_null()) {

@@ -25,9 +25,12 @@ class Fields {
   const std::vector<std::string>& pictures() const { return pictures_; }  // the files' bytes
 
   bool has(const std::string& name);
-  std::string text(const std::string& name, const std::string& otherwise = "");
+  // max_characters: a limit of this field's own; 0 = that of all texts.
+  std::string text(const std::string& name, const std::string& otherwise = "", std::size_t max_characters = 0);
   // The field `one` (a text) and the field `many` (a list), together.
   std::vector<std::string> texts(const std::string& one, const std::string& many);
+  // The texts, or those of the list that the only one of them is, as JSON text.
+  std::vector<std::string> unpacked(std::vector<std::string> texts, const std::string& name) const;
   std::uint64_t whole(const std::string& name, std::uint64_t otherwise, std::uint64_t low, std::uint64_t high);
   double number(const std::string& name, double otherwise, double low, double high);
   bool flag(const std::string& name, bool otherwise);
@@ -42,7 +45,8 @@ class Fields {
   void add_picture(std::string bytes);
   void read_json(const Request& request);
   void read_parts(const Request& request, bool multipart);
-  std::string checked(const std::string& name, const Json& value) const;
+  std::string checked(const std::string& name, const Json& value, std::size_t max_characters) const;
+  void add_text(const std::string& name, const Json& item, std::vector<std::string>& texts) const;
 
   InputLimits limits_;
   Json object_ = Json::object();

@@ -63,6 +63,7 @@ struct Job {
   std::optional<Picture> picture;  // all but kEmbedTexts
   CaptionOptions caption;          // on_token set: runs alone
   MatchOptions match;
+  EmbedOptions embed;
   AskOptions ask;                  // likewise
   std::string question;
   std::vector<std::string> texts;  // match, embed; rank: the answers; attention: the text

@@ -20,11 +20,11 @@ bool together(const Job& a, const Job& b) {
              a.caption.prompt == b.caption.prompt && key_of(a.caption.generate) == key_of(b.caption.generate);
     case Task::kAsk:
       return a.picture->hash == b.picture->hash && !a.ask.on_token && !b.ask.on_token && !a.ask.generate.sample && !b.ask.generate.sample &&
-             key_of(a.ask.generate) == key_of(b.ask.generate);
+             key_of(a.ask.generate) == key_of(b.ask.generate) && a.ask.max_text_length == b.ask.max_text_length;
     case Task::kMatch:
-      return a.picture->hash == b.picture->hash && a.match.head == b.match.head;
+      return a.picture->hash == b.picture->hash && a.match.head == b.match.head && a.match.max_text_length == b.match.max_text_length;
     case Task::kEmbedTexts:
-      return true;
+      return a.embed.max_text_length == b.embed.max_text_length;
     case Task::kRank:
     case Task::kEmbedImage:
     case Task::kAttention:
@@ -213,7 +213,7 @@ void Lane::call(const Group& group) {
       first.result.generation.text = first.texts.front();
       return;
     case Task::kEmbedTexts: {
-      auto vectors = session_.embed(texts_of(group));
+      auto vectors = session_.embed(texts_of(group), first.embed);
       return share(group, vectors, &JobResult::vectors);
     }
   }

@@ -1,9 +1,12 @@
 #include "server/problem.h"
 
+#include "core/json.h"
+
 namespace blip::server {
 namespace {
 
 constexpr const char* kRetryAfterSeconds = "1";
+constexpr std::size_t kMaxDetail = 2000;
 
 }  // namespace
 
@@ -11,11 +14,13 @@ std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::erro
 
 Response json_response(const Json& json, int status) { return {status, "application/json", dump(json) + "\n"}; }
 
+std::string quote(const std::string& text) { return shown(Json(text)); }
+
 Json to_json(const ProblemKind& kind, const std::string& detail, const std::string& request_id) {
   return {{"type", std::string("urn:blip:problem:") + kind.code},
           {"title", kind.title},
           {"status", kind.status},
-          {"detail", detail},
+          {"detail", detail.size() > kMaxDetail ? detail.substr(0, kMaxDetail) + "..." : detail},
           {"code", kind.code},
           {"request_id", request_id}};
 }

@@ -1,20 +1,11 @@
 #include "server/seed_protocol.h"
 
-#include <algorithm>
 #include <cstdio>
 
 namespace blip::server {
 namespace {
 
 constexpr auto kWatchInterval = std::chrono::milliseconds(50);
-
-// The seed's pages send a list as repeated fields; a list as one JSON text is understood too.
-std::vector<std::string> split_list(std::vector<std::string> texts) {
-  if (texts.size() != 1 || !texts.front().starts_with('[')) return texts;
-  const Json list = Json::parse(texts.front(), nullptr, false);
-  const bool all_texts = list.is_array() && std::all_of(list.begin(), list.end(), [](const Json& item) { return item.is_string(); });
-  return all_texts ? list.get<std::vector<std::string>>() : texts;
-}
 
 std::string two_decimals(double value) {
   char text[32];
@@ -26,7 +17,7 @@ Json caption_result(const std::vector<JobResult>& results) { return {{"texts", {
 
 Json match_result(const std::vector<std::string>& texts, const std::vector<JobResult>& results) {
   Json similarity = Json::array();
-  for (const Match& match : results.front().matches) similarity.push_back(two_decimals(match.match_probability ? *match.match_probability : *match.cosine));
+  for (const Match& match : results.front().matches) similarity.push_back(two_decimals(match.match_probability.value_or(match.cosine.value_or(0))));
   return {{"texts", texts}, {"similarity", similarity}};
 }
 
@@ -51,7 +42,8 @@ Push read_push(Service& service, const std::string& task, Exchange& exchange, Wo
     const auto some = fields.texts(one, many);
     push.texts.insert(push.texts.end(), some.begin(), some.end());
   }
-  push.texts = split_list(std::move(push.texts));
+  // The seed's pages send a list as repeated fields; a list as one JSON text is understood too.
+  push.texts = fields.unpacked(std::move(push.texts), "texts");
   const std::string name = fields.text("model");
   if (push.id.empty()) throw Problem(kInvalidRequest, "field \"id\" is missing");
   if (fields.pictures().size() != 1) throw Problem(kInvalidRequest, "one picture is needed in field \"image\", as base64 or a file");
@@ -113,11 +105,11 @@ ResultStore::State ResultStore::wait(const Key& key, Clock::time_point until, Re
   return State::kReady;
 }
 
-void push_data(Service& service, ResultStore& store, const std::string& task, Exchange& exchange) {
+void push_data(Service& service, ResultStore& store, const std::string& owner, const std::string& task, Exchange& exchange) {
   Work work(exchange, service.preparing);
   work.set_timeout(service.limits.timeout_ms);
   Push push = read_push(service, task, exchange, work);
-  const ResultStore::Key key{task, push.id};
+  const ResultStore::Key key{task + owner, push.id};
   auto futures = work.submit(*push.model, std::move(push.jobs));  // full: the client hears it now
   store.expect(key);
   exchange.respond(json_response({{"id", push.id}, {"status", "accepted"}}));
@@ -130,11 +122,12 @@ void push_data(Service& service, ResultStore& store, const std::string& task, Ex
   } catch (const Problem& problem) {
     store.put(key, to_response(problem.kind(), problem.what(), exchange.request.id));
   } catch (const std::exception& error) {
-    store.put(key, to_response(kInternal, error.what(), exchange.request.id));
+    store.put(key, to_response(kInternal, kUnexpected, exchange.request.id));
+    throw;  // into the log
   }
 }
 
-void get_result(Service& service, ResultStore& store, const std::string& task, Exchange& exchange) {
+void get_result(Service& service, ResultStore& store, const std::string& owner, const std::string& task, Exchange& exchange) {
   Fields fields(exchange.request, service.limits.input);
   const std::string id = fields.text("id");
   fields.reject_unknown();
@@ -142,9 +135,9 @@ void get_result(Service& service, ResultStore& store, const std::string& task, E
   const auto deadline = exchange.request.received + std::chrono::microseconds(static_cast<std::int64_t>(service.limits.timeout_ms * 1000));
   while (true) {
     Response response;
-    const auto state = store.wait({task, id}, std::min(deadline, Clock::now() + kWatchInterval), response);
+    const auto state = store.wait({task + owner, id}, std::min(deadline, Clock::now() + kWatchInterval), response);
     if (state == ResultStore::State::kReady) return exchange.respond(std::move(response));
-    if (state == ResultStore::State::kUnknown) throw Problem(kNotFound, "no result for id \"" + id + "\": nothing was pushed under it, or it has expired");
+    if (state == ResultStore::State::kUnknown) throw Problem(kNotFound, "no result for id " + quote(id) + ": nothing was pushed under it, or it has expired");
     if (exchange.client_gone()) throw Error(ErrorCode::kCancelled, "the client hung up");
     if (Clock::now() >= deadline) throw Problem(kDeadline, "the result is not there yet; ask again");
   }

@@ -16,7 +16,7 @@ class ResultStore {
  public:
   ResultStore(double seconds, std::size_t max_results) : keep_(seconds), max_results_(max_results) {}
 
-  using Key = std::pair<std::string, std::string>;  // task, id
+  using Key = std::pair<std::string, std::string>;  // task and owner, id
   // From now on a result is expected; an older one of this id is forgotten.
   void expect(const Key& key);
   void put(const Key& key, Response response);
@@ -39,8 +39,8 @@ class ResultStore {
   std::map<Key, Entry> entries_;
 };
 
-// task: "caption", "match" or "ask". Push answers once the job is done being accepted and stores the result when it is there.
-void push_data(Service& service, ResultStore& store, const std::string& task, Exchange& exchange);
-void get_result(Service& service, ResultStore& store, const std::string& task, Exchange& exchange);
+// task: "caption", "match" or "ask". owner: the API key, or "": nobody else gets the result. Push answers once the job is done being accepted and stores the result when it is there.
+void push_data(Service& service, ResultStore& store, const std::string& owner, const std::string& task, Exchange& exchange);
+void get_result(Service& service, ResultStore& store, const std::string& owner, const std::string& task, Exchange& exchange);
 
 }  // namespace blip::server

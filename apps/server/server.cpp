@@ -19,7 +19,7 @@ namespace blip::server {
 namespace {
 
 constexpr std::size_t kMaxResults = 10'000;
-constexpr int kClientGone = 499;  // in logs and metrics; nobody is there to read it
+constexpr int kDeskTasks = 256;
 // The page runs only its own files; pictures may come from anywhere, as the browser fetches addresses itself.
 constexpr const char* kPagePolicy =
     "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' http: https: data:; media-src 'self' blob:; frame-ancestors 'none'; "
@@ -43,6 +43,14 @@ const ProblemKind& kind_of(const Error& error) {
   }
 }
 
+// What the HTTP server answers by itself.
+const ProblemKind& kind_of(int status) {
+  for (const ProblemKind* kind : {&kRequestTimeout, &kTooLarge, &kUriTooLong, &kHeadersTooLarge, &kNotImplemented,
+                                  &kUnavailable, &kHttpVersion})
+    if (kind->status == status) return *kind;
+  return kInvalidRequest;
+}
+
 }  // namespace
 
 struct Server::Impl {
@@ -50,28 +58,32 @@ struct Server::Impl {
     std::string path;  // a * stands for one piece
     std::vector<std::string> methods;
     std::function<void(Exchange&)> answer;
-    bool at_once = false;  // on the I/O thread, as it never waits
+    bool at_once = false;  // never waits for a model
     bool open = false;     // without a key
+    bool health = false;   // on the I/O thread, whoever asks under whatever name: load balancers do
   };
 
   Impl(const ServerOptions& server_options, const std::vector<NamedEngine>& engines)
       : options(server_options),
         log(options.quiet),
-        access(options.api_keys, options.cors_origins),
+        access({options.api_keys, options.cors_origins, options.allowed_hosts, options.http.host}),
         service{models, metrics, options.limits},
         results(options.result_seconds, kMaxResults) {
-    if (!options.history.empty()) history = std::make_unique<History>(options.history);
+    if (!options.history.empty()) history = std::make_unique<History>(options.history, options.history_limits);
     for (const auto& [name, engine] : engines)
       models.add(std::make_unique<Model>(name, engine, options.scheduler, options.cache_entries, options.cache_bytes, metrics, service.preparing));
     describe_metrics();
     add_routes();
     pool = std::make_unique<WorkerPool>(options.threads, options.max_requests);
-    http = std::make_unique<HttpServer>(options.http, HttpServer::Hooks{[this](Request& request) { return refuse(request); },
-                                                                        [this](const ExchangePtr& exchange) { handle(exchange); },
-                                                                        [this](const Request& request, int status, const std::string& detail) {
-                                                                          return failure(request, status == 413 ? kTooLarge : kUnavailable, detail);
-                                                                        },
-                                                                        [this](const Exchange& exchange) { finished(exchange); }});
+    desk = std::make_unique<WorkerPool>(1, kDeskTasks);
+    HttpServer::Hooks hooks;
+    hooks.accept = [this](Request& request) { return refuse(request); };
+    hooks.handle = [this](const ExchangePtr& exchange) { handle(exchange); };
+    hooks.failure = [this](const Request& request, int status, const std::string& detail) {
+      return failure(request, kind_of(status), detail);
+    };
+    hooks.finished = [this](const Served& served) { finished(served); };
+    http = std::make_unique<HttpServer>(options.http, std::move(hooks));
     http->start();
   }
 
@@ -106,15 +118,19 @@ struct Server::Impl {
     task("/v1/attention", answer_attention);
     task("/v1/chat/completions", answer_chat);
     for (const std::string name : {"caption", "match", "ask"}) {
-      routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) { push_data(service, results, name, exchange); }});
-      routes.push_back({"/" + name + "/get_result", {"GET"}, [this, name](Exchange& exchange) { get_result(service, results, name, exchange); }});
+      routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) { push_data(service, results, access.key_of(exchange.request), name, exchange); }});
+      routes.push_back({"/" + name + "/get_result", {"GET"}, [this, name](Exchange& exchange) { get_result(service, results, access.key_of(exchange.request), name, exchange); }});
     }
     const auto at_once = [&](const std::string& path, bool open, std::function<Response()> answer) {
       routes.push_back({path, {"GET"}, [answer = std::move(answer)](Exchange& exchange) { exchange.respond(answer()); }, true, open});
     };
     at_once("/v1/models", false, [this] { return json_response(describe_models(models)); });
-    at_once("/healthz", true, [] { return json_response({{"status", "ok"}}); });
-    at_once("/readyz", true, [this] {
+    const auto health = [&](const std::string& path, std::function<Response()> answer) {
+      at_once(path, true, std::move(answer));
+      routes.back().health = true;
+    };
+    health("/healthz", [] { return json_response({{"status", "ok"}}); });
+    health("/readyz", [this] {
       return draining ? to_response(kUnavailable, "the server is shutting down", "") : json_response({{"status", "ready"}});
     });
     at_once("/metrics", false, [this] { return Response{200, "text/plain; version=0.0.4", metrics.text()}; });
@@ -125,12 +141,13 @@ struct Server::Impl {
                         {{"Cache-Control", "no-cache"}, {"Content-Security-Policy", kPagePolicy}, {"Referrer-Policy", "no-referrer"}}};
       });
     }
-    if (history) {
-      const auto answer = [this](Exchange& exchange) { answer_history(*history, options.limits.input, exchange); };
-      routes.push_back({"/v1/history", {"GET", "POST", "DELETE"}, answer});
-      routes.push_back({"/v1/history/*", {"GET", "PUT", "DELETE"}, answer});
-      routes.push_back({"/v1/history/*/image", {"GET"}, answer});
-    }
+    const auto keep = [this](Exchange& exchange) {
+      if (!history) answer_no_history(exchange);
+      answer_history(*history, history->owner_of(access.key_of(exchange.request)), options.limits.input, exchange);
+    };
+    routes.push_back({"/v1/history", {"GET", "POST", "DELETE"}, keep});
+    routes.push_back({"/v1/history/*", {"GET", "PUT", "DELETE"}, keep});
+    routes.push_back({"/v1/history/*/image", {"GET"}, keep});
   }
 
   static bool fits(std::string_view pattern, std::string_view path) {
@@ -165,31 +182,44 @@ struct Server::Impl {
 
   // What the headers alone decide.
   std::optional<Response> refuse(Request& request) {
-    if (auto answer = access.preflight(request)) return dressed(request, std::move(*answer));
     const Route* route = find(request.path);
-    if (route == nullptr) return failure(request, kNotFound, "there is nothing at " + request.path + "; /openapi.json lists what there is");
+    if (auto answer = refuse_stranger(request, route)) return answer;
+    if (auto answer = access.preflight(request)) return dressed(request, std::move(*answer));
+    if (request.path == "*") return dressed(request, {204, "", "", {{"Allow", "GET, POST, PUT, DELETE, OPTIONS"}}});
+    if (route == nullptr) return failure(request, kNotFound, "there is nothing at " + quote(request.path) + "; /openapi.json lists what there is");
     if (std::find(route->methods.begin(), route->methods.end(), request.method) == route->methods.end()) {
       std::string allow;
       for (const std::string& method : route->methods) allow += (allow.empty() ? "" : ", ") + method;
-      Response response = failure(request, kMethodNotAllowed, request.path + " takes " + allow + ", not " + request.method);
+      Response response = failure(request, kMethodNotAllowed, request.path + " takes " + allow + ", not " + quote(request.method));
       response.headers.emplace_back("Allow", allow);
       return response;
     }
     if (!route->open && !access.has_key(request)) return failure(request, kUnauthorized, "send the header Authorization: Bearer KEY with one of the server's keys");
-    if (request.method != "GET" && !access.origin_allowed(request))
-      return failure(request, kForbiddenOrigin, "pages of " + request.header("origin") + " may not use this server; allow them with --cors-origin");
-    if (draining && !route->at_once) {
-      Response response = failure(request, kUnavailable, "the server is shutting down");
-      response.headers.emplace_back("Connection", "close");
-      return response;
-    }
+    if (!route->health && !access.origin_allowed(request, route->open && request.method == "GET"))
+      return failure(request, kForbiddenOrigin,
+                     "pages of " + (request.header("origin").empty() ? "other sites" : quote(request.header("origin"))) +
+                         " may not use this server; allow them with --cors-origin, or name this server's public name "
+                         "with --allowed-host");
+    if (draining && !route->health) return failure(request, kUnavailable, "the server is shutting down");
     return std::nullopt;
+  }
+
+  // Names that are none of ours, and connections that are kept for health alone.
+  std::optional<Response> refuse_stranger(const Request& request, const Route* route) const {
+    if (route != nullptr && route->health) return std::nullopt;
+    if (request.only_health)
+      return failure(request, kUnavailable, "all " + std::to_string(http->max_connections()) + " connections are at work; try again soon");
+    if (access.host_allowed(request)) return std::nullopt;
+    std::string names;
+    for (const std::string& name : request.authorities) names += (names.empty() ? "" : ", ") + name;
+    return failure(request, kUnknownHost, "this server is not " + names + "; if it is, start it with --allowed-host NAME");
   }
 
   void handle(const ExchangePtr& exchange) {
     const Route& route = *find(exchange->request.path);
-    if (route.at_once) return run(route, *exchange);
-    if (pool->try_run([this, &route, exchange] { run(route, *exchange); })) return;
+    if (route.health) return run(route, *exchange);
+    WorkerPool& where = route.at_once ? *desk : *pool;
+    if (where.try_run([this, &route, exchange] { run(route, *exchange); })) return;
     metrics.count("blip_rejected_total", "reason=\"requests\"");
     exchange->respond(failure(exchange->request, kQueueFull, "the server works on " + std::to_string(options.max_requests) +
                                                                  " requests, its limit; try again soon"));
@@ -207,33 +237,31 @@ struct Server::Impl {
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kCancelled) return exchange.respond({kClientGone, "", ""});
       if (&kind_of(error) == &kInternal) log.error("failure", {{"id", request.id}, {"message", error.what()}});
-      fail(kind_of(error), error.what());
+      fail(kind_of(error), &kind_of(error) == &kInternal ? kUnexpected : error.what());
     } catch (const std::bad_alloc&) {
       fail(kUnavailable, "not enough memory for this request now");
     } catch (const std::exception& error) {
       log.error("failure", {{"id", request.id}, {"message", error.what()}});
-      fail(kInternal, "an unexpected failure; the server's log has more under this request's id");
+      fail(kInternal, kUnexpected);
     }
   }
 
-  void finished(const Exchange& exchange) {
-    const Request& request = exchange.request;
-    const Route* route = find(request.path);
+  void finished(const Served& served) {
+    const Route* route = find(served.path);
     const std::string label = "route=\"" + (route != nullptr ? route->path : "other") + "\"";
-    const double ms = ms_since(request.received);
-    const int status = exchange.status() != 0 ? exchange.status() : kClientGone;
+    const double ms = ms_since(served.received);
     // Methods are the client's own words: only those of a route become a label.
-    const bool known = route != nullptr && std::find(route->methods.begin(), route->methods.end(), request.method) != route->methods.end();
-    metrics.count("blip_requests_total", label + ",method=\"" + (known ? request.method : "other") + "\",status=\"" + std::to_string(status) + "\"");
+    const bool known = route != nullptr && std::find(route->methods.begin(), route->methods.end(), served.method) != route->methods.end();
+    metrics.count("blip_requests_total", label + ",method=\"" + (known ? served.method : "other") + "\",status=\"" + std::to_string(served.status) + "\"");
     metrics.observe("blip_request_seconds", label, ms / 1000);
-    log.info("request", {{"id", request.id},
-                         {"client", request.client},
-                         {"method", request.method},
-                         {"path", request.path},
-                         {"status", status},
+    log.info("request", {{"id", served.id},
+                         {"client", served.client},
+                         {"method", served.method},
+                         {"path", served.path},
+                         {"status", served.status},
                          {"ms", std::round(ms * 1000) / 1000},
-                         {"bytes_in", request.body.size()},
-                         {"bytes_out", exchange.bytes_sent()}});
+                         {"bytes_in", served.bytes_in},
+                         {"bytes_out", served.bytes_out}});
   }
 
   const ServerOptions options;
@@ -248,30 +276,50 @@ struct Server::Impl {
   std::atomic<bool> draining{false};
   // In this order they end: no request comes in, those at work are answered, the models' queues run dry.
   std::unique_ptr<WorkerPool> pool;
+  std::unique_ptr<WorkerPool> desk;  // one thread for what needs no model
   std::unique_ptr<HttpServer> http;
 };
 
 Server::Server(const ServerOptions& options, const std::vector<NamedEngine>& engines) : impl_(std::make_unique<Impl>(options, engines)) {
   Json names = Json::array();
   for (const auto& model : impl_->models.all()) names.push_back(model->name);
-  impl_->log.info("listening", {{"host", options.http.host}, {"port", port()}, {"models", names}});
+  impl_->log.info("listening", {{"host", options.http.host},
+                                {"port", port()},
+                                {"models", names},
+                                {"max_connections", impl_->http->max_connections()}});
+  if (!impl_->access.needs_key() && !is_loopback(options.http.host))
+    impl_->log.warning("exposed", {{"host", options.http.host},
+                                   {"message", "everyone who can reach this address may use the server; ask for keys "
+                                               "with --api-key-file, or listen on 127.0.0.1"}});
 }
 
 Server::~Server() { drain(); }
 
 int Server::port() const { return impl_->http->port(); }
 
+void Server::set_api_keys(std::vector<std::string> keys) {
+  impl_->log.warning("keys", {{"message", "API keys read again"}, {"keys", keys.size()}});
+  impl_->access.set_keys(std::move(keys));
+}
+
+void Server::report_keys_problem(const std::string& problem) {
+  impl_->log.error("keys", {{"message", "the API keys stay as they are: " + problem}});
+}
+
 void Server::drain() {
   if (impl_->draining.exchange(true)) return;
-  impl_->log.info("draining", {{"requests", impl_->http->open_exchanges()}});
+  impl_->log.info("draining", {{"requests", impl_->http->accepted_exchanges()}, {"seconds", impl_->options.drain_seconds}});
+  impl_->http->drain();
+  const auto started = Clock::now();
   constexpr auto kInterval = std::chrono::milliseconds(10);
-  constexpr int kQuietIntervals = 20;  // connections that the kernel holds for us get their 503 in this time
-  for (int quiet = 0; quiet < kQuietIntervals; ++quiet) {
+  constexpr double kLeastMs = 300;  // what is in the sockets' buffers by now gets its 503
+  while (ms_since(started) < kLeastMs || impl_->http->accepted_exchanges() > 0) {
+    if (ms_since(started) >= std::max(kLeastMs, impl_->options.drain_seconds * 1000)) break;
     std::this_thread::sleep_for(kInterval);
-    if (impl_->http->open_exchanges() > 0 || impl_->pool->tasks() > 0) quiet = 0;
   }
-  impl_->http->stop_listening();
-  while (impl_->http->open_exchanges() > 0) std::this_thread::sleep_for(kInterval);
+  const int left = impl_->http->accepted_exchanges();
+  impl_->http->stop();  // closes what is open; work for these clients ends at its next step
+  if (left > 0) impl_->log.warning("cut_off", {{"requests", left}});
   impl_->log.info("stopped", Json::object());
 }
 

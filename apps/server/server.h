@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "blip/blip.h"
+#include "server/history.h"
 #include "server/http.h"
 #include "server/scheduler.h"
 #include "server/tasks.h"
@@ -20,8 +21,11 @@ struct ServerOptions {
   int max_requests = 256;                                              // at work or waiting for a thread; more are told 429
   int threads = 32;                                                    // requests at work at a time
   std::vector<std::string> api_keys;                                   // empty = no key needed
+  std::vector<std::string> allowed_hosts;                              // names of this server: access.h, HostPattern
+  double drain_seconds = 30;                                           // how long drain() waits for answers
   std::vector<std::string> cors_origins;                               // whose pages may use the server; "*" = any
   std::string history;                                                 // SQLite file of the page's history; "" = none kept
+  HistoryLimits history_limits;
   double result_seconds = 600;                                         // how long /caption/get_result and its like remember
   bool quiet = false;                                                  // log errors only
 };
@@ -38,8 +42,13 @@ class Server {
   ~Server();
 
   int port() const;
-  // Refuses new requests with 503 and returns when all that were accepted are answered.
+  // Stops listening, refuses new requests on open connections with 503 and returns when all that were accepted are
+  // answered, or when drain_seconds are over; those that are left then lose their connection.
   void drain();
+  // From any thread, while the server works. Requests that come from now on need one of these.
+  void set_api_keys(std::vector<std::string> keys);
+  // Why the keys stay as they are.
+  void report_keys_problem(const std::string& problem);
 
  private:
   struct Impl;

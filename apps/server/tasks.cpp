@@ -65,6 +65,11 @@ double read_timeout(Fields& fields, const TaskLimits& limits) {
   return fields.number("timeout_ms", limits.timeout_ms, std::min(kShortestTimeoutMs, limits.timeout_ms), limits.timeout_ms);
 }
 
+int read_text_length(Fields& fields) {
+  constexpr std::uint64_t kShortest = 3, kLongest = std::uint64_t{1} << 20;
+  return fields.has("max_text_length") ? static_cast<int>(fields.whole("max_text_length", 0, kShortest, kLongest)) : 0;
+}
+
 GenerateOptions read_generate(Fields& fields, GenerateOptions o, const std::string& count_name) {
   const auto whole = [&](const std::string& name, int otherwise, int low, int high) {
     return static_cast<int>(fields.whole(name, static_cast<std::uint64_t>(otherwise), static_cast<std::uint64_t>(low), static_cast<std::uint64_t>(high)));

@@ -45,6 +45,8 @@ class Work {
 
 // The field "timeout_ms".
 double read_timeout(Fields& fields, const TaskLimits& limits);
+// The field "max_text_length"; 0 = not given. The model's own limit is checked by the session.
+int read_text_length(Fields& fields);
 // beams, min_length, ..., seed; count_name: "num_captions" or "num_answers".
 GenerateOptions read_generate(Fields& fields, GenerateOptions defaults, const std::string& count_name);
 

@@ -33,12 +33,23 @@ namespace blip __attribute__((visibility("default"))) {
 // "1.2.3"
 const char* version();
 
+// What a picture's header says.
+struct ImageInfo {
+  std::string format;            // "JPEG", "PNG", "WebP", "BMP", "GIF"
+  int width = 0, height = 0;     // upright: EXIF orientation applied
+  std::size_t decode_bytes = 0;  // of memory that decoding takes beside the file, the pixels included: an upper estimate
+};
+
 // A decoded picture: 8-bit RGB, rows from top to bottom, EXIF orientation applied.
 class Image {
  public:
-  // Reads JPEG, PNG, WebP, BMP or the first frame of a GIF. Throws Error(kIo) or Error(kImage).
+  // Reads JPEG, PNG, WebP, BMP or the first frame of a GIF; a path must be that of a regular file. Throws Error(kIo), or
+  // Error(kImage) where the picture is damaged, exceeds a limit or does not fit into memory.
   static Image from_file(const std::string& path, const ImageLimits& limits = {});
   static Image from_memory(std::span<const std::byte> encoded, const ImageLimits& limits = {});
+  // Reads the header alone and checks it against the limits, as from_memory does before it decodes. The pixels may still
+  // turn out to be damaged. Throws Error(kImage).
+  static ImageInfo inspect(std::span<const std::byte> encoded, const ImageLimits& limits = {});
   // Copies width x height RGB pixels; stride is bytes per row (0 = 3 x width).
   static Image from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride = 0);
 
@@ -116,7 +127,13 @@ struct ModelInfo {
   bool can_caption = false, can_match_itm = false, can_match_itc = false, can_ask = false, can_rank = false;
   bool can_attend = false;                                   // Session::attention, of captions and answers
   int baked_length = 0;                                      // compiled models that decode greedily to a fixed length: that length; 0 = free
-  int max_length = 0;                                        // compiled models: the longest text they generate, in tokens with the prompt; 0 = not limited so
+  int max_length = 0;                                        // longest caption or answer in tokens, prompt included; 0 = it writes none, or not told
+  std::string prompt;                                        // what its captions continue unless CaptionOptions::prompt says otherwise
+  int text_length = 0;                                       // match texts and questions are truncated to so many tokens unless max_text_length says otherwise; 0 = it reads none
+  int max_text_length = 0;                                   // the most that max_text_length may say: the positions of the text encoder
+  int bos_token = -1, eos_token = -1, pad_token = -1;        // ids that begin and end captions and answers, and that pad
+  int question_token = -1;                                   // the id that begins questions: [ENC], or [CLS] in a vocabulary without it
+  std::vector<std::string> warnings;                         // what its files say and is not followed, a sentence each, naming file and key
   std::vector<PartInfo> parts;
   std::size_t parameters = 0;
 };
@@ -184,13 +201,13 @@ class Session {
   Generation caption(const EncodedImage& image, const CaptionOptions& options = {});
   std::vector<Generation> caption(std::span<const EncodedImage> images, const CaptionOptions& options = {});
 
-  // One result per text, in order. An empty text is Error(kUsage), a head that the model lacks Error(kUnsupported); a text over
-  // 35 tokens is truncated with a warning.
+  // One result per text, in order. A text without a token (empty, or only of spaces and control characters) is Error(kUsage), a
+  // head that the model lacks Error(kUnsupported); a text of more tokens than the options allow is truncated with a warning.
   std::vector<Match> match(const EncodedImage& image, std::span<const std::string> texts, const MatchOptions& options = {});
   std::vector<Match> match(const EncodedImage& image, std::initializer_list<std::string> texts, const MatchOptions& options = {});
 
   // Generates an answer, or ranks a fixed list of them (Generation::all then holds every surviving answer, best first,
-  // with score = minus its summed loss).
+  // with score = minus its summed loss). A question or an answer to rank without a token is Error(kUsage), as a text of match.
   Generation ask(const EncodedImage& image, const std::string& question, const AskOptions& options = {});
   std::vector<Generation> ask(const EncodedImage& image, std::span<const std::string> questions, const AskOptions& options = {});
   Generation rank(const EncodedImage& image, const std::string& question, std::span<const std::string> answers,
@@ -207,7 +224,7 @@ class Session {
 
   // ITC vectors, L2-normalised, length ModelInfo::embed_dim.
   std::vector<float> embed(const EncodedImage& image);
-  std::vector<std::vector<float>> embed(std::span<const std::string> texts);
+  std::vector<std::vector<float>> embed(std::span<const std::string> texts, const EmbedOptions& options = {});
 
   Tensor dump(Stage stage, const Image& image, const std::string& text = "");
 
@@ -228,6 +245,7 @@ enum class FileType { kF32, kF16, kBf16, kQ8_0 };
 struct ConvertOptions {
   FileType type = FileType::kF16;  // of matrices; vectors and position embeddings stay f32
   ProgressCallback progress{};     // by tensor
+  WarningCallback warning{};       // ModelInfo::warnings of the source; unset: dropped
 };
 
 // Writes source (anything Engine::load opens) as one GGUF file with vocabulary and settings inside. The file appears

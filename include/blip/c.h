@@ -129,6 +129,7 @@ typedef struct blip_image_limits {
   uint32_t reserved;   /* 0 */
   uint64_t max_bytes;  /* encoded size of one picture; 0 = no limit. Default 256 MiB */
   uint64_t max_pixels; /* width x height before decoding; 0 = no limit. Default 178956970 */
+  uint64_t max_memory; /* bytes that decoding may take beside the file; 0 = no limit. Default 1 GiB */
 } blip_image_limits;
 BLIP_C_API void blip_image_limits_default(blip_image_limits* limits, uint32_t struct_size);
 
@@ -137,6 +138,17 @@ BLIP_C_API blip_status blip_image_from_file(const char* path, const blip_image_l
                                             blip_error** error);
 BLIP_C_API blip_status blip_image_from_memory(const void* bytes, size_t size, const blip_image_limits* limits,
                                               blip_image** image, blip_error** error);
+/* What a picture's header says. A record of the caller: set struct_size, the rest is filled as far as that covers it. */
+typedef struct blip_image_info {
+  uint32_t struct_size;
+  int32_t width, height; /* upright: EXIF orientation applied */
+  uint32_t reserved;
+  uint64_t decode_bytes; /* of memory that decoding takes beside the file, the pixels included: an upper estimate */
+  const char* format;    /* "JPEG", "PNG", "WebP", "BMP", "GIF"; never freed */
+} blip_image_info;
+/* Reads the header alone and checks it against the limits. The pixels may still turn out to be damaged. */
+BLIP_C_API blip_status blip_image_inspect(const void* bytes, size_t size, const blip_image_limits* limits,
+                                          blip_image_info* info, blip_error** error);
 /* Copies width x height RGB pixels; stride is bytes per row, 0 = 3 x width. */
 BLIP_C_API blip_status blip_image_from_rgb(const uint8_t* rgb, int32_t width, int32_t height, size_t stride,
                                            blip_image** image, blip_error** error);
@@ -167,14 +179,21 @@ typedef struct blip_model_info {
   /* What it can do: 0 or 1. */
   int32_t can_caption, can_match_itm, can_match_itc, can_ask, can_rank, can_attend;
   int32_t baked_length; /* compiled models that decode greedily to a fixed length: that length; 0 = free */
-  int32_t max_length;   /* compiled models: the longest text they generate, in tokens with the prompt; 0 = not limited so */
+  int32_t max_length;   /* longest caption or answer in tokens, prompt included; 0 = it writes none, or not told */
+  int32_t text_length;  /* texts and questions are truncated to so many tokens unless options say otherwise; 0 = reads none */
+  int32_t max_text_length; /* the most that max_text_length of options may say */
+  int32_t bos_token, eos_token, pad_token; /* ids that begin and end captions and answers, and that pad; -1 = none */
+  int32_t question_token;  /* the id that begins questions; -1 = none */
   int32_t reserved;
   uint64_t parameters;
+  const char* prompt; /* what its captions continue unless options say otherwise */
   const char* path;
   const char* format; /* "safetensors", "torch", "gguf", "bmodel" */
   const char* name;   /* from the file's metadata, else the file or folder name */
   size_t part_count;
   const blip_part_info* const* parts;
+  size_t warning_count;
+  const char* const* warnings; /* what its files say and is not followed, a sentence each */
 } blip_model_info;
 
 /* What a model file holds, read without loading its weights. */
@@ -345,7 +364,7 @@ enum { BLIP_HEAD_ALL = 0, BLIP_HEAD_ITM = 1, BLIP_HEAD_ITC = 2 };
 typedef struct blip_match_options {
   uint32_t struct_size;
   int32_t head;            /* ITM gives the probability, ITC the cosine; ALL = those the model has (default) */
-  int32_t max_text_length; /* texts are truncated to so many tokens; 0 = the model's (default) */
+  int32_t max_text_length; /* texts are truncated to so many tokens, 3 to the model's; 0 = its text_length (default) */
   uint32_t reserved;       /* 0 */
 } blip_match_options;
 BLIP_C_API void blip_match_options_default(blip_match_options* options, uint32_t struct_size);
@@ -441,6 +460,7 @@ typedef struct blip_convert_options {
   uint32_t struct_size;
   int32_t type;                    /* BLIP_FILE_..., of matrices; vectors stay f32. Default F16 */
   blip_progress_callback progress; /* by tensor; NULL = none (default) */
+  blip_warning_callback warning;   /* the warnings of the source; NULL = dropped (default) */
   void* user_data;
 } blip_convert_options;
 BLIP_C_API void blip_convert_options_default(blip_convert_options* options, uint32_t struct_size);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,13 +23,16 @@ DType parse_dtype(const std::string& name);
 using ProgressCallback = std::function<void(const char* stage, std::size_t done, std::size_t total)>;
 // Polled between stages and between decoding steps; returning true ends the call with Error(kCancelled).
 using CancelCallback = std::function<bool()>;
-// Warnings such as "text truncated to 35 tokens". Unset: warnings are dropped.
+// Warnings such as "text truncated to 35 tokens: \"...\"". Unset: warnings are dropped.
 using WarningCallback = std::function<void(const std::string& message)>;
 
 // What a picture may cost before it is refused.
 struct ImageLimits {
   std::size_t max_bytes = std::size_t{256} << 20;  // encoded size of one picture; 0 = no limit
   std::size_t max_pixels = 178'956'970;            // width x height before decoding (Pillow's own bomb limit x 2); 0 = no limit
+  // Bytes that decoding one picture may take beside its file, estimated from its header; 0 = no limit. The default holds
+  // every picture within max_pixels but some that need several copies (progressive, interlaced or turned ones).
+  std::size_t max_memory = std::size_t{1} << 30;
 };
 
 struct EngineOptions {
@@ -69,7 +73,8 @@ struct GenerateOptions {
 };
 
 struct CaptionOptions {
-  std::string prompt = "a picture of ";  // the caption continues this text; it is cut off the result. "" = no prompt
+  // The caption continues this text, which is cut off the result. Unset: the model's own (ModelInfo::prompt); "" = no prompt.
+  std::optional<std::string> prompt{};
   GenerateOptions generate{};
   // Called as a token of the (only) input is decided, greedy or sampling only: its id and the text so far, prompt cut off.
   std::function<void(std::int32_t id, const std::string& text)> on_token{};
@@ -83,6 +88,13 @@ MatchHead parse_match_head(const std::string& name);
 
 struct MatchOptions {
   MatchHead head = MatchHead::kAll;  // kAll: those that the model has
+  // Texts are truncated to so many tokens, [CLS] and [SEP] included: 3 to ModelInfo::max_text_length, else Error(kUsage).
+  // 0: ModelInfo::text_length, which is 35 as in the official code unless the model says otherwise.
+  int max_text_length = 0;
+};
+
+struct EmbedOptions {
+  int max_text_length = 0;  // as MatchOptions::max_text_length
 };
 
 struct AskOptions {
@@ -90,12 +102,14 @@ struct AskOptions {
   // As CaptionOptions::on_token, for the answer to the (only) question.
   std::function<void(std::int32_t id, const std::string& text)> on_token{};
   int rank_candidates = 128;  // ranking: how many answers survive the first-token cut
+  int max_text_length = 0;    // of the question, as MatchOptions::max_text_length
 };
 
 struct AttentionOptions {
-  std::string prompt = "a picture of ";  // the caption's, which its token ids begin with
+  std::optional<std::string> prompt{};  // the caption's, which its token ids begin with; unset as in CaptionOptions
   int layers = 0;  // the last so many of each tower's layers; 0 = the later half, rounded up. On the bundled model's scenes that half
                    // puts 85 % of the weight of a thing's word on the thing, all layers 75 %
+  int max_text_length = 0;  // of the question, as MatchOptions::max_text_length
 };
 
 }  // namespace blip

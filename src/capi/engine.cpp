@@ -30,14 +30,34 @@ InfoRecord::InfoRecord(ModelInfo info) : info_(std::move(info)) {
   record_.can_attend = info_.can_attend;
   record_.baked_length = info_.baked_length;
   record_.max_length = info_.max_length;
+  record_.text_length = info_.text_length;
+  record_.max_text_length = info_.max_text_length;
+  record_.bos_token = info_.bos_token;
+  record_.eos_token = info_.eos_token;
+  record_.pad_token = info_.pad_token;
+  record_.question_token = info_.question_token;
   record_.parameters = info_.parameters;
+  record_.prompt = info_.prompt.c_str();
   record_.path = info_.path.c_str();
   record_.format = info_.format.c_str();
   record_.name = info_.name.c_str();
   record_.part_count = pointers_.size();
   record_.parts = pointers_.data();
+  for (const auto& warning : info_.warnings) warnings_.push_back(warning.c_str());
+  record_.warning_count = warnings_.size();
+  record_.warnings = warnings_.data();
 }
 
+namespace {
+
+// The name of a format, which the caller does not free.
+const char* lasting_name(const std::string& format) {
+  for (const char* known : {"JPEG", "PNG", "WebP", "BMP", "GIF"})
+    if (format == known) return known;
+  return "other";
+}
+
+}  // namespace
 }  // namespace blip::capi
 
 blip_networks::blip_networks(std::vector<blip::NetworkUse> made) : values(std::move(made)) {
@@ -86,6 +106,24 @@ blip_status blip_image_from_memory(const void* bytes, size_t size, const blip_im
     if (bytes == nullptr && size > 0) throw blip::Error(blip::ErrorCode::kUsage, "bytes is NULL");
     const std::span encoded(static_cast<const std::byte*>(bytes), size);
     *image = new blip_image(blip::Image::from_memory(encoded, image_limits(limits)));
+  });
+}
+
+blip_status blip_image_inspect(const void* bytes, size_t size, const blip_image_limits* limits, blip_image_info* info,
+                               blip_error** error) {
+  return guarded(error, [&] {
+    if (info == nullptr) throw blip::Error(blip::ErrorCode::kUsage, "the place for the result is NULL");
+    check_struct_size(info->struct_size, "blip_image_info");
+    if (bytes == nullptr && size > 0) throw blip::Error(blip::ErrorCode::kUsage, "bytes is NULL");
+    const auto read = blip::Image::inspect({static_cast<const std::byte*>(bytes), size}, image_limits(limits));
+    blip_image_info known{};
+    known.struct_size = info->struct_size;
+    known.width = read.width;
+    known.height = read.height;
+    known.decode_bytes = read.decode_bytes;
+    known.format = lasting_name(read.format);
+    std::memset(static_cast<void*>(info), 0, known.struct_size);
+    std::memcpy(static_cast<void*>(info), &known, std::min<std::size_t>(known.struct_size, sizeof known));
   });
 }
 

@@ -22,6 +22,7 @@ class InfoRecord {
   ModelInfo info_;
   std::vector<blip_part_info> parts_;
   std::vector<const blip_part_info*> pointers_;
+  std::vector<const char*> warnings_;
   blip_model_info record_{};
 };
 
@@ -33,25 +34,9 @@ EngineOptions engine_options(const blip_engine_options* given);
 ImageLimits image_limits(const blip_image_limits* given);
 ConvertOptions convert_options(const blip_convert_options* given);
 MatchOptions match_options(const blip_match_options* given);
+EmbedOptions embed_options(const blip_embed_options* given);
 AttentionOptions attention_options(const blip_attention_options* given);
 void apply(const blip_generate_options* given, GenerateOptions& options);
-
-// Models of which the text length is fixed take 0 alone.
-template <class Options>
-void set_max_text_length(Options& options, std::int32_t length) {
-  if constexpr (requires { options.max_text_length; }) {
-    options.max_text_length = length;
-  } else if (length != 0) {
-    throw Error(ErrorCode::kUnsupported, "max_text_length " + std::to_string(length) + ": the text length is fixed; use 0");
-  }
-}
-
-inline std::vector<std::vector<float>> embed_texts(Session& session, const std::vector<std::string>& texts,
-                                                   const blip_embed_options* given) {
-  struct { } none;
-  set_max_text_length(none, read_options(given, "blip_embed_options").max_text_length);
-  return session.embed(texts);
-}
 
 }  // namespace blip::capi
 

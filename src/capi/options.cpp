@@ -26,7 +26,7 @@ static_assert(static_cast<int>(FileType::kF16) == BLIP_FILE_F16 && static_cast<i
 template <>
 blip_image_limits defaults<blip_image_limits>() {
   const ImageLimits limits;
-  return {.struct_size = sizeof(blip_image_limits), .reserved = 0, .max_bytes = limits.max_bytes, .max_pixels = limits.max_pixels};
+  return {.struct_size = sizeof(blip_image_limits), .reserved = 0, .max_bytes = limits.max_bytes, .max_pixels = limits.max_pixels, .max_memory = limits.max_memory};
 }
 
 template <>
@@ -130,6 +130,7 @@ ImageLimits image_limits(const blip_image_limits* given) {
   ImageLimits limits;
   limits.max_bytes = o.max_bytes;
   limits.max_pixels = o.max_pixels;
+  limits.max_memory = o.max_memory;
   return limits;
 }
 
@@ -138,6 +139,14 @@ ConvertOptions convert_options(const blip_convert_options* given) {
   ConvertOptions options;
   options.type = enum_of<FileType>(o.type, BLIP_FILE_Q8_0, "blip_convert_options.type");
   options.progress = progress_of(o.progress, o.user_data);
+  if (o.warning != nullptr)
+    options.warning = [warning = o.warning, data = o.user_data](const std::string& message) { warning(message.c_str(), data); };
+  return options;
+}
+
+EmbedOptions embed_options(const blip_embed_options* given) {
+  EmbedOptions options;
+  options.max_text_length = read_options(given, "blip_embed_options").max_text_length;
   return options;
 }
 
@@ -145,7 +154,7 @@ MatchOptions match_options(const blip_match_options* given) {
   const auto o = read_options(given, "blip_match_options");
   MatchOptions options;
   options.head = enum_of<MatchHead>(o.head, BLIP_HEAD_ITC, "blip_match_options.head");
-  set_max_text_length(options, o.max_text_length);
+  options.max_text_length = o.max_text_length;
   return options;
 }
 
@@ -154,7 +163,7 @@ AttentionOptions attention_options(const blip_attention_options* given) {
   AttentionOptions options;
   if (o.prompt != nullptr) options.prompt = o.prompt;
   options.layers = o.layers;
-  set_max_text_length(options, o.max_text_length);
+  options.max_text_length = o.max_text_length;
   return options;
 }
 

@@ -62,7 +62,7 @@ blip::AskOptions ask_options(const blip_ask_options* given, const Call& call) {
   blip::AskOptions options;
   apply(o.generate, options.generate);
   options.rank_candidates = o.rank_candidates;
-  set_max_text_length(options, o.max_text_length);
+  options.max_text_length = o.max_text_length;
   options.on_token = call.tokens(o.on_token, o.user_data);
   return options;
 }
@@ -186,7 +186,7 @@ blip_status blip_session_embed_texts(blip_session* session, const char* const* t
   return guarded(error, [&] {
     prepare_output(vectors);
     const Call call(session);
-    const auto rows = embed_texts(*call, strings(texts, count, "texts"), options);
+    const auto rows = call->embed(strings(texts, count, "texts"), embed_options(options));
     *vectors = matrix(rows, rows.empty() ? 0 : static_cast<int>(rows.front().size()));
   });
 }

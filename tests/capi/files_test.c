@@ -21,6 +21,7 @@ void test_images(void) {
   blip_error* error;
   blip_image *image, *other;
   blip_image_limits limits;
+  blip_image_info info;
   size_t size;
   int width, height;
   unsigned char* bytes = read_whole(source_path("demo/scenes/clock.png"), &size);
@@ -47,6 +48,23 @@ void test_images(void) {
   FAILS(blip_image_from_file("/nowhere/x.png", NULL, &image, &error), BLIP_ERROR_IO, "/nowhere/x.png");
   FAILS(blip_image_resized(f.image, 0, 5, &image, &error), BLIP_ERROR_USAGE, "0 x 5");
   FAILS(blip_image_from_rgb(bytes, 4, 4, 5, &image, &error), BLIP_ERROR_USAGE, "stride");
+  info.struct_size = sizeof info;
+  OK(blip_image_inspect(bytes, size, NULL, &info, &error));
+  CHECK(info.width == width && info.height == height && info.decode_bytes >= (uint64_t)(width * height * 3));
+  CHECK_TEXT(info.format, "PNG");
+  info.struct_size = 16; /* of an older header: what is behind it stays as it is */
+  info.format = "untouched";
+  OK(blip_image_inspect(bytes, size, NULL, &info, &error));
+  CHECK(info.width == width && info.struct_size == 16);
+  CHECK_TEXT(info.format, "untouched");
+  FAILS(blip_image_inspect(bytes, 3, NULL, &info, &error), BLIP_ERROR_IMAGE, "");
+  info.struct_size = 1;
+  FAILS(blip_image_inspect(bytes, size, NULL, &info, &error), BLIP_ERROR_USAGE, "struct_size");
+  FAILS(blip_image_inspect(bytes, size, NULL, NULL, &error), BLIP_ERROR_USAGE, "place for the result");
+  blip_image_limits_default(&limits, sizeof limits);
+  CHECK(limits.max_memory == 1u << 30);
+  limits.max_memory = 1000;
+  FAILS(blip_image_from_memory(bytes, size, &limits, &image, &error), BLIP_ERROR_IMAGE, "memory");
   blip_image_limits_default(&limits, sizeof limits);
   CHECK(limits.max_bytes == 256u << 20 && limits.max_pixels == 178956970);
   limits.max_pixels = 100;
@@ -66,6 +84,9 @@ static void check_info(const blip_model_info* info) {
   CHECK(strstr(info->path, "blip-demo.gguf") != NULL);
   CHECK(info->image_size == 128 && info->patch_size == 16 && info->vocab_size == 364 && info->embed_dim == 128);
   CHECK(info->can_caption && info->can_match_itm && info->can_match_itc && info->can_ask && info->can_rank && info->can_attend);
+  CHECK_TEXT(info->prompt, "a picture of ");
+  CHECK(info->text_length == 35 && info->max_text_length >= 35 && info->max_length >= 20 && info->warning_count == 0);
+  CHECK(info->bos_token == 362 && info->eos_token == 3 && info->pad_token == 0 && info->question_token == 363);
   CHECK(info->part_count == 5);
   for (i = 0; i < info->part_count; ++i) parameters += info->parts[i]->parameters;
   CHECK(parameters <= info->parameters && info->parameters > 10000000);

@@ -119,7 +119,14 @@ void test_matches(void) {
   blip_match_options_default(&options, sizeof options);
   options.head = BLIP_HEAD_ITC;
   OK(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error));
-  CHECK(isnan(blip_matches_probabilities(matches)[0]) && fabsf(blip_matches_cosines(matches)[0] - 0.6236f) < kTolerance);
+  CHECK(isnan(blip_matches_probabilities(matches)[0]));
+  CHECK(fabsf(blip_matches_cosines(matches)[0] - 0.6236f) < kTolerance);
+  blip_matches_free(matches);
+  options.max_text_length = 2;
+  FAILS(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error), BLIP_ERROR_USAGE, "max_text_length");
+  options.max_text_length = 4; /* [CLS] a cat [SEP] */
+  OK(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error));
+  CHECK(blip_matches_cosines(matches)[0] == blip_matches_cosines(matches)[1]);
   blip_matches_free(matches);
   tear_down(&f);
 }

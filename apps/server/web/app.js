@@ -343,8 +343,8 @@ function listen() {
   $("csv").addEventListener("click", () => download("blip.csv", "text/csv", csv()));
   $("json").addEventListener("click", () => download("blip.json", "application/json", JSON.stringify(rows, null, 1) + "\n"));
   $("open-settings").addEventListener("click", () => $("settings").showModal());
-  $("settings").addEventListener("close", () => { for (const name of SETTINGS) localStorage.setItem(name, setting(name)); loadModels(); });
-  $("language").addEventListener("click", () => { switchLanguage(); theme(document.documentElement.dataset.theme); showTable(); showModels(); });
+  $("settings").addEventListener("close", () => { for (const name of SETTINGS) localStorage.setItem(name, setting(name)); loadModels(); history.load(); });
+  $("language").addEventListener("click", () => { switchLanguage(); theme(document.documentElement.dataset.theme); showTable(); showModels(); history.showNote(); });
   $("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 }
 

@@ -22,7 +22,15 @@ def _struct(name: str, *fields: Tuple[str, Any]) -> Any:
 
 
 image_limits = _struct(
-    "blip_image_limits", ("reserved", c_uint32), ("max_bytes", c_uint64), ("max_pixels", c_uint64)
+    "blip_image_limits", ("reserved", c_uint32), ("max_bytes", c_uint64), ("max_pixels", c_uint64), ("max_memory", c_uint64)
+)
+image_info = _struct(
+    "blip_image_info",
+    ("width", c_int32),
+    ("height", c_int32),
+    ("reserved", c_uint32),
+    ("decode_bytes", c_uint64),
+    ("format", c_char_p),
 )
 part_info = _struct(
     "blip_part_info",
@@ -49,13 +57,22 @@ model_info = _struct(
     ("can_attend", c_int32),
     ("baked_length", c_int32),
     ("max_length", c_int32),
+    ("text_length", c_int32),
+    ("max_text_length", c_int32),
+    ("bos_token", c_int32),
+    ("eos_token", c_int32),
+    ("pad_token", c_int32),
+    ("question_token", c_int32),
     ("reserved", c_int32),
     ("parameters", c_uint64),
+    ("prompt", c_char_p),
     ("path", c_char_p),
     ("format", c_char_p),
     ("name", c_char_p),
     ("part_count", c_size_t),
     ("parts", POINTER(POINTER(part_info))),
+    ("warning_count", c_size_t),
+    ("warnings", POINTER(c_char_p)),
 )
 engine_options = _struct(
     "blip_engine_options",
@@ -141,8 +158,9 @@ device_info = _struct(
     "blip_device_info", ("reserved", c_uint32), ("id", c_char_p), ("description", c_char_p)
 )
 convert_options = _struct(
-    "blip_convert_options", ("type", c_int32), ("progress", progress_callback), ("user_data", c_void_p)
-)
+    "blip_convert_options", ("type", c_int32), ("progress", progress_callback), ("warning", warning_callback),
+    ("user_data", c_void_p),
+)  # fmt: skip
 
 _H = c_void_p  # a handle
 _OUT = POINTER(c_void_p)  # where a handle or an error goes
@@ -162,6 +180,7 @@ FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "dtype_parse": (c_int32, (c_char_p, POINTER(c_int32), _OUT)),
     "image_from_file": (c_int32, (c_char_p, _OPTIONS, _OUT, _OUT)),
     "image_from_memory": (c_int32, (c_void_p, c_size_t, _OPTIONS, _OUT, _OUT)),
+    "image_inspect": (c_int32, (c_void_p, c_size_t, _OPTIONS, POINTER(image_info), _OUT)),
     "image_from_rgb": (c_int32, (c_void_p, c_int32, c_int32, c_size_t, _OUT, _OUT)),
     "image_resized": (c_int32, (_H, c_int32, c_int32, _OUT, _OUT)),
     "image_width": (c_int32, (_H,)),
@@ -241,6 +260,7 @@ OPTIONS = {
     "convert_options": convert_options,
 }
 RECORDS = {
+    "image_info": image_info,
     "part_info": part_info,
     "model_info": model_info,
     "network_use": network_use,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from ctypes import byref
 from typing import TYPE_CHECKING, List, Optional
 
-from ._c import c, decode, defaults, encode_path
-from ._errors import made
+from ._c import c, decode, defaults, encode_path, warning_callback
+from ._errors import BlipWarning, made
 from ._model import _check, _choice, _Progress
 from ._resolve import resolve
 from ._results import Device, ModelInfo, info_of, record_of
@@ -60,4 +61,8 @@ def convert(
     options.type = _choice(type, FILE_TYPES, "type")
     report = _Progress(progress)
     options.progress = report.callback
+    messages: List[str] = []
+    options.warning = warning_callback(lambda message, _: messages.append(decode(message)))
     report.call(_check, c.convert, encode_path(resolve(source)), encode_path(destination), byref(options))
+    for message in messages:
+        warnings.warn(message, BlipWarning, stacklevel=2)

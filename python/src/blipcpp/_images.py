@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from ctypes import byref, c_void_p
-from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -14,9 +14,20 @@ from ._errors import UsageError, made
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from typing_extensions import Protocol
+
+    class SupportsArray(Protocol):
+        """Arrays, and PIL images."""
+
+        @property
+        def __array_interface__(self) -> Any: ...
+
+    class SupportsDlpack(Protocol):
+        def __dlpack__(self) -> Any: ...
+        def __dlpack_device__(self) -> Any: ...
 
     PathLike = Union[str, "os.PathLike[str]"]
-    ImageLike = Union["Image", PathLike, bytes, bytearray, memoryview, "npt.NDArray[np.uint8]", Any]
+    ImageLike = Union["Image", PathLike, bytes, bytearray, memoryview, SupportsArray, SupportsDlpack]
 
 _DLPACK_CPU = 1
 
@@ -93,8 +104,8 @@ class Image:
         if pil is not None and isinstance(value, pil.Image):
             from PIL import ImageOps
 
-            upright = ImageOps.exif_transpose(value)
-            return cls.from_array(np.asarray((upright or value).convert("RGB")))
+            picture: Any = value
+            return cls.from_array(np.asarray((ImageOps.exif_transpose(picture) or picture).convert("RGB")))
         return cls.from_array(value)
 
     @property
@@ -171,5 +182,5 @@ def is_many(value: Any) -> bool:
     return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 4)
 
 
-def listed(value: Any) -> Sequence[Any]:
+def listed(value: Any) -> List[Any]:
     return list(value) if is_many(value) else [value]

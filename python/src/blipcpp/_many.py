@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Callable, Deque, Iterable, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Deque, Iterable, Iterator, List, Optional, Sized
 
 from ._errors import BlipError, UsageError
 from ._results import Token
@@ -42,7 +42,7 @@ def _batches(
     progress: Optional[Callable[[int, Optional[int]], Any]],
     raises: bool,
 ) -> Iterator[Any]:
-    total = len(images) if hasattr(images, "__len__") else None
+    total = len(images) if isinstance(images, Sized) else None
     source = iter(images)
     done = 0
     ahead: "Deque[Future[Any]]" = deque()

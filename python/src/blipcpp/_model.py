@@ -9,8 +9,6 @@ import weakref
 from ctypes import byref, c_char_p, c_int32, c_void_p
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union, overload
 
-import numpy as np
-
 from ._arrays import tensor
 from ._c import c, decode, defaults, encode, encode_path, progress_callback, texts as c_texts
 from ._errors import UsageError, made
@@ -32,14 +30,39 @@ from ._results import (
 from ._sessions import Pool, Use
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
+    from typing_extensions import Literal, TypedDict, Unpack
 
     from ._images import ImageLike
     from ._resolve import Name
 
-    Progress = Callable[[str, int, int], None]
+    Progress = Callable[[str, int, int], Any]
     Picture = Union["Encoded", ImageLike]
-    Pictures = Union[Sequence["Picture"], "npt.NDArray[np.uint8]"]
+
+    class GenerateOptions(TypedDict, total=False):
+        """How a text is generated; lengths count tokens with the prompt. None is the library's default."""
+
+        beams: Optional[int]  # 1 = greedy; default 3
+        min_length: Optional[int]
+        max_length: Optional[int]
+        length_penalty: Optional[float]
+        repetition_penalty: Optional[float]
+        sample: bool
+        top_p: Optional[float]
+        top_k: Optional[int]
+        temperature: Optional[float]
+        seed: int
+        on_token: Optional[Callable[[Token], Any]]
+
+    class CaptionOptions(GenerateOptions, total=False):
+        prompt: Optional[str]
+        num_captions: int
+        batch_size: int
+
+    class AskOptions(GenerateOptions, total=False):
+        num_answers: int
+        max_text_length: int
 
 HEADS = {"all": 0, "itm": 1, "itc": 2}
 STAGES = {"pixels": 0, "vision": 1, "text": 2, "question": 3}
@@ -99,18 +122,32 @@ def _choice(value: str, known: "dict[str, int]", what: str) -> int:
         raise UsageError("unknown %s %r; use %s" % (what, value, ", ".join(known))) from None
 
 
-def _generate(options: "dict[str, Any]") -> Any:
-    """blip_generate_options of keyword arguments. None stands for the default."""
+# Names of blip_generate_options' fields that callers use; num_return has a name for each task.
+_GENERATE = (
+    "beams", "min_length", "max_length", "length_penalty", "repetition_penalty", "sample", "top_p", "top_k",
+    "temperature", "seed",
+)  # fmt: skip
+
+
+def _generate(options: "dict[str, Any]", num_return: int) -> Any:
+    """Takes blip_generate_options out of keyword arguments. None stands for the default."""
     struct = defaults("generate_options")
-    for name, value in options.items():
-        if value is not None:
-            if isinstance(value, bool) and name != "sample":
-                raise UsageError("%s must be a number, not %r" % (name, value))
-            try:
-                setattr(struct, name, value)
-            except TypeError:
-                raise UsageError("%s must be a number, not %r" % (name, value)) from None
+    given = {name: options.pop(name) for name in _GENERATE if name in options}
+    for name, value in [*given.items(), ("num_return", num_return)]:
+        if value is None:
+            continue
+        if isinstance(value, bool) and name != "sample":
+            raise UsageError("%s must be a number, not %r" % (name, value))
+        try:
+            setattr(struct, name, value)
+        except TypeError:
+            raise UsageError("%s must be a number, not %r" % (name, value)) from None
     return struct
+
+
+def _all_known(options: "dict[str, Any]", method: str) -> None:
+    if options:
+        raise TypeError("%s() got an unexpected keyword argument %r" % (method, next(iter(options))))
 
 
 class Model:
@@ -234,19 +271,19 @@ class Model:
     # ---- encode ----
 
     @overload
-    def encode(self, image: "Pictures", *, batch_size: int = 8) -> "List[Encoded]": ...
+    def encode(self, image: "Picture", *, batch_size: int = 8) -> Encoded: ...  # type: ignore[overload-overlap]
     @overload
-    def encode(self, image: "Picture", *, batch_size: int = 8) -> Encoded: ...
+    def encode(self, image: "Sequence[Picture]", *, batch_size: int = 8) -> "List[Encoded]": ...
     def encode(self, image: Any, *, batch_size: int = 8) -> Any:
         """Runs the vision tower over a picture, or over several in batches."""
-        encoded = self._encode(listed(image), batch_size)[0]
+        encoded, _ = self._encode(listed(image), batch_size)
         return encoded if is_many(image) else encoded[0]
 
     def _encode(self, images: Sequence[Any], batch_size: int) -> "Tuple[List[Encoded], List[Tuple[float, float]]]":
         """Encoded pictures, and the times of those that were not encoded yet."""
         if batch_size < 1:
             raise UsageError("batch_size must be at least 1, not %d" % batch_size)
-        encoded: List[Optional[Encoded]] = [image if isinstance(image, Encoded) else None for image in images]
+        encoded: List[Any] = [image if isinstance(image, Encoded) else None for image in images]
         times = [(_NAN, _NAN)] * len(images)
         new = [i for i, there in enumerate(encoded) if there is None]
         for first in range(0, len(new), batch_size):
@@ -260,7 +297,7 @@ class Model:
                 one = Encoded(c_void_p(handle))
                 encoded[i] = one
                 times[i] = one.preprocess_ms, one.encode_ms
-        return encoded, times  # type: ignore[return-value]
+        return encoded, times
 
     def _one(self, image: Any) -> "Tuple[Encoded, Tuple[float, float]]":
         encoded, times = self._encode([image], 1)
@@ -269,33 +306,19 @@ class Model:
     # ---- captions ----
 
     @overload
-    def caption(self, image: "Pictures", **options: Any) -> List[Generation]: ...
+    def caption(  # type: ignore[overload-overlap]
+        self, image: "Picture", **options: "Unpack[CaptionOptions]"
+    ) -> Generation: ...
     @overload
-    def caption(self, image: "Picture", **options: Any) -> Generation: ...
-    def caption(
-        self,
-        image: Any,
-        *,
-        prompt: Optional[str] = None,
-        num_captions: int = 1,
-        beams: Optional[int] = None,
-        min_length: Optional[int] = None,
-        max_length: Optional[int] = None,
-        length_penalty: Optional[float] = None,
-        repetition_penalty: Optional[float] = None,
-        sample: bool = False,
-        top_p: Optional[float] = None,
-        top_k: Optional[int] = None,
-        temperature: Optional[float] = None,
-        seed: int = 0,
-        batch_size: int = 8,
-        on_token: "Optional[Callable[[Token], Any]]" = None,
-    ) -> Any:
+    def caption(self, image: "Sequence[Picture]", **options: "Unpack[CaptionOptions]") -> List[Generation]: ...
+    def caption(self, image: Any, **options: Any) -> Any:
         """Describes a picture, or each of several.
 
         prompt: the caption continues it, and it is cut off the result; None is the model's own, "" none.
         num_captions: so many texts in `all`, best first: beams, or samples with sample=True.
-        Lengths count tokens with the prompt. beams=1 is greedy. None leaves the library's default: 3 beams, 5 to 20 tokens.
+        batch_size: pictures for one pass.
+        beams (3; 1 is greedy), min_length (5) and max_length (20) in tokens with the prompt, length_penalty,
+        repetition_penalty, and for sample=True top_p, top_k, temperature and seed: how the text is generated.
         on_token: called with each Token as it is decided; one picture, beams=1 or sample=True.
 
         >>> import blipcpp
@@ -308,26 +331,21 @@ class Model:
         >>> [str(c) for c in model.caption(["clock.png", "balloons.png"], beams=1)]
         ['a clock on a gray background', 'two balloons on a purple background']
         """
-        options = defaults("caption_options")
+        struct = defaults("caption_options")
+        prompt, batch_size = options.pop("prompt", None), options.pop("batch_size", 8)
         if prompt is not None:
-            options.prompt = encode(prompt)
-        generate = _generate(
-            dict(
-                num_return=num_captions, beams=beams, min_length=min_length, max_length=max_length,
-                length_penalty=length_penalty, repetition_penalty=repetition_penalty, sample=sample, top_p=top_p,
-                top_k=top_k, temperature=temperature, seed=seed,
-            )
-        )  # fmt: skip
-        options.generate = ctypes.pointer(generate)
-        report = _Tokens(on_token)
-        options.on_token = report.callback
+            struct.prompt = encode(prompt)
+        struct.generate = ctypes.pointer(_generate(options, options.pop("num_captions", 1)))
+        report = _Tokens(options.pop("on_token", None))
+        struct.on_token = report.callback
+        _all_known(options, "caption")
         encoded, times = self._encode(listed(image), batch_size)
         results: List[Generation] = []
         for first in range(0, len(encoded), batch_size):
             chunk = encoded[first : first + batch_size]
             handles = (c_void_p * len(chunk))(*[one._handle.value for one in chunk])
             with self._session() as session:
-                handle = report.call(made, c.session_caption, session, handles, len(chunk), byref(options))
+                handle = report.call(made, c.session_caption, session, handles, len(chunk), byref(struct))
             results += generations_of(handle, times[first : first + batch_size])
         return results if is_many(image) else results[0]
 
@@ -338,9 +356,9 @@ class Model:
         batch_size: int = 8,
         workers: int = 2,
         progress: "Optional[Callable[[int, Optional[int]], Any]]" = None,
-        errors: str = "raise",
+        errors: "Literal['raise', 'yield']" = "raise",
         **options: Any,
-    ) -> "Iterator[Union[Generation, Exception]]":
+    ) -> "Iterator[Any]":
         """Captions of many pictures, in order, as soon as they are there. The next ones are read and resized by `workers`
         threads meanwhile; no more than a few batches are ever held.
 
@@ -364,52 +382,33 @@ class Model:
     # ---- questions ----
 
     @overload
-    def ask(self, image: "Picture", question: str, **options: Any) -> Generation: ...
+    def ask(  # type: ignore[overload-overlap]
+        self, image: "Picture", question: str, **options: "Unpack[AskOptions]"
+    ) -> Generation: ...
     @overload
-    def ask(self, image: "Picture", question: Sequence[str], **options: Any) -> List[Generation]: ...
-    def ask(
-        self,
-        image: Any,
-        question: Any,
-        *,
-        num_answers: int = 1,
-        beams: Optional[int] = None,
-        min_length: Optional[int] = None,
-        max_length: Optional[int] = None,
-        length_penalty: Optional[float] = None,
-        repetition_penalty: Optional[float] = None,
-        sample: bool = False,
-        top_p: Optional[float] = None,
-        top_k: Optional[int] = None,
-        temperature: Optional[float] = None,
-        seed: int = 0,
-        max_text_length: int = 0,
-        on_token: "Optional[Callable[[Token], Any]]" = None,
-    ) -> Any:
-        """Answers a question about a picture, or several at once. Options as for caption; answers have 1 to 10 tokens.
+    def ask(self, image: "Picture", question: Sequence[str], **options: "Unpack[AskOptions]") -> List[Generation]: ...
+    def ask(self, image: Any, question: Any, **options: Any) -> Any:
+        """Answers a question about a picture, or several at once.
+
+        num_answers: so many texts in `all`. max_text_length: tokens that questions are truncated to; 0 = the model's.
+        Other options as for caption, but for prompt and batch_size; answers have 1 to 10 tokens.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
         >>> [str(a) for a in model.ask("cat-bus.png", ["what is to the right of the cat?", "is there a dog?"])]
         ['bus', 'no']
         """
-        generate = _generate(
-            dict(
-                num_return=num_answers, beams=beams, min_length=min_length, max_length=max_length,
-                length_penalty=length_penalty, repetition_penalty=repetition_penalty, sample=sample, top_p=top_p,
-                top_k=top_k, temperature=temperature, seed=seed,
-            )
-        )  # fmt: skip
-        options = defaults("ask_options")
-        options.generate = ctypes.pointer(generate)
-        options.max_text_length = max_text_length
-        report = _Tokens(on_token)
-        options.on_token = report.callback
+        struct = defaults("ask_options")
+        struct.generate = ctypes.pointer(_generate(options, options.pop("num_answers", 1)))
+        struct.max_text_length = options.pop("max_text_length", 0)
+        report = _Tokens(options.pop("on_token", None))
+        struct.on_token = report.callback
+        _all_known(options, "ask")
         questions = _strings(question, "question")
         encoded, times = self._one(image)
         with self._session() as session:
             handle = report.call(
-                made, c.session_ask, session, encoded._handle, c_texts(questions), len(questions), byref(options)
+                made, c.session_ask, session, encoded._handle, c_texts(questions), len(questions), byref(struct)
             )
         answers = generations_of(handle, [times] * len(questions))
         return answers[0] if isinstance(question, str) else answers
@@ -461,11 +460,17 @@ class Model:
     # ---- matching ----
 
     @overload
-    def match(self, image: "Picture", text: str, *, head: str = "all", max_text_length: int = 0) -> Match: ...
+    def match(  # type: ignore[overload-overlap]
+        self, image: "Picture", text: str, *, head: str = "all", max_text_length: int = 0
+    ) -> Match: ...
     @overload
     def match(
         self, image: "Picture", text: Sequence[str], *, head: str = "all", max_text_length: int = 0
     ) -> List[Match]: ...
+    @overload
+    def match(
+        self, image: "Sequence[Picture]", text: Union[str, Sequence[str]], *, head: str = "all", max_text_length: int = 0
+    ) -> List[Any]: ...
     def match(self, image: Any, text: Any, *, head: str = "all", max_text_length: int = 0) -> Any:
         """How well a text, or each of several, fits a picture (for several pictures: a list of results for each).
 
@@ -492,7 +497,7 @@ class Model:
 
     # ---- vectors and attention ----
 
-    def embed(self, image: "Union[Picture, Pictures]", *, batch_size: int = 8) -> "npt.NDArray[np.float32]":
+    def embed(self, image: "Union[Picture, Sequence[Picture]]", *, batch_size: int = 8) -> "npt.NDArray[np.float32]":
         """The ITC vector of a picture, [embed_dim], or of several, [n, embed_dim]; of length 1, so that dot products with
         those of texts are cosines.
 

@@ -137,7 +137,15 @@ class ModelInfo(NamedTuple):
     can_attend: bool
     baked_length: int
     max_length: int
+    text_length: int
+    max_text_length: int
+    bos_token: int
+    eos_token: int
+    pad_token: int
+    question_token: int
+    prompt: str
     parts: Tuple[Part, ...]
+    warnings: Tuple[str, ...]
 
     @property
     def tasks(self) -> Tuple[str, ...]:
@@ -184,12 +192,9 @@ def record_of(kind: Any, struct: Any) -> Any:
 
 def info_of(pointer: Any) -> ModelInfo:
     struct = pointer.contents
+    info: ModelInfo = record_of(ModelInfo, struct)
     parts = tuple(record_of(Part, struct.parts[i].contents) for i in range(struct.part_count))
-    values = {}
-    for field in ModelInfo._fields:
-        value = getattr(struct, field)
-        values[field] = bool(value) if field.startswith("can_") else decode(value) if isinstance(value, bytes) else value
-    return ModelInfo(**{**values, "parts": parts})
+    return info._replace(parts=parts, warnings=tuple(decode(struct.warnings[i]) for i in range(struct.warning_count)))
 
 
 def generations_of(handle: ctypes.c_void_p, timings: List[Tuple[float, float]]) -> List[Generation]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from ctypes import byref, c_void_p
-from typing import Any, Iterator, List, Optional
+from typing import Any, Generator, List, Optional
 
 from ._c import c, cancel_callback, decode, defaults, warning_callback
 from ._errors import BlipWarning, CancelledError, made
@@ -78,7 +78,7 @@ class Session:
             warnings.warn(message, BlipWarning, stacklevel=4)
 
 
-def _poll(session: Session) -> Iterator[int]:
+def _poll(session: Session) -> "Generator[int, Any, None]":
     """The cancel callback of the main thread, which alone handles signals (Ctrl-C): whether one raised an exception.
 
     A generator, for it goes on inside `try`. A function would be entered outside of it, which is where the interpreter

@@ -18,9 +18,9 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 import numpy as np
 
 from ._errors import UnsupportedError, UsageError
-from ._images import is_many
-from ._model import Model
-from ._results import Generation
+from ._images import is_many, listed
+from ._model import Encoded, Model
+from ._results import Generation, Token
 
 # The temperature that BLIP's contrastive loss was trained from; checkpoints' own is close to it.
 _TEMPERATURE = 0.07
@@ -76,26 +76,19 @@ class Pipeline:
                 raise UnsupportedError("generate_kwargs: %r is not known; there are %s" % (name, ", ".join(known)))
             options[_RENAMED.get(name, name)] = value
         if new is not None:
-            options["max_length"] = prompt() + new
+            options["max_length"] = min(prompt() + new, self.model.info.max_length or prompt() + new)
         if fewest is not None:
             options["min_length"] = prompt() + fewest
         return options
 
-    def _prompt_length(self, image: Any, prompt: str) -> int:
+    def _prompt_length(self, image: Encoded, prompt: str) -> int:
         """Tokens that a caption with this prompt begins with."""
         if prompt not in self._prompt_lengths:
-            decided: List[Any] = []
-            caption = self._longest(image, prompt, decided.append)
+            decided: List[Token] = []
+            longest = self.model.info.max_length or _MAX_LENGTH
+            caption = self.model.caption(image, prompt=prompt, beams=1, max_length=longest, on_token=decided.append)
             self._prompt_lengths[prompt] = len(caption.token_ids) - len(decided)
         return self._prompt_lengths[prompt]
-
-    def _longest(self, image: Any, prompt: str, on_token: Callable[[Any], Any]) -> Generation:
-        for length in (32, 128):  # a prompt as long as this is an error
-            try:
-                return self.model.caption(image, prompt=prompt, beams=1, max_length=length, on_token=on_token)
-            except UsageError:
-                continue
-        return self.model.caption(image, prompt=prompt, beams=1, max_length=512, on_token=on_token)
 
 
 class ImageToText(Pipeline):
@@ -117,14 +110,14 @@ class ImageToText(Pipeline):
         """[{"generated_text": ...}] for a picture, a list of those for several. With a prompt the text begins with it."""
         images = inputs if images is None else images
         words = prompt or ""
-        pictures = self.model.encode(images if is_many(images) else [images], batch_size=batch_size)
+        pictures: List[Encoded] = self.model.encode(listed(images), batch_size=batch_size)
         if not pictures:
             return []
         options = self._generate_options(
             max_new_tokens, generate_kwargs, lambda: self._prompt_length(pictures[0], words)
         )
         num = options.pop("num", 1)
-        captions = self.model.caption(pictures, prompt=words, num_captions=num, batch_size=batch_size, **options)
+        captions: List[Generation] = self.model.caption(pictures, prompt=words, num_captions=num, batch_size=batch_size, **options)
         results = [
             [{"generated_text": _as_decoded(words) + _continued(words, text.text)} for text in caption.all]
             for caption in captions
@@ -152,7 +145,7 @@ class ImageTextToText(Pipeline):
         return_full_text is False. Several pictures take as many texts."""
         if images is None or text is None:
             raise UsageError("image-text-to-text needs images and text; text is what captions continue")
-        pictures = self.model.encode(images if is_many(images) else [images], batch_size=batch_size)
+        pictures: List[Encoded] = self.model.encode(listed(images), batch_size=batch_size)
         texts = [text] * len(pictures) if isinstance(text, str) else list(text)
         if len(texts) != len(pictures):
             raise UsageError("%d pictures, but %d texts: give one for each" % (len(pictures), len(texts)))
@@ -161,7 +154,8 @@ class ImageTextToText(Pipeline):
             length = lambda: self._prompt_length(picture, prompt)  # noqa: B023, E731
             options = self._generate_options(max_new_tokens, generate_kwargs, length)
             num = options.pop("num", 1)
-            for new in self.model.caption(picture, prompt=prompt, num_captions=num, **options).all:
+            caption: Generation = self.model.caption(picture, prompt=prompt, num_captions=num, **options)
+            for new in caption.all:
                 generated = _continued(prompt, new.text)
                 full = prompt + generated if return_full_text else generated
                 records.append({"input_text": prompt, "generated_text": full})
@@ -205,7 +199,7 @@ class VisualQuestionAnswering(Pipeline):
         num = options.pop("num", 1)
         results = []
         for picture, words in pairs:
-            answer = self.model.ask(picture, words, num_answers=num, **options)
+            answer: Generation = self.model.ask(picture, words, num_answers=num, **options)
             results.append([{"answer": text.text.strip()} for text in answer.all])
         return results[0] if single else results
 

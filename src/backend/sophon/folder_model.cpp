@@ -236,7 +236,8 @@ Capabilities capabilities_of(const Manifest& manifest) {
           .rank = manifest.ask,
           .max_length = manifest.caption || manifest.ask ? manifest.slots : 0,
           .image_size = manifest.image_size,
-          .text_length = manifest.text_length};
+          .text_length = manifest.text_length,
+          .max_text_length = manifest.text_length};
 }
 
 std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device, const Manifest& manifest) {

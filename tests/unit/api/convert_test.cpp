@@ -53,7 +53,11 @@ double tolerance(io::ElementType type, double largest) {
 
 void expect_same_model(const Checkpoint& a, const Checkpoint& b) {
   ASSERT_EQ(a.names(), b.names());
-  EXPECT_EQ(a.vocabulary(), b.vocabulary());
+  EXPECT_EQ(a.vocabulary().tokens, b.vocabulary().tokens);
+  EXPECT_EQ(text::settings_json(a.vocabulary()), text::settings_json(b.vocabulary()));
+  EXPECT_EQ(a.info().bos_token, b.info().bos_token);
+  EXPECT_EQ(a.info().eos_token, b.info().eos_token);
+  EXPECT_EQ(a.info().question_token, b.info().question_token);
   EXPECT_EQ(a.info().name, b.info().name);
   EXPECT_EQ(a.info().parameters, b.info().parameters);
   EXPECT_EQ(a.info().can_caption, b.info().can_caption);
