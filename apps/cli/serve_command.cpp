@@ -162,9 +162,11 @@ void add_queue_flags(CLI::App& command, ServeFlags& flags) {
       ->type_name("N")->check(number_in(0, 1000))->capture_default_str()->group(group);
   add_number(command, "--queue", o.scheduler.queue_limit, 1, 1'000'000, "Jobs that may wait per model; more are told 429", group);
   add_number(command, "--max-requests", o.max_requests, 1, 100'000, "Requests accepted at a time; more are told 429", group);
-  add_number(command, "--concurrency", o.threads, 1, 1024, "Requests at work at a time", group);
+  add_number(command, "--concurrency", o.threads, 1, 1024, "Requests read or decoded at a time; those that wait for a model do not count", group);
   command.add_option("--timeout", flags.timeout_seconds, "Seconds until a request is given up")
       ->type_name("N")->check(number_in(0.01, 86400))->capture_default_str()->group(group);
+  command.add_option("--memory", o.memory, "Memory of the whole program in bytes, or with K, M or G; 0 = three quarters of what the machine or container has left")
+      ->type_name("BYTES")->transform(CLI::AsSizeValue(false))->group(group);
   add_number(command, "--cache-entries", o.cache_entries, 0, 1'000'000, "Encoded pictures kept per model; 0 = none", group);
   add_number(command, "--cache-bytes", o.cache_bytes, 0, std::uint64_t{1} << 46, "Memory for them", group);
 }
@@ -231,6 +233,10 @@ void add_serve(CLI::App& app, Run& run) {
   add_number(command, "--max-images", o.limits.input.max_images, 1, 10'000, "Pictures per request", "Input");
   add_number(command, "--max-texts", o.limits.input.max_texts, 1, 100'000, "Texts per request", "Input");
   add_connection_flags(command, o);
+  add_number(command, "--max-beams", o.limits.work.max_beams, 1, 64, "Beams a request may ask for", "Input");
+  add_number(command, "--max-captions", o.limits.work.max_returned, 1, 64, "Captions or answers per picture and question", "Input");
+  add_number(command, "--max-tokens", o.limits.work.max_tokens, 1, 512, "Longest max_length a request may ask for", "Input");
+  add_number(command, "--max-work", o.limits.work.max_work, 1, std::uint64_t{1} << 40, "Rows of a request: pictures x questions x beams x max_length, and its texts' tokens", "Input");
   command.add_option("--api-key-file", flags->key_file, "File of API keys, one a line; without it none is needed")
       ->type_name("FILE")->check(CLI::ExistingFile)->group("Access");
   add_repeated(command, "--allowed-host", o.allowed_hosts,

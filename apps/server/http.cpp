@@ -91,10 +91,6 @@ const std::string& Request::header(const std::string& name) const {
   return found == headers.end() ? none : found->second;
 }
 
-Exchange::~Exchange() {
-  if (buffered_) *buffered_ -= charged_;
-}
-
 void Exchange::wake_locked() {
   if (!wake_ || woken_) return;
   woken_ = true;

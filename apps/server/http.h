@@ -18,6 +18,9 @@
 
 namespace blip::server {
 
+class MemoryBudget;
+class BodyMemory;
+
 using Clock = std::chrono::steady_clock;
 
 double ms_since(Clock::time_point start);
@@ -54,9 +57,10 @@ inline constexpr int kClientGone = 499;
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
   explicit Exchange(Request received) : request(std::move(received)) {}
-  ~Exchange();
 
   Request request;
+  std::shared_ptr<BodyMemory> memory;     // the body's as it arrived, held as long as it is there
+  std::shared_ptr<void> unpacked_memory;  // of what it was unpacked to
 
   // Adds to every answer's headers; set before the first one.
   void set_finisher(std::function<Response(Response)> finish) { finish_ = std::move(finish); }
@@ -80,8 +84,6 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   std::optional<Response> response_;
   std::string pending_;  // of a stream: written, not yet sent
   std::atomic<bool> gone_{false};
-  std::shared_ptr<std::atomic<std::size_t>> buffered_;  // what all bodies take, and
-  std::size_t charged_ = 0;                             // what this one adds to it while it is kept
 };
 
 using ExchangePtr = std::shared_ptr<Exchange>;
@@ -98,7 +100,7 @@ struct HttpOptions {
   std::string host = "127.0.0.1";
   int port = 8080;  // 0 = any free one
   std::size_t max_body = std::size_t{64} << 20;
-  std::size_t max_buffered = std::size_t{512} << 20;  // bodies of all requests together
+  MemoryBudget* memory = nullptr;  // bodies that do not fit into it are told 503; null = no limit
   // Connections at a time. Over it the oldest idle or slowest one makes room for a new one.
   unsigned max_connections = 512;
   // Of one client: an IPv4 address, or the first 64 bits of an IPv6 one; 0 = no limit. Without a value 128, and no limit

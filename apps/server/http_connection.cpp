@@ -11,6 +11,7 @@
 #include <cmath>
 #include <ctime>
 
+#include "server/memory_budget.h"
 #include "server/text.h"
 
 namespace blip::server {
@@ -232,7 +233,6 @@ void HttpConnection::make_exchange(Request request) {
   request.id = harmless_id(given) ? given : shared_.id_prefix + std::to_string(++shared_.next_id);
   served_ = {request.id, request.client, request.method, request.path, request.received};
   exchange_ = std::make_shared<Exchange>(std::move(request));
-  exchange_->buffered_ = shared_.buffered;
   exchange_->wake_ = [weak = weak_from_this(), &io = shared_.io] {
     asio::post(io, [weak] {
       if (const auto self = weak.lock()) self->guarded([&] { self->exchange_ready(); });
@@ -275,7 +275,7 @@ void HttpConnection::refuse(Response response, bool keep_connection) {
   if (accepted_) --shared_.accepted;
   accepted_ = false;
   std::string().swap(exchange_->request.body);
-  *shared_.buffered -= std::exchange(exchange_->charged_, 0);
+  exchange_->memory.reset();
   exchange_->respond(std::move(response));
 }
 
@@ -298,11 +298,16 @@ void HttpConnection::take_body(std::string_view piece) {
     return refuse(shared_.hooks.failure(request, 413, "the body is larger than " + limit + " bytes, this server's limit"),
                   false);
   }
-  if (*shared_.buffered + piece.size() > shared_.options.max_buffered)
+  if (!keep_body(body.size() + piece.size()))
     return refuse(shared_.hooks.failure(request, 503, "too many large requests at a time; try again soon"), false);
   body.append(piece);
-  exchange_->charged_ += piece.size();
-  *shared_.buffered += piece.size();
+}
+
+// Takes memory for a body of this size.
+bool HttpConnection::keep_body(std::size_t size) {
+  if (shared_.options.memory == nullptr) return true;
+  if (!exchange_->memory) exchange_->memory = std::make_shared<BodyMemory>(*shared_.options.memory);
+  return exchange_->memory->reach(size);
 }
 
 void HttpConnection::body_complete() {

@@ -17,7 +17,6 @@ struct HttpShared {
   HttpServer::Hooks hooks;
   boost::asio::io_context io{1};
   std::string scratch = std::string(std::size_t{64} << 10, '\0');  // bytes go through here: the sockets' thread is one
-  std::shared_ptr<std::atomic<std::size_t>> buffered = std::make_shared<std::atomic<std::size_t>>(0);
   std::atomic<int> open{0}, accepted{0};
   std::string id_prefix;
   std::uint64_t next_id = 0;
@@ -61,6 +60,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void refuse(Response response, bool keep_connection);
   void fail(int status, const std::string& problem);
   void take_body(std::string_view piece);
+  bool keep_body(std::size_t size);
   void body_complete();
   void exchange_ready();
   void begin_answer(Response& response, bool streaming);

@@ -131,6 +131,7 @@ bool RequestReader::check_bytes(std::string_view bytes) {
 
 std::size_t RequestReader::read_head(std::string_view bytes) {
   if (checked_ == 0 && bytes.starts_with("\r\n")) return 2;  // some clients end their bodies so
+  if (bytes == "\r") return 0;
   const bool complete = check_bytes(bytes);
   if (state_ == State::kFailed) return 0;
   constexpr std::size_t kMaxLine = kMaxTarget + 64;  // with method and version

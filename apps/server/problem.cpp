@@ -1,11 +1,13 @@
 #include "server/problem.h"
 
 #include "core/json.h"
+#include <algorithm>
+#include <cmath>
 
 namespace blip::server {
 namespace {
 
-constexpr const char* kRetryAfterSeconds = "1";
+constexpr double kLongestRetry = 3600;
 constexpr std::size_t kMaxDetail = 2000;
 
 }  // namespace
@@ -25,9 +27,19 @@ Json to_json(const ProblemKind& kind, const std::string& detail, const std::stri
           {"request_id", request_id}};
 }
 
-Response to_response(const ProblemKind& kind, const std::string& detail, const std::string& request_id) {
+const ProblemKind& kind_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kUsage: return kInvalidRequest;
+    case ErrorCode::kImage: return kInvalidImage;
+    case ErrorCode::kUnsupported: return kUnsupportedTask;
+    default: return kInternal;
+  }
+}
+
+Response to_response(const ProblemKind& kind, const std::string& detail, const std::string& request_id, double retry_after) {
   Response response{kind.status, "application/problem+json", dump(to_json(kind, detail, request_id)) + "\n"};
-  if (kind.status == 429 || kind.status == 503) response.headers.emplace_back("Retry-After", kRetryAfterSeconds);
+  if (kind.status == 429 || kind.status == 503) 
+    response.headers.emplace_back("Retry-After", std::to_string(static_cast<int>(std::ceil(std::clamp(retry_after, 1.0, kLongestRetry)))));
   if (kind.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }

@@ -14,7 +14,9 @@ namespace blip::server {
 // Results by task and id, for a while. Thread-safe.
 class ResultStore {
  public:
-  ResultStore(double seconds, std::size_t max_results) : keep_(seconds), max_results_(max_results) {}
+  // The oldest go when there are too many of them, or too many bytes.
+  ResultStore(double seconds, std::size_t max_results, std::size_t max_bytes = std::size_t{32} << 20)
+      : keep_(seconds), max_results_(max_results), max_bytes_(max_bytes) {}
 
   using Key = std::pair<std::string, std::string>;  // task and owner, id
   // From now on a result is expected; an older one of this id is forgotten.
@@ -29,11 +31,15 @@ class ResultStore {
     bool ready = false;
     Response response;
     Clock::time_point since;
+    std::size_t bytes = 0;
   };
-  void forget_old();
+  void forget(std::map<Key, Entry>::iterator entry);
+  void make_room(std::size_t bytes);
+  void set(const Key& key, Entry entry);
 
   const std::chrono::duration<double> keep_;
-  const std::size_t max_results_;
+  const std::size_t max_results_, max_bytes_;
+  std::size_t bytes_ = 0;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<Key, Entry> entries_;

@@ -10,6 +10,7 @@
 #include "server/attention_api.h"
 #include "server/assets.h"
 #include "server/chat.h"
+#include "server/content_encoding.h"
 #include "server/history_api.h"
 #include "server/log.h"
 #include "server/seed_protocol.h"
@@ -32,15 +33,6 @@ const char* content_type_of(std::string_view name) {
   if (name.ends_with(".json")) return "application/json";
   if (name.ends_with(".svg")) return "image/svg+xml";
   return "application/octet-stream";
-}
-
-const ProblemKind& kind_of(const Error& error) {
-  switch (error.code()) {
-    case ErrorCode::kUsage: return kInvalidRequest;
-    case ErrorCode::kImage: return kInvalidImage;
-    case ErrorCode::kUnsupported: return kUnsupportedTask;
-    default: return kInternal;
-  }
 }
 
 // What the HTTP server answers by itself.
@@ -67,11 +59,13 @@ struct Server::Impl {
       : options(server_options),
         log(options.quiet),
         access({options.api_keys, options.cors_origins, options.allowed_hosts, options.http.host}),
-        service{models, metrics, options.limits},
+        memory(options.memory != 0 ? options.memory : default_memory(), resident_memory()),
+        service{models, metrics, memory, options.limits, !options.api_keys.empty()},
         results(options.result_seconds, kMaxResults) {
+    return_freed_memory();
     if (!options.history.empty()) history = std::make_unique<History>(options.history, options.history_limits);
     for (const auto& [name, engine] : engines)
-      models.add(std::make_unique<Model>(name, engine, options.scheduler, options.cache_entries, options.cache_bytes, metrics, service.preparing));
+      models.add(std::make_unique<Model>(name, engine, options.scheduler, options.cache_entries, options.cache_bytes, memory, metrics, service.preparing));
     describe_metrics();
     add_routes();
     pool = std::make_unique<WorkerPool>(options.threads, options.max_requests);
@@ -80,12 +74,17 @@ struct Server::Impl {
     hooks.accept = [this](Request& request) { return refuse(request); };
     hooks.handle = [this](const ExchangePtr& exchange) { handle(exchange); };
     hooks.failure = [this](const Request& request, int status, const std::string& detail) {
-      return failure(request, kind_of(status), detail);
+      return failure(request, kind_of(status), detail, status == 503 ? seconds_waiting() : 1);
     };
     hooks.finished = [this](const Served& served) { finished(served); };
-    http = std::make_unique<HttpServer>(options.http, std::move(hooks));
+    HttpOptions http_options = options.http;
+    http_options.memory = &memory;
+    http_options.max_body = max_body();
+    http = std::make_unique<HttpServer>(http_options, std::move(hooks));
     http->start();
   }
+
+  std::size_t max_body() const { return std::min(options.http.max_body, memory.largest_body()); }
 
   void describe_metrics() {
     const std::vector<double> seconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
@@ -95,6 +94,7 @@ struct Server::Impl {
     metrics.describe("blip_batch_size", "Jobs computed together, by task; pictures for encode.", {1, 2, 4, 8, 16, 32, 64});
     metrics.describe("blip_image_cache_hits_total", "Pictures whose encoding was at hand.");
     metrics.describe("blip_image_cache_misses_total", "Pictures that went through the vision tower.");
+    metrics.describe("blip_part_failures_total", "Pictures and texts that failed alone in an answered request, by code.");
     metrics.describe("blip_rejected_total", "Requests refused because the server was full, by reason.");
     const auto sum = [this](auto value) {
       double total = 0;
@@ -104,6 +104,17 @@ struct Server::Impl {
     metrics.gauge("blip_queue_jobs", "Jobs waiting for a model.", [sum] { return sum([](const Model& m) { return m.scheduler.waiting(); }); });
     metrics.gauge("blip_image_cache_entries", "Encoded pictures kept.", [sum] { return sum([](const Model& m) { return m.cache.entries(); }); });
     metrics.gauge("blip_image_cache_bytes", "Memory of the encoded pictures.", [sum] { return sum([](const Model& m) { return m.cache.bytes(); }); });
+    metrics.gauge("blip_queue_seconds", "How long the jobs that wait will take, as far as is known.",
+                  [sum] { return sum([](const Model& m) { return m.scheduler.seconds_waiting(); }); });
+    metrics.gauge("blip_memory_limit_bytes", "What the server may use (--memory).", [this] { return static_cast<double>(memory.total()); });
+    metrics.gauges("blip_memory_bytes", "What is in use of it, by kind.", [this] {
+      std::map<std::string, double> held;
+      for (std::size_t i = 0; i < kMemoryKinds; ++i) {
+        const auto kind = static_cast<MemoryKind>(i);
+        held[std::string("kind=\"") + to_string(kind) + "\""] = static_cast<double>(memory.held(kind));
+      }
+      return held;
+    });
     metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.", [this] { return http->open_exchanges(); });
   }
 
@@ -171,13 +182,20 @@ struct Server::Impl {
     return response;
   }
 
-  static Response problem_response(const Request& request, const ProblemKind& kind, const std::string& detail) {
+  static Response problem_response(const Request& request, const ProblemKind& kind, const std::string& detail, double retry_after = 1) {
     const bool chat = request.path == "/v1/chat/completions";
-    return chat ? chat_problem(kind, detail, request.id) : to_response(kind, detail, request.id);
+    return chat ? chat_problem(kind, detail, request.id, retry_after) : to_response(kind, detail, request.id, retry_after);
   }
 
-  Response failure(const Request& request, const ProblemKind& kind, const std::string& detail) const {
-    return dressed(request, problem_response(request, kind, detail));
+  Response failure(const Request& request, const ProblemKind& kind, const std::string& detail, double retry_after = 1) const {
+    return dressed(request, problem_response(request, kind, detail, retry_after));
+  }
+
+  // How long the queues are, for those who are told to come again.
+  double seconds_waiting() const {
+    double seconds = 0;
+    for (const auto& model : models.all()) seconds = std::max(seconds, model->scheduler.seconds_waiting());
+    return seconds;
   }
 
   // What the headers alone decide.
@@ -222,24 +240,30 @@ struct Server::Impl {
     if (where.try_run([this, &route, exchange] { run(route, *exchange); })) return;
     metrics.count("blip_rejected_total", "reason=\"requests\"");
     exchange->respond(failure(exchange->request, kQueueFull, "the server works on " + std::to_string(options.max_requests) +
-                                                                 " requests, its limit; try again soon"));
+                                                                 " requests, its limit; try again soon", seconds_waiting()));
   }
 
   void run(const Route& route, Exchange& exchange) {
     const Request& request = exchange.request;
-    const auto fail = [&](const ProblemKind& kind, const std::string& detail) { exchange.respond(problem_response(request, kind, detail)); };
+    const auto fail = [&](const ProblemKind& kind, const std::string& detail, double retry_after = 1) {
+      exchange.respond(problem_response(request, kind, detail, retry_after));
+    };
     exchange.set_finisher([this, &request](Response response) { return dressed(request, std::move(response)); });
     try {
+      unpack_body(exchange, max_body(), memory);
+      const auto reading = route.at_once ? MemoryBudget::Share() : take_memory_to_read(service, exchange);
       route.answer(exchange);
     } catch (const Problem& problem) {
       if (problem.kind().status == 429) metrics.count("blip_rejected_total", "reason=\"queue\"");
-      fail(problem.kind(), problem.what());
+      if (&problem.kind() == &kOverloaded) metrics.count("blip_rejected_total", "reason=\"time\"");
+      if (&problem.kind() == &kOutOfMemory) metrics.count("blip_rejected_total", "reason=\"memory\"");
+      fail(problem.kind(), problem.what(), problem.retry_after());
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kCancelled) return exchange.respond({kClientGone, "", ""});
-      if (&kind_of(error) == &kInternal) log.error("failure", {{"id", request.id}, {"message", error.what()}});
-      fail(kind_of(error), &kind_of(error) == &kInternal ? kUnexpected : error.what());
+      if (&kind_of(error.code()) == &kInternal) log.error("failure", {{"id", request.id}, {"message", error.what()}});
+      fail(kind_of(error.code()), &kind_of(error.code()) == &kInternal ? kUnexpected : error.what());
     } catch (const std::bad_alloc&) {
-      fail(kUnavailable, "not enough memory for this request now");
+      fail(kOutOfMemory, kNoMemoryNow, seconds_waiting());
     } catch (const std::exception& error) {
       log.error("failure", {{"id", request.id}, {"message", error.what()}});
       fail(kInternal, kUnexpected);
@@ -268,6 +292,7 @@ struct Server::Impl {
   Log log;
   Metrics metrics;
   Access access;
+  MemoryBudget memory;
   Models models;
   Service service;
   ResultStore results;

@@ -17,9 +17,10 @@ struct ServerOptions {
   HttpOptions http;
   SchedulerOptions scheduler;
   TaskLimits limits;
+  std::size_t memory = 0;  // of the whole program, in bytes; 0 = three quarters of what there is to have
   std::size_t cache_entries = 256, cache_bytes = std::size_t{1} << 30;  // encoded pictures, per model; 0 = no cache
   int max_requests = 256;                                              // at work or waiting for a thread; more are told 429
-  int threads = 32;                                                    // requests at work at a time
+  int threads = 32;                                                    // requests read or decoded at a time; waiting for a model does not count
   std::vector<std::string> api_keys;                                   // empty = no key needed
   std::vector<std::string> allowed_hosts;                              // names of this server: access.h, HostPattern
   double drain_seconds = 30;                                           // how long drain() waits for answers

@@ -75,6 +75,8 @@ class EncodedImage {
  public:
   double preprocess_ms() const;  // resize and normalise
   double encode_ms() const;      // vision tower; the batch's time divided by its pictures
+  // Memory it holds now, on whichever device. Grows when a task first adds its keys and values.
+  std::size_t bytes() const;
 
  private:
   friend class Session;
@@ -162,6 +164,9 @@ class Engine {
   // The picture in the model's size, which is the slow part of what Session::encode does first: for another thread while a
   // session works on the pictures before. encode gives the same result for it as for the picture itself.
   Image prepare(const Image& image) const;
+  // The tokens of a text without those that the model puts around it, and before any truncation. 0 for a text that has none,
+  // which match, ask and embed refuse as empty. A caption after this prompt begins with as many tokens and one more.
+  std::size_t count_tokens(const std::string& text) const;
   std::vector<NetworkUse> networks() const;  // of a compiled model, on each of its chips; else empty
 
  private:

@@ -158,6 +158,11 @@ Image Engine::prepare(const Image& image) const {
   return Image(std::make_shared<const Image::Impl>(Image::Impl{std::move(resized), image.impl_->prepare_ms + spent.count()}));
 }
 
+std::size_t Engine::count_tokens(const std::string& text) const {
+  constexpr std::size_t kAround = 2;  // [CLS] and [SEP]
+  return impl_->tokenizer->encode(text).ids.size() - kAround;
+}
+
 std::vector<NetworkUse> Engine::networks() const { return impl_->model->networks(); }
 
 std::vector<DeviceInfo> devices() {

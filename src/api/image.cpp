@@ -46,5 +46,6 @@ const std::uint8_t* Image::data() const { return impl_->rgb.pixels.data(); }
 
 double EncodedImage::preprocess_ms() const { return impl_->preprocess_ms; }
 double EncodedImage::encode_ms() const { return impl_->encode_ms; }
+std::size_t EncodedImage::bytes() const { return impl_->image->bytes(); }
 
 }  // namespace blip

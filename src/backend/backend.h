@@ -37,6 +37,7 @@ struct Capabilities {
 class EncodedImage {
  public:
   virtual ~EncodedImage() = default;
+  virtual std::size_t bytes() const = 0;  // of memory, what a runner added included; from any thread
 };
 using EncodedImagePtr = std::shared_ptr<const EncodedImage>;
 

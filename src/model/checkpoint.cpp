@@ -149,6 +149,8 @@ ModelInfo make_info(const ModelConfig& config, const std::vector<TensorSpec>& ta
   info.can_ask = config.question_encoder && config.answer_decoder;
   info.can_rank = info.can_ask;
   info.can_attend = info.can_caption || info.can_ask;
+  for (const auto* decoder : {&config.caption_decoder, &config.answer_decoder})
+    if (*decoder) info.max_length = info.max_length == 0 ? (*decoder)->max_positions : std::min(info.max_length, (*decoder)->max_positions);
   info.parts.push_back(describe(Part::kVision, table, tensors));
   info.parts.back().layers = config.vision.layers;
   info.parts.back().width = config.vision.width;

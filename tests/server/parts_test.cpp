@@ -19,6 +19,7 @@
 #include "server/http_request.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/tasks.h"
 #include "server/worker_pool.h"
 
 namespace blip::server {
@@ -213,6 +214,9 @@ TEST(Metrics, TextFormat) {
             "# HELP b_seconds Times.\n# TYPE b_seconds histogram\n"
             "b_seconds_bucket{le=\"0.1\"} 2\nb_seconds_bucket{le=\"1\"} 3\nb_seconds_bucket{le=\"+Inf\"} 4\nb_seconds_sum 3.65\nb_seconds_count 4\n"
             "# HELP c Now.\n# TYPE c gauge\nc 2.5\n");
+  Metrics labelled;
+  labelled.gauges("d", "Each.", [] { return std::map<std::string, double>{{"k=\"x\"", 1}, {"k=\"y\"", 2}}; });
+  EXPECT_EQ(labelled.text(), "# HELP d Each.\n# TYPE d gauge\nd{k=\"x\"} 1\nd{k=\"y\"} 2\n");
 }
 
 Request from_page(const std::string& host, const std::string& origin) {
@@ -314,6 +318,63 @@ TEST(Log, LimitsLinesOfOneKind) {
 TEST(Chat, TellsQuestionsFromInstructions) {
   for (const char* text : {"what is this", "Is it red", "  How many?", "two cats?"}) EXPECT_TRUE(is_question(text)) << text;
   for (const char* text : {"", "  ", "Describe this picture.", "whatever you see", "caption"}) EXPECT_FALSE(is_question(text)) << text;
+}
+
+TEST(Chat, StopsEndTheText) {
+  const std::vector<std::string> stops = {"bus", "on a"};
+  EXPECT_EQ(find_stop("a cat on a bus", stops), 6u);
+  EXPECT_EQ(find_stop("a cat", stops), std::string::npos);
+  EXPECT_EQ(find_stop("a cat", {}), std::string::npos);
+  // What may yet become a stop is kept back, and no more.
+  EXPECT_EQ(safe_length("a cat o", stops), 6u);
+  EXPECT_EQ(safe_length("a cat on ", stops), 6u);
+  EXPECT_EQ(safe_length("a cat or", stops), 8u);
+  EXPECT_EQ(safe_length("a bu", stops), 2u);
+  EXPECT_EQ(safe_length("a bus is", stops), 2u);
+  EXPECT_EQ(safe_length("a cat", {}), 5u);
+}
+
+TEST(Exchange, AStreamThatNobodyReadsEnds) {
+  Exchange exchange(Request{});
+  const std::string piece(std::size_t{1} << 20, 'x');
+  int pieces = 0;
+  while (pieces < 100 && exchange.write(piece)) ++pieces;
+  EXPECT_EQ(pieces, 8);
+}
+
+TEST(Workload, RowsOfRequests) {
+  GenerateOptions options{.beams = 4, .max_length = 30};
+  EXPECT_EQ(generated_rows(options), 120u);
+  options.sample = true;
+  options.num_return = 7;
+  EXPECT_EQ(generated_rows(options), 210u);
+  EXPECT_THROW(check_work(11, {.max_work = 10}), Problem);
+  EXPECT_NO_THROW(check_work(10, {.max_work = 10}));
+}
+
+TEST(Workload, EstimatesFollowWhatIsMeasured) {
+  Estimates estimates;
+  Job job;
+  job.task = Task::kAsk;
+  job.rows = 100;
+  EXPECT_EQ(estimates.seconds(job), 0);  // nothing is known
+  estimates.computed(Task::kAsk, 50, 1);
+  EXPECT_DOUBLE_EQ(estimates.seconds(job), 2);
+  job.picture.emplace();
+  estimates.encoded(4, 2);
+  EXPECT_DOUBLE_EQ(estimates.seconds(job), 2.5);
+  for (int i = 0; i < 100; ++i) estimates.computed(Task::kAsk, 50, 3);
+  EXPECT_NEAR(estimates.seconds(job), 6.5, 0.01);
+  job.task = Task::kCaption;
+  EXPECT_DOUBLE_EQ(estimates.seconds(job), 0.5);
+}
+
+TEST(Problems, RetryAfterIsAWholeNumberOfSeconds) {
+  const auto retry = [](double seconds) { return to_response(kOverloaded, "", "", seconds).headers.front().second; };
+  EXPECT_EQ(retry(0.2), "1");
+  EXPECT_EQ(retry(4.01), "5");
+  EXPECT_EQ(retry(1e9), "3600");
+  EXPECT_TRUE(to_response(kInvalidImage, "", "").headers.empty());
 }
 
 TEST(HistoryPictures, OnlyWhatABrowserShowsAsAPicture) {

@@ -66,7 +66,7 @@ class BadRequests(ServerTest):
         self.problem(self.server.post_json("/v1/caption", {"image": "https://example.org/a.png"}), 400, "invalid_request", "fetches no addresses")
         self.problem(self.server.post("/v1/caption", b"not a picture"), 422, "invalid_image", "picture 0")
         self.problem(self.server.post("/v1/caption", scene()[:1000]), 422, "invalid_image")
-        self.problem(self.server.post_json("/v1/caption", {"images": [b64(picture(1)), b64(b"GIF89a")]}), 422, "invalid_image", "picture 1")
+        self.problem(self.server.post_json("/v1/caption", {"images": [b64(b"GIF87a"), b64(b"GIF89a")]}), 422, "invalid_image", "picture 0")
 
     def test_an_image_bomb_is_refused_before_it_is_decoded(self):
         bomb = png_file(60_000, 60_000, zlib.compress(b"\0" * 100_000))
@@ -172,6 +172,9 @@ def slow_request(pictures=4, beams=16):
     return {"images": [b64(picture(i)) for i in range(pictures)], "beams": beams // 4 if EMULATED else beams, "min_length": length, "max_length": length + 4}
 
 
+AS_MUCH_AS_THERE_IS = ("--max-beams", 64, "--max-work", 10**6)
+
+
 class Overload(unittest.TestCase):
     def test_a_full_queue_answers_429_and_recovers(self):
         server = Server("--timeout", 900, "--queue", 8, "--batch", 1, "--batch-window", 0)
@@ -181,7 +184,8 @@ class Overload(unittest.TestCase):
             self.assertEqual(set(statuses), {200, 429}, statuses)
             for reply in replies:
                 if reply.status == 429:
-                    self.assertEqual((reply.json["code"], reply.headers["Retry-After"]), ("queue_full", "1"))
+                    self.assertEqual(reply.json["code"], "queue_full")
+                    self.assertGreaterEqual(int(reply.headers["Retry-After"]), 1)
             self.assertEqual(server.metric('blip_rejected_total{reason="queue"}'), statuses.count(429))
             self.assertEqual(server.post("/v1/caption", picture(1)).status, 200)
         finally:
@@ -196,7 +200,7 @@ class Overload(unittest.TestCase):
             server.stop()
 
     def test_a_deadline_ends_the_work(self):
-        server = Server("--batch", 1)
+        server = Server("--batch", 1, *AS_MUCH_AS_THERE_IS)
         try:
             reply = server.post_json("/v1/caption", {**slow_request(16, 64), "timeout_ms": 500})
             self.assertEqual((reply.status, reply.json["code"]), (504, "deadline_exceeded"))
@@ -206,7 +210,7 @@ class Overload(unittest.TestCase):
             server.stop()
 
     def test_work_for_a_client_that_hung_up_is_dropped(self):
-        server = Server("--batch", 1)
+        server = Server("--batch", 1, *AS_MUCH_AS_THERE_IS)
         try:
             body = json.dumps(slow_request(16, 64)).encode()
             with socket.create_connection(("127.0.0.1", server.port)) as client:

@@ -30,6 +30,14 @@ class CpuImage final : public EncodedImage {
   Matrix tokens() { return {tokens_.data(), shape_[0], shape_[1]}; }
   ConstMatrix tokens() const { return {tokens_.data(), shape_[0], shape_[1]}; }
 
+  std::size_t bytes() const override {
+    const std::lock_guard lock(mutex_);
+    std::size_t sum = tokens_.size() * sizeof(float) + (own_ ? own_->bytes() : 0);
+    for (const auto& cache : cross_)
+      for (std::size_t i = 0; cache && i < cache->size(); ++i) sum += (*cache)[i].bytes();
+    return sum;
+  }
+
   // For `rows` rows of one text in all. How many its own options or its own length come to decides what they look at, not what is there already or beside
   // it: the same task gives the same result.
   Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights) const {

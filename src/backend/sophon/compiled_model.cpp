@@ -20,6 +20,7 @@ class DeviceImage final : public EncodedImage {
  public:
   explicit DeviceImage(MemoryPtr memory) : memory_(std::move(memory)) {}
   const DeviceMemory& memory() const { return *memory_; }
+  std::size_t bytes() const override { return memory_->bytes(); }
 
  private:
   MemoryPtr memory_;
