@@ -167,6 +167,8 @@ class Engine {
   // The tokens of a text without those that the model puts around it, and before any truncation. 0 for a text that has none,
   // which match, ask and embed refuse as empty. A caption after this prompt begins with as many tokens and one more.
   std::size_t count_tokens(const std::string& text) const;
+  // The text of token ids, as captions and answers are written: without special tokens and those beyond the vocabulary.
+  std::string decode(std::span<const std::int32_t> token_ids) const;
   std::vector<NetworkUse> networks() const;  // of a compiled model, on each of its chips; else empty
 
  private:

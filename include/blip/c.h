@@ -232,6 +232,14 @@ BLIP_C_API const char* blip_engine_device(const blip_engine* engine);
 /* The picture in the model's size: what blip_session_encode does first, for another thread while a session is at work. */
 BLIP_C_API blip_status blip_engine_prepare(const blip_engine* engine, const blip_image* image, blip_image** prepared,
                                            blip_error** error);
+/* The tokens of a text without those that the model puts around it, before any truncation; 0 for a text that has none. A
+ * caption after this prompt begins with as many tokens and one more. */
+BLIP_C_API blip_status blip_engine_count_tokens(const blip_engine* engine, const char* text, size_t* count,
+                                                blip_error** error);
+/* The text of token ids, as captions and answers are written: without special tokens and those beyond the vocabulary. */
+BLIP_C_API blip_status blip_engine_decode(const blip_engine* engine, const int32_t* token_ids, size_t count, char** text,
+                                          blip_error** error);
+BLIP_C_API void blip_string_free(char* text);
 BLIP_C_API void blip_engine_free(blip_engine* engine);
 
 /* A network of a compiled model and what it has done since it was loaded. */
@@ -281,6 +289,7 @@ BLIP_C_API blip_status blip_session_encode(blip_session* session, const blip_ima
                                            blip_encoded** encoded, blip_error** error);
 BLIP_C_API double blip_encoded_preprocess_ms(const blip_encoded* encoded); /* resize and normalise; NaN for no handle */
 BLIP_C_API double blip_encoded_encode_ms(const blip_encoded* encoded); /* vision tower; the batch's time / its pictures */
+BLIP_C_API uint64_t blip_encoded_bytes(const blip_encoded* encoded); /* of memory that it holds now; grows with tasks */
 BLIP_C_API void blip_encoded_free(blip_encoded* encoded);
 
 /* ---- Captions and answers ---- */

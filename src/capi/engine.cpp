@@ -187,6 +187,26 @@ blip_status blip_engine_prepare(const blip_engine* engine, const blip_image* ima
   });
 }
 
+blip_status blip_engine_count_tokens(const blip_engine* engine, const char* text, size_t* count, blip_error** error) {
+  return guarded(error, [&] {
+    if (count == nullptr) throw blip::Error(blip::ErrorCode::kUsage, "the place for the result is NULL");
+    *count = checked(engine, "engine").engine.count_tokens(required(text, "text"));
+  });
+}
+
+blip_status blip_engine_decode(const blip_engine* engine, const int32_t* token_ids, size_t count, char** text,
+                               blip_error** error) {
+  return guarded(error, [&] {
+    prepare_output(text);
+    if (token_ids == nullptr && count > 0) throw blip::Error(blip::ErrorCode::kUsage, "token_ids is NULL");
+    const std::string decoded = checked(engine, "engine").engine.decode({token_ids, count});
+    *text = new char[decoded.size() + 1];
+    std::memcpy(*text, decoded.c_str(), decoded.size() + 1);
+  });
+}
+
+void blip_string_free(char* text) { delete[] text; }
+
 void blip_engine_free(blip_engine* engine) { release(engine); }
 
 blip_status blip_engine_networks(const blip_engine* engine, blip_networks** networks, blip_error** error) {

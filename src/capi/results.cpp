@@ -49,6 +49,7 @@ double blip_encoded_preprocess_ms(const blip_encoded* encoded) {
   return valid(encoded) ? encoded->image.preprocess_ms() : std::nan("");
 }
 double blip_encoded_encode_ms(const blip_encoded* encoded) { return valid(encoded) ? encoded->image.encode_ms() : std::nan(""); }
+uint64_t blip_encoded_bytes(const blip_encoded* encoded) { return valid(encoded) ? encoded->image.bytes() : 0; }
 void blip_encoded_free(blip_encoded* encoded) { release(encoded); }
 
 size_t blip_generations_count(const blip_generations* generations) {

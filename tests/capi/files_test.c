@@ -101,6 +101,9 @@ void test_information(void) {
   blip_inspection* inspection;
   blip_device_list* devices;
   blip_networks* networks;
+  static const int32_t ids[] = {362, 37, 277, 260, 37, 168, 999999};
+  size_t count;
+  char* text;
   check_info(blip_engine_info(f.engine));
   CHECK(blip_engine_threads(f.engine) >= 1);
   CHECK_TEXT(blip_dtype_name(blip_engine_dtype(f.engine)), "f32");
@@ -119,6 +122,16 @@ void test_information(void) {
   OK(blip_engine_networks(f.engine, &networks, &error));
   CHECK(blip_networks_count(networks) == 0 && blip_networks_at(networks, 0) == NULL);
   blip_networks_free(networks);
+  OK(blip_engine_count_tokens(f.engine, "a picture of", &count, &error));
+  CHECK(count == 3);
+  OK(blip_engine_decode(f.engine, ids, 7, &text, &error));
+  CHECK_TEXT(text, "a picture of a clock");
+  blip_string_free(text);
+  OK(blip_engine_decode(f.engine, NULL, 0, &text, &error));
+  CHECK_TEXT(text, "");
+  blip_string_free(text);
+  FAILS(blip_engine_decode(f.engine, NULL, 1, &text, &error), BLIP_ERROR_USAGE, "token_ids is NULL");
+  CHECK(blip_encoded_bytes(f.encoded) >= 65 * 192 * sizeof(float) && blip_encoded_bytes(NULL) == 0);
   CHECK(blip_abi_version() == BLIP_ABI_VERSION);
   CHECK_TEXT(blip_version(), BLIP_EXPECTED_VERSION);
   tear_down(&f);

@@ -97,6 +97,11 @@ class Encoded:
         """Milliseconds in the vision tower; the batch's time divided by its pictures."""
         return float(c.encoded_encode_ms(self._handle))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it holds now; grows when a task first adds its keys and values."""
+        return int(c.encoded_bytes(self._handle))
+
     def __repr__(self) -> str:
         return "<blipcpp.Encoded, %.1f ms>" % (self.preprocess_ms + self.encode_ms)
 
@@ -267,6 +272,32 @@ class Model:
         """The picture in the model's size, which is the slow part of what encode does first: for another thread."""
         picture = Image.of(image)
         return Image(made(c.engine_prepare, self._engine.handle, picture._handle))
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text without those that the model puts around it. A caption after this prompt begins with as many
+        and one more.
+
+        >>> import blipcpp
+        >>> blipcpp.Model.load().count_tokens("a picture of")
+        3
+        """
+        count = ctypes.c_size_t()
+        _check(c.engine_count_tokens, self._engine.handle, encode(text), count)
+        return count.value
+
+    def decode(self, token_ids: "Union[Sequence[int], npt.NDArray[np.int32]]") -> str:
+        """The text of token ids, as captions are written: without special tokens.
+
+        >>> import blipcpp
+        >>> blipcpp.Model.load().decode([362, 37, 277, 260, 37, 168])
+        'a picture of a clock'
+        """
+        ids = (c_int32 * len(token_ids))(*[int(id) for id in token_ids])
+        text = made(c.engine_decode, self._engine.handle, ids, len(ids))
+        try:
+            return decode(ctypes.string_at(text))
+        finally:
+            c.string_free(text)
 
     # ---- encode ----
 

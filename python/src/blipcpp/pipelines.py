@@ -13,14 +13,14 @@ As there, decoding is greedy unless generate_kwargs say otherwise. Questions beg
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 
 from ._errors import UnsupportedError, UsageError
 from ._images import is_many, listed
 from ._model import Encoded, Model
-from ._results import Generation, Token
+from ._results import Generation, Text
 
 # The temperature that BLIP's contrastive loss was trained from; checkpoints' own is close to it.
 _TEMPERATURE = 0.07
@@ -53,13 +53,12 @@ class Pipeline:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._prompt_lengths: Dict[str, int] = {}
 
     def __repr__(self) -> str:
         return "<blipcpp pipeline %s of %r>" % (self.task, self.model)
 
     def _generate_options(
-        self, max_new_tokens: Optional[int], generate_kwargs: Optional[Dict[str, Any]], prompt: Callable[[], int]
+        self, max_new_tokens: Optional[int], generate_kwargs: Optional[Dict[str, Any]], prompt: int
     ) -> Dict[str, Any]:
         """Arguments of Model.caption or ask, for those of generate. prompt tells how many tokens it has."""
         given = dict(generate_kwargs or {})
@@ -76,19 +75,20 @@ class Pipeline:
                 raise UnsupportedError("generate_kwargs: %r is not known; there are %s" % (name, ", ".join(known)))
             options[_RENAMED.get(name, name)] = value
         if new is not None:
-            options["max_length"] = min(prompt() + new, self.model.info.max_length or prompt() + new)
+            options["max_length"] = min(prompt + new, self.model.info.max_length or prompt + new)
         if fewest is not None:
-            options["min_length"] = prompt() + fewest
+            options["min_length"] = prompt + fewest
         return options
 
-    def _prompt_length(self, image: Encoded, prompt: str) -> int:
+    def _prompt_length(self, prompt: str) -> int:
         """Tokens that a caption with this prompt begins with."""
-        if prompt not in self._prompt_lengths:
-            decided: List[Token] = []
-            longest = self.model.info.max_length or _MAX_LENGTH
-            caption = self.model.caption(image, prompt=prompt, beams=1, max_length=longest, on_token=decided.append)
-            self._prompt_lengths[prompt] = len(caption.token_ids) - len(decided)
-        return self._prompt_lengths[prompt]
+        return self.model.count_tokens(prompt) + 1
+
+    def _new_text(self, text: Text, prompt: str) -> str:
+        """What a text adds to its prompt, with the space between unless it goes on inside the prompt's last word."""
+        length = self._prompt_length(prompt)
+        whole, before = self.model.decode(text.token_ids), self.model.decode(text.token_ids[:length])
+        return whole[len(before) :] if whole.startswith(before) else whole
 
 
 class ImageToText(Pipeline):
@@ -111,16 +111,11 @@ class ImageToText(Pipeline):
         images = inputs if images is None else images
         words = prompt or ""
         pictures: List[Encoded] = self.model.encode(listed(images), batch_size=batch_size)
-        if not pictures:
-            return []
-        options = self._generate_options(
-            max_new_tokens, generate_kwargs, lambda: self._prompt_length(pictures[0], words)
-        )
+        options = self._generate_options(max_new_tokens, generate_kwargs, self._prompt_length(words))
         num = options.pop("num", 1)
         captions: List[Generation] = self.model.caption(pictures, prompt=words, num_captions=num, batch_size=batch_size, **options)
         results = [
-            [{"generated_text": _as_decoded(words) + _continued(words, text.text)} for text in caption.all]
-            for caption in captions
+            [{"generated_text": self.model.decode(text.token_ids)} for text in caption.all] for caption in captions
         ]
         return results if is_many(images) else results[0]
 
@@ -151,12 +146,11 @@ class ImageTextToText(Pipeline):
             raise UsageError("%d pictures, but %d texts: give one for each" % (len(pictures), len(texts)))
         records = []
         for picture, prompt in zip(pictures, texts):
-            length = lambda: self._prompt_length(picture, prompt)  # noqa: B023, E731
-            options = self._generate_options(max_new_tokens, generate_kwargs, length)
+            options = self._generate_options(max_new_tokens, generate_kwargs, self._prompt_length(prompt))
             num = options.pop("num", 1)
             caption: Generation = self.model.caption(picture, prompt=prompt, num_captions=num, **options)
             for new in caption.all:
-                generated = _continued(prompt, new.text)
+                generated = self._new_text(new, prompt)
                 full = prompt + generated if return_full_text else generated
                 records.append({"input_text": prompt, "generated_text": full})
         return records
@@ -195,7 +189,7 @@ class VisualQuestionAnswering(Pipeline):
                 pairs = [(picture, words) for picture in pictures for words in questions]
             else:
                 raise UsageError("%d pictures, but %d questions" % (len(pictures), len(questions)))
-        options = self._generate_options(max_new_tokens, generate_kwargs, lambda: 1)
+        options = self._generate_options(max_new_tokens, generate_kwargs, 1)
         num = options.pop("num", 1)
         results = []
         for picture, words in pairs:
@@ -236,18 +230,6 @@ class ZeroShotImageClassification(Pipeline):
             order = np.argsort(-scores, kind="stable")
             results.append([{"score": float(scores[i]), "label": labels[i]} for i in order])
         return results if is_many(image) else results[0]
-
-
-def _as_decoded(prompt: str) -> str:
-    """A prompt of plain words as the tokenizer gives it back."""
-    return " ".join(prompt.lower().split())
-
-
-def _continued(prompt: str, text: str) -> str:
-    """What stands after a prompt: a text of its own, or one that goes on inside its last word."""
-    if not prompt.strip() or not text:
-        return text
-    return text[2:] if text.startswith("##") else " " + text
 
 
 _KINDS = {
