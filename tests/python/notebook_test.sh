@@ -16,12 +16,12 @@ BLIPCPP_LIBRARY=$2 BLIP_MODEL=$source/models/blip-demo.gguf PYTHONPATH=$source/p
 import json, sys
 
 def outputs(path):
-    texts, pictures = [], 0
+    text, pictures = "", 0
     for cell in json.load(open(path))["cells"]:
         for output in cell.get("outputs", []):
-            texts += output.get("text", [])
+            text += "".join(output.get("text", []))
             pictures += "image/png" in output.get("data", {})
-    return texts, pictures
+    return text.splitlines(), pictures
 
 got, shown = outputs(sys.argv[1]), outputs(sys.argv[2])
 assert got[0] == shown[0] and len(got[0]) > 5, "the notebook prints %s, and shows %s" % (got[0], shown[0])
