@@ -14,7 +14,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 abi=$(sed -n 's/^#define BLIP_ABI_VERSION //p' "$header")
-grep -oE '^BLIP_C_API .*' "$header" | grep -oE '\bblip_[a-z0-9_]+\(' | tr -d '(' | sort >"$work/declared"
+tr '\n' ' ' <"$header" | grep -oE 'BLIP_C_API [^(]*' | grep -oE 'blip_[a-z0-9_]+$' | sort >"$work/declared"
 nm -D --defined-only "$build/src/libblip.so" | awk '{ print $3 }' >"$work/symbols"
 sed -n "s/@@BLIP_$abi\$//p" "$work/symbols" | sort >"$work/exported"
 diff -u "$work/declared" "$work/exported" || { echo "check-abi.sh: declared (-) and exported (+) functions differ" >&2; exit 1; }

@@ -92,15 +92,16 @@ extern "C" {
 int32_t blip_abi_version(void) { return BLIP_ABI_VERSION; }
 const char* blip_version(void) { return blip::version(); }
 
-blip_status blip_image_from_file(const char* path, const blip_image_limits* limits, blip_image** image, blip_error** error) {
+blip_status blip_image_from_file(const char* path, const blip_image_limits* limits,
+                                 blip_image** image, blip_error** error) {
   return guarded(error, [&] {
     prepare_output(image);
     *image = new blip_image(blip::Image::from_file(required(path, "path"), image_limits(limits)));
   });
 }
 
-blip_status blip_image_from_memory(const void* bytes, size_t size, const blip_image_limits* limits, blip_image** image,
-                                   blip_error** error) {
+blip_status blip_image_from_memory(const void* bytes, size_t size, const blip_image_limits* limits,
+                                   blip_image** image, blip_error** error) {
   return guarded(error, [&] {
     prepare_output(image);
     if (bytes == nullptr && size > 0) throw blip::Error(blip::ErrorCode::kUsage, "bytes is NULL");
@@ -109,13 +110,15 @@ blip_status blip_image_from_memory(const void* bytes, size_t size, const blip_im
   });
 }
 
-blip_status blip_image_inspect(const void* bytes, size_t size, const blip_image_limits* limits, blip_image_info* info,
-                               blip_error** error) {
+blip_status blip_image_inspect(const void* bytes, size_t size, const blip_image_limits* limits,
+                               blip_image_info* info, blip_error** error) {
   return guarded(error, [&] {
-    if (info == nullptr) throw blip::Error(blip::ErrorCode::kUsage, "the place for the result is NULL");
+    if (info == nullptr)
+      throw blip::Error(blip::ErrorCode::kUsage, "the place for the result is NULL");
     check_struct_size(info->struct_size, "blip_image_info");
     if (bytes == nullptr && size > 0) throw blip::Error(blip::ErrorCode::kUsage, "bytes is NULL");
-    const auto read = blip::Image::inspect({static_cast<const std::byte*>(bytes), size}, image_limits(limits));
+    const auto read =
+        blip::Image::inspect({static_cast<const std::byte*>(bytes), size}, image_limits(limits));
     blip_image_info known{};
     known.struct_size = info->struct_size;
     known.width = read.width;
@@ -123,29 +126,36 @@ blip_status blip_image_inspect(const void* bytes, size_t size, const blip_image_
     known.decode_bytes = read.decode_bytes;
     known.format = lasting_name(read.format);
     std::memset(static_cast<void*>(info), 0, known.struct_size);
-    std::memcpy(static_cast<void*>(info), &known, std::min<std::size_t>(known.struct_size, sizeof known));
+    std::memcpy(static_cast<void*>(info), &known,
+                std::min<std::size_t>(known.struct_size, sizeof known));
   });
 }
 
-blip_status blip_image_from_rgb(const uint8_t* rgb, int32_t width, int32_t height, size_t stride, blip_image** image,
-                                blip_error** error) {
+blip_status blip_image_from_rgb(const uint8_t* rgb, int32_t width, int32_t height, size_t stride,
+                                blip_image** image, blip_error** error) {
   return guarded(error, [&] {
     prepare_output(image);
     *image = new blip_image(blip::Image::from_rgb(rgb, width, height, stride));
   });
 }
 
-blip_status blip_image_resized(const blip_image* image, int32_t width, int32_t height, blip_image** resized,
-                               blip_error** error) {
+blip_status blip_image_resized(const blip_image* image, int32_t width, int32_t height,
+                               blip_image** resized, blip_error** error) {
   return guarded(error, [&] {
     prepare_output(resized);
     *resized = new blip_image(checked(image, "image").image.resized(width, height));
   });
 }
 
-int32_t blip_image_width(const blip_image* image) { return valid(image) ? image->image.width() : 0; }
-int32_t blip_image_height(const blip_image* image) { return valid(image) ? image->image.height() : 0; }
-const uint8_t* blip_image_data(const blip_image* image) { return valid(image) ? image->image.data() : nullptr; }
+int32_t blip_image_width(const blip_image* image) {
+  return valid(image) ? image->image.width() : 0;
+}
+int32_t blip_image_height(const blip_image* image) {
+  return valid(image) ? image->image.height() : 0;
+}
+const uint8_t* blip_image_data(const blip_image* image) {
+  return valid(image) ? image->image.data() : nullptr;
+}
 void blip_image_free(blip_image* image) { release(image); }
 
 blip_status blip_inspect(const char* path, blip_inspection** inspection, blip_error** error) {
@@ -160,7 +170,8 @@ const blip_model_info* blip_inspection_info(const blip_inspection* inspection) {
 }
 void blip_inspection_free(blip_inspection* inspection) { release(inspection); }
 
-blip_status blip_engine_load(const char* path, const blip_engine_options* options, blip_engine** engine, blip_error** error) {
+blip_status blip_engine_load(const char* path, const blip_engine_options* options,
+                             blip_engine** engine, blip_error** error) {
   return guarded(error, [&] {
     prepare_output(engine);
     const auto in_cpp = engine_options(options);
@@ -169,17 +180,21 @@ blip_status blip_engine_load(const char* path, const blip_engine_options* option
   });
 }
 
-const blip_model_info* blip_engine_info(const blip_engine* engine) { return valid(engine) ? engine->info.get() : nullptr; }
+const blip_model_info* blip_engine_info(const blip_engine* engine) {
+  return valid(engine) ? engine->info.get() : nullptr;
+}
 int32_t blip_engine_dtype(const blip_engine* engine) {
   return valid(engine) ? static_cast<int32_t>(engine->engine.dtype()) : -1;
 }
-int32_t blip_engine_threads(const blip_engine* engine) { return valid(engine) ? engine->engine.threads() : 0; }
+int32_t blip_engine_threads(const blip_engine* engine) {
+  return valid(engine) ? engine->engine.threads() : 0;
+}
 const char* blip_engine_device(const blip_engine* engine) {
   return valid(engine) ? engine->engine.device().c_str() : nullptr;
 }
 
-blip_status blip_engine_prepare(const blip_engine* engine, const blip_image* image, blip_image** prepared,
-                                blip_error** error) {
+blip_status blip_engine_prepare(const blip_engine* engine, const blip_image* image,
+                                blip_image** prepared, blip_error** error) {
   return guarded(error, [&] {
     prepare_output(prepared);
     const blip::Engine& of = checked(engine, "engine").engine;
@@ -187,18 +202,21 @@ blip_status blip_engine_prepare(const blip_engine* engine, const blip_image* ima
   });
 }
 
-blip_status blip_engine_count_tokens(const blip_engine* engine, const char* text, size_t* count, blip_error** error) {
+blip_status blip_engine_count_tokens(const blip_engine* engine, const char* text, size_t* count,
+                                     blip_error** error) {
   return guarded(error, [&] {
-    if (count == nullptr) throw blip::Error(blip::ErrorCode::kUsage, "the place for the result is NULL");
+    if (count == nullptr)
+      throw blip::Error(blip::ErrorCode::kUsage, "the place for the result is NULL");
     *count = checked(engine, "engine").engine.count_tokens(required(text, "text"));
   });
 }
 
-blip_status blip_engine_decode(const blip_engine* engine, const int32_t* token_ids, size_t count, char** text,
-                               blip_error** error) {
+blip_status blip_engine_decode(const blip_engine* engine, const int32_t* token_ids, size_t count,
+                               char** text, blip_error** error) {
   return guarded(error, [&] {
     prepare_output(text);
-    if (token_ids == nullptr && count > 0) throw blip::Error(blip::ErrorCode::kUsage, "token_ids is NULL");
+    if (token_ids == nullptr && count > 0)
+      throw blip::Error(blip::ErrorCode::kUsage, "token_ids is NULL");
     const std::string decoded = checked(engine, "engine").engine.decode({token_ids, count});
     *text = new char[decoded.size() + 1];
     std::memcpy(*text, decoded.c_str(), decoded.size() + 1);
@@ -209,14 +227,17 @@ void blip_string_free(char* text) { delete[] text; }
 
 void blip_engine_free(blip_engine* engine) { release(engine); }
 
-blip_status blip_engine_networks(const blip_engine* engine, blip_networks** networks, blip_error** error) {
+blip_status blip_engine_networks(const blip_engine* engine, blip_networks** networks,
+                                 blip_error** error) {
   return guarded(error, [&] {
     prepare_output(networks);
     *networks = new blip_networks(checked(engine, "engine").engine.networks());
   });
 }
 
-size_t blip_networks_count(const blip_networks* networks) { return valid(networks) ? networks->records.size() : 0; }
+size_t blip_networks_count(const blip_networks* networks) {
+  return valid(networks) ? networks->records.size() : 0;
+}
 const blip_network_use* blip_networks_at(const blip_networks* networks, size_t index) {
   return index < blip_networks_count(networks) ? &networks->records[index] : nullptr;
 }
@@ -229,16 +250,19 @@ blip_status blip_devices(blip_device_list** devices, blip_error** error) {
   });
 }
 
-size_t blip_device_list_count(const blip_device_list* devices) { return valid(devices) ? devices->records.size() : 0; }
+size_t blip_device_list_count(const blip_device_list* devices) {
+  return valid(devices) ? devices->records.size() : 0;
+}
 const blip_device_info* blip_device_list_at(const blip_device_list* devices, size_t index) {
   return index < blip_device_list_count(devices) ? &devices->records[index] : nullptr;
 }
 void blip_device_list_free(blip_device_list* devices) { release(devices); }
 
-blip_status blip_convert(const char* source, const char* destination, const blip_convert_options* options,
-                         blip_error** error) {
+blip_status blip_convert(const char* source, const char* destination,
+                         const blip_convert_options* options, blip_error** error) {
   return guarded(error, [&] {
-    blip::convert(required(source, "source"), required(destination, "destination"), convert_options(options));
+    blip::convert(required(source, "source"), required(destination, "destination"),
+                  convert_options(options));
   });
 }
 

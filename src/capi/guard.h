@@ -1,4 +1,5 @@
-// The border between C++ and C: no exception passes it, handles are checked, structs of other versions are read.
+// The border between C++ and C: no exception passes it, handles are checked, structs of other
+// versions are read.
 #pragma once
 
 #include <unistd.h>
@@ -38,7 +39,8 @@ blip_status guarded(blip_error** error, Body&& body) noexcept {
   }
 }
 
-// What every handle begins with: a number that tells the types apart, and is gone once a handle is freed.
+// What every handle begins with: a number that tells the types apart, and is gone once a handle is
+// freed.
 template <std::uint32_t kTag>
 struct Handle {
   static constexpr std::uint32_t kType = kTag;
@@ -77,8 +79,9 @@ T& checked(T* handle, const std::string& name) {
     throw Error(ErrorCode::kUsage, name + " is a handle of another type, or was freed already");
   }
   if (!of_this_process(*handle)) {
-    throw Error(ErrorCode::kUsage, name + " was made before this process was forked, and an engine's threads do not " +
-                                       "survive that: load the model again in the new process");
+    throw Error(ErrorCode::kUsage,
+                name + " was made before this process was forked, and an engine's threads do not " +
+                    "survive that: load the model again in the new process");
   }
   return *handle;
 }
@@ -101,7 +104,8 @@ std::vector<std::string> strings(const char* const* texts, std::size_t count, co
 
 // ---- Structs of options ----
 
-// Sizes that a header may give: fields come in whole pointers' worth, and no struct will ever grow over the limit.
+// Sizes that a header may give: fields come in whole pointers' worth, and no struct will ever grow
+// over the limit.
 inline constexpr std::uint32_t kStructGranule = sizeof(void*);
 inline constexpr std::uint32_t kStructLimit = 4096;
 
@@ -114,11 +118,13 @@ void fill_defaults(Options* options, std::uint32_t struct_size) noexcept {
   Options known = defaults<Options>();
   known.struct_size = struct_size;
   std::memset(static_cast<void*>(options), 0, struct_size);
-  std::memcpy(static_cast<void*>(options), &known, std::min<std::size_t>(struct_size, sizeof known));
+  std::memcpy(static_cast<void*>(options), &known,
+              std::min<std::size_t>(struct_size, sizeof known));
 }
 
 void check_struct_size(std::uint32_t size, const char* name);
-void check_unknown_fields(const unsigned char* fields, std::size_t known, std::size_t given, const char* name);
+void check_unknown_fields(const unsigned char* fields, std::size_t known, std::size_t given,
+                          const char* name);
 
 // The caller's options, with defaults for what an older header does not have.
 template <class Options>
@@ -132,7 +138,8 @@ Options read_options(const Options* given, const char* name) {
   std::memcpy(static_cast<void*>(&options), bytes, std::min<std::size_t>(size, sizeof options));
   if (size > sizeof options) check_unknown_fields(bytes, sizeof options, size, name);
   if constexpr (requires { options.reserved; }) {
-    if (options.reserved != 0) throw Error(ErrorCode::kUsage, std::string(name) + ".reserved must be 0");
+    if (options.reserved != 0)
+      throw Error(ErrorCode::kUsage, std::string(name) + ".reserved must be 0");
   }
   return options;
 }

@@ -62,7 +62,8 @@ struct blip_encoded : blip::capi::ProcessHandle<0x656e636f> {  // "enco"
 };
 
 struct blip_session : blip::capi::ProcessHandle<0x73657373> {  // "sess"
-  blip_session(const blip::Engine& engine, const blip_session_options& given) : options(given), session(engine, in_cpp()) {}
+  blip_session(const blip::Engine& engine, const blip_session_options& given)
+      : options(given), session(engine, in_cpp()) {}
 
   // Captures `this`: a session stays where it was made.
   blip::SessionOptions in_cpp();

@@ -10,15 +10,20 @@ constexpr std::int32_t kTaskDefault = -1;  // of lengths: the caption's or the a
 template <class Enum>
 Enum enum_of(std::int32_t value, std::int32_t last, const std::string& name) {
   if (value < 0 || value > last) {
-    throw Error(ErrorCode::kUsage, name + " is " + std::to_string(value) + "; known are 0 to " + std::to_string(last));
+    throw Error(ErrorCode::kUsage,
+                name + " is " + std::to_string(value) + "; known are 0 to " + std::to_string(last));
   }
   return static_cast<Enum>(value);
 }
 
-static_assert(static_cast<int>(DType::kF16) == BLIP_DTYPE_F16 && static_cast<int>(DType::kInt8) == BLIP_DTYPE_INT8 &&
-              static_cast<int>(DType::kBf16) == BLIP_DTYPE_BF16 && static_cast<int>(DType::kF32) == BLIP_DTYPE_F32);
-static_assert(static_cast<int>(MatchHead::kItm) == BLIP_HEAD_ITM && static_cast<int>(MatchHead::kItc) == BLIP_HEAD_ITC);
-static_assert(static_cast<int>(FileType::kF16) == BLIP_FILE_F16 && static_cast<int>(FileType::kBf16) == BLIP_FILE_BF16 &&
+static_assert(static_cast<int>(DType::kF16) == BLIP_DTYPE_F16 &&
+              static_cast<int>(DType::kInt8) == BLIP_DTYPE_INT8 &&
+              static_cast<int>(DType::kBf16) == BLIP_DTYPE_BF16 &&
+              static_cast<int>(DType::kF32) == BLIP_DTYPE_F32);
+static_assert(static_cast<int>(MatchHead::kItm) == BLIP_HEAD_ITM &&
+              static_cast<int>(MatchHead::kItc) == BLIP_HEAD_ITC);
+static_assert(static_cast<int>(FileType::kF16) == BLIP_FILE_F16 &&
+              static_cast<int>(FileType::kBf16) == BLIP_FILE_BF16 &&
               static_cast<int>(FileType::kQ8_0) == BLIP_FILE_Q8_0);
 
 }  // namespace
@@ -26,7 +31,11 @@ static_assert(static_cast<int>(FileType::kF16) == BLIP_FILE_F16 && static_cast<i
 template <>
 blip_image_limits defaults<blip_image_limits>() {
   const ImageLimits limits;
-  return {.struct_size = sizeof(blip_image_limits), .reserved = 0, .max_bytes = limits.max_bytes, .max_pixels = limits.max_pixels, .max_memory = limits.max_memory};
+  return {.struct_size = sizeof(blip_image_limits),
+          .reserved = 0,
+          .max_bytes = limits.max_bytes,
+          .max_pixels = limits.max_pixels,
+          .max_memory = limits.max_memory};
 }
 
 template <>
@@ -140,7 +149,9 @@ ConvertOptions convert_options(const blip_convert_options* given) {
   options.type = enum_of<FileType>(o.type, BLIP_FILE_Q8_0, "blip_convert_options.type");
   options.progress = progress_of(o.progress, o.user_data);
   if (o.warning != nullptr)
-    options.warning = [warning = o.warning, data = o.user_data](const std::string& message) { warning(message.c_str(), data); };
+    options.warning = [warning = o.warning, data = o.user_data](const std::string& message) {
+      warning(message.c_str(), data);
+    };
   return options;
 }
 
@@ -188,22 +199,45 @@ using namespace blip::capi;
 
 extern "C" {
 
-void blip_image_limits_default(blip_image_limits* limits, uint32_t struct_size) { fill_defaults(limits, struct_size); }
-void blip_engine_options_default(blip_engine_options* options, uint32_t struct_size) { fill_defaults(options, struct_size); }
-void blip_session_options_default(blip_session_options* options, uint32_t struct_size) { fill_defaults(options, struct_size); }
-void blip_generate_options_default(blip_generate_options* options, uint32_t struct_size) { fill_defaults(options, struct_size); }
-void blip_caption_options_default(blip_caption_options* options, uint32_t struct_size) { fill_defaults(options, struct_size); }
-void blip_ask_options_default(blip_ask_options* options, uint32_t struct_size) { fill_defaults(options, struct_size); }
-void blip_match_options_default(blip_match_options* options, uint32_t struct_size) { fill_defaults(options, struct_size); }
-void blip_embed_options_default(blip_embed_options* options, uint32_t struct_size) { fill_defaults(options, struct_size); }
-void blip_attention_options_default(blip_attention_options* options, uint32_t struct_size) { fill_defaults(options, struct_size); }
-void blip_convert_options_default(blip_convert_options* options, uint32_t struct_size) { fill_defaults(options, struct_size); }
+void blip_image_limits_default(blip_image_limits* limits, uint32_t struct_size) {
+  fill_defaults(limits, struct_size);
+}
+void blip_engine_options_default(blip_engine_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_session_options_default(blip_session_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_generate_options_default(blip_generate_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_caption_options_default(blip_caption_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_ask_options_default(blip_ask_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_match_options_default(blip_match_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_embed_options_default(blip_embed_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_attention_options_default(blip_attention_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_convert_options_default(blip_convert_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
 
-const char* blip_dtype_name(int32_t dtype) { return blip::to_string(static_cast<blip::DType>(dtype)); }
+const char* blip_dtype_name(int32_t dtype) {
+  return blip::to_string(static_cast<blip::DType>(dtype));
+}
 
 blip_status blip_dtype_parse(const char* name, int32_t* dtype, blip_error** error) {
   return guarded(error, [&] {
-    if (dtype == nullptr) throw blip::Error(blip::ErrorCode::kUsage, "the place for the result is NULL");
+    if (dtype == nullptr)
+      throw blip::Error(blip::ErrorCode::kUsage, "the place for the result is NULL");
     *dtype = static_cast<std::int32_t>(blip::parse_dtype(required(name, "name")));
   });
 }

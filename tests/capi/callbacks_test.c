@@ -99,7 +99,8 @@ void test_cancelling(void) {
   blip_engine_options_default(&engine_options, sizeof engine_options);
   engine_options.progress = on_progress;
   engine_options.user_data = &log;
-  FAILS(blip_engine_load(source_path("models/blip-demo.gguf"), &engine_options, &engine, &error), BLIP_ERROR_CANCELLED, "cancelled");
+  FAILS(blip_engine_load(source_path("models/blip-demo.gguf"), &engine_options, &engine, &error),
+        BLIP_ERROR_CANCELLED, "cancelled");
   CHECK(engine == NULL && log.calls == 3);
 
   blip_caption_options_default(&options, sizeof options);
@@ -110,7 +111,8 @@ void test_cancelling(void) {
   options.user_data = &log;
   for (log.stop_after = 1; log.stop_after < 7; ++log.stop_after) {
     log.calls = 0;
-    FAILS(blip_session_caption(f.session, PICTURES(f), 1, &options, &generations, &error), BLIP_ERROR_CANCELLED, "cancelled");
+    FAILS(blip_session_caption(f.session, PICTURES(f), 1, &options, &generations, &error),
+          BLIP_ERROR_CANCELLED, "cancelled");
     CHECK(generations == NULL && log.calls <= log.stop_after + 1);
   }
   /* Also with the last token; and the session works on afterwards. */
@@ -121,7 +123,8 @@ void test_cancelling(void) {
   calls = log.calls;
   log.stop_after = calls;
   log.calls = 0;
-  FAILS(blip_session_caption(f.session, PICTURES(f), 1, &options, &generations, &error), BLIP_ERROR_CANCELLED, "cancelled");
+  FAILS(blip_session_caption(f.session, PICTURES(f), 1, &options, &generations, &error),
+        BLIP_ERROR_CANCELLED, "cancelled");
 
   blip_session_options_default(&session_options, sizeof session_options);
   session_options.cancel = on_cancel;
@@ -129,7 +132,8 @@ void test_cancelling(void) {
   OK(blip_session_new(f.engine, &session_options, &session, &error));
   log.calls = 0;
   log.stop_after = 2;
-  FAILS(blip_session_caption(session, PICTURES(f), 1, NULL, &generations, &error), BLIP_ERROR_CANCELLED, "cancelled");
+  FAILS(blip_session_caption(session, PICTURES(f), 1, NULL, &generations, &error),
+        BLIP_ERROR_CANCELLED, "cancelled");
   CHECK(log.calls == 2);
   blip_session_free(session);
   blip_session_cancel(f.session); /* at nothing: nothing to end */
@@ -151,8 +155,10 @@ static void* caption_many(void* engine) {
   wrong += blip_session_new(engine, NULL, &session, &error) != BLIP_OK;
   wrong += blip_image_from_file(path, NULL, &image, &error) != BLIP_OK;
   for (i = 0; i < 5; ++i) {
-    wrong += blip_session_encode(session, (const blip_image* const*)&image, 1, &encoded, &error) != BLIP_OK;
-    wrong += blip_session_caption(session, (const blip_encoded* const*)&encoded, 1, NULL, &captions, &error) != BLIP_OK;
+    wrong += blip_session_encode(session, (const blip_image* const*)&image, 1, &encoded, &error) !=
+             BLIP_OK;
+    wrong += blip_session_caption(session, (const blip_encoded* const*)&encoded, 1, NULL, &captions,
+                                  &error) != BLIP_OK;
     wrong += strcmp(blip_generations_at(captions, 0, 0)->text, "a clock on a gray background") != 0;
     blip_generations_free(captions);
     blip_encoded_free(encoded);
@@ -186,7 +192,8 @@ static void* use_session(void* unused) {
   return NULL;
 }
 
-/* From the callback of a call on it, and from another thread meanwhile, which then ends that call. */
+/* From the callback of a call on it, and from another thread meanwhile, which then ends that call.
+ */
 static int32_t use_again(int32_t id, const char* text, void* user_data) {
   blip_generations* captions;
   pthread_t thread;
@@ -211,7 +218,8 @@ void test_busy_session(void) {
   generate.beams = 1;
   options.generate = &generate;
   options.on_token = use_again;
-  FAILS(blip_session_caption(f.session, PICTURES(f), 1, &options, &captions, &error), BLIP_ERROR_CANCELLED, "cancelled");
+  FAILS(blip_session_caption(f.session, PICTURES(f), 1, &options, &captions, &error),
+        BLIP_ERROR_CANCELLED, "cancelled");
   CHECK(inner_status == BLIP_ERROR_USAGE && other_status == BLIP_ERROR_USAGE);
   tear_down(&f);
 }
@@ -225,7 +233,8 @@ void test_fork(void) {
     blip_error* error;
     blip_session* session;
     blip_generations* captions;
-    FAILS(blip_session_caption(f.session, PICTURES(f), 1, NULL, &captions, &error), BLIP_ERROR_USAGE, "forked");
+    FAILS(blip_session_caption(f.session, PICTURES(f), 1, NULL, &captions, &error),
+          BLIP_ERROR_USAGE, "forked");
     FAILS(blip_session_new(f.engine, NULL, &session, &error), BLIP_ERROR_USAGE, "forked");
     CHECK(blip_image_width(f.image) > 0);
     tear_down(&f);

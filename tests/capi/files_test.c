@@ -29,10 +29,13 @@ void test_images(void) {
   width = blip_image_width(image);
   height = blip_image_height(image);
   CHECK(width == blip_image_width(f.image) && height == blip_image_height(f.image) && width > 1);
-  CHECK(memcmp(blip_image_data(image), blip_image_data(f.image), (size_t)(width * height * 3)) == 0);
-  OK(blip_image_from_rgb(blip_image_data(image), width, height / 2, (size_t)width * 6, &other, &error));
+  CHECK(memcmp(blip_image_data(image), blip_image_data(f.image), (size_t)(width * height * 3)) ==
+        0);
+  OK(blip_image_from_rgb(blip_image_data(image), width, height / 2, (size_t)width * 6, &other,
+                         &error));
   CHECK(blip_image_height(other) == height / 2);
-  CHECK(memcmp(blip_image_data(other) + 3 * width, blip_image_data(image) + 6 * width, (size_t)(3 * width)) == 0);
+  CHECK(memcmp(blip_image_data(other) + 3 * width, blip_image_data(image) + 6 * width,
+               (size_t)(3 * width)) == 0);
   blip_image_free(other);
   OK(blip_engine_prepare(f.engine, image, &other, &error));
   CHECK(blip_image_width(other) == 128 && blip_image_height(other) == 128);
@@ -45,12 +48,14 @@ void test_images(void) {
   FAILS(blip_image_from_memory(bytes, size / 2, NULL, &image, &error), BLIP_ERROR_IMAGE, "picture");
   CHECK(image == NULL);
   FAILS(blip_image_from_memory(bytes, 0, NULL, &image, &error), BLIP_ERROR_IMAGE, "");
-  FAILS(blip_image_from_file("/nowhere/x.png", NULL, &image, &error), BLIP_ERROR_IO, "/nowhere/x.png");
+  FAILS(blip_image_from_file("/nowhere/x.png", NULL, &image, &error), BLIP_ERROR_IO,
+        "/nowhere/x.png");
   FAILS(blip_image_resized(f.image, 0, 5, &image, &error), BLIP_ERROR_USAGE, "0 x 5");
   FAILS(blip_image_from_rgb(bytes, 4, 4, 5, &image, &error), BLIP_ERROR_USAGE, "stride");
   info.struct_size = sizeof info;
   OK(blip_image_inspect(bytes, size, NULL, &info, &error));
-  CHECK(info.width == width && info.height == height && info.decode_bytes >= (uint64_t)(width * height * 3));
+  CHECK(info.width == width && info.height == height &&
+        info.decode_bytes >= (uint64_t)(width * height * 3));
   CHECK_TEXT(info.format, "PNG");
   info.struct_size = 16; /* of an older header: what is behind it stays as it is */
   info.format = "untouched";
@@ -60,7 +65,8 @@ void test_images(void) {
   FAILS(blip_image_inspect(bytes, 3, NULL, &info, &error), BLIP_ERROR_IMAGE, "");
   info.struct_size = 1;
   FAILS(blip_image_inspect(bytes, size, NULL, &info, &error), BLIP_ERROR_USAGE, "struct_size");
-  FAILS(blip_image_inspect(bytes, size, NULL, NULL, &error), BLIP_ERROR_USAGE, "place for the result");
+  FAILS(blip_image_inspect(bytes, size, NULL, NULL, &error), BLIP_ERROR_USAGE,
+        "place for the result");
   blip_image_limits_default(&limits, sizeof limits);
   CHECK(limits.max_memory == 1u << 30);
   limits.max_memory = 1000;
@@ -70,7 +76,8 @@ void test_images(void) {
   limits.max_pixels = 100;
   FAILS(blip_image_from_memory(bytes, size, &limits, &image, &error), BLIP_ERROR_IMAGE, "100");
   limits.max_bytes = 10;
-  FAILS(blip_image_from_file(source_path("demo/scenes/clock.png"), &limits, &image, &error), BLIP_ERROR_IO, "10");
+  FAILS(blip_image_from_file(source_path("demo/scenes/clock.png"), &limits, &image, &error),
+        BLIP_ERROR_IO, "10");
   free(bytes);
   tear_down(&f);
 }
@@ -82,16 +89,21 @@ static void check_info(const blip_model_info* info) {
   CHECK_TEXT(info->name, "blip-demo");
   CHECK_TEXT(info->format, "gguf");
   CHECK(strstr(info->path, "blip-demo.gguf") != NULL);
-  CHECK(info->image_size == 128 && info->patch_size == 16 && info->vocab_size == 364 && info->embed_dim == 128);
-  CHECK(info->can_caption && info->can_match_itm && info->can_match_itc && info->can_ask && info->can_rank && info->can_attend);
+  CHECK(info->image_size == 128 && info->patch_size == 16 && info->vocab_size == 364 &&
+        info->embed_dim == 128);
+  CHECK(info->can_caption && info->can_match_itm && info->can_match_itc && info->can_ask &&
+        info->can_rank && info->can_attend);
   CHECK_TEXT(info->prompt, "a picture of ");
-  CHECK(info->text_length == 35 && info->max_text_length >= 35 && info->max_length >= 20 && info->warning_count == 0);
-  CHECK(info->bos_token == 362 && info->eos_token == 3 && info->pad_token == 0 && info->question_token == 363);
+  CHECK(info->text_length == 35 && info->max_text_length >= 35 && info->max_length >= 20 &&
+        info->warning_count == 0);
+  CHECK(info->bos_token == 362 && info->eos_token == 3 && info->pad_token == 0 &&
+        info->question_token == 363);
   CHECK(info->part_count == 5);
   for (i = 0; i < info->part_count; ++i) parameters += info->parts[i]->parameters;
   CHECK(parameters <= info->parameters && info->parameters > 10000000);
   CHECK_TEXT(info->parts[0]->name, "vision");
-  CHECK(info->parts[0]->layers == 6 && info->parts[0]->width == 192 && info->parts[0]->heads == 3 && info->parts[0]->mlp == 768);
+  CHECK(info->parts[0]->layers == 6 && info->parts[0]->width == 192 && info->parts[0]->heads == 3 &&
+        info->parts[0]->mlp == 768);
   CHECK_TEXT(info->parts[4]->type, "q8_0");
 }
 
@@ -111,7 +123,8 @@ void test_information(void) {
   OK(blip_inspect(source_path("models/blip-demo.gguf"), &inspection, &error));
   check_info(blip_inspection_info(inspection));
   blip_inspection_free(inspection);
-  FAILS(blip_inspect("/nowhere/model.gguf", &inspection, &error), BLIP_ERROR_IO, "/nowhere/model.gguf");
+  FAILS(blip_inspect("/nowhere/model.gguf", &inspection, &error), BLIP_ERROR_IO,
+        "/nowhere/model.gguf");
 
   OK(blip_devices(&devices, &error));
   CHECK(blip_device_list_count(devices) >= 1);
@@ -130,7 +143,8 @@ void test_information(void) {
   OK(blip_engine_decode(f.engine, NULL, 0, &text, &error));
   CHECK_TEXT(text, "");
   blip_string_free(text);
-  FAILS(blip_engine_decode(f.engine, NULL, 1, &text, &error), BLIP_ERROR_USAGE, "token_ids is NULL");
+  FAILS(blip_engine_decode(f.engine, NULL, 1, &text, &error), BLIP_ERROR_USAGE,
+        "token_ids is NULL");
   CHECK(blip_encoded_bytes(f.encoded) >= 65 * 192 * sizeof(float) && blip_encoded_bytes(NULL) == 0);
   CHECK(blip_abi_version() == BLIP_ABI_VERSION);
   CHECK_TEXT(blip_version(), BLIP_EXPECTED_VERSION);
@@ -177,7 +191,8 @@ void test_conversion(void) {
   CHECK_TEXT(blip_inspection_info(inspection)->parts[0]->type, "f16");
   blip_inspection_free(inspection);
   options.type = 7;
-  FAILS(blip_convert(source, file, &options, &error), BLIP_ERROR_USAGE, "blip_convert_options.type is 7");
+  FAILS(blip_convert(source, file, &options, &error), BLIP_ERROR_USAGE,
+        "blip_convert_options.type is 7");
   unlink(file);
   rmdir(destination);
 }

@@ -29,16 +29,26 @@ static const struct {
   const char* name;
   void (*run)(void);
 } tests[] = {
-    {"captions", test_captions},           {"batches", test_batches},
-    {"answers", test_answers},             {"matches", test_matches},
-    {"embeddings", test_embeddings},       {"attention", test_attention},
-    {"images", test_images},               {"information", test_information},
-    {"conversion", test_conversion},       {"null_arguments", test_null_arguments},
-    {"wrong_handles", test_wrong_handles}, {"wrong_values", test_wrong_values},
-    {"older_options", test_older_options}, {"newer_options", test_newer_options},
-    {"errors", test_errors},               {"callbacks", test_callbacks},
-    {"cancelling", test_cancelling},       {"threads", test_threads},
-    {"busy_session", test_busy_session},   {"fork", test_fork},
+    {"captions", test_captions},
+    {"batches", test_batches},
+    {"answers", test_answers},
+    {"matches", test_matches},
+    {"embeddings", test_embeddings},
+    {"attention", test_attention},
+    {"images", test_images},
+    {"information", test_information},
+    {"conversion", test_conversion},
+    {"null_arguments", test_null_arguments},
+    {"wrong_handles", test_wrong_handles},
+    {"wrong_values", test_wrong_values},
+    {"older_options", test_older_options},
+    {"newer_options", test_newer_options},
+    {"errors", test_errors},
+    {"callbacks", test_callbacks},
+    {"cancelling", test_cancelling},
+    {"threads", test_threads},
+    {"busy_session", test_busy_session},
+    {"fork", test_fork},
 };
 
 void check_text(const char* got, const char* expected, const char* file, int line) {
@@ -54,11 +64,12 @@ void check_ok(blip_status got, blip_error* error, const char* file, int line) {
   blip_error_free(error);
 }
 
-void check_fails(blip_status got, blip_status expected, blip_error* error, const char* contains, const char* file,
-                 int line) {
-  if (got != expected || blip_error_status(error) != expected || strstr(blip_error_message(error), contains) == NULL) {
-    fprintf(stderr, "%s:%d: %s: \"%s\", expected %s with \"%s\"\n", file, line, blip_status_name(got),
-            blip_error_message(error), blip_status_name(expected), contains);
+void check_fails(blip_status got, blip_status expected, blip_error* error, const char* contains,
+                 const char* file, int line) {
+  if (got != expected || blip_error_status(error) != expected ||
+      strstr(blip_error_message(error), contains) == NULL) {
+    fprintf(stderr, "%s:%d: %s: \"%s\", expected %s with \"%s\"\n", file, line,
+            blip_status_name(got), blip_error_message(error), blip_status_name(expected), contains);
     ++failures;
   }
   blip_error_free(error);

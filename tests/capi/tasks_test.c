@@ -27,7 +27,8 @@ void test_captions(void) {
   /* Several beams, best first; lengths of our own; a prompt, which is cut off. */
   blip_generate_options_default(&generate, sizeof generate);
   blip_caption_options_default(&options, sizeof options);
-  CHECK(generate.beams == 3 && generate.min_length == -1 && generate.max_length == -1 && generate.num_return == 1);
+  CHECK(generate.beams == 3 && generate.min_length == -1 && generate.max_length == -1 &&
+        generate.num_return == 1);
   options.generate = &generate;
   generate.num_return = 3;
   OK(blip_session_caption(f.session, PICTURES(f), 1, &options, &captions, &error));
@@ -56,10 +57,12 @@ void test_batches(void) {
   OK(blip_image_from_file(source_path("demo/scenes/fox-crown.png"), NULL, &images[1], &error));
   OK(blip_session_encode(f.session, (const blip_image* const*)images, 2, encoded, &error));
   CHECK(blip_encoded_preprocess_ms(encoded[0]) > 0 && blip_encoded_encode_ms(encoded[1]) > 0);
-  OK(blip_session_caption(f.session, (const blip_encoded* const*)encoded, 2, NULL, &captions, &error));
+  OK(blip_session_caption(f.session, (const blip_encoded* const*)encoded, 2, NULL, &captions,
+                          &error));
   CHECK(blip_generations_count(captions) == 2);
   CHECK_TEXT(blip_generations_at(captions, 0, 0)->text, "two balloons on a purple background");
-  CHECK_TEXT(blip_generations_at(captions, 1, 0)->text, "a fox above a crown on a purple background");
+  CHECK_TEXT(blip_generations_at(captions, 1, 0)->text,
+             "a fox above a crown on a purple background");
   blip_generations_free(captions);
   OK(blip_session_encode(f.session, NULL, 0, NULL, &error));
   OK(blip_session_caption(f.session, NULL, 0, NULL, &captions, &error));
@@ -73,7 +76,8 @@ void test_batches(void) {
 }
 
 void test_answers(void) {
-  static const char* const questions[] = {"what is to the right of the cat?", "what color is the background?", "is there a dog?"};
+  static const char* const questions[] = {"what is to the right of the cat?",
+                                          "what color is the background?", "is there a dog?"};
   static const char* const answers[] = {"a dog", "bus", "cat"};
   fixture f = set_up("cat-bus.png");
   blip_error* error;
@@ -98,7 +102,8 @@ void test_answers(void) {
   OK(blip_session_rank(f.session, f.encoded, questions[0], answers, 3, &options, &result, &error));
   CHECK(blip_generations_texts(result, 0) == 2);
   blip_generations_free(result);
-  FAILS(blip_session_rank(f.session, f.encoded, questions[0], NULL, 0, NULL, &result, &error), BLIP_ERROR_USAGE, "answers");
+  FAILS(blip_session_rank(f.session, f.encoded, questions[0], NULL, 0, NULL, &result, &error),
+        BLIP_ERROR_USAGE, "answers");
   CHECK(result == NULL);
   tear_down(&f);
 }
@@ -123,7 +128,8 @@ void test_matches(void) {
   CHECK(fabsf(blip_matches_cosines(matches)[0] - 0.6236f) < kTolerance);
   blip_matches_free(matches);
   options.max_text_length = 2;
-  FAILS(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error), BLIP_ERROR_USAGE, "max_text_length");
+  FAILS(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error),
+        BLIP_ERROR_USAGE, "max_text_length");
   options.max_text_length = 4; /* [CLS] a cat [SEP] */
   OK(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error));
   CHECK(blip_matches_cosines(matches)[0] == blip_matches_cosines(matches)[1]);
@@ -141,7 +147,8 @@ void test_embeddings(void) {
   OK(blip_session_embed_images(f.session, PICTURES(f), 1, &pictures, &error));
   OK(blip_session_embed_texts(f.session, texts, 2, NULL, &words, &error));
   CHECK(dim == 128 && blip_tensor_rank(words) == 2);
-  CHECK(blip_tensor_shape(pictures)[0] == 1 && blip_tensor_shape(words)[0] == 2 && blip_tensor_shape(words)[1] == dim);
+  CHECK(blip_tensor_shape(pictures)[0] == 1 && blip_tensor_shape(words)[0] == 2 &&
+        blip_tensor_shape(words)[1] == dim);
   for (i = 0; i < dim; ++i) {
     cosine += blip_tensor_data(pictures)[i] * blip_tensor_data(words)[i];
     norm += blip_tensor_data(words)[i] * blip_tensor_data(words)[i];
@@ -154,12 +161,14 @@ void test_embeddings(void) {
   OK(blip_session_dump(f.session, BLIP_STAGE_VISION, f.image, NULL, &vision, &error));
   OK(blip_session_dump(f.session, BLIP_STAGE_TEXT, f.image, "a dog", &states, &error));
   CHECK(blip_tensor_rank(pixels) == 4 && blip_tensor_shape(pixels)[3] == 128);
-  CHECK(blip_tensor_rank(vision) == 3 && blip_tensor_shape(vision)[1] == 65 && blip_tensor_shape(vision)[2] == 192);
-  CHECK(blip_tensor_shape(states)[1] == 4);  /* [CLS] a dog [SEP] */
+  CHECK(blip_tensor_rank(vision) == 3 && blip_tensor_shape(vision)[1] == 65 &&
+        blip_tensor_shape(vision)[2] == 192);
+  CHECK(blip_tensor_shape(states)[1] == 4); /* [CLS] a dog [SEP] */
   blip_tensor_free(pixels);
   blip_tensor_free(vision);
   blip_tensor_free(states);
-  FAILS(blip_session_dump(f.session, BLIP_STAGE_TEXT, f.image, NULL, &states, &error), BLIP_ERROR_USAGE, "text");
+  FAILS(blip_session_dump(f.session, BLIP_STAGE_TEXT, f.image, NULL, &states, &error),
+        BLIP_ERROR_USAGE, "text");
   tear_down(&f);
 }
 
@@ -184,10 +193,13 @@ void test_attention(void) {
   int side;
   OK(blip_session_caption(f.session, PICTURES(f), 1, NULL, &captions, &error));
   text = blip_generations_at(captions, 0, 0);
-  OK(blip_session_attend_caption(f.session, f.encoded, text->text, text->token_ids, text->token_count, NULL, &attention, &error));
+  OK(blip_session_attend_caption(f.session, f.encoded, text->text, text->token_ids,
+                                 text->token_count, NULL, &attention, &error));
   side = blip_attention_side(attention);
-  CHECK(side == 8 && blip_attention_words(attention, 0) == 12 && blip_attention_words(attention, 1) == 0);
-  CHECK(blip_attention_weights(attention, 1) == NULL && blip_attention_word(attention, 0, 12) == NULL);
+  CHECK(side == 8 && blip_attention_words(attention, 0) == 12 &&
+        blip_attention_words(attention, 1) == 0);
+  CHECK(blip_attention_weights(attention, 1) == NULL &&
+        blip_attention_word(attention, 0, 12) == NULL);
   for (w = 0; w < blip_attention_words(attention, 0); ++w) {
     if (strcmp(blip_attention_word(attention, 0, w), "cat") == 0) cat = w;
     if (strcmp(blip_attention_word(attention, 0, w), "bus") == 0) bus = w;
@@ -205,15 +217,20 @@ void test_attention(void) {
   CHECK(blip_attention_words(attention, 0) == 2);
   blip_attention_free(attention);
 
-  OK(blip_session_attend_answer(f.session, f.encoded, "what color is the background?", "pink", NULL, 0, NULL, &attention, &error));
+  OK(blip_session_attend_answer(f.session, f.encoded, "what color is the background?", "pink", NULL,
+                                0, NULL, &attention, &error));
   CHECK(blip_attention_words(attention, 0) == 1 && blip_attention_words(attention, 1) == 5);
   CHECK_TEXT(blip_attention_word(attention, 1, 1), "color");
   blip_attention_free(attention);
 
   blip_attention_options_default(&options, sizeof options);
   options.layers = -1;
-  FAILS(blip_session_attend_caption(f.session, f.encoded, "a cat", NULL, 0, &options, &attention, &error), BLIP_ERROR_USAGE, "layers");
-  FAILS(blip_session_attend_caption(f.session, f.encoded, "a cat", NULL, 3, NULL, &attention, &error), BLIP_ERROR_USAGE, "token_ids");
+  FAILS(blip_session_attend_caption(f.session, f.encoded, "a cat", NULL, 0, &options, &attention,
+                                    &error),
+        BLIP_ERROR_USAGE, "layers");
+  FAILS(
+      blip_session_attend_caption(f.session, f.encoded, "a cat", NULL, 3, NULL, &attention, &error),
+      BLIP_ERROR_USAGE, "token_ids");
   blip_generations_free(captions);
   tear_down(&f);
 }

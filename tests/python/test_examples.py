@@ -14,7 +14,9 @@ SOURCE = pathlib.Path(os.environ["BLIP_SOURCE"])
 
 def load_tests(loader, tests, pattern):
     os.chdir(SOURCE / "demo/scenes")
-    for module in [blipcpp.__name__] + [m.name for m in pkgutil.iter_modules(blipcpp.__path__, "blipcpp.")]:
+    for module in [blipcpp.__name__] + [
+        m.name for m in pkgutil.iter_modules(blipcpp.__path__, "blipcpp.")
+    ]:
         tests.addTests(doctest.DocTestSuite(importlib.import_module(module)))
     readme = SOURCE / "python/README.md"
     tests.addTests(doctest.DocFileSuite(str(readme), module_relative=False))

@@ -10,6 +10,7 @@ from blipcpp import _c
 
 HEADER = (pathlib.Path(os.environ["BLIP_SOURCE"]) / "include/blip/c.h").read_text()
 CODE = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.S)
+CODE = " ".join(re.sub(r"^#.*$", "", CODE, flags=re.M).split())
 SCALARS = {
     "int32_t": ctypes.c_int32,
     "uint32_t": ctypes.c_uint32,
@@ -37,8 +38,14 @@ def structs():
 
 
 def functions():
-    for result, name, arguments in re.findall(r"BLIP_C_API ([^;(]*?)\bblip_(\w+)\(([^;]*?)\);", CODE, re.S):
-        kinds = [] if arguments.strip() == "void" else [" ".join(a.split()) for a in arguments.split(",")]
+    for result, name, arguments in re.findall(
+        r"BLIP_C_API ([^;(]*?)\bblip_(\w+)\(([^;]*?)\);", CODE, re.S
+    ):
+        kinds = (
+            []
+            if arguments.strip() == "void"
+            else [" ".join(a.split()) for a in arguments.split(",")]
+        )
         yield name, " ".join(result.split()), kinds
 
 
@@ -66,7 +73,8 @@ class Header(unittest.TestCase):
         names = [name for name, _, _ in seen if not name.endswith("_default")]
         self.assertEqual(sorted(names), sorted(_c.FUNCTIONS))
         self.assertEqual(
-            sorted(name[: -len("_default")] for name, _, _ in seen if name.endswith("_default")), sorted(_c.OPTIONS)
+            sorted(name[: -len("_default")] for name, _, _ in seen if name.endswith("_default")),
+            sorted(_c.OPTIONS),
         )
         for name, result, arguments in seen:
             if name.endswith("_default"):
@@ -90,13 +98,17 @@ class Header(unittest.TestCase):
                         self.assertEqual(ctypes.sizeof(argtype), ctypes.sizeof(ctypes.c_void_p))
 
     def test_abi_version(self):
-        self.assertEqual(_c.ABI_VERSION, int(re.search(r"#define BLIP_ABI_VERSION (\d+)", HEADER).group(1)))
+        self.assertEqual(
+            _c.ABI_VERSION, int(re.search(r"#define BLIP_ABI_VERSION (\d+)", HEADER).group(1))
+        )
 
     def test_errors_have_types(self):
         import blipcpp
         from blipcpp import _errors
 
-        codes = re.search(r'"ok", ("usage".*?"internal")', HEADER).group(1).replace('"', "").split(", ")
+        codes = (
+            re.search(r'"ok", ("usage".*?"internal")', HEADER).group(1).replace('"', "").split(", ")
+        )
         self.assertEqual(sorted(codes), sorted(_errors._TYPES))
         for kind in _errors._TYPES.values():
             self.assertTrue(issubclass(kind, blipcpp.BlipError) and hasattr(blipcpp, kind.__name__))

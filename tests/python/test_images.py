@@ -43,11 +43,22 @@ class Pictures(unittest.TestCase):
 
     def test_paths_and_bytes(self):
         data = CLOCK.read_bytes()
-        for picture in (CLOCK, str(CLOCK), data, bytearray(data), memoryview(data), blipcpp.Image.open(CLOCK)):
+        for picture in (
+            CLOCK,
+            str(CLOCK),
+            data,
+            bytearray(data),
+            memoryview(data),
+            blipcpp.Image.open(CLOCK),
+        ):
             self.assertEqual(self.caption(picture), CAPTION)
 
     def test_arrays(self):
-        for picture in (self.pixels, WithInterface(np.array(self.pixels)), np.asfortranarray(self.pixels)):
+        for picture in (
+            self.pixels,
+            WithInterface(np.array(self.pixels)),
+            np.asfortranarray(self.pixels),
+        ):
             self.assertEqual(self.caption(picture), CAPTION)
             self.assertTrue((blipcpp.Image.of(picture).to_numpy() == self.pixels).all())
         if hasattr(np, "from_dlpack"):
@@ -59,7 +70,9 @@ class Pictures(unittest.TestCase):
         grey = np.arange(35, dtype=np.uint8).reshape(5, 7)
         for picture in (grey, grey[:, :, None]):
             self.assertTrue((blipcpp.Image.of(picture).to_numpy() == grey[:, :, None]).all())
-        self.assertEqual([str(c) for c in self.model.caption(np.stack([self.pixels] * 2))], [CAPTION] * 2)
+        self.assertEqual(
+            [str(c) for c in self.model.caption(np.stack([self.pixels] * 2))], [CAPTION] * 2
+        )
 
     def test_pil(self):
         try:

@@ -28,16 +28,23 @@ class Tasks(unittest.TestCase):
     def test_caption(self):
         caption = self.model.caption(CLOCK)
         self.assertEqual(caption.text, "a clock on a gray background")
-        self.assertEqual(caption.token_ids.tolist(), [362, 37, 277, 260, 37, 168, 261, 37, 211, 122, 3])
+        self.assertEqual(
+            caption.token_ids.tolist(), [362, 37, 277, 260, 37, 168, 261, 37, 211, 122, 3]
+        )
         self.assertAlmostEqual(caption.score, -0.00047, places=4)
         self.assertTrue(all(ms > 0 for ms in caption.timings))
-        self.assertEqual(repr(caption), "<Generation 'a clock on a gray background', score -0.0005>")
+        self.assertEqual(
+            repr(caption), "<Generation 'a clock on a gray background', score -0.0005>"
+        )
         three = self.model.caption(CLOCK, num_captions=3)
         scores = [text.score for text in three.all]
         self.assertEqual((len(three), scores), (3, sorted(scores, reverse=True)))
         short = self.model.caption(CLOCK, prompt="a picture of a clock on", max_length=8)
         self.assertEqual((str(short), len(short.token_ids)), ("a", 8))
-        drawn = [str(self.model.caption(CLOCK, sample=True, seed=seed, temperature=3.0)) for seed in (1, 1, 2)]
+        drawn = [
+            str(self.model.caption(CLOCK, sample=True, seed=seed, temperature=3.0))
+            for seed in (1, 1, 2)
+        ]
         self.assertEqual(drawn[0], drawn[1])
         self.assertNotEqual(drawn[0], drawn[2])
 
@@ -57,7 +64,10 @@ class Tasks(unittest.TestCase):
         other = blipcpp.Model.load(threads=1)
         with self.assertRaisesRegex(blipcpp.UsageError, "another engine"):
             other.caption(one)
-        self.assertEqual((self.model.caption([]), self.model.encode([]), self.model.match([], ["a"])), ([], [], []))
+        self.assertEqual(
+            (self.model.caption([]), self.model.encode([]), self.model.match([], ["a"])),
+            ([], [], []),
+        )
 
     def test_match(self):
         texts = ["a cat to the left of a bus", "a cat to the right of a bus"]
@@ -71,14 +81,21 @@ class Tasks(unittest.TestCase):
         self.assertLess(both[0][0].match_probability, both[1][0].match_probability)
 
     def test_questions(self):
-        answers = self.model.ask(BUS, ["what is to the right of the cat?", "what color is the background?"])
+        answers = self.model.ask(
+            BUS, ["what is to the right of the cat?", "what color is the background?"]
+        )
         self.assertEqual([str(a) for a in answers], ["bus", "pink"])
         ranked = self.model.rank(BUS, "what is to the right of the cat?", ["a dog", "bus", "cat"])
         self.assertEqual((str(ranked), len(ranked.all)), ("bus", 3))
-        self.assertEqual(len(self.model.rank(BUS, "what?", ["a dog", "bus", "cat"], candidates=2).all), 2)
+        self.assertEqual(
+            len(self.model.rank(BUS, "what?", ["a dog", "bus", "cat"], candidates=2).all), 2
+        )
 
     def test_vectors(self):
-        vectors, text = self.model.embed([CLOCK, BUS]), self.model.embed_text("a cat to the left of a bus")
+        vectors, text = (
+            self.model.embed([CLOCK, BUS]),
+            self.model.embed_text("a cat to the left of a bus"),
+        )
         self.assertEqual((vectors.shape, vectors.dtype, text.shape), ((2, 128), np.float32, (128,)))
         self.assertAlmostEqual(float(vectors[1] @ text), 0.6236, places=3)
         np.testing.assert_allclose((vectors**2).sum(axis=1), 1, rtol=1e-5)
@@ -92,7 +109,9 @@ class Tasks(unittest.TestCase):
         columns = look.weights.sum(axis=1) @ np.arange(8)
         self.assertLess(columns[look.words.index("cat")], 3.5)
         self.assertGreater(columns[look.words.index("bus")], 3.5)
-        answer = self.model.attention(BUS, self.model.ask(BUS, "what color is the bus?"), "what color is the bus?")
+        answer = self.model.attention(
+            BUS, self.model.ask(BUS, "what color is the bus?"), "what color is the bus?"
+        )
         self.assertEqual((len(answer.words), answer.question_words[1]), (1, "color"))
         with self.assertRaisesRegex(blipcpp.UsageError, "prompt"):
             self.model.attention(BUS, caption, prompt="two dogs")
@@ -101,19 +120,27 @@ class Tasks(unittest.TestCase):
         tokens = list(self.model.stream(CLOCK))
         self.assertEqual(tokens[-1].text, "a clock on a gray background")
         self.assertEqual([t.text for t in tokens][:2], ["a", "a clock"])
-        self.assertEqual(list(self.model.stream(BUS, "what color is the background?"))[-1].text, "pink")
+        self.assertEqual(
+            list(self.model.stream(BUS, "what color is the background?"))[-1].text, "pink"
+        )
         for token in self.model.stream(CLOCK):  # left early: its work ends
             break
         with self.assertRaisesRegex(blipcpp.IoError, "/nowhere"):
             list(self.model.stream("/nowhere.png"))
-        with self.assertRaisesRegex(ZeroDivisionError, "by zero"):  # what a callback raises comes out
+        with self.assertRaisesRegex(
+            ZeroDivisionError, "by zero"
+        ):  # what a callback raises comes out
             self.model.caption(CLOCK, beams=1, on_token=lambda token: 1 // 0)
 
     def test_many(self):
         files = sorted(SCENES.glob("*.png"))
         expected = [str(c) for c in self.model.caption(files)]
         told = []
-        got = list(self.model.captions(files, batch_size=3, progress=lambda done, total: told.append((done, total))))
+        got = list(
+            self.model.captions(
+                files, batch_size=3, progress=lambda done, total: told.append((done, total))
+            )
+        )
         self.assertEqual([str(c) for c in got], expected)
         self.assertEqual(told, [(i + 1, len(files)) for i in range(len(files))])
         self.assertEqual([str(c) for c in self.model.captions(iter(files), workers=1)], expected)
@@ -143,20 +170,44 @@ class Tasks(unittest.TestCase):
     def test_errors(self):
         for call, kind, message in (
             (lambda: self.model.match(CLOCK, " "), blipcpp.UsageError, "empty text"),
-            (lambda: self.model.match(CLOCK, ["a", 3]), blipcpp.UsageError, "text must be a text.*3"),
+            (
+                lambda: self.model.match(CLOCK, ["a", 3]),
+                blipcpp.UsageError,
+                "text must be a text.*3",
+            ),
             (lambda: self.model.match(CLOCK, "a\0b"), blipcpp.UsageError, "zero character"),
-            (lambda: self.model.match(CLOCK, "a", head="both"), blipcpp.UsageError, "unknown head 'both'; use all, itm, itc"),
+            (
+                lambda: self.model.match(CLOCK, "a", head="both"),
+                blipcpp.UsageError,
+                "unknown head 'both'; use all, itm, itc",
+            ),
             (lambda: self.model.caption(CLOCK, beams=0), ValueError, "beams"),
-            (lambda: self.model.caption(CLOCK, beams="many"), blipcpp.UsageError, "beams must be a number, not 'many'"),
-            (lambda: self.model.caption(CLOCK, num_captions=2, beams=1), blipcpp.UsageError, "num_return"),
-            (lambda: self.model.dump("middle", CLOCK), blipcpp.UsageError, "unknown stage 'middle'"),
+            (
+                lambda: self.model.caption(CLOCK, beams="many"),
+                blipcpp.UsageError,
+                "beams must be a number, not 'many'",
+            ),
+            (
+                lambda: self.model.caption(CLOCK, num_captions=2, beams=1),
+                blipcpp.UsageError,
+                "num_return",
+            ),
+            (
+                lambda: self.model.dump("middle", CLOCK),
+                blipcpp.UsageError,
+                "unknown stage 'middle'",
+            ),
             (lambda: self.model.encode([CLOCK], batch_size=0), blipcpp.UsageError, "batch_size"),
             (lambda: blipcpp.Model.load("/nowhere.gguf"), OSError, "/nowhere.gguf"),
             (lambda: blipcpp.Model.load(SOURCE / "README.md"), blipcpp.ModelError, "README.md"),
             (lambda: blipcpp.Model.load(dtype="f31"), blipcpp.UsageError, "f31"),
             (lambda: blipcpp.Model.load(device="gpu"), blipcpp.DeviceError, "gpu"),
             (lambda: blipcpp.Model.load("no-org/no-model"), blipcpp.IoError, "no-org/no-model"),
-            (lambda: blipcpp.Model.load(SOURCE / "tests/data/parity/vqa").caption(CLOCK), NotImplementedError, "cannot caption"),
+            (
+                lambda: blipcpp.Model.load(SOURCE / "tests/data/parity/vqa").caption(CLOCK),
+                NotImplementedError,
+                "cannot caption",
+            ),
         ):
             with self.subTest(message=message), self.assertRaisesRegex(kind, message):
                 call()
@@ -167,17 +218,23 @@ class Tasks(unittest.TestCase):
         self.assertEqual(info.tasks, ("caption", "match", "embed", "ask", "rank", "attention"))
         self.assertEqual([p.name for p in info.parts][:2], ["vision", "text_encoder"])
         self.assertEqual(blipcpp.inspect(info.path), info)
-        self.assertEqual((self.model.device, self.model.dtype, self.model.networks()), ("cpu", "f32", []))
+        self.assertEqual(
+            (self.model.device, self.model.dtype, self.model.networks()), ("cpu", "f32", [])
+        )
         self.assertRegex(blipcpp.version(), r"^\d+\.\d+\.\d+$")
         self.assertIn("blip-demo on cpu, f32", repr(self.model))
 
     def test_conversion(self):
         with tempfile.TemporaryDirectory() as folder:
             file, told = os.path.join(folder, "small.gguf"), []
-            blipcpp.convert(self.model.info.path, file, "bf16", progress=lambda *step: told.append(step))
+            blipcpp.convert(
+                self.model.info.path, file, "bf16", progress=lambda *step: told.append(step)
+            )
             self.assertEqual(told[-1][0], "convert")
             self.assertEqual(blipcpp.inspect(file).parts[0].type, "bf16")
-            self.assertEqual(str(blipcpp.Model.load(file).caption(CLOCK)), "a clock on a gray background")
+            self.assertEqual(
+                str(blipcpp.Model.load(file).caption(CLOCK)), "a clock on a gray background"
+            )
             with self.assertRaises(KeyError):
                 blipcpp.convert(self.model.info.path, file, progress=lambda *step: {}["stop"])
             with self.assertRaises(KeyError):

@@ -71,10 +71,14 @@ class Pipelines(unittest.TestCase):
         pipe = blipcpp.pipeline("image-to-text")
         with self.assertRaisesRegex(blipcpp.UnsupportedError, "no_repeat_ngram_size.*num_beams"):
             pipe(str(SOURCE / "demo/scenes/clock.png"), generate_kwargs={"no_repeat_ngram_size": 2})
-        with self.assertRaisesRegex(blipcpp.UsageError, "unknown task 'translation'; use image-to-text"):
+        with self.assertRaisesRegex(
+            blipcpp.UsageError, "unknown task 'translation'; use image-to-text"
+        ):
             blipcpp.pipeline("translation")
         with self.assertRaisesRegex(blipcpp.UsageError, "2 pictures, but 1 texts"):
-            blipcpp.pipeline("image-text-to-text")([str(SOURCE / "demo/scenes/clock.png")] * 2, text=["a"])
+            blipcpp.pipeline("image-text-to-text")(
+                [str(SOURCE / "demo/scenes/clock.png")] * 2, text=["a"]
+            )
         self.assertEqual(pipe([]), [])
 
 

@@ -47,7 +47,11 @@ class Threads(unittest.TestCase):
         stop.set()
         thread.join()
         during = [s for s in steps if started < s < ended]
-        self.assertGreater(len(during), (ended - started) / 0.02, "only %d steps in %.3f s" % (len(during), ended - started))
+        self.assertGreater(
+            len(during),
+            (ended - started) / 0.02,
+            "only %d steps in %.3f s" % (len(during), ended - started),
+        )
 
     def test_keyboard_interrupt(self):
         code = (
@@ -62,7 +66,9 @@ class Threads(unittest.TestCase):
             "except KeyboardInterrupt:\n"
             "    print('interrupted', model.caption(picture))\n" % CLOCK
         )
-        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         self.assertEqual(child.stdout.readline(), "ready\n")
         time.sleep(0.5)
         child.send_signal(signal.SIGINT)
@@ -83,8 +89,12 @@ class Threads(unittest.TestCase):
                     status = 0 if right and "forked" in str(error) else 2
             finally:
                 os._exit(status)
-        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if hasattr(os, "waitstatus_to_exitcode")
-                         else os.waitpid(child, 0)[1], 0)
+        self.assertEqual(
+            os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if hasattr(os, "waitstatus_to_exitcode")
+            else os.waitpid(child, 0)[1],
+            0,
+        )
         self.assertEqual(str(self.model.caption(picture)), "a clock on a gray background")
 
     def test_multiprocessing(self):
@@ -103,7 +113,14 @@ class Threads(unittest.TestCase):
             vectors = await model.embed([CLOCK])
             match = await model.match(CLOCK, "a clock", head="itm")
             attention = await model.attention(CLOCK, "a clock")
-            return [str(c) for c in captions], words[-1], str(answer), vectors.shape, match.cosine, attention.words
+            return (
+                [str(c) for c in captions],
+                words[-1],
+                str(answer),
+                vectors.shape,
+                match.cosine,
+                attention.words,
+            )
 
         self.assertEqual(
             asyncio.run(main()),

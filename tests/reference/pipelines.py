@@ -30,10 +30,16 @@ TEMPERATURE = 0.07
 
 
 def processor(name):
-    tokenizer = BertTokenizer(str(DATA / name / "vocab.txt"), bos_token="[DEC]", additional_special_tokens=["[ENC]"],
-                              model_input_names=["input_ids", "attention_mask"])
+    tokenizer = BertTokenizer(
+        str(DATA / name / "vocab.txt"),
+        bos_token="[DEC]",
+        additional_special_tokens=["[ENC]"],
+        model_input_names=["input_ids", "attention_mask"],
+    )
     try:
-        from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil as Images
+        from transformers.models.blip.image_processing_pil_blip import (
+            BlipImageProcessorPil as Images,
+        )
     except ImportError:
         Images = BlipImageProcessor
     return BlipProcessor(Images.from_pretrained(DATA / name), tokenizer)
@@ -53,25 +59,51 @@ def relative(calls):
 
 def image_text_to_text():
     p = processor("caption")
-    pipe = pipeline("image-text-to-text", model=model(BlipForConditionalGeneration, "caption"), processor=p)
+    pipe = pipeline(
+        "image-text-to-text", model=model(BlipForConditionalGeneration, "caption"), processor=p
+    )
     calls = []
     for prompt in PROMPTS:
-        for options in ({"max_new_tokens": 8}, {"max_new_tokens": 5, "return_full_text": False},
-                        {"generate_kwargs": {"num_beams": 3, "max_new_tokens": 6}}):
+        for options in (
+            {"max_new_tokens": 8},
+            {"max_new_tokens": 5, "return_full_text": False},
+            {"generate_kwargs": {"num_beams": 3, "max_new_tokens": 6}},
+        ):
             for image in IMAGES:
-                calls.append({"images": image, "text": prompt, **options, "result": pipe(images=image, text=prompt, **options)})
-    calls.append({"images": IMAGES[:2], "text": [PROMPTS[0]] * 2, "max_new_tokens": 8,
-                  "result": pipe(images=IMAGES[:2], text=[PROMPTS[0]] * 2, max_new_tokens=8)})
+                calls.append(
+                    {
+                        "images": image,
+                        "text": prompt,
+                        **options,
+                        "result": pipe(images=image, text=prompt, **options),
+                    }
+                )
+    calls.append(
+        {
+            "images": IMAGES[:2],
+            "text": [PROMPTS[0]] * 2,
+            "max_new_tokens": 8,
+            "result": pipe(images=IMAGES[:2], text=[PROMPTS[0]] * 2, max_new_tokens=8),
+        }
+    )
     return calls
 
 
 def image_to_text():
     p = processor("caption")
-    pipe = pipeline("image-to-text", model=model(BlipForConditionalGeneration, "caption"), tokenizer=p.tokenizer,
-                    image_processor=p.image_processor)
+    pipe = pipeline(
+        "image-to-text",
+        model=model(BlipForConditionalGeneration, "caption"),
+        tokenizer=p.tokenizer,
+        image_processor=p.image_processor,
+    )
     calls = []
-    for options in ({}, {"max_new_tokens": 6}, {"prompt": "a picture of", "max_new_tokens": 6},
-                    {"generate_kwargs": {"num_beams": 3, "max_length": 12}}):
+    for options in (
+        {},
+        {"max_new_tokens": 6},
+        {"prompt": "a picture of", "max_new_tokens": 6},
+        {"generate_kwargs": {"num_beams": 3, "max_length": 12}},
+    ):
         for image in IMAGES:
             calls.append({"images": image, **options, "result": pipe(image, **options)})
     calls.append({"images": IMAGES, "result": pipe(IMAGES)})
@@ -89,11 +121,22 @@ def visual_question_answering():
         return generate(input_ids=input_ids, **options)
 
     m.generate = types.MethodType(official, m)
-    pipe = pipeline("visual-question-answering", model=m, tokenizer=p.tokenizer, image_processor=p.image_processor)
+    pipe = pipeline(
+        "visual-question-answering",
+        model=m,
+        tokenizer=p.tokenizer,
+        image_processor=p.image_processor,
+    )
     calls = []
     for question in QUESTIONS:
         for image in IMAGES:
-            calls.append({"image": image, "question": question, "result": pipe(image=image, question=question)})
+            calls.append(
+                {
+                    "image": image,
+                    "question": question,
+                    "result": pipe(image=image, question=question),
+                }
+            )
     pairs = [{"image": image, "question": QUESTIONS[0]} for image in IMAGES]
     calls.append({"image": pairs, "result": pipe(pairs)})
     return calls
@@ -106,25 +149,49 @@ def zero_shot_image_classification():
 
     class Scores(BlipModel):  # what the pipeline takes, with the logits of the retrieval checkpoint
         def forward(self, pixel_values=None, input_ids=None, attention_mask=None, **_):
-            cosines = retrieval(pixel_values=pixel_values, input_ids=input_ids, attention_mask=attention_mask,
-                                use_itm_head=False)[0]
+            cosines = retrieval(
+                pixel_values=pixel_values,
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                use_itm_head=False,
+            )[0]
             return types.SimpleNamespace(logits_per_image=cosines / TEMPERATURE)
 
-    pipe = pipeline("zero-shot-image-classification", model=Scores(retrieval.config), tokenizer=p.tokenizer,
-                    image_processor=p.image_processor)
+    pipe = pipeline(
+        "zero-shot-image-classification",
+        model=Scores(retrieval.config),
+        tokenizer=p.tokenizer,
+        image_processor=p.image_processor,
+    )
     calls = []
     for options in ({}, {"hypothesis_template": "a picture of {}"}):
         for image in IMAGES:
-            calls.append({"image": image, "candidate_labels": LABELS, **options,
-                          "result": pipe(image, candidate_labels=LABELS, **options)})
-    calls.append({"image": IMAGES, "candidate_labels": LABELS, "result": pipe(IMAGES, candidate_labels=LABELS)})
+            calls.append(
+                {
+                    "image": image,
+                    "candidate_labels": LABELS,
+                    **options,
+                    "result": pipe(image, candidate_labels=LABELS, **options),
+                }
+            )
+    calls.append(
+        {
+            "image": IMAGES,
+            "candidate_labels": LABELS,
+            "result": pipe(IMAGES, candidate_labels=LABELS),
+        }
+    )
     return calls
 
 
 def main():
     known = json.loads(OUT.read_text()) if OUT.exists() else {}
     five = int(transformers.__version__.split(".")[0]) >= 5
-    tasks = [image_text_to_text, zero_shot_image_classification] if five else [image_to_text, visual_question_answering]
+    tasks = (
+        [image_text_to_text, zero_shot_image_classification]
+        if five
+        else [image_to_text, visual_question_answering]
+    )
     for task in tasks:
         name = task.__name__.replace("_", "-")
         known[name] = {"transformers": transformers.__version__, "calls": relative(task())}

@@ -33,7 +33,18 @@ from ._errors import (
 from ._files import convert, devices, inspect, version
 from ._images import Image
 from ._model import Encoded, Model
-from ._results import Attention, Device, Generation, Match, ModelInfo, NetworkUse, Part, Text, Timings, Token
+from ._results import (
+    Attention,
+    Device,
+    Generation,
+    Match,
+    ModelInfo,
+    NetworkUse,
+    Part,
+    Text,
+    Timings,
+    Token,
+)
 
 __version__ = version()
 __all__ = [

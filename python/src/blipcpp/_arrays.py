@@ -39,7 +39,12 @@ def view(pointer: Any, shape: Tuple[int, ...], dtype: Any, owner: Any) -> "npt.N
     if not pointer or 0 in shape:
         return np.zeros(shape, dtype)
     address = ctypes.cast(pointer, ctypes.c_void_p).value
-    interface = {"data": (address, True), "shape": shape, "typestr": np.dtype(dtype).str, "version": 3}
+    interface = {
+        "data": (address, True),
+        "shape": shape,
+        "typestr": np.dtype(dtype).str,
+        "version": 3,
+    }
     return np.asarray(_Memory(interface, owner))
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import (
+    POINTER,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint8,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
@@ -22,7 +34,11 @@ def _struct(name: str, *fields: Tuple[str, Any]) -> Any:
 
 
 image_limits = _struct(
-    "blip_image_limits", ("reserved", c_uint32), ("max_bytes", c_uint64), ("max_pixels", c_uint64), ("max_memory", c_uint64)
+    "blip_image_limits",
+    ("reserved", c_uint32),
+    ("max_bytes", c_uint64),
+    ("max_pixels", c_uint64),
+    ("max_memory", c_uint64),
 )
 image_info = _struct(
     "blip_image_info",

@@ -33,7 +33,10 @@ def devices() -> List[Device]:
     """
     handle = made(c.devices)
     try:
-        return [record_of(Device, c.device_list_at(handle, i).contents) for i in range(c.device_list_count(handle))]
+        return [
+            record_of(Device, c.device_list_at(handle, i).contents)
+            for i in range(c.device_list_count(handle))
+        ]
     finally:
         c.device_list_free(handle)
 
@@ -63,6 +66,8 @@ def convert(
     options.progress = report.callback
     messages: List[str] = []
     options.warning = warning_callback(lambda message, _: messages.append(decode(message)))
-    report.call(_check, c.convert, encode_path(resolve(source)), encode_path(destination), byref(options))
+    report.call(
+        _check, c.convert, encode_path(resolve(source)), encode_path(destination), byref(options)
+    )
     for message in messages:
         warnings.warn(message, BlipWarning, stacklevel=2)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         def __dlpack_device__(self) -> Any: ...
 
     PathLike = Union[str, "os.PathLike[str]"]
-    ImageLike = Union["Image", PathLike, bytes, bytearray, memoryview, SupportsArray, SupportsDlpack]
+    ImageLike = Union[
+        "Image", PathLike, bytes, bytearray, memoryview, SupportsArray, SupportsDlpack
+    ]
 
 _DLPACK_CPU = 1
 
@@ -105,7 +107,9 @@ class Image:
             from PIL import ImageOps
 
             picture: Any = value
-            return cls.from_array(np.asarray((ImageOps.exif_transpose(picture) or picture).convert("RGB")))
+            return cls.from_array(
+                np.asarray((ImageOps.exif_transpose(picture) or picture).convert("RGB"))
+            )
         return cls.from_array(value)
 
     @property
@@ -149,7 +153,9 @@ def _as_array(value: Any) -> Any:
     if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
         device = int(value.__dlpack_device__()[0])
         if device != _DLPACK_CPU:
-            raise UsageError("the picture is on a device of DLPack type %d; move it to the CPU first" % device)
+            raise UsageError(
+                "the picture is on a device of DLPack type %d; move it to the CPU first" % device
+            )
         if hasattr(np, "from_dlpack"):
             return np.from_dlpack(value)
         return np.asarray(value)
@@ -169,7 +175,9 @@ def _rgb(array: Any) -> Any:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3:
         hint = "; move the channels last" if array.ndim == 3 and array.shape[0] == 3 else ""
-        raise UsageError("a picture must be [height, width, 3]; got %s%s" % (list(array.shape), hint))
+        raise UsageError(
+            "a picture must be [height, width, 3]; got %s%s" % (list(array.shape), hint)
+        )
     if min(array.shape) < 1:
         raise UsageError("a picture needs a size of at least 1 x 1; got %s" % list(array.shape))
     if array.strides[1:] != (3, 1) or array.strides[0] < 3 * array.shape[1]:

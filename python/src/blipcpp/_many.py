@@ -29,7 +29,9 @@ def in_batches(
 ) -> Iterator[Any]:
     """task over batches of images, each a result or, unless it raises, the exception of its picture."""
     if workers < 1 or batch_size < 1:
-        raise UsageError("workers and batch_size must be at least 1, not %d and %d" % (workers, batch_size))
+        raise UsageError(
+            "workers and batch_size must be at least 1, not %d and %d" % (workers, batch_size)
+        )
     return _batches(model, images, task, batch_size, workers, progress, raises)
 
 
@@ -73,7 +75,9 @@ def _batches(
                 future.cancel()
 
 
-def _results(batch: "List[Future[Any]]", task: Callable[[List[Any]], List[Any]], raises: bool) -> Iterator[Any]:
+def _results(
+    batch: "List[Future[Any]]", task: Callable[[List[Any]], List[Any]], raises: bool
+) -> Iterator[Any]:
     """Of a batch in order. A picture that cannot be read does not keep those before it from being done."""
     pictures: List[Any] = []
     problems: List[Optional[Exception]] = []
@@ -121,5 +125,3 @@ def stream(task: Callable[[Callable[[Token], Any]], Any]) -> Iterator[Token]:
     finally:
         scope.cancel()
         thread.join()
-
-

@@ -7,7 +7,19 @@ import os
 import threading
 import weakref
 from ctypes import byref, c_char_p, c_int32, c_void_p
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+    overload,
+)
 
 from ._arrays import tensor
 from ._c import c, decode, defaults, encode, encode_path, progress_callback, texts as c_texts
@@ -63,6 +75,7 @@ if TYPE_CHECKING:
     class AskOptions(GenerateOptions, total=False):
         num_answers: int
         max_text_length: int
+
 
 HEADS = {"all": 0, "itm": 1, "itc": 2}
 STAGES = {"pixels": 0, "vision": 1, "text": 2, "question": 3}
@@ -152,7 +165,9 @@ def _generate(options: "dict[str, Any]", num_return: int) -> Any:
 
 def _all_known(options: "dict[str, Any]", method: str) -> None:
     if options:
-        raise TypeError("%s() got an unexpected keyword argument %r" % (method, next(iter(options))))
+        raise TypeError(
+            "%s() got an unexpected keyword argument %r" % (method, next(iter(options)))
+        )
 
 
 class Model:
@@ -171,7 +186,9 @@ class Model:
     'two'
     """
 
-    def __init__(self, path: str, options: "dict[str, Any]", progress: "Optional[Progress]" = None) -> None:
+    def __init__(
+        self, path: str, options: "dict[str, Any]", progress: "Optional[Progress]" = None
+    ) -> None:
         """Use Model.load."""
         self._path, self._options = path, options
         self._lock = threading.Lock()
@@ -266,7 +283,13 @@ class Model:
     def __repr__(self) -> str:
         threads = "%d thread%s" % (self.threads, "" if self.threads == 1 else "s")
         tasks = ", ".join(self.info.tasks)
-        return "<blipcpp.Model %s on %s, %s, %s: %s>" % (self.info.name, self.device, self.dtype, threads, tasks)
+        return "<blipcpp.Model %s on %s, %s, %s: %s>" % (
+            self.info.name,
+            self.device,
+            self.dtype,
+            threads,
+            tasks,
+        )
 
     def prepare(self, image: "ImageLike") -> Image:
         """The picture in the model's size, which is the slow part of what encode does first: for another thread."""
@@ -310,7 +333,9 @@ class Model:
         encoded, _ = self._encode(listed(image), batch_size)
         return encoded if is_many(image) else encoded[0]
 
-    def _encode(self, images: Sequence[Any], batch_size: int) -> "Tuple[List[Encoded], List[Tuple[float, float]]]":
+    def _encode(
+        self, images: Sequence[Any], batch_size: int
+    ) -> "Tuple[List[Encoded], List[Tuple[float, float]]]":
         """Encoded pictures, and the times of those that were not encoded yet."""
         if batch_size < 1:
             raise UsageError("batch_size must be at least 1, not %d" % batch_size)
@@ -341,7 +366,9 @@ class Model:
         self, image: "Picture", **options: "Unpack[CaptionOptions]"
     ) -> Generation: ...
     @overload
-    def caption(self, image: "Sequence[Picture]", **options: "Unpack[CaptionOptions]") -> List[Generation]: ...
+    def caption(
+        self, image: "Sequence[Picture]", **options: "Unpack[CaptionOptions]"
+    ) -> List[Generation]: ...
     def caption(self, image: Any, **options: Any) -> Any:
         """Describes a picture, or each of several.
 
@@ -376,7 +403,9 @@ class Model:
             chunk = encoded[first : first + batch_size]
             handles = (c_void_p * len(chunk))(*[one._handle.value for one in chunk])
             with self._session() as session:
-                handle = report.call(made, c.session_caption, session, handles, len(chunk), byref(struct))
+                handle = report.call(
+                    made, c.session_caption, session, handles, len(chunk), byref(struct)
+                )
             results += generations_of(handle, times[first : first + batch_size])
         return results if is_many(image) else results[0]
 
@@ -417,7 +446,9 @@ class Model:
         self, image: "Picture", question: str, **options: "Unpack[AskOptions]"
     ) -> Generation: ...
     @overload
-    def ask(self, image: "Picture", question: Sequence[str], **options: "Unpack[AskOptions]") -> List[Generation]: ...
+    def ask(
+        self, image: "Picture", question: Sequence[str], **options: "Unpack[AskOptions]"
+    ) -> List[Generation]: ...
     def ask(self, image: Any, question: Any, **options: Any) -> Any:
         """Answers a question about a picture, or several at once.
 
@@ -439,13 +470,25 @@ class Model:
         encoded, times = self._one(image)
         with self._session() as session:
             handle = report.call(
-                made, c.session_ask, session, encoded._handle, c_texts(questions), len(questions), byref(struct)
+                made,
+                c.session_ask,
+                session,
+                encoded._handle,
+                c_texts(questions),
+                len(questions),
+                byref(struct),
             )
         answers = generations_of(handle, [times] * len(questions))
         return answers[0] if isinstance(question, str) else answers
 
     def rank(
-        self, image: "Picture", question: str, answers: Sequence[str], *, candidates: int = 128, max_text_length: int = 0
+        self,
+        image: "Picture",
+        question: str,
+        answers: Sequence[str],
+        *,
+        candidates: int = 128,
+        max_text_length: int = 0,
     ) -> Generation:
         """Ranks given answers to a question: `all` holds them, best first; their scores are minus their losses.
 
@@ -463,13 +506,21 @@ class Model:
         encoded, times = self._one(image)
         with self._session() as session:
             handle = made(
-                c.session_rank, session, encoded._handle, encode(question), c_texts(texts), len(texts), byref(options)
+                c.session_rank,
+                session,
+                encoded._handle,
+                encode(question),
+                c_texts(texts),
+                len(texts),
+                byref(options),
             )
         return generations_of(handle, [times])[0]
 
     # ---- streams ----
 
-    def stream(self, image: "Picture", question: Optional[str] = None, **options: Any) -> "Iterator[Token]":
+    def stream(
+        self, image: "Picture", question: Optional[str] = None, **options: Any
+    ) -> "Iterator[Token]":
         """The tokens of a caption, or of the answer to a question, as they are decided. Leaving the loop ends the work.
 
         Options are those of caption or ask; beams is 1 unless sample=True.
@@ -500,7 +551,12 @@ class Model:
     ) -> List[Match]: ...
     @overload
     def match(
-        self, image: "Sequence[Picture]", text: Union[str, Sequence[str]], *, head: str = "all", max_text_length: int = 0
+        self,
+        image: "Sequence[Picture]",
+        text: Union[str, Sequence[str]],
+        *,
+        head: str = "all",
+        max_text_length: int = 0,
     ) -> List[Any]: ...
     def match(self, image: Any, text: Any, *, head: str = "all", max_text_length: int = 0) -> Any:
         """How well a text, or each of several, fits a picture (for several pictures: a list of results for each).
@@ -521,14 +577,18 @@ class Model:
         results = []
         for encoded in self._encode(listed(image), 8)[0]:
             with self._session() as session:
-                handle = made(c.session_match, session, encoded._handle, words, len(texts), byref(options))
+                handle = made(
+                    c.session_match, session, encoded._handle, words, len(texts), byref(options)
+                )
             matches = matches_of(handle)
             results.append(matches[0] if isinstance(text, str) else matches)
         return results if is_many(image) else results[0]
 
     # ---- vectors and attention ----
 
-    def embed(self, image: "Union[Picture, Sequence[Picture]]", *, batch_size: int = 8) -> "npt.NDArray[np.float32]":
+    def embed(
+        self, image: "Union[Picture, Sequence[Picture]]", *, batch_size: int = 8
+    ) -> "npt.NDArray[np.float32]":
         """The ITC vector of a picture, [embed_dim], or of several, [n, embed_dim]; of length 1, so that dot products with
         those of texts are cosines.
 
@@ -544,13 +604,17 @@ class Model:
             vectors = tensor(made(c.session_embed_images, session, handles, len(encoded)))
         return vectors if is_many(image) else vectors[0]
 
-    def embed_text(self, text: Union[str, Sequence[str]], *, max_text_length: int = 0) -> "npt.NDArray[np.float32]":
+    def embed_text(
+        self, text: Union[str, Sequence[str]], *, max_text_length: int = 0
+    ) -> "npt.NDArray[np.float32]":
         """As embed, of a text or of several."""
         options = defaults("embed_options")
         options.max_text_length = max_text_length
         texts = _strings(text, "text")
         with self._session() as session:
-            vectors = tensor(made(c.session_embed_texts, session, c_texts(texts), len(texts), byref(options)))
+            vectors = tensor(
+                made(c.session_embed_texts, session, c_texts(texts), len(texts), byref(options))
+            )
         return vectors[0] if isinstance(text, str) else vectors
 
     def attention(
@@ -589,10 +653,18 @@ class Model:
         with self._session() as session:
             arguments = (words, ids, count, byref(options))
             if question is None:
-                return Attention(made(c.session_attend_caption, session, encoded._handle, *arguments))
-            return Attention(made(c.session_attend_answer, session, encoded._handle, encode(question), *arguments))
+                return Attention(
+                    made(c.session_attend_caption, session, encoded._handle, *arguments)
+                )
+            return Attention(
+                made(
+                    c.session_attend_answer, session, encoded._handle, encode(question), *arguments
+                )
+            )
 
-    def dump(self, stage: str, image: "ImageLike", text: Optional[str] = None) -> "npt.NDArray[np.float32]":
+    def dump(
+        self, stage: str, image: "ImageLike", text: Optional[str] = None
+    ) -> "npt.NDArray[np.float32]":
         """What a stage computes ("pixels", "vision", "text", "question"), to compare with a reference.
 
         >>> import blipcpp
@@ -609,7 +681,10 @@ class Model:
         """The networks of a compiled model and what they have done; else none."""
         handle = made(c.engine_networks, self._engine.handle)
         try:
-            return [record_of(NetworkUse, c.networks_at(handle, i).contents) for i in range(c.networks_count(handle))]
+            return [
+                record_of(NetworkUse, c.networks_at(handle, i).contents)
+                for i in range(c.networks_count(handle))
+            ]
         finally:
             c.networks_free(handle)
 
@@ -674,7 +749,9 @@ class _Tokens(_Callback):
         self.callback = token_callback()
         if on_token is not None:
             report = on_token
-            self.callback = token_callback(lambda id, text, _: self._guarded(report, Token(id, decode(text))))
+            self.callback = token_callback(
+                lambda id, text, _: self._guarded(report, Token(id, decode(text)))
+            )
 
 
 # In a child after a fork nothing of these engines may be used, nor may locks that other threads held.

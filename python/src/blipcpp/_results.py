@@ -94,9 +94,14 @@ class Attention:
 
 def _words(owner: Owner, question: int) -> "Tuple[List[str], npt.NDArray[np.float32]]":
     handle = owner.handle
-    words = [decode(c.attention_word(handle, question, i)) for i in range(c.attention_words(handle, question))]
+    words = [
+        decode(c.attention_word(handle, question, i))
+        for i in range(c.attention_words(handle, question))
+    ]
     side = c.attention_side(handle)
-    return words, view(c.attention_weights(handle, question), (len(words), side, side), np.float32, owner)
+    return words, view(
+        c.attention_weights(handle, question), (len(words), side, side), np.float32, owner
+    )
 
 
 class Token(NamedTuple):
@@ -194,7 +199,9 @@ def info_of(pointer: Any) -> ModelInfo:
     struct = pointer.contents
     info: ModelInfo = record_of(ModelInfo, struct)
     parts = tuple(record_of(Part, struct.parts[i].contents) for i in range(struct.part_count))
-    return info._replace(parts=parts, warnings=tuple(decode(struct.warnings[i]) for i in range(struct.warning_count)))
+    return info._replace(
+        parts=parts, warnings=tuple(decode(struct.warnings[i]) for i in range(struct.warning_count))
+    )
 
 
 def generations_of(handle: ctypes.c_void_p, timings: List[Tuple[float, float]]) -> List[Generation]:
@@ -214,6 +221,12 @@ def generations_of(handle: ctypes.c_void_p, timings: List[Tuple[float, float]]) 
 
 def matches_of(handle: ctypes.c_void_p) -> List[Match]:
     count = c.matches_count(handle)
-    probabilities, cosines = c.matches_probabilities(handle)[:count], c.matches_cosines(handle)[:count]
+    probabilities, cosines = (
+        c.matches_probabilities(handle)[:count],
+        c.matches_cosines(handle)[:count],
+    )
     c.matches_free(handle)
-    return [Match(None if math.isnan(p) else p, None if math.isnan(v) else v) for p, v in zip(probabilities, cosines)]
+    return [
+        Match(None if math.isnan(p) else p, None if math.isnan(v) else v)
+        for p, v in zip(probabilities, cosines)
+    ]

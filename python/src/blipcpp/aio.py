@@ -66,11 +66,17 @@ class AsyncModel:
     async def embed_text(self, text: Any, **options: Any) -> Any:
         return await self.run(self.model.embed_text, text, **options)
 
-    async def attention(self, image: Any, text: Any, question: Optional[str] = None, **options: Any) -> Attention:
-        attention: Attention = await self.run(self.model.attention, image, text, question, **options)
+    async def attention(
+        self, image: Any, text: Any, question: Optional[str] = None, **options: Any
+    ) -> Attention:
+        attention: Attention = await self.run(
+            self.model.attention, image, text, question, **options
+        )
         return attention
 
-    async def stream(self, image: Any, question: Optional[str] = None, **options: Any) -> AsyncIterator[Token]:
+    async def stream(
+        self, image: Any, question: Optional[str] = None, **options: Any
+    ) -> AsyncIterator[Token]:
         """The tokens of a caption or an answer as they are decided; leaving the loop ends the work."""
         loop = asyncio.get_running_loop()
         queue: "asyncio.Queue[Any]" = asyncio.Queue()

@@ -32,7 +32,16 @@ _RENAMED = {
     "do_sample": "sample",
     "num_return_sequences": "num",
 }
-_KEPT = {"min_length", "max_length", "length_penalty", "repetition_penalty", "top_p", "top_k", "temperature", "seed"}
+_KEPT = {
+    "min_length",
+    "max_length",
+    "length_penalty",
+    "repetition_penalty",
+    "top_p",
+    "top_k",
+    "temperature",
+    "seed",
+}
 
 
 def pipeline(task: str, model: "Union[Model, str, None]" = None, **options: Any) -> "Pipeline":
@@ -72,7 +81,9 @@ class Pipeline:
         for name, value in given.items():
             if name not in _RENAMED and name not in _KEPT:
                 known = sorted([*_RENAMED, *_KEPT, "max_new_tokens", "min_new_tokens"])
-                raise UnsupportedError("generate_kwargs: %r is not known; there are %s" % (name, ", ".join(known)))
+                raise UnsupportedError(
+                    "generate_kwargs: %r is not known; there are %s" % (name, ", ".join(known))
+                )
             options[_RENAMED.get(name, name)] = value
         if new is not None:
             options["max_length"] = min(prompt + new, self.model.info.max_length or prompt + new)
@@ -87,7 +98,10 @@ class Pipeline:
     def _new_text(self, text: Text, prompt: str) -> str:
         """What a text adds to its prompt, with the space between unless it goes on inside the prompt's last word."""
         length = self._prompt_length(prompt)
-        whole, before = self.model.decode(text.token_ids), self.model.decode(text.token_ids[:length])
+        whole, before = (
+            self.model.decode(text.token_ids),
+            self.model.decode(text.token_ids[:length]),
+        )
         return whole[len(before) :] if whole.startswith(before) else whole
 
 
@@ -111,11 +125,16 @@ class ImageToText(Pipeline):
         images = inputs if images is None else images
         words = prompt or ""
         pictures: List[Encoded] = self.model.encode(listed(images), batch_size=batch_size)
-        options = self._generate_options(max_new_tokens, generate_kwargs, self._prompt_length(words))
+        options = self._generate_options(
+            max_new_tokens, generate_kwargs, self._prompt_length(words)
+        )
         num = options.pop("num", 1)
-        captions: List[Generation] = self.model.caption(pictures, prompt=words, num_captions=num, batch_size=batch_size, **options)
+        captions: List[Generation] = self.model.caption(
+            pictures, prompt=words, num_captions=num, batch_size=batch_size, **options
+        )
         results = [
-            [{"generated_text": self.model.decode(text.token_ids)} for text in caption.all] for caption in captions
+            [{"generated_text": self.model.decode(text.token_ids)} for text in caption.all]
+            for caption in captions
         ]
         return results if is_many(images) else results[0]
 
@@ -139,16 +158,24 @@ class ImageTextToText(Pipeline):
         """[{"input_text": ..., "generated_text": ...}]: texts go on from the prompt, which is in front of them unless
         return_full_text is False. Several pictures take as many texts."""
         if images is None or text is None:
-            raise UsageError("image-text-to-text needs images and text; text is what captions continue")
+            raise UsageError(
+                "image-text-to-text needs images and text; text is what captions continue"
+            )
         pictures: List[Encoded] = self.model.encode(listed(images), batch_size=batch_size)
         texts = [text] * len(pictures) if isinstance(text, str) else list(text)
         if len(texts) != len(pictures):
-            raise UsageError("%d pictures, but %d texts: give one for each" % (len(pictures), len(texts)))
+            raise UsageError(
+                "%d pictures, but %d texts: give one for each" % (len(pictures), len(texts))
+            )
         records = []
         for picture, prompt in zip(pictures, texts):
-            options = self._generate_options(max_new_tokens, generate_kwargs, self._prompt_length(prompt))
+            options = self._generate_options(
+                max_new_tokens, generate_kwargs, self._prompt_length(prompt)
+            )
             num = options.pop("num", 1)
-            caption: Generation = self.model.caption(picture, prompt=prompt, num_captions=num, **options)
+            caption: Generation = self.model.caption(
+                picture, prompt=prompt, num_captions=num, **options
+            )
             for new in caption.all:
                 generated = self._new_text(new, prompt)
                 full = prompt + generated if return_full_text else generated
@@ -173,7 +200,9 @@ class VisualQuestionAnswering(Pipeline):
     ) -> Any:
         """[{"answer": ...}] for a picture and a question; a list of those for several, or for dicts with both."""
         single = False
-        if isinstance(image, dict) or (is_many(image) and len(image) and isinstance(image[0], dict)):
+        if isinstance(image, dict) or (
+            is_many(image) and len(image) and isinstance(image[0], dict)
+        ):
             given = [image] if isinstance(image, dict) else list(image)
             single = isinstance(image, dict)
             pairs = [(pair["image"], pair["question"]) for pair in given]
@@ -233,6 +262,7 @@ class ZeroShotImageClassification(Pipeline):
 
 
 _KINDS = {
-    kind.task: kind for kind in (ImageToText, ImageTextToText, VisualQuestionAnswering, ZeroShotImageClassification)
+    kind.task: kind
+    for kind in (ImageToText, ImageTextToText, VisualQuestionAnswering, ZeroShotImageClassification)
 }
 _KINDS["vqa"] = VisualQuestionAnswering
