@@ -51,7 +51,9 @@ std::vector<std::string> strings(const char* const* texts, std::size_t count, co
   if (texts == nullptr && count > 0) throw Error(ErrorCode::kUsage, std::string(name) + " is NULL");
   std::vector<std::string> copies;
   for (std::size_t i = 0; i < count; ++i) {
-    copies.emplace_back(required(texts[i], (name + ("[" + std::to_string(i) + "]")).c_str()));
+    std::string which = name;
+    which.append("[").append(std::to_string(i)).append("]");
+    copies.emplace_back(required(texts[i], which.c_str()));
   }
   return copies;
 }

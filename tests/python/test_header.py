@@ -106,9 +106,9 @@ class Header(unittest.TestCase):
         import blipcpp
         from blipcpp import _errors
 
-        codes = (
-            re.search(r'"ok", ("usage".*?"internal")', HEADER).group(1).replace('"', "").split(", ")
-        )
+        comment = " ".join(HEADER.replace("\n *", " ").split())
+        codes = re.search(r'"ok", ("usage".*?"internal")', comment).group(1)
+        codes = codes.replace('"', "").split(", ")
         self.assertEqual(sorted(codes), sorted(_errors._TYPES))
         for kind in _errors._TYPES.values():
             self.assertTrue(issubclass(kind, blipcpp.BlipError) and hasattr(blipcpp, kind.__name__))
