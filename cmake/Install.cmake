@@ -31,6 +31,12 @@ install(FILES ${PROJECT_SOURCE_DIR}/models/README.md DESTINATION ${CMAKE_INSTALL
 install(FILES ${PROJECT_SOURCE_DIR}/demo/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/demo)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/blip DESTINATION ${CMAKE_INSTALL_DOCDIR}/include FILES_MATCHING PATTERN "*.h")
 
+# The Python package (python/pyproject.toml) holds the library and the bundled model, and nothing else of these.
+if(SKBUILD)
+  install(PROGRAMS $<TARGET_FILE:blip_shared> DESTINATION blipcpp RENAME libblip.so COMPONENT python)
+  install(FILES ${PROJECT_SOURCE_DIR}/models/blip-demo.gguf DESTINATION blipcpp COMPONENT python)
+endif()
+
 if(BLIP_BUILD_CLI)
   install(TARGETS blip RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   # Printed by the program itself (cross-built, under the emulator); where it cannot run, completions are left out.

@@ -20,6 +20,10 @@
 //
 // fork: on the CPU an Engine, its sessions that were idle at the fork and new ones work in the child too, which starts threads of
 // its own at the first call; the parent is not disturbed. On a SOPHON chip load the model in the child.
+//
+// Binary compatibility: this header and the others in C++ promise that programs compile against later minor releases, and
+// no more. Their symbols have the release as version, so that a program that was built with another release does not
+// start. What stays binary compatible (the ABI, and the library's SOVERSION) is the C interface, blip/c.h.
 #pragma once
 
 #include <cstddef>
@@ -173,6 +177,8 @@ class Engine {
   // The tokens of a text without those that the model puts around it, and before any truncation. 0 for a text that has none,
   // which match, ask and embed refuse as empty. A caption after this prompt begins with as many tokens and one more.
   std::size_t count_tokens(const std::string& text) const;
+  // The text of token ids, as captions and answers are written: without special tokens and those beyond the vocabulary.
+  std::string decode(std::span<const std::int32_t> token_ids) const;
   std::vector<NetworkUse> networks() const;  // of a compiled model, on each of its chips; else empty
 
  private:

@@ -163,6 +163,8 @@ std::size_t Engine::count_tokens(const std::string& text) const {
   return impl_->tokenizer->encode(text).ids.size() - kAround;
 }
 
+std::string Engine::decode(std::span<const std::int32_t> token_ids) const { return impl_->tokenizer->decode(token_ids); }
+
 std::vector<NetworkUse> Engine::networks() const { return impl_->model->networks(); }
 
 std::vector<DeviceInfo> devices() {
