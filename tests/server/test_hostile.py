@@ -121,7 +121,7 @@ class Hostile(unittest.TestCase):
     def test_honest_clients_among_hostile_ones(self):
         names = scene_names()[:12]
         captions = {name: one["caption"] for name, one in zip(names, cli("caption", *(SCENES / name for name in names), "--beams", 1))}
-        server = Server("--no-history", "--timeout", 600, "--header-timeout", 2)
+        server = Server("--timeout", 600, "--header-timeout", 2)
         self.addCleanup(server.stop)
         memory, slow_health, stop = [], [], threading.Event()
 

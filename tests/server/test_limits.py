@@ -34,7 +34,7 @@ def resident(pid, name="VmRSS"):
 
 class Memory(unittest.TestCase):
     def start(self, *arguments):
-        server = Server("--no-history", *arguments)
+        server = Server(*arguments)
         self.addCleanup(server.stop)
         return server
 
@@ -200,7 +200,7 @@ class LimitsBelowDefaults(ServerTest):
 
 class Turns(unittest.TestCase):
     def start(self, *arguments):
-        server = Server("--no-history", "--timeout", 600, *arguments)
+        server = Server("--timeout", 600, *arguments)
         self.addCleanup(server.stop)
         return server
 
