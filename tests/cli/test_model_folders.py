@@ -103,8 +103,8 @@ class Folders(CliTest):
 
     def test_a_text_without_a_token_is_empty(self):
         for text in ("\u200b", "\u0301", "\x01"):
-            self.fails(2, "empty text: give at least one word", "match", PICTURE, "--model", PARITY / "match", "--text", text)
-            self.fails(2, "empty question: give at least one word", "ask", PICTURE, "--model", PARITY / "vqa", "--question", text)
+            self.fails(1, "empty text: give at least one word", "match", PICTURE, "--model", PARITY / "match", "--text", text)
+            self.fails(1, "empty question: give at least one word", "ask", PICTURE, "--model", PARITY / "vqa", "--question", text)
 
 
 if __name__ == "__main__":

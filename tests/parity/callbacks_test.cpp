@@ -91,6 +91,7 @@ TEST(Callbacks, AnExceptionComesOutAndTheSessionStaysUsable) {
   Session session(model.engine, options);
   const EncodedImage image = session.encode(model.picture);
   CaptionOptions beams;
+  beams.generate.min_length = greedy().generate.min_length;
   const auto whole = session.caption(image, beams).token_ids;
   const auto alone = session.caption(image, greedy()).token_ids;
   int told = 0;

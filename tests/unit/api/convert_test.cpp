@@ -153,8 +153,9 @@ TEST_F(Convert, GgufToGguf) {
   convert(file("c.gguf"), file("d.gguf"), options);  // already quantised blocks are copied
   EXPECT_EQ(io::read_text(file("c.gguf")), io::read_text(file("d.gguf")));
   expect_same_model(Checkpoint::open(file("a.gguf")), Checkpoint::open(file("c.gguf")));
-  convert(file("a.gguf"), file("a.gguf"), options);  // onto itself
-  EXPECT_EQ(io::read_text(file("c.gguf")), io::read_text(file("a.gguf")));
+  const std::string before = io::read_text(file("a.gguf"));
+  EXPECT_THROW(convert(file("a.gguf"), file("a.gguf"), options), Error);  // a source is never replaced
+  EXPECT_EQ(io::read_text(file("a.gguf")), before);
 }
 
 // The position table is kept as trained: caption has a 4 x 4 table and asks for 5 x 5 patches.
