@@ -58,7 +58,7 @@ std::optional<int> find_in_tiff(Bytes tiff) {
     // As Pillow, whatever the tag: values that together take more than the block are passed over, one that lies outside ends
     // the reading.
     if (size > 4) values += size;
-    if (values > tiff.size()) continue;
+    if (size > 4 && values > tiff.size()) continue;
     if (slice(tiff, value).size() < size) return std::nullopt;
     if (read_u16(tiff, entry, endian) != kOrientationTag) continue;
     const std::uint32_t number = whole_number(tiff, value, type, endian).value_or(0);

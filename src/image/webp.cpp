@@ -53,6 +53,17 @@ const char* describe(VP8StatusCode status) {
   }
 }
 
+// A lossless frame, and the alpha of a lossy one, is decoded to 4 bytes a pixel and one more; the colours of a lossy one by rows.
+std::uint64_t working_bytes(const Frame& frame) {
+  constexpr std::uint64_t kBase = 1 << 20, kRows = 64, kWholePixel = 5;
+  const auto width = static_cast<std::uint64_t>(frame.width), height = static_cast<std::uint64_t>(frame.height);
+  WebPBitstreamFeatures features;
+  const bool known = WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &features) == VP8_STATUS_OK;
+  constexpr int kLossy = 1;
+  const bool by_rows = known && features.format == kLossy && !features.has_alpha;
+  return kBase + kRows * 4 * width + (by_rows ? 0 : width * height * kWholePixel);
+}
+
 }  // namespace
 
 Decoded decode_webp(const Source& source) {
@@ -70,9 +81,7 @@ Decoded decode_webp(const Source& source) {
   const auto w = static_cast<std::uint32_t>(frame.width), h = static_cast<std::uint32_t>(frame.height);
   if (x > width || w > width - x || y > height || h > height - y)
     fail(source, kFormat, "damaged: the frame lies outside the canvas");
-  // A lossless frame is decoded to 4 bytes a pixel, one more for cached rows; a lossy one by rows, but for its alpha plane.
-  constexpr std::uint64_t kBase = 1 << 20, kRows = 64;
-  Decoded decoded = begin(source, kFormat, width, height, find_orientation(demuxer.get()), kBase + kRows * 4 * w + std::uint64_t{w} * h * 5);
+  Decoded decoded = begin(source, kFormat, width, height, find_orientation(demuxer.get()), working_bytes(frame));
   if (source.header_only) return decoded;
 
   WebPDecoderConfig config;

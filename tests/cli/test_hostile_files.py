@@ -17,15 +17,6 @@ def chunk(kind, data):
 
 
 class Pictures(CliTest):
-    def test_only_regular_files_are_opened(self):
-        pipe = self.folder / "pipe.png"
-        os.mkfifo(pipe)
-        for path in (pipe, "/dev/zero"):
-            result = run("caption", path, PICTURE, "-q")
-            self.assertEqual(result.code, 1, result.err)
-            self.assertIn("it is not a regular file", result.err)
-            self.assertEqual(len(result.lines), 1)
-
     def test_memory_of_decoding_is_limited(self):
         result = run("caption", PICTURE, "-q", "--max-memory", 1000)
         self.assertNotEqual(result.code, 0)
