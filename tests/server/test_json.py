@@ -2,7 +2,7 @@
 import json
 import unittest
 
-from harness import EMULATED, ServerTest, b64, picture, scene
+from harness import EMULATED, ServerTest, b64, data_url, picture, scene
 
 DEEP = "[" * 60_000 + "]" * 60_000
 DEEP_OBJECTS = '{"a":' * 60_000 + "1" + "}" * 60_000
@@ -67,12 +67,12 @@ class Json(ServerTest):
 
     def test_what_is_quoted_is_short(self):
         long = "x" * 300_000
-        for path, body in (("/v1/caption", {long: 1}), ("/v1/caption", {"model": long, "image": b64(scene())}),
-                           ("/v1/chat/completions", {"messages": [{"role": long}]}),
-                           ("/v1/chat/completions", {"model": long, "messages": [{"role": "user", "content": [
-                               {"type": "image_url", "image_url": {"url": "data:image/png;base64," + b64(scene())}}]}]})):
+        # With one model a chat may call it what it likes; the answer has the model's own name.
+        chat = {"model": long, "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(scene())}}]}]}
+        for path, body, expected in (("/v1/caption", {long: 1}, (400,)), ("/v1/caption", {"model": long, "image": b64(scene())}, (400, 404)),
+                                     ("/v1/chat/completions", {"messages": [{"role": long}]}, (400,)), ("/v1/chat/completions", chat, (200,))):
             reply = self.server.post(path, json.dumps(body), "application/json")
-            self.assertIn(reply.status, (400, 404))
+            self.assertIn(reply.status, expected)
             self.assertLess(len(reply.body), 1500)
 
 
