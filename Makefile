@@ -10,8 +10,8 @@ CMAKE_BUILD = cmake --build --preset
 CONFIGURE = cmake --preset
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-test deps-check deps-package build demo test test-clients check check-all check-asan check-tsan check-fuzz check-hosts \
-        check-arm64 check-riscv64 package install format clean
+.PHONY: help deps deps-test deps-check deps-package build demo test test-clients check check-all check-abi check-asan check-tsan check-fuzz check-hosts \
+        check-arm64 check-riscv64 package wheel install format clean
 
 help: ## List these commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -34,12 +34,17 @@ test: deps-test ## Build with tests and run every test but the long ones of chec
 test-clients: build ## Test blip serve with openai, requests, Chromium and schemathesis, which it installs
 	scripts/test-clients.sh $(BLIP)
 
-check: check-asan check-tsan check-fuzz check-hosts ## Tests under sanitizers, fuzzers for 15 s each (FUZZ_SECONDS=N), other processors
+check: check-abi check-asan check-tsan check-fuzz check-hosts ## The ABI, tests under sanitizers, fuzzers for 15 s each (FUZZ_SECONDS=N), other processors
 
 # The same checks with what `make test` and `make check` leave out for its length.
 check-all: ## Everything, the long tests and 64-bit ARM whole included; fuzzers for 120 s each (hours)
 	$(MAKE) test TEST_PRESET=release-all CLIENTS=
 	$(MAKE) check ARM64_PRESET=arm64-all FUZZ_SECONDS=$(or $(FUZZ_SECONDS),120)
+
+check-abi: deps-check ## Compare the C interface with the committed dump of its ABI
+	$(CONFIGURE) release
+	$(CMAKE_BUILD) release -j $(JOBS) --target blip_shared blip_abi
+	scripts/check-abi.sh $(BUILD)
 
 check-asan: deps-check ## Run the tests under address and undefined behaviour sanitizers
 	$(CONFIGURE) asan
@@ -79,6 +84,9 @@ package: deps-package ## Make a Debian package (ARCH=arm64, ARCH=riscv64: cross-
 	$(CMAKE_BUILD) $(PACKAGE_PRESET) -j $(JOBS) --target blip blip_shared blip_static blip_completions blip_changelog
 	cd build/$(PACKAGE_PRESET) && cpack -G DEB
 	@echo "Made $$(ls -t build/$(PACKAGE_PRESET)/packages/*.deb | head -n 1)"
+
+wheel: deps ## Make the Python wheel in build/dist
+	scripts/make-wheel.sh build/dist
 
 install: build ## Install into PREFIX (default /usr/local), below DESTDIR if that is set
 	DESTDIR='$(DESTDIR)' cmake --install $(BUILD) --prefix '$(PREFIX)'

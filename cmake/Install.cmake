@@ -22,7 +22,21 @@ configure_file(${CMAKE_CURRENT_LIST_DIR}/blip.pc.in ${CMAKE_BINARY_DIR}/blip.pc 
 install(FILES ${CMAKE_BINARY_DIR}/blip.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/models DESTINATION ${CMAKE_INSTALL_DATADIR}/blip FILES_MATCHING PATTERN "*.gguf" PATTERN "*.md")
-install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE ${PROJECT_SOURCE_DIR}/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+# With the documents that the README links to, under the same relative paths.
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md
+              ${PROJECT_SOURCE_DIR}/CONTRIBUTING.md ${PROJECT_SOURCE_DIR}/SECURITY.md
+        DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs ${PROJECT_SOURCE_DIR}/examples DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN "dev" EXCLUDE)
+install(FILES ${PROJECT_SOURCE_DIR}/python/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/python)
+install(FILES ${PROJECT_SOURCE_DIR}/models/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/models)
+install(FILES ${PROJECT_SOURCE_DIR}/demo/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/demo)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/blip DESTINATION ${CMAKE_INSTALL_DOCDIR}/include FILES_MATCHING PATTERN "*.h")
+
+# The Python package (python/pyproject.toml) holds the library and the bundled model, and nothing else of these.
+if(SKBUILD)
+  install(PROGRAMS $<TARGET_FILE:blip_shared> DESTINATION blipcpp RENAME libblip.so COMPONENT python)
+  install(FILES ${PROJECT_SOURCE_DIR}/models/blip-demo.gguf DESTINATION blipcpp COMPONENT python)
+endif()
 
 if(BLIP_BUILD_CLI)
   install(TARGETS blip RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
@@ -36,9 +50,21 @@ if(BLIP_BUILD_CLI)
       COMMAND blip completions zsh > ${completions}/_blip
       COMMAND blip completions fish > ${completions}/blip.fish
       DEPENDS blip)
-    add_custom_target(blip_completions ALL DEPENDS ${completions}/blip ${completions}/_blip ${completions}/blip.fish)
+    set(manual ${CMAKE_BINARY_DIR}/man)
+    set(manual_stamp ${CMAKE_BINARY_DIR}/man.stamp)
+    add_custom_command(
+      OUTPUT ${manual_stamp}
+      COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:blip> "-DEMULATOR=${CMAKE_CROSSCOMPILING_EMULATOR}" -DFOLDER=${manual}
+              -P ${PROJECT_SOURCE_DIR}/cmake/ManualPages.cmake
+      COMMAND gzip -9n ${manual}/*.1
+      COMMAND ${CMAKE_COMMAND} -E touch ${manual_stamp}
+      DEPENDS blip ${PROJECT_SOURCE_DIR}/cmake/ManualPages.cmake)
+    add_custom_target(blip_completions ALL
+                      DEPENDS ${completions}/blip ${completions}/_blip ${completions}/blip.fish ${manual_stamp})
+    install(DIRECTORY ${manual}/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 FILES_MATCHING PATTERN "*.1.gz")
     install(FILES ${completions}/blip DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-    install(FILES ${completions}/_blip DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+    # The package's zsh (cmake/Package.cmake) looks elsewhere than one with a prefix of its own.
+    install(FILES ${completions}/_blip DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions COMPONENT zsh_site)
     install(FILES ${completions}/blip.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
   endif()
 endif()

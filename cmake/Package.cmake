@@ -17,10 +17,15 @@ add_custom_target(blip_changelog ALL DEPENDS ${debian_changelog})
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/debian)
 install(FILES ${debian_changelog} DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT debian EXCLUDE_FROM_ALL)
 
+if(TARGET blip_completions)
+  install(FILES ${CMAKE_BINARY_DIR}/completions/_blip DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions COMPONENT debian EXCLUDE_FROM_ALL)
+endif()
+
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_DIRECTORY ${CMAKE_BINARY_DIR}/packages)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
-set(CPACK_INSTALL_CMAKE_PROJECTS "${CMAKE_BINARY_DIR};blip;ALL;/;${CMAKE_BINARY_DIR};blip;debian;/")
+# Everything but zsh's completions, which Debian's zsh wants in another folder.
+set(CPACK_INSTALL_CMAKE_PROJECTS "${CMAKE_BINARY_DIR};blip;Unspecified;/;${CMAKE_BINARY_DIR};blip;debian;/")
 set(CPACK_STRIP_FILES ON)
 set(CPACK_PACKAGE_CONTACT "blip.cpp maintainers <blip@blip.invalid>")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)

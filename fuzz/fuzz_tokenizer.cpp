@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -29,20 +30,46 @@ void check_text(const Tokenizer& tokenizer, std::string_view text) {
   const std::string decoded = tokenizer.decode(whole.ids);
   for (char32_t c : blip::text::decode_utf8(decoded)) blip::text::append_utf8(again, c);
   require(again == decoded);
+  for (const std::size_t prompt : {std::size_t{0}, whole.ids.size() / 2, whole.ids.size()}) {
+    require(tokenizer.decode_after(whole.ids, prompt).size() <= decoded.size());
+  }
+}
+
+// Cased, with added tokens of every kind that overlap.
+blip::text::Vocabulary busy_vocabulary() {
+  blip::text::Vocabulary vocabulary = blip::text::official_vocabulary(blip::text::bundled_tokens());
+  vocabulary.normalizer = {false, false, false};
+  const char* contents[] = {"<a>", "<a><", "b ", " c", "\u00e9x", "<<", ">", "dd"};
+  for (unsigned i = 0; i < std::size(contents); ++i) {
+    const auto id = static_cast<std::int32_t>(vocabulary.tokens.size());
+    vocabulary.tokens.emplace_back(contents[i]);
+    vocabulary.added.push_back({contents[i], id, i % 2 == 0, i % 3 != 0, i % 4 == 1, i % 4 == 2, i % 5 == 4, false});
+  }
+  return vocabulary;
+}
+
+// What a GGUF file keeps of a vocabulary gives the same tokenizer.
+void check_vocabulary(const blip::text::Vocabulary& vocabulary, std::string_view text) {
+  const Tokenizer tokenizer(vocabulary);
+  check_text(tokenizer, text);
+  blip::text::Vocabulary again = blip::text::official_vocabulary(vocabulary.tokens);
+  const std::string settings = blip::text::settings_json(vocabulary);
+  if (!settings.empty()) blip::text::apply_settings(again = blip::text::plain_vocabulary(vocabulary.tokens), settings, "settings");
+  require(Tokenizer(again).encode(text).ids == tokenizer.encode(text).ids);
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const Tokenizer uncased{Tokenizer::bundled_vocabulary()}, cased{Tokenizer::bundled_vocabulary(), false};
+  static const Tokenizer uncased{blip::text::official_vocabulary(blip::text::bundled_tokens())}, other{busy_vocabulary()};
   if (size == 0) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   try {
     switch (data[0] % 4) {
       case 0: check_text(uncased, text); break;
-      case 1: check_text(cased, text); break;
-      case 2: check_text(Tokenizer(Tokenizer::parse_vocab_txt(text)), text); break;
-      case 3: check_text(Tokenizer(Tokenizer::parse_tokenizer_json(text)), text); break;
+      case 1: check_text(other, text); break;
+      case 2: check_text(Tokenizer(blip::text::official_vocabulary(blip::text::parse_vocab_txt(text))), text); break;
+      case 3: check_vocabulary(blip::text::parse_tokenizer_json(text), text); break;
     }
   } catch (const blip::Error& error) {
     require(error.code() == blip::ErrorCode::kModel);

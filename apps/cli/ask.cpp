@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/inputs.h"
+#include "cli/one_by_one.h"
 #include "cli/pictures.h"
 
 namespace blip::cli {
@@ -20,26 +21,42 @@ constexpr const char* kExamples = R"(Examples:
 
 One line per answer; with several pictures the path, and with several questions the question, come first, with tabs between.)";
 
-std::vector<Emit> answer_batch(const Asker& asker, const AskFlags& flags, const AskColumns& columns, Console& console, Timings& timings,
+std::vector<Emit> answer_batch(Asker& asker, OneByOne<Generation>& one_by_one, const AskFlags& flags, const AskColumns& columns, Console& console, Timings& timings,
                                std::span<const std::string> names, std::span<const EncodedImage> images) {
   std::vector<Emit> emits;
   for (std::size_t i = 0; i < images.size(); ++i) {
-    std::vector<Generation> answers = asker.ask(images[i], flags.questions);
+    auto answers = one_by_one.run(flags.questions, [&](std::span<const std::string> questions) { return asker.ask(images[i], questions); });
     emits.push_back([&flags, &console, &timings, columns, name = names[i], answers = std::move(answers)] {
       for (std::size_t q = 0; q < answers.size(); ++q) {
-        timings.add_result(answers[q].decode_ms);
-        print_answer(console, columns, name, flags.questions[q], answers[q]);
+        const std::string& question = flags.questions[q];
+        if (!answers[q].result) {
+          console.failed(joined(named("image", name), {{"question", question}}), question, answers[q].error);
+          continue;
+        }
+        timings.add_result(answers[q].result->decode_ms);
+        print_answer(console, columns, name, question, *answers[q].result);
       }
     });
   }
   return emits;
 }
 
+// What generates has no say in ranking, and the other way round.
+void check_ranking(const AskFlags& flags) {
+  if (flags.answers_file.empty()) return refuse_given({flags.rank_option}, "without --answers");
+  std::vector<CLI::Option*> generating = flags.generate.all;
+  std::erase(generating, flags.generate.count);
+  generating.push_back(flags.generate.sample);
+  refuse_given(generating, "with --answers, which are ranked");
+}
+
 int run_ask(const AskFlags& flags) {
   Console console(flags.output);
   AskOptions options;
-  options.generate = checked(flags.generate, console);
+  options.generate = checked(flags.generate);
+  check_ranking(flags);
   options.rank_candidates = flags.rank_candidates;
+  options.max_text_length = flags.max_text_length;
   check_texts(flags.questions, "--question");
   const auto& images = flags.pictures.images;
   const bool at_prompt = flags.questions.empty();
@@ -52,16 +69,18 @@ int run_ask(const AskFlags& flags) {
   require_memory(flags.pictures.batch, engine.info());
   const ModelInfo& info = engine.info();
   require_task(answers.empty() ? info.can_ask : info.can_rank, answers.empty() ? "ask" : "ask with a list of answers", info);
-  check_baked(flags.generate, info);
+  if (answers.empty()) fit_to_model(options.generate, flags.generate, info);
+  check_text_length(flags.max_text_length, info);
   Session session = make_session(engine, console);
-  const Asker asker(session, options, answers);
+  Asker asker(session, console, options, answers, flags.generate.count->count() > 0 ? static_cast<std::size_t>(flags.generate.options.num_return) : 0);
   if (at_prompt) return run_ask_prompt(engine, session, asker, flags, console);
 
   const Stopwatch watch;
   Timings timings;
-  const AskColumns columns{names_needed(images), flags.questions.size() > 1};
+  const AskColumns columns{names_needed(images), flags.questions.size() > 1, wants_all(flags)};
+  OneByOne<Generation> one_by_one(flags.questions.size());
   const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> encoded) {
-    return answer_batch(asker, flags, columns, console, timings, names, encoded);
+    return answer_batch(asker, one_by_one, flags, columns, console, timings, names, encoded);
   };
   run_pictures(engine, session, flags.pictures, console, timings, task);
   note_timings(console, timings, watch.ms() / 1000, "answer");
@@ -70,20 +89,52 @@ int run_ask(const AskFlags& flags) {
 
 }  // namespace
 
-std::vector<Generation> Asker::ask(const EncodedImage& image, std::span<const std::string> questions) const {
+std::vector<Generation> Asker::ask(const EncodedImage& image, std::span<const std::string> questions) {
   if (answers_.empty()) return session_.ask(image, questions, options_);
   std::vector<Generation> results;
   for (const std::string& question : questions) {
     const Stopwatch watch;
-    results.push_back(session_.rank(image, question, answers_, options_));
+    results.push_back(rank(image, question));
     results.back().decode_ms = watch.ms();
   }
   return results;
 }
 
+Generation Asker::rank(const EncodedImage& image, const std::string& question) {
+  Generation ranked;
+  try {
+    ranked = session_.rank(image, question, answers_, options_);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUsage || checked_) throw;
+    drop_bad_answers(image);
+    ranked = session_.rank(image, question, answers_, options_);
+  }
+  if (most_ > 0) ranked.all.resize(std::min(ranked.all.size(), most_));
+  return ranked;
+}
+
+void Asker::drop_bad_answers(const EncodedImage& image) {
+  checked_ = true;
+  std::vector<std::string> good;
+  for (const std::string& answer : answers_) {
+    try {
+      // With a question that is surely one: the user's may be what was refused.
+      session_.rank(image, "is this an answer", {&answer, 1}, options_);
+      good.push_back(answer);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kUsage) throw;
+      console_.failed(Json{{"answer", answer}}, answer, error.what());
+    }
+  }
+  if (good.empty()) throw Exit(kExitUsage, "none of the answers can be ranked");
+  answers_ = std::move(good);
+}
+
+bool wants_all(const AskFlags& flags) { return flags.generate.count->count() > 0; }
+
 void print_answer(Console& console, const AskColumns& columns, const std::string& image, const std::string& question, const Generation& answer) {
   if (console.json()) {
-    Json object{{"image", image}, {"question", question}, {"answer", answer.text}, {"token_ids", answer.token_ids}, {"score", json_number(answer.score)}};
+    Json object = joined(named("image", image), {{"question", question}, {"answer", answer.text}, {"token_ids", answer.token_ids}, {"score", json_number(answer.score)}});
     if (answer.all.size() > 1) {
       for (const Text& text : answer.all) {
         object["answers"].push_back({{"answer", text.text}, {"score", json_number(text.score)}, {"token_ids", text.token_ids}});
@@ -93,7 +144,8 @@ void print_answer(Console& console, const AskColumns& columns, const std::string
   }
   std::string prefix = columns.image ? printable(image) + '\t' : "";
   if (columns.question) prefix += printable(question) + '\t';
-  console.line(prefix + printable(answer.text));
+  if (!columns.all) return console.line(prefix + printable(answer.text));
+  for (const Text& text : answer.all) console.line(prefix + printable(text.text));
 }
 
 void add_ask(CLI::App& app, Run& run) {
@@ -102,15 +154,15 @@ void add_ask(CLI::App& app, Run& run) {
   CLI::App& command = *app.add_subcommand("ask", "Answer questions about pictures");
   add_picture_options(command, flags->pictures)->required();
   add_repeated(command, "--question", flags->questions, "A question; repeatable; without one, asks at a prompt")->group("Input");
-  command.add_option("--answers", flags->answers_file, "File of answers, one a line: ranks them instead of writing one")
-      ->type_name("FILE")
-      ->group("Input");
-  command.add_option("--rank-candidates", flags->rank_candidates, "Answers that the first token lets through to the ranking")
+  add_named(command, "--answers", flags->answers_file, "File of answers, one a line: ranks them instead of writing one", "FILE")->group("Input");
+  constexpr const DecodingOption& rank = decoding_option("rank_candidates");
+  flags->rank_option = command.add_option("--rank-candidates", flags->rank_candidates, std::string(rank.help))
       ->type_name("N")
-      ->check(whole_in(1, 1000000))
+      ->check(in_range(rank))
       ->capture_default_str()
       ->group("Decoding");
-  add_generate_options(command, flags->generate, "--num-answers");
+  add_text_length(command, flags->max_text_length, "Questions");
+  add_generate_options(command, flags->generate, "--num-answers", &DecodingOption::answer);
   add_model_options(command, flags->model);
   add_bmodel_options(command, flags->model, BmodelFiles::kStages);
   add_output_options(command, flags->output);

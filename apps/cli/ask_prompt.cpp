@@ -39,8 +39,9 @@ std::vector<NamedImage> encode_all(const Engine& engine, Session& session, const
   return encoded;
 }
 
-void answer(const Asker& asker, const std::vector<NamedImage>& images, const std::string& question, Console& console, Timings& timings) {
-  const AskColumns columns{images.size() > 1, false};
+void answer(Asker& asker, const std::vector<NamedImage>& images, const std::string& question, bool all, Console& console, Timings& timings) {
+  const AskColumns columns{images.size() > 1, false, all};
+  if (find_not_utf8(question) != std::string::npos) return console.failed(Json{{"question", question}}, question, "the question is not UTF-8");
   for (const NamedImage& image : images) {
     try {
       const std::vector<Generation> answers = asker.ask(image.image, {&question, 1});
@@ -49,14 +50,14 @@ void answer(const Asker& asker, const std::vector<NamedImage>& images, const std
     } catch (const Error& error) {
       stop_if_interrupted();
       if (error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kModel) throw;
-      return console.input_failed(image.name, error.what());
+      console.failed(joined(named("image", image.name), {{"question", question}}), image.name, error.what());
     }
   }
 }
 
 }  // namespace
 
-int run_ask_prompt(const Engine& engine, Session& session, const Asker& asker, const AskFlags& flags, Console& console) {
+int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const AskFlags& flags, Console& console) {
   Timings timings;
   const std::vector<NamedImage> images = encode_all(engine, session, flags, console, timings);
   if (images.empty()) return exit_code(console);
@@ -66,7 +67,7 @@ int run_ask_prompt(const Engine& engine, Session& session, const Asker& asker, c
   for (show_prompt(); reader.next(line); show_prompt()) {
     const std::string question = trimmed(line);
     if (question == "exit") break;
-    if (!question.empty()) answer(asker, images, question, console, timings);
+    if (!question.empty()) answer(asker, images, question, wants_all(flags), console, timings);
   }
   stop_if_interrupted();
   const auto mean = [](double sum, std::size_t count) { return count == 0 ? std::string("-") : format_ms(sum / static_cast<double>(count)); };

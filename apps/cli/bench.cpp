@@ -8,6 +8,7 @@
 #include "cli/bench_sophon.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
+#include "cli/interrupt.h"
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
 #include "kernels/machine_speed.h"
@@ -96,7 +97,10 @@ class Bench {
   // The first run only warms up.
   template <class Work>
   void repeat(const Work& work) {
-    for (int run = -1; run < flags_.runs; ++run) work(run >= 0);
+    for (int run = -1; run < flags_.runs; ++run) {
+      stop_if_interrupted();
+      work(run >= 0);
+    }
   }
   // The same, with a look at the memory before each run.
   template <class Work>
@@ -274,7 +278,7 @@ void print_machine(Console& console, int threads, const kernels::MachineSpeed& m
                                {"bf16_gops", json_ms(m.bf16_gops)}, {"int8_gops", json_ms(m.int8_gops)}, {"read_gb_s", json_ms(m.read_gb_s)}});
   }
   const auto gops = [](double value) { return value > 0 ? fixed(value, 0) : std::string("none"); };
-  console.line(devices().front().description + "; " + kernels::to_string(kernels::isa()));
+  console.line(printable(devices().front().description) + "; " + kernels::to_string(kernels::isa()));
   console.line(std::to_string(threads) + (threads == 1 ? " thread" : " threads") + " at their best: f32 " + gops(m.f32_gops) + ", bf16 " + gops(m.bf16_gops) +
                ", int8 " + gops(m.int8_gops) + " Gop/s; memory read at " + fixed(m.read_gb_s, 1) + " GB/s");
   console.line(padded("stage", 22, true) + " type threads batch  median ms    p95 ms   Gop/s   peak    GB/s  memory");
@@ -296,6 +300,7 @@ int run_bench(const BenchFlags& flags) {
   std::vector<int> thread_counts = flags.threads;
   if (thread_counts.empty()) thread_counts.push_back(flags.model.threads ? flags.model.threads : available_cpus());
   for (const int threads : thread_counts) {
+    stop_if_interrupted();
     kernels::isa();  // its errors come before any work
     ThreadPool pool(threads);
     kernels::MemorySpeed memory(pool);
@@ -327,12 +332,12 @@ void add_bench(CLI::App& app, Run& run) {
   command.add_option("--dtype", flags->dtypes, "Number types, with commas; default: all the machine has instructions for")
       ->delimiter(',')->type_name("TYPE,...")->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))->group(group);
   command.add_option("--threads", flags->threads, "Thread counts, with commas; default: every core")
-      ->delimiter(',')->type_name("N,...")->check(whole_in(1, 1024))->group(group);
+      ->delimiter(',')->type_name("N,...")->check(whole_in(1, kMaxThreads))->group(group);
   command.add_option("--batch", flags->batches, "Pictures at a time, with commas")
       ->delimiter(',')->type_name("N,...")->check(whole_in(1, 256))->capture_default_str()->group(group);
   command.add_option("--stage", flags->stages, "Only this stage, as its line is called (may be repeated); default: all that the model has")
       ->type_name("NAME")->take_all()->allow_extra_args(false)->check(CLI::IsMember(kStages))->group(group);
-  command.add_option("--image", flags->image, "Time reading this picture too; default: a picture made in memory")->type_name("FILE")->group(group);
+  command.add_option("--image", flags->image, "Time reading this picture too; default: a picture made in memory")->type_name("FILE")->check(not_empty())->group(group);
   command.add_option("--runs", flags->runs, "Runs of each stage")->type_name("N")->check(whole_in(1, 1000))->capture_default_str()->group(group);
   command.add_option("--tokens", flags->tokens, "Tokens to generate")->type_name("N")->check(whole_in(2, 256))->capture_default_str()->group(group);
   add_output_options(command, flags->output);

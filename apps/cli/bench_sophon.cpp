@@ -9,7 +9,6 @@ void run_tasks(Session& session, const ModelInfo& info, const Image& image) {
   const EncodedImage encoded = session.encode(image);
   const auto limited = [&](GenerateOptions& options) {
     if (info.max_length > 0) options.max_length = std::min(options.max_length, info.max_length);
-    options.min_length = std::min(options.min_length, options.max_length);
   };
   if (info.can_caption) {
     CaptionOptions options;

@@ -22,18 +22,19 @@ struct CaptionFlags {
   ModelOptions model;
   PictureOptions pictures;
   GenerateFlags generate;
-  std::string prompt = CaptionOptions().prompt;
+  std::string prompt;
+  CLI::Option* prompt_option = nullptr;
 };
 
 Json to_json(const std::string& name, const EncodedImage& image, const Generation& generation) {
-  Json object{{"image", name},
-              {"caption", generation.text},
+  Json object = joined(named("image", name),
+             {{"caption", generation.text},
               {"token_ids", generation.token_ids},
               {"score", json_number(generation.score)},
               {"timings_ms",
                {{"preprocess", json_ms(image.preprocess_ms())},
                 {"encode", json_ms(image.encode_ms())},
-                {"decode", json_ms(generation.decode_ms)}}}};
+                {"decode", json_ms(generation.decode_ms)}}}});
   if (generation.all.size() > 1) {
     for (const Text& text : generation.all) {
       object["captions"].push_back({{"caption", text.text}, {"score", json_number(text.score)}, {"token_ids", text.token_ids}});
@@ -52,12 +53,13 @@ void print(Console& console, const std::string& name, bool with_name, const Enco
 int run_caption(const CaptionFlags& flags) {
   Console console(flags.output);
   CaptionOptions options;
-  options.prompt = flags.prompt;
-  options.generate = checked(flags.generate, console);
+  if (flags.prompt_option->count() > 0) options.prompt = flags.prompt;
+  options.generate = checked(flags.generate);
+  check_utf8(flags.prompt, "--prompt");
   const Engine engine = load_engine(flags.model, console);
   require_memory(flags.pictures.batch, engine.info());
   require_task(engine.info().can_caption, "caption", engine.info());
-  check_baked(flags.generate, engine.info());
+  fit_to_model(options.generate, flags.generate, engine.info());
   Session session = make_session(engine, console);
 
   const Stopwatch watch;
@@ -85,11 +87,10 @@ void add_caption(CLI::App& app, Run& run) {
   auto flags = std::make_shared<CaptionFlags>();
   CLI::App& command = *app.add_subcommand("caption", "Describe pictures");
   add_picture_options(command, flags->pictures)->required();
-  command.add_option("--prompt", flags->prompt, "The caption continues this text; \"\" = no prompt")
-      ->type_name("TEXT")
-      ->capture_default_str()
-      ->group("Decoding");
-  add_generate_options(command, flags->generate, "--num-captions");
+  flags->prompt_option = command.add_option("--prompt", flags->prompt, "The caption continues this text; \"\" = no prompt; not given: the model's own, which blip info shows")
+                              ->type_name("TEXT")
+                              ->group("Decoding");
+  add_generate_options(command, flags->generate, "--num-captions", &DecodingOption::caption);
   add_model_options(command, flags->model);
   add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);

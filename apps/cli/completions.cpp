@@ -3,9 +3,11 @@
 #include "cli/completions.h"
 
 #include <memory>
+#include <sstream>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/exit.h"
 
 namespace blip::cli {
 namespace {
@@ -13,18 +15,21 @@ namespace {
 constexpr const char* kExamples = R"(Examples:
   source <(blip completions bash)
   blip completions zsh > ~/.zsh/completions/_blip
-  blip completions fish > ~/.config/fish/completions/blip.fish)";
+  blip completions fish > ~/.config/fish/completions/blip.fish
+  blip completions man caption > blip-caption.1)";
 
 struct OptionSpec {
   std::vector<std::string> names;    // "--model", "-m"; empty for a positional
   std::string description, value;    // value: its type's name; empty for a flag
   std::vector<std::string> choices;
-  bool files = false, repeatable = false;
+  bool files = false, repeatable = false, required = false;
+  std::string otherwise, group;      // default and group, as the help shows them
 };
 
 struct CommandSpec {
   std::string name, description;
   std::vector<OptionSpec> options, positionals;
+  std::string footer;  // of the help: examples, and what the output means
 };
 
 // add_choice() shows the words as "{a,b}".
@@ -41,6 +46,9 @@ OptionSpec describe(const CLI::Option& option) {
   for (const std::string& name : option.get_lnames()) spec.names.push_back("--" + name);
   for (const std::string& name : option.get_snames()) spec.names.push_back("-" + name);
   spec.description = option.get_description();
+  spec.otherwise = option.get_default_str();
+  spec.group = option.get_group();
+  spec.required = option.get_required();
   if (option.get_items_expected_max() > 0) {
     spec.value = option.get_type_name();
     spec.choices = choices_of(spec.value);
@@ -51,7 +59,7 @@ OptionSpec describe(const CLI::Option& option) {
 }
 
 CommandSpec describe(const CLI::App& app) {
-  CommandSpec command{app.get_name(), app.get_description(), {}, {}};
+  CommandSpec command{app.get_name(), app.get_description(), {}, {}, app.get_footer()};
   for (const CLI::Option* option : app.get_options()) {
     (option->get_positional() ? command.positionals : command.options).push_back(describe(*option));
   }
@@ -69,6 +77,11 @@ std::string join(const Range& words, const std::string& separator) {
   std::string joined;
   for (const std::string& word : words) joined += (joined.empty() ? "" : separator) + word;
   return joined;
+}
+
+std::string upper(std::string text) {
+  for (char& c : text) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  return text;
 }
 
 std::string option_words(const CommandSpec& command) {
@@ -201,7 +214,110 @@ std::string fish_script(const CLI::App& app, const std::vector<CommandSpec>& com
   return text;
 }
 
+// ---- man
+
+// For roff: hyphens as typed, and no line that begins like a request.
+std::string roff(const std::string& text) {
+  std::string escaped = replaced(replaced(text, "\\", "\\e"), "-", "\\-");
+  escaped = replaced(replaced(escaped, "'", "\\(aq"), "\n.", "\n\\&.");
+  return escaped.starts_with('.') ? "\\&" + escaped : escaped;
+}
+
+std::string man_head(const std::string& page, const std::string& title, const std::string& description) {
+  return ".TH " + page + " 1 \"\" \"blip " + version() + "\" \"User Commands\"\n.SH NAME\n" + roff(title) + " \\- " + roff(description) + "\n";
+}
+
+std::string man_options(const CommandSpec& command) {
+  std::string text, group;
+  for (const bool positional : {true, false}) {
+    for (const OptionSpec& option : positional ? command.positionals : command.options) {
+      if (option.group.empty()) continue;
+      if (!positional && option.group != group) text += ".SS " + roff(group = option.group) + "\n";
+      text += ".TP\n\\fB" + (positional ? "\\fI" + roff(option.value.empty() ? option.description : option.value) : roff(join(option.names, ", "))) + "\\fR";
+      if (!positional && !option.value.empty()) text += " \\fI" + roff(option.value) + "\\fR";
+      text += "\n" + roff(option.description) + (option.otherwise.empty() ? "" : " (default: " + roff(option.otherwise) + ")") + ".\n";
+    }
+  }
+  return text;
+}
+
+// The help's footer: paragraphs, of which indented lines are examples.
+std::string man_footer(const std::string& footer) {
+  std::string text, line;
+  bool example = false;
+  std::istringstream lines(footer);
+  while (std::getline(lines, line)) {
+    const bool indented = line.starts_with("  ");
+    if (indented != example) text += (example = indented) ? ".PP\n.nf\n.RS\n" : ".RE\n.fi\n";
+    if (line.empty()) text += ".PP\n";
+    else text += line == "Examples:" || line == "Example:" ? ".SH EXAMPLES\n" : roff(indented ? line.substr(2) : line) + "\n";
+  }
+  if (example) text += ".RE\n.fi\n";
+  // What follows the examples is what the help says of the output.
+  const std::size_t after = text.find(".fi\n.PP\n");
+  if (after != std::string::npos) text.insert(after + 4, ".SH NOTES\n");
+  return replaced(replaced(text, ".SH NOTES\n.PP\n", ".SH NOTES\n"), ".SH EXAMPLES\n.PP\n", ".SH EXAMPLES\n");
+}
+
+constexpr const char* kManStatus = R"(.SH EXIT STATUS
+.TP
+0
+All good.
+.TP
+1
+Some inputs failed and the rest were done, or the output could not be written.
+.TP
+2
+The command line makes no sense.
+.TP
+3
+The model or the device is missing, damaged or lacks the task.
+.TP
+130, 143
+Ended by Ctrl\-C or SIGTERM.
+.SH ENVIRONMENT
+.TP
+BLIP_MODEL
+The model where \fB\-\-model\fR is not given.
+.TP
+BLIP_FORCE_ISA
+The best instruction set to use, for tests.
+)";
+
+std::string man_page(const CommandSpec& command) {
+  std::string usage;
+  for (const OptionSpec& positional : command.positionals) {
+    const std::string word = "\\fI" + roff(positional.value) + "\\fR" + (positional.repeatable ? "..." : "");
+    usage += ' ' + (positional.required ? word : "[" + word + "]");
+  }
+  std::string description = command.description;
+  if (!description.empty() && description[0] >= 'A' && description[0] <= 'Z') description[0] = static_cast<char>(description[0] + 32);
+  return man_head("BLIP\\-" + upper(command.name), "blip-" + command.name, description) + ".SH SYNOPSIS\n\\fBblip " + roff(command.name) + "\\fR [\\fIOPTION\\fR...]" + usage +
+         "\n.SH OPTIONS\n" + man_options(command) + man_footer(command.footer) + kManStatus + ".SH SEE ALSO\n.BR blip (1)\n";
+}
+
+std::string man_page(const CLI::App& app, const std::vector<CommandSpec>& commands) {
+  std::string text = man_head("BLIP", "blip", "describe pictures, match them with texts, ask about them") +
+                     ".SH SYNOPSIS\n\\fBblip\\fR \\fICOMMAND\\fR [\\fIOPTION\\fR...]\n.SH DESCRIPTION\nRuns BLIP checkpoints on this machine. A small model comes with it.\n"
+                     "Results go to standard output, a line each; everything else goes to standard error. In these lines a backslash is \\e\\e, a tab,\n"
+                     "line feed and carriage return are \\et, \\en and \\er, and other control characters and bytes that are not UTF\\-8 are \\exHH.\n.SH COMMANDS\n";
+  std::string also;
+  for (const CommandSpec& command : commands) {
+    text += ".TP\n\\fB" + roff(command.name) + "\\fR\n" + roff(command.description) + ".\n";
+    also += (also.empty() ? "" : ",\n") + std::string(".BR blip\\-") + roff(command.name) + " (1)";
+  }
+  return text + ".SH OPTIONS\n" + man_options(describe(app)) + man_footer(app.get_footer()) + kManStatus + ".SH SEE ALSO\n" + also + "\n";
+}
+
 }  // namespace
+
+std::string manual_page(const CLI::App& app, const std::string& name) {
+  const std::vector<CommandSpec> commands = describe_commands(app);
+  if (name.empty()) return man_page(app, commands);
+  for (const CommandSpec& command : commands)
+    if (command.name == name) return man_page(command);
+  throw Exit(kExitUsage, "no command \"" + name + "\"; commands are " + command_words(commands, ", "));
+}
 
 std::string completion_script(const CLI::App& app, const std::string& shell) {
   const std::vector<CommandSpec> commands = describe_commands(app);
@@ -211,12 +327,15 @@ std::string completion_script(const CLI::App& app, const std::string& shell) {
 
 void add_completions(CLI::App& app, Run& run) {
   auto shell = std::make_shared<std::string>();
-  CLI::App& command = *app.add_subcommand("completions", "Print completions for a shell");
-  add_choice(command, "shell", *shell, {"bash", "zsh", "fish"}, "The shell")->required();
+  auto page = std::make_shared<std::string>();
+  CLI::App& command = *app.add_subcommand("completions", "Print completions for a shell, or a manual page");
+  add_choice(command, "shell", *shell, {"bash", "zsh", "fish", "man"}, "The shell, or man: the manual page")->required();
+  add_named(command, "command", *page, "With man: the command whose page it is", "COMMAND");
   command.footer(kExamples);
-  command.callback([&app, shell, &run] {
-    run = [&app, shell] {
-      std::string script = completion_script(app, *shell);
+  command.callback([&app, shell, page, &run] {
+    run = [&app, shell, page] {
+      if (*shell != "man" && !page->empty()) throw Exit(kExitUsage, "a command's name has no effect on completions, which are of all; only man takes one");
+      std::string script = *shell == "man" ? manual_page(app, *page) : completion_script(app, *shell);
       script.pop_back();  // line() ends it
       Console({}).line(script);
       return 0;

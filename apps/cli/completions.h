@@ -9,4 +9,7 @@ namespace blip::cli {
 // shell: "bash", "zsh" or "fish".
 std::string completion_script(const CLI::App& app, const std::string& shell);
 
+// The manual page of a command in roff; "": of the program.
+std::string manual_page(const CLI::App& app, const std::string& command);
+
 }  // namespace blip::cli

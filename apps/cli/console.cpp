@@ -70,7 +70,7 @@ void Console::line(std::string_view text) {
 }
 
 void Console::object(const Json& object) {
-  line(object.dump(-1, ' ', false, Json::error_handler_t::replace));
+  line(printable_json(object.dump(-1, ' ', false, Json::error_handler_t::replace)));
 }
 
 void Console::bytes(std::span<const std::byte> data) {
@@ -78,9 +78,11 @@ void Console::bytes(std::span<const std::byte> data) {
   if (!write_all(result_fd, reinterpret_cast<const char*>(data.data()), data.size())) output_failed();
 }
 
-void Console::write_error(std::string_view text) {
+void Console::write_error(std::string_view text) { write_printable(printable(text)); }
+
+void Console::write_printable(const std::string& text) {
   clear_bar();
-  std::string whole = "blip: " + printable(text) + '\n';
+  const std::string whole = "blip: " + text + '\n';
   write_all(STDERR_FILENO, whole.data(), whole.size());
 }
 
@@ -94,15 +96,18 @@ void Console::warning(const std::string& text) {
 
 void Console::error(std::string_view text) { write_error("error: " + std::string(text)); }
 
-void Console::input_failed(const std::string& name, const std::string& message) {
+void Console::failed(Json row, const std::string& shown, const std::string& message) {
   ++failures_;
-  if (json()) return object(Json{{"image", name}, {"error", message}});
+  row["error"] = message;
+  if (json()) return object(row);
   // Most messages name the file already.
-  error(message.find(name) != std::string::npos ? message : name + ": " + message);
+  error(message.find(shown) != std::string::npos ? message : shown + ": " + message);
 }
 
+void Console::input_failed(const std::string& name, const std::string& message) { failed(named("image", name), name, message); }
+
 void Console::start_progress(const std::string& what, std::size_t total) {
-  what_ = what;
+  what_ = printable(what);
   total_ = quiet() || total < 2 ? 0 : total;
   done_ = 0;
   started_ = Clock::now();
@@ -138,7 +143,7 @@ void Console::draw(Clock::time_point now) {
     text += ", " + fixed(rate, 1) + "/s, " + format_seconds(static_cast<double>(total_ - done_) / rate) + " left";
   }
   drawn_ = now;
-  if (!terminal_) return write_error(text);
+  if (!terminal_) return write_printable(text);
   winsize size = {};
   const int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
   const int width = std::min(40, columns - static_cast<int>(text.size()) - 4);
@@ -167,13 +172,16 @@ Json json_ms(double milliseconds) { return std::round(milliseconds * 1000) / 100
 
 std::string format_ms(double milliseconds) { return fixed(milliseconds, milliseconds < 100 ? 1 : 0) + " ms"; }
 
-std::string printable(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) c = '?';
-  }
-  return result;
+Json named(const std::string& key, const std::string& name) {
+  Json row{{key, name}};
+  // A NUL cannot be in a name, and JSON can say one.
+  if (find_not_utf8(name) != std::string::npos) row[key + "_bytes"] = base64(name);
+  return row;
+}
+
+Json joined(Json row, const Json& more) {
+  for (const auto& [key, value] : more.items()) row[key] = value;
+  return row;
 }
 
 std::string fixed(double value, int digits) {

@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "cli/printable.h"
+
 namespace blip::cli {
 
 using Json = nlohmann::ordered_json;
@@ -34,14 +36,17 @@ class Console {
   bool quiet() const { return options_.quiet; }
 
   void line(std::string_view text);  // a result; throws Exit when standard output is closed or full
-  void object(const Json& object);  // the same as JSON; bytes that are not UTF-8 become U+FFFD
+  // The same as JSON: bytes that are not UTF-8 become U+FFFD (see named()), control characters are escaped.
+  void object(const Json& object);
   void bytes(std::span<const std::byte> data);
 
   void note(std::string_view text);     // timings and the like; silent with --quiet
   void warning(const std::string& text);  // silent with --quiet; each text once, as it may come with every picture
   void error(std::string_view text);
-  // An input that failed: {"image", "error"} with --json, else a line on standard error. Counted.
+  // A picture that failed: {"image", "error"} with --json, else a line on standard error. Counted.
   void input_failed(const std::string& name, const std::string& message);
+  // Another input that failed: `row` with "error" added, or `shown` and the message. Counted.
+  void failed(Json row, const std::string& shown, const std::string& message);
   std::size_t failures() const { return failures_; }
 
   // Progress over `total` things ("pictures"): a bar on a terminal, else a line every few seconds. total < 2 shows nothing.
@@ -52,6 +57,7 @@ class Console {
  private:
   using Clock = std::chrono::steady_clock;
   void write_error(std::string_view text);  // a line on standard error, above the bar
+  void write_printable(const std::string& text);  // of what is printable already
   void clear_bar();
   void draw(Clock::time_point now);
 
@@ -70,8 +76,10 @@ Json json_number(float value);
 Json json_ms(double milliseconds);
 // "12.3 ms"
 std::string format_ms(double milliseconds);
-// Control characters replaced, so that a name can neither break a line of output nor drive the terminal.
-std::string printable(std::string_view text);
+// {key: name} and, where the name is not UTF-8 and would lose something in JSON, {key}_bytes: its bytes in base64.
+Json named(const std::string& key, const std::string& name);
+// The rows one after the other in one.
+Json joined(Json row, const Json& more);
 // printf's %.*f without a locale's comma.
 std::string fixed(double value, int digits);
 

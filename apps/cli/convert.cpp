@@ -52,7 +52,6 @@ std::vector<std::string> convert_types() { return {"f32", "f16", "bf16", "q8_0"}
 
 int write_converted(const Conversion& flags, Console& console) {
   check(flags);
-  catch_interrupts();
   ConvertOptions options;
   options.type = kTypes.at(flags.type);
   options.adapter = flags.adapter;
@@ -74,7 +73,7 @@ int write_converted(const Conversion& flags, Console& console) {
   console.end_progress();
   const auto bytes = fs::file_size(flags.destination);
   if (console.json()) {
-    console.object(Json{{"source", flags.source}, {"destination", flags.destination}, {"type", flags.type}, {"bytes", bytes}});
+    console.object(joined(joined(named("source", flags.source), named("destination", flags.destination)), {{"type", flags.type}, {"bytes", bytes}}));
   } else {
     console.note("wrote " + flags.destination + ", " + fixed(static_cast<double>(bytes) / 1e6, 1) + " MB, in " +
                  fixed(watch.ms() / 1000, 1) + " s");
@@ -95,8 +94,8 @@ int run_convert(const ConvertFlags& flags) {
 void add_convert(CLI::App& app, Run& run) {
   auto flags = std::make_shared<ConvertFlags>();
   CLI::App& command = *app.add_subcommand("convert", "Write a model as one GGUF file");
-  command.add_option("source", flags->source, "Hugging Face folder, .pth, .bin, .safetensors or .gguf, or a model's name")->type_name("PATH")->required();
-  command.add_option("destination", flags->destination, "The .gguf file to write")->type_name("FILE")->required();
+  command.add_option("source", flags->source, "Hugging Face folder, .pth, .bin, .safetensors or .gguf, or a model's name")->type_name("PATH")->check(not_empty())->required();
+  add_named(command, "destination", flags->destination, "The .gguf file to write", "FILE")->required();
   add_choice(command, "--type", flags->type, convert_types(), "Number type of the matrices")->capture_default_str();
   add_adapter_option(command, flags->adapter);
   add_hub_options(command, flags->hub);

@@ -27,6 +27,7 @@ struct DumpFlags {
   ModelOptions model;
   ImageLimits limits;
   std::string stage, image, text, file;
+  CLI::Option* text_option = nullptr;
 };
 
 int run_dump(const DumpFlags& flags) {
@@ -34,7 +35,7 @@ int run_dump(const DumpFlags& flags) {
   const Stage stage = kStages.at(flags.stage);
   const bool takes_text = stage == Stage::kText || stage == Stage::kQuestion;
   if (takes_text) check_texts({flags.text}, "--stage " + flags.stage + " needs --text, which");
-  if (!takes_text && !flags.text.empty()) console.warning("--text has no effect on --stage " + flags.stage);
+  if (!takes_text) refuse_given({flags.text_option}, "on --stage " + flags.stage);
   if (flags.file != "-") check_destination(flags.file);
   const Engine engine = load_engine(flags.model, console);
   Session session = make_session(engine, console);
@@ -48,7 +49,7 @@ int run_dump(const DumpFlags& flags) {
   }
   write_result(console, flags.file, io::npy_bytes(tensor.shape, tensor.values));
   if (console.json() && flags.file != "-") {
-    console.object(Json{{"image", flags.image}, {"stage", flags.stage}, {"shape", tensor.shape}, {"output", flags.file}});
+    console.object(joined(joined(named("image", flags.image), {{"stage", flags.stage}, {"shape", tensor.shape}}), named("output", flags.file)));
   } else {
     console.note("wrote " + flags.stage + " " + Json(tensor.shape).dump() + " to " + flags.file);
   }
@@ -61,9 +62,9 @@ void add_dump(CLI::App& app, Run& run) {
   auto flags = std::make_shared<DumpFlags>();
   CLI::App& command = *app.add_subcommand("dump", "Write a stage's tensor as .npy");
   add_choice(command, "--stage", flags->stage, {"pixels", "vision", "text", "question"}, "Which tensor")->required();
-  command.add_option("--image", flags->image, "Picture, or - for standard input")->type_name("IMAGE")->required();
-  command.add_option("--text", flags->text, "Text or question")->type_name("TEXT");
-  command.add_option("-o,--output", flags->file, "The .npy file to write; - = to standard output")->type_name("FILE")->required();
+  add_named(command, "--image", flags->image, "Picture, or - for standard input", "IMAGE")->required();
+  flags->text_option = command.add_option("--text", flags->text, "Text or question")->type_name("TEXT")->check(not_empty());
+  add_named(command, "-o,--output", flags->file, "The .npy file to write; - = to standard output", "FILE")->required();
   add_limit_options(command, flags->limits);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);

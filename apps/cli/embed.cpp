@@ -5,6 +5,8 @@
 #include "cli/exit.h"
 #include "cli/files.h"
 #include "cli/inputs.h"
+#include "cli/interrupt.h"
+#include "cli/one_by_one.h"
 #include "cli/pictures.h"
 #include "io/tensor_file.h"
 
@@ -26,6 +28,8 @@ struct EmbedFlags {
   PictureOptions pictures;
   std::vector<std::string> texts;
   std::string texts_file, file;
+  int max_text_length = 0;
+  CLI::Option* text_length_option = nullptr;
 };
 
 // Rows as they come, to a .npy file in the end or to standard output at once.
@@ -36,12 +40,12 @@ class Rows {
   void add(const char* kind, const std::string& name, const std::vector<float>& vector) {
     ++rows_;
     if (file_.empty()) {
-      Json object{{kind, name}};
+      Json object = named(kind, name);
       for (const float value : vector) object["embedding"].push_back(json_number(value));
       return console_.object(object);
     }
     values_.insert(values_.end(), vector.begin(), vector.end());
-    if (console_.json() && file_ != "-") console_.object(Json{{kind, name}, {"row", rows_ - 1}});
+    if (console_.json() && file_ != "-") console_.object(joined(named(kind, name), {{"row", rows_ - 1}}));
   }
 
   void finish(int length) {
@@ -78,12 +82,17 @@ void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& fl
   run_pictures(engine, session, flags.pictures, console, timings, task);
 }
 
-void embed_texts(Session& session, const std::vector<std::string>& texts, Rows& rows) {
+void embed_texts(Session& session, const std::vector<std::string>& texts, const EmbedOptions& options, Console& console, Rows& rows) {
   constexpr std::size_t kTextsPerPass = 64;
   for (std::size_t begin = 0; begin < texts.size(); begin += kTextsPerPass) {
     const auto batch = std::span(texts).subspan(begin, std::min(kTextsPerPass, texts.size() - begin));
-    const auto vectors = session.embed(batch);
-    for (std::size_t i = 0; i < batch.size(); ++i) rows.add("text", batch[i], vectors[i]);
+    const auto work = [&](std::span<const std::string> part) { return session.embed(part, options); };
+    const auto vectors = OneByOne<std::vector<float>>(batch.size()).run(batch, work);
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      stop_if_interrupted();
+      if (vectors[i].result) rows.add("text", batch[i], *vectors[i].result);
+      else console.failed(Json{{"text", batch[i]}}, batch[i], vectors[i].error);
+    }
   }
 }
 
@@ -91,17 +100,20 @@ int run_embed(const EmbedFlags& flags) {
   Console console(flags.output);
   const std::vector<std::string> texts = all_texts(flags);
   if (flags.pictures.images.empty() && texts.empty()) throw Exit(kExitUsage, "embed needs a picture or a text: IMAGE, --text TEXT or --texts FILE");
+  if (flags.pictures.images.empty()) refuse_given(flags.pictures.all, "without pictures");
+  if (texts.empty()) refuse_given({flags.text_length_option}, "without texts");
   if (!flags.file.empty() && flags.file != "-") check_destination(flags.file);
   const Engine engine = load_engine(flags.model, console);
   require_memory(flags.pictures.batch, engine.info());
   require_task(engine.info().can_match_itc, "embed", engine.info());
+  check_text_length(flags.max_text_length, engine.info());
   Session session = make_session(engine, console);
 
   const Stopwatch watch;
   Timings timings;
   Rows rows(console, flags.file);
   if (!flags.pictures.images.empty()) embed_pictures(engine, session, flags, console, timings, rows);
-  embed_texts(session, texts, rows);
+  embed_texts(session, texts, {flags.max_text_length}, console, rows);
   rows.finish(engine.info().embed_dim);
   if (!flags.pictures.images.empty()) note_timings(console, timings, watch.ms() / 1000, "");
   return exit_code(console);
@@ -114,8 +126,9 @@ void add_embed(CLI::App& app, Run& run) {
   CLI::App& command = *app.add_subcommand("embed", "Turn pictures and texts into vectors (ITC)");
   add_picture_options(command, flags->pictures);
   add_repeated(command, "--text", flags->texts, "A text; repeatable")->group("Input");
-  command.add_option("--texts", flags->texts_file, "File of texts, one a line")->type_name("FILE")->group("Input");
-  command.add_option("-o,--output", flags->file, "Write a .npy file; - = to standard output")->type_name("FILE")->group("Output");
+  add_named(command, "--texts", flags->texts_file, "File of texts, one a line", "FILE")->group("Input");
+  add_named(command, "-o,--output", flags->file, "Write a .npy file; - = to standard output", "FILE")->group("Output");
+  flags->text_length_option = add_text_length(command, flags->max_text_length, "Texts");
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
   command.footer(kExamples);

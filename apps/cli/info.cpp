@@ -40,6 +40,12 @@ Json to_json(const Engine& engine) {
               {"patch_size", info.patch_size},
               {"vocab_size", info.vocab_size},
               {"embed_dim", info.embed_dim},
+              {"prompt", info.prompt},
+              {"text_length", info.text_length},
+              {"max_text_length", info.max_text_length},
+              {"max_length", info.max_length},
+              {"tokens", {{"bos", info.bos_token}, {"eos", info.eos_token}, {"pad", info.pad_token}, {"question", info.question_token}}},
+              {"warnings", info.warnings},
               {"parameters", info.parameters},
               {"tasks",
                {{"caption", info.can_caption},
@@ -60,10 +66,9 @@ std::string padded(std::string text, std::size_t width) {
 }
 
 void print_networks(Console& console, const Engine& engine) {
-  if (engine.info().max_length > 0) console.line("length      " + std::to_string(engine.info().max_length) + " tokens, prompt included");
   console.line("");
   for (const NetworkUse& network : engine.networks())
-    console.line(network.device + ": " + printable(network.name) + ": " + network.inputs + " -> " + network.outputs + (network.cores > 1 ? ", " + std::to_string(network.cores) + " cores" : ""));
+    console.line(network.device + ": " + printable(network.name) + ": " + printable(network.inputs) + " -> " + printable(network.outputs) + (network.cores > 1 ? ", " + std::to_string(network.cores) + " cores" : ""));
 }
 
 void print(Console& console, const Engine& engine) {
@@ -76,6 +81,9 @@ void print(Console& console, const Engine& engine) {
   console.line("picture     " + side + " x " + side + (info.patch_size > 0 ? ", patches of " + std::to_string(info.patch_size) : ""));
   console.line("vocabulary  " + std::to_string(info.vocab_size));
   if (info.embed_dim > 0) console.line("embedding   " + std::to_string(info.embed_dim));
+  if (info.can_caption) console.line("prompt      \"" + printable(info.prompt) + "\"");
+  if (info.max_text_length > 0) console.line("texts       " + std::to_string(info.text_length) + " tokens, up to " + std::to_string(info.max_text_length));
+  if (info.max_length > 0) console.line("length      " + std::to_string(info.max_length) + " tokens, prompt included");
   if (!engine.networks().empty()) return print_networks(console, engine);
   console.line("parameters  " + millions(info.parameters));
   console.line("");

@@ -1,6 +1,7 @@
 // From the arguments of a command line to pictures and texts.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,21 +15,36 @@ struct Input {
   std::string error;  // not empty: the argument led to no picture, and why
 };
 
-// Files stay; a folder becomes the pictures under it, by extension, sorted by path, hidden ones left out; a pattern (* ? [)
-// that the shell did not expand becomes its matches, sorted; "-" is standard input, once. Never throws for a bad argument.
-std::vector<Input> expand_inputs(const std::vector<std::string>& arguments);
+// What the folders among the arguments held that is no input.
+struct LeftOut {
+  std::size_t others = 0;   // files that are no pictures, by name and content
+  std::size_t hidden = 0;   // files and folders whose names begin with a dot
+  std::size_t special = 0;  // pipes, sockets and devices
+  std::size_t again = 0;    // links to folders that were searched already
+};
+// "3 files that are no pictures, 1 hidden"; "" for nothing.
+std::string describe(const LeftOut& left_out);
+
+// Files stay; a folder becomes the pictures under it, sorted by path, links followed, each folder once; a pattern (* ? [)
+// that the shell did not expand becomes its matches, sorted; "-" is standard input, once. A file of a folder is a picture by its
+// ending or its first bytes, whether this program reads that format or not: one it cannot read fails by name when it is opened.
+// Never throws for a bad argument; Exit when interrupted.
+std::vector<Input> expand_inputs(const std::vector<std::string>& arguments, LeftOut* left_out = nullptr);
 
 // Whether a line of text output must say its picture: several arguments, a folder or a pattern, however many pictures they hold.
 bool names_needed(const std::vector<std::string>& arguments);
 
-// Decodes one input. Throws Error(kIo | kImage).
-Image read_image(const std::string& name, const ImageLimits& limits);
+// Decodes one input: a file, a pipe by its name, or "-". Throws Error(kIo | kImage); Exit when interrupted, or when `stop` says
+// that nobody waits for it any more.
+Image read_image(const std::string& name, const ImageLimits& limits, const std::function<bool()>& stop = {});
 
-// The lines of a file ("-": standard input) without empty ones, a byte order mark and carriage returns.
-// Throws Exit(2) when the file cannot be read or has no line.
+// The lines of a file or pipe ("-": standard input) without empty ones, a byte order mark and carriage returns. UTF-16 with a byte
+// order mark is read as well. Throws Exit(2) when the file cannot be read, has no line, or holds a NUL or bytes that are not UTF-8.
 std::vector<std::string> read_lines(const std::string& path, const std::string& what);
 
-// Throws Exit(2) when a text is empty or blank.
+// Throws Exit(2) when a text is not UTF-8.
+void check_utf8(const std::string& text, const std::string& what);
+// Throws Exit(2) when a text is empty, blank or not UTF-8.
 void check_texts(const std::vector<std::string>& texts, const std::string& what);
 
 // Reads standard input a line at a time; unlike std::getline it returns when a signal arrives.

@@ -12,15 +12,19 @@ namespace {
 std::atomic<int> g_signal{0};
 static_assert(std::atomic<int>::is_always_lock_free);
 
-void on_signal(int number) { g_signal = number; }
+void on_signal(int number) {
+  if (g_signal.exchange(number) == 0) return;
+  // The second: as if nothing had been caught. It is held back until this handler returns.
+  signal(number, SIG_DFL);
+  raise(number);
+}
 
 }  // namespace
 
 void catch_interrupts() {
   struct sigaction action = {};
   action.sa_handler = on_signal;
-  // No SA_RESTART: a read() at the prompt must return. SA_RESETHAND: the second signal kills.
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  action.sa_flags = 0;  // no SA_RESTART: a read() at the prompt must return
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);

@@ -9,6 +9,7 @@
 #include "blip/blip.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
+#include "cli/interrupt.h"
 #include "cli/seed_spelling.h"
 
 namespace blip::cli {
@@ -106,12 +107,14 @@ int parse_and_run(int argc, char** argv, Console& console) {
 
 int run_program(int argc, char** argv) {
   Console console({});
+  catch_interrupts();
   try {
     return parse_and_run(argc, argv, console);
   } catch (const Exit& exit) {
     if (*exit.what() != '\0') console.error(exit.what());
     return exit.code();
   } catch (const Error& error) {
+    if (error.code() == ErrorCode::kCancelled && interrupted() != 0) return kExitSignal + interrupted();
     console.error(error.what());
     return exit_code(error);
   } catch (const std::bad_alloc&) {

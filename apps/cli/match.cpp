@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/inputs.h"
+#include "cli/one_by_one.h"
 #include "cli/pictures.h"
 
 namespace blip::cli {
@@ -24,18 +25,21 @@ struct MatchFlags {
   std::vector<std::string> texts;
   std::string texts_file;
   std::string head = "all";
+  int max_text_length = 0;
 };
 
 Json optional_number(const std::optional<float>& value) { return value ? json_number(*value) : Json(nullptr); }
 
 std::string optional_text(const std::optional<float>& value) { return value ? fixed(*value, 4) : "-"; }
 
-void print(Console& console, const std::string& name, bool with_name, const std::string& text, const Match& match) {
+void print(Console& console, const std::string& name, bool with_name, const std::string& text, const Outcome<Match>& outcome) {
+  Json row = joined(named("image", name), {{"text", text}});
+  if (!outcome.result) return console.failed(row, text, outcome.error);
+  const Match& match = *outcome.result;
   if (console.json()) {
-    return console.object(Json{{"image", name},
-                             {"text", text},
-                             {"match_probability", optional_number(match.match_probability)},
-                             {"cosine", optional_number(match.cosine)}});
+    row["match_probability"] = optional_number(match.match_probability);
+    row["cosine"] = optional_number(match.cosine);
+    return console.object(row);
   }
   console.line((with_name ? printable(name) + '\t' : "") + optional_text(match.match_probability) + '\t' + optional_text(match.cosine) + '\t' +
                printable(text));
@@ -51,20 +55,23 @@ int run_match(const MatchFlags& flags) {
   check_texts(texts, "--text");
   const Engine engine = load_engine(flags.model, console);
   require_memory(flags.pictures.batch, engine.info());
-  const MatchOptions options{parse_match_head(flags.head)};
+  const MatchOptions options{parse_match_head(flags.head), flags.max_text_length};
   const ModelInfo& info = engine.info();
   require_task(info.can_match_itm || info.can_match_itc, "match", info);
   if (options.head != MatchHead::kAll) require_task(options.head == MatchHead::kItm ? info.can_match_itm : info.can_match_itc, "match with --head " + flags.head, info);
+  check_text_length(flags.max_text_length, info);
   Session session = make_session(engine, console);
 
   const Stopwatch watch;
   Timings timings;
   const bool with_names = names_needed(flags.pictures.images);
+  OneByOne<Match> one_by_one(texts.size());
   const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
       const Stopwatch match_watch;
-      std::vector<Match> matches = session.match(images[i], texts, options);
+      const auto work = [&](std::span<const std::string> part) { return session.match(images[i], part, options); };
+      std::vector<Outcome<Match>> matches = one_by_one.run(texts, work);
       emits.push_back([&console, &timings, &texts, with_names, name = names[i], matches = std::move(matches), ms = match_watch.ms()] {
         timings.add_result(ms);
         for (std::size_t t = 0; t < texts.size(); ++t) print(console, name, with_names, texts[t], matches[t]);
@@ -84,8 +91,9 @@ void add_match(CLI::App& app, Run& run) {
   CLI::App& command = *app.add_subcommand("match", "Say how well texts fit pictures");
   add_picture_options(command, flags->pictures)->required();
   add_repeated(command, "--text", flags->texts, "A text to compare; repeatable")->group("Input");
-  command.add_option("--texts", flags->texts_file, "File of texts, one a line")->type_name("FILE")->group("Input");
+  add_named(command, "--texts", flags->texts_file, "File of texts, one a line", "FILE")->group("Input");
   add_choice(command, "--head", flags->head, {"all", "itm", "itc"}, "Match probability (itm), cosine (itc) or both")->capture_default_str()->group("Input");
+  add_text_length(command, flags->max_text_length, "Texts");
   add_model_options(command, flags->model);
   add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);

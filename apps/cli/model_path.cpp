@@ -42,7 +42,7 @@ HubOptions hub_options(const HubFlags& flags, Console& console) {
                                                                         std::uint64_t total) {
     if (*file != name) {
       console.end_progress();
-      console.start_progress("MB of " + printable(name), total / kMegabyte);
+      console.start_progress("MB of " + name, total / kMegabyte);
       *file = name;
     }
     console.progress(done / kMegabyte);
@@ -52,7 +52,6 @@ HubOptions hub_options(const HubFlags& flags, Console& console) {
 }
 
 std::string pull_model(const std::string& name, const HubFlags& flags, Console& console) {
-  catch_interrupts();
   try {
     std::string path = pull(name, hub_options(flags, console));
     console.end_progress();

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
-#include <type_traits>
 
 #include "cli/exit.h"
 #include "cli/interrupt.h"
@@ -17,11 +16,9 @@ namespace blip::cli {
 namespace {
 
 constexpr std::uint64_t kAnyWhole = std::numeric_limits<std::uint64_t>::max();
-constexpr int kMaxThreads = 1024;
 constexpr int kMaxBatch = 1024;
-constexpr int kMaxBeams = 64;
-constexpr int kMaxTokens = 512;  // the text towers' position embeddings
-constexpr double kMaxPenalty = 100;
+// Beyond any model; each has a limit of its own, ModelInfo::max_text_length.
+constexpr auto kMaxTokens = static_cast<std::uint64_t>(decoding_option("max_length").high);
 
 std::string number_text(double value) { return value == std::floor(value) ? fixed(value, 0) : CLI::detail::to_string(value); }
 
@@ -52,6 +49,20 @@ CLI::Validator whole_in(std::uint64_t low, std::uint64_t high) {
         return "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high) + ", not " + text;
       },
       "");
+}
+
+CLI::Validator in_range(const DecodingOption& option) {
+  if (!option.whole) return number_in(option.low, option.high);
+  const auto whole = [](double bound) { return bound < 18446744073709551615.0 ? static_cast<std::uint64_t>(bound) : kAnyWhole; };
+  return whole_in(whole(option.low), whole(option.high));
+}
+
+CLI::Validator not_empty() {
+  return CLI::Validator([](std::string& text) { return text.empty() ? "must not be empty" : std::string(); }, "");
+}
+
+CLI::Option* add_named(CLI::App& command, const std::string& names, std::string& value, const std::string& description, const std::string& type) {
+  return command.add_option(names, value, description)->type_name(type)->check(not_empty());
 }
 
 CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value, const std::vector<std::string>& words,
@@ -85,10 +96,10 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       .add_option("-m,--model", options.model,
                   "Name (ORG/NAME[@REVISION]), Hugging Face folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
-      ->check([](const std::string& text) { return text.empty() ? "must not be empty" : ""; })
+      ->check(not_empty())
       ->group(group);
   add_adapter_option(command, options.adapter);
-  options.device_option = command.add_option("--device", options.device, "Where to compute, see `blip devices`")->type_name("NAME")->capture_default_str()->group(group);
+  options.device_option = add_named(command, "--device", options.device, "Where to compute, see `blip devices`", "NAME")->capture_default_str()->group(group);
   add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8"}, "Number type of weights and products")
       ->capture_default_str()
       ->group(group);
@@ -101,7 +112,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
 
 void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles files) {
   const auto add = [&](const char* names, std::string& value, const char* description, const char* type) {
-    return command.add_option(names, value, description)->type_name(type)->group("SOPHON");
+    return add_named(command, names, value, description, type)->group("SOPHON");
   };
   if (files == BmodelFiles::kWholeTask) {
     add("--bmodel-path,--bmodel_path", options.bmodel, "Compiled model, instead of --model", "FILE");
@@ -116,29 +127,35 @@ void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles fi
   add("--tokenizer-path,--tokenizer_path", options.tokenizer, "Vocabulary of a compiled model; default: bert-base-uncased, built in", "PATH");
 }
 
-void add_limit_options(CLI::App& command, ImageLimits& limits) {
+std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limits) {
   const std::string group = "Input";
-  command.add_option("--max-pixels", limits.max_pixels, "Refuse larger pictures before decoding them; 0 = no limit")
+  CLI::Option* pixels = command.add_option("--max-pixels", limits.max_pixels, "Refuse larger pictures before decoding them; 0 = no limit")
       ->type_name("N")
       ->check(whole_in(0, kAnyWhole))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--max-bytes", limits.max_bytes, "Refuse larger files; 0 = no limit")
+  CLI::Option* memory = command.add_option("--max-memory", limits.max_memory, "Refuse pictures that would take more bytes to decode; 0 = no limit")
       ->type_name("N")
       ->check(whole_in(0, kAnyWhole))
       ->capture_default_str()
       ->group(group);
+  CLI::Option* bytes = command.add_option("--max-bytes", limits.max_bytes, "Refuse larger files; 0 = no limit")
+      ->type_name("N")
+      ->check(whole_in(0, kAnyWhole))
+      ->capture_default_str()
+      ->group(group);
+  return {pixels, memory, bytes};
 }
 
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   CLI::Option* images =
-      command.add_option("images", options.images, "Picture, folder, pattern, or - for standard input")->type_name("IMAGE");
-  command.add_option("--batch", options.batch, "Pictures per pass through the model, 1 to 1024")
+      command.add_option("images", options.images, "Picture, folder, pattern, or - for standard input")->type_name("IMAGE")->check(not_empty());
+  options.all.push_back(command.add_option("--batch", options.batch, "Pictures per pass through the model, 1 to 1024")
       ->type_name("N")
       ->check(whole_in(1, kMaxBatch))
       ->capture_default_str()
-      ->group("Input");
-  add_limit_options(command, options.limits);
+      ->group("Input"));
+  for (CLI::Option* option : add_limit_options(command, options.limits)) options.all.push_back(option);
   return images;
 }
 
@@ -146,38 +163,48 @@ CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vecto
   return command.add_option(name, values, description)->type_name("TEXT")->allow_extra_args(false);
 }
 
-void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::string& count_name) {
+void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::string& count_name, double DecodingOption::*defaults) {
   const std::string group = "Decoding";
   GenerateOptions& o = flags.options;
-  const auto number = [&](const std::string& name, auto& value, const std::string& description, auto low, auto high) {
-    CLI::Option* option = command.add_option(name, value, description)->type_name("N")->capture_default_str()->group(group);
+  const auto add = [&](const DecodingOption& row, auto& value, const std::string& name = "") {
+    const std::string shown = row.*defaults == std::floor(row.*defaults) ? fixed(row.*defaults, 0) : CLI::detail::to_string(row.*defaults);
+    std::string spelling = name.empty() ? "--" + std::string(row.name) : name;
+    std::replace(spelling.begin(), spelling.end(), '_', '-');
+    CLI::Option* option = command.add_option(spelling, value, std::string(row.help));
+    option->type_name("N")->default_str(shown)->group(group)->check(in_range(row));
     flags.all.push_back(option);
-    if constexpr (std::is_integral_v<std::remove_reference_t<decltype(value)>>) {
-      return option->check(whole_in(static_cast<std::uint64_t>(low), static_cast<std::uint64_t>(high)));
-    } else {
-      return option->check(number_in(low, high));
-    }
+    if (row.sampling) flags.sampling_only.push_back(option);
+    return option;
   };
-  flags.beams = number("--beams", o.beams, "Beam search keeps this many texts; 1 = greedy", 1, kMaxBeams);
-  number("--min-length", o.min_length, "Shortest text in tokens, prompt included", 0, kMaxTokens);
-  number("--max-length", o.max_length, "Longest text in tokens, prompt included", 1, kMaxTokens);
-  number("--repetition-penalty", o.repetition_penalty, "Above 1 discourages words already there; 1 = off", 0.01, kMaxPenalty);
-  number("--length-penalty", o.length_penalty, "Beam scores are divided by length^N", -kMaxPenalty, kMaxPenalty);
-  number(count_name, o.num_return, "Texts per input, best first", 1, kMaxBeams);
+  flags.beams = add(decoding_option("beams"), o.beams);
+  add(decoding_option("min_length"), o.min_length);
+  flags.max_length = add(decoding_option("max_length"), o.max_length);
+  add(decoding_option("repetition_penalty"), o.repetition_penalty);
+  flags.length_penalty = add(decoding_option("length_penalty"), o.length_penalty);
+  flags.count = add(decoding_option("num_return"), o.num_return, count_name);
   flags.sample = command.add_flag("--sample", o.sample, "Draw from the distribution instead of taking the best")->group(group);
-  flags.sampling_only = {
-      number("--top-p", o.top_p, "Sample from the likeliest words that hold this probability; 1 = off", 0.001, 1),
-      number("--top-k", o.top_k, "Sample from the N likeliest words; 0 = off", 0, 1000000),
-      number("--temperature", o.temperature, "Above 1 flatter, below 1 sharper", 0.001, kMaxPenalty),
-      number("--seed", o.seed, "Same seed, same texts", std::uint64_t{0}, kAnyWhole),
-  };
+  add(decoding_option("top_p"), o.top_p);
+  add(decoding_option("top_k"), o.top_k);
+  add(decoding_option("temperature"), o.temperature);
+  add(decoding_option("seed"), o.seed);
 }
 
-GenerateOptions checked(const GenerateFlags& flags, Console& console) {
+void refuse_given(const std::vector<CLI::Option*>& options, const std::string& why) {
+  for (const CLI::Option* option : options)
+    if (option->count() > 0) throw Exit(kExitUsage, option->get_name() + " has no effect " + why);
+}
+
+GenerateOptions checked(const GenerateFlags& flags) {
   GenerateOptions options = flags.options;
-  if (options.min_length > options.max_length) {
-    throw Exit(kExitUsage, "--min-length " + std::to_string(options.min_length) + " is larger than --max-length " +
-                               std::to_string(options.max_length));
+  if (!options.sample) refuse_given(flags.sampling_only, "without --sample");
+  if (options.sample) refuse_given({flags.beams, flags.length_penalty}, "with --sample");
+  if (options.beams == 1) refuse_given({flags.length_penalty}, "with --beams 1: it compares beams");
+  if (options.min_length && *options.min_length > options.max_length) {
+    if (flags.max_length->count() > 0) {
+      throw Exit(kExitUsage, "--min-length " + std::to_string(*options.min_length) + " is larger than --max-length " +
+                                 std::to_string(options.max_length));
+    }
+    options.max_length = *options.min_length;
   }
   if (!options.sample && options.num_return > options.beams) {
     if (flags.beams->count() > 0) {
@@ -186,16 +213,28 @@ GenerateOptions checked(const GenerateFlags& flags, Console& console) {
     }
     options.beams = options.num_return;
   }
-  for (const CLI::Option* option : flags.sampling_only) {
-    if (!options.sample && option->count() > 0) console.warning(option->get_name() + " has no effect without --sample");
-  }
-  if (options.sample && flags.beams->count() > 0) console.warning("--beams has no effect with --sample");
   return options;
 }
 
-void check_baked(const GenerateFlags& flags, const ModelInfo& info) {
-  if (info.max_length > 0 && flags.options.max_length > info.max_length)
-    throw Exit(kExitModel, "--max-length " + std::to_string(flags.options.max_length) + " is not possible: " + info.path + " is compiled for texts of up to " +
+CLI::Option* add_text_length(CLI::App& command, int& length, const std::string& what) {
+  return command.add_option("--max-text-length", length, what + " are truncated to so many tokens; not given: 35, or what the model says")
+      ->type_name("N")
+      ->check(whole_in(3, kMaxTokens))
+      ->group("Input");
+}
+
+void check_text_length(int length, const ModelInfo& info) {
+  if (length <= info.max_text_length || length == 0) return;
+  throw Exit(kExitUsage, "--max-text-length " + std::to_string(length) + " is not possible: " + info.path + " reads texts of up to " +
+                             std::to_string(info.max_text_length) + " tokens");
+}
+
+void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info) {
+  // A length that nobody gave gives way to the model's; one that compiled decoding takes to mean its own stays.
+  if (info.max_length > 0 && info.baked_length == 0 && flags.max_length->count() == 0 && !options.min_length)
+    options.max_length = std::min(options.max_length, info.max_length);
+  if (info.max_length > 0 && options.max_length > info.max_length)
+    throw Exit(kExitModel, std::string(flags.max_length->count() > 0 ? "--max-length " : "--min-length ") + std::to_string(options.max_length) + " is not possible: " + info.path + " writes texts of up to " +
                                std::to_string(info.max_length) + " tokens, prompt included");
   if (info.baked_length == 0) return;
   const auto refuse = [&](const std::string& option) {
@@ -221,6 +260,7 @@ Engine load_engine(const ModelOptions& options, Console& console) {
   engine_options.dtype = parse_dtype(options.dtype);
   engine_options.threads = options.threads;
   engine_options.progress = [&](const char*, std::size_t done, std::size_t total) {
+    stop_if_interrupted();
     if (done == 0) console.start_progress("tensors loaded", total);
     console.progress(done);
   };
@@ -232,6 +272,8 @@ Engine load_engine(const ModelOptions& options, Console& console) {
   if (compiled && !options.model.empty()) throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
   const std::string path = compiled ? engine_options.bmodels.front() : model_path(options.model, options.hub, console);
   if ((compiled || is_compiled(path)) && options.device_option && options.device_option->count() == 0) engine_options.device = "sophon:0";
+  if (!options.tokenizer.empty() && !engine_options.device.starts_with("sophon"))
+    throw Exit(kExitUsage, "--tokenizer-path has no effect on " + engine_options.device + ": a model file brings its own vocabulary; only compiled models take one");
   if (engine_options.device.starts_with("sophon")) keep_output_for_results(console.quiet());
   try {
     Engine engine = Engine::load(path, engine_options);
@@ -240,6 +282,7 @@ Engine load_engine(const ModelOptions& options, Console& console) {
     console.note("model " + engine.info().name + " on " + engine.device() + ", " + to_string(engine.dtype()) + ", " +
                  std::to_string(engine.threads()) + (engine.threads() == 1 ? " thread" : " threads") + ", loaded in " +
                  fixed(seconds, 2) + " s");
+    for (const std::string& warning : engine.info().warnings) console.warning(printable(warning));
     return engine;
   } catch (const Error& error) {
     // Here a file that cannot be read is the model.
@@ -248,7 +291,6 @@ Engine load_engine(const ModelOptions& options, Console& console) {
 }
 
 Session make_session(const Engine& engine, Console& console) {
-  catch_interrupts();
   SessionOptions options;
   options.cancel = [] { return interrupted() != 0; };
   options.warning = [&console](const std::string& message) { console.warning(message); };

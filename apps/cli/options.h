@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "blip/blip.h"
+#include "blip/limits.h"
 #include "cli/console.h"
 #include "cli/model_path.h"
 
@@ -28,12 +29,13 @@ struct PictureOptions {
   std::vector<std::string> images;
   int batch = 4;
   ImageLimits limits;
+  std::vector<CLI::Option*> all;  // but the pictures
 };
 
 // Decoding options together with what the command line says about them.
 struct GenerateFlags {
   GenerateOptions options;
-  CLI::Option *beams = nullptr, *sample = nullptr;
+  CLI::Option *beams = nullptr, *sample = nullptr, *max_length = nullptr, *length_penalty = nullptr, *count = nullptr;
   std::vector<CLI::Option*> sampling_only, all;
 };
 
@@ -46,14 +48,24 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 // The compiled model: one file, or one for each stage of visual question answering; and its vocabulary.
 enum class BmodelFiles { kWholeTask, kStages };
 void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles files);
-void add_limit_options(CLI::App& command, ImageLimits& limits);
+std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limits);
 // IMAGE..., --batch, --max-pixels, --max-bytes.
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
-// count_name: "--num-captions" or "--num-answers".
-void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::string& count_name);
+// The rows of blip/limits.h that generating takes. The options' task and defaults are the field's of DecodingOption that is
+// named; count_name: "--num-captions" or "--num-answers".
+void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::string& count_name, double DecodingOption::*defaults);
+// A number within the option's range.
+CLI::Validator in_range(const DecodingOption& option);
 
+// An option that takes a file, a folder or a name: an empty value, such as an unset variable of the shell gives, is refused.
+CLI::Option* add_named(CLI::App& command, const std::string& names, std::string& value, const std::string& description, const std::string& type);
+CLI::Validator not_empty();
 // A repeatable option of one value each: unlike CLI11's default it does not swallow the arguments after the first value.
 CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& description);
+// --max-text-length of the commands that read texts; `what`: "Texts" or "Questions".
+CLI::Option* add_text_length(CLI::App& command, int& length, const std::string& what);
+// Throws Exit(2) where the model reads no texts of that length.
+void check_text_length(int length, const ModelInfo& info);
 // Checks of a value: a finite number or a whole number of the closed range.
 CLI::Validator number_in(double low, double high);
 CLI::Validator whole_in(std::uint64_t low, std::uint64_t high);
@@ -61,11 +73,15 @@ CLI::Validator whole_in(std::uint64_t low, std::uint64_t high);
 CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value, const std::vector<std::string>& words,
                         const std::string& description);
 
-// Checks what no single option can (lengths, counts against beams) and returns the options. Throws Exit(2).
-GenerateOptions checked(const GenerateFlags& flags, Console& console);
+// Checks what no single option can (lengths, counts against beams, options that others leave without effect) and returns the
+// options. Throws Exit(2).
+GenerateOptions checked(const GenerateFlags& flags);
+// Throws Exit(2) naming the first of the options that was given: "--beams has no effect " + why.
+void refuse_given(const std::vector<CLI::Option*>& options, const std::string& why);
 
-// A compiled model may follow no decoding option, or no length beyond its own. Throws Exit(3) naming the first that was given.
-void check_baked(const GenerateFlags& flags, const ModelInfo& info);
+// What no model but this one would refuse: a length beyond its own, or any decoding option where decoding is compiled in.
+// Throws Exit(3) naming the first that was given.
+void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info);
 
 // A .bmodel or a folder of compiled networks: runs on a SOPHON chip.
 bool is_compiled(const std::string& path);

@@ -13,11 +13,11 @@ std::size_t decoded_bytes(const Decoded& decoded) {
   return std::size_t{3} * static_cast<std::size_t>(decoded.image->width()) * static_cast<std::size_t>(decoded.image->height());
 }
 
-Decoded decode(const Input& input, const ImageLimits& limits, const Prefetch::Prepare& prepare) {
+Decoded decode(const Input& input, const ImageLimits& limits, const Prefetch::Prepare& prepare, const std::function<bool()>& stop) {
   Decoded decoded{input.name, std::nullopt, input.error};
   if (!decoded.error.empty()) return decoded;
   try {
-    decoded.image = read_image(input.name, limits);
+    decoded.image = read_image(input.name, limits, stop);
     if (prepare) decoded.image = prepare(*decoded.image);
   } catch (const Error& error) {
     decoded.error = error.what();
@@ -51,7 +51,11 @@ void Prefetch::decode_all() {
       if (stop_) return;
     }
     try {
-      Decoded decoded = decode(input, limits_, prepare_);
+      const auto stopped = [this] {
+        const std::lock_guard lock(mutex_);
+        return stop_;
+      };
+      Decoded decoded = decode(input, limits_, prepare_, stopped);
       const std::lock_guard lock(mutex_);
       ready_bytes_ += decoded_bytes(decoded);
       ready_.push_back(std::move(decoded));

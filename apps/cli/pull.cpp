@@ -122,9 +122,9 @@ int run_remove(const RemoveFlags& flags) {
 void add_pull(CLI::App& app, Run& run) {
   auto flags = std::make_shared<PullFlags>();
   CLI::App& command = *app.add_subcommand("pull", "Download a model by name");
-  command.add_option("name", flags->name, "ORG/NAME, ORG/NAME@REVISION or a short name of `blip models --known`")->type_name("NAME")->required();
-  command.add_option("--revision", flags->revision, "Branch, tag or commit; default: main")->type_name("NAME");
-  CLI::Option* to = command.add_option("--to", flags->destination, "Write it as one GGUF file as well, as `blip convert` does")->type_name("FILE");
+  command.add_option("name", flags->name, "ORG/NAME, ORG/NAME@REVISION or a short name of `blip models --known`")->type_name("NAME")->check(not_empty())->required();
+  add_named(command, "--revision", flags->revision, "Branch, tag or commit; default: main", "NAME");
+  CLI::Option* to = add_named(command, "--to", flags->destination, "Write it as one GGUF file as well, as `blip convert` does", "FILE");
   add_choice(command, "--type", flags->type, convert_types(), "Number type of that file's matrices")->capture_default_str()->needs(to);
   add_hub_options(command, flags->hub);
   add_output_options(command, flags->output);
@@ -144,7 +144,7 @@ void add_models(CLI::App& app, Run& run) {
 void add_rm(CLI::App& app, Run& run) {
   auto flags = std::make_shared<RemoveFlags>();
   CLI::App& command = *app.add_subcommand("rm", "Remove models from the cache");
-  command.add_option("names", flags->names, "ORG/NAME, all revisions; ORG/NAME@REVISION, that one; or a short name")->type_name("NAME")->required();
+  command.add_option("names", flags->names, "ORG/NAME, all revisions; ORG/NAME@REVISION, that one; or a short name")->type_name("NAME")->check(not_empty())->required();
   add_output_options(command, flags->output);
   command.footer("Example:\n  blip rm Salesforce/blip-vqa-base");
   command.callback([flags, &run] { run = [flags] { return run_remove(*flags); }; });

@@ -1,6 +1,10 @@
 // blip serve: the models behind an HTTP API and a web page.
+#include <signal.h>
+
+#include <atomic>
 #include <cctype>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -10,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
+#include "server/access.h"
 #include "server/server.h"
 
 namespace blip::cli {
@@ -22,7 +27,8 @@ constexpr const char* kExamples = R"(Examples:
   curl -s http://127.0.0.1:8080/v1/caption -F image=@cat.jpg
 
 The page is at http://HOST:PORT/, the API's description at /openapi.json. Log lines, one JSON object each, go to standard
-error. SIGINT and SIGTERM end the server when every accepted request is answered; a second one ends it at once.)";
+error. SIGINT and SIGTERM end the server when every accepted request is answered; a second one ends it at once. SIGHUP
+reads the API keys again.)";
 
 struct ServeFlags {
   bool quiet = false;
@@ -74,19 +80,58 @@ std::vector<server::NamedEngine> load_engines(const ServeFlags& flags, Console& 
   return engines;
 }
 
+// Unasked, the history is kept where only programs of this machine can reach it.
+void choose_history(server::ServerOptions& options, Console& console) {
+  if (server::is_loopback(options.http.host)) {
+    options.history = default_history();
+  } else {
+    console.note("the page's history is off, as others reach " + printable(options.http.host) +
+                 "; --history FILE keeps one, for each API key its own");
+  }
+}
+
+std::atomic<bool> g_hang_up{false};
+
+// A terminal that closes must not end the server; who wants it to read its keys again sends the signal too.
+void catch_hang_up() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { g_hang_up = true; };
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGHUP, &action, nullptr);
+}
+
+void reload_keys(server::Server& server, const std::string& file) {
+  if (file.empty()) return server.report_keys_problem("there is no --api-key-file");
+  try {
+    server.set_api_keys(read_keys(file));
+  } catch (const Exit& problem) {
+    server.report_keys_problem(problem.what());
+  }
+}
+
+std::string address_of(const std::string& host, int port) {
+  const bool six = host.find(':') != std::string::npos;
+  return "http://" + (six ? "[" + host + "]" : host) + ":" + std::to_string(port) + "/";
+}
+
 int run_serve(const ServeFlags& flags) {
+  catch_hang_up();
   Console console({.json = false, .quiet = flags.quiet});
   server::ServerOptions options = flags.server;
   options.quiet = flags.quiet;
   options.limits.timeout_ms = flags.timeout_seconds * 1000;
   if (!flags.key_file.empty()) options.api_keys = read_keys(flags.key_file);
-  if (flags.no_history) options.history.clear();
-  else if (options.history.empty()) options.history = default_history();
+  if (!flags.no_history && options.history.empty()) choose_history(options, console);
+  // A file that reaches the limit of ulimit -f is one more full disk, and no reason to end.
+  std::signal(SIGXFSZ, SIG_IGN);
   const auto engines = load_engines(flags, console);
-  catch_interrupts();
   server::Server server(options, engines);
-  console.line("http://" + options.http.host + ":" + std::to_string(server.port()) + "/");
-  while (interrupted() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  console.line(address_of(options.http.host, server.port()));
+  while (interrupted() == 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    if (g_hang_up.exchange(false)) reload_keys(server, flags.key_file);
+  }
   server.drain();
   return kExitOk;
 }
@@ -104,6 +149,7 @@ void add_model_flags(CLI::App& command, ServeFlags& flags) {
       .add_option("-m,--model", flags.models,
                   "A model's name, Hugging Face folder, .pth, .bin, .safetensors or .gguf, or NAME=PATH; repeat for several; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
+      ->check(not_empty())
       ->allow_extra_args(false)
       ->group("Model");
 }
@@ -116,11 +162,60 @@ void add_queue_flags(CLI::App& command, ServeFlags& flags) {
       ->type_name("N")->check(number_in(0, 1000))->capture_default_str()->group(group);
   add_number(command, "--queue", o.scheduler.queue_limit, 1, 1'000'000, "Jobs that may wait per model; more are told 429", group);
   add_number(command, "--max-requests", o.max_requests, 1, 100'000, "Requests accepted at a time; more are told 429", group);
-  add_number(command, "--concurrency", o.threads, 1, 1024, "Requests at work at a time", group);
+  add_number(command, "--concurrency", o.threads, 1, 1024, "Requests read or decoded at a time; those that wait for a model do not count", group);
   command.add_option("--timeout", flags.timeout_seconds, "Seconds until a request is given up")
       ->type_name("N")->check(number_in(0.01, 86400))->capture_default_str()->group(group);
+  command.add_option("--memory", o.memory, "Memory of the whole program in bytes, or with K, M or G; 0 = three quarters of what the machine or container has left")
+      ->type_name("BYTES")->transform(CLI::AsSizeValue(false))->group(group);
   add_number(command, "--cache-entries", o.cache_entries, 0, 1'000'000, "Encoded pictures kept per model; 0 = none", group);
   add_number(command, "--cache-bytes", o.cache_bytes, 0, std::uint64_t{1} << 46, "Memory for them", group);
+}
+
+void add_history_flags(CLI::App& command, ServeFlags& flags) {
+  const std::string group = "Page";
+  server::ServerOptions& o = flags.server;
+  CLI::Option* file = command.add_option("--history", o.history,
+                                         "SQLite file of the page's history; default: blip/history.db in the user's data "
+                                         "folder, and none where --host is not a loopback address")
+                          ->type_name("FILE")->check(not_empty())->group(group);
+  command.add_flag("--no-history", flags.no_history, "Keep no history")->excludes(file)->group(group);
+  add_number(command, "--history-max", o.history_limits.max_entries, 1, 1'000'000,
+             "Entries kept of each user; the oldest go", group);
+  add_number(command, "--history-max-bytes", o.history_limits.max_bytes, 1024, std::uint64_t{1} << 46,
+             "Bytes kept of each user, pictures included; the oldest entries go", group);
+}
+
+CLI::Option* add_seconds(CLI::App& command, const std::string& name, double& value, double low,
+                         const std::string& description) {
+  return command.add_option(name, value, description)
+      ->type_name("SECONDS")
+      ->check(number_in(low, 86400))
+      ->capture_default_str()
+      ->group("Connections");
+}
+
+void add_connection_flags(CLI::App& command, server::ServerOptions& o) {
+  const std::string group = "Connections";
+  add_number(command, "--max-connections", o.http.max_connections, 1, 100'000,
+             "Connections at a time; over it the oldest idle or slowest one makes room", group);
+  command
+      .add_option("--max-connections-per-client", o.http.max_per_client,
+                  "Connections of one address (IPv6: of one /64), 0 = no limit; default: 128, and no limit for clients "
+                  "on this machine")
+      ->type_name("N")
+      ->check(whole_in(0, 100'000))
+      ->group(group);
+  add_seconds(command, "--header-timeout", o.http.header_seconds, 0.1, "Seconds for a request's headers to come");
+  add_seconds(command, "--body-timeout", o.http.body_seconds, 0.1, "Seconds for a request's body to come");
+  add_seconds(command, "--idle-timeout", o.http.idle_seconds, 0.1, "Seconds that a connection waits for its next request");
+  command
+      .add_option("--min-rate", o.http.min_rate,
+                  "Bytes per second at which a body comes and an answer is read at least, over 10 s; 0 = any")
+      ->type_name("N")
+      ->check(number_in(0, 1e9))
+      ->capture_default_str()
+      ->group(group);
+  add_seconds(command, "--drain-timeout", o.drain_seconds, 0, "Seconds that accepted requests get after SIGTERM");
 }
 
 }  // namespace
@@ -129,7 +224,7 @@ void add_serve(CLI::App& app, Run& run) {
   auto flags = std::make_shared<ServeFlags>();
   CLI::App& command = *app.add_subcommand("serve", "Serve an HTTP API and a web page");
   server::ServerOptions& o = flags->server;
-  command.add_option("--host", o.http.host, "Address to listen on; 0.0.0.0 = every one of this machine")->type_name("ADDRESS")->capture_default_str();
+  add_named(command, "--host", o.http.host, "Address to listen on; 0.0.0.0 = every one of this machine", "ADDRESS")->capture_default_str();
   add_number(command, "--port", o.http.port, 0, 65535, "Port to listen on; 0 = any free one", "Options");
   add_model_flags(command, *flags);
   add_queue_flags(command, *flags);
@@ -137,13 +232,20 @@ void add_serve(CLI::App& app, Run& run) {
   add_number(command, "--max-body", o.http.max_body, 1, std::uint64_t{1} << 40, "Refuse larger bodies", "Input");
   add_number(command, "--max-images", o.limits.input.max_images, 1, 10'000, "Pictures per request", "Input");
   add_number(command, "--max-texts", o.limits.input.max_texts, 1, 100'000, "Texts per request", "Input");
-  add_number(command, "--max-connections", o.http.max_connections, 1, 100'000, "Connections at a time", "Input");
+  add_connection_flags(command, o);
+  add_number(command, "--max-beams", o.limits.work.max_beams, 1, static_cast<std::uint64_t>(decoding_option("beams").high), "Beams a request may ask for", "Input");
+  add_number(command, "--max-captions", o.limits.work.max_returned, 1, 64, "Captions or answers per picture and question", "Input");
+  add_number(command, "--max-tokens", o.limits.work.max_tokens, 1, 512, "Longest max_length a request may ask for", "Input");
+  add_number(command, "--max-work", o.limits.work.max_work, 1, std::uint64_t{1} << 40, "Rows of a request: pictures x questions x beams x max_length, and its texts' tokens", "Input");
   command.add_option("--api-key-file", flags->key_file, "File of API keys, one a line; without it none is needed")
-      ->type_name("FILE")->check(CLI::ExistingFile)->group("Access");
-  add_repeated(command, "--cors-origin", o.cors_origins, "Origin whose pages may use the server, or *; repeat for several")->group("Access");
-  command.add_option("--history", o.history, "SQLite file of the page's history; default: blip/history.db in the user's data folder")
-      ->type_name("FILE")->group("Page");
-  command.add_flag("--no-history", flags->no_history, "Keep no history")->group("Page");
+      ->type_name("FILE")->check(not_empty())->check(CLI::ExistingFile)->group("Access");
+  add_repeated(command, "--allowed-host", o.allowed_hosts,
+               "Name by which clients may call this server, beside localhost and its addresses: NAME, NAME:PORT, "
+               ".NAME with all below it, or * for any; repeat for several")
+      ->check(not_empty())
+      ->group("Access");
+  add_repeated(command, "--cors-origin", o.cors_origins, "Origin whose pages may use the server, or *; repeat for several")->check(not_empty())->group("Access");
+  add_history_flags(command, *flags);
   command.add_flag("-q,--quiet", flags->quiet, "Log errors only")->group("Output");
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_serve(*flags); }; });

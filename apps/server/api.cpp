@@ -1,5 +1,7 @@
 #include "server/api.h"
 
+#include <limits>
+
 #include "server/attention_api.h"
 
 namespace blip::server {
@@ -7,6 +9,23 @@ namespace {
 
 void need_pictures(const Fields& fields) {
   if (fields.pictures().empty()) throw Problem(kInvalidRequest, "no picture; send \"image\" or \"images\", or the file itself as the body");
+}
+
+// A job of the picture, which may have failed already.
+void add_job(std::vector<Job>& jobs, Job job, std::uint64_t rows, const Opened& opened) {
+  job.rows = rows;
+  job.result.failure = opened.failure;
+  if (!opened.failure) job.picture = opened.picture;
+  jobs.push_back(std::move(job));
+}
+
+// Before pictures are decoded: is there room for the jobs, and memory for pictures and answers? rows: of all of them.
+void admit(Service& service, Work& work, Model& model, std::size_t pictures, std::size_t jobs, std::uint64_t rows, const Job& like) {
+  check_work(rows, service.limits.work);
+  model.scheduler.check_room(jobs);
+  const ModelInfo& info = model.engine.info();
+  const std::size_t attention = like.attention ? jobs * attention_bytes(info, like) : 0;
+  work.hold(pictures * resized_bytes(info) + attention, attention > 0 ? "the attention of " + std::to_string(jobs) + " texts" : std::to_string(pictures) + " pictures");
 }
 
 Job job_of(Task task, const Work& work) {
@@ -24,11 +43,43 @@ Json text_json(Json one, const JobResult& result, const char* name) {
   return one;
 }
 
-Json caption_json(std::size_t index, const JobResult& result) { return text_json({{"image", index}}, result, "caption"); }
+// The result, or why there is none: one bad picture does not take the others' results away.
+Json result_or_error(Json one, const JobResult& result, const char* name) {
+  if (!result.failure) return text_json(std::move(one), result, name);
+  one["error"] = error_json(*result.failure);
+  return one;
+}
+
+Json caption_json(std::size_t index, const JobResult& result) { return result_or_error({{"image", index}}, result, "caption"); }
 
 Json answer_json(std::size_t index, const std::string& question, const JobResult& result) {
-  return text_json({{"image", index}, {"question", question}}, result, "answer");
+  return result_or_error({{"image", index}, {"question", question}}, result, "answer");
 }
+
+// Which of a request's texts the model can read: one without a single token fails alone.
+class ReadableTexts {
+ public:
+  // Throws Problem(invalid_request) where none is.
+  ReadableTexts(const std::vector<std::string>& all, const Engine& engine, const char* field) : all_(all) {
+    for (const std::string& text : all) {
+      places_.push_back(engine.count_tokens(text) == 0 ? kNone : texts_.size());
+      if (places_.back() != kNone) texts_.push_back(text);
+    }
+    if (!all.empty() && texts_.empty()) throw Problem(kInvalidRequest, "field \"" + std::string(field) + "\": " + kEmptyText);
+  }
+  const std::vector<std::string>& texts() const { return texts_; }
+  std::size_t size() const { return all_.size(); }
+  // Where the text is among texts(); nullopt: it is not.
+  std::optional<std::size_t> place(std::size_t index) const { return places_[index] == kNone ? std::nullopt : std::optional(places_[index]); }
+  static Failure failure() { return Failure::of(kInvalidRequest, kEmptyText); }
+
+ private:
+  static constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+  static constexpr const char* kEmptyText = "an empty text; give at least one word";
+  const std::vector<std::string>& all_;
+  std::vector<std::string> texts_;
+  std::vector<std::size_t> places_;
+};
 
 // what: "caption" or "answer".
 void check_streamable(const GenerateOptions& options, std::size_t pictures, const std::string& what) {
@@ -55,6 +106,7 @@ void stream_text(Model& model, Exchange& exchange, Work& work, Job job, const st
     sent = text;
     if (!stream->write(sse_event("token", {{"id", id}, {"text", text}, {"added", added}}))) ticket->cancelled = true;
   };
+  if (job.result.failure) job.result.failure->raise();
   std::vector<Job> jobs;
   jobs.push_back(std::move(job));
   auto futures = work.submit(model, std::move(jobs));  // a full queue is still a plain 429
@@ -67,9 +119,11 @@ void stream_text(Model& model, Exchange& exchange, Work& work, Job job, const st
   } catch (const Problem& problem) {
     work.ticket()->cancelled = true;
     exchange.write(sse_event("error", to_json(problem.kind(), problem.what(), exchange.request.id)));
-  } catch (const Error& error) {
+  } catch (const std::exception&) {
     work.ticket()->cancelled = true;
-    exchange.write(sse_event("error", to_json(kInternal, error.what(), exchange.request.id)));
+    exchange.write(sse_event("error", to_json(kInternal, kUnexpected, exchange.request.id)));
+    exchange.end();
+    throw;  // into the log
   }
   exchange.end();
 }
@@ -81,13 +135,13 @@ std::string sse_event(const std::string& event, const Json& data) {
 }
 
 void answer_caption(Service& service, Exchange& exchange) {
-  Work work(exchange, service.preparing);
+  Work work(service, exchange);
   Fields fields(exchange.request, service.limits.input);
   CaptionOptions options;
   const bool stream = fields.flag("stream", false);
   if (stream) options.generate.beams = 1;
-  options.prompt = fields.text("prompt", options.prompt);
-  options.generate = read_generate(fields, options.generate, "num_captions");
+  if (fields.has("prompt")) options.prompt = fields.text("prompt");
+  options.generate = read_generate(fields, options.generate, "num_captions", service.limits.work);
   const bool attention = fields.flag("attention", false);
   const std::string name = fields.text("model");
   work.set_timeout(read_timeout(fields, service.limits));
@@ -96,24 +150,48 @@ void answer_caption(Service& service, Exchange& exchange) {
   if (stream) check_streamable(options.generate, fields.pictures().size(), "caption");
 
   Model& model = service.models.choose(name, Task::kCaption, attention);
+  const auto make = [&] {
+    Job job = job_of(Task::kCaption, work);
+    job.caption = options;
+    if (attention) job.attention = AttentionOptions{.prompt = options.prompt};
+    return job;
+  };
+  const std::uint64_t rows = rows_of(model.engine, make());
+  const std::size_t count = fields.pictures().size();
+  admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
-  for (Picture& picture : open_pictures(fields.pictures(), model, service.limits.image, service.metrics)) {
-    jobs.push_back(job_of(Task::kCaption, work));
-    jobs.back().picture = std::move(picture);
-    jobs.back().caption = options;
-    if (attention) jobs.back().attention = AttentionOptions{.prompt = options.prompt};
-  }
+  for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, make(), rows, opened);
   if (stream) return stream_text(model, exchange, work, std::move(jobs.front()), [](const JobResult& result) { return caption_json(0, result); });
   Json json{{"results", Json::array()}};
   for (const JobResult& result : work.run(model, std::move(jobs))) json["results"].push_back(caption_json(json["results"].size(), result));
   respond(exchange, std::move(json), model, work);
 }
 
+namespace {
+
+Json matches_json(const std::vector<std::string>& texts, const ReadableTexts& readable, const JobResult& result) {
+  Json matches = Json::array();
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    Json& one = matches.emplace_back(Json{{"text", texts[i]}});
+    const auto place = readable.place(i);
+    if (!place) {
+      one["error"] = error_json(ReadableTexts::failure());
+      continue;
+    }
+    const Match& match = result.matches[*place];
+    one["match_probability"] = match.match_probability ? number_json(*match.match_probability) : Json();
+    one["cosine"] = match.cosine ? number_json(*match.cosine) : Json();
+  }
+  return matches;
+}
+
+}  // namespace
+
 void answer_match(Service& service, Exchange& exchange) {
-  Work work(exchange, service.preparing);
+  Work work(service, exchange);
   Fields fields(exchange.request, service.limits.input);
-  const std::vector<std::string> texts = fields.texts("text", "texts");
-  const MatchOptions options{parse_match_head(fields.text("head", "all"))};
+  const std::vector<std::string> texts = fields.texts("text", "texts", Fields::Empty::kSome);
+  const MatchOptions options{parse_match_head(fields.text("head", "all")), read_text_length(fields)};
   const std::string name = fields.text("model");
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
@@ -121,59 +199,96 @@ void answer_match(Service& service, Exchange& exchange) {
   if (texts.empty()) throw Problem(kInvalidRequest, "no text; send \"text\" or \"texts\"");
 
   Model& model = service.models.choose(name, Task::kMatch);
+  const ReadableTexts readable(texts, model.engine, "texts");
+  const auto make = [&] {
+    Job job = job_of(Task::kMatch, work);
+    job.match = options;
+    job.texts = readable.texts();
+    return job;
+  };
+  const std::uint64_t rows = rows_of(model.engine, make());
+  const std::size_t count = fields.pictures().size();
+  admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
-  for (Picture& picture : open_pictures(fields.pictures(), model, service.limits.image, service.metrics)) {
-    jobs.push_back(job_of(Task::kMatch, work));
-    jobs.back().picture = std::move(picture);
-    jobs.back().match = options;
-    jobs.back().texts = texts;
-  }
+  for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, make(), rows, opened);
   Json json{{"results", Json::array()}};
   for (const JobResult& result : work.run(model, std::move(jobs))) {
-    Json one{{"image", json["results"].size()}, {"matches", Json::array()}};
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-      const Match& match = result.matches[i];
-      one["matches"].push_back({{"text", texts[i]},
-                                {"match_probability", match.match_probability ? number_json(*match.match_probability) : Json()},
-                                {"cosine", match.cosine ? number_json(*match.cosine) : Json()}});
+    Json one{{"image", json["results"].size()}};
+    if (result.failure) {
+      one["error"] = error_json(*result.failure);
+    } else {
+      one["matches"] = matches_json(texts, readable, result);
+      finish_result(one, result);
     }
-    finish_result(one, result);
     json["results"].push_back(std::move(one));
   }
   respond(exchange, std::move(json), model, work);
 }
 
-void answer_ask(Service& service, Exchange& exchange) {
-  Work work(exchange, service.preparing);
-  Fields fields(exchange.request, service.limits.input);
-  const std::vector<std::string> questions = fields.texts("question", "questions"), answers = fields.texts("answer", "answers");
+namespace {
+
+struct AskRequest {
+  std::vector<std::string> questions, answers;
   AskOptions options;
-  const bool stream = fields.flag("stream", false);
-  if (stream) options.generate.beams = 1;
-  options.generate = read_generate(fields, options.generate, "num_answers");
-  const bool attention = fields.flag("attention", false);
-  options.rank_candidates = static_cast<int>(fields.whole("rank_candidates", static_cast<std::uint64_t>(options.rank_candidates), 1, 4096));
-  const std::string name = fields.text("model");
+  std::string model;
+  bool stream = false, attention = false;
+  Task task() const { return answers.empty() ? Task::kAsk : Task::kRank; }
+};
+
+AskRequest read_ask(Service& service, Fields& fields, Work& work) {
+  AskRequest ask;
+  ask.questions = fields.texts("question", "questions", Fields::Empty::kSome);
+  ask.answers = fields.texts("answer", "answers");
+  ask.stream = fields.flag("stream", false);
+  if (ask.stream) ask.options.generate.beams = 1;
+  ask.options.generate = read_generate(fields, ask.options.generate, "num_answers", service.limits.work);
+  ask.attention = fields.flag("attention", false);
+  ask.options.max_text_length = read_text_length(fields);
+  ask.options.rank_candidates = static_cast<int>(fields.whole("rank_candidates", static_cast<std::uint64_t>(ask.options.rank_candidates), 1, 4096));
+  ask.model = fields.text("model");
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   need_pictures(fields);
-  if (questions.empty()) throw Problem(kInvalidRequest, "no question; send \"question\" or \"questions\"");
-  if (stream) check_answer_streamable(options.generate, fields.pictures().size(), questions.size(), !answers.empty());
+  if (ask.questions.empty()) throw Problem(kInvalidRequest, "no question; send \"question\" or \"questions\"");
+  if (ask.answers.empty() && fields.has("rank_candidates")) throw Problem(kInvalidRequest, "field \"rank_candidates\": has an effect on given answers only; send \"answers\", or leave it out");
+  for (const char* name : {"beams", "min_length", "max_length", "length_penalty", "repetition_penalty", "sample", "num_answers"})
+    if (!ask.answers.empty() && fields.has(name))
+      throw Problem(kInvalidRequest, std::string("field \"") + name + "\": has no effect on given answers, which are ranked; leave it or \"answers\" out");
+  if (ask.stream) check_answer_streamable(ask.options.generate, fields.pictures().size(), ask.questions.size(), !ask.answers.empty());
+  return ask;
+}
 
-  const Task task = answers.empty() ? Task::kAsk : Task::kRank;
-  Model& model = service.models.choose(name, task, attention);
+Job job_of(const AskRequest& ask, const std::string& question, const Work& work) {
+  Job job = job_of(ask.task(), work);
+  job.question = question;
+  job.texts = ask.answers;
+  job.ask = ask.options;
+  if (ask.attention) job.attention = AttentionOptions{.max_text_length = ask.options.max_text_length};
+  return job;
+}
+
+}  // namespace
+
+void answer_ask(Service& service, Exchange& exchange) {
+  Work work(service, exchange);
+  Fields fields(exchange.request, service.limits.input);
+  const AskRequest ask = read_ask(service, fields, work);
+  Model& model = service.models.choose(ask.model, ask.task(), ask.attention);
+  const ReadableTexts readable(ask.questions, model.engine, "questions");
+  std::vector<std::uint64_t> rows;
+  std::uint64_t total = 0;
+  for (const std::string& question : ask.questions) total += rows.emplace_back(rows_of(model.engine, job_of(ask, question, work)));
+  const std::size_t count = fields.pictures().size();
+  admit(service, work, model, count, count * rows.size(), total * count, job_of(ask, ask.questions.front(), work));
   std::vector<Job> jobs;
-  for (const Picture& picture : open_pictures(fields.pictures(), model, service.limits.image, service.metrics)) {
-    for (const std::string& question : questions) {
-      jobs.push_back(job_of(task, work));
-      jobs.back().picture = picture;
-      jobs.back().question = question;
-      jobs.back().texts = answers;
-      jobs.back().ask = options;
-      if (attention) jobs.back().attention = AttentionOptions();
+  for (const Opened& opened : open_pictures(fields, model, service, work)) {
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      add_job(jobs, job_of(ask, ask.questions[i], work), rows[i], opened);
+      if (!readable.place(i) && !opened.failure) jobs.back().result.failure = ReadableTexts::failure();
     }
   }
-  if (stream) {
+  const std::vector<std::string>& questions = ask.questions;
+  if (ask.stream) {
     return stream_text(model, exchange, work, std::move(jobs.front()),
                        [&](const JobResult& result) { return answer_json(0, questions.front(), result); });
   }
@@ -183,38 +298,57 @@ void answer_ask(Service& service, Exchange& exchange) {
   respond(exchange, std::move(json), model, work);
 }
 
+namespace {
+
+Json vector_json(const std::vector<float>& values) {
+  Json list = Json::array();
+  for (const float value : values) list.push_back(number_json(value));
+  return list;
+}
+
+}  // namespace
+
 void answer_embed(Service& service, Exchange& exchange) {
-  Work work(exchange, service.preparing);
+  Work work(service, exchange);
   Fields fields(exchange.request, service.limits.input);
-  const std::vector<std::string> texts = fields.texts("text", "texts");
+  const std::vector<std::string> texts = fields.texts("text", "texts", Fields::Empty::kSome);
+  const EmbedOptions options{read_text_length(fields)};
   const std::string name = fields.text("model");
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   if (fields.pictures().empty() && texts.empty()) throw Problem(kInvalidRequest, "nothing to embed; send pictures or texts");
 
   Model& model = service.models.choose(name, Task::kEmbedImage);
+  const ReadableTexts readable(texts, model.engine, "texts");
+  Job of_texts = job_of(Task::kEmbedTexts, work);
+  of_texts.texts = readable.texts();
+  of_texts.embed = options;
+  of_texts.rows = rows_of(model.engine, of_texts);
+  const std::size_t count = fields.pictures().size();
+  admit(service, work, model, count, count + 1, of_texts.rows, of_texts);
   std::vector<Job> jobs;
-  for (Picture& picture : open_pictures(fields.pictures(), model, service.limits.image, service.metrics)) {
-    jobs.push_back(job_of(Task::kEmbedImage, work));
-    jobs.back().picture = std::move(picture);
-  }
-  if (!texts.empty()) {
-    jobs.push_back(job_of(Task::kEmbedTexts, work));
-    jobs.back().texts = texts;
-  }
+  for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, job_of(Task::kEmbedImage, work), 1, opened);
+  if (!texts.empty()) jobs.push_back(std::move(of_texts));
   const auto results = work.run(model, std::move(jobs));
-  const auto vector_json = [](const std::vector<float>& values) {
-    Json list = Json::array();
-    for (const float value : values) list.push_back(number_json(value));
-    return list;
-  };
   Json json{{"dimensions", model.engine.info().embed_dim}, {"images", Json::array()}, {"texts", Json::array()}};
   for (std::size_t i = 0; i < fields.pictures().size(); ++i) {
-    Json one{{"image", i}, {"embedding", vector_json(results[i].vectors.front())}};
-    finish_result(one, results[i]);
+    Json one{{"image", i}};
+    if (results[i].failure) {
+      one["error"] = error_json(*results[i].failure);
+    } else {
+      one["embedding"] = vector_json(results[i].vectors.front());
+      finish_result(one, results[i]);
+    }
     json["images"].push_back(std::move(one));
   }
-  for (std::size_t i = 0; i < texts.size(); ++i) json["texts"].push_back({{"text", texts[i]}, {"embedding", vector_json(results.back().vectors[i])}});
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    Json one{{"text", texts[i]}};
+    const auto place = readable.place(i);
+    const std::optional<Failure> failure = place ? results.back().failure : ReadableTexts::failure();
+    if (failure) one["error"] = error_json(*failure);
+    else one["embedding"] = vector_json(results.back().vectors[*place]);
+    json["texts"].push_back(std::move(one));
+  }
   if (!texts.empty() && !results.back().warnings.empty()) json["warnings"] = results.back().warnings;
   respond(exchange, std::move(json), model, work);
 }
@@ -233,6 +367,10 @@ Json describe_models(const Models& models) {
                     {"tasks", tasks},
                     {"image_size", info.image_size},
                     {"embed_dim", info.embed_dim},
+                    {"prompt", info.prompt},
+                    {"text_length", info.text_length},
+                    {"max_text_length", info.max_text_length},
+                    {"max_length", info.max_length},
                     {"parameters", info.parameters},
                     {"device", model->engine.device()},
                     {"dtype", to_string(model->engine.dtype())},

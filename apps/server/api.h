@@ -1,17 +1,9 @@
 // POST /v1/caption, /v1/match, /v1/ask, /v1/embed and GET /v1/models.
 #pragma once
 
-#include "server/metrics.h"
 #include "server/tasks.h"
 
 namespace blip::server {
-
-struct Service {
-  Models& models;
-  Metrics& metrics;
-  TaskLimits limits;
-  std::atomic<int> preparing{0};  // requests whose jobs are not in a queue yet
-};
 
 // Each answers the exchange or throws Problem or Error. They run on a thread that may wait.
 void answer_caption(Service& service, Exchange& exchange);

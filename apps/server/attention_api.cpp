@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <stdexcept>
 
 #include "server/api.h"
 #include "server/heat_map.h"
@@ -9,18 +10,22 @@
 namespace blip::server {
 namespace {
 
+// The map's pixels, and the PNG at its largest.
+constexpr std::size_t kDrawingBytes = 3 * std::size_t{kHeatMapSide} * kHeatMapSide * 5 / 2;
 constexpr int kMaxLayers = 64, kMaxTextWords = 4096;
 
 struct AttentionRequest {
-  std::string prompt, question, text, model;
-  int layers = 0;
+  std::optional<std::string> prompt;
+  std::string question, text, model;
+  int layers = 0, max_text_length = 0;
   bool png = false;
   std::optional<std::size_t> word;
 };
 
 AttentionRequest read_request(Fields& fields) {
   AttentionRequest request;
-  request.prompt = fields.text("prompt", CaptionOptions().prompt);
+  if (fields.has("prompt")) request.prompt = fields.text("prompt");
+  request.max_text_length = read_text_length(fields);
   request.question = fields.text("question");
   request.text = fields.text("text");
   for (const auto& [name, text] : {std::pair{"question", &request.question}, {"text", &request.text}}) {
@@ -47,7 +52,8 @@ Job job_of(const AttentionRequest& request, const Work& work) {
   job.question = request.question;
   job.caption.prompt = request.prompt;
   if (!request.text.empty()) job.texts = {request.text};
-  job.attention = AttentionOptions{request.prompt, request.layers};
+  job.ask.max_text_length = request.max_text_length;
+  job.attention = AttentionOptions{.prompt = request.prompt, .layers = request.layers, .max_text_length = request.max_text_length};
   return job;
 }
 
@@ -87,7 +93,7 @@ Json attention_json(const Attention& attention) {
 }
 
 void answer_attention(Service& service, Exchange& exchange) {
-  Work work(exchange, service.preparing);
+  Work work(service, exchange);
   Fields fields(exchange.request, service.limits.input);
   const AttentionRequest request = read_request(fields);
   work.set_timeout(read_timeout(fields, service.limits));
@@ -96,11 +102,12 @@ void answer_attention(Service& service, Exchange& exchange) {
   Model& model = service.models.choose(request.model, request.question.empty() ? Task::kCaption : Task::kAsk, true);
   std::vector<Job> jobs;
   jobs.push_back(job_of(request, work));
-  jobs.back().picture = std::move(open_pictures(fields.pictures(), model, service.limits.image, service.metrics).front());
+  jobs.back().picture = open_picture(fields.pictures().front(), model, service, work);
   const JobResult result = std::move(work.run(model, std::move(jobs)).front());
+  if (!result.attention) throw std::runtime_error("the model told no attention");  // it said that it can
   if (request.png) {
-    const Image picture = Image::from_memory(std::as_bytes(std::span(fields.pictures().front())), service.limits.image);
-    return exchange.respond({200, "image/png", heat_map_png(picture, map_of(*result.attention, request.word), result.attention->side)});
+    const Decoded picture = decode(fields.pictures().front(), 0, service, work, kDrawingBytes);
+    return exchange.respond({200, "image/png", heat_map_png(picture.image, map_of(*result.attention, request.word), result.attention->side)});
   }
   Json json{{"text", request.text.empty() ? result.generation.text : request.text}};
   if (!request.question.empty()) json["question"] = request.question;

@@ -3,15 +3,25 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 
+#include "core/json.h"
 #include "server/base64.h"
 #include "server/forms.h"
+#include "server/history_api.h"
+#include "text/normalizer.h"
 
 namespace blip::server {
 namespace {
 
 [[noreturn]] void invalid(const std::string& name, const std::string& what) {
-  throw Problem(kInvalidRequest, "field \"" + name + "\": " + what);
+  throw Problem(kInvalidRequest, "field " + quote(name) + ": " + what);
+}
+
+// The body was already limited in bytes. A request of ours is a flat object with lists of pictures and texts: more values
+// are a mistake, or an attack, as a value in memory takes many times the bytes of its text.
+JsonLimits json_limits(const InputLimits& limits) {
+  return {.max_bytes = std::numeric_limits<std::size_t>::max(), .max_values = 1024 + limits.max_images + 4 * limits.max_texts};
 }
 
 template <class Number>
@@ -29,6 +39,8 @@ std::string media_type(const Request& request) {
   return type;
 }
 
+bool is_picture(std::string_view bytes) { return !picture_type(bytes).empty(); }
+
 bool is_picture_field(const std::string& name) { return name == "image" || name == "images"; }
 
 }  // namespace
@@ -37,16 +49,23 @@ Fields::Fields(const Request& request, const InputLimits& limits) : limits_(limi
   for (const auto& [name, value] : request.query) add(name, value);
   in_query_ = textual_;
   const std::string type = media_type(request);
-  if (type == "application/json") {
+  // What curl says of a body whose type it was not told; and what no type at all says.
+  const bool unsaid = type.empty() || type == "application/x-www-form-urlencoded";
+  if (unsaid && is_picture(request.body)) {
+    add_picture(request.body);
+  } else if (unsaid && request.body.starts_with('{')) {
+    throw Problem(kUnsupportedMedia, "the body looks like JSON, but its Content-Type " + (type.empty() ? std::string("is missing") : "is " + type) + "; send Content-Type: application/json");
+  } else if (type == "application/json") {
     read_json(request);
   } else if (type == "multipart/form-data" || type == "application/x-www-form-urlencoded") {
     read_parts(request, type == "multipart/form-data");
   } else if (type.starts_with("image/") || type == "application/octet-stream") {
     if (!request.body.empty()) add_picture(request.body);
   } else if (!request.body.empty() || !type.empty()) {
-    throw Problem(kUnsupportedMedia, "Content-Type " + (type.empty() ? std::string("is missing") : "\"" + type + "\"") +
+    throw Problem(kUnsupportedMedia, "Content-Type " + (type.empty() ? "is missing" : quote(type)) +
                                          "; send application/json, multipart/form-data, application/x-www-form-urlencoded, or a picture as image/* or application/octet-stream");
   }
+  check_pictures();
 }
 
 void Fields::add(const std::string& name, std::string value) {
@@ -65,15 +84,33 @@ void Fields::check_not_in_query(const std::string& name) const {
   if (in_query_.contains(name)) invalid(name, "is in the query and in the body; send it once");
 }
 
-void Fields::add_picture(std::string bytes) {
+void Fields::add_picture(std::string bytes, std::string problem) {
   if (pictures_.size() == limits_.max_images)
     throw Problem(kInvalidRequest, "more than " + std::to_string(limits_.max_images) + " pictures in one request");
   pictures_.push_back(std::move(bytes));
+  picture_problems_.push_back(std::move(problem));
+}
+
+// In base64, or a data URL. One that is neither fails alone, as one that cannot be decoded does.
+void Fields::add_encoded_picture(const std::string& name, const std::string& text, const char* what) {
+  auto bytes = decode_data_url(text);
+  const bool address = text.starts_with("http://") || text.starts_with("https://");
+  const std::string problem = bytes ? "" : address ? "the server fetches no addresses; send the picture itself, as base64 or a data URL" : what;
+  add_picture(bytes ? std::move(*bytes) : "", bytes ? "" : "field \"" + name + "\": " + problem);
+}
+
+void Fields::check_pictures() const {
+  const auto sound = [](const std::string& problem) { return problem.empty(); };
+  if (!pictures_.empty() && std::none_of(picture_problems_.begin(), picture_problems_.end(), sound)) throw Problem(kInvalidRequest, picture_problems_.front());
 }
 
 void Fields::read_json(const Request& request) {
-  Json body = Json::parse(request.body, nullptr, false);
-  if (body.is_discarded()) throw Problem(kInvalidRequest, "the body is not valid JSON");
+  Json body;
+  try {
+    body = blip::read_json<Json>(request.body, json_limits(limits_));
+  } catch (const JsonError& error) {
+    throw Problem(kInvalidRequest, std::string("the body cannot be read as JSON: ") + error.what());
+  }
   if (!body.is_object()) throw Problem(kInvalidRequest, "the body must be a JSON object");
   for (auto& [name, value] : body.items()) {
     if (!is_picture_field(name)) {
@@ -83,13 +120,10 @@ void Fields::read_json(const Request& request) {
       continue;
     }
     if (name == "image" ? !value.is_string() : !value.is_array()) invalid(name, name == "image" ? "must be a string" : "must be a list of strings");
-    for (const Json& item : value.is_array() ? value : Json::array({value})) {
+    if (!value.is_array()) value = Json::array({std::move(value)});
+    for (const Json& item : value) {
       if (!item.is_string()) invalid(name, "must be base64 or a data URL");
-      const auto& text = item.get_ref<const std::string&>();
-      auto bytes = decode_data_url(text);
-      const bool address = text.starts_with("http://") || text.starts_with("https://");
-      if (!bytes) invalid(name, address ? "the server fetches no addresses; send the picture itself, as base64 or a data URL" : "is neither base64 nor a base64 data URL");
-      add_picture(std::move(*bytes));
+      add_encoded_picture(name, item.get_ref<const std::string&>(), "is neither base64 nor a base64 data URL");
     }
   }
 }
@@ -103,9 +137,7 @@ void Fields::read_parts(const Request& request, bool multipart) {
       // A form's space was a plus: base64 that nobody escaped.
       for (char& c : part.content)
         if (c == ' ') c = '+';
-      auto bytes = decode_data_url(part.content);
-      if (!bytes) invalid(part.name, "is neither a file nor base64 nor a base64 data URL");
-      add_picture(std::move(*bytes));
+      add_encoded_picture(part.name, part.content, "is neither a file nor base64 nor a base64 data URL");
     } else {
       check_not_in_query(part.name);
       add(part.name, std::move(part.content));
@@ -121,32 +153,51 @@ const Json* Fields::find(const std::string& name) {
 
 bool Fields::has(const std::string& name) { return find(name) != nullptr; }
 
-std::string Fields::checked(const std::string& name, const Json& value) const {
+std::string Fields::checked(const std::string& name, const Json& value, std::size_t max_characters) const {
   if (!value.is_string()) invalid(name, "must be text");
   const auto& text = value.get_ref<const std::string&>();
   const auto characters = std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
-  if (static_cast<std::size_t>(characters) > limits_.max_text_characters || text.size() > 4 * limits_.max_text_characters)
-    invalid(name, "is longer than " + std::to_string(limits_.max_text_characters) + " characters");
+  if (static_cast<std::size_t>(characters) > max_characters || text.size() > 4 * max_characters)
+    invalid(name, "is longer than " + std::to_string(max_characters) + " characters");
+  if (!text::is_valid_utf8(text)) invalid(name, "is not UTF-8");
   return text;
 }
 
-std::string Fields::text(const std::string& name, const std::string& otherwise) {
+std::string Fields::text(const std::string& name, const std::string& otherwise, std::size_t max_characters) {
   const Json* value = find(name);
-  return value == nullptr ? otherwise : checked(name, *value);
+  return value == nullptr ? otherwise : checked(name, *value, max_characters != 0 ? max_characters : limits_.max_text_characters);
 }
 
-std::vector<std::string> Fields::texts(const std::string& one, const std::string& many) {
+void Fields::add_text(const std::string& name, const Json& item, std::vector<std::string>& texts, Empty empty) const {
+  if (texts.size() == limits_.max_texts) invalid(name, "more than " + std::to_string(limits_.max_texts) + " texts in one request");
+  texts.push_back(checked(name, item, limits_.max_text_characters));
+  if (empty == Empty::kRefused && is_blank(texts.back())) invalid(name, "an empty text; give at least one word");
+}
+
+std::vector<std::string> Fields::texts(const std::string& one, const std::string& many, Empty empty) {
   std::vector<std::string> texts;
   for (const auto& name : {one, many}) {
     const Json* value = find(name);
     if (value == nullptr) continue;
     if (!textual_.contains(name) && value->is_array() != (name == many)) invalid(name, name == many ? "must be a list of texts" : "must be text");
-    for (const Json& item : value->is_array() ? *value : Json::array({*value})) {
-      texts.push_back(checked(name, item));
-      if (is_blank(texts.back())) invalid(name, "an empty text; give at least one word");
-      if (texts.size() > limits_.max_texts) invalid(name, "more than " + std::to_string(limits_.max_texts) + " texts in one request");
-    }
+    if (!value->is_array()) add_text(name, *value, texts, empty);
+    else for (const Json& item : *value) add_text(name, item, texts, empty);
   }
+  return texts;
+}
+
+std::vector<std::string> Fields::unpacked(std::vector<std::string> texts, const std::string& name) const {
+  if (texts.size() != 1 || !texts.front().starts_with('[')) return texts;
+  Json list;
+  try {
+    list = blip::read_json<Json>(texts.front(), json_limits(limits_));
+  } catch (const JsonError&) {  // a text that only begins like a list
+    return texts;
+  }
+  const bool all_texts = std::all_of(list.begin(), list.end(), [](const Json& item) { return item.is_string(); });
+  if (!all_texts) return texts;
+  texts.clear();
+  for (const Json& item : list) add_text(name, item, texts, Empty::kRefused);
   return texts;
 }
 
@@ -193,7 +244,7 @@ bool Fields::flag(const std::string& name, bool otherwise) {
 
 void Fields::reject_unknown() const {
   for (const auto& [name, value] : object_.items())
-    if (!known_.contains(name)) throw Problem(kInvalidRequest, "unknown field \"" + name + "\"");
+    if (!known_.contains(name)) throw Problem(kInvalidRequest, "unknown field " + quote(name));
 }
 
 }  // namespace blip::server

@@ -1,50 +1,39 @@
 #include "server/http.h"
 
-#include <errno.h>
-#include <microhttpd.h>
 #include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cerrno>
 #include <cstring>
 #include <random>
+#include <system_error>
+#include <thread>
+#include <unordered_map>
 
 #include "blip/error.h"
+#include "server/authority.h"
+#include "server/http_connection.h"
 
 namespace blip::server {
 namespace {
 
-constexpr std::size_t kStreamBlock = 16 * 1024;
-constexpr std::size_t kConnectionMemory = 64 * 1024;  // request line and headers must fit; also the size of an upload's pieces
-// A refused body is read and dropped up to here, so that the client gets to read the answer instead of a reset connection.
-constexpr std::uint64_t kDroppedBody = std::uint64_t{2} << 30;
-constexpr int kBacklog = 256;
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
 
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return result;
-}
-
-bool harmless_id(const std::string& id) {
-  return !id.empty() && id.size() <= 64 && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
-  });
-}
-
-std::string address_of(MHD_Connection* connection) {
-  const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-  char host[NI_MAXHOST] = "";
-  if (info != nullptr && info->client_addr != nullptr) {
-    const socklen_t size = info->client_addr->sa_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
-    if (getnameinfo(info->client_addr, size, host, sizeof host, nullptr, 0, NI_NUMERICHOST) != 0) return "";
-  }
-  return host;
-}
+constexpr int kBacklog = 1024;
+constexpr std::size_t kMaxUnread = std::size_t{4} << 20;  // of a stream
+constexpr unsigned kDefaultPerClient = 128;
+constexpr unsigned kHealthConnections = 16;  // beside max_connections, where these are all at work
+constexpr unsigned kOtherFiles = 64;         // models, history, libraries
+constexpr auto kTick = std::chrono::milliseconds(250);
+constexpr auto kAcceptPause = std::chrono::milliseconds(50);
 
 struct AddressList {
   addrinfo* first = nullptr;
@@ -54,13 +43,14 @@ struct AddressList {
 };
 
 // A listening socket; throws Error(kIo).
-int listen_on(const std::string& host, int port, int& bound_port) {
+int listen_on(const std::string& host, int port) {
   const std::string where = host + ":" + std::to_string(port);
   addrinfo hints = {};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   AddressList addresses;
-  if (const int failed = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &addresses.first); failed != 0)
+  const int failed = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &addresses.first);
+  if (failed != 0)
     throw Error(ErrorCode::kIo, "cannot listen on " + where + ": " + gai_strerror(failed) + "; check --host");
   const addrinfo& address = *addresses.first;
   const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -71,22 +61,29 @@ int listen_on(const std::string& host, int port, int& bound_port) {
     if (fd >= 0) close(fd);
     throw Error(ErrorCode::kIo, "cannot listen on " + where + ": " + reason + "; choose another with --host and --port");
   }
-  sockaddr_storage bound = {};
-  socklen_t size = sizeof bound;
-  getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size);
-  bound_port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port
-                                                 : reinterpret_cast<sockaddr_in&>(bound).sin_port);
   return fd;
 }
 
-void add_headers(MHD_Response* to, const Response& response) {
-  if (!response.content_type.empty()) MHD_add_response_header(to, "Content-Type", response.content_type.c_str());
-  for (const auto& [name, value] : response.headers) MHD_add_response_header(to, name.c_str(), value.c_str());
+// As many connections as wanted, or as the limit of open files leaves.
+unsigned affordable_connections(unsigned wanted) {
+  rlimit files = {};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return wanted;
+  const rlim_t needed = rlim_t{wanted} + kHealthConnections + kOtherFiles;
+  if (files.rlim_cur < needed) {
+    files.rlim_cur = std::min(needed, files.rlim_max);
+    setrlimit(RLIMIT_NOFILE, &files);
+    getrlimit(RLIMIT_NOFILE, &files);
+  }
+  if (files.rlim_cur >= needed) return wanted;
+  const rlim_t others = kHealthConnections + kOtherFiles;
+  return files.rlim_cur > others ? static_cast<unsigned>(files.rlim_cur - others) : 1;
 }
 
 }  // namespace
 
-double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 const std::string& Request::header(const std::string& name) const {
   static const std::string none;
@@ -94,287 +91,220 @@ const std::string& Request::header(const std::string& name) const {
   return found == headers.end() ? none : found->second;
 }
 
-void Exchange::resume_locked() {
-  if (!suspended_) return;
-  suspended_ = false;
-  MHD_resume_connection(connection_);
+void Exchange::wake_locked() {
+  if (!wake_ || woken_) return;
+  woken_ = true;
+  wake_();
 }
 
 void Exchange::respond(Response response) {
   const std::lock_guard lock(mutex_);
   if (response_) return;
-  status_ = response.status;
   response_ = finish_ ? finish_(std::move(response)) : std::move(response);
-  resume_locked();
+  wake_locked();
 }
 
 void Exchange::start_stream(Response head) {
   const std::lock_guard lock(mutex_);
   if (response_) return;
   streaming_ = true;
-  status_ = head.status;
   response_ = finish_ ? finish_(std::move(head)) : std::move(head);
-  resume_locked();
+  wake_locked();
 }
 
 bool Exchange::write(std::string_view piece) {
   const std::lock_guard lock(mutex_);
-  if (dispatched_ && connection_ == nullptr) return false;
-  pending_ += piece;
-  resume_locked();
-  return true;
+  if (gone_) return false;
+  if (pending_.size() + piece.size() > kMaxUnread) {
+    gone_ = overflown_ = true;
+    std::string().swap(pending_);
+  } else {
+    pending_ += piece;
+  }
+  wake_locked();
+  return !gone_;
 }
 
 void Exchange::end() {
   const std::lock_guard lock(mutex_);
   ended_ = true;
-  resume_locked();
+  wake_locked();
 }
 
-bool Exchange::client_gone() {
-  const std::lock_guard lock(mutex_);
-  if (connection_ == nullptr) return true;
-  if (!suspended_) return false;  // libmicrohttpd has the socket and will notice
-  const auto* info = MHD_get_connection_info(connection_, MHD_CONNECTION_INFO_CONNECTION_FD);
-  if (info == nullptr) return false;
-  char byte = 0;
-  const ssize_t got = recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
-}
-
-// One request while libmicrohttpd delivers it.
-struct HttpServer::Upload {
-  ExchangePtr exchange;
-  std::optional<Response> refusal;  // the body is dropped and this is the answer
-  std::size_t buffered = 0;
-  std::uint64_t dropped = 0;
-  bool answered = false;
-};
-
-// Libmicrohttpd answers to a request line that its memory holds, but not together with what it makes of its parameters, never. So those with more than
-// any request of ours has are answered here, before it takes them apart, on the socket itself.
-constexpr std::size_t kMaxTarget = 16 * 1024, kMaxParameters = 400;
-
-std::string target_answer(const std::string& id) {
-  const std::string problem =
-      R"({"type":"urn:blip:problem:invalid_request","title":"The request makes no sense","status":400,"detail":"the address has more than 16384 bytes )"
-      R"(or 400 parameters; send them in the body","code":"invalid_request","request_id":")" + id + "\"}\n";
-  return "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nX-Request-Id: " + id + "\r\nConnection: close\r\nContent-Length: " +
-         std::to_string(problem.size()) + "\r\n\r\n" + problem;
-}
-
-bool is_too_long(std::string_view target) {
-  return target.size() > kMaxTarget || std::count(target.begin(), target.end(), '&') >= static_cast<std::ptrdiff_t>(kMaxParameters);
-}
-
-struct HttpServer::Callbacks {
-  // Marks a request that has its answer.
-  static void* refused() {
-    static char mark;
-    return &mark;
+struct HttpServer::Impl {
+  Impl(const HttpOptions& options, Hooks hooks) {
+    shared.options = options;
+    shared.hooks = std::move(hooks);
+    shared.options.max_connections = affordable_connections(options.max_connections);
+    std::random_device random;
+    char prefix[16];
+    std::snprintf(prefix, sizeof prefix, "%08x-", static_cast<unsigned>(random()));
+    shared.id_prefix = prefix;
+    shared.closed = [this](HttpConnection& connection) { forget(connection); };
+    const int fd = listen_on(options.host, options.port);
+    sockaddr_storage bound = {};
+    socklen_t size = sizeof bound;
+    getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size);
+    acceptor.assign(bound.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), fd);
+    acceptor.non_blocking(true);
+    port = acceptor.local_endpoint().port();
   }
 
-  static void* target(void* cls, const char* target, MHD_Connection* connection) {
-    auto& server = *static_cast<HttpServer*>(cls);
-    const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (info == nullptr || !is_too_long(target)) return nullptr;
-    try {
-      const std::string answer = target_answer(server.id_prefix_ + std::to_string(++server.next_id_));
-      send(info->connect_fd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);  // it fits the socket's buffer, or nobody listens
-    } catch (...) {  // as in receive(); the connection closes without an answer
-    }
-    ::shutdown(info->connect_fd, SHUT_WR);
-    return refused();
-  }
-
-  static MHD_Result receive(void* cls, MHD_Connection* connection, const char* url, const char* method, const char*, const char* data,
-                            std::size_t* size, void** state) {
-    auto& server = *static_cast<HttpServer*>(cls);
-    if (*state == refused()) return MHD_NO;
-    try {
-      if (*state == nullptr) {
-        *state = start(server, connection, url, method);
-        auto& upload = *static_cast<Upload*>(*state);
-        // A client that asks first whether it may send is told no at once.
-        const bool asks = !upload.exchange->request.header("expect").empty();
-        return upload.refusal && asks ? static_cast<MHD_Result>(server.answer(connection, upload)) : MHD_YES;
+  void run() {
+    while (true) {
+      try {
+        shared.io.run();
+        return;
+      } catch (...) {  // out of memory between the connections' steps: the clients in question try again
       }
-      return static_cast<MHD_Result>(server.receive(connection, *static_cast<Upload*>(*state), data, size));
-    } catch (...) {  // no exception may cross C; out of memory is what is left
-      return MHD_NO;
     }
   }
 
-  static Upload* start(HttpServer& server, MHD_Connection* connection, const char* url, const char* method) {
-    Request request;
-    request.method = std::strcmp(method, "HEAD") == 0 ? "GET" : method;
-    request.path = url;
-    request.client = address_of(connection);
-    request.received = Clock::now();
-    MHD_get_connection_values_n(connection, MHD_HEADER_KIND, &header, &request);
-    MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, &argument, &request);
-    const std::string& given = request.header("x-request-id");
-    request.id = harmless_id(given) ? given : server.id_prefix_ + std::to_string(++server.next_id_);
-    auto upload = std::make_unique<Upload>();
-    auto refusal = server.hooks_.accept(request);
-    upload->exchange = std::make_shared<Exchange>(std::move(request));
-    upload->exchange->connection_ = connection;
-    ++server.open_;
-    if (refusal) server.refuse(*upload, std::move(*refusal));
-    const std::string& length = upload->exchange->request.header("content-length");
-    const unsigned long long announced = std::strtoull(length.c_str(), nullptr, 10);  // libmicrohttpd has checked it
-    if (!upload->refusal && announced > server.options_.max_body) server.refuse_large(*upload);
-    return upload.release();
+  void accept() {
+    acceptor.async_accept([this](const error_code& error, tcp::socket socket) {
+      if (!acceptor.is_open()) return;
+      if (error) {  // as a rule no file descriptors are left
+        make_room("");
+        pause.expires_after(kAcceptPause);
+        pause.async_wait([this](const error_code& stopped) {
+          if (!stopped && acceptor.is_open()) accept();
+        });
+        return;
+      }
+      try {
+        add(std::move(socket));
+      } catch (...) {  // out of memory: this connection is closed, and the next one finds more perhaps
+      }
+      accept();
+    });
   }
 
-  static MHD_Result header(void* cls, MHD_ValueKind, const char* key, std::size_t key_size, const char* value, std::size_t value_size) {
-    auto& request = *static_cast<Request*>(cls);
-    request.headers[lower({key, key_size})] = value == nullptr ? "" : std::string(value, value_size);
-    return MHD_YES;
-  }
-  static MHD_Result argument(void* cls, MHD_ValueKind, const char* key, std::size_t key_size, const char* value, std::size_t value_size) {
-    auto& request = *static_cast<Request*>(cls);
-    request.query.emplace_back(std::string(key, key_size), value == nullptr ? "" : std::string(value, value_size));
-    return MHD_YES;
-  }
-
-  static void completed(void* cls, MHD_Connection*, void** state, MHD_RequestTerminationCode) {
-    if (*state == nullptr || *state == refused()) return;
-    const std::unique_ptr<Upload> upload(static_cast<Upload*>(*state));
-    auto& server = *static_cast<HttpServer*>(cls);
-    {
-      const std::lock_guard lock(upload->exchange->mutex_);
-      upload->exchange->connection_ = nullptr;
-    }
-    server.buffered_ -= upload->buffered;
-    server.hooks_.finished(*upload->exchange);
-    --server.open_;
+  void add(tcp::socket socket) {
+    const bool full = connections.size() >= shared.options.max_connections && !make_room("");
+    if (full && connections.size() >= shared.options.max_connections + kHealthConnections) drop_one_for_health();
+    auto connection = std::make_shared<HttpConnection>(shared, std::move(socket), full);
+    const std::string& key = connection->client_key();
+    if (const unsigned limit = limit_of(key); limit > 0 && of_client[key] >= limit && !make_room(key)) return;
+    ++of_client[key];
+    connections.emplace(connection.get(), connection);
+    connection->start();
+    tick();
   }
 
-  static ssize_t read_stream(void* cls, std::uint64_t, char* to, std::size_t room) {
-    Exchange& exchange = **static_cast<ExchangePtr*>(cls);
-    const std::lock_guard lock(exchange.mutex_);
-    if (!exchange.pending_.empty()) {
-      const std::size_t size = std::min(room, exchange.pending_.size());
-      std::memcpy(to, exchange.pending_.data(), size);
-      exchange.pending_.erase(0, size);
-      exchange.bytes_sent_ += size;
-      return static_cast<ssize_t>(size);
-    }
-    if (exchange.ended_) return MHD_CONTENT_READER_END_OF_STREAM;
-    if (exchange.connection_ != nullptr) {
-      exchange.suspended_ = true;
-      MHD_suspend_connection(exchange.connection_);
-    }
-    return 0;
+  unsigned limit_of(const std::string& client) const {
+    if (shared.options.max_per_client) return *shared.options.max_per_client;
+    const auto address = parse_authority(client.find(':') == std::string::npos ? client : "[" + client + "]");
+    // The key of ::1 is ::, its first half.
+    return client == "::" || (address && is_loopback(*address)) ? 0 : kDefaultPerClient;
   }
-  // An escaped zero would end the C string early and turn one path into another: such text stays as it was sent.
-  static std::size_t unescape(void*, MHD_Connection*, char* text) {
-    return std::strstr(text, "%00") != nullptr ? std::strlen(text) : MHD_http_unescape(text);
+
+  // Closes the connection (of a client, if one is named) that is missed least; false where all are at work.
+  bool make_room(const std::string& client) {
+    const auto now = Clock::now();
+    std::optional<std::pair<int, double>> lowest;
+    std::shared_ptr<HttpConnection> victim;
+    for (const auto& [address, connection] : connections) {
+      if (!client.empty() && connection->client_key() != client) continue;
+      const auto rank = connection->dispensable(now);
+      if (!rank || (lowest && *rank >= *lowest)) continue;
+      lowest = rank;
+      victim = connection;
+    }
+    if (victim) victim->close();
+    return victim != nullptr;
   }
-  static void free_stream(void* cls) { delete static_cast<ExchangePtr*>(cls); }
+
+  void drop_one_for_health() {
+    const auto found = std::find_if(connections.begin(), connections.end(),
+                                    [](const auto& entry) { return entry.second->only_health(); });
+    if (found == connections.end()) return;
+    const auto victim = found->second;
+    victim->close();
+  }
+
+  void forget(HttpConnection& connection) {
+    const auto count = of_client.find(connection.client_key());
+    if (connections.erase(&connection) > 0 && --count->second == 0) of_client.erase(count);
+  }
+
+  // Runs while there are connections.
+  void tick() {
+    if (ticking || connections.empty()) return;
+    ticking = true;
+    timer.expires_after(kTick);
+    timer.async_wait([this](const error_code& stopped) {
+      ticking = false;
+      if (stopped) return;
+      const auto now = Clock::now();
+      for (const auto& connection : all()) {
+        connection->tick(now);
+        if (shared.draining) connection->close_if_idle();
+      }
+      tick();
+    });
+  }
+
+  std::vector<std::shared_ptr<HttpConnection>> all() const {
+    std::vector<std::shared_ptr<HttpConnection>> result;
+    for (const auto& [address, connection] : connections) result.push_back(connection);
+    return result;
+  }
+
+  // Connections that the kernel has made already get their answer.
+  void drain() {
+    if (!acceptor.is_open()) return;
+    error_code error;
+    while (true) {
+      tcp::socket socket(shared.io);
+      acceptor.accept(socket, error);
+      if (error) break;
+      add(std::move(socket));
+    }
+    shared.draining = true;
+    acceptor.close(error);
+    pause.cancel();
+  }
+
+  HttpShared shared;
+  tcp::acceptor acceptor{shared.io};
+  asio::steady_timer timer{shared.io}, pause{shared.io};
+  asio::executor_work_guard<asio::io_context::executor_type> work{shared.io.get_executor()};
+  bool ticking = false;
+  int port = 0;
+  std::unordered_map<const HttpConnection*, std::shared_ptr<HttpConnection>> connections;
+  std::unordered_map<std::string, unsigned> of_client;
+  std::thread thread;
 };
 
-HttpServer::HttpServer(const HttpOptions& options, Hooks hooks) : options_(options), hooks_(std::move(hooks)) {
-  std::random_device random;
-  char prefix[16];
-  std::snprintf(prefix, sizeof prefix, "%08x-", static_cast<unsigned>(random()));
-  id_prefix_ = prefix;
-  listening_ = listen_on(options.host, options.port, port_);
-}
+HttpServer::HttpServer(const HttpOptions& options, Hooks hooks)
+    : impl_(std::make_unique<Impl>(options, std::move(hooks))) {}
 
 void HttpServer::start() {
-  daemon_ = MHD_start_daemon(
-      MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, nullptr, nullptr, &Callbacks::receive, this,
-      MHD_OPTION_LISTEN_SOCKET, listening_, MHD_OPTION_CONNECTION_LIMIT, options_.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-      options_.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionMemory, MHD_OPTION_NOTIFY_COMPLETED, &Callbacks::completed,
-      this, MHD_OPTION_UNESCAPE_CALLBACK, &Callbacks::unescape, nullptr, MHD_OPTION_URI_LOG_CALLBACK,
-      &Callbacks::target, this, MHD_OPTION_END);
-  if (daemon_ == nullptr) throw Error(ErrorCode::kIo, "cannot start the HTTP server: too few file descriptors or too little memory");
-  listening_ = -1;
-}
-
-HttpServer::~HttpServer() {
-  if (listening_ >= 0) close(listening_);
-  if (daemon_ == nullptr) return;
-  stop_listening();
-  MHD_stop_daemon(daemon_);
-}
-
-void HttpServer::stop_listening() {
-  if (const MHD_socket fd = MHD_quiesce_daemon(daemon_); fd != MHD_INVALID_SOCKET) close(fd);
-}
-
-void HttpServer::refuse(Upload& upload, Response response) {
-  upload.refusal = std::move(response);
-  buffered_ -= upload.buffered;
-  upload.buffered = 0;
-  std::string().swap(upload.exchange->request.body);
-}
-
-void HttpServer::refuse_large(Upload& upload) {
-  refuse(upload, hooks_.failure(upload.exchange->request, 413,
-                                "the body is larger than " + std::to_string(options_.max_body) + " bytes, this server's limit"));
-}
-
-int HttpServer::receive(MHD_Connection* connection, Upload& upload, const char* data, std::size_t* size) {
-  Request& request = upload.exchange->request;
-  if (*size == 0) return answer(connection, upload);
-  const std::size_t piece = *size;
-  *size = 0;
-  if (ms_since(request.received) > options_.receive_seconds * 1000.0) {
-    // Too slow, or endless: no answer could be sent before the rest of the body.
-    return MHD_NO;
+  impl_->accept();
+  try {
+    impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
+  } catch (const std::system_error& error) {
+    throw Error(ErrorCode::kIo, std::string("cannot start the HTTP server's thread: ") + error.what());
   }
-  if (upload.refusal) return (upload.dropped += piece) > kDroppedBody ? MHD_NO : MHD_YES;
-  if (request.body.size() + piece > options_.max_body) {
-    refuse_large(upload);
-  } else if (buffered_ + piece > options_.max_buffered) {
-    refuse(upload, hooks_.failure(request, 503, "too many large requests at a time; try again soon"));
-  } else {
-    request.body.append(data, piece);
-    upload.buffered += piece;
-    buffered_ += piece;
-  }
-  return MHD_YES;
 }
 
-int HttpServer::answer(MHD_Connection* connection, Upload& upload) {
-  Exchange& exchange = *upload.exchange;
-  if (upload.answered) return MHD_YES;
-  if (upload.refusal) {
-    exchange.respond(std::move(*upload.refusal));
-  } else if (!exchange.dispatched_) {
-    {
-      const std::lock_guard lock(exchange.mutex_);
-      exchange.dispatched_ = true;
-    }
-    hooks_.handle(upload.exchange);
-  }
-  {
-    const std::lock_guard lock(exchange.mutex_);
-    if (!exchange.response_) {
-      exchange.suspended_ = true;
-      MHD_suspend_connection(connection);
-      return MHD_YES;
-    }
-  }
-  // Unlocked: once set, the response stays as it is, and libmicrohttpd takes its own lock before ours when it reads a stream.
-  upload.answered = true;
-  const Response& response = *exchange.response_;
-  MHD_Response* out = nullptr;
-  if (exchange.streaming_) {
-    out = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, kStreamBlock, &Callbacks::read_stream, new ExchangePtr(upload.exchange),
-                                            &Callbacks::free_stream);
-  } else {
-    exchange.bytes_sent_ = response.body.size();
-    out = MHD_create_response_from_buffer(response.body.size(), const_cast<char*>(response.body.data()), MHD_RESPMEM_MUST_COPY);
-  }
-  if (out == nullptr) return MHD_NO;
-  add_headers(out, response);
-  const int queued = MHD_queue_response(connection, static_cast<unsigned>(response.status), out);
-  MHD_destroy_response(out);
-  return queued;
+HttpServer::~HttpServer() { stop(); }
+
+void HttpServer::stop() {
+  impl_->shared.io.stop();
+  if (impl_->thread.joinable()) impl_->thread.join();
+  for (const auto& connection : impl_->all()) connection->close();
+  error_code ignored;
+  impl_->acceptor.close(ignored);
+}
+
+int HttpServer::port() const { return impl_->port; }
+unsigned HttpServer::max_connections() const { return impl_->shared.options.max_connections; }
+int HttpServer::open_exchanges() const { return impl_->shared.open; }
+int HttpServer::accepted_exchanges() const { return impl_->shared.accepted; }
+
+void HttpServer::drain() {
+  asio::post(impl_->shared.io, [impl = impl_.get()] { impl->drain(); });
 }
 
 }  // namespace blip::server

@@ -16,26 +16,67 @@ ContentHash content_hash(std::string_view bytes) {
   return {hash.high64, hash.low64};
 }
 
-ImageCache::ImageCache(std::size_t max_entries, std::size_t max_bytes, std::size_t bytes_each)
-    : capacity_(std::min(max_entries, max_bytes / std::max<std::size_t>(bytes_each, 1))), bytes_each_(bytes_each) {}
+ImageCache::ImageCache(std::size_t max_entries, std::size_t max_bytes, MemoryBudget& budget)
+    : max_entries_(max_entries), max_bytes_(max_bytes), budget_(budget) {
+  budget_.add_reclaimer(this, [this](std::size_t wanted) { return give_back(wanted); });
+}
+
+ImageCache::~ImageCache() { budget_.remove_reclaimer(this); }
 
 std::optional<EncodedImage> ImageCache::find(const ContentHash& hash) {
   const std::lock_guard lock(mutex_);
   const auto place = places_.find(hash);
   if (place == places_.end()) return std::nullopt;
   order_.splice(order_.begin(), order_, place->second);
-  return place->second->second;
+  return place->second->image;
 }
 
 void ImageCache::insert(const ContentHash& hash, const EncodedImage& image) {
+  Order dropped;
   const std::lock_guard lock(mutex_);
-  if (capacity_ == 0 || places_.contains(hash)) return;
-  if (order_.size() == capacity_) {
-    places_.erase(order_.back().first);
-    order_.pop_back();
-  }
-  order_.emplace_front(hash, image);
+  if (max_entries_ == 0 || places_.contains(hash)) return;
+  if (order_.size() == max_entries_) drop_locked(std::prev(order_.end()), dropped);
+  order_.push_front({hash, image, budget_.empty(MemoryKind::kCache)});
   places_[hash] = order_.begin();
+  if (!charge_locked(order_.front(), dropped)) drop_locked(order_.begin(), dropped);
+}
+
+void ImageCache::recount(const ContentHash& hash) {
+  Order dropped;
+  const std::lock_guard lock(mutex_);
+  const auto place = places_.find(hash);
+  if (place != places_.end() && !charge_locked(*place->second, dropped)) drop_locked(place->second, dropped);
+}
+
+// Takes memory for all that the entry holds, from the oldest others where there is none; false: it cannot stay.
+bool ImageCache::charge_locked(Entry& entry, Order& dropped) {
+  const std::size_t bytes = entry.image.bytes(), more = bytes - std::min(bytes, entry.memory.bytes());
+  if (bytes > max_bytes_) return false;
+  while (bytes_ + more > max_bytes_ || !entry.memory.grow(more)) {
+    if (order_.size() == 1) return false;
+    drop_locked(std::prev(order_.end(), &order_.back() == &entry ? 2 : 1), dropped);
+    // Its memory counts as free though a task may still look at it; that is a few pictures at most.
+    dropped.back().memory.shrink_to(0);
+  }
+  bytes_ += more;
+  return true;
+}
+
+void ImageCache::drop_locked(Order::iterator entry, Order& dropped) {
+  bytes_ -= entry->memory.bytes();
+  places_.erase(entry->hash);
+  dropped.splice(dropped.end(), order_, entry);
+}
+
+std::size_t ImageCache::give_back(std::size_t wanted) {
+  Order dropped;
+  std::size_t freed = 0;
+  const std::lock_guard lock(mutex_);
+  while (freed < wanted && !order_.empty()) {
+    freed += order_.back().memory.bytes();
+    drop_locked(std::prev(order_.end()), dropped);
+  }
+  return freed;
 }
 
 std::size_t ImageCache::entries() const {
@@ -43,18 +84,9 @@ std::size_t ImageCache::entries() const {
   return order_.size();
 }
 
-std::size_t encoded_bytes(const ModelInfo& info) {
-  if (info.patch_size <= 0) return 0;
-  const auto side = static_cast<std::size_t>(info.image_size / info.patch_size);
-  const std::size_t tokens = side * side + 1;
-  std::size_t floats = 0;
-  for (const PartInfo& part : info.parts) {
-    const auto width = static_cast<std::size_t>(part.width);
-    if (part.name == "vision") floats += tokens * width;
-    // The answer decoder looks at the question, the others at the picture.
-    if (part.name != "vision" && part.name != "answer_decoder") floats += 2 * tokens * width * static_cast<std::size_t>(part.layers);
-  }
-  return floats * sizeof(float);
+std::size_t ImageCache::bytes() const {
+  const std::lock_guard lock(mutex_);
+  return bytes_;
 }
 
 }  // namespace blip::server

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "blip/blip.h"
+#include "server/memory_budget.h"
 
 namespace blip::server {
 
@@ -18,28 +19,41 @@ namespace blip::server {
 using ContentHash = std::pair<std::uint64_t, std::uint64_t>;
 ContentHash content_hash(std::string_view bytes);
 
-// Least recently used out first. One cache per model. Thread-safe.
+// Least recently used out first, and as many as the server's memory is needed for. One cache per model. Thread-safe.
 class ImageCache {
  public:
-  // bytes_each: what one encoded picture holds. Either limit 0 = no cache.
-  ImageCache(std::size_t max_entries, std::size_t max_bytes, std::size_t bytes_each);
+  // Either limit 0 = no cache.
+  ImageCache(std::size_t max_entries, std::size_t max_bytes, MemoryBudget& budget);
+  ~ImageCache();
+  ImageCache(const ImageCache&) = delete;
+  ImageCache& operator=(const ImageCache&) = delete;
 
   std::optional<EncodedImage> find(const ContentHash& hash);
   void insert(const ContentHash& hash, const EncodedImage& image);
+  // After tasks: what they added to the picture counts from now on.
+  void recount(const ContentHash& hash);
 
   std::size_t entries() const;
-  std::size_t capacity() const { return capacity_; }
-  std::size_t bytes() const { return entries() * bytes_each_; }
+  std::size_t bytes() const;
 
  private:
-  using Order = std::list<std::pair<ContentHash, EncodedImage>>;
-  const std::size_t capacity_, bytes_each_;
+  struct Entry {
+    ContentHash hash;
+    EncodedImage image;
+    MemoryBudget::Share memory;
+  };
+  using Order = std::list<Entry>;
+  std::size_t give_back(std::size_t wanted);
+  // Moves out what has to go, so that it is destroyed without the lock.
+  void drop_locked(Order::iterator entry, Order& dropped);
+  bool charge_locked(Entry& entry, Order& dropped);
+
+  const std::size_t max_entries_, max_bytes_;
+  MemoryBudget& budget_;
   mutable std::mutex mutex_;
+  std::size_t bytes_ = 0;
   Order order_;  // most recent first
   std::map<ContentHash, Order::iterator> places_;
 };
-
-// What one encoded picture of this model holds: the vision tower's states and every text layer's keys and values.
-std::size_t encoded_bytes(const ModelInfo& info);
 
 }  // namespace blip::server

@@ -10,7 +10,7 @@ Failure Failure::current() {
   } catch (const Error& error) {
     return {.kind = Kind::kError, .code = error.code(), .message = error.what()};
   } catch (const std::bad_alloc&) {
-    return {.kind = Kind::kOutOfMemory, .message = "not enough memory"};
+    return {.kind = Kind::kNoMemory, .message = "not enough memory"};
   } catch (const std::exception& error) {
     return {.message = error.what()};
   }
@@ -20,10 +20,26 @@ void Failure::raise() const {
   switch (kind) {
     case Kind::kProblem: throw Problem(*problem, message);
     case Kind::kError: throw Error(code, message);
-    case Kind::kOutOfMemory: throw std::bad_alloc();
+    case Kind::kNoMemory: throw std::bad_alloc();
     case Kind::kOther: break;
   }
   throw std::runtime_error(message);
+}
+
+const ProblemKind& Failure::kind_of_problem() const {
+  switch (kind) {
+    case Kind::kProblem: return *problem;
+    case Kind::kError: return kind_of(code);
+    case Kind::kNoMemory: return kOutOfMemory;
+    case Kind::kOther: break;
+  }
+  return kInternal;
+}
+
+std::string Failure::detail() const { return kind == Kind::kOther ? kUnexpected : kind == Kind::kNoMemory ? kNoMemoryNow : message; }
+
+bool Failure::ends_request() const {
+  return kind == Kind::kProblem ? problem == &kDeadline : kind == Kind::kError && code == ErrorCode::kCancelled;
 }
 
 void Job::fail(Failure failure) {

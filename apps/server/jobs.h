@@ -19,6 +19,7 @@ namespace blip::server {
 struct Ticket {
   std::atomic<bool> cancelled{false};
   Clock::time_point deadline = Clock::time_point::max();
+  std::string client;  // whose request it is: clients take turns
   bool expired() const { return Clock::now() >= deadline; }
   bool over() const { return cancelled || expired(); }
 };
@@ -29,20 +30,26 @@ struct Picture {
   std::optional<Image> image;
   std::optional<EncodedImage> encoded;
   double resize_ms = 0;
+  std::shared_ptr<MemoryBudget::Share> memory;  // of the decoded one
 };
 
 enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts, kAttention };
+inline constexpr std::size_t kTasks = 7;
 const char* to_string(Task task);
 
 // What went wrong with a job. It crosses from the model's thread to the request's as a value and is thrown there: exception
 // objects that two threads share are counted inside the C++ runtime, where the thread sanitizer cannot see it.
 struct Failure {
-  enum class Kind { kProblem, kError, kOutOfMemory, kOther } kind = Kind::kOther;
+  enum class Kind { kProblem, kError, kNoMemory, kOther } kind = Kind::kOther;
   const ProblemKind* problem = nullptr;
   ErrorCode code = ErrorCode::kUsage;
   std::string message;
 
   static Failure current();  // inside a catch block
+  static Failure of(const ProblemKind& kind, std::string message) { return {Kind::kProblem, &kind, ErrorCode::kUsage, std::move(message)}; }
+  const ProblemKind& kind_of_problem() const;  // what a client is told
+  std::string detail() const;                  // likewise
+  bool ends_request() const;                   // nobody waits any more: not of one picture or text alone
   [[noreturn]] void raise() const;
 };
 
@@ -63,12 +70,15 @@ struct Job {
   std::optional<Picture> picture;  // all but kEmbedTexts
   CaptionOptions caption;          // on_token set: runs alone
   MatchOptions match;
+  EmbedOptions embed;
   AskOptions ask;                  // likewise
   std::string question;
   std::vector<std::string> texts;  // match, embed; rank: the answers; attention: the text
   std::optional<AttentionOptions> attention;  // caption, ask, rank: of the best text too
   std::shared_ptr<Ticket> ticket;
+  std::uint64_t rows = 0;  // its work (workload.h), new pictures apart
 
+  double turn = 0;  // its place in the queue
   Clock::time_point queued;
   JobResult result;
   std::promise<JobResult> promise;

@@ -20,11 +20,11 @@ bool together(const Job& a, const Job& b) {
              a.caption.prompt == b.caption.prompt && key_of(a.caption.generate) == key_of(b.caption.generate);
     case Task::kAsk:
       return a.picture->hash == b.picture->hash && !a.ask.on_token && !b.ask.on_token && !a.ask.generate.sample && !b.ask.generate.sample &&
-             key_of(a.ask.generate) == key_of(b.ask.generate);
+             key_of(a.ask.generate) == key_of(b.ask.generate) && a.ask.max_text_length == b.ask.max_text_length;
     case Task::kMatch:
-      return a.picture->hash == b.picture->hash && a.match.head == b.match.head;
+      return a.picture->hash == b.picture->hash && a.match.head == b.match.head && a.match.max_text_length == b.match.max_text_length;
     case Task::kEmbedTexts:
-      return true;
+      return a.embed.max_text_length == b.embed.max_text_length;
     case Task::kRank:
     case Task::kEmbedImage:
     case Task::kAttention:
@@ -59,9 +59,9 @@ std::vector<std::string> texts_of(const std::vector<Job*>& group) {
 
 }  // namespace
 
-Lane::Lane(const Engine& engine, int threads, ImageCache& cache, Metrics& metrics)
-    : cache_(cache),
-      metrics_(metrics),
+Lane::Lane(const Engine& engine, int threads, const LaneParts& parts)
+    : parts_(parts),
+      info_(engine.info()),
       session_(engine, {[this] { return cancelled(); }, [this](const std::string& message) { warn(message); }, threads}) {}
 
 // Runs inside the session: true ends the call, when nobody waits for any of its results.
@@ -69,24 +69,46 @@ bool Lane::cancelled() const {
   return !current_.empty() && std::all_of(current_.begin(), current_.end(), [](const Job* job) { return job->ticket->over(); });
 }
 
-// A warning quotes its text: it goes to the jobs that sent that text, and to nobody else.
+// A warning quotes its text: it goes to the jobs that sent that text, once, and to nobody else.
 void Lane::warn(const std::string& message) {
   for (Job* job : current_) {
     const auto quoted = [&](const std::string& text) { return !text.empty() && message.ends_with("\"" + text + "\""); };
-    if (quoted(job->question) || std::any_of(job->texts.begin(), job->texts.end(), quoted)) job->result.warnings.push_back(message);
+    std::vector<std::string>& warnings = job->result.warnings;
+    if (std::find(warnings.begin(), warnings.end(), message) != warnings.end()) continue;
+    if (quoted(job->question) || std::any_of(job->texts.begin(), job->texts.end(), quoted)) warnings.push_back(message);
   }
 }
 
 void Lane::execute(std::vector<Job>& batch) {
   for (Job& job : batch) {
     job.result.queue_ms = ms_since(job.queued);
-    metrics_.observe("blip_stage_seconds", "stage=\"queue\"", job.result.queue_ms / 1000);
+    parts_.metrics.observe("blip_stage_seconds", "stage=\"queue\"", job.result.queue_ms / 1000);
   }
+  run(batch);
+}
+
+void Lane::run(std::vector<Job>& batch) {
   std::erase_if(batch, [](Job& job) {
     if (!job.ticket->over()) return false;
     job.fail(over_failure(job));
     return true;
   });
+  if (batch.empty()) return;
+  std::size_t bytes = 0;
+  for (const Job& job : batch) bytes += work_bytes(info_, job);
+  if (bytes > parts_.memory.largest(MemoryKind::kWork) && batch.size() > 1) {  // each fits alone: the scheduler takes no others
+    for (Job& job : batch) {
+      std::vector<Job> one;
+      one.push_back(std::move(job));
+      run(one);
+    }
+    return;
+  }
+  const auto memory = take_memory(batch, bytes);
+  if (!memory) {
+    for (Job& job : batch) job.fail(job.ticket->cancelled ? over_failure(job) : Failure::of(kOutOfMemory, kNoMemoryNow));
+    return;
+  }
   encode(batch);
   std::vector<Group> groups;
   for (Job& job : batch) {
@@ -99,47 +121,74 @@ void Lane::execute(std::vector<Job>& batch) {
     }
   }
   for (const Group& group : groups) compute(group);
+  for (const Job& job : batch)
+    if (job.picture) parts_.cache.recount(job.picture->hash);
+}
+
+// Waits until the last of the jobs is over. nullopt: it was.
+std::optional<MemoryBudget::Share> Lane::take_memory(std::vector<Job>& batch, std::size_t bytes) {
+  const auto over = [&] { return std::all_of(batch.begin(), batch.end(), [](const Job& job) { return job.ticket->over(); }); };
+  return parts_.memory.take(MemoryKind::kWork, bytes, Clock::time_point::max(), over);
 }
 
 // Every new picture of the batch in one pass; jobs whose picture fails leave the batch with the error.
 void Lane::encode(std::vector<Job>& batch) {
-  std::map<ContentHash, std::vector<Job*>> wanted;
+  std::map<ContentHash, Group> wanted;
   for (Job& job : batch) {
     if (!job.picture) continue;
-    if (!job.picture->encoded) job.picture->encoded = cache_.find(job.picture->hash);
+    if (!job.picture->encoded) job.picture->encoded = parts_.cache.find(job.picture->hash);
     if (!job.picture->encoded) wanted[job.picture->hash].push_back(&job);
     job.result.cached = job.picture->encoded.has_value();
-    metrics_.count(job.result.cached ? "blip_image_cache_hits_total" : "blip_image_cache_misses_total");
+    parts_.metrics.count(job.result.cached ? "blip_image_cache_hits_total" : "blip_image_cache_misses_total");
   }
-  if (wanted.empty()) return;
+  std::vector<Group> pictures;
+  for (auto& [hash, jobs] : wanted) pictures.push_back(std::move(jobs));
+  const bool together = pictures.empty() || encode(pictures);
+  for (std::size_t i = 0; !together && pictures.size() > 1 && i < pictures.size(); ++i) {
+    for (Job* job : pictures[i]) job->result.failure.reset();
+    encode({pictures[i]});
+  }
+  for (Job& job : batch) {
+    if (job.result.failure) job.fail(job.ticket->over() ? over_failure(job) : *job.result.failure);
+    else if (job.picture) job.picture->image.reset(), job.picture->memory.reset();  // the encoded one is all that is needed now
+  }
+  std::erase_if(batch, [](const Job& job) { return job.picture && !job.picture->encoded; });
+}
+
+// In one pass, the jobs of one picture in each group. false: it failed, and every job has the failure.
+bool Lane::encode(const std::vector<Group>& pictures) {
   std::vector<Image> images;
   current_.clear();
-  for (const auto& [hash, jobs] : wanted) {
+  for (const Group& jobs : pictures) {
     images.push_back(*jobs.front()->picture->image);
     current_.insert(current_.end(), jobs.begin(), jobs.end());
   }
+  std::optional<Failure> failure;
   try {
+    if (parts_.before_pass) parts_.before_pass("encode", current_);
+    const auto started = Clock::now();
     const auto encoded = session_.encode(images);
-    metrics_.observe("blip_batch_size", "task=\"encode\"", static_cast<double>(images.size()));
-    std::size_t next = 0;
-    for (const auto& [hash, jobs] : wanted) {
-      const EncodedImage& image = encoded[next++];
-      cache_.insert(hash, image);
-      metrics_.observe("blip_stage_seconds", "stage=\"preprocess\"", (jobs.front()->picture->resize_ms + image.preprocess_ms()) / 1000);
-      metrics_.observe("blip_stage_seconds", "stage=\"encode\"", image.encode_ms() / 1000);
-      for (Job* job : jobs) {
+    parts_.estimates.encoded(images.size(), ms_since(started) / 1000);
+    parts_.metrics.observe("blip_batch_size", "task=\"encode\"", static_cast<double>(images.size()));
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const EncodedImage& image = encoded[i];
+      const Picture& first = *pictures[i].front()->picture;
+      parts_.cache.insert(first.hash, image);
+      parts_.metrics.observe("blip_stage_seconds", "stage=\"preprocess\"", (first.resize_ms + image.preprocess_ms()) / 1000);
+      parts_.metrics.observe("blip_stage_seconds", "stage=\"encode\"", image.encode_ms() / 1000);
+      for (Job* job : pictures[i]) {
         job->picture->encoded = image;
         job->result.preprocess_ms = job->picture->resize_ms + image.preprocess_ms();
         job->result.encode_ms = image.encode_ms();
       }
     }
   } catch (...) {
-    const Failure failure = Failure::current();
-    for (Job& job : batch)
-      if (job.picture && !job.picture->encoded) job.fail(job.ticket->over() ? over_failure(job) : failure);
-    std::erase_if(batch, [](const Job& job) { return job.picture && !job.picture->encoded; });
+    failure = Failure::current();
   }
+  for (Job* job : current_)
+    if (!job->picture->encoded) job->result.failure = failure;
   current_.clear();
+  return !failure;
 }
 
 void Lane::compute(const Group& group) {
@@ -147,6 +196,7 @@ void Lane::compute(const Group& group) {
   const auto started = Clock::now();
   std::optional<Failure> failure;
   try {
+    if (parts_.before_pass) parts_.before_pass(to_string(group.front()->task), group);
     call(group);
     for (Job* job : group)
       if (job->attention) attend(*job);
@@ -155,13 +205,19 @@ void Lane::compute(const Group& group) {
   }
   current_.clear();
   if (failure && group.size() > 1) {  // one bad input must not fail the others
-    for (Job* job : group) compute({job});
+    for (Job* job : group) {
+      job->result.warnings.clear();
+      compute({job});
+    }
     return;
   }
+  std::uint64_t rows = 0;
+  for (const Job* job : group) rows += job->rows;
+  if (!failure) parts_.estimates.computed(group.front()->task, rows, ms_since(started) / 1000);
   const double ms = ms_since(started) / static_cast<double>(group.size());
   const std::string task = to_string(group.front()->task);
-  metrics_.observe("blip_batch_size", "task=\"" + task + "\"", static_cast<double>(group.size()));
-  metrics_.observe("blip_stage_seconds", "stage=\"" + task + "\"", ms / 1000);
+  parts_.metrics.observe("blip_batch_size", "task=\"" + task + "\"", static_cast<double>(group.size()));
+  parts_.metrics.observe("blip_stage_seconds", "stage=\"" + task + "\"", ms / 1000);
   for (Job* job : group) {
     if (failure) {
       job->fail(job->ticket->over() ? over_failure(*job) : *failure);
@@ -179,7 +235,7 @@ void Lane::attend(Job& job) {
   const EncodedImage& image = *job.picture->encoded;
   job.result.attention =
       job.question.empty() ? session_.attention(image, text, *job.attention) : session_.attention(image, job.question, text, *job.attention);
-  metrics_.observe("blip_stage_seconds", "stage=\"attention\"", ms_since(started) / 1000);
+  parts_.metrics.observe("blip_stage_seconds", "stage=\"attention\"", ms_since(started) / 1000);
 }
 
 void Lane::call(const Group& group) {
@@ -213,7 +269,7 @@ void Lane::call(const Group& group) {
       first.result.generation.text = first.texts.front();
       return;
     case Task::kEmbedTexts: {
-      auto vectors = session_.embed(texts_of(group));
+      auto vectors = session_.embed(texts_of(group), first.embed);
       return share(group, vectors, &JobResult::vectors);
     }
   }

@@ -1,36 +1,54 @@
 // A session and how it works through a batch of jobs: new pictures first, then the tasks, those that fit together in one pass.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "server/jobs.h"
 #include "server/metrics.h"
+#include "server/workload.h"
 
 namespace blip::server {
+
+// Called before a pass over the jobs, "encode" or the task's name. Tests throw from it, as a failing pass would.
+using BeforePass = std::function<void(const std::string& pass, const std::vector<Job*>& jobs)>;
+
+// What lanes of one model share.
+struct LaneParts {
+  ImageCache& cache;
+  MemoryBudget& memory;
+  Metrics& metrics;
+  Estimates& estimates;
+  BeforePass before_pass{};
+};
 
 // One thread at a time.
 class Lane {
  public:
   // threads: of its own; 0 = all of the engine's.
-  Lane(const Engine& engine, int threads, ImageCache& cache, Metrics& metrics);
+  Lane(const Engine& engine, int threads, const LaneParts& parts);
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
 
-  // Every job gets its result or its failure.
+  // Every job gets its result or its failure. A pass that fails is done again for each of its jobs alone, so that only those
+  // at fault fail.
   void execute(std::vector<Job>& batch);
 
  private:
   using Group = std::vector<Job*>;
+  std::optional<MemoryBudget::Share> take_memory(std::vector<Job>& batch, std::size_t bytes);
+  void run(std::vector<Job>& batch);
   void encode(std::vector<Job>& batch);
+  bool encode(const std::vector<Group>& pictures);
   void compute(const Group& group);
   void call(const Group& group);
   void attend(Job& job);
   bool cancelled() const;
   void warn(const std::string& message);
 
-  ImageCache& cache_;
-  Metrics& metrics_;
+  LaneParts parts_;
+  ModelInfo info_;
   Session session_;
   Group current_;  // what the session works on
 };

@@ -23,9 +23,13 @@ void Metrics::describe(const std::string& name, const std::string& help, std::ve
 }
 
 void Metrics::gauge(const std::string& name, const std::string& help, std::function<double()> value) {
+  gauges(name, help, [value = std::move(value)] { return std::map<std::string, double>{{"", value()}}; });
+}
+
+void Metrics::gauges(const std::string& name, const std::string& help, std::function<std::map<std::string, double>()> values) {
   const std::lock_guard lock(mutex_);
   families_[name].help = help;
-  families_[name].gauge = std::move(value);
+  families_[name].gauge = std::move(values);
 }
 
 void Metrics::count(const std::string& name, const std::string& labels, double by) {
@@ -49,8 +53,7 @@ std::string Metrics::text() const {
   for (const auto& [name, family] : families_) {
     const char* type = family.gauge ? "gauge" : family.buckets.empty() ? "counter" : "histogram";
     out += "# HELP " + name + " " + family.help + "\n# TYPE " + name + " " + type + "\n";
-    if (family.gauge) out += name + " " + number(family.gauge()) + "\n";
-    for (const auto& [labels, value] : family.values) out += name + braces(labels) + " " + number(value) + "\n";
+    for (const auto& [labels, value] : family.gauge ? family.gauge() : family.values) out += name + braces(labels) + " " + number(value) + "\n";
     for (const auto& [labels, histogram] : family.histograms) {
       const std::string before = labels.empty() ? "" : labels + ",";
       std::uint64_t total = 0;

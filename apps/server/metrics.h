@@ -21,6 +21,9 @@ class Metrics {
   // Asked when the text is written.
   void gauge(const std::string& name, const std::string& help, std::function<double()> value);
 
+  // One gauge for each of the labels that it returns.
+  void gauges(const std::string& name, const std::string& help, std::function<std::map<std::string, double>()> values);
+
   std::string text() const;
 
  private:
@@ -33,7 +36,7 @@ class Metrics {
     std::vector<double> buckets;
     std::map<std::string, double> values;
     std::map<std::string, Histogram> histograms;
-    std::function<double()> gauge;
+    std::function<std::map<std::string, double>()> gauge;
   };
   mutable std::mutex mutex_;
   std::map<std::string, Family> families_;

@@ -22,11 +22,11 @@ Model& Models::choose(const std::string& name, Task task, bool attention) const 
   const std::string work = std::string(to_string(task)) + (attention ? " and tell where it looked" : "");
   for (const auto& model : models_) {
     if (name.empty() ? !able(*model) : model->name != name) continue;
-    if (!able(*model)) throw Problem(kUnsupportedTask, "model \"" + name + "\" cannot " + work + "; see /v1/models");
+    if (!able(*model)) throw Problem(kUnsupportedTask, "model " + quote(name) + " cannot " + work + "; see /v1/models");
     return *model;
   }
   if (name.empty()) throw Problem(kUnsupportedTask, "no loaded model can " + work + "; see /v1/models");
-  throw Problem(kModelNotFound, "no model \"" + name + "\"; see /v1/models");
+  throw Problem(kModelNotFound, "no model " + quote(name) + "; see /v1/models");
 }
 
 }  // namespace blip::server

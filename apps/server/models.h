@@ -12,11 +12,11 @@ namespace blip::server {
 
 struct Model {
   Model(std::string model_name, const Engine& loaded, const SchedulerOptions& options, std::size_t cache_entries, std::size_t cache_bytes,
-        Metrics& metrics, const std::atomic<int>& preparing)
+        MemoryBudget& memory, Metrics& metrics, const std::atomic<int>& preparing)
       : name(std::move(model_name)),
         engine(loaded),
-        cache(cache_entries, cache_bytes, encoded_bytes(engine.info())),
-        scheduler(engine, options, cache, metrics, preparing) {}
+        cache(cache_entries, cache_bytes, memory),
+        scheduler(engine, options, cache, memory, metrics, preparing) {}
 
   const std::string name;
   const Engine engine;
@@ -31,6 +31,8 @@ class Models {
   // The named model, or without a name the first that can do it, and where asked tell its attention. Throws
   // Problem(model_not_found | unsupported_task).
   Model& choose(const std::string& name, Task task, bool attention = false) const;
+  // As most servers with one model do: that one answers to any name.
+  Model& choose_leniently(const std::string& name, Task task) const { return choose(models_.size() == 1 ? "" : name, task); }
 
  private:
   std::vector<std::unique_ptr<Model>> models_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <set>
 
 namespace blip::server {
@@ -21,13 +22,16 @@ constexpr std::size_t kNewPictures = 4, kNewPicturesPerLane = 2;
 // its time costs little, and a batch of all of them saves more.
 constexpr double kWindowShare = 0.02;
 
+// Estimates are averages: a request is sent away only where it would be late by more than they may be wrong.
+constexpr double kSurelyLate = 1.25;
+
 // What the next batch is: so many jobs from the first on, and whether waiting could still add to it.
 struct NextBatch {
   std::size_t jobs = 0;
   bool full = false;
 };
 
-NextBatch next_batch(const std::deque<Job>& queue, std::size_t limit, std::size_t new_pictures) {
+NextBatch next_batch(const JobQueue& queue, std::size_t limit, std::size_t new_pictures) {
   NextBatch next;
   std::set<ContentHash> pictures;
   for (; next.jobs < std::min(limit, queue.size()); ++next.jobs) {
@@ -40,7 +44,7 @@ NextBatch next_batch(const std::deque<Job>& queue, std::size_t limit, std::size_
   return next;
 }
 
-std::size_t count_new_pictures(const std::deque<Job>& queue) {
+std::size_t count_new_pictures(const JobQueue& queue) {
   std::set<ContentHash> pictures;
   for (const Job& job : queue)
     if (job.picture && !job.picture->encoded) pictures.insert(job.picture->hash);
@@ -51,16 +55,21 @@ bool is_small(const Engine& engine) { return engine.device() == "cpu" && engine.
 
 }  // namespace
 
-Scheduler::Scheduler(const Engine& engine, const SchedulerOptions& options, ImageCache& cache, Metrics& metrics,
+Scheduler::Scheduler(const Engine& engine, const SchedulerOptions& options, ImageCache& cache, MemoryBudget& memory, Metrics& metrics,
                      const std::atomic<int>& preparing)
-    : options_(options),
+    : engine_(engine),
+      options_(options),
       lane_count_(is_small(engine) ? std::clamp(engine.threads(), 1, kMaxLanes) : 1),
       max_pictures_(lane_count_ > 1 ? kNewPicturesPerLane : kNewPictures),
+      memory_(memory),
       preparing_(preparing),
-      wide_(engine, 0, cache, metrics) {
+      wide_(engine, 0, {cache, memory, metrics, estimates_, options_.before_pass}) {
+  const LaneParts parts{cache, memory, metrics, estimates_, options_.before_pass};
   const int threads_each = std::max(1, engine.threads() / lane_count_);
-  for (int i = 0; i < lane_count_; ++i) lanes_.push_back(std::make_unique<Lane>(engine, threads_each, cache, metrics));
+  for (int i = 0; i < lane_count_; ++i) lanes_.push_back(std::make_unique<Lane>(engine, threads_each, parts));
+  if (engine.device() == "cpu") long_lane_ = std::make_unique<Lane>(engine, 0, parts);
   for (const auto& lane : lanes_) threads_.emplace_back([this, own = lane.get()] { run(*own); });
+  if (long_lane_) threads_.emplace_back([this] { run_long(); });
 }
 
 Scheduler::~Scheduler() {
@@ -72,27 +81,89 @@ Scheduler::~Scheduler() {
   for (std::thread& thread : threads_) thread.join();
 }
 
+// The time of the first so many jobs of the queue, and of those at work.
+double Scheduler::seconds_locked(const Side& side, std::size_t jobs) const {
+  double sum = 0;
+  for (std::size_t i = 0; i < jobs; ++i) sum += estimates_.seconds(side.queue[i]);
+  if (&side == &short_) sum /= lane_count_;
+  return sum + std::max(0.0, -ms_since(side.busy_until) / 1000);
+}
+
+void Scheduler::check_room_locked(std::size_t jobs) const {
+  const std::size_t waiting = waiting_locked();
+  if (jobs > options_.queue_limit)
+    throw Problem(kInvalidRequest, "this request needs " + std::to_string(jobs) + " jobs, one for each picture or each question about a picture, and the queue holds at most " +
+                                       std::to_string(options_.queue_limit) + " (--queue); send fewer at a time");
+  if (waiting + jobs <= options_.queue_limit) return;
+  // Until as many are done as this request lacks room for.
+  const double all = seconds_locked(short_, short_.queue.size()) + seconds_locked(long_, long_.queue.size());
+  const double share = static_cast<double>(waiting + jobs - options_.queue_limit) / static_cast<double>(waiting);
+  throw Problem(kQueueFull, "the queue holds " + std::to_string(waiting) + " of at most " + std::to_string(options_.queue_limit) +
+                                " jobs and this request needs " + std::to_string(jobs) + "; try again soon", all * share);
+}
+
+// A request that has the queue to itself is always tried.
+void Scheduler::check_time_locked(const std::vector<Job>& jobs) const {
+  const Ticket& ticket = *jobs.front().ticket;
+  if (ticket.deadline == Clock::time_point::max()) return;
+  const Side& side = side_of(jobs.front());
+  const double turn = side.queue.last_turn(ticket.client, jobs.size(), cost_of(jobs.front()));
+  const double wait = seconds_locked(side, side.queue.before(turn));
+  double own = 0;
+  for (const Job& job : jobs) own += estimates_.seconds(job);
+  const double left = -ms_since(ticket.deadline) / 1000;
+  if (wait <= 0 || wait + own <= kSurelyLate * left) return;
+  const auto shown = [](double seconds) { return std::to_string(std::max(1, static_cast<int>(std::ceil(seconds)))) + " s"; };
+  throw Problem(kOverloaded, "the requests before this one take about " + shown(wait) + ", and its time ends in " + shown(left) +
+                                 "; try again later, or with a longer timeout_ms", wait + own - left);
+}
+
 std::vector<std::future<JobResult>> Scheduler::submit(std::vector<Job> jobs) {
   std::vector<std::future<JobResult>> futures;
+  if (jobs.empty()) return futures;
   const auto now = Clock::now();
   for (Job& job : jobs) {
     job.queued = now;
+    if (job.rows == 0) job.rows = rows_of(engine_, job);
+    if (const std::size_t bytes = work_bytes(engine_.info(), job); bytes > memory_.largest(MemoryKind::kWork))
+      throw Problem(kInvalidRequest, "this request needs " + shown_bytes(bytes) + " of memory at a time and the server has at most " + shown_bytes(memory_.largest(MemoryKind::kWork)) +
+                                         " (--memory); ask for fewer beams, a smaller max_length or fewer texts");
     futures.push_back(job.promise.get_future());
   }
   {
     const std::lock_guard lock(mutex_);
-    if (queue_.size() + jobs.size() > options_.queue_limit)
-      throw Problem(kQueueFull, "the queue holds " + std::to_string(queue_.size()) + " of at most " + std::to_string(options_.queue_limit) +
-                                    " jobs and this request needs " + std::to_string(jobs.size()) + "; try again soon");
-    std::move(jobs.begin(), jobs.end(), std::back_inserter(queue_));
+    check_room_locked(jobs.size());
+    check_time_locked(jobs);
+    std::vector<Job> lengthy;
+    const auto first_long = std::stable_partition(jobs.begin(), jobs.end(), [&](const Job& job) { return &side_of(job) == &short_; });
+    std::move(first_long, jobs.end(), std::back_inserter(lengthy));
+    jobs.erase(first_long, jobs.end());
+    short_.queue.push(std::move(jobs));
+    long_.queue.push(std::move(lengthy));
   }
   changed_.notify_all();
   return futures;
 }
 
+void Scheduler::check_room(std::size_t jobs) const {
+  const std::lock_guard lock(mutex_);
+  check_room_locked(jobs);
+}
+
 std::size_t Scheduler::waiting() const {
   const std::lock_guard lock(mutex_);
-  return queue_.size();
+  return waiting_locked();
+}
+
+double Scheduler::seconds_waiting() const {
+  const std::lock_guard lock(mutex_);
+  return std::max(seconds_locked(short_, short_.queue.size()), seconds_locked(long_, long_.queue.size()));
+}
+
+void Scheduler::started_locked(Side& side, const std::vector<Job>& jobs) {
+  double seconds = 0;
+  for (const Job& job : jobs) seconds += estimates_.seconds(job);
+  side.busy_until = std::max(side.busy_until, Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds)));
 }
 
 void Scheduler::run(Lane& own) {
@@ -103,40 +174,57 @@ void Scheduler::run(Lane& own) {
   }
 }
 
+// One job at a time: it has rows enough to keep all threads busy, and the next client's turn comes sooner.
+void Scheduler::run_long() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return stop_ || !long_.queue.empty(); });
+    if (long_.queue.empty()) return;
+    std::vector<Job> jobs;
+    jobs.push_back(long_.queue.pop());
+    started_locked(long_, jobs);
+    lock.unlock();
+    long_lane_->execute(jobs);
+    jobs.clear();
+    lock.lock();
+    long_.busy_until = Clock::now();
+  }
+}
+
 // Would the batch that could be taken now gain nothing by waiting? As many as are coming, or as came together last time, are there:
 // clients that wait for answers ask again together.
 bool Scheduler::enough() const {
-  const auto coming = queue_.size() + static_cast<std::size_t>(preparing_.load());
-  return stop_ || queue_.size() >= std::max(coming, last_batch_) ||
-         next_batch(queue_, static_cast<std::size_t>(options_.max_batch), max_pictures_).full;
+  const auto coming = short_.queue.size() + static_cast<std::size_t>(preparing_.load());
+  return stop_ || short_.queue.size() >= std::max(coming, last_batch_) ||
+         next_batch(short_.queue, static_cast<std::size_t>(options_.max_batch), max_pictures_).full;
 }
 
 // Does the next batch go to one lane rather than to all threads? Two pictures are faster together.
-bool Scheduler::is_split() const { return lanes_.size() > 1 && (busy_ > 0 || count_new_pictures(queue_) > 2); }
+bool Scheduler::is_split() const { return lanes_.size() > 1 && (busy_ > 0 || count_new_pictures(short_.queue) > 2); }
 
 // The idle lanes share what is there.
 std::size_t Scheduler::pictures_per_batch() const {
   const std::size_t idle = lanes_.size() - busy_;
-  return std::clamp<std::size_t>((count_new_pictures(queue_) + idle - 1) / idle, 1, max_pictures_);
+  return std::clamp<std::size_t>((count_new_pictures(short_.queue) + idle - 1) / idle, 1, max_pictures_);
 }
 
 // Waits for work; then, while requests are known to be on their way, up to the window for more of it.
 Scheduler::Batch Scheduler::take() {
   std::unique_lock lock(mutex_);
-  const auto free = [&] { return !queue_.empty() && !wide_at_work_; };
+  const auto free = [&] { return !short_.queue.empty() && !wide_at_work_; };
   do {
-    changed_.wait(lock, [&] { return free() || (stop_ && queue_.empty()); });
-    if (queue_.empty()) return {};
+    changed_.wait(lock, [&] { return free() || (stop_ && short_.queue.empty()); });
+    if (short_.queue.empty()) return {};
     const double window_ms = std::max(options_.window_ms, kWindowShare * last_ms_);
     if (options_.window_ms > 0) changed_.wait_for(lock, std::chrono::duration<double, std::milli>(window_ms), [&] { return !free() || enough(); });
   } while (!free());  // another lane was faster
   Batch batch;
   batch.wide = !is_split();
   const std::size_t pictures = batch.wide ? max_pictures_ : pictures_per_batch();
-  for (std::size_t left = next_batch(queue_, static_cast<std::size_t>(options_.max_batch), pictures).jobs; left > 0; --left) {
-    batch.jobs.push_back(std::move(queue_.front()));
-    queue_.pop_front();
+  for (std::size_t left = next_batch(short_.queue, static_cast<std::size_t>(options_.max_batch), pictures).jobs; left > 0; --left) {
+    batch.jobs.push_back(short_.queue.pop());
   }
+  started_locked(short_, batch.jobs);
   last_batch_ = std::max<std::size_t>(1, batch.jobs.size());
   wide_at_work_ = batch.wide;
   ++busy_;
@@ -148,7 +236,7 @@ Scheduler::Batch Scheduler::take() {
 void Scheduler::finished(const Batch& batch, double ms) {
   const std::lock_guard lock(mutex_);
   last_ms_ = ms;
-  --busy_;
+  if (--busy_ == 0) short_.busy_until = Clock::now();
   if (batch.wide) wide_at_work_ = false;
   if (batch.wide) changed_.notify_all();
 }

@@ -1,20 +1,14 @@
 #include "server/seed_protocol.h"
 
-#include <algorithm>
 #include <cstdio>
+
+#include "server/worker_pool.h"
 
 namespace blip::server {
 namespace {
 
 constexpr auto kWatchInterval = std::chrono::milliseconds(50);
-
-// The seed's pages send a list as repeated fields; a list as one JSON text is understood too.
-std::vector<std::string> split_list(std::vector<std::string> texts) {
-  if (texts.size() != 1 || !texts.front().starts_with('[')) return texts;
-  const Json list = Json::parse(texts.front(), nullptr, false);
-  const bool all_texts = list.is_array() && std::all_of(list.begin(), list.end(), [](const Json& item) { return item.is_string(); });
-  return all_texts ? list.get<std::vector<std::string>>() : texts;
-}
+constexpr std::size_t kEntryBytes = 512;  // of the store's own, for one result
 
 std::string two_decimals(double value) {
   char text[32];
@@ -26,7 +20,7 @@ Json caption_result(const std::vector<JobResult>& results) { return {{"texts", {
 
 Json match_result(const std::vector<std::string>& texts, const std::vector<JobResult>& results) {
   Json similarity = Json::array();
-  for (const Match& match : results.front().matches) similarity.push_back(two_decimals(match.match_probability ? *match.match_probability : *match.cosine));
+  for (const Match& match : results.front().matches) similarity.push_back(two_decimals(match.match_probability.value_or(match.cosine.value_or(0))));
   return {{"texts", texts}, {"similarity", similarity}};
 }
 
@@ -51,14 +45,15 @@ Push read_push(Service& service, const std::string& task, Exchange& exchange, Wo
     const auto some = fields.texts(one, many);
     push.texts.insert(push.texts.end(), some.begin(), some.end());
   }
-  push.texts = split_list(std::move(push.texts));
+  // The seed's pages send a list as repeated fields; a list as one JSON text is understood too.
+  push.texts = fields.unpacked(std::move(push.texts), "texts");
   const std::string name = fields.text("model");
   if (push.id.empty()) throw Problem(kInvalidRequest, "field \"id\" is missing");
   if (fields.pictures().size() != 1) throw Problem(kInvalidRequest, "one picture is needed in field \"image\", as base64 or a file");
   if (task != "caption" && push.texts.empty()) throw Problem(kInvalidRequest, "field \"texts\" is missing");
   const Task kind = task == "caption" ? Task::kCaption : task == "match" ? Task::kMatch : Task::kAsk;
   push.model = &service.models.choose(name, kind);
-  const Picture picture = open_pictures(fields.pictures(), *push.model, service.limits.image, service.metrics).front();
+  const Picture picture = open_picture(fields.pictures().front(), *push.model, service, work);
   const auto add = [&]() -> Job& {
     Job& job = push.jobs.emplace_back();
     job.task = kind;
@@ -76,26 +71,42 @@ Push read_push(Service& service, const std::string& task, Exchange& exchange, Wo
 
 }  // namespace
 
-void ResultStore::forget_old() {
+void ResultStore::forget(std::map<Key, Entry>::iterator entry) {
+  bytes_ -= entry->second.bytes;
+  entries_.erase(entry);
+}
+
+// Room for one more of so many bytes.
+void ResultStore::make_room(std::size_t bytes) {
   const auto now = Clock::now();
-  std::erase_if(entries_, [&](const auto& entry) { return entry.second.ready && now - entry.second.since > keep_; });
-  while (entries_.size() >= max_results_) {
-    const auto older = [](const auto& a, const auto& b) { return a.second.since < b.second.since; };
-    entries_.erase(std::min_element(entries_.begin(), entries_.end(), older));
+  for (auto entry = entries_.begin(); entry != entries_.end();) {
+    const auto next = std::next(entry);
+    if (entry->second.ready && now - entry->second.since > keep_) forget(entry);
+    entry = next;
   }
+  while (!entries_.empty() && (entries_.size() >= max_results_ || bytes_ + bytes > max_bytes_)) {
+    const auto older = [](const auto& a, const auto& b) { return a.second.since < b.second.since; };
+    forget(std::min_element(entries_.begin(), entries_.end(), older));
+  }
+}
+
+void ResultStore::set(const Key& key, Entry entry) {
+  if (const auto old = entries_.find(key); old != entries_.end()) forget(old);
+  entry.bytes = kEntryBytes + 2 * (key.first.size() + key.second.size()) + entry.response.body.size();
+  make_room(entry.bytes);
+  bytes_ += entry.bytes;
+  entries_[key] = std::move(entry);
 }
 
 void ResultStore::expect(const Key& key) {
   const std::lock_guard lock(mutex_);
-  entries_.erase(key);
-  forget_old();
-  entries_[key].since = Clock::now();
+  set(key, {false, {}, Clock::now(), 0});
 }
 
 void ResultStore::put(const Key& key, Response response) {
   {
     const std::lock_guard lock(mutex_);
-    entries_[key] = {true, std::move(response), Clock::now()};
+    set(key, {true, std::move(response), Clock::now(), 0});
   }
   changed_.notify_all();
 }
@@ -113,38 +124,40 @@ ResultStore::State ResultStore::wait(const Key& key, Clock::time_point until, Re
   return State::kReady;
 }
 
-void push_data(Service& service, ResultStore& store, const std::string& task, Exchange& exchange) {
-  Work work(exchange, service.preparing);
-  work.set_timeout(service.limits.timeout_ms);
+void push_data(Service& service, ResultStore& store, const std::string& owner, const std::string& task, Exchange& exchange) {
+  Work work(service, exchange);
   Push push = read_push(service, task, exchange, work);
-  const ResultStore::Key key{task, push.id};
+  const ResultStore::Key key{task + owner, push.id};
   auto futures = work.submit(*push.model, std::move(push.jobs));  // full: the client hears it now
   store.expect(key);
   exchange.respond(json_response({{"id", push.id}, {"status", "accepted"}}));
   Json json{{"id", push.id}};
   try {
     std::vector<JobResult> results;
+    const WorkerPool::Waiting waiting;
     for (auto& future : futures) results.push_back(take(future));
     json.update(task == "caption" ? caption_result(results) : task == "match" ? match_result(push.texts, results) : ask_result(push.texts, results));
     store.put(key, json_response(json));
   } catch (const Problem& problem) {
-    store.put(key, to_response(problem.kind(), problem.what(), exchange.request.id));
+    store.put(key, to_response(problem.kind(), problem.what(), exchange.request.id, problem.retry_after()));
   } catch (const std::exception& error) {
-    store.put(key, to_response(kInternal, error.what(), exchange.request.id));
+    store.put(key, to_response(kInternal, kUnexpected, exchange.request.id));
+    throw;  // into the log
   }
 }
 
-void get_result(Service& service, ResultStore& store, const std::string& task, Exchange& exchange) {
+void get_result(Service& service, ResultStore& store, const std::string& owner, const std::string& task, Exchange& exchange) {
   Fields fields(exchange.request, service.limits.input);
   const std::string id = fields.text("id");
   fields.reject_unknown();
   if (id.empty()) throw Problem(kInvalidRequest, "parameter \"id\" is missing");
   const auto deadline = exchange.request.received + std::chrono::microseconds(static_cast<std::int64_t>(service.limits.timeout_ms * 1000));
+  const WorkerPool::Waiting waiting;
   while (true) {
     Response response;
-    const auto state = store.wait({task, id}, std::min(deadline, Clock::now() + kWatchInterval), response);
+    const auto state = store.wait({task + owner, id}, std::min(deadline, Clock::now() + kWatchInterval), response);
     if (state == ResultStore::State::kReady) return exchange.respond(std::move(response));
-    if (state == ResultStore::State::kUnknown) throw Problem(kNotFound, "no result for id \"" + id + "\": nothing was pushed under it, or it has expired");
+    if (state == ResultStore::State::kUnknown) throw Problem(kNotFound, "no result for id " + quote(id) + ": nothing was pushed under it, or it has expired");
     if (exchange.client_gone()) throw Error(ErrorCode::kCancelled, "the client hung up");
     if (Clock::now() >= deadline) throw Problem(kDeadline, "the result is not there yet; ask again");
   }

@@ -10,6 +10,7 @@
 #include "server/attention_api.h"
 #include "server/assets.h"
 #include "server/chat.h"
+#include "server/content_encoding.h"
 #include "server/history_api.h"
 #include "server/log.h"
 #include "server/seed_protocol.h"
@@ -19,7 +20,7 @@ namespace blip::server {
 namespace {
 
 constexpr std::size_t kMaxResults = 10'000;
-constexpr int kClientGone = 499;  // in logs and metrics; nobody is there to read it
+constexpr int kDeskTasks = 256;
 // The page runs only its own files; pictures may come from anywhere, as the browser fetches addresses itself.
 constexpr const char* kPagePolicy =
     "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' http: https: data:; media-src 'self' blob:; frame-ancestors 'none'; "
@@ -34,13 +35,12 @@ const char* content_type_of(std::string_view name) {
   return "application/octet-stream";
 }
 
-const ProblemKind& kind_of(const Error& error) {
-  switch (error.code()) {
-    case ErrorCode::kUsage: return kInvalidRequest;
-    case ErrorCode::kImage: return kInvalidImage;
-    case ErrorCode::kUnsupported: return kUnsupportedTask;
-    default: return kInternal;
-  }
+// What the HTTP server answers by itself.
+const ProblemKind& kind_of(int status) {
+  for (const ProblemKind* kind : {&kRequestTimeout, &kTooLarge, &kUriTooLong, &kHeadersTooLarge, &kNotImplemented,
+                                  &kUnavailable, &kHttpVersion})
+    if (kind->status == status) return *kind;
+  return kInvalidRequest;
 }
 
 }  // namespace
@@ -50,30 +50,41 @@ struct Server::Impl {
     std::string path;  // a * stands for one piece
     std::vector<std::string> methods;
     std::function<void(Exchange&)> answer;
-    bool at_once = false;  // on the I/O thread, as it never waits
+    bool at_once = false;  // never waits for a model
     bool open = false;     // without a key
+    bool health = false;   // on the I/O thread, whoever asks under whatever name: load balancers do
   };
 
   Impl(const ServerOptions& server_options, const std::vector<NamedEngine>& engines)
       : options(server_options),
         log(options.quiet),
-        access(options.api_keys, options.cors_origins),
-        service{models, metrics, options.limits},
+        access({options.api_keys, options.cors_origins, options.allowed_hosts, options.http.host}),
+        memory(options.memory != 0 ? options.memory : default_memory(), resident_memory()),
+        service{models, metrics, memory, options.limits, !options.api_keys.empty()},
         results(options.result_seconds, kMaxResults) {
-    if (!options.history.empty()) history = std::make_unique<History>(options.history);
+    return_freed_memory();
+    if (!options.history.empty()) history = std::make_unique<History>(options.history, options.history_limits);
     for (const auto& [name, engine] : engines)
-      models.add(std::make_unique<Model>(name, engine, options.scheduler, options.cache_entries, options.cache_bytes, metrics, service.preparing));
+      models.add(std::make_unique<Model>(name, engine, options.scheduler, options.cache_entries, options.cache_bytes, memory, metrics, service.preparing));
     describe_metrics();
     add_routes();
     pool = std::make_unique<WorkerPool>(options.threads, options.max_requests);
-    http = std::make_unique<HttpServer>(options.http, HttpServer::Hooks{[this](Request& request) { return refuse(request); },
-                                                                        [this](const ExchangePtr& exchange) { handle(exchange); },
-                                                                        [this](const Request& request, int status, const std::string& detail) {
-                                                                          return failure(request, status == 413 ? kTooLarge : kUnavailable, detail);
-                                                                        },
-                                                                        [this](const Exchange& exchange) { finished(exchange); }});
+    desk = std::make_unique<WorkerPool>(1, kDeskTasks);
+    HttpServer::Hooks hooks;
+    hooks.accept = [this](Request& request) { return refuse(request); };
+    hooks.handle = [this](const ExchangePtr& exchange) { handle(exchange); };
+    hooks.failure = [this](const Request& request, int status, const std::string& detail) {
+      return failure(request, kind_of(status), detail, status == 503 ? seconds_waiting() : 1);
+    };
+    hooks.finished = [this](const Served& served) { finished(served); };
+    HttpOptions http_options = options.http;
+    http_options.memory = &memory;
+    http_options.max_body = max_body();
+    http = std::make_unique<HttpServer>(http_options, std::move(hooks));
     http->start();
   }
+
+  std::size_t max_body() const { return std::min(options.http.max_body, memory.largest_body()); }
 
   void describe_metrics() {
     const std::vector<double> seconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
@@ -83,6 +94,7 @@ struct Server::Impl {
     metrics.describe("blip_batch_size", "Jobs computed together, by task; pictures for encode.", {1, 2, 4, 8, 16, 32, 64});
     metrics.describe("blip_image_cache_hits_total", "Pictures whose encoding was at hand.");
     metrics.describe("blip_image_cache_misses_total", "Pictures that went through the vision tower.");
+    metrics.describe("blip_part_failures_total", "Pictures and texts that failed alone in an answered request, by code.");
     metrics.describe("blip_rejected_total", "Requests refused because the server was full, by reason.");
     const auto sum = [this](auto value) {
       double total = 0;
@@ -92,6 +104,17 @@ struct Server::Impl {
     metrics.gauge("blip_queue_jobs", "Jobs waiting for a model.", [sum] { return sum([](const Model& m) { return m.scheduler.waiting(); }); });
     metrics.gauge("blip_image_cache_entries", "Encoded pictures kept.", [sum] { return sum([](const Model& m) { return m.cache.entries(); }); });
     metrics.gauge("blip_image_cache_bytes", "Memory of the encoded pictures.", [sum] { return sum([](const Model& m) { return m.cache.bytes(); }); });
+    metrics.gauge("blip_queue_seconds", "How long the jobs that wait will take, as far as is known.",
+                  [sum] { return sum([](const Model& m) { return m.scheduler.seconds_waiting(); }); });
+    metrics.gauge("blip_memory_limit_bytes", "What the server may use (--memory).", [this] { return static_cast<double>(memory.total()); });
+    metrics.gauges("blip_memory_bytes", "What is in use of it, by kind.", [this] {
+      std::map<std::string, double> held;
+      for (std::size_t i = 0; i < kMemoryKinds; ++i) {
+        const auto kind = static_cast<MemoryKind>(i);
+        held[std::string("kind=\"") + to_string(kind) + "\""] = static_cast<double>(memory.held(kind));
+      }
+      return held;
+    });
     metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.", [this] { return http->open_exchanges(); });
   }
 
@@ -106,15 +129,19 @@ struct Server::Impl {
     task("/v1/attention", answer_attention);
     task("/v1/chat/completions", answer_chat);
     for (const std::string name : {"caption", "match", "ask"}) {
-      routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) { push_data(service, results, name, exchange); }});
-      routes.push_back({"/" + name + "/get_result", {"GET"}, [this, name](Exchange& exchange) { get_result(service, results, name, exchange); }});
+      routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) { push_data(service, results, access.key_of(exchange.request), name, exchange); }});
+      routes.push_back({"/" + name + "/get_result", {"GET"}, [this, name](Exchange& exchange) { get_result(service, results, access.key_of(exchange.request), name, exchange); }});
     }
     const auto at_once = [&](const std::string& path, bool open, std::function<Response()> answer) {
       routes.push_back({path, {"GET"}, [answer = std::move(answer)](Exchange& exchange) { exchange.respond(answer()); }, true, open});
     };
     at_once("/v1/models", false, [this] { return json_response(describe_models(models)); });
-    at_once("/healthz", true, [] { return json_response({{"status", "ok"}}); });
-    at_once("/readyz", true, [this] {
+    const auto health = [&](const std::string& path, std::function<Response()> answer) {
+      at_once(path, true, std::move(answer));
+      routes.back().health = true;
+    };
+    health("/healthz", [] { return json_response({{"status", "ok"}}); });
+    health("/readyz", [this] {
       return draining ? to_response(kUnavailable, "the server is shutting down", "") : json_response({{"status", "ready"}});
     });
     at_once("/metrics", false, [this] { return Response{200, "text/plain; version=0.0.4", metrics.text()}; });
@@ -125,12 +152,13 @@ struct Server::Impl {
                         {{"Cache-Control", "no-cache"}, {"Content-Security-Policy", kPagePolicy}, {"Referrer-Policy", "no-referrer"}}};
       });
     }
-    if (history) {
-      const auto answer = [this](Exchange& exchange) { answer_history(*history, options.limits.input, exchange); };
-      routes.push_back({"/v1/history", {"GET", "POST", "DELETE"}, answer});
-      routes.push_back({"/v1/history/*", {"GET", "PUT", "DELETE"}, answer});
-      routes.push_back({"/v1/history/*/image", {"GET"}, answer});
-    }
+    const auto keep = [this](Exchange& exchange) {
+      if (!history) answer_no_history(exchange);
+      answer_history(*history, history->owner_of(access.key_of(exchange.request)), options.limits.input, exchange);
+    };
+    routes.push_back({"/v1/history", {"GET", "POST", "DELETE"}, keep});
+    routes.push_back({"/v1/history/*", {"GET", "PUT", "DELETE"}, keep});
+    routes.push_back({"/v1/history/*/image", {"GET"}, keep});
   }
 
   static bool fits(std::string_view pattern, std::string_view path) {
@@ -154,92 +182,117 @@ struct Server::Impl {
     return response;
   }
 
-  static Response problem_response(const Request& request, const ProblemKind& kind, const std::string& detail) {
+  static Response problem_response(const Request& request, const ProblemKind& kind, const std::string& detail, double retry_after = 1) {
     const bool chat = request.path == "/v1/chat/completions";
-    return chat ? chat_problem(kind, detail, request.id) : to_response(kind, detail, request.id);
+    return chat ? chat_problem(kind, detail, request.id, retry_after) : to_response(kind, detail, request.id, retry_after);
   }
 
-  Response failure(const Request& request, const ProblemKind& kind, const std::string& detail) const {
-    return dressed(request, problem_response(request, kind, detail));
+  Response failure(const Request& request, const ProblemKind& kind, const std::string& detail, double retry_after = 1) const {
+    return dressed(request, problem_response(request, kind, detail, retry_after));
+  }
+
+  // How long the queues are, for those who are told to come again.
+  double seconds_waiting() const {
+    double seconds = 0;
+    for (const auto& model : models.all()) seconds = std::max(seconds, model->scheduler.seconds_waiting());
+    return seconds;
   }
 
   // What the headers alone decide.
   std::optional<Response> refuse(Request& request) {
-    if (auto answer = access.preflight(request)) return dressed(request, std::move(*answer));
     const Route* route = find(request.path);
-    if (route == nullptr) return failure(request, kNotFound, "there is nothing at " + request.path + "; /openapi.json lists what there is");
+    if (auto answer = refuse_stranger(request, route)) return answer;
+    if (auto answer = access.preflight(request)) return dressed(request, std::move(*answer));
+    if (request.path == "*") return dressed(request, {204, "", "", {{"Allow", "GET, POST, PUT, DELETE, OPTIONS"}}});
+    if (route == nullptr) return failure(request, kNotFound, "there is nothing at " + quote(request.path) + "; /openapi.json lists what there is");
     if (std::find(route->methods.begin(), route->methods.end(), request.method) == route->methods.end()) {
       std::string allow;
       for (const std::string& method : route->methods) allow += (allow.empty() ? "" : ", ") + method;
-      Response response = failure(request, kMethodNotAllowed, request.path + " takes " + allow + ", not " + request.method);
+      Response response = failure(request, kMethodNotAllowed, request.path + " takes " + allow + ", not " + quote(request.method));
       response.headers.emplace_back("Allow", allow);
       return response;
     }
     if (!route->open && !access.has_key(request)) return failure(request, kUnauthorized, "send the header Authorization: Bearer KEY with one of the server's keys");
-    if (request.method != "GET" && !access.origin_allowed(request))
-      return failure(request, kForbiddenOrigin, "pages of " + request.header("origin") + " may not use this server; allow them with --cors-origin");
-    if (draining && !route->at_once) {
-      Response response = failure(request, kUnavailable, "the server is shutting down");
-      response.headers.emplace_back("Connection", "close");
-      return response;
-    }
+    if (!route->health && !access.origin_allowed(request, route->open && request.method == "GET"))
+      return failure(request, kForbiddenOrigin,
+                     "pages of " + (request.header("origin").empty() ? "other sites" : quote(request.header("origin"))) +
+                         " may not use this server; allow them with --cors-origin, or name this server's public name "
+                         "with --allowed-host");
+    if (draining && !route->health) return failure(request, kUnavailable, "the server is shutting down");
     return std::nullopt;
+  }
+
+  // Names that are none of ours, and connections that are kept for health alone.
+  std::optional<Response> refuse_stranger(const Request& request, const Route* route) const {
+    if (route != nullptr && route->health) return std::nullopt;
+    if (request.only_health)
+      return failure(request, kUnavailable, "all " + std::to_string(http->max_connections()) + " connections are at work; try again soon");
+    if (access.host_allowed(request)) return std::nullopt;
+    std::string names;
+    for (const std::string& name : request.authorities) names += (names.empty() ? "" : ", ") + name;
+    return failure(request, kUnknownHost, "this server is not " + names + "; if it is, start it with --allowed-host NAME");
   }
 
   void handle(const ExchangePtr& exchange) {
     const Route& route = *find(exchange->request.path);
-    if (route.at_once) return run(route, *exchange);
-    if (pool->try_run([this, &route, exchange] { run(route, *exchange); })) return;
+    if (route.health) return run(route, *exchange);
+    WorkerPool& where = route.at_once ? *desk : *pool;
+    if (where.try_run([this, &route, exchange] { run(route, *exchange); })) return;
     metrics.count("blip_rejected_total", "reason=\"requests\"");
     exchange->respond(failure(exchange->request, kQueueFull, "the server works on " + std::to_string(options.max_requests) +
-                                                                 " requests, its limit; try again soon"));
+                                                                 " requests, its limit; try again soon", seconds_waiting()));
   }
 
   void run(const Route& route, Exchange& exchange) {
     const Request& request = exchange.request;
-    const auto fail = [&](const ProblemKind& kind, const std::string& detail) { exchange.respond(problem_response(request, kind, detail)); };
+    const auto fail = [&](const ProblemKind& kind, const std::string& detail, double retry_after = 1) {
+      exchange.respond(problem_response(request, kind, detail, retry_after));
+    };
     exchange.set_finisher([this, &request](Response response) { return dressed(request, std::move(response)); });
     try {
+      unpack_body(exchange, max_body(), memory);
+      const auto reading = route.at_once ? MemoryBudget::Share() : take_memory_to_read(service, exchange);
       route.answer(exchange);
     } catch (const Problem& problem) {
       if (problem.kind().status == 429) metrics.count("blip_rejected_total", "reason=\"queue\"");
-      fail(problem.kind(), problem.what());
+      if (&problem.kind() == &kOverloaded) metrics.count("blip_rejected_total", "reason=\"time\"");
+      if (&problem.kind() == &kOutOfMemory) metrics.count("blip_rejected_total", "reason=\"memory\"");
+      fail(problem.kind(), problem.what(), problem.retry_after());
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kCancelled) return exchange.respond({kClientGone, "", ""});
-      if (&kind_of(error) == &kInternal) log.error("failure", {{"id", request.id}, {"message", error.what()}});
-      fail(kind_of(error), error.what());
+      if (&kind_of(error.code()) == &kInternal) log.error("failure", {{"id", request.id}, {"message", error.what()}});
+      fail(kind_of(error.code()), &kind_of(error.code()) == &kInternal ? kUnexpected : error.what());
     } catch (const std::bad_alloc&) {
-      fail(kUnavailable, "not enough memory for this request now");
+      fail(kOutOfMemory, kNoMemoryNow, seconds_waiting());
     } catch (const std::exception& error) {
       log.error("failure", {{"id", request.id}, {"message", error.what()}});
-      fail(kInternal, "an unexpected failure; the server's log has more under this request's id");
+      fail(kInternal, kUnexpected);
     }
   }
 
-  void finished(const Exchange& exchange) {
-    const Request& request = exchange.request;
-    const Route* route = find(request.path);
+  void finished(const Served& served) {
+    const Route* route = find(served.path);
     const std::string label = "route=\"" + (route != nullptr ? route->path : "other") + "\"";
-    const double ms = ms_since(request.received);
-    const int status = exchange.status() != 0 ? exchange.status() : kClientGone;
+    const double ms = ms_since(served.received);
     // Methods are the client's own words: only those of a route become a label.
-    const bool known = route != nullptr && std::find(route->methods.begin(), route->methods.end(), request.method) != route->methods.end();
-    metrics.count("blip_requests_total", label + ",method=\"" + (known ? request.method : "other") + "\",status=\"" + std::to_string(status) + "\"");
+    const bool known = route != nullptr && std::find(route->methods.begin(), route->methods.end(), served.method) != route->methods.end();
+    metrics.count("blip_requests_total", label + ",method=\"" + (known ? served.method : "other") + "\",status=\"" + std::to_string(served.status) + "\"");
     metrics.observe("blip_request_seconds", label, ms / 1000);
-    log.info("request", {{"id", request.id},
-                         {"client", request.client},
-                         {"method", request.method},
-                         {"path", request.path},
-                         {"status", status},
+    log.info("request", {{"id", served.id},
+                         {"client", served.client},
+                         {"method", served.method},
+                         {"path", served.path},
+                         {"status", served.status},
                          {"ms", std::round(ms * 1000) / 1000},
-                         {"bytes_in", request.body.size()},
-                         {"bytes_out", exchange.bytes_sent()}});
+                         {"bytes_in", served.bytes_in},
+                         {"bytes_out", served.bytes_out}});
   }
 
   const ServerOptions options;
   Log log;
   Metrics metrics;
   Access access;
+  MemoryBudget memory;
   Models models;
   Service service;
   ResultStore results;
@@ -248,30 +301,50 @@ struct Server::Impl {
   std::atomic<bool> draining{false};
   // In this order they end: no request comes in, those at work are answered, the models' queues run dry.
   std::unique_ptr<WorkerPool> pool;
+  std::unique_ptr<WorkerPool> desk;  // one thread for what needs no model
   std::unique_ptr<HttpServer> http;
 };
 
 Server::Server(const ServerOptions& options, const std::vector<NamedEngine>& engines) : impl_(std::make_unique<Impl>(options, engines)) {
   Json names = Json::array();
   for (const auto& model : impl_->models.all()) names.push_back(model->name);
-  impl_->log.info("listening", {{"host", options.http.host}, {"port", port()}, {"models", names}});
+  impl_->log.info("listening", {{"host", options.http.host},
+                                {"port", port()},
+                                {"models", names},
+                                {"max_connections", impl_->http->max_connections()}});
+  if (!impl_->access.needs_key() && !is_loopback(options.http.host))
+    impl_->log.warning("exposed", {{"host", options.http.host},
+                                   {"message", "everyone who can reach this address may use the server; ask for keys "
+                                               "with --api-key-file, or listen on 127.0.0.1"}});
 }
 
 Server::~Server() { drain(); }
 
 int Server::port() const { return impl_->http->port(); }
 
+void Server::set_api_keys(std::vector<std::string> keys) {
+  impl_->log.warning("keys", {{"message", "API keys read again"}, {"keys", keys.size()}});
+  impl_->access.set_keys(std::move(keys));
+}
+
+void Server::report_keys_problem(const std::string& problem) {
+  impl_->log.error("keys", {{"message", "the API keys stay as they are: " + problem}});
+}
+
 void Server::drain() {
   if (impl_->draining.exchange(true)) return;
-  impl_->log.info("draining", {{"requests", impl_->http->open_exchanges()}});
+  impl_->log.info("draining", {{"requests", impl_->http->accepted_exchanges()}, {"seconds", impl_->options.drain_seconds}});
+  impl_->http->drain();
+  const auto started = Clock::now();
   constexpr auto kInterval = std::chrono::milliseconds(10);
-  constexpr int kQuietIntervals = 20;  // connections that the kernel holds for us get their 503 in this time
-  for (int quiet = 0; quiet < kQuietIntervals; ++quiet) {
+  constexpr double kLeastMs = 300;  // what is in the sockets' buffers by now gets its 503
+  while (ms_since(started) < kLeastMs || impl_->http->accepted_exchanges() > 0) {
+    if (ms_since(started) >= std::max(kLeastMs, impl_->options.drain_seconds * 1000)) break;
     std::this_thread::sleep_for(kInterval);
-    if (impl_->http->open_exchanges() > 0 || impl_->pool->tasks() > 0) quiet = 0;
   }
-  impl_->http->stop_listening();
-  while (impl_->http->open_exchanges() > 0) std::this_thread::sleep_for(kInterval);
+  const int left = impl_->http->accepted_exchanges();
+  impl_->http->stop();  // closes what is open; work for these clients ends at its next step
+  if (left > 0) impl_->log.warning("cut_off", {{"requests", left}});
   impl_->log.info("stopped", Json::object());
 }
 

@@ -4,28 +4,48 @@
 #include <charconv>
 #include <cmath>
 
+#include "blip/limits.h"
+#include "server/worker_pool.h"
+
 namespace blip::server {
 namespace {
 
-constexpr int kMaxBeams = 64, kMaxReturned = 64, kMaxTokens = 512;
-constexpr int kMaxTopK = 1'000'000;
-constexpr double kMaxPenalty = 100;
 constexpr double kShortestTimeoutMs = 500;
+constexpr std::size_t kBesideDecoding = std::size_t{1} << 20;  // between its two passes the resizing has a narrow copy
 constexpr auto kWatchInterval = std::chrono::milliseconds(20);  // how soon a client that hung up is noticed
 
 double rounded(double ms) { return std::round(ms * 1000) / 1000; }
 
 }  // namespace
 
-Work::Work(Exchange& exchange, std::atomic<int>& preparing)
-    : exchange_(exchange), preparing_(preparing), ticket_(std::make_shared<Ticket>()) {
-  ++preparing_;
+MemoryBudget::Share take_memory(MemoryBudget& memory, Exchange& exchange, MemoryKind kind, std::size_t bytes, Clock::time_point deadline) {
+  if (bytes == 0) return memory.empty(kind);
+  const WorkerPool::Waiting waiting;
+  auto share = memory.take(kind, bytes, deadline, [&] { return exchange.client_gone(); });
+  if (share) return std::move(*share);
+  if (Clock::now() < deadline) throw Error(ErrorCode::kCancelled, "the client hung up");
+  // They had it for so long: as long as that it may take again.
+  throw Problem(kOutOfMemory, "this request needs " + shown_bytes(bytes) + " of memory, which others had until its time was over; try again later",
+                ms_since(exchange.request.received) / 1000);
+}
+
+MemoryBudget::Share take_memory_to_read(Service& service, Exchange& exchange) {
+  const std::size_t bytes = MemoryBudget::kReadCopies * exchange.request.body.size();  // a body is never too large for that
+  const auto patience = std::chrono::microseconds(static_cast<std::int64_t>(service.limits.timeout_ms * 1000));
+  return take_memory(service.memory, exchange, MemoryKind::kRequests, bytes, exchange.request.received + patience);
+}
+
+Work::Work(Service& service, Exchange& exchange) : service_(service), exchange_(exchange), ticket_(std::make_shared<Ticket>()) {
+  const Request& request = exchange.request;
+  ticket_->client = service.keys ? request.header("authorization") : request.client;
+  set_timeout(service.limits.timeout_ms);
+  ++service_.preparing;
 }
 
 Work::~Work() { prepared(); }
 
 void Work::prepared() {
-  if (!prepared_) --preparing_;
+  if (!prepared_) --service_.preparing;
   prepared_ = true;
 }
 
@@ -35,12 +55,30 @@ void Work::set_timeout(double ms) {
 
 double Work::ms() const { return ms_since(exchange_.request.received); }
 
+void Work::hold(std::size_t bytes, const std::string& what) {
+  const std::size_t most = service_.memory.largest(MemoryKind::kRequests);
+  if (bytes > most)
+    throw Problem(kInvalidRequest, what + " takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(most) + " for a request (--memory); ask for less at a time");
+  held_ = std::make_shared<MemoryBudget::Share>(take_memory(service_.memory, exchange_, MemoryKind::kRequests, bytes, ticket_->deadline));
+}
+
+MemoryBudget::Share Work::take_for_decoding(std::size_t bytes) {
+  return take_memory(service_.memory, exchange_, MemoryKind::kPictures, bytes, ticket_->deadline);
+}
+
+void Work::check() {
+  if (exchange_.client_gone()) ticket_->cancelled = true;
+  if (ticket_->cancelled) throw Error(ErrorCode::kCancelled, "the client hung up");
+  if (ticket_->expired()) throw Problem(kDeadline, "the deadline passed before the answer was there; ask for less at a time, or later");
+}
+
+void Work::wait(std::future<JobResult>& future) {
+  const WorkerPool::Waiting waiting;
+  while (future.wait_for(kWatchInterval) != std::future_status::ready) check();
+}
+
 JobResult Work::get(std::future<JobResult>& future) {
-  while (future.wait_for(kWatchInterval) != std::future_status::ready) {
-    if (exchange_.client_gone()) ticket_->cancelled = true;
-    if (ticket_->cancelled) throw Error(ErrorCode::kCancelled, "the client hung up");
-    if (ticket_->expired()) throw Problem(kDeadline, "the deadline passed before the answer was there; ask for less at a time, or later");
-  }
+  wait(future);
   return take(future);
 }
 
@@ -50,14 +88,32 @@ std::vector<std::future<JobResult>> Work::submit(Model& model, std::vector<Job> 
 }
 
 std::vector<JobResult> Work::run(Model& model, std::vector<Job> jobs) {
-  auto futures = submit(model, std::move(jobs));
-  std::vector<JobResult> results;
+  std::vector<JobResult> results(jobs.size());
+  std::vector<Job> sound;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    if (jobs[i].result.failure) {
+      results[i] = std::move(jobs[i].result);
+    } else {
+      places.push_back(i);
+      sound.push_back(std::move(jobs[i]));
+    }
+  }
+  auto futures = submit(model, std::move(sound));
   try {
-    for (auto& future : futures) results.push_back(get(future));
+    for (std::size_t i = 0; i < futures.size(); ++i) {
+      wait(futures[i]);
+      JobResult& result = results[places[i]] = futures[i].get();
+      if (result.failure && result.failure->ends_request()) result.failure->raise();
+    }
   } catch (...) {
     ticket_->cancelled = true;  // nobody needs the rest
     throw;
   }
+  const auto failed = [](const JobResult& result) { return result.failure.has_value(); };
+  if (std::all_of(results.begin(), results.end(), failed)) results.front().failure->raise();
+  for (const JobResult& result : results)
+    if (result.failure) service_.metrics.count("blip_part_failures_total", std::string("code=\"") + result.failure->kind_of_problem().code + "\"");
   return results;
 }
 
@@ -65,59 +121,139 @@ double read_timeout(Fields& fields, const TaskLimits& limits) {
   return fields.number("timeout_ms", limits.timeout_ms, std::min(kShortestTimeoutMs, limits.timeout_ms), limits.timeout_ms);
 }
 
-GenerateOptions read_generate(Fields& fields, GenerateOptions o, const std::string& count_name) {
-  const auto whole = [&](const std::string& name, int otherwise, int low, int high) {
-    return static_cast<int>(fields.whole(name, static_cast<std::uint64_t>(otherwise), static_cast<std::uint64_t>(low), static_cast<std::uint64_t>(high)));
+int read_text_length(Fields& fields) {
+  constexpr std::uint64_t kShortest = 3, kLongest = std::uint64_t{1} << 20;
+  return fields.has("max_text_length") ? static_cast<int>(fields.whole("max_text_length", 0, kShortest, kLongest)) : 0;
+}
+
+namespace {
+
+// An option that changes nothing is a mistake of the client, who expects it to.
+void refuse_idle_options(Fields& fields, const GenerateOptions& o) {
+  for (const char* name : {"temperature", "top_p", "top_k", "seed"})
+    if (!o.sample && fields.has(name)) throw Problem(kInvalidRequest, std::string("field \"") + name + "\": has no effect without sample; add \"sample\": true, or leave it out");
+  if (o.sample && fields.has("beams")) throw Problem(kInvalidRequest, "field \"beams\": has no effect with sample, which draws each text by itself; leave one of the two out");
+  if ((o.sample || o.beams == 1) && fields.has("length_penalty"))
+    throw Problem(kInvalidRequest, "field \"length_penalty\": has an effect in beam search only; use more beams without sample, or leave it out");
+}
+
+[[noreturn]] void over_limit(const std::string& what, const std::string& got, const std::string& limit, const char* option) {
+  throw Problem(kInvalidRequest, what + " " + got + " is more than " + limit + ", this server's limit (" + option + "); ask for less");
+}
+
+void check_limit(const std::string& name, int value, int limit, const char* option) {
+  if (value > limit) over_limit("field \"" + name + "\":", std::to_string(value), std::to_string(limit), option);
+}
+
+}  // namespace
+
+void check_limits(const GenerateOptions& o, const std::string& count_name, const WorkLimits& limits) {
+  check_limit(count_name, o.num_return, limits.max_returned, "--max-captions");
+  if (!o.sample) check_limit("beams", o.beams, limits.max_beams, "--max-beams");
+  check_limit("max_length", o.max_length, limits.max_tokens, "--max-tokens");
+}
+
+void check_work(std::uint64_t rows, const WorkLimits& limits) {
+  if (rows > limits.max_work)
+    over_limit("the request's work, pictures x questions x beams x max_length and the tokens of its texts, of", std::to_string(rows), std::to_string(limits.max_work), "--max-work");
+}
+
+GenerateOptions read_generate(Fields& fields, GenerateOptions o, const std::string& count_name, const WorkLimits& limits) {
+  const auto whole = [&](const DecodingOption& option, const std::string& name, int otherwise) {
+    return static_cast<int>(fields.whole(name, static_cast<std::uint64_t>(otherwise), static_cast<std::uint64_t>(option.low), static_cast<std::uint64_t>(option.high)));
   };
-  const auto number = [&](const std::string& name, float otherwise, double low, double high) {
-    return static_cast<float>(fields.number(name, otherwise, low, high));
+  const auto number = [&](const DecodingOption& option, float otherwise) {
+    return static_cast<float>(fields.number(std::string(option.name), otherwise, option.low, option.high));
   };
-  const bool beams_given = fields.has("beams");
-  o.beams = whole("beams", o.beams, 1, kMaxBeams);
-  o.min_length = whole("min_length", o.min_length, 0, kMaxTokens);
-  o.max_length = whole("max_length", o.max_length, 1, kMaxTokens);
-  o.length_penalty = number("length_penalty", o.length_penalty, -kMaxPenalty, kMaxPenalty);
-  o.repetition_penalty = number("repetition_penalty", o.repetition_penalty, 0.01, kMaxPenalty);
+  // The server's limits move its defaults, so that only what a client asks for can be over them.
+  o.beams = std::min(o.beams, limits.max_beams);
+  o.max_length = std::min(o.max_length, limits.max_tokens);
+  const bool beams_given = fields.has("beams"), max_length_given = fields.has("max_length");
+  o.beams = whole(decoding_option("beams"), "beams", o.beams);
+  if (fields.has("min_length")) o.min_length = whole(decoding_option("min_length"), "min_length", 0);
+  o.max_length = whole(decoding_option("max_length"), "max_length", o.max_length);
+  o.length_penalty = number(decoding_option("length_penalty"), o.length_penalty);
+  o.repetition_penalty = number(decoding_option("repetition_penalty"), o.repetition_penalty);
   o.sample = fields.flag("sample", o.sample);
-  o.top_p = number("top_p", o.top_p, 0.001, 1);
-  o.top_k = whole("top_k", o.top_k, 0, kMaxTopK);
-  o.temperature = number("temperature", o.temperature, 0.001, kMaxPenalty);
+  o.top_p = number(decoding_option("top_p"), o.top_p);
+  o.top_k = whole(decoding_option("top_k"), "top_k", o.top_k);
+  o.temperature = number(decoding_option("temperature"), o.temperature);
   o.seed = fields.whole("seed", o.seed, 0, std::numeric_limits<std::uint64_t>::max());
-  o.num_return = whole(count_name, o.num_return, 1, kMaxReturned);
-  if (o.min_length > o.max_length)
-    throw Problem(kInvalidRequest, "min_length " + std::to_string(o.min_length) + " is larger than max_length " + std::to_string(o.max_length));
+  o.num_return = whole(decoding_option("num_return"), count_name, o.num_return);
+  refuse_idle_options(fields, o);
+  // A default never fights what the client asks for.
+  if (o.min_length && *o.min_length > o.max_length) {
+    if (max_length_given)
+      throw Problem(kInvalidRequest, "min_length " + std::to_string(*o.min_length) + " is larger than max_length " + std::to_string(o.max_length));
+    o.max_length = *o.min_length;
+  }
   if (!o.sample && o.num_return > o.beams) {
     if (beams_given)
       throw Problem(kInvalidRequest, count_name + " " + std::to_string(o.num_return) + " cannot come from beams " + std::to_string(o.beams) +
                                          "; use more beams or sample");
     o.beams = o.num_return;
   }
+  check_limits(o, count_name, limits);
   return o;
 }
 
-std::vector<Picture> open_pictures(const std::vector<std::string>& files, Model& model, const ImageLimits& limits, Metrics& metrics) {
-  std::vector<Picture> pictures;
-  for (const std::string& file : files) {
-    Picture picture{content_hash(file), {}, {}, 0};
-    picture.encoded = model.cache.find(picture.hash);
-    if (!picture.encoded) {
-      const auto started = Clock::now();
-      try {
-        picture.image = Image::from_memory(std::as_bytes(std::span(file)), limits);
-      } catch (const Error& error) {
-        throw Problem(kInvalidImage, "picture " + std::to_string(pictures.size()) + ": " + error.what());
-      }
-      metrics.observe("blip_stage_seconds", "stage=\"decode_image\"", ms_since(started) / 1000);
-      // Here, where other pictures' threads work too, and a queue of small pictures costs little memory.
-      const auto decoded = Clock::now();
-      const int size = model.engine.info().image_size;
-      picture.image = picture.image->resized(size, size);
-      picture.resize_ms = ms_since(decoded);
-    }
-    pictures.push_back(std::move(picture));
+Decoded decode(const std::string& file, std::size_t index, Service& service, Work& work, std::size_t beside) {
+  const std::string name = "picture " + std::to_string(index) + ": ";
+  try {
+    ImageLimits limits = service.limits.image;
+    limits.max_memory = 0;  // the budget's matter
+    const auto encoded = std::as_bytes(std::span(file));
+    limits.max_memory = Image::inspect(encoded, limits).decode_bytes;
+    const std::size_t bytes = limits.max_memory + beside, most = service.memory.largest(MemoryKind::kPictures);
+    if (bytes > most)
+      throw Problem(kInvalidImage, name + "decoding it takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(most) + " (--memory); send it smaller");
+    auto memory = work.take_for_decoding(bytes);
+    const auto started = Clock::now();
+    Decoded decoded{Image::from_memory(encoded, limits), std::move(memory)};
+    service.metrics.observe("blip_stage_seconds", "stage=\"decode_image\"", ms_since(started) / 1000);
+    return decoded;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kImage) throw;
+    throw Problem(kInvalidImage, name + error.what());
+  } catch (const std::bad_alloc&) {
+    throw Problem(kOutOfMemory, name + kNoMemoryNow);
   }
-  return pictures;
 }
+
+std::size_t resized_bytes(const ModelInfo& info) { return 3 * static_cast<std::size_t>(info.image_size) * static_cast<std::size_t>(info.image_size); }
+
+Picture open_picture(const std::string& file, Model& model, Service& service, Work& work, std::size_t index) {
+  Picture picture{content_hash(file), {}, {}, 0, {}};
+  picture.encoded = model.cache.find(picture.hash);
+  if (picture.encoded) return picture;
+  const ModelInfo& info = model.engine.info();
+  if (!work.held()) work.hold(resized_bytes(info), "a picture");
+  const Decoded decoded = decode(file, index, service, work, kBesideDecoding);
+  // Here, where other pictures' threads work too, and a queue of small pictures costs little memory.
+  const auto started = Clock::now();
+  picture.image = decoded.image.resized(info.image_size, info.image_size);
+  picture.resize_ms = ms_since(started);
+  picture.memory = work.held();
+  return picture;
+}
+
+std::vector<Opened> open_pictures(const Fields& fields, Model& model, Service& service, Work& work) {
+  std::vector<Opened> all;
+  for (std::size_t i = 0; i < fields.pictures().size(); ++i) {
+    Opened& opened = all.emplace_back();
+    work.check();
+    try {
+      if (!fields.picture_problem(i).empty()) throw Problem(kInvalidRequest, "picture " + std::to_string(i) + ": " + fields.picture_problem(i));
+      opened.picture = open_picture(fields.pictures()[i], model, service, work, i);
+    } catch (...) {
+      opened.failure = Failure::current();
+      if (opened.failure->ends_request()) throw;
+    }
+  }
+  return all;
+}
+
+Json error_json(const Failure& failure) { return {{"code", failure.kind_of_problem().code}, {"detail", failure.detail()}}; }
 
 Json number_json(double value) {
   if (!std::isfinite(value)) return nullptr;

@@ -1,11 +1,13 @@
 // From fields to jobs and from results to JSON: what the endpoints share.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "server/fields.h"
+#include "server/metrics.h"
 #include "server/models.h"
 
 namespace blip::server {
@@ -13,14 +15,30 @@ namespace blip::server {
 struct TaskLimits {
   InputLimits input;
   ImageLimits image;
+  WorkLimits work;
   double timeout_ms = 60'000;  // the longest deadline, and the one of a request that names none
 };
+
+// What requests are answered with.
+struct Service {
+  Models& models;
+  Metrics& metrics;
+  MemoryBudget& memory;
+  TaskLimits limits;
+  bool keys = false;              // clients are told apart by their API keys, else by their addresses
+  std::atomic<int> preparing{0};  // requests whose jobs are not in a queue yet
+};
+
+// Waits for memory until the deadline. Throws Problem(out_of_memory), or Error(kCancelled) when the client is gone.
+MemoryBudget::Share take_memory(MemoryBudget& memory, Exchange& exchange, MemoryKind kind, std::size_t bytes, Clock::time_point deadline);
+// What reading the body takes, the pictures in it included, to be held until the request is answered.
+MemoryBudget::Share take_memory_to_read(Service& service, Exchange& exchange);
 
 // A request at work: its deadline, its jobs and the client to watch.
 class Work {
  public:
-  // preparing counts it until its jobs are in the queue.
-  Work(Exchange& exchange, std::atomic<int>& preparing);
+  // The service counts it as preparing until its jobs are in the queue.
+  Work(Service& service, Exchange& exchange);
   ~Work();
   Work(const Work&) = delete;
   Work& operator=(const Work&) = delete;
@@ -29,28 +47,64 @@ class Work {
   const std::shared_ptr<Ticket>& ticket() const { return ticket_; }
   double ms() const;
 
+  // Takes memory until the request and its jobs are done, in one piece, before anything is decoded. Throws Problem(invalid_request)
+  // where it has never so much, else as take_memory.
+  void hold(std::size_t bytes, const std::string& what);
+  const std::shared_ptr<MemoryBudget::Share>& held() const { return held_; }
+  MemoryBudget::Share take_for_decoding(std::size_t bytes);  // as take_memory
+  // Is anybody waiting still? Throws as get().
+  void check();
+
   std::vector<std::future<JobResult>> submit(Model& model, std::vector<Job> jobs);
   // Waits for the result. Throws what the job threw, Problem(deadline_exceeded), or Error(kCancelled) when the client is gone.
   JobResult get(std::future<JobResult>& future);
+  // One result for each job, in order. Those that failed already are not submitted. Failures of some are in their results;
+  // where all failed, or the request is over, the first is thrown.
   std::vector<JobResult> run(Model& model, std::vector<Job> jobs);
 
  private:
   void prepared();
+  void wait(std::future<JobResult>& future);
 
+  Service& service_;
   Exchange& exchange_;
-  std::atomic<int>& preparing_;
   bool prepared_ = false;
   std::shared_ptr<Ticket> ticket_;
+  std::shared_ptr<MemoryBudget::Share> held_;
 };
 
 // The field "timeout_ms".
 double read_timeout(Fields& fields, const TaskLimits& limits);
-// beams, min_length, ..., seed; count_name: "num_captions" or "num_answers".
-GenerateOptions read_generate(Fields& fields, GenerateOptions defaults, const std::string& count_name);
+// The field "max_text_length"; 0 = not given. The model's own limit is checked by the session.
+int read_text_length(Fields& fields);
+// beams, min_length, ..., seed; count_name: "num_captions" or "num_answers". An option that would change nothing beside the
+// others (a temperature without sample) is Problem(invalid_request), as one beyond the limits.
+GenerateOptions read_generate(Fields& fields, GenerateOptions defaults, const std::string& count_name, const WorkLimits& limits);
+void check_limits(const GenerateOptions& options, const std::string& count_name, const WorkLimits& limits);
+// rows: of the whole request.
+void check_work(std::uint64_t rows, const WorkLimits& limits);
 
-// Decodes what the model's cache does not hold. Throws Problem(invalid_image) that says which one.
-std::vector<Picture> open_pictures(const std::vector<std::string>& files, Model& model, const ImageLimits& limits, Metrics& metrics);
+// A picture of a request, or why there is none: one that cannot be read does not fail the others.
+struct Opened {
+  Picture picture;
+  std::optional<Failure> failure;
+};
+// Decodes what the model's cache does not hold, within the memory budget. Throws only when the request is over.
+std::vector<Opened> open_pictures(const Fields& fields, Model& model, Service& service, Work& work);
+// One file's; throws its failure. index: for messages.
+Picture open_picture(const std::string& file, Model& model, Service& service, Work& work, std::size_t index = 0);
+// A picture file's pixels, and the memory they take.
+struct Decoded {
+  Image image;
+  MemoryBudget::Share memory;
+};
+// beside: what is done with them takes. Throws Problem(invalid_image | out_of_memory).
+Decoded decode(const std::string& file, std::size_t index, Service& service, Work& work, std::size_t beside);
+// Of a picture at the model's size.
+std::size_t resized_bytes(const ModelInfo& info);
 
+// {"code", "detail"}.
+Json error_json(const Failure& failure);
 Json timings_json(const JobResult& result);
 // {"<name>": text, "score", "token_ids"} and, with several texts, "<name>s".
 Json generation_json(const Generation& generation, const std::string& name);

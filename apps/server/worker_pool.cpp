@@ -10,11 +10,16 @@ namespace {
 // wait. Measured on 2 cores with 8 clients: 3 to 20 % more captions per second than without.
 constexpr int kNiceness = 10;
 
+thread_local WorkerPool* pool_of_this_thread = nullptr;
+
 }  // namespace
 
-WorkerPool::WorkerPool(int threads, int max_tasks) : max_tasks_(max_tasks) {
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+WorkerPool::WorkerPool(int threads, int max_tasks) : max_running_(threads), max_tasks_(max_tasks) {
+  const std::lock_guard lock(mutex_);
+  for (int i = 0; i < threads; ++i) start_thread_locked();
 }
+
+void WorkerPool::start_thread_locked() { threads_.emplace_back([this] { work(); }); }
 
 WorkerPool::~WorkerPool() {
   {
@@ -40,11 +45,34 @@ int WorkerPool::tasks() const {
   return running_ + static_cast<int>(waiting_.size());
 }
 
+WorkerPool::Waiting::Waiting() : pool_(pool_of_this_thread) {
+  if (pool_ == nullptr) return;
+  {
+    const std::lock_guard lock(pool_->mutex_);
+    ++pool_->idle_;
+    const int free_threads = static_cast<int>(pool_->threads_.size()) - pool_->running_;
+    if (free_threads == 0 && !pool_->stop_ && pool_->running_ < pool_->max_tasks_) {
+      try {
+        pool_->start_thread_locked();
+      } catch (const std::exception&) {  // the system gives no more threads: requests wait for one of those there are
+      }
+    }
+  }
+  pool_->changed_.notify_all();
+}
+
+WorkerPool::Waiting::~Waiting() {
+  if (pool_ == nullptr) return;
+  const std::lock_guard lock(pool_->mutex_);
+  --pool_->idle_;
+}
+
 void WorkerPool::work() {
   setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNiceness);  // on Linux, of this thread; may fail, it is a wish
+  pool_of_this_thread = this;
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] { return stop_ || !waiting_.empty(); });
+    changed_.wait(lock, [this] { return (stop_ && waiting_.empty()) || (!waiting_.empty() && running_ - idle_ < max_running_); });
     if (waiting_.empty()) return;
     auto task = std::move(waiting_.front());
     waiting_.pop_front();
@@ -54,6 +82,7 @@ void WorkerPool::work() {
     task = nullptr;  // what it holds goes before the next wait
     lock.lock();
     --running_;
+    changed_.notify_one();
   }
 }
 

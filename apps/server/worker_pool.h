@@ -1,4 +1,4 @@
-// Threads for requests at work, with a bounded number of requests waiting for one.
+// Threads for requests at work, with a bounded number of requests at work and waiting for one.
 #pragma once
 
 #include <condition_variable>
@@ -12,7 +12,7 @@ namespace blip::server {
 
 class WorkerPool {
  public:
-  // max_tasks: running and waiting together.
+  // threads: that compute at a time. max_tasks: running and waiting together.
   WorkerPool(int threads, int max_tasks);
   ~WorkerPool();  // finishes what it has
   WorkerPool(const WorkerPool&) = delete;
@@ -22,14 +22,30 @@ class WorkerPool {
   bool try_run(std::function<void()> task);
   int tasks() const;
 
+  // While it lives, the calling task waits for something: another task may have its place, on a thread that is started where
+  // there is none. So requests that wait for a model never keep those out that only have to be read or refused. On a
+  // thread that is no pool's it does nothing.
+  class Waiting {
+   public:
+    Waiting();
+    ~Waiting();
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+
+   private:
+    WorkerPool* pool_;
+  };
+
  private:
   void work();
+  void start_thread_locked();
 
-  const int max_tasks_;
+  const int max_running_, max_tasks_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::function<void()>> waiting_;
-  int running_ = 0;
+  int running_ = 0;  // tasks on a thread
+  int idle_ = 0;     // of them, those that wait for something
   bool stop_ = false;
   std::vector<std::thread> threads_;
 };

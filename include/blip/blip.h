@@ -8,8 +8,22 @@
 //   std::string answer = session.ask(image, "what animal is this?").text;
 //
 // Thread safety: Engine, Image and EncodedImage are immutable after construction and may be shared; a Session belongs to
-// one thread at a time. Sessions of one Engine share its thread pool. Everything that can fail throws blip::Error.
+// one thread at a time, and a call while another of the same session runs, from one of its callbacks or from a second thread, is
+// Error(kUsage). Sessions of one Engine share its thread pool and take turns in the order in which they ask for it. Everything
+// that can fail throws blip::Error.
 // The library never prints and never exits.
+//
+// One answer: a result is a function of the picture, the text and the options, bit for bit, in every number type; the batch, the
+// threads, the texts or pictures beside it and their order change nothing.
+// Processors with other vector instructions may differ in the last bits. No result is NaN or infinite (but Text::score of compiled
+// models, which says so): where a model gives such numbers, the call throws Error(kModel).
+//
+// fork: on the CPU an Engine, its sessions that were idle at the fork and new ones work in the child too, which starts threads of
+// its own at the first call; the parent is not disturbed. On a SOPHON chip load the model in the child.
+//
+// Binary compatibility: this header and the others in C++ promise that programs compile against later minor releases, and
+// no more. Their symbols have the release as version, so that a program that was built with another release does not
+// start. What stays binary compatible (the ABI, and the library's SOVERSION) is the C interface, blip/c.h.
 #pragma once
 
 #include <cstddef>
@@ -29,12 +43,23 @@ namespace blip __attribute__((visibility("default"))) {
 // "1.2.3"
 const char* version();
 
+// What a picture's header says.
+struct ImageInfo {
+  std::string format;            // "JPEG", "PNG", "WebP", "BMP", "GIF"
+  int width = 0, height = 0;     // upright: EXIF orientation applied
+  std::size_t decode_bytes = 0;  // of memory that decoding takes beside the file, the pixels included: an upper estimate
+};
+
 // A decoded picture: 8-bit RGB, rows from top to bottom, EXIF orientation applied.
 class Image {
  public:
-  // Reads JPEG, PNG, WebP, BMP or the first frame of a GIF. Throws Error(kIo) or Error(kImage).
+  // Reads JPEG, PNG, WebP, BMP or the first frame of a GIF; a path must be that of a regular file. Throws Error(kIo), or
+  // Error(kImage) where the picture is damaged, exceeds a limit or does not fit into memory.
   static Image from_file(const std::string& path, const ImageLimits& limits = {});
   static Image from_memory(std::span<const std::byte> encoded, const ImageLimits& limits = {});
+  // Reads the header alone and checks it against the limits, as from_memory does before it decodes. The pixels may still
+  // turn out to be damaged. Throws Error(kImage).
+  static ImageInfo inspect(std::span<const std::byte> encoded, const ImageLimits& limits = {});
   // Copies width x height RGB pixels; stride is bytes per row (0 = 3 x width).
   static Image from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride = 0);
 
@@ -60,6 +85,8 @@ class EncodedImage {
  public:
   double preprocess_ms() const;  // resize and normalise
   double encode_ms() const;      // vision tower; the batch's time divided by its pictures
+  // Memory it holds now, on whichever device. Grows when a task first adds its keys and values.
+  std::size_t bytes() const;
 
  private:
   friend class Session;
@@ -112,7 +139,13 @@ struct ModelInfo {
   bool can_caption = false, can_match_itm = false, can_match_itc = false, can_ask = false, can_rank = false;
   bool can_attend = false;                                   // Session::attention, of captions and answers
   int baked_length = 0;                                      // compiled models that decode greedily to a fixed length: that length; 0 = free
-  int max_length = 0;                                        // compiled models: the longest text they generate, in tokens with the prompt; 0 = not limited so
+  int max_length = 0;                                        // longest caption or answer in tokens, prompt included; 0 = it writes none, or not told
+  std::string prompt;                                        // what its captions continue unless CaptionOptions::prompt says otherwise
+  int text_length = 0;                                       // match texts and questions are truncated to so many tokens unless max_text_length says otherwise; 0 = it reads none
+  int max_text_length = 0;                                   // the most that max_text_length may say: the positions of the text encoder
+  int bos_token = -1, eos_token = -1, pad_token = -1;        // ids that begin and end captions and answers, and that pad
+  int question_token = -1;                                   // the id that begins questions: [ENC], or [CLS] in a vocabulary without it
+  std::vector<std::string> warnings;                         // what its files say and is not followed, a sentence each, naming file and key
   std::vector<PartInfo> parts;
   std::size_t parameters = 0;
 };
@@ -141,6 +174,11 @@ class Engine {
   // The picture in the model's size, which is the slow part of what Session::encode does first: for another thread while a
   // session works on the pictures before. encode gives the same result for it as for the picture itself.
   Image prepare(const Image& image) const;
+  // The tokens of a text without those that the model puts around it, and before any truncation. 0 for a text that has none,
+  // which match, ask and embed refuse as empty. A caption after this prompt begins with as many tokens and one more.
+  std::size_t count_tokens(const std::string& text) const;
+  // The text of token ids, as captions and answers are written: without special tokens and those beyond the vocabulary.
+  std::string decode(std::span<const std::int32_t> token_ids) const;
   std::vector<NetworkUse> networks() const;  // of a compiled model, on each of its chips; else empty
 
  private:
@@ -180,13 +218,13 @@ class Session {
   Generation caption(const EncodedImage& image, const CaptionOptions& options = {});
   std::vector<Generation> caption(std::span<const EncodedImage> images, const CaptionOptions& options = {});
 
-  // One result per text, in order. An empty text is Error(kUsage), a head that the model lacks Error(kUnsupported); a text over
-  // 35 tokens is truncated with a warning.
+  // One result per text, in order. A text without a token (empty, or only of spaces and control characters) is Error(kUsage), a
+  // head that the model lacks Error(kUnsupported); a text of more tokens than the options allow is truncated with a warning.
   std::vector<Match> match(const EncodedImage& image, std::span<const std::string> texts, const MatchOptions& options = {});
   std::vector<Match> match(const EncodedImage& image, std::initializer_list<std::string> texts, const MatchOptions& options = {});
 
   // Generates an answer, or ranks a fixed list of them (Generation::all then holds every surviving answer, best first,
-  // with score = minus its summed loss).
+  // with score = minus its summed loss). A question or an answer to rank without a token is Error(kUsage), as a text of match.
   Generation ask(const EncodedImage& image, const std::string& question, const AskOptions& options = {});
   std::vector<Generation> ask(const EncodedImage& image, std::span<const std::string> questions, const AskOptions& options = {});
   Generation rank(const EncodedImage& image, const std::string& question, std::span<const std::string> answers,
@@ -203,7 +241,7 @@ class Session {
 
   // ITC vectors, L2-normalised, length ModelInfo::embed_dim.
   std::vector<float> embed(const EncodedImage& image);
-  std::vector<std::vector<float>> embed(std::span<const std::string> texts);
+  std::vector<std::vector<float>> embed(std::span<const std::string> texts, const EmbedOptions& options = {});
 
   Tensor dump(Stage stage, const Image& image, const std::string& text = "");
 
@@ -224,11 +262,13 @@ enum class FileType { kF32, kF16, kBf16, kQ8_0 };
 struct ConvertOptions {
   FileType type = FileType::kF16;  // of matrices; vectors and position embeddings stay f32
   ProgressCallback progress{};     // by tensor
+  WarningCallback warning{};       // ModelInfo::warnings of the source; unset: dropped
   std::string adapter{};           // merged into the source, as EngineOptions::adapter; "" = none
 };
 
 // Writes source (anything Engine::load opens) as one GGUF file with vocabulary and settings inside. The file appears
-// under its name only when it is complete. Throws Error(kIo | kModel).
+// under its name only when it is complete. A destination that the source is read from (its folder's files, through links too)
+// is Error(kUsage). Throws Error(kIo | kModel).
 void convert(const std::string& source, const std::string& destination, const ConvertOptions& options = {});
 
 }  // namespace blip

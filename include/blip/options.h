@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,17 +19,28 @@ enum class DType { kAuto, kF32, kBf16, kInt8, kF16 };
 const char* to_string(DType dtype);
 DType parse_dtype(const std::string& name);
 
-// Called from the thread that runs the work. done counts from 0 to total; stage is a short word.
+// Callbacks run on the thread that called the library, outside of its own work: they may use other sessions, of the same engine too,
+// but not the session that calls them, which refuses with Error(kUsage). What a callback throws ends the call and comes out of it
+// as it is; the session is left as it was before the call.
+
+// Called from the thread that runs the work: first with done = 0, then as done grows, last with done = total. stage is a short
+// word. What it throws ends the work and reaches the caller.
 using ProgressCallback = std::function<void(const char* stage, std::size_t done, std::size_t total)>;
 // Polled between stages and between decoding steps; returning true ends the call with Error(kCancelled).
 using CancelCallback = std::function<bool()>;
-// Warnings such as "text truncated to 35 tokens". Unset: warnings are dropped.
+// Warnings such as "text truncated to 35 tokens: \"...\"". Unset: warnings are dropped.
 using WarningCallback = std::function<void(const std::string& message)>;
+
+// The most threads that an engine or a session may have.
+inline constexpr int kMaxThreads = 1024;
 
 // What a picture may cost before it is refused.
 struct ImageLimits {
   std::size_t max_bytes = std::size_t{256} << 20;  // encoded size of one picture; 0 = no limit
   std::size_t max_pixels = 178'956'970;            // width x height before decoding (Pillow's own bomb limit x 2); 0 = no limit
+  // Bytes that decoding one picture may take beside its file, estimated from its header; 0 = no limit. The default holds
+  // every picture within max_pixels but some that need several copies (progressive, interlaced or turned ones).
+  std::size_t max_memory = std::size_t{1} << 30;
 };
 
 struct EngineOptions {
@@ -36,7 +48,7 @@ struct EngineOptions {
   DType dtype = DType::kAuto;     // kAuto: f32 for models under 100 million parameters, else the fastest type that this processor has
                                   // instructions for. kF32: the reference's answers token for token. kBf16 and kInt8 are faster and
                                   // round; Error(kUsage) where the processor lacks the instructions
-  int threads = 0;                // 0 = every core this process may use; otherwise 1 to 1024
+  int threads = 0;                // 0 = every core this process may use; otherwise 1 to 1024; Error(kDevice) where the system has not so many
   ProgressCallback progress{};    // loading, by tensor; unset = silent
   // sophon: the files of one compiled model, in any order; the path given to load is then ignored. Empty = the path is the file.
   std::vector<std::string> bmodels{};
@@ -54,13 +66,20 @@ struct SessionOptions {
   int threads = 0;
 };
 
-// How a text is generated. Lengths count tokens, prompt included, as transformers' generate counts them.
+// The shortest and longest texts of each task unless GenerateOptions says otherwise, in tokens with the prompt.
+inline constexpr int kCaptionMinLength = 5, kAnswerMinLength = 1, kCaptionMaxLength = 20, kAnswerMaxLength = 10;
+// How many answers survive the first-token cut of a ranking.
+inline constexpr int kRankCandidates = 128;
+
+// How a text is generated; blip/limits.h has the ranges. Lengths count tokens, prompt included, as transformers' generate counts them.
 // A compiled model may have its decoding baked in (ModelInfo::baked_length): it takes the defaults to mean its own greedy way,
 // and beams = 1; anything else is Error(kUnsupported).
 struct GenerateOptions {
   int beams = 3;                    // 1 = greedy; beam search keeps this many hypotheses, 1 to 64
-  int min_length = 5;               // the end token is forbidden before this length
-  int max_length = 20;              // generation stops at this length
+  // The end token is forbidden before this length. Unset: kCaptionMinLength for captions, kAnswerMinLength for answers, or
+  // max_length where that is less. With one above max_length the end token is forbidden up to there.
+  std::optional<int> min_length{};
+  int max_length = kCaptionMaxLength;  // generation stops at this length, which the model's positions limit
   float length_penalty = 1.0f;      // beam scores are divided by (generated tokens)^penalty
   float repetition_penalty = 1.0f;  // > 1 discourages tokens already in the text; 1 = off
   bool sample = false;              // draw from the distribution instead of taking the best; beams is then ignored
@@ -72,7 +91,8 @@ struct GenerateOptions {
 };
 
 struct CaptionOptions {
-  std::string prompt = "a picture of ";  // the caption continues this text; it is cut off the result. "" = no prompt
+  // The caption continues this text, which is cut off the result. Unset: the model's own (ModelInfo::prompt); "" = no prompt.
+  std::optional<std::string> prompt{};
   GenerateOptions generate{};
   // Called as a token of the (only) input is decided, greedy or sampling only: its id and the text so far, prompt cut off.
   std::function<void(std::int32_t id, const std::string& text)> on_token{};
@@ -86,19 +106,28 @@ MatchHead parse_match_head(const std::string& name);
 
 struct MatchOptions {
   MatchHead head = MatchHead::kAll;  // kAll: those that the model has
+  // Texts are truncated to so many tokens, [CLS] and [SEP] included: 3 to ModelInfo::max_text_length, else Error(kUsage).
+  // 0: ModelInfo::text_length, which is 35 as in the official code unless the model says otherwise.
+  int max_text_length = 0;
+};
+
+struct EmbedOptions {
+  int max_text_length = 0;  // as MatchOptions::max_text_length
 };
 
 struct AskOptions {
-  GenerateOptions generate{.min_length = 1, .max_length = 10};
+  GenerateOptions generate{.max_length = kAnswerMaxLength};
   // As CaptionOptions::on_token, for the answer to the (only) question.
   std::function<void(std::int32_t id, const std::string& text)> on_token{};
-  int rank_candidates = 128;  // ranking: how many answers survive the first-token cut
+  int rank_candidates = kRankCandidates;  // ranking: how many answers survive the first-token cut
+  int max_text_length = 0;    // of the question, as MatchOptions::max_text_length
 };
 
 struct AttentionOptions {
-  std::string prompt = "a picture of ";  // the caption's, which its token ids begin with
+  std::optional<std::string> prompt{};  // the caption's, which its token ids begin with; unset as in CaptionOptions
   int layers = 0;  // the last so many of each tower's layers; 0 = the later half, rounded up. On the bundled model's scenes that half
                    // puts 85 % of the weight of a thing's word on the thing, all layers 75 %
+  int max_text_length = 0;  // of the question, as MatchOptions::max_text_length
 };
 
 }  // namespace blip

@@ -22,12 +22,12 @@ std::size_t columns(const Tensor& matrix) { return static_cast<std::size_t>(matr
 
 // A token's word is the last one of the text up to it. Punctuation may pull words together later ("don", "don '", "don't"):
 // words beyond the last are part of the last.
-TokenWords split_words(const text::Tokenizer& tokenizer, std::span<const std::int32_t> ids) {
-  TokenWords result{words_in(tokenizer.decode(ids)), {}};
+TokenWords split_words(const text::Tokenizer& tokenizer, std::span<const std::int32_t> ids, std::size_t prompt) {
+  TokenWords result{words_in(tokenizer.decode_after(ids, prompt)), {}};
   const int last = static_cast<int>(result.words.size()) - 1;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
+  for (std::size_t i = prompt; i < ids.size(); ++i) {
     const bool silent = tokenizer.decode(ids.subspan(i, 1)).empty();
-    const int word = static_cast<int>(words_in(tokenizer.decode(ids.first(i + 1))).size()) - 1;
+    const int word = static_cast<int>(words_in(tokenizer.decode_after(ids.first(i + 1), prompt)).size()) - 1;
     result.word_of.push_back(silent ? -1 : std::min(word, last));
   }
   return result;

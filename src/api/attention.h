@@ -1,6 +1,7 @@
 // From attention weights by token to heat maps by word.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -11,12 +12,13 @@
 
 namespace blip {
 
-// The words of a text and which of them each token belongs to; -1: to none ([SEP] and its like).
+// The words of a text behind its first `prompt` tokens, and which of them each token there belongs to; -1: to none ([SEP] and
+// its like).
 struct TokenWords {
   std::vector<std::string> words;
   std::vector<int> word_of;
 };
-TokenWords split_words(const text::Tokenizer& tokenizer, std::span<const std::int32_t> ids);
+TokenWords split_words(const text::Tokenizer& tokenizer, std::span<const std::int32_t> ids, std::size_t prompt);
 
 // weights: [T, N], a row for a token, the class token before the patches. Token i of `words` has row first_row + i.
 std::vector<WordAttention> word_maps(const TokenWords& words, const Tensor& weights, std::size_t first_row);

@@ -1,10 +1,12 @@
 // blip::convert: any checkpoint to one GGUF file under canonical names.
-#include <cmath>
+#include <algorithm>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "blip/blip.h"
+#include "io/finite.h"
 #include "io/tensor_file.h"
 #include "model/checkpoint.h"
 #include "model/gguf_config.h"
@@ -14,8 +16,7 @@ namespace {
 
 using io::ElementType;
 
-constexpr std::int64_t kQ8Block = 32;     // values of one q8_0 block
-constexpr double kMaxF16 = 65504.0;       // the largest finite half-precision value
+constexpr std::int64_t kQ8Block = 32;  // values of one q8_0 block
 
 ElementType element_type(FileType type) {
   switch (type) {
@@ -45,28 +46,17 @@ ElementType stored_type(const model::Checkpoint& checkpoint, const std::string& 
   return wanted == ElementType::q8_0 && !whole_blocks ? ElementType::f16 : wanted;
 }
 
-// A value the type cannot hold would turn into infinity without a word.
-void check_range(const std::vector<float>& values, ElementType type, const std::string& name) {
-  const double limit = type == ElementType::f16 ? kMaxF16 : type == ElementType::q8_0 ? kMaxF16 * 127 : HUGE_VAL;
-  for (const float value : values) {
-    if (!std::isfinite(value)) throw Error(ErrorCode::kModel, "tensor " + name + " holds a value that is not finite; the checkpoint is damaged");
-    if (std::abs(static_cast<double>(value)) > limit) {
-      throw Error(ErrorCode::kModel, "tensor " + name + " holds " + std::to_string(value) + ", too large for " + io::to_string(type) +
-                                         "; convert to bf16 or f32");
-    }
-  }
-}
-
 // Position tables are written as they are, not interpolated: the image size is a setting of the file.
-void fill(const io::TensorView& view, ElementType type, const std::string& name, std::span<std::byte> out) {
-  if (view.type == type) {
-    std::copy(view.data.begin(), view.data.end(), out.begin());
-    return;
-  }
+void fill(const std::string& source, const io::TensorView& view, ElementType type, std::span<std::byte> out) {
   std::vector<float> values(view.count());
   view.to_f32(values);
-  check_range(values, type, name);
-  io::encode(values, type, out);
+  // A value the type cannot hold would turn into infinity without a word.
+  if (!io::fits(values, type)) io::refuse_values(source, view, type);
+  if (view.type == type) {
+    std::copy(view.data.begin(), view.data.end(), out.begin());
+  } else {
+    io::encode(values, type, out);
+  }
 }
 
 model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) {
@@ -76,8 +66,29 @@ model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) 
   metadata["general.file_type"] = file_type_number(type);
   if (type == FileType::kQ8_0) metadata["general.quantization_version"] = std::int64_t{2};
   model::write_config(checkpoint.config(), metadata);
-  model::write_vocabulary(checkpoint.vocabulary(), metadata);
+  model::write_vocabulary(checkpoint.vocabulary(), checkpoint.config().tokens, checkpoint.info().vocab_size, metadata);
   return metadata;
+}
+
+// Whether writing the destination would replace a file that the source is read from: the same file through any path or link, a
+// shard, or settings and vocabulary beside the weights.
+bool is_source(const std::string& source, const std::string& format, const std::string& destination) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::exists(destination, error)) return false;
+  if (fs::equivalent(source, destination, error)) return true;
+  const bool folder = fs::is_directory(source, error), shards = folder || source.ends_with(".index.json");
+  fs::path where = folder ? fs::path(source) : fs::path(source).parent_path();
+  if (where.empty()) where = ".";
+  for (fs::directory_iterator it(where, error), end; !error && it != end; it.increment(error)) {
+    const std::string ending = it->path().extension().string();
+    const bool settings = ending == ".json" || ending == ".txt";
+    const bool weights = ending == ".gguf" ? folder && format == "gguf"
+                                           : shards && (ending == ".safetensors" || ending == ".bin" || ending == ".pth" || ending == ".pt" || ending == ".ckpt");
+    std::error_code other;
+    if ((settings || weights) && fs::equivalent(it->path(), destination, other)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -85,11 +96,19 @@ model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) 
 void convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
   const ElementType wanted = element_type(options.type);
   const model::Checkpoint checkpoint = model::Checkpoint::open(source, options.adapter);
+  if (is_source(source, checkpoint.info().format, destination))
+    throw Error(ErrorCode::kUsage, "source and destination are the same file: " + destination + " is read from " + source + "; write another file");
+  if (options.warning) {
+    for (const std::string& warning : checkpoint.info().warnings) options.warning(warning);
+  }
   std::vector<io::GgufTensor> tensors;
   for (const std::string& name : checkpoint.names()) {
     const io::TensorView& view = checkpoint.tensor(name);
     const ElementType type = stored_type(checkpoint, name, wanted);
-    tensors.push_back({name, type, view.shape, [&view, type, name](std::span<std::byte> out) { fill(view, type, name, out); }});
+    tensors.push_back({name, type, view.shape, [&, type, name](std::span<std::byte> out) {
+                         fill(source, checkpoint.tensor(name), type, out);
+                         checkpoint.check_unchanged();
+                       }});
   }
   std::function<void(std::size_t, std::size_t)> progress;
   if (options.progress) progress = [&](std::size_t done, std::size_t total) { options.progress("convert", done, total); };

@@ -9,10 +9,10 @@
 #include "backend/sophon/sophon_model.h"
 #include "blip/error.h"
 #include "blip/hub.h"
-#include "io/file.h"
 #include "model/adapter.h"
 #include "model/checkpoint.h"
-#include "model/source.h"
+#include "model/tokenizer_files.h"
+#include "model/vocabulary.h"
 
 namespace blip {
 namespace {
@@ -36,24 +36,24 @@ std::string resolved(const std::string& path) {
 
 bool is_bmodel(const std::string& path) { return path.ends_with(".bmodel"); }
 
-constexpr std::size_t kMaxVocabularyBytes = std::size_t{64} << 20;
-
-std::vector<std::string> read_vocabulary(const std::string& path) {
-  if (path.empty()) return text::Tokenizer::bundled_vocabulary();
+text::Vocabulary read_vocabulary(const std::string& path) {
+  if (path.empty()) return text::official_vocabulary(text::bundled_tokens());
+  text::Vocabulary vocabulary;
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) {
-    std::string where;
-    auto tokens = model::load_vocabulary(path, where);
-    if (tokens.empty()) throw Error(ErrorCode::kModel, path + " has neither vocab.txt nor tokenizer.json");
-    return tokens;
+    auto folder = model::load_vocabulary(path);
+    if (!folder) throw Error(ErrorCode::kModel, path + " has neither vocab.txt nor tokenizer.json");
+    vocabulary = std::move(folder->vocabulary);
+  } else {
+    vocabulary = model::read_vocabulary_file(path);
   }
-  const std::string text = io::read_text(path, kMaxVocabularyBytes);
-  return path.ends_with(".json") ? text::Tokenizer::parse_tokenizer_json(text) : text::Tokenizer::parse_vocab_txt(text);
+  text::add_blip_tokens(vocabulary);
+  return vocabulary;
 }
 
 // The vocabulary of a compiled folder; one given besides must say the same.
 std::unique_ptr<text::Tokenizer> folder_tokenizer(const backend::sophon::Manifest& m, const EngineOptions& options) {
-  auto tokenizer = std::make_unique<text::Tokenizer>(backend::sophon::read_vocabulary(m));
+  auto tokenizer = std::make_unique<text::Tokenizer>(text::official_vocabulary(backend::sophon::read_vocabulary(m)));
   const auto& special = tokenizer->special();
   const auto refuse = [&](const std::string& what, int got, int expected) {
     throw Error(ErrorCode::kModel, m.path + ": " + what + " is " + std::to_string(expected) + ", but " + std::to_string(got) + " by " + m.vocabulary_file);
@@ -61,7 +61,7 @@ std::unique_ptr<text::Tokenizer> folder_tokenizer(const backend::sophon::Manifes
   if (tokenizer->size() != m.vocabulary_size) refuse("vocabulary.size", tokenizer->size(), m.vocabulary_size);
   for (const auto& [name, got, expected] : {std::tuple{"pad", special.pad, m.pad}, {"cls", special.cls, m.cls}, {"sep", special.sep, m.sep}, {"dec", special.dec, m.dec}, {"enc", special.enc, m.enc}})
     if (got != expected) refuse(std::string("special.") + name, got, expected);
-  if (!options.tokenizer.empty() && text::Tokenizer(read_vocabulary(options.tokenizer)).vocabulary() != tokenizer->vocabulary())
+  if (!options.tokenizer.empty() && read_vocabulary(options.tokenizer) != tokenizer->vocabulary())
     throw Error(ErrorCode::kModel, options.tokenizer + " is another vocabulary than the one " + m.folder + " was compiled with; leave it out");
   return tokenizer;
 }
@@ -102,6 +102,8 @@ std::shared_ptr<Engine::Impl> Engine::Impl::load_folder(const std::string& path,
   impl->info = std::move(loaded.info);
   impl->info.vocab_size = impl->tokenizer->size();
   impl->config.normalization = manifest.normalization;
+  impl->config.prompt = manifest.prompt;
+  impl->config.tokens = {manifest.dec, manifest.sep, manifest.pad, manifest.enc};
   impl->model = std::move(loaded.model);
   impl->device = options.device;
   return impl;
@@ -121,6 +123,8 @@ std::shared_ptr<Engine::Impl> Engine::Impl::load_compiled(const std::string& pat
   auto loaded = backend::sophon::load(bmodels, options.device, {special.dec, special.sep, special.pad});
   impl->info = std::move(loaded.info);
   impl->info.vocab_size = impl->tokenizer->size();
+  impl->config.tokens = {special.dec, special.sep, special.pad, special.enc};
+  model::describe_tokens(impl->config, impl->info);
   impl->model = std::move(loaded.model);
   impl->device = options.device;
   return impl;
@@ -139,7 +143,13 @@ Engine Engine::load(const std::string& given, const EngineOptions& options) {
   impl->config = checkpoint.config();
   impl->tokenizer = std::make_unique<text::Tokenizer>(checkpoint.vocabulary());
   impl->device = options.device;
-  impl->model = backend::cpu::load(checkpoint, options);
+  try {
+    impl->model = backend::cpu::load(checkpoint, options);
+  } catch (const Error&) {
+    checkpoint.check_unchanged();  // what a file lost while it was read may look like a fault of the model
+    throw;
+  }
+  checkpoint.check_unchanged();
   return Engine(std::move(impl));
 }
 
@@ -155,6 +165,13 @@ Image Engine::prepare(const Image& image) const {
   const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - started;
   return Image(std::make_shared<const Image::Impl>(Image::Impl{std::move(resized), image.impl_->prepare_ms + spent.count()}));
 }
+
+std::size_t Engine::count_tokens(const std::string& text) const {
+  constexpr std::size_t kAround = 2;  // [CLS] and [SEP]
+  return impl_->tokenizer->encode(text).ids.size() - kAround;
+}
+
+std::string Engine::decode(std::span<const std::int32_t> token_ids) const { return impl_->tokenizer->decode(token_ids); }
 
 std::vector<NetworkUse> Engine::networks() const { return impl_->model->networks(); }
 

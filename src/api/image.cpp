@@ -19,6 +19,11 @@ Image Image::from_memory(std::span<const std::byte> encoded, const ImageLimits& 
   return Image(std::make_shared<const Impl>(Impl{image::decode(encoded, "picture", limits), 0}));
 }
 
+ImageInfo Image::inspect(std::span<const std::byte> encoded, const ImageLimits& limits) {
+  const image::Header header = image::inspect(encoded, "picture", limits);
+  return {header.format, header.width, header.height, header.decode_bytes};
+}
+
 Image Image::from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride) {
   if (!rgb || width <= 0 || height <= 0)
     throw Error(ErrorCode::kUsage, "a picture needs pixels and a size of at least 1 x 1; got " + std::to_string(width) + " x " + std::to_string(height));
@@ -41,5 +46,6 @@ const std::uint8_t* Image::data() const { return impl_->rgb.pixels.data(); }
 
 double EncodedImage::preprocess_ms() const { return impl_->preprocess_ms; }
 double EncodedImage::encode_ms() const { return impl_->encode_ms; }
+std::size_t EncodedImage::bytes() const { return impl_->image->bytes(); }
 
 }  // namespace blip

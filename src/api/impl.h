@@ -12,8 +12,6 @@
 
 namespace blip {
 
-inline constexpr int kMaxThreads = 1024;
-
 struct Image::Impl {
   image::Rgb rgb;
   double prepare_ms = 0;  // what Engine::prepare took

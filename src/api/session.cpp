@@ -1,5 +1,6 @@
 // Session: texts and pictures in, tasks on the runner, texts and numbers out.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <utility>
@@ -21,17 +22,45 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-bool blank(const std::string& text) { return text.find_first_not_of(" \t\r\n\v\f") == std::string::npos; }
+constexpr int kShortestText = 3;  // tokens: a word between [CLS] and [SEP]
 
 }  // namespace
 
 struct Session::Impl {
+  std::atomic<bool> busy{false};  // see Use
   std::shared_ptr<const Engine::Impl> engine;
   SessionOptions options;
   std::unique_ptr<backend::Runner> runner;
 
   const text::Tokenizer& tokenizer() const { return *engine->tokenizer; }
   const backend::Capabilities& capabilities() const { return engine->model->capabilities(); }
+
+  // While a function of the session runs: its activations are one task's.
+  class Use {
+   public:
+    explicit Use(Impl& impl) : busy_(impl.busy) {
+      if (busy_.exchange(true))
+        throw Error(ErrorCode::kUsage, "this session is at work: it was used from one of its own callbacks or from a second thread; make another session for that");
+    }
+    ~Use() { busy_ = false; }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+   private:
+    std::atomic<bool>& busy_;
+  };
+
+  // What leaves is numbers; `what` says which.
+  void require_finite(std::span<const float> values, const std::string& what) const {
+    if (std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); })) return;
+    throw Error(ErrorCode::kModel, engine->info.path + " gives " + what + " that is not finite (NaN or infinite): the model is damaged, or it overflows in " +
+                                       to_string(engine->model->dtype()) + " (try f32)");
+  }
+
+  void require_probability(float value) const {
+    require_finite({&value, 1}, "a match probability");
+    if (value < 0 || value > 1) throw Error(ErrorCode::kModel, engine->info.path + " gives " + std::to_string(value) + " as a match probability: the model is damaged");
+  }
 
   void require(bool capability, const char* task) const {
     if (capability) return;
@@ -42,48 +71,65 @@ struct Session::Impl {
     throw Error(ErrorCode::kUnsupported, engine->info.path + " cannot " + task + "; it can: " + (has.empty() ? "nothing" : has));
   }
 
-  // [CLS] ... [SEP], truncated to the model's text length.
-  TokenIds encode_text(const std::string& text, const char* what) const {
-    if (blank(text)) throw Error(ErrorCode::kUsage, std::string("empty ") + what + ": give at least one word");
-    const int limit = capabilities().text_length;
+  const std::string& prompt_of(const std::optional<std::string>& prompt) const { return prompt ? *prompt : engine->config.prompt; }
+
+  // [CLS] ... [SEP], truncated to `limit` tokens; 0 = whole.
+  TokenIds encode_text(const std::string& text, const char* what, int limit) const {
     auto encoding = tokenizer().encode(text, limit);
+    if (encoding.empty()) throw Error(ErrorCode::kUsage, std::string("empty ") + what + ": give at least one word");
     if (encoding.truncated && options.warning)
       options.warning(std::string(what) + " truncated to " + std::to_string(limit) + " tokens: \"" + text + "\"");
     return std::move(encoding.ids);
   }
 
-  std::vector<TokenIds> encode_texts(std::span<const std::string> texts) const {
+  // How many tokens of a text are read.
+  int text_limit(int asked) const {
+    const auto& c = capabilities();
+    if (asked == 0) return c.text_length;
+    if (asked < kShortestText || asked > c.max_text_length)
+      throw Error(ErrorCode::kUsage, "max_text_length is " + std::to_string(asked) + "; " + engine->info.path + " reads texts of " + std::to_string(kShortestText) + " to " +
+                                         std::to_string(c.max_text_length) + " tokens (0 = its own default, " + std::to_string(c.text_length) + ")");
+    return asked;
+  }
+
+  // The official code reads answers to rank whole.
+  int answer_limit() const {
+    const auto& decoder = engine->config.answer_decoder;
+    return decoder ? decoder->max_positions : capabilities().max_length;
+  }
+
+  std::vector<TokenIds> encode_texts(std::span<const std::string> texts, int max_text_length) const {
+    const int limit = text_limit(max_text_length);
     std::vector<TokenIds> ids;
-    for (const auto& text : texts) ids.push_back(encode_text(text, "text"));
+    for (const auto& text : texts) ids.push_back(encode_text(text, "text", limit));
     return ids;
   }
 
-  // The official first token of a question is [ENC].
-  TokenIds encode_question(const std::string& question) const {
-    TokenIds ids = encode_text(question, "question");
-    ids.front() = tokenizer().special().enc;
+  TokenIds encode_question(const std::string& question, int max_text_length) const {
+    TokenIds ids = encode_text(question, "question", text_limit(max_text_length));
+    ids.front() = engine->config.tokens.question;
     return ids;
   }
 
   // The prompt's first token becomes [DEC] and its [SEP] is dropped.
   TokenIds encode_prompt(const std::string& prompt) const {
     TokenIds ids = tokenizer().encode(prompt).ids;
-    ids.front() = tokenizer().special().dec;
+    ids.front() = engine->config.tokens.bos;
     ids.pop_back();
     return ids;
   }
 
   decode::Hooks hooks() const { return {options.cancel, {}}; }
 
-  // With the caller's on_token for the first sequence; `generated` holds its tokens.
+  // With the caller's on_token for the first sequence; `ids` holds its tokens, at first the prompt's.
   template <class OnToken>
-  decode::Hooks hooks(const OnToken& on_token, TokenIds& generated) const {
+  decode::Hooks hooks(const OnToken& on_token, TokenIds& ids) const {
     decode::Hooks hooks{options.cancel, {}};
     if (on_token)
-      hooks.on_token = [this, &on_token, &generated](int sequence, std::int32_t id) {
+      hooks.on_token = [this, &on_token, &ids, prompt = ids.size()](int sequence, std::int32_t id) {
         if (sequence != 0) return;
-        generated.push_back(id);
-        on_token(id, tokenizer().decode(generated));
+        ids.push_back(id);
+        on_token(id, tokenizer().decode_after(ids, prompt));
       };
     return hooks;
   }
@@ -120,11 +166,16 @@ struct Session::Impl {
     return *image.impl_->image;
   }
 
-  Generation generation(const std::vector<decode::Hypothesis>& hypotheses, std::size_t prompt_tokens, double ms) const {
+  // baked: by a network that decodes by itself and tells no scores. Such a network may give any ids at all; the decoders here give those they chose from.
+  Generation generation(const std::vector<decode::Hypothesis>& hypotheses, std::size_t prompt_tokens, double ms, bool baked) const {
     Generation result;
     for (const auto& h : hypotheses) {
-      const std::span<const std::int32_t> ids(h.ids);
-      result.all.push_back({tokenizer().decode(ids.subspan(std::min(prompt_tokens, ids.size()))), h.ids, h.score});
+      if (!baked) require_finite({&h.score, 1}, "a score");
+      for (const std::int32_t id : h.ids)
+        if (baked && (id < 0 || id >= tokenizer().size()))
+          throw Error(ErrorCode::kModel, engine->info.path + " gives the token " + std::to_string(id) + ", which is not in the vocabulary of " +
+                                             std::to_string(tokenizer().size()) + ": it is damaged, or compiled for another vocabulary");
+      result.all.push_back({tokenizer().decode_after(h.ids, prompt_tokens), h.ids, h.score});
     }
     static_cast<Text&>(result) = result.all.front();
     result.decode_ms = ms;
@@ -147,6 +198,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 EncodedImage Session::encode(const Image& image) { return encode(std::span(&image, 1)).front(); }
 
 std::vector<EncodedImage> Session::encode(std::span<const Image> images) {
+  const Impl::Use use(*impl_);
   std::vector<EncodedImage> encoded;
   if (images.empty()) return encoded;
   const int size = impl_->capabilities().image_size;
@@ -174,6 +226,7 @@ Generation Session::caption(const EncodedImage& image, const CaptionOptions& opt
 }
 
 std::vector<Generation> Session::caption(std::span<const EncodedImage> images, const CaptionOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().caption, "caption");
   std::vector<Generation> captions;
   if (images.empty()) return captions;
@@ -182,16 +235,17 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
     impl_->encoded(image);
     handles.push_back(image.impl_->image);
   }
-  if (!impl_->capabilities().prompt && options.prompt != CaptionOptions().prompt)
-    throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has the caption prompt \"" + CaptionOptions().prompt +
-                                             "\" baked in; got \"" + options.prompt + "\"");
-  TokenIds generated;
+  const std::string& text = impl_->prompt_of(options.prompt);
+  if (!impl_->capabilities().prompt && text != impl_->engine->config.prompt)
+    throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has the caption prompt \"" + impl_->engine->config.prompt +
+                                             "\" baked in; got \"" + text + "\"");
+  const TokenIds prompt = impl_->encode_prompt(text);
+  TokenIds generated = prompt;
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
-  const TokenIds prompt = impl_->encode_prompt(options.prompt);
   const Stopwatch watch;
   const auto results = impl_->runner->caption(handles, prompt, options.generate, hooks);
   const double ms = watch.ms() / static_cast<double>(images.size());
-  for (const auto& hypotheses : results) captions.push_back(impl_->generation(hypotheses, prompt.size(), ms));
+  for (const auto& hypotheses : results) captions.push_back(impl_->generation(hypotheses, prompt.size(), ms, impl_->capabilities().caption_length > 0));
   return captions;
 }
 
@@ -206,13 +260,18 @@ std::vector<Match> Session::match(const EncodedImage& image, std::initializer_li
 }
 
 std::vector<Match> Session::match(const EncodedImage& image, std::span<const std::string> texts, const MatchOptions& options) {
+  const Impl::Use use(*impl_);
   const auto& c = impl_->capabilities();
   impl_->require(c.itm || c.itc, "match");
   if (options.head == MatchHead::kItm ? !c.itm : options.head == MatchHead::kItc && !c.itc)
     throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has no " + (options.head == MatchHead::kItm ? "ITM head" : "ITC heads") + "; use the other or all");
-  const auto ids = impl_->encode_texts(texts);
+  const auto ids = impl_->encode_texts(texts, options.max_text_length);
   std::vector<Match> matches;
-  for (const auto& score : impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks())) matches.push_back({score.itm, score.itc});
+  for (const auto& score : impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks())) {
+    if (score.itm) impl_->require_probability(*score.itm);
+    if (score.itc) impl_->require_finite({&*score.itc, 1}, "a cosine");
+    matches.push_back({score.itm, score.itc});
+  }
   return matches;
 }
 
@@ -221,76 +280,91 @@ Generation Session::ask(const EncodedImage& image, const std::string& question, 
 }
 
 std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const std::string> questions, const AskOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().ask, "ask");
   std::vector<Generation> answers;
   if (questions.empty()) return answers;
   std::vector<TokenIds> ids;
-  for (const auto& question : questions) ids.push_back(impl_->encode_question(question));
-  TokenIds generated;
+  for (const auto& question : questions) ids.push_back(impl_->encode_question(question, options.max_text_length));
+  TokenIds generated{impl_->engine->config.tokens.bos};
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
   const Stopwatch watch;
   const auto results = impl_->runner->ask(impl_->encoded(image), ids, options.generate, hooks);
   const double ms = watch.ms() / static_cast<double>(questions.size());
-  for (const auto& hypotheses : results) answers.push_back(impl_->generation(hypotheses, 1, ms));
+  for (const auto& hypotheses : results) answers.push_back(impl_->generation(hypotheses, 1, ms, impl_->capabilities().answer_length > 0));
   return answers;
 }
 
 Generation Session::rank(const EncodedImage& image, const std::string& question, std::span<const std::string> answers, const AskOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().rank, "rank answers");
   if (answers.empty()) throw Error(ErrorCode::kUsage, "no answers to rank: give at least one");
   std::vector<TokenIds> candidates;
   for (const auto& answer : answers) {
-    TokenIds ids = impl_->encode_text(answer, "answer");
-    ids.front() = impl_->tokenizer().special().dec;
+    TokenIds ids = impl_->encode_text(answer, "answer", impl_->answer_limit());
+    ids.front() = impl_->engine->config.tokens.bos;
     candidates.push_back(std::move(ids));
   }
-  const TokenIds ids = impl_->encode_question(question);
+  const TokenIds ids = impl_->encode_question(question, options.max_text_length);
   const Stopwatch watch;
   const auto ranked = impl_->runner->rank(impl_->encoded(image), ids, candidates, options.rank_candidates, impl_->hooks());
   Generation result;
-  for (const auto& r : ranked)
+  for (const auto& r : ranked) {
+    impl_->require_finite({&r.loss, 1}, "a loss");
     result.all.push_back({answers[static_cast<std::size_t>(r.candidate)], candidates[static_cast<std::size_t>(r.candidate)], -r.loss});
+  }
   static_cast<Text&>(result) = result.all.front();
   result.decode_ms = watch.ms();
   return result;
 }
 
 Attention Session::attention(const EncodedImage& image, const Text& caption, const AttentionOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().caption, "caption");
   impl_->require_attention();
   Impl::check(options);
-  const TokenIds prompt = impl_->encode_prompt(options.prompt);
-  TokenIds read = impl_->tokenizer().encode(options.prompt + " " + caption.text).ids;
-  read.front() = impl_->tokenizer().special().dec;
+  const std::string& text = impl_->prompt_of(options.prompt);
+  const TokenIds prompt = impl_->encode_prompt(text);
+  TokenIds read = impl_->tokenizer().encode(text + " " + caption.text).ids;
+  read.front() = impl_->engine->config.tokens.bos;
   const TokenIds ids = impl_->attended(caption, std::move(read), prompt, *impl_->engine->config.caption_decoder);
   const Tensor weights = impl_->runner->caption_attention(impl_->encoded(image), ids, options.layers);
+  impl_->require_finite(weights.values, "an attention");
   // A token was decided by the step that read the one before it.
-  const TokenWords words = split_words(impl_->tokenizer(), std::span(ids).subspan(prompt.size()));
+  const TokenWords words = split_words(impl_->tokenizer(), ids, prompt.size());
   return {Impl::side_of(weights), word_maps(words, weights, prompt.size() - 1), {}};
 }
 
 Attention Session::attention(const EncodedImage& image, const std::string& question, const Text& answer, const AttentionOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().ask, "ask");
   impl_->require_attention();
   Impl::check(options);
-  const TokenIds question_ids = impl_->encode_question(question), prompt{impl_->tokenizer().special().dec};
+  const TokenIds question_ids = impl_->encode_question(question, options.max_text_length), prompt{impl_->engine->config.tokens.bos};
   TokenIds read = impl_->tokenizer().encode(answer.text).ids;
   read.front() = prompt.front();
   const TokenIds ids = impl_->attended(answer, std::move(read), prompt, *impl_->engine->config.answer_decoder);
   const auto looked = impl_->runner->answer_attention(impl_->encoded(image), question_ids, ids, options.layers);
-  const TokenWords words = split_words(impl_->tokenizer(), std::span(ids).subspan(1));
+  for (const Tensor* weights : {&looked.question, &looked.answer}) impl_->require_finite(weights->values, "an attention");
+  const TokenWords words = split_words(impl_->tokenizer(), ids, prompt.size());
   return {Impl::side_of(looked.question), word_maps(words, product(looked.answer, looked.question), 0),
-          word_maps(split_words(impl_->tokenizer(), question_ids), looked.question, 0)};
+          word_maps(split_words(impl_->tokenizer(), question_ids, 0), looked.question, 0)};
 }
 
 std::vector<float> Session::embed(const EncodedImage& image) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().itc, "embed");
-  return impl_->runner->embed_image(impl_->encoded(image));
+  auto vector = impl_->runner->embed_image(impl_->encoded(image));
+  impl_->require_finite(vector, "a picture's vector");
+  return vector;
 }
 
-std::vector<std::vector<float>> Session::embed(std::span<const std::string> texts) {
+std::vector<std::vector<float>> Session::embed(std::span<const std::string> texts, const EmbedOptions& options) {
+  const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().itc, "embed");
-  return impl_->runner->embed_texts(impl_->encode_texts(texts));
+  auto vectors = impl_->runner->embed_texts(impl_->encode_texts(texts, options.max_text_length));
+  for (const auto& vector : vectors) impl_->require_finite(vector, "a text's vector");
+  return vectors;
 }
 
 Tensor Session::dump(Stage stage, const Image& image, const std::string& text) {
@@ -303,9 +377,15 @@ Tensor Session::dump(Stage stage, const Image& image, const std::string& text) {
   if (stage == Stage::kText) impl_->require(impl_->capabilities().itm || impl_->capabilities().itc, "dump the text encoder");
   if (stage == Stage::kQuestion) impl_->require(impl_->capabilities().ask, "dump the question encoder");
   const EncodedImage encoded = encode(image);
-  if (stage == Stage::kVision) return impl_->runner->dump_vision(impl_->encoded(encoded));
-  const bool question = stage == Stage::kQuestion;
-  return impl_->runner->dump_text(impl_->encoded(encoded), question ? impl_->encode_question(text) : impl_->encode_text(text, "text"), question);
+  const Impl::Use use(*impl_);
+  const auto dumped = [&] {
+    if (stage == Stage::kVision) return impl_->runner->dump_vision(impl_->encoded(encoded));
+    const bool question = stage == Stage::kQuestion;
+    return impl_->runner->dump_text(impl_->encoded(encoded), question ? impl_->encode_question(text, 0) : impl_->encode_text(text, "text", impl_->text_limit(0)), question);
+  };
+  Tensor tensor = dumped();
+  impl_->require_finite(tensor.values, "a tensor");
+  return tensor;
 }
 
 }  // namespace blip

@@ -28,7 +28,8 @@ struct Capabilities {
   int answer_length = 0;
   int max_length = 0;         // longest text that can be generated, prompt included
   int image_size = 0;         // pixels go in as [3, image_size, image_size]
-  int text_length = 35;       // texts and questions are truncated here
+  int text_length = 35;       // texts and questions are truncated here unless the caller says otherwise
+  int max_text_length = 35;   // the most that the caller may say
 };
 
 // One picture on the device: an embedding, or for a whole-task model just its pixels. Immutable to callers; a runner may
@@ -36,6 +37,7 @@ struct Capabilities {
 class EncodedImage {
  public:
   virtual ~EncodedImage() = default;
+  virtual std::size_t bytes() const = 0;  // of memory, what a runner added included; from any thread
 };
 using EncodedImagePtr = std::shared_ptr<const EncodedImage>;
 

@@ -29,7 +29,7 @@ class TowerRunner final : public Runner {
   std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt,
                                                        const GenerateOptions& options, const decode::Hooks& hooks) override {
     const auto decoder = towers_->caption_decoder(images, options);
-    return decode::generate(*decoder, prompt, options, tokens_, hooks);
+    return decode::generate(*decoder, prompt, decode::with_min_length(options, kCaptionMinLength), tokens_, hooks);
   }
 
   std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const MatchOptions& options, const decode::Hooks& hooks) override {
@@ -55,7 +55,7 @@ class TowerRunner final : public Runner {
   std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions,
                                                    const GenerateOptions& options, const decode::Hooks& hooks) override {
     const auto decoder = towers_->answer_decoder(image, questions, options.max_length);
-    return decode::generate(*decoder, answer_prompt_, options, tokens_, hooks);
+    return decode::generate(*decoder, answer_prompt_, decode::with_min_length(options, kAnswerMinLength), tokens_, hooks);
   }
 
   std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question, std::span<const TokenIds> candidates, int keep,

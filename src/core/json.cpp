@@ -10,6 +10,7 @@ namespace blip {
 namespace {
 
 constexpr std::size_t kShownBytes = 60;
+constexpr std::size_t kReasonBytes = 200;
 
 // Builds the value from the parser's events and stops at the first limit that is passed.
 template <class Json>
@@ -42,6 +43,8 @@ class Builder : public nlohmann::json_sax<Json> {
   bool parse_error(std::size_t, const std::string&, const typename Json::exception& error) override {
     std::string what = error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 5: ..."
     if (const auto end = what.find("] "); end != std::string::npos) what.erase(0, end + 2);
+    // It quotes what was read last, a string of any length.
+    if (what.size() > kReasonBytes) what = what.substr(0, kReasonBytes) + "...";
     throw JsonError(what);
   }
 

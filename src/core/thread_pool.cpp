@@ -1,18 +1,47 @@
 #include "core/thread_pool.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <memory>
 #include <string>
+#include <utility>
 
+#include "blip/error.h"
 #include "core/denormals.h"
 
 namespace blip {
 namespace {
 
-thread_local int current_worker = -1;  // >= 0 while this thread runs a loop's task
+// The loop whose task this thread runs, and as which of the pool's workers.
+struct Inside {
+  const ThreadPool* pool = nullptr;
+  int worker = 0;
+};
+thread_local Inside inside;
+
+// For the length of a task; loops of other pools may lie within it.
+class Enter {
+ public:
+  Enter(const ThreadPool* pool, int worker) : before_(inside) { inside = {pool, worker}; }
+  ~Enter() { inside = before_; }
+  Enter(const Enter&) = delete;
+  Enter& operator=(const Enter&) = delete;
+
+ private:
+  Inside before_;
+};
+
+// How often this process or an ancestor was forked, in the child; the first call begins to count.
+std::atomic<std::uint64_t> forks{0};
+std::uint64_t fork_count() {
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
+  (void)registered;
+  return forks;
+}
 
 // Between two loops of a forward pass lie a few microseconds; sleeping costs about 50 to wake up. So wait this many
 // polls (about 20 to 50 microseconds) before sleeping.
@@ -41,6 +70,12 @@ int cgroup_cpus() {
   return quota > 0 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
 }
 
+// In a forked child. The threads are the parent's; joining or detaching them would reach whatever thread has their memory by now.
+void forget(std::vector<std::thread>& workers) {
+  for (auto& worker : workers) std::construct_at(&worker);
+  workers.clear();
+}
+
 }  // namespace
 
 int available_cpus() {
@@ -67,19 +102,58 @@ std::uint64_t available_memory() {
   return free;
 }
 
-ThreadPool::ThreadPool(int threads) {
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+void FifoLock::lock() {
+  const std::uint32_t mine = next_.fetch_add(1);
+  for (int spin = 0; serving_.load() != mine && spin < kSpins; ++spin) pause();
+  for (std::uint32_t now; (now = serving_.load()) != mine;) serving_.wait(now);
 }
 
+void FifoLock::unlock() {
+  serving_.fetch_add(1);
+  serving_.notify_all();  // each waits for a number of its own
+}
+
+ThreadPool::ThreadPool(int threads) : threads_(std::max(1, threads)), forks_(fork_count()) { start(threads_ - 1); }
+
 ThreadPool::~ThreadPool() {
+  forks_ == fork_count() ? stop() : forget(workers_);
+}
+
+void ThreadPool::start(int workers) {
+  try {
+    workers_.reserve(static_cast<std::size_t>(workers));
+    for (int i = 1; i <= workers; ++i) workers_.emplace_back([this, i] { work(i); });
+  } catch (const std::exception& e) {  // no thread, or no memory for one
+    const std::string started = std::to_string(workers_.size() + 1), why = e.what();
+    stop();
+    throw Error(ErrorCode::kDevice, "the system started " + started + " of " + std::to_string(threads_) + " threads (" + why +
+                                        "); ask for fewer (--threads), or allow this process more threads or memory (ulimit -u, ulimit -v)");
+  }
+}
+
+void ThreadPool::stop() {
   stop_ = true;
   generation_.fetch_add(1);
   generation_.notify_all();
   for (auto& worker : workers_) worker.join();
+  workers_.clear();
+  stop_ = false;
+}
+
+void ThreadPool::restart_if_forked() {
+  if (forks_ == fork_count()) return;
+  const std::lock_guard lock(restart_mutex_);
+  if (forks_ == fork_count()) return;
+  forget(workers_);
+  turn_.reset();
+  joined_ = kClosed;
+  error_ = nullptr;
+  start(threads_ - 1);
+  forks_ = fork_count();
 }
 
 void ThreadPool::take_tasks(int worker) {
-  current_worker = worker;
+  const Enter enter(this, worker);
   try {
     for (int task; (task = next_task_.fetch_add(1)) < tasks_;) call_(body_, task, worker);
   } catch (...) {
@@ -87,7 +161,6 @@ void ThreadPool::take_tasks(int worker) {
     const std::lock_guard lock(error_mutex_);
     if (!error_) error_ = std::current_exception();
   }
-  current_worker = -1;
 }
 
 bool ThreadPool::join() {
@@ -111,17 +184,18 @@ void ThreadPool::work(int worker) {
   }
 }
 
+void ThreadPool::run_alone(int tasks, Call call, const void* body, int worker) {
+  const Enter enter(this, worker);
+  for (int task = 0; task < tasks; ++task) call(body, task, worker);
+}
+
 void ThreadPool::run(int tasks, Call call, const void* body) {
   const FlushDenormals flush;
-  if (current_worker >= 0 || tasks <= 1 || workers_.empty()) {
-    const int worker = std::max(current_worker, 0);
-    // A single task on a free thread still takes the loop lock: worker 0's scratch belongs to one loop at a time.
-    std::unique_lock<std::mutex> lock(loop_mutex_, std::defer_lock);
-    if (current_worker < 0) lock.lock();
-    for (int task = 0; task < tasks; ++task) call(body, task, worker);
-    return;
-  }
-  const std::lock_guard lock(loop_mutex_);
+  if (inside.pool == this) return run_alone(tasks, call, body, inside.worker);
+  restart_if_forked();
+  // A single task takes its turn too: worker 0's scratch belongs to one loop at a time.
+  const std::lock_guard lock(turn_);
+  if (tasks <= 1 || workers_.empty()) return run_alone(tasks, call, body, 0);
   call_ = call;
   body_ = body;
   tasks_ = tasks;
@@ -134,7 +208,7 @@ void ThreadPool::run(int tasks, Call call, const void* body) {
   joined_.fetch_or(kClosed);
   for (int spin = 0; joined_.load() != kClosed && spin < kSpins; ++spin) pause();
   for (std::uint32_t joined; (joined = joined_.load()) != kClosed;) joined_.wait(joined);
-  if (error_) std::rethrow_exception(error_);
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 }  // namespace blip

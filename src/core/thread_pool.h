@@ -16,16 +16,33 @@ int available_cpus();
 // Bytes this process may still take: what the system has to spare, cut down by a container's limit. 0 = not known.
 std::uint64_t available_memory();
 
+// A lock that is given in the order in which it was asked for. A std::mutex goes to whoever comes first when it is free, which is nearly always the thread
+// that has just given it back: one that asks again and again keeps all others out.
+class FifoLock {
+ public:
+  void lock();
+  void unlock();
+  // For a process that was forked: free, whoever held it or waited for it.
+  void reset() { next_ = serving_ = 0; }
+
+ private:
+  std::atomic<std::uint32_t> next_{0}, serving_{0};  // tickets
+};
+
 // Sessions of one engine share a pool: a loop that starts while another runs waits for it, so the process never runs more
-// threads than asked for. Loops started inside a loop run on the calling worker alone.
+// threads than asked for. Loops that wait get their turn in order. Loops started inside a loop of the same pool run on the calling worker alone.
+//
+// A fork copies the pool without its workers. They are started anew when the child's first loop runs; what a loop of another thread was at when
+// the process was forked is nothing that the child knows of.
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // including the caller's: starts threads - 1 workers
+  // threads: including the caller's; starts threads - 1 workers. Error(kDevice) where the system has not so many, and none is left behind.
+  explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int size() const { return static_cast<int>(workers_.size()) + 1; }
+  int size() const { return threads_; }
 
   // Calls body(task, worker) for every task in [0, tasks), worker in [0, size()). Returns when all are done; the first
   // exception of a body is rethrown here.
@@ -37,12 +54,19 @@ class ThreadPool {
  private:
   using Call = void (*)(const void* body, int task, int worker);
   void run(int tasks, Call call, const void* body);
+  void run_alone(int tasks, Call call, const void* body, int worker);
+  void start(int workers);
+  void stop();
+  void restart_if_forked();
   void work(int worker);
   void take_tasks(int worker);
   bool join();
 
+  const int threads_;
   std::vector<std::thread> workers_;
-  std::mutex loop_mutex_;  // held while a loop runs
+  FifoLock turn_;  // held while a loop runs
+  std::atomic<std::uint64_t> forks_;  // of this process' ancestors when the workers were started
+  std::mutex restart_mutex_;
 
   // The running loop; written while it is closed, read by workers that have joined it.
   Call call_ = nullptr;

@@ -1,15 +1,14 @@
 #include "decode/generate.h"
 
-#include <cmath>
+#include <algorithm>
 #include <string>
+#include <type_traits>
 
+#include "blip/limits.h"
 #include "decode/search.h"
 
 namespace blip::decode {
 namespace {
-
-constexpr int kMaxBeams = 64;
-constexpr int kMaxSamples = 256;
 
 template <typename T>
 std::string number(T value) {
@@ -25,8 +24,15 @@ std::string number(T value) {
   throw Error(ErrorCode::kUsage, option + " is " + value + ", but must be " + allowed);
 }
 
-void check_range(const char* option, int value, int low, int high) {
-  if (value < low || value > high) refuse(option, number(value), "between " + number(low) + " and " + number(high));
+// Written so that NaN fails too.
+template <typename T>
+void check_range(const DecodingOption& option, T value, const std::string& note = "") {
+  // A float that was written as the bound may lie a hair below the double.
+  const double low = std::is_floating_point_v<T> ? static_cast<double>(static_cast<T>(option.low)) : option.low;
+  if (static_cast<double>(value) >= low && static_cast<double>(value) <= option.high) return;
+  std::string allowed = "between ";
+  allowed.append(number(option.low)).append(" and ").append(number(option.high)).append(note);
+  refuse(std::string(option.name), number(value), allowed);
 }
 
 void check_tokens(std::span<const std::int32_t> ids, const char* what, int vocab) {
@@ -40,30 +46,27 @@ void check_tokens(std::span<const std::int32_t> ids, const char* what, int vocab
 }  // namespace
 
 void validate(const GenerateOptions& options, int max_positions) {
-  check_range("beams", options.beams, 1, kMaxBeams);
-  if (options.min_length < 0) refuse("min_length", number(options.min_length), "0 or more");
+  check_range(decoding_option("beams"), options.beams);
+  check_range(decoding_option("min_length"), options.min_length.value_or(0));
   if (options.max_length < 1 || options.max_length > max_positions) {
     refuse("max_length", number(options.max_length), "between 1 and " + number(max_positions) + ", the positions of this model");
   }
-  // Written so that NaN fails too.
-  if (!(std::abs(options.length_penalty) <= 10.0f)) {
-    refuse("length_penalty", number(options.length_penalty), "between -10 and 10");
-  }
-  if (!(options.repetition_penalty > 0.0f) || !std::isfinite(options.repetition_penalty)) {
-    refuse("repetition_penalty", number(options.repetition_penalty), "above 0 and finite (1 = off)");
-  }
-  if (!(options.top_p >= 0.0f && options.top_p <= 1.0f)) refuse("top_p", number(options.top_p), "between 0 and 1 (1 = off)");
-  if (options.top_k < 0) refuse("top_k", number(options.top_k), "0 or more (0 = off)");
-  if (!(options.temperature > 0.0f) || !std::isfinite(options.temperature)) {
-    refuse("temperature", number(options.temperature), "above 0 and finite; for the most likely text use greedy search instead");
-  }
-  if (options.sample) {
-    check_range("num_return", options.num_return, 1, kMaxSamples);
-  } else if (options.num_return < 1 || options.num_return > options.beams) {
+  check_range(decoding_option("length_penalty"), options.length_penalty);
+  check_range(decoding_option("repetition_penalty"), options.repetition_penalty, " (1 = off)");
+  check_range(decoding_option("top_p"), options.top_p, " (1 = off)");
+  check_range(decoding_option("top_k"), options.top_k, " (0 = off)");
+  check_range(decoding_option("temperature"), options.temperature, "; for the most likely text use greedy search instead");
+  check_range(decoding_option("num_return"), options.num_return);
+  if (!options.sample && options.num_return > options.beams) {
     refuse("num_return", number(options.num_return),
            options.beams == 1 ? "1 with greedy search: set more beams, or sample"
                               : "between 1 and beams (" + number(options.beams) + ") unless sampling");
   }
+}
+
+GenerateOptions with_min_length(GenerateOptions options, int task_default) {
+  if (!options.min_length) options.min_length = std::max(0, std::min(task_default, options.max_length));
+  return options;
 }
 
 std::vector<std::vector<Hypothesis>> generate(Decoder& decoder, std::span<const std::int32_t> prompt,

@@ -67,8 +67,10 @@ struct Hooks {
 std::vector<std::vector<Hypothesis>> generate(Decoder& decoder, std::span<const std::int32_t> prompt,
                                               const GenerateOptions& options, Tokens tokens, const Hooks& hooks = {});
 
-// Checks ranges; Error(kUsage) names the option, the value and the allowed range.
+// Checks the ranges of blip/limits.h and the lengths; Error(kUsage) names the option, the value and the allowed range.
 void validate(const GenerateOptions& options, int max_positions);
+// The options with the task's shortest text where none was given, lowered to the longest. Without that an unset one is 0.
+GenerateOptions with_min_length(GenerateOptions options, int task_default);
 
 // salesforce/BLIP's rank_answer: the `keep` most likely by first token, then the smallest summed label-smoothed loss.
 inline constexpr float kLabelSmoothing = 0.1f;  // of the official ranking loss

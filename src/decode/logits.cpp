@@ -157,7 +157,7 @@ void top_candidates(const LogitRow& row, int k, std::vector<Candidate>& out) {
 
 Edits::Edits(std::span<const std::int32_t> text, const GenerateOptions& options, std::int32_t eos_token)
     : repetition_penalty(options.repetition_penalty),
-      forbid_eos(text.size() < static_cast<std::size_t>(std::max(options.min_length, 0))),
+      forbid_eos(text.size() < static_cast<std::size_t>(std::max(options.min_length.value_or(0), 0))),
       eos(eos_token) {
   if (repetition_penalty != 1.0f) tokens.assign(text.begin(), text.end());
   if (forbid_eos) tokens.push_back(eos);

@@ -17,7 +17,7 @@ enum Compression : std::uint32_t { kRaw = 0, kRle8 = 1, kRle4 = 2, kBitFields = 
 
 using Palette = std::array<std::array<std::uint8_t, 3>, 256>;
 
-struct Header {
+struct BmpHeader {
   std::uint64_t width = 0, height = 0;
   bool top_down = false;
   std::uint32_t bits = 0, compression = kRaw, colors = 0;
@@ -39,14 +39,14 @@ std::uint32_t u32(const Source& source, std::size_t at) {
 }
 
 // Masks follow a 40-byte header, or are part of a longer one (the alpha mask from 56 bytes on).
-void read_masks(const Source& source, std::size_t header_size, Header& header) {
+void read_masks(const Source& source, std::size_t header_size, BmpHeader& header) {
   for (std::size_t i = 0; i < 3; ++i) header.masks[i] = u32(source, kFileHeader + 40 + 4 * i);
   if (header_size >= 56) header.masks[3] = u32(source, kFileHeader + 52);
   if (header_size == 40) header.palette += 12;
 }
 
-Header read_header(const Source& source) {
-  Header header;
+BmpHeader read_header(const Source& source) {
+  BmpHeader header;
   const std::uint32_t size = u32(source, kFileHeader);
   header.pixels = u32(source, 10);
   header.palette = kFileHeader + size;
@@ -72,7 +72,7 @@ Header read_header(const Source& source) {
 }
 
 // Where palette and pixels really are, and whether depth and compression fit together.
-void check_header(const Source& source, Header& header) {
+void check_header(const Source& source, BmpHeader& header) {
   const std::uint32_t bits = header.bits;
   if (bits != 1 && bits != 4 && bits != 8 && bits != 16 && bits != 24 && bits != 32) {
     fail(source, kFormat, std::to_string(bits) + " bits per pixel; 1, 4, 8, 16, 24 or 32 can be read");
@@ -101,7 +101,7 @@ void check_header(const Source& source, Header& header) {
 }
 
 // Colours beyond the palette are black, unless the palette is the grey ramp: then index = brightness (Pillow's mode L).
-Palette read_palette(const Source& source, const Header& header) {
+Palette read_palette(const Source& source, const BmpHeader& header) {
   Palette palette{};
   const std::size_t count = std::min<std::size_t>(header.colors, 256);
   bool ramp = true;
@@ -118,7 +118,7 @@ Palette read_palette(const Source& source, const Header& header) {
 }
 
 // The bit positions of red, green and blue in a 32-bit pixel.
-std::array<unsigned, 3> find_shifts(const Source& source, const Header& header) {
+std::array<unsigned, 3> find_shifts(const Source& source, const BmpHeader& header) {
   const auto& masks = header.masks;
   if (header.compression != kBitFields || masks == std::array<std::uint32_t, 4>{}) return {16, 8, 0};
   using Masks = std::array<std::uint32_t, 4>;
@@ -138,7 +138,7 @@ std::array<unsigned, 3> find_shifts(const Source& source, const Header& header) 
 }
 
 // Green's bits in a 16-bit pixel; red and blue have five.
-unsigned find_green_bits(const Source& source, const Header& header) {
+unsigned find_green_bits(const Source& source, const BmpHeader& header) {
   if (header.compression != kBitFields) return 5;
   const std::array<std::uint32_t, 3> masks{header.masks[0], header.masks[1], header.masks[2]};
   if (masks == std::array<std::uint32_t, 3>{0xf800, 0x7e0, 0x1f}) return 6;
@@ -146,7 +146,7 @@ unsigned find_green_bits(const Source& source, const Header& header) {
   fail(source, kFormat, "this layout of bit fields is not supported");
 }
 
-std::uint8_t* row_of(Rgb& rgb, const Header& header, std::size_t y) {
+std::uint8_t* row_of(Rgb& rgb, const BmpHeader& header, std::size_t y) {
   const auto height = static_cast<std::size_t>(rgb.height);
   return rgb.pixels.data() + (header.top_down ? y : height - 1 - y) * static_cast<std::size_t>(rgb.width) * 3;
 }
@@ -178,7 +178,7 @@ void read_byte_row(Bytes row, std::size_t pixel_size, const std::array<std::size
   }
 }
 
-void read_raw(const Source& source, const Header& header, const Palette& palette, Rgb& rgb) {
+void read_raw(const Source& source, const BmpHeader& header, const Palette& palette, Rgb& rgb) {
   const auto width = static_cast<std::size_t>(rgb.width), height = static_cast<std::size_t>(rgb.height);
   const std::size_t row_size = (width * header.bits + 7) / 8, stride = (width * header.bits + 31) / 32 * 4;
   std::array<std::size_t, 3> at{2, 1, 0};
@@ -207,7 +207,7 @@ void read_raw(const Source& source, const Header& header, const Palette& palette
 // Run-length encoded indices, in the file's row order.
 class RleDecoder {
  public:
-  RleDecoder(const Source& source, const Header& header)
+  RleDecoder(const Source& source, const BmpHeader& header)
       : bytes_(source.bytes),
         at_(header.pixels),
         width_(header.width),
@@ -285,31 +285,36 @@ class RleDecoder {
 };
 
 // The picture is allocated once the runs have shown that they fill it.
-Rgb read_rle(const Source& source, const Header& header, const Palette& palette) {
+Decoded read_rle(const Source& source, const BmpHeader& header, const Palette& palette) {
+  // The indices, in a buffer that doubles as it grows.
+  const std::uint64_t working = 3 * header.width * header.height;
+  if (source.header_only) return begin(source, kFormat, header.width, header.height, 1, working);
+  begin({source.bytes, source.name, source.limits, true}, kFormat, header.width, header.height, 1, working);  // the limits alone
   RleDecoder decoder(source, header);
   const std::vector<std::uint8_t>& indices = decoder.decode();
   const auto width = static_cast<std::size_t>(header.width), height = static_cast<std::size_t>(header.height);
   if (indices.size() < width * height) fail(source, kFormat, "truncated: the run-length data ends before the last row");
-  Rgb rgb = allocate(source, kFormat, header.width, header.height);
+  Decoded decoded = begin(source, kFormat, header.width, header.height, 1, working);
   for (std::size_t y = 0; y < height; ++y) {
-    std::uint8_t* out = row_of(rgb, header, y);
+    std::uint8_t* out = row_of(decoded.rgb, header, y);
     for (std::size_t x = 0; x < width; ++x) std::copy_n(palette[indices[y * width + x]].data(), 3, out + 3 * x);
   }
-  return rgb;
+  return decoded;
 }
 
 }  // namespace
 
 Decoded decode_bmp(const Source& source) {
-  Header header = read_header(source);
+  BmpHeader header = read_header(source);
   check_size(source, kFormat, header.width, header.height);
   check_header(source, header);
   const Palette palette = header.bits <= 8 ? read_palette(source, header) : Palette{};
-  if (header.compression == kRle8 || header.compression == kRle4) return {read_rle(source, header, palette), 1};
+  if (header.compression == kRle8 || header.compression == kRle4) return read_rle(source, header, palette);
   // Raw pixels take a known number of bytes: a header that promises more than the file holds is found out first.
   const std::uint64_t stride = (header.width * header.bits + 31) / 32 * 4;
   if (header.height - 1 > source.bytes.size() / stride) fail(source, kFormat, "the file is truncated");
-  Decoded decoded{allocate(source, kFormat, header.width, header.height), 1};
+  Decoded decoded = begin(source, kFormat, header.width, header.height, 1, 0);
+  if (source.header_only) return decoded;
   read_raw(source, header, palette, decoded.rgb);
   return decoded;
 }

@@ -1,4 +1,5 @@
 #include <limits>
+#include <new>
 #include <utility>
 
 #include "blip/error.h"
@@ -51,18 +52,37 @@ void check_size(const Source& source, const char* format, std::uint64_t width, s
   if (pixels > std::numeric_limits<std::ptrdiff_t>::max() / 8) fail(source, format, size + " pixels do not fit into memory");
 }
 
-Rgb allocate(const Source& source, const char* format, std::uint64_t width, std::uint64_t height) {
+Decoded begin(const Source& source, const char* format, std::uint64_t width, std::uint64_t height, int orientation,
+              std::uint64_t working_bytes) {
   check_size(source, format, width, height);
-  Rgb rgb{static_cast<int>(width), static_cast<int>(height), {}};
-  try {
-    rgb.pixels.resize(static_cast<std::size_t>(width * height * 3));
-  } catch (const std::bad_alloc&) {
-    fail(source, format, std::to_string(width) + " x " + std::to_string(height) + " pixels do not fit into memory");
+  const std::uint64_t pixels = width * height * 3;
+  Decoded decoded{format, width, height, orientation, pixels + working_bytes, {}};
+  if (exchanges_sides(orientation)) decoded.decode_bytes += pixels;  // turned into a second picture
+  constexpr std::uint64_t kMegabyte = 1 << 20;
+  if (source.limits.max_memory != 0 && decoded.decode_bytes > source.limits.max_memory) {
+    fail(source, format,
+         std::to_string(width) + " x " + std::to_string(height) + " pixels would take about " +
+             std::to_string((decoded.decode_bytes + kMegabyte - 1) / kMegabyte) + " MiB to decode, more than the limit of " +
+             std::to_string(source.limits.max_memory / kMegabyte) + " MiB; raise it with --max-memory if you trust the file");
   }
-  return rgb;
+  if (source.header_only) return decoded;
+  decoded.rgb = {static_cast<int>(width), static_cast<int>(height), {}};
+  try {
+    decoded.rgb.pixels.resize(static_cast<std::size_t>(pixels));
+  } catch (const std::bad_alloc&) {
+    fail(source, format, no_memory(width, height));
+  }
+  return decoded;
 }
 
-Rgb decode(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits) {
+std::string no_memory(std::uint64_t width, std::uint64_t height) {
+  return "not enough memory to decode " + std::to_string(width) + " x " + std::to_string(height) +
+         " pixels; --max-memory and --max-pixels refuse such pictures before they are decoded";
+}
+
+namespace {
+
+Decoded run(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits, bool header_only) {
   if (encoded.empty()) throw Error(ErrorCode::kImage, name + ": the file is empty");
   if (limits.max_bytes != 0 && encoded.size() > limits.max_bytes) {
     throw Error(ErrorCode::kImage, name + ": " + std::to_string(encoded.size()) + " bytes are more than the limit of " +
@@ -73,8 +93,26 @@ Rgb decode(std::span<const std::byte> encoded, const std::string& name, const Im
     throw Error(ErrorCode::kImage,
                 name + ": not a picture that can be read (JPEG, PNG, WebP, BMP, GIF): " + describe_unknown(encoded));
   }
-  Decoded decoded = decoder({encoded, name, limits});
-  return apply_orientation(std::move(decoded.rgb), decoded.orientation);
+  try {
+    Decoded decoded = decoder({encoded, name, limits, header_only});
+    if (!header_only) decoded.rgb = apply_orientation(std::move(decoded.rgb), decoded.orientation);
+    return decoded;
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::kImage, name + ": not enough memory to decode it; --max-memory and --max-pixels refuse such pictures before they are decoded");
+  }
+}
+
+}  // namespace
+
+Rgb decode(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits) {
+  return run(encoded, name, limits, false).rgb;
+}
+
+Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits) {
+  const Decoded decoded = run(encoded, name, limits, true);
+  Header header{decoded.format, static_cast<int>(decoded.width), static_cast<int>(decoded.height), static_cast<std::size_t>(decoded.decode_bytes)};
+  if (exchanges_sides(decoded.orientation)) std::swap(header.width, header.height);
+  return header;
 }
 
 }  // namespace blip::image

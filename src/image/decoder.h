@@ -14,11 +14,15 @@ struct Source {
   Bytes bytes;
   const std::string& name;  // for errors
   const ImageLimits& limits;
+  bool header_only = false;  // the decoders stop before the pixels
 };
 
 struct Decoded {
-  Rgb rgb;
-  int orientation = 1;  // EXIF, 1 to 8
+  const char* format = "";
+  std::uint64_t width = 0, height = 0;  // as stored
+  int orientation = 1;                  // EXIF, 1 to 8
+  std::uint64_t decode_bytes = 0;
+  Rgb rgb;  // empty where only the header was asked for
 };
 
 Decoded decode_jpeg(const Source& source);
@@ -27,12 +31,17 @@ Decoded decode_webp(const Source& source);
 Decoded decode_bmp(const Source& source);
 Decoded decode_gif(const Source& source);
 
+// What to say where an allocation failed.
+std::string no_memory(std::uint64_t width, std::uint64_t height);
+
 // Throws Error(kImage): "NAME: FORMAT: PROBLEM".
 [[noreturn]] void fail(const Source& source, const char* format, const std::string& problem);
 
-// Allocates a black picture after checking its size against the limits.
-Rgb allocate(const Source& source, const char* format, std::uint64_t width, std::uint64_t height);
-// The check alone, for formats whose library allocates.
+// What every decoder calls once it has read the header: checks the size and the memory against the limits and allocates a
+// black picture, unless only the header was asked for. `working_bytes` is what the decoder takes beside the picture.
+Decoded begin(const Source& source, const char* format, std::uint64_t width, std::uint64_t height, int orientation,
+              std::uint64_t working_bytes);
+// The check of the size alone.
 void check_size(const Source& source, const char* format, std::uint64_t width, std::uint64_t height);
 
 }  // namespace blip::image

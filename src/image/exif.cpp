@@ -47,15 +47,20 @@ std::optional<int> find_in_tiff(Bytes tiff) {
   }
   const std::size_t directory = *read_u32(tiff, 4, endian);
   const std::uint32_t count = read_u16(tiff, directory, endian).value_or(0);
+  std::uint64_t values = 0;  // bytes that lie outside the entries
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::size_t entry = directory + 2 + i * kEntrySize;
     if (slice(tiff, entry, kEntrySize).size() < kEntrySize) return std::nullopt;
-    if (read_u16(tiff, entry, endian) != kOrientationTag) continue;
     const std::uint32_t type = *read_u16(tiff, entry + 2, endian);
     const std::uint64_t size = type_size(type) * *read_u32(tiff, entry + 4, endian);
     if (size == 0) continue;
     const std::size_t value = size > 4 ? *read_u32(tiff, entry + 8, endian) : entry + 8;
-    if (slice(tiff, value).size() < size) continue;
+    // As Pillow, whatever the tag: values that together take more than the block are passed over, one that lies outside ends
+    // the reading.
+    if (size > 4) values += size;
+    if (size > 4 && values > tiff.size()) continue;
+    if (slice(tiff, value).size() < size) return std::nullopt;
+    if (read_u16(tiff, entry, endian) != kOrientationTag) continue;
     const std::uint32_t number = whole_number(tiff, value, type, endian).value_or(0);
     return number <= 8 ? static_cast<int>(number) : 0;
   }
@@ -79,10 +84,25 @@ std::optional<int> find_in_xmp(std::string_view xmp) {
   return std::nullopt;
 }
 
-// Copies `source` so that row y, column x of the result is source pixel origin + x * dx + y * dy (in pixels).
-Rgb rearrange(const Rgb& source, bool transposed, std::ptrdiff_t origin, std::ptrdiff_t dx, std::ptrdiff_t dy) {
-  Rgb result{source.width, source.height, {}};
-  if (transposed) std::swap(result.width, result.height);
+void mirror_rows(Rgb& rgb) {
+  const std::size_t width = static_cast<std::size_t>(rgb.width), stride = width * 3;
+  for (std::size_t start = 0; start < rgb.pixels.size(); start += stride) {
+    std::uint8_t* left = rgb.pixels.data() + start;
+    for (std::uint8_t* right = left + stride - 3; left < right; left += 3, right -= 3) std::swap_ranges(left, left + 3, right);
+  }
+}
+
+void exchange_rows(Rgb& rgb) {
+  const std::size_t stride = static_cast<std::size_t>(rgb.width) * 3;
+  std::uint8_t* top = rgb.pixels.data();
+  for (std::uint8_t* bottom = top + rgb.pixels.size() - stride; top < bottom; top += stride, bottom -= stride) {
+    std::swap_ranges(top, top + stride, bottom);
+  }
+}
+
+// Copies `source`, rows as columns, so that row y, column x of the result is source pixel origin + x * dx + y * dy (in pixels).
+Rgb transpose(const Rgb& source, std::ptrdiff_t origin, std::ptrdiff_t dx, std::ptrdiff_t dy) {
+  Rgb result{source.height, source.width, {}};
   result.pixels.resize(source.pixels.size());
   // Square tiles keep both the rows read and the rows written in the cache when columns become rows.
   constexpr int kTile = 64;
@@ -117,19 +137,23 @@ Rgb apply_orientation(Rgb source, int orientation) {
   const std::ptrdiff_t w = source.width, h = source.height;
   switch (orientation) {
     case 2:
-      return rearrange(source, false, w - 1, -1, w);  // mirrored left to right
-    case 3:
-      return rearrange(source, false, w * h - 1, -1, -w);  // half a turn
+      mirror_rows(source);
+      return source;
+    case 3:  // half a turn
+      mirror_rows(source);
+      exchange_rows(source);
+      return source;
     case 4:
-      return rearrange(source, false, (h - 1) * w, 1, -w);  // mirrored top to bottom
+      exchange_rows(source);
+      return source;
     case 5:
-      return rearrange(source, true, 0, w, 1);  // transposed
+      return transpose(source, 0, w, 1);  // transposed
     case 6:
-      return rearrange(source, true, (h - 1) * w, -w, 1);  // a quarter turn clockwise
+      return transpose(source, (h - 1) * w, -w, 1);  // a quarter turn clockwise
     case 7:
-      return rearrange(source, true, w * h - 1, -w, -1);  // transposed along the other diagonal
+      return transpose(source, w * h - 1, -w, -1);  // transposed along the other diagonal
     case 8:
-      return rearrange(source, true, w - 1, w, -1);  // a quarter turn anticlockwise
+      return transpose(source, w - 1, w, -1);  // a quarter turn anticlockwise
     default:
       return source;
   }

@@ -18,7 +18,11 @@ struct OrientationTags {
 // 1 to 8; 1 where the tags are missing or malformed.
 int orientation(const OrientationTags& tags);
 
-// Turns and mirrors the picture so that it stands upright.
+// 5 to 8: rows become columns.
+inline bool exchanges_sides(int orientation) { return orientation >= 5; }
+
+// Turns and mirrors the picture so that it stands upright. In place, but for those that exchange the sides: these take a
+// second picture for a moment.
 Rgb apply_orientation(Rgb source, int orientation);
 
 }  // namespace blip::image

@@ -110,7 +110,10 @@ class LzwDecoder {
 
   int read_code() {
     while (bit_count_ < code_bits_) {
-      while (block_left_ == 0) block_left_ = reader_.u8();
+      while (block_left_ == 0) {
+        block_left_ = reader_.u8();
+        Reader(reader_).take(static_cast<std::size_t>(block_left_));  // all of it is there
+      }
       bits_ |= static_cast<std::uint32_t>(reader_.u8()) << bit_count_;
       bit_count_ += 8;
       --block_left_;
@@ -209,6 +212,21 @@ void decode_frame(const Source& source, const Frame& frame, const Palette& palet
   }
 }
 
+// A code takes at least code_bits + 1 bits and stands for one index more than any before it, at most for all of the table.
+// What lies outside the frame is not in the file at all; real screens are not much larger than their first frame.
+void check_room(const Source& source, const Frame& frame, std::uint64_t screen) {
+  const std::uint64_t bytes = source.bytes.size() - frame.data;
+  const std::uint64_t codes = bytes * 8 / (frame.code_bits + 1u) + 1;
+  const std::uint64_t most = std::min(codes * (codes + 1) / 2, codes * kTableSize);
+  const std::uint64_t pixels = std::uint64_t{frame.width} * frame.height;
+  if (pixels > most) fail(source, kFormat, "the file is truncated");
+  constexpr std::uint64_t kFreeScreen = std::uint64_t{1} << 24, kPixelsPerByte = 4096;
+  if (screen > pixels && screen > std::max(kFreeScreen, kPixelsPerByte * source.bytes.size())) {
+    fail(source, kFormat, "a screen of " + std::to_string(screen) + " pixels around a frame of " + std::to_string(pixels) +
+                              ", far more than a file of " + std::to_string(source.bytes.size()) + " bytes is for; refused");
+  }
+}
+
 }  // namespace
 
 Decoded decode_gif(const Source& source) {
@@ -251,7 +269,10 @@ Decoded decode_gif(const Source& source) {
   // A frame that sticks out of the screen enlarges it.
   width = std::max(width, frame.x + frame.width);
   height = std::max(height, frame.y + frame.height);
-  Decoded decoded{allocate(source, kFormat, width, height), 1};
+  check_size(source, kFormat, width, height);
+  check_room(source, frame, std::uint64_t{width} * height);
+  Decoded decoded = begin(source, kFormat, width, height, 1, sizeof(LzwDecoder));
+  if (source.header_only) return decoded;
   if (frame.width != width || frame.height != height) {
     const auto& color = palette[background];
     for (std::size_t i = 0; i < decoded.rgb.pixels.size(); ++i) decoded.rgb.pixels[i] = color[i % 3];

@@ -18,9 +18,19 @@ struct Rgb {
   std::vector<std::uint8_t> pixels;
 };
 
+// What a header says: the upright picture's size, and the bytes that decoding takes at most.
+struct Header {
+  const char* format = "";
+  int width = 0, height = 0;
+  std::size_t decode_bytes = 0;
+};
+
 // JPEG, PNG, WebP, BMP, GIF (first frame), found by content; orientation applied. `name` appears in errors.
-// Throws Error(kImage): not a picture, damaged, over a limit. Limits are checked before pixels are allocated.
+// Throws Error(kImage): not a picture, damaged, over a limit, no memory. Limits are checked before pixels are allocated.
 Rgb decode(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits);
+
+// The header alone, checked against the limits as decode() does.
+Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits);
 
 // Image.resize((width, height), BICUBIC) of Pillow 13, bit for bit. Earlier versions differ where rows shrink by over
 // twice as many pixels as columns: they always resized the width first.

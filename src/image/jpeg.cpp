@@ -2,6 +2,7 @@
 // clang-format off
 #include <cstdio>     // jpeglib.h needs it before it and does not include it
 #include <jpeglib.h>
+#include <jerror.h>
 // clang-format on
 
 #include <algorithm>
@@ -18,7 +19,9 @@ namespace {
 constexpr const char* kFormat = "JPEG";
 
 // A progressive file of a few kilobytes can ask for hundreds of passes over a huge picture; real ones have about ten.
+// Each pass looks at every block, so their product is limited, too: 24 scans of the largest picture that is read by default.
 constexpr int kMaxScans = 500;
+constexpr std::uint64_t kMaxScannedPixels = std::uint64_t{1} << 32;
 
 // libjpeg reports a fatal error by a call that must not return. Objects with destructors live outside the function that
 // calls setjmp, so that the jump back skips none.
@@ -29,7 +32,7 @@ struct Session {
   jpeg_progress_mgr progress{};
   std::jmp_buf jump;
   char message[JMSG_LENGTH_MAX] = "";
-  bool truncated = false;
+  bool truncated = false, no_memory = false;
 
   Session() { decompress.err = jpeg_std_error(&errors); }
   ~Session() { jpeg_destroy_decompress(&decompress); }
@@ -41,6 +44,7 @@ Session* session_of(j_common_ptr common) { return static_cast<Session*>(common->
 
 [[noreturn]] void on_error(j_common_ptr common) {
   Session* session = session_of(common);
+  session->no_memory = common->err->msg_code == JERR_OUT_OF_MEMORY;
   if (!session->message[0]) common->err->format_message(common, session->message);
   std::longjmp(session->jump, 1);
 }
@@ -62,9 +66,12 @@ void on_skip(j_decompress_ptr decompress, long count) {
 }
 
 void on_progress(j_common_ptr common) {
-  if (reinterpret_cast<j_decompress_ptr>(common)->input_scan_number <= kMaxScans) return;
+  const j_decompress_ptr decompress = reinterpret_cast<j_decompress_ptr>(common);
+  const int scans = decompress->input_scan_number;
+  const std::uint64_t scanned = std::uint64_t{decompress->image_width} * decompress->image_height * static_cast<std::uint64_t>(std::max(0, scans));
+  if (scans <= kMaxScans && (scanned <= kMaxScannedPixels || scans <= 24)) return;
   Session* session = session_of(common);
-  std::snprintf(session->message, sizeof(session->message), "it has more than %d scans", kMaxScans);
+  std::snprintf(session->message, sizeof(session->message), "it has more than %d scans", scans - 1);
   std::longjmp(session->jump, 1);
 }
 
@@ -120,10 +127,34 @@ bool read_pixels(Session& session, std::uint8_t* pixels, std::uint8_t* line) {
     if (jpeg_read_scanlines(&decompress, &target, 1) != 1) continue;
     if (line) cmyk_to_rgb(line, row, decompress.output_width);
   }
-  return true;  // what follows the last row is no concern of ours; Pillow does not insist on it either
+  return true;
+}
+
+// Reads on to the end of the picture, as Pillow does: rows that a false mark cut short are followed by what makes no sense.
+// That the end is missing is no damage.
+bool finish(Session& session) {
+  if (setjmp(session.jump)) return session.truncated && !session.no_memory;
+  jpeg_finish_decompress(&session.decompress);
+  return true;
+}
+
+// What libjpeg takes beside the rows it writes: for a picture of several scans the coefficients of all its blocks, 64 of 2
+// bytes each; else some rows of blocks, and what upsampling wants.
+std::uint64_t working_bytes(const jpeg_decompress_struct& header) {
+  constexpr std::uint64_t kBase = 256 << 10, kRows = 64;
+  const auto round_up = [](std::uint64_t value, int to) { return (value + static_cast<std::uint64_t>(to) - 1) / static_cast<std::uint64_t>(to) * static_cast<std::uint64_t>(to); };
+  std::uint64_t blocks = 0;
+  for (int i = 0; i < header.num_components; ++i) {
+    const jpeg_component_info& component = header.comp_info[i];
+    blocks += round_up(component.width_in_blocks, component.h_samp_factor) * round_up(component.height_in_blocks, component.v_samp_factor);
+  }
+  const bool several = header.progressive_mode || header.comps_in_scan < header.num_components;
+  const std::uint64_t rows = kRows * header.image_width * static_cast<std::uint64_t>(header.num_components);
+  return kBase + rows + (several ? blocks * DCTSIZE2 * sizeof(JCOEF) : 0);
 }
 
 [[noreturn]] void fail_with(const Source& source, const Session& session) {
+  if (session.no_memory) fail(source, kFormat, no_memory(session.decompress.image_width, session.decompress.image_height));
   fail(source, kFormat, session.truncated ? "the file is truncated" : std::string("damaged: ") + session.message);
 }
 
@@ -136,9 +167,11 @@ Decoded decode_jpeg(const Source& source) {
   if (header.num_components != 1 && header.num_components != 3 && header.num_components != 4) {
     fail(source, kFormat, std::to_string(header.num_components) + " colour components; 1, 3 or 4 can be read");
   }
-  Decoded decoded{allocate(source, kFormat, header.image_width, header.image_height), jpeg_orientation(source.bytes)};
+  Decoded decoded = begin(source, kFormat, header.image_width, header.image_height, jpeg_orientation(source.bytes), working_bytes(header));
+  if (source.header_only) return decoded;
   std::vector<std::uint8_t> line(header.num_components == 4 ? std::size_t{4} * header.image_width : 0);
   if (!read_pixels(session, decoded.rgb.pixels.data(), line.empty() ? nullptr : line.data())) fail_with(source, session);
+  if (!finish(session)) fail_with(source, session);
   return decoded;
 }
 

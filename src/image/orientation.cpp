@@ -20,12 +20,21 @@ std::string inflate_text(std::string_view compressed) {
   return text;
 }
 
-// The keyword and the text of a tEXt, zTXt or iTXt chunk; the text is empty for keywords we do not use.
-void read_text(std::string_view type, std::string_view body, std::string& xmp, std::string& profile) {
+// A text as it stands in the file.
+struct StoredText {
+  std::string_view body;
+  bool compressed = false;
+
+  std::string read() const { return compressed ? inflate_text(body) : std::string(body); }
+};
+
+// The text of a tEXt, zTXt or iTXt chunk, if it has one of the two keywords that we use. A later one replaces an earlier one,
+// and only the last is unpacked: a file may hold thousands, each of which grows a thousand times.
+void find_text(std::string_view type, std::string_view body, StoredText& xmp, StoredText& profile) {
   const std::size_t end = body.find('\0');
   if (end == std::string_view::npos) return;
   const std::string_view keyword = body.substr(0, end);
-  std::string* target = keyword == "XML:com.adobe.xmp" ? &xmp : keyword == "Raw profile type exif" ? &profile : nullptr;
+  StoredText* target = keyword == "XML:com.adobe.xmp" ? &xmp : keyword == "Raw profile type exif" ? &profile : nullptr;
   if (!target) return;
   body.remove_prefix(end + 1);
   bool compressed = type == "zTXt";
@@ -42,7 +51,7 @@ void read_text(std::string_view type, std::string_view body, std::string& xmp, s
       body.remove_prefix(zero + 1);
     }
   }
-  *target = compressed ? inflate_text(body) : std::string(body);
+  *target = {body, compressed};
 }
 
 int hex_digit(char c) {
@@ -108,17 +117,17 @@ int jpeg_orientation(Bytes bytes) {
 // From eXIf, else ImageMagick's text chunk, else XMP; they may follow the pixels.
 int png_orientation(Bytes bytes) {
   OrientationTags tags;
-  std::string xmp, profile;
+  StoredText stored_xmp, stored_profile;
   std::size_t at = 8;
   while (const auto length = read_u32(bytes, at, Endian::kBig)) {
     const std::string_view type = as_text(slice(bytes, at + 4, 4));
     const Bytes body = slice(bytes, at + 8, *length);
     if (body.size() < *length || type == "IEND") break;
     if (type == "eXIf") tags.exif = body;
-    if (type == "tEXt" || type == "zTXt" || type == "iTXt") read_text(type, as_text(body), xmp, profile);
+    if (type == "tEXt" || type == "zTXt" || type == "iTXt") find_text(type, as_text(body), stored_xmp, stored_profile);
     at += 12 + std::size_t{*length};
   }
-  const std::string raw = parse_raw_profile(profile);
+  const std::string xmp = stored_xmp.read(), raw = parse_raw_profile(stored_profile.read());
   if (!tags.exif && !raw.empty()) tags.exif = std::as_bytes(std::span(raw));
   if (!xmp.empty()) tags.xmp = xmp;
   return orientation(tags);

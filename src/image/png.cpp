@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "blip/error.h"
+#include "core/inflate.h"
 #include "image/decoder.h"
 #include "image/orientation.h"
 
@@ -16,6 +17,7 @@ namespace blip::image {
 namespace {
 
 constexpr const char* kFormat = "PNG";
+constexpr int kPasses = 7;  // of an interlaced picture
 
 // How libpng hands over the rows.
 enum class Layout { kRgb, kIndex, kGrey8, kGrey16 };
@@ -30,7 +32,8 @@ struct Session {
   std::jmp_buf jump;
   png_uint_32 width = 0, height = 0;
   Layout layout = Layout::kRgb;
-  bool interlaced = false;
+  bool interlaced = false, complete = false;
+  int depth = 8, colour = PNG_COLOR_TYPE_RGB;
 
   Session() = default;
   ~Session() { png_destroy_read_struct(&png, &info, nullptr); }
@@ -40,6 +43,9 @@ struct Session {
 
 [[noreturn]] void on_error(png_structp png, png_const_charp message) {
   auto* session = static_cast<Session*>(png_get_error_ptr(png));
+  // Once the last row was handed over, what follows is no concern of ours: the rest of the compressed data and its checksum.
+  session->complete = session->height != 0 && png_get_current_row_number(png) >= session->height &&
+                      (!session->interlaced || png_get_current_pass_number(png) >= kPasses);
   std::strncpy(session->message, message ? message : "unknown error", sizeof(session->message) - 1);
   std::longjmp(session->jump, 1);
 }
@@ -83,9 +89,12 @@ bool read_header(Session& session, Bytes bytes) {
   png_set_user_limits(session.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // our own limit comes before any row is read
   // Ancillary chunks say nothing about the RGB values we want; skipping them also keeps damaged ones from mattering.
   png_set_keep_unknown_chunks(session.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+  png_set_crc_action(session.png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);  // check_checksums looks at those that matter
   png_read_info(session.png, session.info);
   session.width = png_get_image_width(session.png, session.info);
   session.height = png_get_image_height(session.png, session.info);
+  session.depth = png_get_bit_depth(session.png, session.info);
+  session.colour = png_get_color_type(session.png, session.info);
   session.interlaced = png_get_interlace_type(session.png, session.info) != PNG_INTERLACE_NONE;
   return true;
 }
@@ -101,15 +110,15 @@ bool start(Session& session, std::size_t& row_bytes) {
 }
 
 bool read_row(Session& session, std::uint8_t* row) {
-  if (setjmp(session.jump)) return false;
+  if (setjmp(session.jump)) return session.complete;
   png_read_row(session.png, row, nullptr);
   return true;
 }
 
 // All rows, every pass of an interlaced picture over them.
 bool read_rows(Session& session, std::uint8_t* rows, std::size_t stride) {
-  if (setjmp(session.jump)) return false;
-  const int passes = session.interlaced ? 7 : 1;
+  if (setjmp(session.jump)) return session.complete;
+  const int passes = session.interlaced ? kPasses : 1;
   for (int pass = 0; pass < passes; ++pass) {
     for (png_uint_32 y = 0; y < session.height; ++y) png_read_row(session.png, rows + y * stride, nullptr);
   }
@@ -157,12 +166,49 @@ bool read_pixels(Session& session, Rgb& rgb) {
   return true;
 }
 
+// What libpng takes, and rows that it does not hand over as RGB: one, or all of an interlaced picture.
+std::uint64_t working_bytes(const Session& session) {
+  constexpr std::uint64_t kBase = 512 << 10, kLargestPixel = 8;
+  const std::uint64_t row = kLargestPixel * session.width;
+  const bool grey = session.colour == PNG_COLOR_TYPE_GRAY || session.colour == PNG_COLOR_TYPE_PALETTE;
+  return kBase + 4 * row + (session.interlaced && grey ? std::uint64_t{session.width} * session.height * (session.depth == 16 ? 2 : 1) : 0);
+}
+
+// Do the pixels' chunks say that they are longer than the file?
+bool is_cut(const Source& source) {
+  std::size_t at = 8;
+  while (const auto length = read_u32(source.bytes, at, Endian::kBig)) {
+    if (slice(source.bytes, at + 8).size() < *length) return as_text(slice(source.bytes, at + 4, 4)) == "IDAT";
+    at += 12 + std::size_t{*length};
+  }
+  return false;
+}
+
+// As Pillow: a wrong checksum before the pixels makes the file unreadable, whatever the chunk; those of the pixels and what
+// follows them are not looked at, since the compressed data show their own damage.
+void check_checksums(const Source& source) {
+  std::size_t at = 8;
+  while (const auto length = read_u32(source.bytes, at, Endian::kBig)) {
+    const std::string type(as_text(slice(source.bytes, at + 4, 4)));
+    if (type == "IDAT") return;
+    const Bytes covered = slice(source.bytes, at + 4, std::size_t{*length} + 4);
+    const auto checksum = read_u32(source.bytes, at + 8 + std::size_t{*length}, Endian::kBig);
+    if (!checksum) fail(source, kFormat, "damaged: the file is truncated");
+    if (crc32(covered) != *checksum) fail(source, kFormat, "damaged: the checksum of its chunk at byte " + std::to_string(at) + " is wrong");
+    at += 12 + std::size_t{*length};
+  }
+}
+
 }  // namespace
 
 Decoded decode_png(const Source& source) {
   Session session;
   if (!read_header(session, source.bytes)) fail(source, kFormat, std::string("damaged: ") + session.message);
-  Decoded decoded{allocate(source, kFormat, session.width, session.height), png_orientation(source.bytes)};
+  check_checksums(source);
+  // By one byte at a time, so that libpng asks for none that is not there while those that are give whole rows.
+  if (is_cut(source)) png_set_compression_buffer_size(session.png, 1);
+  Decoded decoded = begin(source, kFormat, session.width, session.height, png_orientation(source.bytes), working_bytes(session));
+  if (source.header_only) return decoded;
   if (!read_pixels(session, decoded.rgb)) fail(source, kFormat, std::string("damaged: ") + session.message);
   return decoded;
 }

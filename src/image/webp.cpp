@@ -43,8 +43,6 @@ int find_orientation(const WebPDemuxer* demuxer) {
 
 const char* describe(VP8StatusCode status) {
   switch (status) {
-    case VP8_STATUS_OUT_OF_MEMORY:
-      return "not enough memory to decode it";
     case VP8_STATUS_SUSPENDED:
     case VP8_STATUS_NOT_ENOUGH_DATA:
       return "the file is truncated";
@@ -53,6 +51,17 @@ const char* describe(VP8StatusCode status) {
     default:
       return "damaged: the pixel data cannot be decoded";
   }
+}
+
+// A lossless frame, and the alpha of a lossy one, is decoded to 4 bytes a pixel and one more; the colours of a lossy one by rows.
+std::uint64_t working_bytes(const Frame& frame) {
+  constexpr std::uint64_t kBase = 1 << 20, kRows = 64, kWholePixel = 5;
+  const auto width = static_cast<std::uint64_t>(frame.width), height = static_cast<std::uint64_t>(frame.height);
+  WebPBitstreamFeatures features;
+  const bool known = WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &features) == VP8_STATUS_OK;
+  constexpr int kLossy = 1;
+  const bool by_rows = known && features.format == kLossy && !features.has_alpha;
+  return kBase + kRows * 4 * width + (by_rows ? 0 : width * height * kWholePixel);
 }
 
 }  // namespace
@@ -68,11 +77,12 @@ Decoded decode_webp(const Source& source) {
   const std::uint32_t height = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT);
   Frame frame;
   if (!WebPDemuxGetFrame(demuxer.get(), 1, &frame)) fail(source, kFormat, "damaged: it holds no picture");
-  Decoded decoded{allocate(source, kFormat, width, height), find_orientation(demuxer.get())};
   const auto x = static_cast<std::uint32_t>(frame.x_offset), y = static_cast<std::uint32_t>(frame.y_offset);
   const auto w = static_cast<std::uint32_t>(frame.width), h = static_cast<std::uint32_t>(frame.height);
   if (x > width || w > width - x || y > height || h > height - y)
     fail(source, kFormat, "damaged: the frame lies outside the canvas");
+  Decoded decoded = begin(source, kFormat, width, height, find_orientation(demuxer.get()), working_bytes(frame));
+  if (source.header_only) return decoded;
 
   WebPDecoderConfig config;
   if (!WebPInitDecoderConfig(&config)) fail(source, kFormat, "libwebp has another version than the one built against");
@@ -84,6 +94,7 @@ Decoded decode_webp(const Source& source) {
   config.output.u.RGBA.stride = static_cast<int>(stride);
   config.output.u.RGBA.size = decoded.rgb.pixels.size() - static_cast<std::size_t>(first - decoded.rgb.pixels.data());
   const VP8StatusCode status = WebPDecode(frame.fragment.bytes, frame.fragment.size, &config);
+  if (status == VP8_STATUS_OUT_OF_MEMORY) fail(source, kFormat, no_memory(width, height));
   if (status != VP8_STATUS_OK) fail(source, kFormat, describe(status));
   return decoded;
 }

@@ -14,6 +14,7 @@
 #include <new>
 #include <random>
 #include <system_error>
+#include <utility>
 
 #include "blip/error.h"
 
@@ -41,9 +42,10 @@ class Descriptor {
   ~Descriptor() {
     if (fd_ >= 0) ::close(fd_);
   }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
+  Descriptor(Descriptor&& other) noexcept : fd_(other.release()) {}
+  Descriptor& operator=(Descriptor&&) = delete;
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -55,25 +57,48 @@ struct stat status_of(int fd, const std::string& path) {
   return status;
 }
 
-}  // namespace
-
-MappedFile::MappedFile(const std::string& path) {
+// Opens for reading what is no folder and, unless any kind will do, a regular file.
+Descriptor open_to_read(const std::string& path, FileKind kind) {
   check_path("open", path);
-  // O_NONBLOCK: opening a named pipe must fail below, not wait for a writer.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  // O_NONBLOCK: opening a named pipe must be refused below, not wait for a writer.
+  const int wait = kind == FileKind::kRegular ? O_NONBLOCK : 0;
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | wait));
   if (file.get() < 0) fail("open", path, errno);
   const struct stat status = status_of(file.get(), path);
-  if (S_ISDIR(status.st_mode)) fail("open", path, EISDIR);
-  if (!S_ISREG(status.st_mode)) fail("open", path, "it is not a regular file");
+  if (S_ISDIR(status.st_mode)) fail("read", path, EISDIR);
+  if (kind == FileKind::kRegular && !S_ISREG(status.st_mode)) fail("open", path, "it is not a regular file");
+  return file;
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  Descriptor file = open_to_read(path, FileKind::kRegular);
+  const struct stat status = status_of(file.get(), path);
   const auto size = static_cast<std::size_t>(status.st_size);
   if (size == 0) return;  // an empty mapping is an error to mmap; an empty span says the same
   void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (address == MAP_FAILED) fail("map", path, errno);
   bytes_ = {static_cast<const std::byte*>(address), size};
+  seconds_ = status.st_mtim.tv_sec;
+  nanoseconds_ = status.st_mtim.tv_nsec;
+  fd_ = file.release();
+  guard_.emplace(bytes_);
 }
 
 MappedFile::~MappedFile() {
+  guard_.reset();  // before other memory may come to lie there
   if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void MappedFile::check_unchanged() const {
+  if (!guard_) return;
+  struct stat status{};
+  const bool same = ::fstat(fd_, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == bytes_.size() &&
+                    status.st_mtim.tv_sec == seconds_ && status.st_mtim.tv_nsec == nanoseconds_;
+  if (!same) fail("read", path_, "the file changed while it was read; try again once nothing writes to it");
+  if (guard_->damaged()) fail("read", path_, EIO);
 }
 
 void MappedFile::release(std::span<const std::byte> bytes) const {
@@ -85,12 +110,9 @@ void MappedFile::release(std::span<const std::byte> bytes) const {
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes) {
-  check_path("open", path);
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) fail("open", path, errno);
+std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes, FileKind kind) {
+  const Descriptor file = open_to_read(path, kind);
   const struct stat status = status_of(file.get(), path);
-  if (S_ISDIR(status.st_mode)) fail("read", path, EISDIR);
   const std::string too_large = "it is larger than the limit of " + std::to_string(max_bytes) + " bytes";
   if (S_ISREG(status.st_mode) && max_bytes != 0 && static_cast<std::uint64_t>(status.st_size) > max_bytes) {
     fail("read", path, too_large);
@@ -119,8 +141,8 @@ std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes)
   return bytes;
 }
 
-std::string read_text(const std::string& path, std::size_t max_bytes) {
-  const std::vector<std::byte> bytes = read_file(path, max_bytes);
+std::string read_text(const std::string& path, std::size_t max_bytes, FileKind kind) {
+  const std::vector<std::byte> bytes = read_file(path, max_bytes, kind);
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 

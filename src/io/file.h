@@ -2,17 +2,22 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <iosfwd>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "io/mapping_guard.h"
+
 namespace blip::io {
 
-// A read-only memory mapping of a whole file. Throws Error(kIo) ("cannot open X: No such file or directory").
+// A read-only memory mapping of a whole regular file. Throws Error(kIo) ("cannot open X: No such file or directory").
+// Where the file shrinks while it is mapped, what it lost reads as zeros: call check_unchanged() after reading.
 class MappedFile {
  public:
   explicit MappedFile(const std::string& path);
@@ -22,14 +27,24 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   // Unmaps the pages that lie wholly in `bytes` (of this mapping or not) until they are read again.
   void release(std::span<const std::byte> bytes) const;
+  // Throws Error(kIo) where the file was cut, written or could not be read since it was opened: what was read of it is then
+  // not to be trusted.
+  void check_unchanged() const;
 
  private:
+  std::string path_;
+  int fd_ = -1;
   std::span<const std::byte> bytes_;
+  std::int64_t seconds_ = 0, nanoseconds_ = 0;  // when it was last written
+  std::optional<MappingGuard> guard_;
 };
 
+// kRegular: a pipe or a device, which may have no end or keep the reader waiting, is Error(kIo).
+enum class FileKind { kRegular, kAny };
+
 // The whole file; Error(kIo) if it cannot be read or is larger than max_bytes (0 = no limit).
-std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes = 0);
-std::string read_text(const std::string& path, std::size_t max_bytes = 0);
+std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes = 0, FileKind kind = FileKind::kRegular);
+std::string read_text(const std::string& path, std::size_t max_bytes = 0, FileKind kind = FileKind::kRegular);
 
 // A file that appears under its name only on commit(): written to a temporary beside it, flushed, synced, renamed.
 // Destroyed without commit, nothing is left. Every failure is Error(kIo) naming the target.

@@ -10,8 +10,10 @@ namespace {
 
 using gguf::ValueType;
 
-// Values are copied into memory at up to 32 bytes for one in the file, so what may be copied is limited.
-constexpr std::uint64_t kMaxArray = std::uint64_t{1} << 24;
+// A value takes up to 32 bytes of memory for one in the file. All metadata together may have so many: the largest
+// vocabularies in use have 300,000 tokens, with a score and a type for each.
+constexpr std::uint64_t kMaxValues = std::uint64_t{1} << 22;
+constexpr std::uint64_t kMaxTensors = 100'000;
 constexpr std::size_t kMaxMetadata = std::size_t{256} << 20;
 constexpr int kMaxArrayDepth = 4;
 constexpr std::uint32_t kMaxDimensions = 4;  // GGML_MAX_DIMS
@@ -54,6 +56,15 @@ class GgufReader {
       reader_.fail(std::to_string(tensor_count_) + " tensors and " + std::to_string(metadata_count_) +
                    " metadata values cannot fit into the file; it is truncated or damaged");
     }
+    if (tensor_count_ > kMaxTensors) {
+      reader_.fail(std::to_string(tensor_count_) + " tensors; at most " + std::to_string(kMaxTensors) + " are read");
+    }
+    count_values(metadata_count_);
+  }
+
+  void count_values(std::uint64_t count) {
+    if (count > values_left_) reader_.fail("more than " + std::to_string(kMaxValues) + " metadata values");
+    values_left_ -= count;
   }
 
   std::string read_string(const char* what) {
@@ -140,10 +151,10 @@ class GgufReader {
     const auto type = read_value_type();
     const auto count = reader_.read<std::uint64_t>("an array length");
     const std::uint64_t smallest = type == ValueType::array ? 12 : type == ValueType::string ? 8 : 1;
-    if (count > kMaxArray || count > reader_.remaining() / smallest) {
-      reader_.fail("an array of " + std::to_string(count) + " values does not fit into the file or is over the limit of " +
-                   std::to_string(kMaxArray));
+    if (count > reader_.remaining() / smallest) {
+      reader_.fail("an array of " + std::to_string(count) + " values does not fit into the file");
     }
+    count_values(count);
     if (type == ValueType::array) {
       for (std::uint64_t i = 0; i < count; ++i) read_array(depth + 1);
       return std::nullopt;
@@ -202,8 +213,11 @@ class GgufReader {
     return reader_.read<std::uint64_t>("a tensor offset");
   }
 
+  // As ggml has it: the data of the tensors follow one another in their order, each padded to the alignment. So none overlap,
+  // and there is nothing between them.
   void place_tensors(const std::vector<std::uint64_t>& offsets) {
     const std::uint64_t start = (reader_.position() + alignment_ - 1) / alignment_ * alignment_;
+    std::uint64_t expected = 0;
     for (std::size_t i = 0; i < offsets.size(); ++i) {
       TensorView& tensor = parsed_.tensors[i];
       const std::uint64_t bytes = *tensor_bytes(tensor.type, tensor.shape);
@@ -217,12 +231,18 @@ class GgufReader {
         reader_.fail(where + std::to_string(bytes) + " bytes at offset " + std::to_string(offsets[i]) +
                      " of the data reach past the file's " + std::to_string(data_.size()) + " bytes; it is truncated or damaged");
       }
+      if (offsets[i] != expected) {
+        reader_.fail(where + "its data begins at offset " + std::to_string(offsets[i]) + ", expected " + std::to_string(expected) +
+                     " (tensors must follow one another); the file is damaged");
+      }
+      expected += (bytes + alignment_ - 1) / alignment_ * alignment_;  // fits: all of it lies in the file, but for the padding
       tensor.data = data_.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(bytes));
     }
   }
 
   std::span<const std::byte> data_;
   ByteReader reader_;
+  std::uint64_t values_left_ = kMaxValues;
   std::uint64_t tensor_count_ = 0, metadata_count_ = 0, alignment_ = gguf::kDefaultAlignment;
   ParsedTensors parsed_;
   std::map<std::string, bool> skipped_;  // keys of nested arrays

@@ -154,6 +154,7 @@ void write_gguf(const std::string& path, const std::map<std::string, MetadataVal
   }
   header.pad(alignment);
 
+  if (progress) progress(0, tensors.size());
   AtomicFile file(path);
   file.write(header.bytes());
   std::vector<std::byte> buffer;

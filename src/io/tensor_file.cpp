@@ -43,6 +43,9 @@ class ParsedTensorFile : public TensorFile {
   void release(std::span<const std::byte> bytes) const override {
     for (const auto& mapping : mappings_) mapping->release(bytes);
   }
+  void check_unchanged() const override {
+    for (const auto& mapping : mappings_) mapping->check_unchanged();
+  }
 
  private:
   std::deque<std::vector<std::byte>> buffers_;
@@ -126,9 +129,15 @@ std::unique_ptr<TensorFile> make_tensor_file(ParsedTensors parsed, const std::st
 
 ParsedTensors read_mapped(const std::string& path, ParsedTensors (*read)(std::span<const std::byte>, const std::string&)) {
   auto mapping = std::make_unique<MappedFile>(path);
-  ParsedTensors parsed = read(mapping->bytes(), path);
-  parsed.mappings.push_back(std::move(mapping));
-  return parsed;
+  try {
+    ParsedTensors parsed = read(mapping->bytes(), path);
+    mapping->check_unchanged();
+    parsed.mappings.push_back(std::move(mapping));
+    return parsed;
+  } catch (const Error&) {
+    mapping->check_unchanged();  // a file that was cut meanwhile is not a damaged one
+    throw;
+  }
 }
 
 std::unique_ptr<TensorFile> open_safetensors(const std::string& path) {

@@ -46,6 +46,8 @@ class TensorFile {
   const std::map<std::string, MetadataValue>& metadata() const { return metadata_; }
   // The process may give the memory of these bytes of the file back; they are read again when they are needed again.
   virtual void release(std::span<const std::byte>) const {}
+  // Throws Error(kIo) where the file was cut or written since it was opened; what was read of it is then not to be trusted.
+  virtual void check_unchanged() const {}
 
  protected:
   void set_tensors(std::vector<TensorView> tensors);  // builds the index; a duplicate name is Error(kModel)
@@ -57,6 +59,7 @@ class TensorFile {
 // All throw Error(kIo) where the file cannot be read and Error(kModel) where its content is wrong, naming file and place.
 std::unique_ptr<TensorFile> open_safetensors(const std::string& path);           // memory-mapped
 std::unique_ptr<TensorFile> open_safetensors_index(const std::string& path);     // model.safetensors.index.json -> its shards
+std::unique_ptr<TensorFile> open_torch_index(const std::string& path);           // pytorch_model.bin.index.json -> its shards
 std::unique_ptr<TensorFile> open_torch(const std::string& path);                 // .pth / .bin zip archive; restricted unpickler
 std::unique_ptr<TensorFile> open_gguf(const std::string& path);                  // memory-mapped
 

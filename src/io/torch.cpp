@@ -15,11 +15,14 @@ namespace {
 
 constexpr std::size_t kMaxDimensions = 64;
 // What may be unpacked or copied: weights hardly compress, so several times the file's size is no checkpoint but a bomb.
-constexpr std::uint64_t kFreeCopies = std::uint64_t{256} << 20;
+constexpr std::uint64_t kFreeCopies = std::uint64_t{16} << 20;
 constexpr std::uint64_t kMaxExpansion = 8;
 // A pickle can name one long text many times, so what is copied out of it is limited.
 constexpr std::size_t kMaxMetadata = 1000;
 constexpr std::size_t kMaxMetadataText = 4096;
+// How deep in the root a state dict may lie, and how much of a key is shown.
+constexpr int kMaxStateDepth = 4;
+constexpr std::size_t kMaxKey = 60;
 
 class TorchReader {
  public:
@@ -42,14 +45,7 @@ class TorchReader {
     const Value& root = pickle_[pickle_.root];
     if (root.kind != ValueKind::dict)
       fail("it holds no dict at its root; save a state dict: torch.save(model.state_dict(), ...)");
-    const Value* state = &root;
-    for (const char* key : {"state_dict", "model"}) {
-      const Value* inner = pickle_.find(root, key);
-      if (inner != nullptr && inner->kind == ValueKind::dict) state = inner;
-    }
-    read_state(*state);
-    if (parsed_.tensors.empty())
-      fail("no tensors in its root dict, nor under \"model\" or \"state_dict\"; found " + keys_of(root));
+    read_state(find_state(root));
     read_metadata(root, "");
     if (const Value* config = pickle_.find(root, "config"); config != nullptr && config->kind == ValueKind::dict) {
       read_metadata(*config, "config.");
@@ -81,6 +77,73 @@ class TorchReader {
     if (bytes > copies_left_)
       fail(what + ": unpacking it would take " + std::to_string(bytes) + " bytes, far more than the file has; refused");
     copies_left_ -= bytes;
+  }
+
+  // A dict of tensors, and the keys that lead to it.
+  struct State {
+    const Value* dict;
+    std::string path;
+    std::size_t tensors = 0, matrices = 0;
+  };
+
+  void count_tensors(State& state) const {
+    for (std::size_t i = 0; i + 1 < state.dict->items.size(); i += 2) {
+      const Value& value = pickle_[state.dict->items[i + 1]];
+      if (pickle_[state.dict->items[i]].kind != ValueKind::text || value.kind != ValueKind::tensor) continue;
+      ++state.tensors;
+      state.matrices += pickle_[value.items[1]].items.size() >= 2 ? 1 : 0;
+    }
+  }
+
+  // The dicts under text keys of these, each once. What an optimizer keeps is as large as the weights and none of them.
+  std::vector<State> inside(const std::vector<State>& outer, std::set<const Value*>& seen) const {
+    std::vector<State> result;
+    for (const State& state : outer) {
+      for (std::size_t i = 0; i + 1 < state.dict->items.size(); i += 2) {
+        const Value& key = pickle_[state.dict->items[i]];
+        const Value& value = pickle_[state.dict->items[i + 1]];
+        if (key.kind != ValueKind::text || value.kind != ValueKind::dict || key.text.starts_with("optim")) continue;
+        if (!seen.insert(&value).second) continue;
+        result.push_back({&value, state.path + "[" + quote(key.text.substr(0, kMaxKey)) + "]"});
+        count_tensors(result.back());
+      }
+    }
+    return result;
+  }
+
+  // The only dict that holds tensors: the root or one inside it, under whatever key. Of several, those without a matrix (the
+  // states of random generators, say) do not count.
+  const Value& find_state(const Value& root) const {
+    std::set<const Value*> seen = {&root};
+    State top{&root, "the root"};
+    count_tensors(top);
+    std::vector<State> level = inside({{&root, ""}}, seen);
+    std::vector<State> all = level;
+    if (top.tensors > 0) all.push_back(top);
+    const auto empty = [](const State& state) { return state.tensors == 0; };
+    for (int depth = 2; depth <= kMaxStateDepth && std::all_of(all.begin(), all.end(), empty); ++depth) {
+      all = level = inside(level, seen);
+    }
+    std::erase_if(all, empty);
+    if (all.empty()) fail("no tensors in its root dict, nor in a dict inside; found " + keys_of(root));
+    if (all.size() > 1 && std::any_of(all.begin(), all.end(), [](const State& state) { return state.matrices > 0; })) {
+      std::erase_if(all, [](const State& state) { return state.matrices == 0; });
+    }
+    if (all.size() > 1) fail_several(all);
+    return *all.front().dict;
+  }
+
+  [[noreturn]] void fail_several(const std::vector<State>& states) const {
+    constexpr std::size_t kShown = 8;
+    std::string list;
+    for (std::size_t i = 0; i < std::min(states.size(), kShown); ++i) {
+      list += (i == 0 ? "" : ", ") + states[i].path + " (" + std::to_string(states[i].tensors) +
+              (states[i].tensors == 1 ? " tensor)" : " tensors)");
+    }
+    if (states.size() > kShown) list += ", ...";
+    const State& named = states.front();
+    fail("tensors lie in " + std::to_string(states.size()) + " places: " + list +
+         "; save the one you want alone: torch.save(torch.load(\"old.pth\", map_location=\"cpu\")" + named.path + ", \"new.pth\")");
   }
 
   void read_state(const Value& state) {

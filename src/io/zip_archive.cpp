@@ -16,6 +16,7 @@ constexpr std::uint32_t kLocalHeader = 0x04034b50, kCentralHeader = 0x02014b50, 
                         kZip64Locator = 0x07064b50;
 constexpr std::size_t kLocalHeaderSize = 30, kCentralHeaderSize = 46, kEndSize = 22, kZip64EndSize = 56, kZip64LocatorSize = 20;
 constexpr std::size_t kMaxComment = 65535, kMaxName = 4096;
+constexpr std::uint64_t kMaxEntries = 100'000;  // a checkpoint has one for each storage, under a thousand
 constexpr std::uint16_t kZip64Field = 1;
 constexpr std::uint32_t kIn64 = 0xffffffff;  // "see the zip64 field"
 constexpr std::uint16_t kStored = 0, kDeflated = 8, kEncrypted = 1;
@@ -81,6 +82,9 @@ ZipArchive::Directory ZipArchive::find_directory() const {
 }
 
 void ZipArchive::read_directory(const Directory& directory) {
+  if (directory.entries > kMaxEntries) {
+    fail(std::to_string(directory.entries) + " entries; at most " + std::to_string(kMaxEntries) + " are read");
+  }
   auto rest = data_.subspan(static_cast<std::size_t>(directory.offset), static_cast<std::size_t>(directory.size));
   for (std::uint64_t i = 0; i < directory.entries; ++i) {
     if (rest.size() < kCentralHeaderSize || load<std::uint32_t>(rest.data()) != kCentralHeader) {

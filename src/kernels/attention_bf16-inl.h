@@ -206,20 +206,22 @@ struct TileProduct {
   static constexpr int kColumns = 2 * kLanes, kPairs = kTileRowsMax;
 
   static void multiply(int m, int n, int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc,
-                       Fetch&) {
+                       Fetch& fetch) {
     for (int i = 0; i < m; i += 2 * kTileRowsMax) {
       const int rows = std::min(m - i, 2 * kTileRowsMax), lower = std::max(0, rows - kTileRowsMax);
       Tiles::configure(tile_shapes(rows - lower, lower));
-      for (int j = 0; j < n; j += kColumns) lower ? pair<2>(pairs, a + i * lda, lda, b + 2 * j, ldb, c + i * ldc + j, ldc)
-                                                  : pair<1>(pairs, a + i * lda, lda, b + 2 * j, ldb, c + i * ldc + j, ldc);
+      for (int j = 0; j < n; j += kColumns) lower ? pair<2>(pairs, a + i * lda, lda, b + 2 * j, ldb, c + i * ldc + j, ldc, fetch)
+                                                  : pair<1>(pairs, a + i * lda, lda, b + 2 * j, ldb, c + i * ldc + j, ldc, fetch);
     }
     Tiles::release();
   }
 
  private:
   template <int RowTiles>
-  static void pair(int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc) {
+  static void pair(int pairs, const std::uint16_t* a, std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc, Fetch& fetch) {
     constexpr auto kType = NumberType::kBf16;
+    constexpr int kFetches = 8;  // a step: as many as half of its vectors' would be
+    fetch.advance();
     Tiles::template zero<0>();
     Tiles::template zero<1>();
     if constexpr (RowTiles == 2) {
@@ -227,6 +229,7 @@ struct TileProduct {
       Tiles::template zero<3>();
     }
     for (int p = 0; p < pairs; p += kPairs, b += kPairs * ldb * 2, a += kPairs * 2) {
+      for (int i = 0; i < kFetches; ++i) fetch.lines();
       Tiles::template load<4>(a, lda * 2);
       Tiles::template load<6>(b, ldb * 4);
       Tiles::template dot<kType, 0, 4, 6>();

@@ -16,9 +16,9 @@ bool has_tile_attention() { return has_isa(Isa::kAmx); }
 
 void attention_bf16(const AttentionBlock& block) {
   using namespace attention_detail;
-  // Whole tiles of head dimensions, and enough queries to fill some of their rows.
-  constexpr int kFewQueries = 3;
-  if (has_tile_attention() && !block.key_scales && block.head_dim % (2 * kTileRowsMax) == 0 && block.queries > kFewQueries) return attend<TileProduct<HardwareTiles>>(block);
+  // Whole tiles of head dimensions. However few queries there are: matrix units add up in another order than vectors do, and a query's result must not
+  // depend on those beside it.
+  if (has_tile_attention() && !block.key_scales && block.head_dim % (2 * kTileRowsMax) == 0) return attend<TileProduct<HardwareTiles>>(block);
   attend<VectorProduct>(block);
 }
 

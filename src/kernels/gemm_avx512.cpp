@@ -64,6 +64,64 @@ struct NarrowWeights {
   void load(int unit, __m512i (&column)[kTileVectors]) const { widen_unit(units + static_cast<std::size_t>(unit) * kNarrowUnitRow, upper, column); }
 };
 
+// Sums in the order of matrix units (SumOrder::kTiles).
+constexpr int kStepUnits = 16;
+
+template <int Rows, class Weights>
+inline void add_step(__m512 (&total)[Rows][kTileVectors], const char* x, std::size_t ldx, const Weights& w, int first, const Prefetch& fetch, const char*& next) {
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  __m512 even[Rows][kTileVectors], odd[Rows][kTileVectors];
+#pragma GCC unroll 2
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) even[r][v] = odd[r][v] = zero();
+  for (int unit = first; unit < first + kStepUnits; ++unit) {
+    for (int line = 0; line < fetch.lines_per_unit; ++line, next += 64) _mm_prefetch(next, _MM_HINT_T1);
+    __m512i column[kTileVectors];
+    w.load(unit, column);
+    __m512 x_even[Rows], x_odd[Rows];
+#pragma GCC unroll 2
+    for (int r = 0; r < Rows; ++r) {
+      std::uint32_t pair;
+      std::memcpy(&pair, x + static_cast<std::size_t>(r) * ldx + static_cast<std::size_t>(unit) * 4, sizeof(pair));
+      x_even[r] = _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(pair << 16)));
+      x_odd[r] = _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(pair & 0xffff0000u)));
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) {
+      const __m512 w_even = _mm512_castsi512_ps(_mm512_slli_epi32(column[v], 16)), w_odd = _mm512_castsi512_ps(_mm512_and_si512(column[v], upper));
+#pragma GCC unroll 2
+      for (int r = 0; r < Rows; ++r) {
+        even[r][v] = _mm512_fmadd_ps(x_even[r], w_even, even[r][v]);
+        odd[r][v] = _mm512_fmadd_ps(x_odd[r], w_odd, odd[r][v]);
+      }
+    }
+  }
+#pragma GCC unroll 2
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) total[r][v] = _mm512_add_ps(total[r][v], _mm512_add_ps(even[r][v], odd[r][v]));
+}
+
+template <int Rows, class Weights>
+void step_tile(int units, const char* x, std::size_t ldx, const Weights& w, bool first, char* partial, const Prefetch& fetch) {
+  __m512 total[Rows][kTileVectors];
+  for (int r = 0; r < Rows; ++r)
+    for (int v = 0; v < kTileVectors; ++v) total[r][v] = first ? zero() : load(partial + (r * kTileVectors + v) * 64);
+  const char* next = fetch.next;
+  for (int unit = 0; unit < units; unit += kStepUnits) add_step(total, x, ldx, w, unit, fetch, next);
+  for (int r = 0; r < Rows; ++r)
+    for (int v = 0; v < kTileVectors; ++v) store(partial + (r * kTileVectors + v) * 64, total[r][v]);
+}
+
+void plain_steps(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w, bool first, char* partial, const Prefetch& fetch) {
+  (rows == 1 ? step_tile<1, PlainWeights> : step_tile<kTileOrderRows, PlainWeights>)(units, x, ldx, PlainWeights{w.units}, first, partial, fetch);
+}
+
+void narrow_steps(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w, bool first, char* partial, const Prefetch& fetch) {
+  (rows == 1 ? step_tile<1, NarrowWeights> : step_tile<kTileOrderRows, NarrowWeights>)(units, x, ldx, NarrowWeights{w.units, upper_bytes(w.table)}, first, partial, fetch);
+}
+
 void narrow_tile(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w, bool first, char* partial, const Prefetch& fetch) {
   any_tile(rows, units, x, ldx, NarrowWeights{w.units, upper_bytes(w.table)}, first, partial, fetch);
 }
@@ -83,7 +141,8 @@ BLIP_TARGET_END
 
 using TileFunction = void (*)(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w, bool first, char* partial, const Prefetch& fetch);
 
-TileFunction tile_function(NumberType type, bool narrow) {
+TileFunction tile_function(NumberType type, bool narrow, SumOrder order) {
+  if (type == NumberType::kBf16 && order == SumOrder::kTiles) return narrow ? bf16::narrow_steps : bf16::plain_steps;
   if (narrow) return bf16::narrow_tile;
   switch (type) {
     case NumberType::kF32: return f32::plain_tile;
@@ -114,10 +173,11 @@ bool has_avx512_gemm(NumberType type) {
   return false;
 }
 
-void gemm_avx512(const GemmTile& t) {
-  const std::size_t row_bytes = static_cast<std::size_t>(t.w->k()) * size_of(t.w->type());
-  assert(t.w->blocked() && row_bytes % 4 == 0);
-  const int units = static_cast<int>(row_bytes / 4);
+void gemm_avx512(const GemmTile& t, SumOrder order) {
+  const int units = (t.w->k() * static_cast<int>(size_of(t.w->type())) + 3) / 4;
+  const std::size_t row_bytes = static_cast<std::size_t>(units) * 4;
+  assert(t.w->blocked());
+  assert(order == SumOrder::kUnits || t.w->type() != NumberType::kBf16 || (t.m <= kTileOrderRows && units % bf16::kStepUnits == 0));
   const char* x = static_cast<const char*>(t.x);
   const int tiles = (t.m + kTileRows - 1) / kTileRows;
   const bool far_rows = static_cast<std::size_t>(t.m) * row_bytes > kNearRows;
@@ -127,7 +187,7 @@ void gemm_avx512(const GemmTile& t) {
   const std::size_t ahead = t.m == 1 || t.w->type() == NumberType::kF32 ? kReadAhead : kReadFarAhead;
   const bool narrow = t.w->packing() == Packing::kNarrow;
   const bool widen_first = narrow && tiles > kWideningTiles;
-  const auto multiply = tile_function(t.w->type(), narrow && !widen_first);
+  const auto multiply = tile_function(t.w->type(), narrow && !widen_first, order);
   const std::size_t unit_row = narrow ? kNarrowUnitRow : kUnitRow;
   for (int column = 0; column < t.n; column += kColumnBlock) {
     const char* table = static_cast<const char*>(t.w->columns(t.first + column));  // narrow weights begin with one
@@ -165,7 +225,7 @@ void gemm_avx512(const GemmTile& t) {
 namespace blip::kernels {
 
 bool has_avx512_gemm(NumberType) { return false; }
-void gemm_avx512(const GemmTile&) { assert(false); }
+void gemm_avx512(const GemmTile&, SumOrder) { assert(false); }
 
 }  // namespace blip::kernels
 

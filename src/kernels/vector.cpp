@@ -177,24 +177,27 @@ void layer_norm(const float* x, const float* gain, const float* bias, float eps,
   for (int i = whole; i < n; ++i) out[i] = (x[i] - mean) * scale * gain[i] + bias[i];
 }
 
+// A float's bits to bfloat16's, rounded to nearest even. A NaN stays one: rounding could carry it into infinity, or zero.
+template <class D, class V>
+HWY_INLINE V round_bf16(D d, V bits) {
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1u));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fffu))));
+  const hn::RebindToSigned<D> di;
+  const auto magnitude = hn::BitCast(di, hn::And(bits, hn::Set(d, 0x7fffffffu)));
+  const auto nan = hn::RebindMask(d, hn::Gt(magnitude, hn::Set(di, 0x7f800000)));
+  return hn::IfThenElse(nan, hn::ShiftRight<16>(hn::Or(bits, hn::Set(d, 0x00400000u))), rounded);
+}
+
 void to_bf16(const float* x, int n, std::uint16_t* out) {
   const hn::CappedTag<std::uint32_t, kLanes> d32;
   const hn::RebindToSigned<decltype(d32)> di32;
   const hn::Rebind<std::uint16_t, decltype(d32)> d16;
   const int lanes = static_cast<int>(hn::Lanes(d32));
-  const auto round = [](auto d, auto bits) {
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1u));
-    return hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fffu))));
-  };
   int i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    const auto bits = hn::LoadU(d32, reinterpret_cast<const std::uint32_t*>(x) + i);
-    hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di32, round(d32, bits))), d16, out + i);
-  }
+  for (; i + lanes <= n; i += lanes) hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di32, round_bf16(d32, hn::LoadU(d32, reinterpret_cast<const std::uint32_t*>(x) + i)))), d16, out + i);
   for (; i < n; ++i) {
-    std::uint32_t bits;
-    std::memcpy(&bits, x + i, sizeof(bits));
-    out[i] = static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+    const hn::CappedTag<std::uint32_t, 1> d1;
+    out[i] = static_cast<std::uint16_t>(hn::GetLane(round_bf16(d1, hn::LoadU(d1, reinterpret_cast<const std::uint32_t*>(x) + i))));
   }
 }
 
@@ -306,10 +309,7 @@ HWY_INLINE void store_bf16(D, V x, std::uint16_t* out) {
 #endif
   const hn::RebindToUnsigned<D> d32;
   const hn::Rebind<std::uint16_t, D> d16;
-  const auto bits = hn::BitCast(d32, x);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d32, 1u));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(d32, 0x7fffu))));
-  hn::StoreU(hn::DemoteTo(d16, hn::BitCast(hn::RebindToSigned<D>(), rounded)), d16, out);
+  hn::StoreU(hn::DemoteTo(d16, hn::BitCast(hn::RebindToSigned<D>(), round_bf16(d32, hn::BitCast(d32, x)))), d16, out);
 }
 
 // One row's values from column i on, as many as D has lanes.

@@ -11,7 +11,7 @@
 #include "model/position.h"
 #include "model/source.h"
 #include "model/tensor_table.h"
-#include "text/tokenizer.h"
+#include "model/vocabulary.h"
 
 namespace blip::model {
 namespace {
@@ -141,12 +141,16 @@ ModelInfo make_info(const ModelConfig& config, const std::vector<TensorSpec>& ta
   info.image_size = config.vision.image_size;
   info.patch_size = config.vision.patch_size;
   info.embed_dim = config.embed_dim;
+  describe_tokens(config, info);
+  describe_texts(config, info);
   info.can_caption = config.caption_decoder.has_value();
   info.can_match_itm = config.has_itm_head;
   info.can_match_itc = config.embed_dim > 0;
   info.can_ask = config.question_encoder && config.answer_decoder;
   info.can_rank = info.can_ask;
   info.can_attend = info.can_caption || info.can_ask;
+  for (const auto* decoder : {&config.caption_decoder, &config.answer_decoder})
+    if (*decoder) info.max_length = info.max_length == 0 ? (*decoder)->max_positions : std::min(info.max_length, (*decoder)->max_positions);
   info.parts.push_back(describe(Part::kVision, table, tensors));
   info.parts.back().layers = config.vision.layers;
   info.parts.back().width = config.vision.width;
@@ -170,37 +174,6 @@ ModelInfo make_info(const ModelConfig& config, const std::vector<TensorSpec>& ta
   return info;
 }
 
-// The vocabulary with [DEC] and [ENC]; more tokens than embedding rows cannot be looked up.
-std::vector<std::string> checked_vocabulary(std::vector<std::string> tokens, const std::string& where, const ModelConfig& config) {
-  std::vector<std::string> vocabulary;
-  try {
-    vocabulary = text::Tokenizer(std::move(tokens)).vocabulary();
-  } catch (const Error& error) {
-    fail(where + ": " + error.what());
-  }
-  const std::pair<const std::optional<TextConfig>*, Part> towers[] = {{&config.text_encoder, Part::kText},
-                                                                      {&config.caption_decoder, Part::kCaption},
-                                                                      {&config.question_encoder, Part::kQuestion},
-                                                                      {&config.answer_decoder, Part::kAnswer}};
-  for (const auto& [tower, part] : towers) {
-    if (*tower && vocabulary.size() > static_cast<std::size_t>((*tower)->vocab)) {
-      fail(where + " has " + std::to_string(vocabulary.size()) + " tokens, [DEC] and [ENC] included, but the word embeddings of the " +
-           part_name(part) + " have " + std::to_string((*tower)->vocab) + " rows; put the model's own vocab.txt beside it");
-    }
-  }
-  return vocabulary;
-}
-
-std::vector<std::string> find_vocabulary(const Source& source, const Metadata& metadata, const ModelConfig& config) {
-  std::string where = source.path;
-  std::vector<std::string> tokens = source.format == "gguf" ? read_vocabulary(metadata, where) : load_vocabulary(source.folder, where);
-  if (tokens.empty()) {
-    where = "the bundled bert-base-uncased vocabulary";
-    tokens = text::Tokenizer::bundled_vocabulary();
-  }
-  return checked_vocabulary(std::move(tokens), where, config);
-}
-
 std::string metadata_name(const Metadata& metadata, const std::string& fallback) {
   const auto it = metadata.find("general.name");
   const auto* name = it == metadata.end() ? nullptr : std::get_if<std::string>(&it->second);
@@ -212,7 +185,17 @@ struct Plan {
   Layout layout = Layout::kCanonical;
   PartPrefixes prefixes{"vision", "text", "caption", "question", "answer"};
   ModelConfig config;
+  std::vector<std::string> warnings;
 };
+
+// Without a matrix of its own, a decoder whose words are not tied has none at all: transformers fills it with noise.
+void refuse_untied(const DiskTensors& disk, const PartPrefixes& prefixes, const Settings& settings) {
+  for (const std::string& prefix : {prefixes.caption, prefixes.answer}) {
+    const std::string matrix = prefix + ".cls.predictions.decoder.weight";
+    if (settings.tied_words || prefix.empty() || disk.find(matrix) != nullptr) continue;
+    fail(settings.where + ": tie_word_embeddings is false, but the tensor " + matrix + " is missing");
+  }
+}
 
 Plan make_plan(const Source& source, const DiskTensors& disk) {
   Plan plan;
@@ -227,12 +210,11 @@ Plan make_plan(const Source& source, const DiskTensors& disk) {
     plan.prefixes = roles.prefixes;
     plan.config = infer_config(disk, plan.layout, roles, settings);
     if (!settings.where.empty()) where = settings.where;
+    plan.warnings = settings.warnings;
+    refuse_untied(disk, plan.prefixes, settings);
   }
   validate(plan.config, where);
-  // Texts cannot be longer than the position tables of the towers that read them.
-  for (const auto* tower : {&plan.config.text_encoder, &plan.config.question_encoder}) {
-    if (*tower) plan.config.max_text = std::min(plan.config.max_text, (*tower)->max_positions);
-  }
+  if (const int positions = plan.config.max_positions(); positions > 0) plan.config.max_text = std::min(plan.config.max_text, positions);
   return plan;
 }
 
@@ -263,8 +245,9 @@ Checkpoint Checkpoint::open(const std::string& path, const std::string& adapter)
     if (spec.kind == TensorKind::kMatrix) checkpoint.matrices_.insert(spec.name);
   }
   const Metadata& metadata = source.files.front()->metadata();
-  checkpoint.vocabulary_ = find_vocabulary(source, metadata, plan.config);
+  checkpoint.vocabulary_ = settle_vocabulary(source, plan.layout, plan.config, plan.warnings);
   checkpoint.info_ = make_info(plan.config, table, checkpoint.tensors_);
+  checkpoint.info_.warnings = std::move(plan.warnings);
   checkpoint.info_.path = path;
   checkpoint.info_.format = source.format;
   checkpoint.info_.name = metadata_name(metadata, source.name);
@@ -283,6 +266,10 @@ const io::TensorView& Checkpoint::tensor(std::string_view name) const {
 
 void Checkpoint::release(std::string_view name) const {
   for (const auto& file : files_) file->release(tensor(name).data);
+}
+
+void Checkpoint::check_unchanged() const {
+  for (const auto& file : files_) file->check_unchanged();
 }
 
 std::vector<float> Checkpoint::values(std::string_view name) const {

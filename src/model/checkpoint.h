@@ -23,6 +23,7 @@
 #include "io/tensor_file.h"
 #include "model/adapter.h"
 #include "model/config.h"
+#include "text/vocabulary.h"
 
 namespace blip::model {
 
@@ -35,7 +36,8 @@ class Checkpoint {
   static Checkpoint open(const std::string& path, const std::string& adapter = "");
 
   const ModelConfig& config() const { return config_; }
-  const std::vector<std::string>& vocabulary() const { return vocabulary_; }  // [DEC], [ENC] included
+  // Its tokens are ids of the word embeddings; there may be rows beyond the last.
+  const text::Vocabulary& vocabulary() const { return vocabulary_; }
   const ModelInfo& info() const { return info_; }
 
   bool has(std::string_view name) const;
@@ -44,6 +46,8 @@ class Checkpoint {
   std::vector<float> values(std::string_view name) const;
   // Its memory may go: the tensor was read and will hardly be read again.
   void release(std::string_view name) const;
+  // Throws Error(kIo) where a file was cut or written since it was opened: to be called once its values have been read.
+  void check_unchanged() const;
   const std::vector<std::string>& names() const { return names_; }  // every canonical tensor, in table order
   // Linear, convolution and word-embedding weights, which a file may hold in any type; the rest are vectors and positions.
   bool is_matrix(std::string_view name) const { return matrices_.find(name) != matrices_.end(); }
@@ -55,7 +59,7 @@ class Checkpoint {
   std::vector<std::string> names_;
   std::set<std::string, std::less<>> matrices_;
   ModelConfig config_;
-  std::vector<std::string> vocabulary_;
+  text::Vocabulary vocabulary_;
   ModelInfo info_;
 };
 

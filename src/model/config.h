@@ -24,6 +24,17 @@ struct TextConfig {
   float eps = 1e-12f;
 };
 
+// What the official code calls its captions' beginning; a model's own files may say another.
+inline constexpr const char* kCaptionPrompt = "a picture of ";
+
+// Ids that texts begin and end with; -1: not known yet.
+struct TokenIds {
+  int bos = -1;       // begins captions and answers ([DEC])
+  int eos = -1;       // ends them
+  int pad = -1;
+  int question = -1;  // begins questions: [ENC], as in the official code, else [CLS], as in transformers
+};
+
 // A part that is absent is nullopt; a model may hold any subset over its one vision tower.
 struct ModelConfig {
   VisionConfig vision;
@@ -34,8 +45,18 @@ struct ModelConfig {
   bool has_itm_head = false;
   int embed_dim = 0;                           // ITC projections; 0 = none
   image::Normalization normalization;
-  int max_text = 35;                           // match texts and questions are truncated here; at most the encoders' max_positions
-  std::string prompt = "a picture of ";        // the caption prompt the model was trained with
+  int max_text = 35;                           // match texts and questions are truncated here, unless a caller says otherwise
+  std::string prompt = kCaptionPrompt;         // the caption prompt the model was trained with
+  TokenIds tokens;
+
+  // Longest match text or question in tokens: the encoders' max_positions. 0 without an encoder.
+  int max_positions() const {
+    int positions = 0;
+    for (const auto* tower : {&text_encoder, &question_encoder}) {
+      if (*tower && (positions == 0 || (*tower)->max_positions < positions)) positions = (*tower)->max_positions;
+    }
+    return positions;
+  }
 };
 
 }  // namespace blip::model

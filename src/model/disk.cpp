@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <initializer_list>
 #include <optional>
+#include <set>
+#include <utility>
+#include <vector>
 
 #include "blip/error.h"
 
@@ -23,20 +25,60 @@ std::optional<int> dimension(const DiskTensors& disk, const std::string& name, s
   return static_cast<int>(shape[axis]);
 }
 
-// The value most of the candidates have; among equals the stated one, then the first.
-std::optional<int> vote(std::optional<int> stated, std::initializer_list<std::optional<int>> candidates) {
-  std::optional<int> best;
-  long best_votes = 0;
-  for (const auto& candidate : candidates) {
-    if (!candidate) continue;
-    const long votes = 2 * std::count(candidates.begin(), candidates.end(), candidate) + (candidate == stated ? 1 : 0);
-    if (votes > best_votes) {
-      best = candidate;
-      best_votes = votes;
+// A dimension that a size may be read off.
+struct Place {
+  std::string tensor;
+  std::size_t rank, axis;
+};
+
+// Reads sizes off tensors. A configuration that contradicts them is an error: one of the two is of another model.
+class Sizes {
+ public:
+  // where: the configuration's file; part: the object in it that states the tower's sizes, "" for the outermost.
+  Sizes(const DiskTensors& disk, std::string where, std::string part) : disk_(disk), where_(std::move(where)), part_(std::move(part)) {}
+
+  // The value most of the places have; among equals the stated one, then the first. A single tensor that differs is left to the
+  // check against the tensor table, which then names it. `otherwise` where nothing says.
+  int settle(const char* key, std::optional<int> stated, const std::vector<Place>& places, int otherwise) const {
+    std::vector<std::optional<int>> values;
+    for (const Place& place : places) values.push_back(dimension(disk_, place.tensor, place.rank, place.axis));
+    std::optional<std::size_t> best;
+    long best_votes = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (!values[i]) continue;
+      const long votes = 2 * std::count(values.begin(), values.end(), values[i]) + (values[i] == stated ? 1 : 0);
+      if (votes > best_votes) {
+        best = i;
+        best_votes = votes;
+      }
     }
+    if (!best) return stated.value_or(otherwise);
+    if (stated && *stated != *values[*best]) contradict(key, *stated, *values[*best], "tensor " + shape_of(places[*best].tensor));
+    return *values[*best];
   }
-  return best ? best : stated;
-}
+
+  // Layers stated that the file lacks are then reported as missing tensors.
+  int layers(std::optional<int> stated, const std::string& prefix) const {
+    const int found = disk_.count_layers(prefix);
+    if (stated && *stated < found) contradict("num_hidden_layers", *stated, found, "the tensors " + prefix + "0 to " + std::to_string(found - 1));
+    return std::max(std::max(1, stated.value_or(0)), found);
+  }
+
+ private:
+  [[noreturn]] void contradict(const char* key, int stated, int found, const std::string& by) const {
+    fail(where_ + ": " + part_ + key + " is " + std::to_string(stated) + ", but " + std::to_string(found) + " by " + by + " of " + disk_.where() +
+         "; put the model's own config.json beside it");
+  }
+
+  std::string shape_of(const std::string& tensor) const {
+    std::string text;
+    for (const std::int64_t size : disk_.find(tensor)->shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+    return tensor + " [" + text + "]";
+  }
+
+  const DiskTensors& disk_;
+  std::string where_, part_;
+};
 
 int heads_of(const TowerSettings& settings, int width) {
   if (settings.heads) return *settings.heads;
@@ -44,56 +86,50 @@ int heads_of(const TowerSettings& settings, int width) {
   return std::max(1, width / 64);
 }
 
-// Layers stated by the configuration that the file lacks are then reported as missing tensors.
-int layers_of(const DiskTensors& disk, const std::string& prefix, const TowerSettings& settings) {
-  return std::max(std::max(1, settings.layers.value_or(0)), disk.count_layers(prefix));
-}
-
-VisionConfig infer_vision(const DiskTensors& disk, Layout layout, const std::string& prefix, const TowerSettings& settings,
-                          std::optional<int> preprocessor_size) {
+VisionConfig infer_vision(const DiskTensors& disk, Layout layout, const std::string& prefix, const Settings& all) {
+  const TowerSettings& settings = all.vision;
+  const Sizes sizes(disk, all.where, "vision_config.");
   const auto name = [&](const char* suffix) { return tower_tensor(layout, Part::kVision, prefix, suffix); };
+  const std::string patches = name("patch.weight"), position = name("position");
   VisionConfig vision;
-  vision.width = vote(settings.width, {dimension(disk, name("patch.weight"), 4, 0), dimension(disk, name("patch.bias"), 1, 0),
-                                       dimension(disk, name("class_token"), 1, 0), dimension(disk, name("position"), 2, 1),
-                                       dimension(disk, name("norm.weight"), 1, 0)})
-                     .value_or(vision.width);
-  vision.patch_size =
-      vote(settings.patch_size, {dimension(disk, name("patch.weight"), 4, 2), dimension(disk, name("patch.weight"), 4, 3)})
-          .value_or(vision.patch_size);
-  vision.mlp = vote(settings.mlp, {dimension(disk, name("#.fc1.weight"), 2, 0), dimension(disk, name("#.fc1.bias"), 1, 0),
-                                   dimension(disk, name("#.fc2.weight"), 2, 1)})
-                   .value_or(vision.mlp);
-  vision.layers = layers_of(disk, layer_prefix(layout, Part::kVision, prefix), settings);
+  vision.width = sizes.settle("hidden_size", settings.width,
+                              {{patches, 4, 0}, {name("patch.bias"), 1, 0}, {name("class_token"), 1, 0}, {position, 2, 1}, {name("norm.weight"), 1, 0}},
+                              vision.width);
+  vision.patch_size = sizes.settle("patch_size", settings.patch_size, {{patches, 4, 2}, {patches, 4, 3}}, vision.patch_size);
+  vision.mlp = sizes.settle("intermediate_size", settings.mlp,
+                            {{name("#.fc1.weight"), 2, 0}, {name("#.fc1.bias"), 1, 0}, {name("#.fc2.weight"), 2, 1}}, vision.mlp);
+  vision.layers = sizes.layers(settings.layers, layer_prefix(layout, Part::kVision, prefix));
   vision.heads = heads_of(settings, vision.width);
   vision.eps = settings.eps;
-  if (preprocessor_size) {
-    vision.image_size = *preprocessor_size;
+  // No contradiction: positions are interpolated to the size asked for, as the official code does.
+  if (all.preprocessor_size) {
+    vision.image_size = *all.preprocessor_size;
   } else if (settings.image_size) {
     vision.image_size = *settings.image_size;
-  } else if (const auto rows = dimension(disk, name("position"), 2, 0)) {
+  } else if (const auto rows = dimension(disk, position, 2, 0)) {
     const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(*rows - 1))));
     vision.image_size = static_cast<int>(std::clamp<std::int64_t>(side * vision.patch_size, 1, kMaxImage));
   }
   return vision;
 }
 
-TextConfig infer_text(const DiskTensors& disk, Layout layout, Part part, const std::string& prefix, const TowerSettings& settings,
-                      int cross_width) {
+TextConfig infer_text(const DiskTensors& disk, Layout layout, Part part, const std::string& prefix, const Settings& all, int cross_width) {
+  const TowerSettings& settings = all.text;
+  const Sizes sizes(disk, all.where, "text_config.");
   const auto name = [&](const char* suffix) { return tower_tensor(layout, part, prefix, suffix); };
   TextConfig text;
-  text.width = vote(settings.width, {dimension(disk, name("word"), 2, 1), dimension(disk, name("position"), 2, 1),
-                                     dimension(disk, name("norm.weight"), 1, 0), dimension(disk, name("#.self.q.bias"), 1, 0)})
-                   .value_or(text.width);
-  text.mlp = vote(settings.mlp, {dimension(disk, name("#.fc1.weight"), 2, 0), dimension(disk, name("#.fc1.bias"), 1, 0),
-                                 dimension(disk, name("#.fc2.weight"), 2, 1)})
-                 .value_or(text.mlp);
-  const auto head = [&](const char* suffix, std::size_t rank) {
-    return is_decoder(part) ? dimension(disk, prefix + ".cls.predictions." + suffix, rank, 0) : std::nullopt;
-  };
-  text.vocab = vote(settings.vocab, {dimension(disk, name("word"), 2, 0), head("bias", 1), head("decoder.bias", 1), head("decoder.weight", 2)})
-                   .value_or(text.vocab);
-  text.max_positions = vote(settings.positions, {dimension(disk, name("position"), 2, 0)}).value_or(text.max_positions);
-  text.layers = layers_of(disk, layer_prefix(layout, part, prefix), settings);
+  text.width = sizes.settle("hidden_size", settings.width,
+                            {{name("word"), 2, 1}, {name("position"), 2, 1}, {name("norm.weight"), 1, 0}, {name("#.self.q.bias"), 1, 0}}, text.width);
+  text.mlp = sizes.settle("intermediate_size", settings.mlp,
+                          {{name("#.fc1.weight"), 2, 0}, {name("#.fc1.bias"), 1, 0}, {name("#.fc2.weight"), 2, 1}}, text.mlp);
+  std::vector<Place> rows{{name("word"), 2, 0}};
+  if (is_decoder(part)) {
+    const std::string head = prefix + ".cls.predictions.";
+    rows.insert(rows.end(), {{head + "bias", 1, 0}, {head + "decoder.bias", 1, 0}, {head + "decoder.weight", 2, 0}});
+  }
+  text.vocab = sizes.settle("vocab_size", settings.vocab, rows, text.vocab);
+  text.max_positions = sizes.settle("max_position_embeddings", settings.positions, {{name("position"), 2, 0}}, text.max_positions);
+  text.layers = sizes.layers(settings.layers, layer_prefix(layout, part, prefix));
   text.heads = heads_of(settings, text.width);
   text.vision_width = cross_width;
   text.eps = settings.eps;
@@ -107,6 +143,35 @@ void check_tower(int width, int heads, const std::string& tower, const std::stri
   }
 }
 
+// What stands before the first of the names that only a BLIP has; nullopt where the name has none.
+std::optional<std::string> wrapper_of(std::string_view name) {
+  for (const std::string_view root : {"vision_model.", "visual_encoder.", "vision.patch."}) {
+    for (auto at = name.find(root); at != std::string_view::npos; at = name.find(root, at + 1)) {
+      if (at == 0 || name[at - 1] == '.') return std::string(name.substr(0, at));
+    }
+  }
+  return std::nullopt;
+}
+
+// A tensor of another part of a BLIP, under its plain name.
+bool is_of_blip(std::string_view name) {
+  constexpr std::string_view kParts[] = {"text_encoder.", "text_decoder.", "question_encoder.", "answer_decoder.",
+                                         "itm_head.",     "vision_proj.",  "text_proj.",        "text_model."};
+  return std::any_of(std::begin(kParts), std::end(kParts), [&](std::string_view part) { return starts_with(name, part); });
+}
+
+// The name without the levels that torch's own wrappers put inside a model, at any depth.
+std::string unwrapped(std::string_view name) {
+  std::string result;
+  while (!name.empty()) {
+    const std::string_view level = name.substr(0, std::min(name.find('.'), name.size() - 1) + 1);
+    const bool wrapper = level == "_orig_mod." || level == "module." || level == "_fsdp_wrapped_module." || level == "_checkpoint_wrapped_module.";
+    if (!wrapper) result += level;
+    name.remove_prefix(level.size());
+  }
+  return result;
+}
+
 }  // namespace
 
 void DiskTensors::add(const io::TensorFile& file) {
@@ -115,22 +180,42 @@ void DiskTensors::add(const io::TensorFile& file) {
   }
 }
 
-bool DiskTensors::strip(const std::string& wrapper) {
-  if (!any_with_prefix(wrapper + "visual_encoder.") && !any_with_prefix(wrapper + "vision_model.") &&
-      !any_with_prefix(wrapper + "module.visual_encoder.")) {
-    return false;
+void DiskTensors::replace(Tensors tensors) {
+  tensors_.clear();
+  for (auto& [name, view] : tensors) {
+    const std::string plain = unwrapped(name);
+    if (!tensors_.emplace(plain, view).second) fail(where_ + ": two tensors are called " + plain + " without their wrappers, one of them " + view.name);
   }
-  // What lies beside the wrapped model (optimizer state, epoch) is no part of it.
-  std::map<std::string, io::TensorView, std::less<>> inside;
-  for (auto& [name, view] : tensors_) {
-    if (starts_with(name, wrapper)) inside.emplace(name.substr(wrapper.size()), view);
-  }
-  tensors_ = std::move(inside);
-  return true;
 }
 
 void DiskTensors::strip_wrappers() {
-  for (const char* wrapper : {"model.", "state_dict.", "module."}) strip(wrapper);
+  std::set<std::string> wrappers;
+  for (const auto& [name, view] : tensors_) {
+    if (const auto wrapper = wrapper_of(name)) wrappers.insert(unwrapped(*wrapper));
+    if (wrappers.size() > kMaxLayers) break;
+  }
+  // Names that need nothing taken off say what the model is; whatever lies beside it is then found unexpected.
+  if (wrappers.empty() || wrappers.contains("")) return replace(std::exchange(tensors_, {}));
+  if (wrappers.size() > 1) {
+    std::string list;
+    std::size_t shown = 0;
+    for (const std::string& wrapper : wrappers) {
+      if (++shown <= 8) list += (shown > 1 ? ", " : "") + wrapper + "*";
+    }
+    fail(where_ + ": holds several models (" + list + (shown > 8 ? ", ..." : "") + "); save the one you want alone");
+  }
+  // What lies beside the wrapped model (optimizer state, epoch) is no part of it.
+  const std::string& wrapper = *wrappers.begin();
+  Tensors inside;
+  for (const auto& [name, view] : tensors_) {
+    const std::string plain = unwrapped(name);
+    if (starts_with(plain, wrapper)) {
+      inside.emplace(plain.substr(wrapper.size()), view);
+    } else if (is_of_blip(plain)) {
+      fail(where_ + ": tensor " + name + " lies outside " + wrapper + "*, where the picture's tower is; expected one prefix for all");
+    }
+  }
+  replace(std::move(inside));
 }
 
 const io::TensorView* DiskTensors::find(std::string_view name) const {
@@ -201,10 +286,10 @@ Roles detect_roles(const DiskTensors& disk, Layout layout, Architecture architec
 ModelConfig infer_config(const DiskTensors& disk, Layout layout, const Roles& roles, const Settings& settings) {
   const PartPrefixes& prefixes = roles.prefixes;
   ModelConfig config;
-  config.vision = infer_vision(disk, layout, prefixes.vision, settings.vision, settings.preprocessor_size);
+  config.vision = infer_vision(disk, layout, prefixes.vision, settings);
   const auto text = [&](Part part, int cross) -> std::optional<TextConfig> {
     if (prefixes.of(part).empty()) return std::nullopt;
-    return infer_text(disk, layout, part, prefixes.of(part), settings.text, cross);
+    return infer_text(disk, layout, part, prefixes.of(part), settings, cross);
   };
   config.text_encoder = text(Part::kText, config.vision.width);
   config.caption_decoder = text(Part::kCaption, config.vision.width);
@@ -213,13 +298,14 @@ ModelConfig infer_config(const DiskTensors& disk, Layout layout, const Roles& ro
   config.answer_decoder = text(Part::kAnswer, config.question_encoder ? config.question_encoder->width : config.vision.width);
   config.has_itm_head = roles.itm;
   if (roles.itc) {
-    config.embed_dim = vote(std::nullopt, {dimension(disk, "vision_proj.weight", 2, 0), dimension(disk, "vision_proj.bias", 1, 0),
-                                           dimension(disk, "text_proj.weight", 2, 0), dimension(disk, "text_proj.bias", 1, 0)})
-                           .value_or(256);
+    config.embed_dim = Sizes(disk, settings.where, "")
+                           .settle("image_text_hidden_size", settings.embed,
+                                   {{"vision_proj.weight", 2, 0}, {"vision_proj.bias", 1, 0}, {"text_proj.weight", 2, 0}, {"text_proj.bias", 1, 0}}, 256);
   }
   config.normalization = settings.normalization;
   config.max_text = settings.max_text;
   config.prompt = settings.prompt;
+  config.tokens = {settings.bos.value_or(-1), settings.eos.value_or(-1), settings.pad.value_or(-1), -1};
   return config;
 }
 

@@ -11,13 +11,15 @@
 
 namespace blip::model {
 
-// Views by on-disk name, wrapper prefixes ("model." of an official .pth, "module." of a data-parallel one) taken off.
+// Views by on-disk name, without the names of what the model was wrapped into when it was saved.
 class DiskTensors {
  public:
   explicit DiskTensors(std::string where) : where_(std::move(where)) {}
   // Adds every tensor of a file. A name two files hold is Error(kModel).
   void add(const io::TensorFile& file);
-  // Call once, after the last add.
+  // Takes off the prefix that the names of a BLIP share, whatever it is ("model.", "base_model.model.", "net."), with what
+  // lies beside it, and the levels that torch's wrappers add anywhere ("module.", "_orig_mod."). Several prefixes, and two
+  // names that become one, are Error(kModel). Call once, after the last add.
   void strip_wrappers();
 
   // Puts a tensor in the place of the one that find(name) gives.
@@ -31,10 +33,11 @@ class DiskTensors {
   const std::map<std::string, io::TensorView, std::less<>>& all() const { return tensors_; }
 
  private:
-  bool strip(const std::string& wrapper);
+  using Tensors = std::map<std::string, io::TensorView, std::less<>>;
+  void replace(Tensors tensors);
 
   std::string where_;
-  std::map<std::string, io::TensorView, std::less<>> tensors_;
+  Tensors tensors_;
 };
 
 // Shape without the leading ones by which layouts differ ([1, N, D] and [N, D]), down to `rank` dimensions.
@@ -50,8 +53,9 @@ struct Roles {
 };
 Roles detect_roles(const DiskTensors& disk, Layout layout, Architecture architecture);
 
-// The configuration: sizes from the tensors, the rest from the settings. Where tensors contradict each other or the
-// settings, the majority counts, so that the check against the tensor table then names the odd one out.
+// The configuration: sizes from the tensors, the rest from the settings. Where tensors contradict each other the majority
+// counts, so that the check against the tensor table then names the odd one out. Throws Error(kModel) where the settings state
+// another size than the tensors have, naming the key and a tensor.
 ModelConfig infer_config(const DiskTensors& disk, Layout layout, const Roles& roles, const Settings& settings);
 
 // Relations that every configuration must keep, whatever it was read from. Throws Error(kModel) naming `where`.

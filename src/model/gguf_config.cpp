@@ -10,6 +10,12 @@
 namespace blip::model {
 namespace {
 
+constexpr const char *kTokens = "tokenizer.ggml.tokens", *kUnknown = "tokenizer.ggml.unknown_token_id", *kCls = "tokenizer.ggml.cls_token_id",
+                     *kSep = "tokenizer.ggml.seperator_token_id",  // spelt so in the GGUF specification
+                     *kPad = "tokenizer.ggml.padding_token_id", *kBos = "tokenizer.ggml.bos_token_id", *kEos = "tokenizer.ggml.eos_token_id",
+                     *kQuestion = "blip.question_token_id",  // where it is not [ENC]
+                     *kSettings = "blip.tokenizer";          // JSON, text::settings_json
+
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
 
 // The keys of the configuration. Visitor: integer(key, int&, low, high), number(key, float&, low, high), text(key, string&), flag(key, bool&),
@@ -135,29 +141,59 @@ ModelConfig read_config(const Metadata& metadata, const std::string& where) {
   return config;
 }
 
-void write_vocabulary(const std::vector<std::string>& vocabulary, Metadata& metadata) {
-  const text::Tokenizer tokenizer(vocabulary);
-  const text::SpecialTokens& special = tokenizer.special();
+void write_vocabulary(const text::Vocabulary& vocabulary, const TokenIds& tokens, int rows, Metadata& metadata) {
+  const text::SpecialTokens special = text::Tokenizer(vocabulary).special();
+  std::vector<std::string> list = vocabulary.tokens;
+  list.resize(static_cast<std::size_t>(rows));
+  metadata[kTokens] = std::move(list);
   metadata["tokenizer.ggml.model"] = std::string("bert");
-  metadata["tokenizer.ggml.tokens"] = tokenizer.vocabulary();
-  metadata["tokenizer.ggml.padding_token_id"] = std::int64_t{special.pad};
-  metadata["tokenizer.ggml.unknown_token_id"] = std::int64_t{special.unk};
-  metadata["tokenizer.ggml.cls_token_id"] = std::int64_t{special.cls};
-  metadata["tokenizer.ggml.seperator_token_id"] = std::int64_t{special.sep};  // spelt so in the GGUF specification
-  metadata["tokenizer.ggml.bos_token_id"] = std::int64_t{special.dec};
-  metadata["tokenizer.ggml.eos_token_id"] = std::int64_t{special.sep};
+  metadata[kUnknown] = std::int64_t{special.unk};
+  metadata[kCls] = std::int64_t{special.cls};
+  metadata[kSep] = std::int64_t{special.sep};
+  metadata[kPad] = std::int64_t{tokens.pad};
+  metadata[kBos] = std::int64_t{tokens.bos};
+  metadata[kEos] = std::int64_t{tokens.eos};
+  if (tokens.question != special.enc) metadata[kQuestion] = std::int64_t{tokens.question};
+  if (std::string settings = text::settings_json(vocabulary); !settings.empty()) metadata[kSettings] = std::move(settings);
 }
 
-std::vector<std::string> read_vocabulary(const Metadata& metadata, const std::string& where) {
-  const auto tokens = metadata.find("tokenizer.ggml.tokens");
-  if (tokens == metadata.end()) return {};
+std::optional<text::Vocabulary> read_vocabulary(const Metadata& metadata, const std::string& where, TokenIds& ids) {
+  const auto tokens = metadata.find(kTokens);
+  if (tokens == metadata.end()) return std::nullopt;
   if (const auto kind = metadata.find("tokenizer.ggml.model"); kind != metadata.end()) {
     const auto* name = std::get_if<std::string>(&kind->second);
     if (name == nullptr || *name != "bert") fail(where + ": tokenizer.ggml.model is not \"bert\"; only WordPiece vocabularies are supported");
   }
   const auto* list = std::get_if<std::vector<std::string>>(&tokens->second);
-  if (list == nullptr || list->empty()) fail(where + ": tokenizer.ggml.tokens is not a list of strings");
-  return *list;
+  if (list == nullptr || list->empty()) fail(where + ": " + kTokens + " is not a list of strings");
+  const auto id = [&](const char* key) {
+    const auto it = metadata.find(key);
+    if (it == metadata.end()) return -1;
+    const auto* number = std::get_if<std::int64_t>(&it->second);
+    if (number == nullptr || *number < 0 || *number >= static_cast<std::int64_t>(list->size())) {
+      fail(where + ": " + key + " is " + (number == nullptr ? "no integer" : std::to_string(*number)) + "; expected an id of the " +
+           std::to_string(list->size()) + " tokens of " + kTokens);
+    }
+    return static_cast<int>(*number);
+  };
+  text::Vocabulary vocabulary = text::official_vocabulary(*list);
+  if (vocabulary.tokens.size() != list->size()) vocabulary = text::plain_vocabulary(*list);
+  if (const auto it = metadata.find(kSettings); it != metadata.end()) {
+    const auto* settings = std::get_if<std::string>(&it->second);
+    if (settings == nullptr) fail(where + ": " + kSettings + " is not a string");
+    text::apply_settings(vocabulary, *settings, where + ": " + kSettings);
+  }
+  const auto role = [&](const char* key, std::string& token) {
+    const int found = id(key);
+    if (found < 0) return;
+    token = (*list)[static_cast<std::size_t>(found)];
+    if (token.empty()) fail(where + ": " + key + " is " + std::to_string(found) + ", which is no token of " + kTokens);
+  };
+  role(kUnknown, vocabulary.unk);
+  role(kCls, vocabulary.cls);
+  role(kSep, vocabulary.sep);
+  ids = {id(kBos), id(kEos), id(kPad), id(kQuestion)};
+  return vocabulary;
 }
 
 }  // namespace blip::model

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "io/tensor_file.h"
 #include "model/config.h"
+#include "text/vocabulary.h"
 
 namespace blip::model {
 
@@ -17,9 +19,11 @@ void write_config(const ModelConfig& config, Metadata& metadata);
 // Throws Error(kModel) naming `where` and the key that is missing, of the wrong type or out of range.
 ModelConfig read_config(const Metadata& metadata, const std::string& where);
 
-// tokenizer.ggml.*: the WordPiece vocabulary and its special ids.
-void write_vocabulary(const std::vector<std::string>& vocabulary, Metadata& metadata);
-// Empty where the file holds none.
-std::vector<std::string> read_vocabulary(const Metadata& metadata, const std::string& where);
+// tokenizer.ggml.*: the WordPiece vocabulary and its special ids, and blip.tokenizer where it is not bert-base-uncased's kind.
+// A token for each of `rows` of the embeddings, "" where there is none.
+void write_vocabulary(const text::Vocabulary& vocabulary, const TokenIds& tokens, int rows, Metadata& metadata);
+// nullopt where the file holds none. The ids that decoding needs go to `tokens`, -1 where the file does not say. Throws
+// Error(kModel) naming `where` and the key for ids without a token.
+std::optional<text::Vocabulary> read_vocabulary(const Metadata& metadata, const std::string& where, TokenIds& tokens);
 
 }  // namespace blip::model

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "io/json_object.h"
+#include "model/known_keys.h"
 
 namespace blip::model {
 namespace {
@@ -48,6 +49,13 @@ TowerSettings read_text(const Object& object) {
   return text;
 }
 
+// Absent ones are those of transformers' BlipTextConfig.
+void read_ids(const Object& object, Settings& settings) {
+  settings.bos = object.integer("bos_token_id", 0, kMaxVocab).value_or(30522);
+  settings.eos = object.integer("sep_token_id", 0, kMaxVocab).value_or(102);
+  settings.pad = object.integer("pad_token_id", 0, kMaxVocab).value_or(0);
+}
+
 Architecture read_architecture(const Object& object) {
   const Json* names = object.find("architectures");
   if (names == nullptr || !names->is_array() || names->empty() || !names->front().is_string()) return Architecture::kUnstated;
@@ -76,13 +84,21 @@ Settings parse_config_json(std::string_view json, const std::string& where) {
   static const Json kEmpty = Json::object();
   const Json* vision = object.find("vision_config");
   const Json* text = object.find("text_config");
+  const Object vision_object(vision == nullptr ? kEmpty : *vision, object.path("vision_config"));
+  const Object text_object(text == nullptr ? kEmpty : *text, object.path("text_config"));
   Settings settings;
   settings.where = where;
-  settings.vision = read_vision(Object(vision == nullptr ? kEmpty : *vision, object.path("vision_config")));
-  settings.text = read_text(Object(text == nullptr ? kEmpty : *text, object.path("text_config")));
+  settings.vision = read_vision(vision_object);
+  settings.text = read_text(text_object);
+  read_ids(text_object, settings);
+  settings.embed = object.integer("image_text_hidden_size", 1, kMaxWidth);
+  settings.tied_words = object.boolean("tie_word_embeddings").value_or(true) && text_object.boolean("tie_word_embeddings").value_or(true);
   settings.architecture = read_architecture(object);
   if (const auto length = object.integer("max_text", 3, kMaxPositions)) settings.max_text = *length;
   if (auto prompt = object.string("prompt")) settings.prompt = std::move(*prompt);
+  check_keys(root, FolderFile::kConfig, where + ": ", settings.warnings);
+  check_keys(vision == nullptr ? kEmpty : *vision, FolderFile::kVisionConfig, object.path("vision_config") + ".", settings.warnings);
+  check_keys(text == nullptr ? kEmpty : *text, FolderFile::kTextConfig, object.path("text_config") + ".", settings.warnings);
   return settings;
 }
 
@@ -91,6 +107,9 @@ void apply_preprocessor_json(Settings& settings, std::string_view json, const st
   const Object outer(root, where);
   const Json* nested = outer.find("image_processor");
   const Object object(nested == nullptr ? root : *nested, nested == nullptr ? where : outer.path("image_processor"));
+  if (nested != nullptr) check_keys(root, FolderFile::kProcessor, where + ": ", settings.warnings);
+  check_keys(nested == nullptr ? root : *nested, FolderFile::kPreprocessor,
+             nested == nullptr ? where + ": " : outer.path("image_processor") + ".", settings.warnings);
   if (const auto size = object.square("size", 1, kMaxImage)) settings.preprocessor_size = size;
   if (const auto mean = object.triple("image_mean")) settings.normalization.mean = *mean;
   if (const auto deviation = object.triple("image_std")) settings.normalization.std = *deviation;
@@ -107,6 +126,12 @@ void apply_preprocessor_json(Settings& settings, std::string_view json, const st
     settings.normalization.mean = {0, 0, 0};
     settings.normalization.std = {1, 1, 1};
   }
+}
+
+void check_generation_json(Settings& settings, std::string_view json, const std::string& where) {
+  const Json root = io::parse_json(json, where);
+  const Object object(root, where);
+  check_keys(root, FolderFile::kGeneration, where + ": ", settings.warnings);
 }
 
 }  // namespace blip::model

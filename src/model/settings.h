@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "model/config.h"
 
@@ -31,8 +32,13 @@ struct Settings {
   Architecture architecture = Architecture::kUnstated;
   image::Normalization normalization;
   std::optional<int> preprocessor_size;
-  int max_text = 35;
-  std::string prompt = "a picture of ";
+  std::optional<int> embed;  // "image_text_hidden_size"
+  bool tied_words = true;    // "tie_word_embeddings"
+  // transformers' BLIP begins texts with text_config's bos_token_id and ends them at its sep_token_id. Unset: no config.json.
+  std::optional<int> bos, eos, pad;
+  int max_text = ModelConfig().max_text;
+  std::string prompt = kCaptionPrompt;
+  std::vector<std::string> warnings;  // what the files say and is not followed
 };
 
 // The settings of an official .pth, which holds tensors only.
@@ -44,5 +50,8 @@ Settings parse_config_json(std::string_view json, const std::string& where);
 
 // preprocessor_config.json, or processor_config.json with its "image_processor" inside.
 void apply_preprocessor_json(Settings& settings, std::string_view json, const std::string& where);
+
+// generation_config.json, of which transformers' BLIP reads nothing: what would be a surprise becomes a warning.
+void check_generation_json(Settings& settings, std::string_view json, const std::string& where);
 
 }  // namespace blip::model

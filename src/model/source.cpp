@@ -5,12 +5,11 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "blip/error.h"
 #include "io/file.h"
-#include "text/tokenizer.h"
 
 namespace blip::model {
 namespace {
@@ -26,29 +25,13 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-bool ends_with(const std::string& text, std::string_view end) {
-  return text.size() >= end.size() && std::string_view(text).substr(text.size() - end.size()) == end;
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
 }
 
-// A pytorch_model.bin.index.json: {"weight_map": {tensor: shard}}. Returns the shards, each once.
-std::vector<std::string> read_shards(const std::string& index) {
-  using Json = nlohmann::json;
-  const std::string text = io::read_text(index, kMaxJson);
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded() || !json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
-    fail(index + ": not a shard index: expected a JSON object with \"weight_map\"");
-  }
-  std::set<std::string> shards;
-  for (const auto& [tensor, shard] : json["weight_map"].items()) {
-    const std::string name = shard.is_string() ? shard.get<std::string>() : "";
-    // A shard lies beside its index; anything else could read files the user never named.
-    if (name.empty() || name.find('/') != std::string::npos || name.find('\\') != std::string::npos || name == "." || name == "..") {
-      fail(index + ": the shard of " + tensor + " is not the name of a file beside the index");
-    }
-    shards.insert(name);
-  }
-  if (shards.empty()) fail(index + ": names no shards");
-  return {shards.begin(), shards.end()};
+bool ends_with(const std::string& text, std::string_view end) {
+  return text.size() >= end.size() && std::string_view(text).substr(text.size() - end.size()) == end;
 }
 
 std::string magic_format(const std::string& path) {
@@ -70,56 +53,99 @@ std::string file_format(const std::string& path) {
   if (!format.empty()) return format;
   if (ends_with(path, ".safetensors")) return "safetensors";
   if (ends_with(path, ".gguf")) return "gguf";
-  if (ends_with(path, ".bin") || ends_with(path, ".pth") || ends_with(path, ".pt")) return "torch";
-  fail(path + ": neither safetensors, GGUF nor a torch archive; expected a model folder, a .safetensors, .gguf, .pth or .bin file");
-}
-
-void open_files(Source& source) {
-  const bool index = ends_with(source.path, ".index.json");
-  if (source.format == "gguf") {
-    source.files.push_back(io::open_gguf(source.path));
-  } else if (source.format == "safetensors") {
-    source.files.push_back(index ? io::open_safetensors_index(source.path) : io::open_safetensors(source.path));
-  } else if (!index) {
-    source.files.push_back(io::open_torch(source.path));
-  } else {
-    for (const std::string& shard : read_shards(source.path)) {
-      const fs::path file = fs::path(source.path).parent_path() / shard;
-      if (!is_file(file)) throw Error(ErrorCode::kIo, "the shard " + file.string() + " that " + source.path + " names is missing");
-      source.files.push_back(io::open_torch(file.string()));
-    }
+  for (const char* end : {".bin", ".pth", ".pt", ".ckpt"}) {
+    if (ends_with(path, end)) return "torch";
   }
+  fail(path + ": neither safetensors, GGUF nor a torch archive; expected a model folder, a .safetensors, .gguf, .pth, .pt, .ckpt or .bin file");
 }
 
-// Files of a folder with one extension, sorted.
-std::vector<std::string> with_extension(const fs::path& folder, const char* extension) {
-  std::vector<std::string> found;
+std::unique_ptr<io::TensorFile> open_file(const std::string& path, const std::string& format) {
+  const bool index = ends_with(path, ".index.json");
+  if (format == "gguf") return io::open_gguf(path);
+  if (format == "safetensors") return index ? io::open_safetensors_index(path) : io::open_safetensors(path);
+  return index ? io::open_torch_index(path) : io::open_torch(path);
+}
+
+// May a file of this name hold a model? What a trainer leaves beside one does not count.
+bool may_be_model(const std::string& name) {
+  constexpr std::string_view kEndings[] = {".safetensors", ".gguf", ".bin", ".pth", ".pt", ".ckpt", ".safetensors.index.json", ".bin.index.json"};
+  constexpr std::string_view kTrainers[] = {"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "scaler.pt"};
+  if (std::find(std::begin(kTrainers), std::end(kTrainers), name) != std::end(kTrainers) || name.starts_with("rng_state")) return false;
+  return std::any_of(std::begin(kEndings), std::end(kEndings), [&](std::string_view end) { return ends_with(name, end); });
+}
+
+// Names in a folder, sorted.
+std::vector<std::string> list(const fs::path& folder) {
+  std::vector<std::string> names;
   std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const bool adapter = it->path().stem() == "adapter_model";  // changes of a model, no model
-    if (it->path().extension() == extension && !adapter && is_file(it->path())) found.push_back(it->path().string());
-  }
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) names.push_back(it->path().filename().string());
   if (error) throw Error(ErrorCode::kIo, "cannot list " + folder.string() + ": " + error.message());
-  std::sort(found.begin(), found.end());
-  return found;
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string join(const std::vector<std::string>& names) {
+  constexpr std::size_t kShown = 10;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) text += (i > 0 ? ", " : "") + names[i];
+  return text + (names.size() > kShown ? ", ..." : "");
+}
+
+// "model-00001-of-00003.safetensors"
+bool is_shard(const std::string& name) {
+  const auto of = name.rfind("-of-");
+  const auto digits = [&](std::size_t begin, std::size_t end) {
+    return begin < end && end <= name.size() && std::all_of(name.begin() + static_cast<std::ptrdiff_t>(begin), name.begin() + static_cast<std::ptrdiff_t>(end),
+                                                            [](char c) { return c >= '0' && c <= '9'; });
+  };
+  if (of == std::string::npos) return false;
+  const auto dash = name.find_last_of("-.", of - 1);
+  return dash != std::string::npos && digits(dash + 1, of) && digits(of + 4, std::min(name.find('.', of), name.size()));
 }
 
 std::string model_in_folder(const fs::path& folder) {
   for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (is_file(folder / name)) return (folder / name).string();
   }
-  for (const char* extension : {".gguf", ".pth", ".safetensors"}) {
-    const auto found = with_extension(folder, extension);
-    if (found.size() == 1) return found.front();
-    if (found.size() > 1) {
-      fail(folder.string() + ": holds " + std::to_string(found.size()) + " " + extension + " files (" +
-           fs::path(found[0]).filename().string() + ", " + fs::path(found[1]).filename().string() + (found.size() > 2 ? ", ..." : "") +
-           "); name the file to load");
-    }
+  std::vector<std::string> found;
+  for (const std::string& name : list(folder)) {
+    if (may_be_model(name) && is_file(folder / name)) found.push_back(name);
+  }
+  // The shards of an index are no models of their own.
+  const bool index = std::any_of(found.begin(), found.end(), [](const std::string& name) { return ends_with(name, ".index.json"); });
+  if (index) std::erase_if(found, is_shard);
+  if (found.size() == 1) return (folder / found.front()).string();
+  if (found.size() > 1) {
+    fail(folder.string() + ": holds " + std::to_string(found.size()) + " files that may be the model (" + join(found) + "); name the file to load");
   }
   fail(folder.string() +
-       ": no model here; looked for model.safetensors, model.safetensors.index.json, pytorch_model.bin, "
-       "pytorch_model.bin.index.json, one *.gguf, one *.pth, one *.safetensors");
+       ": no model here; looked for model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json, "
+       "and for one *.gguf, *.safetensors, *.pth, *.pt, *.ckpt or *.bin");
+}
+
+// The commit that a file of a hub cache's refs holds; "" where it holds none of the snapshots.
+std::string commit_of(const fs::path& repository, const fs::path& ref) {
+  constexpr std::size_t kMaxRef = 4096;
+  if (!is_file(ref)) return "";
+  std::string commit = io::read_text(ref.string(), kMaxRef);
+  while (!commit.empty() && (commit.back() == '\n' || commit.back() == '\r' || commit.back() == ' ')) commit.pop_back();
+  // A commit is the name of a snapshot; anything else could lead out of the cache.
+  const bool plain = !commit.empty() && commit.front() != '.' && commit.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+  return plain && is_folder(repository / "snapshots" / commit) ? commit : "";
+}
+
+// A repository of the Hugging Face cache (models--ORG--NAME) stands for its snapshot: the one of the branch main, else the
+// only one. Any other folder stands for itself.
+fs::path resolved_folder(const fs::path& folder) {
+  const fs::path snapshots = folder / "snapshots";
+  if (!is_folder(snapshots) || !(is_folder(folder / "refs") || is_folder(folder / "blobs"))) return folder;
+  if (const std::string commit = commit_of(folder, folder / "refs" / "main"); !commit.empty()) return snapshots / commit;
+  std::vector<std::string> commits = list(snapshots);
+  std::erase_if(commits, [&](const std::string& name) { return !is_folder(snapshots / name); });
+  if (commits.size() == 1) return snapshots / commits.front();
+  if (commits.empty()) fail(folder.string() + ": a folder of the Hugging Face cache without a snapshot; download the model again");
+  fail(folder.string() + ": a folder of the Hugging Face cache with " + std::to_string(commits.size()) + " snapshots (" + join(commits) +
+       "), and refs/main names none of them; name one: " + (snapshots / commits.front()).string());
 }
 
 // "dir/", "." and ".." name their folder; files that every folder calls the same are named by theirs.
@@ -142,13 +168,23 @@ Source open_source(const std::string& path) {
   const bool folder = fs::is_directory(status);
   if (!folder && !fs::is_regular_file(status)) throw Error(ErrorCode::kIo, path + " is neither a file nor a folder");
   Source source;
-  source.path = folder ? model_in_folder(path) : path;
+  source.path = folder ? model_in_folder(resolved_folder(path)) : path;
   source.folder = fs::path(source.path).parent_path().string();
   if (source.folder.empty()) source.folder = ".";
   source.name = model_name(path, folder);
   source.format = file_format(source.path);
-  open_files(source);
+  source.files.push_back(open_file(source.path, source.format));
   return source;
+}
+
+void refuse_adapter(const std::string& folder) {
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt"}) {
+    const fs::path file = fs::path(folder) / name;
+    if (is_file(file)) {
+      fail(file.string() + ": an adapter changes the model's answers, and none can be applied; merge it into the weights (peft's "
+                           "merge_and_unload) or move it away");
+    }
+  }
 }
 
 Settings load_settings(const std::string& folder, const std::string& model_file) {
@@ -156,25 +192,25 @@ Settings load_settings(const std::string& folder, const std::string& model_file)
   if (!is_file(config)) {
     fail(config.string() + " is missing; " + model_file + " has transformers' tensor names, and such a model needs its config.json beside it");
   }
+  refuse_adapter(folder);
   Settings settings = parse_config_json(io::read_text(config.string(), kMaxJson), config.string());
+  // transformers 5 writes the second and reads both, 4 knows the first: they must not differ where both are there.
+  std::optional<Settings> first;
   for (const char* name : {"preprocessor_config.json", "processor_config.json"}) {
     const fs::path file = fs::path(folder) / name;
     if (!is_file(file)) continue;
     apply_preprocessor_json(settings, io::read_text(file.string(), kMaxJson), file.string());
-    break;
+    const auto differs = [&] {
+      return first->preprocessor_size != settings.preprocessor_size || first->normalization.mean != settings.normalization.mean ||
+             first->normalization.std != settings.normalization.std;
+    };
+    if (first && differs()) fail(file.string() + " and preprocessor_config.json state different pictures; remove one");
+    first = settings;
+  }
+  if (const fs::path file = fs::path(folder) / "generation_config.json"; is_file(file)) {
+    check_generation_json(settings, io::read_text(file.string(), kMaxJson), file.string());
   }
   return settings;
-}
-
-std::vector<std::string> load_vocabulary(const std::string& folder, std::string& where) {
-  const fs::path vocab = fs::path(folder) / "vocab.txt", tokenizer = fs::path(folder) / "tokenizer.json";
-  if (is_file(vocab)) {
-    where = vocab.string();
-    return text::Tokenizer::parse_vocab_txt(io::read_text(where, kMaxJson));
-  }
-  if (!is_file(tokenizer)) return {};
-  where = tokenizer.string();
-  return text::Tokenizer::parse_tokenizer_json(io::read_text(where, kMaxJson));
 }
 
 }  // namespace blip::model

@@ -22,10 +22,11 @@ struct Source {
 // Throws Error(kIo) where nothing can be read and Error(kModel) where what is there is no checkpoint.
 Source open_source(const std::string& path);
 
-// config.json and preprocessor_config.json of the folder. Throws Error(kModel) where config.json is missing.
+// config.json, generation_config.json and the settings of the pictures of the folder. Throws Error(kModel) where config.json is
+// missing, and for what refuse_adapter refuses.
 Settings load_settings(const std::string& folder, const std::string& model_file);
 
-// vocab.txt or tokenizer.json of the folder; empty where it has neither. `where` becomes the file's path.
-std::vector<std::string> load_vocabulary(const std::string& folder, std::string& where);
+// An adapter (LoRA) beside a model changes its answers. Throws Error(kModel) naming the file where there is one.
+void refuse_adapter(const std::string& folder);
 
 }  // namespace blip::model

@@ -49,12 +49,19 @@ struct Part {
   int slice, first_token, count;
 };
 
-std::vector<Part> parts_of(std::span<const AbsorbedItem> items, int heads, int slices) {
+// Tokens are looked at in so many slices, each with a softmax of its own, whose outputs are joined: so that threads find work in one picture. Rounding
+// depends on them, so they are the picture's, whatever the threads and the pictures beside it.
+int slices_of(const KeyValues& tokens) {
+  constexpr int kTokens = 128;  // or more, of a slice
+  return std::max(1, tokens.count() / kTokens);
+}
+
+std::vector<Part> parts_of(std::span<const AbsorbedItem> items, int heads) {
   const int block = query_block(items.front().tokens->type());
   const int unit = kernels::has_tile_attention() ? kernels::kBf16Keys : kernels::kLanes;
   std::vector<Part> parts;
   for (const AbsorbedItem& item : items) {
-    const int tokens = item.tokens->count(), blocks = (tokens + unit - 1) / unit;
+    const int tokens = item.tokens->count(), blocks = (tokens + unit - 1) / unit, slices = slices_of(*item.tokens);
     const auto bound = [&](int slice) { return std::min(tokens, blocks * slice / slices * unit); };
     for (int q = 0; q < item.count * heads; q += block)
       for (int slice = 0; slice < slices; ++slice)
@@ -104,16 +111,13 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
     linear_part(queries.row_range(h * n, n), w.keys(), w.first_key(h), width, to + static_cast<std::size_t>(h) * row_bytes, static_cast<std::size_t>(heads) * absorbed.stride, type);
   });
 
-  // Enough parts for all threads.
-  constexpr int kTokens = 64;
-  int tokens = 0;
-  for (const AbsorbedItem& item : items) tokens = std::max(tokens, item.tokens->count());
-  const int count = static_cast<int>(items.size()), slices = std::clamp((pool.size() + count - 1) / count, 1, std::max(1, tokens / kTokens));
+  int slices = 1;
+  for (const AbsorbedItem& item : items) slices = std::max(slices, slices_of(*item.tokens));
   const std::size_t part_size = static_cast<std::size_t>(all) * static_cast<std::size_t>(width);
   float* mixed = scratch.parts.reserve(static_cast<std::size_t>(slices) * part_size);
   float* log_sums = scratch.log_sums.reserve(static_cast<std::size_t>(slices) * static_cast<std::size_t>(all));
   std::fill_n(log_sums, static_cast<std::size_t>(slices) * static_cast<std::size_t>(all), -INFINITY);  // of slices without tokens
-  const auto parts = parts_of(items, heads, slices);
+  const auto parts = parts_of(items, heads);
   std::vector<std::span<const char>> next;  // slice by slice
   for (int slice = 0; slice < slices; ++slice) {
     next.push_back(share_of(w.values(), slice, slices));

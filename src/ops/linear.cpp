@@ -50,15 +50,20 @@ kernels::GemmTile gemm_tile(const Operand& x, const Linear& layer, const Tile& t
           .bias = layer.bias() ? layer.bias() + t.c0 : nullptr, .out = out, .ldo = ldo};
 }
 
-// Whole rows of gelu's output are kept until their largest is known, then rounded to 8 bits. In bfloat16, which rounds finer than that and takes half
-// the cache.
-void int8_gelu_tile(const Operand& x, const Linear& layer, const Tile& t, const Operand& out, OperandBuffer& buffer) {
-  static thread_local AlignedArray<std::uint16_t> rows;
-  const std::size_t n = static_cast<std::size_t>(layer.out());
-  auto g = gemm_tile(x, layer, t, rows.reserve(static_cast<std::size_t>(t.rows()) * n), n);
+// In 8 bits, gelu's output is kept until a row's largest is known. In bfloat16, which rounds finer than that and takes half the cache; always, since
+// what rounds twice differs from what rounds once.
+void gelu_tile_bf16(const Operand& x, const Linear& layer, const Tile& t, std::uint16_t* out, std::size_t ldo) {
+  auto g = gemm_tile(x, layer, t, out, ldo);
   g.epilogue = Epilogue::kGelu;
   g.out_bf16 = true;
   kernels::gemm(g);
+}
+
+// Whole rows.
+void int8_gelu_tile(const Operand& x, const Linear& layer, const Tile& t, const Operand& out, OperandBuffer& buffer) {
+  static thread_local AlignedArray<std::uint16_t> rows;
+  const std::size_t n = static_cast<std::size_t>(layer.out());
+  gelu_tile_bf16(x, layer, t, rows.reserve(static_cast<std::size_t>(t.rows()) * n), n);
   for (int r = t.r0; r < t.r1; ++r) buffer.store_row(out, r, rows.data() + static_cast<std::size_t>(r - t.r0) * n);
 }
 
@@ -182,11 +187,12 @@ Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, Ope
       linear_bf16(pool, x, layer, out, buffer.bf16(), Epilogue::kGelu);
       return out;
     case NumberType::kInt8: {
-      if (parts_of(x, layer, pool).cols > 1) {  // few rows: cut by columns into floats first
-        static thread_local AlignedArray<float> rows;
-        const Matrix hidden(rows.reserve(static_cast<std::size_t>(m) * n), m, n);
-        linear(pool, x, layer, hidden, Epilogue::kGelu);
-        pool.parallel_for(m, [&](int r, int) { buffer.store_row(out, r, hidden.row(r)); });
+      if (parts_of(x, layer, pool).cols > 1) {  // few rows: cut by columns, of which no thread has whole rows
+        static thread_local AlignedArray<std::uint16_t> hidden;
+        const std::size_t stride = static_cast<std::size_t>(n);
+        std::uint16_t* rows = hidden.reserve(static_cast<std::size_t>(m) * stride);
+        for_each_tile(pool, x, layer, [&](const Tile& t) { gelu_tile_bf16(x, layer, t, rows + static_cast<std::size_t>(t.r0) * stride + t.c0, stride); });
+        pool.parallel_for(m, [&](int r, int) { buffer.store_row(out, r, rows + static_cast<std::size_t>(r) * stride); });
         return out;
       }
       for_each_tile(pool, x, layer, [&](const Tile& t) { int8_gelu_tile(x, layer, t, out, buffer); });

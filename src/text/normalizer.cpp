@@ -122,7 +122,27 @@ void append_utf8(std::string& out, char32_t c) {
   put(0x80 | (c & 0x3F));
 }
 
-std::u32string normalize(std::u32string_view text, bool lowercase) {
+std::size_t code_point_length(std::string_view utf8, std::size_t at) {
+  const std::size_t length = 1 + static_cast<std::size_t>(classify(static_cast<std::uint8_t>(utf8[at])).following);
+  return std::min(length, utf8.size() - at);
+}
+
+std::size_t code_point_before(std::string_view utf8, std::size_t at) {
+  constexpr std::size_t kLongest = 4;
+  const std::size_t lowest = at > kLongest ? at - kLongest : 0;
+  std::size_t before = at - 1;
+  while (before > lowest && (static_cast<std::uint8_t>(utf8[before]) & 0xC0) == 0x80) --before;
+  return before;
+}
+
+bool is_valid_utf8(std::string_view text) {
+  std::string again;
+  for (char32_t c : decode_utf8(text)) append_utf8(again, c);
+  return again == text;
+}
+
+std::u32string normalize(std::u32string_view text, const NormalizerOptions& options) {
+  constexpr char32_t kCapitalIWithDot = 0x130, kDotAbove = 0x307;  // the only character that is two in lower case
   std::u32string out;
   out.reserve(text.size());
   for (char32_t c : text) {
@@ -131,22 +151,34 @@ std::u32string normalize(std::u32string_view text, bool lowercase) {
       out.push_back(U' ');
       continue;
     }
-    const bool chinese = contains(kChinese, c);
+    const bool chinese = options.split_chinese && contains(kChinese, c);
     if (chinese) out.push_back(U' ');
-    if (lowercase) {
+    if (options.strip_accents) {
       append_decomposed(out, c);
+    } else if (options.lowercase && c == kCapitalIWithDot) {
+      out.append({U'i', kDotAbove});
     } else {
       out.push_back(c);
     }
     if (chinese) out.push_back(U' ');
   }
-  if (!lowercase) return out;
-  reorder_marks(out);
-  std::erase_if(out, [](char32_t c) { return contains(kNonspacingMark, c); });
-  for (char32_t& c : out) c = lower(c);
+  if (options.strip_accents) {
+    reorder_marks(out);
+    std::erase_if(out, [](char32_t c) { return contains(kNonspacingMark, c); });
+  }
+  if (options.lowercase) {
+    for (char32_t& c : out) c = lower(c);
+  }
   return out;
 }
 
 bool is_punctuation(char32_t c) { return contains(kPunctuation, c); }
+
+bool is_word_character(char32_t c) { return contains(kWord, c); }
+
+bool is_white_space(char32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
 
 }  // namespace blip::text

@@ -1,6 +1,7 @@
 // Characters of BERT's tokenizer: UTF-8, the uncased normaliser, what counts as punctuation.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -9,12 +10,30 @@ namespace blip::text {
 // Each maximal invalid part becomes one U+FFFD, as Python's bytes.decode(errors="replace") does.
 std::u32string decode_utf8(std::string_view utf8);
 void append_utf8(std::string& out, char32_t c);
+bool is_valid_utf8(std::string_view text);
 
-// BertNormalizer: control characters dropped, white space to ' ', ' ' around each Chinese character; with `lowercase` also
-// canonical decomposition without nonspacing marks, then lower case of each character by itself (no final sigma rule).
-std::u32string normalize(std::u32string_view text, bool lowercase);
+// The bytes of the code point that begins at `at`, and where the one that ends at `at` begins. For valid UTF-8; elsewhere
+// at least one byte, never beyond the text.
+std::size_t code_point_length(std::string_view utf8, std::size_t at);
+std::size_t code_point_before(std::string_view utf8, std::size_t at);
+
+// The switches of BertNormalizer. Its cleaning of the text is always on.
+struct NormalizerOptions {
+  bool lowercase = true;      // each character by itself (no final sigma rule)
+  bool strip_accents = true;  // canonical decomposition without nonspacing marks
+  bool split_chinese = true;  // each Chinese character is a word
+
+  friend bool operator==(const NormalizerOptions&, const NormalizerOptions&) = default;
+};
+
+// BertNormalizer: control characters dropped, white space to ' ', then what the options say.
+std::u32string normalize(std::u32string_view text, const NormalizerOptions& options = {});
 
 // Splits words in BertPreTokenizer. White space other than ' ' does not survive normalize().
 bool is_punctuation(char32_t c);
+
+// \w and \s of the regular expressions by which the `tokenizers` package finds the ends of added tokens.
+bool is_word_character(char32_t c);
+bool is_white_space(char32_t c);
 
 }  // namespace blip::text

@@ -13,12 +13,6 @@ namespace {
 constexpr std::string_view kContinuation = "##";
 constexpr std::size_t kMaxWordCharacters = 100;  // a longer word is [UNK], as in BERT
 
-bool is_valid_utf8(std::string_view text) {
-  std::string again;
-  for (char32_t c : decode_utf8(text)) append_utf8(again, c);
-  return again == text;
-}
-
 // The words of normalised text: runs without space and punctuation, and each punctuation character.
 template <class Visit>  // bool visit(std::u32string_view word): false stops
 bool for_each_word(std::u32string_view text, const Visit& visit) {
@@ -66,52 +60,85 @@ void clean_up(std::string& text, bool contract_do_not) {
 
 }  // namespace
 
-Tokenizer::Tokenizer(std::vector<std::string> vocabulary, bool lowercase)
-    : vocabulary_(std::move(vocabulary)), lowercase_(lowercase) {
-  for (const char* token : {"[DEC]", "[ENC]"}) {
-    if (std::find(vocabulary_.begin(), vocabulary_.end(), token) == vocabulary_.end()) vocabulary_.emplace_back(token);
+Tokenizer::Tokenizer(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {
+  index_tokens();
+  const std::vector<AddedToken> added = added_and_roles();
+  std::vector<AddedToken> before, after;
+  std::vector<std::string> raw, normal;
+  for (const AddedToken& token : added) {
+    if (token.content.size() > kMaxAddedTokenBytes) {
+      throw Error(ErrorCode::kModel, "vocabulary: the added token \"" + token.content.substr(0, 20) + "...\" has " +
+                                         std::to_string(token.content.size()) + " bytes; at most " + std::to_string(kMaxAddedTokenBytes) +
+                                         " are supported");
+    }
+    const auto it = ids_.find(token.content);
+    if (it == ids_.end() || it->second != token.id) {
+      throw Error(ErrorCode::kModel, "vocabulary: the added token \"" + token.content + "\" does not have id " + std::to_string(token.id) +
+                                         " among the tokens");
+    }
+    if (token.special) special_ids_.insert(token.id);
+    (token.normalized ? after : before).push_back(token);
+    if (token.normalized) {
+      std::string& pattern = normal.emplace_back();
+      for (char32_t c : normalize(decode_utf8(token.content), vocabulary_.normalizer)) append_utf8(pattern, c);
+    } else {
+      raw.push_back(token.content);
+    }
   }
-  ids_.reserve(vocabulary_.size());
-  for (std::size_t i = 0; i < vocabulary_.size(); ++i) {
-    if (!is_valid_utf8(vocabulary_[i])) {
+  for (const AddedToken& token : vocabulary_.added) {
+    if (!token.is_piece) ids_.erase(token.content);
+  }
+  raw_ = AddedTokenMatcher(before, std::move(raw));
+  normalized_ = AddedTokenMatcher(after, std::move(normal));
+}
+
+void Tokenizer::index_tokens() {
+  const std::vector<std::string>& tokens = vocabulary_.tokens;
+  if (tokens.size() > kMaxTokens) {
+    throw Error(ErrorCode::kModel, "vocabulary: " + std::to_string(tokens.size()) + " tokens; at most " + std::to_string(kMaxTokens));
+  }
+  ids_.reserve(tokens.size());
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i].empty()) continue;
+    if (!is_valid_utf8(tokens[i])) {
       throw Error(ErrorCode::kModel, "vocabulary: token " + std::to_string(i) + " is not valid UTF-8; is this a vocab.txt?");
     }
-    const auto [other, added] = ids_.emplace(vocabulary_[i], static_cast<std::int32_t>(i));
+    const auto [other, added] = ids_.emplace(tokens[i], static_cast<std::int32_t>(i));
     if (!added) {
-      throw Error(ErrorCode::kModel, "vocabulary: token \"" + vocabulary_[i] + "\" occurs twice, as id " +
-                                         std::to_string(other->second) + " and as id " + std::to_string(i));
+      throw Error(ErrorCode::kModel, "vocabulary: token \"" + tokens[i] + "\" occurs twice, as id " + std::to_string(other->second) +
+                                         " and as id " + std::to_string(i));
     }
   }
+}
+
+// The tokens with a role are special and found in texts, whether the files list them or not.
+std::vector<AddedToken> Tokenizer::added_and_roles() {
   const auto id_of = [this](const std::string& token, bool required) {
     const auto it = ids_.find(token);
     if (it != ids_.end()) return it->second;
     if (!required) return std::int32_t{-1};
-    throw Error(ErrorCode::kModel, "vocabulary: " + token + " is missing among its " + std::to_string(vocabulary_.size()) +
-                                       " tokens; expected a BERT vocabulary with [PAD], [UNK], [CLS] and [SEP]");
+    throw Error(ErrorCode::kModel, "vocabulary: " + token + " is missing among its " + std::to_string(size()) +
+                                       " tokens; expected a BERT vocabulary with " + vocabulary_.pad + ", " + vocabulary_.unk + ", " +
+                                       vocabulary_.cls + " and " + vocabulary_.sep);
   };
-  special_ = {.pad = id_of("[PAD]", true),
-              .unk = id_of("[UNK]", true),
-              .cls = id_of("[CLS]", true),
-              .sep = id_of("[SEP]", true),
-              .mask = id_of("[MASK]", false),
-              .dec = id_of("[DEC]", true),
-              .enc = id_of("[ENC]", true)};
-}
-
-bool Tokenizer::is_special(std::int32_t id) const {
-  const SpecialTokens& s = special_;
-  return id == s.pad || id == s.unk || id == s.cls || id == s.sep || id == s.mask || id == s.dec || id == s.enc;
-}
-
-std::pair<std::size_t, std::int32_t> Tokenizer::find_special(std::string_view utf8) const {
-  // They match before any normalisation: upper case only, anywhere, even inside a word. All have 5 or 6 ("[MASK]") bytes.
-  for (std::size_t at = utf8.find('['); at != std::string_view::npos; at = utf8.find('[', at + 1)) {
-    for (std::size_t length : {5, 6}) {
-      const auto it = ids_.find(std::string(utf8.substr(at, length)));
-      if (it != ids_.end() && is_special(it->second)) return {at, it->second};
+  special_ = {.pad = id_of(vocabulary_.pad, true),
+              .unk = id_of(vocabulary_.unk, true),
+              .cls = id_of(vocabulary_.cls, true),
+              .sep = id_of(vocabulary_.sep, true),
+              .mask = id_of(vocabulary_.mask, false),
+              .dec = id_of("[DEC]", false),
+              .enc = id_of("[ENC]", false)};
+  std::vector<AddedToken> added = vocabulary_.added;
+  std::unordered_set<std::int32_t> listed;
+  for (const AddedToken& token : added) listed.insert(token.id);
+  for (const std::int32_t id : {special_.pad, special_.unk, special_.cls, special_.sep, special_.mask}) {
+    if (id < 0) continue;
+    special_ids_.insert(id);
+    if (listed.insert(id).second) {
+      added.push_back(special_token(vocabulary_.tokens[static_cast<std::size_t>(id)], id));
     }
   }
-  return {utf8.size(), -1};
+  return added;
 }
 
 void Tokenizer::append_word(std::u32string_view word, std::vector<std::int32_t>& ids) const {
@@ -141,28 +168,48 @@ void Tokenizer::append_word(std::u32string_view word, std::vector<std::int32_t>&
   }
 }
 
+// The tokens of a text that is searched as a whole. Stops, with false, behind the token that exceeds `room`.
+bool Tokenizer::append_text(std::string_view utf8, std::size_t room, std::vector<std::int32_t>& ids) const {
+  const auto fits = [&] { return ids.size() <= room; };  // no need to read a text further than it is kept
+  const auto append = [&](std::u32string_view word) {
+    append_word(word, ids);
+    return fits();
+  };
+  for (const Segment& part : raw_.split(utf8)) {
+    if (part.id >= 0) {
+      ids.push_back(part.id);
+    } else if (const std::u32string text = normalize(decode_utf8(part.text), vocabulary_.normalizer); normalized_.empty()) {
+      for_each_word(text, append);
+    } else {
+      std::string normal;
+      for (char32_t c : text) append_utf8(normal, c);
+      for (const Segment& piece : normalized_.split(normal)) {
+        if (piece.id >= 0) {
+          ids.push_back(piece.id);
+        } else {
+          for_each_word(decode_utf8(piece.text), append);
+        }
+        if (!fits()) break;
+      }
+    }
+    if (!fits()) return false;
+  }
+  return true;
+}
+
 Encoding Tokenizer::encode(std::string_view utf8, int max_length) const {
   Encoding out;
   out.ids.push_back(special_.cls);
   // Room for [CLS] and the text; [SEP] always fits after it.
   const std::size_t room = max_length <= 0 ? SIZE_MAX : static_cast<std::size_t>(std::max(max_length, 2)) - 1;
-  const auto append = [&](std::u32string_view word) {
-    append_word(word, out.ids);
-    return out.ids.size() <= room;  // no need to read a text further than it is kept
-  };
-  while (!utf8.empty() && out.ids.size() <= room) {
-    // No step looks over a space, so that a long text can be taken piece by piece.
-    const std::size_t space = utf8.find(' ');
-    std::string_view chunk = utf8.substr(0, space == std::string_view::npos ? space : space + 1);
-    utf8.remove_prefix(chunk.size());
-    while (!chunk.empty() && out.ids.size() <= room) {
-      const auto [at, special] = find_special(chunk);
-      const bool more = for_each_word(normalize(decode_utf8(chunk.substr(0, at)), lowercase_), append);
-      chunk.remove_prefix(at);
-      if (special < 0 || !more) break;
-      out.ids.push_back(special);
-      chunk.remove_prefix(vocabulary_[static_cast<std::size_t>(special)].size());
-    }
+  // Unless a token looks over a space, a long text can be taken piece by piece. A piece is long enough to be no loss.
+  constexpr std::size_t kPiece = 256;
+  const bool whole = raw_.crosses_spaces() || normalized_.crosses_spaces();
+  for (bool more = true; more && !utf8.empty();) {
+    const std::size_t space = whole || utf8.size() <= kPiece ? std::string_view::npos : utf8.find(' ', kPiece);
+    const std::string_view piece = utf8.substr(0, space == std::string_view::npos ? space : space + 1);
+    more = append_text(piece, room, out.ids);
+    utf8.remove_prefix(piece.size());
   }
   if (out.ids.size() > room) {
     out.ids.resize(room);
@@ -177,7 +224,8 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
   bool first = true;
   for (std::int32_t id : ids) {
     if (id < 0 || id >= size() || is_special(id)) continue;
-    std::string token = vocabulary_[static_cast<std::size_t>(id)];
+    std::string token = vocabulary_.tokens[static_cast<std::size_t>(id)];
+    if (token.empty()) continue;  // a row without a token
     if (!first) {
       if (token.starts_with(kContinuation)) {
         token.erase(0, kContinuation.size());
@@ -190,8 +238,19 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
     text += token;
     first = false;
   }
-  clean_up(text, false);
+  if (vocabulary_.clean_up_spaces) clean_up(text, false);
   return text;
+}
+
+std::string Tokenizer::decode_after(std::span<const std::int32_t> ids, std::size_t prompt) const {
+  prompt = std::min(prompt, ids.size());
+  const std::string before = decode(ids.first(prompt)), text = decode(ids);
+  // Cleaning takes spaces out, also between the prompt and what follows; all other characters stay. So the prompt ends
+  // behind as many of those as it has.
+  std::size_t left = before.size() - static_cast<std::size_t>(std::count(before.begin(), before.end(), ' ')), at = 0;
+  for (; left > 0 && at < text.size(); ++at) left -= text[at] == ' ' ? 0 : 1;
+  while (prompt > 0 && at < text.size() && text[at] == ' ') ++at;
+  return text.substr(at);
 }
 
 }  // namespace blip::text

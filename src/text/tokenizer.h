@@ -1,40 +1,38 @@
-// BERT's uncased WordPiece, equal to the `tokenizers` package, with BLIP's two extra tokens.
+// BERT's WordPiece, equal to the `tokenizers` package.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <utility>
+#include <unordered_set>
 #include <vector>
+
+#include "text/added_tokens.h"
+#include "text/vocabulary.h"
 
 namespace blip::text {
 
-// Ids of the special tokens, looked up in the vocabulary.
+// Ids of the tokens with a role; -1 where the vocabulary lacks one, which pad, unk, cls and sep never do.
 struct SpecialTokens {
-  std::int32_t pad = 0, unk = 100, cls = 101, sep = 102, mask = 103;  // mask: -1 where the vocabulary lacks it
-  std::int32_t dec = 30522, enc = 30523;  // beginning of sequence, image-grounded encoder
+  std::int32_t pad = 0, unk = 100, cls = 101, sep = 102, mask = 103;
+  std::int32_t dec = -1, enc = -1;  // "[DEC]": beginning of sequence, "[ENC]": image-grounded encoder
 };
 
 // One text as the text tower takes it.
 struct Encoding {
   std::vector<std::int32_t> ids;   // [CLS] ... [SEP], no padding
   bool truncated = false;
+  // Without a token of its own: an empty text, or one of spaces and control characters.
+  bool empty() const { return ids.size() <= 2 && !truncated; }
 };
 
 // Immutable and thread-safe.
 class Tokenizer {
  public:
-  // vocabulary[i] is the token with id i. [DEC] and [ENC] are added at the end where the list lacks them.
-  // Throws Error(kModel) if [UNK], [CLS], [SEP] or [PAD] is missing or a token occurs twice.
-  explicit Tokenizer(std::vector<std::string> vocabulary, bool lowercase = true);
-
-  static std::vector<std::string> parse_vocab_txt(std::string_view text);  // one token a line, LF or CRLF
-  // Error(kModel) unless a BERT WordPiece model. *lowercase is set to the file's, true where it does not say.
-  static std::vector<std::string> parse_tokenizer_json(std::string_view json, bool* lowercase = nullptr);
-  static const std::vector<std::string>& bundled_vocabulary();  // bert-base-uncased, compiled in
+  // Throws Error(kModel) if a token with a role is missing, a token occurs twice or is not UTF-8.
+  explicit Tokenizer(Vocabulary vocabulary);
 
   // Never fails: invalid UTF-8 becomes U+FFFD. max_length counts [CLS] and [SEP], which always stay (1 is taken as 2);
   // 0 = no limit.
@@ -43,21 +41,26 @@ class Tokenizer {
   // Joins word pieces, leaves special tokens out, cleans up spaces before punctuation and in contractions as
   // transformers' decode(skip_special_tokens=True, clean_up_tokenization_spaces=True) does. Ids outside the vocabulary are left out, as there.
   std::string decode(std::span<const std::int32_t> ids) const;
+  // What follows the first `prompt` ids in the text of all of them, without the space between: a text may go on inside the
+  // prompt's last word.
+  std::string decode_after(std::span<const std::int32_t> ids, std::size_t prompt) const;
 
-  int size() const { return static_cast<int>(vocabulary_.size()); }  // [DEC] and [ENC] included
-  const std::vector<std::string>& vocabulary() const { return vocabulary_; }
+  int size() const { return static_cast<int>(vocabulary_.tokens.size()); }
+  const Vocabulary& vocabulary() const { return vocabulary_; }
   const SpecialTokens& special() const { return special_; }
 
  private:
-  bool is_special(std::int32_t id) const;
-  // Place and id of the first special token written in the text; id -1 if none.
-  std::pair<std::size_t, std::int32_t> find_special(std::string_view utf8) const;
+  std::vector<AddedToken> added_and_roles();
+  void index_tokens();
+  bool is_special(std::int32_t id) const { return special_ids_.contains(id); }
+  bool append_text(std::string_view utf8, std::size_t room, std::vector<std::int32_t>& ids) const;
   void append_word(std::u32string_view word, std::vector<std::int32_t>& ids) const;
 
-  std::vector<std::string> vocabulary_;
-  std::unordered_map<std::string, std::int32_t> ids_;
+  Vocabulary vocabulary_;
+  std::unordered_map<std::string, std::int32_t> ids_;  // of the word pieces
+  std::unordered_set<std::int32_t> special_ids_;
   SpecialTokens special_;
-  bool lowercase_ = true;
+  AddedTokenMatcher raw_, normalized_;  // tokens found before and after normalisation
 };
 
 }  // namespace blip::text

@@ -36,6 +36,7 @@ extern const std::span<const CodePointRange> kSpace;           // clean_text mak
 extern const std::span<const CodePointRange> kChinese;         // a word of its own
 extern const std::span<const CodePointRange> kNonspacingMark;  // dropped after decomposition
 extern const std::span<const CodePointRange> kPunctuation;     // a word of its own
+extern const std::span<const CodePointRange> kWord;            // touching it, an added token is no single word
 extern const std::span<const CombiningClassRange> kCombiningClass;  // 0 where not listed
 extern const std::span<const LowerRun> kLower;
 extern const std::span<const Decomposition> kDecomposition;

@@ -29,7 +29,9 @@ TEST(Format, Milliseconds) {
 }
 
 TEST(Format, ControlCharactersCannotReachTheTerminal) {
-  EXPECT_EQ(printable("a\tb\nc\x1b[31m\x7f"), "a?b?c?[31m?");
+  EXPECT_EQ(printable("a\tb\nc\r\\ \x1b[31m\x7f"), "a\\tb\\nc\\r\\\\ \\x1b[31m\\x7f");
+  EXPECT_EQ(printable("\xc2\x9b""31m \xe8 \xed\xa0\x80 \xe2\x80\xae"), "\\xc2\\x9b31m \\xe8 \\xed\\xa0\\x80 \\xe2\\x80\\xae");
+  EXPECT_EQ(printable_json("{\"a\":\"\xc2\x9b\"}"), "{\"a\":\"\\u009b\"}");
   EXPECT_EQ(printable("caf\xc3\xa9 \xf0\x9f\x90\xb1"), "caf\xc3\xa9 \xf0\x9f\x90\xb1");
 }
 

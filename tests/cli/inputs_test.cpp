@@ -51,10 +51,12 @@ TEST_F(Inputs, FolderGivesItsPicturesSortedByPath) {
   EXPECT_EQ(names({folder_}), (Names{a, b, c}));
 }
 
-TEST_F(Inputs, LinkedFoldersAreNotFollowed) {
+TEST_F(Inputs, LinksAreFollowedAndLoopsCounted) {
   const std::string a = write("a.png");
   fs::create_directory_symlink(folder_, folder_ + "/loop");
-  EXPECT_EQ(names({folder_}), (Names{a}));
+  LeftOut left_out;
+  EXPECT_EQ(expand_inputs({folder_}, &left_out).size(), 1u);
+  EXPECT_EQ(left_out.again, 1u);
   EXPECT_EQ(names({folder_ + "/loop"}), (Names{folder_ + "/loop/a.png"}));
 }
 

@@ -17,8 +17,9 @@ mv "$work/first" "$work/prefix"  # nothing may remember where it was installed
 prefix=$work/prefix
 libdir=$(dirname "$(find "$prefix" -name libblip.a)")
 
-for file in bin/blip include/blip/blip.h share/blip/models/blip-demo.gguf share/bash-completion/completions/blip \
-    share/zsh/site-functions/_blip share/fish/vendor_completions.d/blip.fish; do
+for file in bin/blip include/blip/blip.h include/blip/c.h share/blip/models/blip-demo.gguf share/bash-completion/completions/blip \
+    share/zsh/site-functions/_blip share/fish/vendor_completions.d/blip.fish \
+    share/man/man1/blip.1.gz share/man/man1/blip-match.1.gz; do
   [ -s "$prefix/$file" ] || fail "$file is not installed"
 done
 [ -e "$libdir/libblip.so" ] || fail "libblip.so is not installed"

@@ -30,6 +30,7 @@ class Completions(CliTest):
         self.assertEqual(self.complete("blip", "caption", "--dtype", ""), ["auto", "f32", "bf16", "int8"])
         self.assertEqual(self.complete("blip", "convert", "a", "b", "--type", "q"), ["q8_0"])
         self.assertEqual(self.complete("blip", "completions", "z"), ["zsh"])
+        self.assertEqual(self.complete("blip", "completions", "m"), ["man"])
         self.assertEqual(self.complete("blip", "caption", "--model", "cat"), ["cat 1.jpg"])
         self.assertEqual(self.complete("blip", "caption", "cat"), ["cat 1.jpg"])
         self.assertEqual(self.complete("blip", "caption", "--beams", ""), [""])
@@ -47,6 +48,19 @@ class Completions(CliTest):
         for shell, script in self.scripts.items():
             if shutil.which(shell):
                 subprocess.run([shell, "-n", self.write(f"blip.{shell}", script)], check=True)
+
+    def test_manual_pages(self):
+        """roff without a complaint, with every option of the help."""
+        for command in ("", *COMMANDS):
+            page = self.ok("completions", "man", *([command] if command else [])).out
+            self.assertTrue(page.startswith(f".TH BLIP{chr(92)}-{command.upper()}" if command else ".TH BLIP "), page[:50])
+            for option in re.findall(r"^ +(?:-\w,)?--([a-z-]+)", self.ok(*([command] if command else []), "--help").out, re.MULTILINE):
+                self.assertIn(r"\-\-" + option.replace("-", r"\-"), page)
+            if shutil.which("groff"):
+                done = subprocess.run(["groff", "-man", "-ww", "-z", "-Tutf8"], input=page, capture_output=True, text=True, check=True)
+                self.assertEqual(done.stderr, "", command)
+        self.fails(2, 'no command "bogus"', "completions", "man", "bogus")
+        self.fails(2, "has no effect", "completions", "zsh", "caption")
 
     def test_the_program_is_named_nowhere_by_its_path(self):
         for script in self.scripts.values():

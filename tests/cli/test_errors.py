@@ -1,5 +1,6 @@
 """Usage errors, models that cannot be had, outputs that end, signals: exit codes and messages."""
 import json
+import re
 import signal
 import subprocess
 import unittest
@@ -31,7 +32,8 @@ class Usage(CliTest):
                 ("--top-p", "caption", PICTURE, "--sample", "--top-p", "1.5"),
                 ("--seed", "caption", PICTURE, "--sample", "--seed", "-1"),
                 ("--max-pixels", "caption", PICTURE, "--max-pixels", "many"),
-                ("--min-length 30 is larger than --max-length 20", "caption", PICTURE, "--min-length", "30"),
+                ("--min-length 30 is larger than --max-length 20", "caption", PICTURE, "--min-length", "30", "--max-length", "20"),
+                ("--length-penalty", "caption", PICTURE, "--length-penalty", "50"),
                 ("4 texts cannot come from --beams 2", "caption", PICTURE, "--beams", "2", "--num-captions", "4"),
                 ("--dtype", "caption", PICTURE, "--dtype", "f64"),
                 ("--model", "caption", PICTURE, "--model", ""),
@@ -58,8 +60,53 @@ class Usage(CliTest):
             self.assertIn(f"blip {command}", self.ok(command, "--help").out.split("Example")[1])
         self.assertRegex(self.ok("--version").out, r"^blip \d+\.\d+\.\d+\n$")
 
-    def test_sampling_options_without_sample_warn(self):
-        self.assertIn("--top-k has no effect", self.ok("caption", PICTURE, "--top-k", "5").err)
+    def test_options_without_effect(self):
+        """What is given and not used is refused before anything is loaded."""
+        answers = self.write("answers.txt", "yes\nno\n")
+        ranked = ("ask", PICTURE, "--question", "is there a clock?", "--answers", answers)
+        for option, *arguments in (
+                *((option, "caption", PICTURE, option, "1") for option in ("--top-p", "--top-k", "--temperature", "--seed")),
+                *((option, "ask", PICTURE, "--question", "what?", option, "1") for option in ("--top-p", "--seed", "--rank-candidates")),
+                ("--beams", "caption", PICTURE, "--sample", "--beams", "4"),
+                *((option, *ranked, option, "3") for option in ("--beams", "--max-length", "--min-length", "--repetition-penalty", "--length-penalty")),
+                ("--length-penalty", "caption", PICTURE, "--beams", "1", "--length-penalty", "2"),
+                ("--sample", *ranked, "--sample"),
+                *((option, "embed", "--text", "a cat", option, "1") for option in ("--batch", "--max-pixels", "--max-bytes")),
+                ("--text", "dump", "--stage", "vision", "--image", PICTURE, "--text", "a cat", "--output", "x.npy"),
+                ("--tokenizer-path", "caption", PICTURE, "--model", PICTURE, "--tokenizer-path", "/nonexistent")):
+            with self.subTest(arguments=arguments):
+                self.fails(2, f"{option} has no effect", *arguments, env={"BLIP_MODEL": "/nonexistent/model"})
+
+    def test_empty_values_are_refused_everywhere(self):
+        """Every option and argument of every command that takes a name, file or text: an unset variable changes no task."""
+        needed = {"caption": (PICTURE,), "match": (PICTURE, "--text", "a"), "ask": (PICTURE, "--question", "a"), "embed": (PICTURE,),
+                  "convert": ("a", "b"), "dump": ("--stage", "text", "--image", PICTURE, "--output", "x"), "rm": ("a",), "pull": ("a/b",)}
+        tried = 0
+        for command in re.findall(r"^  ([a-z]+) ", self.ok("--help").out.split("Subcommands:")[1].split("Examples")[0], re.MULTILINE):
+            text = self.ok(command, "--help").out
+            for option, kind in re.findall(r"^  (?:-\w,)?(--[a-z-]+)[^ ]* ([A-Z]+)\b", text, re.MULTILINE):
+                if kind not in ("FILE", "PATH", "TEXT", "NAME", "IMAGE", "ADDRESS") or option in ("--prompt", "--stage"):
+                    continue
+                extra = [a for a in needed.get(command, ()) if True]
+                if option in extra:
+                    at = extra.index(option)
+                    del extra[at:at + 2]
+                with self.subTest(command=command, option=option):
+                    result = run(command, *extra, option, "", env={"BLIP_MODEL": "/nonexistent/model"})
+                    self.assertEqual((result.code, result.out), (2, ""), result.err)
+                    self.assertIn("must not be empty", result.err)
+                    tried += 1
+        self.assertGreater(tried, 35)
+        for arguments in (("caption", ""), ("match", "", "--text", "a"), ("convert", "", "b"), ("convert", "a", ""), ("rm", "")):
+            self.fails(2, "must not be empty", *arguments)
+
+    def test_defaults_do_not_fight_what_is_given(self):
+        (short,) = self.ok("caption", PICTURE, "--max-length", 6, "--prompt", "a", "--json").objects
+        self.assertLessEqual(len(short["token_ids"]), 6)
+        self.ok("caption", PICTURE, "--max-length", 4, "--prompt", "a")
+        (long,) = self.ok("caption", PICTURE, "--min-length", 30, "--json").objects
+        self.assertEqual(len(long["token_ids"]), 30)
+        self.assertEqual(len(self.ok("ask", PICTURE, "--question", "what?", "--min-length", 12, "--json").objects[0]["token_ids"]), 12)
 
 
 class Models(CliTest):

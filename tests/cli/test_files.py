@@ -1,12 +1,13 @@
 """convert, info, devices and dump: files written whole or not at all."""
 import os
 import resource
+import shutil
 import stat
 import subprocess
 import unittest
 from pathlib import Path
 
-from harness import PROGRAM, CliTest, png, read_npy, run, scene_path, scenes
+from harness import PROGRAM, SOURCE, CliTest, png, read_npy, run, scene_path, scenes
 
 PICTURE = scene_path(scenes()[0])
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -59,6 +60,23 @@ class Convert(CliTest):
         link = self.folder / "link.gguf"
         link.symlink_to(os.path.abspath(self.model))
         self.fails(2, "same file", "convert", self.model, link)
+
+    def test_the_source_is_never_replaced(self):
+        """Named by its folder, through a hard link, or by the settings that it is read with."""
+        folder = self.folder / "model"
+        shutil.copytree(SOURCE / "tests" / "data" / "parity" / "caption", folder)
+        os.link(folder / "model.safetensors", self.folder / "hard.gguf")
+        only = self.folder / "only"
+        only.mkdir()
+        shutil.copy(self.model, only / "m.gguf")
+        for source, target in ((folder, folder / "model.safetensors"), (folder, self.folder / "hard.gguf"), (folder, folder / "config.json"),
+                               (only, only / "m.gguf"), (only / "m.gguf", only / ".." / "only" / "m.gguf")):
+            with self.subTest(source=source, target=target):
+                before = Path(target).read_bytes()
+                self.fails(2, "source and destination are the same file", "convert", source, target)
+                self.assertEqual(Path(target).read_bytes(), before)
+        self.ok("convert", folder, folder / "new.gguf")
+        self.ok("convert", folder, folder / "new.gguf")  # an older one that nothing is read from
 
     def test_missing_or_wrong_source(self):
         self.fails(3, "none.pth", "convert", self.folder / "none.pth", self.folder / "x.gguf")

@@ -156,6 +156,13 @@ class Ask(CliTest):
         (o,) = self.ok("ask", scene_path(scene), "--question", scene["questions"][0]["question"], "--num-answers", 3, "--json").objects
         self.assertEqual(len(o["answers"]), 3)
         self.assertEqual(o["answers"][0]["answer"], o["answer"])
+        question = ("ask", scene_path(scene), "--question", scene["questions"][0]["question"])
+        self.assertEqual(self.ok(*question, "--num-answers", 3).lines, [a["answer"] for a in o["answers"]])
+        answers = self.write("answers.txt", "yes\nno\nbus\n")
+        (ranked,) = self.ok(*question, "--answers", answers, "--num-answers", 2, "--json").objects
+        self.assertEqual(len(ranked["answers"]), 2)
+        self.assertEqual(self.ok(*question, "--answers", answers, "--num-answers", 2).lines, [a["answer"] for a in ranked["answers"]])
+        self.assertEqual(self.ok(*question, "--answers", answers).lines, [ranked["answer"]])
 
 
 class Embed(CliTest):

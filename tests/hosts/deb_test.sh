@@ -25,13 +25,21 @@ echo "Depends: $depends"
 
 dpkg-deb -x "$deb" "$work/root"
 for file in bin/blip include/blip/blip.h lib/libblip.a share/blip/models/blip-demo.gguf share/doc/blip/copyright share/doc/blip/changelog.gz \
-    share/bash-completion/completions/blip; do
+    share/bash-completion/completions/blip share/zsh/vendor-completions/_blip share/fish/vendor_completions.d/blip.fish \
+    share/man/man1/blip.1.gz share/man/man1/blip-caption.1.gz; do
   [ -s "$work/root/usr/$file" ] || fail "$file is not in it"
+done
+
+[ ! -e "$work/root/usr/share/zsh/site-functions" ] || fail "completions where Debian's zsh does not look"
+# Every link of the README that is not an address leads to a file of the package.
+doc=$work/root/usr/share/doc/blip
+for link in $(grep -oE '\]\([^)#]+' "$doc/README.md" | cut -c 3- | grep -v '://' | sort -u); do
+  [ -e "$doc/$link" ] || fail "README.md links to $link, which is not in the package"
 done
 
 # It depends on the packages of the libraries that it links, in this build, and on no others of these.
 needed=$(readelf -d "$work/root/usr/bin/blip" | grep NEEDED)
-for library in libdnnl libhwy libjpeg libmicrohttpd libpng16 libsqlite3 libstdc++ libwebp libxxhash; do
+for library in libdnnl libhwy libjpeg libpng16 libsqlite3 libstdc++ libwebp libxxhash; do
   [[ ${needed/"$library"/} != "$needed" ]] && linked=yes || linked=no
   [[ ${depends/"$library"/} != "$depends" ]] && named=yes || named=no
   [ "$linked" = "$named" ] || fail "$library: linked $linked, in Depends $named"

@@ -137,7 +137,7 @@ class Comparer {
     const CaptionOptions options = caption_options(item);
     const auto batch = session_.caption(images, options);
     for (std::size_t i = 0; i < names.size(); ++i) {
-      const std::string where = "caption of " + names[i] + " after \"" + options.prompt + "\" with " + item.at("options").dump();
+      const std::string where = "caption of " + names[i] + " after \"" + options.prompt.value_or("") + "\" with " + item.at("options").dump();
       texts(item.at("results")[i], batch[i], item.at("stable"), where + " (batch of " + std::to_string(names.size()) + ")");
       if (names.size() > 1) texts(item.at("results")[i], session_.caption(images[i], options), item.at("stable"), where);
     }
@@ -192,7 +192,7 @@ class Comparer {
     AttentionOptions options;
     options.layers = item.at("layers");
     const bool asked = item.contains("question");
-    if (!asked) options.prompt = item.at("prompt");
+    if (!asked) options.prompt = item.at("prompt").get<std::string>();
     const Attention got = asked ? session_.attention(image, item.at("question"), text, options) : session_.attention(image, text, options);
     words(got.words, item.at("words"), item.at("weights"), where);
     if (asked) words(got.question, item.at("question_words"), item.at("question_weights"), where + ", question");
@@ -241,7 +241,7 @@ Engine load(const std::string& path, int threads, const std::string& adapter) {
 
 CaptionOptions caption_options(const Json& item) {
   CaptionOptions options;
-  options.prompt = item.at("prompt");
+  options.prompt = item.at("prompt").get<std::string>();
   options.generate = generate_options(item.at("options"));
   return options;
 }

@@ -105,6 +105,105 @@ TEST(Session, WarnsOfTruncatedTexts) {
   EXPECT_NO_THROW(silent.match(silent.encode(model.image(model.image_names()[0])), {longer}));
 }
 
+// As many tokens of a text as the caller says, up to the model's positions.
+TEST(Session, ReadsTextsUpToTheModelsPositions) {
+  const Golden match = golden("match"), vqa = golden("vqa");
+  std::vector<std::string> warnings;
+  SessionOptions listening;
+  listening.warning = [&](const std::string& message) { warnings.push_back(message); };
+  const Engine engine = load(match);
+  const int most = engine.info().max_text_length;
+  ASSERT_EQ(engine.info().text_length, 35);
+  ASSERT_GT(most, 38);
+  Session session(engine, listening);
+  const EncodedImage image = session.encode(match.image(match.image_names()[0]));
+  std::string text;
+  for (int i = 0; i < 12; ++i) text += "a red car ";  // 36 words
+  const auto probability = [&](const std::string& of, int length) { return session.match(image, {of}, {.max_text_length = length}).front().match_probability; };
+  const auto cut = probability(text, 0);
+  EXPECT_EQ(probability(text, 35), cut);
+  EXPECT_EQ(warnings.size(), 2u);
+  const auto whole = probability(text, 38);
+  EXPECT_EQ(warnings.size(), 2u);
+  EXPECT_NE(whole, cut);
+  EXPECT_EQ(probability(text, most), whole);
+  EXPECT_EQ(probability("a red car", 3), probability("a", 3));
+  const std::vector<std::string> texts{text};
+  EXPECT_NE(session.embed(texts, {38}), session.embed(texts));
+  for (const int length : {-1, 1, 2, most + 1}) {
+    const Error error = error_of([&] { probability(text, length); });
+    EXPECT_EQ(error.code(), ErrorCode::kUsage);
+    EXPECT_NE(std::string(error.what()).find("max_text_length is " + std::to_string(length)), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("of 3 to " + std::to_string(most) + " tokens"), std::string::npos) << error.what();
+  }
+  Session asker(load(vqa), listening);
+  const EncodedImage asked = asker.encode(vqa.image(vqa.image_names()[0]));
+  warnings.clear();
+  AskOptions options;
+  options.max_text_length = 38;
+  asker.ask(asked, text, options);
+  EXPECT_TRUE(warnings.empty());
+  asker.ask(asked, text);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(warnings[0].find("question truncated to 35 tokens"), 0u) << warnings[0];
+}
+
+// The prompt that a model's files state is the one of captions without another.
+TEST(Session, UsesTheModelsOwnPrompt) {
+  const Engine engine = Engine::load(std::string(BLIP_TEST_DATA) + "/model/combined", {.dtype = DType::kF32, .threads = 1});
+  EXPECT_EQ(engine.info().prompt, "a red ");
+  Session session(engine);
+  const EncodedImage image = session.encode(golden("caption").image(golden("caption").image_names()[0]));
+  const Generation own = session.caption(image);
+  CaptionOptions options;
+  options.prompt = "a red ";
+  EXPECT_EQ(session.caption(image, options).token_ids, own.token_ids);
+  EXPECT_EQ(std::vector<std::int32_t>(own.token_ids.begin(), own.token_ids.begin() + 3), (std::vector<std::int32_t>{125, 5, 10}));
+  options.prompt = "";
+  const Generation none = session.caption(image, options);
+  EXPECT_EQ(none.token_ids.front(), 125);
+  EXPECT_NE(none.token_ids, own.token_ids);
+  const Attention unsaid = session.attention(image, own), said = session.attention(image, own, {.prompt = "a red "});
+  ASSERT_EQ(unsaid.words.size(), said.words.size());
+  for (std::size_t i = 0; i < said.words.size(); ++i) EXPECT_EQ(unsaid.words[i].weights, said.words[i].weights);
+}
+
+// A text without a token in it is an empty one.
+TEST(Session, RefusesTextsWithoutAToken) {
+  const Golden match = golden("match"), vqa = golden("vqa");
+  Session matcher(load(match)), asker(load(vqa));
+  const EncodedImage m = matcher.encode(match.image(match.image_names()[0])), a = asker.encode(vqa.image(vqa.image_names()[0]));
+  const std::vector<std::string> answers{"yes", "\u200b"};
+  for (const std::string text : {"", " \t", "\u200b", "\x01\x02", "\u200d \u0301"}) {
+    const std::vector<std::string> texts{text};
+    const std::pair<std::function<void()>, const char*> calls[] = {{[&] { matcher.match(m, texts); }, "empty text: give at least one word"},
+                                                                   {[&] { matcher.embed(texts); }, "empty text: give at least one word"},
+                                                                   {[&] { asker.ask(a, text); }, "empty question: give at least one word"},
+                                                                   {[&] { asker.rank(a, text, {&answers[0], 1}); }, "empty question: give at least one word"},
+                                                                   {[&] { asker.rank(a, "what?", answers); }, "empty answer: give at least one word"}};
+    for (const auto& [call, message] : calls) {
+      const Error error = error_of(call);
+      EXPECT_EQ(error.code(), ErrorCode::kUsage);
+      EXPECT_STREQ(error.what(), message);
+    }
+  }
+}
+
+// A caption that goes on inside the prompt's last word reads as the reference's: the whole is decoded, then the prompt goes.
+TEST(Session, CutsThePromptOffTheWholeText) {
+  const Golden model = golden("caption");
+  Session session(load(model));
+  CaptionOptions options;  // "a picture of ", then "##d"
+  options.generate = {.beams = 1, .min_length = 9, .max_length = 9};
+  std::vector<std::string> streamed;
+  options.on_token = [&](std::int32_t, const std::string& text) { streamed.push_back(text); };
+  const EncodedImage image = session.encode(model.image("2-211x77.jpg"));
+  const Generation caption = session.caption(image, options);
+  EXPECT_EQ(caption.text, "d there field bottom right");
+  EXPECT_EQ(streamed, (std::vector<std::string>{"d", "d there", "d there field", "d there field bottom", "d there field bottom right"}));
+  EXPECT_EQ(session.attention(image, caption).words.front().word, "d");
+}
+
 TEST(Session, NamesWhatAModelCannotDo) {
   const Golden caption = golden("caption"), match = golden("match"), vqa = golden("vqa");
   Session captioner(load(caption)), matcher(load(match)), asker(load(vqa));

@@ -29,7 +29,7 @@ def config(vision_width=48, text_width=32, layers=2, image=32, text_heads=2, **e
         vision_config=dict(hidden_size=vision_width, intermediate_size=40, num_hidden_layers=layers, num_attention_heads=4,
                            image_size=image, patch_size=8),
         text_config=dict(hidden_size=text_width, intermediate_size=56, num_hidden_layers=layers, num_attention_heads=text_heads,
-                         vocab_size=ROWS, max_position_embeddings=24),
+                         vocab_size=ROWS, max_position_embeddings=24, bos_token_id=len(VOCABULARY), sep_token_id=3),
         image_text_hidden_size=20, **extra)
 
 
@@ -175,7 +175,7 @@ def pretrained(root):
     folder = root / "pretrained"
     folder.mkdir()
     torch.save({"model": state | momentum, "epoch": 3, "config": {"image_size": 32, "vit": "tiny"}}, folder / "model.pth")
-    vocabulary(folder / "vocab.txt")
+    vocabulary(folder / "vocab.txt", OFFICIAL)
     tensors = (vision_tower(match.vision_model) | text_tower("text", match.text_encoder) | heads(match)
                | text_tower("caption", decode.text_decoder.bert, decode.text_decoder.cls))
     return expect(tensors, "torch", "f16", image_size=32, can_caption=True, can_match_itm=True, can_match_itc=True, embed_dim=20,
@@ -224,8 +224,12 @@ def positions():
     return cases
 
 
-def vocabulary(path):
-    path.write_text("\n".join(VOCABULARY) + "\n")
+def vocabulary(path, words=VOCABULARY):
+    path.write_text("\n".join(words) + "\n")
+
+
+# An official checkpoint has no configuration that says where [DEC] is: its vocabulary and the two tokens fill every row.
+OFFICIAL = VOCABULARY + [f"w{i}" for i in range(110, 110 + ROWS - 2 - len(VOCABULARY))]
 
 
 def bert(root):

@@ -18,18 +18,19 @@ def looked_at(tower, ids, states, layers, **extra):
     return torch.stack([layer[0].mean(0) for layer in chosen]).mean(0)
 
 
-def words_of(decode, ids):
+def words_of(decode, ids, decode_after=None):
     """The text's words, and for each token which of them it is part of (None: of none)."""
-    words, place = decode(ids).split(), []
+    decode_after = decode_after or decode
+    words, place = decode_after(ids).split(), []
     for i, token in enumerate(ids):
-        so_far = len(decode(ids[: i + 1]).split())
+        so_far = len(decode_after(ids[: i + 1]).split())
         place.append(min(so_far, len(words)) - 1 if decode([token]) else None)
     return words, place
 
 
-def maps(decode, ids, rows):
+def maps(decode, ids, rows, decode_after=None):
     """rows: [T, N] of the steps that decided ids. One map [P] a word: its tokens' sum over the patches, together 1."""
-    words, place = words_of(decode, ids)
+    words, place = words_of(decode, ids, decode_after)
     result = torch.zeros(len(words), rows.shape[1] - 1)
     for word, row in zip(place, rows):
         if word is not None:
@@ -43,7 +44,8 @@ def caption_case(reference, tensors, case, layers):
     name, text = case["images"][0], case["results"][0][0]
     start = len(reference.prompt_ids(case["prompt"]))
     rows = looked_at(reference.decoder, text["ids"], reference.vision(name), layers)
-    words, weights = maps(reference.decode, text["ids"][start:], rows[start - 1 :])
+    prompt = text["ids"][:start]
+    words, weights = maps(reference.decode, text["ids"][start:], rows[start - 1 :], lambda ids: reference.decode_after(prompt + ids, start))
     return {"image": name, "prompt": case["prompt"], **named(text), "layers": layers, "words": words, "weights": tensors.add(weights)}
 
 

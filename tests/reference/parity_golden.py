@@ -185,9 +185,15 @@ class Reference:
         else:
             logs = [torch.log_softmax(step, -1) for step in out.logits]
             scores = [sum(logs[i][row][t].item() for i, t in enumerate(ids[len(prompt) :])) for row, ids in enumerate(tokens)]
-        texts = [{"ids": ids, "score": score, "text": self.decode(ids[len(prompt) :])} for ids, score in zip(tokens, scores)]
+        texts = [{"ids": ids, "score": score, "text": self.decode_after(ids, len(prompt))} for ids, score in zip(tokens, scores)]
         n = options["num_return"]
         return [texts[i : i + n] for i in range(0, len(texts), n)], stable
+
+    def decode_after(self, ids, prompt):
+        """The whole is decoded, then the prompt goes: a text may go on inside the prompt's last word."""
+        before, text = self.decode(ids[:prompt]), self.decode(ids)
+        assert text.startswith(before), (before, text)
+        return text[len(before) :].lstrip(" ") if before else text
 
     def decode(self, ids):
         return self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=True)

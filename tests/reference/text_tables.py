@@ -33,6 +33,14 @@ def ranges(points):
     return out
 
 
+def word_characters():
+    """What the package takes for part of a word where an added token asks for a single word (Rust's \\w)."""
+    t = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0}, "[UNK]"))
+    t.add_tokens([tokenizers.AddedToken("q", single_word=True, normalized=False)])
+    found = t.token_to_id("q")
+    return [c for c in CODE_POINTS if found not in t.encode(chr(c) + "q").ids]
+
+
 def combining_classes(nfd, decomposed):
     """Canonical combining class of every character that is not 0, from the order NFD gives to pairs."""
     def moves(s):
@@ -76,6 +84,7 @@ def probe():
     nfd = normalizers.NFD().normalize_str
     split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
     t = {"removed": [], "space": [], "chinese": [], "mark": [], "punctuation": [], "decomposed": {}, "lower": {}}
+    t["word"] = word_characters()
     for c in CODE_POINTS:
         s = chr(c)
         cleaned = clean(s)
@@ -101,8 +110,7 @@ def probe():
         i = c - 0xAC00
         jamo = chr(0x1100 + i // 588) + chr(0x1161 + i % 588 // 28) + (chr(0x11A7 + i % 28) if i % 28 else "")
         assert nfd(chr(c)) == jamo
-    # U+0130 is the only character with two in lower case, and it never comes so far: NFD takes it apart. Without
-    # NFD (a cased vocabulary) nothing is lowered either.
+    # U+0130 is the only character with two in lower case: normalize() knows it.
     assert [c for c, v in t["lower"].items() if len(v) != 1] == [0x130] and 0x130 in t["decomposed"]
     t["lower"] = {c: ord(v) for c, v in t["lower"].items() if len(v) == 1}
     t["class"] = combining_classes(nfd, t["decomposed"])
@@ -145,7 +153,7 @@ def main():
 
 namespace blip::text {{""")
     for name, key in (("kRemoved", "removed"), ("kSpace", "space"), ("kChinese", "chinese"), ("kNonspacingMark", "mark"),
-                      ("kPunctuation", "punctuation")):
+                      ("kPunctuation", "punctuation"), ("kWord", "word")):
         array(name, "CodePointRange", [f"{{0x{a:X}, 0x{b:X}}}" for a, b in ranges(t[key])])
     array("kCombiningClass", "CombiningClassRange", [f"{{0x{a:X}, 0x{b:X}, {k}}}" for a, b, k in classes])
     array("kLower", "LowerRun", [f"{{0x{a:X}, 0x{b:X}, {s}, {d}}}" for a, b, s, d in lower_runs(t["lower"])])

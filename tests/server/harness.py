@@ -85,14 +85,17 @@ class Reply:
 
 
 class Server:
-    def __init__(self, *arguments, history=None, model=MODEL, port=0):
+    def __init__(self, *arguments, history=None, model=MODEL, port=0, keep_history=True, launcher=()):
+        """keep_history: name the history's file; without, blip chooses. launcher: a command that starts the server."""
         self.folder = tempfile.TemporaryDirectory(prefix="blip-server-")
         self.history = history or os.path.join(self.folder.name, "history.db")
         self.log_path = os.path.join(self.folder.name, f"log-{uuid.uuid4().hex}")
         patience = ("--timeout", TIMEOUT) if EMULATED and "--timeout" not in arguments else ()
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([PROGRAM, "serve", "-m", model, "--port", str(port), "--history", self.history,
-                                             *map(str, (*patience, *arguments))], stdout=subprocess.PIPE, stderr=log)
+            kept = ("--history", self.history) if keep_history else ()
+            self.process = subprocess.Popen([*launcher, PROGRAM, "serve", "-m", model, "--port", str(port), *kept,
+                                             *map(str, (*patience, *arguments))], stdout=subprocess.PIPE, stderr=log,
+                                            env={**os.environ, "XDG_DATA_HOME": self.folder.name})
         line = self.process.stdout.readline().decode()
         if not line:
             self.process.wait()

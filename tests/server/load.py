@@ -72,7 +72,7 @@ class Client:
 def ask(options):
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(folder, 1)
-        server = Server("-q", "--no-history", model=options.model)
+        server = Server("-q", "--no-history", keep_history=False, model=options.model)
         try:
             wrk(server, QUESTION, folder, 1, 1)  # the picture is known, the processor warm
             rounds = [[wrk(server, QUESTION, folder, clients, max(1, options.seconds // 3)) for clients in (1, CLIENTS)] for _ in range(3)]
@@ -114,7 +114,7 @@ def cli_per_second(model, files, count):
 def distinct(options):
     with tempfile.TemporaryDirectory() as folder:
         files = write_pictures(folder, 64)
-        server = Server("-q", "--no-history", "--cache-entries", 0, model=options.model)
+        server = Server("-q", "--no-history", "--cache-entries", 0, keep_history=False, model=options.model)
         figures = []
         try:
             warm = fixed_count(server, "/v1/caption", files, 2 * CLIENTS)
@@ -131,7 +131,7 @@ def distinct(options):
 
 
 def overhead(options):
-    server = Server("-q", "--no-history", model=options.model)
+    server = Server("-q", "--no-history", keep_history=False, model=options.model)
     extra = []
     try:
         client, body = Client(server), picture(0)

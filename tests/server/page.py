@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import sqlite3
 import sys
 import tempfile
 
@@ -175,6 +176,122 @@ def drive(page, server, shots):
     assert not errors, errors
 
 
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e\"'`"
+
+
+def watched(page):
+    """What must not happen on a page: script errors, and dialogs of somebody's script."""
+    events = []
+    page.on("pageerror", lambda error: events.append(str(error)))
+    page.on("dialog", lambda dialog: (events.append("dialog: " + dialog.message), dialog.dismiss()))
+    return events
+
+
+def check_hostile_history(browser, shots):
+    """Names, results and pictures that somebody stored are text, whatever they hold; what cannot be shown is said."""
+    server = Server()
+    try:
+        fields = {"task": "caption", "name": HOSTILE, "summary": HOSTILE, "result": json.dumps({HOSTILE: HOSTILE}), "image": data_url(scene())}
+        assert server.post_json("/v1/history", fields).status == 201
+        database = sqlite3.connect(server.history)
+        database.execute("INSERT INTO entries (created, task, name, summary, result, picture_type, picture) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                         (HOSTILE, "constructor", b"caf\xe9\0", HOSTILE, "[" * 60_000 + "]" * 60_000, "image/svg+xml",
+                          b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(3)'><script>alert(4)</script></svg>"))
+        database.commit()
+        database.close()
+        page = browser.new_page(viewport={"width": 1200, "height": 900}, locale="en-US")
+        events = watched(page)
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        entries = page.locator("#entries .card")
+        expect(entries).to_have_count(2)
+        expect(entries.nth(1).locator(".text")).to_have_text(HOSTILE)
+        expect(entries.nth(0).locator(".problem")).to_have_text("This entry cannot be shown whole: the stored result cannot be shown: nested deeper than 64 levels")
+        expect(entries.nth(0).locator(".meta span")).to_have_text("constructor")
+        expect(page.locator("#history-note")).to_contain_text(f"Kept on the server 127.0.0.1:{server.port}. Everybody who can reach it sees")
+        assert page.locator("#entries script, #entries svg, #entries img[src=x]").count() == 0
+        entries.nth(0).get_by_role("button", name="Open again").click()
+        expect(page.locator("#history-problem")).to_have_text("the stored picture is neither JPEG, PNG, GIF, WebP nor BMP")
+        check_axe(page, "hostile history")
+        page.screenshot(path=shots + "/hostile.png", full_page=True)
+        entries.nth(0).get_by_role("button", name="Delete:").click()
+        expect(entries).to_have_count(1)
+        entries.nth(0).get_by_role("button", name="Open again").click()
+        expect(page.locator("#cards h3")).to_have_text(HOSTILE)
+        page.locator("#run").click()
+        expect(entries).to_have_count(2)
+        expect(page.locator("#history-note")).to_contain_text("2 of 1000 entries")
+        assert not events, events
+        page.close()
+    finally:
+        server.stop()
+
+
+def check_history_off_and_keys(browser, shots):
+    server = Server("--no-history", keep_history=False)
+    try:
+        page = browser.new_page(locale="en-US")
+        events = watched(page)
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        expect(page.locator("#history-note")).to_have_text("This server keeps no history.")
+        expect(page.locator("#search-form")).to_be_hidden()
+        page.locator("#files").set_input_files(FILES[0])
+        page.locator("#run").click()
+        expect(page.locator("#table-body tr")).to_have_count(1)
+        expect(page.locator("#history-problem")).to_have_text("")
+        page.locator("#language").click()
+        expect(page.locator("#history-note")).to_have_text("此服务器不保存历史。")
+        check_axe(page, "without history")
+        assert not events, events
+        page.close()
+    finally:
+        server.stop()
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("key-of-ann\nkey-of-bob\n")
+        file.flush()
+        server = Server("--api-key-file", file.name)
+    try:
+        page = browser.new_page(locale="en-US")
+        events = watched(page)
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        expect(page.locator("#history-note")).to_have_text("Your history needs an API key: write it into the settings.")
+        for key, before in (("key-of-ann", 0), ("key-of-bob", 0), ("key-of-ann", 1)):
+            page.locator("#open-settings").click()
+            page.locator("#key").fill(key)
+            page.locator("#settings button").click()
+            expect(page.locator("#history-note")).to_contain_text("for your API key alone")
+            expect(page.locator("#entries .card")).to_have_count(before)
+            if key == "key-of-ann" and not before:
+                page.locator("#files").set_input_files(FILES[0])
+                page.locator("#run").click()
+                expect(page.locator("#entries .card")).to_have_count(1)
+        page.screenshot(path=shots + "/keys.png", full_page=True)
+        assert not events, events
+        page.close()
+    finally:
+        server.stop()
+
+
+def check_delete_all(browser):
+    server = Server()
+    try:
+        for name in ("a.png", "b.png"):
+            server.post_json("/v1/history", {"task": "ask", "name": name, "image": data_url(scene())})
+        page = browser.new_page(locale="en-US")
+        answers = []
+        page.on("dialog", lambda dialog: (answers.append(dialog.message), dialog.accept() if len(answers) > 1 else dialog.dismiss()))
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        expect(page.locator("#entries .card")).to_have_count(2)
+        page.locator("#clear-history").click()
+        expect(page.locator("#entries .card")).to_have_count(2)
+        page.locator("#clear-history").click()
+        expect(page.locator("#entries .card")).to_have_count(0)
+        assert answers == ["Delete the whole history?"] * 2, answers
+        expect(page.locator("#history-note")).to_contain_text("0 of 1000 entries")
+        page.close()
+    finally:
+        server.stop()
+
+
 def main():
     shots = sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()
     server = Server()
@@ -182,6 +299,9 @@ def main():
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=os.environ.get("BROWSER") or None, args=FLAGS)
             drive(browser.new_page(viewport={"width": 1200, "height": 900}, locale="en-US", color_scheme="light"), server, shots)
+            check_hostile_history(browser, shots)
+            check_history_off_and_keys(browser, shots)
+            check_delete_all(browser)
             browser.close()
     finally:
         server.stop()

@@ -1,6 +1,8 @@
 // A model's queue over the bundled model: batches, deadlines, cancelling, a full queue, the end.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include <thread>
 
 #include "server/models.h"
@@ -31,7 +33,7 @@ class Queue : public testing::Test {
  protected:
   Model& start(SchedulerOptions options, std::size_t cache_entries = 8, const Engine& loaded = engine()) {
     metrics_.describe("blip_batch_size", "", {1, 2, 4, 8});
-    model_ = std::make_unique<Model>("demo", loaded, options, cache_entries, std::size_t{1} << 30, metrics_, preparing_);
+    model_ = std::make_unique<Model>("demo", loaded, options, cache_entries, std::size_t{1} << 30, memory_, metrics_, preparing_);
     return *model_;
   }
 
@@ -39,7 +41,7 @@ class Queue : public testing::Test {
     Job job;
     job.task = task;
     job.ticket = std::make_shared<Ticket>();
-    job.picture = Picture{content_hash(picture), scene(picture), std::nullopt, 0};
+    job.picture = Picture{content_hash(picture), scene(picture), std::nullopt, 0, {}};
     return job;
   }
   Job question(const std::string& text, const std::string& picture = "cat-bus.png") {
@@ -62,6 +64,7 @@ class Queue : public testing::Test {
   }
 
   Metrics metrics_;
+  MemoryBudget memory_{std::size_t{4} << 30, 0};
   std::atomic<int> preparing_{0};
   std::unique_ptr<Model> model_;
 };
@@ -161,9 +164,169 @@ TEST_F(Queue, AllOfARequestsJobsOrNone) {
   start({.queue_limit = 2, .max_batch = 1, .window_ms = 0});
   std::vector<Job> three;
   for (int i = 0; i < 3; ++i) three.push_back(job(Task::kCaption));
-  EXPECT_THROW(model_->scheduler.submit(std::move(three)), Problem);
+  try {
+    model_->scheduler.submit(std::move(three));
+    FAIL() << "more jobs than the queue ever holds were taken";
+  } catch (const Problem& problem) {  // waiting would not help
+    EXPECT_STREQ(problem.kind().code, "invalid_request");
+    EXPECT_NE(std::string(problem.what()).find("--queue"), std::string::npos) << problem.what();
+  }
   EXPECT_EQ(model_->scheduler.waiting(), 0u);
   EXPECT_EQ(run(job(Task::kCaption, "clock.png")).generation.text, "a clock on a gray background");
+}
+
+// A pass that stands still until it is let go.
+class Gate {
+ public:
+  void close() { closed_ = true; }
+  void open() {
+    closed_ = false;
+    closed_.notify_all();
+  }
+  void pass() { closed_.wait(true); }
+
+ private:
+  std::atomic<bool> closed_{false};
+};
+
+TEST_F(Queue, AFullQueueSaysWhenToComeBack) {
+  Gate gate;
+  start({.queue_limit = 2, .max_batch = 1, .window_ms = 0, .before_pass = [&](const std::string& pass, const auto&) {
+           if (pass == "ask") gate.pass();
+         }});
+  run(question("is there a bus?"));  // now it is known how long one takes
+  gate.close();
+  std::vector<std::future<JobResult>> futures;
+  const auto add = [&] { futures.push_back(std::move(model_->scheduler.submit(list(question("is there a bus?"))).front())); };
+  add();
+  while (model_->scheduler.waiting() > 0) std::this_thread::yield();
+  add();
+  add();
+  try {
+    add();
+    FAIL() << "the queue took a third";
+  } catch (const Problem& problem) {
+    EXPECT_STREQ(problem.kind().code, "queue_full");
+    EXPECT_GT(problem.retry_after(), 0);
+    EXPECT_EQ(to_response(problem.kind(), "", "", 7.2).headers.front(), (std::pair<std::string, std::string>{"Retry-After", "8"}));
+  }
+  gate.open();
+  for (auto& future : futures) EXPECT_EQ(take(future).generation.text, "yes");
+}
+
+TEST_F(Queue, WhoCannotBeAnsweredInTimeIsToldAtOnce) {
+  Gate gate;
+  start({.max_batch = 1, .window_ms = 0, .before_pass = [&](const std::string& pass, const auto&) {
+           if (pass == "ask") gate.pass();
+         }});
+  const auto started = Clock::now();
+  run(question("is there a bus?"));
+  const double one_ms = ms_since(started);
+  gate.close();
+  std::vector<std::future<JobResult>> futures;
+  for (int i = 0; i < 200; ++i) futures.push_back(std::move(model_->scheduler.submit(list(question("is there a bus?"))).front()));
+  Job hasty = question("is there a bus?");
+  hasty.ticket->deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(one_ms));
+  try {
+    model_->scheduler.submit(list(std::move(hasty)));
+    FAIL() << "it was taken behind two hundred others";
+  } catch (const Problem& problem) {
+    EXPECT_STREQ(problem.kind().code, "overloaded");
+    EXPECT_EQ(problem.kind().status, 503);
+  }
+  Job patient = question("is there a bus?");
+  patient.ticket->deadline = Clock::now() + std::chrono::hours(1);
+  futures.push_back(std::move(model_->scheduler.submit(list(std::move(patient))).front()));
+  gate.open();
+  for (auto& future : futures) EXPECT_EQ(take(future).generation.text, "yes");
+}
+
+TEST_F(Queue, ALongJobStandsInNobodysWay) {
+  Gate gate;
+  start({.max_batch = 1, .window_ms = 0, .before_pass = [&](const std::string&, const std::vector<Job*>& jobs) {
+           if (jobs.front()->rows > kLongRows) gate.pass();
+         }});
+  gate.close();
+  Job lengthy = job(Task::kCaption);
+  lengthy.caption.generate = {.beams = 16, .min_length = 40, .max_length = 44};
+  auto waiting = model_->scheduler.submit(list(std::move(lengthy)));
+  for (const std::string& name : kSix) EXPECT_FALSE(run(job(Task::kCaption, name)).generation.text.empty());
+  EXPECT_EQ(waiting.front().wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  gate.open();
+  EXPECT_FALSE(take(waiting.front()).generation.text.empty());
+}
+
+TEST_F(Queue, RequestsAndClientsTakeTurns) {
+  Gate gate;
+  std::vector<std::string> order;
+  start({.max_batch = 1, .window_ms = 0, .before_pass = [&](const std::string& pass, const std::vector<Job*>& jobs) {
+           if (pass == "encode") return;
+           gate.pass();
+           order.push_back(jobs.front()->question);
+         }});
+  gate.close();
+  std::vector<std::future<JobResult>> futures;
+  const auto send = [&](const std::string& client, const std::string& name, int jobs) {
+    const auto ticket = std::make_shared<Ticket>();
+    ticket->client = client;
+    std::vector<Job> list;
+    for (int i = 0; i < jobs; ++i) {
+      list.push_back(question(name + " " + std::to_string(i)));
+      list.back().ticket = ticket;
+    }
+    for (auto& future : model_->scheduler.submit(std::move(list))) futures.push_back(std::move(future));
+  };
+  send("a", "first", 1);
+  while (model_->scheduler.waiting() > 0) std::this_thread::yield();  // it is at work; the others wait
+  send("a", "large", 6);
+  for (int i = 0; i < 3; ++i) send("b", "crowd" + std::to_string(i), 1);
+  send("c", "alone", 1);
+  gate.open();
+  for (auto& future : futures) future.wait();
+  ASSERT_EQ(order.size(), 11u);
+  const auto place = [&](const std::string& name) { return std::find(order.begin(), order.end(), name) - order.begin(); };
+  EXPECT_LT(place("alone 0"), place("large 2"));   // a request of one passes most of a request of many
+  EXPECT_LT(place("crowd0 0"), place("large 2"));
+  EXPECT_LT(place("alone 0"), place("crowd1 0"));  // a client's first passes another's second
+  EXPECT_LT(place("large 4"), place("large 5"));   // within a request the order stays
+}
+
+TEST_F(Queue, APassThatFailsIsDoneAgainForEachAlone) {
+  const auto bad = [](const std::string& pass, const Job* job) {
+    return pass == "encode" ? job->picture->hash == content_hash("fox-crown.png") : job->question == "what broke it?";
+  };
+  std::atomic<int> passes{0};
+  start({.before_pass = [&](const std::string& pass, const std::vector<Job*>& jobs) {
+    ++passes;
+    if (std::any_of(jobs.begin(), jobs.end(), [&](const Job* job) { return bad(pass, job); })) throw std::runtime_error("a fault of this job's");
+  }});
+  std::vector<Job> jobs;
+  jobs.push_back(question("is there a bus?"));
+  jobs.push_back(question("what broke it?"));
+  jobs.push_back(job(Task::kCaption, "clock.png"));
+  jobs.push_back(job(Task::kCaption, "fox-crown.png"));
+  auto futures = model_->scheduler.submit(std::move(jobs));
+  EXPECT_EQ(take(futures[0]).generation.text, "yes");
+  EXPECT_THROW(take(futures[1]), std::runtime_error);
+  EXPECT_EQ(take(futures[2]).generation.text, "a clock on a gray background");
+  EXPECT_THROW(take(futures[3]), std::runtime_error);
+  EXPECT_GT(passes, 5);
+}
+
+TEST_F(Queue, WhatNeverFitsIntoMemoryIsRefusedAtOnce) {
+  MemoryBudget small(std::size_t{64} << 20, 0);
+  Model model("demo", engine(), {}, 0, 0, small, metrics_, preparing_);
+  Job huge = job(Task::kCaption);
+  huge.caption.generate = {.beams = 64, .min_length = 1, .max_length = 96};
+  try {
+    model.scheduler.submit(list(std::move(huge)));
+    FAIL() << "it was taken";
+  } catch (const Problem& problem) {
+    EXPECT_STREQ(problem.kind().code, "invalid_request");
+    EXPECT_NE(std::string(problem.what()).find("--memory"), std::string::npos) << problem.what();
+  }
+  EXPECT_EQ(take(model.scheduler.submit(list(job(Task::kCaption))).front()).generation.text, "a cat to the left of a bus on a pink background");
+  while (small.held(MemoryKind::kWork) > 0) std::this_thread::yield();  // all of it comes back
 }
 
 TEST_F(Queue, WhatIsOverIsNotComputed) {
@@ -287,7 +450,8 @@ TEST_F(Queue, ThreadsMaySubmitAtOnce) {
 TEST(ImageCache, ForgetsTheLeastRecentlyUsed) {
   Session session(engine());
   const EncodedImage image = session.encode(scene("clock.png"));
-  ImageCache cache(2, 1000, 100);
+  MemoryBudget memory(std::size_t{1} << 30, 0);
+  ImageCache cache(2, std::size_t{1} << 30, memory);
   const ContentHash a{1, 0}, b{2, 0}, c{3, 0};
   cache.insert(a, image);
   cache.insert(b, image);
@@ -295,7 +459,8 @@ TEST(ImageCache, ForgetsTheLeastRecentlyUsed) {
   cache.insert(c, image);
   EXPECT_TRUE(cache.find(a).has_value());
   EXPECT_FALSE(cache.find(b).has_value());
-  EXPECT_EQ(cache.bytes(), 200u);
+  EXPECT_EQ(cache.bytes(), 2 * image.bytes());
+  EXPECT_EQ(memory.held(MemoryKind::kCache), cache.bytes());
   cache.insert(c, image);  // again: nothing happens
   EXPECT_EQ(cache.entries(), 2u);
 }
@@ -303,12 +468,48 @@ TEST(ImageCache, ForgetsTheLeastRecentlyUsed) {
 TEST(ImageCache, BytesLimitItAndZeroSwitchesItOff) {
   Session session(engine());
   const EncodedImage image = session.encode(scene("clock.png"));
-  EXPECT_EQ(ImageCache(10, 350, 100).capacity(), 3u);
-  for (ImageCache* off : {std::make_unique<ImageCache>(0, 1000, 100).release(), std::make_unique<ImageCache>(10, 50, 100).release()}) {
-    const std::unique_ptr<ImageCache> owner(off);
-    owner->insert({1, 0}, image);
-    EXPECT_FALSE(owner->find({1, 0}).has_value());
+  MemoryBudget memory(std::size_t{1} << 30, 0);
+  ImageCache three(10, 3 * image.bytes() + 1, memory);
+  for (std::uint64_t i = 0; i < 5; ++i) three.insert({i, 0}, image);
+  EXPECT_EQ(three.entries(), 3u);
+  EXPECT_FALSE(three.find({1, 0}).has_value());
+  EXPECT_TRUE(three.find({2, 0}).has_value());
+  ImageCache no_entries(0, 3 * image.bytes(), memory), no_bytes(10, image.bytes() - 1, memory);
+  for (ImageCache* off : {&no_entries, &no_bytes}) {
+    off->insert({1, 0}, image);
+    EXPECT_FALSE(off->find({1, 0}).has_value());
   }
+}
+
+TEST(ImageCache, CountsWhatTasksAddToAPicture) {
+  Session session(engine());
+  const EncodedImage image = session.encode(scene("clock.png"));
+  const std::size_t before = image.bytes();
+  EXPECT_EQ(before, std::size_t{65} * 192 * sizeof(float));  // the picture's tokens alone
+  MemoryBudget memory(std::size_t{1} << 30, 0);
+  ImageCache cache(10, std::size_t{1} << 30, memory);
+  cache.insert({1, 0}, image);
+  session.match(image, {"a clock"});
+  EXPECT_GT(image.bytes(), before);
+  EXPECT_LE(image.bytes(), encoded_bytes(engine().info()));
+  cache.recount({1, 0});
+  EXPECT_EQ(cache.bytes(), image.bytes());
+  EXPECT_EQ(memory.held(MemoryKind::kCache), image.bytes());
+}
+
+TEST(ImageCache, GivesItsMemoryToThoseWhoNeedIt) {
+  Session session(engine());
+  const EncodedImage image = session.encode(scene("clock.png"));
+  MemoryBudget memory(std::size_t{128} << 20, 0);
+  ImageCache cache(1'000'000, std::size_t{1} << 30, memory);
+  for (std::uint64_t i = 0; i < 5000; ++i) cache.insert({i, 0}, image);
+  EXPECT_LT(cache.entries(), 5000u);
+  EXPECT_GT(memory.held(MemoryKind::kCache), memory.largest(MemoryKind::kPictures) - 2 * image.bytes());
+  auto share = memory.take(MemoryKind::kPictures, memory.largest(MemoryKind::kPictures) / 2, Clock::now());
+  ASSERT_TRUE(share.has_value());  // at once: the deadline has come already
+  EXPECT_LE(memory.held(MemoryKind::kCache), memory.largest(MemoryKind::kPictures) / 2);
+  EXPECT_GT(cache.entries(), 100u);  // no more than was wanted
+  EXPECT_TRUE(cache.find({4999, 0}).has_value() || cache.entries() > 0);
 }
 
 TEST(ImageCache, EncodedBytesAreTheStatesAndTheKeysAndValues) {

@@ -291,6 +291,9 @@ class SeveralModels(unittest.TestCase):
             replies = [server.post_json("/v1/caption", {"image": b64(scene()), "model": name}).json for name in names]
             self.assertEqual([reply["model"] for reply in replies], names)
             self.assertEqual(replies[0]["results"][0]["caption"], replies[1]["results"][0]["caption"])
+            content = [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + b64(scene())}}]
+            reply = server.post_json("/v1/chat/completions", {"model": "gpt-4o", "messages": [{"role": "user", "content": content}]})
+            self.assertEqual((reply.status, reply.json["code"]), (404, "model_not_found"))
         finally:
             server.stop()
 

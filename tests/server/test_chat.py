@@ -66,7 +66,46 @@ class Chat(ServerTest):
                               ({"messages": [{"role": "robot", "content": ""}]}, "role"), ({"messages": [3]}, "role")):
             problem = self.problem(self.chat(**fields), 400, "invalid_request", words)
             self.assertEqual(problem["error"], {"message": problem["detail"], "type": "invalid_request_error", "param": None, "code": "invalid_request"})
-        self.problem(self.chat(messages=messages(), model="gpt-4o"), 404, "model_not_found")
+
+    def test_any_model_name_will_do_where_there_is_one(self):
+        for name in ("gpt-4o-mini", "", None):
+            self.assertEqual(self.ok(self.chat(messages=messages(), model=name))["model"], self.server.get("/v1/models").json["data"][0]["id"])
+
+    def test_max_tokens_is_a_ceiling(self):
+        (expected,) = cli("caption", SCENES / "cat-bus.png")
+        for fields in ({"max_tokens": 300}, {"max_completion_tokens": 300}, {"max_tokens": 10**9}, {"max_tokens": 1, "max_completion_tokens": 100}, {"max_tokens": None}):
+            (choice,) = self.ok(self.chat(messages=messages(), **fields))["choices"]
+            self.assertEqual((choice["message"]["content"], choice["finish_reason"]), (expected["caption"], "stop"), fields)
+        (choice,) = self.ok(self.chat(messages=messages(), max_tokens=3))["choices"]
+        self.assertEqual((choice["message"]["content"], choice["finish_reason"]), (" ".join(expected["caption"].split()[:3]), "length"))
+
+    def test_what_clients_send_by_default_is_accepted(self):
+        (expected,) = cli("caption", SCENES / "cat-bus.png")
+        answer = self.ok(self.chat(messages=messages(), frequency_penalty=0, presence_penalty=0.0, logit_bias={}, logprobs=False, top_logprobs=None, tools=[], tool_choice="auto",
+                                   response_format={"type": "text"}, modalities=["text"], user="someone", metadata={}, store=False, service_tier="auto",
+                                   parallel_tool_calls=True, top_p=1, temperature=0, seed=-3, stop=None, n=1, stream=False, stream_options=None))
+        self.assertEqual(answer["choices"][0]["message"]["content"], expected["caption"])
+        detailed = [{"role": "developer", "content": "Be brief."}, {"role": "tool", "content": "4", "tool_call_id": "x"},
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(scene()), "detail": "low"}}]}]
+        self.assertEqual(self.ok(self.chat(messages=detailed))["choices"][0]["message"]["content"], expected["caption"])
+
+    def test_what_would_change_the_answer_is_refused_by_name(self):
+        for field, value in (("frequency_penalty", 0.5), ("presence_penalty", -1), ("logit_bias", {"50": 1}), ("logprobs", True), ("top_logprobs", 3),
+                             ("tools", [{"type": "function"}]), ("tool_choice", "required"), ("response_format", {"type": "json_object"}),
+                             ("response_format", "text"), ("modalities", ["audio"]), ("audio", {"voice": "alloy"}), ("repetition_penalty", 1.2), ("use_beam_search", True)):
+            self.problem(self.chat(messages=messages(), **{field: value}), 400, "invalid_request", f'"{field}"')
+        two = [{"type": "image_url", "image_url": {"url": data_url(scene())}}] * 2
+        self.problem(self.chat(messages=[{"role": "user", "content": two}]), 400, "invalid_request", "several pictures in one message")
+
+    def test_stop_ends_the_text_before_it(self):
+        for stop, expected in (("bus", "a cat to the left of a "), ([" on", "bus"], "a cat to the left of a "), (["left of", "zebra"], "a cat to the ")):
+            (choice,) = self.ok(self.chat(messages=messages(), stop=stop))["choices"]
+            self.assertEqual((choice["message"]["content"], choice["finish_reason"]), (expected, "stop"))
+            reply = self.chat(messages=messages(), stop=stop, stream=True)
+            chunks = [json.loads(data) for _, data in reply.events[:-1]]
+            self.assertEqual("".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks), expected)
+        for stop in ("", [3], ["a"] * 5):
+            self.problem(self.chat(messages=messages(), stop=stop), 400, "invalid_request", '"stop"')
 
 
 if __name__ == "__main__":

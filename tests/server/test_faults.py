@@ -54,8 +54,9 @@ class BadRequests(ServerTest):
         self.problem(self.server.post_json("/v1/match", {"image": b64(picture(1)), "texts": ["a" * 5000]}), 400, "invalid_request", "longer than")
 
     def test_long_addresses_are_told_so(self):
-        # Parameters that would fill libmicrohttpd's memory, of which it then says nothing for a minute, among them.
-        for query in ("text=" + "a" * 20_000, "&".join(["texts=a"] * 500), "&" * 5000, "&".join(["texts=%C3%A4bcdefghij"] * 1400)):
+        for query in ("text=" + "a" * 20_000, "&".join(["texts=%C3%A4bcdefghij"] * 1400)):
+            self.problem(self.server.post("/v1/embed?" + query, b"{}", "application/json"), 414, "uri_too_long", "send them in the body")
+        for query in ("&".join(["texts=a"] * 500), "&" * 5000):
             self.problem(self.server.post("/v1/embed?" + query, b"{}", "application/json"), 400, "invalid_request", "send them in the body")
         self.problem(self.server.post("/v1/embed?" + "&".join(["texts=a"] * 300), b"{}", "application/json"), 400, "invalid_request", "more than 5 texts")
         self.ok(self.server.post("/v1/embed?text=dog", b"{}", "application/json"))
@@ -65,7 +66,7 @@ class BadRequests(ServerTest):
         self.problem(self.server.post_json("/v1/caption", {"image": "https://example.org/a.png"}), 400, "invalid_request", "fetches no addresses")
         self.problem(self.server.post("/v1/caption", b"not a picture"), 422, "invalid_image", "picture 0")
         self.problem(self.server.post("/v1/caption", scene()[:1000]), 422, "invalid_image")
-        self.problem(self.server.post_json("/v1/caption", {"images": [b64(picture(1)), b64(b"GIF89a")]}), 422, "invalid_image", "picture 1")
+        self.problem(self.server.post_json("/v1/caption", {"images": [b64(b"GIF87a"), b64(b"GIF89a")]}), 422, "invalid_image", "picture 0")
 
     def test_an_image_bomb_is_refused_before_it_is_decoded(self):
         bomb = png_file(60_000, 60_000, zlib.compress(b"\0" * 100_000))
@@ -115,7 +116,7 @@ class BadRequests(ServerTest):
 
     def test_garbage_instead_of_http(self):
         for garbage in (b"\0" * 1000, b"GET\r\n\r\n", b"A" * 200_000, b"POST /v1/caption HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-                        b"POST /v1/caption HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"):
+                        b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"):
             with socket.create_connection(("127.0.0.1", self.server.port), TIMEOUT) as client:
                 try:
                     client.sendall(garbage)
@@ -171,6 +172,9 @@ def slow_request(pictures=4, beams=16):
     return {"images": [b64(picture(i)) for i in range(pictures)], "beams": beams // 4 if EMULATED else beams, "min_length": length, "max_length": length + 4}
 
 
+AS_MUCH_AS_THERE_IS = ("--max-beams", 64, "--max-work", 10**6)
+
+
 class Overload(unittest.TestCase):
     def test_a_full_queue_answers_429_and_recovers(self):
         server = Server("--timeout", 900, "--queue", 8, "--batch", 1, "--batch-window", 0)
@@ -180,7 +184,8 @@ class Overload(unittest.TestCase):
             self.assertEqual(set(statuses), {200, 429}, statuses)
             for reply in replies:
                 if reply.status == 429:
-                    self.assertEqual((reply.json["code"], reply.headers["Retry-After"]), ("queue_full", "1"))
+                    self.assertEqual(reply.json["code"], "queue_full")
+                    self.assertGreaterEqual(int(reply.headers["Retry-After"]), 1)
             self.assertEqual(server.metric('blip_rejected_total{reason="queue"}'), statuses.count(429))
             self.assertEqual(server.post("/v1/caption", picture(1)).status, 200)
         finally:
@@ -195,7 +200,7 @@ class Overload(unittest.TestCase):
             server.stop()
 
     def test_a_deadline_ends_the_work(self):
-        server = Server("--batch", 1)
+        server = Server("--batch", 1, *AS_MUCH_AS_THERE_IS)
         try:
             reply = server.post_json("/v1/caption", {**slow_request(16, 64), "timeout_ms": 500})
             self.assertEqual((reply.status, reply.json["code"]), (504, "deadline_exceeded"))
@@ -205,11 +210,11 @@ class Overload(unittest.TestCase):
             server.stop()
 
     def test_work_for_a_client_that_hung_up_is_dropped(self):
-        server = Server("--batch", 1)
+        server = Server("--batch", 1, *AS_MUCH_AS_THERE_IS)
         try:
             body = json.dumps(slow_request(16, 64)).encode()
             with socket.create_connection(("127.0.0.1", server.port)) as client:
-                client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
                 self.assertTrue(wait_until(lambda: server.metric("blip_queue_jobs") > 3))
             self.assertTrue(wait_until(lambda: server.metric("blip_queue_jobs") == 0))
             self.assertTrue(wait_until(lambda: [line["status"] for line in server.log_lines("request") if line["path"] == "/v1/caption"] == [499]))
@@ -223,7 +228,7 @@ class Overload(unittest.TestCase):
         try:
             with socket.create_connection(("127.0.0.1", server.port)) as client:
                 body = picture(3)
-                client.sendall(b"POST /v1/caption?stream=true&min_length=400&max_length=500 HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+                client.sendall(b"POST /v1/caption?stream=true&min_length=400&max_length=500 HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
                                % len(body) + body)
                 self.assertIn(b"200 OK", client.recv(100))
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, as from a crash
@@ -240,7 +245,7 @@ class SlowClients(unittest.TestCase):
         try:
             for _ in range(100):
                 client = socket.create_connection(("127.0.0.1", server.port))
-                client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc")
+                client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc")
                 clients.append(client)
             self.assertTrue(wait_until(lambda: server.metric("blip_requests_in_flight") == 101))
             self.assertEqual(server.post("/v1/caption", picture(1)).status, 200)
@@ -257,7 +262,7 @@ class SlowClients(unittest.TestCase):
         try:
             body = picture(2)
             with socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as client:
-                client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body))
+                client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body))
                 for i in range(0, len(body), 300):
                     client.sendall(body[i:i + 300])
                     time.sleep(0.01)

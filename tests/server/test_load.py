@@ -79,7 +79,7 @@ class Client:
     def hang_up(self):
         body = json.dumps({"image": self.image(), "min_length": 60, "max_length": 64, "stream": self.random.random() < 0.5}).encode()
         with socket.create_connection(("127.0.0.1", self.server.port)) as client:
-            client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
+            client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
             client.sendall(body[:self.random.choice([10, len(body)])])
             time.sleep(self.random.random() * 0.05)
 

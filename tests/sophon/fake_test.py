@@ -64,6 +64,21 @@ class FakeChips(unittest.TestCase):
         results = [json.loads(line) for line in done.stdout.splitlines()]
         return [(r["image"], r["token_ids"]) for r in results]
 
+    def refused(self, model, value, *arguments):
+        done = self.run_program(*arguments, "--bmodel-path", str(model), "--device", "sophon:0", "--json", code=3, BLIP_FAKE_GARBLED=value)
+        self.assertEqual(done.stdout, b"")
+        return done.stderr.decode()
+
+    def test_what_a_garbled_network_gives_is_an_error_not_a_result(self):
+        picture = self.pictures[0]
+        self.assertIn("is nan, not a token id", self.refused(self.model, "nan", "caption", picture))
+        match = self.folder / "match.bmodel"
+        match.write_bytes(bmodel(["network match match 1", f"in 0 1,3,{SIZE},{SIZE}", f"in 0 1,{LENGTH}", f"in 0 1,{LENGTH}", "out 0 1,1"]))
+        arguments = ("match", picture, "--text", "a cat")
+        self.assertIn("gives a match probability that is not finite (NaN or infinite): the model is damaged", self.refused(match, "nan", *arguments))
+        self.assertIn("gives a match probability that is not finite (NaN or infinite): the model is damaged", self.refused(match, "-inf", *arguments))
+        self.assertIn("gives 37.000000 as a match probability: the model is damaged", self.refused(match, "37", *arguments))
+
     def test_pictures_are_spread_and_captions_stay_the_same(self):
         expected = self.captions("--device", "sophon:0")
         self.assertEqual([image for image, _ in expected], self.pictures)

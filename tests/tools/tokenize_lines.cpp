@@ -29,7 +29,7 @@ std::string from_hex(const std::string& hex) {
 
 std::string normalized(const std::string& text, bool lowercase) {
   std::string out;
-  for (char32_t c : blip::text::normalize(blip::text::decode_utf8(text), lowercase)) blip::text::append_utf8(out, c);
+  for (char32_t c : blip::text::normalize(blip::text::decode_utf8(text), {lowercase, lowercase, true})) blip::text::append_utf8(out, c);
   return out;
 }
 
@@ -43,14 +43,14 @@ json answer(const blip::text::Tokenizer& tokenizer, const json& line, bool lower
 int run(int argc, char** argv) {
   bool lowercase = true;
   int max_length = 0;
-  std::vector<std::string> vocabulary = blip::text::Tokenizer::bundled_vocabulary();
+  std::vector<std::string> tokens = blip::text::bundled_tokens();
   for (int i = 1; i < argc; ++i) {
     const std::string option = argv[i];
     if (option == "--cased") {
       lowercase = false;
     } else if (option == "--vocab" && i + 1 < argc) {
       std::ifstream file(argv[++i], std::ios::binary);
-      vocabulary = blip::text::Tokenizer::parse_vocab_txt(std::string(std::istreambuf_iterator<char>(file), {}));
+      tokens = blip::text::parse_vocab_txt(std::string(std::istreambuf_iterator<char>(file), {}));
     } else if (option == "--max-length" && i + 1 < argc) {
       max_length = std::stoi(argv[++i]);
     } else {
@@ -58,7 +58,9 @@ int run(int argc, char** argv) {
       return 2;
     }
   }
-  const blip::text::Tokenizer tokenizer(std::move(vocabulary), lowercase);
+  blip::text::Vocabulary vocabulary = blip::text::official_vocabulary(std::move(tokens));
+  vocabulary.normalizer.lowercase = vocabulary.normalizer.strip_accents = lowercase;
+  const blip::text::Tokenizer tokenizer(std::move(vocabulary));
   for (std::string line; std::getline(std::cin, line);) {
     std::cout << answer(tokenizer, json::parse(line), lowercase, max_length).dump() << '\n';
   }

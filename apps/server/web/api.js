@@ -1,5 +1,10 @@
 // Requests to the server, with the API key where one is set.
-export class ApiError extends Error {}
+export class ApiError extends Error {
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+}
 
 async function send(path, options = {}) {
   const key = localStorage.getItem("key");
@@ -7,7 +12,7 @@ async function send(path, options = {}) {
   const response = await fetch(path, { ...options, headers });
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({ title: response.statusText }));
-  throw new ApiError(problem.detail || problem.title);
+  throw new ApiError(problem.detail || problem.title, response.status);
 }
 
 export function form(fields) {

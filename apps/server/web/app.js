@@ -31,7 +31,7 @@ function options(task) {
   const fields = { model: setting("model") };
   if (task === "match") return fields;
   if (models.some((model) => [model.id, ""].includes(fields.model) && model.tasks.includes("attention") && model.tasks.includes(task))) fields.attention = "true";
-  fields.beams = setting("beams");
+  if (!setting("sample")) fields.beams = setting("beams");
   if (task === "caption") Object.assign(fields, { min_length: setting("min_length"), max_length: setting("max_length") });
   if (setting("sample")) Object.assign(fields, { sample: "true", temperature: setting("temperature"), top_p: setting("top_p"), seed: setting("seed") });
   return fields;
@@ -343,8 +343,8 @@ function listen() {
   $("csv").addEventListener("click", () => download("blip.csv", "text/csv", csv()));
   $("json").addEventListener("click", () => download("blip.json", "application/json", JSON.stringify(rows, null, 1) + "\n"));
   $("open-settings").addEventListener("click", () => $("settings").showModal());
-  $("settings").addEventListener("close", () => { for (const name of SETTINGS) localStorage.setItem(name, setting(name)); loadModels(); });
-  $("language").addEventListener("click", () => { switchLanguage(); theme(document.documentElement.dataset.theme); showTable(); showModels(); });
+  $("settings").addEventListener("close", () => { for (const name of SETTINGS) localStorage.setItem(name, setting(name)); loadModels(); history.load(); });
+  $("language").addEventListener("click", () => { switchLanguage(); theme(document.documentElement.dataset.theme); showTable(); showModels(); history.showNote(); });
   $("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 }
 

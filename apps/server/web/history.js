@@ -3,20 +3,62 @@ import * as api from "./api.js";
 import { label, t } from "./i18n.js";
 
 const $ = (id) => document.getElementById(id);
+const PAGE = 12;
+const LONGEST_SUMMARY = 16000;  // characters; the server takes a few more
+const MEGABYTE = 1 << 20;
+
+let openPicture = () => {};
 let kept = false;
-let last = 0;
+let next = null;   // where the list goes on
+let lists = 0;     // begun
+let about = null;  // what the server says of the history, or the error that came instead
+const files = new Map();  // pictures by entry: the server lets nobody else keep copies
+
+function problem(text) { $("history-problem").textContent = text; }
+
+// Runs what may fail, and says how it did.
+async function attempt(work) {
+  try {
+    problem("");
+    await work();
+  } catch (error) {
+    problem(error.message);
+  }
+}
+
+export function showNote() {
+  const note = $("history-note");
+  if (about instanceof Error) {
+    note.textContent = about.status === 404 ? t("historyOff") : about.status === 401 ? t("historyKey") : about.message;
+  } else if (about) {
+    const { entries, bytes, max_entries, max_bytes } = about.usage;
+    const megabytes = (value) => (value / MEGABYTE).toFixed(value < 10 * MEGABYTE ? 1 : 0);
+    note.textContent = t(about.shared ? "keptShared" : "keptOwn", location.host) + " " +
+      t("keptUsage", entries, max_entries, megabytes(bytes), megabytes(max_bytes));
+  }
+}
 
 export async function save(picture, task, summary, result) {
   if (!kept) return;
-  const value = JSON.stringify(result);
-  picture.saved ??= {};
-  if (task === "ask" && picture.saved.ask) {
-    await api.put("v1/history/" + picture.saved.ask, { summary, result: value });
-  } else {
-    const entry = await api.post("v1/history", { task, name: picture.name, summary, result: value, image: picture.file });
-    picture.saved[task] = entry.id;
-  }
-  await load();
+  await attempt(async () => {
+    const value = JSON.stringify(result);
+    const short = [...summary].slice(0, LONGEST_SUMMARY).join("");
+    picture.saved ??= {};
+    let entry;
+    try {
+      if (task === "ask" && picture.saved.ask) {
+        entry = await api.put("v1/history/" + picture.saved.ask, { summary: short, result: value });
+      } else {
+        entry = await api.post("v1/history", { task, name: picture.name, summary: short, result: value, image: picture.file });
+        picture.saved[task] = entry.id;
+      }
+    } catch (error) {
+      if (error.status === 404) delete picture.saved[task];  // somebody deleted it: the next one is a new entry
+      throw new api.ApiError(t("notKept", error.message));
+    }
+    await page(0);
+    if (entry.dropped) problem(t("madeRoom", entry.dropped));
+  });
 }
 
 function button(key, name, action) {
@@ -25,71 +67,98 @@ function button(key, name, action) {
   element.textContent = t(key);
   element.dataset.i18n = key;
   label(element, key, name);
-  element.addEventListener("click", action);
+  element.addEventListener("click", () => attempt(action));
   return element;
 }
 
-function show(entry, open) {
+function line(className, ...parts) {
+  const element = document.createElement("p");
+  element.className = className;
+  element.append(...parts);
+  return element;
+}
+
+// Text whose direction does not reach into its neighbours.
+function apart(text) {
+  const element = document.createElement("bdi");
+  element.textContent = text;
+  return element;
+}
+
+function show(entry) {
   const item = document.createElement("li");
   item.className = "card";
   const image = document.createElement("img");
   image.alt = entry.name;
   const path = "v1/history/" + entry.id;
-  const file = api.getBlob(path + "/image");
-  file.then((blob) => { image.src = URL.createObjectURL(blob); image.onload = () => URL.revokeObjectURL(image.src); }).catch(() => {});
-  const text = document.createElement("p");
-  text.className = "text";
-  text.textContent = entry.summary;
-  const meta = document.createElement("p");
-  meta.className = "meta";
+  if (!files.has(entry.id)) files.set(entry.id, api.getBlob(path + "/image"));
+  const file = files.get(entry.id);
+  file.then((blob) => { image.src = URL.createObjectURL(blob); image.onload = () => URL.revokeObjectURL(image.src); })
+    .catch(() => files.delete(entry.id));
   const kind = document.createElement("span");
   kind.dataset.i18n = entry.task;
   kind.textContent = t(entry.task);
-  meta.append(kind, " · ", entry.name, " · ", new Date(entry.created).toLocaleString(document.documentElement.lang));
+  const date = new Date(entry.created);
+  const created = Number.isNaN(date.getTime()) ? entry.created : date.toLocaleString(document.documentElement.lang);
   const tools = document.createElement("div");
   tools.className = "row";
   tools.append(
-    button("open", entry.name, async () => open(new File([await file], entry.name, { type: (await file).type }))),
-    button("delete", entry.name, async () => { await api.remove(path); item.remove(); $("search").focus(); }));
-  item.append(image, text, meta, tools);
+    button("open", entry.name, async () => openPicture(new File([await file], entry.name, { type: (await file).type }))),
+    button("delete", entry.name, async () => {
+      await api.remove(path);
+      files.delete(entry.id);
+      item.remove();
+      $("search").focus();
+      about = await api.getJson("v1/history?limit=1");
+      showNote();
+    }));
+  item.append(image, line("text", entry.summary), line("meta", kind, " · ", apart(entry.name), " · ", apart(created)));
+  if (entry.error) item.append(line("problem", t("notReadable", entry.error)));
+  item.append(tools);
   $("entries").append(item);
 }
 
-let openPicture = () => {};
-
-let lists = 0;  // begun
-
 async function page(before) {
   const list = before ? lists : ++lists;
-  const query = new URLSearchParams({ query: $("search").value, limit: 12, before });
-  const { entries } = await api.getJson("v1/history?" + query);
+  const query = new URLSearchParams({ query: $("search").value, limit: PAGE, before });
+  const answer = await api.getJson("v1/history?" + query);
   if (list !== lists) return;  // a newer one shows what has come since
+  about = answer;
+  showNote();
   if (!before) $("entries").replaceChildren();
-  for (const entry of entries) show(entry, openPicture);
-  last = entries.length ? entries.at(-1).id : 0;
-  $("more").hidden = entries.length < 12;
+  for (const entry of answer.entries) show(entry);
+  next = answer.next;
+  $("more").hidden = next === null;
 }
 
+// Again from the start, say with another key.
 export async function load() {
-  await page(0);
+  files.clear();
+  problem("");
+  try {
+    await page(0);
+    kept = true;
+  } catch (error) {
+    kept = false;
+    about = error;
+    showNote();
+    $("entries").replaceChildren();
+    $("more").hidden = true;
+  }
+  $("search-form").hidden = !kept;
 }
 
 export async function start(open) {
   openPicture = open;
-  try {
-    await load();
-    kept = true;
-  } catch (error) {
-    return;  // the server keeps none
-  }
-  $("history").hidden = false;
   let typing = 0;
-  $("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(load, 200); });
-  $("search-form").addEventListener("submit", (event) => { event.preventDefault(); load(); });
-  $("more").addEventListener("click", () => page(last));
-  $("clear-history").addEventListener("click", async () => {
+  const search = () => attempt(() => page(0));
+  $("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(search, 200); });
+  $("search-form").addEventListener("submit", (event) => { event.preventDefault(); search(); });
+  $("more").addEventListener("click", () => attempt(() => page(next)));
+  $("clear-history").addEventListener("click", () => attempt(async () => {
     if (!confirm(t("sure"))) return;
     await api.remove("v1/history");
     await load();
-  });
+  }));
+  await load();
 }

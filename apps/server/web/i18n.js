@@ -11,6 +11,10 @@ const words = {
     notImage: "is not a picture", cannotFetch: "The browser may not fetch this address; save the picture and drop it here.",
     noCamera: "There is no camera, or its use was refused.", sure: "Delete the whole history?", dark: "Dark", light: "Light",
     threads: "threads", defaultModel: "by task", words: "Words; each shows where the model looked",
+    historyOff: "This server keeps no history.", historyKey: "Your history needs an API key: write it into the settings.",
+    keptShared: "Kept on the server {0}. Everybody who can reach it sees and can delete these entries.",
+    keptOwn: "Kept on the server {0}, for your API key alone.", keptUsage: "{0} of {1} entries, {2} of {3} MB; the oldest make room.",
+    notKept: "Not kept in the history: {0}", madeRoom: "{0} older entries made room.", notReadable: "This entry cannot be shown whole: {0}",
     place00: "most at the top left", place01: "most at the top", place02: "most at the top right", place10: "most at the left",
     place11: "most in the middle", place12: "most at the right", place20: "most at the bottom left", place21: "most at the bottom",
     place22: "most at the bottom right",
@@ -26,6 +30,10 @@ const words = {
     notImage: "不是图片", cannotFetch: "浏览器无法获取该网址;请保存图片后拖到这里。",
     noCamera: "没有摄像头,或未获准使用。", sure: "删除全部历史?", dark: "深色", light: "浅色",
     threads: "线程", defaultModel: "按任务", words: "词语;每个词显示模型关注的位置",
+    historyOff: "此服务器不保存历史。", historyKey: "查看历史需要 API 密钥:请在设置中填写。",
+    keptShared: "保存在服务器 {0} 上。所有能访问它的人都能看到并删除这些记录。",
+    keptOwn: "保存在服务器 {0} 上,仅供您的 API 密钥使用。", keptUsage: "{0} / {1} 条,{2} / {3} MB;最旧的会被清除。",
+    notKept: "未能保存到历史:{0}", madeRoom: "已清除 {0} 条较旧的记录。", notReadable: "此记录无法完整显示:{0}",
     place00: "主要在左上", place01: "主要在上方", place02: "主要在右上", place10: "主要在左侧",
     place11: "主要在中间", place12: "主要在右侧", place20: "主要在左下", place21: "主要在下方", place22: "主要在右下",
   },
@@ -33,7 +41,9 @@ const words = {
 
 let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 
-export const t = (key) => words[language][key];
+// The words, with the values in the places {0}, {1}, ...; a key that has none is shown as it is.
+export const t = (key, ...values) =>
+  (Object.hasOwn(words[language], key) ? words[language][key] : String(key)).replace(/\{(\d)\}/g, (_, place) => values[place]);
 
 // For screen readers: what the control does, and to which picture.
 export function label(element, key, name) {

@@ -14,7 +14,6 @@
 #include "blip/error.h"
 #include "kernels/isa.h"
 #include "kernels/vector.h"
-#include "text/tokenizer.h"
 
 namespace blip::backend::cpu {
 namespace {
@@ -31,7 +30,16 @@ class CpuImage final : public EncodedImage {
   Matrix tokens() { return {tokens_.data(), shape_[0], shape_[1]}; }
   ConstMatrix tokens() const { return {tokens_.data(), shape_[0], shape_[1]}; }
 
-  // For `rows` rows in all. How many there will be, not what is there already, decides what they look at: the same task gives the same result.
+  std::size_t bytes() const override {
+    const std::lock_guard lock(mutex_);
+    std::size_t sum = tokens_.size() * sizeof(float) + (own_ ? own_->bytes() : 0);
+    for (const auto& cache : cross_)
+      for (std::size_t i = 0; cache && i < cache->size(); ++i) sum += (*cache)[i].bytes();
+    return sum;
+  }
+
+  // For `rows` rows of one text in all. How many its own options or its own length come to decides what they look at, not what is there already or beside
+  // it: the same task gives the same result.
   Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights) const {
     const std::lock_guard lock(mutex_);
     if (rows <= ops::kAbsorbedRows && reader != Reader::kText) {
@@ -83,16 +91,17 @@ class CpuTowers final : public Towers {
   }
 
   std::unique_ptr<decode::Decoder> answer_decoder(const EncodedImage& image, std::span<const TokenIds> questions, int max_length) override {
-    int rows = 0;
-    for (const auto& question : questions) rows += static_cast<int>(question.size());
-    const Cross looked = cpu_image(image).cross(Reader::kQuestion, rows, *pool_, *weights_->question);
-    const Matrix states = encode_texts(*weights_->question, questions, &looked);
-    std::vector<Cross> caches;
-    int first = 0;
-    for (const auto& question : questions) {
-      const int count = static_cast<int>(question.size());
-      caches.push_back({std::make_shared<const LayerCache>(cross_keys_values(*pool_, *weights_->answer, states.row_range(first, count))), nullptr});
-      first += count;
+    // Short and long ones look at the picture in different ways, of which a pass takes one.
+    std::vector<Cross> caches(questions.size());
+    for (const bool few : {true, false}) {
+      std::vector<TokenIds> texts;
+      std::vector<std::size_t> which;
+      for (std::size_t i = 0; i < questions.size(); ++i)
+        if ((static_cast<int>(questions[i].size()) <= ops::kAbsorbedRows) == few) {
+          texts.push_back(questions[i]);
+          which.push_back(i);
+        }
+      if (!texts.empty()) read_questions(image, texts, which, caches);
     }
     return std::make_unique<Decoder>(*pool_, *weights_->answer, std::move(caches), max_length);
   }
@@ -142,6 +151,18 @@ class CpuTowers final : public Towers {
   }
 
  private:
+  // caches[which[i]] = what an answer to texts[i] looks at. The texts are of one kind, few rows or many.
+  void read_questions(const EncodedImage& image, std::span<const TokenIds> texts, std::span<const std::size_t> which, std::span<Cross> caches) {
+    const Cross looked = cpu_image(image).cross(Reader::kQuestion, static_cast<int>(texts.front().size()), *pool_, *weights_->question);
+    const Matrix states = encode_texts(*weights_->question, texts, &looked);
+    int first = 0;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      const int count = static_cast<int>(texts[i].size());
+      caches[which[i]] = {std::make_shared<const LayerCache>(cross_keys_values(*pool_, *weights_->answer, states.row_range(first, count))), nullptr};
+      first += count;
+    }
+  }
+
   Cross keys_of(const EncodedImage& image, Reader reader, const TextWeights& weights) { return cpu_image(image).cross(reader, kManyRows, *pool_, weights); }
 
   // Texts for one pass, row after row without padding.
@@ -246,9 +267,8 @@ class CpuModel final : public Model {
       if (options.progress) options.progress("load", done, total);
     };
     weights_ = std::make_shared<const Weights>(load_weights(checkpoint, type, *pool_, report));
-    const auto special = text::Tokenizer(checkpoint.vocabulary()).special();
-    ids_ = {special.dec, special.sep, special.pad};
     const auto& c = checkpoint.config();
+    ids_ = {c.tokens.bos, c.tokens.eos, c.tokens.pad};
     capabilities_ = {.caption = c.caption_decoder.has_value(),
                      .itm = c.has_itm_head,
                      .itc = c.embed_dim > 0,
@@ -256,7 +276,8 @@ class CpuModel final : public Model {
                      .rank = c.question_encoder && c.answer_decoder,
                      .attention = true,
                      .image_size = c.vision.image_size,
-                     .text_length = c.max_text};
+                     .text_length = c.max_text,
+                     .max_text_length = c.max_positions()};
   }
 
   const Capabilities& capabilities() const override { return capabilities_; }

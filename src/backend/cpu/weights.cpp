@@ -1,11 +1,14 @@
 #include "backend/cpu/weights.h"
 
 #include <algorithm>
+#include <atomic>
 #include <initializer_list>
 #include <span>
 #include <utility>
 
+#include "blip/error.h"
 #include "core/large_memory.h"
+#include "io/finite.h"
 #include "kernels/vector.h"
 
 namespace blip::backend::cpu {
@@ -26,6 +29,7 @@ class Loader {
   std::vector<float> values(const std::string& name) {
     count();
     auto values = checkpoint_.values(name);
+    if (!io::fits(values, io::ElementType::f32)) refuse({&checkpoint_.tensor(name)}, io::ElementType::f32);
     checkpoint_.release(name);
     return values;
   }
@@ -39,7 +43,9 @@ class Loader {
 
   StoredRows table(const std::string& name) {
     count();
-    StoredRows rows(pool_, checkpoint_.tensor(name));
+    const io::TensorView& view = checkpoint_.tensor(name);
+    StoredRows rows(pool_, view);
+    check_rows(rows, view);
     checkpoint_.release(name);
     return rows;
   }
@@ -51,10 +57,14 @@ class Loader {
     const std::span<float> all{memory.reserve(view.count()), view.count()};
     const int rows = static_cast<int>(view.shape[0]), block = 64;
     const std::size_t width = view.count() / static_cast<std::size_t>(rows);
+    std::atomic<bool> good{true};
     pool_.parallel_for((rows + block - 1) / block, [&](int i, int) {
       const int first = i * block, n = std::min(block, rows - first);
-      view.rows(first, n).to_f32(all.subspan(static_cast<std::size_t>(first) * width, static_cast<std::size_t>(n) * width));
+      const auto part = all.subspan(static_cast<std::size_t>(first) * width, static_cast<std::size_t>(n) * width);
+      view.rows(first, n).to_f32(part);
+      if (!io::fits(part, stored_as(type_))) good = false;
     });
+    if (!good) refuse({&view}, stored_as(type_));
     checkpoint_.release(name);
     return all;
   }
@@ -74,8 +84,13 @@ class Loader {
       count();
       weights.push_back(&checkpoint_.tensor(name + ".weight"));
     }
-    const auto rows = [&](int first, int count, float* to) { read_stacked(weights, first, count, to); };
+    std::atomic<bool> good{true};
+    const auto rows = [&](int first, int count, float* to) {
+      read_stacked(weights, first, count, to);
+      if (!io::fits({to, static_cast<std::size_t>(count) * static_cast<std::size_t>(in)}, stored_as(type))) good = false;
+    };
     ops::Linear layer(pool_, rows, bias, in, out, type, packing);
+    if (!good) refuse(weights, stored_as(type));
     for (const auto& name : names) checkpoint_.release(name + ".weight");
     return layer;
   }
@@ -97,9 +112,43 @@ class Loader {
   const model::Checkpoint& checkpoint() const { return checkpoint_; }
   ThreadPool& pool() { return pool_; }
 
+  // Says that all is read, where a tensor was not counted on its own.
+  void finish() {
+    if (progress_ && read_ != checkpoint_.names().size()) progress_(checkpoint_.names().size(), checkpoint_.names().size());
+  }
+
  private:
   void count() {
-    if (progress_) progress_(++read_, checkpoint_.names().size());
+    ++read_;
+    if (progress_) progress_(std::min(read_, checkpoint_.names().size()), checkpoint_.names().size());
+  }
+
+  // What must hold the values of a layer of this type. In 8 bits activations are rounded to bfloat16 here and there.
+  static io::ElementType stored_as(ops::NumberType type) { return type == ops::NumberType::kF32 ? io::ElementType::f32 : io::ElementType::bf16; }
+
+  // Of these tensors, those that make a layer, at least one holds a value that is no number, or none in `type`.
+  [[noreturn]] void refuse(const std::vector<const io::TensorView*>& views, io::ElementType type) const {
+    for (const io::TensorView* view : views) {
+      std::vector<float> values(view->count());
+      view->to_f32(values);
+      if (!io::fits(values, type)) io::refuse_values(checkpoint_.info().path, *view, type);
+    }
+    throw Error(ErrorCode::kModel, checkpoint_.info().path + ": tensor " + views.front()->name + " holds values too large to be interpolated");
+  }
+
+  void check_rows(const StoredRows& rows, const io::TensorView& view) {
+    constexpr int kRows = 64;
+    const int all = static_cast<int>(view.shape[0]);
+    const std::size_t width = view.count() / static_cast<std::size_t>(all);
+    std::atomic<bool> good{true};
+    pool_.parallel_for((all + kRows - 1) / kRows, [&](int i, int) {
+      static thread_local AlignedArray<float> memory;
+      const int n = std::min(kRows, all - i * kRows);
+      const std::span<float> part{memory.reserve(static_cast<std::size_t>(n) * width), static_cast<std::size_t>(n) * width};
+      rows.read(i * kRows, n, part.data());
+      if (!io::fits(part, stored_as(type_))) good = false;
+    });
+    if (!good) refuse({&view}, stored_as(type_));
   }
 
   // Rows of the weights on top of each other.
@@ -209,6 +258,7 @@ void StoredRows::read(int first, int count, float* out) const {
 Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, ThreadPool& pool,
                      const std::function<void(std::size_t, std::size_t)>& progress) {
   Loader load(checkpoint, type, pool, progress);
+  if (progress) progress(0, checkpoint.names().size());
   const auto& c = checkpoint.config();
   Weights w;
   w.type = type;
@@ -222,6 +272,7 @@ Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, 
     w.itc_vision = load.linear({"itc.vision"}, c.vision.width, c.embed_dim, ops::NumberType::kF32);
     w.itc_text = load.linear({"itc.text"}, c.text_encoder->width, c.embed_dim, ops::NumberType::kF32);
   }
+  load.finish();
   return w;
 }
 

@@ -16,7 +16,7 @@ void check_baked_options(const GenerateOptions& options, const GenerateOptions& 
   if (options.num_return != 1) refuse(std::to_string(options.num_return) + " texts per input");
   if (options.beams != 1 && options.beams != defaults.beams) refuse("beam search with " + std::to_string(options.beams) + " beams");
   if (options.max_length != length && options.max_length != defaults.max_length) refuse("a maximal length of " + std::to_string(options.max_length));
-  if (options.min_length != defaults.min_length) refuse("a minimal length of " + std::to_string(options.min_length));
+  if (options.min_length) refuse("a minimal length of " + std::to_string(*options.min_length));
   if (options.repetition_penalty != defaults.repetition_penalty) refuse("a repetition penalty");
 }
 

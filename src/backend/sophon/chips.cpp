@@ -31,6 +31,7 @@ class ChipImage final : public EncodedImage {
   ChipImage(std::unique_ptr<const Place> place, EncodedImagePtr image) : place_(std::move(place)), image_(std::move(image)) {}
   std::size_t chip() const { return place_->chip(); }
   const EncodedImagePtr& on_chip() const { return image_; }
+  std::size_t bytes() const override { return image_->bytes(); }
 
  private:
   std::unique_ptr<const Place> place_;

@@ -20,6 +20,7 @@ class DeviceImage final : public EncodedImage {
  public:
   explicit DeviceImage(MemoryPtr memory) : memory_(std::move(memory)) {}
   const DeviceMemory& memory() const { return *memory_; }
+  std::size_t bytes() const override { return memory_->bytes(); }
 
  private:
   MemoryPtr memory_;
@@ -209,7 +210,7 @@ class CompiledModel final : public Model {
     if (c.caption) c.caption_length = last(stages_[Role::kCaption]->outputs()[0]);
     if (c.ask) c.answer_length = last(stages_[Role::kAnswer]->outputs()[0]);
     c.image_size = last(stages_[c.caption ? Role::kCaption : c.itm ? Role::kMatch : Role::kVision]->inputs()[0]);
-    if (c.itm || c.ask) c.text_length = last(stages_[c.itm ? Role::kMatch : Role::kQuestion]->inputs()[1]);
+    if (c.itm || c.ask) c.text_length = c.max_text_length = last(stages_[c.itm ? Role::kMatch : Role::kQuestion]->inputs()[1]);
   }
 
   const Capabilities& capabilities() const override { return capabilities_; }

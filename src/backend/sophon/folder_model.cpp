@@ -29,6 +29,13 @@ class KeptImage final : public EncodedImage {
   const DeviceMemory& tokens() const { return *tokens_; }
   const std::vector<float>& vector() const { return vector_; }  // ITC, unit length
 
+  std::size_t bytes() const override {
+    const std::lock_guard lock(mutex_);
+    std::size_t sum = tokens_->bytes() + vector_.size() * sizeof(float);
+    for (const auto& [part, cross] : cross_) sum += cross ? cross->bytes() : 0;
+    return sum;
+  }
+
   // network: kTextCross, kQuestionCross or kCaptionCross.
   std::shared_ptr<const DeviceMemory> cross(Part part, const Network& network) const {
     const std::lock_guard lock(mutex_);
@@ -236,7 +243,8 @@ Capabilities capabilities_of(const Manifest& manifest) {
           .rank = manifest.ask,
           .max_length = manifest.caption || manifest.ask ? manifest.slots : 0,
           .image_size = manifest.image_size,
-          .text_length = manifest.text_length};
+          .text_length = manifest.text_length,
+          .max_text_length = manifest.text_length};
 }
 
 std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device, const Manifest& manifest) {

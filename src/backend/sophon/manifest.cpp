@@ -10,7 +10,7 @@
 #include "io/json_object.h"
 #include "io/sha256.h"
 #include "model/settings.h"
-#include "text/tokenizer.h"
+#include "text/vocabulary.h"
 
 namespace blip::backend::sophon {
 namespace {
@@ -181,7 +181,7 @@ std::vector<std::string> read_vocabulary(const Manifest& manifest) {
   if (const std::string got = io::sha256(file); got != manifest.vocabulary_digest)
     throw Error(ErrorCode::kModel, path + " is not the vocabulary that these networks were compiled for: its SHA-256 is " + got + ", expected " +
                                        manifest.vocabulary_digest);
-  return text::Tokenizer::parse_vocab_txt({reinterpret_cast<const char*>(file.data()), file.size()});
+  return text::parse_vocab_txt({reinterpret_cast<const char*>(file.data()), file.size()});
 }
 
 }  // namespace blip::backend::sophon

@@ -39,6 +39,10 @@ void describe(const Capabilities& c, ModelInfo& info) {
   info.can_rank = c.rank;
   info.baked_length = std::max(c.caption_length, c.answer_length);
   info.max_length = c.max_length;
+  if (c.itm || c.itc || c.ask) {
+    info.text_length = c.text_length;
+    info.max_text_length = c.max_text_length;
+  }
 }
 
 }  // namespace
@@ -88,6 +92,11 @@ ModelInfo info_of(const Manifest& manifest) {
   info.name = manifest.checkpoint;
   info.vocab_size = manifest.vocabulary_size;
   info.embed_dim = manifest.embed;
+  info.prompt = manifest.prompt;
+  info.bos_token = manifest.dec;
+  info.eos_token = manifest.sep;
+  info.pad_token = manifest.pad;
+  info.question_token = manifest.enc;
   describe(capabilities_of(manifest), info);
   return info;
 }

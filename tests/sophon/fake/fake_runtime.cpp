@@ -14,6 +14,7 @@
 //   BLIP_FAKE_MEET    N: the first launch does not end before N launches run at the same time ("met"), or 20 s ("alone"). What follows a
 //                     comma is not read: another text is another meeting
 //   BLIP_FAKE_GATE    a path: the first launch does not end before that file exists ("gate"), or 20 s ("no gate")
+//   BLIP_FAKE_GARBLED a number ("nan", "1e6"): all that networks give is it
 //   BLIP_FAKE_COPIES  0: copies on the chip do nothing and say all went well
 #include <algorithm>
 #include <atomic>
@@ -298,7 +299,10 @@ void execute(Chip& chip, const FakeNetwork& network, const std::string& cores, c
     arrays.out.push_back({static_cast<float*>(chip.at(out[i].device_mem, 4 * count)), count});
     arrays.out_shapes.push_back(network.outputs[i].shape);
   }
-  compute(network.kind, arrays);
+  if (const std::string garbled = setting("BLIP_FAKE_GARBLED"); garbled.empty())
+    compute(network.kind, arrays);
+  else
+    for (const auto& values : arrays.out) std::fill(values.begin(), values.end(), std::strtof(garbled.c_str(), nullptr));
   log_event("done " + what);
 }
 

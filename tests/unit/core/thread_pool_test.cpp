@@ -2,9 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
 #include <numeric>
 #include <set>
 #include <stdexcept>
+
+#include "blip/error.h"
 
 namespace blip {
 namespace {
@@ -75,6 +82,140 @@ TEST(ThreadPool, LoopsOfSeveralThreadsTakeTurns) {
   for (auto& caller : callers) caller.join();
   EXPECT_EQ(total, 4 * 200 * 6);
   EXPECT_LE(most, 3);  // never more tasks at once than threads
+}
+
+TEST(ThreadPool, LoopsWithinLoopsOfOneTaskOrOneThread) {
+  for (const int threads : {1, 3})
+    for (const int tasks : {1, 2}) {
+      ThreadPool pool(threads);
+      std::atomic<int> sum{0};
+      pool.parallel_for(tasks, [&](int, int) {
+        pool.parallel_for(1, [&](int, int) { pool.parallel_for(10, [&](int i, int) { sum += i; }); });
+      });
+      EXPECT_EQ(sum, tasks * 45);
+    }
+}
+
+TEST(ThreadPool, LoopsOfAnotherPoolWithinALoopUseItsOwnWorkers) {
+  ThreadPool outer(3), inner(2);
+  std::atomic<int> sum{0};
+  std::atomic<bool> known{true};
+  outer.parallel_for(6, [&](int, int) {
+    inner.parallel_for(10, [&](int i, int worker) {
+      sum += i;
+      if (worker >= 2) known = false;
+    });
+    outer.parallel_for(2, [&](int, int worker) { known = known && worker < 3; });
+  });
+  EXPECT_EQ(sum, 6 * 45);
+  EXPECT_TRUE(known);
+}
+
+// One thread with loop after loop, another with few: the second waits for at most one loop of the first each time.
+TEST(ThreadPool, ALongJobDoesNotStarveAShortOne) {
+  for (const int threads : {1, 2}) {
+    ThreadPool pool(threads);
+    std::atomic<bool> stop{false};
+    std::atomic<int> long_loops{0};
+    std::thread long_job([&] {
+      while (!stop) {
+        pool.parallel_for(2, [&](int, int) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
+        ++long_loops;
+      }
+    });
+    while (long_loops == 0) std::this_thread::yield();
+    constexpr int kShort = 50;
+    const int before = long_loops;
+    for (int i = 0; i < kShort; ++i) pool.parallel_for(2, [](int, int) {});
+    const int between = long_loops - before;
+    stop = true;
+    long_job.join();
+    EXPECT_LE(between, 2 * kShort);  // one is under way when the short one asks, and one may begin before it asks again
+  }
+}
+
+// Runs body in a child process; true where it returned true.
+template <class Body>
+bool in_child(const Body& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);  // a deadlock is a failure
+    bool good = false;
+    try {
+      good = body();
+    } catch (...) {
+    }
+    _exit(good ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+TEST(ThreadPool, SaysSoWhereTheSystemHasNoThreads) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers want more address space than a limit leaves";
+#endif
+  EXPECT_TRUE(in_child([] {
+    const rlimit limit{std::size_t{2} << 30, std::size_t{2} << 30};
+    setrlimit(RLIMIT_AS, &limit);
+    std::string message;
+    for (int i = 0; i < 3; ++i) try {  // those that were started are gone again
+        const ThreadPool pool(1024);
+        return false;
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kDevice) return false;
+        message = error.what();
+      }
+    ThreadPool pool(4);
+    std::atomic<int> ran{0};
+    pool.parallel_for(20, [&](int, int) { ++ran; });
+    return ran == 20 && message.find(" of 1024 threads (") != std::string::npos && message.find("ask for fewer (--threads)") != std::string::npos;
+  }));
+}
+
+TEST(ThreadPool, WorksInAForkedChildAndItsParent) {
+  for (const int threads : {1, 3}) {
+    auto pool = std::make_unique<ThreadPool>(threads);
+    const auto works = [&] {
+      std::atomic<int> sum{0};
+      for (int loop = 0; loop < 20; ++loop) pool->parallel_for(10, [&](int i, int) { sum += i; });
+      return sum == 20 * 45;
+    };
+    EXPECT_TRUE(works());
+    EXPECT_TRUE(in_child([&] { return works() && in_child(works); }));
+    EXPECT_TRUE(in_child([&] {
+      std::vector<std::thread> callers;
+      std::atomic<int> good{0};
+      for (int i = 0; i < 3; ++i) callers.emplace_back([&] { good += works(); });
+      for (auto& caller : callers) caller.join();
+      pool.reset();
+      return good == 3;
+    }));
+    EXPECT_TRUE(in_child([&] {  // only ends
+      pool.reset();
+      return true;
+    }));
+    EXPECT_TRUE(works());
+  }
+}
+
+// The fork comes while another thread's loop runs.
+TEST(ThreadPool, WorksInAChildForkedAmidALoop) {
+  ThreadPool pool(2);
+  std::atomic<bool> stop{false}, started{false};
+  std::thread busy([&] {
+    while (!stop) pool.parallel_for(2, [&](int, int) { started = true; });
+  });
+  while (!started) std::this_thread::yield();
+  for (int i = 0; i < 5; ++i)
+    EXPECT_TRUE(in_child([&] {
+      std::atomic<int> ran{0};
+      pool.parallel_for(9, [&](int, int) { ++ran; });
+      return ran == 9;
+    }));
+  stop = true;
+  busy.join();
 }
 
 TEST(AvailableCpus, IsWithinTheMachine) {

@@ -156,7 +156,7 @@ TEST(BestTokens, AgreeWithEditingTheWholeRow) {
       float& x = edited[static_cast<std::size_t>(id)];
       x = x < 0 ? x * options.repetition_penalty : x / options.repetition_penalty;
     }
-    if (text.size() < static_cast<std::size_t>(options.min_length)) edited[7] = -kInfinity;
+    if (text.size() < static_cast<std::size_t>(*options.min_length)) edited[7] = -kInfinity;
     std::vector<Candidate> expected, actual;
     top_candidates(edited, 10, expected);
     best_tokens(row, 10, norm, edits, actual);
@@ -412,25 +412,33 @@ TEST(Validate, NamesOptionValueAndRange) {
   validate({.beams = 64, .min_length = 0, .max_length = 512, .num_return = 64}, 512);
   validate({.beams = 1, .sample = true, .top_p = 0, .num_return = 256}, 512);
   validate({.min_length = 30, .max_length = 20}, 512);  // transformers warns, and stops at max_length
+  validate({.max_length = 4}, 512);  // no minimum that nobody gave
   expect([](auto& o) { o.beams = 0; }, "beams is 0, but must be between 1 and 64");
   expect([](auto& o) { o.beams = 65; }, "beams is 65, but must be between 1 and 64");
-  expect([](auto& o) { o.min_length = -1; }, "min_length is -1, but must be 0 or more");
+  expect([](auto& o) { o.min_length = -1; }, "min_length is -1, but must be between 0 and 1000000");
   expect([](auto& o) { o.max_length = 0; }, "max_length is 0, but must be between 1 and 512, the positions of this model");
   expect([](auto& o) { o.max_length = 513; }, "max_length is 513, but must be between 1 and 512, the positions of this model");
   expect([](auto& o) { o.length_penalty = kNan; }, "length_penalty is nan, but must be between -10 and 10");
   expect([](auto& o) { o.length_penalty = -11; }, "length_penalty is -11, but must be between -10 and 10");
-  expect([](auto& o) { o.repetition_penalty = 0; }, "repetition_penalty is 0, but must be above 0 and finite (1 = off)");
+  expect([](auto& o) { o.repetition_penalty = 0; }, "repetition_penalty is 0, but must be between 0.01 and 100 (1 = off)");
   expect([](auto& o) { o.repetition_penalty = kInfinity; },
-         "repetition_penalty is inf, but must be above 0 and finite (1 = off)");
+         "repetition_penalty is inf, but must be between 0.01 and 100 (1 = off)");
   expect([](auto& o) { o.top_p = 1.5f; }, "top_p is 1.5, but must be between 0 and 1 (1 = off)");
   expect([](auto& o) { o.top_p = kNan; }, "top_p is nan, but must be between 0 and 1 (1 = off)");
-  expect([](auto& o) { o.top_k = -3; }, "top_k is -3, but must be 0 or more (0 = off)");
+  expect([](auto& o) { o.top_k = -3; }, "top_k is -3, but must be between 0 and 1000000 (0 = off)");
   expect([](auto& o) { o.temperature = 0; },
-         "temperature is 0, but must be above 0 and finite; for the most likely text use greedy search instead");
+         "temperature is 0, but must be between 0.001 and 100; for the most likely text use greedy search instead");
   expect([](auto& o) { o.num_return = 4; }, "num_return is 4, but must be between 1 and beams (3) unless sampling");
   expect([](auto& o) { o.beams = 1, o.num_return = 2; },
          "num_return is 2, but must be 1 with greedy search: set more beams, or sample");
   expect([](auto& o) { o.sample = true, o.num_return = 257; }, "num_return is 257, but must be between 1 and 256");
+}
+
+TEST(Validate, MinimumOfTheTask) {
+  EXPECT_EQ(with_min_length({}, kCaptionMinLength).min_length, 5);
+  EXPECT_EQ(with_min_length({.max_length = 4}, kCaptionMinLength).min_length, 4);
+  EXPECT_EQ(with_min_length({.min_length = 0}, kCaptionMinLength).min_length, 0);
+  EXPECT_EQ(with_min_length({.min_length = 9}, kAnswerMinLength).min_length, 9);
 }
 
 TEST(Generate, RefusesPromptsThatLeaveNoRoom) {

@@ -101,6 +101,73 @@ TEST(Decode, BombsAreRefusedBeforeTheyAreAllocated) {
   expect_error(bmp, "the file is truncated", {.max_pixels = 0});
 }
 
+// The 35 bytes of a GIF whose screen is `side` pixels wide and high, around a frame of one pixel.
+std::string small_gif(int side) {
+  const char low = static_cast<char>(side & 255), high = static_cast<char>(side >> 8);
+  std::string gif = std::string("GIF89a") + low + high + low + high;
+  gif += std::string("\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2\x44\1\0;", 28);
+  return gif;
+}
+
+TEST(Decode, AScreenFarLargerThanItsFileIsRefused) {
+  EXPECT_EQ(error_of(small_gif(4096)), "");
+  expect_error(small_gif(13'000), "GIF: a screen of 169000000 pixels around a frame of 1, far more than a file of 38 bytes is for; refused");
+  std::string gif = read_all(BLIP_TEST_DATA "/image/gif_global.gif");  // a frame that the file cannot fill
+  gif.replace(gif.find(std::string(",\0\0\0\0\x1f\0", 7)) + 5, 4, std::string("\x88\x33\x88\x33", 4));
+  expect_error(gif, "GIF: the file is truncated");
+}
+
+TEST(Decode, MemoryLimitNamesTheOption) {
+  for (const Picture& picture : pictures()) {
+    const std::string bytes = read_all(case_file(picture.file));
+    const Header header = inspect(bytes_of(bytes), "cat.img", {});
+    EXPECT_EQ(error_of(bytes, {.max_memory = header.decode_bytes}), "") << picture.file;
+    expect_error(bytes, "more than the limit of", {.max_memory = header.decode_bytes - 1});
+    expect_error(bytes, "raise it with --max-memory", {.max_memory = header.decode_bytes - 1});
+  }
+}
+
+TEST(Inspect, SizesAreThoseOfThePixels) {
+  for (const Picture& picture : pictures()) {
+    SCOPED_TRACE(picture.file);
+    const std::string bytes = read_all(case_file(picture.file));
+    const Header header = inspect(bytes_of(bytes), "cat.img", {});
+    EXPECT_EQ(header.width, picture.width);
+    EXPECT_EQ(header.height, picture.height);
+    EXPECT_GE(header.decode_bytes, static_cast<std::size_t>(picture.width) * static_cast<std::size_t>(picture.height) * 3);
+  }
+  EXPECT_STREQ(inspect(bytes_of(read_all(BLIP_TEST_DATA "/image/webp_rgb_lossy.webp")), "x", {}).format, "WebP");
+}
+
+TEST(Inspect, CountsWhatTheKindOfPictureTakes) {
+  const auto bytes_for = [](const char* name) {
+    std::string jpeg = read_all(std::string(BLIP_TEST_DATA "/image/") + name);
+    const std::size_t frame = jpeg.find(std::string("\xff") + (std::string_view(name).find("progressive") == std::string_view::npos ? "\xc0" : "\xc2"));
+    jpeg.replace(frame + 5, 4, std::string("\x1f\x40\x1f\x40", 4));  // 8000 x 8000
+    return inspect(bytes_of(jpeg), "x", {}).decode_bytes;
+  };
+  const std::size_t pixels = 8000 * 8000;
+  EXPECT_LT(bytes_for("jpeg_444_q30.jpg"), pixels * 33 / 10);
+  EXPECT_GT(bytes_for("jpeg_444_progressive.jpg"), pixels * 9);   // 2 bytes for each of 3 x 64 coefficients of a block
+  EXPECT_GT(bytes_for("jpeg_420_progressive.jpg"), pixels * 6);
+  EXPECT_LT(bytes_for("jpeg_420_progressive.jpg"), pixels * 64 / 10);
+  EXPECT_GT(bytes_for("jpeg_exif6.jpg"), pixels * 6);             // turned into a second picture
+  EXPECT_LT(bytes_for("jpeg_exif3.jpg"), pixels * 33 / 10);       // in place
+}
+
+TEST(Decode, ManyCompressedTextsAreNotUnpacked) {
+  std::string png = read_all(BLIP_TEST_DATA "/image/png_xmp_z.png");
+  const std::size_t text = png.find("iTXt") == std::string::npos ? png.find("zTXt") : png.find("iTXt");
+  ASSERT_NE(text, std::string::npos);
+  const std::string chunk = png.substr(text - 4, 12 + static_cast<unsigned char>(png[text - 1]) + 256u * static_cast<unsigned char>(png[text - 2]));
+  const Rgb plain = decode(bytes_of(png), "x", {});
+  std::string many;
+  for (int i = 0; i < 100'000; ++i) many += chunk;  // 200 s at 2 ms each
+  const Rgb rgb = decode(bytes_of(png.insert(text - 4, many)), "x", {});
+  EXPECT_EQ(rgb.pixels, plain.pixels);
+  EXPECT_EQ(rgb.width, plain.width);
+}
+
 TEST(Decode, EncodedSizeLimit) {
   const std::string bytes = read_all(BLIP_TEST_DATA "/image/png_c2_d8_i0.png");
   EXPECT_EQ(error_of(bytes, {.max_bytes = bytes.size()}), "");

@@ -7,7 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
+#include <csignal>
 #include <cstring>
+#include <thread>
 
 #include "io/tensor_file.h"
 #include "support.h"
@@ -58,7 +62,76 @@ TEST(ReadFile, ReadsFilesOfAnySize) {
 
 TEST(ReadFile, FilesWithoutSize) {
   EXPECT_FALSE(read_text("/proc/self/maps").empty());
-  expect_error(ErrorCode::kIo, {"/dev/zero", "limit of 1000000"}, [] { read_file("/dev/zero", 1'000'000); });
+  expect_error(ErrorCode::kIo, {"/dev/zero", "limit of 1000000"}, [] { read_file("/dev/zero", 1'000'000, FileKind::kAny); });
+}
+
+TEST(ReadFile, PipesAndDevicesAreRefusedUnlessAskedFor) {
+  const TempFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  for (const std::string& path : {folder / "pipe", std::string("/dev/zero"), std::string("/dev/null")}) {
+    expect_error(ErrorCode::kIo, {"cannot open " + path, "it is not a regular file"}, [&] { read_file(path); });
+  }
+  EXPECT_EQ(read_text("/dev/null", 0, FileKind::kAny), "");
+}
+
+TEST(MappedFile, ReadsZerosWhereTheFileWasCutAndSaysSo) {
+  const TempFolder folder;
+  constexpr std::size_t kSize = 1 << 20;
+  std::ofstream(folder / "a") << std::string(kSize, 'x');
+  std::ofstream(folder / "b") << std::string(kSize, 'y');
+  const MappedFile file(folder / "a"), other(folder / "b");
+  EXPECT_NO_THROW(file.check_unchanged());
+  std::filesystem::resize_file(folder / "a", 5000);
+  std::size_t sum = 0;
+  for (const std::byte byte : file.bytes()) sum += byte == std::byte{'x'} ? 1 : 0;
+  EXPECT_EQ(sum, 5000u);
+  EXPECT_EQ(file.bytes()[kSize - 1], std::byte{0});
+  expect_error(ErrorCode::kIo, {folder / "a", "changed while it was read"}, [&] { file.check_unchanged(); });
+  EXPECT_EQ(other.bytes()[kSize - 1], std::byte{'y'});
+  EXPECT_NO_THROW(other.check_unchanged());
+}
+
+TEST(MappedFile, SurvivesAFileThatIsCutWhileThreadsReadIt) {
+  const TempFolder folder;
+  constexpr std::size_t kSize = 8 << 20;
+  for (int round = 0; round < 5; ++round) {
+    std::ofstream(folder / "a") << std::string(kSize, 'x');
+    const MappedFile file(folder / "a");
+    std::atomic<bool> stop = false;
+    std::vector<std::thread> readers;
+    for (int i = 0; i < 3; ++i) {
+      readers.emplace_back([&] {
+        while (!stop) {
+          for (std::size_t at = 0; at < kSize; at += 4096) {
+            const char value = static_cast<char>(file.bytes()[at]);
+            if (value != 'x' && value != 0) std::abort();
+          }
+        }
+      });
+    }
+    std::filesystem::resize_file(folder / "a", static_cast<std::uintmax_t>(round) << 20);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    stop = true;
+    for (std::thread& reader : readers) reader.join();
+    expect_error(ErrorCode::kIo, {"changed while it was read"}, [&] { file.check_unchanged(); });
+  }
+}
+
+volatile std::sig_atomic_t bus_errors = 0;
+
+TEST(MappedFile, GivesOtherHandlersTheirSignals) {
+  struct sigaction mine {}, before {}, after {};
+  mine.sa_handler = [](int) { bus_errors = bus_errors + 1; };
+  ASSERT_EQ(::sigaction(SIGBUS, &mine, &before), 0);
+  {
+    const TempFolder folder;
+    std::ofstream(folder / "a") << "x";
+    const MappedFile file(folder / "a");
+    ::raise(SIGBUS);  // of no mapping of ours
+    EXPECT_EQ(bus_errors, 1);
+  }
+  ASSERT_EQ(::sigaction(SIGBUS, &before, &after), 0);
+  EXPECT_EQ(after.sa_handler, mine.sa_handler);  // given back with the last mapping
 }
 
 TEST(ReadFile, SaysWhatIsWrong) {

@@ -122,6 +122,13 @@ TEST(Gguf, NestedArraysAreReadPastButNotWithoutBound) {
   expect_refused({.metadata = {deep}}, {"nested deeper"});
 }
 
+// 13 bytes a value in the file are up to 32 in memory: the sum counts, not the single array.
+TEST(Gguf, LimitsWhatAllMetadataHold) {
+  const std::string half = number(kArray) + number<std::uint32_t>(0) + number<std::uint64_t>(3 << 20) + std::string(3 << 20, '\0');
+  EXPECT_NO_THROW(parse_gguf(File{.metadata = {text("a") + half}}.bytes(), "x"));
+  expect_refused({.metadata = {text("a") + half, text("b") + half}}, {"more than 4194304 metadata values"});
+}
+
 TEST(Gguf, RefusesDamagedTensors) {
   const std::uint64_t large = std::uint64_t{1} << 32;
   expect_refused({.tensors = {{"a", {2}, 0, 0}, {"a", {2}, 0, 32}}, .data = 40}, {"\"a\" appears twice"});
@@ -130,6 +137,11 @@ TEST(Gguf, RefusesDamagedTensors) {
   expect_refused({.tensors = {{"a", {1, 1, 1, 1, 1}, 0, 0}}}, {"5 dimensions"});
   expect_refused({.tensors = {{"a", {256}, 12, 0}}}, {"\"a\"", "type number 12 is not supported"});
   expect_refused({.tensors = {{"a", {31}, 8, 0}}}, {"q8_0 [31] is impossible"});
+  const std::string follow = "tensors must follow one another";
+  expect_refused({.tensors = {{"a", {2}, 0, 0}, {"b", {2}, 0, 0}}, .data = 64}, {"\"b\"", "begins at offset 0, expected 32", follow});
+  expect_refused({.tensors = {{"a", {2}, 0, 0}, {"b", {2}, 0, 64}}, .data = 128}, {"\"b\"", "begins at offset 64, expected 32", follow});
+  expect_refused({.tensors = {{"a", {2}, 0, 32}, {"b", {2}, 0, 0}}, .data = 64}, {"\"a\"", "begins at offset 32, expected 0", follow});
+  expect_refused({.tensors = {{"a", {9}, 0, 0}, {"b", {2}, 0, 32}}, .data = 128}, {"\"b\"", "begins at offset 32, expected 64", follow});
   expect_refused({.tensors = {{"a", {2}, 0, 8}}, .data = 64}, {"offset 8", "alignment 32"});
   expect_refused({.tensors = {{"a", {2}, 0, 64}}, .data = 64}, {"\"a\"", "reach past"});
   expect_refused({.tensors = {{"a", {2}, 0, UINT64_MAX - 31}}, .data = 64}, {"\"a\"", "reach past"});

@@ -70,6 +70,19 @@ TEST(Safetensors, RefusesBadJson) {
   expect_refused(std::string(1'000'000, '['), 0, {"nested deeper"});
 }
 
+// A header of this size took minutes where each name was looked for among all before it.
+TEST(Safetensors, ReadsLargeHeadersInLinearTime) {
+  std::string header = "{";
+  for (int i = 0; i < 100'000; ++i) {
+    header += (i > 0 ? ",\"" : "\"") + std::to_string(i) + R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
+  }
+  EXPECT_EQ(parse_safetensors(with_header(header + "}", 0), "x")->tensors().size(), 100'000u);
+  expect_refused("{\"a\":[" + std::string(2'000'000, '1') + ",]}", 0, {"JSON header is damaged"});
+  std::string values = "{\"a\":[1";
+  for (int i = 0; i < 1'000'000; ++i) values += ",1";
+  expect_refused(values + "]}", 0, {"more than 1000000 values"});
+}
+
 TEST(Safetensors, RefusesOverlongHeaders) {
   for (const std::uint64_t length : {std::uint64_t{3}, std::uint64_t{200'000'000}, UINT64_MAX, UINT64_MAX - 7}) {
     expect_error(ErrorCode::kModel, {"header would take " + std::to_string(length)},

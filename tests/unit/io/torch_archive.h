@@ -83,7 +83,7 @@ inline std::string zip(const std::vector<Entry>& entries, bool zip64_end = false
 // Pickle opcodes.
 inline const std::string kProto("\x80\x02", 2);
 inline std::string text(std::string_view value) {
-  return "X" + number(static_cast<std::uint32_t>(value.size())) + std::string(value);
+  return std::string("X") + number(static_cast<std::uint32_t>(value.size())) + std::string(value);
 }
 inline std::string global(const std::string& module, const std::string& name) { return "c" + module + "\n" + name + "\n"; }
 inline std::string integer(std::int64_t value) { return std::string("\x8a\x08", 2) + number(value); }
@@ -93,7 +93,7 @@ inline std::string integers(const std::vector<std::int64_t>& values) {
   return result + "t";
 }
 inline std::string storage(const std::string& type, const std::string& key, std::int64_t count) {
-  return "(" + text("storage") + global("torch", type) + text(key) + text("cpu") + integer(count) + "tQ";
+  return std::string("(") + text("storage") + global("torch", type) + text(key) + text("cpu") + integer(count) + "tQ";
 }
 inline std::string tensor(const std::string& from, std::int64_t offset, const std::vector<std::int64_t>& size,
                           const std::vector<std::int64_t>& stride) {

@@ -94,9 +94,16 @@ TEST(Torch, FindsTheStateDict) {
     return result;
   };
   EXPECT_EQ(names(one), "a");
-  EXPECT_EQ(names(dict({{"model", one}, {"ema", two}})), "a");
+  for (const char* key : {"ema", "params", "weights", "net"}) EXPECT_EQ(names(dict({{"epoch", integer(3)}, {key, two}})), "b") << key;
   EXPECT_EQ(names(dict({{"state_dict", two}, {"epoch", integer(3)}})), "b");
-  EXPECT_EQ(names(dict({{"state_dict", two}, {"model", one}})), "a");
+  EXPECT_EQ(names(dict({{"outer", dict({{"inner", one}})}, {"note", text("x")}})), "a");
+  EXPECT_EQ(names(dict({{"model", one}, {"optimizer", two}})), "a");
+  const std::string matrix = dict({{"m", tensor(kStorage, 0, {2, 2}, {2, 1})}});
+  EXPECT_EQ(names(dict({{"model", matrix}, {"rng", one}})), "m");
+  const auto refuse = [](const std::string& body, std::initializer_list<std::string> parts) { expect_refused(archive(body, {kSix}), parts); };
+  refuse(dict({{"model", one}, {"ema", two}}), {"tensors lie in 2 places: [\"model\"] (1 tensor), [\"ema\"] (1 tensor); save the one you want alone"});
+  refuse(dict({{"model", matrix}, {"state_dict", matrix}}), {"2 places", "[\"model\"]", "[\"state_dict\"]"});
+  refuse(dict({{"model", one}, {"w", tensor(kStorage, 0, {1}, {1})}}), {"2 places", "the root (1 tensor)"});
   EXPECT_EQ(names(dict({{"model", tensor(kStorage, 0, {1}, {1})}})), "model");
   EXPECT_EQ(names(dict({{"c", tensor(kStorage, 0, {1}, {1})}, {"note", text("x")}})), "c");
 }
@@ -198,7 +205,7 @@ TEST(Torch, RefusesBombs) {
   expect_refused(archive(dict({{"w", tensor(kStorage, 0, {1 << 20, 1 << 10}, {0, 0})}}), {kSix}),
                  {"\"w\"", "far more than the file has"});
   std::vector<std::pair<std::string, std::string>> many;
-  for (int i = 0; i < 100; ++i) many.emplace_back("w" + std::to_string(i), tensor(kStorage, 0, {1 << 20}, {0}));
+  for (int i = 0; i < 100; ++i) many.emplace_back(std::string("w") + std::to_string(i), tensor(kStorage, 0, {1 << 20}, {0}));
   expect_refused(archive(dict(many), {kSix}), {"far more than the file has"});
 }
 

@@ -81,9 +81,9 @@ TEST(Unpickler, BuildRunsNoSetState) {
 
 TEST(Unpickler, RefusesStrangePersistentIds) {
   for (const std::string& id :
-       {std::string("N"), std::string(")"), "(" + text("module") + "NNNNt", text("storage"),
-        "(" + text("storage") + global("torch", "float32") + text("0") + text("cpu") + integer(1) + "t",
-        "(" + text("storage") + global("torch", "FloatStorage") + integer(0) + text("cpu") + integer(1) + "t"}) {
+       {std::string("N"), std::string(")"), std::string("(") + text("module") + "NNNNt", text("storage"),
+        std::string("(") + text("storage") + global("torch", "float32") + text("0") + text("cpu") + integer(1) + "t",
+        std::string("(") + text("storage") + global("torch", "FloatStorage") + integer(0) + text("cpu") + integer(1) + "t"}) {
     expect_refused(id + "Q", {"stor"});
   }
 }
@@ -151,7 +151,7 @@ TEST(Unpickler, BoundsWhatItBuilds) {
   EXPECT_EQ(read("]q\1h\1a").values.size(), 1u);
   expect_refused(std::string(2'000'000, 'N'), {"more than 1048576 values"});
   expect_refused(std::string(2'000'000, '('), {"more than 1048576 values"});
-  expect_refused("N" + std::string(2'000'000, '2'), {"more than 1048576 values"});
+  expect_refused(std::string("N") + std::string(2'000'000, '2'), {"more than 1048576 values"});
   EXPECT_EQ(read(std::string(500'000, ']') + std::string(499'999, 'a')).values.size(), 500'000u);  // deep nesting
   expect_refused(std::string(17 << 20, 'N'), {"at most 16777216"});
 }

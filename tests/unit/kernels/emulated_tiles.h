@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cassert>
+#include <cmath>
 #include <cstring>
 
 #include "kernels/tiles.h"
@@ -43,8 +44,7 @@ struct EmulatedTiles {
     const int units = shapes.row_bytes[A] / 4, columns = shapes.row_bytes[B] / 4;
     assert(configured && shapes.rows[C] == shapes.rows[A] && shapes.rows[B] == units && shapes.row_bytes[C] == shapes.row_bytes[B]);
     for (int r = 0; r < shapes.rows[C]; ++r)
-      for (int u = 0; u < units; ++u)
-        for (int c = 0; c < columns; ++c) add<type>(data[C][r] + 4 * c, data[A][r] + 4 * u, data[B][u] + 4 * c);
+      for (int c = 0; c < columns; ++c) add<type>(data[C][r] + 4 * c, data[A][r], data[B][0] + 4 * c, units);
   }
 
  private:
@@ -54,18 +54,22 @@ struct EmulatedTiles {
     std::memcpy(&value, &bits, sizeof(value));
     return value;
   }
-  // sum += the products of one unit: two bfloat16, or four unsigned bytes by signed ones.
+  // sum += the products of a row's units by a column's: two bfloat16s, of which the even ones and the odd ones are added up by themselves, each product in
+  // one rounding with its sum; or four unsigned bytes by signed ones.
   template <NumberType type>
-  static void add(unsigned char* sum, const unsigned char* a, const unsigned char* b) {
+  static void add(unsigned char* sum, const unsigned char* a, const unsigned char* b, int units) {
     if constexpr (type == NumberType::kBf16) {
-      float value;
+      float value, part[2] = {0, 0};
+      for (int u = 0; u < units; ++u)
+        for (int i = 0; i < 2; ++i) part[i] = std::fma(widened(a + 4 * u + 2 * i), widened(b + 64 * u + 2 * i), part[i]);
       std::memcpy(&value, sum, 4);
-      for (int i = 0; i < 4; i += 2) value += widened(a + i) * widened(b + i);
+      value += part[0] + part[1];
       std::memcpy(sum, &value, 4);
     } else {
       std::int32_t value;
       std::memcpy(&value, sum, 4);
-      for (int i = 0; i < 4; ++i) value += a[i] * static_cast<signed char>(b[i]);
+      for (int u = 0; u < units; ++u)
+        for (int i = 0; i < 4; ++i) value += a[4 * u + i] * static_cast<signed char>(b[64 * u + i]);
       std::memcpy(sum, &value, 4);
     }
   }

@@ -80,11 +80,20 @@ TEST_P(Layouts, TensorsInfoAndVocabulary) {
     EXPECT_EQ((*tower)->max_positions, 24);
     EXPECT_EQ((*tower)->eps, 1e-12f);
   }
-  const std::vector<std::string>& vocabulary = checkpoint.vocabulary();
-  ASSERT_EQ(vocabulary.size(), 127u);
-  EXPECT_EQ(vocabulary[9], "dog");
-  EXPECT_EQ(vocabulary[125], "[DEC]");
-  EXPECT_EQ(vocabulary[126], "[ENC]");
+  const std::vector<std::string>& tokens = checkpoint.vocabulary().tokens;
+  const std::size_t words = GetParam() == std::string("pretrained") ? 128 : 125;  // an official checkpoint has a token for every row
+  ASSERT_EQ(tokens.size(), words + 2);
+  EXPECT_EQ(tokens[9], "dog");
+  EXPECT_EQ(tokens[words], "[DEC]");
+  EXPECT_EQ(tokens[words + 1], "[ENC]");
+  EXPECT_EQ(checkpoint.info().bos_token, static_cast<int>(words));
+  EXPECT_EQ(checkpoint.info().eos_token, 3);
+  EXPECT_EQ(checkpoint.info().pad_token, 0);
+  EXPECT_EQ(checkpoint.info().question_token, static_cast<int>(words) + 1);
+  EXPECT_EQ(checkpoint.info().prompt, config.prompt);
+  EXPECT_EQ(checkpoint.info().max_text_length, encoders ? 24 : 0);
+  EXPECT_EQ(checkpoint.info().text_length, encoders ? config.max_text : 0);
+  EXPECT_EQ(checkpoint.info().max_length, config.caption_decoder || config.answer_decoder ? 24 : 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, Layouts, testing::Values("caption", "retrieval", "vqa", "pretrained", "combined"),
@@ -145,6 +154,103 @@ TEST(Checkpoint, SmallerPreprocessorSizeThanTheTable) {
   EXPECT_EQ(checkpoint.config().vision.image_size, 24);
   EXPECT_EQ(checkpoint.values("vision.position").size(), 10u * 48);
   EXPECT_EQ(checkpoint.config().normalization.mean, (std::array<float, 3>{0.5f, 0.25f, 0.f}));
+}
+
+// Every name of the draft behind `prefix`.
+RawTensors with_prefix(const RawTensors& tensors, const std::string& prefix) {
+  RawTensors result;
+  for (const auto& [name, tensor] : tensors) result[prefix + name] = tensor;
+  return result;
+}
+
+TEST(Checkpoint, AnyCommonPrefixIsTakenOff) {
+  const Checkpoint plain = Checkpoint::open(data_path("caption"));
+  for (const char* prefix : {"_orig_mod.", "module.", "base_model.model.", "net.", "model.", "module._orig_mod.", "state_dict.model.module.", "student."}) {
+    SCOPED_TRACE(prefix);
+    Draft draft("caption");
+    draft.tensors = with_prefix(draft.tensors, prefix);
+    draft.tensors["epoch"] = zeros({1});
+    if (std::string(prefix) == "module._orig_mod." || std::string(prefix) == "module." || std::string(prefix) == "_orig_mod.") draft.tensors.erase("epoch");
+    const Checkpoint checkpoint = draft.open();
+    EXPECT_EQ(checkpoint.names(), plain.names());
+    EXPECT_EQ(checkpoint.values("caption.word"), plain.values("caption.word"));
+  }
+}
+
+TEST(Checkpoint, WrappersInsideTheModelAreTakenOff) {
+  Draft draft("caption");
+  RawTensors tensors;
+  for (const auto& [name, tensor] : draft.tensors) {
+    const std::string tower = "vision_model.encoder.";
+    tensors[name.starts_with(tower) ? tower + "_orig_mod." + name.substr(tower.size()) : name] = tensor;
+  }
+  draft.tensors = tensors;
+  EXPECT_EQ(draft.open().names(), Checkpoint::open(data_path("caption")).names());
+}
+
+TEST(Checkpoint, SeveralPrefixesAreAnError) {
+  Draft draft("caption");
+  RawTensors both = with_prefix(draft.tensors, "model.");
+  both.merge(with_prefix(draft.tensors, "ema_model."));
+  draft.tensors = both;
+  expect_contains(error_of(ErrorCode::kModel, [&] { draft.open(); }), "holds several models (ema_model.*, model.*); save the one you want alone");
+}
+
+TEST(Checkpoint, APartOutsideThePrefixIsAnError) {
+  Draft draft("caption");
+  RawTensors tensors;
+  for (const auto& [name, tensor] : draft.tensors) tensors[name.starts_with("vision_model.") ? "net." + name : name] = tensor;
+  draft.tensors = tensors;
+  expect_contains(error_of(ErrorCode::kModel, [&] { draft.open(); }), "lies outside net.*");
+}
+
+TEST(Checkpoint, AnyNameOfTheOnlyCandidateIsFound) {
+  const TemporaryFolder folder;
+  for (const char* name : {"last.ckpt", "weights.pt", "x.bin", "model_base_caption.pth"}) {
+    fs::copy_file(data_path("pretrained/model.pth"), folder.file(name));
+    folder.write("training_args.bin", "no model");
+    folder.write("optimizer.pt", "no model");
+    if (fs::exists(data_path("pretrained/vocab.txt"))) fs::copy_file(data_path("pretrained/vocab.txt"), folder.file("vocab.txt"), fs::copy_options::overwrite_existing);
+    EXPECT_EQ(Checkpoint::open(folder.path()).info().format, "torch") << name;
+    fs::remove(folder.file(name));
+  }
+  folder.write("a.ckpt", "");
+  folder.write("b.safetensors", "");
+  expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.path()); }), "holds 2 files that may be the model (a.ckpt, b.safetensors)");
+}
+
+TEST(Checkpoint, AHubCacheFolderStandsForItsSnapshot) {
+  const TemporaryFolder root;
+  const fs::path repository = fs::path(root.path()) / "models--org--name";
+  const auto add = [&](const std::string& commit) {
+    fs::create_directories(repository / "snapshots" / commit);
+    fs::create_directories(repository / "blobs");
+    for (const auto& entry : fs::directory_iterator(data_path("caption"))) {
+      const std::string file = entry.path().filename().string(), blob = commit + file;
+      fs::copy_file(entry.path(), repository / "blobs" / blob);
+      fs::create_symlink("../../blobs/" + blob, repository / "snapshots" / commit / file);
+    }
+  };
+  add("0123abcd");
+  EXPECT_EQ(Checkpoint::open(repository.string()).info().name, Checkpoint::open(repository.string() + "/").info().name);  // the only one
+  add("4567cdef");
+  const std::string several = error_of(ErrorCode::kModel, [&] { Checkpoint::open(repository.string()); });
+  expect_contains(several, "2 snapshots (0123abcd, 4567cdef), and refs/main names none of them");
+  fs::create_directories(repository / "refs");
+  std::ofstream(repository / "refs" / "main") << "4567cdef\n";
+  EXPECT_EQ(Checkpoint::open(repository.string()).names(), Checkpoint::open(data_path("caption")).names());
+  std::ofstream(repository / "refs" / "main") << "../../etc";
+  expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(repository.string()); }), "refs/main names none of them");
+}
+
+TEST(Checkpoint, AFileThatShrinksAfterOpeningIsNoticed) {
+  Draft draft("caption");
+  const Checkpoint checkpoint = draft.open();
+  EXPECT_NO_THROW(checkpoint.check_unchanged());
+  fs::resize_file(draft.folder.file("model.safetensors"), 4096);
+  for (const std::string& name : checkpoint.names()) checkpoint.values(name);  // zeros, and no signal
+  const std::string what = error_of(ErrorCode::kIo, [&] { checkpoint.check_unchanged(); });
+  expect_contains(what, "model.safetensors: the file changed while it was read");
 }
 
 TEST(Checkpoint, ManyThreadsMayRead) {

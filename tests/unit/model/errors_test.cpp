@@ -85,7 +85,7 @@ TEST(Errors, UnexpectedTensorsAreNotDropped) {
 TEST(Errors, MoreLayersThanTheConfigurationSays) {
   Draft draft("caption");
   draft.tensors["text_decoder.bert.encoder.layer.3.output.dense.bias"] = zeros({32});
-  expect_contains(open_error(draft), "text_decoder.bert.encoder.layer.2.attention.self.query.weight is missing");
+  expect_contains(open_error(draft), "config.json: text_config.num_hidden_layers is 2, but 4 by the tensors text_decoder.bert.encoder.layer.0 to 3");
   draft.tensors["text_decoder.bert.encoder.layer.99999999999.output.dense.bias"] = zeros({32});
   expect_contains(open_error(draft), "more than 1000 layers");
 }
@@ -128,7 +128,7 @@ TEST(Errors, FolderWithSeveralModels) {
   const TemporaryFolder folder;
   folder.write("a.gguf", "");
   folder.write("b.gguf", "");
-  expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.path()); }), "holds 2 .gguf files (a.gguf, b.gguf)");
+  expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.path()); }), "holds 2 files that may be the model (a.gguf, b.gguf); name the file to load");
 }
 
 TEST(Errors, PathsAndFilesOfNoKind) {
@@ -149,24 +149,71 @@ TEST(Errors, ShardIndex) {
     return error_of(code, [&] { Checkpoint::open(folder.path()); });
   };
   expect_contains(what(R"({"weight_map": {"a": "gone.bin"}})", ErrorCode::kIo), "gone.bin");
-  expect_contains(what(R"({"weight_map": {"a": "../x.bin"}})", ErrorCode::kModel), "not the name of a file beside the index");
-  expect_contains(what(R"({"weight_map": {"a": 3}})", ErrorCode::kModel), "not the name of a file beside the index");
+  expect_contains(what(R"({"weight_map": {"a": "../x.bin"}})", ErrorCode::kModel), "shards must lie beside the index");
+  expect_contains(what(R"({"weight_map": {"a": 3}})", ErrorCode::kModel), "its shard is not a file name");
   expect_contains(what(R"({"weight_map": {}})", ErrorCode::kModel), "names no shards");
-  expect_contains(what("[1, 2", ErrorCode::kModel), "not a shard index");
+  expect_contains(what("[1, 2]", ErrorCode::kModel), "not a shard index");
+  expect_contains(what("[1, 2", ErrorCode::kModel), "not valid JSON");
 }
 
 TEST(Errors, VocabularyLargerThanTheEmbeddings) {
   Draft draft("caption");
   for (int i = 0; i < 10; ++i) draft.vocabulary += "extra" + std::to_string(i) + "\n";
   const std::string what = open_error(draft);
-  expect_contains(what, "vocab.txt has 137 tokens");
-  expect_contains(what, "caption_decoder have 130 rows");
+  expect_contains(what, "vocab.txt has 135 tokens, but the word embeddings of the caption_decoder have 130 rows");
+}
+
+TEST(Errors, VocabularyShorterThanTheEmbeddings) {
+  for (const std::size_t lost : {1u, 2u, 50u}) {
+    Draft draft("caption");
+    for (std::size_t i = 0; i < lost; ++i) draft.vocabulary.erase(draft.vocabulary.rfind('\n', draft.vocabulary.size() - 2) + 1);
+    expect_contains(open_error(draft), "vocab.txt has " + std::to_string(125 - lost) + " tokens, but the word embeddings of the caption_decoder have 130 rows");
+  }
+  for (const char* nothing : {"", "\n\n", "\xEF\xBB\xBF"}) {
+    Draft draft("caption");
+    draft.vocabulary = nothing;
+    expect_contains(open_error(draft), "vocab.txt is empty");
+  }
 }
 
 TEST(Errors, VocabularyWithoutSpecialTokens) {
   Draft draft("caption");
-  draft.vocabulary = "a\nb\n";
-  expect_contains(open_error(draft), "vocab.txt");
+  draft.vocabulary.replace(draft.vocabulary.find("[SEP]"), 5, "[sep]");
+  expect_contains(open_error(draft), "vocab.txt: vocabulary: [SEP] is missing among its 127 tokens");
+}
+
+// The official layout has no configuration: every row must have a token.
+TEST(Errors, OfficialVocabularyShorterThanTheEmbeddings) {
+  const TemporaryFolder folder;
+  fs::copy(data_path("pretrained/model.pth"), folder.file("model.pth"));
+  const std::string whole = io::read_text(data_path("pretrained/vocab.txt"));
+  folder.write("vocab.txt", whole.substr(0, whole.rfind('\n', whole.size() - 2) + 1));
+  expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.file("model.pth")); }),
+                  "vocab.txt has 127 tokens and 2 are added, but the word embeddings of the text_encoder have 130 rows");
+}
+
+TEST(Errors, ConfigurationThatContradictsTheTensors) {
+  const auto what = [](const char* part, const char* key, int value) {
+    Draft draft("caption");
+    draft.config[part][key] = value;
+    return open_error(draft);
+  };
+  expect_contains(what("text_config", "hidden_size", 48),
+                  "config.json: text_config.hidden_size is 48, but 32 by tensor text_decoder.bert.embeddings.word_embeddings.weight [130, 32] of ");
+  expect_contains(what("text_config", "vocab_size", 128), "text_config.vocab_size is 128, but 130 by tensor text_decoder.bert.embeddings.word_embeddings.weight");
+  expect_contains(what("text_config", "intermediate_size", 64), "text_config.intermediate_size is 64, but 56 by tensor text_decoder");
+  expect_contains(what("text_config", "max_position_embeddings", 20),
+                  "text_config.max_position_embeddings is 20, but 24 by tensor text_decoder.bert.embeddings.position_embeddings.weight [24, 32]");
+  expect_contains(what("text_config", "num_hidden_layers", 1), "text_config.num_hidden_layers is 1, but 2 by the tensors");
+  expect_contains(what("text_config", "num_hidden_layers", 3), "text_decoder.bert.encoder.layer.2.attention.self.query.weight is missing");
+  expect_contains(what("text_config", "num_attention_heads", 5), "its 5 attention heads do not divide");
+  expect_contains(what("vision_config", "hidden_size", 32), "vision_config.hidden_size is 32, but 48 by tensor vision_model.embeddings.patch_embedding.weight");
+  expect_contains(what("vision_config", "patch_size", 16), "vision_config.patch_size is 16, but 8 by tensor vision_model.embeddings.patch_embedding.weight [48, 3, 8, 8]");
+  expect_contains(what("vision_config", "intermediate_size", 44), "vision_config.intermediate_size is 44, but 40 by tensor vision_model.encoder.layers.0.mlp.fc1.weight");
+  expect_contains(what("vision_config", "num_hidden_layers", 1), "vision_config.num_hidden_layers is 1, but 2 by the tensors vision_model.encoder.layers.0 to 1");
+  Draft retrieval("combined");
+  retrieval.config["image_text_hidden_size"] = 24;
+  expect_contains(open_error(retrieval), "config.json: image_text_hidden_size is 24, but 20 by tensor vision_proj.weight [20, 32]");
 }
 
 // Without a vocabulary of its own a model gets bert-base-uncased, which this small one cannot hold.
@@ -175,7 +222,7 @@ TEST(Errors, BundledVocabularyDoesNotFit) {
   draft.folder.write("model.safetensors", safetensors_bytes(draft.tensors));
   draft.folder.write("config.json", draft.config.dump());
   const std::string what = error_of(ErrorCode::kModel, [&] { Checkpoint::open(draft.folder.path()); });
-  expect_contains(what, "bundled bert-base-uncased vocabulary has 30524 tokens");
+  expect_contains(what, "bundled bert-base-uncased vocabulary has 30522 tokens, but the word embeddings of the caption_decoder have 130 rows");
 }
 
 TEST(Errors, ConfigurationThatContradictsItself) {

@@ -14,7 +14,7 @@ std::string to_utf8(std::u32string_view text) {
   return out;
 }
 
-std::string normalized(std::string_view text, bool lowercase = true) { return to_utf8(normalize(decode_utf8(text), lowercase)); }
+std::string normalized(std::string_view text, bool lowercase = true) { return to_utf8(normalize(decode_utf8(text), {lowercase, lowercase, true})); }
 
 TEST(DecodeUtf8, ReplacesEachMaximalInvalidPart) {
   struct Case {
@@ -51,10 +51,17 @@ TEST(Normalizer, KeepsCaseAndAccentsWhenCased) {
   EXPECT_EQ(normalized("H\xC3\xA9llo\t\xE4\xBD\xA0", false), "H\xC3\xA9llo  \xE4\xBD\xA0 ");
 }
 
+TEST(Normalizer, SwitchesAreIndependent) {
+  const auto with = [](const char* text, NormalizerOptions options) { return to_utf8(normalize(decode_utf8(text), options)); };
+  EXPECT_EQ(with("\u00c9\u0130", {true, false, true}), "\u00e9i\u0307");  // lower case alone: one character becomes two
+  EXPECT_EQ(with("\u00c9\u0130", {false, true, true}), "EI");
+  EXPECT_EQ(with("a\u4f60", {true, true, false}), "a\u4f60");
+}
+
 TEST(Normalizer, OrdersMarksThatStay) {
   // U+302E (class 224, spacing) comes before U+1D16D (226, spacing), whatever their order in the text; U+0301 goes.
-  EXPECT_EQ(normalize(U"a\U0001d16d\u0301\u302e", true), U"a\u302e\U0001d16d");
-  EXPECT_EQ(normalize(U"a\u302e\U0001d16d", true), U"a\u302e\U0001d16d");
+  EXPECT_EQ(normalize(U"a\U0001d16d\u0301\u302e"), U"a\u302e\U0001d16d");
+  EXPECT_EQ(normalize(U"a\u302e\U0001d16d"), U"a\u302e\U0001d16d");
 }
 
 TEST(Normalizer, EqualsTheReferenceForEveryCodePoint) {
@@ -66,7 +73,7 @@ TEST(Normalizer, EqualsTheReferenceForEveryCodePoint) {
       const auto c = static_cast<char32_t>(block * 0x1000 + i);
       if (c >= 0xD800 && c < 0xE000) continue;
       const char32_t text[] = {U'a', c, U'b'};
-      for (char byte : to_utf8(normalize({text, 3}, true)) + "\n") {
+      for (char byte : to_utf8(normalize({text, 3})) + "\n") {
         hash = (hash ^ static_cast<std::uint8_t>(byte)) * 0x100000001B3;
       }
     }

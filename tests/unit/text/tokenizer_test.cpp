@@ -12,16 +12,32 @@ namespace {
 using Ids = std::vector<std::int32_t>;
 
 const Tokenizer& bert() {
-  static const Tokenizer tokenizer{Tokenizer::bundled_vocabulary()};
+  static const Tokenizer tokenizer{official_vocabulary(bundled_tokens())};
   return tokenizer;
 }
 
-Tokenizer small(bool lowercase = true) { return Tokenizer(Tokenizer::parse_vocab_txt(read_golden("small_vocab.txt")), lowercase); }
+Tokenizer plain(std::vector<std::string> tokens) { return Tokenizer(official_vocabulary(std::move(tokens))); }
+
+Tokenizer small(bool lowercase = true) {
+  Vocabulary vocabulary = official_vocabulary(parse_vocab_txt(read_golden("small_vocab.txt")));
+  vocabulary.normalizer.lowercase = vocabulary.normalizer.strip_accents = lowercase;
+  return Tokenizer(std::move(vocabulary));
+}
 
 std::string from_hex(const std::string& hex) {
   std::string out;
   for (std::size_t i = 0; i < hex.size(); i += 2) out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return out;
+}
+
+void expect_error(const std::function<void()>& call, const std::string& part) {
+  try {
+    call();
+    FAIL() << "no error; expected one with: " << part;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kModel);
+    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
 }
 
 TEST(Tokenizer, EncodesAsTheReference) {
@@ -88,7 +104,7 @@ TEST(Tokenizer, FindsSpecialTokensInTheVocabulary) {
   EXPECT_EQ(bert().special().dec, 30522);
   EXPECT_EQ(bert().special().enc, 30523);
   EXPECT_EQ(bert().special().mask, 103);
-  const Tokenizer own({"x", "[SEP]", "[ENC]", "[UNK]", "[CLS]", "[PAD]"});
+  const Tokenizer own = plain({"x", "[SEP]", "[ENC]", "[UNK]", "[CLS]", "[PAD]"});
   EXPECT_EQ(own.special().sep, 1);
   EXPECT_EQ(own.special().enc, 2);
   EXPECT_EQ(own.special().dec, 6);
@@ -98,40 +114,30 @@ TEST(Tokenizer, FindsSpecialTokensInTheVocabulary) {
 }
 
 TEST(Tokenizer, CopiesAreIndependent) {
-  auto first = std::make_unique<Tokenizer>(Tokenizer::bundled_vocabulary());
+  auto first = std::make_unique<Tokenizer>(official_vocabulary(bundled_tokens()));
   const Tokenizer copy = *first;
   first.reset();
   EXPECT_EQ(copy.encode("a cat").ids, (Ids{101, 1037, 4937, 102}));
 }
 
-void expect_error(const std::function<void()>& call, const std::string& part) {
-  try {
-    call();
-    FAIL() << "no error; expected one with: " << part;
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kModel);
-    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-  }
-}
-
 TEST(Tokenizer, RefusesVocabulariesItCannotUse) {
-  expect_error([] { Tokenizer({"[PAD]", "[CLS]", "[SEP]"}); }, "[UNK] is missing");
-  expect_error([] { Tokenizer({}); }, "[PAD] is missing");
-  expect_error([] { Tokenizer({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "a"}); }, "\"a\" occurs twice, as id 4 and as id 5");
-  expect_error([] { Tokenizer({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\xFF"}); }, "token 4 is not valid UTF-8");
+  expect_error([] { plain({"[PAD]", "[CLS]", "[SEP]"}); }, "[UNK] is missing");
+  expect_error([] { plain({}); }, "[PAD] is missing");
+  expect_error([] { plain({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "a"}); }, "\"a\" occurs twice, as id 4 and as id 5");
+  expect_error([] { plain({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\xFF"}); }, "token 4 is not valid UTF-8");
 }
 
 TEST(VocabTxt, ReadsLines) {
   using List = std::vector<std::string>;
-  EXPECT_EQ(Tokenizer::parse_vocab_txt(""), List{});
-  EXPECT_EQ(Tokenizer::parse_vocab_txt("a\nb\n"), (List{"a", "b"}));
-  EXPECT_EQ(Tokenizer::parse_vocab_txt("a\r\nb\r\n\r\nc"), (List{"a", "b", "", "c"}));
-  EXPECT_EQ(Tokenizer::parse_vocab_txt("\xEF\xBB\xBF[PAD]\n\xC2\xA0\n"), (List{"[PAD]", "\xC2\xA0"}));
+  EXPECT_EQ(parse_vocab_txt(""), List{});
+  EXPECT_EQ(parse_vocab_txt("a\nb\n"), (List{"a", "b"}));
+  EXPECT_EQ(parse_vocab_txt("a\r\nb\r\n\r\nc"), (List{"a", "b", "", "c"}));
+  EXPECT_EQ(parse_vocab_txt("\xEF\xBB\xBF[PAD]\n\xC2\xA0\n"), (List{"[PAD]", "\xC2\xA0"}));
 }
 
 TEST(VocabTxt, BundledIsTheFileInTheRepository) {
   std::ifstream file(BLIP_SOURCE_DIR "/data/bert-base-uncased/vocab.txt");
-  const std::vector<std::string>& bundled = Tokenizer::bundled_vocabulary();
+  const std::vector<std::string>& bundled = bundled_tokens();
   std::size_t i = 0;
   for (std::string line; std::getline(file, line); ++i) ASSERT_EQ(bundled.at(i), line) << i;
   EXPECT_EQ(i, 30522u);
@@ -139,9 +145,10 @@ TEST(VocabTxt, BundledIsTheFileInTheRepository) {
 }
 
 TEST(TokenizerJson, EqualsVocabTxt) {
-  bool lowercase = false;
-  EXPECT_EQ(Tokenizer::parse_tokenizer_json(read_golden("small_tokenizer.json"), &lowercase), small().vocabulary());
-  EXPECT_TRUE(lowercase);
+  const Vocabulary vocabulary = parse_tokenizer_json(read_golden("small_tokenizer.json"));
+  EXPECT_EQ(vocabulary.tokens, small().vocabulary().tokens);
+  EXPECT_EQ(vocabulary.normalizer, NormalizerOptions());
+  EXPECT_EQ(vocabulary.added.size(), 7u);  // the five with a role, [DEC] and [ENC]
 }
 
 nlohmann::json minimal() {
@@ -150,22 +157,89 @@ nlohmann::json minimal() {
 }
 
 TEST(TokenizerJson, OrdersByIdAndAppendsAddedTokens) {
-  EXPECT_EQ(Tokenizer::parse_tokenizer_json(minimal().dump()), (std::vector<std::string>{"a", "b", "[X]"}));
+  EXPECT_EQ(parse_tokenizer_json(minimal().dump()).tokens, (std::vector<std::string>{"a", "b", "[X]"}));
 }
 
-TEST(TokenizerJson, TellsCased) {
+TEST(TokenizerJson, TellsTheNormalizer) {
   nlohmann::json file = minimal();
-  file["normalizer"] = {{"type", "BertNormalizer"}, {"lowercase", false}, {"strip_accents", nullptr}};
-  bool lowercase = true;
-  Tokenizer::parse_tokenizer_json(file.dump(), &lowercase);
-  EXPECT_FALSE(lowercase);
+  file["normalizer"] = {{"type", "BertNormalizer"}, {"lowercase", false}, {"strip_accents", nullptr}, {"handle_chinese_chars", false}};
+  EXPECT_EQ(parse_tokenizer_json(file.dump()).normalizer, (NormalizerOptions{false, false, false}));
+  file["normalizer"]["strip_accents"] = true;
+  EXPECT_EQ(parse_tokenizer_json(file.dump()).normalizer, (NormalizerOptions{false, true, false}));
+}
+
+TEST(TokenizerJson, TellsAddedTokensAndFrame) {
+  nlohmann::json file = minimal();
+  file["added_tokens"][0].update({{"special", true}, {"rstrip", true}});
+  file["post_processor"] = {{"type", "BertProcessing"}, {"cls", {"b", 1}}, {"sep", {"a", 0}}};
+  const Vocabulary vocabulary = parse_tokenizer_json(file.dump());
+  AddedToken x = special_token("[X]", 2);
+  x.rstrip = true;
+  x.is_piece = false;
+  ASSERT_EQ(vocabulary.added.size(), 2u);
+  EXPECT_EQ(vocabulary.added[0], x);
+  EXPECT_TRUE(vocabulary.added[1].is_piece);
+  EXPECT_EQ(vocabulary.cls, "b");
+  EXPECT_EQ(vocabulary.sep, "a");
+}
+
+// The parts that a GGUF file keeps beside the tokens.
+TEST(VocabularySettings, ComeBack) {
+  EXPECT_EQ(settings_json(official_vocabulary(bundled_tokens())), "");
+  Vocabulary vocabulary = official_vocabulary({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "<s>"});
+  vocabulary.normalizer = {false, true, false};
+  vocabulary.clean_up_spaces = false;
+  vocabulary.sep = "a";
+  vocabulary.added.push_back({"<s>", 5, false, true, true, false, true, false});
+  const std::string settings = settings_json(vocabulary);
+  Vocabulary back = plain_vocabulary(vocabulary.tokens);
+  apply_settings(back, settings, "m.gguf");
+  EXPECT_EQ(back, vocabulary);
+  expect_error([&] { apply_settings(back, "[]", "m.gguf: blip.tokenizer"); }, "m.gguf: blip.tokenizer: expected an object, got []");
+  expect_error([&] { apply_settings(back, R"({"added_tokens": [{"id": -1, "content": "x"}]})", "m.gguf"); }, "expected a number from 0, got -1");
+}
+
+TEST(AddedTokens, MustBeAmongTheTokensAndShort) {
+  Vocabulary vocabulary = official_vocabulary({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"});
+  vocabulary.added.push_back(special_token("b", 4));
+  expect_error([&] { Tokenizer{vocabulary}; }, "the added token \"b\" does not have id 4");
+  vocabulary.added.back() = special_token(std::string(1001, 'x'), 7);
+  vocabulary.tokens.push_back(vocabulary.added.back().content);
+  expect_error([&] { Tokenizer{vocabulary}; }, "has 1001 bytes; at most 1000");
+}
+
+// A text with a prompt is decoded as a whole, as the reference does, then the prompt goes.
+TEST(Tokenizer, DecodesWhatFollowsAPrompt) {
+  const auto after = [](const std::vector<std::int32_t>& prompt, Ids ids) {
+    ids.insert(ids.begin(), prompt.begin(), prompt.end());
+    return bert().decode_after(ids, prompt.size());
+  };
+  const Ids picture{30522, 1037, 3861, 1997};  // [DEC] a picture of
+  EXPECT_EQ(after(picture, {4937, 102}), "cat");
+  EXPECT_EQ(after(picture, {21077, 4937}), bert().decode(Ids{1037, 21077, 4937}).substr(1));  // ##bial: inside the word
+  EXPECT_TRUE(bert().vocabulary().tokens[21077].starts_with("##"));
+  EXPECT_EQ(after(picture, {1010, 4937}), ", cat");
+  EXPECT_EQ(after({30522, 2009}, {1005, 1055, 1037}), "'s a");    // it | ' s a: cleaning joins them
+  EXPECT_EQ(after({30522, 2009, 1005}, {1055, 1037}), "s a");     // it ' | s a
+  EXPECT_EQ(after(picture, {102}), "");
+  EXPECT_EQ(after(picture, {}), "");
+  EXPECT_EQ(after({30522}, {4937}), "cat");
+  EXPECT_EQ(bert().decode_after(Ids{4937, 3899}, 0), "cat dog");
+}
+
+TEST(Tokenizer, TellsTextsWithoutAToken) {
+  for (const char* text : {"", " \t\n", "\u200b", "\x01\x02", "\u0301", "\u00a0\u3000", "\ufeff", "\ufffd", "\u200d \u200b"}) {
+    EXPECT_TRUE(bert().encode(text).empty()) << testing::PrintToString(text);
+  }
+  for (const char* text : {"a", ".", "[SEP]", "\u4f60", "\U0001f600"}) EXPECT_FALSE(bert().encode(text).empty()) << text;
+  EXPECT_FALSE(bert().encode("a b", 2).empty());  // cut off, not empty
 }
 
 TEST(TokenizerJson, RefusesOtherTokenizers) {
   const auto refuse = [](const std::string& path, const nlohmann::json& value, const std::string& part) {
     nlohmann::json file = minimal();
     file[nlohmann::json::json_pointer(path)] = value;
-    expect_error([&] { Tokenizer::parse_tokenizer_json(file.dump()); }, part);
+    expect_error([&] { parse_tokenizer_json(file.dump()); }, part);
   };
   refuse("/model/type", "BPE", "model.type: expected \"WordPiece\", got \"BPE\"");
   refuse("/model/continuing_subword_prefix", "@@", "continuing_subword_prefix");
@@ -181,17 +255,23 @@ TEST(TokenizerJson, RefusesOtherTokenizers) {
   refuse("/normalizer", nullptr, "normalizer: expected an object, got null");
   refuse("/normalizer/type", "NFC", "normalizer.type");
   refuse("/normalizer/lowercase", "yes", "normalizer.lowercase");
-  refuse("/normalizer/strip_accents", false, "normalizer.strip_accents");
+  refuse("/normalizer/strip_accents", 3, "normalizer.strip_accents");
+  refuse("/normalizer/clean_text", false, "normalizer.clean_text: expected true, got false");
+  refuse("/decoder", {{"type", "WordPiece"}, {"cleanup", false}}, "decoder.cleanup");
+  refuse("/decoder", {{"type", "BPEDecoder"}}, "decoder.type");
+  refuse("/post_processor", {{"type", "RobertaProcessing"}}, "post_processor");
+  refuse("/added_tokens/0/lstrip", "yes", "added_tokens.lstrip");
   refuse("/pre_tokenizer/type", "Whitespace", "pre_tokenizer.type");
 }
 
 TEST(TokenizerJson, RefusesWhatIsNotJson) {
-  expect_error([] { Tokenizer::parse_tokenizer_json(""); }, "not valid JSON at byte 1");
-  expect_error([] { Tokenizer::parse_tokenizer_json("{\"model\": "); }, "not valid JSON at byte");
-  expect_error([] { Tokenizer::parse_tokenizer_json("[1e999]"); }, "not valid JSON");
-  expect_error([] { Tokenizer::parse_tokenizer_json("[]"); }, "expected an object, got []");
-  expect_error([] { Tokenizer::parse_tokenizer_json("{}"); }, "no \"model\" object");
-  expect_error([] { Tokenizer::parse_tokenizer_json(std::string(200000, '[')); }, "not valid JSON");
+  expect_error([] { parse_tokenizer_json(""); }, "tokenizer.json: not valid JSON: ");
+  expect_error([] { parse_tokenizer_json("{\"model\": "); }, "not valid JSON: parse error at line 1, column 11");
+  expect_error([] { parse_tokenizer_json("[1e999]"); }, "not valid JSON");
+  expect_error([] { parse_tokenizer_json("[]"); }, "expected an object, got []");
+  expect_error([] { parse_tokenizer_json("{}"); }, "no \"model\" object");
+  expect_error([] { parse_tokenizer_json(std::string(200000, '[') + std::string(200000, ']')); }, "nested deeper than 64 levels");
+  expect_error([] { parse_tokenizer_json(R"({"model": {"vocab": {"a": 0, "a": 1}}})"); }, "the key \"a\" appears twice");
 }
 
 }  // namespace

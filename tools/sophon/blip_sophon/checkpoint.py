@@ -152,7 +152,28 @@ def _load_json(path):
         raise BuildError(f"{path}: not valid JSON: {error}") from error
 
 
+def _check_tokenizer(folder):
+    """A compiled folder keeps the tokens alone: what else a tokenizer may be told has to be BERT's own."""
+    config = _load_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    whole = _load_json(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else {}
+    normalizer = whole.get("normalizer") or {}
+    for place, keys, name, expected in (("tokenizer_config.json", config, "do_lower_case", True), ("tokenizer_config.json", config, "strip_accents", True),
+                                        ("tokenizer_config.json", config, "tokenize_chinese_chars", True), ("tokenizer.json", normalizer, "lowercase", True),
+                                        ("tokenizer.json", normalizer, "strip_accents", True), ("tokenizer.json", normalizer, "handle_chinese_chars", True)):
+        if keys.get(name) not in (None, expected):
+            raise BuildError(f"{folder / place}: {name} is {json.dumps(keys[name])}; only uncased tokenizers can be compiled")
+    usual = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", DEC, ENC}
+    added = [entry["content"] for entry in whole.get("added_tokens", [])]
+    added += [entry["content"] for entry in config.get("added_tokens_decoder", {}).values()]
+    if (folder / "added_tokens.json").is_file():
+        added += list(_load_json(folder / "added_tokens.json"))
+    other = sorted(set(added) - usual)
+    if other:
+        raise BuildError(f"{folder}: the added token {other[0]} is matched whole, which a compiled folder cannot say; compile a model without added tokens")
+
+
 def _vocabulary(folder):
+    _check_tokenizer(folder)
     if (folder / "vocab.txt").is_file():
         tokens = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
     elif (folder / "tokenizer.json").is_file():

@@ -1,0 +1,27 @@
+// Text of protocols: ASCII, whatever the locale.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace blip::server {
+
+inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
+inline bool is_alphanumeric(char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+inline std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return result;
+}
+
+// -1 where it is no hexadecimal digit.
+inline int hex_value(char c) {
+  if (is_digit(c)) return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+}  // namespace blip::server

@@ -1,0 +1,21 @@
+# The manual pages blip.1 and blip-COMMAND.1 of the program's commands, as the program itself prints them.
+# cmake -DPROGRAM=... [-DEMULATOR=...] -DFOLDER=... -P ManualPages.cmake
+function(print_page name)
+  execute_process(COMMAND ${EMULATOR} ${PROGRAM} completions man ${name} OUTPUT_VARIABLE page RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "${PROGRAM} completions man ${name} failed")
+  endif()
+  string(REGEX MATCH "[a-z]+" command "${name}")
+  file(WRITE ${FOLDER}/blip${dash}${command}.1 "${page}")
+  set(page "${page}" PARENT_SCOPE)
+endfunction()
+
+file(REMOVE_RECURSE ${FOLDER})
+set(dash "")
+print_page("")
+string(REGEX MATCHALL "[.]BR blip\\\\-[a-z]+" commands "${page}")
+set(dash "-")
+foreach(command ${commands})
+  string(REGEX REPLACE ".*-" "" command "${command}")
+  print_page(${command})
+endforeach()

@@ -1,0 +1,245 @@
+// Options: their defaults, which are those of C++, and their way into C++.
+#include "capi/handles.h"
+
+namespace blip::capi {
+namespace {
+
+constexpr std::int32_t kTaskDefault = -1;  // of lengths: the caption's or the answer's
+
+// Values of an enumeration of C, in the order of that of C++.
+template <class Enum>
+Enum enum_of(std::int32_t value, std::int32_t last, const std::string& name) {
+  if (value < 0 || value > last) {
+    throw Error(ErrorCode::kUsage,
+                name + " is " + std::to_string(value) + "; known are 0 to " + std::to_string(last));
+  }
+  return static_cast<Enum>(value);
+}
+
+static_assert(static_cast<int>(DType::kF16) == BLIP_DTYPE_F16 &&
+              static_cast<int>(DType::kInt8) == BLIP_DTYPE_INT8 &&
+              static_cast<int>(DType::kBf16) == BLIP_DTYPE_BF16 &&
+              static_cast<int>(DType::kF32) == BLIP_DTYPE_F32);
+static_assert(static_cast<int>(MatchHead::kItm) == BLIP_HEAD_ITM &&
+              static_cast<int>(MatchHead::kItc) == BLIP_HEAD_ITC);
+static_assert(static_cast<int>(FileType::kF16) == BLIP_FILE_F16 &&
+              static_cast<int>(FileType::kBf16) == BLIP_FILE_BF16 &&
+              static_cast<int>(FileType::kQ8_0) == BLIP_FILE_Q8_0);
+
+}  // namespace
+
+template <>
+blip_image_limits defaults<blip_image_limits>() {
+  const ImageLimits limits;
+  return {.struct_size = sizeof(blip_image_limits),
+          .reserved = 0,
+          .max_bytes = limits.max_bytes,
+          .max_pixels = limits.max_pixels,
+          .max_memory = limits.max_memory};
+}
+
+template <>
+blip_engine_options defaults<blip_engine_options>() {
+  blip_engine_options options{};
+  options.struct_size = sizeof options;
+  return options;
+}
+
+template <>
+blip_session_options defaults<blip_session_options>() {
+  blip_session_options options{};
+  options.struct_size = sizeof options;
+  return options;
+}
+
+template <>
+blip_generate_options defaults<blip_generate_options>() {
+  const GenerateOptions known;
+  blip_generate_options options{};
+  options.struct_size = sizeof options;
+  options.beams = known.beams;
+  options.min_length = options.max_length = kTaskDefault;
+  options.length_penalty = known.length_penalty;
+  options.repetition_penalty = known.repetition_penalty;
+  options.top_p = known.top_p;
+  options.top_k = known.top_k;
+  options.temperature = known.temperature;
+  options.seed = known.seed;
+  options.num_return = known.num_return;
+  return options;
+}
+
+template <>
+blip_caption_options defaults<blip_caption_options>() {
+  blip_caption_options options{};
+  options.struct_size = sizeof options;
+  return options;
+}
+
+template <>
+blip_ask_options defaults<blip_ask_options>() {
+  blip_ask_options options{};
+  options.struct_size = sizeof options;
+  options.rank_candidates = AskOptions().rank_candidates;
+  return options;
+}
+
+template <>
+blip_match_options defaults<blip_match_options>() {
+  blip_match_options options{};
+  options.struct_size = sizeof options;
+  return options;
+}
+
+template <>
+blip_embed_options defaults<blip_embed_options>() {
+  blip_embed_options options{};
+  options.struct_size = sizeof options;
+  return options;
+}
+
+template <>
+blip_attention_options defaults<blip_attention_options>() {
+  blip_attention_options options{};
+  options.struct_size = sizeof options;
+  return options;
+}
+
+template <>
+blip_convert_options defaults<blip_convert_options>() {
+  blip_convert_options options{};
+  options.struct_size = sizeof options;
+  options.type = static_cast<std::int32_t>(ConvertOptions().type);
+  return options;
+}
+
+void throw_cancelled() { throw Error(ErrorCode::kCancelled, "cancelled"); }
+
+ProgressCallback progress_of(blip_progress_callback progress, void* user_data) {
+  if (progress == nullptr) return {};
+  return [=](const char* stage, std::size_t done, std::size_t total) {
+    if (progress(stage, done, total, user_data) != 0) throw_cancelled();
+  };
+}
+
+EngineOptions engine_options(const blip_engine_options* given) {
+  const auto o = read_options(given, "blip_engine_options");
+  EngineOptions options;
+  if (o.device != nullptr) options.device = o.device;
+  options.dtype = enum_of<DType>(o.dtype, BLIP_DTYPE_F16, "blip_engine_options.dtype");
+  options.threads = o.threads;
+  options.bmodels = strings(o.bmodels, o.bmodel_count, "blip_engine_options.bmodels");
+  if (o.tokenizer != nullptr) options.tokenizer = o.tokenizer;
+  options.progress = progress_of(o.progress, o.user_data);
+  return options;
+}
+
+ImageLimits image_limits(const blip_image_limits* given) {
+  const auto o = read_options(given, "blip_image_limits");
+  ImageLimits limits;
+  limits.max_bytes = o.max_bytes;
+  limits.max_pixels = o.max_pixels;
+  limits.max_memory = o.max_memory;
+  return limits;
+}
+
+ConvertOptions convert_options(const blip_convert_options* given) {
+  const auto o = read_options(given, "blip_convert_options");
+  ConvertOptions options;
+  options.type = enum_of<FileType>(o.type, BLIP_FILE_Q8_0, "blip_convert_options.type");
+  options.progress = progress_of(o.progress, o.user_data);
+  if (o.warning != nullptr)
+    options.warning = [warning = o.warning, data = o.user_data](const std::string& message) {
+      warning(message.c_str(), data);
+    };
+  return options;
+}
+
+EmbedOptions embed_options(const blip_embed_options* given) {
+  EmbedOptions options;
+  options.max_text_length = read_options(given, "blip_embed_options").max_text_length;
+  return options;
+}
+
+MatchOptions match_options(const blip_match_options* given) {
+  const auto o = read_options(given, "blip_match_options");
+  MatchOptions options;
+  options.head = enum_of<MatchHead>(o.head, BLIP_HEAD_ITC, "blip_match_options.head");
+  options.max_text_length = o.max_text_length;
+  return options;
+}
+
+AttentionOptions attention_options(const blip_attention_options* given) {
+  const auto o = read_options(given, "blip_attention_options");
+  AttentionOptions options;
+  if (o.prompt != nullptr) options.prompt = o.prompt;
+  options.layers = o.layers;
+  options.max_text_length = o.max_text_length;
+  return options;
+}
+
+void apply(const blip_generate_options* given, GenerateOptions& options) {
+  const auto o = read_options(given, "blip_generate_options");
+  options.beams = o.beams;
+  if (o.min_length != kTaskDefault) options.min_length = o.min_length;
+  if (o.max_length != kTaskDefault) options.max_length = o.max_length;
+  options.length_penalty = o.length_penalty;
+  options.repetition_penalty = o.repetition_penalty;
+  options.sample = o.sample != 0;
+  options.top_p = o.top_p;
+  options.top_k = o.top_k;
+  options.temperature = o.temperature;
+  options.seed = o.seed;
+  options.num_return = o.num_return;
+}
+
+}  // namespace blip::capi
+
+using namespace blip::capi;
+
+extern "C" {
+
+void blip_image_limits_default(blip_image_limits* limits, uint32_t struct_size) {
+  fill_defaults(limits, struct_size);
+}
+void blip_engine_options_default(blip_engine_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_session_options_default(blip_session_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_generate_options_default(blip_generate_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_caption_options_default(blip_caption_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_ask_options_default(blip_ask_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_match_options_default(blip_match_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_embed_options_default(blip_embed_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_attention_options_default(blip_attention_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_convert_options_default(blip_convert_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+
+const char* blip_dtype_name(int32_t dtype) {
+  return blip::to_string(static_cast<blip::DType>(dtype));
+}
+
+blip_status blip_dtype_parse(const char* name, int32_t* dtype, blip_error** error) {
+  return guarded(error, [&] {
+    if (dtype == nullptr)
+      throw blip::Error(blip::ErrorCode::kUsage, "the place for the result is NULL");
+    *dtype = static_cast<std::int32_t>(blip::parse_dtype(required(name, "name")));
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,27 @@
+"""The examples in docstrings and in the package's README."""
+
+import doctest
+import importlib
+import os
+import pathlib
+import pkgutil
+import unittest
+
+import blipcpp
+
+SOURCE = pathlib.Path(os.environ["BLIP_SOURCE"])
+
+
+def load_tests(loader, tests, pattern):
+    os.chdir(SOURCE / "demo/scenes")
+    for module in [blipcpp.__name__] + [
+        m.name for m in pkgutil.iter_modules(blipcpp.__path__, "blipcpp.")
+    ]:
+        tests.addTests(doctest.DocTestSuite(importlib.import_module(module)))
+    readme = SOURCE / "python/README.md"
+    tests.addTests(doctest.DocFileSuite(str(readme), module_relative=False))
+    return tests
+
+
+if __name__ == "__main__":
+    unittest.main()
