@@ -61,7 +61,7 @@ class Readme(unittest.TestCase):
             self.assertAlmostEqual(float(a), float(b), delta=TOLERANCE)
 
     def test_no_link_is_broken(self):
-        documents = [SOURCE / "README.md", *SOURCE.glob("docs/**/*.md"), SOURCE / "CONTRIBUTING.md", SOURCE / "SECURITY.md", SOURCE / "python/README.md"]
+        documents = [SOURCE / "README.md", SOURCE / "README_zh.md", *SOURCE.glob("docs/**/*.md"), SOURCE / "CONTRIBUTING.md", SOURCE / "SECURITY.md", SOURCE / "python/README.md"]
         for document in documents:
             for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
                 if "://" not in link:
