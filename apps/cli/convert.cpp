@@ -33,7 +33,8 @@ const std::map<std::string, FileType> kTypes = {
 struct ConvertFlags {
   OutputOptions output;
   HubFlags hub;
-  std::string source, destination, type = "f16", adapter;
+  std::string source, destination, type = "f16";
+  std::vector<std::string> adapters;
 };
 
 void check(const Conversion& flags) {
@@ -54,7 +55,7 @@ int write_converted(const Conversion& flags, Console& console) {
   check(flags);
   ConvertOptions options;
   options.type = kTypes.at(flags.type);
-  options.adapter = flags.adapter;
+  options.adapters = flags.adapters;
   options.warning = [&console](const std::string& message) { console.warning(printable(message)); };
   options.progress = [&](const char*, std::size_t done, std::size_t total) {
     stop_if_interrupted();  // unwinds through the library, which removes its unfinished file
@@ -86,8 +87,8 @@ namespace {
 
 int run_convert(const ConvertFlags& flags) {
   Console console(flags.output);
-  const std::string adapter = flags.adapter.empty() ? "" : model_path(flags.adapter, flags.hub, console);
-  return write_converted({model_path(flags.source, flags.hub, console), flags.destination, flags.type, adapter}, console);
+  const std::vector<std::string> adapters = adapter_paths(flags.adapters, flags.hub, console);
+  return write_converted({model_path(flags.source, flags.hub, console), flags.destination, flags.type, adapters}, console);
 }
 
 }  // namespace
@@ -98,7 +99,7 @@ void add_convert(CLI::App& app, Run& run) {
   command.add_option("source", flags->source, "Hugging Face folder, .pth, .bin, .safetensors or .gguf, or a model's name")->type_name("PATH")->check(not_empty())->required();
   add_named(command, "destination", flags->destination, "The .gguf file to write", "FILE")->required();
   add_choice(command, "--type", flags->type, convert_types(), "Number type of the matrices")->capture_default_str();
-  add_adapter_option(command, flags->adapter);
+  add_adapter_option(command, flags->adapters);
   add_hub_options(command, flags->hub);
   add_output_options(command, flags->output);
   command.footer(kExamples);

@@ -9,7 +9,8 @@
 namespace blip::cli {
 
 struct Conversion {
-  std::string source, destination, type, adapter = "";
+  std::string source, destination, type;
+  std::vector<std::string> adapters{};
 };
 
 // The words of --type.

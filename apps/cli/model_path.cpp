@@ -63,16 +63,35 @@ std::string pull_model(const std::string& name, const HubFlags& flags, Console& 
   }
 }
 
-std::string model_path(const std::string& given, const HubFlags& flags, Console& console) {
-  const std::string model = given_or_environment(given);
-  if (model.empty()) return bundled_model();
+namespace {
+
+// What looks like a path is one: its own error says that it is missing.
+std::string here_or_pulled(const std::string& given, const HubFlags& flags, Console& console) {
   std::error_code ignored;
-  // What looks like a path is one: its own error says that it is missing.
-  const bool here = fs::exists(model, ignored) ? !flags.update : !is_model_name(model);
-  const std::string path = here ? model : pull_model(model, flags, console);
-  // An adapter needs the base that it was made for.
-  if (const std::string base = fs::is_directory(path, ignored) ? adapter_base(path) : ""; is_model_name(base)) pull_model(base, flags, console);
+  const bool here = fs::exists(given, ignored) ? !flags.update : !is_model_name(given);
+  return here ? given : pull_model(given, flags, console);
+}
+
+}  // namespace
+
+std::string model_path(const std::string& given, const HubFlags& flags, Console& console, const std::vector<std::string>& adapters) {
+  std::string model = given_or_environment(given);
+  if (model.empty() && !adapters.empty()) model = adapters.front();
+  if (model.empty()) return bundled_model();
+  std::string path = here_or_pulled(model, flags, console);
+  std::error_code ignored;
+  try {
+    if (const std::string base = fs::exists(path, ignored) ? adapter_base(path) : ""; !base.empty() && is_model_name(base)) pull_model(base, flags, console);
+  } catch (const Error& error) {
+    throw Exit(kExitModel, error.what());
+  }
   return path;
+}
+
+std::vector<std::string> adapter_paths(const std::vector<std::string>& given, const HubFlags& flags, Console& console) {
+  std::vector<std::string> paths;
+  for (const std::string& adapter : given) paths.push_back(here_or_pulled(adapter, flags, console));
+  return paths;
 }
 
 }  // namespace blip::cli

@@ -66,6 +66,7 @@ model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) 
   metadata["general.file_type"] = file_type_number(type);
   if (type == FileType::kQ8_0) metadata["general.quantization_version"] = std::int64_t{2};
   model::write_config(checkpoint.config(), metadata);
+  model::write_merged_adapters(checkpoint.info().adapters, metadata);
   model::write_vocabulary(checkpoint.vocabulary(), checkpoint.config().tokens, checkpoint.info().vocab_size, metadata);
   return metadata;
 }
@@ -95,8 +96,12 @@ bool is_source(const std::string& source, const std::string& format, const std::
 
 void convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
   const ElementType wanted = element_type(options.type);
-  const model::Checkpoint checkpoint = model::Checkpoint::open(source, options.adapter);
-  if (is_source(source, checkpoint.info().format, destination))
+  const model::Checkpoint checkpoint = model::Checkpoint::open(source, options.adapters);
+  const model::Location& location = checkpoint.location();
+  const bool overwrites = is_source(location.model, checkpoint.info().format, destination) ||
+                          std::any_of(location.adapters.begin(), location.adapters.end(),
+                                      [&](const std::string& adapter) { return is_source(adapter, "safetensors", destination); });
+  if (overwrites)
     throw Error(ErrorCode::kUsage, "source and destination are the same file: " + destination + " is read from " + source + "; write another file");
   if (options.warning) {
     for (const std::string& warning : checkpoint.info().warnings) options.warning(warning);

@@ -9,8 +9,8 @@
 #include "backend/sophon/sophon_model.h"
 #include "blip/error.h"
 #include "blip/hub.h"
-#include "model/adapter.h"
 #include "model/checkpoint.h"
+#include "model/source.h"
 #include "model/tokenizer_files.h"
 #include "model/vocabulary.h"
 
@@ -85,10 +85,7 @@ DType parse_dtype(const std::string& name) {
   throw Error(ErrorCode::kUsage, "unknown dtype \"" + name + "\"; use auto, f32, bf16 or int8, or f16 with a model compiled so");
 }
 
-std::string adapter_base(const std::string& folder) {
-  const std::string base = model::stated_base(folder);
-  return base == "." ? "" : base;
-}
+std::string adapter_base(const std::string& folder) { return model::stated_base(folder); }
 
 const char* version() { return BLIP_VERSION; }
 
@@ -133,11 +130,11 @@ std::shared_ptr<Engine::Impl> Engine::Impl::load_compiled(const std::string& pat
 Engine Engine::load(const std::string& given, const EngineOptions& options) {
   check(options);
   const std::string path = options.bmodels.empty() ? resolved(given) : given;
-  if (backend::sophon::is_device_name(options.device) && !options.adapter.empty())
-    throw Error(ErrorCode::kUsage, "a compiled model takes no adapter; merge it before: `blip convert --adapter`, then compile that");
+  if (backend::sophon::is_device_name(options.device) && !options.adapters.empty())
+    throw Error(ErrorCode::kUnsupported, "a compiled model takes no adapter; merge it before: `blip convert --adapter`, then compile that");
   if (backend::sophon::is_device_name(options.device)) return Engine(Impl::load_compiled(path, options));
   if (is_bmodel(path) || backend::sophon::is_compiled_folder(path)) throw Error(ErrorCode::kUsage, path + " is compiled for a SOPHON chip: choose one with the device sophon or sophon:N");
-  const auto checkpoint = model::Checkpoint::open(path, options.adapter);
+  const auto checkpoint = model::Checkpoint::open(path, options.adapters);
   auto impl = std::make_shared<Impl>();
   impl->info = checkpoint.info();
   impl->config = checkpoint.config();

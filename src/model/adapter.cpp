@@ -1,16 +1,14 @@
 #include "model/adapter.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
-#include <map>
-#include <regex>
-#include <set>
+#include <span>
+#include <utility>
 
 #include "blip/error.h"
-#include "blip/hub.h"
 #include "io/file.h"
-#include "io/json_object.h"
+#include "io/finite.h"
+#include "model/disk.h"
 
 namespace blip::model {
 namespace {
@@ -18,84 +16,36 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxConfig = std::size_t{1} << 20;
-constexpr int kMaxRank = 4096;
-constexpr std::size_t kMaxPattern = 128, kMaxPatterns = 1000;
+constexpr std::string_view kPrefix = "base_model.model.";
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
 
-// Keys that say how an adapter was trained, or which modules have one: its tensors tell the latter.
-const std::set<std::string, std::less<>> kHarmless = {
-    "auto_mapping", "base_model_name_or_path", "bias", "exclude_modules", "inference_mode", "layers_pattern",
-    "layers_to_transform", "lora_dropout", "lora_bias", "modules_to_save", "peft_type", "peft_version", "revision",
-    "target_modules", "task_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights",
-    "qalora_group_size", "ensure_weight_tying", "loftq_config", "eva_config", "corda_config", "runtime_config",
-    "ephemeral_gpu_offload", "megatron_core"};
-
-// An empty value switches a key off.
-bool is_off(const io::Json& value) {
-  return value.is_null() || (value.is_boolean() && !value.get<bool>()) || ((value.is_object() || value.is_array()) && value.empty());
-}
-
-// Initialisations that leave the base as it is. The others (pissa, olora, corda, ...) take something out of it first.
-bool is_plain_initialisation(const io::Json& value) {
-  return value.is_boolean() || value.is_null() || value == "gaussian" || value == "orthogonal" || value == "eva";
-}
-
-// Matching goes back over repetitions: without repeated groups, and with few repetitions, that stays cheap.
-bool is_safe(const std::string& pattern) {
-  int repetitions = 0;
-  for (std::size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c == '\\') {
-      ++i;
-      if (i < pattern.size() && pattern[i] >= '1' && pattern[i] <= '9') return false;  // a back reference
-      continue;
-    }
-    if (c != '*' && c != '+' && c != '?' && c != '{') continue;
-    if (i > 0 && pattern[i - 1] == ')') return false;
-    if (c != '?') ++repetitions;
+std::string file_of_tensors(const std::string& folder) {
+  for (const char* name : {"adapter_model.safetensors", "adapter_model.bin"}) {
+    const fs::path file = fs::path(folder) / name;
+    std::error_code ignored;
+    if (fs::is_regular_file(file, ignored)) return file.string();
   }
-  return pattern.size() <= kMaxPattern && repetitions <= 2;
+  throw Error(ErrorCode::kIo, folder + ": adapter_config.json is there, but neither adapter_model.safetensors nor adapter_model.bin");
 }
 
-// As peft: the key is the module's name, or what follows a dot in it.
-bool matches(const std::string& key, const std::string& module) {
-  const std::string_view name = module;
-  if (name == key || (name.size() > key.size() && name.ends_with(key) && name[name.size() - key.size() - 1] == '.')) return true;
-  if (key.find_first_of("^$\\[](){}|*+?") == std::string::npos || module.size() > 2 * kMaxPattern) return false;
-  const std::string expression = key.starts_with('^') ? key : "(.*\\.)?(" + key + ")$";
-  return std::regex_search(module, std::regex(expression), std::regex_constants::match_continuous);
+bool is_floating(io::ElementType type) {
+  using io::ElementType;
+  return type == ElementType::f32 || type == ElementType::f16 || type == ElementType::bf16 || type == ElementType::f64;
 }
 
-template <class Value, class Read>
-std::vector<std::pair<std::string, Value>> read_patterns(const io::JsonObject& root, const char* key, const Read& read) {
-  std::vector<std::pair<std::string, Value>> patterns;
-  const io::Json* object = root.find(key);
-  if (object == nullptr) return patterns;
-  if (!object->is_object() || object->size() > kMaxPatterns) root.refuse(key, *object, "an object of at most 1000 module names");
-  for (const auto& [pattern, value] : object->items()) {
-    const io::JsonObject inner(*object, root.path(key));
-    if (!is_safe(pattern)) inner.refuse(pattern.c_str(), value, "a module's name or a regular expression without repeated groups");
-    try {
-      static_cast<void>(std::regex(pattern));
-    } catch (const std::regex_error&) {
-      inner.refuse(pattern.c_str(), value, "a module's name or a regular expression");
-    }
-    patterns.emplace_back(pattern, read(inner, pattern.c_str()));
-  }
-  return patterns;
+// Of a tensor of an adapter.
+std::vector<float> values_of(const io::TensorView& tensor, const std::string& where) {
+  if (!is_floating(tensor.type)) fail(where + ": tensor " + tensor.name + ": expected floating-point values, got " + io::to_string(tensor.type));
+  std::vector<float> values(tensor.count());
+  tensor.to_f32(values);
+  if (!io::fits(values, io::ElementType::f32)) io::refuse_values(where, tensor, io::ElementType::f32);
+  return values;
 }
 
-std::string without_end(const std::string& name, std::string_view end) {
-  return name.ends_with(end) ? name.substr(0, name.size() - end.size()) : std::string();
-}
-
-std::vector<float> values_of(const io::TensorView& view, const std::string& where) {
-  if (view.type == io::ElementType::q8_0 || view.type == io::ElementType::boolean) {
-    fail(where + ": tensor " + view.name + ": expected floating-point values, got " + io::to_string(view.type));
-  }
-  std::vector<float> values(view.count());
-  view.to_f32(values);
+std::vector<float> values_of(const io::TensorView& tensor) {
+  std::vector<float> values(tensor.count());
+  tensor.to_f32(values);
   return values;
 }
 
@@ -105,7 +55,7 @@ void add_product(std::vector<float>& out, const std::vector<float>& left, const 
   for (std::size_t i = 0; i < rows; ++i) {
     float* row = out.data() + i * columns;
     for (std::size_t k = 0; k < rank; ++k) {
-      const float factor = static_cast<float>(scale * left[i * rank + k]);
+      const auto factor = static_cast<float>(scale * left[i * rank + k]);
       const float* from = right.data() + k * columns;
       for (std::size_t j = 0; j < columns; ++j) row[j] += factor * from[j];
     }
@@ -119,177 +69,204 @@ std::vector<float> transposed(const std::vector<float>& values, std::size_t rows
   return out;
 }
 
-bool same_folder(const std::string& a, const std::string& b) {
-  std::error_code ignored;
-  return fs::equivalent(a, b, ignored);
+bool take_off(std::string& name, std::string_view end) {
+  if (!name.ends_with(end) || name.size() == end.size()) return false;
+  name.resize(name.size() - end.size());
+  return true;
+}
+
+bool take_out(std::string& name, std::string_view part) {
+  const auto at = name.find(std::string(part) + ".");
+  if (at == std::string::npos) return false;
+  name.erase(at, part.size());
+  return true;
+}
+
+// "a, b, c, ..."
+std::string first_of(const std::vector<std::string>& names) {
+  constexpr std::size_t kShown = 3;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i) text += (i > 0 ? ", " : "") + names[i];
+  return text + (names.size() > kShown ? ", ..." : "");
 }
 
 }  // namespace
 
-bool holds_adapter(const std::string& folder) {
-  std::error_code ignored;
-  return fs::is_regular_file(fs::path(folder) / "adapter_config.json", ignored);
-}
-
-std::string stated_base(const std::string& folder) {
-  if (!holds_adapter(folder)) return "";
-  const fs::path config = fs::path(folder) / "adapter_config.json";
-  const AdapterSettings settings = parse_adapter_json(io::read_text(config.string(), kMaxConfig), config.string());
-  const std::string base = settings.base.empty() ? "." : settings.base;
-  return is_model_name(base) && !settings.revision.empty() ? base + "@" + settings.revision : base;
-}
-
-Location locate(const std::string& name, const std::string& given) {
-  const std::string found = find_model(name), path = found.empty() ? name : found;
-  if (!given.empty()) {
-    const std::string adapter = find_model(given);
-    if (adapter.empty()) throw Error(ErrorCode::kIo, "the adapter " + given + " is no folder here and not in the cache; `blip pull " + given + "` downloads one of that name");
-    if (!holds_adapter(adapter)) throw Error(ErrorCode::kIo, adapter + " holds no adapter: there is no adapter_config.json");
-    if (holds_adapter(path) && !same_folder(path, adapter))
-      throw Error(ErrorCode::kUsage, path + " has an adapter of its own; merge it first: `blip convert`");
-    if (!holds_adapter(path)) return {path, adapter};
-  }
-  if (!holds_adapter(path)) return {path, ""};
-  const std::string base = stated_base(path);
-  if (base == ".") return {path, path};
-  if (const std::string there = find_model(base); !there.empty()) return {there, path};
-  if (is_model_name(base))
-    throw Error(ErrorCode::kIo, "the adapter in " + path + " is for " + base + ", which is not in the cache; `blip pull " + base + "` downloads it");
-  return {path, path};  // a path of another machine: the base lies beside the adapter, or opening it says what is missing
-}
-
-double AdapterSettings::scale(const std::string& module, int stored_rank, const std::string& where) const {
-  int stated = rank;
-  double a = alpha;
-  const auto find = [&](const auto& patterns, auto& value) {
-    for (const auto& [pattern, other] : patterns) {
-      if (!matches(pattern, module)) continue;
-      value = other;
-      return;
-    }
-  };
-  find(ranks, stated);
-  find(alphas, a);
-  if (stated != stored_rank) {
-    fail(where + ": " + module + " has rank " + std::to_string(stored_rank) + "; expected " + std::to_string(stated) +
-         " by adapter_config.json");
-  }
-  return a / (rank_stabilized ? std::sqrt(static_cast<double>(stated)) : stated);
-}
-
-AdapterSettings parse_adapter_json(std::string_view text, const std::string& where) {
-  const io::Json json = io::parse_json(text, where);
-  const io::JsonObject root(json, where);
-  const std::string kind = root.required_string("peft_type");
-  if (kind != "LORA") root.refuse("peft_type", json["peft_type"], "\"LORA\": other adapters cannot be merged here; merge it with peft first");
-  for (const auto& [key, value] : json.items()) {
-    if (kHarmless.contains(key) || is_off(value)) continue;
-    root.refuse(key.c_str(), value, "it to be off: merge such an adapter with peft's merge_and_unload first");
-  }
-  if (const io::Json* start = root.find("init_lora_weights"); start != nullptr && !is_plain_initialisation(*start))
-    root.refuse("init_lora_weights", *start, "true or \"gaussian\": this one changed the base model as well; merge it with peft first");
-  AdapterSettings settings;
-  settings.base = root.string("base_model_name_or_path").value_or("");
-  settings.revision = root.string("revision").value_or("");
-  settings.rank = root.integer("r", 1, kMaxRank).value_or(settings.rank);
-  settings.alpha = root.number("lora_alpha").value_or(settings.alpha);
-  settings.rank_stabilized = root.boolean("use_rslora").value_or(false);
-  settings.ranks = read_patterns<int>(root, "rank_pattern", [](const io::JsonObject& o, const char* key) { return o.required_integer(key, 1, kMaxRank); });
-  settings.alphas = read_patterns<double>(root, "alpha_pattern", [](const io::JsonObject& o, const char* key) {
-    const auto value = o.number(key);
-    if (!value) o.refuse(key, o.required(key), "a number");
-    return *value;
-  });
-  return settings;
-}
-
-// The factors of one module.
-struct Adapter::Change {
-  const io::TensorView *a = nullptr, *b = nullptr, *bias = nullptr;
-  bool embedding = false;  // lora_embedding_A [r, N], lora_embedding_B [D, r], of a table [N, D]
-};
-
 Adapter::Adapter(const std::string& folder) {
-  const fs::path config = fs::path(folder) / "adapter_config.json";
-  settings_ = parse_adapter_json(io::read_text(config.string(), kMaxConfig), config.string());
-  const fs::path safe = fs::path(folder) / "adapter_model.safetensors", torch = fs::path(folder) / "adapter_model.bin";
-  std::error_code ignored;
-  if (!fs::exists(safe, ignored) && !fs::exists(torch, ignored)) {
-    throw Error(ErrorCode::kIo, folder + ": adapter_config.json is there, but neither adapter_model.safetensors nor adapter_model.bin");
-  }
-  where_ = (fs::exists(safe, ignored) ? safe : torch).string();
-  file_ = fs::exists(safe, ignored) ? io::open_safetensors(where_) : io::open_torch(where_);
+  const std::string config = (fs::path(folder) / "adapter_config.json").string();
+  settings_ = parse_adapter_json(io::read_text(config, kMaxConfig), config);
+  where_ = file_of_tensors(folder);
+  file_ = where_.ends_with(".bin") ? io::open_torch(where_) : io::open_safetensors(where_);
 }
 
-void Adapter::put(DiskTensors& base, const std::string& name, std::vector<float> values) {
-  merged_.push_back(std::make_unique<std::vector<float>>(std::move(values)));
-  io::TensorView view = *base.find(name);
+AdapterMerger::AdapterMerger(TensorMap& tensors, const std::vector<TensorSpec>& table, std::vector<std::string>& warnings)
+    : tensors_(tensors), table_(table), warnings_(warnings) {
+  for (const TensorSpec& spec : table) by_name_.emplace(spec.on_disk, &spec);
+  for (const TensorSpec& spec : table) {
+    if (!spec.alias.empty()) by_name_.emplace(spec.alias, &spec);  // unless it is a tensor of its own
+  }
+}
+
+const TensorSpec* AdapterMerger::find(const std::string& name) const {
+  const auto it = by_name_.find(name);
+  return it == by_name_.end() ? nullptr : it->second;
+}
+
+const TensorSpec& AdapterMerger::required(const Adapter& adapter, const std::string& name) const {
+  const TensorSpec* spec = find(name);
+  if (spec == nullptr) fail(adapter.where() + ": the base model has no tensor " + name + "; is this adapter for another model?");
+  return *spec;
+}
+
+AdapterMerger::Parts AdapterMerger::sort_tensors(const Adapter& adapter) {
+  Parts parts;
+  std::map<std::string, const io::TensorView*> copies;
+  for (const io::TensorView& tensor : adapter.file().tensors()) {
+    std::string name = tensor.name;
+    if (name.starts_with(kPrefix)) name.erase(0, kPrefix.size());
+    const auto set = [&](const io::TensorView*& part, bool embedding) {
+      part = &tensor;
+      parts.changes[name].embedding = embedding;
+    };
+    if (take_off(name, ".lora_A.weight")) set(parts.changes[name].a, false);
+    else if (take_off(name, ".lora_B.weight")) set(parts.changes[name].b, false);
+    else if (take_off(name, ".lora_embedding_A")) set(parts.changes[name].a, true);
+    else if (take_off(name, ".lora_embedding_B")) set(parts.changes[name].b, true);
+    else if (take_off(name, ".lora_B.bias")) parts.changes[name].bias = &tensor;
+    else if (name.find(".lora_") != std::string::npos) fail(adapter.where() + ": tensor " + tensor.name + " is of a kind that is not understood; merge the adapter with peft's merge_and_unload first");
+    else {
+      // The module that modules_to_save put out of use.
+      if (name.find(".original_module.") != std::string::npos) continue;
+      // What peft has wrapped keeps its name but for this.
+      const bool again = take_out(name, ".modules_to_save");
+      take_out(name, ".base_layer");
+      if (is_ignorable(name)) continue;
+      // With bias "all", peft stores such a bias twice.
+      auto& place = again ? copies : parts.replacements;
+      if (!place.emplace(name, &tensor).second) fail(adapter.where() + ": two tensors for " + name);
+    }
+  }
+  parts.replacements.merge(copies);
+  return parts;
+}
+
+const TensorSpec& AdapterMerger::stored(const TensorSpec& spec) const {
+  if (tensors_.contains(spec.name)) return spec;
+  const std::string words = std::string(canonical_prefix(spec.part)) + ".word";
+  return *std::find_if(table_.begin(), table_.end(), [&](const TensorSpec& other) { return other.name == words; });
+}
+
+const io::TensorView& AdapterMerger::old_values(const TensorSpec& spec) const { return tensors_.at(stored(spec).name); }
+
+// The output matrix stays as it is.
+void AdapterMerger::untie(const TensorSpec& words) {
+  if (is_decoder(words.part) && words.name.ends_with(".word"))
+    tensors_.emplace(std::string(canonical_prefix(words.part)) + ".head.weight", tensors_.at(words.name));
+}
+
+// Low-rank changes of several adapters add up. What is stored whole is the work of one.
+void AdapterMerger::claim(const Adapter& adapter, const TensorSpec& spec, bool whole) {
+  const auto other = [&](const std::map<std::string, const Adapter*>& by) {
+    const auto it = by.find(spec.name);
+    if (it != by.end() && it->second != &adapter)
+      fail(adapter.where() + ": changes " + spec.on_disk + ", as " + it->second->where() + " does, and one of them stores it whole (bias, modules_to_save); merge one adapter at a time");
+  };
+  other(replaced_);
+  if (whole) other(changed_);
+  (whole ? replaced_ : changed_)[spec.name] = &adapter;
+}
+
+void AdapterMerger::put(const Adapter& adapter, const TensorSpec& spec, std::vector<float> values) {
+  if (!io::fits(values, io::ElementType::f32))
+    fail(adapter.where() + ": merged, " + spec.on_disk + " has values beyond those of f32; lora_alpha or the factors are too large");
+  io::TensorView view = old_values(spec);
+  values_.push_back(std::move(values));
+  view.name = spec.on_disk;
   view.type = io::ElementType::f32;
-  view.data = std::as_bytes(std::span(*merged_.back()));
-  base.replace(name, view);
+  view.data = std::as_bytes(std::span(values_.back()));
+  tensors_.insert_or_assign(spec.name, view);
 }
 
-void Adapter::apply(DiskTensors& base, const std::string& module, const Change& change) {
-  const std::string name = base.find(module + ".weight") == nullptr && change.embedding ? module : module + ".weight";
-  const io::TensorView* old = base.find(name);
-  if (old == nullptr) fail(where_ + ": the base model has no tensor " + name + "; is this adapter for another model?");
-  if (change.a == nullptr || change.b == nullptr) fail(where_ + ": " + module + " has one of its two factors only");
-  const io::TensorView &a = *change.a, &b = *change.b;
-  if (a.shape.empty() || b.shape.size() < 2 || old->shape.size() < 2 || a.shape[0] < 1 || a.shape[0] > kMaxRank) {
-    fail(where_ + ": " + module + ": factors of " + a.describe() + " and " + b.describe() + " fit no matrix");
+// own_copies: what modules_to_save names, which leaves tensors tied to it as they are; else biases and the like, which are
+// written where the base model has them.
+void AdapterMerger::replace(const Adapter& adapter, const Parts& parts, bool own_copies) {
+  for (const auto& [name, tensor] : parts.replacements) {
+    if (adapter.settings().saves(name) != own_copies) continue;
+    const TensorSpec& named = required(adapter, name);
+    const TensorSpec& spec = own_copies ? named : stored(named);
+    const io::TensorView& old = old_values(spec);
+    if (squeezed(tensor->shape, old.shape.size()) != old.shape)
+      fail(adapter.where() + ": tensor " + tensor->name + " is " + tensor->describe() + "; the base model has " + old.describe());
+    claim(adapter, spec, true);
+    if (own_copies) untie(spec);
+    put(adapter, spec, values_of(*tensor, adapter.where()));
   }
-  const auto rank = static_cast<std::size_t>(a.shape[0]), outputs = static_cast<std::size_t>(b.shape[0]);
-  const std::size_t inputs = a.count() / rank, total = old->count();
-  const auto rows = static_cast<std::size_t>(old->shape[0]);
-  const bool fits = b.count() == outputs * rank && static_cast<std::size_t>(b.shape[1]) == rank && inputs * outputs == total &&
-                    rows == (change.embedding ? inputs : outputs);
-  if (!fits) {
-    fail(where_ + ": " + module + ": factors of " + a.describe() + " and " + b.describe() + " do not fit the base model's " + old->describe());
-  }
-  const double scale = settings_.scale(module, static_cast<int>(rank), where_);
-  std::vector<float> values = values_of(*old, base.where());
-  const std::vector<float> left = values_of(b, where_), right = values_of(a, where_);
+}
+
+void AdapterMerger::apply(const Adapter& adapter, const std::string& module, const Change& change) {
+  const std::string& where = adapter.where();
+  const TensorSpec& spec = required(adapter, module + ".weight");
+  if (change.a == nullptr || change.b == nullptr) fail(where + ": " + module + " has one of its two factors only");
+  if (adapter.settings().targets(module) == false)
+    fail(where + ": has factors for " + module + ", which target_modules of adapter_config.json does not name (or exclude_modules, modules_to_save or layers_to_transform leaves out)");
+  const io::TensorView &a = *change.a, &b = *change.b, &old = old_values(spec);
+  const bool whole = a.shape.size() >= 2 && b.shape.size() >= 2 && old.shape.size() >= 2 && a.shape[0] >= 1 && a.shape[0] <= kMaxRank;
+  const std::size_t rank = whole ? static_cast<std::size_t>(a.shape[0]) : 1, outputs = whole ? static_cast<std::size_t>(b.shape[0]) : 0;
+  const std::size_t inputs = a.count() / rank;
+  const bool fits = whole && b.count() == outputs * rank && static_cast<std::size_t>(b.shape[1]) == rank && inputs * outputs == old.count() &&
+                    static_cast<std::size_t>(old.shape[0]) == (change.embedding ? inputs : outputs);
+  if (!fits) fail(where + ": " + module + ": factors of " + a.describe() + " and " + b.describe() + " do not fit the base model's " + old.describe());
+  const double scale = adapter.settings().scale(module, static_cast<int>(rank), where);
+  claim(adapter, spec, false);
+  std::vector<float> values = values_of(old);
+  const std::vector<float> left = values_of(b, where), right = values_of(a, where);
   if (change.embedding) {
+    untie(spec);
     add_product(values, transposed(right, rank, inputs), transposed(left, outputs, rank), inputs, rank, outputs, scale);
   } else {
     add_product(values, left, right, outputs, rank, inputs, scale);
   }
-  put(base, name, std::move(values));
-  if (change.bias == nullptr) return;
-  const io::TensorView* bias = base.find(module + ".bias");
-  if (bias == nullptr || bias->count() != change.bias->count()) fail(where_ + ": the base model has no bias of that size for " + change.bias->name);
-  std::vector<float> sums = values_of(*bias, base.where());
-  const std::vector<float> added = values_of(*change.bias, where_);
-  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += static_cast<float>(scale * added[i]);
-  put(base, module + ".bias", std::move(sums));
+  put(adapter, spec, std::move(values));
+  if (change.bias != nullptr) add_bias(adapter, module, *change.bias, scale);
 }
 
-void Adapter::merge(DiskTensors& base) {
-  std::map<std::string, Change> changes;
-  std::vector<std::pair<std::string, const io::TensorView*>> replacements;
-  for (const io::TensorView& tensor : file_->tensors()) {
-    std::string name = tensor.name;
-    if (!name.starts_with("base_model.model.")) fail(where_ + ": unexpected tensor " + name + "; expected names that begin with base_model.model.");
-    name.erase(0, std::string_view("base_model.model.").size());
-    if (std::string module = without_end(name, ".lora_A.weight"); !module.empty()) changes[module].a = &tensor;
-    else if (module = without_end(name, ".lora_B.weight"); !module.empty()) changes[module].b = &tensor;
-    else if (module = without_end(name, ".lora_B.bias"); !module.empty()) changes[module].bias = &tensor;
-    else if (module = without_end(name, ".lora_embedding_A"); !module.empty()) changes[module].a = &tensor, changes[module].embedding = true;
-    else if (module = without_end(name, ".lora_embedding_B"); !module.empty()) changes[module].b = &tensor, changes[module].embedding = true;
-    else if (name.find(".lora_") != std::string::npos) fail(where_ + ": tensor " + tensor.name + " is of a kind that cannot be merged here (DoRA?); merge it with peft first");
-    else replacements.emplace_back(name, &tensor);
+void AdapterMerger::add_bias(const Adapter& adapter, const std::string& module, const io::TensorView& bias, double scale) {
+  const TensorSpec* spec = find(module + ".bias");
+  if (spec == nullptr || old_values(*spec).count() != bias.count()) fail(adapter.where() + ": the base model has no bias of that size for " + bias.name + " (" + bias.describe() + ")");
+  claim(adapter, *spec, false);
+  std::vector<float> sums = values_of(old_values(*spec));
+  const std::vector<float> added = values_of(bias, adapter.where());
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += static_cast<float>(scale * added[i]);
+  put(adapter, *spec, std::move(sums));
+}
+
+void AdapterMerger::warn_of_missing(const Adapter& adapter, const Parts& parts) {
+  std::vector<std::string> missing;
+  for (const TensorSpec& spec : table_) {
+    std::string module = spec.on_disk;
+    if (spec.shape.size() < 2 || !take_off(module, ".weight") || parts.changes.contains(module)) continue;
+    if (adapter.settings().targets(module) == true) missing.push_back(module);
   }
-  // What replaces goes first: a trained bias is what a factor's bias is added to.
-  for (auto& [name, tensor] : replacements) {
-    for (const std::string_view layer : {".base_layer.", ".modules_to_save.", ".original_module."}) {
-      if (const auto at = name.find(layer); at != std::string::npos) name.erase(at, layer.size() - 1);
-    }
-    const io::TensorView* old = base.find(name);
-    if (old == nullptr) fail(where_ + ": the base model has no tensor " + name + "; is this adapter for another model?");
-    if (old->count() != tensor->count()) fail(where_ + ": tensor " + name + ": expected " + old->describe() + ", got " + tensor->describe());
-    put(base, name, values_of(*tensor, where_));
+  for (const std::string& saved : adapter.settings().saved) {
+    AdapterSettings only;
+    only.saved = {saved};
+    const bool there = std::any_of(parts.replacements.begin(), parts.replacements.end(), [&](const auto& r) { return only.saves(r.first); });
+    if (!there) missing.push_back(saved);
   }
-  for (const auto& [module, change] : changes) apply(base, module, change);
+  if (missing.empty()) return;
+  warnings_.push_back(adapter.where() + ": holds nothing for " + std::to_string(missing.size()) +
+                      (missing.size() == 1 ? " module" : " modules") + " that adapter_config.json names (" + first_of(missing) + "); as in the base model");
+}
+
+void AdapterMerger::merge(const Adapter& adapter) {
+  const Parts parts = sort_tensors(adapter);
+  if (parts.changes.empty() && parts.replacements.empty()) fail(adapter.where() + ": holds no tensors of an adapter");
+  // What replaces goes first: changes are of what is then there.
+  replace(adapter, parts, false);
+  replace(adapter, parts, true);
+  for (const auto& [module, change] : parts.changes) apply(adapter, module, change);
+  warn_of_missing(adapter, parts);
+  adapter.file().check_unchanged();
 }
 
 }  // namespace blip::model

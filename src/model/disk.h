@@ -22,9 +22,6 @@ class DiskTensors {
   // names that become one, are Error(kModel). Call once, after the last add.
   void strip_wrappers();
 
-  // Puts a tensor in the place of the one that find(name) gives.
-  void replace(const std::string& name, const io::TensorView& tensor) { tensors_.at(name) = tensor; }
-
   const std::string& where() const { return where_; }  // the checkpoint, for messages
   const io::TensorView* find(std::string_view name) const;
   bool any_with_prefix(std::string_view prefix) const;

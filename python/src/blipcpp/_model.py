@@ -6,7 +6,7 @@ import ctypes
 import os
 import threading
 import weakref
-from ctypes import byref, c_char_p, c_int32, c_void_p
+from ctypes import byref, c_int32, c_void_p
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -22,10 +22,10 @@ from typing import (
 )
 
 from ._arrays import tensor
-from ._c import c, decode, defaults, encode, encode_path, progress_callback, texts as c_texts
+from ._c import c, decode, defaults, encode, encode_path, path_list, progress_callback, texts as c_texts
 from ._errors import UsageError, made
 from ._images import Image, is_many, listed
-from ._resolve import resolve
+from ._resolve import adapter_list, resolve
 from ._results import (
     Attention,
     Generation,
@@ -207,6 +207,7 @@ class Model:
         session_threads: int = 0,
         tokenizer: "Optional[Name]" = None,
         bmodels: "Sequence[Name]" = (),
+        adapter: "Union[None, Name, Sequence[Name]]" = None,
         progress: "Optional[Progress]" = None,
     ) -> "Model":
         """Opens a model: a Hugging Face folder, an official .pth, a .safetensors or a .gguf file.
@@ -215,6 +216,8 @@ class Model:
         device: "cpu", or a SOPHON chip ("sophon:0") for compiled models (bmodels, tokenizer).
         dtype: "auto", "f32", "bf16", "int8". threads: 0 = every core that this process may use.
         session_threads: threads of their own for the sessions of each calling thread; 0 shares the model's.
+        adapter: a LoRA adapter as peft saves it, or several, merged into the model: folders, or names in the cache. An
+        adapter can be given as the model too, which is then the base that it states.
         progress: called with (stage, done, total) while tensors are loaded.
 
         >>> import blipcpp
@@ -222,6 +225,7 @@ class Model:
         >>> model
         <blipcpp.Model blip-demo on cpu, f32, 1 thread: caption, match, embed, ask, rank, attention>
         """
+        adapters = adapter_list(adapter)
         options = {
             "device": device,
             "dtype": dtype,
@@ -229,8 +233,9 @@ class Model:
             "session_threads": session_threads,
             "tokenizer": None if tokenizer is None else os.fspath(tokenizer),
             "bmodels": [os.fspath(path) for path in bmodels],
+            "adapters": adapters,
         }
-        return cls("" if bmodels else resolve(name_or_path), options, progress)
+        return cls("" if bmodels else resolve(name_or_path, adapters), options, progress)
 
     def _load(self, progress: "Optional[Progress]" = None) -> _Engine:
         given = self._options
@@ -246,9 +251,8 @@ class Model:
         options.device = encode(given["device"])
         if given["tokenizer"] is not None:
             options.tokenizer = encode_path(given["tokenizer"])
-        paths = [encode_path(path) for path in given["bmodels"]]
-        files = (c_char_p * len(paths))(*paths)
-        options.bmodels, options.bmodel_count = files, len(paths)
+        options.bmodels, options.bmodel_count = path_list(given["bmodels"])
+        options.adapters, options.adapter_count = path_list(given["adapters"])
         report = _Progress(progress)
         options.progress = report.callback
         handle = report.call(made, c.engine_load, encode_path(self._path), byref(options))

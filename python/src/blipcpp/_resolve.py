@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, Union
+from typing import TYPE_CHECKING, List, Optional, Sequence, Union
 
 if TYPE_CHECKING:
     Name = Union[str, "os.PathLike[str]"]
@@ -20,11 +20,21 @@ def bundled_model() -> str:
     raise IoError("no model: the bundled one is not at %s; name one, or set BLIP_MODEL" % path)
 
 
-def resolve(name: "Optional[Name]") -> str:
-    """What the library opens for a name: $BLIP_MODEL, else the bundled model, for None; else the path as it is.
+def adapter_list(adapter: "Union[None, Name, Sequence[Name]]") -> "List[str]":
+    """LoRA adapters, of which a caller gives none, one or several."""
+    if adapter is None:
+        return []
+    if isinstance(adapter, (str, os.PathLike)):
+        return [os.fspath(adapter)]
+    return [os.fspath(one) for one in adapter]
+
+
+def resolve(name: "Optional[Name]", adapters: "Sequence[str]" = ()) -> str:
+    """What the library opens for a name: the path as it is. For None $BLIP_MODEL, else the first adapter, whose base
+    is then looked for, else the bundled model.
 
     A name as the Hugging Face hub has it is looked for by the library in that hub's cache.
     """
     if name is None:
-        return os.environ.get("BLIP_MODEL") or bundled_model()
+        return os.environ.get("BLIP_MODEL") or (adapters[0] if adapters else bundled_model())
     return os.fspath(name)
