@@ -63,6 +63,18 @@ std::string pull_model(const std::string& name, const HubFlags& flags, Console& 
   }
 }
 
+void pull_base(const std::string& path, const HubFlags& flags, Console& console) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return;
+  std::string base;
+  try {
+    base = adapter_base(path);
+  } catch (const Error& error) {
+    throw Exit(kExitModel, error.what());
+  }
+  if (is_model_name(base) && !fs::exists(base, ignored)) pull_model(base, flags, console);
+}
+
 namespace {
 
 // What looks like a path is one: its own error says that it is missing.
@@ -79,12 +91,7 @@ std::string model_path(const std::string& given, const HubFlags& flags, Console&
   if (model.empty() && !adapters.empty()) model = adapters.front();
   if (model.empty()) return bundled_model();
   std::string path = here_or_pulled(model, flags, console);
-  std::error_code ignored;
-  try {
-    if (const std::string base = fs::exists(path, ignored) ? adapter_base(path) : ""; !base.empty() && is_model_name(base)) pull_model(base, flags, console);
-  } catch (const Error& error) {
-    throw Exit(kExitModel, error.what());
-  }
+  pull_base(path, flags, console);
   return path;
 }
 

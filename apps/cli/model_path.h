@@ -27,4 +27,7 @@ std::vector<std::string> adapter_paths(const std::vector<std::string>& given, co
 // The same for pull: `name` is known to be given.
 std::string pull_model(const std::string& name, const HubFlags& flags, Console& console);
 
+// Downloads the base model of an adapter at this path, where it is one whose base has a name. Throws Exit.
+void pull_base(const std::string& path, const HubFlags& flags, Console& console);
+
 }  // namespace blip::cli

@@ -26,20 +26,26 @@ std::string file_of_tensors(const std::string& folder) {
     std::error_code ignored;
     if (fs::is_regular_file(file, ignored)) return file.string();
   }
-  throw Error(ErrorCode::kIo, folder + ": adapter_config.json is there, but neither adapter_model.safetensors nor adapter_model.bin");
+  throw Error(ErrorCode::kIo, folder +
+                                  ": adapter_config.json is there, but neither "
+                                  "adapter_model.safetensors nor adapter_model.bin");
 }
 
 bool is_floating(io::ElementType type) {
   using io::ElementType;
-  return type == ElementType::f32 || type == ElementType::f16 || type == ElementType::bf16 || type == ElementType::f64;
+  return type == ElementType::f32 || type == ElementType::f16 || type == ElementType::bf16 ||
+         type == ElementType::f64;
 }
 
 // Of a tensor of an adapter.
 std::vector<float> values_of(const io::TensorView& tensor, const std::string& where) {
-  if (!is_floating(tensor.type)) fail(where + ": tensor " + tensor.name + ": expected floating-point values, got " + io::to_string(tensor.type));
+  if (!is_floating(tensor.type))
+    fail(where + ": tensor " + tensor.name + ": expected floating-point values, got " +
+         io::to_string(tensor.type));
   std::vector<float> values(tensor.count());
   tensor.to_f32(values);
-  if (!io::fits(values, io::ElementType::f32)) io::refuse_values(where, tensor, io::ElementType::f32);
+  if (!io::fits(values, io::ElementType::f32))
+    io::refuse_values(where, tensor, io::ElementType::f32);
   return values;
 }
 
@@ -50,8 +56,9 @@ std::vector<float> values_of(const io::TensorView& tensor) {
 }
 
 // out [rows, columns] += scale * left [rows, rank] right [rank, columns]
-void add_product(std::vector<float>& out, const std::vector<float>& left, const std::vector<float>& right, std::size_t rows,
-                 std::size_t rank, std::size_t columns, double scale) {
+void add_product(std::vector<float>& out, const std::vector<float>& left,
+                 const std::vector<float>& right, std::size_t rows, std::size_t rank,
+                 std::size_t columns, double scale) {
   for (std::size_t i = 0; i < rows; ++i) {
     float* row = out.data() + i * columns;
     for (std::size_t k = 0; k < rank; ++k) {
@@ -62,7 +69,8 @@ void add_product(std::vector<float>& out, const std::vector<float>& left, const 
   }
 }
 
-std::vector<float> transposed(const std::vector<float>& values, std::size_t rows, std::size_t columns) {
+std::vector<float> transposed(const std::vector<float>& values, std::size_t rows,
+                              std::size_t columns) {
   std::vector<float> out(values.size());
   for (std::size_t i = 0; i < rows; ++i)
     for (std::size_t j = 0; j < columns; ++j) out[j * rows + i] = values[i * columns + j];
@@ -86,7 +94,8 @@ bool take_out(std::string& name, std::string_view part) {
 std::string first_of(const std::vector<std::string>& names) {
   constexpr std::size_t kShown = 3;
   std::string text;
-  for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i) text += (i > 0 ? ", " : "") + names[i];
+  for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i)
+    text += (i > 0 ? ", " : "") + names[i];
   return text + (names.size() > kShown ? ", ..." : "");
 }
 
@@ -99,11 +108,13 @@ Adapter::Adapter(const std::string& folder) {
   file_ = where_.ends_with(".bin") ? io::open_torch(where_) : io::open_safetensors(where_);
 }
 
-AdapterMerger::AdapterMerger(TensorMap& tensors, const std::vector<TensorSpec>& table, std::vector<std::string>& warnings)
+AdapterMerger::AdapterMerger(TensorMap& tensors, const std::vector<TensorSpec>& table,
+                             std::vector<std::string>& warnings)
     : tensors_(tensors), table_(table), warnings_(warnings) {
   for (const TensorSpec& spec : table) by_name_.emplace(spec.on_disk, &spec);
   for (const TensorSpec& spec : table) {
-    if (!spec.alias.empty()) by_name_.emplace(spec.alias, &spec);  // unless it is a tensor of its own
+    if (!spec.alias.empty())
+      by_name_.emplace(spec.alias, &spec);  // unless it is a tensor of its own
   }
 }
 
@@ -114,7 +125,9 @@ const TensorSpec* AdapterMerger::find(const std::string& name) const {
 
 const TensorSpec& AdapterMerger::required(const Adapter& adapter, const std::string& name) const {
   const TensorSpec* spec = find(name);
-  if (spec == nullptr) fail(adapter.where() + ": the base model has no tensor " + name + "; is this adapter for another model?");
+  if (spec == nullptr)
+    fail(adapter.where() + ": the base model has no tensor " + name +
+         "; is this adapter for another model?");
   return *spec;
 }
 
@@ -128,12 +141,20 @@ AdapterMerger::Parts AdapterMerger::sort_tensors(const Adapter& adapter) {
       part = &tensor;
       parts.changes[name].embedding = embedding;
     };
-    if (take_off(name, ".lora_A.weight")) set(parts.changes[name].a, false);
-    else if (take_off(name, ".lora_B.weight")) set(parts.changes[name].b, false);
-    else if (take_off(name, ".lora_embedding_A")) set(parts.changes[name].a, true);
-    else if (take_off(name, ".lora_embedding_B")) set(parts.changes[name].b, true);
-    else if (take_off(name, ".lora_B.bias")) parts.changes[name].bias = &tensor;
-    else if (name.find(".lora_") != std::string::npos) fail(adapter.where() + ": tensor " + tensor.name + " is of a kind that is not understood; merge the adapter with peft's merge_and_unload first");
+    if (take_off(name, ".lora_A.weight"))
+      set(parts.changes[name].a, false);
+    else if (take_off(name, ".lora_B.weight"))
+      set(parts.changes[name].b, false);
+    else if (take_off(name, ".lora_embedding_A"))
+      set(parts.changes[name].a, true);
+    else if (take_off(name, ".lora_embedding_B"))
+      set(parts.changes[name].b, true);
+    else if (take_off(name, ".lora_B.bias"))
+      parts.changes[name].bias = &tensor;
+    else if (name.find(".lora_") != std::string::npos)
+      fail(adapter.where() + ": tensor " + tensor.name +
+           " is of a kind that is not understood; merge the adapter with peft's merge_and_unload "
+           "first");
     else {
       // The module that modules_to_save put out of use.
       if (name.find(".original_module.") != std::string::npos) continue;
@@ -153,15 +174,19 @@ AdapterMerger::Parts AdapterMerger::sort_tensors(const Adapter& adapter) {
 const TensorSpec& AdapterMerger::stored(const TensorSpec& spec) const {
   if (tensors_.contains(spec.name)) return spec;
   const std::string words = std::string(canonical_prefix(spec.part)) + ".word";
-  return *std::find_if(table_.begin(), table_.end(), [&](const TensorSpec& other) { return other.name == words; });
+  return *std::find_if(table_.begin(), table_.end(),
+                       [&](const TensorSpec& other) { return other.name == words; });
 }
 
-const io::TensorView& AdapterMerger::old_values(const TensorSpec& spec) const { return tensors_.at(stored(spec).name); }
+const io::TensorView& AdapterMerger::old_values(const TensorSpec& spec) const {
+  return tensors_.at(stored(spec).name);
+}
 
 // The output matrix stays as it is.
 void AdapterMerger::untie(const TensorSpec& words) {
   if (is_decoder(words.part) && words.name.ends_with(".word"))
-    tensors_.emplace(std::string(canonical_prefix(words.part)) + ".head.weight", tensors_.at(words.name));
+    tensors_.emplace(std::string(canonical_prefix(words.part)) + ".head.weight",
+                     tensors_.at(words.name));
 }
 
 // Low-rank changes of several adapters add up. What is stored whole is the work of one.
@@ -169,7 +194,9 @@ void AdapterMerger::claim(const Adapter& adapter, const TensorSpec& spec, bool w
   const auto other = [&](const std::map<std::string, const Adapter*>& by) {
     const auto it = by.find(spec.name);
     if (it != by.end() && it->second != &adapter)
-      fail(adapter.where() + ": changes " + spec.on_disk + ", as " + it->second->where() + " does, and one of them stores it whole (bias, modules_to_save); merge one adapter at a time");
+      fail(adapter.where() + ": changes " + spec.on_disk + ", as " + it->second->where() +
+           " does, and one of them stores it whole (bias, modules_to_save); merge one adapter at a "
+           "time");
   };
   other(replaced_);
   if (whole) other(changed_);
@@ -178,7 +205,8 @@ void AdapterMerger::claim(const Adapter& adapter, const TensorSpec& spec, bool w
 
 void AdapterMerger::put(const Adapter& adapter, const TensorSpec& spec, std::vector<float> values) {
   if (!io::fits(values, io::ElementType::f32))
-    fail(adapter.where() + ": merged, " + spec.on_disk + " has values beyond those of f32; lora_alpha or the factors are too large");
+    fail(adapter.where() + ": merged, " + spec.on_disk +
+         " has values beyond those of f32; lora_alpha or the factors are too large");
   io::TensorView view = old_values(spec);
   values_.push_back(std::move(values));
   view.name = spec.on_disk;
@@ -187,8 +215,8 @@ void AdapterMerger::put(const Adapter& adapter, const TensorSpec& spec, std::vec
   tensors_.insert_or_assign(spec.name, view);
 }
 
-// own_copies: what modules_to_save names, which leaves tensors tied to it as they are; else biases and the like, which are
-// written where the base model has them.
+// own_copies: what modules_to_save names, which leaves tensors tied to it as they are; else biases
+// and the like, which are written where the base model has them.
 void AdapterMerger::replace(const Adapter& adapter, const Parts& parts, bool own_copies) {
   for (const auto& [name, tensor] : parts.replacements) {
     if (adapter.settings().saves(name) != own_copies) continue;
@@ -196,7 +224,8 @@ void AdapterMerger::replace(const Adapter& adapter, const Parts& parts, bool own
     const TensorSpec& spec = own_copies ? named : stored(named);
     const io::TensorView& old = old_values(spec);
     if (squeezed(tensor->shape, old.shape.size()) != old.shape)
-      fail(adapter.where() + ": tensor " + tensor->name + " is " + tensor->describe() + "; the base model has " + old.describe());
+      fail(adapter.where() + ": tensor " + tensor->name + " is " + tensor->describe() +
+           "; the base model has " + old.describe());
     claim(adapter, spec, true);
     if (own_copies) untie(spec);
     put(adapter, spec, values_of(*tensor, adapter.where()));
@@ -206,23 +235,33 @@ void AdapterMerger::replace(const Adapter& adapter, const Parts& parts, bool own
 void AdapterMerger::apply(const Adapter& adapter, const std::string& module, const Change& change) {
   const std::string& where = adapter.where();
   const TensorSpec& spec = required(adapter, module + ".weight");
-  if (change.a == nullptr || change.b == nullptr) fail(where + ": " + module + " has one of its two factors only");
+  if (change.a == nullptr || change.b == nullptr)
+    fail(where + ": " + module + " has one of its two factors only");
   if (adapter.settings().targets(module) == false)
-    fail(where + ": has factors for " + module + ", which target_modules of adapter_config.json does not name (or exclude_modules, modules_to_save or layers_to_transform leaves out)");
+    fail(where + ": has factors for " + module +
+         ", which target_modules of adapter_config.json does not name (or exclude_modules, "
+         "modules_to_save or layers_to_transform leaves out)");
   const io::TensorView &a = *change.a, &b = *change.b, &old = old_values(spec);
-  const bool whole = a.shape.size() >= 2 && b.shape.size() >= 2 && old.shape.size() >= 2 && a.shape[0] >= 1 && a.shape[0] <= kMaxRank;
-  const std::size_t rank = whole ? static_cast<std::size_t>(a.shape[0]) : 1, outputs = whole ? static_cast<std::size_t>(b.shape[0]) : 0;
+  const bool whole = a.shape.size() >= 2 && b.shape.size() >= 2 && old.shape.size() >= 2 &&
+                     a.shape[0] >= 1 && a.shape[0] <= kMaxRank;
+  const std::size_t rank = whole ? static_cast<std::size_t>(a.shape[0]) : 1,
+                    outputs = whole ? static_cast<std::size_t>(b.shape[0]) : 0;
   const std::size_t inputs = a.count() / rank;
-  const bool fits = whole && b.count() == outputs * rank && static_cast<std::size_t>(b.shape[1]) == rank && inputs * outputs == old.count() &&
+  const bool fits = whole && b.count() == outputs * rank &&
+                    static_cast<std::size_t>(b.shape[1]) == rank &&
+                    inputs * outputs == old.count() &&
                     static_cast<std::size_t>(old.shape[0]) == (change.embedding ? inputs : outputs);
-  if (!fits) fail(where + ": " + module + ": factors of " + a.describe() + " and " + b.describe() + " do not fit the base model's " + old.describe());
+  if (!fits)
+    fail(where + ": " + module + ": factors of " + a.describe() + " and " + b.describe() +
+         " do not fit the base model's " + old.describe());
   const double scale = adapter.settings().scale(module, static_cast<int>(rank), where);
   claim(adapter, spec, false);
   std::vector<float> values = values_of(old);
   const std::vector<float> left = values_of(b, where), right = values_of(a, where);
   if (change.embedding) {
     untie(spec);
-    add_product(values, transposed(right, rank, inputs), transposed(left, outputs, rank), inputs, rank, outputs, scale);
+    add_product(values, transposed(right, rank, inputs), transposed(left, outputs, rank), inputs,
+                rank, outputs, scale);
   } else {
     add_product(values, left, right, outputs, rank, inputs, scale);
   }
@@ -230,9 +269,12 @@ void AdapterMerger::apply(const Adapter& adapter, const std::string& module, con
   if (change.bias != nullptr) add_bias(adapter, module, *change.bias, scale);
 }
 
-void AdapterMerger::add_bias(const Adapter& adapter, const std::string& module, const io::TensorView& bias, double scale) {
+void AdapterMerger::add_bias(const Adapter& adapter, const std::string& module,
+                             const io::TensorView& bias, double scale) {
   const TensorSpec* spec = find(module + ".bias");
-  if (spec == nullptr || old_values(*spec).count() != bias.count()) fail(adapter.where() + ": the base model has no bias of that size for " + bias.name + " (" + bias.describe() + ")");
+  if (spec == nullptr || old_values(*spec).count() != bias.count())
+    fail(adapter.where() + ": the base model has no bias of that size for " + bias.name + " (" +
+         bias.describe() + ")");
   claim(adapter, *spec, false);
   std::vector<float> sums = values_of(old_values(*spec));
   const std::vector<float> added = values_of(bias, adapter.where());
@@ -244,23 +286,28 @@ void AdapterMerger::warn_of_missing(const Adapter& adapter, const Parts& parts) 
   std::vector<std::string> missing;
   for (const TensorSpec& spec : table_) {
     std::string module = spec.on_disk;
-    if (spec.shape.size() < 2 || !take_off(module, ".weight") || parts.changes.contains(module)) continue;
+    if (spec.shape.size() < 2 || !take_off(module, ".weight") || parts.changes.contains(module))
+      continue;
     if (adapter.settings().targets(module) == true) missing.push_back(module);
   }
   for (const std::string& saved : adapter.settings().saved) {
     AdapterSettings only;
     only.saved = {saved};
-    const bool there = std::any_of(parts.replacements.begin(), parts.replacements.end(), [&](const auto& r) { return only.saves(r.first); });
+    const bool there = std::any_of(parts.replacements.begin(), parts.replacements.end(),
+                                   [&](const auto& r) { return only.saves(r.first); });
     if (!there) missing.push_back(saved);
   }
   if (missing.empty()) return;
   warnings_.push_back(adapter.where() + ": holds nothing for " + std::to_string(missing.size()) +
-                      (missing.size() == 1 ? " module" : " modules") + " that adapter_config.json names (" + first_of(missing) + "); as in the base model");
+                      (missing.size() == 1 ? " module" : " modules") +
+                      " that adapter_config.json names (" + first_of(missing) +
+                      "); as in the base model");
 }
 
 void AdapterMerger::merge(const Adapter& adapter) {
   const Parts parts = sort_tensors(adapter);
-  if (parts.changes.empty() && parts.replacements.empty()) fail(adapter.where() + ": holds no tensors of an adapter");
+  if (parts.changes.empty() && parts.replacements.empty())
+    fail(adapter.where() + ": holds no tensors of an adapter");
   // What replaces goes first: changes are of what is then there.
   replace(adapter, parts, false);
   replace(adapter, parts, true);

@@ -1,11 +1,14 @@
-// LoRA adapters, as the peft package saves them: low-rank changes of a base model's matrices, merged when it is loaded.
+// LoRA adapters, as the peft package saves them: low-rank changes of a base model's matrices,
+// merged when it is loaded.
 //
-//   adapter_config.json                               kind, rank, scale, base model (model/adapter_settings.h)
-//   adapter_model.safetensors | adapter_model.bin     base_model.model.MODULE.lora_A.weight [r, in], .lora_B.weight [out, r]
+//   adapter_config.json                               kind, rank, scale, base model
+//   (model/adapter_settings.h) adapter_model.safetensors | adapter_model.bin
+//   base_model.model.MODULE.lora_A.weight [r, in], .lora_B.weight [out, r]
 //
-// W + scale B A, scale = alpha / r, or alpha / sqrt(r) with use_rslora. Tensors without lora_ in their names (biases, modules_to_save)
-// replace those of the base. Answers are those of transformers, which keeps base and change apart: an output matrix that is
-// tied to the word embeddings does not follow a change of those, nor they a change of it.
+// W + scale B A, scale = alpha / r, or alpha / sqrt(r) with use_rslora. Tensors without lora_ in
+// their names (biases, modules_to_save) replace those of the base. Answers are those of
+// transformers, which keeps base and change apart: an output matrix that is tied to the word
+// embeddings does not follow a change of those, nor they a change of it.
 #pragma once
 
 #include <map>
@@ -40,31 +43,36 @@ class Adapter {
 // Merges adapters into the tensors of a model, one after the other.
 class AdapterMerger {
  public:
-  // table: the model's tensors under transformers' names, by which adapters call them. All must outlive it.
-  AdapterMerger(TensorMap& tensors, const std::vector<TensorSpec>& table, std::vector<std::string>& warnings);
+  // table: the model's tensors under transformers' names, by which adapters call them. All must
+  // outlive it.
+  AdapterMerger(TensorMap& tensors, const std::vector<TensorSpec>& table,
+                std::vector<std::string>& warnings);
 
-  // Throws Error(kModel) where a tensor of the adapter fits nothing in the model, and where two adapters cannot both have
-  // their way. Warns of what the adapter's settings name and its file does not hold.
+  // Throws Error(kModel) where a tensor of the adapter fits nothing in the model, and where two
+  // adapters cannot both have their way. Warns of what the adapter's settings name and its file
+  // does not hold.
   void merge(const Adapter& adapter);
 
   // What the merged tensors, which are f32, are views of.
   std::vector<std::vector<float>> take_values() { return std::move(values_); }
 
  private:
-  // The factors of one module. Of an embedding, lora_embedding_A is [r, rows] and lora_embedding_B [width, r].
+  // The factors of one module. Of an embedding, lora_embedding_A is [r, rows] and lora_embedding_B
+  // [width, r].
   struct Change {
     const io::TensorView *a = nullptr, *b = nullptr, *bias = nullptr;
     bool embedding = false;
   };
   struct Parts {
-    std::map<std::string, Change> changes;                     // by module
+    std::map<std::string, Change> changes;                      // by module
     std::map<std::string, const io::TensorView*> replacements;  // by transformers' name
   };
 
   static Parts sort_tensors(const Adapter& adapter);
   void replace(const Adapter& adapter, const Parts& parts, bool own_copies);
   void apply(const Adapter& adapter, const std::string& module, const Change& change);
-  void add_bias(const Adapter& adapter, const std::string& module, const io::TensorView& bias, double scale);
+  void add_bias(const Adapter& adapter, const std::string& module, const io::TensorView& bias,
+                double scale);
   void warn_of_missing(const Adapter& adapter, const Parts& parts);
 
   const TensorSpec* find(const std::string& name) const;
@@ -80,7 +88,8 @@ class AdapterMerger {
   const std::vector<TensorSpec>& table_;
   std::vector<std::string>& warnings_;
   std::map<std::string, const TensorSpec*, std::less<>> by_name_;
-  std::map<std::string, const Adapter*> replaced_, changed_;  // by canonical name: which adapter was the last to
+  std::map<std::string, const Adapter*> replaced_,
+      changed_;  // by canonical name: which adapter was the last to
   std::vector<std::vector<float>> values_;
 };
 

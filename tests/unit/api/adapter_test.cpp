@@ -1,4 +1,5 @@
-// LoRA adapters through the interface: engines, conversion, and what a model says was merged into it.
+// LoRA adapters through the interface: engines, conversion, and what a model says was merged into
+// it.
 #include <gtest/gtest.h>
 
 #include "blip/blip.h"
@@ -14,7 +15,9 @@ using model::expect_contains;
 
 const fs::path kData = fs::path(BLIP_TEST_DATA) / "parity";
 
-std::vector<float> query_of(const Checkpoint& checkpoint) { return checkpoint.values("caption.0.self.q.weight"); }
+std::vector<float> query_of(const Checkpoint& checkpoint) {
+  return checkpoint.values("caption.0.self.q.weight");
+}
 
 class Adapters : public ::testing::Test {
  protected:
@@ -38,9 +41,12 @@ TEST_F(Adapters, AModelSaysWhatWasMerged) {
   EXPECT_EQ(adapter_base(base_), "");
   EXPECT_EQ(Engine::load(adapter_).info().adapters, std::vector<std::string>{"adapter"});
   EXPECT_EQ(inspect(adapter_).adapters, std::vector<std::string>{"adapter"});
-  EXPECT_EQ(Engine::load(base_, {.adapters = {adapter_}}).info().adapters, std::vector<std::string>{"adapter"});
+  EXPECT_EQ(Engine::load(base_, {.adapters = {adapter_}}).info().adapters,
+            std::vector<std::string>{"adapter"});
   EXPECT_TRUE(Engine::load(base_).info().adapters.empty());
-  const std::string what = model::error_of(ErrorCode::kUnsupported, [&] { Engine::load("x.bmodel", {.device = "sophon:0", .adapters = {adapter_}}); });
+  const std::string what = model::error_of(ErrorCode::kUnsupported, [&] {
+    Engine::load("x.bmodel", {.device = "sophon:0", .adapters = {adapter_}});
+  });
   expect_contains(what, "a compiled model takes no adapter; merge it before");
 }
 
@@ -62,8 +68,11 @@ TEST_F(Adapters, AConvertedModelIsNotChangedTwice) {
   EXPECT_EQ(query_of(other), plain_);
   ASSERT_EQ(other.info().warnings.size(), 1u);
   expect_contains(other.info().warnings[0], adapter_ + "/adapter_config.json: not followed");
-  for (const std::string& target : {adapter_ + "/adapter_model.safetensors", adapter_ + "/adapter_config.json", base_ + "/model.safetensors"}) {
-    const std::string what = model::error_of(ErrorCode::kUsage, [&] { convert(adapter_, target, {}); });
+  for (const std::string& target :
+       {adapter_ + "/adapter_model.safetensors", adapter_ + "/adapter_config.json",
+        base_ + "/model.safetensors"}) {
+    const std::string what =
+        model::error_of(ErrorCode::kUsage, [&] { convert(adapter_, target, {}); });
     expect_contains(what, "source and destination are the same file: " + target);
   }
   EXPECT_EQ(query_of(Checkpoint::open(adapter_)), merged_);
