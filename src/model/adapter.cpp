@@ -139,7 +139,8 @@ AdapterMerger::Parts AdapterMerger::sort_tensors(const Adapter& adapter) {
     if (name.starts_with(kPrefix)) name.erase(0, kPrefix.size());
     const auto set = [&](const io::TensorView*& part, bool embedding) {
       part = &tensor;
-      parts.changes[name].embedding = embedding;
+      Change& change = parts.changes[name];
+      (embedding ? change.embedding : change.linear) = true;
     };
     if (take_off(name, ".lora_A.weight"))
       set(parts.changes[name].a, false);
@@ -237,6 +238,9 @@ void AdapterMerger::apply(const Adapter& adapter, const std::string& module, con
   const TensorSpec& spec = required(adapter, module + ".weight");
   if (change.a == nullptr || change.b == nullptr)
     fail(where + ": " + module + " has one of its two factors only");
+  const bool table = spec.name.ends_with(".word") || spec.name.ends_with(".position");
+  if (change.linear == table || change.embedding != table)
+    fail(where + ": " + module + " has factors of another kind of layer than the base model's");
   if (adapter.settings().targets(module) == false)
     fail(where + ": has factors for " + module +
          ", which target_modules of adapter_config.json does not name (or exclude_modules, "

@@ -61,7 +61,7 @@ class AdapterMerger {
   // [width, r].
   struct Change {
     const io::TensorView *a = nullptr, *b = nullptr, *bias = nullptr;
-    bool embedding = false;
+    bool linear = false, embedding = false;  // by the names of the factors
   };
   struct Parts {
     std::map<std::string, Change> changes;                      // by module

@@ -68,7 +68,7 @@ class Adapters(CliTest):
     def test_every_command_takes_one(self):
         heads = ("--model", PARITY / "match", "--adapter", PARITY / "adapter-heads")
         answers = ("--model", PARITY / "vqa", "--adapter", PARITY / "adapter-linear")
-        for arguments, model in ((("match", PICTURE, "--text", "a red car"), heads), (("embed", PICTURE), heads),
+        for arguments, model in ((("match", PICTURE, "--text", "a red car"), heads), (("embed", "--text", "a red car"), heads),
                                  (("ask", PICTURE, "--question", "what is this?"), answers)):
             with self.subTest(command=arguments[0]):
                 merged = self.ok(*arguments, *model, "--json", "-q").objects[0]

@@ -199,6 +199,13 @@ TEST_F(AdapterFolder, EveryPartOfAnAdapterThatFitsNothingIsNamed) {
   expect_contains(
       refused_with(kQuery + ".bias", of_floats({32}, std::vector<float>(32, std::nanf("")))),
       where + "tensor " + kQuery + ".bias");
+  tensors_ = whole;
+  tensors_[kQuery + ".lora_embedding_A"] = tensors_.at(a);
+  expect_contains(refusal(), "has factors of another kind of layer");
+  tensors_[kQuery + ".lora_embedding_B"] = tensors_.at(b);
+  tensors_.erase(a);
+  tensors_.erase(b);
+  expect_contains(refusal(), "has factors of another kind of layer");
   tensors_.clear();
   expect_contains(refusal(), "holds no tensors of an adapter");
 }
