@@ -35,18 +35,31 @@ class Cache {
   std::optional<std::string> commit_of(const Name& name) const;
   // The folder of a revision that holds a whole model.
   std::optional<std::filesystem::path> find(const Name& name) const;
+  // "org/name is not in the cache at FOLDER", with what there is of it, for messages.
+  std::string missing(const Name& name) const;
+  // Remembers files that a commit does not have, as the huggingface_hub package does: they are not asked for again.
+  void set_absent(const std::string& name, const std::string& commit, const std::vector<std::string>& files) const;
   // Points the revision to the commit.
   void set_ref(const Name& name, const std::string& commit) const;
   // Every snapshot with a whole model.
   std::vector<CachedModel> list() const;
-  std::uint64_t remove(const Name& name) const;
+  // What goes on lying in the store that newer releases of the huggingface_hub package share between models is a warning.
+  std::uint64_t remove(const Name& name, const WarningCallback& warning) const;
 
  private:
   std::filesystem::path root_;
 };
 
-// Does a folder hold weights, whole? Every shard that an index names must be there.
+// Does a folder hold a model that can be loaded? Every shard that an index names must be there, and the configuration
+// beside weights of transformers' names.
 bool holds_model(const std::filesystem::path& folder);
+
+// "ORG/NAME" of a snapshot's folder; "" for any other path. Its own name says only which commit it is.
+std::string name_of_snapshot(const std::filesystem::path& folder);
+
+// Is nothing else to be fetched for it? Programs that only wanted the weights leave snapshots without a tokenizer or the
+// preprocessing, which the repository may have; where it has none the cache says so.
+bool is_complete(const std::filesystem::path& model);
 
 // A model that ModelScope's own program downloaded.
 std::optional<std::filesystem::path> find_in_modelscope(const Name& name);
@@ -54,9 +67,15 @@ std::optional<std::filesystem::path> find_in_modelscope(const Name& name);
 // Files of a repository that pull() takes, by their names: the configuration, the vocabulary, one form of the weights.
 // Empty where there are no weights of a form that this library reads.
 std::vector<std::string> wanted_files(const std::vector<std::string>& names);
+// Files that is_complete() looks for and a repository with these does not have.
+std::vector<std::string> absent_files(const std::vector<std::string>& names);
 
 // "" where the variable is unset.
 std::string environment(const char* variable);
+// A folder that a variable names; ~ is the home folder, as for the huggingface_hub package.
+std::filesystem::path folder_in_environment(const char* variable);
+std::filesystem::path home_folder();
+bool offline_by_environment();
 // 1, on, yes or true, in any case.
 bool is_set(const char* variable);
 

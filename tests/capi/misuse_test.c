@@ -14,6 +14,7 @@ void test_null_arguments(void) {
   blip_matches* matches;
   blip_tensor* tensor;
   int32_t dtype;
+  char* path;
   FAILS(blip_engine_load(NULL, NULL, &engine, &error), BLIP_ERROR_USAGE, "path is NULL");
   FAILS(blip_engine_load("x", NULL, NULL, &error), BLIP_ERROR_USAGE,
         "place for the result is NULL");
@@ -48,6 +49,9 @@ void test_null_arguments(void) {
   FAILS(blip_dtype_parse("f32", NULL, &error), BLIP_ERROR_USAGE, "place for the result");
   FAILS(blip_dtype_parse("f31", &dtype, &error), BLIP_ERROR_USAGE, "f31");
   FAILS(blip_convert("a", NULL, NULL, &error), BLIP_ERROR_USAGE, "destination is NULL");
+  FAILS(blip_pull(NULL, NULL, &path, &error), BLIP_ERROR_USAGE, "name is NULL");
+  FAILS(blip_pull("a/b", NULL, NULL, &error), BLIP_ERROR_USAGE, "place for the result");
+  FAILS(blip_cached_models(NULL, NULL, &error), BLIP_ERROR_USAGE, "place for the result");
   /* No place for the error either. */
   CHECK(blip_engine_load(NULL, NULL, NULL, NULL) == BLIP_ERROR_USAGE);
   /* Accessors of nothing. */

@@ -121,7 +121,8 @@ class Pull(HubTest):
     def test_models_and_rm(self):
         path = self.pulled()
         (self.cache / "models--other--thing" / "snapshots" / ("c" * 40)).mkdir(parents=True)
-        (self.cache / "models--other--thing" / "snapshots" / ("c" * 40) / "model.safetensors").write_bytes(b"no model")
+        for name in ("model.safetensors", "config.json"):
+            (self.cache / "models--other--thing" / "snapshots" / ("c" * 40) / name).write_bytes(b"no model")
         listed = self.blip("models", "--json")
         rows = [json.loads(line) for line in listed.out.splitlines()]
         self.assertEqual([(row["name"], row["revision"], row["tasks"]) for row in rows], [(NAME, "main", "caption")])
@@ -141,6 +142,43 @@ class Pull(HubTest):
         result = self.blip("pull", "caption-base")
         self.assertEqual(result.code, 0, result.err)
         self.assertIn("models--Salesforce--blip-image-captioning-base", result.out)
+
+
+    def test_the_vendors_models_are_instructions(self):
+        told = self.refused("python3 -m dfss --url=open@sophgo.com:sophon-demo/BLIP/blip_${part}_bm1684x_f32_1b.bmodel",
+                            "pull", "sophon-demo/bm1684x")
+        self.assertIn("--bmodel-path blip_cap_bm1684x_f32_1b.bmodel", told.err)
+        self.refused("sophon-demo/bm1684x", "caption", scene_path(scenes()[0]), "--model", "sophon-demo/bm1690")
+        self.assertEqual(self.hub.asked, [])
+
+    def test_a_model_of_the_cache_is_called_by_its_name(self):
+        self.pulled()
+        self.assertEqual(json.loads(self.blip("info", "--model", NAME, "--json").out)["name"], NAME)
+        target = self.folder / "named.gguf"
+        self.assertEqual(self.blip("convert", NAME, str(target), "-q").code, 0)
+        self.assertEqual(json.loads(self.blip("info", "--model", str(target), "--json").out)["name"], NAME)
+
+    def test_what_another_program_left_out_is_fetched(self):
+        """transformers' from_pretrained leaves the tokenizer away that its processor would fetch."""
+        path = self.pulled()
+        (path / "vocab.txt").unlink()
+        before = len(self.hub.asked)
+        self.refused("vocabulary", "info", "--model", NAME, "--offline")
+        self.assertEqual(self.blip("info", "--model", NAME).code, 0)
+        self.assertTrue((path / "vocab.txt").exists())
+        self.assertEqual([a.path for a in self.hub.asked[before:] if a.server == "store"], [])
+        (path / "config.json").unlink()
+        self.refused("others are missing", "info", "--model", NAME, "--offline")
+        self.assertEqual(self.pulled(), path)
+
+    def test_what_a_repository_lacks_is_asked_for_once(self):
+        del self.files["vocab.txt"], self.files["preprocessor_config.json"]
+        path = self.pulled()
+        asked = len(self.hub.asked)
+        self.assertEqual(self.pulled(), path)
+        self.assertEqual(len(self.hub.asked), asked)
+        commit = path.name
+        self.assertTrue((self.cache / "models--Salesforce--blip-tiny" / ".no_exist" / commit / "vocab.txt").exists())
 
 
 class Faults(HubTest):
@@ -198,6 +236,7 @@ class Faults(HubTest):
         self.refused("did you mean Salesforce/blip-vqa-base", "pull", "Salesforce/blip-vqa-bsae")
         self.refused("is no file or folder here and no model's name", "pull", "captoin-base", code=2)
         self.assertIn("did you mean caption-base", self.blip("pull", "captoin-base").err)
+        self.refused("did you mean caption-base?", "caption", scene_path(scenes()[0]), "--model", "captoin-base")
         self.refused("No such file or directory", "caption", scene_path(scenes()[0]), "--model", "./Salesforce/none")
 
     def test_gated_private_and_forbidden(self):
@@ -219,7 +258,9 @@ class Faults(HubTest):
 
     def test_offline(self):
         self.refused("the network is not to be used (HF_HUB_OFFLINE)", env={"HF_HUB_OFFLINE": "1"})
+        self.refused("the network is not to be used (TRANSFORMERS_OFFLINE)", env={"TRANSFORMERS_OFFLINE": "1"})
         self.refused("the network is not to be used (--offline)", "pull", NAME, "--offline")
+        self.refused("did you mean Salesforce/blip-vqa-base", "pull", "Salesforce/blip-vqa-bsae", "--offline")
         self.assertEqual(self.hub.asked, [])
 
     def test_no_hub_there(self):
@@ -316,6 +357,19 @@ class WithTheirPackage(HubTest):
         listed = self.theirs("from huggingface_hub import scan_cache_dir as s; r = s(); print([(x.repo_id, x.size_on_disk, [y.commit_hash for y in x.revisions]) for x in r.repos], r.warnings)")
         size = sum(f.stat().st_size for f in (path.parent.parent / "blobs").iterdir())
         self.assertEqual(listed, f"[('{NAME}', {size}, ['{path.name}'])] []")
+        rows = json.loads(self.theirs("from huggingface_hub.cli.hf import main; import sys; sys.argv = 'hf cache ls --json'.split(); main()"))
+        self.assertEqual([(row["id"], row["size"]) for row in rows], [(f"model/{NAME}", size)])
+        self.assertEqual(self.leftovers(), [])
+
+    def test_each_goes_on_after_the_others_interruption(self):
+        """What one side left half-done is neither loaded nor in the way of the other, and nothing of it stays."""
+        blobs = self.cache / "models--Salesforce--blip-tiny" / "blobs"
+        blobs.mkdir(parents=True)
+        data = self.files["model.safetensors"]
+        (blobs / (hashlib.sha256(data).hexdigest() + ".incomplete")).write_bytes(data[:len(data) // 3])
+        self.theirs(f"from huggingface_hub import snapshot_download as d; d({NAME!r}, allow_patterns=['config.json', 'model.safetensors'])")
+        path = self.pulled()
+        self.check_whole(path)
 
     def test_we_find_theirs(self):
         for name in ("config.json", "model.safetensors", "preprocessor_config.json", "vocab.txt"):
