@@ -35,7 +35,7 @@ struct HubOptions {
   std::string token{};
   // Never use the network. Also where $HF_HUB_OFFLINE or $TRANSFORMERS_OFFLINE is set.
   bool offline = false;
-  // pull() asks whether the revision has moved on, also where the cache holds it.
+  // pull() asks whether the revision has moved on, also where the cache holds it, and fetches what other programs left out.
   bool update = false;
   // Milliseconds before the first retry of what failed in passing; doubled each time, five times in all.
   int retry_ms = 1000;

@@ -17,10 +17,6 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxIndex = std::size_t{16} << 20;
 
-// Of each pair a model has one, as transformers wrote it.
-constexpr std::array<std::array<const char*, 2>, 2> kEither{
-    {{"vocab.txt", "tokenizer.json"}, {"preprocessor_config.json", "processor_config.json"}}};
-
 bool is_file(const fs::path& path) {
   std::error_code ignored;
   return fs::is_regular_file(path, ignored);
@@ -191,13 +187,6 @@ std::string Cache::missing(const Name& name) const {
   return part ? text + " (a download of it was broken off)" : text;
 }
 
-void Cache::set_absent(const std::string& name, const std::string& commit, const std::vector<std::string>& files) const {
-  const fs::path folder = repository(name) / ".no_exist" / commit;
-  std::error_code ignored;  // a hint: without it the hub is asked again
-  if (!files.empty()) fs::create_directories(folder, ignored);
-  for (const std::string& file : files) std::ofstream(folder / file, std::ios::app);
-}
-
 void Cache::set_ref(const Name& name, const std::string& commit) const {
   if (is_commit(name.revision)) return;
   const fs::path ref = repository(name.repository) / "refs" / name.revision_or_main();
@@ -289,18 +278,6 @@ std::string name_of_snapshot(const fs::path& folder) {
   return name_of_repository(folder.parent_path().parent_path());
 }
 
-bool is_complete(const fs::path& model) {
-  // Only a snapshot of the cache can be completed.
-  if (name_of_snapshot(model).empty() || !is_file(model / "config.json")) return true;
-  const fs::path absent = model.parent_path().parent_path() / ".no_exist" / model.filename();
-  for (const auto& either : kEither) {
-    const bool there = std::any_of(either.begin(), either.end(), [&](const char* name) { return is_file(model / name); });
-    const bool none = std::all_of(either.begin(), either.end(), [&](const char* name) { return is_file(absent / name); });
-    if (!there && !none) return false;
-  }
-  return true;
-}
-
 std::optional<fs::path> find_in_modelscope(const Name& name) {
   if (!name.revision.empty()) return std::nullopt;  // its folders do not tell revisions apart
   const fs::path given = folder_in_environment("MODELSCOPE_CACHE");
@@ -354,14 +331,6 @@ std::vector<std::string> wanted_files(const std::vector<std::string>& names) {
   }
   wanted.insert(wanted.end(), weights.begin(), weights.end());
   return wanted;
-}
-
-std::vector<std::string> absent_files(const std::vector<std::string>& names) {
-  std::vector<std::string> absent;
-  for (const auto& either : kEither)
-    for (const char* name : either)
-      if (std::find(names.begin(), names.end(), name) == names.end()) absent.push_back(name);
-  return absent;
 }
 
 }  // namespace blip::hub

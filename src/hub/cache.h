@@ -37,8 +37,6 @@ class Cache {
   std::optional<std::filesystem::path> find(const Name& name) const;
   // "org/name is not in the cache at FOLDER", with what there is of it, for messages.
   std::string missing(const Name& name) const;
-  // Remembers files that a commit does not have, as the huggingface_hub package does: they are not asked for again.
-  void set_absent(const std::string& name, const std::string& commit, const std::vector<std::string>& files) const;
   // Points the revision to the commit.
   void set_ref(const Name& name, const std::string& commit) const;
   // Every snapshot with a whole model.
@@ -57,18 +55,12 @@ bool holds_model(const std::filesystem::path& folder);
 // "ORG/NAME" of a snapshot's folder; "" for any other path. Its own name says only which commit it is.
 std::string name_of_snapshot(const std::filesystem::path& folder);
 
-// Is nothing else to be fetched for it? Programs that only wanted the weights leave snapshots without a tokenizer or the
-// preprocessing, which the repository may have; where it has none the cache says so.
-bool is_complete(const std::filesystem::path& model);
-
 // A model that ModelScope's own program downloaded.
 std::optional<std::filesystem::path> find_in_modelscope(const Name& name);
 
 // Files of a repository that pull() takes, by their names: the configuration, the vocabulary, one form of the weights.
 // Empty where there are no weights of a form that this library reads.
 std::vector<std::string> wanted_files(const std::vector<std::string>& names);
-// Files that is_complete() looks for and a repository with these does not have.
-std::vector<std::string> absent_files(const std::vector<std::string>& names);
 
 // "" where the variable is unset.
 std::string environment(const char* variable);

@@ -116,10 +116,8 @@ std::string pull(const std::string& text, const HubOptions& options) {
     if (local) return text;
     refuse_name(text, options);
   }
-  const bool offline = options.offline || hub::offline_by_environment();
-  if (!options.update || offline) {
-    const std::string path = find_model(text, options);
-    if (!path.empty() && (offline || hub::is_complete(path))) return path;
+  if (!options.update || options.offline || hub::offline_by_environment()) {
+    if (std::string path = find_model(text, options); !path.empty()) return path;
   }
   if (is_address(source)) return hub::pull_address(source, file_of(source), options).string();
   hub::refuse_vendor_model(*name);

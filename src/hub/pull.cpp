@@ -83,7 +83,6 @@ class Repository {
     if (wanted.empty())
       fail(name_.repository + " at " + endpoint_ + " has no weights that can be read: looked for .safetensors, .bin, .gguf, .pth");
     for (const std::string& file : wanted) fetch(file);
-    cache_.set_absent(name_.repository, commit_, absent_files(files_));
     // Last of all: a revision that the cache knows is whole.
     cache_.set_ref(name_, commit_);
     return cache_.snapshot(name_.repository, commit_);
@@ -111,7 +110,7 @@ class Repository {
       return with_retries(options_, request);
     } catch (const ConnectionError& error) {
       fail("cannot reach the hub for " + shown() + ": " + error.what() +
-           "; check the network and its proxy, name a mirror in HF_ENDPOINT, or give --model the path of a copy");
+           "; check the network and its proxy, name a mirror in HF_ENDPOINT, or give the path of a copy instead of the name");
     }
   }
 

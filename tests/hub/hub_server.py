@@ -19,6 +19,7 @@ class Asked:
         self.server, self.method, self.path = server, method, path
         self.token = headers.get("Authorization")
         self.range = headers.get("Range")
+        self.agent = headers.get("User-Agent", "")
 
 
 def git_sha1(data):
@@ -131,7 +132,7 @@ class _HubHandler(_Handler):
         if repository in state.gated and not api:
             return self.reply(403, b"", [("X-Error-Code", "GatedRepo"), ("X-Error-Message", "Access to it is restricted.")])
         if api:
-            commit, files = state.commit(repository, "/".join(parts[4:]))
+            commit, files = state.commit(repository, "/".join(parts[4:]) or "main")
             if files is None:
                 return self.reply(404, b"", [("X-Error-Code", "RevisionNotFound")])
             listing = {"id": repository, "sha": commit, "siblings": [{"rfilename": name} for name in sorted(files)]}

@@ -27,6 +27,7 @@ progress_callback = ctypes.CFUNCTYPE(c_int32, c_char_p, c_size_t, c_size_t, c_vo
 cancel_callback = ctypes.CFUNCTYPE(c_int32, c_void_p)
 warning_callback = ctypes.CFUNCTYPE(None, c_char_p, c_void_p)
 token_callback = ctypes.CFUNCTYPE(c_int32, c_int32, c_char_p, c_void_p)
+download_callback = ctypes.CFUNCTYPE(c_int32, c_char_p, c_uint64, c_uint64, c_void_p)
 
 
 def _struct(name: str, *fields: Tuple[str, Any]) -> Any:
@@ -177,6 +178,37 @@ convert_options = _struct(
     "blip_convert_options", ("type", c_int32), ("progress", progress_callback), ("warning", warning_callback),
     ("user_data", c_void_p),
 )  # fmt: skip
+hub_options = _struct(
+    "blip_hub_options",
+    ("offline", c_int32),
+    ("update", c_int32),
+    ("retry_ms", c_int32),
+    ("cache", c_char_p),
+    ("endpoint", c_char_p),
+    ("token", c_char_p),
+    ("progress", download_callback),
+    ("cancel", cancel_callback),
+    ("warning", warning_callback),
+    ("user_data", c_void_p),
+)
+cached_model = _struct(
+    "blip_cached_model",
+    ("reserved", c_uint32),
+    ("bytes", c_uint64),
+    ("name", c_char_p),
+    ("commit", c_char_p),
+    ("revision", c_char_p),
+    ("path", c_char_p),
+)
+known_model = _struct(
+    "blip_known_model",
+    ("reserved", c_uint32),
+    ("bytes", c_uint64),
+    ("short_name", c_char_p),
+    ("source", c_char_p),
+    ("task", c_char_p),
+    ("licence", c_char_p),
+)
 
 _H = c_void_p  # a handle
 _OUT = POINTER(c_void_p)  # where a handle or an error goes
@@ -266,6 +298,17 @@ FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "device_list_at": (POINTER(device_info), (_H, c_size_t)),
     "device_list_free": (None, (_H,)),
     "convert": (c_int32, (c_char_p, c_char_p, _OPTIONS, _OUT)),
+    "is_model_name": (c_int32, (c_char_p,)),
+    "find_model": (c_int32, (c_char_p, _OPTIONS, _OUT, _OUT)),
+    "pull": (c_int32, (c_char_p, _OPTIONS, _OUT, _OUT)),
+    "wanted_files": (c_int32, (_TEXTS, c_size_t, POINTER(c_uint8), _OUT)),
+    "remove_cached": (c_int32, (c_char_p, _OPTIONS, POINTER(c_uint64), _OUT)),
+    "cached_models": (c_int32, (_OPTIONS, _OUT, _OUT)),
+    "model_list_count": (c_size_t, (_H,)),
+    "model_list_at": (POINTER(cached_model), (_H, c_size_t)),
+    "model_list_free": (None, (_H,)),
+    "known_model_count": (c_size_t, ()),
+    "known_model_at": (POINTER(known_model), (c_size_t,)),
 }
 OPTIONS = {
     "image_limits": image_limits,
@@ -278,6 +321,7 @@ OPTIONS = {
     "embed_options": embed_options,
     "attention_options": attention_options,
     "convert_options": convert_options,
+    "hub_options": hub_options,
 }
 RECORDS = {
     "image_info": image_info,
@@ -286,6 +330,8 @@ RECORDS = {
     "network_use": network_use,
     "text": text,
     "device_info": device_info,
+    "cached_model": cached_model,
+    "known_model": known_model,
 }
 
 

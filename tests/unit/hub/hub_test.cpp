@@ -190,20 +190,6 @@ TEST_F(HubTest, ASnapshotsNameIsItsModels) {
   EXPECT_EQ(name_of_snapshot(fs::path("/c/datasets--org--name/snapshots") / kCommit), "");
 }
 
-TEST_F(HubTest, ASnapshotIsCompleteOnceNothingElseCanBeFetched) {
-  const fs::path snapshot = fs::path(options_.cache) / "models--org--name" / "snapshots" / kCommit;
-  add(kCommit, "model.safetensors", "weights", "w1");
-  add(kCommit, "config.json", "{}", "c1");
-  add(kCommit, "vocab.txt", "a", "v1");
-  EXPECT_FALSE(is_complete(snapshot));
-  const Cache cache{fs::path(options_.cache)};
-  cache.set_absent("org/name", kCommit, absent_files({"vocab.txt"}));
-  EXPECT_TRUE(is_complete(snapshot));
-  fs::remove(snapshot / "vocab.txt");
-  EXPECT_FALSE(is_complete(snapshot));
-  EXPECT_TRUE(is_complete(folder_));  // a folder of the user's
-}
-
 TEST_F(HubTest, WhatModelsShareStaysAndIsTold) {
   const fs::path blobs = fs::path(options_.cache) / "models--org--name" / "blobs";
   add(kCommit, "model.gguf", "weights", "w1");
