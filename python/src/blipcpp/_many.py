@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,6 +48,7 @@ def _batches(
     total = len(images) if isinstance(images, Sized) else None
     source = iter(images)
     done = 0
+    process = os.getpid()
     ahead: "Deque[Future[Any]]" = deque()
 
     def prepare(image: Any) -> Any:
@@ -57,6 +59,7 @@ def _batches(
     with ThreadPoolExecutor(workers, "blipcpp-read") as pool:
         try:
             while True:
+                _stay_in(process)
                 while len(ahead) < batch_size * (1 + _BATCHES_AHEAD):
                     try:
                         ahead.append(pool.submit(prepare, next(source)))
@@ -73,6 +76,12 @@ def _batches(
         finally:
             for future in ahead:
                 future.cancel()
+
+
+def _stay_in(process: int) -> None:
+    """A generator's threads do not survive a fork: what it waits for would never come."""
+    if os.getpid() != process:
+        raise UsageError("this generator was begun before this process was forked: begin it anew")
 
 
 def _results(
@@ -112,10 +121,12 @@ def stream(task: Callable[[Callable[[Token], Any]], Any]) -> Iterator[Token]:
             except BaseException as problem:
                 queue.put(problem)
 
+    process = os.getpid()
     thread = threading.Thread(target=work, name="blipcpp-stream", daemon=True)
     thread.start()
     try:
         while True:
+            _stay_in(process)
             item = queue.get()
             if item is None:
                 return

@@ -101,6 +101,11 @@ class Encoded:
     def __del__(self, _free: Any = c.encoded_free) -> None:
         _free(getattr(self, "_handle", None))
 
+    def __reduce__(self) -> Any:
+        raise UsageError(
+            "an encoded picture lives in its model's memory: send the picture, and encode it there"
+        )
+
     @property
     def preprocess_ms(self) -> float:
         """Milliseconds to resize and normalise."""
@@ -175,7 +180,7 @@ class Model:
     """A loaded BLIP model. Immutable, and safe to use from any number of threads: each call takes a session of its own.
 
     After a fork the child loads the model anew at its first call, for threads do not survive that; pictures that were
-    encoded before are refused there.
+    encoded before are refused there. It can be pickled, as its file's name: processes that are spawned load it, too.
 
     >>> import blipcpp
     >>> model = blipcpp.Model.load()
@@ -234,6 +239,10 @@ class Model:
             "bmodels": [os.fspath(path) for path in bmodels],
         }
         return cls("" if bmodels else resolve(name_or_path, progress), options, progress)
+
+    def __reduce__(self) -> Any:
+        """Pickled, it is the name of its file: another process loads it there."""
+        return Model, (self._path, self._options)
 
     def _load(self, progress: "Optional[Progress]" = None) -> _Engine:
         given = self._options
