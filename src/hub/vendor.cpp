@@ -40,7 +40,7 @@ void refuse_vendor_model(const Name& name) {
               name.repository + ": the vendor's compiled models are on no hub; its own program dfss fetches them: " +
                   "`python3 -m pip install dfss && for part in cap itm vqa_venc vqa_tenc vqa_tdec; do " +
                   "python3 -m dfss --url=open@sophgo.com:sophon-demo/BLIP/" + file("${part}") + "; done`; then name the files: " +
-                  "`blip caption --device sophon:0 --bmodel-path " + file("cap") + " PICTURE` (`blip match`, `blip ask --help`)");
+                  "`blip caption --bmodel-path " + file("cap") + " PICTURE` (`blip ask --help`, docs/SOPHON.md)");
 }
 
 }  // namespace blip::hub

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import unittest
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cli"))
@@ -89,6 +90,14 @@ class Pull(HubTest):
             self.assertEqual((again.code, again.out), (0, by_path.out), again.err)
         info = self.blip("info", "--model", NAME, "--json", "--offline")
         self.assertEqual(json.loads(info.out)["tasks"]["caption"], True)
+        server = subprocess.Popen([PROGRAM, "serve", "--model", NAME, "--port", "0", "--no-history", "-q"], env={**os.environ, **self.env},
+                                  stdout=subprocess.PIPE, text=True)
+        try:
+            with urllib.request.urlopen(server.stdout.readline().strip().rstrip("/") + "/v1/models", timeout=60) as answer:
+                self.assertEqual([model["id"] for model in json.load(answer)["data"]], [NAME])
+        finally:
+            server.terminate()
+            server.communicate()
         converted = self.blip("convert", NAME, str(self.folder / "tiny.gguf"), "-q", "--offline")
         self.assertEqual(converted.code, 0, converted.err)
 
@@ -360,8 +369,7 @@ class WithTheirPackage(HubTest):
         (blobs / (hashlib.sha256(data).hexdigest() + ".incomplete")).write_bytes(data[:len(data) // 3])
         for name in ("config.json", "model.safetensors"):
             self.theirs(f"from huggingface_hub import hf_hub_download as d; d({NAME!r}, {name!r})")
-        path = self.pulled()
-        self.check_whole(path)
+        self.check_whole(self.pulled("--update"))
 
     def test_we_find_theirs(self):
         for name in ("config.json", "model.safetensors", "preprocessor_config.json", "vocab.txt"):

@@ -28,7 +28,7 @@ CAPTION = "print(blipcpp.Model.load(%r, dtype='f32').caption(%r))" % (NAME, PICT
 def can_download():
     """Libraries that were built without libcurl say so."""
     try:
-        blipcpp._hub._Options(False, False, "/nowhere", "http://127.0.0.1:9", None, None).call(
+        blipcpp._hub._Options(False, False, "/nowhere", "http://127.0.0.1:9", None, None).path(
             blipcpp._c.c.pull, "sophon-demo2/none"
         )
     except blipcpp.UnsupportedError:

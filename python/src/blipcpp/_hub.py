@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from ctypes import byref, c_uint8, c_uint64, c_void_p, string_at
@@ -75,11 +76,11 @@ def pull(
     options = _Options(offline, update, cache, endpoint, token, progress)
     package = None if offline else _their_package()
     if package is None or not c.is_model_name(encode_path(text)) or "://" in source_of(text):
-        return options.call(c.pull, text)
+        return options.path(c.pull, text)
     missing: Optional[BlipError] = None
     if not update:
         try:
-            return options.call(c.find_model, text)
+            return options.path(c.find_model, text)
         except IoError as problem:
             missing = problem
     return _by_their_package(package, text, options, missing)
@@ -87,7 +88,7 @@ def pull(
 
 def find(name: "Name", *, cache: "Optional[Name]" = None) -> str:
     """The folder of a model that is in the cache; asks no network. IoError where it is not, with the nearest name."""
-    return _Options(True, False, cache, None, None, None).call(c.find_model, os.fspath(name))
+    return _Options(True, False, cache, None, None, None).path(c.find_model, os.fspath(name))
 
 
 def models(*, cache: "Optional[Name]" = None) -> List[CachedModel]:
@@ -165,9 +166,9 @@ class _Options(Callback):
         struct.cancel = self._interrupts.callback
         self.reference = byref(struct)
 
-    def call(self, function: Any, name: str) -> str:  # type: ignore[override]
-        """One of the functions that give a path."""
-        path = self._interrupts.call(super().call, made, function, encode_path(name), self.reference)
+    def path(self, function: Any, name: str) -> str:
+        """What one of the functions that give a path gives."""
+        path = self._interrupts.call(self.call, made, function, encode_path(name), self.reference)
         try:
             return os.fsdecode(string_at(path))
         finally:
@@ -198,11 +199,11 @@ def _cached(struct: Any) -> Optional[CachedModel]:
 def _their_package() -> Any:
     """The huggingface_hub package, where it is installed and may use the network; the library says why it may not."""
     try:
-        import huggingface_hub
-        from huggingface_hub import constants
+        package = importlib.import_module("huggingface_hub")
+        constants = importlib.import_module("huggingface_hub.constants")
     except ImportError:
         return None
-    return None if constants.HF_HUB_OFFLINE else huggingface_hub
+    return None if constants.HF_HUB_OFFLINE else package
 
 
 def _by_their_package(
@@ -229,7 +230,7 @@ def _by_their_package(
     except Exception as problem:  # of requests, of httpx, of the package: by its version
         raise _refused(text, problem, missing) from problem
     # Whole by the library's own measure, too.
-    return options.call(c.find_model, "%s@%s" % (repository, info.sha))
+    return options.path(c.find_model, "%s@%s" % (repository, info.sha))
 
 
 def _wanted(names: List[str]) -> List[str]:
