@@ -23,6 +23,8 @@ void check(const EngineOptions& options) {
   if (options.device != "cpu" && !sophon) throw Error(ErrorCode::kDevice, "unknown device \"" + options.device + "\"; this build has: cpu, sophon:N, sophon:N,M, sophon:all");
   if (!sophon && !options.bmodels.empty())
     throw Error(ErrorCode::kUsage, "bmodels run on a SOPHON chip: the device must be sophon or sophon:N, not " + options.device);
+  if (!sophon && !options.tokenizer.empty())
+    throw Error(ErrorCode::kUsage, "tokenizer has no effect on " + options.device + ": a model file brings its own vocabulary; only compiled models take one");
 }
 
 bool is_bmodel(const std::string& path) { return path.ends_with(".bmodel"); }

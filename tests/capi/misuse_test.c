@@ -129,6 +129,9 @@ void test_wrong_values(void) {
   FAILS(blip_engine_load(path, &engine_options, &engine, &error), BLIP_ERROR_USAGE,
         "blip_engine_options.dtype is 17");
   engine_options.dtype = BLIP_DTYPE_F32;
+  engine_options.tokenizer = "vocab.txt";
+  FAILS(blip_engine_load(path, &engine_options, &engine, &error), BLIP_ERROR_USAGE, "tokenizer");
+  engine_options.tokenizer = NULL;
   engine_options.device = "gpu";
   FAILS(blip_engine_load(path, &engine_options, &engine, &error), BLIP_ERROR_DEVICE, "gpu");
   engine_options.device = NULL;

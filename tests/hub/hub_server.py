@@ -123,7 +123,7 @@ class _HubHandler(_Handler):
         state = self.state
         path = urllib.parse.unquote(self.path)
         api = path.startswith("/api/models/")
-        parts = path.removeprefix("/api/models").split("/")
+        parts = (path[len("/api/models"):] if api else path).split("/")
         repository = "/".join(parts[1:3])
         if state.token and self.headers.get("Authorization") != "Bearer " + state.token:
             return self.reply(401, b"", [("X-Error-Code", "RepoNotFound")])
@@ -160,7 +160,7 @@ class _StoreHandler(_Handler):
         start = 0
         asked = self.headers.get("Range")
         if asked:
-            start = int(asked.removeprefix("bytes=").split("-")[0])
+            start = int(asked[len("bytes="):].split("-")[0])
             if start >= len(data):
                 return self.reply(416, b"", [("Content-Range", "bytes */%d" % len(data))])
         headers = [("Content-Range", "bytes %d-%d/%d" % (start, len(data) - 1, len(data)))] if asked else []
@@ -198,7 +198,7 @@ def drop_after(count):
         _, files = handler.state.commit("/".join(parts[1:3]), parts[3])
         data = files["/".join(parts[4:])]
         asked = handler.headers.get("Range")
-        start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+        start = int(asked[len("bytes="):].split("-")[0]) if asked else 0
         handler.send_response(206 if asked else 200)
         if asked:
             handler.send_header("Content-Range", "bytes %d-%d/%d" % (start, len(data) - 1, len(data)))

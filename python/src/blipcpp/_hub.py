@@ -66,7 +66,7 @@ def pull(
     ...     print(str(error).split("; ")[-1])
     did you mean caption-base?
     """
-    text = os.fspath(name)
+    text = os.fsdecode(name)
     if os.path.exists(text) and not update:
         return text
     if revision is not None:
@@ -88,7 +88,7 @@ def pull(
 
 def find(name: "Name", *, cache: "Optional[Name]" = None) -> str:
     """The folder of a model that is in the cache; asks no network. IoError where it is not, with the nearest name."""
-    return _Options(True, False, cache, None, None, None).path(c.find_model, os.fspath(name))
+    return _Options(True, False, cache, None, None, None).path(c.find_model, os.fsdecode(name))
 
 
 def models(*, cache: "Optional[Name]" = None) -> List[CachedModel]:

@@ -29,7 +29,7 @@ def resolve(
     folder of the model of that name, downloaded where the cache lacks it. progress: of the download."""
     if name is None:
         name = os.environ.get("BLIP_MODEL") or bundled_model()
-    text = os.fspath(name)
+    text = os.fsdecode(name)
     if os.path.exists(text) or not c.is_model_name(encode_path(text)):
         return text
     from ._hub import pull
