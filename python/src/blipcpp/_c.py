@@ -17,7 +17,6 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
-from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 ABI_VERSION = 0
@@ -338,8 +337,8 @@ RECORDS = {
 def _open() -> Tuple[ctypes.CDLL, str]:
     """The library of $BLIPCPP_LIBRARY, else the one in the package, else an installed one."""
     named = os.environ.get("BLIPCPP_LIBRARY")
-    bundled = Path(__file__).with_name("libblip.so")
-    path = named or (str(bundled) if bundled.exists() else "libblip.so.%d" % ABI_VERSION)
+    bundled = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libblip.so")
+    path = named or (bundled if os.path.exists(bundled) else "libblip.so.%d" % ABI_VERSION)
     try:
         library = ctypes.CDLL(path)
         library.blip_abi_version.restype = c_int32
@@ -355,17 +354,27 @@ def _open() -> Tuple[ctypes.CDLL, str]:
 
 
 library, library_path = _open()
+# The same functions, called without giving the GIL away: what only reads or frees is over before another thread could take it.
+_quick = ctypes.PyDLL(library_path, handle=library._handle)
+_LASTING = {"session_free", "engine_free"}  # they wait for threads
+
+
+def _is_quick(name: str) -> bool:
+    _, arguments = FUNCTIONS[name]
+    return name not in _LASTING and not (arguments and arguments[-1] is _OUT)
 
 
 class _Functions:
     """The library's functions without their prefix, declared when they are first used."""
 
     def __getattr__(self, name: str) -> Any:
+        default = name.endswith("_default")
         function = getattr(library, "blip_" + name)
-        if name.endswith("_default"):
-            function.restype, function.argtypes = None, (_OPTIONS, c_uint32)
-        else:
-            function.restype, function.argtypes = FUNCTIONS[name]
+        if default or _is_quick(name):
+            function = getattr(_quick, "blip_" + name)
+        function.restype, function.argtypes = (
+            (None, (_OPTIONS, c_uint32)) if default else FUNCTIONS[name]
+        )
         setattr(self, name, function)
         return function
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from ._c import c, encode_path
@@ -14,9 +13,9 @@ if TYPE_CHECKING:
 
 def bundled_model() -> str:
     """The path of the small model that comes with the package."""
-    path = Path(__file__).with_name("blip-demo.gguf")
-    if path.exists():
-        return str(path)
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "blip-demo.gguf")
+    if os.path.exists(path):
+        return path
     from ._errors import IoError
 
     raise IoError("no model: the bundled one is not at %s; name one, or set BLIP_MODEL" % path)
