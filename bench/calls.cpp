@@ -1,5 +1,5 @@
-// What calls cost from C++, for bench/python.py: reads "load", "caption", "match", "ask" or "embed" with a count, one a line,
-// and answers each with the median of so many calls in milliseconds.
+// What calls cost from C++, for bench/python.py: reads "load", "caption", "match", "ask" or "embed"
+// with a count, one a line, and answers each with the median of so many calls in milliseconds.
 #include <algorithm>
 #include <chrono>
 #include <functional>
@@ -16,7 +16,9 @@ double median_ms(int count, const std::function<void()>& call) {
   for (int i = 0; i < count; ++i) {
     const auto start = std::chrono::steady_clock::now();
     call();
-    times.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+    times.push_back(
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+            .count());
   }
   std::sort(times.begin(), times.end());
   return times[times.size() / 2];

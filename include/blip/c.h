@@ -563,13 +563,13 @@ typedef int32_t (*blip_download_callback)(const char* file, uint64_t done, uint6
 
 typedef struct blip_hub_options {
   uint32_t struct_size;
-  int32_t offline;  /* not zero: never use the network. Default 0; $HF_HUB_OFFLINE does the same */
-  int32_t update;   /* not zero: blip_pull asks whether a revision that is there has moved on.
-                       Default 0 */
-  int32_t retry_ms; /* before the first retry of what failed in passing; doubled each time, five
-                       times in all. Default 1000 */
-  const char* cache;    /* the cache's folder; NULL = $HF_HUB_CACHE, $HF_HOME/hub or
-                           ~/.cache/huggingface/hub (default) */
+  int32_t offline;   /* not zero: never use the network. Default 0; $HF_HUB_OFFLINE does the same */
+  int32_t update;    /* not zero: blip_pull asks whether a revision that is there has moved on.
+                        Default 0 */
+  int32_t retry_ms;  /* before the first retry of what failed in passing; doubled each time, five
+                        times in all. Default 1000 */
+  const char* cache; /* the cache's folder; NULL = $HF_HUB_CACHE, $HF_HOME/hub or
+                        ~/.cache/huggingface/hub (default) */
   const char* endpoint; /* "https://host"; NULL = $HF_ENDPOINT, else Hugging Face's (default) */
   const char* token;    /* sent to the endpoint alone; NULL = $HF_TOKEN, else the file that
                            `hf auth login` writes (default) */
@@ -580,7 +580,8 @@ typedef struct blip_hub_options {
 } blip_hub_options;
 BLIP_C_API void blip_hub_options_default(blip_hub_options* options, uint32_t struct_size);
 
-/* Is this text of the form of a model's name? 0 or 1; nothing is said about whether there is one. */
+/* Is this text of the form of a model's name? 0 or 1; nothing is said about whether there is one.
+ */
 BLIP_C_API int32_t blip_is_model_name(const char* text);
 /* What blip_engine_load opens for a name, which does this itself: the name where it is a path, else
  * the revision's folder in the cache of Hugging Face or ModelScope. Uses no network. BLIP_ERROR_IO
@@ -593,8 +594,9 @@ BLIP_C_API blip_status blip_find_model(const char* name, const blip_hub_options*
  * BLIP_ERROR_UNSUPPORTED in builds without downloads. Free path with blip_string_free. */
 BLIP_C_API blip_status blip_pull(const char* name, const blip_hub_options* options, char** path,
                                  blip_error** error);
-/* Which of a repository's files blip_pull takes, by their names: wanted has room for count values, 0
- * or 1. For programs with a downloader of their own. All 0: it holds no weights that can be read. */
+/* Which of a repository's files blip_pull takes, by their names: wanted has room for count values,
+ * 0 or 1. For programs with a downloader of their own. All 0: it holds no weights that can be read.
+ */
 BLIP_C_API blip_status blip_wanted_files(const char* const* names, size_t count, uint8_t* wanted,
                                          blip_error** error);
 /* Removes a model's revision from the cache (all where none is named) and what no other needs.

@@ -60,7 +60,8 @@ void fill(const std::string& source, const io::TensorView& view, ElementType typ
   }
 }
 
-model::Metadata metadata_of(const model::Checkpoint& checkpoint, const std::string& name, FileType type) {
+model::Metadata metadata_of(const model::Checkpoint& checkpoint, const std::string& name,
+                            FileType type) {
   model::Metadata metadata;
   metadata["general.architecture"] = std::string("blip");
   metadata["general.name"] = name;
@@ -94,7 +95,8 @@ bool is_source(const std::string& source, const std::string& format, const std::
 
 }  // namespace
 
-void convert(const std::string& given, const std::string& destination, const ConvertOptions& options) {
+void convert(const std::string& given, const std::string& destination,
+             const ConvertOptions& options) {
   const ElementType wanted = element_type(options.type);
   const std::string source = require_model(given);
   const model::Checkpoint checkpoint = model::Checkpoint::open(source);
@@ -114,7 +116,9 @@ void convert(const std::string& given, const std::string& destination, const Con
   }
   std::function<void(std::size_t, std::size_t)> progress;
   if (options.progress) progress = [&](std::size_t done, std::size_t total) { options.progress("convert", done, total); };
-  io::write_gguf(destination, metadata_of(checkpoint, info_of(checkpoint, source).name, options.type), tensors, progress);
+  io::write_gguf(destination,
+                 metadata_of(checkpoint, info_of(checkpoint, source).name, options.type), tensors,
+                 progress);
 }
 
 }  // namespace blip

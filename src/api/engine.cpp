@@ -24,7 +24,9 @@ void check(const EngineOptions& options) {
   if (!sophon && !options.bmodels.empty())
     throw Error(ErrorCode::kUsage, "bmodels run on a SOPHON chip: the device must be sophon or sophon:N, not " + options.device);
   if (!sophon && !options.tokenizer.empty())
-    throw Error(ErrorCode::kUsage, "tokenizer has no effect on " + options.device + ": a model file brings its own vocabulary; only compiled models take one");
+    throw Error(ErrorCode::kUsage,
+                "tokenizer has no effect on " + options.device +
+                    ": a model file brings its own vocabulary; only compiled models take one");
 }
 
 bool is_bmodel(const std::string& path) { return path.ends_with(".bmodel"); }
@@ -66,7 +68,8 @@ ModelInfo info_of(const model::Checkpoint& checkpoint, const std::string& path) 
   std::filesystem::path folder = std::filesystem::path(path).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
   const std::string name = hub::name_of_snapshot(folder);
-  if (!name.empty() && info.name == folder.filename()) info.name = name;  // nothing in its files says better
+  if (!name.empty() && info.name == folder.filename())
+    info.name = name;  // nothing in its files says better
   return info;
 }
 

@@ -125,7 +125,9 @@ bool is_set(const char* variable) {
   return value == "1" || value == "on" || value == "yes" || value == "true";
 }
 
-fs::path home_folder() { return environment("HOME").empty() ? fs::path("/") : fs::path(environment("HOME")); }
+fs::path home_folder() {
+  return environment("HOME").empty() ? fs::path("/") : fs::path(environment("HOME"));
+}
 
 fs::path folder_in_environment(const char* variable) {
   const std::string folder = environment(variable);
@@ -140,7 +142,8 @@ fs::path cache_folder(const HubOptions& options) {
   for (const char* variable : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
     if (const fs::path folder = folder_in_environment(variable); !folder.empty()) return folder;
   }
-  if (const fs::path folder = folder_in_environment("HF_HOME"); !folder.empty()) return folder / "hub";
+  if (const fs::path folder = folder_in_environment("HF_HOME"); !folder.empty())
+    return folder / "hub";
   const std::string cache = environment("XDG_CACHE_HOME");
   return (cache.empty() ? home_folder() / ".cache" : fs::path(cache)) / "huggingface" / "hub";
 }
@@ -181,9 +184,12 @@ std::string Cache::missing(const Name& name) const {
   std::string text = what + " is not in the cache at " + root_.string();
   const auto commit = commit_of(name);
   std::error_code ignored;
-  if (commit && fs::exists(snapshot(name.repository, *commit), ignored)) return text + " (of its files some are, others are missing)";
+  if (commit && fs::exists(snapshot(name.repository, *commit), ignored))
+    return text + " (of its files some are, others are missing)";
   const auto blobs = entries(repository(name.repository) / "blobs");
-  const bool part = std::any_of(blobs.begin(), blobs.end(), [](const fs::path& blob) { return blob.extension() == ".incomplete"; });
+  const bool part = std::any_of(blobs.begin(), blobs.end(), [](const fs::path& blob) {
+    return blob.extension() == ".incomplete";
+  });
   return part ? text + " (a download of it was broken off)" : text;
 }
 
@@ -228,12 +234,14 @@ std::uint64_t Cache::remove(const Name& name, const WarningCallback& warning) co
   std::uint64_t shared = 0;
   const auto tell_shared = [&] {
     if (shared == 0 || !warning) return;
-    warning(std::to_string(shared) + " bytes of " + name.repository + " stay in " + (root_ / "blobs").string() +
+    warning(std::to_string(shared) + " bytes of " + name.repository + " stay in " +
+            (root_ / "blobs").string() +
             ", which all models share; `hf cache prune` removes what none needs");
   };
   if (!one || snapshots.size() == 1) {
     std::uint64_t bytes = bytes_below(folder / "refs");
-    for (const fs::path& blob : all_files(folder / "blobs")) (fs::is_symlink(blob, error) ? shared : bytes) += bytes_of(blob);
+    for (const fs::path& blob : all_files(folder / "blobs"))
+      (fs::is_symlink(blob, error) ? shared : bytes) += bytes_of(blob);
     fs::remove_all(folder, error);
     if (error) throw Error(ErrorCode::kIo, "cannot remove " + folder.string() + ": " + error.message());
     fs::remove_all(root_ / ".locks" / folder.filename(), error);
@@ -274,7 +282,8 @@ bool holds_model(const fs::path& folder) {
 }
 
 std::string name_of_snapshot(const fs::path& folder) {
-  if (!is_commit(folder.filename().string()) || folder.parent_path().filename() != "snapshots") return "";
+  if (!is_commit(folder.filename().string()) || folder.parent_path().filename() != "snapshots")
+    return "";
   return name_of_repository(folder.parent_path().parent_path());
 }
 

@@ -41,18 +41,20 @@ class Cache {
   void set_ref(const Name& name, const std::string& commit) const;
   // Every snapshot with a whole model.
   std::vector<CachedModel> list() const;
-  // What goes on lying in the store that newer releases of the huggingface_hub package share between models is a warning.
+  // What goes on lying in the store that newer releases of the huggingface_hub package share
+  // between models is a warning.
   std::uint64_t remove(const Name& name, const WarningCallback& warning) const;
 
  private:
   std::filesystem::path root_;
 };
 
-// Does a folder hold a model that can be loaded? Every shard that an index names must be there, and the configuration
-// beside weights of transformers' names.
+// Does a folder hold a model that can be loaded? Every shard that an index names must be there, and
+// the configuration beside weights of transformers' names.
 bool holds_model(const std::filesystem::path& folder);
 
-// "ORG/NAME" of a snapshot's folder; "" for any other path. Its own name says only which commit it is.
+// "ORG/NAME" of a snapshot's folder; "" for any other path. Its own name says only which commit it
+// is.
 std::string name_of_snapshot(const std::filesystem::path& folder);
 
 // A model that ModelScope's own program downloaded.

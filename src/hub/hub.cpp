@@ -47,19 +47,22 @@ std::vector<std::string> all_names(const HubOptions& options) {
   return names;
 }
 
-// "; did you mean A, B?" with the names nearest to a text; "" where none is near, or it is one of them.
+// "; did you mean A, B?" with the names nearest to a text; "" where none is near, or it is one of
+// them.
 std::string did_you_mean(const std::string& text, const HubOptions& options) {
   const auto names = all_names(options);
   if (std::find(names.begin(), names.end(), text) != names.end()) return "";
   std::string near;
-  for (const std::string& name : hub::nearest(text, names)) near += (near.empty() ? "; did you mean " : ", ") + name;
+  for (const std::string& name : hub::nearest(text, names))
+    near += (near.empty() ? "; did you mean " : ", ") + name;
   return near.empty() ? "" : near + "?";
 }
 
 [[noreturn]] void refuse_name(const std::string& text, const HubOptions& options) {
   const std::string near = did_you_mean(text, options);
   throw Error(ErrorCode::kUsage,
-              "\"" + text + "\" is no file or folder here and no model's name (ORG/NAME, ORG/NAME@REVISION)" +
+              "\"" + text +
+                  "\" is no file or folder here and no model's name (ORG/NAME, ORG/NAME@REVISION)" +
                   (near.empty() ? "; `blip models --known` lists names" : near));
 }
 
@@ -68,7 +71,8 @@ std::string hub_path(const std::string& text, const Name& name, const HubOptions
   try {
     return hub::pull_repository(name, Cache(hub::cache_folder(options)), options).string();
   } catch (const hub::NotFound& error) {
-    throw Error(error.code(), text + " is no file or folder here; " + error.what() + did_you_mean(name.repository, options));
+    throw Error(error.code(), text + " is no file or folder here; " + error.what() +
+                                  did_you_mean(name.repository, options));
   }
 }
 
@@ -102,7 +106,8 @@ std::string require_model(const std::string& text, const HubOptions& options) {
     throw Error(ErrorCode::kIo, "cannot open " + text + ": No such file or directory" + near);
   }
   if (name) hub::refuse_vendor_model(*name);
-  throw Error(ErrorCode::kIo, text + " is no file or folder here, and " + looked_for(source, name.value_or(Name{}), options) +
+  throw Error(ErrorCode::kIo, text + " is no file or folder here, and " +
+                                  looked_for(source, name.value_or(Name{}), options) +
                                   "; `blip pull " + text + "` downloads it" +
                                   (name ? did_you_mean(name->repository, options) : ""));
 }
@@ -127,7 +132,8 @@ std::string pull(const std::string& text, const HubOptions& options) {
 std::vector<bool> wanted_files(const std::vector<std::string>& names) {
   const std::vector<std::string> wanted = hub::wanted_files(names);
   std::vector<bool> marks;
-  for (const std::string& name : names) marks.push_back(std::find(wanted.begin(), wanted.end(), name) != wanted.end());
+  for (const std::string& name : names)
+    marks.push_back(std::find(wanted.begin(), wanted.end(), name) != wanted.end());
   return marks;
 }
 

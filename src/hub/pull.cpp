@@ -32,8 +32,8 @@ std::string token_of(const HubOptions& options) {
   if (is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN")) return "";
   std::string token = environment("HF_TOKEN");
   if (token.empty()) {
-    const fs::path path = folder_in_environment("HF_TOKEN_PATH"), home = folder_in_environment("HF_HOME"),
-                   cache = environment("XDG_CACHE_HOME");
+    const fs::path path = folder_in_environment("HF_TOKEN_PATH"),
+                   home = folder_in_environment("HF_HOME"), cache = environment("XDG_CACHE_HOME");
     const fs::path base = !home.empty()    ? home
                           : !cache.empty() ? cache / "huggingface"
                                            : home_folder() / ".cache" / "huggingface";
@@ -110,7 +110,8 @@ class Repository {
       return with_retries(options_, request);
     } catch (const ConnectionError& error) {
       fail("cannot reach the hub for " + shown() + ": " + error.what() +
-           "; check the network and its proxy, name a mirror in HF_ENDPOINT, or give the path of a copy instead of the name");
+           "; check the network and its proxy, name a mirror in HF_ENDPOINT, or give the path of a "
+           "copy instead of the name");
     }
   }
 
@@ -183,7 +184,10 @@ class Repository {
 void stop_if_offline(const HubOptions& options, const std::string& missing) {
   if (!options.offline && !offline_by_environment()) return;
   throw NotFound(ErrorCode::kIo, missing + ", and the network is not to be used (" +
-       (options.offline ? "--offline" : is_set("HF_HUB_OFFLINE") ? "HF_HUB_OFFLINE" : "TRANSFORMERS_OFFLINE") + ")");
+                                     (options.offline            ? "--offline"
+                                      : is_set("HF_HUB_OFFLINE") ? "HF_HUB_OFFLINE"
+                                                                 : "TRANSFORMERS_OFFLINE") +
+                                     ")");
 }
 
 }  // namespace

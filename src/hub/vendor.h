@@ -1,4 +1,5 @@
-// The compiled models that the chips' vendor publishes with its BLIP sample: "sophon-demo/bm1684x". They are on no hub.
+// The compiled models that the chips' vendor publishes with its BLIP sample: "sophon-demo/bm1684x".
+// They are on no hub.
 #pragma once
 
 #include <string>
@@ -11,7 +12,8 @@ namespace blip::hub {
 // Their names, one for each chip.
 const std::vector<std::string>& vendor_names();
 
-// Throws Error(kUnsupported) for a name of theirs, with the commands that fetch the files; does nothing for another.
+// Throws Error(kUnsupported) for a name of theirs, with the commands that fetch the files; does
+// nothing for another.
 void refuse_vendor_model(const Name& name);
 
 }  // namespace blip::hub

@@ -14,8 +14,9 @@ static const char* make_cache(void) {
   char path[512];
   FILE* ref;
   if (mkdtemp(cache) == NULL) exit(2);
-  snprintf(path, sizeof path, "mkdir -p %s/models--org--tiny/refs %s/models--org--tiny/snapshots/%s",
-           cache, cache, COMMIT);
+  snprintf(path, sizeof path,
+           "mkdir -p %s/models--org--tiny/refs %s/models--org--tiny/snapshots/%s", cache, cache,
+           COMMIT);
   if (system(path) != 0) exit(2);
   snprintf(path, sizeof path, "%s/models--org--tiny/snapshots/%s/model.gguf", cache, COMMIT);
   if (symlink(source_path("models/blip-demo.gguf"), path) != 0) exit(2);
@@ -113,8 +114,7 @@ void test_known_models(void) {
   const blip_known_model* known = blip_known_model_at(0);
   uint8_t wanted[5] = {9, 9, 9, 9, 9};
   blip_error* error;
-  CHECK(blip_known_model_count() >= 15 &&
-        blip_known_model_at(blip_known_model_count()) == NULL);
+  CHECK(blip_known_model_count() >= 15 && blip_known_model_at(blip_known_model_count()) == NULL);
   CHECK_TEXT(known->short_name, "caption-base");
   CHECK_TEXT(known->source, "Salesforce/blip-image-captioning-base");
   CHECK_TEXT(known->task, "caption");

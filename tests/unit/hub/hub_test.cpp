@@ -155,31 +155,39 @@ TEST_F(HubTest, WhoNeedsAModelIsToldWhatWasLookedForAndWhere) {
   const auto told = [&](const std::string& name, ErrorCode code = ErrorCode::kIo) {
     return message_of([&] { require_model(name, options_); }, code);
   };
-  EXPECT_EQ(told("org/name"), "org/name is no file or folder here, and org/name is not in the cache at " + options_.cache +
-                                  ", nor in ModelScope's; `blip pull org/name` downloads it");
-  EXPECT_NE(told("Salesforce/blip-vqa-bsae").find("; did you mean Salesforce/blip-vqa-base"), std::string::npos);
+  EXPECT_EQ(told("org/name"),
+            "org/name is no file or folder here, and org/name is not in the cache at " +
+                options_.cache + ", nor in ModelScope's; `blip pull org/name` downloads it");
+  EXPECT_NE(told("Salesforce/blip-vqa-bsae").find("; did you mean Salesforce/blip-vqa-base"),
+            std::string::npos);
   EXPECT_EQ(told("Salesforce/blip-vqa-base").find("did you mean"), std::string::npos);
-  EXPECT_EQ(told("captoin-base"), "cannot open captoin-base: No such file or directory; did you mean caption-base?");
+  EXPECT_EQ(told("captoin-base"),
+            "cannot open captoin-base: No such file or directory; did you mean caption-base?");
   EXPECT_NE(told("official-vqa-base").find("there is no "), std::string::npos);
   EXPECT_EQ(require_model("/no/such/file.gguf", options_), "/no/such/file.gguf");
   write(fs::path(options_.cache) / "models--org--name" / "blobs" / "w1.incomplete", "half");
   EXPECT_NE(told("org/name").find("(a download of it was broken off)"), std::string::npos);
   point("main", kCommit);
   add(kCommit, "model.safetensors", "weights", "w2");
-  EXPECT_NE(told("org/name").find("(of its files some are, others are missing)"), std::string::npos);
+  EXPECT_NE(told("org/name").find("(of its files some are, others are missing)"),
+            std::string::npos);
   add(kCommit, "config.json", "{}", "c1");
   EXPECT_EQ(require_model("org/name", options_), find_model("org/name", options_));
 }
 
 TEST_F(HubTest, TheVendorsModelsAreInstructions) {
-  const std::string told = message_of([&] { pull("sophon-demo/BM1684X", options_); }, ErrorCode::kUnsupported);
-  EXPECT_NE(told.find("for part in cap itm vqa_venc vqa_tenc vqa_tdec; do python3 -m dfss "
-                      "--url=open@sophgo.com:sophon-demo/BLIP/blip_${part}_bm1684x_f32_1b.bmodel; done"),
-            std::string::npos)
+  const std::string told =
+      message_of([&] { pull("sophon-demo/BM1684X", options_); }, ErrorCode::kUnsupported);
+  EXPECT_NE(
+      told.find("for part in cap itm vqa_venc vqa_tenc vqa_tdec; do python3 -m dfss "
+                "--url=open@sophgo.com:sophon-demo/BLIP/blip_${part}_bm1684x_f32_1b.bmodel; done"),
+      std::string::npos)
       << told;
   EXPECT_NE(told.find("--bmodel-path blip_cap_bm1684x_f32_1b.bmodel"), std::string::npos) << told;
-  EXPECT_NE(message_of([&] { require_model("sophon-demo/bm1690", options_); }, ErrorCode::kUnsupported).find("sophon-demo/bm1688"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { require_model("sophon-demo/bm1690", options_); }, ErrorCode::kUnsupported)
+          .find("sophon-demo/bm1688"),
+      std::string::npos);
   EXPECT_THROW(pull("sophon-demo/bm1688@main", options_), Error);
 }
 
