@@ -284,6 +284,38 @@ class Faults(HubTest):
         self.refused("cannot write", preexec=small)
         self.check_whole(self.pulled())
 
+    def test_space_is_looked_for_first(self):
+        huge = [("ETag", '"%s"' % ("0" * 64)), ("X-Linked-Size", str(10 ** 16)), ("X-Repo-Commit", "0" * 40)]
+        self.hub.faults = [times(9, "HEAD hub /" + NAME + "/resolve", lambda handler: handler.reply(200, b"", huge))]
+        self.refused("make room, or choose another folder with HF_HUB_CACHE")
+        self.assertEqual(self.hub.count("GET", "/resolve/"), 0)
+
+    def test_a_server_that_falls_silent(self):
+        def silent(handler):
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(self.files[self.weights])))
+            handler.end_headers()
+            handler.wfile.write(self.files[self.weights][:5000])
+            time.sleep(15)
+        self.hub.faults = [times(1, "GET store", silent)]
+        started = time.monotonic()
+        self.check_whole(self.pulled(env={"HF_HUB_DOWNLOAD_TIMEOUT": "1"}))
+        self.assertLess(time.monotonic() - started, 12)
+        self.assertIn("bytes=5000-", [a.range for a in self.hub.asked])
+
+    def test_official_files(self):
+        """They come from elsewhere than a hub, into a folder of their own."""
+        file = self.folder / "xdg" / "blip" / "model_base_vqa_capfilt_large.pth"
+        env = {"XDG_CACHE_HOME": str(self.folder / "xdg"), "HF_HUB_CACHE": ""}
+        self.refused(f"there is no {file}", "pull", "official-vqa-base", "--offline", env=env)
+        file.parent.mkdir(parents=True)
+        file.with_name(file.name + ".incomplete").write_bytes(b"half")
+        self.refused(f"there is no {file}", "info", "--model", "official-vqa-base", "--offline", env=env)
+        file.write_bytes((SOURCE / "models" / "blip-demo.gguf").read_bytes())
+        self.assertEqual(self.blip("info", "--model", "official-vqa-base", "--offline", env=env).code, 0)
+        self.assertEqual(self.blip("rm", "official-vqa-base", env=env).code, 0)
+        self.assertFalse(file.exists())
+
     def test_the_cache_cannot_be_written(self):
         self.refused("cannot write to the cache", env={"HF_HUB_CACHE": "/proc/none"})
 
