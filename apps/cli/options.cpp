@@ -15,8 +15,6 @@
 namespace blip::cli {
 namespace {
 
-constexpr int kMaxBatch = 1024;
-
 std::string number_text(double value) { return value == std::floor(value) ? fixed(value, 0) : CLI::detail::to_string(value); }
 
 template <class Number>
@@ -127,7 +125,7 @@ std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limi
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   CLI::Option* images =
       command.add_option("images", options.images, "Picture, folder, pattern, or - for standard input")->type_name("IMAGE")->check(not_empty());
-  options.all.push_back(command.add_option("--batch", options.batch, "Pictures per pass through the model, 1 to 1024")
+  options.all.push_back(command.add_option("--batch", options.batch, "Pictures per pass through the model")
       ->type_name("N")
       ->check(whole_in(1, kMaxBatch))
       ->capture_default_str()

@@ -25,6 +25,9 @@ struct ModelOptions {
   std::string bmodel, venc_bmodel, tenc_bmodel, tdec_bmodel, tokenizer;  // compiled models; "" = not given
 };
 
+// Of --batch: pictures, or a server's jobs, that go through the model together.
+inline constexpr int kMaxBatch = 1024;
+
 struct PictureOptions {
   std::vector<std::string> images;
   int batch = 4;

@@ -157,7 +157,7 @@ void add_model_flags(CLI::App& command, ServeFlags& flags) {
 void add_queue_flags(CLI::App& command, ServeFlags& flags) {
   const std::string group = "Queue";
   server::ServerOptions& o = flags.server;
-  add_number(command, "--batch", o.scheduler.max_batch, 1, 1024, "Jobs per pass through the model", group);
+  add_number(command, "--batch", o.scheduler.max_batch, 1, kMaxBatch, "Jobs per pass through the model", group);
   command.add_option("--batch-window", o.scheduler.window_ms, "Milliseconds a batch waits for requests on their way; 0 = none")
       ->type_name("N")->check(number_in(0, 1000))->capture_default_str()->group(group);
   add_number(command, "--queue", o.scheduler.queue_limit, 1, 1'000'000, "Jobs that may wait per model; more are told 429", group);

@@ -54,7 +54,7 @@ struct EngineOptions {
   DType dtype = DType::kAuto;     // kAuto: f32 for models under 100 million parameters, else the fastest type that this processor has
                                   // instructions for. kF32: the reference's answers token for token. kBf16 and kInt8 are faster and
                                   // round; Error(kUsage) where the processor lacks the instructions
-  int threads = 0;                // 0 = every core this process may use; otherwise 1 to 1024; Error(kDevice) where the system has not so many
+  int threads = 0;                // 0 = every core this process may use; otherwise 1 to kMaxThreads; Error(kDevice) where the system has not so many
   ProgressCallback progress{};    // loading, by tensor; unset = silent
   // sophon: the files of one compiled model, in any order; the path given to load is then ignored. Empty = the path is the file.
   std::vector<std::string> bmodels{};
@@ -64,7 +64,7 @@ struct EngineOptions {
 struct SessionOptions {
   CancelCallback cancel{};    // unset = never cancelled
   WarningCallback warning{};  // unset = dropped
-  // Threads of its own, 1 to 1024; 0 = shares the engine's, of which one session computes at a time. Several sessions of one thread each
+  // Threads of its own, 1 to kMaxThreads; 0 = shares the engine's, of which one session computes at a time. Several sessions of one thread each
   // take more pictures per second through a small model than one session on all threads, but each picture takes longer.
   int threads = 0;
 };

@@ -144,9 +144,7 @@ struct Session::Impl {
   // Of an encoding with a class token before its patches.
   static int side_of(const Tensor& weights) { return static_cast<int>(std::lround(std::sqrt(static_cast<double>(weights.shape[1] - 1)))); }
 
-  static void check(const AttentionOptions& options) {
-    if (options.layers < 0) throw Error(ErrorCode::kUsage, "layers " + std::to_string(options.layers) + " makes no sense; give how many of the last layers, or 0 for the later half");
-  }
+  static void check(const AttentionOptions& options) { decode::check_option(option_named("layers"), options.layers); }
 
   const backend::EncodedImage& encoded(const EncodedImage& image) const {
     if (image.impl_->model != engine->model)
@@ -288,6 +286,7 @@ Generation Session::rank(const EncodedImage& image, const std::string& question,
   const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().rank, "rank answers");
   if (answers.empty()) throw Error(ErrorCode::kUsage, "no answers to rank: give at least one");
+  decode::check_option(option_named("rank_candidates"), options.rank_candidates);
   std::vector<TokenIds> candidates;
   for (const auto& answer : answers) {
     TokenIds ids = impl_->encode_text(answer, "answer", impl_->answer_limit());

@@ -4,7 +4,6 @@
 #include <string>
 #include <type_traits>
 
-#include "blip/limits.h"
 #include "decode/search.h"
 
 namespace blip::decode {
@@ -55,6 +54,8 @@ void check_tokens(std::span<const std::int32_t> ids, const char* what, int vocab
 }
 
 }  // namespace
+
+void check_option(const Option& option, int value) { check_range(option, value); }
 
 void validate(const GenerateOptions& options, int max_positions) {
   // The model's positions are a narrower limit than the table's.

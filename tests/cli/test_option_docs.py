@@ -59,6 +59,11 @@ class CHeader(unittest.TestCase):
                 self.assertEqual(number(low), CAPTION[name]["minimum"])
                 self.assertEqual(number(high), CAPTION[name]["maximum"])
 
+    def test_threads(self):
+        most = re.search(r"kMaxThreads = (\d+);", read("include/blip/options.h"))[1]
+        for struct in ("blip_engine_options", "blip_session_options"):
+            self.assertIn("1 to %s" % most, comments(struct)["threads"])
+
     def test_rank_candidates(self):
         self.assertEqual(default_of(comments("blip_ask_options")["rank_candidates"]), ASK["rank_candidates"]["default"])
 
