@@ -5,6 +5,9 @@
 
 #include <fstream>
 #include <iterator>
+#include <regex>
+#include <string>
+#include <vector>
 
 #include "blip/limits.h"
 
@@ -56,6 +59,16 @@ TEST(OpenApi, RangesAndDefaultsAreTheTables) {
   EXPECT_EQ(ask["rank_candidates"]["default"], 128);
   EXPECT_FALSE(ask["max_text_length"].contains("default"));  // the model's
   EXPECT_EQ(properties(document, "/v1/match")["head"]["enum"].dump(), R"(["all","itm","itc"])");
+}
+
+TEST(OpenApi, EveryKindOfProblemIsACode) {
+  const Json codes = generated()["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+  const std::string source = read(kFolder + "problem.h");
+  const std::regex kind(R"re(ProblemKind k\w+\{"(\w+)")re");
+  std::vector<std::string> found;
+  for (std::sregex_iterator at(source.begin(), source.end(), kind), end; at != end; ++at) found.push_back((*at)[1]);
+  EXPECT_GT(found.size(), 20u);
+  EXPECT_EQ(codes.get<std::vector<std::string>>(), found);
 }
 
 TEST(OpenApi, NamesThatAreNoneAreErrors) {
