@@ -86,7 +86,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   const std::string group = "Model";
   command
       .add_option("-m,--model", options.model,
-                  "Name (ORG/NAME[@REVISION]), Hugging Face folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
+                  "Name (ORG/NAME[@REVISION], or a short one of `blip models --known`), Hugging Face folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
       ->check(not_empty())
       ->group(group);

@@ -8,6 +8,7 @@
 #include "backend/backend.h"
 #include "blip/blip.h"
 #include "image/image.h"
+#include "model/checkpoint.h"
 #include "model/config.h"
 #include "text/tokenizer.h"
 
@@ -23,6 +24,9 @@ struct EncodedImage::Impl {
   std::shared_ptr<const backend::Model> model;  // whose runners may use the image
   double preprocess_ms = 0, encode_ms = 0;
 };
+
+// What a checkpoint holds, under the name by which a model in the hub's cache is known.
+ModelInfo info_of(const model::Checkpoint& checkpoint, const std::string& path);
 
 struct Engine::Impl {
   ModelInfo info;

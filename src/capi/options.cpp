@@ -145,7 +145,24 @@ blip_convert_options defaults<blip_convert_options>() {
   return options;
 }
 
+template <>
+blip_hub_options defaults<blip_hub_options>() {
+  blip_hub_options options{};
+  options.struct_size = sizeof options;
+  options.retry_ms = HubOptions().retry_ms;
+  return options;
+}
+
 void throw_cancelled() { throw Error(ErrorCode::kCancelled, "cancelled"); }
+
+namespace {
+
+WarningCallback warning_of(blip_warning_callback warning, void* user_data) {
+  if (warning == nullptr) return {};
+  return [=](const std::string& message) { warning(message.c_str(), user_data); };
+}
+
+}  // namespace
 
 ProgressCallback progress_of(blip_progress_callback progress, void* user_data) {
   if (progress == nullptr) return {};
@@ -180,10 +197,32 @@ ConvertOptions convert_options(const blip_convert_options* given) {
   ConvertOptions options;
   options.type = enum_of<FileType>(o.type, BLIP_FILE_Q8_0, "blip_convert_options.type");
   options.progress = progress_of(o.progress, o.user_data);
-  if (o.warning != nullptr)
-    options.warning = [warning = o.warning, data = o.user_data](const std::string& message) {
-      warning(message.c_str(), data);
+  options.warning = warning_of(o.warning, o.user_data);
+  return options;
+}
+
+HubOptions hub_options(const blip_hub_options* given) {
+  const auto o = read_options(given, "blip_hub_options");
+  HubOptions options;
+  options.offline = o.offline != 0;
+  options.update = o.update != 0;
+  if (o.retry_ms < 0) {
+    throw Error(ErrorCode::kUsage, "blip_hub_options.retry_ms is " + std::to_string(o.retry_ms) +
+                                       "; it must not be negative");
+  }
+  options.retry_ms = o.retry_ms;
+  if (o.cache != nullptr) options.cache = o.cache;
+  if (o.endpoint != nullptr) options.endpoint = o.endpoint;
+  if (o.token != nullptr) options.token = o.token;
+  if (o.progress != nullptr) {
+    options.progress = [progress = o.progress, data = o.user_data](
+                           const std::string& file, std::uint64_t done, std::uint64_t total) {
+      if (progress(file.c_str(), done, total, data) != 0) throw_cancelled();
     };
+  }
+  if (o.cancel != nullptr)
+    options.cancel = [cancel = o.cancel, data = o.user_data] { return cancel(data) != 0; };
+  options.warning = warning_of(o.warning, o.user_data);
   return options;
 }
 
@@ -253,6 +292,9 @@ void blip_embed_options_default(blip_embed_options* options, uint32_t struct_siz
   fill_defaults(options, struct_size);
 }
 void blip_attention_options_default(blip_attention_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_hub_options_default(blip_hub_options* options, uint32_t struct_size) {
   fill_defaults(options, struct_size);
 }
 void blip_convert_options_default(blip_convert_options* options, uint32_t struct_size) {
