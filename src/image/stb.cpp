@@ -214,6 +214,4 @@ Decoded decode_png(const Source& source) {
   return decoded;
 }
 
-Decoded decode_webp(const Source& source) { fail(source, "WebP", "this build has no libwebp; convert the picture to PNG or JPEG"); }
-
 }  // namespace blip::image
