@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <string>
@@ -74,20 +75,69 @@ std::uint64_t largest_frame(const avifImage& image) {
 }
 
 // What libavif and the AV1 decoder take at most, by the pixel: the frame and two references in their planes, the planes of
-// libavif's own (of a grid), the alpha of each; and the pixels handed over with alpha.
+// libavif's own (of a grid), the alpha of each; those in 8 bits; and the pixels handed over with alpha.
 std::uint64_t working_bytes(const avifImage& image, bool has_alpha) {
   constexpr std::uint64_t kBase = 16 << 20;
   avifPixelFormatInfo info;
   avifGetPixelFormatInfo(image.yuvFormat, &info);
   // In halves of a sample, for 4:2:0.
   const std::uint64_t chroma = info.monochrome ? 0 : 4u >> (info.chromaShiftX + info.chromaShiftY);
-  const std::uint64_t planes = (2 + chroma + (has_alpha ? 2 : 0)) * (image.depth > 8 ? 2 : 1);
+  const std::uint64_t planes = 2 + chroma + (has_alpha ? 2 : 0);
+  const std::uint64_t copies = image.depth > 8 ? 2 * 3 + 1 : 3;
   const std::uint64_t pixels = std::uint64_t{image.width} * image.height;
-  return kBase + pixels * planes * 3 / 2 + (has_alpha ? pixels * 4 : 0);
+  return kBase + pixels * planes * copies / 2 + (has_alpha ? pixels * 4 : 0);
+}
+
+void allocate_planes(avifImage& image, bool alpha) {
+  // Its result is new; planes that are not there say the same.
+  (void)avifImageAllocatePlanes(&image, alpha ? AVIF_PLANES_YUV | AVIF_PLANES_A : AVIF_PLANES_YUV);
+}
+
+struct DestroyImage {
+  void operator()(avifImage* image) const { avifImageDestroy(image); }
+};
+using Image = std::unique_ptr<avifImage, DestroyImage>;
+
+// Deeper samples lose their low bits before they become RGB, as in Pillow's libavif; the alpha is rounded.
+void shrink_plane(const std::uint8_t* in, std::uint32_t in_bytes, std::uint8_t* out, std::uint32_t out_bytes, std::uint32_t width, std::uint32_t height, std::uint32_t depth, bool alpha) {
+  const std::uint32_t most = (1u << depth) - 1;
+  for (std::uint32_t y = 0; y < height; ++y, in += in_bytes, out += out_bytes) {
+    for (std::uint32_t x = 0; x < width; ++x) {
+      std::uint16_t sample;
+      std::memcpy(&sample, in + std::size_t{x} * 2, sizeof sample);
+      out[x] = static_cast<std::uint8_t>(alpha ? (std::min<std::uint32_t>(sample, most) * 255 + most / 2) / most : sample >> (depth - 8));
+    }
+  }
+}
+
+Image in_8_bits(const Source& source, const avifImage& image) {
+  Image small(avifImageCreate(image.width, image.height, 8, image.yuvFormat));
+  if (small) {
+    small->yuvRange = image.yuvRange;
+    small->colorPrimaries = image.colorPrimaries;
+    small->transferCharacteristics = image.transferCharacteristics;
+    small->matrixCoefficients = image.matrixCoefficients;
+    small->yuvChromaSamplePosition = image.yuvChromaSamplePosition;
+    small->alphaPremultiplied = image.alphaPremultiplied;
+    allocate_planes(*small, image.alphaPlane != nullptr);
+  }
+  if (!small || !small->yuvPlanes[0] || (image.alphaPlane && !small->alphaPlane)) fail(source, kFormat, no_memory(image.width, image.height));
+  avifPixelFormatInfo info;
+  avifGetPixelFormatInfo(image.yuvFormat, &info);
+  for (int plane = 0; plane < 3; ++plane) {
+    if (!image.yuvPlanes[plane] || !small->yuvPlanes[plane]) continue;
+    const auto shift_x = static_cast<std::uint32_t>(plane ? info.chromaShiftX : 0), shift_y = static_cast<std::uint32_t>(plane ? info.chromaShiftY : 0);
+    shrink_plane(image.yuvPlanes[plane], image.yuvRowBytes[plane], small->yuvPlanes[plane], small->yuvRowBytes[plane],
+                 (image.width + shift_x) >> shift_x, (image.height + shift_y) >> shift_y, image.depth, false);
+  }
+  if (image.alphaPlane)
+    shrink_plane(image.alphaPlane, image.alphaRowBytes, small->alphaPlane, small->alphaRowBytes, image.width, image.height, image.depth, true);
+  return small;
 }
 
 void read_pixels(const Source& source, avifDecoder& decoder, Decoded& decoded) {
-  const avifImage& image = *decoder.image;
+  const Image small = decoder.image->depth > 8 ? in_8_bits(source, *decoder.image) : nullptr;
+  const avifImage& image = small ? *small : *decoder.image;
   avifRGBImage rgb;
   avifRGBImageSetDefaults(&rgb, &image);
   const bool has_alpha = decoder.alphaPresent != AVIF_FALSE;

@@ -53,12 +53,12 @@ Decoded begin(const Source& source, const char* format, std::uint64_t width, std
   return decoded;
 }
 
-void split_alpha(std::span<const std::uint8_t> rgba, Decoded& decoded) {
+void split_alpha(std::span<const std::uint8_t> rgba, Decoded& decoded, std::size_t at) {
   const std::uint8_t* from = rgba.data();
-  std::uint8_t* to = decoded.rgb.pixels.data();
+  std::uint8_t* to = decoded.rgb.pixels.data() + at * 3;
   for (std::size_t i = 0; i < rgba.size() / 4; ++i, from += 4, to += 3) {
     std::copy_n(from, 3, to);
-    if (!decoded.alpha.empty()) decoded.alpha[i] = from[3];
+    if (!decoded.alpha.empty()) decoded.alpha[at + i] = from[3];
   }
 }
 
@@ -69,7 +69,21 @@ std::string no_memory(std::uint64_t width, std::uint64_t height) {
 
 namespace {
 
-Decoded run(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits, bool header_only) {
+// As Pillow's alpha_composite over an opaque picture of one colour.
+void lay_over(const Color& background, Decoded& decoded) {
+  const int below[] = {background.red, background.green, background.blue};
+  std::uint8_t* rgb = decoded.rgb.pixels.data();
+  for (const std::uint8_t alpha : decoded.alpha) {
+    for (int c = 0; c < 3; ++c, ++rgb) {
+      const int sum = *rgb * alpha + below[c] * (255 - alpha) + 128;
+      *rgb = static_cast<std::uint8_t>(((sum >> 8) + sum) >> 8);
+    }
+  }
+  decoded.alpha = {};
+}
+
+Decoded run(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits, bool header_only,
+            const std::optional<Color>& background) {
   if (encoded.empty()) throw Error(ErrorCode::kImage, name + ": the file is empty");
   if (limits.max_bytes != 0 && encoded.size() > limits.max_bytes) {
     throw Error(ErrorCode::kImage, name + ": " + std::to_string(encoded.size()) + " bytes are more than the limit of " +
@@ -83,7 +97,8 @@ Decoded run(std::span<const std::byte> encoded, const std::string& name, const I
   }
   if (!format->decoder) throw Error(ErrorCode::kImage, name + ": " + format->name + ": " + why_unreadable(*format));
   try {
-    Decoded decoded = format->decoder({encoded, name, limits, header_only});
+    Decoded decoded = format->decoder({encoded, name, limits, header_only, background.has_value()});
+    if (background) lay_over(*background, decoded);
     if (!header_only) decoded.rgb = apply_orientation(std::move(decoded.rgb), decoded.orientation);
     return decoded;
   } catch (const std::bad_alloc&) {
@@ -93,12 +108,13 @@ Decoded run(std::span<const std::byte> encoded, const std::string& name, const I
 
 }  // namespace
 
-Rgb decode(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits) {
-  return run(encoded, name, limits, false).rgb;
+Rgb decode(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits,
+           const std::optional<Color>& background) {
+  return run(encoded, name, limits, false, background).rgb;
 }
 
 Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits) {
-  const Decoded decoded = run(encoded, name, limits, true);
+  const Decoded decoded = run(encoded, name, limits, true, std::nullopt);
   Header header{decoded.format, static_cast<int>(decoded.width), static_cast<int>(decoded.height), static_cast<std::size_t>(decoded.decode_bytes)};
   if (exchanges_sides(decoded.orientation)) std::swap(header.width, header.height);
   return header;

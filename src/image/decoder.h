@@ -49,8 +49,9 @@ std::string no_memory(std::uint64_t width, std::uint64_t height);
 // `has_alpha`: there is transparency, so that Decoded::alpha is needed where it is wanted.
 Decoded begin(const Source& source, const char* format, std::uint64_t width, std::uint64_t height, int orientation,
               std::uint64_t working_bytes, bool has_alpha = false);
-// Takes colours and alpha apart: `rgba` is [height, width, 4]. Alpha is dropped where begin() made no room for it.
-void split_alpha(std::span<const std::uint8_t> rgba, Decoded& decoded);
+// Takes colours and alpha of pixels apart, the first of which is pixel `at` of the picture. Alpha is dropped where begin() made no
+// room for it.
+void split_alpha(std::span<const std::uint8_t> rgba, Decoded& decoded, std::size_t at = 0);
 // The check of the size alone.
 void check_size(const Source& source, const char* format, std::uint64_t width, std::uint64_t height);
 

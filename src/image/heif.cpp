@@ -48,15 +48,15 @@ bool is_av1(const HeifItems& items) {
   return !types.empty() && std::all_of(types.begin(), types.end(), [](const std::string& type) { return type == "av01"; });
 }
 
-// By the pixel: the planes of the decoder (not of a grid, whose cells are small), of libheif's copy and of the one it turns, the
-// alpha beside them, and the pixels it hands over.
+// By the pixel: two frames of the decoder in its own depth (not of a grid, whose cells are small), libheif's copy in 8 bits and
+// the one it turns, the alpha beside them, and the pixels it hands over.
 std::uint64_t working_bytes(const HeifItems& items, std::uint64_t pixels, int depth, bool has_alpha, bool four) {
   constexpr std::uint64_t kBase = 16 << 20;
   // In halves of a sample.
   static constexpr std::array<std::uint64_t, 4> kPlanes = {2, 3, 4, 6};
-  const std::uint64_t planes = (kPlanes[static_cast<std::size_t>(items.chroma)] + (has_alpha ? 2 : 0)) * (depth > 8 ? 2 : 1);
-  const std::uint64_t copies = items.is_grid() ? 2 : 4;
-  return kBase + pixels * planes * copies / 2 + pixels * (four ? 4 : 3);
+  const std::uint64_t planes = kPlanes[static_cast<std::size_t>(items.chroma)] + (has_alpha ? 2 : 0);
+  const std::uint64_t decoder = items.is_grid() ? 0 : depth > 8 ? 4 : 2;
+  return kBase + pixels * planes * (decoder + 2) / 2 + pixels * (four ? 4 : 3);
 }
 
 void copy_pixels(const heif_image* image, bool four, Decoded& decoded) {
@@ -106,6 +106,8 @@ Decoded decode_heif(const Source& source) {
   const Owned<heif_context> context(heif_context_alloc());
   if (!context) fail(source, kFormat, "not enough memory to open it");
   heif_context_set_max_decoding_threads(context.get(), 0);  // on this thread, which the budget is for
+  constexpr int kAnySide = 1 << 30;
+  heif_context_set_maximum_image_size_limit(context.get(), kAnySide);  // our own limit comes before any pixel
   check(source, heif_context_read_from_memory_without_copy(context.get(), source.bytes.data(), source.bytes.size(), nullptr));
   heif_image_handle* found = nullptr;
   check(source, heif_context_get_primary_image_handle(context.get(), &found));

@@ -43,17 +43,29 @@ struct Release {
 };
 using Picture = std::unique_ptr<heif_image, Release>;
 
+// A row of samples in 8 bits. Deeper ones lose their low bits before anything is converted, as in later versions of libheif.
+void copy_row(const std::uint8_t* in, std::uint8_t* out, int width, int bits) {
+  if (bits <= 8) {
+    std::memcpy(out, in, static_cast<std::size_t>(width));
+    return;
+  }
+  for (int x = 0; x < width; ++x) {
+    std::uint16_t sample;
+    std::memcpy(&sample, in + std::ptrdiff_t{x} * 2, sizeof sample);
+    out[x] = static_cast<std::uint8_t>(sample >> (bits - 8));
+  }
+}
+
 bool copy_plane(const de265_image* from, int plane, heif_channel channel, heif_image* to) {
   const int width = de265_get_image_width(from, plane), height = de265_get_image_height(from, plane);
   const int bits = de265_get_bits_per_pixel(from, plane);
   int in_stride = 0, out_stride = 0;
   const std::uint8_t* in = de265_get_image_plane(from, plane, &in_stride);
   if (!in || width < 1 || height < 1) return false;
-  if (heif_image_add_plane(to, channel, width, height, bits).code != heif_error_Ok) return false;
+  if (heif_image_add_plane(to, channel, width, height, 8).code != heif_error_Ok) return false;
   std::uint8_t* out = heif_image_get_plane(to, channel, &out_stride);
   if (!out) return false;
-  const auto row_bytes = static_cast<std::size_t>(width) * (bits > 8 ? 2 : 1);
-  for (int y = 0; y < height; ++y) std::memcpy(out + std::ptrdiff_t{y} * out_stride, in + std::ptrdiff_t{y} * in_stride, row_bytes);
+  for (int y = 0; y < height; ++y) copy_row(in + std::ptrdiff_t{y} * in_stride, out + std::ptrdiff_t{y} * out_stride, width, bits);
   return true;
 }
 

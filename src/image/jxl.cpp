@@ -90,12 +90,12 @@ struct Destroy {
   void operator()(JxlDecoder* decoder) const { JxlDecoderDestroy(decoder); }
 };
 
-// Floats for every channel of the picture, of a frame before it that it is laid over, and of the steps between.
+// Floats for every channel, and what transforms between them take: less for most files, but the header does not say which.
 std::uint64_t working_bytes(const JxlBasicInfo& info, bool four) {
-  constexpr std::uint64_t kBase = 32 << 20, kCopies = 3;
+  constexpr std::uint64_t kBase = 32 << 20;
   const std::uint64_t pixels = std::uint64_t{info.xsize} * info.ysize;
   const std::uint64_t channels = std::uint64_t{3} + info.num_extra_channels;
-  return kBase + pixels * (channels * sizeof(float) * kCopies + (four ? 4 : 0));
+  return kBase + pixels * (channels * sizeof(float) * 5 / 2 + (four ? 4 : 0));
 }
 
 class Decoding {
