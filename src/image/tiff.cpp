@@ -28,6 +28,7 @@ struct File {
   Bytes bytes;
   std::uint64_t at = 0;
   char message[160] = "";
+  bool lost_colours = false;  // a palette that could not be read, which libtiff makes a grey picture of
 };
 
 File& file_of(thandle_t handle) { return *static_cast<File*>(handle); }
@@ -67,7 +68,13 @@ int on_error(TIFF*, void* user, const char*, const char* format, va_list argumen
   return 1;
 }
 
-int on_warning(TIFF*, void*, const char*, const char*, va_list) { return 1; }
+int on_warning(TIFF*, void* user, const char*, const char* format, va_list arguments) {
+  char text[160] = "";
+  std::vsnprintf(text, sizeof(text), format, arguments);
+  File& file = *static_cast<File*>(user);
+  file.lost_colours = file.lost_colours || std::strstr(text, "ColorMap");
+  return 1;
+}
 
 struct Close {
   void operator()(TIFF* tiff) const { TIFFClose(tiff); }
@@ -79,7 +86,7 @@ Handle open(const Source& source, File& file) {
   const std::unique_ptr<TIFFOpenOptions, Close> options(TIFFOpenOptionsAlloc());
   if (!options) return nullptr;
   TIFFOpenOptionsSetErrorHandlerExtR(options.get(), on_error, &file);
-  TIFFOpenOptionsSetWarningHandlerExtR(options.get(), on_warning, nullptr);
+  TIFFOpenOptionsSetWarningHandlerExtR(options.get(), on_warning, &file);
   // Against tables of absurd length, before the picture's size is known.
   constexpr std::uint64_t kMost = std::numeric_limits<std::int32_t>::max();
   const std::uint64_t limit = source.limits.max_memory == 0 ? kMost : std::min<std::uint64_t>(source.limits.max_memory, kMost);
@@ -289,6 +296,7 @@ Decoded decode_tiff(const Source& source) {
   File file{source.bytes};
   const Handle tiff = open(source, file);
   if (!tiff) fail_with(source, file);
+  if (file.lost_colours) fail(source, kFormat, "damaged: its colour map cannot be read");
   const Page page = read_page(source, tiff.get());
   const bool has_alpha = page.layout.alpha != TiffLayout::Alpha::kNone;
   Decoded decoded = begin(source, kFormat, page.width, page.height, find_orientation(tiff.get()), working_bytes(page), has_alpha);
