@@ -1,7 +1,7 @@
 # Every dependency, all from Debian packages.
 set(onednn_default portable)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
-  set(onednn_default onednn)  # elsewhere it has reference code only: docs/PERFORMANCE.md, ARM
+  set(onednn_default onednn)  # elsewhere it has reference code only: docs/dev/performance.md, ARM
 endif()
 set(BLIP_GEMM ${onednn_default} CACHE STRING "Matrix products: onednn, or portable = our own kernel, f32 alone")
 set(BLIP_CODECS libraries CACHE STRING "JPEG, PNG, WebP and deflate: libraries, or stb = headers alone, without WebP")

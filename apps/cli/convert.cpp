@@ -53,6 +53,7 @@ int write_converted(const Conversion& flags, Console& console) {
   check(flags);
   ConvertOptions options;
   options.type = kTypes.at(flags.type);
+  options.warning = [&console](const std::string& message) { console.warning(printable(message)); };
   options.progress = [&](const char*, std::size_t done, std::size_t total) {
     stop_if_interrupted();  // unwinds through the library, which removes its unfinished file
     if (done == 0) console.start_progress("tensors", total);

@@ -1,5 +1,5 @@
 // Our own AVX-512 matrix product over PackedWeights' blocks. Where it beats
-// oneDNN on the same layout: see docs/PERFORMANCE.md.
+// oneDNN on the same layout: see docs/dev/performance.md.
 #pragma once
 
 #include "kernels/gemm.h"

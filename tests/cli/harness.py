@@ -16,6 +16,7 @@ from pathlib import Path
 PROGRAM = os.path.abspath(os.environ["BLIP_PROGRAM"])
 EXECUTABLE = os.path.abspath(os.environ.get("BLIP_EXECUTABLE") or PROGRAM)
 EMULATED = EXECUTABLE != PROGRAM  # some thirty times slower
+SANITIZED = any(name in Path(EXECUTABLE).read_bytes() for name in (b"__asan_init", b"__tsan_init"))
 SOURCE = Path(os.environ["BLIP_SOURCE"]).absolute()
 SCENES = SOURCE / "demo" / "scenes"
 TIMEOUT = 900 if EMULATED else 300  # seconds; generous, as sanitizers and emulators are slow

@@ -66,6 +66,7 @@ class Folders(CliTest):
     def test_what_is_not_followed_is_warned_of_by_name(self):
         model = self.model(config={"text_config.num_beams": 5, "frobnicate": 1}, generation_config={"max_length": 30})
         result = self.caption(model)
+        self.assertIn("config.json: frobnicate is not known: not followed", self.ok("convert", model, str(model) + ".gguf").err)
         for part in ("config.json: text_config.num_beams is 5: not followed; decoding is decided by the option beams",
                      "config.json: frobnicate is not known: not followed", "generation_config.json: max_length is 30: not followed"):
             self.assertIn(part, result.err)

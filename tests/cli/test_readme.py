@@ -1,4 +1,5 @@
-"""The README's examples print what it says. After a change of the model or of the output: test_readme.py --update
+"""The examples of the README and of docs/ print what is shown. After a change of the model or of the output:
+test_readme.py --update
 
 A ```console block holds commands ("$ ...") and what they print. Times are not compared, other numbers roughly.
 """
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from harness import PROGRAM, SCENES, SOURCE, TIMEOUT
 
-README = SOURCE / "README.md"
+DOCUMENTS = [SOURCE / name for name in ("README.md", "docs/CLI.md", "docs/MODELS.md")]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TIME = re.compile(r'[\d.]+ (ms|s)\b|(?<=preprocess":)[\d.]+|(?<=encode":)[\d.]+|(?<=decode":)[\d.]+|\d+ threads?|"bytes":\d+')
 NUMBER = re.compile(r"-?\d+\.\d+")
@@ -39,18 +40,19 @@ def examples(block):
     return list(zip(parts[::2], parts[1::2]))
 
 
-def all_examples():
-    return [e for block in BLOCK.findall(README.read_text()) for e in examples(block)]
+def all_examples(document):
+    return [e for block in BLOCK.findall(document.read_text()) for e in examples(block)]
 
 
 class Readme(unittest.TestCase):
     def test_examples(self):
-        found = all_examples()
-        self.assertGreater(len(found), 5)
-        for command, expected in found:
-            with self.subTest(command=command):
-                self.assertNotEqual(expected.strip(), "")
-                self.assert_like(run_command(command), expected)
+        for document in DOCUMENTS:
+            found = all_examples(document)
+            self.assertNotEqual(found, [], document)
+            for command, expected in found:
+                with self.subTest(document=document.name, command=command):
+                    self.assertNotEqual(expected.strip(), "")
+                    self.assert_like(run_command(command), expected)
 
     def assert_like(self, output, expected):
         output, expected = TIME.sub("#", output), TIME.sub("#", expected)
@@ -59,15 +61,18 @@ class Readme(unittest.TestCase):
             self.assertAlmostEqual(float(a), float(b), delta=TOLERANCE)
 
     def test_no_link_is_broken(self):
-        for link in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
-            if "://" not in link:
-                self.assertTrue((SOURCE / link).exists(), link)
+        documents = [SOURCE / "README.md", SOURCE / "README_zh.md", *SOURCE.glob("docs/**/*.md"), SOURCE / "CONTRIBUTING.md", SOURCE / "SECURITY.md", SOURCE / "python/README.md"]
+        for document in documents:
+            for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+                if "://" not in link:
+                    self.assertTrue((document.parent / link).exists(), f"{document.name}: {link}")
 
 
 def update():
     def renewed(block):
         return "```console\n" + "".join(f"$ {command}\n{run_command(command)}" for command, _ in examples(block[1])) + "```"
-    README.write_text(BLOCK.sub(renewed, README.read_text()))
+    for document in DOCUMENTS:
+        document.write_text(BLOCK.sub(renewed, document.read_text()))
 
 
 if __name__ == "__main__":
