@@ -10,6 +10,7 @@
 #include "blip/blip.h"
 #include "blip/limits.h"
 #include "cli/console.h"
+#include "cli/inputs.h"
 #include "cli/model_path.h"
 
 namespace blip::cli {
@@ -28,7 +29,9 @@ struct ModelOptions {
 struct PictureOptions {
   std::vector<std::string> images;
   int batch = 4;
-  ImageLimits limits;
+  DecodeOptions decode;
+  std::vector<std::string> exclude;
+  std::string newer_than;           // "" = not given
   std::vector<CLI::Option*> all;  // but the pictures
 };
 
@@ -47,8 +50,11 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 enum class BmodelFiles { kWholeTask, kStages };
 void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles files);
 std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limits);
-// IMAGE..., --batch, --max-pixels, --max-bytes.
+CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background);
+// IMAGE..., --batch, --exclude, --newer-than, --background, --max-pixels, --max-memory, --max-bytes.
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
+// Throws Exit(2) for a time that is none.
+FolderFilter folder_filter(const PictureOptions& options);
 // The rows of blip/limits.h that generating takes. The options' task and defaults are the field's of DecodingOption that is
 // named; count_name: "--num-captions" or "--num-answers".
 void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::string& count_name, double DecodingOption::*defaults);

@@ -74,7 +74,8 @@ class Image {
                            const std::optional<Color>& background = std::nullopt);
   // Reads the header alone and checks it against the limits, as from_memory does before it decodes. The pixels may still
   // turn out to be damaged. Throws Error(kImage).
-  static ImageInfo inspect(std::span<const std::byte> encoded, const ImageLimits& limits = {});
+  static ImageInfo inspect(std::span<const std::byte> encoded, const ImageLimits& limits = {},
+                           const std::optional<Color>& background = std::nullopt);
   // Copies width x height RGB pixels; stride is bytes per row (0 = 3 x width).
   static Image from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride = 0);
 

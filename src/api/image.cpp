@@ -31,8 +31,8 @@ Image Image::from_memory(std::span<const std::byte> encoded, const ImageLimits& 
   return Image(std::make_shared<const Impl>(Impl{image::decode(encoded, "picture", limits, background), 0}));
 }
 
-ImageInfo Image::inspect(std::span<const std::byte> encoded, const ImageLimits& limits) {
-  const image::Header header = image::inspect(encoded, "picture", limits);
+ImageInfo Image::inspect(std::span<const std::byte> encoded, const ImageLimits& limits, const std::optional<Color>& background) {
+  const image::Header header = image::inspect(encoded, "picture", limits, background);
   return {header.format, header.width, header.height, header.decode_bytes};
 }
 

@@ -98,7 +98,7 @@ Decoded run(std::span<const std::byte> encoded, const std::string& name, const I
   if (!format->decoder) throw Error(ErrorCode::kImage, name + ": " + format->name + ": " + why_unreadable(*format));
   try {
     Decoded decoded = format->decoder({encoded, name, limits, header_only, background.has_value()});
-    if (background) lay_over(*background, decoded);
+    if (background && !header_only) lay_over(*background, decoded);
     if (!header_only) decoded.rgb = apply_orientation(std::move(decoded.rgb), decoded.orientation);
     return decoded;
   } catch (const std::bad_alloc&) {
@@ -113,8 +113,9 @@ Rgb decode(std::span<const std::byte> encoded, const std::string& name, const Im
   return run(encoded, name, limits, false, background).rgb;
 }
 
-Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits) {
-  const Decoded decoded = run(encoded, name, limits, true, std::nullopt);
+Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits,
+               const std::optional<Color>& background) {
+  const Decoded decoded = run(encoded, name, limits, true, background);
   Header header{decoded.format, static_cast<int>(decoded.width), static_cast<int>(decoded.height), static_cast<std::size_t>(decoded.decode_bytes)};
   if (exchanges_sides(decoded.orientation)) std::swap(header.width, header.height);
   return header;

@@ -33,7 +33,8 @@ Rgb decode(std::span<const std::byte> encoded, const std::string& name, const Im
            const std::optional<Color>& background = std::nullopt);
 
 // The header alone, checked against the limits as decode() does.
-Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits);
+Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits,
+               const std::optional<Color>& background = std::nullopt);
 
 // Image.resize((width, height), BICUBIC) of Pillow 13, bit for bit. Earlier versions differ where rows shrink by over
 // twice as many pixels as columns: they always resized the width first.
