@@ -169,6 +169,20 @@ std::size_t Engine::count_tokens(const std::string& text) const {
   return impl_->tokenizer->encode(text).ids.size() - kAround;
 }
 
+// The prompt's first token becomes [DEC] and its [SEP] is dropped.
+backend::TokenIds Engine::Impl::caption_start(const std::string& prompt) const {
+  backend::TokenIds ids = tokenizer->encode(prompt).ids;
+  ids.front() = config.tokens.bos;
+  ids.pop_back();
+  return ids;
+}
+
+std::size_t Engine::caption_prompt_tokens(const std::optional<std::string>& prompt) const {
+  return impl_->caption_start(impl_->prompt_of(prompt)).size();
+}
+
+std::size_t Engine::answer_prompt_tokens() const { return impl_->answer_start().size(); }
+
 std::string Engine::decode(std::span<const std::int32_t> token_ids) const { return impl_->tokenizer->decode(token_ids); }
 
 std::vector<NetworkUse> Engine::networks() const { return impl_->model->networks(); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "backend/backend.h"
@@ -33,6 +34,11 @@ struct Engine::Impl {
   std::unique_ptr<const text::Tokenizer> tokenizer;
   std::shared_ptr<const backend::Model> model;
   std::string device;
+
+  // What captions begin with, and answers.
+  const std::string& prompt_of(const std::optional<std::string>& prompt) const { return prompt ? *prompt : config.prompt; }
+  backend::TokenIds caption_start(const std::string& prompt) const;
+  backend::TokenIds answer_start() const { return {config.tokens.bos}; }
 
   static std::shared_ptr<Impl> load_folder(const std::string& path, const EngineOptions& options);
   static std::shared_ptr<Impl> load_compiled(const std::string& path, const EngineOptions& options);

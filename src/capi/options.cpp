@@ -1,4 +1,7 @@
 // Options: their defaults, which are those of C++, and their way into C++.
+#include <type_traits>
+
+#include "blip/limits.h"
 #include "capi/handles.h"
 
 namespace blip::capi {
@@ -25,6 +28,40 @@ static_assert(static_cast<int>(MatchHead::kItm) == BLIP_HEAD_ITM &&
 static_assert(static_cast<int>(FileType::kF16) == BLIP_FILE_F16 &&
               static_cast<int>(FileType::kBf16) == BLIP_FILE_BF16 &&
               static_cast<int>(FileType::kQ8_0) == BLIP_FILE_Q8_0);
+
+// Calls f with each option's field in C++ and in C.
+template <class F>
+constexpr void for_generate_fields(F f) {
+  using Cpp = GenerateOptions;
+  using C = blip_generate_options;
+  f(&Cpp::beams, &C::beams);
+  f(&Cpp::min_length, &C::min_length);
+  f(&Cpp::max_length, &C::max_length);
+  f(&Cpp::length_penalty, &C::length_penalty);
+  f(&Cpp::repetition_penalty, &C::repetition_penalty);
+  f(&Cpp::sample, &C::sample);
+  f(&Cpp::top_p, &C::top_p);
+  f(&Cpp::top_k, &C::top_k);
+  f(&Cpp::temperature, &C::temperature);
+  f(&Cpp::seed, &C::seed);
+  f(&Cpp::num_return, &C::num_return);
+}
+
+// None is forgotten of those that the table has.
+consteval bool all_options_are_fields() {
+  int fields = 0, options = 0;
+  for_generate_fields([&](auto, auto) { ++fields; });
+  for (const Option& option : kOptions) options += option.generates() ? 1 : 0;
+  return fields == options;
+}
+static_assert(all_options_are_fields());
+
+// Is the field one that may be kTaskDefault?
+template <class T>
+constexpr bool is_length(T blip_generate_options::*) { return false; }
+constexpr bool is_length(std::int32_t blip_generate_options::*field) {
+  return field == &blip_generate_options::min_length || field == &blip_generate_options::max_length;
+}
 
 }  // namespace
 
@@ -57,15 +94,10 @@ blip_generate_options defaults<blip_generate_options>() {
   const GenerateOptions known;
   blip_generate_options options{};
   options.struct_size = sizeof options;
-  options.beams = known.beams;
-  options.min_length = options.max_length = kTaskDefault;
-  options.length_penalty = known.length_penalty;
-  options.repetition_penalty = known.repetition_penalty;
-  options.top_p = known.top_p;
-  options.top_k = known.top_k;
-  options.temperature = known.temperature;
-  options.seed = known.seed;
-  options.num_return = known.num_return;
+  for_generate_fields([&](auto cpp, auto c) {
+    if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(known.*cpp)>>) options.*c = known.*cpp;
+    if (is_length(c)) options.*c = static_cast<std::remove_cvref_t<decltype(options.*c)>>(kTaskDefault);
+  });
   return options;
 }
 
@@ -219,17 +251,14 @@ AttentionOptions attention_options(const blip_attention_options* given) {
 
 void apply(const blip_generate_options* given, GenerateOptions& options) {
   const auto o = read_options(given, "blip_generate_options");
-  options.beams = o.beams;
-  if (o.min_length != kTaskDefault) options.min_length = o.min_length;
-  if (o.max_length != kTaskDefault) options.max_length = o.max_length;
-  options.length_penalty = o.length_penalty;
-  options.repetition_penalty = o.repetition_penalty;
-  options.sample = o.sample != 0;
-  options.top_p = o.top_p;
-  options.top_k = o.top_k;
-  options.temperature = o.temperature;
-  options.seed = o.seed;
-  options.num_return = o.num_return;
+  for_generate_fields([&](auto cpp, auto c) {
+    if (is_length(c) && static_cast<std::int64_t>(o.*c) == kTaskDefault) return;
+    if constexpr (std::is_same_v<decltype(cpp), bool GenerateOptions::*>) {
+      options.*cpp = o.*c != 0;
+    } else {
+      options.*cpp = o.*c;
+    }
+  });
 }
 
 }  // namespace blip::capi

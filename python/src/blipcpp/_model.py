@@ -22,7 +22,8 @@ from typing import (
 )
 
 from ._arrays import tensor
-from ._c import c, decode, defaults, encode, encode_path, progress_callback, texts as c_texts
+from ._c import c, decode, defaults, encode, encode_path, generate_options, progress_callback
+from ._c import texts as c_texts
 from ._callbacks import Callback
 from ._errors import UsageError, check, made
 from ._images import Image, is_many, listed
@@ -147,10 +148,11 @@ def _choice(value: str, known: "dict[str, int]", what: str) -> int:
 
 
 # Names of blip_generate_options' fields that callers use; num_return has a name for each task.
-_GENERATE = (
-    "beams", "min_length", "max_length", "length_penalty", "repetition_penalty", "sample", "top_p", "top_k",
-    "temperature", "seed",
-)  # fmt: skip
+_GENERATE = tuple(
+    field[0]
+    for field in generate_options._fields_
+    if field[0] not in ("struct_size", "reserved", "num_return")
+)
 
 
 def _generate(options: "dict[str, Any]", num_return: int) -> Any:
