@@ -141,7 +141,7 @@ void answer_caption(Service& service, Exchange& exchange) {
   const bool stream = fields.flag("stream", false);
   if (stream) options.generate.beams = 1;
   if (fields.has("prompt")) options.prompt = fields.text("prompt");
-  options.generate = read_generate(fields, options.generate, "num_captions", service.limits.work);
+  options.generate = read_generate(fields, options.generate, kCaptionText, service.limits.work);
   const bool attention = fields.flag("attention", false);
   const std::string name = fields.text("model");
   const auto background = read_background(fields);
@@ -244,10 +244,10 @@ AskRequest read_ask(Service& service, Fields& fields, Work& work) {
   ask.answers = fields.texts("answer", "answers");
   ask.stream = fields.flag("stream", false);
   if (ask.stream) ask.options.generate.beams = 1;
-  ask.options.generate = read_generate(fields, ask.options.generate, "num_answers", service.limits.work);
+  ask.options.generate = read_generate(fields, ask.options.generate, kAnswerText, service.limits.work);
   ask.attention = fields.flag("attention", false);
   ask.options.max_text_length = read_text_length(fields);
-  ask.options.rank_candidates = static_cast<int>(fields.whole("rank_candidates", static_cast<std::uint64_t>(ask.options.rank_candidates), 1, 4096));
+  ask.options.rank_candidates = read_whole(fields, option_named("rank_candidates"), ask.options.rank_candidates);
   ask.model = fields.text("model");
   ask.background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
@@ -255,9 +255,11 @@ AskRequest read_ask(Service& service, Fields& fields, Work& work) {
   need_pictures(fields);
   if (ask.questions.empty()) throw Problem(kInvalidRequest, "no question; send \"question\" or \"questions\"");
   if (ask.answers.empty() && fields.has("rank_candidates")) throw Problem(kInvalidRequest, "field \"rank_candidates\": has an effect on given answers only; send \"answers\", or leave it out");
-  for (const char* name : {"beams", "min_length", "max_length", "length_penalty", "repetition_penalty", "sample", "num_answers"})
-    if (!ask.answers.empty() && fields.has(name))
-      throw Problem(kInvalidRequest, std::string("field \"") + name + "\": has no effect on given answers, which are ranked; leave it or \"answers\" out");
+  for (const Option& row : kOptions) {
+    const std::string name = name_for(row, kAnswerText);
+    if (!ask.answers.empty() && row.generates() && fields.has(name))
+      throw Problem(kInvalidRequest, "field \"" + name + "\": has no effect on given answers, which are ranked; leave it or \"answers\" out");
+  }
   if (ask.stream) check_answer_streamable(ask.options.generate, fields.pictures().size(), ask.questions.size(), !ask.answers.empty());
   return ask;
 }

@@ -12,7 +12,6 @@ namespace {
 
 // The map's pixels, and the PNG at its largest.
 constexpr std::size_t kDrawingBytes = 3 * std::size_t{kHeatMapSide} * kHeatMapSide * 5 / 2;
-constexpr int kMaxLayers = 64, kMaxTextWords = 4096;
 
 struct AttentionRequest {
   std::optional<std::string> prompt;
@@ -33,7 +32,7 @@ AttentionRequest read_request(Fields& fields) {
       throw Problem(kInvalidRequest, "field \"" + std::string(name) + "\": an empty text; give at least one word, or leave it out");
   }
   request.model = fields.text("model");
-  request.layers = static_cast<int>(fields.whole("layers", 0, 0, kMaxLayers));
+  request.layers = read_whole(fields, option_named("layers"), 0);
   const std::string format = fields.text("format", "json");
   if (format != "json" && format != "png") throw Problem(kInvalidRequest, "field \"format\": must be json or png");
   request.png = format == "png";

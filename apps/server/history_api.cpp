@@ -4,16 +4,12 @@
 #include <limits>
 #include <span>
 
-#include "core/json.h"
 #include "image/formats.h"
 
 namespace blip::server {
 namespace {
 
-constexpr int kDefaultPage = 50, kMaxPage = 200;
 constexpr std::string_view kRoot = "/v1/history";
-constexpr std::size_t kBytesPerCharacter = 4;
-constexpr JsonLimits kResultLimits{.max_bytes = History::kMaxResult, .max_values = 20'000};
 
 [[noreturn]] void no_entry(const std::string& path) {
   throw Problem(kNotFound, "no history entry at " + quote(path));
@@ -28,9 +24,9 @@ std::int64_t read_id(std::string_view text, const std::string& path) {
 
 // Stored as JSON text, so that it comes back as what it was.
 std::string read_result(Fields& fields) {
-  const std::string text = fields.text("result", "{}", History::kMaxResult / kBytesPerCharacter);
+  const std::string text = fields.text("result", "{}", History::kMaxResult / kHistoryBytesPerCharacter);
   try {
-    read_json<Json>(text, kResultLimits);
+    read_json<Json>(text, kHistoryResultLimits);
   } catch (const JsonError& error) {
     throw Problem(kInvalidRequest, std::string("field \"result\": is not JSON text: ") + error.what());
   }
@@ -38,7 +34,7 @@ std::string read_result(Fields& fields) {
 }
 
 std::string read_summary(Fields& fields) {
-  return fields.text("summary", "", History::kMaxSummary / kBytesPerCharacter);
+  return fields.text("summary", "", History::kMaxSummary / kHistoryBytesPerCharacter);
 }
 
 // Pictures and results are somebody's own: no copy stays in a browser or proxy.
@@ -62,7 +58,7 @@ void respond_changed(Exchange& exchange, const History::Change& change, int stat
 void list_entries(History& history, const std::string& owner, Fields& fields, Exchange& exchange) {
   const std::string text = fields.text("query");
   const auto before = fields.whole("before", 0, 0, std::numeric_limits<std::int64_t>::max());
-  const auto limit = fields.whole("limit", kDefaultPage, 1, kMaxPage);
+  const auto limit = fields.whole("limit", kHistoryPage, 1, kMaxHistoryPage);
   fields.reject_unknown();
   const auto page = history.list(owner, text, static_cast<std::int64_t>(before), static_cast<int>(limit));
   const HistoryUsage usage = history.usage(owner);
@@ -90,7 +86,7 @@ std::string picture_formats() {
 void add_entry(History& history, const std::string& owner, Fields& fields, Exchange& exchange) {
   HistoryEntry entry;
   entry.task = fields.text("task");
-  entry.name = fields.text("name", "", History::kMaxName / kBytesPerCharacter);
+  entry.name = fields.text("name", "", History::kMaxName / kHistoryBytesPerCharacter);
   entry.summary = read_summary(fields);
   entry.result = read_result(fields);
   fields.reject_unknown();
@@ -143,7 +139,7 @@ std::string entry_text(const HistoryEntry& entry) {
   try {
     if (entry.result.size() > History::kMaxResult)
       throw JsonError("longer than " + std::to_string(History::kMaxResult) + " bytes");
-    json["result"] = read_json<Json>(entry.result, kResultLimits);
+    json["result"] = read_json<Json>(entry.result, kHistoryResultLimits);
   } catch (const JsonError& error) {
     problems += std::string(problems.empty() ? "" : "; ") + "the stored result cannot be shown: " +
                 error.what();

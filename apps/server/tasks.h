@@ -7,11 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "blip/limits.h"
 #include "server/fields.h"
 #include "server/metrics.h"
 #include "server/models.h"
 
 namespace blip::server {
+
+// The shortest deadline that a request may name, unless the server's own is shorter.
+inline constexpr double kShortestTimeoutMs = 500;
 
 struct TaskLimits {
   InputLimits input;
@@ -80,9 +84,11 @@ double read_timeout(Fields& fields, const TaskLimits& limits);
 std::optional<Color> read_background(Fields& fields);
 // The field "max_text_length"; 0 = not given. The model's own limit is checked by the session.
 int read_text_length(Fields& fields);
-// beams, min_length, ..., seed; count_name: "num_captions" or "num_answers". An option that would change nothing beside the
+// The field of that row, which is a whole number.
+int read_whole(Fields& fields, const Option& row, int otherwise);
+// The rows of blip/limits.h that generating takes. An option that would change nothing beside the
 // others (a temperature without sample) is Problem(invalid_request), as one beyond the limits.
-GenerateOptions read_generate(Fields& fields, GenerateOptions defaults, const std::string& count_name, const WorkLimits& limits);
+GenerateOptions read_generate(Fields& fields, GenerateOptions defaults, const GeneratedText& text, const WorkLimits& limits);
 void check_limits(const GenerateOptions& options, const std::string& count_name, const WorkLimits& limits);
 // rows: of the whole request.
 void check_work(std::uint64_t rows, const WorkLimits& limits);

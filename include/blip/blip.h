@@ -191,8 +191,12 @@ class Engine {
   // session works on the pictures before. encode gives the same result for it as for the picture itself.
   Image prepare(const Image& image) const;
   // The tokens of a text without those that the model puts around it, and before any truncation. 0 for a text that has none,
-  // which match, ask and embed refuse as empty. A caption after this prompt begins with as many tokens and one more.
+  // which match, ask and embed refuse as empty.
   std::size_t count_tokens(const std::string& text) const;
+  // How many tokens captions begin with, those of the prompt (unset: the model's own) and the one before them, and answers: they count
+  // for GenerateOptions::max_length and min_length, and a text's token_ids begin with them.
+  std::size_t caption_prompt_tokens(const std::optional<std::string>& prompt = {}) const;
+  std::size_t answer_prompt_tokens() const;
   // The text of token ids, as captions and answers are written: without special tokens and those beyond the vocabulary.
   std::string decode(std::span<const std::int32_t> token_ids) const;
   std::vector<NetworkUse> networks() const;  // of a compiled model, on each of its chips; else empty

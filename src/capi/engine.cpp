@@ -217,9 +217,7 @@ blip_status blip_engine_decode(const blip_engine* engine, const int32_t* token_i
     prepare_output(text);
     if (token_ids == nullptr && count > 0)
       throw blip::Error(blip::ErrorCode::kUsage, "token_ids is NULL");
-    const std::string decoded = checked(engine, "engine").engine.decode({token_ids, count});
-    *text = new char[decoded.size() + 1];
-    std::memcpy(*text, decoded.c_str(), decoded.size() + 1);
+    *text = owned_text(checked(engine, "engine").engine.decode({token_ids, count}));
   });
 }
 

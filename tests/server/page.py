@@ -158,6 +158,11 @@ def drive(page, server, shots):
     page.locator("#open-settings").click()
     check_axe(page, "settings")
     page.screenshot(path=shots + "/settings.png")
+    fields = server.get("/openapi.json").json["paths"]["/v1/caption"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    for name in ("beams", "min_length", "max_length", "seed"):
+        expect(page.locator("#" + name)).to_have_attribute("min", str(fields[name]["minimum"]))
+    for name in ("min_length", "max_length", "temperature", "top_p", "seed"):
+        expect(page.locator("#" + name)).to_have_attribute("placeholder", str(fields[name]["default"]))
     page.locator("#beams").fill("3")
     page.locator("#settings button").click()
     page.locator("#run").click()

@@ -7,8 +7,8 @@ from ctypes import byref
 from typing import TYPE_CHECKING, List, Optional
 
 from ._c import c, decode, defaults, encode_path, warning_callback
-from ._errors import BlipWarning, made
-from ._model import _check, _choice, _Progress
+from ._errors import BlipWarning, check, made
+from ._model import _choice, _Progress
 from ._resolve import resolve
 from ._results import Device, ModelInfo, info_of, record_of
 
@@ -67,7 +67,7 @@ def convert(
     messages: List[str] = []
     options.warning = warning_callback(lambda message, _: messages.append(decode(message)))
     report.call(
-        _check, c.convert, encode_path(resolve(source)), encode_path(destination), byref(options)
+        check, c.convert, encode_path(resolve(source)), encode_path(destination), byref(options)
     )
     for message in messages:
         warnings.warn(message, BlipWarning, stacklevel=2)

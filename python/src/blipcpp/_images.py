@@ -112,6 +112,9 @@ class Image:
             )
         return cls.from_array(value)
 
+    def __reduce__(self) -> Any:
+        return Image.from_array, (np.array(self.to_numpy()),)
+
     @property
     def width(self) -> int:
         return int(c.image_width(self._handle))
