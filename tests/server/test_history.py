@@ -1,12 +1,12 @@
 """The page's history: kept, searched, deleted, and whole after a crash."""
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import tempfile
 import threading
 import time
-import re
 import unittest
 from pathlib import Path
 
