@@ -1,4 +1,5 @@
-// AVIF through libavif, with Pillow's settings: the picture, or a sequence's first frame, in 8 bits.
+// AVIF through libavif, with Pillow's settings: the picture, or a sequence's first frame, in 8
+// bits.
 #include <avif/avif.h>
 
 #include <algorithm>
@@ -33,19 +34,25 @@ std::string describe(avifResult result, const avifDecoder& decoder) {
   return text;
 }
 
-// Reads the header. The decoder refuses coded frames of more than `frame_pixels`, whatever the file's header says.
+// Reads the header. The decoder refuses coded frames of more than `frame_pixels`, whatever the
+// file's header says.
 Handle open(const Source& source, std::uint64_t frame_pixels) {
   Handle decoder(avifDecoderCreate());
   if (!decoder) fail(source, kFormat, "not enough memory to open it");
   decoder->maxThreads = 1;
-  decoder->ignoreExif = AVIF_TRUE;  // AVIF says by properties of its own which way is up, and these alone count
+  decoder->ignoreExif =
+      AVIF_TRUE;  // AVIF says by properties of its own which way is up, and these alone count
   decoder->ignoreXMP = AVIF_TRUE;
   decoder->imageCountLimit = kMaxFrames;
   decoder->imageDimensionLimit = 0;  // our own limits follow
-  decoder->imageSizeLimit = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(frame_pixels, 1, AVIF_DEFAULT_IMAGE_SIZE_LIMIT));
+  decoder->imageSizeLimit = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(frame_pixels, 1, AVIF_DEFAULT_IMAGE_SIZE_LIMIT));
   // As Pillow: files that other encoders wrote a little wrong are read.
-  decoder->strictFlags &= ~static_cast<avifStrictFlags>(AVIF_STRICT_CLAP_VALID | AVIF_STRICT_PIXI_REQUIRED);
-  avifResult result = avifDecoderSetIOMemory(decoder.get(), reinterpret_cast<const std::uint8_t*>(source.bytes.data()), source.bytes.size());
+  decoder->strictFlags &=
+      ~static_cast<avifStrictFlags>(AVIF_STRICT_CLAP_VALID | AVIF_STRICT_PIXI_REQUIRED);
+  avifResult result = avifDecoderSetIOMemory(
+      decoder.get(), reinterpret_cast<const std::uint8_t*>(source.bytes.data()),
+      source.bytes.size());
   if (result == AVIF_RESULT_OK) result = avifDecoderParse(decoder.get());
   if (result != AVIF_RESULT_OK) fail(source, kFormat, describe(result, *decoder));
   return decoder;
@@ -59,23 +66,28 @@ int mirror_axis(const avifImage& image) {
 #endif
 }
 
-// The EXIF number for the turns and mirrors that the file asks for: first the turn, against the clock, then the mirror.
+// The EXIF number for the turns and mirrors that the file asks for: first the turn, against the
+// clock, then the mirror.
 int find_orientation(const avifImage& image) {
-  const bool turned = image.transformFlags & AVIF_TRANSFORM_IROT, mirrored = image.transformFlags & AVIF_TRANSFORM_IMIR;
+  const bool turned = image.transformFlags & AVIF_TRANSFORM_IROT,
+             mirrored = image.transformFlags & AVIF_TRANSFORM_IMIR;
   const int quarters = turned ? image.irot.angle & 3 : 0;
   if (!mirrored) return std::array{1, 8, 3, 6}[static_cast<std::size_t>(quarters)];
   const bool left_right = mirror_axis(image) == 1;
-  return (left_right ? std::array{2, 7, 4, 5} : std::array{4, 5, 2, 7})[static_cast<std::size_t>(quarters)];
+  return (left_right ? std::array{2, 7, 4, 5}
+                     : std::array{4, 5, 2, 7})[static_cast<std::size_t>(quarters)];
 }
 
-// Coded frames may be a little larger than the picture: cells of a grid stick out, sides are rounded up.
+// Coded frames may be a little larger than the picture: cells of a grid stick out, sides are
+// rounded up.
 std::uint64_t largest_frame(const avifImage& image) {
   constexpr std::uint64_t kRounding = 64;
   return (image.width + kRounding) * (image.height + kRounding) * 2;
 }
 
-// What libavif and the AV1 decoder take at most, by the pixel: the frame and two references in their planes, the planes of
-// libavif's own (of a grid), the alpha of each; those in 8 bits; and the pixels handed over with alpha.
+// What libavif and the AV1 decoder take at most, by the pixel: the frame and two references in
+// their planes, the planes of libavif's own (of a grid), the alpha of each; those in 8 bits; and
+// the pixels handed over with alpha.
 std::uint64_t working_bytes(const avifImage& image, bool has_alpha) {
   constexpr std::uint64_t kBase = 16 << 20;
   avifPixelFormatInfo info;
@@ -98,14 +110,19 @@ struct DestroyImage {
 };
 using Image = std::unique_ptr<avifImage, DestroyImage>;
 
-// Deeper samples lose their low bits before they become RGB, as in Pillow's libavif; the alpha is rounded.
-void shrink_plane(const std::uint8_t* in, std::uint32_t in_bytes, std::uint8_t* out, std::uint32_t out_bytes, std::uint32_t width, std::uint32_t height, std::uint32_t depth, bool alpha) {
+// Deeper samples lose their low bits before they become RGB, as in Pillow's libavif; the alpha is
+// rounded.
+void shrink_plane(const std::uint8_t* in, std::uint32_t in_bytes, std::uint8_t* out,
+                  std::uint32_t out_bytes, std::uint32_t width, std::uint32_t height,
+                  std::uint32_t depth, bool alpha) {
   const std::uint32_t most = (1u << depth) - 1;
   for (std::uint32_t y = 0; y < height; ++y, in += in_bytes, out += out_bytes) {
     for (std::uint32_t x = 0; x < width; ++x) {
       std::uint16_t sample;
       std::memcpy(&sample, in + std::size_t{x} * 2, sizeof sample);
-      out[x] = static_cast<std::uint8_t>(alpha ? (std::min<std::uint32_t>(sample, most) * 255 + most / 2) / most : sample >> (depth - 8));
+      out[x] = static_cast<std::uint8_t>(
+          alpha ? (std::min<std::uint32_t>(sample, most) * 255 + most / 2) / most
+                : sample >> (depth - 8));
     }
   }
 }
@@ -121,17 +138,21 @@ Image in_8_bits(const Source& source, const avifImage& image) {
     small->alphaPremultiplied = image.alphaPremultiplied;
     allocate_planes(*small, image.alphaPlane != nullptr);
   }
-  if (!small || !small->yuvPlanes[0] || (image.alphaPlane && !small->alphaPlane)) fail(source, kFormat, no_memory(image.width, image.height));
+  if (!small || !small->yuvPlanes[0] || (image.alphaPlane && !small->alphaPlane))
+    fail(source, kFormat, no_memory(image.width, image.height));
   avifPixelFormatInfo info;
   avifGetPixelFormatInfo(image.yuvFormat, &info);
   for (int plane = 0; plane < 3; ++plane) {
     if (!image.yuvPlanes[plane] || !small->yuvPlanes[plane]) continue;
-    const auto shift_x = static_cast<std::uint32_t>(plane ? info.chromaShiftX : 0), shift_y = static_cast<std::uint32_t>(plane ? info.chromaShiftY : 0);
-    shrink_plane(image.yuvPlanes[plane], image.yuvRowBytes[plane], small->yuvPlanes[plane], small->yuvRowBytes[plane],
-                 (image.width + shift_x) >> shift_x, (image.height + shift_y) >> shift_y, image.depth, false);
+    const auto shift_x = static_cast<std::uint32_t>(plane ? info.chromaShiftX : 0),
+               shift_y = static_cast<std::uint32_t>(plane ? info.chromaShiftY : 0);
+    shrink_plane(image.yuvPlanes[plane], image.yuvRowBytes[plane], small->yuvPlanes[plane],
+                 small->yuvRowBytes[plane], (image.width + shift_x) >> shift_x,
+                 (image.height + shift_y) >> shift_y, image.depth, false);
   }
   if (image.alphaPlane)
-    shrink_plane(image.alphaPlane, image.alphaRowBytes, small->alphaPlane, small->alphaRowBytes, image.width, image.height, image.depth, true);
+    shrink_plane(image.alphaPlane, image.alphaRowBytes, small->alphaPlane, small->alphaRowBytes,
+                 image.width, image.height, image.depth, true);
   return small;
 }
 
@@ -159,9 +180,11 @@ Decoded decode_avif(const Source& source) {
   const avifImage& header = *decoder->image;
   const bool has_alpha = decoder->alphaPresent != AVIF_FALSE;
   check_size(source, kFormat, header.width, header.height);
-  if (header.width > std::numeric_limits<std::uint32_t>::max() / 4) fail(source, kFormat, "its rows are too long");
+  if (header.width > std::numeric_limits<std::uint32_t>::max() / 4)
+    fail(source, kFormat, "its rows are too long");
   const std::uint32_t width = header.width, height = header.height;
-  Decoded decoded = begin(source, kFormat, width, height, find_orientation(header), working_bytes(header, has_alpha), has_alpha);
+  Decoded decoded = begin(source, kFormat, width, height, find_orientation(header),
+                          working_bytes(header, has_alpha), has_alpha);
   if (source.header_only) return decoded;
   decoder = open(source, largest_frame(header));
   if (const avifResult result = avifDecoderNthImage(decoder.get(), 0); result != AVIF_RESULT_OK) {

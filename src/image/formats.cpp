@@ -55,7 +55,8 @@ bool is_heif(Bytes bytes) {
 }
 bool is_video(Bytes bytes) { return any_brand(bytes, is_video_brand); }
 bool is_jp2(Bytes bytes) {
-  return starts_with(bytes, "\0\0\0\x0cjP  \r\n\x87\n"sv) || starts_with(bytes, "\xff\x4f\xff\x51"sv);
+  return starts_with(bytes, "\0\0\0\x0cjP  \r\n\x87\n"sv) ||
+         starts_with(bytes, "\xff\x4f\xff\x51"sv);
 }
 bool is_psd(Bytes bytes) { return starts_with(bytes, "8BPS"); }
 bool is_exr(Bytes bytes) { return starts_with(bytes, "\x76\x2f\x31\x01"sv); }
@@ -128,7 +129,8 @@ constexpr const char *kJpegLibrary = "libjpeg", *kPngLibrary = "libpng";
 constexpr const char *kJpegLibrary = "stb_image", *kPngLibrary = "stb_image";
 #endif
 
-// AVIF goes before HEIF, whose brands it may name as well, and video comes last of those with brands.
+// AVIF goes before HEIF, whose brands it may name as well, and video comes last of those with
+// brands.
 constexpr Format kFormats[] = {
     {"JPEG", kJpegEndings, kJpegTypes, is_jpeg, decode_jpeg, kJpegLibrary},
     {"PNG", kPngEndings, kPngTypes, is_png, decode_png, kPngLibrary},
@@ -204,7 +206,8 @@ std::string readable_formats() {
 
 std::string why_unreadable(const Format& format) {
   if (format.library)
-    return "this build has no " + std::string(format.library) + "; convert the picture to PNG or JPEG";
+    return "this build has no " + std::string(format.library) +
+           "; convert the picture to PNG or JPEG";
   return "no build reads this format; convert the picture to PNG or JPEG";
 }
 

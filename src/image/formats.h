@@ -1,4 +1,5 @@
-// The one table of picture formats: names, endings, media types, first bytes, and what reads them here.
+// The one table of picture formats: names, endings, media types, first bytes, and what reads them
+// here.
 #pragma once
 
 #include <span>
@@ -18,7 +19,8 @@ struct Format {
   std::span<const std::string_view> media_types;
   bool (*matches)(Bytes);  // by the first bytes; nullptr = by its ending alone
   Decoder decoder;         // nullptr: this build cannot read it
-  const char* library;     // that reads it, in this build or in others; "" = blip itself; nullptr = no build reads it
+  const char* library;  // that reads it, in this build or in others; "" = blip itself; nullptr = no
+                        // build reads it
 };
 
 // All that are known: first those that some build reads.
@@ -34,8 +36,8 @@ const Format* find_format_by_name(std::string_view name);
 // How many first bytes find_format() looks at.
 constexpr std::size_t kFormatHead = 256;
 
-// Whether a file without a known ending is a picture: stricter than find_format() where a format's mark is short, and without
-// documents and videos.
+// Whether a file without a known ending is a picture: stricter than find_format() where a format's
+// mark is short, and without documents and videos.
 bool looks_like_picture(Bytes head);
 
 // "JPEG, PNG, WebP": those that this build reads, for messages.

@@ -28,7 +28,8 @@ bool each_box(Bytes data, Visit visit) {
     }
     if (size < head || size > data.size()) return false;
     const auto length = static_cast<std::size_t>(size);
-    visit(Box{as_text(data.subspan(4, 4)), data.subspan(static_cast<std::size_t>(head), length - static_cast<std::size_t>(head))});
+    visit(Box{as_text(data.subspan(4, 4)), data.subspan(static_cast<std::size_t>(head),
+                                                        length - static_cast<std::size_t>(head))});
     data = data.subspan(length);
   }
   return true;
@@ -40,7 +41,8 @@ struct Numbers {
   bool failed = false;
 
   std::uint32_t next(int bytes) {
-    const auto value = bytes == 4 ? read_u32(data, 0, Endian::kBig) : read_u16(data, 0, Endian::kBig);
+    const auto value =
+        bytes == 4 ? read_u32(data, 0, Endian::kBig) : read_u16(data, 0, Endian::kBig);
     failed = failed || !value;
     data = slice(data, static_cast<std::size_t>(bytes));
     return value.value_or(0);
@@ -65,7 +67,8 @@ void read_references(Bytes body, HeifItems& items) {
     Numbers numbers{box.body};
     HeifItems::Reference reference{std::string(box.type), numbers.next(width), {}};
     const std::uint32_t count = numbers.next(2);
-    for (std::uint32_t i = 0; i < count && !numbers.failed; ++i) reference.to.push_back(numbers.next(width));
+    for (std::uint32_t i = 0; i < count && !numbers.failed; ++i)
+      reference.to.push_back(numbers.next(width));
     if (!numbers.failed) items.references.push_back(std::move(reference));
   });
 }
@@ -75,7 +78,8 @@ void read_properties(Bytes body, HeifItems& items) {
     if (container.type != "ipco") return;
     each_box(container.body, [&](const Box& property) {
       constexpr std::size_t kChromaAt = 16;
-      if (property.type == "hvcC") items.chroma = std::max(items.chroma, read_u8(property.body, kChromaAt).value_or(0) & 3);
+      if (property.type == "hvcC")
+        items.chroma = std::max(items.chroma, read_u8(property.body, kChromaAt).value_or(0) & 3);
     });
   });
 }
@@ -100,7 +104,8 @@ std::vector<std::string> HeifItems::coded_types(std::uint32_t item) const {
 std::vector<std::uint32_t> HeifItems::auxiliaries() const {
   std::vector<std::uint32_t> found;
   for (const Reference& reference : references) {
-    const bool refers = std::find(reference.to.begin(), reference.to.end(), primary) != reference.to.end();
+    const bool refers =
+        std::find(reference.to.begin(), reference.to.end(), primary) != reference.to.end();
     if (reference.type == "auxl" && refers) found.push_back(reference.from);
   }
   return found;
@@ -113,10 +118,12 @@ std::optional<HeifItems> read_heif_items(Bytes file) {
     if (box.type != "meta" || found) return;
     found = true;
     each_box(slice(box.body, 4), [&](const Box& part) {
-      if (part.type == "pitm") items.primary = Numbers{slice(part.body, 4)}.next(version_of(part.body) == 0 ? 2 : 4);
+      if (part.type == "pitm")
+        items.primary = Numbers{slice(part.body, 4)}.next(version_of(part.body) == 0 ? 2 : 4);
       if (part.type == "iinf") {
         const std::size_t entries = version_of(part.body) == 0 ? 6 : 8;
-        each_box(slice(part.body, entries), [&](const Box& entry) { read_item(entry.body, items); });
+        each_box(slice(part.body, entries),
+                 [&](const Box& entry) { read_item(entry.body, items); });
       }
       if (part.type == "iref") read_references(part.body, items);
       if (part.type == "iprp") read_properties(part.body, items);

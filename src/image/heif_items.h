@@ -1,5 +1,5 @@
-// What the boxes of a HEIF file say of its pictures, read before libheif sees the file: which are coded how, and what refers
-// to what.
+// What the boxes of a HEIF file say of its pictures, read before libheif sees the file: which are
+// coded how, and what refers to what.
 #pragma once
 
 #include <cstdint>

@@ -18,22 +18,28 @@ thread_local HevcBudget* budget = nullptr;
 
 constexpr heif_error kGood = {heif_error_Ok, heif_suberror_Unspecified, "Success"};
 
-heif_error failure(const char* message) { return {heif_error_Decoder_plugin_error, heif_suberror_Unspecified, message}; }
-
-std::uint64_t pixels_of(int width, int height) {
-  return static_cast<std::uint64_t>(width > 0 ? width : 0) * static_cast<std::uint64_t>(height > 0 ? height : 0);
+heif_error failure(const char* message) {
+  return {heif_error_Decoder_plugin_error, heif_suberror_Unspecified, message};
 }
 
-int get_buffer(de265_decoder_context* context, de265_image_spec* spec, de265_image* image, void* user) {
+std::uint64_t pixels_of(int width, int height) {
+  return static_cast<std::uint64_t>(width > 0 ? width : 0) *
+         static_cast<std::uint64_t>(height > 0 ? height : 0);
+}
+
+int get_buffer(de265_decoder_context* context, de265_image_spec* spec, de265_image* image,
+               void* user) {
   const std::uint64_t pixels = pixels_of(spec->width, spec->height);
   if (!budget || !budget->take(pixels)) return 0;
-  const int good = de265_get_default_image_allocation_functions()->get_buffer(context, spec, image, user);
+  const int good =
+      de265_get_default_image_allocation_functions()->get_buffer(context, spec, image, user);
   if (!good) budget->give_back(pixels);
   return good;
 }
 
 void release_buffer(de265_decoder_context* context, de265_image* image, void* user) {
-  if (budget) budget->give_back(pixels_of(de265_get_image_width(image, 0), de265_get_image_height(image, 0)));
+  if (budget)
+    budget->give_back(pixels_of(de265_get_image_width(image, 0), de265_get_image_height(image, 0)));
   de265_get_default_image_allocation_functions()->release_buffer(context, image, user);
 }
 
@@ -43,7 +49,8 @@ struct Release {
 };
 using Picture = std::unique_ptr<heif_image, Release>;
 
-// A row of samples in 8 bits. Deeper ones lose their low bits before anything is converted, as in later versions of libheif.
+// A row of samples in 8 bits. Deeper ones lose their low bits before anything is converted, as in
+// later versions of libheif.
 void copy_row(const std::uint8_t* in, std::uint8_t* out, int width, int bits) {
   if (bits <= 8) {
     std::memcpy(out, in, static_cast<std::size_t>(width));
@@ -57,7 +64,8 @@ void copy_row(const std::uint8_t* in, std::uint8_t* out, int width, int bits) {
 }
 
 bool copy_plane(const de265_image* from, int plane, heif_channel channel, heif_image* to) {
-  const int width = de265_get_image_width(from, plane), height = de265_get_image_height(from, plane);
+  const int width = de265_get_image_width(from, plane),
+            height = de265_get_image_height(from, plane);
   const int bits = de265_get_bits_per_pixel(from, plane);
   int in_stride = 0, out_stride = 0;
   const std::uint8_t* in = de265_get_image_plane(from, plane, &in_stride);
@@ -65,17 +73,22 @@ bool copy_plane(const de265_image* from, int plane, heif_channel channel, heif_i
   if (heif_image_add_plane(to, channel, width, height, 8).code != heif_error_Ok) return false;
   std::uint8_t* out = heif_image_get_plane(to, channel, &out_stride);
   if (!out) return false;
-  for (int y = 0; y < height; ++y) copy_row(in + std::ptrdiff_t{y} * in_stride, out + std::ptrdiff_t{y} * out_stride, width, bits);
+  for (int y = 0; y < height; ++y)
+    copy_row(in + std::ptrdiff_t{y} * in_stride, out + std::ptrdiff_t{y} * out_stride, width, bits);
   return true;
 }
 
-// What the stream says of its colours; a colour box of the file goes before it, which libheif sees to.
+// What the stream says of its colours; a colour box of the file goes before it, which libheif sees
+// to.
 void copy_colours(const de265_image* from, heif_image* to) {
   const std::unique_ptr<heif_color_profile_nclx, Release> profile(heif_nclx_color_profile_alloc());
   if (!profile) return;
-  heif_nclx_color_profile_set_color_primaries(profile.get(), static_cast<std::uint16_t>(de265_get_image_colour_primaries(from)));
-  heif_nclx_color_profile_set_transfer_characteristics(profile.get(), static_cast<std::uint16_t>(de265_get_image_transfer_characteristics(from)));
-  heif_nclx_color_profile_set_matrix_coefficients(profile.get(), static_cast<std::uint16_t>(de265_get_image_matrix_coefficients(from)));
+  heif_nclx_color_profile_set_color_primaries(
+      profile.get(), static_cast<std::uint16_t>(de265_get_image_colour_primaries(from)));
+  heif_nclx_color_profile_set_transfer_characteristics(
+      profile.get(), static_cast<std::uint16_t>(de265_get_image_transfer_characteristics(from)));
+  heif_nclx_color_profile_set_matrix_coefficients(
+      profile.get(), static_cast<std::uint16_t>(de265_get_image_matrix_coefficients(from)));
   profile->full_range_flag = de265_get_image_full_range_flag(from) != 0;
   heif_image_set_nclx_color_profile(to, profile.get());
 }
@@ -85,8 +98,10 @@ heif_image* convert(const de265_image* from) {
   const de265_chroma chroma = de265_get_chroma_format(from);
   const bool grey = chroma == de265_chroma_mono;
   heif_image* made = nullptr;
-  const heif_error error = heif_image_create(de265_get_image_width(from, 0), de265_get_image_height(from, 0), grey ? heif_colorspace_monochrome : heif_colorspace_YCbCr,
-                                             static_cast<heif_chroma>(chroma), &made);
+  const heif_error error =
+      heif_image_create(de265_get_image_width(from, 0), de265_get_image_height(from, 0),
+                        grey ? heif_colorspace_monochrome : heif_colorspace_YCbCr,
+                        static_cast<heif_chroma>(chroma), &made);
   if (error.code != heif_error_Ok) return nullptr;
   Picture picture(made);
   constexpr heif_channel kChannels[] = {heif_channel_Y, heif_channel_Cb, heif_channel_Cr};
@@ -120,8 +135,10 @@ heif_error push(void* decoder, const void* data, std::size_t size) {
   while (!rest.empty()) {
     const auto length = read_u32(rest, 0, Endian::kBig);
     const Bytes unit = slice(rest, 4, length.value_or(0));
-    if (!length || unit.size() < *length) return failure("a unit of its stream is longer than the stream");
-    if (!unit.empty()) de265_push_NAL(decoder, unit.data(), static_cast<int>(unit.size()), 0, nullptr);
+    if (!length || unit.size() < *length)
+      return failure("a unit of its stream is longer than the stream");
+    if (!unit.empty())
+      de265_push_NAL(decoder, unit.data(), static_cast<int>(unit.size()), 0, nullptr);
     rest = rest.subspan(4 + unit.size());
   }
   return kGood;
@@ -161,7 +178,10 @@ heif_decoder_plugin make_plugin() {
 
 }  // namespace
 
-HevcBudget::HevcBudget(std::uint64_t at_a_time, std::uint64_t in_all) : free_(at_a_time), left_(in_all) { budget = this; }
+HevcBudget::HevcBudget(std::uint64_t at_a_time, std::uint64_t in_all)
+    : free_(at_a_time), left_(in_all) {
+  budget = this;
+}
 HevcBudget::~HevcBudget() { budget = nullptr; }
 
 bool HevcBudget::take(std::uint64_t pixels) {

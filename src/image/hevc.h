@@ -1,5 +1,6 @@
-// The HEVC decoder that libheif uses for our pictures: libde265 held to a budget. What the boxes of a file say of a picture's
-// size is no promise: the coded frames have sizes of their own, and a grid may ask for one cell any number of times.
+// The HEVC decoder that libheif uses for our pictures: libde265 held to a budget. What the boxes of
+// a file say of a picture's size is no promise: the coded frames have sizes of their own, and a
+// grid may ask for one cell any number of times.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ class HevcBudget {
   bool exhausted_ = false;
 };
 
-// The decoder's name for heif_decoding_options, registered with libheif at the first call. nullptr: libheif refuses it.
+// The decoder's name for heif_decoding_options, registered with libheif at the first call. nullptr:
+// libheif refuses it.
 const char* hevc_decoder_id();
 
 }  // namespace blip::image

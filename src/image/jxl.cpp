@@ -14,14 +14,15 @@ namespace {
 
 constexpr const char* kFormat = "JPEG XL";
 
-// libjxl's blocks, counted against a limit. Before its version 0.11 it asks only for small ones here, and its pixels come from
-// elsewhere: then what the header says is all that can be checked.
+// libjxl's blocks, counted against a limit. Before its version 0.11 it asks only for small ones
+// here, and its pixels come from elsewhere: then what the header says is all that can be checked.
 class Memory {
  public:
   explicit Memory(std::uint64_t limit) : limit_(limit) {}
 
   JxlMemoryManager manager() {
-    return {this, [](void* self, std::size_t size) { return static_cast<Memory*>(self)->allocate(size); },
+    return {this,
+            [](void* self, std::size_t size) { return static_cast<Memory*>(self)->allocate(size); },
             [](void* self, void* block) { static_cast<Memory*>(self)->release(block); }};
   }
   bool is_exhausted() const { return exhausted_; }
@@ -53,8 +54,9 @@ class Memory {
   bool exhausted_ = false;
 };
 
-// Runs libjxl's loops, whose lengths follow the size of the frame that it works on, whatever the picture's header says: a
-// frame far larger than the picture is refused, and so is one layer after another without end.
+// Runs libjxl's loops, whose lengths follow the size of the frame that it works on, whatever the
+// picture's header says: a frame far larger than the picture is refused, and so is one layer after
+// another without end.
 class Work {
  public:
   void expect(std::uint64_t width, std::uint64_t height) {
@@ -64,12 +66,15 @@ class Work {
   }
   bool is_exhausted() const { return exhausted_; }
 
-  static JxlParallelRetCode run(void* self, void* loop, JxlParallelRunInit init, JxlParallelRunFunction step, std::uint32_t begin, std::uint32_t end) {
+  static JxlParallelRetCode run(void* self, void* loop, JxlParallelRunInit init,
+                                JxlParallelRunFunction step, std::uint32_t begin,
+                                std::uint32_t end) {
     return static_cast<Work*>(self)->run_loop(loop, init, step, begin, end);
   }
 
  private:
-  JxlParallelRetCode run_loop(void* loop, JxlParallelRunInit init, JxlParallelRunFunction step, std::uint32_t begin, std::uint32_t end) {
+  JxlParallelRetCode run_loop(void* loop, JxlParallelRunInit init, JxlParallelRunFunction step,
+                              std::uint32_t begin, std::uint32_t end) {
     constexpr JxlParallelRetCode kStopped = -1;
     const std::uint64_t count = end - begin;
     if (count > longest_ || count > left_) {
@@ -90,7 +95,8 @@ struct Destroy {
   void operator()(JxlDecoder* decoder) const { JxlDecoderDestroy(decoder); }
 };
 
-// Floats for every channel, and what transforms between them take: less for most files, but the header does not say which.
+// Floats for every channel, and what transforms between them take: less for most files, but the
+// header does not say which.
 std::uint64_t working_bytes(const JxlBasicInfo& info, bool four) {
   constexpr std::uint64_t kBase = 32 << 20;
   const std::uint64_t pixels = std::uint64_t{info.xsize} * info.ysize;
@@ -101,14 +107,19 @@ std::uint64_t working_bytes(const JxlBasicInfo& info, bool four) {
 class Decoding {
  public:
   explicit Decoding(const Source& source)
-      : source_(source), memory_(source.limits.max_memory != 0 ? source.limits.max_memory : UINT64_MAX), manager_(memory_.manager()), decoder_(JxlDecoderCreate(&manager_)) {
+      : source_(source),
+        memory_(source.limits.max_memory != 0 ? source.limits.max_memory : UINT64_MAX),
+        manager_(memory_.manager()),
+        decoder_(JxlDecoderCreate(&manager_)) {
     if (!decoder_) fail(source, kFormat, "not enough memory to open it");
     const auto* data = reinterpret_cast<const std::uint8_t*>(source.bytes.data());
-    const bool good = JxlDecoderSetParallelRunner(decoder_.get(), Work::run, &work_) == JXL_DEC_SUCCESS &&
-                      JxlDecoderSubscribeEvents(decoder_.get(), JXL_DEC_BASIC_INFO | JXL_DEC_FULL_IMAGE) == JXL_DEC_SUCCESS &&
-                      JxlDecoderSetKeepOrientation(decoder_.get(), JXL_TRUE) == JXL_DEC_SUCCESS &&
-                      JxlDecoderSetUnpremultiplyAlpha(decoder_.get(), JXL_TRUE) == JXL_DEC_SUCCESS &&
-                      JxlDecoderSetInput(decoder_.get(), data, source.bytes.size()) == JXL_DEC_SUCCESS;
+    const bool good =
+        JxlDecoderSetParallelRunner(decoder_.get(), Work::run, &work_) == JXL_DEC_SUCCESS &&
+        JxlDecoderSubscribeEvents(decoder_.get(), JXL_DEC_BASIC_INFO | JXL_DEC_FULL_IMAGE) ==
+            JXL_DEC_SUCCESS &&
+        JxlDecoderSetKeepOrientation(decoder_.get(), JXL_TRUE) == JXL_DEC_SUCCESS &&
+        JxlDecoderSetUnpremultiplyAlpha(decoder_.get(), JXL_TRUE) == JXL_DEC_SUCCESS &&
+        JxlDecoderSetInput(decoder_.get(), data, source.bytes.size()) == JXL_DEC_SUCCESS;
     if (!good) fail(source, kFormat, "libjxl refuses its settings");
     JxlDecoderCloseInput(decoder_.get());
   }
@@ -116,11 +127,14 @@ class Decoding {
   Decoded run() {
     proceed_to(JXL_DEC_BASIC_INFO);
     JxlBasicInfo info;
-    if (JxlDecoderGetBasicInfo(decoder_.get(), &info) != JXL_DEC_SUCCESS) fail(source_, kFormat, "damaged: it has no header");
+    if (JxlDecoderGetBasicInfo(decoder_.get(), &info) != JXL_DEC_SUCCESS)
+      fail(source_, kFormat, "damaged: it has no header");
     const bool has_alpha = info.alpha_bits > 0;
     const bool four = has_alpha && (source_.want_alpha || info.alpha_premultiplied);
     // With the sides as they are stored, and the number as in EXIF.
-    Decoded decoded = begin(source_, kFormat, info.xsize, info.ysize, static_cast<int>(info.orientation), working_bytes(info, four), has_alpha);
+    Decoded decoded =
+        begin(source_, kFormat, info.xsize, info.ysize, static_cast<int>(info.orientation),
+              working_bytes(info, four), has_alpha);
     if (source_.header_only) return decoded;
     work_.expect(info.xsize, info.ysize);
     proceed_to(JXL_DEC_NEED_IMAGE_OUT_BUFFER);
@@ -128,9 +142,11 @@ class Decoding {
     std::vector<std::uint8_t> rgba(four ? decoded.rgb.pixels.size() / 3 * 4 : 0);
     std::vector<std::uint8_t>& out = four ? rgba : decoded.rgb.pixels;
     std::size_t needed = 0;
-    if (JxlDecoderImageOutBufferSize(decoder_.get(), &format, &needed) != JXL_DEC_SUCCESS || needed != out.size())
+    if (JxlDecoderImageOutBufferSize(decoder_.get(), &format, &needed) != JXL_DEC_SUCCESS ||
+        needed != out.size())
       fail(source_, kFormat, "damaged: its frame has another size than its header says");
-    if (JxlDecoderSetImageOutBuffer(decoder_.get(), &format, out.data(), out.size()) != JXL_DEC_SUCCESS)
+    if (JxlDecoderSetImageOutBuffer(decoder_.get(), &format, out.data(), out.size()) !=
+        JXL_DEC_SUCCESS)
       fail(source_, kFormat, "damaged: its frame cannot be shown");
     proceed_to(JXL_DEC_FULL_IMAGE);
     if (four) split_alpha(rgba, decoded);
@@ -141,8 +157,13 @@ class Decoding {
   void proceed_to(JxlDecoderStatus wanted) {
     const JxlDecoderStatus status = JxlDecoderProcessInput(decoder_.get());
     if (status == wanted) return;
-    if (memory_.is_exhausted()) fail(source_, kFormat, "it would take more memory to decode than the limit; raise it with --max-memory if you trust the file");
-    if (work_.is_exhausted()) fail(source_, kFormat, "damaged: its frames are far larger, or far more, than the picture needs");
+    if (memory_.is_exhausted())
+      fail(source_, kFormat,
+           "it would take more memory to decode than the limit; raise it with --max-memory if you "
+           "trust the file");
+    if (work_.is_exhausted())
+      fail(source_, kFormat,
+           "damaged: its frames are far larger, or far more, than the picture needs");
     if (status == JXL_DEC_NEED_MORE_INPUT) fail(source_, kFormat, "the file is truncated");
     fail(source_, kFormat, "damaged: it cannot be decoded");
   }

@@ -1,5 +1,5 @@
-// TIFF through libtiff: the first page. Samples of every kind that Pillow reads; colours in YCbCr are converted by libtiff,
-// all others in tiff_pixels.cpp.
+// TIFF through libtiff: the first page. Samples of every kind that Pillow reads; colours in YCbCr
+// are converted by libtiff, all others in tiff_pixels.cpp.
 #include <tiffio.h>
 
 #include <algorithm>
@@ -28,14 +28,16 @@ struct File {
   Bytes bytes;
   std::uint64_t at = 0;
   char message[160] = "";
-  bool lost_colours = false;  // a palette that could not be read, which libtiff makes a grey picture of
+  bool lost_colours =
+      false;  // a palette that could not be read, which libtiff makes a grey picture of
 };
 
 File& file_of(thandle_t handle) { return *static_cast<File*>(handle); }
 
 tmsize_t on_read(thandle_t handle, void* out, tmsize_t size) {
   File& file = file_of(handle);
-  const Bytes part = slice(file.bytes, static_cast<std::size_t>(file.at), static_cast<std::size_t>(size));
+  const Bytes part =
+      slice(file.bytes, static_cast<std::size_t>(file.at), static_cast<std::size_t>(size));
   if (!part.empty()) std::memcpy(out, part.data(), part.size());
   file.at += part.size();
   return static_cast<tmsize_t>(part.size());
@@ -89,13 +91,17 @@ Handle open(const Source& source, File& file) {
   TIFFOpenOptionsSetWarningHandlerExtR(options.get(), on_warning, &file);
   // Against tables of absurd length, before the picture's size is known.
   constexpr std::uint64_t kMost = std::numeric_limits<std::int32_t>::max();
-  const std::uint64_t limit = source.limits.max_memory == 0 ? kMost : std::min<std::uint64_t>(source.limits.max_memory, kMost);
+  const std::uint64_t limit = source.limits.max_memory == 0
+                                  ? kMost
+                                  : std::min<std::uint64_t>(source.limits.max_memory, kMost);
   TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), static_cast<tmsize_t>(limit));
-  return Handle(TIFFClientOpenExt("", "r", &file, on_read, on_write, on_seek, on_close, on_size, on_map, on_unmap, options.get()));
+  return Handle(TIFFClientOpenExt("", "r", &file, on_read, on_write, on_seek, on_close, on_size,
+                                  on_map, on_unmap, options.get()));
 }
 
 [[noreturn]] void fail_with(const Source& source, const File& file) {
-  fail(source, kFormat, std::string("damaged: ") + (file.message[0] ? file.message : "unknown error"));
+  fail(source, kFormat,
+       std::string("damaged: ") + (file.message[0] ? file.message : "unknown error"));
 }
 
 template <class Value>
@@ -109,12 +115,13 @@ struct Page {
   std::uint32_t width = 0, height = 0;
   std::uint32_t block_width = 0, block_height = 0;  // of a tile, or of a strip
   bool tiled = false;
-  int planes = 1;         // samples lie apart in so many
-  bool as_rgba = false;   // libtiff converts
+  int planes = 1;        // samples lie apart in so many
+  bool as_rgba = false;  // libtiff converts
   TiffLayout layout;
 
   std::uint64_t block_bytes() const {
-    const std::uint64_t samples = as_rgba ? 4 : static_cast<std::uint64_t>(planes == 1 ? layout.samples : 1);
+    const std::uint64_t samples =
+        as_rgba ? 4 : static_cast<std::uint64_t>(planes == 1 ? layout.samples : 1);
     const std::uint64_t bits = as_rgba ? 8 : static_cast<std::uint64_t>(layout.bits);
     return (block_width * samples * bits + 7) / 8 * block_height;
   }
@@ -126,12 +133,15 @@ TiffTags read_tags(TIFF* tiff, bool separate) {
   tags.bits = tag_or<std::uint16_t>(tiff, TIFFTAG_BITSPERSAMPLE, 1);
   tags.samples = tag_or<std::uint16_t>(tiff, TIFFTAG_SAMPLESPERPIXEL, 1);
   tags.format = tag_or<std::uint16_t>(tiff, TIFFTAG_SAMPLEFORMAT, SAMPLEFORMAT_UINT);
-  if (tag_or<std::uint16_t>(tiff, TIFFTAG_COMPRESSION, COMPRESSION_NONE) == COMPRESSION_OJPEG) tags.photometric = PHOTOMETRIC_YCBCR;
+  if (tag_or<std::uint16_t>(tiff, TIFFTAG_COMPRESSION, COMPRESSION_NONE) == COMPRESSION_OJPEG)
+    tags.photometric = PHOTOMETRIC_YCBCR;
   std::uint16_t count = 0;
   const std::uint16_t* extra = nullptr;
-  if (TIFFGetField(tiff, TIFFTAG_EXTRASAMPLES, &count, &extra) && extra) tags.extra.assign(extra, extra + count);
+  if (TIFFGetField(tiff, TIFFTAG_EXTRASAMPLES, &count, &extra) && extra)
+    tags.extra.assign(extra, extra + count);
   // As Pillow: samples of no meaning that lie apart are no part of the pixels.
-  if (separate && !tags.extra.empty() && *std::max_element(tags.extra.begin(), tags.extra.end()) == 0) {
+  if (separate && !tags.extra.empty() &&
+      *std::max_element(tags.extra.begin(), tags.extra.end()) == 0) {
     tags.samples -= static_cast<int>(tags.extra.size());
     tags.extra.clear();
   }
@@ -144,7 +154,8 @@ void read_palette(const Source& source, TIFF* tiff, TiffLayout& layout) {
     fail(source, kFormat, "damaged: it has no colour map");
   const std::size_t count = std::size_t{1} << layout.bits;
   for (std::size_t c = 0; c < 3; ++c)
-    for (std::size_t i = 0; i < count; ++i) layout.palette[c][i] = static_cast<std::uint8_t>(colours[c][i] >> 8);
+    for (std::size_t i = 0; i < count; ++i)
+      layout.palette[c][i] = static_cast<std::uint8_t>(colours[c][i] >> 8);
 }
 
 Page read_page(const Source& source, TIFF* tiff) {
@@ -152,10 +163,14 @@ Page read_page(const Source& source, TIFF* tiff) {
   page.width = tag_or<std::uint32_t>(tiff, TIFFTAG_IMAGEWIDTH, 0);
   page.height = tag_or<std::uint32_t>(tiff, TIFFTAG_IMAGELENGTH, 0);
   check_size(source, kFormat, page.width, page.height);
-  const std::uint16_t compression = tag_or<std::uint16_t>(tiff, TIFFTAG_COMPRESSION, COMPRESSION_NONE);
+  const std::uint16_t compression =
+      tag_or<std::uint16_t>(tiff, TIFFTAG_COMPRESSION, COMPRESSION_NONE);
   if (!TIFFIsCODECConfigured(compression))
-    fail(source, kFormat, "its compression (" + std::to_string(compression) + ") is none that libtiff reads; convert the picture to PNG or JPEG");
-  const bool separate = tag_or<std::uint16_t>(tiff, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG) == PLANARCONFIG_SEPARATE;
+    fail(source, kFormat,
+         "its compression (" + std::to_string(compression) +
+             ") is none that libtiff reads; convert the picture to PNG or JPEG");
+  const bool separate = tag_or<std::uint16_t>(tiff, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG) ==
+                        PLANARCONFIG_SEPARATE;
   const TiffTags tags = read_tags(tiff, separate);
   if (const std::string why = interpret(tags, page.layout); !why.empty())
     fail(source, kFormat, why + "; convert the picture to PNG or JPEG");
@@ -172,12 +187,18 @@ Page read_page(const Source& source, TIFF* tiff) {
   if (page.tiled) {
     page.block_width = tag_or<std::uint32_t>(tiff, TIFFTAG_TILEWIDTH, 0);
     page.block_height = tag_or<std::uint32_t>(tiff, TIFFTAG_TILELENGTH, 0);
-    const auto too_large = [](std::uint64_t tile, std::uint64_t side) { return tile > std::max(kFreeTileSide, 2 * side); };
-    if (page.block_width == 0 || page.block_height == 0 || too_large(page.block_width, page.width) || too_large(page.block_height, page.height))
-      fail(source, kFormat, "damaged: tiles of " + std::to_string(page.block_width) + " x " + std::to_string(page.block_height) + " pixels");
+    const auto too_large = [](std::uint64_t tile, std::uint64_t side) {
+      return tile > std::max(kFreeTileSide, 2 * side);
+    };
+    if (page.block_width == 0 || page.block_height == 0 ||
+        too_large(page.block_width, page.width) || too_large(page.block_height, page.height))
+      fail(source, kFormat,
+           "damaged: tiles of " + std::to_string(page.block_width) + " x " +
+               std::to_string(page.block_height) + " pixels");
   } else {
     page.block_width = page.width;
-    page.block_height = std::min(page.height, tag_or<std::uint32_t>(tiff, TIFFTAG_ROWSPERSTRIP, page.height));
+    page.block_height =
+        std::min(page.height, tag_or<std::uint32_t>(tiff, TIFFTAG_ROWSPERSTRIP, page.height));
     if (page.block_height == 0) fail(source, kFormat, "damaged: strips of no rows");
   }
   return page;
@@ -197,9 +218,15 @@ int find_orientation(TIFF* tiff) {
 class Reader {
  public:
   Reader(const Source& source, TIFF* tiff, const File& file, const Page& page, Decoded& decoded)
-      : source_(source), tiff_(tiff), file_(file), page_(page), decoded_(decoded),
+      : source_(source),
+        tiff_(tiff),
+        file_(file),
+        page_(page),
+        decoded_(decoded),
         block_(static_cast<std::size_t>(page.block_bytes())),
-        bytes_(page.as_rgba ? 0 : std::size_t{page.block_width} * static_cast<std::size_t>(page.layout.samples)) {
+        bytes_(page.as_rgba ? 0
+                            : std::size_t{page.block_width} *
+                                  static_cast<std::size_t>(page.layout.samples)) {
     if (page.planes > 1) {
       planes_.resize(block_.size() * static_cast<std::size_t>(page.planes));
       plane_.resize(page.block_width);
@@ -207,35 +234,46 @@ class Reader {
   }
 
   void read() {
-    const std::size_t expected = static_cast<std::size_t>(page_.tiled ? TIFFTileSize64(tiff_) : TIFFStripSize64(tiff_));
+    const std::size_t expected =
+        static_cast<std::size_t>(page_.tiled ? TIFFTileSize64(tiff_) : TIFFStripSize64(tiff_));
     if (!page_.as_rgba && expected != block_.size())
-      fail(source_, kFormat, "damaged: blocks of " + std::to_string(expected) + " bytes where " + std::to_string(block_.size()) + " are needed");
-    for (std::uint32_t y = 0; y < page_.height; y += std::min(page_.block_height, page_.height - y)) {
-      for (std::uint32_t x = 0; x < page_.width; x += std::min(page_.block_width, page_.width - x)) read_block(x, y);
+      fail(source_, kFormat,
+           "damaged: blocks of " + std::to_string(expected) + " bytes where " +
+               std::to_string(block_.size()) + " are needed");
+    for (std::uint32_t y = 0; y < page_.height;
+         y += std::min(page_.block_height, page_.height - y)) {
+      for (std::uint32_t x = 0; x < page_.width; x += std::min(page_.block_width, page_.width - x))
+        read_block(x, y);
     }
   }
 
  private:
   void read_block(std::uint32_t x, std::uint32_t y) {
-    const std::uint32_t columns = std::min(page_.block_width, page_.width - x), rows = std::min(page_.block_height, page_.height - y);
+    const std::uint32_t columns = std::min(page_.block_width, page_.width - x),
+                        rows = std::min(page_.block_height, page_.height - y);
     if (page_.as_rgba) return read_rgba(x, y, columns, rows);
     const std::size_t stride = block_.size() / page_.block_height;
     for (int plane = 0; plane < page_.planes; ++plane) {
-      std::uint8_t* to = page_.planes == 1 ? block_.data() : planes_.data() + block_.size() * static_cast<std::size_t>(plane);
+      std::uint8_t* to = page_.planes == 1
+                             ? block_.data()
+                             : planes_.data() + block_.size() * static_cast<std::size_t>(plane);
       read_plane(x, y, plane, to, stride * rows);
     }
     for (std::uint32_t row = 0; row < rows; ++row) {
       const std::size_t at = std::size_t{y + row} * page_.width + x;
       std::uint8_t* alpha = decoded_.alpha.empty() ? nullptr : decoded_.alpha.data() + at;
-      to_rgb(page_.layout, row_bytes(row * stride, columns), columns, decoded_.rgb.pixels.data() + at * 3, alpha);
+      to_rgb(page_.layout, row_bytes(row * stride, columns), columns,
+             decoded_.rgb.pixels.data() + at * 3, alpha);
     }
   }
 
-  void read_plane(std::uint32_t x, std::uint32_t y, int plane, std::uint8_t* to, std::size_t needed) {
+  void read_plane(std::uint32_t x, std::uint32_t y, int plane, std::uint8_t* to,
+                  std::size_t needed) {
     const auto sample = static_cast<std::uint16_t>(plane);
     const auto size = static_cast<tmsize_t>(block_.size());
-    const tmsize_t got = page_.tiled ? TIFFReadEncodedTile(tiff_, TIFFComputeTile(tiff_, x, y, 0, sample), to, size)
-                                     : TIFFReadEncodedStrip(tiff_, TIFFComputeStrip(tiff_, y, sample), to, size);
+    const tmsize_t got =
+        page_.tiled ? TIFFReadEncodedTile(tiff_, TIFFComputeTile(tiff_, x, y, 0, sample), to, size)
+                    : TIFFReadEncodedStrip(tiff_, TIFFComputeStrip(tiff_, y, sample), to, size);
     if (got < 0) fail_with(source_, file_);
     if (static_cast<std::size_t>(got) < needed) fail(source_, kFormat, "the file is truncated");
   }
@@ -245,7 +283,8 @@ class Reader {
     const TiffLayout& layout = page_.layout;
     if (page_.planes == 1) {
       if (layout.bits == 8 && !layout.inverted) return block_.data() + offset;
-      to_bytes(layout, block_.data() + offset, std::size_t{columns} * static_cast<std::size_t>(layout.samples), bytes_.data());
+      to_bytes(layout, block_.data() + offset,
+               std::size_t{columns} * static_cast<std::size_t>(layout.samples), bytes_.data());
       return bytes_.data();
     }
     const auto planes = static_cast<std::size_t>(page_.planes);
@@ -259,7 +298,8 @@ class Reader {
   // libtiff's own conversion gives the rows from the bottom to the top.
   void read_rgba(std::uint32_t x, std::uint32_t y, std::uint32_t columns, std::uint32_t rows) {
     auto* raster = reinterpret_cast<std::uint32_t*>(block_.data());
-    const int good = page_.tiled ? TIFFReadRGBATileExt(tiff_, x, y, raster, 1) : TIFFReadRGBAStripExt(tiff_, y, raster, 1);
+    const int good = page_.tiled ? TIFFReadRGBATileExt(tiff_, x, y, raster, 1)
+                                 : TIFFReadRGBAStripExt(tiff_, y, raster, 1);
     if (!good) fail_with(source_, file_);
     const std::uint32_t last = page_.tiled ? page_.block_height - 1 : rows - 1;
     for (std::uint32_t row = 0; row < rows; ++row) {
@@ -278,11 +318,13 @@ class Reader {
   const File& file_;
   const Page& page_;
   Decoded& decoded_;
-  std::vector<std::uint8_t> block_, bytes_;    // a block as stored; a row in bytes
-  std::vector<std::uint8_t> planes_, plane_;   // the same where samples lie apart: blocks of all planes; a row of one
+  std::vector<std::uint8_t> block_, bytes_;  // a block as stored; a row in bytes
+  std::vector<std::uint8_t> planes_,
+      plane_;  // the same where samples lie apart: blocks of all planes; a row of one
 };
 
-// The blocks above, and what libtiff and its codecs keep: the strip or tile once more where they convert it.
+// The blocks above, and what libtiff and its codecs keep: the strip or tile once more where they
+// convert it.
 std::uint64_t working_bytes(const Page& page) {
   constexpr std::uint64_t kBase = 4 << 20;
   const std::uint64_t block = page.block_bytes();
@@ -299,7 +341,8 @@ Decoded decode_tiff(const Source& source) {
   if (file.lost_colours) fail(source, kFormat, "damaged: its colour map cannot be read");
   const Page page = read_page(source, tiff.get());
   const bool has_alpha = page.layout.alpha != TiffLayout::Alpha::kNone;
-  Decoded decoded = begin(source, kFormat, page.width, page.height, find_orientation(tiff.get()), working_bytes(page), has_alpha);
+  Decoded decoded = begin(source, kFormat, page.width, page.height, find_orientation(tiff.get()),
+                          working_bytes(page), has_alpha);
   if (source.header_only) return decoded;
   Reader(source, tiff.get(), file, page, decoded).read();
   return decoded;

@@ -7,7 +7,8 @@ namespace blip::image {
 namespace {
 
 // TIFF's numbers.
-constexpr int kWhiteIsZero = 0, kBlackIsZero = 1, kRgb = 2, kPalette = 3, kCmyk = 5, kYCbCr = 6, kLab = 8;
+constexpr int kWhiteIsZero = 0, kBlackIsZero = 1, kRgb = 2, kPalette = 3, kCmyk = 5, kYCbCr = 6,
+              kLab = 8;
 constexpr std::uint16_t kAssociated = 1, kUnassociated = 2, kCorel = 999;
 
 std::string name_of(int photometric) {
@@ -37,7 +38,7 @@ std::string find_alpha(const TiffTags& tags, int colours, TiffLayout& layout) {
     if (tags.extra[i] != 0) return "several kinds of extra samples in a pixel";
   }
   // Of RGB a fourth sample without a meaning is alpha.
-  const std::uint16_t first = !tags.extra.empty()     ? tags.extra.front()
+  const std::uint16_t first = !tags.extra.empty()        ? tags.extra.front()
                               : tags.photometric == kRgb ? kUnassociated
                                                          : std::uint16_t{0};
   if (first == kAssociated) layout.alpha = TiffLayout::Alpha::kPremultiplied;
@@ -119,10 +120,14 @@ std::string interpret(const TiffTags& tags, TiffLayout& layout) {
   const std::string depth = std::to_string(tags.bits) + " bits a sample";
   constexpr int kMaxSamples = 6;
   if (tags.samples < colours || tags.samples > kMaxSamples)
-    return std::to_string(tags.samples) + " samples a pixel of " + std::to_string(colours) + " colours cannot be read";
+    return std::to_string(tags.samples) + " samples a pixel of " + std::to_string(colours) +
+           " colours cannot be read";
   if (tags.format < 1 || tags.format > 3)
-    return "samples of format " + std::to_string(tags.format) + " cannot be read; whole numbers and floats can";
-  layout.number = tags.format == 3 ? Number::kFloat : tags.format == 2 ? Number::kSigned : Number::kUnsigned;
+    return "samples of format " + std::to_string(tags.format) +
+           " cannot be read; whole numbers and floats can";
+  layout.number = tags.format == 3   ? Number::kFloat
+                  : tags.format == 2 ? Number::kSigned
+                                     : Number::kUnsigned;
   const bool grey = layout.colour == Colour::kGrey && tags.samples == 1;
   bool known = false;
   if (layout.number == Number::kFloat) {
@@ -132,16 +137,19 @@ std::string interpret(const TiffTags& tags, TiffLayout& layout) {
   } else if (layout.colour == Colour::kRgb || layout.colour == Colour::kCmyk) {
     known = tags.bits == 8 || tags.bits == 16;
   } else {
-    known = tags.bits == 8 || (tags.samples == 1 && (tags.bits == 1 || tags.bits == 2 || tags.bits == 4)) ||
+    known = tags.bits == 8 ||
+            (tags.samples == 1 && (tags.bits == 1 || tags.bits == 2 || tags.bits == 4)) ||
             (grey && (tags.bits == 12 || tags.bits == 16 || tags.bits == 32));
   }
   if (!known)
-    return (layout.number == Number::kFloat ? "floats of " : "") + depth + " cannot be read for this kind of picture";
+    return (layout.number == Number::kFloat ? "floats of " : "") + depth +
+           " cannot be read for this kind of picture";
   layout.inverted = tags.photometric == kWhiteIsZero && tags.bits <= 8;
   return find_alpha(tags, colours, layout);
 }
 
-void to_bytes(const TiffLayout& layout, const std::uint8_t* in, std::size_t count, std::uint8_t* out) {
+void to_bytes(const TiffLayout& layout, const std::uint8_t* in, std::size_t count,
+              std::uint8_t* out) {
   const bool grey = layout.colour == TiffLayout::Colour::kGrey;
   using Number = TiffLayout::Number;
   if (layout.bits < 8) {
@@ -163,13 +171,15 @@ void to_bytes(const TiffLayout& layout, const std::uint8_t* in, std::size_t coun
   } else if (grey) {
     convert<std::uint16_t>(in, count, out, [](std::uint16_t value) { return clipped<int>(value); });
   } else {
-    convert<std::uint16_t>(in, count, out, [](std::uint16_t value) { return static_cast<std::uint8_t>(value >> 8); });
+    convert<std::uint16_t>(
+        in, count, out, [](std::uint16_t value) { return static_cast<std::uint8_t>(value >> 8); });
   }
   if (layout.inverted)
     for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<std::uint8_t>(255 - out[i]);
 }
 
-void to_rgb(const TiffLayout& layout, const std::uint8_t* in, std::size_t count, std::uint8_t* rgb, std::uint8_t* alpha) {
+void to_rgb(const TiffLayout& layout, const std::uint8_t* in, std::size_t count, std::uint8_t* rgb,
+            std::uint8_t* alpha) {
   using Colour = TiffLayout::Colour;
   const int colours = layout.colours();
   for (std::size_t i = 0; i < count; ++i, in += layout.samples, rgb += 3) {
@@ -192,7 +202,8 @@ void to_rgb(const TiffLayout& layout, const std::uint8_t* in, std::size_t count,
     const int opacity = in[colours];
     if (alpha) alpha[i] = static_cast<std::uint8_t>(opacity);
     if (layout.alpha == TiffLayout::Alpha::kStraight || opacity == 255) continue;
-    for (int c = 0; c < 3; ++c) rgb[c] = opacity == 0 ? std::uint8_t{0} : clipped<int>(rgb[c] * 255 / opacity);
+    for (int c = 0; c < 3; ++c)
+      rgb[c] = opacity == 0 ? std::uint8_t{0} : clipped<int>(rgb[c] * 255 / opacity);
   }
 }
 

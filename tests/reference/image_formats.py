@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Small TIFF, HEIF, AVIF and JPEG XL pictures of every kind, and what the references make of them.
+"""Small TIFF, HEIF, AVIF and JPEG XL pictures of every kind, JPEGs under other names, and what the references make of them.
 
     pip install pillow pillow-heif imagecodecs tifffile numpy
     python3 tests/reference/image_formats.py         # rewrites tests/data/image/formats; needs avifenc for a grid
@@ -255,6 +255,15 @@ def jxls():
         yield f"jpeg_exif{orientation}", imagecodecs.jpegxl_encode_jpeg(jpeg, usecontainer=True)
 
 
+# --- Other names of JPEG --------------------------------------------------------------------------------------------
+
+
+def jpegs():
+    small = Image.fromarray(smooth(34, 26, 3, SEED + 61))
+    yield "mpo.mpo", save(small, "MPO", save_all=True, append_images=[small.rotate(180)], quality=80)
+    yield "jfif.jfif", save(small, "JPEG", quality=80)
+
+
 # --- What the references make of them ---------------------------------------------------------------------------------
 
 
@@ -278,8 +287,8 @@ def reference(kind, data):
 
 
 # The largest difference: TIFF is exact, the others come from other versions of the decoders.
-KINDS = (("tiff", "tif", 0), ("heif", "heic", 1), ("avif", "avif", 1), ("jxl", "jxl", 1))
-MAKERS = {"tiff": (tiff_greys, tiff_colours, tiff_compressed), "heif": (heifs,), "avif": (avifs,), "jxl": (jxls,)}
+KINDS = (("jpeg", "", 0), ("tiff", "tif", 0), ("heif", "heic", 1), ("avif", "avif", 1), ("jxl", "jxl", 1))
+MAKERS = {"jpeg": (jpegs,), "tiff": (tiff_greys, tiff_colours, tiff_compressed), "heif": (heifs,), "avif": (avifs,), "jxl": (jxls,)}
 
 
 def write_formats(out):
@@ -287,7 +296,7 @@ def write_formats(out):
     for kind, ending, allowed in KINDS:
         for maker in MAKERS[kind]:
             for name, data in maker():
-                file = f"{kind}_{name}.{ending}"
+                file = f"{kind}_{name}.{ending}".rstrip(".")
                 (out / file).write_bytes(data)
                 try:
                     rgb = reference(kind, data)
