@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import vocab
+from texts import PROMPT
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -198,7 +199,7 @@ class Blip(nn.Module):
     @torch.no_grad()
     def captions(self, pixels, limit=20):
         image = self.vision(pixels)
-        prompt = [vocab.DEC] + vocab.encode("a picture of ")
+        prompt = [vocab.DEC] + vocab.encode(PROMPT)
         ids = torch.tensor([prompt] * len(pixels))
         while ids.shape[1] < limit:
             ids = torch.cat([ids, self.caption_logits(self.decode(ids, image)[:, -1]).argmax(-1, keepdim=True)], 1)

@@ -49,7 +49,7 @@ def caption(scene):
 
 def parse_caption(text):
     """(Counter of kind names, background colour or None); None in place of the counter where the text does not parse."""
-    text = text.strip().lower().removeprefix("a picture of ")
+    text = text.strip().lower().removeprefix(PROMPT)
     ground = re.search(r" on an? (\w+) background$", text)
     colour = ground.group(1) if ground else None
     found = Counter()

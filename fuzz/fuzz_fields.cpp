@@ -28,7 +28,7 @@ void read(Fields& fields, const InputLimits& limits) {
   const auto texts = fields.texts("text", "texts");
   require(texts.size() <= limits.max_texts);
   for (const std::string& text : texts) require(!text.empty() && text.size() <= 4 * limits.max_text_characters);
-  const auto options = read_generate(fields, {}, "num_captions", {});
+  const auto options = read_generate(fields, {}, blip::kCaptionText, {});
   require(options.beams >= 1 && options.beams <= WorkLimits().max_beams && options.min_length.value_or(0) <= options.max_length);
   require(std::isfinite(options.temperature) && options.temperature > 0);
   require(options.sample || options.num_return <= options.beams);

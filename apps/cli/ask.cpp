@@ -44,10 +44,8 @@ std::vector<Emit> answer_batch(Asker& asker, OneByOne<Generation>& one_by_one, c
 // What generates has no say in ranking, and the other way round.
 void check_ranking(const AskFlags& flags) {
   if (flags.answers_file.empty()) return refuse_given({flags.rank_option}, "without --answers");
-  std::vector<CLI::Option*> generating = flags.generate.all;
-  std::erase(generating, flags.generate.count);
-  generating.push_back(flags.generate.sample);
-  refuse_given(generating, "with --answers, which are ranked");
+  for (const auto& [row, option] : flags.generate.all)
+    if (row->name != "num_return") refuse_given({option}, "with --answers, which are ranked");
 }
 
 int run_ask(const AskFlags& flags) {
@@ -72,7 +70,7 @@ int run_ask(const AskFlags& flags) {
   if (answers.empty()) fit_to_model(options.generate, flags.generate, info);
   check_text_length(flags.max_text_length, info);
   Session session = make_session(engine, console);
-  Asker asker(session, console, options, answers, flags.generate.count->count() > 0 ? static_cast<std::size_t>(flags.generate.options.num_return) : 0);
+  Asker asker(session, console, options, answers, flags.generate.given("num_return") ? static_cast<std::size_t>(flags.generate.options.num_return) : 0);
   if (at_prompt) return run_ask_prompt(engine, session, asker, flags, console);
 
   const Stopwatch watch;
@@ -130,7 +128,7 @@ void Asker::drop_bad_answers(const EncodedImage& image) {
   answers_ = std::move(good);
 }
 
-bool wants_all(const AskFlags& flags) { return flags.generate.count->count() > 0; }
+bool wants_all(const AskFlags& flags) { return flags.generate.given("num_return"); }
 
 void print_answer(Console& console, const AskColumns& columns, const std::string& image, const std::string& question, const Generation& answer) {
   if (console.json()) {
@@ -155,14 +153,9 @@ void add_ask(CLI::App& app, Run& run) {
   add_picture_options(command, flags->pictures)->required();
   add_repeated(command, "--question", flags->questions, "A question; repeatable; without one, asks at a prompt")->group("Input");
   add_named(command, "--answers", flags->answers_file, "File of answers, one a line: ranks them instead of writing one", "FILE")->group("Input");
-  constexpr const DecodingOption& rank = decoding_option("rank_candidates");
-  flags->rank_option = command.add_option("--rank-candidates", flags->rank_candidates, std::string(rank.help))
-      ->type_name("N")
-      ->check(in_range(rank))
-      ->capture_default_str()
-      ->group("Decoding");
-  add_text_length(command, flags->max_text_length, "Questions");
-  add_generate_options(command, flags->generate, "--num-answers", &DecodingOption::answer);
+  flags->rank_option = add_row(command, option_named("rank_candidates"), flags->rank_candidates, "Decoding");
+  add_text_length(command, flags->max_text_length);
+  add_generate_options(command, flags->generate, kAnswerText);
   add_model_options(command, flags->model);
   add_bmodel_options(command, flags->model, BmodelFiles::kStages);
   add_output_options(command, flags->output);

@@ -76,7 +76,7 @@ Image test_picture(int size) {
 class Bench {
  public:
   Bench(const Engine& engine, Session& session, const BenchFlags& flags, int batch, kernels::MemorySpeed& memory)
-      : flags_(flags), session_(session), info_(engine.info()), costs_(info_, engine.dtype()), batch_(batch), memory_(memory) {}
+      : flags_(flags), engine_(engine), session_(session), info_(engine.info()), costs_(info_, engine.dtype()), batch_(batch), memory_(memory) {}
 
   std::vector<Row> run() {
     pictures();
@@ -156,7 +156,7 @@ class Bench {
     const std::string part = "caption_decoder";
     CaptionOptions one;
     one.generate.beams = 1;
-    const int prompt = static_cast<int>(caption_length(one));
+    const int prompt = static_cast<int>(engine_.caption_prompt_tokens());
     one.generate.min_length = one.generate.max_length = prompt + 1;
     CaptionOptions many = one;
     many.generate.min_length = many.generate.max_length = prompt + flags_.tokens;
@@ -200,16 +200,6 @@ class Bench {
     add(name, std::move(ms));
   }
 
-  // The prompt's tokens, [DEC] included.
-  std::size_t caption_length(CaptionOptions options) {
-    options.generate.min_length = 0;
-    options.generate.max_length = 20;
-    std::size_t generated = 0;
-    options.on_token = [&](std::int32_t, const std::string&) { ++generated; };
-    const Generation text = session_.caption(encoded_.front(), options);
-    return text.token_ids.size() - generated;
-  }
-
   void matches() {
     std::string text;
     for (int i = 0; i < 64; ++i) text += "a b ";  // more than 35 tokens, truncated to them
@@ -235,6 +225,7 @@ class Bench {
   }
 
   const BenchFlags& flags_;
+  const Engine& engine_;
   Session& session_;
   const ModelInfo& info_;
   Costs costs_;
@@ -332,7 +323,7 @@ void add_bench(CLI::App& app, Run& run) {
   command.add_option("--dtype", flags->dtypes, "Number types, with commas; default: all the machine has instructions for")
       ->delimiter(',')->type_name("TYPE,...")->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))->group(group);
   command.add_option("--threads", flags->threads, "Thread counts, with commas; default: every core")
-      ->delimiter(',')->type_name("N,...")->check(whole_in(1, kMaxThreads))->group(group);
+      ->delimiter(',')->type_name("N,...")->check(in_range(option_named("threads")))->group(group);
   command.add_option("--batch", flags->batches, "Pictures at a time, with commas")
       ->delimiter(',')->type_name("N,...")->check(whole_in(1, 256))->capture_default_str()->group(group);
   command.add_option("--stage", flags->stages, "Only this stage, as its line is called (may be repeated); default: all that the model has")

@@ -90,7 +90,7 @@ void add_caption(CLI::App& app, Run& run) {
   flags->prompt_option = command.add_option("--prompt", flags->prompt, "The caption continues this text; \"\" = no prompt; not given: the model's own, which blip info shows")
                               ->type_name("TEXT")
                               ->group("Decoding");
-  add_generate_options(command, flags->generate, "--num-captions", &DecodingOption::caption);
+  add_generate_options(command, flags->generate, kCaptionText);
   add_model_options(command, flags->model);
   add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);

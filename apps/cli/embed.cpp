@@ -128,7 +128,7 @@ void add_embed(CLI::App& app, Run& run) {
   add_repeated(command, "--text", flags->texts, "A text; repeatable")->group("Input");
   add_named(command, "--texts", flags->texts_file, "File of texts, one a line", "FILE")->group("Input");
   add_named(command, "-o,--output", flags->file, "Write a .npy file; - = to standard output", "FILE")->group("Output");
-  flags->text_length_option = add_text_length(command, flags->max_text_length, "Texts");
+  flags->text_length_option = add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
   command.footer(kExamples);

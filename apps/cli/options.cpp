@@ -15,11 +15,6 @@
 namespace blip::cli {
 namespace {
 
-constexpr std::uint64_t kAnyWhole = std::numeric_limits<std::uint64_t>::max();
-constexpr int kMaxBatch = 1024;
-// Beyond any model; each has a limit of its own, ModelInfo::max_text_length.
-constexpr auto kMaxTokens = static_cast<std::uint64_t>(decoding_option("max_length").high);
-
 std::string number_text(double value) { return value == std::floor(value) ? fixed(value, 0) : CLI::detail::to_string(value); }
 
 template <class Number>
@@ -51,10 +46,14 @@ CLI::Validator whole_in(std::uint64_t low, std::uint64_t high) {
       "");
 }
 
-CLI::Validator in_range(const DecodingOption& option) {
-  if (!option.whole) return number_in(option.low, option.high);
-  const auto whole = [](double bound) { return bound < 18446744073709551615.0 ? static_cast<std::uint64_t>(bound) : kAnyWhole; };
-  return whole_in(whole(option.low), whole(option.high));
+CLI::Validator in_range(const Option& option) {
+  return option.type == OptionType::kNumber ? number_in(option.low, option.high) : whole_in(option.whole_low(), option.whole_high());
+}
+
+std::string spelling(std::string_view name) {
+  std::string text = "--" + std::string(name);
+  std::replace(text.begin(), text.end(), '_', '-');
+  return text;
 }
 
 CLI::Validator not_empty() {
@@ -96,7 +95,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   const std::string group = "Model";
   command
       .add_option("-m,--model", options.model,
-                  "Name (ORG/NAME[@REVISION]), Hugging Face folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
+                  "Name (ORG/NAME[@REVISION], or a short one of `blip models --known`), Hugging Face folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
       ->check(not_empty())
       ->group(group);
@@ -105,10 +104,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8"}, "Number type of weights and products")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--threads", options.threads, "Threads to use, 1 to 1024; default: every core")
-      ->type_name("N")
-      ->check(whole_in(1, kMaxThreads))
-      ->group(group);
+  add_row(command, option_named("threads"), options.threads, group, Shown::kNothing);
   add_hub_options(command, options.hub);
 }
 
@@ -131,64 +127,87 @@ void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles fi
 
 std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limits) {
   const std::string group = "Input";
-  CLI::Option* pixels = command.add_option("--max-pixels", limits.max_pixels, "Refuse larger pictures before decoding them; 0 = no limit")
-      ->type_name("N")
-      ->check(whole_in(0, kAnyWhole))
-      ->capture_default_str()
-      ->group(group);
-  CLI::Option* memory = command.add_option("--max-memory", limits.max_memory, "Refuse pictures that would take more bytes to decode; 0 = no limit")
-      ->type_name("N")
-      ->check(whole_in(0, kAnyWhole))
-      ->capture_default_str()
-      ->group(group);
-  CLI::Option* bytes = command.add_option("--max-bytes", limits.max_bytes, "Refuse larger files; 0 = no limit")
-      ->type_name("N")
-      ->check(whole_in(0, kAnyWhole))
-      ->capture_default_str()
-      ->group(group);
-  return {pixels, memory, bytes};
+  return {add_row(command, option_named("max_pixels"), limits.max_pixels, group),
+          add_row(command, option_named("max_memory"), limits.max_memory, group),
+          add_row(command, option_named("max_bytes"), limits.max_bytes, group)};
 }
 
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   CLI::Option* images =
       command.add_option("images", options.images, "Picture, folder, pattern, or - for standard input")->type_name("IMAGE")->check(not_empty());
-  options.all.push_back(command.add_option("--batch", options.batch, "Pictures per pass through the model, 1 to 1024")
+  options.all.push_back(command.add_option("--batch", options.batch, "Pictures per pass through the model")
       ->type_name("N")
       ->check(whole_in(1, kMaxBatch))
       ->capture_default_str()
       ->group("Input"));
-  for (CLI::Option* option : add_limit_options(command, options.limits)) options.all.push_back(option);
+  options.all.push_back(command.add_option("--exclude", options.exclude, "Leave files and folders of this name (a pattern) out of folders; with a slash, of this path below the folder; repeatable")
+      ->type_name("GLOB")
+      ->check(not_empty())
+      ->allow_extra_args(false)
+      ->group("Input"));
+  options.all.push_back(command.add_option("--newer-than", options.newer_than, "Of folders, pictures changed after this date (2026-01-31, 2026-01-31T18:30:00) or after this file")
+      ->type_name("TIME")
+      ->check(not_empty())
+      ->group("Input"));
+  options.all.push_back(add_background_option(command, options.decode.background));
+  for (CLI::Option* option : add_limit_options(command, options.decode.limits)) options.all.push_back(option);
   return images;
+}
+
+CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background) {
+  const auto read = [&background](const std::string& text) { background = parse_color(text); };
+  return command.add_option_function<std::string>("--background", read, "Lay transparent pixels over this colour: #rrggbb or a basic name; not given: the colours beneath transparency show")
+      ->type_name("COLOR")
+      ->check([](const std::string& text) {
+        try {
+          parse_color(text);
+          return std::string();
+        } catch (const Error& error) {
+          return std::string(error.what());
+        }
+      })
+      ->group("Input");
+}
+
+FolderFilter folder_filter(const PictureOptions& options) {
+  FolderFilter filter{options.exclude, std::nullopt};
+  if (!options.newer_than.empty()) filter.newer_than = read_time(options.newer_than, "--newer-than");
+  return filter;
 }
 
 CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& description) {
   return command.add_option(name, values, description)->type_name("TEXT")->allow_extra_args(false);
 }
 
-void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::string& count_name, double DecodingOption::*defaults) {
-  const std::string group = "Decoding";
-  GenerateOptions& o = flags.options;
-  const auto add = [&](const DecodingOption& row, auto& value, const std::string& name = "") {
-    const std::string shown = row.*defaults == std::floor(row.*defaults) ? fixed(row.*defaults, 0) : CLI::detail::to_string(row.*defaults);
-    std::string spelling = name.empty() ? "--" + std::string(row.name) : name;
-    std::replace(spelling.begin(), spelling.end(), '_', '-');
-    CLI::Option* option = command.add_option(spelling, value, std::string(row.help));
-    option->type_name("N")->default_str(shown)->group(group)->check(in_range(row));
-    flags.all.push_back(option);
-    if (row.sampling) flags.sampling_only.push_back(option);
-    return option;
-  };
-  flags.beams = add(decoding_option("beams"), o.beams);
-  add(decoding_option("min_length"), o.min_length);
-  flags.max_length = add(decoding_option("max_length"), o.max_length);
-  add(decoding_option("repetition_penalty"), o.repetition_penalty);
-  flags.length_penalty = add(decoding_option("length_penalty"), o.length_penalty);
-  flags.count = add(decoding_option("num_return"), o.num_return, count_name);
-  flags.sample = command.add_flag("--sample", o.sample, "Draw from the distribution instead of taking the best")->group(group);
-  add(decoding_option("top_p"), o.top_p);
-  add(decoding_option("top_k"), o.top_k);
-  add(decoding_option("temperature"), o.temperature);
-  add(decoding_option("seed"), o.seed);
+namespace {
+
+// The value that the option has where it is not given: of a number that help shows.
+std::string default_of(const Option& row, const GeneratedText& text) { return number_text(row.*text.defaults); }
+
+// std::visit's cases: the kinds of fields that GenerateOptions has.
+template <class T>
+CLI::Option* add_field(CLI::App& command, const std::string& name, const Option& row, T& value, const GeneratedText& text) {
+  return command.add_option(name, value, std::string(row.help))->type_name("N")->default_str(default_of(row, text))->check(in_range(row));
+}
+CLI::Option* add_field(CLI::App& command, const std::string& name, const Option& row, bool& value, const GeneratedText&) {
+  return command.add_flag(name, value, std::string(row.help));
+}
+
+}  // namespace
+
+CLI::Option* GenerateFlags::named(std::string_view name) const {
+  return std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.first->name == name; })->second;
+}
+
+void add_generate_options(CLI::App& command, GenerateFlags& flags, const GeneratedText& text) {
+  for (const Option& row : kOptions) {
+    const std::string name = spelling(name_for(row, text));
+    const auto add = [&](auto field) {
+      if constexpr (!std::is_same_v<decltype(field), std::monostate>)
+        flags.all.emplace_back(&row, add_field(command, name, row, flags.options.*field, text)->group("Decoding"));
+    };
+    std::visit(add, row.field);
+  }
 }
 
 void refuse_given(const std::vector<CLI::Option*>& options, const std::string& why) {
@@ -198,18 +217,20 @@ void refuse_given(const std::vector<CLI::Option*>& options, const std::string& w
 
 GenerateOptions checked(const GenerateFlags& flags) {
   GenerateOptions options = flags.options;
-  if (!options.sample) refuse_given(flags.sampling_only, "without --sample");
-  if (options.sample) refuse_given({flags.beams, flags.length_penalty}, "with --sample");
-  if (options.beams == 1) refuse_given({flags.length_penalty}, "with --beams 1: it compares beams");
+  const auto why = [&](const Option& row) {
+    return row.use == OptionUse::kSampling ? "without --sample" : options.sample ? "with --sample" : "with --beams 1: it compares beams";
+  };
+  for (const auto& [row, option] : flags.all)
+    if (!row->has_effect(options)) refuse_given({option}, why(*row));
   if (options.min_length && *options.min_length > options.max_length) {
-    if (flags.max_length->count() > 0) {
+    if (flags.given("max_length")) {
       throw Exit(kExitUsage, "--min-length " + std::to_string(*options.min_length) + " is larger than --max-length " +
                                  std::to_string(options.max_length));
     }
     options.max_length = *options.min_length;
   }
   if (!options.sample && options.num_return > options.beams) {
-    if (flags.beams->count() > 0) {
+    if (flags.given("beams")) {
       throw Exit(kExitUsage, std::to_string(options.num_return) + " texts cannot come from --beams " + std::to_string(options.beams) +
                                  "; use more beams or --sample");
     }
@@ -218,11 +239,8 @@ GenerateOptions checked(const GenerateFlags& flags) {
   return options;
 }
 
-CLI::Option* add_text_length(CLI::App& command, int& length, const std::string& what) {
-  return command.add_option("--max-text-length", length, what + " are truncated to so many tokens; not given: 35, or what the model says")
-      ->type_name("N")
-      ->check(whole_in(3, kMaxTokens))
-      ->group("Input");
+CLI::Option* add_text_length(CLI::App& command, int& length) {
+  return add_row(command, option_named("max_text_length"), length, "Input", Shown::kNothing);
 }
 
 void check_text_length(int length, const ModelInfo& info) {
@@ -233,19 +251,19 @@ void check_text_length(int length, const ModelInfo& info) {
 
 void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info) {
   // A length that nobody gave gives way to the model's; one that compiled decoding takes to mean its own stays.
-  if (info.max_length > 0 && info.baked_length == 0 && flags.max_length->count() == 0 && !options.min_length)
+  if (info.max_length > 0 && info.baked_length == 0 && !flags.given("max_length") && !options.min_length)
     options.max_length = std::min(options.max_length, info.max_length);
   if (info.max_length > 0 && options.max_length > info.max_length)
-    throw Exit(kExitModel, std::string(flags.max_length->count() > 0 ? "--max-length " : "--min-length ") + std::to_string(options.max_length) + " is not possible: " + info.path + " writes texts of up to " +
+    throw Exit(kExitModel, std::string(flags.given("max_length") ? "--max-length " : "--min-length ") + std::to_string(options.max_length) + " is not possible: " + info.path + " writes texts of up to " +
                                std::to_string(info.max_length) + " tokens, prompt included");
   if (info.baked_length == 0) return;
   const auto refuse = [&](const std::string& option) {
     throw Exit(kExitModel, option + " is not possible: " + info.path + " has its decoding compiled in: greedy, up to " + std::to_string(info.baked_length) +
                                " tokens, one text");
   };
-  if (flags.options.sample) refuse("--sample");
-  for (const CLI::Option* option : flags.all) {
-    if (option->count() == 0 || (option == flags.beams && flags.options.beams == 1)) continue;
+  if (flags.options.sample) refuse(flags.named("sample")->get_name());
+  for (const auto& [row, option] : flags.all) {
+    if (option->count() == 0 || (option == flags.named("beams") && flags.options.beams == 1)) continue;
     refuse(option->get_name() + " " + option->as<std::string>());
   }
 }

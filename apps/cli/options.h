@@ -10,6 +10,7 @@
 #include "blip/blip.h"
 #include "blip/limits.h"
 #include "cli/console.h"
+#include "cli/inputs.h"
 #include "cli/model_path.h"
 
 namespace blip::cli {
@@ -26,18 +27,24 @@ struct ModelOptions {
   std::string bmodel, venc_bmodel, tenc_bmodel, tdec_bmodel, tokenizer;  // compiled models; "" = not given
 };
 
+// Of --batch: pictures, or a server's jobs, that go through the model together.
+inline constexpr int kMaxBatch = 1024;
+
 struct PictureOptions {
   std::vector<std::string> images;
   int batch = 4;
-  ImageLimits limits;
+  DecodeOptions decode;
+  std::vector<std::string> exclude;
+  std::string newer_than;           // "" = not given
   std::vector<CLI::Option*> all;  // but the pictures
 };
 
 // Decoding options together with what the command line says about them.
 struct GenerateFlags {
   GenerateOptions options;
-  CLI::Option *beams = nullptr, *sample = nullptr, *max_length = nullptr, *length_penalty = nullptr, *count = nullptr;
-  std::vector<CLI::Option*> sampling_only, all;
+  std::vector<std::pair<const Option*, CLI::Option*>> all;  // the table's rows, in its order
+  CLI::Option* named(std::string_view name) const;
+  bool given(std::string_view name) const { return named(name)->count() > 0; }
 };
 
 void add_output_options(CLI::App& command, OutputOptions& options);
@@ -50,21 +57,32 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 enum class BmodelFiles { kWholeTask, kStages };
 void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles files);
 std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limits);
-// IMAGE..., --batch, --max-pixels, --max-bytes.
-CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
-// The rows of blip/limits.h that generating takes. The options' task and defaults are the field's of DecodingOption that is
-// named; count_name: "--num-captions" or "--num-answers".
-void add_generate_options(CLI::App& command, GenerateFlags& flags, const std::string& count_name, double DecodingOption::*defaults);
+// "--min-length" of min_length.
+std::string spelling(std::string_view name);
 // A number within the option's range.
-CLI::Validator in_range(const DecodingOption& option);
+CLI::Validator in_range(const Option& option);
+CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background);
+// IMAGE..., --batch, --exclude, --newer-than, --background, --max-pixels, --max-memory, --max-bytes.
+CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
+// Throws Exit(2) for a time that is none.
+FolderFilter folder_filter(const PictureOptions& options);
+// The rows of blip/limits.h that generating takes.
+void add_generate_options(CLI::App& command, GenerateFlags& flags, const GeneratedText& text);
+// One row of blip/limits.h, by its name and range; what is not given leaves the value, which help shows unless told what else.
+enum class Shown { kValue, kNothing };
+template <class Number>
+CLI::Option* add_row(CLI::App& command, const Option& row, Number& value, const std::string& group, Shown shown = Shown::kValue) {
+  CLI::Option* option = command.add_option(spelling(row.name), value, std::string(row.help))->type_name("N")->check(in_range(row))->group(group);
+  return shown == Shown::kValue ? option->capture_default_str() : option;
+}
 
 // An option that takes a file, a folder or a name: an empty value, such as an unset variable of the shell gives, is refused.
 CLI::Option* add_named(CLI::App& command, const std::string& names, std::string& value, const std::string& description, const std::string& type);
 CLI::Validator not_empty();
 // A repeatable option of one value each: unlike CLI11's default it does not swallow the arguments after the first value.
 CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& description);
-// --max-text-length of the commands that read texts; `what`: "Texts" or "Questions".
-CLI::Option* add_text_length(CLI::App& command, int& length, const std::string& what);
+// --max-text-length of the commands that read texts.
+CLI::Option* add_text_length(CLI::App& command, int& length);
 // Throws Exit(2) where the model reads no texts of that length.
 void check_text_length(int length, const ModelInfo& info);
 // Checks of a value: a finite number or a whole number of the closed range.

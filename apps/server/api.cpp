@@ -141,9 +141,10 @@ void answer_caption(Service& service, Exchange& exchange) {
   const bool stream = fields.flag("stream", false);
   if (stream) options.generate.beams = 1;
   if (fields.has("prompt")) options.prompt = fields.text("prompt");
-  options.generate = read_generate(fields, options.generate, "num_captions", service.limits.work);
+  options.generate = read_generate(fields, options.generate, kCaptionText, service.limits.work);
   const bool attention = fields.flag("attention", false);
   const std::string name = fields.text("model");
+  const auto background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   need_pictures(fields);
@@ -160,7 +161,7 @@ void answer_caption(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, make(), rows, opened);
+  for (const Opened& opened : open_pictures(fields, background, model, service, work)) add_job(jobs, make(), rows, opened);
   if (stream) return stream_text(model, exchange, work, std::move(jobs.front()), [](const JobResult& result) { return caption_json(0, result); });
   Json json{{"results", Json::array()}};
   for (const JobResult& result : work.run(model, std::move(jobs))) json["results"].push_back(caption_json(json["results"].size(), result));
@@ -193,6 +194,7 @@ void answer_match(Service& service, Exchange& exchange) {
   const std::vector<std::string> texts = fields.texts("text", "texts", Fields::Empty::kSome);
   const MatchOptions options{parse_match_head(fields.text("head", "all")), read_text_length(fields)};
   const std::string name = fields.text("model");
+  const auto background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   need_pictures(fields);
@@ -210,7 +212,7 @@ void answer_match(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, make(), rows, opened);
+  for (const Opened& opened : open_pictures(fields, background, model, service, work)) add_job(jobs, make(), rows, opened);
   Json json{{"results", Json::array()}};
   for (const JobResult& result : work.run(model, std::move(jobs))) {
     Json one{{"image", json["results"].size()}};
@@ -231,6 +233,7 @@ struct AskRequest {
   std::vector<std::string> questions, answers;
   AskOptions options;
   std::string model;
+  std::optional<Color> background;
   bool stream = false, attention = false;
   Task task() const { return answers.empty() ? Task::kAsk : Task::kRank; }
 };
@@ -241,19 +244,22 @@ AskRequest read_ask(Service& service, Fields& fields, Work& work) {
   ask.answers = fields.texts("answer", "answers");
   ask.stream = fields.flag("stream", false);
   if (ask.stream) ask.options.generate.beams = 1;
-  ask.options.generate = read_generate(fields, ask.options.generate, "num_answers", service.limits.work);
+  ask.options.generate = read_generate(fields, ask.options.generate, kAnswerText, service.limits.work);
   ask.attention = fields.flag("attention", false);
   ask.options.max_text_length = read_text_length(fields);
-  ask.options.rank_candidates = static_cast<int>(fields.whole("rank_candidates", static_cast<std::uint64_t>(ask.options.rank_candidates), 1, 4096));
+  ask.options.rank_candidates = read_whole(fields, option_named("rank_candidates"), ask.options.rank_candidates);
   ask.model = fields.text("model");
+  ask.background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   need_pictures(fields);
   if (ask.questions.empty()) throw Problem(kInvalidRequest, "no question; send \"question\" or \"questions\"");
   if (ask.answers.empty() && fields.has("rank_candidates")) throw Problem(kInvalidRequest, "field \"rank_candidates\": has an effect on given answers only; send \"answers\", or leave it out");
-  for (const char* name : {"beams", "min_length", "max_length", "length_penalty", "repetition_penalty", "sample", "num_answers"})
-    if (!ask.answers.empty() && fields.has(name))
-      throw Problem(kInvalidRequest, std::string("field \"") + name + "\": has no effect on given answers, which are ranked; leave it or \"answers\" out");
+  for (const Option& row : kOptions) {
+    const std::string name = name_for(row, kAnswerText);
+    if (!ask.answers.empty() && row.generates() && fields.has(name))
+      throw Problem(kInvalidRequest, "field \"" + name + "\": has no effect on given answers, which are ranked; leave it or \"answers\" out");
+  }
   if (ask.stream) check_answer_streamable(ask.options.generate, fields.pictures().size(), ask.questions.size(), !ask.answers.empty());
   return ask;
 }
@@ -281,7 +287,7 @@ void answer_ask(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count * rows.size(), total * count, job_of(ask, ask.questions.front(), work));
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, model, service, work)) {
+  for (const Opened& opened : open_pictures(fields, ask.background, model, service, work)) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       add_job(jobs, job_of(ask, ask.questions[i], work), rows[i], opened);
       if (!readable.place(i) && !opened.failure) jobs.back().result.failure = ReadableTexts::failure();
@@ -314,6 +320,7 @@ void answer_embed(Service& service, Exchange& exchange) {
   const std::vector<std::string> texts = fields.texts("text", "texts", Fields::Empty::kSome);
   const EmbedOptions options{read_text_length(fields)};
   const std::string name = fields.text("model");
+  const auto background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   if (fields.pictures().empty() && texts.empty()) throw Problem(kInvalidRequest, "nothing to embed; send pictures or texts");
@@ -327,7 +334,7 @@ void answer_embed(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count + 1, of_texts.rows, of_texts);
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, job_of(Task::kEmbedImage, work), 1, opened);
+  for (const Opened& opened : open_pictures(fields, background, model, service, work)) add_job(jobs, job_of(Task::kEmbedImage, work), 1, opened);
   if (!texts.empty()) jobs.push_back(std::move(of_texts));
   const auto results = work.run(model, std::move(jobs));
   Json json{{"dimensions", model.engine.info().embed_dim}, {"images", Json::array()}, {"texts", Json::array()}};

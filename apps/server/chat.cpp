@@ -16,8 +16,6 @@ namespace {
 // A long conversation has some thousands of values; the body's bytes were already limited.
 constexpr JsonLimits kBodyLimits{.max_bytes = std::numeric_limits<std::size_t>::max(), .max_values = 50'000};
 
-constexpr std::size_t kMaxStops = 4;  // as OpenAI's
-
 [[noreturn]] void invalid(const std::string& what) { throw Problem(kInvalidRequest, what); }
 
 void set_picture(const Json& part, ChatRequest& chat) {
@@ -139,11 +137,12 @@ void read_options(const Json& body, ChatRequest& chat) {
   const char* limit = given("max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
   if (given(limit)) chat.max_tokens = static_cast<int>(whole_field(body, limit, 1, 1, 1e9));
   // A temperature above 0 asks for samples; without one the best text is the answer.
-  const double temperature = number_field(body, "temperature", 0, 0, 2);
-  o.top_p = static_cast<float>(number_field(body, "top_p", o.top_p, 0, 1));
-  o.num_return = static_cast<int>(whole_field(body, "n", 1, 1, 1e9));
+  const double temperature = number_field(body, "temperature", 0, 0, kMaxChatTemperature);
+  constexpr const Option &top_p = option_named("top_p"), &count = option_named("num_return");
+  o.top_p = static_cast<float>(number_field(body, "top_p", o.top_p, top_p.low, top_p.high));
+  o.num_return = static_cast<int>(whole_field(body, "n", o.num_return, count.low, count.high));
   o.sample = temperature > 0;
-  if (o.sample) o.temperature = static_cast<float>(std::max(temperature, 0.01));
+  if (o.sample) o.temperature = static_cast<float>(std::max(temperature, option_named("temperature").low));
   o.seed = static_cast<std::uint64_t>(seed_field(body));
   if (!o.sample) o.beams = std::max(chat.stream ? 1 : o.beams, o.num_return);
   if (chat.stream && o.num_return > 1) invalid("a stream has one choice; leave \"n\" out");
@@ -162,8 +161,7 @@ void limit_length(ChatRequest& chat, const Engine& engine, int prompt, const Wor
 }
 
 int prompt_tokens(const ChatRequest& chat, const Engine& engine) {
-  constexpr int kFirst = 1;  // [DEC]
-  return kFirst + (chat.question ? 0 : static_cast<int>(engine.count_tokens(engine.info().prompt)));
+  return static_cast<int>(chat.question ? engine.answer_prompt_tokens() : engine.caption_prompt_tokens());
 }
 
 // Shorter than allowed: the model ended it, or a stop.
@@ -315,7 +313,7 @@ void answer_chat(Service& service, Exchange& exchange) {
   job.ask.generate = job.caption.generate = chat.generate;
   job.rows = rows_of(model.engine, job);
   check_work(job.rows, service.limits.work);
-  job.picture = open_picture(chat.picture, model, service, work);
+  job.picture = open_picture(chat.picture, std::nullopt, model, service, work);
   if (chat.stream) return stream_chat(model, exchange, work, chat, prompt, std::move(job));
 
   std::vector<Job> jobs;

@@ -7,6 +7,10 @@ namespace blip::server {
 
 void answer_chat(Service& service, Exchange& exchange);
 
+// As OpenAI's: the most texts in "stop" and the highest "temperature".
+inline constexpr std::size_t kMaxStops = 4;
+inline constexpr double kMaxChatTemperature = 2;
+
 struct ChatRequest {
   std::string model, text, picture;  // picture: the file's bytes
   GenerateOptions generate;

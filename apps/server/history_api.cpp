@@ -2,16 +2,14 @@
 
 #include <charconv>
 #include <limits>
+#include <span>
 
-#include "core/json.h"
+#include "image/formats.h"
 
 namespace blip::server {
 namespace {
 
-constexpr int kDefaultPage = 50, kMaxPage = 200;
 constexpr std::string_view kRoot = "/v1/history";
-constexpr std::size_t kBytesPerCharacter = 4;
-constexpr JsonLimits kResultLimits{.max_bytes = History::kMaxResult, .max_values = 20'000};
 
 [[noreturn]] void no_entry(const std::string& path) {
   throw Problem(kNotFound, "no history entry at " + quote(path));
@@ -26,9 +24,9 @@ std::int64_t read_id(std::string_view text, const std::string& path) {
 
 // Stored as JSON text, so that it comes back as what it was.
 std::string read_result(Fields& fields) {
-  const std::string text = fields.text("result", "{}", History::kMaxResult / kBytesPerCharacter);
+  const std::string text = fields.text("result", "{}", History::kMaxResult / kHistoryBytesPerCharacter);
   try {
-    read_json<Json>(text, kResultLimits);
+    read_json<Json>(text, kHistoryResultLimits);
   } catch (const JsonError& error) {
     throw Problem(kInvalidRequest, std::string("field \"result\": is not JSON text: ") + error.what());
   }
@@ -36,7 +34,7 @@ std::string read_result(Fields& fields) {
 }
 
 std::string read_summary(Fields& fields) {
-  return fields.text("summary", "", History::kMaxSummary / kBytesPerCharacter);
+  return fields.text("summary", "", History::kMaxSummary / kHistoryBytesPerCharacter);
 }
 
 // Pictures and results are somebody's own: no copy stays in a browser or proxy.
@@ -60,7 +58,7 @@ void respond_changed(Exchange& exchange, const History::Change& change, int stat
 void list_entries(History& history, const std::string& owner, Fields& fields, Exchange& exchange) {
   const std::string text = fields.text("query");
   const auto before = fields.whole("before", 0, 0, std::numeric_limits<std::int64_t>::max());
-  const auto limit = fields.whole("limit", kDefaultPage, 1, kMaxPage);
+  const auto limit = fields.whole("limit", kHistoryPage, 1, kMaxHistoryPage);
   fields.reject_unknown();
   const auto page = history.list(owner, text, static_cast<std::int64_t>(before), static_cast<int>(limit));
   const HistoryUsage usage = history.usage(owner);
@@ -77,10 +75,18 @@ void list_entries(History& history, const std::string& owner, Fields& fields, Ex
   respond(exchange, {200, "application/json", std::move(body)});
 }
 
+// "JPEG, PNG, ...": those that have a media type.
+std::string picture_formats() {
+  std::string list;
+  for (const image::Format& format : image::formats())
+    if (!format.media_types.empty()) list += (list.empty() ? "" : ", ") + std::string(format.name);
+  return list;
+}
+
 void add_entry(History& history, const std::string& owner, Fields& fields, Exchange& exchange) {
   HistoryEntry entry;
   entry.task = fields.text("task");
-  entry.name = fields.text("name", "", History::kMaxName / kBytesPerCharacter);
+  entry.name = fields.text("name", "", History::kMaxName / kHistoryBytesPerCharacter);
   entry.summary = read_summary(fields);
   entry.result = read_result(fields);
   fields.reject_unknown();
@@ -89,7 +95,7 @@ void add_entry(History& history, const std::string& owner, Fields& fields, Excha
   if (fields.pictures().size() != 1) throw Problem(kInvalidRequest, "one picture is needed in field \"image\"");
   const std::string& bytes = fields.pictures().front();
   const std::string type = picture_type(bytes);
-  if (type.empty()) throw Problem(kInvalidImage, "the picture is neither JPEG, PNG, GIF, WebP nor BMP");
+  if (type.empty()) throw Problem(kInvalidImage, "the picture is none of " + picture_formats());
   respond_changed(exchange, history.add(owner, std::move(entry), {type, bytes}), 201);
 }
 
@@ -106,7 +112,7 @@ void answer_root(History& history, const std::string& owner, Fields& fields, Exc
 void answer_picture(std::int64_t id, const std::optional<HistoryPicture>& picture, Exchange& exchange) {
   if (!picture) no_entry(exchange.request.path);
   const std::string type = picture_type(picture->bytes);
-  if (type.empty()) throw Problem(kInvalidImage, "the stored picture is neither JPEG, PNG, GIF, WebP nor BMP");
+  if (type.empty()) throw Problem(kInvalidImage, "the stored picture is none of " + picture_formats());
   const std::string file = "picture-" + std::to_string(id) + "." + type.substr(type.find('/') + 1);
   respond(exchange, {200, type, picture->bytes, {{"Content-Security-Policy", "default-src 'none'; sandbox"},
                                                  {"Content-Disposition", "attachment; filename=\"" + file + "\""}}});
@@ -133,7 +139,7 @@ std::string entry_text(const HistoryEntry& entry) {
   try {
     if (entry.result.size() > History::kMaxResult)
       throw JsonError("longer than " + std::to_string(History::kMaxResult) + " bytes");
-    json["result"] = read_json<Json>(entry.result, kResultLimits);
+    json["result"] = read_json<Json>(entry.result, kHistoryResultLimits);
   } catch (const JsonError& error) {
     problems += std::string(problems.empty() ? "" : "; ") + "the stored result cannot be shown: " +
                 error.what();
@@ -143,12 +149,8 @@ std::string entry_text(const HistoryEntry& entry) {
 }
 
 std::string picture_type(std::string_view bytes) {
-  if (bytes.starts_with("\xff\xd8\xff")) return "image/jpeg";
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n")) return "image/png";
-  if (bytes.starts_with("GIF87a") || bytes.starts_with("GIF89a")) return "image/gif";
-  if (bytes.starts_with("RIFF") && bytes.size() > 12 && bytes.substr(8, 4) == "WEBP") return "image/webp";
-  if (bytes.starts_with("BM")) return "image/bmp";
-  return "";
+  const image::Format* format = image::find_format(std::as_bytes(std::span(bytes)));
+  return format && !format->media_types.empty() ? std::string(format->media_types.front()) : "";
 }
 
 void answer_history(History& history, const std::string& owner, const InputLimits& limits, Exchange& exchange) {

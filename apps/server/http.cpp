@@ -29,7 +29,6 @@ using boost::system::error_code;
 
 constexpr int kBacklog = 1024;
 constexpr std::size_t kMaxUnread = std::size_t{4} << 20;  // of a stream
-constexpr unsigned kDefaultPerClient = 128;
 constexpr unsigned kHealthConnections = 16;  // beside max_connections, where these are all at work
 constexpr unsigned kOtherFiles = 64;         // models, history, libraries
 constexpr auto kTick = std::chrono::milliseconds(250);

@@ -96,6 +96,9 @@ struct Served {
   std::uint64_t bytes_in = 0, bytes_out = 0;
 };
 
+// Connections of one client where HttpOptions does not say.
+inline constexpr unsigned kDefaultPerClient = 128;
+
 struct HttpOptions {
   std::string host = "127.0.0.1";
   int port = 8080;  // 0 = any free one
@@ -103,7 +106,7 @@ struct HttpOptions {
   MemoryBudget* memory = nullptr;  // bodies that do not fit into it are told 503; null = no limit
   // Connections at a time. Over it the oldest idle or slowest one makes room for a new one.
   unsigned max_connections = 512;
-  // Of one client: an IPv4 address, or the first 64 bits of an IPv6 one; 0 = no limit. Without a value 128, and no limit
+  // Of one client: an IPv4 address, or the first 64 bits of an IPv6 one; 0 = no limit. Without a value kDefaultPerClient, and no limit
   // for clients on this machine, one of which may be a proxy.
   std::optional<unsigned> max_per_client;
   double header_seconds = 10;  // from a request's first byte (or the connection) to the end of its headers

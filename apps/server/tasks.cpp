@@ -4,13 +4,11 @@
 #include <charconv>
 #include <cmath>
 
-#include "blip/limits.h"
 #include "server/worker_pool.h"
 
 namespace blip::server {
 namespace {
 
-constexpr double kShortestTimeoutMs = 500;
 constexpr std::size_t kBesideDecoding = std::size_t{1} << 20;  // between its two passes the resizing has a narrow copy
 constexpr auto kWatchInterval = std::chrono::milliseconds(20);  // how soon a client that hung up is noticed
 
@@ -121,20 +119,41 @@ double read_timeout(Fields& fields, const TaskLimits& limits) {
   return fields.number("timeout_ms", limits.timeout_ms, std::min(kShortestTimeoutMs, limits.timeout_ms), limits.timeout_ms);
 }
 
+int read_whole(Fields& fields, const Option& row, int otherwise) {
+  return static_cast<int>(fields.whole(std::string(row.name), static_cast<std::uint64_t>(otherwise), row.whole_low(), row.whole_high()));
+}
+
 int read_text_length(Fields& fields) {
-  constexpr std::uint64_t kShortest = 3, kLongest = std::uint64_t{1} << 20;
-  return fields.has("max_text_length") ? static_cast<int>(fields.whole("max_text_length", 0, kShortest, kLongest)) : 0;
+  // Not read without the field: what stands for the model's own length is outside of the range.
+  return fields.has("max_text_length") ? read_whole(fields, option_named("max_text_length"), 0) : 0;
 }
 
 namespace {
 
 // An option that changes nothing is a mistake of the client, who expects it to.
-void refuse_idle_options(Fields& fields, const GenerateOptions& o) {
-  for (const char* name : {"temperature", "top_p", "top_k", "seed"})
-    if (!o.sample && fields.has(name)) throw Problem(kInvalidRequest, std::string("field \"") + name + "\": has no effect without sample; add \"sample\": true, or leave it out");
-  if (o.sample && fields.has("beams")) throw Problem(kInvalidRequest, "field \"beams\": has no effect with sample, which draws each text by itself; leave one of the two out");
-  if ((o.sample || o.beams == 1) && fields.has("length_penalty"))
-    throw Problem(kInvalidRequest, "field \"length_penalty\": has an effect in beam search only; use more beams without sample, or leave it out");
+void refuse_idle_options(Fields& fields, const GenerateOptions& o, const GeneratedText& text) {
+  for (const Option& row : kOptions) {
+    const std::string name = name_for(row, text);
+    if (!row.generates() || row.has_effect(o) || !fields.has(name)) continue;
+    const char* why = row.use == OptionUse::kSampling          ? "has no effect without sample; add \"sample\": true, or leave it out"
+                      : row.use == OptionUse::kWithoutSampling ? "has no effect with sample, which draws each text by itself; leave one of the two out"
+                                                               : "has an effect in beam search only; use more beams without sample, or leave it out";
+    throw Problem(kInvalidRequest, "field \"" + name + "\": " + why);
+  }
+}
+
+// std::visit's cases: the kinds of fields that GenerateOptions has. One that is not given stays as it is.
+void read_field(Fields&, const Option&, const std::string&, GenerateOptions&, std::monostate) {}
+void read_field(Fields& fields, const Option&, const std::string& name, GenerateOptions& o, bool GenerateOptions::*field) {
+  o.*field = fields.flag(name, o.*field);
+}
+void read_field(Fields& fields, const Option& row, const std::string& name, GenerateOptions& o, float GenerateOptions::*field) {
+  o.*field = static_cast<float>(fields.number(name, double{o.*field}, row.low, row.high));
+}
+template <class T>
+void read_field(Fields& fields, const Option& row, const std::string& name, GenerateOptions& o, T GenerateOptions::*field) {
+  using Whole = std::conditional_t<std::is_same_v<T, std::uint64_t>, std::uint64_t, int>;
+  if (fields.has(name)) o.*field = static_cast<Whole>(fields.whole(name, 0, row.whole_low(), row.whole_high()));
 }
 
 [[noreturn]] void over_limit(const std::string& what, const std::string& got, const std::string& limit, const char* option) {
@@ -158,29 +177,15 @@ void check_work(std::uint64_t rows, const WorkLimits& limits) {
     over_limit("the request's work, pictures x questions x beams x max_length and the tokens of its texts, of", std::to_string(rows), std::to_string(limits.max_work), "--max-work");
 }
 
-GenerateOptions read_generate(Fields& fields, GenerateOptions o, const std::string& count_name, const WorkLimits& limits) {
-  const auto whole = [&](const DecodingOption& option, const std::string& name, int otherwise) {
-    return static_cast<int>(fields.whole(name, static_cast<std::uint64_t>(otherwise), static_cast<std::uint64_t>(option.low), static_cast<std::uint64_t>(option.high)));
-  };
-  const auto number = [&](const DecodingOption& option, float otherwise) {
-    return static_cast<float>(fields.number(std::string(option.name), otherwise, option.low, option.high));
-  };
+GenerateOptions read_generate(Fields& fields, GenerateOptions o, const GeneratedText& text, const WorkLimits& limits) {
   // The server's limits move its defaults, so that only what a client asks for can be over them.
   o.beams = std::min(o.beams, limits.max_beams);
   o.max_length = std::min(o.max_length, limits.max_tokens);
   const bool beams_given = fields.has("beams"), max_length_given = fields.has("max_length");
-  o.beams = whole(decoding_option("beams"), "beams", o.beams);
-  if (fields.has("min_length")) o.min_length = whole(decoding_option("min_length"), "min_length", 0);
-  o.max_length = whole(decoding_option("max_length"), "max_length", o.max_length);
-  o.length_penalty = number(decoding_option("length_penalty"), o.length_penalty);
-  o.repetition_penalty = number(decoding_option("repetition_penalty"), o.repetition_penalty);
-  o.sample = fields.flag("sample", o.sample);
-  o.top_p = number(decoding_option("top_p"), o.top_p);
-  o.top_k = whole(decoding_option("top_k"), "top_k", o.top_k);
-  o.temperature = number(decoding_option("temperature"), o.temperature);
-  o.seed = fields.whole("seed", o.seed, 0, std::numeric_limits<std::uint64_t>::max());
-  o.num_return = whole(decoding_option("num_return"), count_name, o.num_return);
-  refuse_idle_options(fields, o);
+  for (const Option& row : kOptions)
+    std::visit([&](auto field) { read_field(fields, row, name_for(row, text), o, field); }, row.field);
+  refuse_idle_options(fields, o, text);
+  const std::string count_name = name_for(option_named("num_return"), text);
   // A default never fights what the client asks for.
   if (o.min_length && *o.min_length > o.max_length) {
     if (max_length_given)
@@ -197,19 +202,28 @@ GenerateOptions read_generate(Fields& fields, GenerateOptions o, const std::stri
   return o;
 }
 
-Decoded decode(const std::string& file, std::size_t index, Service& service, Work& work, std::size_t beside) {
+std::optional<Color> read_background(Fields& fields) {
+  if (!fields.has("background")) return std::nullopt;
+  try {
+    return parse_color(fields.text("background"));
+  } catch (const Error& error) {
+    throw Problem(kInvalidRequest, std::string("field \"background\": ") + error.what());
+  }
+}
+
+Decoded decode(const std::string& file, const std::optional<Color>& background, std::size_t index, Service& service, Work& work, std::size_t beside) {
   const std::string name = "picture " + std::to_string(index) + ": ";
   try {
     ImageLimits limits = service.limits.image;
     limits.max_memory = 0;  // the budget's matter
     const auto encoded = std::as_bytes(std::span(file));
-    limits.max_memory = Image::inspect(encoded, limits).decode_bytes;
+    limits.max_memory = Image::inspect(encoded, limits, background).decode_bytes;
     const std::size_t bytes = limits.max_memory + beside, most = service.memory.largest(MemoryKind::kPictures);
     if (bytes > most)
       throw Problem(kInvalidImage, name + "decoding it takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(most) + " (--memory); send it smaller");
     auto memory = work.take_for_decoding(bytes);
     const auto started = Clock::now();
-    Decoded decoded{Image::from_memory(encoded, limits), std::move(memory)};
+    Decoded decoded{Image::from_memory(encoded, limits, background), std::move(memory)};
     service.metrics.observe("blip_stage_seconds", "stage=\"decode_image\"", ms_since(started) / 1000);
     return decoded;
   } catch (const Error& error) {
@@ -222,13 +236,26 @@ Decoded decode(const std::string& file, std::size_t index, Service& service, Wor
 
 std::size_t resized_bytes(const ModelInfo& info) { return 3 * static_cast<std::size_t>(info.image_size) * static_cast<std::size_t>(info.image_size); }
 
-Picture open_picture(const std::string& file, Model& model, Service& service, Work& work, std::size_t index) {
-  Picture picture{content_hash(file), {}, {}, 0, {}};
+namespace {
+
+// Over another colour a picture is another one.
+ContentHash picture_hash(const std::string& file, const std::optional<Color>& background) {
+  const ContentHash hash = content_hash(file);
+  if (!background) return hash;
+  std::string key(reinterpret_cast<const char*>(&hash), sizeof hash);
+  for (const std::uint8_t component : {background->red, background->green, background->blue}) key += static_cast<char>(component);
+  return content_hash(key);
+}
+
+}  // namespace
+
+Picture open_picture(const std::string& file, const std::optional<Color>& background, Model& model, Service& service, Work& work, std::size_t index) {
+  Picture picture{picture_hash(file, background), {}, {}, 0, {}};
   picture.encoded = model.cache.find(picture.hash);
   if (picture.encoded) return picture;
   const ModelInfo& info = model.engine.info();
   if (!work.held()) work.hold(resized_bytes(info), "a picture");
-  const Decoded decoded = decode(file, index, service, work, kBesideDecoding);
+  const Decoded decoded = decode(file, background, index, service, work, kBesideDecoding);
   // Here, where other pictures' threads work too, and a queue of small pictures costs little memory.
   const auto started = Clock::now();
   picture.image = decoded.image.resized(info.image_size, info.image_size);
@@ -237,14 +264,14 @@ Picture open_picture(const std::string& file, Model& model, Service& service, Wo
   return picture;
 }
 
-std::vector<Opened> open_pictures(const Fields& fields, Model& model, Service& service, Work& work) {
+std::vector<Opened> open_pictures(const Fields& fields, const std::optional<Color>& background, Model& model, Service& service, Work& work) {
   std::vector<Opened> all;
   for (std::size_t i = 0; i < fields.pictures().size(); ++i) {
     Opened& opened = all.emplace_back();
     work.check();
     try {
       if (!fields.picture_problem(i).empty()) throw Problem(kInvalidRequest, "picture " + std::to_string(i) + ": " + fields.picture_problem(i));
-      opened.picture = open_picture(fields.pictures()[i], model, service, work, i);
+      opened.picture = open_picture(fields.pictures()[i], background, model, service, work, i);
     } catch (...) {
       opened.failure = Failure::current();
       if (opened.failure->ends_request()) throw;

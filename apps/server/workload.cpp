@@ -8,11 +8,18 @@ namespace {
 constexpr double kWeightOfNew = 0.2;  // in the running average: the last ten or so decide
 constexpr int kCachesPerRow = 2;      // a step copies the caches of beams that continue the same one
 constexpr std::uint64_t kRowsPerPass = 64;  // activations of at least so many rows
-constexpr std::uint64_t kLongestRead = 512, kAroundText = 2;  // tokens of a text that is read; a model cuts it shorter by itself
-constexpr std::size_t kLongestQuestion = 35;
+constexpr int kAroundText = 2;        // tokens that the model puts around a text
 constexpr std::uint64_t kAttentionRows = 32;                  // one more pass over a short text, without its shortcuts
 
 std::size_t size(int value) { return static_cast<std::size_t>(std::max(value, 0)); }
+
+// Where the model truncates a text or question of the job.
+int text_limit(const ModelInfo& info, const Job& job) {
+  const int asked = job.task == Task::kMatch        ? job.match.max_text_length
+                    : job.task == Task::kEmbedTexts ? job.embed.max_text_length
+                                                    : job.ask.max_text_length;
+  return asked > 0 ? asked : info.text_length;
+}
 
 // The answer decoder looks at the question, the others at the picture.
 bool looks_at_picture(const std::string& part, std::optional<Task> task) {
@@ -29,9 +36,15 @@ std::uint64_t generated_rows(const GenerateOptions& options) {
 }
 
 std::uint64_t rows_of(const Engine& engine, const Job& job) {
-  const auto read = [&](const std::string& text) { return std::min<std::uint64_t>(engine.count_tokens(text), kLongestRead) + kAroundText; };
-  std::uint64_t rows = job.question.empty() ? 0 : read(job.question);
-  for (const std::string& text : job.texts) rows += read(text);
+  const ModelInfo& info = engine.info();
+  const auto read = [&](const std::string& text, int limit) {
+    const std::uint64_t tokens = engine.count_tokens(text) + kAroundText;
+    return limit > 0 ? std::min<std::uint64_t>(tokens, size(limit)) : tokens;  // 0: not told
+  };
+  std::uint64_t rows = job.question.empty() ? 0 : read(job.question, text_limit(info, job));
+  // Answers that are given are read whole, as is a text whose attention is asked for.
+  const bool whole = job.task == Task::kRank || job.task == Task::kAttention;
+  for (const std::string& text : job.texts) rows += read(text, whole ? info.max_length : text_limit(info, job));
   if (job.task == Task::kCaption) rows += generated_rows(job.caption.generate);
   if (job.task == Task::kAsk) rows += generated_rows(job.ask.generate);
   return rows + (job.attention ? kAttentionRows : 0);
@@ -69,7 +82,8 @@ std::size_t attention_bytes(const ModelInfo& info, const Job& job) {
   constexpr std::size_t kBytesPerWeight = 64;  // a JSON value in a list that grows, and its text on its way through the buffers
   const std::size_t side = info.patch_size > 0 ? size(info.image_size / info.patch_size) : 0;
   const std::size_t words = size(job.task == Task::kCaption ? job.caption.generate.max_length : job.ask.generate.max_length);
-  return side * side * (words + kLongestQuestion) * kBytesPerWeight;
+  const std::size_t question = job.question.empty() ? 0 : size(text_limit(info, job));
+  return side * side * (words + question) * kBytesPerWeight;
 }
 
 void Estimates::Average::add(double sample) {

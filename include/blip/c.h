@@ -152,7 +152,8 @@ typedef struct blip_image_limits {
 } blip_image_limits;
 BLIP_C_API void blip_image_limits_default(blip_image_limits* limits, uint32_t struct_size);
 
-/* Read JPEG, PNG, WebP, BMP or the first frame of a GIF. BLIP_ERROR_IO or BLIP_ERROR_IMAGE. */
+/* Read a picture, found by content: its first frame or page. `blip formats` lists what this build reads. BLIP_ERROR_IO or
+   BLIP_ERROR_IMAGE. */
 BLIP_C_API blip_status blip_image_from_file(const char* path, const blip_image_limits* limits,
                                             blip_image** image, blip_error** error);
 BLIP_C_API blip_status blip_image_from_memory(const void* bytes, size_t size,
@@ -166,7 +167,7 @@ typedef struct blip_image_info {
   uint32_t reserved;
   uint64_t decode_bytes; /* of memory that decoding takes beside the file, the pixels included: an
                             upper estimate */
-  const char* format;    /* "JPEG", "PNG", "WebP", "BMP", "GIF"; never freed */
+  const char* format;    /* "JPEG", "PNG", "WebP", ..., as `blip formats` names them; never freed */
 } blip_image_info;
 /* Reads the header alone and checks it against the limits. The pixels may still turn out to be
  * damaged. */
@@ -261,9 +262,9 @@ typedef struct blip_engine_options {
 BLIP_C_API void blip_engine_options_default(blip_engine_options* options, uint32_t struct_size);
 
 /* path: a Hugging Face folder, an official .pth, a pytorch_model.bin, a .safetensors or a .gguf
- * file, a folder with a LoRA adapter, whose base model is then looked for, or a name of any in the
- * Hugging Face cache; on a SOPHON chip a .bmodel or a folder of compiled networks. path may be NULL
- * with bmodels. */
+ * file, a folder with a LoRA adapter, whose base model is then looked for, or a name of any as
+ * blip_find_model takes it; on a SOPHON chip a .bmodel or a folder of compiled networks. path may
+ * be NULL with bmodels. */
 BLIP_C_API blip_status blip_engine_load(const char* path, const blip_engine_options* options,
                                         blip_engine** engine, blip_error** error);
 BLIP_C_API const blip_model_info* blip_engine_info(const blip_engine* engine);
@@ -558,6 +559,95 @@ BLIP_C_API void blip_convert_options_default(blip_convert_options* options, uint
  * only when it is complete. */
 BLIP_C_API blip_status blip_convert(const char* source, const char* destination,
                                     const blip_convert_options* options, blip_error** error);
+
+/* ---- Models by name: the Hugging Face cache, downloads into it, and what is there ----
+ *
+ * A name is ORG/NAME or ORG/NAME@REVISION (a branch, a tag or a commit; "main" where none is
+ * given), or one of the short names of blip_known_model_at. The cache is shared with the
+ * huggingface_hub package. */
+
+/* Bytes of one file of a model that are there, of all that it has (0: not told). Not zero ends the
+ * call with BLIP_ERROR_CANCELLED; what arrived is kept, and the next call goes on from there. */
+typedef int32_t (*blip_download_callback)(const char* file, uint64_t done, uint64_t total,
+                                          void* user_data);
+
+typedef struct blip_hub_options {
+  uint32_t struct_size;
+  int32_t offline;   /* not zero: never use the network. Default 0; $HF_HUB_OFFLINE does the same */
+  int32_t update;    /* not zero: blip_pull asks whether a revision that is there has moved on.
+                        Default 0 */
+  int32_t retry_ms;  /* before the first retry of what failed in passing; doubled each time, five
+                        times in all. Default 1000 */
+  const char* cache; /* the cache's folder; NULL = $HF_HUB_CACHE, $HF_HOME/hub or
+                        ~/.cache/huggingface/hub (default) */
+  const char* endpoint; /* "https://host"; NULL = $HF_ENDPOINT, else Hugging Face's (default) */
+  const char* token;    /* sent to the endpoint alone; NULL = $HF_TOKEN, else the file that
+                           `hf auth login` writes (default) */
+  blip_download_callback progress; /* NULL = none (default) */
+  blip_cancel_callback cancel;     /* asked about ten times a second; NULL = never (default) */
+  blip_warning_callback warning;   /* retries, what stays on disk; NULL = dropped (default) */
+  void* user_data;
+} blip_hub_options;
+BLIP_C_API void blip_hub_options_default(blip_hub_options* options, uint32_t struct_size);
+
+/* Is this text of the form of a model's name? 0 or 1; nothing is said about whether there is one.
+ */
+BLIP_C_API int32_t blip_is_model_name(const char* text);
+/* What blip_engine_load opens for a name, which does this itself: the name where it is a path, else
+ * the revision's folder in the cache of Hugging Face or ModelScope. Uses no network. BLIP_ERROR_IO
+ * where it is in neither, with what was looked for, where, and the nearest known name. */
+BLIP_C_API blip_status blip_find_model(const char* name, const blip_hub_options* options,
+                                       char** path, blip_error** error);
+/* As blip_find_model, and downloads what is missing: the configuration, the vocabulary and one form
+ * of the weights, each checked against the hub's checksum before it gets its name.
+ * BLIP_ERROR_USAGE for what is no name, BLIP_ERROR_IO where the model cannot be had,
+ * BLIP_ERROR_UNSUPPORTED in builds without downloads. Free path with blip_string_free. */
+BLIP_C_API blip_status blip_pull(const char* name, const blip_hub_options* options, char** path,
+                                 blip_error** error);
+/* The base model, a name or a path, that the LoRA adapter at a path states and that blip_engine_load
+ * will look for; "" where there is no adapter, where it states none, and where the base lies beside
+ * it. BLIP_ERROR_MODEL for a damaged one. Free base with blip_string_free. */
+BLIP_C_API blip_status blip_adapter_base(const char* path, char** base, blip_error** error);
+/* Which of a repository's files blip_pull takes, by their names: wanted has room for count values,
+ * 0 or 1. For programs with a downloader of their own. All 0: it holds no weights that can be read.
+ */
+BLIP_C_API blip_status blip_wanted_files(const char* const* names, size_t count, uint8_t* wanted,
+                                         blip_error** error);
+/* Removes a model's revision from the cache (all where none is named) and what no other needs.
+ * bytes, unless NULL: what became free. BLIP_ERROR_IO where it is not there. */
+BLIP_C_API blip_status blip_remove_cached(const char* name, const blip_hub_options* options,
+                                          uint64_t* bytes, blip_error** error);
+
+/* A revision in the cache that holds weights: not of BLIP alone, which blip_inspect tells. */
+typedef struct blip_cached_model {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint64_t bytes;
+  const char* name;     /* "ORG/NAME" */
+  const char* commit;   /* 40 hexadecimal digits */
+  const char* revision; /* the branch or tag that points to it, "" where none does */
+  const char* path;     /* what blip_engine_load takes */
+} blip_cached_model;
+
+typedef struct blip_model_list blip_model_list;
+BLIP_C_API blip_status blip_cached_models(const blip_hub_options* options, blip_model_list** models,
+                                          blip_error** error);
+BLIP_C_API size_t blip_model_list_count(const blip_model_list* models);
+BLIP_C_API const blip_cached_model* blip_model_list_at(const blip_model_list* models, size_t index);
+BLIP_C_API void blip_model_list_free(blip_model_list* models);
+
+/* A published checkpoint that people ask for by a short name; never freed. */
+typedef struct blip_known_model {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint64_t bytes;         /* of the download, about */
+  const char* short_name; /* "caption-base" */
+  const char* source;     /* "ORG/NAME", or the address of an official .pth file */
+  const char* task;       /* "caption", "match", "ask" */
+  const char* licence;    /* SPDX identifier */
+} blip_known_model;
+BLIP_C_API size_t blip_known_model_count(void);
+BLIP_C_API const blip_known_model* blip_known_model_at(size_t index); /* NULL beyond the last */
 
 #ifdef __cplusplus
 }

@@ -33,9 +33,10 @@ struct HubOptions {
   // The access token, sent to the endpoint alone. "": $HF_TOKEN, the file $HF_TOKEN_PATH or $HF_HOME/token (unless
   // $HF_HUB_DISABLE_IMPLICIT_TOKEN is set); none of them: no token is sent.
   std::string token{};
-  // Never use the network. Also where $HF_HUB_OFFLINE is set.
+  // Never use the network. Also where $HF_HUB_OFFLINE or $TRANSFORMERS_OFFLINE is set.
   bool offline = false;
-  // pull() asks whether the revision has moved on, also where the cache holds it.
+  // pull() asks whether the revision has moved on, also where the cache holds it, and fetches what
+  // other programs left out.
   bool update = false;
   // Milliseconds before the first retry of what failed in passing; doubled each time, five times in all.
   int retry_ms = 1000;
@@ -70,6 +71,12 @@ bool is_model_name(const std::string& text);
 // the cache of Hugging Face or ModelScope; "" where neither is there. Never uses the network and never writes.
 std::string find_model(const std::string& name, const HubOptions& options = {});
 
+// As find_model, for those who need the model: throws Error(kIo) where it is in no cache, with what
+// was looked for and where, the nearest known name and how to get it; Error(kUnsupported) for the
+// vendor's compiled models, which cannot be had this way. What can only be a path comes back as it
+// is: opening it tells what is wrong. Engine::load does this.
+std::string require_model(const std::string& name, const HubOptions& options = {});
+
 // As find_model, and downloads what is missing into the cache: the configuration, the vocabulary and one form of the
 // weights. Interrupted downloads go on where they were; whatever arrives is checked against the hub's checksums before
 // it gets its name. Throws Error(kUsage) for what is no name, Error(kIo) where the model cannot be had, which says what
@@ -80,11 +87,16 @@ std::string pull(const std::string& name, const HubOptions& options = {});
 // there is no adapter, where it states none, and where the base lies beside it. Throws Error(kModel) for a damaged one.
 std::string adapter_base(const std::string& folder);
 
+// Which files of a repository pull() takes, by their names: for programs with a downloader of their
+// own. All false: there are no weights of a form that this library reads.
+std::vector<bool> wanted_files(const std::vector<std::string>& names);
+
 // The models in the cache, by name.
 std::vector<CachedModel> cached_models(const HubOptions& options = {});
 
-// Removes a model's revision from the cache (all revisions where none is named) and what no other revision needs.
-// Returns the bytes that became free. Throws Error(kIo) where it is not there.
+// Removes a model's revision from the cache (all revisions where none is named) and what no other
+// revision needs. Returns the bytes that became free; what stays in a store that models share is a
+// warning. Throws Error(kIo) where it is not there.
 std::uint64_t remove_cached(const std::string& name, const HubOptions& options = {});
 
 }  // namespace blip

@@ -5,10 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "api/impl.h"
 #include "blip/blip.h"
+#include "blip/hub.h"
 #include "io/finite.h"
 #include "io/tensor_file.h"
-#include "model/checkpoint.h"
 #include "model/gguf_config.h"
 
 namespace blip {
@@ -59,10 +60,11 @@ void fill(const std::string& source, const io::TensorView& view, ElementType typ
   }
 }
 
-model::Metadata metadata_of(const model::Checkpoint& checkpoint, FileType type) {
+model::Metadata metadata_of(const model::Checkpoint& checkpoint, const std::string& name,
+                            FileType type) {
   model::Metadata metadata;
   metadata["general.architecture"] = std::string("blip");
-  metadata["general.name"] = checkpoint.info().name;
+  metadata["general.name"] = name;
   metadata["general.file_type"] = file_type_number(type);
   if (type == FileType::kQ8_0) metadata["general.quantization_version"] = std::int64_t{2};
   model::write_config(checkpoint.config(), metadata);
@@ -94,14 +96,17 @@ bool is_source(const std::string& source, const std::string& format, const std::
 
 }  // namespace
 
-void convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
+void convert(const std::string& given, const std::string& destination,
+             const ConvertOptions& options) {
   const ElementType wanted = element_type(options.type);
+  const std::string source = require_model(given);
   const model::Checkpoint checkpoint = model::Checkpoint::open(source, options.adapters);
   const model::Location& location = checkpoint.location();
-  const bool overwrites = is_source(location.model, checkpoint.info().format, destination) ||
-                          std::any_of(location.adapters.begin(), location.adapters.end(),
-                                      [&](const std::string& adapter) { return is_source(adapter, "safetensors", destination); });
-  if (overwrites)
+  const auto is_of = [&](const std::string& adapter) {
+    return is_source(adapter, "safetensors", destination);
+  };
+  if (is_source(location.model, checkpoint.info().format, destination) ||
+      std::any_of(location.adapters.begin(), location.adapters.end(), is_of))
     throw Error(ErrorCode::kUsage, "source and destination are the same file: " + destination + " is read from " + source + "; write another file");
   if (options.warning) {
     for (const std::string& warning : checkpoint.info().warnings) options.warning(warning);
@@ -117,7 +122,9 @@ void convert(const std::string& source, const std::string& destination, const Co
   }
   std::function<void(std::size_t, std::size_t)> progress;
   if (options.progress) progress = [&](std::size_t done, std::size_t total) { options.progress("convert", done, total); };
-  io::write_gguf(destination, metadata_of(checkpoint, options.type), tensors, progress);
+  io::write_gguf(destination,
+                 metadata_of(checkpoint, info_of(checkpoint, source).name, options.type), tensors,
+                 progress);
 }
 
 }  // namespace blip

@@ -9,6 +9,7 @@
 #include "backend/sophon/sophon_model.h"
 #include "blip/error.h"
 #include "blip/hub.h"
+#include "hub/cache.h"
 #include "model/checkpoint.h"
 #include "model/source.h"
 #include "model/tokenizer_files.h"
@@ -24,14 +25,10 @@ void check(const EngineOptions& options) {
   if (options.device != "cpu" && !sophon) throw Error(ErrorCode::kDevice, "unknown device \"" + options.device + "\"; this build has: cpu, sophon:N, sophon:N,M, sophon:all");
   if (!sophon && !options.bmodels.empty())
     throw Error(ErrorCode::kUsage, "bmodels run on a SOPHON chip: the device must be sophon or sophon:N, not " + options.device);
-}
-
-// The path itself, or what the cache holds of the model that it names.
-std::string resolved(const std::string& path) {
-  const std::string found = find_model(path);
-  if (found.empty() && is_model_name(path))
-    throw Error(ErrorCode::kIo, path + " is no file or folder here, and no model of that name was downloaded; `blip pull " + path + "` does that (blip::pull)");
-  return found.empty() ? path : found;
+  if (!sophon && !options.tokenizer.empty())
+    throw Error(ErrorCode::kUsage,
+                "tokenizer has no effect on " + options.device +
+                    ": a model file brings its own vocabulary; only compiled models take one");
 }
 
 bool is_bmodel(const std::string& path) { return path.ends_with(".bmodel"); }
@@ -67,6 +64,16 @@ std::unique_ptr<text::Tokenizer> folder_tokenizer(const backend::sophon::Manifes
 }
 
 }  // namespace
+
+ModelInfo info_of(const model::Checkpoint& checkpoint, const std::string& path) {
+  ModelInfo info = checkpoint.info();
+  std::filesystem::path folder = std::filesystem::path(path).lexically_normal();
+  if (!folder.has_filename()) folder = folder.parent_path();
+  const std::string name = hub::name_of_snapshot(folder);
+  if (!name.empty() && info.name == folder.filename())
+    info.name = name;  // nothing in its files says better
+  return info;
+}
 
 const char* to_string(DType dtype) {
   switch (dtype) {
@@ -129,14 +136,14 @@ std::shared_ptr<Engine::Impl> Engine::Impl::load_compiled(const std::string& pat
 
 Engine Engine::load(const std::string& given, const EngineOptions& options) {
   check(options);
-  const std::string path = options.bmodels.empty() ? resolved(given) : given;
+  const std::string path = options.bmodels.empty() ? require_model(given) : given;
   if (backend::sophon::is_device_name(options.device) && !options.adapters.empty())
     throw Error(ErrorCode::kUnsupported, "a compiled model takes no adapter; merge it before: `blip convert --adapter`, then compile that");
   if (backend::sophon::is_device_name(options.device)) return Engine(Impl::load_compiled(path, options));
   if (is_bmodel(path) || backend::sophon::is_compiled_folder(path)) throw Error(ErrorCode::kUsage, path + " is compiled for a SOPHON chip: choose one with the device sophon or sophon:N");
   const auto checkpoint = model::Checkpoint::open(path, options.adapters);
   auto impl = std::make_shared<Impl>();
-  impl->info = checkpoint.info();
+  impl->info = info_of(checkpoint, path);
   impl->config = checkpoint.config();
   impl->tokenizer = std::make_unique<text::Tokenizer>(checkpoint.vocabulary());
   impl->device = options.device;
@@ -168,6 +175,20 @@ std::size_t Engine::count_tokens(const std::string& text) const {
   return impl_->tokenizer->encode(text).ids.size() - kAround;
 }
 
+// The prompt's first token becomes [DEC] and its [SEP] is dropped.
+backend::TokenIds Engine::Impl::caption_start(const std::string& prompt) const {
+  backend::TokenIds ids = tokenizer->encode(prompt).ids;
+  ids.front() = config.tokens.bos;
+  ids.pop_back();
+  return ids;
+}
+
+std::size_t Engine::caption_prompt_tokens(const std::optional<std::string>& prompt) const {
+  return impl_->caption_start(impl_->prompt_of(prompt)).size();
+}
+
+std::size_t Engine::answer_prompt_tokens() const { return impl_->answer_start().size(); }
+
 std::string Engine::decode(std::span<const std::int32_t> token_ids) const { return impl_->tokenizer->decode(token_ids); }
 
 std::vector<NetworkUse> Engine::networks() const { return impl_->model->networks(); }
@@ -179,9 +200,9 @@ std::vector<DeviceInfo> devices() {
 }
 
 ModelInfo inspect(const std::string& given) {
-  const std::string path = resolved(given);
+  const std::string path = require_model(given);
   if (backend::sophon::is_compiled_folder(path)) return backend::sophon::info_of(backend::sophon::read_manifest(path));
-  return model::Checkpoint::open(path).info();
+  return info_of(model::Checkpoint::open(path), path);
 }
 
 }  // namespace blip

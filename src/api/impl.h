@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "backend/backend.h"
 #include "blip/blip.h"
 #include "image/image.h"
+#include "model/checkpoint.h"
 #include "model/config.h"
 #include "text/tokenizer.h"
 
@@ -23,12 +25,20 @@ struct EncodedImage::Impl {
   double preprocess_ms = 0, encode_ms = 0;
 };
 
+// What a checkpoint holds, under the name by which a model in the hub's cache is known.
+ModelInfo info_of(const model::Checkpoint& checkpoint, const std::string& path);
+
 struct Engine::Impl {
   ModelInfo info;
   model::ModelConfig config;
   std::unique_ptr<const text::Tokenizer> tokenizer;
   std::shared_ptr<const backend::Model> model;
   std::string device;
+
+  // What captions begin with, and answers.
+  const std::string& prompt_of(const std::optional<std::string>& prompt) const { return prompt ? *prompt : config.prompt; }
+  backend::TokenIds caption_start(const std::string& prompt) const;
+  backend::TokenIds answer_start() const { return {config.tokens.bos}; }
 
   static std::shared_ptr<Impl> load_folder(const std::string& path, const EngineOptions& options);
   static std::shared_ptr<Impl> load_compiled(const std::string& path, const EngineOptions& options);

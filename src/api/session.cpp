@@ -22,8 +22,6 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-constexpr int kShortestText = 3;  // tokens: a word between [CLS] and [SEP]
-
 }  // namespace
 
 struct Session::Impl {
@@ -71,8 +69,6 @@ struct Session::Impl {
     throw Error(ErrorCode::kUnsupported, engine->info.path + " cannot " + task + "; it can: " + (has.empty() ? "nothing" : has));
   }
 
-  const std::string& prompt_of(const std::optional<std::string>& prompt) const { return prompt ? *prompt : engine->config.prompt; }
-
   // [CLS] ... [SEP], truncated to `limit` tokens; 0 = whole.
   TokenIds encode_text(const std::string& text, const char* what, int limit) const {
     auto encoding = tokenizer().encode(text, limit);
@@ -108,14 +104,6 @@ struct Session::Impl {
   TokenIds encode_question(const std::string& question, int max_text_length) const {
     TokenIds ids = encode_text(question, "question", text_limit(max_text_length));
     ids.front() = engine->config.tokens.question;
-    return ids;
-  }
-
-  // The prompt's first token becomes [DEC] and its [SEP] is dropped.
-  TokenIds encode_prompt(const std::string& prompt) const {
-    TokenIds ids = tokenizer().encode(prompt).ids;
-    ids.front() = engine->config.tokens.bos;
-    ids.pop_back();
     return ids;
   }
 
@@ -156,9 +144,7 @@ struct Session::Impl {
   // Of an encoding with a class token before its patches.
   static int side_of(const Tensor& weights) { return static_cast<int>(std::lround(std::sqrt(static_cast<double>(weights.shape[1] - 1)))); }
 
-  static void check(const AttentionOptions& options) {
-    if (options.layers < 0) throw Error(ErrorCode::kUsage, "layers " + std::to_string(options.layers) + " makes no sense; give how many of the last layers, or 0 for the later half");
-  }
+  static void check(const AttentionOptions& options) { decode::check_option(option_named("layers"), options.layers); }
 
   const backend::EncodedImage& encoded(const EncodedImage& image) const {
     if (image.impl_->model != engine->model)
@@ -235,11 +221,11 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
     impl_->encoded(image);
     handles.push_back(image.impl_->image);
   }
-  const std::string& text = impl_->prompt_of(options.prompt);
+  const std::string& text = impl_->engine->prompt_of(options.prompt);
   if (!impl_->capabilities().prompt && text != impl_->engine->config.prompt)
     throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has the caption prompt \"" + impl_->engine->config.prompt +
                                              "\" baked in; got \"" + text + "\"");
-  const TokenIds prompt = impl_->encode_prompt(text);
+  const TokenIds prompt = impl_->engine->caption_start(text);
   TokenIds generated = prompt;
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
   const Stopwatch watch;
@@ -250,8 +236,8 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
 }
 
 MatchHead parse_match_head(const std::string& name) {
-  for (const auto& [known, head] : {std::pair{"all", MatchHead::kAll}, {"itm", MatchHead::kItm}, {"itc", MatchHead::kItc}})
-    if (name == known) return head;
+  for (std::size_t i = 0; i < kMatchHeads.size(); ++i)
+    if (name == kMatchHeads[i]) return static_cast<MatchHead>(i);
   throw Error(ErrorCode::kUsage, "unknown match head \"" + name + "\"; use all, itm or itc");
 }
 
@@ -286,12 +272,13 @@ std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const 
   if (questions.empty()) return answers;
   std::vector<TokenIds> ids;
   for (const auto& question : questions) ids.push_back(impl_->encode_question(question, options.max_text_length));
-  TokenIds generated{impl_->engine->config.tokens.bos};
+  TokenIds generated = impl_->engine->answer_start();
+  const std::size_t start = generated.size();
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
   const Stopwatch watch;
   const auto results = impl_->runner->ask(impl_->encoded(image), ids, options.generate, hooks);
   const double ms = watch.ms() / static_cast<double>(questions.size());
-  for (const auto& hypotheses : results) answers.push_back(impl_->generation(hypotheses, 1, ms, impl_->capabilities().answer_length > 0));
+  for (const auto& hypotheses : results) answers.push_back(impl_->generation(hypotheses, start, ms, impl_->capabilities().answer_length > 0));
   return answers;
 }
 
@@ -299,6 +286,7 @@ Generation Session::rank(const EncodedImage& image, const std::string& question,
   const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().rank, "rank answers");
   if (answers.empty()) throw Error(ErrorCode::kUsage, "no answers to rank: give at least one");
+  decode::check_option(option_named("rank_candidates"), options.rank_candidates);
   std::vector<TokenIds> candidates;
   for (const auto& answer : answers) {
     TokenIds ids = impl_->encode_text(answer, "answer", impl_->answer_limit());
@@ -323,8 +311,8 @@ Attention Session::attention(const EncodedImage& image, const Text& caption, con
   impl_->require(impl_->capabilities().caption, "caption");
   impl_->require_attention();
   Impl::check(options);
-  const std::string& text = impl_->prompt_of(options.prompt);
-  const TokenIds prompt = impl_->encode_prompt(text);
+  const std::string& text = impl_->engine->prompt_of(options.prompt);
+  const TokenIds prompt = impl_->engine->caption_start(text);
   TokenIds read = impl_->tokenizer().encode(text + " " + caption.text).ids;
   read.front() = impl_->engine->config.tokens.bos;
   const TokenIds ids = impl_->attended(caption, std::move(read), prompt, *impl_->engine->config.caption_decoder);
@@ -340,7 +328,7 @@ Attention Session::attention(const EncodedImage& image, const std::string& quest
   impl_->require(impl_->capabilities().ask, "ask");
   impl_->require_attention();
   Impl::check(options);
-  const TokenIds question_ids = impl_->encode_question(question, options.max_text_length), prompt{impl_->engine->config.tokens.bos};
+  const TokenIds question_ids = impl_->encode_question(question, options.max_text_length), prompt = impl_->engine->answer_start();
   TokenIds read = impl_->tokenizer().encode(answer.text).ids;
   read.front() = prompt.front();
   const TokenIds ids = impl_->attended(answer, std::move(read), prompt, *impl_->engine->config.answer_decoder);

@@ -1,5 +1,6 @@
 // Pictures, engines, devices and files.
 #include "capi/handles.h"
+#include "image/formats.h"
 
 namespace blip::capi {
 
@@ -55,9 +56,8 @@ namespace {
 
 // The name of a format, which the caller does not free.
 const char* lasting_name(const std::string& format) {
-  for (const char* known : {"JPEG", "PNG", "WebP", "BMP", "GIF"})
-    if (format == known) return known;
-  return "other";
+  const image::Format* known = image::find_format_by_name(format);
+  return known ? known->name : "other";
 }
 
 }  // namespace
@@ -220,9 +220,7 @@ blip_status blip_engine_decode(const blip_engine* engine, const int32_t* token_i
     prepare_output(text);
     if (token_ids == nullptr && count > 0)
       throw blip::Error(blip::ErrorCode::kUsage, "token_ids is NULL");
-    const std::string decoded = checked(engine, "engine").engine.decode({token_ids, count});
-    *text = new char[decoded.size() + 1];
-    std::memcpy(*text, decoded.c_str(), decoded.size() + 1);
+    *text = owned_text(checked(engine, "engine").engine.decode({token_ids, count}));
   });
 }
 

@@ -47,6 +47,12 @@ const char* required(const char* text, const char* name) {
   return text;
 }
 
+char* owned_text(const std::string& text) {
+  char* copy = new char[text.size() + 1];
+  std::memcpy(copy, text.c_str(), text.size() + 1);
+  return copy;
+}
+
 std::vector<std::string> strings(const char* const* texts, std::size_t count, const char* name) {
   if (texts == nullptr && count > 0) throw Error(ErrorCode::kUsage, std::string(name) + " is NULL");
   std::vector<std::string> copies;

@@ -100,6 +100,8 @@ void prepare_output(T** output) {
 }
 
 const char* required(const char* text, const char* name);
+// A copy that blip_string_free frees.
+char* owned_text(const std::string& text);
 std::vector<std::string> strings(const char* const* texts, std::size_t count, const char* name);
 
 // ---- Structs of options ----

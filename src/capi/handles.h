@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "blip/blip.h"
+#include "blip/hub.h"
 #include "capi/guard.h"
 
 namespace blip::capi {
@@ -36,6 +37,7 @@ ConvertOptions convert_options(const blip_convert_options* given);
 MatchOptions match_options(const blip_match_options* given);
 EmbedOptions embed_options(const blip_embed_options* given);
 AttentionOptions attention_options(const blip_attention_options* given);
+HubOptions hub_options(const blip_hub_options* given);
 void apply(const blip_generate_options* given, GenerateOptions& options);
 
 }  // namespace blip::capi
@@ -111,4 +113,10 @@ struct blip_device_list : blip::capi::Handle<0x64657669> {  // "devi"
   explicit blip_device_list(std::vector<blip::DeviceInfo> made);
   std::vector<blip::DeviceInfo> values;
   std::vector<blip_device_info> records;
+};
+
+struct blip_model_list : blip::capi::Handle<0x6d6f6465> {  // "mode"
+  explicit blip_model_list(std::vector<blip::CachedModel> made);
+  std::vector<blip::CachedModel> values;
+  std::vector<blip_cached_model> records;
 };

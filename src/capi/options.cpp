@@ -1,4 +1,7 @@
 // Options: their defaults, which are those of C++, and their way into C++.
+#include <type_traits>
+
+#include "blip/limits.h"
 #include "capi/handles.h"
 
 namespace blip::capi {
@@ -25,6 +28,40 @@ static_assert(static_cast<int>(MatchHead::kItm) == BLIP_HEAD_ITM &&
 static_assert(static_cast<int>(FileType::kF16) == BLIP_FILE_F16 &&
               static_cast<int>(FileType::kBf16) == BLIP_FILE_BF16 &&
               static_cast<int>(FileType::kQ8_0) == BLIP_FILE_Q8_0);
+
+// Calls f with each option's field in C++ and in C.
+template <class F>
+constexpr void for_generate_fields(F f) {
+  using Cpp = GenerateOptions;
+  using C = blip_generate_options;
+  f(&Cpp::beams, &C::beams);
+  f(&Cpp::min_length, &C::min_length);
+  f(&Cpp::max_length, &C::max_length);
+  f(&Cpp::length_penalty, &C::length_penalty);
+  f(&Cpp::repetition_penalty, &C::repetition_penalty);
+  f(&Cpp::sample, &C::sample);
+  f(&Cpp::top_p, &C::top_p);
+  f(&Cpp::top_k, &C::top_k);
+  f(&Cpp::temperature, &C::temperature);
+  f(&Cpp::seed, &C::seed);
+  f(&Cpp::num_return, &C::num_return);
+}
+
+// None is forgotten of those that the table has.
+consteval bool all_options_are_fields() {
+  int fields = 0, options = 0;
+  for_generate_fields([&](auto, auto) { ++fields; });
+  for (const Option& option : kOptions) options += option.generates() ? 1 : 0;
+  return fields == options;
+}
+static_assert(all_options_are_fields());
+
+// Is the field one that may be kTaskDefault?
+template <class T>
+constexpr bool is_length(T blip_generate_options::*) { return false; }
+constexpr bool is_length(std::int32_t blip_generate_options::*field) {
+  return field == &blip_generate_options::min_length || field == &blip_generate_options::max_length;
+}
 
 }  // namespace
 
@@ -57,15 +94,10 @@ blip_generate_options defaults<blip_generate_options>() {
   const GenerateOptions known;
   blip_generate_options options{};
   options.struct_size = sizeof options;
-  options.beams = known.beams;
-  options.min_length = options.max_length = kTaskDefault;
-  options.length_penalty = known.length_penalty;
-  options.repetition_penalty = known.repetition_penalty;
-  options.top_p = known.top_p;
-  options.top_k = known.top_k;
-  options.temperature = known.temperature;
-  options.seed = known.seed;
-  options.num_return = known.num_return;
+  for_generate_fields([&](auto cpp, auto c) {
+    if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(known.*cpp)>>) options.*c = known.*cpp;
+    if (is_length(c)) options.*c = static_cast<std::remove_cvref_t<decltype(options.*c)>>(kTaskDefault);
+  });
   return options;
 }
 
@@ -113,7 +145,24 @@ blip_convert_options defaults<blip_convert_options>() {
   return options;
 }
 
+template <>
+blip_hub_options defaults<blip_hub_options>() {
+  blip_hub_options options{};
+  options.struct_size = sizeof options;
+  options.retry_ms = HubOptions().retry_ms;
+  return options;
+}
+
 void throw_cancelled() { throw Error(ErrorCode::kCancelled, "cancelled"); }
+
+namespace {
+
+WarningCallback warning_of(blip_warning_callback warning, void* user_data) {
+  if (warning == nullptr) return {};
+  return [=](const std::string& message) { warning(message.c_str(), user_data); };
+}
+
+}  // namespace
 
 ProgressCallback progress_of(blip_progress_callback progress, void* user_data) {
   if (progress == nullptr) return {};
@@ -150,10 +199,32 @@ ConvertOptions convert_options(const blip_convert_options* given) {
   options.type = enum_of<FileType>(o.type, BLIP_FILE_Q8_0, "blip_convert_options.type");
   options.adapters = strings(o.adapters, o.adapter_count, "blip_convert_options.adapters");
   options.progress = progress_of(o.progress, o.user_data);
-  if (o.warning != nullptr)
-    options.warning = [warning = o.warning, data = o.user_data](const std::string& message) {
-      warning(message.c_str(), data);
+  options.warning = warning_of(o.warning, o.user_data);
+  return options;
+}
+
+HubOptions hub_options(const blip_hub_options* given) {
+  const auto o = read_options(given, "blip_hub_options");
+  HubOptions options;
+  options.offline = o.offline != 0;
+  options.update = o.update != 0;
+  if (o.retry_ms < 0) {
+    throw Error(ErrorCode::kUsage, "blip_hub_options.retry_ms is " + std::to_string(o.retry_ms) +
+                                       "; it must not be negative");
+  }
+  options.retry_ms = o.retry_ms;
+  if (o.cache != nullptr) options.cache = o.cache;
+  if (o.endpoint != nullptr) options.endpoint = o.endpoint;
+  if (o.token != nullptr) options.token = o.token;
+  if (o.progress != nullptr) {
+    options.progress = [progress = o.progress, data = o.user_data](
+                           const std::string& file, std::uint64_t done, std::uint64_t total) {
+      if (progress(file.c_str(), done, total, data) != 0) throw_cancelled();
     };
+  }
+  if (o.cancel != nullptr)
+    options.cancel = [cancel = o.cancel, data = o.user_data] { return cancel(data) != 0; };
+  options.warning = warning_of(o.warning, o.user_data);
   return options;
 }
 
@@ -182,17 +253,14 @@ AttentionOptions attention_options(const blip_attention_options* given) {
 
 void apply(const blip_generate_options* given, GenerateOptions& options) {
   const auto o = read_options(given, "blip_generate_options");
-  options.beams = o.beams;
-  if (o.min_length != kTaskDefault) options.min_length = o.min_length;
-  if (o.max_length != kTaskDefault) options.max_length = o.max_length;
-  options.length_penalty = o.length_penalty;
-  options.repetition_penalty = o.repetition_penalty;
-  options.sample = o.sample != 0;
-  options.top_p = o.top_p;
-  options.top_k = o.top_k;
-  options.temperature = o.temperature;
-  options.seed = o.seed;
-  options.num_return = o.num_return;
+  for_generate_fields([&](auto cpp, auto c) {
+    if (is_length(c) && static_cast<std::int64_t>(o.*c) == kTaskDefault) return;
+    if constexpr (std::is_same_v<decltype(cpp), bool GenerateOptions::*>) {
+      options.*cpp = o.*c != 0;
+    } else {
+      options.*cpp = o.*c;
+    }
+  });
 }
 
 }  // namespace blip::capi
@@ -226,6 +294,9 @@ void blip_embed_options_default(blip_embed_options* options, uint32_t struct_siz
   fill_defaults(options, struct_size);
 }
 void blip_attention_options_default(blip_attention_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+void blip_hub_options_default(blip_hub_options* options, uint32_t struct_size) {
   fill_defaults(options, struct_size);
 }
 void blip_convert_options_default(blip_convert_options* options, uint32_t struct_size) {

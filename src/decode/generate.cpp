@@ -4,7 +4,6 @@
 #include <string>
 #include <type_traits>
 
-#include "blip/limits.h"
 #include "decode/search.h"
 
 namespace blip::decode {
@@ -26,13 +25,24 @@ std::string number(T value) {
 
 // Written so that NaN fails too.
 template <typename T>
-void check_range(const DecodingOption& option, T value, const std::string& note = "") {
+void check_range(const Option& option, T value) {
   // A float that was written as the bound may lie a hair below the double.
   const double low = std::is_floating_point_v<T> ? static_cast<double>(static_cast<T>(option.low)) : option.low;
   if (static_cast<double>(value) >= low && static_cast<double>(value) <= option.high) return;
   std::string allowed = "between ";
-  allowed.append(number(option.low)).append(" and ").append(number(option.high)).append(note);
+  allowed.append(number(option.low)).append(" and ").append(number(option.high)).append(option.note);
   refuse(std::string(option.name), number(value), allowed);
+}
+
+void check_field(const Option&, const GenerateOptions&, std::monostate) {}
+void check_field(const Option&, const GenerateOptions&, bool GenerateOptions::*) {}
+void check_field(const Option&, const GenerateOptions&, std::uint64_t GenerateOptions::*) {}  // any will do
+void check_field(const Option& option, const GenerateOptions& options, std::optional<int> GenerateOptions::*field) {
+  if (options.*field) check_range(option, *(options.*field));
+}
+template <class T>
+void check_field(const Option& option, const GenerateOptions& options, T GenerateOptions::*field) {
+  check_range(option, options.*field);
 }
 
 void check_tokens(std::span<const std::int32_t> ids, const char* what, int vocab) {
@@ -45,18 +55,15 @@ void check_tokens(std::span<const std::int32_t> ids, const char* what, int vocab
 
 }  // namespace
 
+void check_option(const Option& option, int value) { check_range(option, value); }
+
 void validate(const GenerateOptions& options, int max_positions) {
-  check_range(decoding_option("beams"), options.beams);
-  check_range(decoding_option("min_length"), options.min_length.value_or(0));
-  if (options.max_length < 1 || options.max_length > max_positions) {
+  // The model's positions are a narrower limit than the table's.
+  if (options.max_length < option_named("max_length").low || options.max_length > max_positions) {
     refuse("max_length", number(options.max_length), "between 1 and " + number(max_positions) + ", the positions of this model");
   }
-  check_range(decoding_option("length_penalty"), options.length_penalty);
-  check_range(decoding_option("repetition_penalty"), options.repetition_penalty, " (1 = off)");
-  check_range(decoding_option("top_p"), options.top_p, " (1 = off)");
-  check_range(decoding_option("top_k"), options.top_k, " (0 = off)");
-  check_range(decoding_option("temperature"), options.temperature, "; for the most likely text use greedy search instead");
-  check_range(decoding_option("num_return"), options.num_return);
+  for (const Option& option : kOptions)
+    std::visit([&](auto field) { check_field(option, options, field); }, option.field);
   if (!options.sample && options.num_return > options.beams) {
     refuse("num_return", number(options.num_return),
            options.beams == 1 ? "1 with greedy search: set more beams, or sample"

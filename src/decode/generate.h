@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "blip/options.h"
+#include "blip/limits.h"
 
 namespace blip::decode {
 
@@ -69,6 +69,8 @@ std::vector<std::vector<Hypothesis>> generate(Decoder& decoder, std::span<const 
 
 // Checks the ranges of blip/limits.h and the lengths; Error(kUsage) names the option, the value and the allowed range.
 void validate(const GenerateOptions& options, int max_positions);
+// The same of an option that is no field of GenerateOptions.
+void check_option(const Option& option, int value);
 // The options with the task's shortest text where none was given, lowered to the longest. Without that an unset one is 0.
 GenerateOptions with_min_length(GenerateOptions options, int task_default);
 

@@ -22,8 +22,6 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-fs::path home() { return environment("HOME").empty() ? fs::path("/") : fs::path(environment("HOME")); }
-
 // The shards that an index names; nullopt where it is damaged.
 std::optional<std::set<std::string>> shards_of(const fs::path& index) {
   try {
@@ -96,6 +94,15 @@ std::set<fs::path> used_blobs(const fs::path& repository, const std::string& wit
   return used;
 }
 
+// "ORG/NAME" of models--ORG--NAME; "" for anything else.
+std::string name_of_repository(const fs::path& folder) {
+  std::string name = folder.filename().string();
+  if (!name.starts_with("models--")) return "";
+  name.erase(0, 8);
+  const std::size_t dashes = name.find("--");
+  return dashes == std::string::npos ? "" : name.replace(dashes, 2, "/");
+}
+
 void remove_refs(const fs::path& repository, const std::string& commit) {
   for (const fs::path& ref : all_files(repository / "refs")) {
     std::error_code ignored;
@@ -118,14 +125,27 @@ bool is_set(const char* variable) {
   return value == "1" || value == "on" || value == "yes" || value == "true";
 }
 
+fs::path home_folder() {
+  return environment("HOME").empty() ? fs::path("/") : fs::path(environment("HOME"));
+}
+
+fs::path folder_in_environment(const char* variable) {
+  const std::string folder = environment(variable);
+  if (folder == "~") return home_folder();
+  return folder.starts_with("~/") ? home_folder() / folder.substr(2) : fs::path(folder);
+}
+
+bool offline_by_environment() { return is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE"); }
+
 fs::path cache_folder(const HubOptions& options) {
   if (!options.cache.empty()) return options.cache;
   for (const char* variable : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (const std::string folder = environment(variable); !folder.empty()) return folder;
+    if (const fs::path folder = folder_in_environment(variable); !folder.empty()) return folder;
   }
-  if (const std::string folder = environment("HF_HOME"); !folder.empty()) return fs::path(folder) / "hub";
+  if (const fs::path folder = folder_in_environment("HF_HOME"); !folder.empty())
+    return folder / "hub";
   const std::string cache = environment("XDG_CACHE_HOME");
-  return (cache.empty() ? home() / ".cache" : fs::path(cache)) / "huggingface" / "hub";
+  return (cache.empty() ? home_folder() / ".cache" : fs::path(cache)) / "huggingface" / "hub";
 }
 
 fs::path Cache::repository(const std::string& name) const {
@@ -159,6 +179,20 @@ std::optional<fs::path> Cache::find(const Name& name) const {
   return holds_model(folder) ? std::optional(folder) : std::nullopt;
 }
 
+std::string Cache::missing(const Name& name) const {
+  const std::string what = name.repository + (name.revision.empty() ? "" : "@" + name.revision);
+  std::string text = what + " is not in the cache at " + root_.string();
+  const auto commit = commit_of(name);
+  std::error_code ignored;
+  if (commit && fs::exists(snapshot(name.repository, *commit), ignored))
+    return text + " (of its files some are, others are missing)";
+  const auto blobs = entries(repository(name.repository) / "blobs");
+  const bool part = std::any_of(blobs.begin(), blobs.end(), [](const fs::path& blob) {
+    return blob.extension() == ".incomplete";
+  });
+  return part ? text + " (a download of it was broken off)" : text;
+}
+
 void Cache::set_ref(const Name& name, const std::string& commit) const {
   if (is_commit(name.revision)) return;
   const fs::path ref = repository(name.repository) / "refs" / name.revision_or_main();
@@ -172,12 +206,8 @@ void Cache::set_ref(const Name& name, const std::string& commit) const {
 std::vector<CachedModel> Cache::list() const {
   std::vector<CachedModel> models;
   for (const fs::path& folder : entries(root_)) {
-    std::string name = folder.filename().string();
-    if (!name.starts_with("models--")) continue;
-    name.erase(0, 8);
-    const std::size_t dashes = name.find("--");
-    if (dashes == std::string::npos) continue;
-    name.replace(dashes, 2, "/");
+    const std::string name = name_of_repository(folder);
+    if (name.empty()) continue;
     for (const fs::path& snapshot : entries(folder / "snapshots")) {
       const std::string commit = snapshot.filename().string();
       if (!is_commit(commit) || !holds_model(snapshot)) continue;
@@ -191,7 +221,7 @@ std::vector<CachedModel> Cache::list() const {
   return models;
 }
 
-std::uint64_t Cache::remove(const Name& name) const {
+std::uint64_t Cache::remove(const Name& name, const WarningCallback& warning) const {
   const fs::path folder = repository(name.repository);
   std::error_code error;
   const auto snapshots = entries(folder / "snapshots");
@@ -201,11 +231,21 @@ std::uint64_t Cache::remove(const Name& name) const {
     const std::string what = name.repository + (one ? "@" + name.revision : "");
     throw Error(ErrorCode::kIo, what + " is not in the cache at " + root_.string() + "; `blip models` lists what is");
   }
+  std::uint64_t shared = 0;
+  const auto tell_shared = [&] {
+    if (shared == 0 || !warning) return;
+    warning(std::to_string(shared) + " bytes of " + name.repository + " stay in " +
+            (root_ / "blobs").string() +
+            ", which all models share; `hf cache prune` removes what none needs");
+  };
   if (!one || snapshots.size() == 1) {
-    const std::uint64_t bytes = bytes_below(folder / "blobs") + bytes_below(folder / "refs");
+    std::uint64_t bytes = bytes_below(folder / "refs");
+    for (const fs::path& blob : all_files(folder / "blobs"))
+      (fs::is_symlink(blob, error) ? shared : bytes) += bytes_of(blob);
     fs::remove_all(folder, error);
     if (error) throw Error(ErrorCode::kIo, "cannot remove " + folder.string() + ": " + error.message());
     fs::remove_all(root_ / ".locks" / folder.filename(), error);
+    tell_shared();
     return bytes;
   }
   // The ref goes first: a reader that comes between finds no revision rather than half of one.
@@ -217,18 +257,22 @@ std::uint64_t Cache::remove(const Name& name) const {
   for (const fs::path& blob : entries(folder / "blobs")) {
     const fs::path whole = fs::canonical(blob, error);
     if (error || used.contains(whole) || blob.extension() == ".incomplete") continue;
+    const bool link = fs::is_symlink(blob, error);
     const std::uint64_t size = bytes_of(blob);
-    if (fs::remove(blob, error)) bytes += size;
+    if (fs::remove(blob, error)) (link ? shared : bytes) += size;
   }
+  fs::remove_all(folder / ".no_exist" / *commit, error);
+  tell_shared();
   return bytes;
 }
 
 bool holds_model(const fs::path& folder) {
+  const bool configured = is_file(folder / "config.json");
   for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
-    if (is_file(folder / name)) return true;
+    if (is_file(folder / name)) return configured;
   }
   for (const char* name : {"model.safetensors.index.json", "pytorch_model.bin.index.json"}) {
-    if (is_file(folder / name)) return has_all_shards(folder / name);
+    if (is_file(folder / name)) return configured && has_all_shards(folder / name);
   }
   const auto files = entries(folder);
   return std::any_of(files.begin(), files.end(), [](const fs::path& file) {
@@ -237,10 +281,16 @@ bool holds_model(const fs::path& folder) {
   });
 }
 
+std::string name_of_snapshot(const fs::path& folder) {
+  if (!is_commit(folder.filename().string()) || folder.parent_path().filename() != "snapshots")
+    return "";
+  return name_of_repository(folder.parent_path().parent_path());
+}
+
 std::optional<fs::path> find_in_modelscope(const Name& name) {
   if (!name.revision.empty()) return std::nullopt;  // its folders do not tell revisions apart
-  const std::string given = environment("MODELSCOPE_CACHE");
-  const fs::path root = given.empty() ? home() / ".cache" / "modelscope" : fs::path(given);
+  const fs::path given = folder_in_environment("MODELSCOPE_CACHE");
+  const fs::path root = given.empty() ? home_folder() / ".cache" / "modelscope" : given;
   std::string escaped = name.repository;  // as its program writes dots
   for (std::size_t dot; (dot = escaped.find('.')) != std::string::npos;) escaped.replace(dot, 1, "___");
   for (const char* below : {"hub/models", "models", "hub", "."}) {

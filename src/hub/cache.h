@@ -35,18 +35,27 @@ class Cache {
   std::optional<std::string> commit_of(const Name& name) const;
   // The folder of a revision that holds a whole model.
   std::optional<std::filesystem::path> find(const Name& name) const;
+  // "org/name is not in the cache at FOLDER", with what there is of it, for messages.
+  std::string missing(const Name& name) const;
   // Points the revision to the commit.
   void set_ref(const Name& name, const std::string& commit) const;
   // Every snapshot with a whole model.
   std::vector<CachedModel> list() const;
-  std::uint64_t remove(const Name& name) const;
+  // What goes on lying in the store that newer releases of the huggingface_hub package share
+  // between models is a warning.
+  std::uint64_t remove(const Name& name, const WarningCallback& warning) const;
 
  private:
   std::filesystem::path root_;
 };
 
-// Does a folder hold weights, whole? Every shard that an index names must be there.
+// Does a folder hold a model that can be loaded? Every shard that an index names must be there, and
+// the configuration beside weights of transformers' names.
 bool holds_model(const std::filesystem::path& folder);
+
+// "ORG/NAME" of a snapshot's folder; "" for any other path. Its own name says only which commit it
+// is.
+std::string name_of_snapshot(const std::filesystem::path& folder);
 
 // A model that ModelScope's own program downloaded.
 std::optional<std::filesystem::path> find_in_modelscope(const Name& name);
@@ -57,6 +66,10 @@ std::vector<std::string> wanted_files(const std::vector<std::string>& names);
 
 // "" where the variable is unset.
 std::string environment(const char* variable);
+// A folder that a variable names; ~ is the home folder, as for the huggingface_hub package.
+std::filesystem::path folder_in_environment(const char* variable);
+std::filesystem::path home_folder();
+bool offline_by_environment();
 // 1, on, yes or true, in any case.
 bool is_set(const char* variable);
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "blip/error.h"
+#include "hub/pull.h"
 
 namespace blip::hub {
 namespace {
@@ -259,10 +260,13 @@ void refuse(const Reply& reply, const std::string& what, const std::string& endp
   if (code == "GatedRepo")
     fail(what + " is gated: accept its terms on its page at " + endpoint + ", then give an access token in HF_TOKEN (" + status + ")");
   if (reply.status == 401 || code == "RepoNotFound")
-    fail(what + ": " + endpoint + " has no such model, or it is private (" + status + "); check the name, or give an access token in HF_TOKEN");
+    throw NotFound(ErrorCode::kIo, what + ": " + endpoint +
+                                       " has no such model, or it is private (" + status +
+                                       "); check the name, or give an access token in HF_TOKEN");
   if (reply.status == 403) fail(what + ": access denied by " + endpoint + " (403)" + (told.empty() ? "" : ": " + told) + "; check HF_TOKEN");
   if (code == "RevisionNotFound") fail(what + ": " + endpoint + " has the model, but no such revision (" + status + ")");
-  if (reply.status == 404) fail(what + ": " + endpoint + " has no such model or file (404)");
+  if (reply.status == 404)
+    throw NotFound(ErrorCode::kIo, what + ": " + endpoint + " has no such model or file (404)");
   if (reply.status == 429 && reply.retry_after > kMaxWaitSeconds)
     fail(what + ": " + endpoint + " asks to come back in " + std::to_string(static_cast<long>(reply.retry_after)) + " s (429)");
   fail(what + ": " + endpoint + " answered " + status + (told.empty() ? "" : ": " + told) + "; try again later");

@@ -6,6 +6,7 @@
 
 #include "hub/cache.h"
 #include "hub/pull.h"
+#include "hub/vendor.h"
 
 namespace blip {
 namespace {
@@ -31,7 +32,7 @@ bool is_address(const std::string& source) { return source.starts_with("https://
 // Official .pth files lie beside each other in a folder of our own.
 fs::path file_of(const std::string& address) {
   const std::string cache = hub::environment("XDG_CACHE_HOME");
-  const fs::path root = cache.empty() ? fs::path(hub::environment("HOME")) / ".cache" : fs::path(cache);
+  const fs::path root = cache.empty() ? hub::home_folder() / ".cache" : fs::path(cache);
   return root / "blip" / fs::path(address).filename();
 }
 
@@ -41,29 +42,44 @@ std::vector<std::string> all_names(const HubOptions& options) {
     names.push_back(model.short_name);
     if (!is_address(model.source)) names.push_back(model.source);
   }
+  for (const std::string& chip : hub::vendor_names()) names.push_back(chip);
   for (const CachedModel& model : cached_models(options)) names.push_back(model.name);
   return names;
 }
 
-[[noreturn]] void refuse_name(const std::string& text, const HubOptions& options) {
+// "; did you mean A, B?" with the names nearest to a text; "" where none is near, or it is one of
+// them.
+std::string did_you_mean(const std::string& text, const HubOptions& options) {
+  const auto names = all_names(options);
+  if (std::find(names.begin(), names.end(), text) != names.end()) return "";
   std::string near;
-  for (const std::string& name : hub::nearest(text, all_names(options))) near += (near.empty() ? "" : ", ") + name;
-  throw Error(ErrorCode::kUsage, "\"" + text + "\" is no file or folder here and no model's name (ORG/NAME, ORG/NAME@REVISION)" +
-                                     (near.empty() ? "; `blip models --known` lists names" : "; did you mean " + near + "?"));
+  for (const std::string& name : hub::nearest(text, names))
+    near += (near.empty() ? "; did you mean " : ", ") + name;
+  return near.empty() ? "" : near + "?";
 }
 
-// The hub's answer with the names that are nearest, where the name may be wrong.
-std::string hub_path(const Name& name, const Cache& cache, const HubOptions& options) {
+[[noreturn]] void refuse_name(const std::string& text, const HubOptions& options) {
+  const std::string near = did_you_mean(text, options);
+  throw Error(ErrorCode::kUsage,
+              "\"" + text +
+                  "\" is no file or folder here and no model's name (ORG/NAME, ORG/NAME@REVISION)" +
+                  (near.empty() ? "; `blip models --known` lists names" : near));
+}
+
+// With the names that are nearest, where the name may be what is wrong.
+std::string hub_path(const std::string& text, const Name& name, const HubOptions& options) {
   try {
-    return hub::pull_repository(name, cache, options).string();
-  } catch (const Error& error) {
-    const std::string message = error.what();
-    if (error.code() != ErrorCode::kIo || message.find("no such model") == std::string::npos) throw;
-    std::string near;
-    for (const std::string& other : hub::nearest(name.repository, all_names(options)))
-      if (other != name.repository) near += (near.empty() ? "; did you mean " : ", ") + other;
-    throw Error(ErrorCode::kIo, message + (near.empty() ? "" : near + "?"));
+    return hub::pull_repository(name, Cache(hub::cache_folder(options)), options).string();
+  } catch (const hub::NotFound& error) {
+    throw Error(error.code(), text + " is no file or folder here; " + error.what() +
+                                  did_you_mean(name.repository, options));
   }
+}
+
+// Where a source that is in no cache was looked for.
+std::string looked_for(const std::string& source, const Name& name, const HubOptions& options) {
+  if (is_address(source)) return "there is no " + file_of(source).string();
+  return Cache(hub::cache_folder(options)).missing(name) + ", nor in ModelScope's";
 }
 
 }  // namespace
@@ -79,6 +95,23 @@ std::string find_model(const std::string& text, const HubOptions& options) {
   return folder ? folder->string() : "";
 }
 
+std::string require_model(const std::string& text, const HubOptions& options) {
+  if (std::string path = find_model(text, options); !path.empty() || text.empty()) return path;
+  const std::string source = source_of(text);
+  const auto name = hub::parse_name(source);
+  if (!name && !is_address(source)) {
+    const std::string near = did_you_mean(text, options);
+    // The file's own error says why it cannot be opened.
+    if (near.empty()) return text;
+    throw Error(ErrorCode::kIo, "cannot open " + text + ": No such file or directory" + near);
+  }
+  if (name) hub::refuse_vendor_model(*name);
+  throw Error(ErrorCode::kIo, text + " is no file or folder here, and " +
+                                  looked_for(source, name.value_or(Name{}), options) +
+                                  "; `blip pull " + text + "` downloads it" +
+                                  (name ? did_you_mean(name->repository, options) : ""));
+}
+
 std::string pull(const std::string& text, const HubOptions& options) {
   const bool local = exists(text);
   if (local && !options.update) return text;
@@ -88,11 +121,20 @@ std::string pull(const std::string& text, const HubOptions& options) {
     if (local) return text;
     refuse_name(text, options);
   }
-  if (!options.update || options.offline || hub::is_set("HF_HUB_OFFLINE")) {
+  if (!options.update || options.offline || hub::offline_by_environment()) {
     if (std::string path = find_model(text, options); !path.empty()) return path;
   }
   if (is_address(source)) return hub::pull_address(source, file_of(source), options).string();
-  return hub_path(*name, Cache(hub::cache_folder(options)), options);
+  hub::refuse_vendor_model(*name);
+  return hub_path(text, *name, options);
+}
+
+std::vector<bool> wanted_files(const std::vector<std::string>& names) {
+  const std::vector<std::string> wanted = hub::wanted_files(names);
+  std::vector<bool> marks;
+  for (const std::string& name : names)
+    marks.push_back(std::find(wanted.begin(), wanted.end(), name) != wanted.end());
+  return marks;
 }
 
 std::vector<CachedModel> cached_models(const HubOptions& options) { return Cache(hub::cache_folder(options)).list(); }
@@ -108,7 +150,7 @@ std::uint64_t remove_cached(const std::string& text, const HubOptions& options) 
   }
   const auto name = hub::parse_name(source);
   if (!name) refuse_name(text, options);
-  return Cache(hub::cache_folder(options)).remove(*name);
+  return Cache(hub::cache_folder(options)).remove(*name, options.warning);
 }
 
 }  // namespace blip

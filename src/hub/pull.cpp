@@ -32,11 +32,12 @@ std::string token_of(const HubOptions& options) {
   if (is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN")) return "";
   std::string token = environment("HF_TOKEN");
   if (token.empty()) {
-    const std::string path = environment("HF_TOKEN_PATH"), home = environment("HF_HOME"), cache = environment("XDG_CACHE_HOME");
-    const fs::path base = !home.empty() ? fs::path(home)
-                          : !cache.empty() ? fs::path(cache) / "huggingface"
-                                           : fs::path(environment("HOME")) / ".cache" / "huggingface";
-    std::ifstream file(path.empty() ? base / "token" : fs::path(path));
+    const fs::path path = folder_in_environment("HF_TOKEN_PATH"),
+                   home = folder_in_environment("HF_HOME"), cache = environment("XDG_CACHE_HOME");
+    const fs::path base = !home.empty()    ? home
+                          : !cache.empty() ? cache / "huggingface"
+                                           : home_folder() / ".cache" / "huggingface";
+    std::ifstream file(path.empty() ? base / "token" : path);
     std::getline(file, token);
   }
   // It becomes a header's value: nothing that would end the line.
@@ -109,7 +110,8 @@ class Repository {
       return with_retries(options_, request);
     } catch (const ConnectionError& error) {
       fail("cannot reach the hub for " + shown() + ": " + error.what() +
-           "; check the network and its proxy, name a mirror in HF_ENDPOINT, or give --model the path of a copy");
+           "; check the network and its proxy, name a mirror in HF_ENDPOINT, or give the path of a "
+           "copy instead of the name");
     }
   }
 
@@ -132,7 +134,7 @@ class Repository {
   void fetch(const std::string& file) {
     const fs::path pointer = cache_.snapshot(name_.repository, commit_) / file;
     std::error_code ignored;
-    if (fs::exists(pointer, ignored)) return;
+    if (fs::exists(pointer, ignored)) return drop_part(pointer);
     const RemoteFile remote = describe(file);
     const fs::path blob = cache_.blob(name_.repository, remote.etag);
     make_folders({blob.parent_path(), pointer.parent_path()});
@@ -143,6 +145,14 @@ class Repository {
       fail(shown() + ": the download broke off: " + error.what() + "; run the command again to go on where it was");
     }
     link(blob, pointer);
+    drop_part(pointer);
+  }
+
+  // What an earlier try of ours left, if another program fetched the file since.
+  static void drop_part(const fs::path& pointer) {
+    std::error_code error;
+    const fs::path blob = fs::read_symlink(pointer, error);
+    if (!error) fs::remove((pointer.parent_path() / blob).string() + ".incomplete", error);
   }
 
   void make_folders(const std::vector<fs::path>& folders) {
@@ -171,21 +181,24 @@ class Repository {
   std::vector<std::string> files_;
 };
 
-void stop_if_offline(const HubOptions& options, const std::string& what, const std::string& where) {
-  if (!options.offline && !is_set("HF_HUB_OFFLINE")) return;
-  fail(what + " is not in the cache at " + where + ", and the network is not to be used (" +
-       (options.offline ? "--offline" : "HF_HUB_OFFLINE") + ")");
+void stop_if_offline(const HubOptions& options, const std::string& missing) {
+  if (!options.offline && !offline_by_environment()) return;
+  throw NotFound(ErrorCode::kIo, missing + ", and the network is not to be used (" +
+                                     (options.offline            ? "--offline"
+                                      : is_set("HF_HUB_OFFLINE") ? "HF_HUB_OFFLINE"
+                                                                 : "TRANSFORMERS_OFFLINE") +
+                                     ")");
 }
 
 }  // namespace
 
 fs::path pull_repository(const Name& name, const Cache& cache, const HubOptions& options) {
-  stop_if_offline(options, name.repository + (name.revision.empty() ? "" : "@" + name.revision), cache.root().string());
+  stop_if_offline(options, cache.missing(name));
   return Repository(name, cache, options).pull();
 }
 
 fs::path pull_address(const std::string& url, const fs::path& target, const HubOptions& options) {
-  stop_if_offline(options, url, target.parent_path().string());
+  stop_if_offline(options, url + " is not in the cache: there is no " + target.string());
   HttpClient client("", "", options.cancel);
   std::error_code error;
   fs::create_directories(target.parent_path(), error);

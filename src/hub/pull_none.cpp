@@ -5,18 +5,22 @@
 namespace blip::hub {
 namespace {
 
-[[noreturn]] void refuse(const std::string& what, const std::string& where) {
-  throw Error(ErrorCode::kUnsupported, what + " is not in " + where + ", and this build cannot download; copy the model here from another machine");
+[[noreturn]] void refuse(const std::string& missing) {
+  throw NotFound(
+      ErrorCode::kUnsupported,
+      missing +
+          ", and this build cannot download; copy the model here from another machine, or let the "
+          "huggingface_hub package fetch it (`hf download`)");
 }
 
 }  // namespace
 
 std::filesystem::path pull_repository(const Name& name, const Cache& cache, const HubOptions&) {
-  refuse(name.repository, cache.root().string());
+  refuse(cache.missing(name));
 }
 
 std::filesystem::path pull_address(const std::string& url, const std::filesystem::path& target, const HubOptions&) {
-  refuse(url, target.parent_path().string());
+  refuse(url + " is not in the cache: there is no " + target.string());
 }
 
 }  // namespace blip::hub

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "blip/options.h"
 #include "image/image.h"
 
 namespace blip::model {
@@ -45,7 +46,7 @@ struct ModelConfig {
   bool has_itm_head = false;
   int embed_dim = 0;                           // ITC projections; 0 = none
   image::Normalization normalization;
-  int max_text = 35;                           // match texts and questions are truncated here, unless a caller says otherwise
+  int max_text = kTextLength;                  // match texts and questions are truncated here, unless a caller says otherwise
   std::string prompt = kCaptionPrompt;         // the caption prompt the model was trained with
   TokenIds tokens;
 

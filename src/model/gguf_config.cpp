@@ -53,7 +53,7 @@ void visit(Visitor& v, ModelConfig& c) {
   visit_text(v, "answer", c.answer_decoder);
   v.flag("blip.itm_head", c.has_itm_head);
   v.integer("blip.itc_length", c.embed_dim, 0, kMaxWidth);
-  v.integer("blip.max_text_length", c.max_text, 3, kMaxPositions);
+  v.integer("blip.max_text_length", c.max_text, kShortestText, kMaxPositions);
   v.text("blip.prompt", c.prompt);
 }
 

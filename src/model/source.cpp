@@ -10,6 +10,7 @@
 
 #include "blip/error.h"
 #include "blip/hub.h"
+#include "hub/cache.h"
 #include "io/file.h"
 #include "model/adapter_settings.h"
 
@@ -202,12 +203,18 @@ bool is_whole_model(const fs::path& folder) {
 fs::path given_adapter(const std::string& given) {
   const std::string found = find_model(given);
   if (found.empty()) {
-    throw Error(ErrorCode::kIo, "the adapter " + given + " is no folder here" +
-                                    (is_model_name(given) ? " and not in the cache; `blip pull " + given + "` downloads one of that name" : ""));
+    static_cast<void>(require_model(given));  // which says of a name where it was looked for
+    throw Error(ErrorCode::kIo, "the adapter " + given + " is no folder here");
   }
   const fs::path folder = adapter_folder(found);
   if (!is_file(folder / kAdapterConfig)) throw Error(ErrorCode::kIo, found + " holds no adapter: there is no adapter_config.json");
   return folder;
+}
+
+// Its folder's name; of one in the hub's cache, the name there.
+std::string adapter_name(const fs::path& folder) {
+  const std::string name = hub::name_of_snapshot(folder.lexically_normal());
+  return name.empty() ? model_name(folder, true) : name;
 }
 
 std::string base_of(const fs::path& folder) {
@@ -245,7 +252,7 @@ Location locate(const std::string& name, const std::vector<std::string>& given) 
   for (const std::string& adapter : given) {
     std::error_code ignored;
     location.adapters.push_back(given_adapter(adapter).string());
-    location.names.push_back(fs::exists(adapter, ignored) ? model_name(location.adapters.back(), true) : adapter);
+    location.names.push_back(fs::exists(adapter, ignored) ? adapter_name(location.adapters.back()) : adapter);
   }
   const bool one_file = is_file(location.model) && !is_adapter_file(location.model);
   const fs::path folder = one_file ? folder_of(location.model) : adapter_folder(location.model);
@@ -264,7 +271,7 @@ Location locate(const std::string& name, const std::vector<std::string>& given) 
     if (!location.adapters.empty())
       throw Error(ErrorCode::kUsage, folder.string() + " has an adapter of its own; name it too (--adapter), or give the base model alone");
     location.adapters.push_back(folder.string());
-    location.names.push_back(model_name(folder, true));
+    location.names.push_back(adapter_name(folder));
   }
   if (!one_file && !is_whole_model(folder)) location.model = find_base(folder);
   return location;

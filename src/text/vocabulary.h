@@ -6,12 +6,13 @@
 #include <string_view>
 #include <vector>
 
+#include "blip/options.h"
 #include "text/added_tokens.h"
 #include "text/normalizer.h"
 
 namespace blip::text {
 
-inline constexpr std::size_t kMaxTokens = 1'000'000;
+inline constexpr std::size_t kMaxTokens = kMaxVocabulary;
 
 struct Vocabulary {
   std::vector<std::string> tokens;  // tokens[i] has id i; "" = a row without a token

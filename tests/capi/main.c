@@ -25,6 +25,8 @@ void test_cancelling(void);
 void test_threads(void);
 void test_busy_session(void);
 void test_fork(void);
+void test_hub(void);
+void test_known_models(void);
 
 static const struct {
   const char* name;
@@ -51,6 +53,8 @@ static const struct {
     {"threads", test_threads},
     {"busy_session", test_busy_session},
     {"fork", test_fork},
+    {"hub", test_hub},
+    {"known_models", test_known_models},
 };
 
 void check_text(const char* got, const char* expected, const char* file, int line) {

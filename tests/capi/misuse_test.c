@@ -14,6 +14,7 @@ void test_null_arguments(void) {
   blip_matches* matches;
   blip_tensor* tensor;
   int32_t dtype;
+  char* path;
   FAILS(blip_engine_load(NULL, NULL, &engine, &error), BLIP_ERROR_USAGE, "path is NULL");
   FAILS(blip_engine_load("x", NULL, NULL, &error), BLIP_ERROR_USAGE,
         "place for the result is NULL");
@@ -48,6 +49,9 @@ void test_null_arguments(void) {
   FAILS(blip_dtype_parse("f32", NULL, &error), BLIP_ERROR_USAGE, "place for the result");
   FAILS(blip_dtype_parse("f31", &dtype, &error), BLIP_ERROR_USAGE, "f31");
   FAILS(blip_convert("a", NULL, NULL, &error), BLIP_ERROR_USAGE, "destination is NULL");
+  FAILS(blip_pull(NULL, NULL, &path, &error), BLIP_ERROR_USAGE, "name is NULL");
+  FAILS(blip_pull("a/b", NULL, NULL, &error), BLIP_ERROR_USAGE, "place for the result");
+  FAILS(blip_cached_models(NULL, NULL, &error), BLIP_ERROR_USAGE, "place for the result");
   /* No place for the error either. */
   CHECK(blip_engine_load(NULL, NULL, NULL, NULL) == BLIP_ERROR_USAGE);
   /* Accessors of nothing. */
@@ -125,6 +129,9 @@ void test_wrong_values(void) {
   FAILS(blip_engine_load(path, &engine_options, &engine, &error), BLIP_ERROR_USAGE,
         "blip_engine_options.dtype is 17");
   engine_options.dtype = BLIP_DTYPE_F32;
+  engine_options.tokenizer = "vocab.txt";
+  FAILS(blip_engine_load(path, &engine_options, &engine, &error), BLIP_ERROR_USAGE, "tokenizer");
+  engine_options.tokenizer = NULL;
   engine_options.device = "gpu";
   FAILS(blip_engine_load(path, &engine_options, &engine, &error), BLIP_ERROR_DEVICE, "gpu");
   engine_options.device = NULL;

@@ -19,6 +19,7 @@ class Asked:
         self.server, self.method, self.path = server, method, path
         self.token = headers.get("Authorization")
         self.range = headers.get("Range")
+        self.agent = headers.get("User-Agent", "")
 
 
 def git_sha1(data):
@@ -122,7 +123,7 @@ class _HubHandler(_Handler):
         state = self.state
         path = urllib.parse.unquote(self.path)
         api = path.startswith("/api/models/")
-        parts = path.removeprefix("/api/models").split("/")
+        parts = (path[len("/api/models"):] if api else path).split("/")
         repository = "/".join(parts[1:3])
         if state.token and self.headers.get("Authorization") != "Bearer " + state.token:
             return self.reply(401, b"", [("X-Error-Code", "RepoNotFound")])
@@ -131,7 +132,7 @@ class _HubHandler(_Handler):
         if repository in state.gated and not api:
             return self.reply(403, b"", [("X-Error-Code", "GatedRepo"), ("X-Error-Message", "Access to it is restricted.")])
         if api:
-            commit, files = state.commit(repository, "/".join(parts[4:]))
+            commit, files = state.commit(repository, "/".join(parts[4:]) or "main")
             if files is None:
                 return self.reply(404, b"", [("X-Error-Code", "RevisionNotFound")])
             listing = {"id": repository, "sha": commit, "siblings": [{"rfilename": name} for name in sorted(files)]}
@@ -159,7 +160,7 @@ class _StoreHandler(_Handler):
         start = 0
         asked = self.headers.get("Range")
         if asked:
-            start = int(asked.removeprefix("bytes=").split("-")[0])
+            start = int(asked[len("bytes="):].split("-")[0])
             if start >= len(data):
                 return self.reply(416, b"", [("Content-Range", "bytes */%d" % len(data))])
         headers = [("Content-Range", "bytes %d-%d/%d" % (start, len(data) - 1, len(data)))] if asked else []
@@ -197,7 +198,7 @@ def drop_after(count):
         _, files = handler.state.commit("/".join(parts[1:3]), parts[3])
         data = files["/".join(parts[4:])]
         asked = handler.headers.get("Range")
-        start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+        start = int(asked[len("bytes="):].split("-")[0]) if asked else 0
         handler.send_response(206 if asked else 200)
         if asked:
             handler.send_header("Content-Range", "bytes %d-%d/%d" % (start, len(data) - 1, len(data)))

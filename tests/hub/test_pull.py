@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import unittest
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cli"))
@@ -89,6 +90,14 @@ class Pull(HubTest):
             self.assertEqual((again.code, again.out), (0, by_path.out), again.err)
         info = self.blip("info", "--model", NAME, "--json", "--offline")
         self.assertEqual(json.loads(info.out)["tasks"]["caption"], True)
+        server = subprocess.Popen([PROGRAM, "serve", "--model", NAME, "--port", "0", "--no-history", "-q"], env={**os.environ, **self.env},
+                                  stdout=subprocess.PIPE, text=True)
+        try:
+            with urllib.request.urlopen(server.stdout.readline().strip().rstrip("/") + "/v1/models", timeout=60) as answer:
+                self.assertEqual([model["id"] for model in json.load(answer)["data"]], [NAME])
+        finally:
+            server.terminate()
+            server.communicate()
         converted = self.blip("convert", NAME, str(self.folder / "tiny.gguf"), "-q", "--offline")
         self.assertEqual(converted.code, 0, converted.err)
 
@@ -121,7 +130,8 @@ class Pull(HubTest):
     def test_models_and_rm(self):
         path = self.pulled()
         (self.cache / "models--other--thing" / "snapshots" / ("c" * 40)).mkdir(parents=True)
-        (self.cache / "models--other--thing" / "snapshots" / ("c" * 40) / "model.safetensors").write_bytes(b"no model")
+        for name in ("model.safetensors", "config.json"):
+            (self.cache / "models--other--thing" / "snapshots" / ("c" * 40) / name).write_bytes(b"no model")
         listed = self.blip("models", "--json")
         rows = [json.loads(line) for line in listed.out.splitlines()]
         self.assertEqual([(row["name"], row["revision"], row["tasks"]) for row in rows], [(NAME, "main", "caption")])
@@ -176,6 +186,34 @@ class Pull(HubTest):
         result = self.blip("pull", "caption-base")
         self.assertEqual(result.code, 0, result.err)
         self.assertIn("models--Salesforce--blip-image-captioning-base", result.out)
+
+
+    def test_the_vendors_models_are_instructions(self):
+        told = self.refused("python3 -m dfss --url=open@sophgo.com:sophon-demo/BLIP/blip_${part}_bm1684x_f32_1b.bmodel",
+                            "pull", "sophon-demo/bm1684x")
+        self.assertIn("--bmodel-path blip_cap_bm1684x_f32_1b.bmodel", told.err)
+        self.refused("sophon-demo/bm1684x", "caption", scene_path(scenes()[0]), "--model", "sophon-demo/bm1690")
+        self.assertEqual(self.hub.asked, [])
+
+    def test_a_model_of_the_cache_is_called_by_its_name(self):
+        self.pulled()
+        self.assertEqual(json.loads(self.blip("info", "--model", NAME, "--json").out)["name"], NAME)
+        target = self.folder / "named.gguf"
+        self.assertEqual(self.blip("convert", NAME, str(target), "-q").code, 0)
+        self.assertEqual(json.loads(self.blip("info", "--model", str(target), "--json").out)["name"], NAME)
+
+    def test_what_another_program_left_out_is_fetched(self):
+        """transformers' from_pretrained leaves the tokenizer away that its processor would fetch."""
+        path = self.pulled()
+        (path / "vocab.txt").unlink()
+        before = len(self.hub.asked)
+        self.refused("vocabulary", "info", "--model", NAME)
+        self.assertEqual(self.pulled("--update"), path)
+        self.assertTrue((path / "vocab.txt").exists())
+        self.assertEqual([a.path for a in self.hub.asked[before:] if a.server == "store"], [])
+        (path / "config.json").unlink()
+        self.refused("others are missing", "info", "--model", NAME, "--offline")
+        self.assertEqual(self.pulled(), path)
 
 
 class Faults(HubTest):
@@ -233,6 +271,7 @@ class Faults(HubTest):
         self.refused("did you mean Salesforce/blip-vqa-base", "pull", "Salesforce/blip-vqa-bsae")
         self.refused("is no file or folder here and no model's name", "pull", "captoin-base", code=2)
         self.assertIn("did you mean caption-base", self.blip("pull", "captoin-base").err)
+        self.refused("did you mean caption-base?", "caption", scene_path(scenes()[0]), "--model", "captoin-base")
         self.refused("No such file or directory", "caption", scene_path(scenes()[0]), "--model", "./Salesforce/none")
 
     def test_gated_private_and_forbidden(self):
@@ -254,7 +293,9 @@ class Faults(HubTest):
 
     def test_offline(self):
         self.refused("the network is not to be used (HF_HUB_OFFLINE)", env={"HF_HUB_OFFLINE": "1"})
+        self.refused("the network is not to be used (TRANSFORMERS_OFFLINE)", env={"TRANSFORMERS_OFFLINE": "1"})
         self.refused("the network is not to be used (--offline)", "pull", NAME, "--offline")
+        self.refused("did you mean Salesforce/blip-vqa-base", "pull", "Salesforce/blip-vqa-bsae", "--offline")
         self.assertEqual(self.hub.asked, [])
 
     def test_no_hub_there(self):
@@ -277,6 +318,38 @@ class Faults(HubTest):
             resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         self.refused("cannot write", preexec=small)
         self.check_whole(self.pulled())
+
+    def test_space_is_looked_for_first(self):
+        huge = [("ETag", '"%s"' % ("0" * 64)), ("X-Linked-Size", str(10 ** 16)), ("X-Repo-Commit", "0" * 40)]
+        self.hub.faults = [times(9, "HEAD hub /" + NAME + "/resolve", lambda handler: handler.reply(200, b"", huge))]
+        self.refused("make room, or choose another folder with HF_HUB_CACHE")
+        self.assertEqual(self.hub.count("GET", "/resolve/"), 0)
+
+    def test_a_server_that_falls_silent(self):
+        def silent(handler):
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(self.files[self.weights])))
+            handler.end_headers()
+            handler.wfile.write(self.files[self.weights][:5000])
+            time.sleep(15)
+        self.hub.faults = [times(1, "GET store", silent)]
+        started = time.monotonic()
+        self.check_whole(self.pulled(env={"HF_HUB_DOWNLOAD_TIMEOUT": "1"}))
+        self.assertLess(time.monotonic() - started, 12)
+        self.assertIn("bytes=5000-", [a.range for a in self.hub.asked])
+
+    def test_official_files(self):
+        """They come from elsewhere than a hub, into a folder of their own."""
+        file = self.folder / "xdg" / "blip" / "model_base_vqa_capfilt_large.pth"
+        env = {"XDG_CACHE_HOME": str(self.folder / "xdg"), "HF_HUB_CACHE": ""}
+        self.refused(f"there is no {file}", "pull", "official-vqa-base", "--offline", env=env)
+        file.parent.mkdir(parents=True)
+        file.with_name(file.name + ".incomplete").write_bytes(b"half")
+        self.refused(f"there is no {file}", "info", "--model", "official-vqa-base", "--offline", env=env)
+        file.write_bytes((SOURCE / "models" / "blip-demo.gguf").read_bytes())
+        self.assertEqual(self.blip("info", "--model", "official-vqa-base", "--offline", env=env).code, 0)
+        self.assertEqual(self.blip("rm", "official-vqa-base", env=env).code, 0)
+        self.assertFalse(file.exists())
 
     def test_the_cache_cannot_be_written(self):
         self.refused("cannot write to the cache", env={"HF_HUB_CACHE": "/proc/none"})
@@ -351,6 +424,19 @@ class WithTheirPackage(HubTest):
         listed = self.theirs("from huggingface_hub import scan_cache_dir as s; r = s(); print([(x.repo_id, x.size_on_disk, [y.commit_hash for y in x.revisions]) for x in r.repos], r.warnings)")
         size = sum(f.stat().st_size for f in (path.parent.parent / "blobs").iterdir())
         self.assertEqual(listed, f"[('{NAME}', {size}, ['{path.name}'])] []")
+        rows = json.loads(self.theirs("from huggingface_hub.cli.hf import main; import sys; sys.argv = 'hf cache ls --json'.split(); main()"))
+        self.assertEqual([row["id"] for row in rows], [f"model/{NAME}"])
+        self.assertEqual(self.leftovers(), [])
+
+    def test_each_goes_on_after_the_others_interruption(self):
+        """What one side left half-done is neither loaded nor in the way of the other, and nothing of it stays."""
+        blobs = self.cache / "models--Salesforce--blip-tiny" / "blobs"
+        blobs.mkdir(parents=True)
+        data = self.files["model.safetensors"]
+        (blobs / (hashlib.sha256(data).hexdigest() + ".incomplete")).write_bytes(data[:len(data) // 3])
+        for name in ("config.json", "model.safetensors"):
+            self.theirs(f"from huggingface_hub import hf_hub_download as d; d({NAME!r}, {name!r})")
+        self.check_whole(self.pulled("--update"))
 
     def test_we_find_theirs(self):
         for name in ("config.json", "model.safetensors", "preprocessor_config.json", "vocab.txt"):

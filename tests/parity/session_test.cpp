@@ -299,6 +299,23 @@ TEST(Session, StreamsGreedyTokens) {
   EXPECT_EQ(last, got.text);
 }
 
+TEST(Session, ToldHowManyTokensTextsBeginWith) {
+  const Golden model = golden("caption");
+  const Engine engine = load(model);
+  Session session(engine);
+  const EncodedImage image = session.encode(model.image(model.image_names()[1]));
+  EXPECT_EQ(engine.caption_prompt_tokens(), 4u);
+  EXPECT_EQ(engine.answer_prompt_tokens(), 1u);
+  for (const std::string prompt : {"", "a picture of ", "two people"}) {
+    std::size_t generated = 0;
+    CaptionOptions options{.prompt = prompt};
+    options.generate.beams = 1;
+    options.on_token = [&](std::int32_t, const std::string&) { ++generated; };
+    const Generation caption = session.caption(image, options);
+    EXPECT_EQ(generated + engine.caption_prompt_tokens(prompt), caption.token_ids.size()) << prompt;
+  }
+}
+
 // One pass over many questions of different lengths, or over more texts than a pass holds, equals one at a time.
 TEST(Session, BatchesOfTextsEqualSingles) {
   const Golden vqa = golden("vqa"), match = golden("match");

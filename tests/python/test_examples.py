@@ -1,4 +1,4 @@
-"""The examples in docstrings and in the package's README."""
+"""The examples in docstrings and in the READMEs."""
 
 import doctest
 import importlib
@@ -18,8 +18,8 @@ def load_tests(loader, tests, pattern):
         m.name for m in pkgutil.iter_modules(blipcpp.__path__, "blipcpp.")
     ]:
         tests.addTests(doctest.DocTestSuite(importlib.import_module(module)))
-    readme = SOURCE / "python/README.md"
-    tests.addTests(doctest.DocFileSuite(str(readme), module_relative=False))
+    for readme in ("python/README.md", "README.md"):
+        tests.addTests(doctest.DocFileSuite(str(SOURCE / readme), module_relative=False))
     return tests
 
 

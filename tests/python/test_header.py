@@ -25,6 +25,7 @@ CALLBACKS = {
     "blip_cancel_callback": _c.cancel_callback,
     "blip_warning_callback": _c.warning_callback,
     "blip_token_callback": _c.token_callback,
+    "blip_download_callback": _c.download_callback,
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pathlib
+import pickle
 import signal
 import subprocess
 import sys
@@ -98,11 +99,76 @@ class Threads(unittest.TestCase):
         self.assertEqual(str(self.model.caption(picture)), "a clock on a gray background")
 
     def test_multiprocessing(self):
+        """Worker processes, forked or spawned, use the model that they are given, also while it is at work here."""
         import multiprocessing
 
-        with multiprocessing.get_context("fork").Pool(2) as pool:
-            got = pool.map(_caption, [str(f) for f in FILES[:4]])
-        self.assertEqual(got, self.expected[:4])
+        names = [str(f) for f in FILES[:4]]
+        for method in ("fork", "spawn"):
+            stop = threading.Event()
+
+            def work():
+                while not stop.is_set():
+                    self.model.caption(CLOCK)
+
+            threads = [threading.Thread(target=work) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            try:
+                with multiprocessing.get_context(method).Pool(2, _begin, (self.model,)) as pool:
+                    got = pool.map_async(_caption, names, 1).get(120)
+            finally:
+                stop.set()
+                for thread in threads:
+                    thread.join()
+            self.assertEqual(got, self.expected[:4], method)
+
+    def test_pickles(self):
+        model, image = pickle.loads(
+            pickle.dumps((blipcpp.Model.load(threads=1), blipcpp.Image.open(CLOCK)))
+        )
+        self.assertEqual((model.threads, image.size), (1, (320, 320)))
+        self.assertEqual(str(model.caption(image)), "a clock on a gray background")
+        with self.assertRaisesRegex(blipcpp.UsageError, "encode it there"):
+            pickle.dumps(self.model.encode(CLOCK))
+
+    def in_a_child(self, function):
+        """What the function says in a forked child, which may not hang."""
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            try:
+                try:
+                    said = str(function())
+                except BaseException as problem:
+                    said = "%s: %s" % (type(problem).__name__, problem)
+                os.write(write, said.encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            said = pipe.read()
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        return said
+
+    def test_generators_and_asyncio_after_a_fork(self):
+        captions = self.model.captions(FILES, batch_size=1)
+        tokens = self.model.stream(CLOCK)
+        first, token = str(next(captions)), next(tokens).text
+        self.assertEqual((first, token), (self.expected[0], "a"))
+        for generator in (captions, tokens):
+            said = self.in_a_child(lambda: next(generator))
+            self.assertEqual(
+                said, "UsageError: this generator was begun before this process was forked: begin it anew"
+            )
+        anew = self.in_a_child(lambda: [str(c) for c in self.model.captions(FILES)])
+        self.assertEqual(anew, str(self.expected))
+        self.assertEqual([str(c) for c in captions], self.expected[1:])
+        self.assertEqual([t.text for t in tokens][-1], "a clock on a gray background")
+        model = blipcpp.aio.AsyncModel(self.model)
+        asyncio.run(model.caption(CLOCK))
+        said = self.in_a_child(lambda: asyncio.run(model.caption(CLOCK)))
+        self.assertEqual(said, "a clock on a gray background")
 
     def test_asyncio(self):
         async def main():
@@ -155,9 +221,12 @@ class Threads(unittest.TestCase):
 MODEL = None
 
 
-def _caption(file):
+def _begin(model):
     global MODEL
-    MODEL = MODEL or blipcpp.Model.load(threads=1)
+    MODEL = model
+
+
+def _caption(file):
     return str(MODEL.caption(file))
 
 

@@ -2,7 +2,7 @@
 import json
 import unittest
 
-from harness import EMULATED, ServerTest, b64, data_url, picture, scene
+from harness import EMULATED, SANITIZED, ServerTest, b64, data_url, picture, scene
 
 DEEP = "[" * 60_000 + "]" * 60_000
 DEEP_OBJECTS = '{"a":' * 60_000 + "1" + "}" * 60_000
@@ -52,7 +52,8 @@ class Json(ServerTest):
         self.refused("/v1/caption", '{"images": %s}' % broad, "the body cannot be read as JSON: more than")
         self.refused("/v1/match", '{"texts": %s}' % broad, "the body cannot be read as JSON: more than")
         self.refused("/v1/chat/completions", '{"messages": %s}' % broad, "the body cannot be read as JSON: more than 50000 values")
-        self.assertLess(peak(self.server) - before, 3 * len(broad))
+        if not SANITIZED:
+            self.assertLess(peak(self.server) - before, 3 * len(broad))
 
     def test_texts_that_are_none(self):
         self.refused("/v1/match", b'{"text": "caf\xe9"}', "the body cannot be read as JSON")

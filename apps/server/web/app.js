@@ -45,6 +45,19 @@ function showModels() {
   $("status").textContent = models.map((model) => `${model.id}: ${model.device}, ${model.dtype}, ${model.threads} ${t("threads")}`).join("; ");
 }
 
+// Ranges and defaults are those of the API. What is left empty is not sent, so that the server's own default counts.
+async function loadRanges() {
+  const description = await api.getJson("openapi.json").catch(() => null);  // without it the server still checks
+  const fields = description?.paths["/v1/caption"].post.requestBody.content["application/json"].schema.properties;
+  for (const input of document.querySelectorAll("#settings-form input[type=number]")) {
+    const field = fields?.[input.id];
+    if (!field) continue;
+    if (!input.step) input.min = field.minimum;  // a step begins at the page's own minimum
+    input.max = field.maximum;
+    if (field.default !== undefined) input.placeholder = field.default;
+  }
+}
+
 async function loadModels() {
   try {
     models = (await api.getJson("v1/models")).data;
@@ -69,8 +82,14 @@ function element(tag, className, text) {
   return made;
 }
 
+// Browsers name no type of files that they do not know; the server says which endings it reads.
+function isPicture(file) {
+  const name = file.name.toLowerCase();
+  return file.type.startsWith("image/") || $("files").accept.split(",").some((kind) => kind.startsWith(".") && name.endsWith(kind));
+}
+
 function addPicture(file) {
-  if (!file.type.startsWith("image/")) return say(`${file.name} ${t("notImage")}`);
+  if (!isPicture(file)) return say(`${file.name} ${t("notImage")}`);
   say("");
   const picture = { file, name: file.name || "picture", conversation: [], id: ++number };
   const card = element("li", "card");
@@ -353,5 +372,5 @@ loadSettings();
 theme(localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 listen();
 showTask();
-await loadModels();
+await Promise.all([loadModels(), loadRanges()]);
 await history.start(addPicture);

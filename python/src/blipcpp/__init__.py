@@ -1,7 +1,7 @@
 """BLIP on your own machine: captions of pictures, how well texts fit them, and answers to questions about them.
 
 >>> import blipcpp
->>> model = blipcpp.Model.load()                    # the small bundled model; or a path
+>>> model = blipcpp.Model.load()                    # the small bundled model; or a path, or "caption-base"
 >>> print(model.caption("cat-bus.png"))             # a path, bytes, a PIL image or an array
 a cat to the left of a bus on a pink background
 >>> model.match("cat-bus.png", "a cat").match_probability > 0.5
@@ -31,6 +31,7 @@ from ._errors import (
     UsageError,
 )
 from ._files import convert, devices, inspect, version
+from ._hub import CachedModel, KnownModel, known_models, models, pull, remove
 from ._images import Image
 from ._model import Encoded, Model
 from ._results import (
@@ -48,10 +49,10 @@ from ._results import (
 
 __version__ = version()
 __all__ = [
-    "Attention", "BlipError", "BlipWarning", "CancelledError", "Device", "DeviceError", "Encoded", "Generation", "Image",
-    "ImageError", "InternalError", "IoError", "Match", "Model", "ModelError", "ModelInfo", "NetworkUse",
-    "OutOfMemoryError", "Part", "Text", "Timings", "Token", "UnsupportedError", "UsageError", "convert", "devices",
-    "inspect", "pipeline", "version",
+    "Attention", "BlipError", "BlipWarning", "CachedModel", "CancelledError", "Device", "DeviceError", "Encoded",
+    "Generation", "Image", "ImageError", "InternalError", "IoError", "KnownModel", "Match", "Model", "ModelError",
+    "ModelInfo", "NetworkUse", "OutOfMemoryError", "Part", "Text", "Timings", "Token", "UnsupportedError", "UsageError",
+    "convert", "devices", "inspect", "known_models", "models", "pipeline", "pull", "remove", "version",
 ]  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
-from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 ABI_VERSION = 0
@@ -27,6 +26,7 @@ progress_callback = ctypes.CFUNCTYPE(c_int32, c_char_p, c_size_t, c_size_t, c_vo
 cancel_callback = ctypes.CFUNCTYPE(c_int32, c_void_p)
 warning_callback = ctypes.CFUNCTYPE(None, c_char_p, c_void_p)
 token_callback = ctypes.CFUNCTYPE(c_int32, c_int32, c_char_p, c_void_p)
+download_callback = ctypes.CFUNCTYPE(c_int32, c_char_p, c_uint64, c_uint64, c_void_p)
 
 
 def _struct(name: str, *fields: Tuple[str, Any]) -> Any:
@@ -181,6 +181,37 @@ convert_options = _struct(
     "blip_convert_options", ("type", c_int32), ("progress", progress_callback), ("warning", warning_callback),
     ("user_data", c_void_p), ("adapters", POINTER(c_char_p)), ("adapter_count", c_size_t),
 )  # fmt: skip
+hub_options = _struct(
+    "blip_hub_options",
+    ("offline", c_int32),
+    ("update", c_int32),
+    ("retry_ms", c_int32),
+    ("cache", c_char_p),
+    ("endpoint", c_char_p),
+    ("token", c_char_p),
+    ("progress", download_callback),
+    ("cancel", cancel_callback),
+    ("warning", warning_callback),
+    ("user_data", c_void_p),
+)
+cached_model = _struct(
+    "blip_cached_model",
+    ("reserved", c_uint32),
+    ("bytes", c_uint64),
+    ("name", c_char_p),
+    ("commit", c_char_p),
+    ("revision", c_char_p),
+    ("path", c_char_p),
+)
+known_model = _struct(
+    "blip_known_model",
+    ("reserved", c_uint32),
+    ("bytes", c_uint64),
+    ("short_name", c_char_p),
+    ("source", c_char_p),
+    ("task", c_char_p),
+    ("licence", c_char_p),
+)
 
 _H = c_void_p  # a handle
 _OUT = POINTER(c_void_p)  # where a handle or an error goes
@@ -270,6 +301,18 @@ FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "device_list_at": (POINTER(device_info), (_H, c_size_t)),
     "device_list_free": (None, (_H,)),
     "convert": (c_int32, (c_char_p, c_char_p, _OPTIONS, _OUT)),
+    "is_model_name": (c_int32, (c_char_p,)),
+    "find_model": (c_int32, (c_char_p, _OPTIONS, _OUT, _OUT)),
+    "pull": (c_int32, (c_char_p, _OPTIONS, _OUT, _OUT)),
+    "adapter_base": (c_int32, (c_char_p, _OUT, _OUT)),
+    "wanted_files": (c_int32, (_TEXTS, c_size_t, POINTER(c_uint8), _OUT)),
+    "remove_cached": (c_int32, (c_char_p, _OPTIONS, POINTER(c_uint64), _OUT)),
+    "cached_models": (c_int32, (_OPTIONS, _OUT, _OUT)),
+    "model_list_count": (c_size_t, (_H,)),
+    "model_list_at": (POINTER(cached_model), (_H, c_size_t)),
+    "model_list_free": (None, (_H,)),
+    "known_model_count": (c_size_t, ()),
+    "known_model_at": (POINTER(known_model), (c_size_t,)),
 }
 OPTIONS = {
     "image_limits": image_limits,
@@ -282,6 +325,7 @@ OPTIONS = {
     "embed_options": embed_options,
     "attention_options": attention_options,
     "convert_options": convert_options,
+    "hub_options": hub_options,
 }
 RECORDS = {
     "image_info": image_info,
@@ -290,14 +334,16 @@ RECORDS = {
     "network_use": network_use,
     "text": text,
     "device_info": device_info,
+    "cached_model": cached_model,
+    "known_model": known_model,
 }
 
 
 def _open() -> Tuple[ctypes.CDLL, str]:
     """The library of $BLIPCPP_LIBRARY, else the one in the package, else an installed one."""
     named = os.environ.get("BLIPCPP_LIBRARY")
-    bundled = Path(__file__).with_name("libblip.so")
-    path = named or (str(bundled) if bundled.exists() else "libblip.so.%d" % ABI_VERSION)
+    bundled = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libblip.so")
+    path = named or (bundled if os.path.exists(bundled) else "libblip.so.%d" % ABI_VERSION)
     try:
         library = ctypes.CDLL(path)
         library.blip_abi_version.restype = c_int32
@@ -313,17 +359,27 @@ def _open() -> Tuple[ctypes.CDLL, str]:
 
 
 library, library_path = _open()
+# The same functions, called without giving the GIL away: what only reads or frees is over before another thread could take it.
+_quick = ctypes.PyDLL(library_path, handle=library._handle)
+_LASTING = {"session_free", "engine_free"}  # they wait for threads
+
+
+def _is_quick(name: str) -> bool:
+    _, arguments = FUNCTIONS[name]
+    return name not in _LASTING and not (arguments and arguments[-1] is _OUT)
 
 
 class _Functions:
     """The library's functions without their prefix, declared when they are first used."""
 
     def __getattr__(self, name: str) -> Any:
+        default = name.endswith("_default")
         function = getattr(library, "blip_" + name)
-        if name.endswith("_default"):
-            function.restype, function.argtypes = None, (_OPTIONS, c_uint32)
-        else:
-            function.restype, function.argtypes = FUNCTIONS[name]
+        if default or _is_quick(name):
+            function = getattr(_quick, "blip_" + name)
+        function.restype, function.argtypes = (
+            (None, (_OPTIONS, c_uint32)) if default else FUNCTIONS[name]
+        )
         setattr(self, name, function)
         return function
 

@@ -111,3 +111,11 @@ def made(function: Any, *arguments: Any) -> c_void_p:
     if status:
         raise failure(status, error)
     return handle
+
+
+def check(function: Any, *arguments: Any) -> None:
+    """A call whose last argument alone is a place, for an error."""
+    error = c_void_p()
+    status = function(*arguments, error)
+    if status:
+        raise failure(status, error)

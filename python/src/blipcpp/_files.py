@@ -7,9 +7,9 @@ from ctypes import byref
 from typing import TYPE_CHECKING, List, Optional, Sequence, Union
 
 from ._c import c, decode, defaults, encode_path, path_list, warning_callback
-from ._errors import BlipWarning, made
-from ._model import _check, _choice, _Progress
-from ._resolve import adapter_list, resolve
+from ._errors import BlipWarning, check, made
+from ._model import _choice, _Progress
+from ._resolve import adapter_paths, resolve
 from ._results import Device, ModelInfo, info_of, record_of
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ def convert(
     """
     options = defaults("convert_options")
     options.type = _choice(type, FILE_TYPES, "type")
-    options.adapters, options.adapter_count = path_list(adapter_list(adapter))
+    options.adapters, options.adapter_count = path_list(adapter_paths(adapter))
     report = _Progress(progress)
     options.progress = report.callback
     messages: List[str] = []
     options.warning = warning_callback(lambda message, _: messages.append(decode(message)))
     report.call(
-        _check, c.convert, encode_path(resolve(source)), encode_path(destination), byref(options)
+        check, c.convert, encode_path(resolve(source)), encode_path(destination), byref(options)
     )
     for message in messages:
         warnings.warn(message, BlipWarning, stacklevel=2)

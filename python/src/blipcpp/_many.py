@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Callable, Deque, Iterable, Iterator, List, Optional, Sized
 
@@ -47,24 +49,26 @@ def _batches(
     total = len(images) if isinstance(images, Sized) else None
     source = iter(images)
     done = 0
-    ahead: "Deque[Future[Any]]" = deque()
-
-    def prepare(image: Any) -> Any:
-        from ._model import Encoded
-
-        return image if isinstance(image, Encoded) else model.prepare(image)
+    process = os.getpid()
+    # Each task of a worker is several pictures, that threads may not hand the interpreter over for each of them.
+    share = max(1, batch_size // workers)
+    ahead: "Deque[Future[List[Any]]]" = deque()
+    ready: "Deque[Any]" = deque()
 
     with ThreadPoolExecutor(workers, "blipcpp-read") as pool:
         try:
             while True:
-                while len(ahead) < batch_size * (1 + _BATCHES_AHEAD):
-                    try:
-                        ahead.append(pool.submit(prepare, next(source)))
-                    except StopIteration:
+                _stay_in(process)
+                while share * len(ahead) < batch_size * (1 + _BATCHES_AHEAD):
+                    some = list(islice(source, share))
+                    if not some:
                         break
-                if not ahead:
+                    ahead.append(pool.submit(_prepared, model, some))
+                while len(ready) < batch_size and ahead:
+                    ready.extend(ahead.popleft().result())
+                if not ready:
                     return
-                batch = [ahead.popleft() for _ in range(min(batch_size, len(ahead)))]
+                batch = [ready.popleft() for _ in range(min(batch_size, len(ready)))]
                 for result in _results(batch, task, raises):
                     done += 1
                     if progress is not None:
@@ -75,28 +79,42 @@ def _batches(
                 future.cancel()
 
 
+def _prepared(model: "Model", images: List[Any]) -> List[Any]:
+    """Pictures in the model's size, or the exceptions of those that cannot be read."""
+    from ._model import Encoded
+
+    prepared: List[Any] = []
+    for image in images:
+        try:
+            prepared.append(image if isinstance(image, Encoded) else model.prepare(image))
+        except Exception as problem:
+            prepared.append(problem)
+    return prepared
+
+
+def _stay_in(process: int) -> None:
+    """A generator's threads do not survive a fork: what it waits for would never come."""
+    if os.getpid() != process:
+        raise UsageError("this generator was begun before this process was forked: begin it anew")
+
+
 def _results(
-    batch: "List[Future[Any]]", task: Callable[[List[Any]], List[Any]], raises: bool
+    batch: List[Any], task: Callable[[List[Any]], List[Any]], raises: bool
 ) -> Iterator[Any]:
     """Of a batch in order. A picture that cannot be read does not keep those before it from being done."""
-    pictures: List[Any] = []
-    problems: List[Optional[Exception]] = []
-    for future in batch:
-        try:
-            pictures.append(future.result())
-            problems.append(None)
-        except (BlipError, OSError) as problem:
-            problems.append(problem)
-            if raises:
-                break
-    results = iter(task(pictures) if pictures else [])
-    for problem_or_none in problems:
-        if problem_or_none is None:
+    if raises:
+        first = next((i for i, image in enumerate(batch) if isinstance(image, Exception)), None)
+        batch = batch if first is None else batch[: first + 1]
+    # What is no fault of a picture is raised in any case.
+    known = [image for image in batch if not isinstance(image, Exception)]
+    results = iter(task(known) if known else [])
+    for image in batch:
+        if not isinstance(image, Exception):
             yield next(results)
-        elif raises:
-            raise problem_or_none
+        elif raises or not isinstance(image, (BlipError, OSError)):
+            raise image
         else:
-            yield problem_or_none
+            yield image
 
 
 def stream(task: Callable[[Callable[[Token], Any]], Any]) -> Iterator[Token]:
@@ -112,10 +130,12 @@ def stream(task: Callable[[Callable[[Token], Any]], Any]) -> Iterator[Token]:
             except BaseException as problem:
                 queue.put(problem)
 
+    process = os.getpid()
     thread = threading.Thread(target=work, name="blipcpp-stream", daemon=True)
     thread.start()
     try:
         while True:
+            _stay_in(process)
             item = queue.get()
             if item is None:
                 return

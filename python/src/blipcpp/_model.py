@@ -22,10 +22,13 @@ from typing import (
 )
 
 from ._arrays import tensor
-from ._c import c, decode, defaults, encode, encode_path, path_list, progress_callback, texts as c_texts
-from ._errors import UsageError, made
+from ._c import c, decode, defaults, encode, encode_path, generate_options, path_list
+from ._c import progress_callback
+from ._c import texts as c_texts
+from ._callbacks import Callback
+from ._errors import UsageError, check, made
 from ._images import Image, is_many, listed
-from ._resolve import adapter_list, resolve
+from ._resolve import adapter_paths, resolve
 from ._results import (
     Attention,
     Generation,
@@ -100,6 +103,11 @@ class Encoded:
     def __del__(self, _free: Any = c.encoded_free) -> None:
         _free(getattr(self, "_handle", None))
 
+    def __reduce__(self) -> Any:
+        raise UsageError(
+            "an encoded picture lives in its model's memory: send the picture, and encode it there"
+        )
+
     @property
     def preprocess_ms(self) -> float:
         """Milliseconds to resize and normalise."""
@@ -141,10 +149,11 @@ def _choice(value: str, known: "dict[str, int]", what: str) -> int:
 
 
 # Names of blip_generate_options' fields that callers use; num_return has a name for each task.
-_GENERATE = (
-    "beams", "min_length", "max_length", "length_penalty", "repetition_penalty", "sample", "top_p", "top_k",
-    "temperature", "seed",
-)  # fmt: skip
+_GENERATE = tuple(
+    field[0]
+    for field in generate_options._fields_
+    if field[0] not in ("struct_size", "reserved", "num_return")
+)
 
 
 def _generate(options: "dict[str, Any]", num_return: int) -> Any:
@@ -174,7 +183,7 @@ class Model:
     """A loaded BLIP model. Immutable, and safe to use from any number of threads: each call takes a session of its own.
 
     After a fork the child loads the model anew at its first call, for threads do not survive that; pictures that were
-    encoded before are refused there.
+    encoded before are refused there. It can be pickled, as its file's name: processes that are spawned load it, too.
 
     >>> import blipcpp
     >>> model = blipcpp.Model.load()
@@ -210,22 +219,24 @@ class Model:
         adapter: "Union[None, Name, Sequence[Name]]" = None,
         progress: "Optional[Progress]" = None,
     ) -> "Model":
-        """Opens a model: a Hugging Face folder, an official .pth, a .safetensors or a .gguf file.
+        """Opens a model: a Hugging Face folder, an official .pth, a .safetensors or a .gguf file; or one by its name,
+        "ORG/NAME", "ORG/NAME@REVISION" or a short name of blipcpp.known_models(), downloaded once (blipcpp.pull).
 
         name_or_path: None is the model of $BLIP_MODEL, else the small one that comes with the package.
         device: "cpu", or a SOPHON chip ("sophon:0") for compiled models (bmodels, tokenizer).
         dtype: "auto", "f32", "bf16", "int8". threads: 0 = every core that this process may use.
         session_threads: threads of their own for the sessions of each calling thread; 0 shares the model's.
-        adapter: a LoRA adapter as peft saves it, or several, merged into the model: folders, or names in the cache. An
-        adapter can be given as the model too, which is then the base that it states.
-        progress: called with (stage, done, total) while tensors are loaded.
+        adapter: a LoRA adapter as peft saves it, or several, merged into the model: folders or names. An adapter can be
+        given as the model too, which is then the base that it states.
+        progress: called with (stage, done, total) while tensors are loaded, and before that with (file, bytes, of all)
+        where the library downloads the model.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load(threads=1)
         >>> model
         <blipcpp.Model blip-demo on cpu, f32, 1 thread: caption, match, embed, ask, rank, attention>
         """
-        adapters = adapter_list(adapter)
+        adapters = adapter_paths(adapter, progress)
         options = {
             "device": device,
             "dtype": dtype,
@@ -235,7 +246,12 @@ class Model:
             "bmodels": [os.fspath(path) for path in bmodels],
             "adapters": adapters,
         }
-        return cls("" if bmodels else resolve(name_or_path, adapters), options, progress)
+        path = "" if bmodels else resolve(name_or_path, progress, adapters)
+        return cls(path, options, progress)
+
+    def __reduce__(self) -> Any:
+        """Pickled, it is the name of its file: another process loads it there."""
+        return Model, (self._path, self._options)
 
     def _load(self, progress: "Optional[Progress]" = None) -> _Engine:
         given = self._options
@@ -309,7 +325,7 @@ class Model:
         3
         """
         count = ctypes.c_size_t()
-        _check(c.engine_count_tokens, self._engine.handle, encode(text), count)
+        check(c.engine_count_tokens, self._engine.handle, encode(text), count)
         return count.value
 
     def decode(self, token_ids: "Union[Sequence[int], npt.NDArray[np.int32]]") -> str:
@@ -352,7 +368,7 @@ class Model:
             handles = (c_void_p * len(chunk))(*[picture._handle.value for picture in pictures])
             made_handles = (c_void_p * len(chunk))()
             with self._session() as session:
-                _check(c.session_encode, session, handles, len(chunk), made_handles)
+                check(c.session_encode, session, handles, len(chunk), made_handles)
             for i, handle in zip(chunk, made_handles):
                 one = Encoded(c_void_p(handle))
                 encoded[i] = one
@@ -701,40 +717,7 @@ def _strings(value: Any, what: str) -> List[str]:
     return texts
 
 
-def _check(function: Any, *arguments: Any) -> None:
-    """A call whose last argument alone is a place, for an error."""
-    from ._errors import failure
-
-    error = c_void_p()
-    status = function(*arguments, error)
-    if status:
-        raise failure(status, error)
-
-
-class _Callback:
-    """A Python function for C. What it raises ends the call, and is raised from it."""
-
-    def __init__(self) -> None:
-        self._problem: Optional[BaseException] = None
-
-    def _guarded(self, function: Callable[..., Any], *arguments: Any) -> int:
-        try:
-            function(*arguments)
-        except BaseException as problem:
-            self._problem = problem
-            return 1
-        return 0
-
-    def call(self, function: Any, *arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except Exception as error:
-            if self._problem is not None:
-                raise self._problem from error
-            raise
-
-
-class _Progress(_Callback):
+class _Progress(Callback):
     def __init__(self, progress: "Optional[Progress]") -> None:
         super().__init__()
         self.callback = progress_callback()
@@ -745,7 +728,7 @@ class _Progress(_Callback):
             )
 
 
-class _Tokens(_Callback):
+class _Tokens(Callback):
     def __init__(self, on_token: "Optional[Callable[[Token], Any]]") -> None:
         from ._c import token_callback
 

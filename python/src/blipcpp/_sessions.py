@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import warnings
 from ctypes import byref, c_void_p
-from typing import Any, Generator, List, Optional
+from typing import Any, List, Optional
 
-from ._c import c, cancel_callback, decode, defaults, warning_callback
+from ._c import c, decode, defaults, warning_callback
+from ._callbacks import Interrupts
 from ._errors import BlipWarning, CancelledError, made
 
 
@@ -47,55 +48,29 @@ class in_scope:
 class Session:
     """A blip_session with what its callbacks collected."""
 
-    __slots__ = ("handle", "interrupt", "_messages", "_keep")
+    __slots__ = ("handle", "interrupts", "_messages", "_warn")
 
-    def __init__(self, engine: c_void_p, threads: int, main_thread: bool) -> None:
-        self.interrupt: Optional[BaseException] = None
+    def __init__(self, engine: c_void_p, threads: int) -> None:
+        self.interrupts = Interrupts()
         self._messages: List[str] = []
         messages = self._messages
-        warn = warning_callback(lambda message, _: messages.append(decode(message)))
+        self._warn = warning_callback(lambda message, _: messages.append(decode(message)))
         options = defaults("session_options")
         options.threads = threads
-        options.warning = warn
-        poll = None
-        if main_thread:
-            poller = _poll(self)
-            next(poller)
-            poll = cancel_callback(poller.send)
-            options.cancel = poll
-        self._keep = (warn, poll)
+        options.warning = self._warn
+        options.cancel = self.interrupts.callback
         self.handle = made(c.session_new, engine, byref(options))
 
     def __del__(self, _free: Any = c.session_free) -> None:
         _free(getattr(self, "handle", None))
 
     def begin(self) -> None:
-        self.interrupt = None
+        self.interrupts.raised = None
         del self._messages[:]
 
     def end(self) -> None:
         for message in self._messages:
             warnings.warn(message, BlipWarning, stacklevel=4)
-
-
-def _poll(session: Session) -> "Generator[int, Any, None]":
-    """The cancel callback of the main thread, which alone handles signals (Ctrl-C): whether one raised an exception.
-
-    A generator, for it goes on inside `try`. A function would be entered outside of it, which is where the interpreter
-    runs the handlers of signals that came meanwhile, and ctypes would drop the exception.
-    """
-    answer = 0
-    while True:
-        try:
-            while True:
-                yield answer
-        except GeneratorExit:
-            raise
-        except BaseException as problem:
-            session.interrupt = problem
-            answer = 1
-        else:
-            answer = 0
 
 
 class Pool:
@@ -125,7 +100,7 @@ class Use:
         try:
             session = self._idle.pop()
         except IndexError:
-            session = Session(pool._engine, pool._threads, main)
+            session = Session(pool._engine, pool._threads)
         session.begin()
         self._session = session
         self._scope = getattr(_local, "scope", None)
@@ -141,7 +116,7 @@ class Use:
         session = self._session
         if self._scope is not None:
             self._scope.session = None
-        interrupt = session.interrupt
+        interrupt = session.interrupts.raised
         if interrupt is not None:
             # Its generator has to be asked anew: a session that was interrupted is not used again.
             raise interrupt

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, AsyncIterator, Callable, Optional
 
@@ -28,7 +29,14 @@ class AsyncModel:
     def __init__(self, model: Model, workers: int = 4) -> None:
         """workers: so many calls at a time; they share the model's threads."""
         self.model = model
-        self._pool = ThreadPoolExecutor(workers, "blipcpp-aio")
+        self._workers = workers
+        self._process = -1  # that the pool's threads live in: after a fork they do not
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._process != os.getpid():
+            self._pool = ThreadPoolExecutor(self._workers, "blipcpp-aio")
+            self._process = os.getpid()
+        return self._pool
 
     async def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Awaits a method of the model."""
@@ -39,7 +47,7 @@ class AsyncModel:
                 return function(*arguments, **options)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads(), work)
         except asyncio.CancelledError:
             scope.cancel()
             raise

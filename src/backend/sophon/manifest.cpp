@@ -67,7 +67,7 @@ void read_sizes(const JsonObject& root, Manifest& m) {
   m.layers = text.required_integer("layers", 1, kMaxLayers);
   m.heads = text.required_integer("heads", 1, kMaxWidth);
   if (m.width % m.heads != 0) text.refuse("heads", text.required("heads"), "a divisor of the width, " + std::to_string(m.width));
-  m.text_length = text.required_integer("length", 3, kMaxPositions);
+  m.text_length = text.required_integer("length", kShortestText, kMaxPositions);
   m.embed = text.required_integer("embed", 0, kMaxWidth);
   const JsonObject decoder = root.required_object("decoder");
   m.slots = decoder.required_integer("slots", 0, kMaxPositions);

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "hub/cache.h"
 #include "hub/name.h"
@@ -98,6 +99,8 @@ TEST_F(HubTest, WhatIsNotWholeIsNotFound) {
   point("main", kCommit);
   add(kCommit, "config.json", "{}", "c1");
   EXPECT_EQ(find_model("org/name", options_), "");
+  add(kOther, "model.safetensors", "weights without their configuration", "w9");
+  EXPECT_EQ(find_model("org/name@" + kOther, options_), "");
   add(kCommit, "model.safetensors.index.json",
       R"({"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}})", "i1");
   add(kCommit, "model-00001-of-00002.safetensors", "1", "s1");
@@ -110,13 +113,15 @@ TEST_F(HubTest, WhatIsNotWholeIsNotFound) {
 
 TEST_F(HubTest, ModelScopesFoldersAreFound) {
   write(folder_ / "modelscope" / "hub" / "models" / "org" / "name-1___5" / "pytorch_model.bin", "weights");
+  EXPECT_EQ(find_model("org/name-1.5", options_), "");
+  write(folder_ / "modelscope" / "hub" / "models" / "org" / "name-1___5" / "config.json", "{}");
   EXPECT_EQ(find_model("org/name-1.5", options_), (folder_ / "modelscope/hub/models/org/name-1___5").string());
   EXPECT_EQ(find_model("org/name-1.5@main", options_), "");
 }
 
 TEST_F(HubTest, ModelsAreListedAndRemoved) {
-  add(kCommit, "model.safetensors", "weights", "w1");
-  add(kOther, "model.safetensors", "others", "w2");
+  add(kCommit, "model.gguf", "weights", "w1");
+  add(kOther, "model.gguf", "others", "w2");
   fs::create_symlink("../../blobs/w1", fs::path(options_.cache) / "models--org--name/snapshots" / kOther / "shared.txt");
   add(kOther, "only.txt", "12345", "o1");
   point("main", kCommit);
@@ -133,6 +138,89 @@ TEST_F(HubTest, ModelsAreListedAndRemoved) {
   EXPECT_EQ(remove_cached("org/name", options_), 7u + 40u);
   EXPECT_TRUE(cached_models(options_).empty());
   EXPECT_THROW(remove_cached("org/name", options_), Error);
+}
+
+std::string message_of(const std::function<void()>& call, ErrorCode code) {
+  try {
+    call();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+TEST_F(HubTest, WhoNeedsAModelIsToldWhatWasLookedForAndWhere) {
+  const auto told = [&](const std::string& name, ErrorCode code = ErrorCode::kIo) {
+    return message_of([&] { require_model(name, options_); }, code);
+  };
+  EXPECT_EQ(told("org/name"),
+            "org/name is no file or folder here, and org/name is not in the cache at " +
+                options_.cache + ", nor in ModelScope's; `blip pull org/name` downloads it");
+  EXPECT_NE(told("Salesforce/blip-vqa-bsae").find("; did you mean Salesforce/blip-vqa-base"),
+            std::string::npos);
+  EXPECT_EQ(told("Salesforce/blip-vqa-base").find("did you mean"), std::string::npos);
+  EXPECT_EQ(told("captoin-base"),
+            "cannot open captoin-base: No such file or directory; did you mean caption-base?");
+  EXPECT_NE(told("official-vqa-base").find("there is no "), std::string::npos);
+  EXPECT_EQ(require_model("/no/such/file.gguf", options_), "/no/such/file.gguf");
+  write(fs::path(options_.cache) / "models--org--name" / "blobs" / "w1.incomplete", "half");
+  EXPECT_NE(told("org/name").find("(a download of it was broken off)"), std::string::npos);
+  point("main", kCommit);
+  add(kCommit, "model.safetensors", "weights", "w2");
+  EXPECT_NE(told("org/name").find("(of its files some are, others are missing)"),
+            std::string::npos);
+  add(kCommit, "config.json", "{}", "c1");
+  EXPECT_EQ(require_model("org/name", options_), find_model("org/name", options_));
+}
+
+TEST_F(HubTest, TheVendorsModelsAreInstructions) {
+  const std::string told =
+      message_of([&] { pull("sophon-demo/BM1684X", options_); }, ErrorCode::kUnsupported);
+  EXPECT_NE(
+      told.find("for part in cap itm vqa_venc vqa_tenc vqa_tdec; do python3 -m dfss "
+                "--url=open@sophgo.com:sophon-demo/BLIP/blip_${part}_bm1684x_f32_1b.bmodel; done"),
+      std::string::npos)
+      << told;
+  EXPECT_NE(told.find("--bmodel-path blip_cap_bm1684x_f32_1b.bmodel"), std::string::npos) << told;
+  EXPECT_NE(
+      message_of([&] { require_model("sophon-demo/bm1690", options_); }, ErrorCode::kUnsupported)
+          .find("sophon-demo/bm1688"),
+      std::string::npos);
+  EXPECT_THROW(pull("sophon-demo/bm1688@main", options_), Error);
+}
+
+TEST_F(HubTest, ASnapshotsNameIsItsModels) {
+  EXPECT_EQ(name_of_snapshot(fs::path("/c/models--org--name-x/snapshots") / kCommit), "org/name-x");
+  EXPECT_EQ(name_of_snapshot(fs::path("/c/models--org--name/other") / kCommit), "");
+  EXPECT_EQ(name_of_snapshot("/c/models--org--name/snapshots/main"), "");
+  EXPECT_EQ(name_of_snapshot(fs::path("/c/datasets--org--name/snapshots") / kCommit), "");
+}
+
+TEST_F(HubTest, WhatModelsShareStaysAndIsTold) {
+  const fs::path blobs = fs::path(options_.cache) / "models--org--name" / "blobs";
+  add(kCommit, "model.gguf", "weights", "w1");
+  write(fs::path(options_.cache) / "blobs" / "ab" / "ab01", "weights");
+  fs::remove(blobs / "w1");
+  fs::create_symlink("../../blobs/ab/ab01", blobs / "w1");
+  point("main", kCommit);
+  std::vector<std::string> warnings;
+  options_.warning = [&](const std::string& text) { warnings.push_back(text); };
+  ASSERT_EQ(cached_models(options_).size(), 1u);
+  EXPECT_EQ(remove_cached("org/name", options_), 40u);  // the ref's bytes
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(warnings[0].find("7 bytes of org/name stay in "), 0u) << warnings[0];
+  EXPECT_TRUE(fs::exists(fs::path(options_.cache) / "blobs" / "ab" / "ab01"));
+}
+
+TEST_F(HubTest, TheHomeFolderStandsForATilde) {
+  const char* home = getenv("HOME");
+  const std::string before = home == nullptr ? "" : home;
+  setenv("HOME", folder_.c_str(), 1);
+  setenv("BLIP_TEST_FOLDER", "~/x", 1);
+  EXPECT_EQ(folder_in_environment("BLIP_TEST_FOLDER"), folder_ / "x");
+  setenv("HOME", before.c_str(), 1);
 }
 
 using Files = std::vector<std::string>;

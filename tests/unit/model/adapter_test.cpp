@@ -116,9 +116,10 @@ TEST_F(AdapterFolder, ABaseIsFoundByItsPathOrItsName) {
   EXPECT_EQ(opening("org/base"), "plain");
   add_to_cache("org--lora", adapter_, 'd');
   EXPECT_EQ(opening("org/lora"), "merged");
+  const std::vector<std::string> name{"org/lora"};
+  EXPECT_EQ(Checkpoint::open("org/lora").info().adapters, name);
   EXPECT_EQ(opening(base_, {"org/lora"}), "merged");
-  EXPECT_EQ(Checkpoint::open(base_, {"org/lora"}).info().adapters,
-            std::vector<std::string>{"org/lora"});
+  EXPECT_EQ(Checkpoint::open(base_, {"org/lora"}).info().adapters, name);
   set_base("/gone/with/the/machine/that/trained");
   expect_contains(opening(adapter_),
                   "is for /gone/with/the/machine/that/trained, which is no file or folder here; "
@@ -293,9 +294,7 @@ TEST_F(AdapterFolder, WhatIsNoAdapterIsNamed) {
                   "do not fit the base model's");
   expect_contains(opening(base_, {base_}),
                   base_ + " holds no adapter: there is no adapter_config.json");
-  expect_contains(
-      opening(base_, {"org/none"}),
-      "the adapter org/none is no folder here and not in the cache; `blip pull org/none`");
+  expect_contains(opening(base_, {"org/none"}), "; `blip pull org/none` downloads it");
   expect_contains(opening(base_, {"/no/such/folder"}),
                   "the adapter /no/such/folder is no folder here");
   fs::remove(adapter_ + "/adapter_config.json");

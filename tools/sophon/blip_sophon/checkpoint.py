@@ -338,7 +338,7 @@ def _from_layout(path, tensors, name):
     canonical.update(layout.heads())
     checkpoint = Checkpoint(name, vision, text, canonical, _vocabulary(path.parent), has_itm=layout.itm,
                             embed_dim=canonical["itc.vision.bias"].shape[0] if layout.itc else 0,
-                            max_text=settings.get("max_text", 35), prompt=settings.get("prompt", ""))
+                            max_text=settings.get("max_text", Checkpoint.max_text), prompt=settings.get("prompt", ""))
     if processor.get("do_normalize", True):
         checkpoint.mean, checkpoint.std = processor.get("image_mean", checkpoint.mean), processor.get("image_std", checkpoint.std)
     else:
