@@ -1,14 +1,17 @@
 """The tasks, their options, results and errors."""
 
 import gc
+import json
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 import warnings
 
 import numpy as np
@@ -245,8 +248,21 @@ class Tasks(unittest.TestCase):
             self.assertEqual(blipcpp.inspect(file).adapters, ("adapter-attention",))
         with self.assertRaisesRegex(blipcpp.IoError, "holds no adapter"):
             blipcpp.Model.load(base, adapter=base)
-        with self.assertRaisesRegex(blipcpp.IoError, "example/base, which is not in the cache"):
-            blipcpp.Model.load(adapter)
+            alone = os.path.join(folder, "my-lora")
+            shutil.copytree(adapter, alone)
+            stated = os.path.join(alone, "adapter_config.json")
+            with open(stated) as text:
+                config = json.load(text)
+            config["base_model_name_or_path"] = str(base)
+            with open(stated, "w") as text:
+                json.dump(config, text)
+            self.assertEqual(score(alone), merged)
+            self.assertEqual(blipcpp.inspect(alone).adapters, ("my-lora",))
+            with unittest.mock.patch.dict(os.environ, {"BLIP_MODEL": ""}):
+                self.assertEqual(score(adapter=alone), merged)
+        with unittest.mock.patch.dict(os.environ, {"HF_HUB_OFFLINE": "1"}):
+            with self.assertRaisesRegex(blipcpp.IoError, "example/base"):
+                blipcpp.Model.load(adapter)
         with self.assertRaisesRegex(blipcpp.ModelError, "is this adapter for another model"):
             blipcpp.Model.load(adapter=adapter, name_or_path=data / "match")
 
