@@ -54,6 +54,9 @@ mkdir -p "$shots"
 cd "$root/tests/server"
 python3 clients.py
 python3 -B ../hub/test_pull.py WithTheirPackage  # the cache as the huggingface_hub package sees it
+library=$(dirname "$(dirname "$program")")/src/libblip.so
+[ ! -e "$library" ] || BLIPCPP_LIBRARY=$library BLIP_MODEL=$root/models/blip-demo.gguf PYTHONPATH=$root/python/src \
+  python3 -B ../python/test_hub.py ByTheirPackage  # downloads by that package from Python
 python3 page.py "$shots"
 
 folder=$(mktemp -d)

@@ -17,6 +17,7 @@ void add_models(CLI::App& app, Run& run);
 void add_rm(CLI::App& app, Run& run);
 void add_info(CLI::App& app, Run& run);
 void add_devices(CLI::App& app, Run& run);
+void add_formats(CLI::App& app, Run& run);
 void add_dump(CLI::App& app, Run& run);
 void add_serve(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);

@@ -25,7 +25,7 @@ const std::map<std::string, Stage> kStages = {
 struct DumpFlags {
   OutputOptions output;
   ModelOptions model;
-  ImageLimits limits;
+  DecodeOptions decode;
   std::string stage, image, text, file;
   CLI::Option* text_option = nullptr;
 };
@@ -41,7 +41,7 @@ int run_dump(const DumpFlags& flags) {
   Session session = make_session(engine, console);
   Tensor tensor;
   try {
-    tensor = session.dump(stage, read_image(flags.image, flags.limits), flags.text);
+    tensor = session.dump(stage, read_image(flags.image, flags.decode), flags.text);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kImage && error.code() != ErrorCode::kIo) throw;
     console.input_failed(flags.image, error.what());
@@ -65,7 +65,8 @@ void add_dump(CLI::App& app, Run& run) {
   add_named(command, "--image", flags->image, "Picture, or - for standard input", "IMAGE")->required();
   flags->text_option = command.add_option("--text", flags->text, "Text or question")->type_name("TEXT")->check(not_empty());
   add_named(command, "-o,--output", flags->file, "The .npy file to write; - = to standard output", "FILE")->required();
-  add_limit_options(command, flags->limits);
+  add_background_option(command, flags->decode.background);
+  add_limit_options(command, flags->decode.limits);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
   command.footer(kExamples);

@@ -1,6 +1,7 @@
 #include "cli/inputs.h"
 
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <glob.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #include "cli/exit.h"
 #include "cli/interrupt.h"
 #include "cli/printable.h"
+#include "image/formats.h"
 #include "io/file.h"
 
 namespace blip::cli {
@@ -30,42 +32,14 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMaxLine = std::size_t{1} << 20;
 constexpr std::size_t kMaxListBytes = std::size_t{64} << 20;
 
-// Endings of pictures: those that this program reads, then those that it names when it leaves them out.
-constexpr std::array<std::string_view, 38> kPictureEndings = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif",
-    ".tif", ".tiff", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".psd", ".ico", ".tga", ".ppm", ".pgm", ".pbm",
-    ".pnm", ".qoi", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf"};
-
-bool has_picture_ending(const fs::path& path) {
-  std::string ending = path.extension().string();
-  for (char& c : ending) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return std::find(kPictureEndings.begin(), kPictureEndings.end(), ending) != kPictureEndings.end();
-}
-
-bool begins_as_picture(std::string_view head) {
-  using namespace std::string_view_literals;
-  for (const std::string_view magic : {"\xff\xd8\xff"sv, "\x89PNG\r\n\x1a\n"sv, "GIF87a"sv, "GIF89a"sv, "II\x2a\0"sv, "MM\0\x2a"sv, "8BPS"sv,
-                                       "\xff\x0a"sv, "\0\0\0\x0cJXL "sv, "\0\0\0\x0cjP  "sv})
-    if (head.starts_with(magic)) return true;
-  if (head.size() < 16) return false;
-  if (head.starts_with("RIFF") && head.substr(8, 4) == "WEBP") return true;
-  // Two letters are few: the size of the header that follows must be one of a bitmap's.
-  if (head.starts_with("BM")) return head.substr(15, 1) == "\0"sv && "\x0c\x28\x34\x38\x40\x6c\x7c"sv.find(head[14]) != std::string_view::npos;
-  if (head.substr(4, 4) != "ftyp") return false;
-  const std::string_view brand = head.substr(8, 4);
-  for (const std::string_view known : {"avif", "avis", "heic", "heix", "heim", "heis", "hevc", "mif1", "msf1"})
-    if (brand == known) return true;
-  return false;
-}
-
 // A file that cannot be opened counts as one, so that its error is told.
 bool holds_picture(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return true;
-  std::array<char, 16> head{};
+  std::array<std::byte, image::kFormatHead> head{};
   const ssize_t got = ::read(fd, head.data(), head.size());
   ::close(fd);
-  return got > 0 && begins_as_picture({head.data(), static_cast<std::size_t>(got)});
+  return got > 0 && image::looks_like_picture(std::span(head).first(static_cast<std::size_t>(got)));
 }
 
 bool is_hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
@@ -75,7 +49,8 @@ using FolderId = std::pair<dev_t, ino_t>;
 // The folders under one argument.
 class FolderSearch {
  public:
-  FolderSearch(std::vector<Input>& inputs, LeftOut& left_out) : inputs_(inputs), left_out_(left_out) {}
+  FolderSearch(std::string root, const FolderFilter& filter, std::vector<Input>& inputs, LeftOut& left_out)
+      : root_(std::move(root)), filter_(filter), inputs_(inputs), left_out_(left_out) {}
 
   // Each folder's entries sorted by name; a subfolder that cannot be read is one failed input.
   void list(const std::string& folder) {
@@ -97,9 +72,27 @@ class FolderSearch {
   }
 
  private:
+  bool is_excluded(const std::string& path) const {
+    const std::string below = fs::path(path).lexically_relative(root_).string(), name = fs::path(path).filename().string();
+    return std::any_of(filter_.exclude.begin(), filter_.exclude.end(), [&](const std::string& pattern) {
+      const bool whole = pattern.find('/') != std::string::npos;
+      return ::fnmatch(pattern.c_str(), (whole ? below : name).c_str(), whole ? FNM_PATHNAME : 0) == 0;
+    });
+  }
+
+  bool is_newer(const struct stat& status) const {
+    if (!filter_.newer_than) return true;
+    const timespec &time = status.st_mtim, &limit = *filter_.newer_than;
+    return time.tv_sec != limit.tv_sec ? time.tv_sec > limit.tv_sec : time.tv_nsec > limit.tv_nsec;
+  }
+
   void add(const std::string& path) {
     if (is_hidden(path)) {
       ++left_out_.hidden;
+      return;
+    }
+    if (is_excluded(path)) {
+      ++left_out_.excluded;
       return;
     }
     struct stat status = {};
@@ -107,31 +100,37 @@ class FolderSearch {
     if (S_ISDIR(status.st_mode)) return enter(path, status);
     if (!S_ISREG(status.st_mode)) {
       ++left_out_.special;
-    } else if (has_picture_ending(path) || holds_picture(path)) {
-      inputs_.push_back({path, ""});
+    } else if (image::find_format_by_ending(path) || holds_picture(path)) {
+      if (is_newer(status)) {
+        inputs_.push_back({path, ""});
+      } else {
+        ++left_out_.older;
+      }
     } else {
       ++left_out_.others;
     }
   }
 
+  const std::string root_;
+  const FolderFilter& filter_;
   std::vector<Input>& inputs_;
   LeftOut& left_out_;
   std::set<FolderId> searched_;
 };
 
-void expand_path(const std::string& path, std::vector<Input>& inputs, LeftOut& left_out) {
+void expand_path(const std::string& path, const FolderFilter& filter, std::vector<Input>& inputs, LeftOut& left_out) {
   struct stat status = {};
   // One that is missing fails when it is opened, with the system's reason.
   if (::stat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) return inputs.push_back({path, ""});
-  const std::size_t before = inputs.size();
-  FolderSearch(inputs, left_out).enter(path, status);
-  if (inputs.size() == before) inputs.push_back({path, "no picture in folder " + path});
+  const std::size_t before = inputs.size(), filtered = left_out.excluded + left_out.older;
+  FolderSearch(path, filter, inputs, left_out).enter(path, status);
+  if (inputs.size() == before && left_out.excluded + left_out.older == filtered) inputs.push_back({path, "no picture in folder " + path});
 }
 
-void expand_pattern(const std::string& pattern, std::vector<Input>& inputs, LeftOut& left_out) {
+void expand_pattern(const std::string& pattern, const FolderFilter& filter, std::vector<Input>& inputs, LeftOut& left_out) {
   glob_t matches = {};
   const int result = ::glob(pattern.c_str(), 0, nullptr, &matches);
-  for (std::size_t i = 0; result == 0 && i < matches.gl_pathc; ++i) expand_path(matches.gl_pathv[i], inputs, left_out);
+  for (std::size_t i = 0; result == 0 && i < matches.gl_pathc; ++i) expand_path(matches.gl_pathv[i], filter, inputs, left_out);
   ::globfree(&matches);
   if (result != 0) inputs.push_back({pattern, "no file matches " + pattern});
 }
@@ -258,11 +257,13 @@ std::string describe(const LeftOut& left_out) {
   add(left_out.others, "file that is no picture", "files that are no pictures");
   add(left_out.hidden, "hidden file or folder", "hidden files or folders");
   add(left_out.special, "pipe, socket or device", "pipes, sockets or devices");
+  add(left_out.excluded, "excluded file or folder", "excluded files or folders");
+  add(left_out.older, "picture that is not newer", "pictures that are not newer");
   add(left_out.again, "link to a folder searched already", "links to folders searched already");
   return text;
 }
 
-std::vector<Input> expand_inputs(const std::vector<std::string>& arguments, LeftOut* left_out) {
+std::vector<Input> expand_inputs(const std::vector<std::string>& arguments, const FolderFilter& filter, LeftOut* left_out) {
   std::vector<Input> inputs;
   LeftOut ignored;
   LeftOut& counts = left_out != nullptr ? *left_out : ignored;
@@ -272,9 +273,9 @@ std::vector<Input> expand_inputs(const std::vector<std::string>& arguments, Left
       inputs.push_back({"-", standard_input ? "standard input was given twice; it can be read once" : ""});
       standard_input = true;
     } else if (!exists(argument) && argument.find_first_of("*?[") != std::string::npos) {
-      expand_pattern(argument, inputs, counts);
+      expand_pattern(argument, filter, inputs, counts);
     } else {
-      expand_path(argument, inputs, counts);
+      expand_path(argument, filter, inputs, counts);
     }
   }
   return inputs;
@@ -286,12 +287,26 @@ bool names_needed(const std::vector<std::string>& arguments) {
   return arguments.front() != "-" && (stat(arguments.front().c_str(), &status) != 0 || S_ISDIR(status.st_mode));
 }
 
-Image read_image(const std::string& name, const ImageLimits& limits, const std::function<bool()>& stop) {
-  if (!is_special(name)) return Image::from_file(name, limits);
-  const std::string bytes = read_special(name, limits.max_bytes, stop);
+timespec read_time(const std::string& text, const std::string& what) {
+  struct stat status = {};
+  if (::stat(text.c_str(), &status) == 0) return status.st_mtim;
+  for (const char* format : {"%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"}) {
+    tm parts = {};
+    const char* end = ::strptime(text.c_str(), format, &parts);
+    const int day = parts.tm_mday;
+    parts.tm_isdst = -1;
+    const time_t seconds = end && *end == '\0' ? ::mktime(&parts) : -1;
+    if (seconds != -1 && parts.tm_mday == day) return {seconds, 0};  // no 31st of February
+  }
+  throw Exit(kExitUsage, what + ": \"" + text + "\" is neither a file nor a date such as 2026-01-31 or 2026-01-31T18:30:00");
+}
+
+Image read_image(const std::string& name, const DecodeOptions& options, const std::function<bool()>& stop) {
+  if (!is_special(name)) return Image::from_file(name, options.limits, options.background);
+  const std::string bytes = read_special(name, options.limits.max_bytes, stop);
   const std::string what = name == "-" ? "standard input" : name;
   if (bytes.empty()) throw Error(ErrorCode::kImage, what + " is empty; a picture was expected");
-  return Image::from_memory(std::as_bytes(std::span(bytes)), limits);
+  return Image::from_memory(std::as_bytes(std::span(bytes)), options.limits, options.background);
 }
 
 std::vector<std::string> read_lines(const std::string& path, const std::string& what) {

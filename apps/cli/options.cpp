@@ -130,8 +130,39 @@ CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
       ->check(whole_in(1, kMaxBatch))
       ->capture_default_str()
       ->group("Input"));
-  for (CLI::Option* option : add_limit_options(command, options.limits)) options.all.push_back(option);
+  options.all.push_back(command.add_option("--exclude", options.exclude, "Leave files and folders of this name (a pattern) out of folders; with a slash, of this path below the folder; repeatable")
+      ->type_name("GLOB")
+      ->check(not_empty())
+      ->allow_extra_args(false)
+      ->group("Input"));
+  options.all.push_back(command.add_option("--newer-than", options.newer_than, "Of folders, pictures changed after this date (2026-01-31, 2026-01-31T18:30:00) or after this file")
+      ->type_name("TIME")
+      ->check(not_empty())
+      ->group("Input"));
+  options.all.push_back(add_background_option(command, options.decode.background));
+  for (CLI::Option* option : add_limit_options(command, options.decode.limits)) options.all.push_back(option);
   return images;
+}
+
+CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background) {
+  const auto read = [&background](const std::string& text) { background = parse_color(text); };
+  return command.add_option_function<std::string>("--background", read, "Lay transparent pixels over this colour: #rrggbb or a basic name; not given: the colours beneath transparency show")
+      ->type_name("COLOR")
+      ->check([](const std::string& text) {
+        try {
+          parse_color(text);
+          return std::string();
+        } catch (const Error& error) {
+          return std::string(error.what());
+        }
+      })
+      ->group("Input");
+}
+
+FolderFilter folder_filter(const PictureOptions& options) {
+  FolderFilter filter{options.exclude, std::nullopt};
+  if (!options.newer_than.empty()) filter.newer_than = read_time(options.newer_than, "--newer-than");
+  return filter;
 }
 
 CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& description) {

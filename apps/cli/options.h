@@ -10,6 +10,7 @@
 #include "blip/blip.h"
 #include "blip/limits.h"
 #include "cli/console.h"
+#include "cli/inputs.h"
 #include "cli/model_path.h"
 
 namespace blip::cli {
@@ -31,7 +32,9 @@ inline constexpr int kMaxBatch = 1024;
 struct PictureOptions {
   std::vector<std::string> images;
   int batch = 4;
-  ImageLimits limits;
+  DecodeOptions decode;
+  std::vector<std::string> exclude;
+  std::string newer_than;           // "" = not given
   std::vector<CLI::Option*> all;  // but the pictures
 };
 
@@ -55,8 +58,11 @@ std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limi
 std::string spelling(std::string_view name);
 // A number within the option's range.
 CLI::Validator in_range(const Option& option);
-// IMAGE..., --batch, --max-pixels, --max-bytes.
+CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background);
+// IMAGE..., --batch, --exclude, --newer-than, --background, --max-pixels, --max-memory, --max-bytes.
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
+// Throws Exit(2) for a time that is none.
+FolderFilter folder_filter(const PictureOptions& options);
 // The rows of blip/limits.h that generating takes.
 void add_generate_options(CLI::App& command, GenerateFlags& flags, const GeneratedText& text);
 // One row of blip/limits.h, by its name and range; what is not given leaves the value, which help shows unless told what else.

@@ -88,9 +88,9 @@ void Timings::add_result(double milliseconds) {
 void run_pictures(const Engine& engine, Session& session, const PictureOptions& options, Console& console, Timings& timings, const Task& task) {
   const auto batch_size = static_cast<std::size_t>(options.batch);
   LeftOut left_out;
-  std::vector<Input> inputs = expand_inputs(options.images, &left_out);
+  std::vector<Input> inputs = expand_inputs(options.images, folder_filter(options), &left_out);
   if (const std::string text = describe(left_out); !text.empty()) console.note("left out of folders: " + text);
-  Prefetch prefetch(std::move(inputs), options.limits, 2 * batch_size, [&engine](const Image& image) { return engine.prepare(image); });
+  Prefetch prefetch(std::move(inputs), options.decode, 2 * batch_size, [&engine](const Image& image) { return engine.prepare(image); });
   PictureRun run(session, console, timings, task);
   console.start_progress("pictures", prefetch.size());
   std::size_t done = 0;

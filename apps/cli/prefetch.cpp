@@ -13,11 +13,11 @@ std::size_t decoded_bytes(const Decoded& decoded) {
   return std::size_t{3} * static_cast<std::size_t>(decoded.image->width()) * static_cast<std::size_t>(decoded.image->height());
 }
 
-Decoded decode(const Input& input, const ImageLimits& limits, const Prefetch::Prepare& prepare, const std::function<bool()>& stop) {
+Decoded decode(const Input& input, const DecodeOptions& options, const Prefetch::Prepare& prepare, const std::function<bool()>& stop) {
   Decoded decoded{input.name, std::nullopt, input.error};
   if (!decoded.error.empty()) return decoded;
   try {
-    decoded.image = read_image(input.name, limits, stop);
+    decoded.image = read_image(input.name, options, stop);
     if (prepare) decoded.image = prepare(*decoded.image);
   } catch (const Error& error) {
     decoded.error = error.what();
@@ -29,8 +29,8 @@ Decoded decode(const Input& input, const ImageLimits& limits, const Prefetch::Pr
 
 }  // namespace
 
-Prefetch::Prefetch(std::vector<Input> inputs, const ImageLimits& limits, std::size_t ahead, Prepare prepare)
-    : inputs_(std::move(inputs)), limits_(limits), ahead_(ahead), prepare_(std::move(prepare)), thread_([this] { decode_all(); }) {}
+Prefetch::Prefetch(std::vector<Input> inputs, const DecodeOptions& options, std::size_t ahead, Prepare prepare)
+    : inputs_(std::move(inputs)), options_(options), ahead_(ahead), prepare_(std::move(prepare)), thread_([this] { decode_all(); }) {}
 
 Prefetch::~Prefetch() {
   {
@@ -55,7 +55,7 @@ void Prefetch::decode_all() {
         const std::lock_guard lock(mutex_);
         return stop_;
       };
-      Decoded decoded = decode(input, limits_, prepare_, stopped);
+      Decoded decoded = decode(input, options_, prepare_, stopped);
       const std::lock_guard lock(mutex_);
       ready_bytes_ += decoded_bytes(decoded);
       ready_.push_back(std::move(decoded));

@@ -27,7 +27,7 @@ class Prefetch {
  public:
   using Prepare = std::function<Image(const Image&)>;
   // Keeps up to `ahead` pictures ready, fewer when they are large. prepare: what to do with each on that thread; unset = nothing.
-  Prefetch(std::vector<Input> inputs, const ImageLimits& limits, std::size_t ahead, Prepare prepare = {});
+  Prefetch(std::vector<Input> inputs, const DecodeOptions& options, std::size_t ahead, Prepare prepare = {});
   ~Prefetch();
   Prefetch(const Prefetch&) = delete;
   Prefetch& operator=(const Prefetch&) = delete;
@@ -41,7 +41,7 @@ class Prefetch {
   bool has_room() const;  // call with mutex_ held
 
   const std::vector<Input> inputs_;
-  const ImageLimits limits_;
+  const DecodeOptions options_;
   const std::size_t ahead_;
   const Prepare prepare_;
   std::mutex mutex_;

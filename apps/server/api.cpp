@@ -144,6 +144,7 @@ void answer_caption(Service& service, Exchange& exchange) {
   options.generate = read_generate(fields, options.generate, kCaptionText, service.limits.work);
   const bool attention = fields.flag("attention", false);
   const std::string name = fields.text("model");
+  const auto background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   need_pictures(fields);
@@ -160,7 +161,7 @@ void answer_caption(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, make(), rows, opened);
+  for (const Opened& opened : open_pictures(fields, background, model, service, work)) add_job(jobs, make(), rows, opened);
   if (stream) return stream_text(model, exchange, work, std::move(jobs.front()), [](const JobResult& result) { return caption_json(0, result); });
   Json json{{"results", Json::array()}};
   for (const JobResult& result : work.run(model, std::move(jobs))) json["results"].push_back(caption_json(json["results"].size(), result));
@@ -193,6 +194,7 @@ void answer_match(Service& service, Exchange& exchange) {
   const std::vector<std::string> texts = fields.texts("text", "texts", Fields::Empty::kSome);
   const MatchOptions options{parse_match_head(fields.text("head", "all")), read_text_length(fields)};
   const std::string name = fields.text("model");
+  const auto background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   need_pictures(fields);
@@ -210,7 +212,7 @@ void answer_match(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, make(), rows, opened);
+  for (const Opened& opened : open_pictures(fields, background, model, service, work)) add_job(jobs, make(), rows, opened);
   Json json{{"results", Json::array()}};
   for (const JobResult& result : work.run(model, std::move(jobs))) {
     Json one{{"image", json["results"].size()}};
@@ -231,6 +233,7 @@ struct AskRequest {
   std::vector<std::string> questions, answers;
   AskOptions options;
   std::string model;
+  std::optional<Color> background;
   bool stream = false, attention = false;
   Task task() const { return answers.empty() ? Task::kAsk : Task::kRank; }
 };
@@ -246,6 +249,7 @@ AskRequest read_ask(Service& service, Fields& fields, Work& work) {
   ask.options.max_text_length = read_text_length(fields);
   ask.options.rank_candidates = read_whole(fields, option_named("rank_candidates"), ask.options.rank_candidates);
   ask.model = fields.text("model");
+  ask.background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   need_pictures(fields);
@@ -283,7 +287,7 @@ void answer_ask(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count * rows.size(), total * count, job_of(ask, ask.questions.front(), work));
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, model, service, work)) {
+  for (const Opened& opened : open_pictures(fields, ask.background, model, service, work)) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       add_job(jobs, job_of(ask, ask.questions[i], work), rows[i], opened);
       if (!readable.place(i) && !opened.failure) jobs.back().result.failure = ReadableTexts::failure();
@@ -316,6 +320,7 @@ void answer_embed(Service& service, Exchange& exchange) {
   const std::vector<std::string> texts = fields.texts("text", "texts", Fields::Empty::kSome);
   const EmbedOptions options{read_text_length(fields)};
   const std::string name = fields.text("model");
+  const auto background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   if (fields.pictures().empty() && texts.empty()) throw Problem(kInvalidRequest, "nothing to embed; send pictures or texts");
@@ -329,7 +334,7 @@ void answer_embed(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count + 1, of_texts.rows, of_texts);
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, model, service, work)) add_job(jobs, job_of(Task::kEmbedImage, work), 1, opened);
+  for (const Opened& opened : open_pictures(fields, background, model, service, work)) add_job(jobs, job_of(Task::kEmbedImage, work), 1, opened);
   if (!texts.empty()) jobs.push_back(std::move(of_texts));
   const auto results = work.run(model, std::move(jobs));
   Json json{{"dimensions", model.engine.info().embed_dim}, {"images", Json::array()}, {"texts", Json::array()}};

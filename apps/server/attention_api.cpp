@@ -95,17 +95,18 @@ void answer_attention(Service& service, Exchange& exchange) {
   Work work(service, exchange);
   Fields fields(exchange.request, service.limits.input);
   const AttentionRequest request = read_request(fields);
+  const auto background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
 
   Model& model = service.models.choose(request.model, request.question.empty() ? Task::kCaption : Task::kAsk, true);
   std::vector<Job> jobs;
   jobs.push_back(job_of(request, work));
-  jobs.back().picture = open_picture(fields.pictures().front(), model, service, work);
+  jobs.back().picture = open_picture(fields.pictures().front(), background, model, service, work);
   const JobResult result = std::move(work.run(model, std::move(jobs)).front());
   if (!result.attention) throw std::runtime_error("the model told no attention");  // it said that it can
   if (request.png) {
-    const Decoded picture = decode(fields.pictures().front(), 0, service, work, kDrawingBytes);
+    const Decoded picture = decode(fields.pictures().front(), background, 0, service, work, kDrawingBytes);
     return exchange.respond({200, "image/png", heat_map_png(picture.image, map_of(*result.attention, request.word), result.attention->side)});
   }
   Json json{{"text", request.text.empty() ? result.generation.text : request.text}};

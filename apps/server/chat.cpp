@@ -313,7 +313,7 @@ void answer_chat(Service& service, Exchange& exchange) {
   job.ask.generate = job.caption.generate = chat.generate;
   job.rows = rows_of(model.engine, job);
   check_work(job.rows, service.limits.work);
-  job.picture = open_picture(chat.picture, model, service, work);
+  job.picture = open_picture(chat.picture, std::nullopt, model, service, work);
   if (chat.stream) return stream_chat(model, exchange, work, chat, prompt, std::move(job));
 
   std::vector<Job> jobs;

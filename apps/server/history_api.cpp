@@ -2,6 +2,9 @@
 
 #include <charconv>
 #include <limits>
+#include <span>
+
+#include "image/formats.h"
 
 namespace blip::server {
 namespace {
@@ -72,6 +75,14 @@ void list_entries(History& history, const std::string& owner, Fields& fields, Ex
   respond(exchange, {200, "application/json", std::move(body)});
 }
 
+// "JPEG, PNG, ...": those that have a media type.
+std::string picture_formats() {
+  std::string list;
+  for (const image::Format& format : image::formats())
+    if (!format.media_types.empty()) list += (list.empty() ? "" : ", ") + std::string(format.name);
+  return list;
+}
+
 void add_entry(History& history, const std::string& owner, Fields& fields, Exchange& exchange) {
   HistoryEntry entry;
   entry.task = fields.text("task");
@@ -84,7 +95,7 @@ void add_entry(History& history, const std::string& owner, Fields& fields, Excha
   if (fields.pictures().size() != 1) throw Problem(kInvalidRequest, "one picture is needed in field \"image\"");
   const std::string& bytes = fields.pictures().front();
   const std::string type = picture_type(bytes);
-  if (type.empty()) throw Problem(kInvalidImage, "the picture is neither JPEG, PNG, GIF, WebP nor BMP");
+  if (type.empty()) throw Problem(kInvalidImage, "the picture is none of " + picture_formats());
   respond_changed(exchange, history.add(owner, std::move(entry), {type, bytes}), 201);
 }
 
@@ -101,7 +112,7 @@ void answer_root(History& history, const std::string& owner, Fields& fields, Exc
 void answer_picture(std::int64_t id, const std::optional<HistoryPicture>& picture, Exchange& exchange) {
   if (!picture) no_entry(exchange.request.path);
   const std::string type = picture_type(picture->bytes);
-  if (type.empty()) throw Problem(kInvalidImage, "the stored picture is neither JPEG, PNG, GIF, WebP nor BMP");
+  if (type.empty()) throw Problem(kInvalidImage, "the stored picture is none of " + picture_formats());
   const std::string file = "picture-" + std::to_string(id) + "." + type.substr(type.find('/') + 1);
   respond(exchange, {200, type, picture->bytes, {{"Content-Security-Policy", "default-src 'none'; sandbox"},
                                                  {"Content-Disposition", "attachment; filename=\"" + file + "\""}}});
@@ -138,12 +149,8 @@ std::string entry_text(const HistoryEntry& entry) {
 }
 
 std::string picture_type(std::string_view bytes) {
-  if (bytes.starts_with("\xff\xd8\xff")) return "image/jpeg";
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n")) return "image/png";
-  if (bytes.starts_with("GIF87a") || bytes.starts_with("GIF89a")) return "image/gif";
-  if (bytes.starts_with("RIFF") && bytes.size() > 12 && bytes.substr(8, 4) == "WEBP") return "image/webp";
-  if (bytes.starts_with("BM")) return "image/bmp";
-  return "";
+  const image::Format* format = image::find_format(std::as_bytes(std::span(bytes)));
+  return format && !format->media_types.empty() ? std::string(format->media_types.front()) : "";
 }
 
 void answer_history(History& history, const std::string& owner, const InputLimits& limits, Exchange& exchange) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <thread>
 
+#include "image/formats.h"
 #include "server/access.h"
 #include "server/api.h"
 #include "server/attention_api.h"
@@ -33,6 +34,19 @@ const char* content_type_of(std::string_view name) {
   if (name.ends_with(".json")) return "application/json";
   if (name.ends_with(".svg")) return "image/svg+xml";
   return "application/octet-stream";
+}
+
+// What the page's file chooser takes: pictures, and the endings of those that browsers do not know.
+std::string with_pictures(std::string text) {
+  constexpr std::string_view kMark = "@PICTURES@";
+  const std::size_t at = text.find(kMark);
+  if (at == std::string::npos) return text;
+  std::string kinds = "image/*";
+  for (const image::Format& format : image::formats()) {
+    if (!format.decoder) continue;
+    for (const std::string_view ending : format.endings) kinds += "," + std::string(ending);
+  }
+  return text.replace(at, kMark.size(), kinds);
 }
 
 // What the HTTP server answers by itself.
@@ -148,7 +162,7 @@ struct Server::Impl {
     for (const Asset& asset : assets()) {
       const std::string path = asset.name == "index.html" ? "/" : "/" + std::string(asset.name);
       at_once(path, true, [asset] {
-        return Response{200, content_type_of(asset.name), std::string(asset.bytes),
+        return Response{200, content_type_of(asset.name), with_pictures(std::string(asset.bytes)),
                         {{"Cache-Control", "no-cache"}, {"Content-Security-Policy", kPagePolicy}, {"Referrer-Policy", "no-referrer"}}};
       });
     }

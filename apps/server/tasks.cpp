@@ -202,19 +202,28 @@ GenerateOptions read_generate(Fields& fields, GenerateOptions o, const Generated
   return o;
 }
 
-Decoded decode(const std::string& file, std::size_t index, Service& service, Work& work, std::size_t beside) {
+std::optional<Color> read_background(Fields& fields) {
+  if (!fields.has("background")) return std::nullopt;
+  try {
+    return parse_color(fields.text("background"));
+  } catch (const Error& error) {
+    throw Problem(kInvalidRequest, std::string("field \"background\": ") + error.what());
+  }
+}
+
+Decoded decode(const std::string& file, const std::optional<Color>& background, std::size_t index, Service& service, Work& work, std::size_t beside) {
   const std::string name = "picture " + std::to_string(index) + ": ";
   try {
     ImageLimits limits = service.limits.image;
     limits.max_memory = 0;  // the budget's matter
     const auto encoded = std::as_bytes(std::span(file));
-    limits.max_memory = Image::inspect(encoded, limits).decode_bytes;
+    limits.max_memory = Image::inspect(encoded, limits, background).decode_bytes;
     const std::size_t bytes = limits.max_memory + beside, most = service.memory.largest(MemoryKind::kPictures);
     if (bytes > most)
       throw Problem(kInvalidImage, name + "decoding it takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(most) + " (--memory); send it smaller");
     auto memory = work.take_for_decoding(bytes);
     const auto started = Clock::now();
-    Decoded decoded{Image::from_memory(encoded, limits), std::move(memory)};
+    Decoded decoded{Image::from_memory(encoded, limits, background), std::move(memory)};
     service.metrics.observe("blip_stage_seconds", "stage=\"decode_image\"", ms_since(started) / 1000);
     return decoded;
   } catch (const Error& error) {
@@ -227,13 +236,26 @@ Decoded decode(const std::string& file, std::size_t index, Service& service, Wor
 
 std::size_t resized_bytes(const ModelInfo& info) { return 3 * static_cast<std::size_t>(info.image_size) * static_cast<std::size_t>(info.image_size); }
 
-Picture open_picture(const std::string& file, Model& model, Service& service, Work& work, std::size_t index) {
-  Picture picture{content_hash(file), {}, {}, 0, {}};
+namespace {
+
+// Over another colour a picture is another one.
+ContentHash picture_hash(const std::string& file, const std::optional<Color>& background) {
+  const ContentHash hash = content_hash(file);
+  if (!background) return hash;
+  std::string key(reinterpret_cast<const char*>(&hash), sizeof hash);
+  for (const std::uint8_t component : {background->red, background->green, background->blue}) key += static_cast<char>(component);
+  return content_hash(key);
+}
+
+}  // namespace
+
+Picture open_picture(const std::string& file, const std::optional<Color>& background, Model& model, Service& service, Work& work, std::size_t index) {
+  Picture picture{picture_hash(file, background), {}, {}, 0, {}};
   picture.encoded = model.cache.find(picture.hash);
   if (picture.encoded) return picture;
   const ModelInfo& info = model.engine.info();
   if (!work.held()) work.hold(resized_bytes(info), "a picture");
-  const Decoded decoded = decode(file, index, service, work, kBesideDecoding);
+  const Decoded decoded = decode(file, background, index, service, work, kBesideDecoding);
   // Here, where other pictures' threads work too, and a queue of small pictures costs little memory.
   const auto started = Clock::now();
   picture.image = decoded.image.resized(info.image_size, info.image_size);
@@ -242,14 +264,14 @@ Picture open_picture(const std::string& file, Model& model, Service& service, Wo
   return picture;
 }
 
-std::vector<Opened> open_pictures(const Fields& fields, Model& model, Service& service, Work& work) {
+std::vector<Opened> open_pictures(const Fields& fields, const std::optional<Color>& background, Model& model, Service& service, Work& work) {
   std::vector<Opened> all;
   for (std::size_t i = 0; i < fields.pictures().size(); ++i) {
     Opened& opened = all.emplace_back();
     work.check();
     try {
       if (!fields.picture_problem(i).empty()) throw Problem(kInvalidRequest, "picture " + std::to_string(i) + ": " + fields.picture_problem(i));
-      opened.picture = open_picture(fields.pictures()[i], model, service, work, i);
+      opened.picture = open_picture(fields.pictures()[i], background, model, service, work, i);
     } catch (...) {
       opened.failure = Failure::current();
       if (opened.failure->ends_request()) throw;

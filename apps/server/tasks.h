@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,8 @@ class Work {
 
 // The field "timeout_ms".
 double read_timeout(Fields& fields, const TaskLimits& limits);
+// The field "background": what transparent pixels are laid over.
+std::optional<Color> read_background(Fields& fields);
 // The field "max_text_length"; 0 = not given. The model's own limit is checked by the session.
 int read_text_length(Fields& fields);
 // The field of that row, which is a whole number.
@@ -96,16 +99,16 @@ struct Opened {
   std::optional<Failure> failure;
 };
 // Decodes what the model's cache does not hold, within the memory budget. Throws only when the request is over.
-std::vector<Opened> open_pictures(const Fields& fields, Model& model, Service& service, Work& work);
+std::vector<Opened> open_pictures(const Fields& fields, const std::optional<Color>& background, Model& model, Service& service, Work& work);
 // One file's; throws its failure. index: for messages.
-Picture open_picture(const std::string& file, Model& model, Service& service, Work& work, std::size_t index = 0);
+Picture open_picture(const std::string& file, const std::optional<Color>& background, Model& model, Service& service, Work& work, std::size_t index = 0);
 // A picture file's pixels, and the memory they take.
 struct Decoded {
   Image image;
   MemoryBudget::Share memory;
 };
 // beside: what is done with them takes. Throws Problem(invalid_image | out_of_memory).
-Decoded decode(const std::string& file, std::size_t index, Service& service, Work& work, std::size_t beside);
+Decoded decode(const std::string& file, const std::optional<Color>& background, std::size_t index, Service& service, Work& work, std::size_t beside);
 // Of a picture at the model's size.
 std::size_t resized_bytes(const ModelInfo& info);
 

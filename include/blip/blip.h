@@ -43,9 +43,19 @@ namespace blip __attribute__((visibility("default"))) {
 // "1.2.3"
 const char* version();
 
+// A format of pictures that some build of the library reads.
+struct ImageFormat {
+  std::string name;                      // "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG XL"
+  std::vector<std::string> endings;      // ".jpg", ...
+  std::vector<std::string> media_types;  // "image/jpeg", ...; the first is the usual one
+  bool readable = false;                 // by this build
+  std::string reader;                    // the library that reads it, "blip" for its own code; else what this build lacks
+};
+std::vector<ImageFormat> image_formats();
+
 // What a picture's header says.
 struct ImageInfo {
-  std::string format;            // "JPEG", "PNG", "WebP", "BMP", "GIF"
+  std::string format;            // the name of one of image_formats()
   int width = 0, height = 0;     // upright: EXIF orientation applied
   std::size_t decode_bytes = 0;  // of memory that decoding takes beside the file, the pixels included: an upper estimate
 };
@@ -53,13 +63,19 @@ struct ImageInfo {
 // A decoded picture: 8-bit RGB, rows from top to bottom, EXIF orientation applied.
 class Image {
  public:
-  // Reads JPEG, PNG, WebP, BMP or the first frame of a GIF; a path must be that of a regular file. Throws Error(kIo), or
-  // Error(kImage) where the picture is damaged, exceeds a limit or does not fit into memory.
-  static Image from_file(const std::string& path, const ImageLimits& limits = {});
-  static Image from_memory(std::span<const std::byte> encoded, const ImageLimits& limits = {});
+  // Reads a picture of one of image_formats(), found by content: the first frame or page, 8 bits a colour. A path must be that of
+  // a regular file. Throws Error(kIo), or Error(kImage) where the picture is damaged, of a format that this build does not read,
+  // exceeds a limit or does not fit into memory.
+  // background: what transparent pixels are laid over, as Pillow's Image.alpha_composite does it. nullopt: transparency is
+  // dropped and the colours beneath it show, as Pillow's convert("RGB") does it.
+  static Image from_file(const std::string& path, const ImageLimits& limits = {},
+                         const std::optional<Color>& background = std::nullopt);
+  static Image from_memory(std::span<const std::byte> encoded, const ImageLimits& limits = {},
+                           const std::optional<Color>& background = std::nullopt);
   // Reads the header alone and checks it against the limits, as from_memory does before it decodes. The pixels may still
   // turn out to be damaged. Throws Error(kImage).
-  static ImageInfo inspect(std::span<const std::byte> encoded, const ImageLimits& limits = {});
+  static ImageInfo inspect(std::span<const std::byte> encoded, const ImageLimits& limits = {},
+                           const std::optional<Color>& background = std::nullopt);
   // Copies width x height RGB pixels; stride is bytes per row (0 = 3 x width).
   static Image from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride = 0);
 

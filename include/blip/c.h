@@ -152,7 +152,8 @@ typedef struct blip_image_limits {
 } blip_image_limits;
 BLIP_C_API void blip_image_limits_default(blip_image_limits* limits, uint32_t struct_size);
 
-/* Read JPEG, PNG, WebP, BMP or the first frame of a GIF. BLIP_ERROR_IO or BLIP_ERROR_IMAGE. */
+/* Read a picture, found by content: its first frame or page. `blip formats` lists what this build reads. BLIP_ERROR_IO or
+   BLIP_ERROR_IMAGE. */
 BLIP_C_API blip_status blip_image_from_file(const char* path, const blip_image_limits* limits,
                                             blip_image** image, blip_error** error);
 BLIP_C_API blip_status blip_image_from_memory(const void* bytes, size_t size,
@@ -166,7 +167,7 @@ typedef struct blip_image_info {
   uint32_t reserved;
   uint64_t decode_bytes; /* of memory that decoding takes beside the file, the pixels included: an
                             upper estimate */
-  const char* format;    /* "JPEG", "PNG", "WebP", "BMP", "GIF"; never freed */
+  const char* format;    /* "JPEG", "PNG", "WebP", ..., as `blip formats` names them; never freed */
 } blip_image_info;
 /* Reads the header alone and checks it against the limits. The pixels may still turn out to be
  * damaged. */

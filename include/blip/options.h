@@ -49,6 +49,16 @@ struct ImageLimits {
   std::size_t max_memory = std::size_t{1} << 30;
 };
 
+struct Color {
+  std::uint8_t red = 0, green = 0, blue = 0;
+
+  friend bool operator==(const Color&, const Color&) = default;
+};
+
+// "#rrggbb", "#rgb", or one of CSS's sixteen basic names in any case: black, silver, gray (grey), white, maroon, red, purple,
+// fuchsia, green, lime, olive, yellow, navy, blue, teal, aqua. Throws Error(kUsage).
+Color parse_color(const std::string& text);
+
 struct EngineOptions {
   std::string device = "cpu";     // "cpu"; "sophon:N" for a SOPHON chip, "sophon:0,1" or "sophon:all" to spread pictures over several; they run compiled models only
   DType dtype = DType::kAuto;     // kAuto: f32 for models under 100 million parameters, else the fastest type that this processor has

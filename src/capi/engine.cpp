@@ -1,5 +1,6 @@
 // Pictures, engines, devices and files.
 #include "capi/handles.h"
+#include "image/formats.h"
 
 namespace blip::capi {
 
@@ -52,9 +53,8 @@ namespace {
 
 // The name of a format, which the caller does not free.
 const char* lasting_name(const std::string& format) {
-  for (const char* known : {"JPEG", "PNG", "WebP", "BMP", "GIF"})
-    if (format == known) return known;
-  return "other";
+  const image::Format* known = image::find_format_by_name(format);
+  return known ? known->name : "other";
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 #include <new>
 #include <utility>
@@ -5,34 +6,9 @@
 #include "blip/error.h"
 #include "image/decoder.h"
 #include "image/exif.h"
+#include "image/formats.h"
 
 namespace blip::image {
-namespace {
-
-using Decoder = Decoded (*)(const Source&);
-
-// The decoder for the content's first bytes; nullptr = no format we know.
-Decoder find_decoder(Bytes bytes) {
-  if (starts_with(bytes, "\xff\xd8\xff")) return decode_jpeg;
-  if (starts_with(bytes, std::string_view("\x89PNG\r\n\x1a\n", 8))) return decode_png;
-  if (starts_with(bytes, "GIF87a") || starts_with(bytes, "GIF89a")) return decode_gif;
-  if (starts_with(bytes, "RIFF") && starts_with(slice(bytes, 8), "WEBP")) return decode_webp;
-  if (starts_with(bytes, "BM")) return decode_bmp;
-  return nullptr;
-}
-
-// Named in the error so that a user who passed a known but unsupported file learns which.
-const char* describe_unknown(Bytes bytes) {
-  if (starts_with(slice(bytes, 4), "ftyp")) return "it looks like AVIF, HEIC or a video";
-  if (starts_with(bytes, std::string_view("II\x2a\0", 4)) || starts_with(bytes, std::string_view("MM\0\x2a", 4)))
-    return "it looks like TIFF";
-  if (starts_with(bytes, "%PDF")) return "it looks like PDF";
-  if (starts_with(bytes, "<svg") || starts_with(bytes, "<?xml")) return "it looks like SVG or XML";
-  if (starts_with(bytes, "\xff\x0a") || starts_with(slice(bytes, 4), "JXL ")) return "it looks like JPEG XL";
-  return "its first bytes are of none of these";
-}
-
-}  // namespace
 
 void fail(const Source& source, const char* format, const std::string& problem) {
   throw Error(ErrorCode::kImage, source.name + ": " + format + ": " + problem);
@@ -53,10 +29,11 @@ void check_size(const Source& source, const char* format, std::uint64_t width, s
 }
 
 Decoded begin(const Source& source, const char* format, std::uint64_t width, std::uint64_t height, int orientation,
-              std::uint64_t working_bytes) {
+              std::uint64_t working_bytes, bool has_alpha) {
   check_size(source, format, width, height);
   const std::uint64_t pixels = width * height * 3;
-  Decoded decoded{format, width, height, orientation, pixels + working_bytes, {}};
+  const std::uint64_t alpha = has_alpha && source.want_alpha ? width * height : 0;
+  Decoded decoded{format, width, height, orientation, pixels + alpha + working_bytes, {}, {}};
   if (exchanges_sides(orientation)) decoded.decode_bytes += pixels;  // turned into a second picture
   constexpr std::uint64_t kMegabyte = 1 << 20;
   if (source.limits.max_memory != 0 && decoded.decode_bytes > source.limits.max_memory) {
@@ -69,10 +46,20 @@ Decoded begin(const Source& source, const char* format, std::uint64_t width, std
   decoded.rgb = {static_cast<int>(width), static_cast<int>(height), {}};
   try {
     decoded.rgb.pixels.resize(static_cast<std::size_t>(pixels));
+    decoded.alpha.assign(static_cast<std::size_t>(alpha), 255);
   } catch (const std::bad_alloc&) {
     fail(source, format, no_memory(width, height));
   }
   return decoded;
+}
+
+void split_alpha(std::span<const std::uint8_t> rgba, Decoded& decoded, std::size_t at) {
+  const std::uint8_t* from = rgba.data();
+  std::uint8_t* to = decoded.rgb.pixels.data() + at * 3;
+  for (std::size_t i = 0; i < rgba.size() / 4; ++i, from += 4, to += 3) {
+    std::copy_n(from, 3, to);
+    if (!decoded.alpha.empty()) decoded.alpha[at + i] = from[3];
+  }
 }
 
 std::string no_memory(std::uint64_t width, std::uint64_t height) {
@@ -82,19 +69,36 @@ std::string no_memory(std::uint64_t width, std::uint64_t height) {
 
 namespace {
 
-Decoded run(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits, bool header_only) {
+// As Pillow's alpha_composite over an opaque picture of one colour.
+void lay_over(const Color& background, Decoded& decoded) {
+  const int below[] = {background.red, background.green, background.blue};
+  std::uint8_t* rgb = decoded.rgb.pixels.data();
+  for (const std::uint8_t alpha : decoded.alpha) {
+    for (int c = 0; c < 3; ++c, ++rgb) {
+      const int sum = *rgb * alpha + below[c] * (255 - alpha) + 128;
+      *rgb = static_cast<std::uint8_t>(((sum >> 8) + sum) >> 8);
+    }
+  }
+  decoded.alpha = {};
+}
+
+Decoded run(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits, bool header_only,
+            const std::optional<Color>& background) {
   if (encoded.empty()) throw Error(ErrorCode::kImage, name + ": the file is empty");
   if (limits.max_bytes != 0 && encoded.size() > limits.max_bytes) {
     throw Error(ErrorCode::kImage, name + ": " + std::to_string(encoded.size()) + " bytes are more than the limit of " +
                                        std::to_string(limits.max_bytes) + " for an encoded picture (ImageLimits::max_bytes)");
   }
-  const Decoder decoder = find_decoder(encoded);
-  if (!decoder) {
-    throw Error(ErrorCode::kImage,
-                name + ": not a picture that can be read (JPEG, PNG, WebP, BMP, GIF): " + describe_unknown(encoded));
+  const Format* format = find_format(encoded);
+  if (!format || !(format->decoder || format->library)) {
+    throw Error(ErrorCode::kImage, name + ": not a picture that can be read (" + readable_formats() + "): " +
+                                       (format ? "it looks like " + std::string(format->name)
+                                               : "its first bytes are of none of these"));
   }
+  if (!format->decoder) throw Error(ErrorCode::kImage, name + ": " + format->name + ": " + why_unreadable(*format));
   try {
-    Decoded decoded = decoder({encoded, name, limits, header_only});
+    Decoded decoded = format->decoder({encoded, name, limits, header_only, background.has_value()});
+    if (background && !header_only) lay_over(*background, decoded);
     if (!header_only) decoded.rgb = apply_orientation(std::move(decoded.rgb), decoded.orientation);
     return decoded;
   } catch (const std::bad_alloc&) {
@@ -104,12 +108,14 @@ Decoded run(std::span<const std::byte> encoded, const std::string& name, const I
 
 }  // namespace
 
-Rgb decode(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits) {
-  return run(encoded, name, limits, false).rgb;
+Rgb decode(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits,
+           const std::optional<Color>& background) {
+  return run(encoded, name, limits, false, background).rgb;
 }
 
-Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits) {
-  const Decoded decoded = run(encoded, name, limits, true);
+Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits,
+               const std::optional<Color>& background) {
+  const Decoded decoded = run(encoded, name, limits, true, background);
   Header header{decoded.format, static_cast<int>(decoded.width), static_cast<int>(decoded.height), static_cast<std::size_t>(decoded.decode_bytes)};
   if (exchanges_sides(decoded.orientation)) std::swap(header.width, header.height);
   return header;

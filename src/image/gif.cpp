@@ -1,5 +1,6 @@
 // GIF: the first frame on its screen. Our own reader: the format is small, and libraries decode every frame.
 #include <array>
+#include <optional>
 #include <vector>
 
 #include "blip/error.h"
@@ -187,7 +188,8 @@ class RowOrder {
   std::uint32_t step_;
 };
 
-void decode_frame(const Source& source, const Frame& frame, const Palette& palette, Rgb& rgb) {
+void decode_frame(const Source& source, const Frame& frame, const Palette& palette, std::optional<std::uint8_t> transparent, Decoded& decoded) {
+  Rgb& rgb = decoded.rgb;
   LzwDecoder lzw(Reader(source, frame.data), frame.code_bits);
   RowOrder rows(frame.height, frame.interlaced);
   const auto row_start = [&] {
@@ -201,6 +203,7 @@ void decode_frame(const Source& source, const Frame& frame, const Palette& palet
     if (indices.empty()) fail(source, kFormat, "damaged: the pixel data ends before the last row");
     for (const std::uint8_t index : indices) {
       const auto& color = palette[index];
+      if (!decoded.alpha.empty()) decoded.alpha[static_cast<std::size_t>(out - rgb.pixels.data()) / 3] = index == transparent ? 0 : 255;
       *out++ = color[0];
       *out++ = color[1];
       *out++ = color[2];
@@ -237,7 +240,7 @@ Decoded decode_gif(const Source& source) {
   Palette palette = grey_palette();
   if (screen_flags & 0x80) read_palette(reader, (screen_flags & 7) + 1, palette);
 
-  std::uint8_t background = 0;
+  std::optional<std::uint8_t> transparent;
   while (true) {
     const std::uint8_t kind = reader.u8();
     if (kind == ',') break;
@@ -247,7 +250,7 @@ Decoded decode_gif(const Source& source) {
     if (label == 0xf9) {  // graphic control: the transparent colour, which also fills the screen
       const Bytes block = reader.take(reader.u8());
       if (block.empty()) continue;
-      if (block.size() >= 4 && (std::to_integer<int>(block[0]) & 1)) background = std::to_integer<std::uint8_t>(block[3]);
+      if (block.size() >= 4 && (std::to_integer<int>(block[0]) & 1)) transparent = std::to_integer<std::uint8_t>(block[3]);
     }
     reader.skip_blocks();
   }
@@ -271,13 +274,14 @@ Decoded decode_gif(const Source& source) {
   height = std::max(height, frame.y + frame.height);
   check_size(source, kFormat, width, height);
   check_room(source, frame, std::uint64_t{width} * height);
-  Decoded decoded = begin(source, kFormat, width, height, 1, sizeof(LzwDecoder));
+  Decoded decoded = begin(source, kFormat, width, height, 1, sizeof(LzwDecoder), transparent.has_value());
   if (source.header_only) return decoded;
   if (frame.width != width || frame.height != height) {
-    const auto& color = palette[background];
+    const auto& color = palette[transparent.value_or(0)];
     for (std::size_t i = 0; i < decoded.rgb.pixels.size(); ++i) decoded.rgb.pixels[i] = color[i % 3];
+    std::fill(decoded.alpha.begin(), decoded.alpha.end(), std::uint8_t{0});
   }
-  decode_frame(source, frame, palette, decoded.rgb);
+  decode_frame(source, frame, palette, transparent, decoded);
   return decoded;
 }
 

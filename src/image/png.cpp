@@ -20,7 +20,7 @@ constexpr const char* kFormat = "PNG";
 constexpr int kPasses = 7;  // of an interlaced picture
 
 // How libpng hands over the rows.
-enum class Layout { kRgb, kIndex, kGrey8, kGrey16 };
+enum class Layout { kRgb, kRgba, kIndex, kGrey8, kGrey16 };
 
 // libpng reports a fatal error by a call that must not return. Objects with destructors live outside the functions that
 // call setjmp, so that the jump back skips none.
@@ -34,6 +34,7 @@ struct Session {
   Layout layout = Layout::kRgb;
   bool interlaced = false, complete = false;
   int depth = 8, colour = PNG_COLOR_TYPE_RGB;
+  bool keep_alpha = false;
 
   Session() = default;
   ~Session() { png_destroy_read_struct(&png, &info, nullptr); }
@@ -71,7 +72,9 @@ void ask_for_layout(Session& session) {
     if (depth < 8) png_set_expand_gray_1_2_4_to_8(session.png);
   } else {
     if (depth == 16) png_set_strip_16(session.png);
-    if (color & PNG_COLOR_MASK_ALPHA) png_set_strip_alpha(session.png);
+    const bool has_alpha = color & PNG_COLOR_MASK_ALPHA;
+    if (has_alpha && session.keep_alpha) session.layout = Layout::kRgba;
+    if (has_alpha && !session.keep_alpha) png_set_strip_alpha(session.png);
     if (!(color & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(session.png);
   }
 }
@@ -134,6 +137,45 @@ std::vector<png_color> read_palette(Session& session) {
   return palette;
 }
 
+// What a tRNS chunk says: the alpha of the palette's first colours, or the one colour that is transparent.
+struct Transparency {
+  Bytes body;
+
+  bool given() const { return !body.empty(); }
+  std::uint8_t of_index(std::uint8_t index) const { return read_u8(body, index).value_or(255); }
+  // As the file stores it; of RGB, the sample numbered `c`.
+  int key(std::size_t c = 0) const { return static_cast<int>(read_u16(body, 2 * c, Endian::kBig).value_or(0x10000)); }
+};
+
+Transparency find_transparency(const Source& source) {
+  std::size_t at = 8;
+  while (const auto length = read_u32(source.bytes, at, Endian::kBig)) {
+    const std::string_view type = as_text(slice(source.bytes, at + 4, 4));
+    if (type == "IDAT") break;
+    if (type == "tRNS") return {slice(source.bytes, at + 8, *length)};
+    at += 12 + std::size_t{*length};
+  }
+  return {};
+}
+
+// The alpha of one row of indices or greys, as libpng hands it over, or of RGB.
+void read_alpha(const Session& session, const Transparency& transparency, const std::uint8_t* in, std::uint8_t* alpha, std::size_t width) {
+  const int depth = session.depth, scale = depth < 8 ? 255 / ((1 << depth) - 1) : 1, shift = depth == 16 ? 8 : 0;
+  for (std::size_t x = 0; x < width; ++x) {
+    if (session.layout == Layout::kIndex) {
+      alpha[x] = transparency.of_index(in[x]);
+    } else if (session.layout == Layout::kGrey8) {
+      alpha[x] = in[x] == transparency.key() * scale ? 0 : 255;
+    } else if (session.layout == Layout::kGrey16) {
+      alpha[x] = (in[2 * x] << 8 | in[2 * x + 1]) == transparency.key() ? 0 : 255;
+    } else {
+      bool same = true;
+      for (std::size_t c = 0; c < 3; ++c) same = same && in[3 * x + c] == transparency.key(c) >> shift;
+      alpha[x] = same ? 0 : 255;
+    }
+  }
+}
+
 void expand_row(Layout layout, const std::vector<png_color>& palette, const std::uint8_t* in, std::uint8_t* out,
                 std::size_t width) {
   for (std::size_t x = 0; x < width; ++x, out += 3) {
@@ -150,10 +192,23 @@ void expand_row(Layout layout, const std::vector<png_color>& palette, const std:
   }
 }
 
-bool read_pixels(Session& session, Rgb& rgb) {
+bool read_rgba(Session& session, Decoded& decoded, std::size_t row_bytes) {
+  std::vector<std::uint8_t> rgba(row_bytes * session.height);
+  if (!read_rows(session, rgba.data(), row_bytes)) return false;
+  split_alpha(rgba, decoded);
+  return true;
+}
+
+bool read_pixels(Session& session, const Transparency& transparency, Decoded& decoded) {
+  Rgb& rgb = decoded.rgb;
   std::size_t row_bytes = 0;
   if (!start(session, row_bytes)) return false;
-  if (session.layout == Layout::kRgb) return read_rows(session, rgb.pixels.data(), row_bytes);
+  if (session.layout == Layout::kRgba) return read_rgba(session, decoded, row_bytes);
+  if (session.layout == Layout::kRgb) {
+    if (!read_rows(session, rgb.pixels.data(), row_bytes)) return false;
+    if (!decoded.alpha.empty()) read_alpha(session, transparency, rgb.pixels.data(), decoded.alpha.data(), decoded.alpha.size());
+    return true;
+  }
   const std::vector<png_color> palette = read_palette(session);
   const std::size_t width = session.width;
   std::vector<std::uint8_t> rows(row_bytes * (session.interlaced ? session.height : 1));
@@ -162,6 +217,7 @@ bool read_pixels(Session& session, Rgb& rgb) {
     const std::uint8_t* row = rows.data() + (session.interlaced ? y * row_bytes : 0);
     if (!session.interlaced && !read_row(session, rows.data())) return false;
     expand_row(session.layout, palette, row, rgb.pixels.data() + y * width * 3, width);
+    if (!decoded.alpha.empty()) read_alpha(session, transparency, row, decoded.alpha.data() + y * width, width);
   }
   return true;
 }
@@ -207,9 +263,13 @@ Decoded decode_png(const Source& source) {
   check_checksums(source);
   // By one byte at a time, so that libpng asks for none that is not there while those that are give whole rows.
   if (is_cut(source)) png_set_compression_buffer_size(session.png, 1);
-  Decoded decoded = begin(source, kFormat, session.width, session.height, png_orientation(source.bytes), working_bytes(session));
+  const Transparency transparency = find_transparency(source);
+  const bool mask = session.colour & PNG_COLOR_MASK_ALPHA, has_alpha = mask || transparency.given();
+  session.keep_alpha = mask && source.want_alpha;
+  const std::uint64_t working = working_bytes(session) + (session.keep_alpha ? std::uint64_t{4} * session.width * session.height : 0);
+  Decoded decoded = begin(source, kFormat, session.width, session.height, png_orientation(source.bytes), working, has_alpha);
   if (source.header_only) return decoded;
-  if (!read_pixels(session, decoded.rgb)) fail(source, kFormat, std::string("damaged: ") + session.message);
+  if (!read_pixels(session, transparency, decoded)) fail(source, kFormat, std::string("damaged: ") + session.message);
   return decoded;
 }
 

@@ -92,7 +92,7 @@ struct Free {
 
 // The picture, black, with its size checked against the limits; and the largest block that decoding it takes: stb_image
 // inflates a PNG as a whole, 8 bytes a pixel and one a row (in up to seven passes), and grows that buffer by doubling it.
-Decoded begin(const Source& source, const char* format, int orientation) {
+Decoded begin(const Source& source, const char* format, int orientation, bool may_have_alpha) {
   max_block = std::size_t{1} << 20;
   Reader reader{source.bytes};
   int width = 0, height = 0, components = 0;
@@ -102,15 +102,18 @@ Decoded begin(const Source& source, const char* format, int orientation) {
   const std::uint64_t pixels = static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height);
   max_block += 2 * (source.bytes.size() + (static_cast<std::size_t>(pixels) + static_cast<std::size_t>(height)) * 8 + 64 * static_cast<std::size_t>(width));
   // The largest block, and the decoder's own pixels or coefficients beside it.
-  return begin(source, format, static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height), orientation, max_block + pixels * 8);
+  return begin(source, format, static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height), orientation, max_block + pixels * 8, may_have_alpha);
 }
 
-void read_pixels(const Source& source, const char* format, Rgb& rgb) {
+void read_pixels(const Source& source, const char* format, Decoded& decoded) {
+  Rgb& rgb = decoded.rgb;
+  const bool four = !decoded.alpha.empty();
   Reader reader{source.bytes};
   int width = 0, height = 0, components = 0;
-  const std::unique_ptr<stbi_uc, Free> pixels(stbi_load_from_callbacks(&kCallbacks, &reader, &width, &height, &components, 3));
+  const std::unique_ptr<stbi_uc, Free> pixels(stbi_load_from_callbacks(&kCallbacks, &reader, &width, &height, &components, four ? 4 : 3));
   if (!pixels || reader.truncated) fail_with(source, format, reader);
   if (width != rgb.width || height != rgb.height) fail(source, format, "damaged: it gives two sizes");
+  if (four) return split_alpha({pixels.get(), decoded.alpha.size() * 4}, decoded);
   std::copy_n(pixels.get(), rgb.pixels.size(), rgb.pixels.data());
 }
 
@@ -191,15 +194,15 @@ Decoded decode_jpeg(const Source& source) {
   if (frame.components == 4) fail(source, kFormat, "4 colour components; this build has no libjpeg and reads 1 or 3");
   if (!frame.sound_tables) fail(source, kFormat, "damaged: a Huffman table has too many codes");
   if (frame.scans > kMaxScans) fail(source, kFormat, "damaged: it has more than " + std::to_string(kMaxScans) + " scans");
-  Decoded decoded = begin(source, kFormat, jpeg_orientation(source.bytes));
+  Decoded decoded = begin(source, kFormat, jpeg_orientation(source.bytes), false);
   if (source.header_only) return decoded;
-  read_pixels(source, kFormat, decoded.rgb);
+  read_pixels(source, kFormat, decoded);
   return decoded;
 }
 
 Decoded decode_png(const Source& source) {
   constexpr const char* kFormat = "PNG";
-  Decoded decoded = begin(source, kFormat, png_orientation(source.bytes));
+  Decoded decoded = begin(source, kFormat, png_orientation(source.bytes), true);
   if (as_text(slice(source.bytes, 12, 4)) != "IHDR") fail(source, kFormat, "damaged: it does not start with its header");
   if (source.header_only) return decoded;
   const int depth = read_u8(source.bytes, 24).value_or(0), colour = read_u8(source.bytes, 25).value_or(0);  // in IHDR
@@ -207,13 +210,11 @@ Decoded decode_png(const Source& source) {
     read_grey16(source, kFormat, decoded.rgb);
   } else if (colour == 3) {
     const std::vector<std::byte> whole = with_whole_palette(source.bytes);
-    read_pixels({whole, source.name, source.limits, false}, kFormat, decoded.rgb);
+    read_pixels({whole, source.name, source.limits}, kFormat, decoded);
   } else {
-    read_pixels(source, kFormat, decoded.rgb);
+    read_pixels(source, kFormat, decoded);
   }
   return decoded;
 }
-
-Decoded decode_webp(const Source& source) { fail(source, "WebP", "this build has no libwebp; convert the picture to PNG or JPEG"); }
 
 }  // namespace blip::image

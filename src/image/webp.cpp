@@ -2,6 +2,7 @@
 #include <webp/decode.h>
 #include <webp/demux.h>
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -81,21 +82,29 @@ Decoded decode_webp(const Source& source) {
   const auto w = static_cast<std::uint32_t>(frame.width), h = static_cast<std::uint32_t>(frame.height);
   if (x > width || w > width - x || y > height || h > height - y)
     fail(source, kFormat, "damaged: the frame lies outside the canvas");
-  Decoded decoded = begin(source, kFormat, width, height, find_orientation(demuxer.get()), working_bytes(frame));
+  const bool has_alpha = frame.has_alpha || w < width || h < height;  // what lies outside the frame is transparent
+  const bool four = has_alpha && source.want_alpha;
+  const std::uint64_t working = working_bytes(frame) + (four ? std::uint64_t{4} * w * h : 0);
+  Decoded decoded = begin(source, kFormat, width, height, find_orientation(demuxer.get()), working, has_alpha);
   if (source.header_only) return decoded;
 
   WebPDecoderConfig config;
   if (!WebPInitDecoderConfig(&config)) fail(source, kFormat, "libwebp has another version than the one built against");
-  const std::size_t stride = std::size_t{width} * 3;
-  std::uint8_t* first = decoded.rgb.pixels.data() + y * stride + std::size_t{x} * 3;
-  config.output.colorspace = MODE_RGB;
+  const std::size_t canvas_stride = std::size_t{width} * 3, first = y * canvas_stride + std::size_t{x} * 3;
+  std::vector<std::uint8_t> rgba(four ? std::size_t{w} * h * 4 : 0);
+  const std::span<std::uint8_t> out = four ? std::span(rgba) : std::span(decoded.rgb.pixels).subspan(first);
+  config.output.colorspace = four ? MODE_RGBA : MODE_RGB;
   config.output.is_external_memory = 1;
-  config.output.u.RGBA.rgba = first;
-  config.output.u.RGBA.stride = static_cast<int>(stride);
-  config.output.u.RGBA.size = decoded.rgb.pixels.size() - static_cast<std::size_t>(first - decoded.rgb.pixels.data());
+  config.output.u.RGBA.rgba = out.data();
+  config.output.u.RGBA.stride = static_cast<int>(four ? std::size_t{w} * 4 : canvas_stride);
+  config.output.u.RGBA.size = out.size();
   const VP8StatusCode status = WebPDecode(frame.fragment.bytes, frame.fragment.size, &config);
   if (status == VP8_STATUS_OUT_OF_MEMORY) fail(source, kFormat, no_memory(width, height));
   if (status != VP8_STATUS_OK) fail(source, kFormat, describe(status));
+  if (four) {
+    std::fill(decoded.alpha.begin(), decoded.alpha.end(), std::uint8_t{0});
+    for (std::size_t row = 0; row < h; ++row) split_alpha(std::span(rgba).subspan(row * w * 4, std::size_t{w} * 4), decoded, (y + row) * width + x);
+  }
   return decoded;
 }
 

@@ -1,7 +1,9 @@
 // Arguments to pictures and texts.
 #include "cli/inputs.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -33,11 +35,12 @@ class Inputs : public testing::Test {
 
   std::vector<std::string> names(const std::vector<std::string>& arguments) {
     std::vector<std::string> result;
-    for (const Input& input : expand_inputs(arguments)) result.push_back(input.error.empty() ? input.name : "error " + input.name);
+    for (const Input& input : expand_inputs(arguments, filter_)) result.push_back(input.error.empty() ? input.name : "error " + input.name);
     return result;
   }
 
   std::string folder_;
+  FolderFilter filter_;
 };
 
 using Names = std::vector<std::string>;
@@ -55,9 +58,71 @@ TEST_F(Inputs, LinksAreFollowedAndLoopsCounted) {
   const std::string a = write("a.png");
   fs::create_directory_symlink(folder_, folder_ + "/loop");
   LeftOut left_out;
-  EXPECT_EQ(expand_inputs({folder_}, &left_out).size(), 1u);
+  EXPECT_EQ(expand_inputs({folder_}, {}, &left_out).size(), 1u);
   EXPECT_EQ(left_out.again, 1u);
   EXPECT_EQ(names({folder_ + "/loop"}), (Names{folder_ + "/loop/a.png"}));
+}
+
+TEST_F(Inputs, NamesAndPathsAreExcluded) {
+  const std::string a = write("a.png"), b = write("b_mask.png"), c = write("masks/c.png"), d = write("old/e.jpg"), e = write("old/masks/d.png");
+  filter_.exclude = {"*_mask.*"};
+  EXPECT_EQ(names({folder_}), (Names{a, c, d, e}));
+  filter_.exclude = {"masks"};
+  EXPECT_EQ(names({folder_}), (Names{a, b, d}));
+  filter_.exclude = {"old/*", "a.???"};
+  EXPECT_EQ(names({folder_ + "/"}), (Names{folder_ + "/b_mask.png", folder_ + "/masks/c.png"}));
+  filter_.exclude = {"*/masks/*"};
+  LeftOut left_out;
+  EXPECT_EQ(expand_inputs({folder_, b}, filter_, &left_out).size(), 5u);
+  EXPECT_EQ(describe(left_out), "1 excluded file or folder");
+  // What is named itself stays, and a folder may come out empty.
+  filter_.exclude = {"*"};
+  EXPECT_EQ(names({folder_, a}), (Names{a}));
+}
+
+TEST_F(Inputs, PicturesThatAreNotNewerAreLeftOut) {
+  const std::string old = write("old.png"), edge = write("edge.png"), fresh = write("sub/fresh.png");
+  const auto set = [](const std::string& path, time_t seconds) {
+    const timespec times[2] = {{seconds, 0}, {seconds, 0}};
+    ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
+  };
+  set(old, 999);
+  set(edge, 1000);
+  set(fresh, 1001);
+  filter_.newer_than = timespec{1000, 0};
+  EXPECT_EQ(names({folder_}), (Names{fresh}));
+  filter_.newer_than = read_time(old, "--newer-than");
+  EXPECT_EQ(names({folder_, old}), (Names{edge, fresh, old}));
+  filter_.newer_than = read_time(fresh, "--newer-than");
+  LeftOut left_out;
+  EXPECT_TRUE(expand_inputs({folder_}, filter_, &left_out).empty());
+  EXPECT_EQ(describe(left_out), "3 pictures that are not newer");
+}
+
+TEST_F(Inputs, TimesAreDatesOrFiles) {
+  const time_t midnight = read_time("2026-01-31", "--newer-than").tv_sec;
+  EXPECT_EQ(read_time("2026-01-31T18:30", "--newer-than").tv_sec - midnight, 18 * 3600 + 1800);
+  EXPECT_EQ(read_time("2026-01-31 18:30:05", "--newer-than").tv_sec - midnight, 18 * 3600 + 1805);
+  for (const char* bad : {"yesterday", "2026-02-31", "2026-01-31x", "31.01.2026", ""}) {
+    try {
+      read_time(bad, "--newer-than");
+      ADD_FAILURE() << bad;
+    } catch (const Exit& exit) {
+      EXPECT_EQ(exit.code(), kExitUsage);
+      EXPECT_EQ(std::string(exit.what()).find("--newer-than: \"" + std::string(bad) + "\" is neither a file nor a date"), 0u) << exit.what();
+    }
+  }
+}
+
+TEST_F(Inputs, KnownEndingsAndContentsAreInputsWhateverReadsThem) {
+  const std::string a = write("a.HEIC"), b = write("b.psd"), c = write("c.tif"), jxl = write("jxl", "\xff\x0a...."), mpo = write("m.mpo");
+  write("d.pdf", "%PDF-1.7");
+  write("e.mp4", std::string("\0\0\0\x14""ftypisom\0\0\0\0mp42", 20));
+  write("f", "BMW and others");
+  LeftOut left_out;
+  EXPECT_EQ(names({folder_}), (Names{a, b, c, jxl, mpo}));
+  expand_inputs({folder_}, {}, &left_out);
+  EXPECT_EQ(describe(left_out), "3 files that are no pictures");
 }
 
 TEST_F(Inputs, OrderAndDuplicatesStay) {

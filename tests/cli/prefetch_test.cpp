@@ -47,7 +47,7 @@ TEST(Prefetch, StopsBeforeTheEnd) {
 }
 
 TEST(Prefetch, LimitsReachTheDecoder) {
-  Prefetch prefetch(pictures_and_errors(1), {.max_bytes = 10}, 1);
+  Prefetch prefetch(pictures_and_errors(1), {.limits = {.max_bytes = 10}, .background = {}}, 1);
   const std::optional<Decoded> decoded = prefetch.next();
   ASSERT_TRUE(decoded);
   EXPECT_FALSE(decoded->image);

@@ -6,7 +6,7 @@ import unittest
 
 from harness import PROGRAM, CliTest
 
-COMMANDS = "caption match ask embed convert info devices dump completions".split()
+COMMANDS = "caption match ask embed convert info devices formats dump completions".split()
 
 
 class Completions(CliTest):

@@ -3,6 +3,8 @@
 
     python3 tests/reference/image_damage.py                           # rewrites the committed list
     python3 tests/reference/image_damage.py --out FILE --step 1       # every byte; run it with BLIP_IMAGE_DAMAGES=FILE
+    python3 tests/reference/image_damage.py --formats                 # the same for TIFF, HEIF and AVIF: formats/damaged.txt;
+                                                                      # needs pillow-heif; BLIP_FORMAT_DAMAGES
 
 A line is: the picture, "cut" or "xor", a byte's place, the value (of xor, else 0), and what Pillow shows: "-" where it
 raises, else the width, the height and the hash of the pixels after EXIF transposition and conversion to RGB.
@@ -25,6 +27,12 @@ PICTURES = (
     "webp_rgb_lossy.webp webp_rgba_lossless.webp webp_exif6.webp webp_animated.webp"
 ).split()
 
+FORMATS = (
+    "tiff_grey1_p0.tif tiff_grey16_be.tif tiff_palette8.tif tiff_rgb_planes.tif tiff_rgb_strips.tif tiff_cmyk.tif "
+    "tiff_orientation6.tif tiff_rgb_s4_e1.tif tiff_tiff_lzw.tif tiff_jpeg.tif tiff_group4.tif tiff_tiles_contig.tif "
+    "heif_420.heic heif_rgba.heic heif_turned6.heic avif_420.avif avif_rgba.avif avif_turned6.avif"
+).split()
+
 # A size that was damaged: over this neither is asked for the pixels.
 MAX_PIXELS = 1 << 20
 
@@ -45,11 +53,20 @@ def main():
     data = Path(__file__).resolve().parent.parent / "data" / "image"
     parser.add_argument("--out", type=Path, default=data / "damaged.txt")
     parser.add_argument("--step", type=int, default=0, help="bytes between two damages; 0 = about 60 of each kind per picture")
+    parser.add_argument("--formats", action="store_true")
     arguments = parser.parse_args()
+    names = PICTURES
+    if arguments.formats:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        names, standard = FORMATS, data / "damaged.txt"
+        data = data / "formats"
+        arguments.out = data / "damaged.txt" if arguments.out == standard else arguments.out
     warnings.simplefilter("ignore")
     signal.alarm(3600)
     lines = []
-    for name in PICTURES:
+    for name in names:
         whole = (data / name).read_bytes()
         step = arguments.step or max(1, len(whole) // 60)
         for at in range(0, len(whole), step):

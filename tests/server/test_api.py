@@ -1,8 +1,9 @@
 """The API's answers: the same as the command line's, in every form a request may take."""
 import json
+import subprocess
 import unittest
 
-from harness import SCENES, Server, ServerTest, b64, cli, data_url, in_parallel, picture, scene, scene_names
+from harness import SCENES, SOURCE, Server, ServerTest, b64, cli, data_url, in_parallel, picture, scene, scene_names
 
 QUESTIONS = ["what animal is this?", "is there a bus?", "what is left of the bus?"]
 TEXTS = ["a cat and a bus", "a clock"]
@@ -25,6 +26,38 @@ class Caption(ServerTest):
             self.assertEqual((result["caption"], result["token_ids"], result["score"]), (expected["caption"], expected["token_ids"], expected["score"]))
             self.assertEqual((answer["device"], answer["request_id"]), ("cpu", reply.headers["X-Request-Id"]))
             self.assertEqual(list(result["timings_ms"]), ["queue", "preprocess", "encode", "task"])
+
+    def test_transparent_pictures_over_a_colour(self):
+        path = SOURCE / "tests" / "data" / "image" / "formats" / "over_rgba.png"
+        shown = {}
+        for colour in ("white", "#000", None):
+            (expected,) = cli("embed", path, *(["--background", colour] if colour else []))
+            request = {"image": b64(path.read_bytes()), **({"background": colour} if colour else {})}
+            for _ in range(2):  # the second from the cache, which keeps the three apart
+                (result,) = self.ok(self.server.post_json("/v1/embed", request))["images"]
+                self.assertEqual(result["embedding"], expected["embedding"])
+            shown[colour] = str(result["embedding"])
+        self.assertEqual(len(set(shown.values())), 3)
+        reply = self.server.post_json("/v1/caption", {"image": b64(scene()), "background": "reddish"})
+        self.assertEqual(reply.status, 400)
+        self.assertIn('field "background": "reddish" is no colour', reply.json["detail"])
+
+    def test_pictures_of_the_newer_formats(self):
+        folder = SOURCE / "tests" / "data" / "image" / "formats"
+        for name, kind in (("tiff_rgb_strips.tif", "image/tiff"), ("heif_420.heic", "image/heic"), ("avif_420.avif", "image/avif"), ("jxl_lossy.jxl", "image/jxl")):
+            try:
+                (expected,) = cli("caption", folder / name)
+            except subprocess.CalledProcessError as error:
+                self.assertIn(b"this build has no", error.stdout)
+                continue
+            data = (folder / name).read_bytes()
+            for reply in (self.server.post("/v1/caption", data, kind), self.server.post("/v1/caption", data), self.server.post_form("/v1/caption", [("image", data)])):
+                self.assertEqual(self.ok(reply)["results"][0]["caption"], expected["caption"])
+
+    def test_the_pages_file_chooser_takes_what_the_server_reads(self):
+        page = self.server.get("/").body.decode()
+        self.assertIn('accept="image/*,.jpg,.jpeg,', page)
+        self.assertNotIn("@PICTURES@", page)
 
     def test_several_pictures_come_in_order(self):
         expected = cli("caption", *(SCENES / name for name in scene_names()))

@@ -82,8 +82,14 @@ function element(tag, className, text) {
   return made;
 }
 
+// Browsers name no type of files that they do not know; the server says which endings it reads.
+function isPicture(file) {
+  const name = file.name.toLowerCase();
+  return file.type.startsWith("image/") || $("files").accept.split(",").some((kind) => kind.startsWith(".") && name.endsWith(kind));
+}
+
 function addPicture(file) {
-  if (!file.type.startsWith("image/")) return say(`${file.name} ${t("notImage")}`);
+  if (!isPicture(file)) return say(`${file.name} ${t("notImage")}`);
   say("");
   const picture = { file, name: file.name || "picture", conversation: [], id: ++number };
   const card = element("li", "card");

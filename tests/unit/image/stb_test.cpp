@@ -5,19 +5,30 @@
 #include <cstdlib>
 
 #include "blip/error.h"
+#include "image/decoder.h"
 #include "image/exif.h"
+#include "image/formats.h"
 #include "support.h"
+
+namespace {
+
+// By this build's own decoder, before its name means another.
+blip::image::Decoded decode_rgba(const std::string& bytes, const std::string& name) {
+  const blip::ImageLimits limits;
+  return blip::image::decode_png({blip::image::bytes_of(bytes), name, limits, false, true});
+}
+
+}  // namespace
 
 #define decode_jpeg stb_jpeg
 #define decode_png stb_png
-#define decode_webp stb_webp
 #include "image/stb.cpp"  // NOLINT: its functions under the names above
 
 namespace blip::image {
 namespace {
 
 Rgb portable(const std::string& bytes, const std::string& name, const ImageLimits& limits = {}) {
-  const auto decoder = name.starts_with("jpeg") ? stb_jpeg : name.starts_with("png") ? stb_png : stb_webp;
+  const auto decoder = name.starts_with("jpeg") ? stb_jpeg : stb_png;
   Decoded decoded = decoder({bytes_of(bytes), name, limits});
   return apply_orientation(std::move(decoded.rgb), decoded.orientation);
 }
@@ -93,7 +104,16 @@ TEST(PortableDecoder, LimitsComeFirst) {
 }
 
 TEST(PortableDecoder, SaysThatWebPIsLeftOut) {
-  EXPECT_EQ(error_of("RIFF....WEBP", "webp.webp"), "webp.webp: WebP: this build has no libwebp; convert the picture to PNG or JPEG");
+  EXPECT_EQ(why_unreadable(*find_format_by_name("WebP")), "this build has no libwebp; convert the picture to PNG or JPEG");
+}
+
+TEST(PortableDecoder, GivesTheAlphaOfPng) {
+  const std::string bytes = read_all(BLIP_TEST_DATA "/image/formats/over_rgba.png"), name = "over_rgba.png";
+  const ImageLimits limits;
+  const Decoded ours = stb_png({bytes_of(bytes), name, limits, false, true}), libpngs = decode_rgba(bytes, name);
+  EXPECT_EQ(ours.rgb.pixels, libpngs.rgb.pixels);
+  EXPECT_EQ(ours.alpha, libpngs.alpha);
+  EXPECT_EQ(ours.alpha.size() * 3, ours.rgb.pixels.size());
 }
 
 }  // namespace
