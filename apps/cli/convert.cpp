@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 constexpr const char* kExamples = R"(Examples:
   blip convert blip-image-captioning-base/ caption.gguf
   blip convert model_base_vqa_capfilt_large.pth vqa.gguf --type q8_0
+  blip convert caption-base merged.gguf --adapter my-lora/
 
 Vocabulary and settings go into the file. Vectors and position embeddings stay f32 whatever the type. DST appears when it
 is complete; on a failure an older DST stays as it was.)";
@@ -33,6 +34,7 @@ struct ConvertFlags {
   OutputOptions output;
   HubFlags hub;
   std::string source, destination, type = "f16";
+  std::vector<std::string> adapters;
 };
 
 void check(const Conversion& flags) {
@@ -53,6 +55,7 @@ int write_converted(const Conversion& flags, Console& console) {
   check(flags);
   ConvertOptions options;
   options.type = kTypes.at(flags.type);
+  options.adapters = flags.adapters;
   options.warning = [&console](const std::string& message) { console.warning(printable(message)); };
   options.progress = [&](const char*, std::size_t done, std::size_t total) {
     stop_if_interrupted();  // unwinds through the library, which removes its unfinished file
@@ -84,7 +87,8 @@ namespace {
 
 int run_convert(const ConvertFlags& flags) {
   Console console(flags.output);
-  return write_converted({model_path(flags.source, flags.hub, console), flags.destination, flags.type}, console);
+  const std::vector<std::string> adapters = adapter_paths(flags.adapters, flags.hub, console);
+  return write_converted({model_path(flags.source, flags.hub, console), flags.destination, flags.type, adapters}, console);
 }
 
 }  // namespace
@@ -95,6 +99,7 @@ void add_convert(CLI::App& app, Run& run) {
   command.add_option("source", flags->source, "Hugging Face folder, .pth, .bin, .safetensors or .gguf, or a model's name")->type_name("PATH")->check(not_empty())->required();
   add_named(command, "destination", flags->destination, "The .gguf file to write", "FILE")->required();
   add_choice(command, "--type", flags->type, convert_types(), "Number type of the matrices")->capture_default_str();
+  add_adapter_option(command, flags->adapters);
   add_hub_options(command, flags->hub);
   add_output_options(command, flags->output);
   command.footer(kExamples);

@@ -10,6 +10,7 @@ namespace blip::cli {
 
 struct Conversion {
   std::string source, destination, type;
+  std::vector<std::string> adapters{};
 };
 
 // The words of --type.

@@ -63,13 +63,42 @@ std::string pull_model(const std::string& name, const HubFlags& flags, Console& 
   }
 }
 
-std::string model_path(const std::string& given, const HubFlags& flags, Console& console) {
-  const std::string model = given_or_environment(given);
-  if (model.empty()) return bundled_model();
+void pull_base(const std::string& path, const HubFlags& flags, Console& console) {
   std::error_code ignored;
-  // What looks like a path is one: its own error says that it is missing.
-  if (fs::exists(model, ignored) ? !flags.update : !is_model_name(model)) return model;
-  return pull_model(model, flags, console);
+  if (!fs::exists(path, ignored)) return;
+  std::string base;
+  try {
+    base = adapter_base(path);
+  } catch (const Error& error) {
+    throw Exit(kExitModel, error.what());
+  }
+  if (is_model_name(base) && !fs::exists(base, ignored)) pull_model(base, flags, console);
+}
+
+namespace {
+
+// What looks like a path is one: its own error says that it is missing.
+std::string here_or_pulled(const std::string& given, const HubFlags& flags, Console& console) {
+  std::error_code ignored;
+  const bool here = fs::exists(given, ignored) ? !flags.update : !is_model_name(given);
+  return here ? given : pull_model(given, flags, console);
+}
+
+}  // namespace
+
+std::string model_path(const std::string& given, const HubFlags& flags, Console& console, const std::vector<std::string>& adapters) {
+  std::string model = given_or_environment(given);
+  if (model.empty() && !adapters.empty()) model = adapters.front();
+  if (model.empty()) return bundled_model();
+  std::string path = here_or_pulled(model, flags, console);
+  pull_base(path, flags, console);
+  return path;
+}
+
+std::vector<std::string> adapter_paths(const std::vector<std::string>& given, const HubFlags& flags, Console& console) {
+  std::vector<std::string> paths;
+  for (const std::string& adapter : given) paths.push_back(here_or_pulled(adapter, flags, console));
+  return paths;
 }
 
 }  // namespace blip::cli

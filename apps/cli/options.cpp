@@ -77,6 +77,15 @@ void add_output_options(CLI::App& command, OutputOptions& options) {
   command.add_flag("-q,--quiet", options.quiet, "No progress, timings and warnings on standard error")->group("Output");
 }
 
+void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters) {
+  command.add_option("--adapter", adapters, "LoRA adapter to merge into the model: a folder as peft saves it, or a name; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->type_name("PATH")
+      ->check(not_empty())
+      ->group("Model");
+}
+
 void add_hub_options(CLI::App& command, HubFlags& flags) {
   CLI::Option* update = command.add_flag("--update", flags.update, "Ask the hub whether a model given by name has moved on")->group("Model");
   command.add_flag("--offline", flags.offline, "Use no network: a model given by name must be in the cache")->group("Model")->excludes(update);
@@ -90,6 +99,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("PATH")
       ->check(not_empty())
       ->group(group);
+  add_adapter_option(command, options.adapters);
   options.device_option = add_named(command, "--device", options.device, "Where to compute, see `blip devices`", "NAME")->capture_default_str()->group(group);
   add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8"}, "Number type of weights and products")
       ->capture_default_str()
@@ -277,9 +287,10 @@ Engine load_engine(const ModelOptions& options, Console& console) {
   for (const std::string& file : {options.bmodel, options.venc_bmodel, options.tenc_bmodel, options.tdec_bmodel})
     if (!file.empty()) engine_options.bmodels.push_back(file);
   engine_options.tokenizer = options.tokenizer;
+  engine_options.adapters = adapter_paths(options.adapters, options.hub, console);
   const bool compiled = !engine_options.bmodels.empty();
   if (compiled && !options.model.empty()) throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
-  const std::string path = compiled ? engine_options.bmodels.front() : model_path(options.model, options.hub, console);
+  const std::string path = compiled ? engine_options.bmodels.front() : model_path(options.model, options.hub, console, engine_options.adapters);
   if ((compiled || is_compiled(path)) && options.device_option && options.device_option->count() == 0) engine_options.device = "sophon:0";
   if (!options.tokenizer.empty() && !engine_options.device.starts_with("sophon"))
     throw Exit(kExitUsage, "--tokenizer-path has no effect on " + engine_options.device + ": a model file brings its own vocabulary; only compiled models take one");

@@ -20,6 +20,7 @@ using Run = std::function<int()>;
 
 struct ModelOptions {
   std::string model, device = "cpu", dtype = "auto";
+  std::vector<std::string> adapters;
   int threads = 0;  // 0 = not given: every core
   CLI::Option* device_option = nullptr;
   HubFlags hub;
@@ -47,6 +48,8 @@ struct GenerateFlags {
 };
 
 void add_output_options(CLI::App& command, OutputOptions& options);
+// --adapter, any number of times.
+void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters);
 // --update and --offline.
 void add_hub_options(CLI::App& command, HubFlags& flags);
 void add_model_options(CLI::App& command, ModelOptions& options);

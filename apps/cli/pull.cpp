@@ -48,6 +48,7 @@ int run_pull(const PullFlags& flags) {
   }
   if (!flags.destination.empty()) check_destination(flags.destination);
   const std::string path = pull_model(name, flags.hub, console);
+  pull_base(path, flags.hub, console);
   if (!flags.destination.empty()) return write_converted({path, flags.destination, flags.type}, console);
   if (console.json()) console.object(Json{{"name", name}, {"path", path}});
   else console.line(path);

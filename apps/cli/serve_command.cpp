@@ -66,6 +66,8 @@ std::vector<server::NamedEngine> load_engines(const ServeFlags& flags, Console& 
   std::vector<server::NamedEngine> engines;
   std::vector<std::string> given = flags.models;
   if (given.empty()) given.emplace_back();
+  if (given.size() > 1 && !flags.model.adapters.empty())
+    throw Exit(kExitUsage, "--adapter goes with one model: give a folder with an adapter as a model of its own, --model NAME=FOLDER");
   for (const std::string& argument : given) {
     ModelOptions options = flags.model;
     const std::size_t equals = argument.find('=');

@@ -372,6 +372,7 @@ Json describe_models(const Models& models) {
                     {"created", 0},
                     {"owned_by", "blip"},
                     {"tasks", tasks},
+                    {"adapters", info.adapters},
                     {"image_size", info.image_size},
                     {"embed_dim", info.embed_dim},
                     {"prompt", info.prompt},

@@ -161,6 +161,7 @@ struct ModelInfo {
   int max_text_length = 0;                                   // the most that max_text_length may say: the positions of the text encoder
   int bos_token = -1, eos_token = -1, pad_token = -1;        // ids that begin and end captions and answers, and that pad
   int question_token = -1;                                   // the id that begins questions: [ENC], or [CLS] in a vocabulary without it
+  std::vector<std::string> adapters;                         // LoRA adapters that were merged into it, by name: when it was loaded, or before it was converted
   std::vector<std::string> warnings;                         // what its files say and is not followed, a sentence each, naming file and key
   std::vector<PartInfo> parts;
   std::size_t parameters = 0;
@@ -283,6 +284,7 @@ struct ConvertOptions {
   FileType type = FileType::kF16;  // of matrices; vectors and position embeddings stay f32
   ProgressCallback progress{};     // by tensor
   WarningCallback warning{};       // ModelInfo::warnings of the source; unset: dropped
+  std::vector<std::string> adapters{};  // merged into the source, as EngineOptions::adapters
 };
 
 // Writes source (anything Engine::load opens) as one GGUF file with vocabulary and settings inside. The file appears

@@ -225,6 +225,8 @@ typedef struct blip_model_info {
   const blip_part_info* const* parts;
   size_t warning_count;
   const char* const* warnings; /* what its files say and is not followed, a sentence each */
+  size_t adapter_count;
+  const char* const* adapters; /* LoRA adapters that were merged into it, by name */
 } blip_model_info;
 
 /* What a model file holds, read without loading its weights. */
@@ -252,12 +254,17 @@ typedef struct blip_engine_options {
                                       bert-base-uncased (default) */
   blip_progress_callback progress; /* of loading, by tensor; NULL = none (default) */
   void* user_data;
+  /* LoRA adapters as peft saves them, merged when the model is loaded: folders, or names that are
+   * in the Hugging Face cache. Several add up. Default none. */
+  const char* const* adapters;
+  size_t adapter_count;
 } blip_engine_options;
 BLIP_C_API void blip_engine_options_default(blip_engine_options* options, uint32_t struct_size);
 
 /* path: a Hugging Face folder, an official .pth, a pytorch_model.bin, a .safetensors or a .gguf
- * file, or a name as blip_find_model takes it; on a SOPHON chip a .bmodel or a folder of
- * compiled networks. path may be NULL with bmodels. */
+ * file, a folder with a LoRA adapter, whose base model is then looked for, or a name of any as
+ * blip_find_model takes it; on a SOPHON chip a .bmodel or a folder of compiled networks. path may
+ * be NULL with bmodels. */
 BLIP_C_API blip_status blip_engine_load(const char* path, const blip_engine_options* options,
                                         blip_engine** engine, blip_error** error);
 BLIP_C_API const blip_model_info* blip_engine_info(const blip_engine* engine);
@@ -543,6 +550,8 @@ typedef struct blip_convert_options {
   blip_progress_callback progress; /* by tensor; NULL = none (default) */
   blip_warning_callback warning;   /* the warnings of the source; NULL = dropped (default) */
   void* user_data;
+  const char* const* adapters; /* merged into it, as those of blip_engine_options; default none */
+  size_t adapter_count;
 } blip_convert_options;
 BLIP_C_API void blip_convert_options_default(blip_convert_options* options, uint32_t struct_size);
 
@@ -595,6 +604,10 @@ BLIP_C_API blip_status blip_find_model(const char* name, const blip_hub_options*
  * BLIP_ERROR_UNSUPPORTED in builds without downloads. Free path with blip_string_free. */
 BLIP_C_API blip_status blip_pull(const char* name, const blip_hub_options* options, char** path,
                                  blip_error** error);
+/* The base model, a name or a path, that the LoRA adapter at a path states and that blip_engine_load
+ * will look for; "" where there is no adapter, where it states none, and where the base lies beside
+ * it. BLIP_ERROR_MODEL for a damaged one. Free base with blip_string_free. */
+BLIP_C_API blip_status blip_adapter_base(const char* path, char** base, blip_error** error);
 /* Which of a repository's files blip_pull takes, by their names: wanted has room for count values,
  * 0 or 1. For programs with a downloader of their own. All 0: it holds no weights that can be read.
  */

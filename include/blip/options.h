@@ -68,6 +68,10 @@ struct EngineOptions {
   ProgressCallback progress{};    // loading, by tensor; unset = silent
   // sophon: the files of one compiled model, in any order; the path given to load is then ignored. Empty = the path is the file.
   std::vector<std::string> bmodels{};
+  // LoRA adapters as peft saves them, merged when the model is loaded: folders, or names in the cache (blip/hub.h). Several
+  // add up. An adapter can be given in the place of the model too: its base is then the one that it states. One that lies
+  // beside the model is merged as well. What cannot be merged is Error(kModel), or kUnsupported for compiled models.
+  std::vector<std::string> adapters{};
   std::string tokenizer{};        // sophon: vocab.txt, tokenizer.json or a folder with one; "" = bert-base-uncased, built in
 };
 

@@ -68,6 +68,7 @@ model::Metadata metadata_of(const model::Checkpoint& checkpoint, const std::stri
   metadata["general.file_type"] = file_type_number(type);
   if (type == FileType::kQ8_0) metadata["general.quantization_version"] = std::int64_t{2};
   model::write_config(checkpoint.config(), metadata);
+  model::write_merged_adapters(checkpoint.info().adapters, metadata);
   model::write_vocabulary(checkpoint.vocabulary(), checkpoint.config().tokens, checkpoint.info().vocab_size, metadata);
   return metadata;
 }
@@ -99,8 +100,13 @@ void convert(const std::string& given, const std::string& destination,
              const ConvertOptions& options) {
   const ElementType wanted = element_type(options.type);
   const std::string source = require_model(given);
-  const model::Checkpoint checkpoint = model::Checkpoint::open(source);
-  if (is_source(source, checkpoint.info().format, destination))
+  const model::Checkpoint checkpoint = model::Checkpoint::open(source, options.adapters);
+  const model::Location& location = checkpoint.location();
+  const auto is_of = [&](const std::string& adapter) {
+    return is_source(adapter, "safetensors", destination);
+  };
+  if (is_source(location.model, checkpoint.info().format, destination) ||
+      std::any_of(location.adapters.begin(), location.adapters.end(), is_of))
     throw Error(ErrorCode::kUsage, "source and destination are the same file: " + destination + " is read from " + source + "; write another file");
   if (options.warning) {
     for (const std::string& warning : checkpoint.info().warnings) options.warning(warning);

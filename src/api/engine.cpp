@@ -10,6 +10,8 @@
 #include "blip/error.h"
 #include "blip/hub.h"
 #include "hub/cache.h"
+#include "model/checkpoint.h"
+#include "model/source.h"
 #include "model/tokenizer_files.h"
 #include "model/vocabulary.h"
 
@@ -90,6 +92,8 @@ DType parse_dtype(const std::string& name) {
   throw Error(ErrorCode::kUsage, "unknown dtype \"" + name + "\"; use auto, f32, bf16 or int8, or f16 with a model compiled so");
 }
 
+std::string adapter_base(const std::string& folder) { return model::stated_base(folder); }
+
 const char* version() { return BLIP_VERSION; }
 
 std::shared_ptr<Engine::Impl> Engine::Impl::load_folder(const std::string& path, const EngineOptions& options) {
@@ -133,9 +137,11 @@ std::shared_ptr<Engine::Impl> Engine::Impl::load_compiled(const std::string& pat
 Engine Engine::load(const std::string& given, const EngineOptions& options) {
   check(options);
   const std::string path = options.bmodels.empty() ? require_model(given) : given;
+  if (backend::sophon::is_device_name(options.device) && !options.adapters.empty())
+    throw Error(ErrorCode::kUnsupported, "a compiled model takes no adapter; merge it before: `blip convert --adapter`, then compile that");
   if (backend::sophon::is_device_name(options.device)) return Engine(Impl::load_compiled(path, options));
   if (is_bmodel(path) || backend::sophon::is_compiled_folder(path)) throw Error(ErrorCode::kUsage, path + " is compiled for a SOPHON chip: choose one with the device sophon or sophon:N");
-  const auto checkpoint = model::Checkpoint::open(path);
+  const auto checkpoint = model::Checkpoint::open(path, options.adapters);
   auto impl = std::make_shared<Impl>();
   impl->info = info_of(checkpoint, path);
   impl->config = checkpoint.config();

@@ -47,6 +47,9 @@ InfoRecord::InfoRecord(ModelInfo info) : info_(std::move(info)) {
   for (const auto& warning : info_.warnings) warnings_.push_back(warning.c_str());
   record_.warning_count = warnings_.size();
   record_.warnings = warnings_.data();
+  for (const auto& adapter : info_.adapters) adapters_.push_back(adapter.c_str());
+  record_.adapter_count = adapters_.size();
+  record_.adapters = adapters_.data();
 }
 
 namespace {

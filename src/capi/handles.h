@@ -23,7 +23,7 @@ class InfoRecord {
   ModelInfo info_;
   std::vector<blip_part_info> parts_;
   std::vector<const blip_part_info*> pointers_;
-  std::vector<const char*> warnings_;
+  std::vector<const char*> warnings_, adapters_;
   blip_model_info record_{};
 };
 

@@ -51,6 +51,13 @@ blip_status blip_find_model(const char* name, const blip_hub_options* options, c
   });
 }
 
+blip_status blip_adapter_base(const char* path, char** base, blip_error** error) {
+  return guarded(error, [&] {
+    prepare_output(base);
+    *base = owned_text(blip::adapter_base(required(path, "path")));
+  });
+}
+
 blip_status blip_pull(const char* name, const blip_hub_options* options, char** path,
                       blip_error** error) {
   return guarded(error, [&] {

@@ -179,6 +179,7 @@ EngineOptions engine_options(const blip_engine_options* given) {
   options.threads = o.threads;
   options.bmodels = strings(o.bmodels, o.bmodel_count, "blip_engine_options.bmodels");
   if (o.tokenizer != nullptr) options.tokenizer = o.tokenizer;
+  options.adapters = strings(o.adapters, o.adapter_count, "blip_engine_options.adapters");
   options.progress = progress_of(o.progress, o.user_data);
   return options;
 }
@@ -196,6 +197,7 @@ ConvertOptions convert_options(const blip_convert_options* given) {
   const auto o = read_options(given, "blip_convert_options");
   ConvertOptions options;
   options.type = enum_of<FileType>(o.type, BLIP_FILE_Q8_0, "blip_convert_options.type");
+  options.adapters = strings(o.adapters, o.adapter_count, "blip_convert_options.adapters");
   options.progress = progress_of(o.progress, o.user_data);
   options.warning = warning_of(o.warning, o.user_data);
   return options;

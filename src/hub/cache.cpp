@@ -309,7 +309,8 @@ std::vector<std::string> wanted_files(const std::vector<std::string>& names) {
   const auto ending = [&](std::string_view start, std::string_view end) {
     std::vector<std::string> found;
     for (const std::string& name : names) {
-      if (name.find('/') == std::string::npos && name.starts_with(start) && name.ends_with(end)) {
+      const bool adapter = start.empty() && name.starts_with("adapter_model.");
+      if (name.find('/') == std::string::npos && name.starts_with(start) && name.ends_with(end) && !adapter) {
         found.push_back(name);
       }
     }
@@ -329,6 +330,12 @@ std::vector<std::string> wanted_files(const std::vector<std::string>& names) {
   for (const char* form : {".gguf", ".safetensors", ".pth", ".pt", ".ckpt", ".bin"}) {
     if (!weights.empty()) break;
     if (const auto one = ending("", form); one.size() == 1) weights = one;
+  }
+  // An adapter by itself, or beside the model that it changes.
+  for (const char* name : {"adapter_model.safetensors", "adapter_model.bin"}) {
+    if (!has("adapter_config.json") || !has(name)) continue;
+    weights.push_back(name);
+    break;
   }
   if (weights.empty()) return {};
   std::vector<std::string> wanted;

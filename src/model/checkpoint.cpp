@@ -6,17 +6,15 @@
 #include <cstring>
 #include <set>
 
+#include "model/adapter.h"
 #include "model/disk.h"
 #include "model/gguf_config.h"
 #include "model/position.h"
-#include "model/source.h"
 #include "model/tensor_table.h"
 #include "model/vocabulary.h"
 
 namespace blip::model {
 namespace {
-
-using TensorMap = std::map<std::string, io::TensorView, std::less<>>;
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
 
@@ -218,35 +216,57 @@ Plan make_plan(const Source& source, const DiskTensors& disk) {
   return plan;
 }
 
+// Returns what the merged tensors are views of.
+std::vector<std::vector<float>> merge_adapters(const Location& location, Plan& plan, const std::vector<TensorSpec>& table, TensorMap& tensors) {
+  if (location.adapters.empty()) return {};
+  // transformers names a model's towers by their kind; files in its layout may call them otherwise.
+  const PartPrefixes usual{"vision_model", "text_encoder", "text_decoder", "text_encoder", "text_decoder"};
+  const bool hugging_face = plan.layout == Layout::kHuggingFace;
+  const std::vector<TensorSpec> named = hugging_face ? table : tensor_table(plan.config, Layout::kHuggingFace, usual);
+  AdapterMerger merger(tensors, named, plan.warnings);
+  std::vector<std::unique_ptr<Adapter>> adapters;
+  for (const std::string& folder : location.adapters) {
+    adapters.push_back(std::make_unique<Adapter>(folder));
+    merger.merge(*adapters.back());
+  }
+  return merger.take_values();
+}
+
 }  // namespace
 
-Checkpoint Checkpoint::open(const std::string& path) {
-  Source source = open_source(path);
+Checkpoint Checkpoint::open(const std::string& path, const std::vector<std::string>& adapters) {
+  Location location = locate(path, adapters);
+  Source source = open_source(location.model);
   DiskTensors disk(source.path);
   for (const auto& file : source.files) disk.add(*file);
   disk.strip_wrappers();
   Plan plan = make_plan(source, disk);
-
+  Checkpoint checkpoint;
   const std::vector<TensorSpec> table = tensor_table(plan.config, plan.layout, plan.prefixes);
   std::set<std::string, std::less<>> used;
-  Checkpoint checkpoint;
   checkpoint.tensors_ = resolve(table, disk, used);
   refuse_unexpected(disk, used);
   drop_tied_heads(checkpoint.tensors_);
+  const Metadata& metadata = source.files.front()->metadata();
+  checkpoint.vocabulary_ = settle_vocabulary(source, plan.layout, plan.config, plan.warnings);
+  checkpoint.info_ = make_info(plan.config, table, checkpoint.tensors_);  // the types are those of the file, before anything is merged
+  checkpoint.info_.adapters = merged_before(metadata, source.path);
+  if (!location.ignored.empty() && checkpoint.info_.adapters.empty())
+    plan.warnings.push_back(location.ignored + ": not followed; " + source.path + " is a model by itself, and this adapter is merged where it is asked for");
+  checkpoint.merged_ = merge_adapters(location, plan, table, checkpoint.tensors_);
+  checkpoint.info_.adapters.insert(checkpoint.info_.adapters.end(), location.names.begin(), location.names.end());
   for (const TensorSpec& spec : table) {
     if (!checkpoint.has(spec.name)) continue;
     checkpoint.names_.push_back(spec.name);
     if (spec.kind == TensorKind::kMatrix) checkpoint.matrices_.insert(spec.name);
   }
-  const Metadata& metadata = source.files.front()->metadata();
-  checkpoint.vocabulary_ = settle_vocabulary(source, plan.layout, plan.config, plan.warnings);
-  checkpoint.info_ = make_info(plan.config, table, checkpoint.tensors_);
   checkpoint.info_.warnings = std::move(plan.warnings);
   checkpoint.info_.path = path;
   checkpoint.info_.format = source.format;
   checkpoint.info_.name = metadata_name(metadata, source.name);
   checkpoint.config_ = std::move(plan.config);
   checkpoint.files_ = std::move(source.files);
+  checkpoint.location_ = std::move(location);
   return checkpoint;
 }
 

@@ -22,6 +22,7 @@
 #include "blip/blip.h"
 #include "io/tensor_file.h"
 #include "model/config.h"
+#include "model/source.h"
 #include "text/vocabulary.h"
 
 namespace blip::model {
@@ -31,12 +32,15 @@ class Checkpoint {
  public:
   // path: HF folder, .safetensors (config.json beside it), .safetensors.index.json, .pth, .bin, .gguf. All tensors the
   // config calls for are checked here: anything missing or mis-shaped is Error(kModel) with expected and got.
-  static Checkpoint open(const std::string& path);
+  // adapters: LoRA adapters to merge into it (model/adapter.h); a folder with one is itself taken for path (locate()).
+  static Checkpoint open(const std::string& path, const std::vector<std::string>& adapters = {});
 
   const ModelConfig& config() const { return config_; }
   // Its tokens are ids of the word embeddings; there may be rows beyond the last.
   const text::Vocabulary& vocabulary() const { return vocabulary_; }
   const ModelInfo& info() const { return info_; }
+  // Where the model and what was merged into it were found.
+  const Location& location() const { return location_; }
 
   bool has(std::string_view name) const;
   const io::TensorView& tensor(std::string_view name) const;  // canonical name; absent is a bug (assert)
@@ -52,12 +56,14 @@ class Checkpoint {
 
  private:
   std::vector<std::unique_ptr<io::TensorFile>> files_;
+  std::vector<std::vector<float>> merged_;  // what adapters made of tensors
   std::map<std::string, io::TensorView, std::less<>> tensors_;  // by canonical name
   std::vector<std::string> names_;
   std::set<std::string, std::less<>> matrices_;
   ModelConfig config_;
   text::Vocabulary vocabulary_;
   ModelInfo info_;
+  Location location_;
 };
 
 }  // namespace blip::model

@@ -13,6 +13,7 @@ namespace {
 constexpr const char *kTokens = "tokenizer.ggml.tokens", *kUnknown = "tokenizer.ggml.unknown_token_id", *kCls = "tokenizer.ggml.cls_token_id",
                      *kSep = "tokenizer.ggml.seperator_token_id",  // spelt so in the GGUF specification
                      *kPad = "tokenizer.ggml.padding_token_id", *kBos = "tokenizer.ggml.bos_token_id", *kEos = "tokenizer.ggml.eos_token_id",
+                     *kAdapters = "blip.adapters",
                      *kQuestion = "blip.question_token_id",  // where it is not [ENC]
                      *kSettings = "blip.tokenizer";          // JSON, text::settings_json
 
@@ -139,6 +140,18 @@ ModelConfig read_config(const Metadata& metadata, const std::string& where) {
     fail(where + ": ITM or ITC heads without a text encoder (blip.text.block_count is missing)");
   }
   return config;
+}
+
+void write_merged_adapters(const std::vector<std::string>& names, Metadata& metadata) {
+  if (!names.empty()) metadata[kAdapters] = names;
+}
+
+std::vector<std::string> merged_before(const Metadata& metadata, const std::string& where) {
+  const auto it = metadata.find(kAdapters);
+  if (it == metadata.end()) return {};
+  const auto* names = std::get_if<std::vector<std::string>>(&it->second);
+  if (names == nullptr) fail(where + ": " + kAdapters + " is not a list of strings");
+  return *names;
 }
 
 void write_vocabulary(const text::Vocabulary& vocabulary, const TokenIds& tokens, int rows, Metadata& metadata) {

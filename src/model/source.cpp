@@ -9,13 +9,17 @@
 #include <set>
 
 #include "blip/error.h"
+#include "blip/hub.h"
+#include "hub/cache.h"
 #include "io/file.h"
+#include "model/adapter_settings.h"
 
 namespace blip::model {
 namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t kMaxAdapterConfig = std::size_t{1} << 20;
 constexpr std::size_t kMaxJson = std::size_t{64} << 20;  // the largest tokenizer.json and shard index in use are a few MiB
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
@@ -66,11 +70,16 @@ std::unique_ptr<io::TensorFile> open_file(const std::string& path, const std::st
   return index ? io::open_torch_index(path) : io::open_torch(path);
 }
 
-// May a file of this name hold a model? What a trainer leaves beside one does not count.
+// The files of an adapter's tensors, under the names that peft has had for them.
+constexpr const char* kAdapterFiles[] = {"adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt"};
+constexpr const char* kAdapterConfig = "adapter_config.json";
+
+// May a file of this name hold a model? Adapters and what a trainer leaves beside a model do not count.
 bool may_be_model(const std::string& name) {
   constexpr std::string_view kEndings[] = {".safetensors", ".gguf", ".bin", ".pth", ".pt", ".ckpt", ".safetensors.index.json", ".bin.index.json"};
   constexpr std::string_view kTrainers[] = {"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "scaler.pt"};
   if (std::find(std::begin(kTrainers), std::end(kTrainers), name) != std::end(kTrainers) || name.starts_with("rng_state")) return false;
+  if (std::find(std::begin(kAdapterFiles), std::end(kAdapterFiles), name) != std::end(kAdapterFiles)) return false;
   return std::any_of(std::begin(kEndings), std::end(kEndings), [&](std::string_view end) { return ends_with(name, end); });
 }
 
@@ -103,7 +112,8 @@ bool is_shard(const std::string& name) {
   return dash != std::string::npos && digits(dash + 1, of) && digits(of + 4, std::min(name.find('.', of), name.size()));
 }
 
-std::string model_in_folder(const fs::path& folder) {
+// "" where there is none.
+std::string find_in_folder(const fs::path& folder) {
   for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (is_file(folder / name)) return (folder / name).string();
   }
@@ -118,6 +128,11 @@ std::string model_in_folder(const fs::path& folder) {
   if (found.size() > 1) {
     fail(folder.string() + ": holds " + std::to_string(found.size()) + " files that may be the model (" + join(found) + "); name the file to load");
   }
+  return "";
+}
+
+std::string model_in_folder(const fs::path& folder) {
+  if (std::string found = find_in_folder(folder); !found.empty()) return found;
   fail(folder.string() +
        ": no model here; looked for model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json, "
        "and for one *.gguf, *.safetensors, *.pth, *.pt, *.ckpt or *.bin");
@@ -159,7 +174,108 @@ std::string model_name(const fs::path& path, bool folder) {
   return generic ? absolute.parent_path().filename().string() : stem;
 }
 
+bool is_adapter_file(const std::string& path) {
+  const std::string name = fs::path(path).filename().string();
+  return name == kAdapterConfig || std::find(std::begin(kAdapterFiles), std::end(kAdapterFiles), name) != std::end(kAdapterFiles);
+}
+
+fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : "."; }
+
+// A file of an adapter stands for its folder.
+fs::path adapter_folder(const std::string& path) { return is_adapter_file(path) ? folder_of(path) : resolved_folder(path); }
+
+// Tensors without their settings cannot be followed, nor are they ignored.
+void refuse_half_adapter(const fs::path& folder) {
+  if (is_file(folder / kAdapterConfig)) return;
+  for (const char* name : kAdapterFiles) {
+    if (is_file(folder / name))
+      fail((folder / name).string() + ": an adapter changes the model's answers, but its adapter_config.json is missing; add it or move the file away");
+  }
+}
+
+// As transformers has it, with the weights that make config.json one of a model. A GGUF file there was made with the adapter in it.
+bool is_whole_model(const fs::path& folder) {
+  if (!is_file(folder / "config.json")) return false;
+  const std::string model = find_in_folder(folder);
+  return !model.empty() && !ends_with(model, ".gguf");
+}
+
+fs::path given_adapter(const std::string& given) {
+  const std::string found = find_model(given);
+  if (found.empty()) {
+    static_cast<void>(require_model(given));  // which says of a name where it was looked for
+    throw Error(ErrorCode::kIo, "the adapter " + given + " is no folder here");
+  }
+  const fs::path folder = adapter_folder(found);
+  if (!is_file(folder / kAdapterConfig)) throw Error(ErrorCode::kIo, found + " holds no adapter: there is no adapter_config.json");
+  return folder;
+}
+
+// Its folder's name; of one in the hub's cache, the name there.
+std::string adapter_name(const fs::path& folder) {
+  const std::string name = hub::name_of_snapshot(folder.lexically_normal());
+  return name.empty() ? model_name(folder, true) : name;
+}
+
+std::string base_of(const fs::path& folder) {
+  const std::string where = (folder / kAdapterConfig).string();
+  return parse_adapter_json(io::read_text(where, kMaxAdapterConfig), where).base;
+}
+
+// Where the base of the adapter in a folder is.
+std::string find_base(const fs::path& folder) {
+  const std::string base = base_of(folder);
+  const std::string instead = "; give the base as the model and " + folder.string() + " as its adapter";
+  if (base.empty()) throw Error(ErrorCode::kModel, folder.string() + " holds an adapter that does not state its base model (base_model_name_or_path)" + instead);
+  std::string found = find_model(base);
+  if (found.empty()) {
+    throw Error(ErrorCode::kIo, "the adapter in " + folder.string() + " is for " + base + ", which is " +
+                                    (is_model_name(base) ? "not in the cache; `blip pull " + base + "` downloads it" : "no file or folder here" + instead));
+  }
+  if (is_file(adapter_folder(found) / kAdapterConfig))
+    throw Error(ErrorCode::kModel, "the adapter in " + folder.string() + " is for " + base + ", where there is another adapter; merge that first: `blip convert`");
+  return found;
+}
+
 }  // namespace
+
+std::string stated_base(const std::string& path) {
+  if (is_file(path) && !is_adapter_file(path)) return "";
+  const fs::path folder = adapter_folder(path);
+  return is_file(folder / kAdapterConfig) && !is_whole_model(folder) ? base_of(folder) : "";
+}
+
+Location locate(const std::string& name, const std::vector<std::string>& given) {
+  const std::string found = find_model(name);
+  Location location;
+  location.model = found.empty() ? name : found;
+  for (const std::string& adapter : given) {
+    std::error_code ignored;
+    location.adapters.push_back(given_adapter(adapter).string());
+    location.names.push_back(fs::exists(adapter, ignored) ? adapter_name(location.adapters.back()) : adapter);
+  }
+  const bool one_file = is_file(location.model) && !is_adapter_file(location.model);
+  const fs::path folder = one_file ? folder_of(location.model) : adapter_folder(location.model);
+  // A GGUF file stands for itself wherever it lies, and so do official weights, which need no config.json.
+  if (one_file && (file_format(location.model) == "gguf" || !is_file(folder / "config.json"))) {
+    if (is_file(folder / kAdapterConfig)) location.ignored = (folder / kAdapterConfig).string();
+    return location;
+  }
+  refuse_half_adapter(folder);
+  if (!is_file(folder / kAdapterConfig)) return location;
+  const auto same = [&](const std::string& adapter) {
+    std::error_code ignored;
+    return fs::equivalent(adapter, folder, ignored);
+  };
+  if (std::none_of(location.adapters.begin(), location.adapters.end(), same)) {
+    if (!location.adapters.empty())
+      throw Error(ErrorCode::kUsage, folder.string() + " has an adapter of its own; name it too (--adapter), or give the base model alone");
+    location.adapters.push_back(folder.string());
+    location.names.push_back(adapter_name(folder));
+  }
+  if (!one_file && !is_whole_model(folder)) location.model = find_base(folder);
+  return location;
+}
 
 Source open_source(const std::string& path) {
   std::error_code error;
@@ -177,22 +293,11 @@ Source open_source(const std::string& path) {
   return source;
 }
 
-void refuse_adapter(const std::string& folder) {
-  for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt"}) {
-    const fs::path file = fs::path(folder) / name;
-    if (is_file(file)) {
-      fail(file.string() + ": an adapter changes the model's answers, and none can be applied; merge it into the weights (peft's "
-                           "merge_and_unload) or move it away");
-    }
-  }
-}
-
 Settings load_settings(const std::string& folder, const std::string& model_file) {
   const fs::path config = fs::path(folder) / "config.json";
   if (!is_file(config)) {
     fail(config.string() + " is missing; " + model_file + " has transformers' tensor names, and such a model needs its config.json beside it");
   }
-  refuse_adapter(folder);
   Settings settings = parse_config_json(io::read_text(config.string(), kMaxJson), config.string());
   // transformers 5 writes the second and reads both, 4 knows the first: they must not differ where both are there.
   std::optional<Settings> first;

@@ -196,3 +196,35 @@ void test_conversion(void) {
   unlink(file);
   rmdir(destination);
 }
+
+void test_adapters(void) {
+  char base[1024];
+  char adapter[1024];
+  const char* adapters[2];
+  blip_error* error;
+  blip_engine* engine;
+  blip_engine_options options;
+  const blip_model_info* info;
+  snprintf(base, sizeof base, "%s", source_path("tests/data/parity/caption"));
+  snprintf(adapter, sizeof adapter, "%s", source_path("tests/data/parity/adapter-attention"));
+  adapters[0] = adapter;
+  adapters[1] = NULL;
+  blip_engine_options_default(&options, sizeof options);
+  CHECK(options.adapters == NULL && options.adapter_count == 0);
+  options.adapters = adapters;
+  options.adapter_count = 1;
+  OK(blip_engine_load(base, &options, &engine, &error));
+  info = blip_engine_info(engine);
+  CHECK(info->adapter_count == 1);
+  CHECK_TEXT(info->adapters[0], "adapter-attention");
+  blip_engine_free(engine);
+  options.adapter_count = 2;
+  FAILS(blip_engine_load(base, &options, &engine, &error), BLIP_ERROR_USAGE,
+        "blip_engine_options.adapters[1] is NULL");
+  adapters[1] = base;
+  FAILS(blip_engine_load(base, &options, &engine, &error), BLIP_ERROR_IO, "holds no adapter");
+  options.adapter_count = 0;
+  OK(blip_engine_load(base, &options, &engine, &error));
+  CHECK(blip_engine_info(engine)->adapter_count == 0);
+  blip_engine_free(engine);
+}

@@ -13,6 +13,7 @@ void test_attention(void);
 void test_images(void);
 void test_information(void);
 void test_conversion(void);
+void test_adapters(void);
 void test_null_arguments(void);
 void test_wrong_handles(void);
 void test_wrong_values(void);
@@ -40,6 +41,7 @@ static const struct {
     {"images", test_images},
     {"information", test_information},
     {"conversion", test_conversion},
+    {"adapters", test_adapters},
     {"null_arguments", test_null_arguments},
     {"wrong_handles", test_wrong_handles},
     {"wrong_values", test_wrong_values},

@@ -77,7 +77,7 @@ class Folders(CliTest):
                                  ("text_config.no_repeat_ngram_size is 2", {"config": {"text_config.no_repeat_ngram_size": 2}}),
                                  ("text_config.bos_token_id is 204", {"config": {"text_config.bos_token_id": 204}}),
                                  ("text_config.hidden_size is 999, but", {"config": {"text_config.hidden_size": 999}}),
-                                 ("adapter_config.json: an adapter", {"adapter_config": {"r": 8}})):
+                                 ("adapter_config.json: peft_type is missing", {"adapter_config": {"r": 8}})):
             with self.subTest(message=message):
                 self.fails(3, message, "caption", PICTURE, "--model", self.model(**changes))
 

@@ -143,6 +143,41 @@ class Pull(HubTest):
         self.refused("is not in the cache", "rm", NAME, code=1)
         self.assertEqual(self.blip("models", "--json").out, "")
 
+    def test_an_adapter_brings_its_base(self):
+        adapter = SOURCE / "tests" / "data" / "parity" / "adapter-attention"
+        config = {**json.loads((adapter / "adapter_config.json").read_text()), "base_model_name_or_path": NAME}
+        files = {"adapter_config.json": json.dumps(config).encode(),
+                 "adapter_model.safetensors": (adapter / "adapter_model.safetensors").read_bytes()}
+        self.hub.repositories["someone/lora"] = {"main": files}
+        self.hub.repositories["someone/both"] = {"main": {**self.files, **files}}
+        picture, short = scene_path(scenes()[0]), ("--prompt", "two people", "--json", "-q")
+        expected = self.blip("caption", picture, *short, "--model", str(MODEL), "--adapter", str(adapter))
+        self.assertEqual(expected.code, 0, expected.err)
+        plain = self.blip("caption", picture, *short, "--model", str(MODEL))
+        by_name = self.blip("caption", picture, *short, "--model", "someone/lora")
+        self.assertEqual(by_name.code, 0, by_name.err)
+        answer = lambda result: json.loads(result.out)["score"]  # noqa: E731
+        self.assertEqual(answer(by_name), answer(expected))
+        self.assertNotEqual(answer(by_name), answer(plain))
+        self.assertTrue((self.cache / "models--Salesforce--blip-tiny").exists())
+        for arguments in (("--model", NAME, "--adapter", "someone/lora"), ("--adapter", "someone/lora"), ("--model", "someone/both")):
+            result = self.blip("caption", picture, *short, *arguments)
+            self.assertEqual((result.code, answer(result)), (0, answer(expected)), result.err)
+        self.hub.close()
+        again = self.blip("caption", picture, *short, "--model", "someone/lora")
+        self.assertEqual((again.code, answer(again)), (0, answer(expected)), again.err)
+        target = str(self.folder / "merged.gguf")
+        self.assertEqual(self.blip("pull", "someone/lora", "--to", target, "--type", "f32", "-q").code, 0)
+        merged = self.blip("caption", picture, *short, "--model", target)
+        self.assertEqual(answer(merged), answer(expected))
+
+    def test_the_base_of_an_adapter_that_is_not_to_be_had_is_named(self):
+        adapter = SOURCE / "tests" / "data" / "parity" / "adapter-attention"
+        files = {path.name: path.read_bytes() for path in adapter.iterdir() if path.name.startswith("adapter_")}
+        self.hub.repositories["someone/lora"] = {"main": files}
+        self.refused("example/base", "pull", "someone/lora")
+        self.refused("example/base", "caption", scene_path(scenes()[0]), "--model", "someone/lora")
+
     def test_known_names(self):
         rows = [json.loads(line) for line in self.blip("models", "--known", "--json").out.splitlines()]
         by_name = {row["short_name"]: row for row in rows}

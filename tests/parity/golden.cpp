@@ -217,6 +217,12 @@ Golden::Golden(const std::filesystem::path& folder) : folder_(folder) {
   std::copy_n(bytes.data(), values_.size() * sizeof(float), reinterpret_cast<char*>(values_.data()));
 }
 
+std::vector<std::string> Golden::adapters() const {
+  std::vector<std::string> paths;
+  for (const Json& path : json_.value("adapters", Json::array())) paths.push_back((folder_ / path.get<std::string>()).lexically_normal().string());
+  return paths;
+}
+
 std::span<const float> Golden::values(const Json& entry) const {
   std::size_t count = 1;
   for (const std::int64_t n : shape(entry)) count *= static_cast<std::size_t>(n);
@@ -231,8 +237,9 @@ void Findings::error(const std::string& kind, double value, double limit, const 
   if (!(value <= limit)) fail(where, kind + " error " + std::to_string(value) + ", allowed " + std::to_string(limit));
 }
 
-Engine load(const std::string& path, int threads) {
+Engine load(const std::string& path, int threads, const std::vector<std::string>& adapters) {
   EngineOptions options;
+  options.adapters = adapters;
   options.dtype = DType::kF32;
   options.threads = threads;
   return Engine::load(path, options);

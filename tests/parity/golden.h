@@ -21,6 +21,8 @@ class Golden {
 
   const Json& json() const { return json_; }
   std::string model_path() const { return (folder_ / json_.at("path").get<std::string>()).string(); }
+  // LoRA adapters that the goldens are of; none where they are of the model alone.
+  std::vector<std::string> adapters() const;
   std::vector<std::string> image_names() const { return json_.at("images").get<std::vector<std::string>>(); }
   Image image(const std::string& name) const { return Image::from_file((folder_.parent_path() / "images" / name).string()); }
   std::span<const float> values(const Json& entry) const;
@@ -44,7 +46,7 @@ struct Tolerance {
 };
 
 // In f32, on this many threads.
-Engine load(const std::string& path, int threads);
+Engine load(const std::string& path, int threads, const std::vector<std::string>& adapters = {});
 
 struct Findings {
   std::map<std::string, int> counts;         // what was compared

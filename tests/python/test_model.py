@@ -224,6 +224,32 @@ class Tasks(unittest.TestCase):
         self.assertRegex(blipcpp.version(), r"^\d+\.\d+\.\d+$")
         self.assertIn("blip-demo on cpu, f32", repr(self.model))
 
+    def test_adapters(self):
+        data = SOURCE / "tests/data/parity"
+        base, adapter = data / "caption", data / "adapter-attention"
+        several = data / "adapter-several"
+
+        def score(*arguments: object, **more: object) -> float:
+            return blipcpp.Model.load(*arguments, **more).caption(CLOCK, prompt="two people").score
+
+        plain, merged = score(base), score(base, adapter=str(adapter))
+        self.assertNotEqual(plain, merged)
+        self.assertEqual(score(base, adapter=[adapter]), merged)
+        both = blipcpp.Model.load(base, adapter=(several, several / "second"))
+        self.assertEqual(both.info.adapters, ("adapter-several", "second"))
+        self.assertEqual(self.model.info.adapters, ())
+        with tempfile.TemporaryDirectory() as folder:
+            file = os.path.join(folder, "merged.gguf")
+            blipcpp.convert(base, file, "f32", adapter=adapter)
+            self.assertEqual(score(file), merged)
+            self.assertEqual(blipcpp.inspect(file).adapters, ("adapter-attention",))
+        with self.assertRaisesRegex(blipcpp.IoError, "holds no adapter"):
+            blipcpp.Model.load(base, adapter=base)
+        with self.assertRaisesRegex(blipcpp.IoError, "example/base, which is not in the cache"):
+            blipcpp.Model.load(adapter)
+        with self.assertRaisesRegex(blipcpp.ModelError, "is this adapter for another model"):
+            blipcpp.Model.load(adapter=adapter, name_or_path=data / "match")
+
     def test_conversion(self):
         with tempfile.TemporaryDirectory() as folder:
             file, told = os.path.join(folder, "small.gguf"), []

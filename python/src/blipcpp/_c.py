@@ -89,6 +89,8 @@ model_info = _struct(
     ("parts", POINTER(POINTER(part_info))),
     ("warning_count", c_size_t),
     ("warnings", POINTER(c_char_p)),
+    ("adapter_count", c_size_t),
+    ("adapters", POINTER(c_char_p)),
 )
 engine_options = _struct(
     "blip_engine_options",
@@ -101,6 +103,8 @@ engine_options = _struct(
     ("tokenizer", c_char_p),
     ("progress", progress_callback),
     ("user_data", c_void_p),
+    ("adapters", POINTER(c_char_p)),
+    ("adapter_count", c_size_t),
 )
 network_use = _struct(
     "blip_network_use",
@@ -175,7 +179,7 @@ device_info = _struct(
 )
 convert_options = _struct(
     "blip_convert_options", ("type", c_int32), ("progress", progress_callback), ("warning", warning_callback),
-    ("user_data", c_void_p),
+    ("user_data", c_void_p), ("adapters", POINTER(c_char_p)), ("adapter_count", c_size_t),
 )  # fmt: skip
 hub_options = _struct(
     "blip_hub_options",
@@ -300,6 +304,7 @@ FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "is_model_name": (c_int32, (c_char_p,)),
     "find_model": (c_int32, (c_char_p, _OPTIONS, _OUT, _OUT)),
     "pull": (c_int32, (c_char_p, _OPTIONS, _OUT, _OUT)),
+    "adapter_base": (c_int32, (c_char_p, _OUT, _OUT)),
     "wanted_files": (c_int32, (_TEXTS, c_size_t, POINTER(c_uint8), _OUT)),
     "remove_cached": (c_int32, (c_char_p, _OPTIONS, POINTER(c_uint64), _OUT)),
     "cached_models": (c_int32, (_OPTIONS, _OUT, _OUT)),
@@ -406,6 +411,11 @@ def encode_path(value: Any) -> bytes:
 
         raise UsageError("a path holds a zero character: %r" % (value,))
     return data
+
+
+def path_list(paths: Sequence[str]) -> "Tuple[Any, int]":
+    """As a pair of fields of a struct has it."""
+    return (c_char_p * len(paths))(*[encode_path(path) for path in paths]), len(paths)
 
 
 def texts(values: Sequence[str]) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from ctypes import byref
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, List, Optional, Sequence, Union
 
-from ._c import c, decode, defaults, encode_path, warning_callback
+from ._c import c, decode, defaults, encode_path, path_list, warning_callback
 from ._errors import BlipWarning, check, made
 from ._model import _choice, _Progress
-from ._resolve import resolve
+from ._resolve import adapter_paths, resolve
 from ._results import Device, ModelInfo, info_of, record_of
 
 if TYPE_CHECKING:
@@ -57,11 +57,20 @@ def inspect(name_or_path: "Optional[Name]" = None) -> ModelInfo:
 
 
 def convert(
-    source: "Name", destination: "Name", type: str = "f16", *, progress: "Optional[Progress]" = None
+    source: "Name",
+    destination: "Name",
+    type: str = "f16",
+    *,
+    adapter: "Union[None, Name, Sequence[Name]]" = None,
+    progress: "Optional[Progress]" = None,
 ) -> None:
-    """Writes a checkpoint as one GGUF file ("f32", "f16", "bf16", "q8_0"), which appears only when it is complete."""
+    """Writes a checkpoint as one GGUF file ("f32", "f16", "bf16", "q8_0"), which appears only when it is complete.
+
+    adapter: LoRA adapters to merge into it, as for Model.load.
+    """
     options = defaults("convert_options")
     options.type = _choice(type, FILE_TYPES, "type")
+    options.adapters, options.adapter_count = path_list(adapter_paths(adapter))
     report = _Progress(progress)
     options.progress = report.callback
     messages: List[str] = []

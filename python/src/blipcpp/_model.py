@@ -6,7 +6,7 @@ import ctypes
 import os
 import threading
 import weakref
-from ctypes import byref, c_char_p, c_int32, c_void_p
+from ctypes import byref, c_int32, c_void_p
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -22,12 +22,13 @@ from typing import (
 )
 
 from ._arrays import tensor
-from ._c import c, decode, defaults, encode, encode_path, generate_options, progress_callback
+from ._c import c, decode, defaults, encode, encode_path, generate_options, path_list
+from ._c import progress_callback
 from ._c import texts as c_texts
 from ._callbacks import Callback
 from ._errors import UsageError, check, made
 from ._images import Image, is_many, listed
-from ._resolve import resolve
+from ._resolve import adapter_paths, resolve
 from ._results import (
     Attention,
     Generation,
@@ -215,6 +216,7 @@ class Model:
         session_threads: int = 0,
         tokenizer: "Optional[Name]" = None,
         bmodels: "Sequence[Name]" = (),
+        adapter: "Union[None, Name, Sequence[Name]]" = None,
         progress: "Optional[Progress]" = None,
     ) -> "Model":
         """Opens a model: a Hugging Face folder, an official .pth, a .safetensors or a .gguf file; or one by its name,
@@ -224,6 +226,8 @@ class Model:
         device: "cpu", or a SOPHON chip ("sophon:0") for compiled models (bmodels, tokenizer).
         dtype: "auto", "f32", "bf16", "int8". threads: 0 = every core that this process may use.
         session_threads: threads of their own for the sessions of each calling thread; 0 shares the model's.
+        adapter: a LoRA adapter as peft saves it, or several, merged into the model: folders or names. An adapter can be
+        given as the model too, which is then the base that it states.
         progress: called with (stage, done, total) while tensors are loaded, and before that with (file, bytes, of all)
         where the library downloads the model.
 
@@ -232,6 +236,7 @@ class Model:
         >>> model
         <blipcpp.Model blip-demo on cpu, f32, 1 thread: caption, match, embed, ask, rank, attention>
         """
+        adapters = adapter_paths(adapter, progress)
         options = {
             "device": device,
             "dtype": dtype,
@@ -239,8 +244,10 @@ class Model:
             "session_threads": session_threads,
             "tokenizer": None if tokenizer is None else os.fspath(tokenizer),
             "bmodels": [os.fspath(path) for path in bmodels],
+            "adapters": adapters,
         }
-        return cls("" if bmodels else resolve(name_or_path, progress), options, progress)
+        path = "" if bmodels else resolve(name_or_path, progress, adapters)
+        return cls(path, options, progress)
 
     def __reduce__(self) -> Any:
         """Pickled, it is the name of its file: another process loads it there."""
@@ -260,9 +267,8 @@ class Model:
         options.device = encode(given["device"])
         if given["tokenizer"] is not None:
             options.tokenizer = encode_path(given["tokenizer"])
-        paths = [encode_path(path) for path in given["bmodels"]]
-        files = (c_char_p * len(paths))(*paths)
-        options.bmodels, options.bmodel_count = files, len(paths)
+        options.bmodels, options.bmodel_count = path_list(given["bmodels"])
+        options.adapters, options.adapter_count = path_list(given["adapters"])
         report = _Progress(progress)
         options.progress = report.callback
         handle = report.call(made, c.engine_load, encode_path(self._path), byref(options))

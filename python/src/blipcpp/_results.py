@@ -151,6 +151,7 @@ class ModelInfo(NamedTuple):
     prompt: str
     parts: Tuple[Part, ...]
     warnings: Tuple[str, ...]
+    adapters: Tuple[str, ...]  # LoRA adapters that were merged into it, by name
 
     @property
     def tasks(self) -> Tuple[str, ...]:
@@ -200,7 +201,9 @@ def info_of(pointer: Any) -> ModelInfo:
     info: ModelInfo = record_of(ModelInfo, struct)
     parts = tuple(record_of(Part, struct.parts[i].contents) for i in range(struct.part_count))
     return info._replace(
-        parts=parts, warnings=tuple(decode(struct.warnings[i]) for i in range(struct.warning_count))
+        parts=parts,
+        warnings=tuple(decode(struct.warnings[i]) for i in range(struct.warning_count)),
+        adapters=tuple(decode(struct.adapters[i]) for i in range(struct.adapter_count)),
     )
 
 

@@ -205,11 +205,12 @@ TEST(FolderKeys, EmbeddingsOfAPlainBert) {
   }
 }
 
-TEST(FolderKeys, AnAdapterIsRefused) {
-  for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"}) {
+TEST(FolderKeys, AnAdapterWithoutItsSettingsIsRefused) {
+  for (const char* name : {"adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt"}) {
     const Draft draft("caption");
     draft.folder.write(name, "{}");
-    expect_contains(error_of(ErrorCode::kModel, [&] { draft.open(); }), std::string("/") + name + ": an adapter changes the model's answers");
+    const std::string what = error_of(ErrorCode::kModel, [&] { draft.open(); });
+    expect_contains(what, std::string("/") + name + ": an adapter changes the model's answers, but its adapter_config.json is missing");
   }
 }
 
