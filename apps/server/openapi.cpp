@@ -53,7 +53,8 @@ std::map<std::string, Json> known_values() {
 
 class Generator {
  public:
-  explicit Generator(const Json& source) : notes_(source.at("x-notes")), fields_(source.at("x-fields")) {}
+  explicit Generator(const Json& source)
+      : notes_(source.at("x-notes")), fields_(source.at("x-fields")) {}
 
   Json expand(const Json& value) const {
     if (value.is_string()) return filled(value.get<std::string>());
@@ -75,14 +76,16 @@ class Generator {
       const auto found = values_.find(name);
       if (found == values_.end()) throw std::invalid_argument("no value is named " + name);
       if (at == 0 && end + 1 == text.size()) return found->second;
-      const std::string shown = found->second.is_string() ? found->second.get<std::string>() : found->second.dump();
+      const std::string shown =
+          found->second.is_string() ? found->second.get<std::string>() : found->second.dump();
       text.replace(at, end + 1 - at, shown);
       at += shown.size();
     }
     return text;
   }
 
-  void expand_member(const Json& parent, const std::string& name, const Json& item, Json& result) const {
+  void expand_member(const Json& parent, const std::string& name, const Json& item,
+                     Json& result) const {
     if (!name.starts_with("x-")) {
       result[name] = expand(item);
     } else if (name == "x-fields" && item.is_array()) {
@@ -107,7 +110,8 @@ class Generator {
     if (row.use == OptionUse::kSampling) description += " Without sample an error.";
     if (row.use == OptionUse::kWithoutSampling) description += " With sample an error.";
     if (row.use == OptionUse::kSeveralBeams) description += " With sample or one beam an error.";
-    if (const auto note = notes_.find(row.name); note != notes_.end()) description += " " + filled(note->get<std::string>()).get<std::string>();
+    if (const auto note = notes_.find(row.name); note != notes_.end())
+      description += " " + filled(note->get<std::string>()).get<std::string>();
     schema["description"] = description;
     return schema;
   }
@@ -119,7 +123,8 @@ class Generator {
         if (row.generates()) fields[name_for(row, text)] = schema_of(row, text);
       return;
     }
-    const auto row = std::find_if(kOptions.begin(), kOptions.end(), [&](const Option& one) { return one.name == name; });
+    const auto row = std::find_if(kOptions.begin(), kOptions.end(),
+                                  [&](const Option& one) { return one.name == name; });
     if (row != kOptions.end()) {
       fields[name] = schema_of(*row, kCaptionText);
     } else if (fields_.contains(name)) {
@@ -134,7 +139,8 @@ class Generator {
     for (const auto& [name, field] : fields.items()) {
       Json schema = field;
       schema.erase("description");
-      Json& one = parameters.emplace_back(Json{{"name", name}, {"in", "query"}, {"required", false}, {"schema", std::move(schema)}});
+      Json& one = parameters.emplace_back(Json{
+          {"name", name}, {"in", "query"}, {"required", false}, {"schema", std::move(schema)}});
       if (field.contains("description")) one["description"] = field["description"];
     }
     return parameters;
@@ -143,37 +149,48 @@ class Generator {
   static Json object_of(const Json& pictures, const Json& fields) {
     Json properties = pictures;
     properties.update(fields);
-    return {{"type", "object"}, {"additionalProperties", false}, {"properties", std::move(properties)}};
+    return {
+        {"type", "object"}, {"additionalProperties", false}, {"properties", std::move(properties)}};
   }
 
   void add_fields(const Json& operation, Json& result) const {
     Json fields = Json::object();
     for (const Json& item : operation.at("x-fields")) {
-      if (item.is_string()) add_named(item.get<std::string>(), fields);
-      else fields.update(expand(item));
+      if (item.is_string())
+        add_named(item.get<std::string>(), fields);
+      else
+        fields.update(expand(item));
     }
-    const bool several = operation.at("x-pictures") == "images", required = operation.contains("x-picture-required");
-    const Json encoded{{"$ref", "#/components/schemas/Picture"}}, file{{"type", "string"}, {"contentMediaType", "application/octet-stream"}};
+    const bool several = operation.at("x-pictures") == "images",
+               required = operation.contains("x-picture-required");
+    const Json encoded{{"$ref", "#/components/schemas/Picture"}},
+        file{{"type", "string"}, {"contentMediaType", "application/octet-stream"}};
     Json in_json{{"image", encoded}}, in_form{{"image", file}};
     if (several) {
-      in_json["images"] = {{"type", "array"}, {"minItems", 1}, {"items", encoded}, {"description", "At most the server's --max-images."}};
+      in_json["images"] = {{"type", "array"},
+                           {"minItems", 1},
+                           {"items", encoded},
+                           {"description", "At most the server's --max-images."}};
       in_form["images"] = {{"type", "array"}, {"items", file}};
     }
     Json json = object_of(in_json, fields), form = object_of(in_form, fields);
     if (required && several) {
       const auto needs = [](const char* name) { return Json{{"required", Json::array({name})}}; };
-      json["allOf"] = Json::array({Json{{"anyOf", Json::array({needs("image"), needs("images")})}}});
+      json["allOf"] =
+          Json::array({Json{{"anyOf", Json::array({needs("image"), needs("images")})}}});
     } else if (required) {
       json["required"] = form["required"] = Json::array({"image"});
     }
     result["parameters"] = parameters_of(fields);
     const Json bytes{{"schema", {{"type", "string"}, {"format", "binary"}}}};
-    result["requestBody"] = {{"required", required},
-                             {"content",
-                              {{"application/json", {{"schema", std::move(json)}, {"example", operation.at("x-example")}}},
-                               {"multipart/form-data", {{"schema", std::move(form)}}},
-                               {"image/*", bytes},
-                               {"application/octet-stream", bytes}}}};
+    result["requestBody"] = {
+        {"required", required},
+        {"content",
+         {{"application/json",
+           {{"schema", std::move(json)}, {"example", operation.at("x-example")}}},
+          {"multipart/form-data", {{"schema", std::move(form)}}},
+          {"image/*", bytes},
+          {"application/octet-stream", bytes}}}};
   }
 
   std::map<std::string, Json> values_ = known_values();

@@ -1,6 +1,7 @@
-// The options of libblip as one table: their ranges, defaults and meaning. libblip refuses what lies outside of a range
-// (Error(kUsage)). The command line, its completions and manual pages, the server's fields, its OpenAPI document and the
-// defaults of the C interface are made from the same rows, and so can programs of your own be.
+// The options of libblip as one table: their ranges, defaults and meaning. libblip refuses what
+// lies outside of a range (Error(kUsage)). The command line, its completions and manual pages, the
+// server's fields, its OpenAPI document and the defaults of the C interface are made from the same
+// rows, and so can programs of your own be.
 #pragma once
 
 #include <array>
@@ -23,18 +24,23 @@ enum class OptionType { kFlag, kWhole, kNumber };
 enum class OptionUse { kAlways, kSampling, kWithoutSampling, kSeveralBeams };
 
 // The field of GenerateOptions that an option is; monostate: it is a field of other options.
-using GenerateField =
-    std::variant<std::monostate, bool GenerateOptions::*, int GenerateOptions::*,
-                 std::optional<int> GenerateOptions::*, float GenerateOptions::*,
-                 std::uint64_t GenerateOptions::*>;
+using GenerateField = std::variant<std::monostate, bool GenerateOptions::*, int GenerateOptions::*,
+                                   std::optional<int> GenerateOptions::*, float GenerateOptions::*,
+                                   std::uint64_t GenerateOptions::*>;
 
 struct Option {
-  std::string_view name;                 // of the field in C++, C and JSON
+  // Of the field in C++, C and JSON.
+  std::string_view name;
   OptionType type = OptionType::kWhole;
-  double low = 0, high = 0;              // of numbers; both are allowed
-  double caption = 0, answer = 0;        // the default of captions and of answers; the first is that of other tasks
-  std::string_view help;                 // one line without a full stop
-  std::string_view note = {};            // what a refusal says beside the range
+  // The range of a number; both bounds are allowed.
+  double low = 0, high = 0;
+  // The default of captions and of answers; other tasks have the first. One outside of the range
+  // stands for what is not given, which help explains.
+  double caption = 0, answer = 0;
+  // One line without a full stop.
+  std::string_view help;
+  // What a refusal says beside the range.
+  std::string_view note = {};
   OptionUse use = OptionUse::kAlways;
   GenerateField field = {};
 
@@ -48,10 +54,14 @@ struct Option {
   // Has it an effect on a text that is generated with these?
   constexpr bool has_effect(const GenerateOptions& options) const {
     switch (use) {
-      case OptionUse::kAlways: return true;
-      case OptionUse::kSampling: return options.sample;
-      case OptionUse::kWithoutSampling: return !options.sample;
-      case OptionUse::kSeveralBeams: return !options.sample && options.beams > 1;
+      case OptionUse::kAlways:
+        return true;
+      case OptionUse::kSampling:
+        return options.sample;
+      case OptionUse::kWithoutSampling:
+        return !options.sample;
+      case OptionUse::kSeveralBeams:
+        return !options.sample && options.beams > 1;
     }
     return true;
   }
@@ -72,10 +82,16 @@ inline constexpr double kAnySize = static_cast<double>(std::numeric_limits<std::
 
 // A row of GenerateOptions, with its type and its default.
 template <class T>
-consteval Option generating(std::string_view name, T GenerateOptions::*field, double low, double high,
-                            std::string_view help, OptionUse use = OptionUse::kAlways,
+consteval Option generating(std::string_view name, T GenerateOptions::*field, double low,
+                            double high, std::string_view help, OptionUse use = OptionUse::kAlways,
                             std::string_view note = {}) {
-  Option row{.name = name, .low = low, .high = high, .help = help, .note = note, .use = use, .field = field};
+  Option row{.name = name,
+             .low = low,
+             .high = high,
+             .help = help,
+             .note = note,
+             .use = use,
+             .field = field};
   row.type = std::is_same_v<T, bool>    ? OptionType::kFlag
              : std::is_same_v<T, float> ? OptionType::kNumber
                                         : OptionType::kWhole;
@@ -87,7 +103,12 @@ consteval Option generating(std::string_view name, T GenerateOptions::*field, do
 // A row of other options: a whole number.
 consteval Option whole(std::string_view name, double low, double high, double otherwise,
                        std::string_view help) {
-  return {.name = name, .low = low, .high = high, .caption = otherwise, .answer = otherwise, .help = help};
+  return {.name = name,
+          .low = low,
+          .high = high,
+          .caption = otherwise,
+          .answer = otherwise,
+          .help = help};
 }
 }  // namespace detail
 
@@ -95,7 +116,8 @@ consteval Option whole(std::string_view name, double low, double high, double ot
 inline constexpr std::array kOptions = {
     // GenerateOptions
     detail::generating("beams", &GenerateOptions::beams, 1, 64,
-                       "Beam search keeps this many texts; 1 = greedy", OptionUse::kWithoutSampling),
+                       "Beam search keeps this many texts; 1 = greedy",
+                       OptionUse::kWithoutSampling),
     detail::generating("min_length", &GenerateOptions::min_length, 0, detail::kAnyLength,
                        "Shortest text in tokens, prompt included")
         .with_defaults(kCaptionMinLength, kAnswerMinLength),
@@ -103,17 +125,21 @@ inline constexpr std::array kOptions = {
                        "Longest text in tokens, prompt included")
         .with_defaults(kCaptionMaxLength, kAnswerMaxLength),
     detail::generating("repetition_penalty", &GenerateOptions::repetition_penalty, 0.01, 100,
-                       "Above 1 discourages words already there; 1 = off", OptionUse::kAlways, " (1 = off)"),
+                       "Above 1 discourages words already there; 1 = off", OptionUse::kAlways,
+                       " (1 = off)"),
     detail::generating("length_penalty", &GenerateOptions::length_penalty, -10, 10,
-                       "Beam scores are divided by the length to this power", OptionUse::kSeveralBeams),
-    detail::generating("num_return", &GenerateOptions::num_return, 1, 256, "Texts per input, best first"),
+                       "Beam scores are divided by the length to this power",
+                       OptionUse::kSeveralBeams),
+    detail::generating("num_return", &GenerateOptions::num_return, 1, 256,
+                       "Texts per input, best first"),
     detail::generating("sample", &GenerateOptions::sample, 0, 1,
                        "Draw from the distribution instead of taking the best"),
     detail::generating("top_p", &GenerateOptions::top_p, 0, 1,
                        "Sample from the likeliest words that hold this probability; 1 = off",
                        OptionUse::kSampling, " (1 = off)"),
     detail::generating("top_k", &GenerateOptions::top_k, 0, kMaxVocabulary,
-                       "Sample from so many of the likeliest words; 0 = off", OptionUse::kSampling, " (0 = off)"),
+                       "Sample from so many of the likeliest words; 0 = off", OptionUse::kSampling,
+                       " (0 = off)"),
     detail::generating("temperature", &GenerateOptions::temperature, 0.001, 100,
                        "Above 1 flatter, below 1 sharper", OptionUse::kSampling,
                        "; for the most likely text use greedy search instead"),
@@ -123,10 +149,12 @@ inline constexpr std::array kOptions = {
     detail::whole("rank_candidates", 1, 1'000'000, kRankCandidates,
                   "Answers that the first token lets through to the ranking"),
     // MatchOptions, EmbedOptions, AskOptions, AttentionOptions
-    detail::whole("max_text_length", kShortestText, detail::kAnyLength, 0,
-                  "Texts and questions are truncated to so many tokens; not given: as the model says"),
+    detail::whole(
+        "max_text_length", kShortestText, detail::kAnyLength, 0,
+        "Texts and questions are truncated to so many tokens; not given: as the model says"),
     // AttentionOptions
-    detail::whole("layers", 0, kMaxLayers, 0, "The last so many layers of each tower; 0 = the later half"),
+    detail::whole("layers", 0, kMaxLayers, 0,
+                  "The last so many layers of each tower; 0 = the later half"),
     // EngineOptions, SessionOptions
     detail::whole("threads", 1, kMaxThreads, 0, "Threads to use; not given: every core"),
     // ImageLimits
@@ -143,11 +171,13 @@ struct GeneratedText {
   std::string_view noun;
   double Option::*defaults;
 };
-inline constexpr GeneratedText kCaptionText{"caption", &Option::caption}, kAnswerText{"answer", &Option::answer};
+inline constexpr GeneratedText kCaptionText{"caption", &Option::caption},
+    kAnswerText{"answer", &Option::answer};
 
 // What people call the option: num_return is num_captions or num_answers to them.
 inline std::string name_for(const Option& option, const GeneratedText& text) {
-  return option.name == "num_return" ? "num_" + std::string(text.noun) + "s" : std::string(option.name);
+  return option.name == "num_return" ? "num_" + std::string(text.noun) + "s"
+                                     : std::string(option.name);
 }
 
 // The row of that name; a name that is none does not compile.

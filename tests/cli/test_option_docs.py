@@ -1,5 +1,5 @@
-"""Ranges and defaults that people read in comments and documents are those of the table of options (blip/limits.h), which the
-OpenAPI document and the program's help show."""
+"""Ranges and defaults that people read in comments and documents are those of the table of options
+(blip/limits.h), which the OpenAPI document and the program's help show."""
 import json
 import re
 import unittest
@@ -16,6 +16,10 @@ def fields(task):
 
 CAPTION, ASK = fields("caption"), fields("ask")
 CAPTION["num_return"] = CAPTION["num_captions"]
+LENGTHS = ("min_length", "max_length")
+OTHERS = (
+    "beams", "length_penalty", "repetition_penalty", "top_p", "top_k", "temperature", "seed",
+)  # fmt: skip
 
 
 def read(path):
@@ -28,23 +32,26 @@ def number(text):
 
 def comments(struct):
     """The fields of a struct of blip/c.h with the comment that stands after each."""
-    body = re.search(r"typedef struct %s \{(.*?)\} %s;" % (struct, struct), read("include/blip/c.h"), re.S)[1]
-    return {name: re.sub(r"\s+", " ", text) for name, text in re.findall(r"(\w+);\s*/\*(.*?)\*/", body, re.S)}
+    pattern = r"typedef struct %s \{(.*?)\} %s;" % (struct, struct)
+    body = re.search(pattern, read("include/blip/c.h"), re.S)[1]
+    found = re.findall(r"(\w+);\s*/\*(.*?)\*/", body, re.S)
+    return {name: re.sub(r"\s+", " ", text) for name, text in found}
 
 
 def default_of(comment):
     """"Default 3", or "0 = off (default)"."""
-    found = re.search(r"Default ([-0-9.]+?)\.?(?:\s|$)", comment) or re.search(r"([-0-9.]+) = [^;()]*\(default\)", comment)
+    found = re.search(r"Default ([-0-9.]+?)\.?(?:\s|$)", comment)
+    found = found or re.search(r"([-0-9.]+) = [^;()]*\(default\)", comment)
     return None if found is None else number(found[1])
 
 
 class CHeader(unittest.TestCase):
     def test_generate_options(self):
         told = comments("blip_generate_options")
-        for name in ("beams", "length_penalty", "repetition_penalty", "sample", "top_p", "top_k", "temperature", "seed", "num_return"):
+        for name in (*OTHERS, "sample", "num_return"):
             with self.subTest(name):
-                self.assertEqual(default_of(told[name]), float(CAPTION[name]["default"]), told[name])
-        for name in ("min_length", "max_length"):
+                self.assertEqual(default_of(told[name]), CAPTION[name]["default"], told[name])
+        for name in LENGTHS:
             with self.subTest(name):
                 caption, answer = re.search(r"captions (\d+), answers (\d+)", told[name]).groups()
                 self.assertEqual(number(caption), CAPTION[name]["default"])
@@ -52,9 +59,12 @@ class CHeader(unittest.TestCase):
 
     def test_ranges(self):
         told = comments("blip_generate_options")
-        ranges = {name: found.groups() for name in told if (found := re.search(r"([-0-9.]+) to ([-0-9.]+[0-9])", told[name]))}
-        self.assertIn("beams", ranges)
-        for name, (low, high) in ranges.items():
+        ranges = {name: re.search(r"([-0-9.]+) to ([-0-9.]+[0-9])", told[name]) for name in told}
+        self.assertIsNotNone(ranges["beams"])
+        for name, found in ranges.items():
+            if found is None:
+                continue
+            low, high = found.groups()
             with self.subTest(name):
                 self.assertEqual(number(low), CAPTION[name]["minimum"])
                 self.assertEqual(number(high), CAPTION[name]["maximum"])
@@ -65,13 +75,16 @@ class CHeader(unittest.TestCase):
             self.assertIn("1 to %s" % most, comments(struct)["threads"])
 
     def test_rank_candidates(self):
-        self.assertEqual(default_of(comments("blip_ask_options")["rank_candidates"]), ASK["rank_candidates"]["default"])
+        told = comments("blip_ask_options")["rank_candidates"]
+        self.assertEqual(default_of(told), ASK["rank_candidates"]["default"])
 
 
 class Python(unittest.TestCase):
     def test_captions_docstring(self):
-        told = re.search(r"beams \((\d+); 1 is greedy\), min_length \((\d+)\) and max_length \((\d+)\)", read("python/src/blipcpp/_model.py"))
-        self.assertEqual([number(value) for value in told.groups()], [CAPTION[name]["default"] for name in ("beams", "min_length", "max_length")])
+        pattern = r"beams \((\d+); 1 is greedy\), min_length \((\d+)\) and max_length \((\d+)\)"
+        told = re.search(pattern, read("python/src/blipcpp/_model.py")).groups()
+        for name, value in zip(("beams", *LENGTHS), told):
+            self.assertEqual(number(value), CAPTION[name]["default"], name)
 
 
 class Help(unittest.TestCase):
@@ -84,16 +97,19 @@ class Help(unittest.TestCase):
     def test_defaults_of_caption_and_ask(self):
         for command, table in (("caption", CAPTION), ("ask", ASK)):
             shown = self.shown(command)
-            for name in ("beams", "min_length", "max_length", "repetition_penalty", "length_penalty", "top_p", "top_k", "temperature", "seed"):
+            for name in (*LENGTHS, *OTHERS):
                 with self.subTest(command + " " + name):
-                    self.assertAlmostEqual(shown["--" + name.replace("_", "-")], table[name]["default"])
-        self.assertEqual(self.shown("ask")["--rank-candidates"], ASK["rank_candidates"]["default"])
+                    option = "--" + name.replace("_", "-")
+                    self.assertAlmostEqual(shown[option], table[name]["default"])
+        ranked = self.shown("ask")["--rank-candidates"]
+        self.assertEqual(ranked, ASK["rank_candidates"]["default"])
 
     def test_limits_of_the_server_in_its_document(self):
         shown = self.shown("serve")
         checked = 0
-        for options, defaults in re.findall(r"^\| (`--[^|]+) \| ([^|]+) \|", read("docs/SERVER.md"), re.M):
-            for name, value in zip(re.findall(r"`(--[a-z-]+)`", options), re.split(r", ", defaults)):
+        rows = re.findall(r"^\| (`--[^|]+) \| ([^|]+) \|", read("docs/SERVER.md"), re.M)
+        for options, defaults in rows:
+            for name, value in zip(re.findall(r"`(--[a-z-]+)`", options), defaults.split(", ")):
                 if name in shown and re.fullmatch(r"[0-9,.]+(?: s)?", value):
                     checked += 1
                     with self.subTest(name):

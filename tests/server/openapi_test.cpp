@@ -23,7 +23,8 @@ std::string read(const std::string& path) {
 
 Json generated() { return openapi_document(Json::parse(read(kFolder + "openapi/template.json"))); }
 
-Json properties(const Json& document, const std::string& path, const std::string& type = "application/json") {
+Json properties(const Json& document, const std::string& path,
+                const std::string& type = "application/json") {
   return document["paths"][path]["post"]["requestBody"]["content"][type]["schema"]["properties"];
 }
 
@@ -34,10 +35,12 @@ TEST(OpenApi, CommittedFileIsWhatIsGenerated) {
 
 TEST(OpenApi, EveryGeneratingOptionIsAFieldOfCaptionAndAsk) {
   const Json document = generated();
-  for (const auto& [path, text] : {std::pair{"/v1/caption", kCaptionText}, {"/v1/ask", kAnswerText}}) {
+  for (const auto& [path, text] :
+       {std::pair{"/v1/caption", kCaptionText}, {"/v1/ask", kAnswerText}}) {
     for (const char* type : {"application/json", "multipart/form-data"}) {
       const Json fields = properties(document, path, type);
-      for (const Option& row : kOptions) EXPECT_TRUE(!row.generates() || fields.contains(name_for(row, text))) << row.name;
+      for (const Option& row : kOptions)
+        EXPECT_TRUE(!row.generates() || fields.contains(name_for(row, text))) << row.name;
     }
   }
 }
@@ -45,7 +48,9 @@ TEST(OpenApi, EveryGeneratingOptionIsAFieldOfCaptionAndAsk) {
 TEST(OpenApi, RangesAndDefaultsAreTheTables) {
   const Json document = generated();
   const Json caption = properties(document, "/v1/caption"), ask = properties(document, "/v1/ask");
-  EXPECT_EQ(caption["beams"], Json::parse(R"({"type": "integer", "minimum": 1, "maximum": 64, "default": 3, "description":
+  EXPECT_EQ(
+      caption["beams"],
+      Json::parse(R"({"type": "integer", "minimum": 1, "maximum": 64, "default": 3, "description":
       "Beam search keeps this many texts; 1 = greedy. With sample an error. At most the server's --max-beams."})"));
   EXPECT_EQ(caption["min_length"]["default"], 5);
   EXPECT_EQ(ask["min_length"]["default"], 1);
@@ -66,7 +71,8 @@ TEST(OpenApi, EveryKindOfProblemIsACode) {
   const std::string source = read(kFolder + "problem.h");
   const std::regex kind(R"re(ProblemKind k\w+\{"(\w+)")re");
   std::vector<std::string> found;
-  for (std::sregex_iterator at(source.begin(), source.end(), kind), end; at != end; ++at) found.push_back((*at)[1]);
+  for (std::sregex_iterator at(source.begin(), source.end(), kind), end; at != end; ++at)
+    found.push_back((*at)[1]);
   EXPECT_GT(found.size(), 20u);
   EXPECT_EQ(codes.get<std::vector<std::string>>(), found);
 }
@@ -74,7 +80,8 @@ TEST(OpenApi, EveryKindOfProblemIsACode) {
 TEST(OpenApi, NamesThatAreNoneAreErrors) {
   const auto error_of = [](const char* extra) -> std::string {
     try {
-      openapi_document(Json::parse(R"({"x-notes": {}, "x-fields": {}, )" + std::string(extra) + "}"));
+      openapi_document(
+          Json::parse(R"({"x-notes": {}, "x-fields": {}, )" + std::string(extra) + "}"));
     } catch (const std::invalid_argument& error) {
       return error.what();
     }

@@ -1,4 +1,5 @@
-// Writes the OpenAPI document: blip_openapi TEMPLATE OUTPUT. The target `openapi` runs it over the committed files.
+// Writes the OpenAPI document: blip_openapi TEMPLATE OUTPUT. The target `openapi` runs it over the
+// committed files.
 #include <cstdio>
 #include <exception>
 #include <fstream>
