@@ -36,7 +36,7 @@ int run_dump(const DumpFlags& flags) {
   const bool takes_text = stage == Stage::kText || stage == Stage::kQuestion;
   if (takes_text) check_texts({flags.text}, "--stage " + flags.stage + " needs --text, which");
   if (!takes_text) refuse_given({flags.text_option}, "on --stage " + flags.stage);
-  if (flags.file != "-") check_destination(flags.file);
+  if (flags.file != "-") check_npy_destination(flags.file);
   const Engine engine = load_engine(flags.model, console);
   Session session = make_session(engine, console);
   Tensor tensor;

@@ -102,7 +102,7 @@ int run_embed(const EmbedFlags& flags) {
   if (flags.pictures.images.empty() && texts.empty()) throw Exit(kExitUsage, "embed needs a picture or a text: IMAGE, --text TEXT or --texts FILE");
   if (flags.pictures.images.empty()) refuse_given(flags.pictures.all, "without pictures");
   if (texts.empty()) refuse_given({flags.text_length_option}, "without texts");
-  if (!flags.file.empty() && flags.file != "-") check_destination(flags.file);
+  if (!flags.file.empty() && flags.file != "-") check_npy_destination(flags.file);
   const Engine engine = load_engine(flags.model, console);
   require_memory(flags.pictures.batch, engine.info());
   require_task(engine.info().can_match_itc, "embed", engine.info());

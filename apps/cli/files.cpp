@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "blip/error.h"
 #include "cli/exit.h"
@@ -44,6 +45,18 @@ void check_destination(const std::string& path) {
   if (!folder.empty() && !fs::is_directory(folder, ignored)) {
     throw Exit(kExitSomeFailed, "cannot write " + path + ": there is no folder " + folder.string());
   }
+}
+
+void check_npy_destination(const std::string& path) {
+  namespace fs = std::filesystem;
+  constexpr std::string_view kMagic = "\x93NUMPY";
+  check_destination(path);
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored) || fs::file_size(path, ignored) == 0) return;
+  std::string start(kMagic.size(), '\0');
+  std::ifstream(path, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
+  if (start != kMagic)
+    throw Exit(kExitUsage, "cannot write " + path + ": it exists and is no .npy file; give another name, or remove it first");
 }
 
 void write_result(Console& console, const std::string& path, std::span<const std::byte> bytes) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 #include <fstream>
+#include <iomanip>
 #include <set>
 
 #include "blip/error.h"
@@ -74,9 +75,11 @@ std::uint64_t bytes_below(const fs::path& folder) {
 }
 
 std::string read_ref(const fs::path& file) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) return "";  // a pipe would be waited for
   std::ifstream in(file);
   std::string commit;
-  in >> commit;
+  in >> std::setw(64) >> commit;  // of a file without an end no more than that
   return is_commit(commit) ? commit : "";
 }
 

@@ -8,6 +8,15 @@
 #include "hub/cache.h"
 
 namespace blip::hub {
+
+std::string without_password(const std::string& url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string::npos) return url;
+  const std::size_t end = std::min(url.find_first_of("/?#", scheme + 3), url.size());
+  const std::size_t at = url.rfind('@', end);
+  return at == std::string::npos || at < scheme + 3 ? url : url.substr(0, scheme + 3) + url.substr(at + 1);
+}
+
 namespace {
 
 constexpr int kMaxRedirects = 10;
@@ -26,11 +35,12 @@ bool is_redirect(long status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
-// "https://host:port" of an address.
+// "https://host:port" of an address, without a user's name and password.
 std::string origin_of(const std::string& url) {
   const std::size_t scheme = url.find("://");
   if (scheme == std::string::npos) return "";
-  return lower(url.substr(0, url.find_first_of("/?#", scheme + 3)));
+  const std::string clean = without_password(url);
+  return lower(clean.substr(0, clean.find_first_of("/?#", scheme + 3)));
 }
 
 long seconds_of(const char* variable, long otherwise) {

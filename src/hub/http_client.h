@@ -31,6 +31,9 @@ class ConnectionError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// An address as messages may show it.
+std::string without_password(const std::string& url);
+
 // One connection at a time; reuses it. Belongs to one thread.
 class HttpClient {
  public:

@@ -24,9 +24,10 @@ constexpr std::size_t kMaxJson = std::size_t{64} << 20;  // the largest tokenize
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
 
-bool is_file(const fs::path& path) {
+// Of any kind: reading a link that leads nowhere, or a pipe, is then an error, and not another vocabulary.
+bool is_there(const fs::path& path) {
   std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
+  return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
 }
 
 // Lines at the end without a token name nothing.
@@ -39,7 +40,7 @@ std::vector<std::string> read_vocab_txt(const std::string& path) {
 
 // A JSON file of the folder that may be absent.
 struct Optional {
-  Optional(const fs::path& folder, const char* name) : where((folder / name).string()), there(is_file(where)) {
+  Optional(const fs::path& folder, const char* name) : where((folder / name).string()), there(is_there(where)) {
     if (there) json = io::parse_json(io::read_text(where, kMaxJson), where);
   }
   JsonObject object() const { return JsonObject(json, where); }
@@ -56,11 +57,11 @@ class Builder {
 
   FolderVocabulary build() {
     const std::string vocab = (folder_ / "vocab.txt").string(), tokenizer = (folder_ / "tokenizer.json").string();
-    if (is_file(tokenizer)) {
+    if (is_there(tokenizer)) {
       out_.where = tokenizer;
       tokenizer_json_ = io::read_text(tokenizer, kMaxJson);
       out_.vocabulary = text::parse_tokenizer_json(tokenizer_json_, tokenizer);
-      if (is_file(vocab)) compare(read_vocab_txt(vocab), vocab);
+      if (is_there(vocab)) compare(read_vocab_txt(vocab), vocab);
     } else {
       out_.where = vocab;
       out_.vocabulary = text::plain_vocabulary(read_vocab_txt(vocab));
@@ -258,7 +259,7 @@ class Builder {
 
 std::optional<FolderVocabulary> load_vocabulary(const std::string& folder) {
   const fs::path path(folder);
-  if (!is_file(path / "vocab.txt") && !is_file(path / "tokenizer.json")) return std::nullopt;
+  if (!is_there(path / "vocab.txt") && !is_there(path / "tokenizer.json")) return std::nullopt;
   return Builder(path).build();
 }
 

@@ -72,6 +72,14 @@ class Folders(CliTest):
             self.assertIn(part, result.err)
         self.assertEqual(result.objects[0]["token_ids"], self.caption(self.model()).objects[0]["token_ids"])
 
+    def test_a_link_that_leads_nowhere_is_no_missing_file(self):
+        for name in ("preprocessor_config.json", "generation_config.json", "tokenizer_config.json", "vocab.txt", "tokenizer.json", "added_tokens.json"):
+            with self.subTest(name=name):
+                model = self.model()
+                (model / name).unlink(missing_ok=True)
+                (model / name).symlink_to("nowhere")
+                self.fails(3, name, "caption", PICTURE, "--model", model)
+
     def test_what_cannot_be_followed_is_refused_by_name(self):
         for message, changes in (("preprocessor_config.json: do_resize is false", {"preprocessor_config": {"do_resize": False}}),
                                  ("text_config.no_repeat_ngram_size is 2", {"config": {"text_config.no_repeat_ngram_size": 2}}),

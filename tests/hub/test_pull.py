@@ -298,6 +298,18 @@ class Faults(HubTest):
         self.refused("did you mean Salesforce/blip-vqa-base", "pull", "Salesforce/blip-vqa-bsae", "--offline")
         self.assertEqual(self.hub.asked, [])
 
+    def test_a_ref_that_is_a_pipe_is_not_waited_for(self):
+        refs = self.cache / ("models--" + NAME.replace("/", "--")) / "refs"
+        refs.mkdir(parents=True)
+        os.mkfifo(refs / "main")
+        self.refused(NAME, "info", "--model", NAME, env={"HF_HUB_OFFLINE": "1"})
+        self.assertEqual(self.blip("models").code, 0)
+
+    def test_a_password_in_the_endpoint_is_not_shown(self):
+        self.hub.close()
+        result = self.refused("http://127.0.0.1:9", env={"HF_ENDPOINT": "http://user:secret@127.0.0.1:9"})
+        self.assertNotIn("secret", result.err)
+
     def test_no_hub_there(self):
         self.hub.close()
         result = self.refused("cannot reach the hub", env={"HF_ENDPOINT": "http://127.0.0.1:9"})

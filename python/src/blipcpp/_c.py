@@ -29,8 +29,19 @@ token_callback = ctypes.CFUNCTYPE(c_int32, c_int32, c_char_p, c_void_p)
 download_callback = ctypes.CFUNCTYPE(c_int32, c_char_p, c_uint64, c_uint64, c_void_p)
 
 
+class _Struct(ctypes.Structure):
+    """A struct whose numbers are refused where C has no room for them; ctypes alone would cut them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if type(value) is int and getattr(self, name) != value:
+            from ._errors import UsageError
+
+            raise UsageError("%s is %d, which is out of range" % (name, value))
+
+
 def _struct(name: str, *fields: Tuple[str, Any]) -> Any:
-    return type(name, (ctypes.Structure,), {"_fields_": [("struct_size", c_uint32), *fields]})
+    return type(name, (_Struct,), {"_fields_": [("struct_size", c_uint32), *fields]})
 
 
 image_limits = _struct(
@@ -396,10 +407,13 @@ def defaults(name: str) -> Any:
 
 def encode(value: str) -> bytes:
     """A text for C."""
-    data = value.encode("utf-8", "surrogatepass")
-    if b"\0" in data:
-        from ._errors import UsageError
+    from ._errors import UsageError
 
+    try:
+        data = value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError("a text is not Unicode: %r (%s)" % (value[:60], error.reason)) from None
+    if b"\0" in data:
         raise UsageError("a text holds a zero character: %r" % value[:60])
     return data
 
