@@ -41,8 +41,10 @@ blip::text::Vocabulary busy_vocabulary() {
   vocabulary.normalizer = {false, false, false};
   const char* contents[] = {"<a>", "<a><", "b ", " c", "\u00e9x", "<<", ">", "dd"};
   for (unsigned i = 0; i < std::size(contents); ++i) {
-    const auto id = static_cast<std::int32_t>(vocabulary.tokens.size());
-    vocabulary.tokens.emplace_back(contents[i]);
+    // One that is a word of the vocabulary already keeps its id.
+    const auto word = std::find(vocabulary.tokens.begin(), vocabulary.tokens.end(), contents[i]);
+    const auto id = static_cast<std::int32_t>(word - vocabulary.tokens.begin());
+    if (word == vocabulary.tokens.end()) vocabulary.tokens.emplace_back(contents[i]);
     vocabulary.added.push_back({contents[i], id, i % 2 == 0, i % 3 != 0, i % 4 == 1, i % 4 == 2, i % 5 == 4, false});
   }
   return vocabulary;
