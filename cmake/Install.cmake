@@ -51,10 +51,11 @@ if(BLIP_BUILD_CLI)
       COMMAND blip completions fish > ${completions}/blip.fish
       DEPENDS blip)
     set(manual ${CMAKE_BINARY_DIR}/man)
+    list(JOIN CMAKE_CROSSCOMPILING_EMULATOR "," emulator)  # a shell would end its command at a semicolon
     set(manual_stamp ${CMAKE_BINARY_DIR}/man.stamp)
     add_custom_command(
       OUTPUT ${manual_stamp}
-      COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:blip> "-DEMULATOR=${CMAKE_CROSSCOMPILING_EMULATOR}" -DFOLDER=${manual}
+      COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:blip> "-DEMULATOR=${emulator}" -DFOLDER=${manual}
               -P ${PROJECT_SOURCE_DIR}/cmake/ManualPages.cmake
       COMMAND gzip -9n ${manual}/*.1
       COMMAND ${CMAKE_COMMAND} -E touch ${manual_stamp}

@@ -1,5 +1,7 @@
 # The manual pages blip.1 and blip-COMMAND.1 of the program's commands, as the program itself prints them.
-# cmake -DPROGRAM=... [-DEMULATOR=...] -DFOLDER=... -P ManualPages.cmake
+# cmake -DPROGRAM=... [-DEMULATOR=COMMAND,ARGUMENT,...] -DFOLDER=... -P ManualPages.cmake
+string(REPLACE "," ";" EMULATOR "${EMULATOR}")
+
 function(print_page name)
   execute_process(COMMAND ${EMULATOR} ${PROGRAM} completions man ${name} OUTPUT_VARIABLE page RESULT_VARIABLE failed)
   if(failed)
