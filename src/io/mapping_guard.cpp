@@ -13,7 +13,7 @@ namespace blip::io {
 // and is used again.
 struct MappingGuard::Range {
   std::atomic<std::uintptr_t> begin{0}, end{0};
-  std::atomic<bool> damaged{false};
+  std::atomic<std::uint32_t> damaged{0};  // a bool's atomic is not free of locks on every processor
   Range* next = nullptr;
 };
 
@@ -41,7 +41,7 @@ void on_bus_error(int number, siginfo_t* info, void* context) {
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
   if (Range* const range = info->si_code > 0 ? find(address) : nullptr) {
     // Behind the first missing page nothing is left of a file that shrank: all of it becomes zeros at once.
-    range->damaged.store(true, std::memory_order_release);
+    range->damaged.store(1, std::memory_order_release);
     const std::uintptr_t page = address / page_size * page_size;
     void* const zeros = ::mmap(reinterpret_cast<void*>(page), range->end.load(std::memory_order_relaxed) - page, PROT_READ,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
@@ -57,7 +57,7 @@ void on_bus_error(int number, siginfo_t* info, void* context) {
   if (info->si_code <= 0) ::raise(number);
 }
 
-static_assert(std::atomic<std::uintptr_t>::is_always_lock_free && std::atomic<bool>::is_always_lock_free &&
+static_assert(std::atomic<std::uintptr_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free &&
               std::atomic<Range*>::is_always_lock_free);
 
 bool is_ours(const struct sigaction& action) {
@@ -97,7 +97,7 @@ MappingGuard::MappingGuard(std::span<const std::byte> bytes) {
   }
   const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
   if (guards++ == 0) install();
-  range_->damaged.store(false);
+  range_->damaged.store(0);
   range_->end.store((begin + bytes.size() + page_size - 1) / page_size * page_size);
   range_->begin.store(begin, std::memory_order_release);
 }
