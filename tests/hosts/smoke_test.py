@@ -4,6 +4,7 @@ The environment says what to test: BLIP_PROGRAM; BLIP_REFERENCE, this machine's 
 BLIP_CODECS, which picture decoders the program has: libraries, or stb = the portable ones; BLIP_COMPILER, the other processor's.
 """
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -32,6 +33,10 @@ def pixels(path, program=PROGRAM):
     size = struct.unpack("<H", data[8:10])[0]
     count = (len(data) - 10 - size) // 4
     return [0.27 * 255 * v for v in struct.unpack(f"<{count}f", data[10 + size:])]
+
+
+# The formats that a build reads, which are not the same everywhere.
+FORMATS = re.compile(r"(?<=can be read) \([^)]*\)")
 
 
 class Smoke(unittest.TestCase):
@@ -78,7 +83,7 @@ class Smoke(unittest.TestCase):
                           ["caption", str(SOURCE / "README.md")], ["caption", "--frobnicate"], ["caption", "--beams", "0", str(SCENES / "clock.png")]):
             ours, reference = self.both(*arguments, "-q")
             self.assertNotEqual(ours.code, 0)
-            self.assertEqual(ours.err, reference.err)
+            self.assertEqual(FORMATS.sub("", ours.err), FORMATS.sub("", reference.err))
         for dtype, words in (("bf16", "bfloat16"), ("int8", "8-bit")):
             done = run("caption", "--dtype", dtype, str(SCENES / "clock.png"))
             self.assertNotEqual(done.code, 0)
