@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "blip/error.h"
-#include "server/text.h"
+#include "core/text.h"
 
 namespace blip::server {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "server/text.h"
+#include "core/text.h"
 
 namespace blip::server {
 namespace {

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "core/json.h"
+#include "core/text.h"
 #include "server/base64.h"
 
 namespace blip::server {
@@ -285,8 +286,7 @@ bool is_question(const std::string& text) {
   if (last == std::string::npos) return false;
   if (text[last] == '?') return true;
   const std::size_t start = text.find_first_not_of(" \t\r\n");
-  std::string word = text.substr(start, text.find_first_of(" \t\r\n", start) - start);
-  std::transform(word.begin(), word.end(), word.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  const std::string word = lower(text.substr(start, text.find_first_of(" \t\r\n", start) - start));
   return std::find(kOpeners.begin(), kOpeners.end(), word) != kOpeners.end();
 }
 

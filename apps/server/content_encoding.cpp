@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/text.h"
 #include "server/problem.h"
 
 namespace blip::server {
@@ -57,9 +58,7 @@ std::string unpacked(const std::string& body, std::size_t max_body, MemoryBudget
 }  // namespace
 
 void unpack_body(Exchange& exchange, std::size_t max_body, MemoryBudget& memory) {
-  std::string encoding = exchange.request.header("content-encoding");
-  for (char& c : encoding)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  const std::string encoding = lower(exchange.request.header("content-encoding"));
   if (encoding.empty() || encoding == "identity") return;
   if (encoding != "gzip" && encoding != "x-gzip" && encoding != "deflate")
     throw Problem(kUnsupportedMedia, "Content-Encoding \"" + encoding + "\"; send gzip, deflate or a plain body");

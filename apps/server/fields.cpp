@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "core/json.h"
+#include "core/text.h"
 #include "server/base64.h"
 #include "server/forms.h"
 #include "server/history_api.h"
@@ -34,9 +35,7 @@ std::string media_type(const Request& request) {
   std::string type = request.header("content-type");
   type.resize(std::min(type.find(';'), type.size()));
   while (!type.empty() && type.back() == ' ') type.pop_back();
-  for (char& c : type)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-  return type;
+  return lower(type);
 }
 
 bool is_picture(std::string_view bytes) { return !picture_type(bytes).empty(); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/text.h"
 #include "server/problem.h"
 
 namespace blip::server {
@@ -12,8 +13,7 @@ constexpr std::size_t kMaxParts = 4096;
 [[noreturn]] void malformed(const std::string& what) { throw Problem(kInvalidRequest, "malformed form: " + what); }
 
 bool same_word(std::string_view a, std::string_view b) {
-  const auto fold = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return fold(x) == fold(y); });
+  return a.size() == b.size() && lower(a) == lower(b);
 }
 
 std::string_view trimmed(std::string_view text) {

@@ -12,7 +12,7 @@
 #include <ctime>
 
 #include "server/memory_budget.h"
-#include "server/text.h"
+#include "core/text.h"
 
 namespace blip::server {
 namespace {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "server/authority.h"
-#include "server/text.h"
+#include "core/text.h"
 
 namespace blip::server {
 namespace {

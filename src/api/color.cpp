@@ -6,6 +6,7 @@
 
 #include "blip/error.h"
 #include "blip/options.h"
+#include "core/text.h"
 
 namespace blip {
 namespace {
@@ -36,17 +37,15 @@ constexpr std::array<Named, 17> kNamed = {{
     {"aqua", {0, 255, 255}},
 }};
 
-constexpr std::string_view kDigits = "0123456789abcdef";
-
 }  // namespace
 
 Color parse_color(const std::string& text) {
-  std::string lower = text;
-  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const std::string word = lower(text);
   for (const Named& named : kNamed)
-    if (lower == named.name) return named.color;
-  const std::string digits = lower.starts_with('#') ? lower.substr(1) : "";
-  const bool hexadecimal = digits.find_first_not_of(kDigits) == std::string::npos;
+    if (word == named.name) return named.color;
+  const std::string digits = word.starts_with('#') ? word.substr(1) : "";
+  const bool hexadecimal =
+      std::all_of(digits.begin(), digits.end(), [](char c) { return hex_value(c) >= 0; });
   if (!hexadecimal || (digits.size() != 3 && digits.size() != 6))
     throw Error(
         ErrorCode::kUsage,
@@ -54,8 +53,8 @@ Color parse_color(const std::string& text) {
             "\" is no colour; write #rrggbb, #rgb, or a basic name such as white, black or gray");
   const auto component = [&](std::size_t i) {
     const bool is_short = digits.size() == 3;
-    const auto high = kDigits.find(digits[is_short ? i : 2 * i]),
-               low = kDigits.find(digits[is_short ? i : 2 * i + 1]);
+    const int high = hex_value(digits[is_short ? i : 2 * i]),
+              low = hex_value(digits[is_short ? i : 2 * i + 1]);
     return static_cast<std::uint8_t>(high * 16 + low);
   };
   return {component(0), component(1), component(2)};

@@ -63,6 +63,14 @@ constexpr bool is_length(std::int32_t blip_generate_options::*field) {
   return field == &blip_generate_options::min_length || field == &blip_generate_options::max_length;
 }
 
+// All fields zero but the size.
+template <class Options>
+Options sized() {
+  Options options{};
+  options.struct_size = sizeof options;
+  return options;
+}
+
 }  // namespace
 
 template <>
@@ -77,23 +85,18 @@ blip_image_limits defaults<blip_image_limits>() {
 
 template <>
 blip_engine_options defaults<blip_engine_options>() {
-  blip_engine_options options{};
-  options.struct_size = sizeof options;
-  return options;
+  return sized<blip_engine_options>();
 }
 
 template <>
 blip_session_options defaults<blip_session_options>() {
-  blip_session_options options{};
-  options.struct_size = sizeof options;
-  return options;
+  return sized<blip_session_options>();
 }
 
 template <>
 blip_generate_options defaults<blip_generate_options>() {
   const GenerateOptions known;
-  blip_generate_options options{};
-  options.struct_size = sizeof options;
+  auto options = sized<blip_generate_options>();
   for_generate_fields([&](auto cpp, auto c) {
     if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(known.*cpp)>>) options.*c = known.*cpp;
     if (is_length(c)) options.*c = static_cast<std::remove_cvref_t<decltype(options.*c)>>(kTaskDefault);
@@ -103,52 +106,41 @@ blip_generate_options defaults<blip_generate_options>() {
 
 template <>
 blip_caption_options defaults<blip_caption_options>() {
-  blip_caption_options options{};
-  options.struct_size = sizeof options;
-  return options;
+  return sized<blip_caption_options>();
 }
 
 template <>
 blip_ask_options defaults<blip_ask_options>() {
-  blip_ask_options options{};
-  options.struct_size = sizeof options;
+  auto options = sized<blip_ask_options>();
   options.rank_candidates = AskOptions().rank_candidates;
   return options;
 }
 
 template <>
 blip_match_options defaults<blip_match_options>() {
-  blip_match_options options{};
-  options.struct_size = sizeof options;
-  return options;
+  return sized<blip_match_options>();
 }
 
 template <>
 blip_embed_options defaults<blip_embed_options>() {
-  blip_embed_options options{};
-  options.struct_size = sizeof options;
-  return options;
+  return sized<blip_embed_options>();
 }
 
 template <>
 blip_attention_options defaults<blip_attention_options>() {
-  blip_attention_options options{};
-  options.struct_size = sizeof options;
-  return options;
+  return sized<blip_attention_options>();
 }
 
 template <>
 blip_convert_options defaults<blip_convert_options>() {
-  blip_convert_options options{};
-  options.struct_size = sizeof options;
+  auto options = sized<blip_convert_options>();
   options.type = static_cast<std::int32_t>(ConvertOptions().type);
   return options;
 }
 
 template <>
 blip_hub_options defaults<blip_hub_options>() {
-  blip_hub_options options{};
-  options.struct_size = sizeof options;
+  auto options = sized<blip_hub_options>();
   options.retry_ms = HubOptions().retry_ms;
   return options;
 }

@@ -9,6 +9,7 @@
 
 #include "blip/error.h"
 #include "core/json.h"
+#include "core/text.h"
 #include "io/file.h"
 
 namespace blip::hub {
@@ -122,9 +123,7 @@ std::string environment(const char* variable) {
 }
 
 bool is_set(const char* variable) {
-  std::string value = environment(variable);
-  for (char& c : value)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  const std::string value = lower(environment(variable));
   return value == "1" || value == "on" || value == "yes" || value == "true";
 }
 

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "blip/error.h"
+#include "core/text.h"
 #include "hub/cache.h"
 
 namespace blip::hub {
@@ -24,12 +25,6 @@ constexpr std::size_t kMaxErrorBody = 64 * 1024;
 constexpr long kConnectSeconds = 15;
 // A transfer that brings less than a byte a second for so long is broken.
 constexpr long kStalledSeconds = 30;
-
-std::string lower(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
 
 bool is_redirect(long status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;

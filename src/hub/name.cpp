@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "blip/hub.h"
+#include "core/text.h"
 
 namespace blip {
 namespace hub {
@@ -36,12 +37,6 @@ bool is_revision(std::string_view revision) {
     start = end + 1;
   }
   return true;
-}
-
-std::string lower(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
 }
 
 // Levenshtein's distance, of two short texts.

@@ -3,17 +3,12 @@
 #include <algorithm>
 
 #include "blip/error.h"
+#include "core/text.h"
 
 namespace blip::hub {
 namespace {
 
 constexpr const char* kOrganisation = "sophon-demo/";
-
-std::string lower(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
 
 }  // namespace
 

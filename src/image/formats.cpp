@@ -1,4 +1,5 @@
 #include "image/formats.h"
+#include "core/text.h"
 
 #include <algorithm>
 #include <array>
@@ -170,8 +171,7 @@ const Format* find_format(Bytes bytes) {
 const Format* find_format_by_ending(std::string_view file_name) {
   const std::size_t dot = file_name.rfind('.');
   if (dot == std::string_view::npos) return nullptr;
-  std::string ending(file_name.substr(dot));
-  for (char& c : ending) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const std::string ending = lower(file_name.substr(dot));
   for (const Format& format : kFormats) {
     if (std::find(format.endings.begin(), format.endings.end(), ending) != format.endings.end())
       return &format;

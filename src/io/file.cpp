@@ -141,6 +141,11 @@ std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes,
   return bytes;
 }
 
+bool is_there(const std::string& path) {
+  struct stat status = {};
+  return ::lstat(path.c_str(), &status) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
 std::string read_text(const std::string& path, std::size_t max_bytes, FileKind kind) {
   const std::vector<std::byte> bytes = read_file(path, max_bytes, kind);
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};

@@ -24,13 +24,6 @@ constexpr std::size_t kMaxJson = std::size_t{64} << 20;  // the largest tokenize
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
 
-// A link that leads nowhere, a pipe or a folder of that name is there too: reading it then says what is wrong, where
-// passing over it would load a half-downloaded folder with other answers.
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
-}
-
 bool is_file(const fs::path& path) {
   std::error_code ignored;
   return fs::is_regular_file(path, ignored);
@@ -193,7 +186,7 @@ fs::path adapter_folder(const std::string& path) { return is_adapter_file(path) 
 
 // Tensors without their settings cannot be followed, nor are they ignored.
 void refuse_half_adapter(const fs::path& folder) {
-  if (is_there(folder / kAdapterConfig)) return;
+  if (io::is_there(folder / kAdapterConfig)) return;
   for (const char* name : kAdapterFiles) {
     if (is_file(folder / name))
       fail((folder / name).string() + ": an adapter changes the model's answers, but its adapter_config.json is missing; add it or move the file away");
@@ -214,7 +207,7 @@ fs::path given_adapter(const std::string& given) {
     throw Error(ErrorCode::kIo, "the adapter " + given + " is no folder here");
   }
   const fs::path folder = adapter_folder(found);
-  if (!is_there(folder / kAdapterConfig)) throw Error(ErrorCode::kIo, found + " holds no adapter: there is no adapter_config.json");
+  if (!io::is_there(folder / kAdapterConfig)) throw Error(ErrorCode::kIo, found + " holds no adapter: there is no adapter_config.json");
   return folder;
 }
 
@@ -239,7 +232,7 @@ std::string find_base(const fs::path& folder) {
     throw Error(ErrorCode::kIo, "the adapter in " + folder.string() + " is for " + base + ", which is " +
                                     (is_model_name(base) ? "not in the cache; `blip pull " + base + "` downloads it" : "no file or folder here" + instead));
   }
-  if (is_file(adapter_folder(found) / kAdapterConfig))
+  if (io::is_there(adapter_folder(found) / kAdapterConfig))
     throw Error(ErrorCode::kModel, "the adapter in " + folder.string() + " is for " + base + ", where there is another adapter; merge that first: `blip convert`");
   return found;
 }
@@ -249,7 +242,7 @@ std::string find_base(const fs::path& folder) {
 std::string stated_base(const std::string& path) {
   if (is_file(path) && !is_adapter_file(path)) return "";
   const fs::path folder = adapter_folder(path);
-  return is_file(folder / kAdapterConfig) && !is_whole_model(folder) ? base_of(folder) : "";
+  return io::is_there(folder / kAdapterConfig) && !is_whole_model(folder) ? base_of(folder) : "";
 }
 
 Location locate(const std::string& name, const std::vector<std::string>& given) {
@@ -265,11 +258,11 @@ Location locate(const std::string& name, const std::vector<std::string>& given) 
   const fs::path folder = one_file ? folder_of(location.model) : adapter_folder(location.model);
   // A GGUF file stands for itself wherever it lies, and so do official weights, which need no config.json.
   if (one_file && (file_format(location.model) == "gguf" || !is_file(folder / "config.json"))) {
-    if (is_there(folder / kAdapterConfig)) location.ignored = (folder / kAdapterConfig).string();
+    if (io::is_there(folder / kAdapterConfig)) location.ignored = (folder / kAdapterConfig).string();
     return location;
   }
   refuse_half_adapter(folder);
-  if (!is_there(folder / kAdapterConfig)) return location;
+  if (!io::is_there(folder / kAdapterConfig)) return location;
   const auto same = [&](const std::string& adapter) {
     std::error_code ignored;
     return fs::equivalent(adapter, folder, ignored);
@@ -310,7 +303,7 @@ Settings load_settings(const std::string& folder, const std::string& model_file)
   std::optional<Settings> first;
   for (const char* name : {"preprocessor_config.json", "processor_config.json"}) {
     const fs::path file = fs::path(folder) / name;
-    if (!is_there(file)) continue;
+    if (!io::is_there(file)) continue;
     apply_preprocessor_json(settings, io::read_text(file.string(), kMaxJson), file.string());
     const auto differs = [&] {
       return first->preprocessor_size != settings.preprocessor_size || first->normalization.mean != settings.normalization.mean ||
@@ -319,7 +312,7 @@ Settings load_settings(const std::string& folder, const std::string& model_file)
     if (first && differs()) fail(file.string() + " and preprocessor_config.json state different pictures; remove one");
     first = settings;
   }
-  if (const fs::path file = fs::path(folder) / "generation_config.json"; is_there(file)) {
+  if (const fs::path file = fs::path(folder) / "generation_config.json"; io::is_there(file)) {
     check_generation_json(settings, io::read_text(file.string(), kMaxJson), file.string());
   }
   return settings;

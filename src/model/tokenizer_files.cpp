@@ -24,12 +24,6 @@ constexpr std::size_t kMaxJson = std::size_t{64} << 20;  // the largest tokenize
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
 
-// Of any kind: reading a link that leads nowhere, or a pipe, is then an error, and not another vocabulary.
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
-}
-
 // Lines at the end without a token name nothing.
 std::vector<std::string> read_vocab_txt(const std::string& path) {
   std::vector<std::string> tokens = text::parse_vocab_txt(io::read_text(path, kMaxJson));
@@ -40,7 +34,7 @@ std::vector<std::string> read_vocab_txt(const std::string& path) {
 
 // A JSON file of the folder that may be absent.
 struct Optional {
-  Optional(const fs::path& folder, const char* name) : where((folder / name).string()), there(is_there(where)) {
+  Optional(const fs::path& folder, const char* name) : where((folder / name).string()), there(io::is_there(where)) {
     if (there) json = io::parse_json(io::read_text(where, kMaxJson), where);
   }
   JsonObject object() const { return JsonObject(json, where); }
@@ -57,11 +51,11 @@ class Builder {
 
   FolderVocabulary build() {
     const std::string vocab = (folder_ / "vocab.txt").string(), tokenizer = (folder_ / "tokenizer.json").string();
-    if (is_there(tokenizer)) {
+    if (io::is_there(tokenizer)) {
       out_.where = tokenizer;
       tokenizer_json_ = io::read_text(tokenizer, kMaxJson);
       out_.vocabulary = text::parse_tokenizer_json(tokenizer_json_, tokenizer);
-      if (is_there(vocab)) compare(read_vocab_txt(vocab), vocab);
+      if (io::is_there(vocab)) compare(read_vocab_txt(vocab), vocab);
     } else {
       out_.where = vocab;
       out_.vocabulary = text::plain_vocabulary(read_vocab_txt(vocab));
@@ -259,7 +253,7 @@ class Builder {
 
 std::optional<FolderVocabulary> load_vocabulary(const std::string& folder) {
   const fs::path path(folder);
-  if (!is_there(path / "vocab.txt") && !is_there(path / "tokenizer.json")) return std::nullopt;
+  if (!io::is_there(path / "vocab.txt") && !io::is_there(path / "tokenizer.json")) return std::nullopt;
   return Builder(path).build();
 }
 

@@ -12,35 +12,15 @@ class Callback:
     """A Python function for C. What it raises ends the call, and is raised from it."""
 
     def __init__(self) -> None:
-        self._problem: Optional[BaseException] = None
+        self.raised: Optional[BaseException] = None
 
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> int:
         try:
             function(*arguments)
         except BaseException as problem:
-            self._problem = problem
+            self.raised = problem
             return 1
         return 0
-
-    def call(self, function: Any, *arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except Exception as error:
-            if self._problem is not None:
-                raise self._problem from error
-            raise
-
-
-class Interrupts:
-    """The cancel callback of the main thread, which alone handles signals (Ctrl-C): whether one raised an exception."""
-
-    def __init__(self) -> None:
-        self.raised: Optional[BaseException] = None
-        self.callback = cancel_callback()
-        if threading.current_thread() is threading.main_thread():
-            poller = _poll(self)
-            next(poller)
-            self.callback = cancel_callback(poller.send)
 
     def call(self, function: Any, *arguments: Any) -> Any:
         """Raises what ended the call."""
@@ -50,6 +30,18 @@ class Interrupts:
             if self.raised is not None:
                 raise self.raised from error
             raise
+
+
+class Interrupts(Callback):
+    """The cancel callback of the main thread, which alone handles signals (Ctrl-C): whether one raised an exception."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callback = cancel_callback()
+        if threading.current_thread() is threading.main_thread():
+            poller = _poll(self)
+            next(poller)
+            self.callback = cancel_callback(poller.send)
 
 
 def _poll(interrupts: Interrupts) -> "Generator[int, Any, None]":

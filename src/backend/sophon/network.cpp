@@ -9,16 +9,12 @@
 #include "backend/sophon/bmodel_file.h"
 #include "backend/sophon/runtime.h"
 #include "blip/error.h"
+#include "core/text.h"
 
 namespace blip::backend::sophon {
 namespace {
 
 constexpr int kMaxPorts = 64, kMaxNetworks = 64;  // far above what a model has: a count beyond it is a misread structure
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
 
 std::size_t element_bytes(abi::DataType type) {
   switch (type) {

@@ -1,10 +1,10 @@
-// Text of protocols: ASCII, whatever the locale.
+// Letters and digits of ASCII, whatever the locale: for protocols, names and endings.
 #pragma once
 
 #include <string>
 #include <string_view>
 
-namespace blip::server {
+namespace blip {
 
 inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 inline bool is_alphanumeric(char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -24,4 +24,4 @@ inline int hex_value(char c) {
   return -1;
 }
 
-}  // namespace blip::server
+}  // namespace blip
