@@ -39,7 +39,7 @@ check: check-abi check-asan check-tsan check-fuzz check-hosts ## The ABI, tests 
 # The same checks with what `make test` and `make check` leave out for its length.
 check-all: ## Everything, the long tests and 64-bit ARM whole included; fuzzers for 120 s each (hours)
 	$(MAKE) test TEST_PRESET=release-all CLIENTS=
-	$(MAKE) check ARM64_PRESET=arm64-all FUZZ_SECONDS=$(or $(FUZZ_SECONDS),120)
+	$(MAKE) check ASAN_PRESET=asan-all ARM64_PRESET=arm64-all FUZZ_SECONDS=$(or $(FUZZ_SECONDS),120)
 
 check-abi: deps-check ## Compare the C interface with the committed dump of its ABI
 	$(CONFIGURE) release
@@ -49,7 +49,7 @@ check-abi: deps-check ## Compare the C interface with the committed dump of its 
 check-asan: deps-check ## Run the tests under address and undefined behaviour sanitizers
 	$(CONFIGURE) asan
 	$(CMAKE_BUILD) asan -j $(JOBS)
-	ctest --preset asan -j $(JOBS)
+	ctest --preset $(or $(ASAN_PRESET),asan) -j $(JOBS)
 
 check-tsan: deps-check ## Run the tests that use threads under the thread sanitizer
 	$(CONFIGURE) tsan

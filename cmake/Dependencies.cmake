@@ -62,7 +62,8 @@ else()
   set(BLIP_WEBP OFF)
 endif()
 
-# The formats that a build may lack: name, then the modules of pkg-config that read it. The sources see BLIP_HAS_NAME.
+# The formats that a build may lack: name, then the modules of pkg-config that read it. The sources
+# see BLIP_HAS_NAME.
 set(BLIP_CODEC_MODULES
     "WEBP libwebp libwebpdemux" "TIFF libtiff-4" "HEIF libheif libde265" "AVIF libavif" "JXL libjxl")
 set(BLIP_IMAGE_DEFINITIONS "")

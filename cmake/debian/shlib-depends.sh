@@ -10,7 +10,7 @@ shift
 # "PACKAGE (>= VERSION)" for a library such as libjpeg.so.62, by the .shlibs files: "libjpeg 62 libjpeg62-turbo (>= 1:2.1.5)".
 package_of() {
   local soname=$1 name=${1%.so.*} version=${1##*.so.} line package
-  line=$(cat "$info"/*.shlibs | awk -v name="$name" -v version="$version" '$1 == name && $2 == version { print; exit }' | cut -d ' ' -f 3-)
+  line=$(awk -v name="$name" -v version="$version" '$1 == name && $2 == version { sub(/^[^ ]+ [^ ]+ /, ""); print; exit }' "$info"/*.shlibs)
   if [ -z "$line" ]; then
     echo "shlib-depends.sh: no package in $info has $soname" >&2
     return 1

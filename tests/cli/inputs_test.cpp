@@ -35,7 +35,8 @@ class Inputs : public testing::Test {
 
   std::vector<std::string> names(const std::vector<std::string>& arguments) {
     std::vector<std::string> result;
-    for (const Input& input : expand_inputs(arguments, filter_)) result.push_back(input.error.empty() ? input.name : "error " + input.name);
+    for (const Input& input : expand_inputs(arguments, filter_))
+      result.push_back(input.error.empty() ? input.name : "error " + input.name);
     return result;
   }
 
@@ -64,7 +65,8 @@ TEST_F(Inputs, LinksAreFollowedAndLoopsCounted) {
 }
 
 TEST_F(Inputs, NamesAndPathsAreExcluded) {
-  const std::string a = write("a.png"), b = write("b_mask.png"), c = write("masks/c.png"), d = write("old/e.jpg"), e = write("old/masks/d.png");
+  const std::string a = write("a.png"), b = write("b_mask.png"), c = write("masks/c.png"),
+                    d = write("old/e.jpg"), e = write("old/masks/d.png");
   filter_.exclude = {"*_mask.*"};
   EXPECT_EQ(names({folder_}), (Names{a, c, d, e}));
   filter_.exclude = {"masks"};
@@ -81,7 +83,8 @@ TEST_F(Inputs, NamesAndPathsAreExcluded) {
 }
 
 TEST_F(Inputs, PicturesThatAreNotNewerAreLeftOut) {
-  const std::string old = write("old.png"), edge = write("edge.png"), fresh = write("sub/fresh.png");
+  const std::string old = write("old.png"), edge = write("edge.png"),
+                    fresh = write("sub/fresh.png");
   const auto set = [](const std::string& path, time_t seconds) {
     const timespec times[2] = {{seconds, 0}, {seconds, 0}};
     ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
@@ -109,15 +112,22 @@ TEST_F(Inputs, TimesAreDatesOrFiles) {
       ADD_FAILURE() << bad;
     } catch (const Exit& exit) {
       EXPECT_EQ(exit.code(), kExitUsage);
-      EXPECT_EQ(std::string(exit.what()).find("--newer-than: \"" + std::string(bad) + "\" is neither a file nor a date"), 0u) << exit.what();
+      EXPECT_EQ(
+          std::string(exit.what())
+              .find("--newer-than: \"" + std::string(bad) + "\" is neither a file nor a date"),
+          0u)
+          << exit.what();
     }
   }
 }
 
 TEST_F(Inputs, KnownEndingsAndContentsAreInputsWhateverReadsThem) {
-  const std::string a = write("a.HEIC"), b = write("b.psd"), c = write("c.tif"), jxl = write("jxl", "\xff\x0a...."), mpo = write("m.mpo");
+  const std::string a = write("a.HEIC"), b = write("b.psd"), c = write("c.tif"),
+                    jxl = write("jxl", "\xff\x0a...."), mpo = write("m.mpo");
   write("d.pdf", "%PDF-1.7");
-  write("e.mp4", std::string("\0\0\0\x14""ftypisom\0\0\0\0mp42", 20));
+  write("e.mp4", std::string("\0\0\0\x14"
+                             "ftypisom\0\0\0\0mp42",
+                             20));
   write("f", "BMW and others");
   LeftOut left_out;
   EXPECT_EQ(names({folder_}), (Names{a, b, c, jxl, mpo}));

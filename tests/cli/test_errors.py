@@ -53,7 +53,9 @@ class Usage(CliTest):
                 self.fails(2, message, *arguments, env={"BLIP_MODEL": "/nonexistent/model"})
 
     def test_help_and_version(self):
-        commands = "caption match ask embed convert info devices formats dump bench completions".split()
+        commands = (
+            "caption match ask embed convert info devices formats dump bench completions".split()
+        )
         text = self.ok("--help").out
         for command in commands:
             self.assertIn(f"\n  {command} ", text)

@@ -152,12 +152,20 @@ class Dump(CliTest):
         return (self.folder / "pixels.npy").read_bytes()
 
     def test_what_is_no_npy_file_is_never_replaced(self):
-        picture, model, texts = self.folder / "p.png", self.folder / "m.gguf", self.write("t.txt", "a clock\n")
+        picture, model, texts = (
+            self.folder / "p.png",
+            self.folder / "m.gguf",
+            self.write("t.txt", "a clock\n"),
+        )
         shutil.copy(PICTURE, picture)
         shutil.copy(SOURCE / "models" / "blip-demo.gguf", model)
-        for arguments in (("embed", picture, "--output", picture), ("embed", picture, "--model", model, "--output", model),
-                          ("embed", "--texts", texts, "--output", texts), ("embed", self.folder, "--exclude", "*.gguf", "--output", picture),
-                          ("dump", "--stage", "vision", "--image", picture, "--output", picture)):
+        for arguments in (
+            ("embed", picture, "--output", picture),
+            ("embed", picture, "--model", model, "--output", model),
+            ("embed", "--texts", texts, "--output", texts),
+            ("embed", self.folder, "--exclude", "*.gguf", "--output", picture),
+            ("dump", "--stage", "vision", "--image", picture, "--output", picture),
+        ):
             with self.subTest(arguments=arguments):
                 before = Path(arguments[-1]).read_bytes()
                 self.fails(2, "it exists and is no .npy file", *arguments)

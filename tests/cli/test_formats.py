@@ -1,4 +1,7 @@
-"""Which formats of pictures are read, what lies beneath transparency, and which files of folders are left out."""
+"""Which formats of pictures are read, what lies beneath transparency, and which files of folders
+are left out.
+"""
+
 import os
 import unittest
 
@@ -14,7 +17,9 @@ class Formats(CliTest):
         formats = self.ok("formats", "--json").objects
         self.assertEqual([f["name"] for f in formats], NAMES)
         by_name = {f["name"]: f for f in formats}
-        self.assertEqual(by_name["JPEG"]["endings"], [".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"])
+        self.assertEqual(
+            by_name["JPEG"]["endings"], [".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"]
+        )
         self.assertEqual(by_name["HEIF"]["media_types"][0], "image/heic")
         for always in ("JPEG", "PNG", "GIF", "BMP"):
             self.assertTrue(by_name[always]["readable"])
@@ -25,18 +30,38 @@ class Formats(CliTest):
 
     def test_pictures_of_every_format_are_captioned_or_what_lacks_is_named(self):
         formats = {f["name"]: f for f in self.ok("formats", "--json").objects}
-        files = {"TIFF": "tiff_rgb_strips.tif", "AVIF": "avif_420.avif", "HEIF": "heif_420.heic", "JPEG XL": "jxl_lossy.jxl"}
-        results = {o["image"].rsplit("/", 1)[1]: o for o in run("caption", *(PICTURES / f for f in files.values()), "--json").objects}
+        files = {
+            "TIFF": "tiff_rgb_strips.tif",
+            "AVIF": "avif_420.avif",
+            "HEIF": "heif_420.heic",
+            "JPEG XL": "jxl_lossy.jxl",
+        }
+        results = {
+            o["image"].rsplit("/", 1)[1]: o
+            for o in run("caption", *(PICTURES / f for f in files.values()), "--json").objects
+        }
         for name, file in files.items():
             if formats[name]["readable"]:
                 self.assertTrue(results[file]["caption"], file)
             else:
-                self.assertIn(f"{name}: {formats[name]['reader']}; convert the picture to PNG or JPEG", results[file]["error"])
+                self.assertIn(
+                    f"{name}: {formats[name]['reader']}; convert the picture to PNG or JPEG",
+                    results[file]["error"],
+                )
 
 
 class Transparency(CliTest):
     def top_left_red(self, *options):
-        self.ok("dump", "--stage", "pixels", "--image", PICTURES / "over_rgba.png", "--output", self.folder / "p.npy", *options)
+        self.ok(
+            "dump",
+            "--stage",
+            "pixels",
+            "--image",
+            PICTURES / "over_rgba.png",
+            "--output",
+            self.folder / "p.npy",
+            *options,
+        )
         _, values = read_npy(self.folder / "p.npy")
         return (values[0] * STD + MEAN) * 255
 
@@ -49,7 +74,9 @@ class Transparency(CliTest):
     def test_a_word_that_is_no_colour(self):
         result = run("caption", PICTURES / "over_rgba.png", "--background", "reddish")
         self.assertEqual((result.code, result.out), (2, ""))
-        self.assertIn('--background: "reddish" is no colour; write #rrggbb, #rgb, or a basic name', result.err)
+        self.assertIn(
+            '--background: "reddish" is no colour; write #rrggbb, #rgb, or a basic name', result.err
+        )
 
 
 class Filters(CliTest):
@@ -78,7 +105,9 @@ class Filters(CliTest):
     def test_a_time_that_is_none(self):
         result = run("caption", self.folder, "--newer-than", "yesterday")
         self.assertEqual((result.code, result.out), (2, ""))
-        self.assertIn('--newer-than: "yesterday" is neither a file nor a date such as 2026-01-31', result.err)
+        self.assertIn(
+            '--newer-than: "yesterday" is neither a file nor a date such as 2026-01-31', result.err
+        )
 
 
 if __name__ == "__main__":

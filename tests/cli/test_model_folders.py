@@ -66,14 +66,24 @@ class Folders(CliTest):
     def test_what_is_not_followed_is_warned_of_by_name(self):
         model = self.model(config={"text_config.num_beams": 5, "frobnicate": 1}, generation_config={"max_length": 30})
         result = self.caption(model)
-        self.assertIn("config.json: frobnicate is not known: not followed", self.ok("convert", model, str(model) + ".gguf").err)
+        self.assertIn(
+            "config.json: frobnicate is not known: not followed",
+            self.ok("convert", model, str(model) + ".gguf").err,
+        )
         for part in ("config.json: text_config.num_beams is 5: not followed; decoding is decided by the option beams",
                      "config.json: frobnicate is not known: not followed", "generation_config.json: max_length is 30: not followed"):
             self.assertIn(part, result.err)
         self.assertEqual(result.objects[0]["token_ids"], self.caption(self.model()).objects[0]["token_ids"])
 
     def test_a_link_that_leads_nowhere_is_no_missing_file(self):
-        for name in ("preprocessor_config.json", "generation_config.json", "tokenizer_config.json", "vocab.txt", "tokenizer.json", "added_tokens.json"):
+        for name in (
+            "preprocessor_config.json",
+            "generation_config.json",
+            "tokenizer_config.json",
+            "vocab.txt",
+            "tokenizer.json",
+            "added_tokens.json",
+        ):
             with self.subTest(name=name):
                 model = self.model()
                 (model / name).unlink(missing_ok=True)
@@ -81,11 +91,19 @@ class Folders(CliTest):
                 self.fails(3, name, "caption", PICTURE, "--model", model)
 
     def test_what_cannot_be_followed_is_refused_by_name(self):
-        for message, changes in (("preprocessor_config.json: do_resize is false", {"preprocessor_config": {"do_resize": False}}),
-                                 ("text_config.no_repeat_ngram_size is 2", {"config": {"text_config.no_repeat_ngram_size": 2}}),
-                                 ("text_config.bos_token_id is 204", {"config": {"text_config.bos_token_id": 204}}),
-                                 ("text_config.hidden_size is 999, but", {"config": {"text_config.hidden_size": 999}}),
-                                 ("adapter_config.json: peft_type is missing", {"adapter_config": {"r": 8}})):
+        for message, changes in (
+            (
+                "preprocessor_config.json: do_resize is false",
+                {"preprocessor_config": {"do_resize": False}},
+            ),
+            (
+                "text_config.no_repeat_ngram_size is 2",
+                {"config": {"text_config.no_repeat_ngram_size": 2}},
+            ),
+            ("text_config.bos_token_id is 204", {"config": {"text_config.bos_token_id": 204}}),
+            ("text_config.hidden_size is 999, but", {"config": {"text_config.hidden_size": 999}}),
+            ("adapter_config.json: peft_type is missing", {"adapter_config": {"r": 8}}),
+        ):
             with self.subTest(message=message):
                 self.fails(3, message, "caption", PICTURE, "--model", self.model(**changes))
 
@@ -112,8 +130,26 @@ class Folders(CliTest):
 
     def test_a_text_without_a_token_is_empty(self):
         for text in ("\u200b", "\u0301", "\x01"):
-            self.fails(1, "empty text: give at least one word", "match", PICTURE, "--model", PARITY / "match", "--text", text)
-            self.fails(1, "empty question: give at least one word", "ask", PICTURE, "--model", PARITY / "vqa", "--question", text)
+            self.fails(
+                1,
+                "empty text: give at least one word",
+                "match",
+                PICTURE,
+                "--model",
+                PARITY / "match",
+                "--text",
+                text,
+            )
+            self.fails(
+                1,
+                "empty question: give at least one word",
+                "ask",
+                PICTURE,
+                "--model",
+                PARITY / "vqa",
+                "--question",
+                text,
+            )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The examples of the README and of docs/ print what is shown. After a change of the model or of the output:
-test_readme.py --update
+"""The examples of the README and of docs/ print what is shown. After a change of the model or of
+the output: test_readme.py --update
 
 A ```console block holds commands ("$ ...") and what they print. Times are not compared, other numbers roughly.
 """
+
 import os
 import re
 import subprocess
@@ -61,7 +62,14 @@ class Readme(unittest.TestCase):
             self.assertAlmostEqual(float(a), float(b), delta=TOLERANCE)
 
     def test_no_link_is_broken(self):
-        documents = [SOURCE / "README.md", SOURCE / "README_zh.md", *SOURCE.glob("docs/**/*.md"), SOURCE / "CONTRIBUTING.md", SOURCE / "SECURITY.md", SOURCE / "python/README.md"]
+        documents = [
+            SOURCE / "README.md",
+            SOURCE / "README_zh.md",
+            *SOURCE.glob("docs/**/*.md"),
+            SOURCE / "CONTRIBUTING.md",
+            SOURCE / "SECURITY.md",
+            SOURCE / "python/README.md",
+        ]
         for document in documents:
             for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
                 if "://" not in link:

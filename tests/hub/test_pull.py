@@ -90,10 +90,16 @@ class Pull(HubTest):
             self.assertEqual((again.code, again.out), (0, by_path.out), again.err)
         info = self.blip("info", "--model", NAME, "--json", "--offline")
         self.assertEqual(json.loads(info.out)["tasks"]["caption"], True)
-        server = subprocess.Popen([PROGRAM, "serve", "--model", NAME, "--port", "0", "--no-history", "-q"], env={**os.environ, **self.env},
-                                  stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            [PROGRAM, "serve", "--model", NAME, "--port", "0", "--no-history", "-q"],
+            env={**os.environ, **self.env},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
-            with urllib.request.urlopen(server.stdout.readline().strip().rstrip("/") + "/v1/models", timeout=60) as answer:
+            with urllib.request.urlopen(
+                server.stdout.readline().strip().rstrip("/") + "/v1/models", timeout=60
+            ) as answer:
                 self.assertEqual([model["id"] for model in json.load(answer)["data"]], [NAME])
         finally:
             server.terminate()
@@ -131,7 +137,9 @@ class Pull(HubTest):
         path = self.pulled()
         (self.cache / "models--other--thing" / "snapshots" / ("c" * 40)).mkdir(parents=True)
         for name in ("model.safetensors", "config.json"):
-            (self.cache / "models--other--thing" / "snapshots" / ("c" * 40) / name).write_bytes(b"no model")
+            (self.cache / "models--other--thing" / "snapshots" / ("c" * 40) / name).write_bytes(
+                b"no model"
+            )
         listed = self.blip("models", "--json")
         rows = [json.loads(line) for line in listed.out.splitlines()]
         self.assertEqual([(row["name"], row["revision"], row["tasks"]) for row in rows], [(NAME, "main", "caption")])
@@ -145,13 +153,18 @@ class Pull(HubTest):
 
     def test_an_adapter_brings_its_base(self):
         adapter = SOURCE / "tests" / "data" / "parity" / "adapter-attention"
-        config = {**json.loads((adapter / "adapter_config.json").read_text()), "base_model_name_or_path": NAME}
+        config = {
+            **json.loads((adapter / "adapter_config.json").read_text()),
+            "base_model_name_or_path": NAME,
+        }
         files = {"adapter_config.json": json.dumps(config).encode(),
                  "adapter_model.safetensors": (adapter / "adapter_model.safetensors").read_bytes()}
         self.hub.repositories["someone/lora"] = {"main": files}
         self.hub.repositories["someone/both"] = {"main": {**self.files, **files}}
         picture, short = scene_path(scenes()[0]), ("--prompt", "two people", "--json", "-q")
-        expected = self.blip("caption", picture, *short, "--model", str(MODEL), "--adapter", str(adapter))
+        expected = self.blip(
+            "caption", picture, *short, "--model", str(MODEL), "--adapter", str(adapter)
+        )
         self.assertEqual(expected.code, 0, expected.err)
         plain = self.blip("caption", picture, *short, "--model", str(MODEL))
         by_name = self.blip("caption", picture, *short, "--model", "someone/lora")
@@ -160,20 +173,30 @@ class Pull(HubTest):
         self.assertEqual(answer(by_name), answer(expected))
         self.assertNotEqual(answer(by_name), answer(plain))
         self.assertTrue((self.cache / "models--Salesforce--blip-tiny").exists())
-        for arguments in (("--model", NAME, "--adapter", "someone/lora"), ("--adapter", "someone/lora"), ("--model", "someone/both")):
+        for arguments in (
+            ("--model", NAME, "--adapter", "someone/lora"),
+            ("--adapter", "someone/lora"),
+            ("--model", "someone/both"),
+        ):
             result = self.blip("caption", picture, *short, *arguments)
             self.assertEqual((result.code, answer(result)), (0, answer(expected)), result.err)
         self.hub.close()
         again = self.blip("caption", picture, *short, "--model", "someone/lora")
         self.assertEqual((again.code, answer(again)), (0, answer(expected)), again.err)
         target = str(self.folder / "merged.gguf")
-        self.assertEqual(self.blip("pull", "someone/lora", "--to", target, "--type", "f32", "-q").code, 0)
+        self.assertEqual(
+            self.blip("pull", "someone/lora", "--to", target, "--type", "f32", "-q").code, 0
+        )
         merged = self.blip("caption", picture, *short, "--model", target)
         self.assertEqual(answer(merged), answer(expected))
 
     def test_the_base_of_an_adapter_that_is_not_to_be_had_is_named(self):
         adapter = SOURCE / "tests" / "data" / "parity" / "adapter-attention"
-        files = {path.name: path.read_bytes() for path in adapter.iterdir() if path.name.startswith("adapter_")}
+        files = {
+            path.name: path.read_bytes()
+            for path in adapter.iterdir()
+            if path.name.startswith("adapter_")
+        }
         self.hub.repositories["someone/lora"] = {"main": files}
         self.refused("example/base", "pull", "someone/lora")
         self.refused("example/base", "caption", scene_path(scenes()[0]), "--model", "someone/lora")
@@ -189,10 +212,19 @@ class Pull(HubTest):
 
 
     def test_the_vendors_models_are_instructions(self):
-        told = self.refused("python3 -m dfss --url=open@sophgo.com:sophon-demo/BLIP/blip_${part}_bm1684x_f32_1b.bmodel",
-                            "pull", "sophon-demo/bm1684x")
+        told = self.refused(
+            "python3 -m dfss --url=open@sophgo.com:sophon-demo/BLIP/blip_${part}_bm1684x_f32_1b.bmodel",
+            "pull",
+            "sophon-demo/bm1684x",
+        )
         self.assertIn("--bmodel-path blip_cap_bm1684x_f32_1b.bmodel", told.err)
-        self.refused("sophon-demo/bm1684x", "caption", scene_path(scenes()[0]), "--model", "sophon-demo/bm1690")
+        self.refused(
+            "sophon-demo/bm1684x",
+            "caption",
+            scene_path(scenes()[0]),
+            "--model",
+            "sophon-demo/bm1690",
+        )
         self.assertEqual(self.hub.asked, [])
 
     def test_a_model_of_the_cache_is_called_by_its_name(self):
@@ -200,10 +232,13 @@ class Pull(HubTest):
         self.assertEqual(json.loads(self.blip("info", "--model", NAME, "--json").out)["name"], NAME)
         target = self.folder / "named.gguf"
         self.assertEqual(self.blip("convert", NAME, str(target), "-q").code, 0)
-        self.assertEqual(json.loads(self.blip("info", "--model", str(target), "--json").out)["name"], NAME)
+        self.assertEqual(
+            json.loads(self.blip("info", "--model", str(target), "--json").out)["name"], NAME
+        )
 
     def test_what_another_program_left_out_is_fetched(self):
-        """transformers' from_pretrained leaves the tokenizer away that its processor would fetch."""
+        """transformers' from_pretrained leaves the tokenizer away that its processor would fetch.
+        """
         path = self.pulled()
         (path / "vocab.txt").unlink()
         before = len(self.hub.asked)
@@ -271,7 +306,13 @@ class Faults(HubTest):
         self.refused("did you mean Salesforce/blip-vqa-base", "pull", "Salesforce/blip-vqa-bsae")
         self.refused("is no file or folder here and no model's name", "pull", "captoin-base", code=2)
         self.assertIn("did you mean caption-base", self.blip("pull", "captoin-base").err)
-        self.refused("did you mean caption-base?", "caption", scene_path(scenes()[0]), "--model", "captoin-base")
+        self.refused(
+            "did you mean caption-base?",
+            "caption",
+            scene_path(scenes()[0]),
+            "--model",
+            "captoin-base",
+        )
         self.refused("No such file or directory", "caption", scene_path(scenes()[0]), "--model", "./Salesforce/none")
 
     def test_gated_private_and_forbidden(self):
@@ -293,9 +334,14 @@ class Faults(HubTest):
 
     def test_offline(self):
         self.refused("the network is not to be used (HF_HUB_OFFLINE)", env={"HF_HUB_OFFLINE": "1"})
-        self.refused("the network is not to be used (TRANSFORMERS_OFFLINE)", env={"TRANSFORMERS_OFFLINE": "1"})
+        self.refused(
+            "the network is not to be used (TRANSFORMERS_OFFLINE)",
+            env={"TRANSFORMERS_OFFLINE": "1"},
+        )
         self.refused("the network is not to be used (--offline)", "pull", NAME, "--offline")
-        self.refused("did you mean Salesforce/blip-vqa-base", "pull", "Salesforce/blip-vqa-bsae", "--offline")
+        self.refused(
+            "did you mean Salesforce/blip-vqa-base", "pull", "Salesforce/blip-vqa-bsae", "--offline"
+        )
         self.assertEqual(self.hub.asked, [])
 
     def test_a_ref_that_is_a_pipe_is_not_waited_for(self):
@@ -307,7 +353,9 @@ class Faults(HubTest):
 
     def test_a_password_in_the_endpoint_is_not_shown(self):
         self.hub.close()
-        result = self.refused("http://127.0.0.1:9", env={"HF_ENDPOINT": "http://user:secret@127.0.0.1:9"})
+        result = self.refused(
+            "http://127.0.0.1:9", env={"HF_ENDPOINT": "http://user:secret@127.0.0.1:9"}
+        )
         self.assertNotIn("secret", result.err)
 
     def test_no_hub_there(self):
@@ -332,8 +380,16 @@ class Faults(HubTest):
         self.check_whole(self.pulled())
 
     def test_space_is_looked_for_first(self):
-        huge = [("ETag", '"%s"' % ("0" * 64)), ("X-Linked-Size", str(10 ** 16)), ("X-Repo-Commit", "0" * 40)]
-        self.hub.faults = [times(9, "HEAD hub /" + NAME + "/resolve", lambda handler: handler.reply(200, b"", huge))]
+        huge = [
+            ("ETag", '"%s"' % ("0" * 64)),
+            ("X-Linked-Size", str(10**16)),
+            ("X-Repo-Commit", "0" * 40),
+        ]
+        self.hub.faults = [
+            times(
+                9, "HEAD hub /" + NAME + "/resolve", lambda handler: handler.reply(200, b"", huge)
+            )
+        ]
         self.refused("make room, or choose another folder with HF_HUB_CACHE")
         self.assertEqual(self.hub.count("GET", "/resolve/"), 0)
 
@@ -357,9 +413,13 @@ class Faults(HubTest):
         self.refused(f"there is no {file}", "pull", "official-vqa-base", "--offline", env=env)
         file.parent.mkdir(parents=True)
         file.with_name(file.name + ".incomplete").write_bytes(b"half")
-        self.refused(f"there is no {file}", "info", "--model", "official-vqa-base", "--offline", env=env)
+        self.refused(
+            f"there is no {file}", "info", "--model", "official-vqa-base", "--offline", env=env
+        )
         file.write_bytes((SOURCE / "models" / "blip-demo.gguf").read_bytes())
-        self.assertEqual(self.blip("info", "--model", "official-vqa-base", "--offline", env=env).code, 0)
+        self.assertEqual(
+            self.blip("info", "--model", "official-vqa-base", "--offline", env=env).code, 0
+        )
         self.assertEqual(self.blip("rm", "official-vqa-base", env=env).code, 0)
         self.assertFalse(file.exists())
 
@@ -436,16 +496,24 @@ class WithTheirPackage(HubTest):
         listed = self.theirs("from huggingface_hub import scan_cache_dir as s; r = s(); print([(x.repo_id, x.size_on_disk, [y.commit_hash for y in x.revisions]) for x in r.repos], r.warnings)")
         size = sum(f.stat().st_size for f in (path.parent.parent / "blobs").iterdir())
         self.assertEqual(listed, f"[('{NAME}', {size}, ['{path.name}'])] []")
-        rows = json.loads(self.theirs("from huggingface_hub.cli.hf import main; import sys; sys.argv = 'hf cache ls --json'.split(); main()"))
+        rows = json.loads(
+            self.theirs(
+                "from huggingface_hub.cli.hf import main; import sys; sys.argv = 'hf cache ls --json'.split(); main()"
+            )
+        )
         self.assertEqual([row["id"] for row in rows], [f"model/{NAME}"])
         self.assertEqual(self.leftovers(), [])
 
     def test_each_goes_on_after_the_others_interruption(self):
-        """What one side left half-done is neither loaded nor in the way of the other, and nothing of it stays."""
+        """What one side left half-done is neither loaded nor in the way of the other, and nothing
+        of it stays.
+        """
         blobs = self.cache / "models--Salesforce--blip-tiny" / "blobs"
         blobs.mkdir(parents=True)
         data = self.files["model.safetensors"]
-        (blobs / (hashlib.sha256(data).hexdigest() + ".incomplete")).write_bytes(data[:len(data) // 3])
+        (blobs / (hashlib.sha256(data).hexdigest() + ".incomplete")).write_bytes(
+            data[: len(data) // 3]
+        )
         for name in ("config.json", "model.safetensors"):
             self.theirs(f"from huggingface_hub import hf_hub_download as d; d({NAME!r}, {name!r})")
         self.check_whole(self.pulled("--update"))

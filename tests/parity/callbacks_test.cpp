@@ -1,15 +1,13 @@
 // A session and its callbacks: used from within one, left by an exception, and after a fork.
 #include <gtest/gtest.h>
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <functional>
 #include <optional>
 #include <stdexcept>
 #include <thread>
 
 #include "golden.h"
+#include "in_child.h"
 
 namespace blip::parity {
 namespace {
@@ -146,27 +144,8 @@ TEST(Callbacks, AnExceptionOfProgressEndsLoading) {
   EXPECT_NO_THROW(Engine::load(golden.model_path(), options));
 }
 
-// Runs body in a child; true where it returned true.
-bool in_child(const std::function<bool()>& body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(120);
-    bool good = false;
-    try {
-      good = body();
-    } catch (...) {
-    }
-    _exit(good ? 0 : 1);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
 TEST(Fork, AnEngineWorksInTheChildAndInTheParent) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "the thread sanitizer lets no threads start after a fork";
-#endif
+  SKIP_WITHOUT_THREADS_AFTER_FORK();
   auto model = std::make_unique<Loaded>("caption", 3);
   auto session = std::make_unique<Session>(model->engine);
   const EncodedImage image = session->encode(model->picture);

@@ -219,7 +219,8 @@ Golden::Golden(const std::filesystem::path& folder) : folder_(folder) {
 
 std::vector<std::string> Golden::adapters() const {
   std::vector<std::string> paths;
-  for (const Json& path : json_.value("adapters", Json::array())) paths.push_back((folder_ / path.get<std::string>()).lexically_normal().string());
+  for (const Json& path : json_.value("adapters", Json::array()))
+    paths.push_back((folder_ / path.get<std::string>()).lexically_normal().string());
   return paths;
 }
 

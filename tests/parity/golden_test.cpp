@@ -26,7 +26,10 @@ TEST_P(Models, AgreeWithTransformers) {
   const bool adapted = !golden.adapters().empty();
   EXPECT_GE(found.counts["hidden_tensors"], 2 * (adapted ? 2 : 3));
   EXPECT_GE(found.counts["pictures"], 2);
-  EXPECT_GE(kind == "match" ? found.counts["matches"] : found.counts["texts"], 2 * (adapted ? 10 : kind == "caption" ? 30 : 15));
+  EXPECT_GE(kind == "match" ? found.counts["matches"] : found.counts["texts"],
+            2 * (adapted             ? 10
+                 : kind == "caption" ? 30
+                                     : 15));
   EXPECT_GE(found.counts["word_maps"], kind == "match" ? 0 : 2 * 12);
   EXPECT_GE(found.counts["rankings"], kind == "vqa" ? 2 * 8 : 0);
 }
@@ -43,9 +46,11 @@ TEST_P(Models, EncodeTheSameAloneAndInABatch) {
   for (const auto& failure : found.failures) ADD_FAILURE() << failure;
 }
 
-INSTANTIATE_TEST_SUITE_P(Parity, Models, testing::Values("caption", "caption-official", "caption-interpolated", "match", "vqa",
-                                                 "adapter-attention", "adapter-everything", "adapter-heads", "adapter-words",
-                                                 "adapter-linear", "adapter-official", "adapter-several"),
+INSTANTIATE_TEST_SUITE_P(Parity, Models,
+                         testing::Values("caption", "caption-official", "caption-interpolated",
+                                         "match", "vqa", "adapter-attention", "adapter-everything",
+                                         "adapter-heads", "adapter-words", "adapter-linear",
+                                         "adapter-official", "adapter-several"),
                          [](const auto& param) {
                            std::string name = param.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -1,4 +1,6 @@
-"""Models by name: against a hub on loopback, by the library and, where it is installed, by the huggingface_hub package."""
+"""Models by name: against a hub on loopback, by the library and, where it is installed, by the
+huggingface_hub package.
+"""
 
 import importlib.util
 import json
@@ -50,7 +52,9 @@ class HubTest(unittest.TestCase):
         self.hub = Hub({NAME: {"main": files}, "Salesforce/blip-vqa-base": {"main": files}})
         self.addCleanup(self.hub.close)
         self.cache = self.folder / "cache"
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS"))}
+        self.env = {
+            k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS"))
+        }
         self.env.update(
             HF_ENDPOINT=self.hub.endpoint,
             HF_HUB_CACHE=str(self.cache),
@@ -77,8 +81,9 @@ class HubTest(unittest.TestCase):
 
     def refused(self, call, kind="IoError", **env):
         return self.run_code(
-            "try:\n    print(%s)\nexcept blipcpp.%s as error:\n    print('refused:', error)" % (call, kind),
-            **env
+            "try:\n    print(%s)\nexcept blipcpp.%s as error:\n    print('refused:', error)"
+            % (call, kind),
+            **env,
         )
 
     def expected(self):
@@ -117,7 +122,9 @@ class Cache(HubTest):
         (other / "config.json").write_text("{}")
         (other / "model.safetensors").write_text("no BLIP")
         row = json.loads(
-            self.run_code("import json; print(json.dumps([m._asdict() for m in blipcpp.models()][0]))")
+            self.run_code(
+                "import json; print(json.dumps([m._asdict() for m in blipcpp.models()][0]))"
+            )
         )
         size = sum(file.stat().st_size for file in path.iterdir())
         self.assertEqual(
@@ -131,12 +138,16 @@ class Cache(HubTest):
 
     def test_offline_says_where_it_looked(self):
         told = self.refused("blipcpp.Model.load('Salesforce/blip-vqa-bsae')", HF_HUB_OFFLINE="1")
-        self.assertIn("is not in the cache at %s, and the network is not to be used" % self.cache, told)
+        self.assertIn(
+            "is not in the cache at %s, and the network is not to be used" % self.cache, told
+        )
         self.assertIn("did you mean Salesforce/blip-vqa-base", told)
         self.assertEqual(self.hub.asked, [])
 
     def test_wrong_names(self):
-        self.assertIn("did you mean caption-base?", self.refused("blipcpp.Model.load('captoin-base')"))
+        self.assertIn(
+            "did you mean caption-base?", self.refused("blipcpp.Model.load('captoin-base')")
+        )
         self.assertIn("No such file", self.refused("blipcpp.Model.load('./org/tiny')"))
         told = self.refused("blipcpp.pull('sophon-demo/bm1684x')", "UnsupportedError")
         self.assertIn("python3 -m dfss", told)
@@ -250,7 +261,9 @@ class ByTheLibrary(Downloads, HubTest):
         self.assertLess(time.monotonic() - started, 5)
 
 
-@unittest.skipUnless(importlib.util.find_spec("huggingface_hub"), "huggingface_hub is not installed")
+@unittest.skipUnless(
+    importlib.util.find_spec("huggingface_hub"), "huggingface_hub is not installed"
+)
 class ByTheirPackage(Downloads, HubTest):
     prelude = ""
 

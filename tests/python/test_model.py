@@ -267,7 +267,13 @@ class Tasks(unittest.TestCase):
             blipcpp.Model.load(adapter=adapter, name_or_path=data / "match")
 
     def test_numbers_and_texts_that_c_has_no_room_for(self):
-        for options in ({"beams": 2**32 + 1}, {"beams": 2**31}, {"max_length": 2**40}, {"sample": True, "seed": 2**64 + 5}, {"sample": True, "seed": -1}):
+        for options in (
+            {"beams": 2**32 + 1},
+            {"beams": 2**31},
+            {"max_length": 2**40},
+            {"sample": True, "seed": 2**64 + 5},
+            {"sample": True, "seed": -1},
+        ):
             with self.assertRaisesRegex(blipcpp.UsageError, "out of range"):
                 self.model.caption(CLOCK, **options)
         with self.assertRaisesRegex(blipcpp.UsageError, "not Unicode"):

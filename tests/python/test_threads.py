@@ -99,7 +99,9 @@ class Threads(unittest.TestCase):
         self.assertEqual(str(self.model.caption(picture)), "a clock on a gray background")
 
     def test_multiprocessing(self):
-        """Worker processes, forked or spawned, use the model that they are given, also while it is at work here."""
+        """Worker processes, forked or spawned, use the model that they are given, also while it is
+        at work here.
+        """
         import multiprocessing
 
         names = [str(f) for f in FILES[:4]]
@@ -159,7 +161,8 @@ class Threads(unittest.TestCase):
         for generator in (captions, tokens):
             said = self.in_a_child(lambda: next(generator))
             self.assertEqual(
-                said, "UsageError: this generator was begun before this process was forked: begin it anew"
+                said,
+                "UsageError: this generator was begun before this process was forked: begin it anew",
             )
         anew = self.in_a_child(lambda: [str(c) for c in self.model.captions(FILES)])
         self.assertEqual(anew, str(self.expected))

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""LoRA adapters of the committed tiny models as peft saves them, and what transformers says of base and adapter together.
+"""LoRA adapters of the committed tiny models as peft saves them, and what transformers says of base
+and adapter together.
 
     adapter.py           writes tests/data/parity/adapter-* (needs torch, transformers, peft)
 
-Nothing is merged here: transformers keeps base and adapter apart when it loads them, which tells where tensors are tied. Every
-adapter is loaded from its files by transformers as well, where there is a folder that it can read.
+Nothing is merged here: transformers keeps base and adapter apart when it loads them, which tells
+where tensors are tied. Every adapter is loaded from its files by transformers as well, where there
+is a folder that it can read.
 """
 
 import json
@@ -28,7 +30,10 @@ PICTURES = 2
 # name: base, and the settings of each adapter
 SETTINGS = {
     # What most people train: the attention's projections.
-    "adapter-attention": ("caption", [dict(r=4, lora_alpha=8, target_modules=["query", "value", "qkv"])]),
+    "adapter-attention": (
+        "caption",
+        [dict(r=4, lora_alpha=8, target_modules=["query", "value", "qkv"])],
+    ),
     # Convolution, position table, biases, a whole module, ranks and scales by module.
     "adapter-everything": (
         "caption",
@@ -39,17 +44,44 @@ SETTINGS = {
                 use_rslora=True,
                 bias="all",
                 fan_in_fan_out=True,
-                target_modules=["query", "key", "dense", "fc1", "patch_embedding", "position_embeddings", "projection"],
+                target_modules=[
+                    "query",
+                    "key",
+                    "dense",
+                    "fc1",
+                    "patch_embedding",
+                    "position_embeddings",
+                    "projection",
+                ],
                 exclude_modules=["text_decoder.bert.encoder.layer.0.attention.output.dense"],
                 modules_to_save=["post_layernorm"],
-                rank_pattern={"fc1": 5, r"layer\.0\.attention\.self\.query": 2, "^text_decoder.bert.encoder.layer.1.output.dense": 1},
-                alpha_pattern={"dense": 7, "crossattention.output.dense": 2, r"(.*\.)*layers\.[01]\.self_attn.+": 3.5},
+                rank_pattern={
+                    "fc1": 5,
+                    r"layer\.0\.attention\.self\.query": 2,
+                    "^text_decoder.bert.encoder.layer.1.output.dense": 1,
+                },
+                alpha_pattern={
+                    "dense": 7,
+                    "crossattention.output.dense": 2,
+                    r"(.*\.)*layers\.[01]\.self_attn.+": 3.5,
+                },
             )
         ],
     ),
     # The heads, one of them whole; scales below 1.
-    "adapter-heads": ("match", [dict(r=8, lora_alpha=2, target_modules=["text_proj", "value"], modules_to_save=["itm_head"])]),
-    # The word table and the matrix that is tied to it, each with a change of its own; biases of factors.
+    "adapter-heads": (
+        "match",
+        [
+            dict(
+                r=8,
+                lora_alpha=2,
+                target_modules=["text_proj", "value"],
+                modules_to_save=["itm_head"],
+            )
+        ],
+    ),
+    # The word table and the matrix that is tied to it, each with a change of its own; biases of
+    # factors.
     "adapter-words": (
         "caption",
         [
@@ -63,8 +95,12 @@ SETTINGS = {
             )
         ],
     ),
-    # Every linear layer, the output included; a word table of its own in each tower, of which the output does not hear.
-    "adapter-linear": ("vqa", [dict(r=1, lora_alpha=1, target_modules="all-linear", modules_to_save=["word_embeddings"])]),
+    # Every linear layer, the output included; a word table of its own in each tower, of which the
+    # output does not hear.
+    "adapter-linear": (
+        "vqa",
+        [dict(r=1, lora_alpha=1, target_modules="all-linear", modules_to_save=["word_embeddings"])],
+    ),
     # Some layers of some towers, and factors with biases; the base in the official layout.
     "adapter-official": (
         "caption-official",
@@ -84,7 +120,12 @@ SETTINGS = {
         "caption",
         [
             dict(r=2, lora_alpha=3, target_modules=["query", "fc1"], layers_to_transform=1),
-            dict(r=3, lora_alpha=2, use_rslora=True, target_modules=["fc1", "value", "position_embeddings"]),
+            dict(
+                r=3,
+                lora_alpha=2,
+                use_rslora=True,
+                target_modules=["fc1", "value", "position_embeddings"],
+            ),
         ],
     ),
 }
@@ -98,11 +139,19 @@ def base_model(name):
     for file in sorted(folder.glob("*.bin")):
         state |= torch.load(file)
     for file in sorted(folder.glob("*.pth")):
-        theirs = {official: ours for ours, official in zip(model.net.state_dict(), official_names(model.net.state_dict()))}
+        theirs = {
+            official: ours
+            for ours, official in zip(
+                model.net.state_dict(), official_names(model.net.state_dict())
+            )
+        }
         state |= {theirs[k]: v for k, v in torch.load(file)["model"].items()}
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     missing, unexpected = model.net.load_state_dict(state, strict=False)
-    assert not unexpected and all("predictions.decoder" in k for k in missing), (missing, unexpected)
+    assert not unexpected and all("predictions.decoder" in k for k in missing), (
+        missing,
+        unexpected,
+    )
     return model
 
 
@@ -119,7 +168,11 @@ def randomize(net, seed):
 def tidy(folder):
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text())
-    for key in ("target_modules", "modules_to_save", "exclude_modules"):  # sets, in another order each time
+    for key in (
+        "target_modules",
+        "modules_to_save",
+        "exclude_modules",
+    ):  # sets, in another order each time
         if isinstance(config.get(key), list):
             config[key].sort()
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
@@ -141,7 +194,9 @@ def answer(net, kind):
 
 def check_transformers(model, base, folder):
     """transformers, given a folder with base and adapter, answers as the network here does."""
-    if not (DATA / base / "config.json").exists() or base == "vqa":  # whose decoder transformers builds otherwise
+    if (
+        not (DATA / base / "config.json").exists() or base == "vqa"
+    ):  # whose decoder transformers builds otherwise
         return
     with tempfile.TemporaryDirectory() as both:
         shutil.copytree(DATA / base, both, dirs_exist_ok=True)
@@ -174,7 +229,8 @@ def write(name, base, adapters, seed):
     folder = DATA / name
     shutil.rmtree(folder, ignore_errors=True)
     folders = train(folder, base, adapters, seed)
-    # As it is loaded again: peft sorts the keys of patterns when it saves them, and the first that matches counts.
+    # As it is loaded again: peft sorts the keys of patterns when it saves them, and the first that
+    # matches counts.
     model = base_model(base)
     net = PeftModel.from_pretrained(model.net, folder)
     for other in folders[1:]:
@@ -188,7 +244,12 @@ def write(name, base, adapters, seed):
     out, tensors = g.golden(model, path, DATA / "images", pictures, random.Random(seed), count=10)
     out["adapters"] = folders
     g.write(g.drop_unstable(out), tensors, folder)
-    print(name, {k: len(v) for k, v in out.items() if isinstance(v, list)}, out["skipped_near_ties"], g.folder_size(folder))
+    print(
+        name,
+        {k: len(v) for k, v in out.items() if isinstance(v, list)},
+        out["skipped_near_ties"],
+        g.folder_size(folder),
+    )
 
 
 if __name__ == "__main__":

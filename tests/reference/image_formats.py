@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Small TIFF, HEIF, AVIF and JPEG XL pictures of every kind, JPEGs under other names, and what the references make of them.
+"""Small TIFF, HEIF, AVIF and JPEG XL pictures of every kind, JPEGs under other names, and what the
+references make of them.
 
     pip install pillow pillow-heif imagecodecs tifffile numpy
     python3 tests/reference/image_formats.py         # rewrites tests/data/image/formats; needs avifenc for a grid
     python3 tests/reference/image_formats.py --out DIR --seed 1     # other pictures; run them with
     BLIP_FORMAT_CASES=DIR test_image --gtest_filter='Formats.*'
 
-References: Pillow for TIFF and AVIF, pillow-heif for HEIF, imagecodecs (libjxl) for JPEG XL, whose 16-bit samples are rounded
-to 8 bits here, since Pillow has no mode for them. A line of formats.txt is: the picture, its width and height, "-" where the
-reference refuses it; the largest difference allowed; the hash of the pixels. Where one is allowed, NAME.png has the pixels.
-transparent.txt has pictures over a colour: Pillow's alpha_composite of convert("RGBA").
+References: Pillow for TIFF and AVIF, pillow-heif for HEIF, imagecodecs (libjxl) for JPEG XL, whose
+16-bit samples are rounded to 8 bits here, since Pillow has no mode for them. A line of formats.txt
+is: the picture, its width and height, "-" where the reference refuses it; the largest difference
+allowed; the hash of the pixels. Where one is allowed, NAME.png has the pixels. transparent.txt has
+pictures over a colour: Pillow's alpha_composite of convert("RGBA").
 """
 
 import argparse
@@ -30,20 +32,43 @@ from PIL import Image, ImageColor, ImageOps
 pillow_heif.register_heif_opener()
 SEED = 0
 
-# --- TIFF -------------------------------------------------------------------------------------------------------------
+# --- TIFF -----------------------------------------------------------------------------------------
 
 SHORT, LONG, BYTE = 3, 4, 1
 # The tags' numbers.
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL, OFFSETS = 256, 257, 258, 259, 262, 266, 273
-ORIENTATION, SAMPLES, ROWS, COUNTS, PLANAR, MAP, EXTRA, FORMAT, XMP = 274, 277, 278, 279, 284, 320, 338, 339, 700
+ORIENTATION, SAMPLES, ROWS, COUNTS, PLANAR, MAP, EXTRA, FORMAT, XMP = (
+    274,
+    277,
+    278,
+    279,
+    284,
+    320,
+    338,
+    339,
+    700,
+)
 
 
 def tiff(blocks, width, height, endian="<", big=False, more_pages=b"", **tags):
     """A TIFF of the given strips; tags by name, as whole numbers or lists of them."""
-    entries = {WIDTH: (LONG, [width]), HEIGHT: (LONG, [height]), COMPRESSION: (SHORT, [tags.pop("compression", 1)])}
+    entries = {
+        WIDTH: (LONG, [width]),
+        HEIGHT: (LONG, [height]),
+        COMPRESSION: (SHORT, [tags.pop("compression", 1)]),
+    }
     entries[ROWS] = (LONG, [tags.pop("rows", height)])
-    names = dict(bits=BITS, photometric=PHOTOMETRIC, samples=SAMPLES, planar=PLANAR, colours=MAP, extra=EXTRA, fill=FILL,
-                 format=FORMAT, orientation=ORIENTATION)
+    names = dict(
+        bits=BITS,
+        photometric=PHOTOMETRIC,
+        samples=SAMPLES,
+        planar=PLANAR,
+        colours=MAP,
+        extra=EXTRA,
+        fill=FILL,
+        format=FORMAT,
+        orientation=ORIENTATION,
+    )
     packet = tags.pop("xmp", None)
     if packet:
         entries[XMP] = (BYTE, list(packet))
@@ -58,7 +83,11 @@ def tiff(blocks, width, height, endian="<", big=False, more_pages=b"", **tags):
     entries[OFFSETS] = (16 if big else LONG, offsets)
     entries[COUNTS] = (LONG, [len(block) for block in blocks])
     head = (b"II" if endian == "<" else b"MM") + struct.pack(endian + "H", 43 if big else 42)
-    head += struct.pack(endian + "HHQ", 8, 0, base + len(data)) if big else struct.pack(endian + "I", base + len(data))
+    head += (
+        struct.pack(endian + "HHQ", 8, 0, base + len(data))
+        if big
+        else struct.pack(endian + "I", base + len(data))
+    )
     size = (8 if big else 2) + len(entries) * (20 if big else 12) + word
     extra_at, extra, directory = base + len(data) + size, b"", b""
     codes = {BYTE: "B", SHORT: "H", LONG: "I", 16: "Q"}
@@ -94,22 +123,38 @@ def tiff_greys():
     for depth in (1, 2, 4, 8):
         data = bits_of(grey >> (8 - depth), depth)
         for photometric in (0, 1):
-            yield f"grey{depth}_p{photometric}", tiff([data], w, h, bits=depth, photometric=photometric, samples=1)
-        yield f"grey{depth}_fill2", tiff([reversed_bits(data)], w, h, bits=depth, photometric=1, samples=1, fill=2)
+            yield f"grey{depth}_p{photometric}", tiff(
+                [data], w, h, bits=depth, photometric=photometric, samples=1
+            )
+        yield f"grey{depth}_fill2", tiff(
+            [reversed_bits(data)], w, h, bits=depth, photometric=1, samples=1, fill=2
+        )
     wide = grey.astype(int) * 3
     yield "grey12", tiff([bits_of(wide, 12)], w, h, bits=12, photometric=1, samples=1)
     for endian in "<>":
         name = "le" if endian == "<" else "be"
-        yield f"grey16_{name}", tiff([wide.astype(endian + "u2").tobytes()], w, h, endian, bits=16, photometric=1, samples=1)
+        yield f"grey16_{name}", tiff(
+            [wide.astype(endian + "u2").tobytes()], w, h, endian, bits=16, photometric=1, samples=1
+        )
         signed = (wide - 200).astype(endian + "i2").tobytes()
-        yield f"grey16_signed_{name}", tiff([signed], w, h, endian, bits=16, photometric=1, samples=1, format=2)
+        yield f"grey16_signed_{name}", tiff(
+            [signed], w, h, endian, bits=16, photometric=1, samples=1, format=2
+        )
         signed = (wide - 200).astype(endian + "i4").tobytes()
-        yield f"grey32_signed_{name}", tiff([signed], w, h, endian, bits=32, photometric=1, samples=1, format=2)
+        yield f"grey32_signed_{name}", tiff(
+            [signed], w, h, endian, bits=32, photometric=1, samples=1, format=2
+        )
         real = (wide - 200.6).astype(endian + "f4").tobytes()
-        yield f"grey_float_{name}", tiff([real], w, h, endian, bits=32, photometric=1, samples=1, format=3)
-    yield "grey16_white", tiff([wide.astype("<u2").tobytes()], w, h, bits=16, photometric=0, samples=1)
+        yield f"grey_float_{name}", tiff(
+            [real], w, h, endian, bits=32, photometric=1, samples=1, format=3
+        )
+    yield "grey16_white", tiff(
+        [wide.astype("<u2").tobytes()], w, h, bits=16, photometric=0, samples=1
+    )
     yield "grey32", tiff([wide.astype("<u4").tobytes()], w, h, bits=32, photometric=1, samples=1)
-    yield "grey_float64", tiff([wide.astype("<f8").tobytes()], w, h, bits=64, photometric=1, samples=1, format=3)
+    yield "grey_float64", tiff(
+        [wide.astype("<f8").tobytes()], w, h, bits=64, photometric=1, samples=1, format=3
+    )
     two = smooth(w, h, 2, SEED + 12)
     for extra in (0, 2):
         data = tiff([two.tobytes()], w, h, bits=[8, 8], photometric=1, samples=2, extra=extra)
@@ -118,7 +163,12 @@ def tiff_greys():
 
 def tiff_colours():
     w, h = 23, 17
-    for samples, extras in ((3, [[]]), (4, [[], [0], [1], [2], [999]]), (5, [[0, 0], [1, 0], [2, 0]]), (6, [[2, 0, 0]])):
+    for samples, extras in (
+        (3, [[]]),
+        (4, [[], [0], [1], [2], [999]]),
+        (5, [[0, 0], [1, 0], [2, 0]]),
+        (6, [[2, 0, 0]]),
+    ):
         pixels = smooth(w, h, samples, SEED + samples)
         if samples > 3:
             pixels[::3, ::2, 3] = 0
@@ -132,31 +182,62 @@ def tiff_colours():
             for endian in "<>":
                 wide = (pixels.astype(int) * 257 + 100).clip(0, 65535).astype(endian + "u2")
                 end = "le" if endian == "<" else "be"
-                yield f"{name}_16{end}", tiff([wide.tobytes()], w, h, endian, bits=[16] * samples, **tags)
+                yield f"{name}_16{end}", tiff(
+                    [wide.tobytes()], w, h, endian, bits=[16] * samples, **tags
+                )
     rgb = smooth(w, h, 3, SEED + 3)
     planes = [rgb[..., c].tobytes() for c in range(3)]
     yield "rgb_planes", tiff(planes, w, h, bits=[8] * 3, photometric=2, samples=3, planar=2)
     strips = [rgb[y : y + 5].tobytes() for y in range(0, h, 5)]
     yield "rgb_strips", tiff(strips, w, h, bits=[8] * 3, photometric=2, samples=3, rows=5)
     yield "rgb_big", tiff(strips, w, h, big=True, bits=[8] * 3, photometric=2, samples=3, rows=5)
-    yield "rgb_big_be", tiff(strips, w, h, ">", True, bits=[8] * 3, photometric=2, samples=3, rows=5)
+    yield "rgb_big_be", tiff(
+        strips, w, h, ">", True, bits=[8] * 3, photometric=2, samples=3, rows=5
+    )
     yield "rgb_one_pixel", tiff([b"abc"], 1, 1, bits=[8] * 3, photometric=2, samples=3)
     for orientation in (2, 3, 4, 5, 6, 7, 8, 9):
-        yield f"orientation{orientation}", tiff(strips, w, h, bits=[8] * 3, photometric=2, samples=3, rows=5, orientation=orientation)
-    yield "xmp6", tiff(strips, w, h, bits=[8] * 3, photometric=2, samples=3, rows=5, xmp=xmp(6, False))
+        yield f"orientation{orientation}", tiff(
+            strips, w, h, bits=[8] * 3, photometric=2, samples=3, rows=5, orientation=orientation
+        )
+    yield "xmp6", tiff(
+        strips, w, h, bits=[8] * 3, photometric=2, samples=3, rows=5, xmp=xmp(6, False)
+    )
     cmyk = smooth(w, h, 4, SEED + 5)
     yield "cmyk", tiff([cmyk.tobytes()], w, h, bits=[8] * 4, photometric=5, samples=4)
-    yield "cmyk_16", tiff([(cmyk.astype("<u2") * 257).tobytes()], w, h, bits=[16] * 4, photometric=5, samples=4)
-    yield "cmyk_planes", tiff([cmyk[..., c].tobytes() for c in range(4)], w, h, bits=[8] * 4, photometric=5, samples=4, planar=2)
+    yield "cmyk_16", tiff(
+        [(cmyk.astype("<u2") * 257).tobytes()], w, h, bits=[16] * 4, photometric=5, samples=4
+    )
+    yield "cmyk_planes", tiff(
+        [cmyk[..., c].tobytes() for c in range(4)],
+        w,
+        h,
+        bits=[8] * 4,
+        photometric=5,
+        samples=4,
+        planar=2,
+    )
     yield "lab", tiff([rgb.tobytes()], w, h, bits=[8] * 3, photometric=8, samples=3)
-    yield "float_rgb", tiff([rgb.astype("<f4").tobytes()], w, h, bits=[32] * 3, photometric=2, samples=3, format=[3] * 3)
+    yield "float_rgb", tiff(
+        [rgb.astype("<f4").tobytes()], w, h, bits=[32] * 3, photometric=2, samples=3, format=[3] * 3
+    )
     for depth in (1, 2, 4, 8):
         index = smooth(w, h, 1, SEED + 13)[..., 0] >> (8 - depth)
         colours = [int(v) * 256 + 9 for v in noise(1 << depth, 3, 1, SEED + depth).ravel()]
-        yield f"palette{depth}", tiff([bits_of(index, depth)], w, h, bits=depth, photometric=3, samples=1, colours=colours)
+        yield f"palette{depth}", tiff(
+            [bits_of(index, depth)], w, h, bits=depth, photometric=3, samples=1, colours=colours
+        )
     both = np.stack([index, smooth(w, h, 1, SEED + 14)[..., 0]], -1)
     for extra in (0, 2):
-        data = tiff([both.tobytes()], w, h, bits=[8, 8], photometric=3, samples=2, colours=colours, extra=extra)
+        data = tiff(
+            [both.tobytes()],
+            w,
+            h,
+            bits=[8, 8],
+            photometric=3,
+            samples=2,
+            colours=colours,
+            extra=extra,
+        )
         yield f"palette_extra{extra}", data
 
 
@@ -170,20 +251,37 @@ def tiff_compressed():
     yield "jpeg_grey", save(rgb.convert("L"), "TIFF", compression="jpeg", quality=80)
     yield "jpeg_cmyk", save(rgb.convert("CMYK"), "TIFF", compression="jpeg", quality=80)
     yield "ycbcr", save(rgb.convert("YCbCr"), "TIFF", compression="tiff_lzw")
-    yield "two_pages", save(rgb, "TIFF", compression="tiff_lzw", save_all=True, append_images=[rgb.rotate(90)])
+    yield "two_pages", save(
+        rgb, "TIFF", compression="tiff_lzw", save_all=True, append_images=[rgb.rotate(90)]
+    )
     for planar in ("contig", "separate"):
         tiled = io.BytesIO()
         pixels = np.asarray(rgb)
         if planar == "separate":
             pixels = pixels.transpose(2, 0, 1)
-        tifffile.imwrite(tiled, pixels, tile=(32, 16), photometric="rgb", planarconfig=planar, compression="zlib", metadata=None)
+        tifffile.imwrite(
+            tiled,
+            pixels,
+            tile=(32, 16),
+            photometric="rgb",
+            planarconfig=planar,
+            compression="zlib",
+            metadata=None,
+        )
         yield f"tiles_{planar}", tiled.getvalue()
     predicted = io.BytesIO()
-    tifffile.imwrite(predicted, np.asarray(rgb), photometric="rgb", compression="zlib", predictor=True, metadata=None)
+    tifffile.imwrite(
+        predicted,
+        np.asarray(rgb),
+        photometric="rgb",
+        compression="zlib",
+        predictor=True,
+        metadata=None,
+    )
     yield "predictor", predicted.getvalue()
 
 
-# --- HEIF and AVIF ----------------------------------------------------------------------------------------------------
+# --- HEIF and AVIF --------------------------------------------------------------------------------
 
 
 def heifs():
@@ -205,11 +303,17 @@ def heifs():
     tags[0x0112] = 1
     tags[0x010F] = "ab"
     plain = save(small, "HEIF", quality=60, exif=tags)
-    entry = struct.pack(">HHI", 0x0112, 3, 1) if b"MM\0*" in plain else struct.pack("<HHI", 0x0112, 3, 1)
+    entry = (
+        struct.pack(">HHI", 0x0112, 3, 1)
+        if b"MM\0*" in plain
+        else struct.pack("<HHI", 0x0112, 3, 1)
+    )
     at = plain.index(entry) + 8
     yield "exif_alone", plain[:at] + (b"\0\6" if entry[0] == 1 else b"\6\0") + plain[at + 2 :]
     yield "two", save(small, "HEIF", quality=60, save_all=True, append_images=[small.rotate(180)])
-    yield "grid", save(Image.fromarray(smooth(150, 100, 3, SEED + 23)), "HEIF", quality=50, tile_size=64)
+    yield "grid", save(
+        Image.fromarray(smooth(150, 100, 3, SEED + 23)), "HEIF", quality=50, tile_size=64
+    )
 
 
 def avifs():
@@ -220,24 +324,32 @@ def avifs():
     yield "rgba", save(transparent(34, 26, 32), "AVIF", quality=80)
     wide = np.asarray(small).astype("u2") * 4
     yield "10_bits", imagecodecs.avif_encode(wide, level=70, bitspersample=10, pixelformat="444")
-    yield "12_bits", imagecodecs.avif_encode(wide * 4, level=70, bitspersample=12, pixelformat="420")
+    yield "12_bits", imagecodecs.avif_encode(
+        wide * 4, level=70, bitspersample=12, pixelformat="420"
+    )
     for orientation in range(2, 9):
         tags = Image.Exif()
         tags[0x0112] = orientation
         yield f"turned{orientation}", save(small, "AVIF", quality=60, exif=tags)
     turned = save(small, "AVIF", quality=60, exif=tags)
     yield "exif_alone", turned.replace(b"irot", b"free")
-    yield "sequence", save(small, "AVIF", quality=60, save_all=True, append_images=[small.rotate(180)])
+    yield "sequence", save(
+        small, "AVIF", quality=60, save_all=True, append_images=[small.rotate(180)]
+    )
     with tempfile.TemporaryDirectory() as folder:
         source, made = f"{folder}/a.png", f"{folder}/a.avif"
         Image.fromarray(smooth(160, 128, 3, SEED + 33)).save(source)
-        subprocess.run(["avifenc", "--grid", "2x2", "--min", "40", "--max", "50", source, made], check=True, capture_output=True)
+        subprocess.run(
+            ["avifenc", "--grid", "2x2", "--min", "40", "--max", "50", source, made],
+            check=True,
+            capture_output=True,
+        )
         yield "grid", Path(made).read_bytes()
     # libheif's brand alone: what is inside decides.
     yield "mif1", save(small, "AVIF", quality=60).replace(b"ftypavif", b"ftypmif1", 1)
 
 
-# --- JPEG XL ----------------------------------------------------------------------------------------------------------
+# --- JPEG XL --------------------------------------------------------------------------------------
 
 
 def jxls():
@@ -245,7 +357,9 @@ def jxls():
     yield "lossy", imagecodecs.jpegxl_encode(small, level=70, distance=1.5)
     yield "lossless", imagecodecs.jpegxl_encode(small, lossless=True)
     yield "grey", imagecodecs.jpegxl_encode(small[..., 0].copy(), lossless=True)
-    yield "16_bits", imagecodecs.jpegxl_encode((small.astype("u2") * 257 + 90).clip(0, 65535).astype("u2"), lossless=True)
+    yield "16_bits", imagecodecs.jpegxl_encode(
+        (small.astype("u2") * 257 + 90).clip(0, 65535).astype("u2"), lossless=True
+    )
     yield "rgba", imagecodecs.jpegxl_encode(np.asarray(transparent(34, 26, 42)), lossless=True)
     yield "container", imagecodecs.jpegxl_encode(small, lossless=True, usecontainer=True)
     yield "animation", imagecodecs.jpegxl_encode(np.stack([small, small[::-1]]), lossless=True)
@@ -255,16 +369,18 @@ def jxls():
         yield f"jpeg_exif{orientation}", imagecodecs.jpegxl_encode_jpeg(jpeg, usecontainer=True)
 
 
-# --- Other names of JPEG --------------------------------------------------------------------------------------------
+# --- Other names of JPEG --------------------------------------------------------------------------
 
 
 def jpegs():
     small = Image.fromarray(smooth(34, 26, 3, SEED + 61))
-    yield "mpo.mpo", save(small, "MPO", save_all=True, append_images=[small.rotate(180)], quality=80)
+    yield "mpo.mpo", save(
+        small, "MPO", save_all=True, append_images=[small.rotate(180)], quality=80
+    )
     yield "jfif.jfif", save(small, "JPEG", quality=80)
 
 
-# --- What the references make of them ---------------------------------------------------------------------------------
+# --- What the references make of them -------------------------------------------------------------
 
 
 def transparent(width, height, seed):
@@ -287,8 +403,20 @@ def reference(kind, data):
 
 
 # The largest difference: TIFF is exact, the others come from other versions of the decoders.
-KINDS = (("jpeg", "", 0), ("tiff", "tif", 0), ("heif", "heic", 1), ("avif", "avif", 1), ("jxl", "jxl", 1))
-MAKERS = {"jpeg": (jpegs,), "tiff": (tiff_greys, tiff_colours, tiff_compressed), "heif": (heifs,), "avif": (avifs,), "jxl": (jxls,)}
+KINDS = (
+    ("jpeg", "", 0),
+    ("tiff", "tif", 0),
+    ("heif", "heic", 1),
+    ("avif", "avif", 1),
+    ("jxl", "jxl", 1),
+)
+MAKERS = {
+    "jpeg": (jpegs,),
+    "tiff": (tiff_greys, tiff_colours, tiff_compressed),
+    "heif": (heifs,),
+    "avif": (avifs,),
+    "jxl": (jxls,),
+}
 
 
 def write_formats(out):
@@ -306,7 +434,9 @@ def write_formats(out):
                     continue
                 if allowed:
                     rgb.save(out / f"{file}.png", optimize=True)
-                lines.append(f"{file} {rgb.width} {rgb.height} {allowed} {fnv1a(rgb.tobytes()):016x}\n")
+                lines.append(
+                    f"{file} {rgb.width} {rgb.height} {allowed} {fnv1a(rgb.tobytes()):016x}\n"
+                )
     (out / "formats.txt").write_text("".join(lines))
 
 
@@ -316,8 +446,12 @@ def transparencies():
     yield "la.png", save(picture.convert("LA"), "PNG")
     yield "palette.png", save(picture.convert("P"), "PNG", transparency=bytes(range(0, 256, 2)))
     yield "palette_key.png", save(picture.convert("RGB").quantize(9), "PNG", transparency=3)
-    yield "rgb_key.png", save(Image.fromarray(np.full((5, 7, 3), 9, np.uint8)), "PNG", transparency=(9, 9, 9))
-    yield "grey_key.png", save(picture.convert("L").point(lambda v: v & 0xC0), "PNG", transparency=64)
+    yield "rgb_key.png", save(
+        Image.fromarray(np.full((5, 7, 3), 9, np.uint8)), "PNG", transparency=(9, 9, 9)
+    )
+    yield "grey_key.png", save(
+        picture.convert("L").point(lambda v: v & 0xC0), "PNG", transparency=64
+    )
     yield "rgba.webp", save(picture, "WEBP", lossless=True, exact=True)
     yield "lossy.webp", save(picture, "WEBP", quality=80)
     yield "key.gif", save(picture.convert("RGB").quantize(9), "GIF", transparency=3)
@@ -331,14 +465,18 @@ def transparencies():
     header = struct.pack("<IiiHHIIiiII", 108, 21, -14, 1, 32, 3, 0, 0, 0, 0, 0)
     header += struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + b"\0" * 48
     pixels = np.asarray(picture)[..., [2, 1, 0, 3]].tobytes()
-    yield "masks.bmp", b"BM" + struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+    yield "masks.bmp", b"BM" + struct.pack(
+        "<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)
+    ) + header + pixels
 
 
 def write_harm(out):
     """Large pictures in small files, whose boxes the tests change."""
     flat = Image.new("RGB", (2000, 2000), (90, 120, 30))
     (out / "harm_large.heic").write_bytes(save(flat, "HEIF", quality=10))
-    (out / "harm_large_grid.heic").write_bytes(save(flat.resize((4000, 2000)), "HEIF", quality=10, tile_size=2048))
+    (out / "harm_large_grid.heic").write_bytes(
+        save(flat.resize((4000, 2000)), "HEIF", quality=10, tile_size=2048)
+    )
     (out / "harm_large.avif").write_bytes(save(flat, "AVIF", quality=10))
 
 
@@ -351,7 +489,9 @@ def write_transparencies(out):
                 rgba = ImageOps.exif_transpose(image).convert("RGBA")
             ground = Image.new("RGBA", rgba.size, ImageColor.getrgb(colour))
             rgb = Image.alpha_composite(ground, rgba).convert("RGB")
-            lines.append(f"over_{name} {colour} {rgb.width} {rgb.height} {fnv1a(rgb.tobytes()):016x}\n")
+            lines.append(
+                f"over_{name} {colour} {rgb.width} {rgb.height} {fnv1a(rgb.tobytes()):016x}\n"
+            )
     (out / "transparent.txt").write_text("".join(lines))
 
 
@@ -359,7 +499,11 @@ def main():
     global SEED
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent.parent / "data" / "image" / "formats")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).resolve().parent.parent / "data" / "image" / "formats",
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     SEED = arguments.seed
@@ -367,7 +511,14 @@ def main():
     write_formats(arguments.out)
     write_transparencies(arguments.out)
     write_harm(arguments.out)
-    print("Pillow", Image.__version__, "pillow-heif", pillow_heif.__version__, "imagecodecs", imagecodecs.__version__)
+    print(
+        "Pillow",
+        Image.__version__,
+        "pillow-heif",
+        pillow_heif.__version__,
+        "imagecodecs",
+        imagecodecs.__version__,
+    )
 
 
 if __name__ == "__main__":

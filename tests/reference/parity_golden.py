@@ -196,7 +196,8 @@ class Reference:
         return text[len(before) :].lstrip(" ") if before else text
 
     def decode(self, ids):
-        # BLIP's own special tokens, which the tokenizer takes for words: a piece of a word would be joined to them.
+        # BLIP's own special tokens, which the tokenizer takes for words: a piece of a word would be
+        # joined to them.
         ids = [id for id in ids if id not in (self.model.dec, self.model.enc)]
         return self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=True)
 

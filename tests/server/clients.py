@@ -37,13 +37,19 @@ class OpenAi(ServerTest):
         with self.assertRaisesRegex(openai.BadRequestError, "no picture"):
             self.chat("hello", image=False)
         with self.assertRaisesRegex(openai.BadRequestError, "tools"):
-            self.chat("hello", tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}])
+            self.chat(
+                "hello", tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}]
+            )
 
     def test_any_model_name_will_do_where_there_is_one(self):
         picture = {"type": "image_url", "image_url": {"url": data_url(scene())}}
-        answer = self.client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": [picture]}])
+        answer = self.client.chat.completions.create(
+            model="gpt-4o", messages=[{"role": "user", "content": [picture]}]
+        )
         self.assertEqual(answer.model, "blip-demo")
-        self.assertEqual(answer.choices[0].message.content, "a cat to the left of a bus on a pink background")
+        self.assertEqual(
+            answer.choices[0].message.content, "a cat to the left of a bus on a pink background"
+        )
 
 
 class Requests(ServerTest):

@@ -158,11 +158,15 @@ def drive(page, server, shots):
     page.locator("#open-settings").click()
     check_axe(page, "settings")
     page.screenshot(path=shots + "/settings.png")
-    fields = server.get("/openapi.json").json["paths"]["/v1/caption"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    fields = server.get("/openapi.json").json["paths"]["/v1/caption"]["post"]["requestBody"][
+        "content"
+    ]["application/json"]["schema"]["properties"]
     for name in ("beams", "min_length", "max_length", "seed"):
         expect(page.locator("#" + name)).to_have_attribute("min", str(fields[name]["minimum"]))
     for name in ("min_length", "max_length", "temperature", "top_p", "seed"):
-        expect(page.locator("#" + name)).to_have_attribute("placeholder", str(fields[name]["default"]))
+        expect(page.locator("#" + name)).to_have_attribute(
+            "placeholder", str(fields[name]["default"])
+        )
     page.locator("#beams").fill("3")
     page.locator("#settings button").click()
     page.locator("#run").click()
@@ -216,7 +220,9 @@ def check_hostile_history(browser, shots):
         expect(page.locator("#history-note")).to_contain_text(f"Kept on the server 127.0.0.1:{server.port}. Everybody who can reach it sees")
         assert page.locator("#entries script, #entries svg, #entries img[src=x]").count() == 0
         entries.nth(0).get_by_role("button", name="Open again").click()
-        expect(page.locator("#history-problem")).to_have_text(re.compile("the stored picture is none of JPEG, PNG, WebP"))
+        expect(page.locator("#history-problem")).to_have_text(
+            re.compile("the stored picture is none of JPEG, PNG, WebP")
+        )
         check_axe(page, "hostile history")
         page.screenshot(path=shots + "/hostile.png", full_page=True)
         entries.nth(0).get_by_role("button", name="Delete:").click()

@@ -3,7 +3,19 @@ import json
 import subprocess
 import unittest
 
-from harness import SCENES, SOURCE, Server, ServerTest, b64, cli, data_url, in_parallel, picture, scene, scene_names
+from harness import (
+    SCENES,
+    SOURCE,
+    Server,
+    ServerTest,
+    b64,
+    cli,
+    data_url,
+    in_parallel,
+    picture,
+    scene,
+    scene_names,
+)
 
 QUESTIONS = ["what animal is this?", "is there a bus?", "what is left of the bus?"]
 TEXTS = ["a cat and a bus", "a clock"]
@@ -32,26 +44,40 @@ class Caption(ServerTest):
         shown = {}
         for colour in ("white", "#000", None):
             (expected,) = cli("embed", path, *(["--background", colour] if colour else []))
-            request = {"image": b64(path.read_bytes()), **({"background": colour} if colour else {})}
+            request = {
+                "image": b64(path.read_bytes()),
+                **({"background": colour} if colour else {}),
+            }
             for _ in range(2):  # the second from the cache, which keeps the three apart
                 (result,) = self.ok(self.server.post_json("/v1/embed", request))["images"]
                 self.assertEqual(result["embedding"], expected["embedding"])
             shown[colour] = str(result["embedding"])
         self.assertEqual(len(set(shown.values())), 3)
-        reply = self.server.post_json("/v1/caption", {"image": b64(scene()), "background": "reddish"})
+        reply = self.server.post_json(
+            "/v1/caption", {"image": b64(scene()), "background": "reddish"}
+        )
         self.assertEqual(reply.status, 400)
         self.assertIn('field "background": "reddish" is no colour', reply.json["detail"])
 
     def test_pictures_of_the_newer_formats(self):
         folder = SOURCE / "tests" / "data" / "image" / "formats"
-        for name, kind in (("tiff_rgb_strips.tif", "image/tiff"), ("heif_420.heic", "image/heic"), ("avif_420.avif", "image/avif"), ("jxl_lossy.jxl", "image/jxl")):
+        for name, kind in (
+            ("tiff_rgb_strips.tif", "image/tiff"),
+            ("heif_420.heic", "image/heic"),
+            ("avif_420.avif", "image/avif"),
+            ("jxl_lossy.jxl", "image/jxl"),
+        ):
             try:
                 (expected,) = cli("caption", folder / name)
             except subprocess.CalledProcessError as error:
                 self.assertIn(b"this build has no", error.stdout)
                 continue
             data = (folder / name).read_bytes()
-            for reply in (self.server.post("/v1/caption", data, kind), self.server.post("/v1/caption", data), self.server.post_form("/v1/caption", [("image", data)])):
+            for reply in (
+                self.server.post("/v1/caption", data, kind),
+                self.server.post("/v1/caption", data),
+                self.server.post_form("/v1/caption", [("image", data)]),
+            ):
                 self.assertEqual(self.ok(reply)["results"][0]["caption"], expected["caption"])
 
     def test_the_pages_file_chooser_takes_what_the_server_reads(self):

@@ -341,7 +341,11 @@ class Page(ServerTest):
             reply = self.server.get("/" if name == "index.html" else "/" + name)
             # The kinds of pictures come from the program's table.
             body = re.sub(rb'accept="image/[^"]*"', b'accept="@PICTURES@"', reply.body)
-            self.assertEqual((reply.status, body), (200, (SOURCE / "apps" / "server" / "web" / name).read_bytes()), name)
+            self.assertEqual(
+                (reply.status, body),
+                (200, (SOURCE / "apps" / "server" / "web" / name).read_bytes()),
+                name,
+            )
             self.assertIn("default-src 'self'", reply.headers["Content-Security-Policy"])
         self.assertTrue(self.server.get("/").headers["Content-Type"].startswith("text/html"))
 

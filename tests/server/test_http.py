@@ -245,9 +245,27 @@ class Deadlines(unittest.TestCase):
             thread.join()
 
     def test_health_is_answered_when_all_connections_are_at_work(self):
-        server = self.start("--max-connections", 4, "--batch", 1, "--timeout", 900, "--max-images", 100, "--max-work", 10_000_000)
+        server = self.start(
+            "--max-connections",
+            4,
+            "--batch",
+            1,
+            "--timeout",
+            900,
+            "--max-images",
+            100,
+            "--max-work",
+            10_000_000,
+        )
         pictures = 4 if EMULATED else 64
-        body = json.dumps({"images": [b64(picture(i)) for i in range(pictures)], "beams": 8, "min_length": 40, "max_length": 44}).encode()
+        body = json.dumps(
+            {
+                "images": [b64(picture(i)) for i in range(pictures)],
+                "beams": 8,
+                "min_length": 40,
+                "max_length": 44,
+            }
+        ).encode()
         clients = []
         self.addCleanup(lambda: [client.close() for client in clients])
         for _ in range(4):

@@ -69,9 +69,21 @@ class Json(ServerTest):
     def test_what_is_quoted_is_short(self):
         long = "x" * 300_000
         # With one model a chat may call it what it likes; the answer has the model's own name.
-        chat = {"model": long, "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(scene())}}]}]}
-        for path, body, expected in (("/v1/caption", {long: 1}, (400,)), ("/v1/caption", {"model": long, "image": b64(scene())}, (400, 404)),
-                                     ("/v1/chat/completions", {"messages": [{"role": long}]}, (400,)), ("/v1/chat/completions", chat, (200,))):
+        chat = {
+            "model": long,
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": data_url(scene())}}],
+                }
+            ],
+        }
+        for path, body, expected in (
+            ("/v1/caption", {long: 1}, (400,)),
+            ("/v1/caption", {"model": long, "image": b64(scene())}, (400, 404)),
+            ("/v1/chat/completions", {"messages": [{"role": long}]}, (400,)),
+            ("/v1/chat/completions", chat, (200,)),
+        ):
             reply = self.server.post(path, json.dumps(body), "application/json")
             self.assertIn(reply.status, expected)
             self.assertLess(len(reply.body), 1500)

@@ -8,7 +8,20 @@ import time
 import unittest
 import zlib
 
-from harness import EMULATED, SANITIZED, SCENES, Server, ServerTest, b64, cli, data_url, in_parallel, picture, scene, wait_until
+from harness import (
+    EMULATED,
+    SANITIZED,
+    SCENES,
+    Server,
+    ServerTest,
+    b64,
+    cli,
+    data_url,
+    in_parallel,
+    picture,
+    scene,
+    wait_until,
+)
 
 MIB = 1 << 20
 
@@ -32,7 +45,9 @@ def resident(pid, name="VmRSS"):
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name + ":"))
 
 
-@unittest.skipIf(SANITIZED, "a sanitizer's memory is no measure, and models count by what they take")
+@unittest.skipIf(
+    SANITIZED, "a sanitizer's memory is no measure, and models count by what they take"
+)
 class Memory(unittest.TestCase):
     def start(self, *arguments):
         server = Server(*arguments)
@@ -174,16 +189,32 @@ class WorkLimits(ServerTest):
         self.refused("/v1/ask", {"questions": ["is there a bus?"] * 12}, "--max-work")
 
     def test_a_text_counts_what_the_model_reads_of_it(self):
-        long = ["a cat and a dog and a bus " * 15] * 10  # 120 tokens, of which 35 are read unless more are asked for
+        long = [
+            "a cat and a dog and a bus " * 15
+        ] * 10  # 120 tokens, of which 35 are read unless more are asked for
         self.ok(self.server.post_json("/v1/match", {"image": b64(scene()), "texts": long}))
         self.refused("/v1/match", {"texts": long, "max_text_length": 60}, "of 600 is more than 400")
-        self.ok(self.server.post_json("/v1/ask", {"image": b64(scene()), "question": long[0] * 2, "answers": ["yes", "no"]}))
+        self.ok(
+            self.server.post_json(
+                "/v1/ask",
+                {"image": b64(scene()), "question": long[0] * 2, "answers": ["yes", "no"]},
+            )
+        )
 
     def test_ranges_are_the_tables(self):
-        for path, fields, words in (("/v1/caption", {"num_captions": 257}, "from 1 to 256"), ("/v1/caption", {"beams": 65}, "from 1 to 64"),
-                                    ("/v1/caption", {"length_penalty": 11}, "from -10.0 to 10.0"), ("/v1/ask", {"question": "a?", "top_k": 1000001}, "from 0 to 1000000"),
-                                    ("/v1/ask", {"question": "a?", "answers": ["yes"], "rank_candidates": 1000001}, "from 1 to 1000000"),
-                                    ("/v1/match", {"text": "a", "max_text_length": 2}, "from 3 to 1000000"), ("/v1/attention", {"layers": 1001}, "from 0 to 1000")):
+        for path, fields, words in (
+            ("/v1/caption", {"num_captions": 257}, "from 1 to 256"),
+            ("/v1/caption", {"beams": 65}, "from 1 to 64"),
+            ("/v1/caption", {"length_penalty": 11}, "from -10.0 to 10.0"),
+            ("/v1/ask", {"question": "a?", "top_k": 1000001}, "from 0 to 1000000"),
+            (
+                "/v1/ask",
+                {"question": "a?", "answers": ["yes"], "rank_candidates": 1000001},
+                "from 1 to 1000000",
+            ),
+            ("/v1/match", {"text": "a", "max_text_length": 2}, "from 3 to 1000000"),
+            ("/v1/attention", {"layers": 1001}, "from 0 to 1000"),
+        ):
             with self.subTest(path, **fields):
                 self.refused(path, fields, words)
 

@@ -154,7 +154,8 @@ TEST_F(Convert, GgufToGguf) {
   EXPECT_EQ(io::read_text(file("c.gguf")), io::read_text(file("d.gguf")));
   expect_same_model(Checkpoint::open(file("a.gguf")), Checkpoint::open(file("c.gguf")));
   const std::string before = io::read_text(file("a.gguf"));
-  EXPECT_THROW(convert(file("a.gguf"), file("a.gguf"), options), Error);  // a source is never replaced
+  EXPECT_THROW(convert(file("a.gguf"), file("a.gguf"), options),
+               Error);  // a source is never replaced
   EXPECT_EQ(io::read_text(file("a.gguf")), before);
 }
 

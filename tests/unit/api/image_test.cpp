@@ -26,7 +26,8 @@ std::string error_of(const std::string& path, const ImageLimits& limits = {}) {
 }
 
 TEST(Image, OnlyRegularFilesAreOpened) {
-  const auto pipe = std::filesystem::temp_directory_path() / ("blip-pipe-" + std::to_string(::getpid()));
+  const auto pipe =
+      std::filesystem::temp_directory_path() / ("blip-pipe-" + std::to_string(::getpid()));
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   for (const std::string& path : {pipe.string(), std::string("/dev/zero")}) {
     EXPECT_EQ(error_of(path), "io: cannot open " + path + ": it is not a regular file");
@@ -44,9 +45,12 @@ TEST(Image, InspectTellsWhatDecodingTakes) {
   EXPECT_EQ(info.format, "JPEG");
   EXPECT_EQ(info.width, image.width());
   EXPECT_EQ(info.height, image.height());
-  EXPECT_GE(info.decode_bytes, 6u * static_cast<std::size_t>(info.width * info.height));  // turned into a second picture
+  EXPECT_GE(info.decode_bytes, 6u * static_cast<std::size_t>(
+                                        info.width * info.height));  // turned into a second picture
   EXPECT_THROW(Image::inspect(encoded, {.max_memory = info.decode_bytes - 1}), Error);
-  EXPECT_NE(error_of(kPictures + "jpeg_exif6.jpg", {.max_memory = 1000}).find("more than the limit of 0 MiB; raise it with --max-memory"), std::string::npos);
+  EXPECT_NE(error_of(kPictures + "jpeg_exif6.jpg", {.max_memory = 1000})
+                .find("more than the limit of 0 MiB; raise it with --max-memory"),
+            std::string::npos);
 }
 
 }  // namespace

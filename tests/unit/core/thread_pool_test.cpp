@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <numeric>
@@ -12,6 +10,7 @@
 #include <stdexcept>
 
 #include "blip/error.h"
+#include "in_child.h"
 
 namespace blip {
 namespace {
@@ -134,27 +133,9 @@ TEST(ThreadPool, ALongJobDoesNotStarveAShortOne) {
   }
 }
 
-// Runs body in a child process; true where it returned true.
-template <class Body>
-bool in_child(const Body& body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(60);  // a deadlock is a failure
-    bool good = false;
-    try {
-      good = body();
-    } catch (...) {
-    }
-    _exit(good ? 0 : 1);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
 TEST(ThreadPool, SaysSoWhereTheSystemHasNoThreads) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "sanitizers want more address space than a limit leaves";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(BLIP_TESTS_EMULATED)
+  GTEST_SKIP() << "sanitizers want more address space than a limit leaves, and qemu-user keeps no limit";
 #endif
   EXPECT_TRUE(in_child([] {
     const rlimit limit{std::size_t{2} << 30, std::size_t{2} << 30};
@@ -175,9 +156,7 @@ TEST(ThreadPool, SaysSoWhereTheSystemHasNoThreads) {
 }
 
 TEST(ThreadPool, WorksInAForkedChildAndItsParent) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "the thread sanitizer lets no threads start after a fork";
-#endif
+  SKIP_WITHOUT_THREADS_AFTER_FORK();
   for (const int threads : {1, 3}) {
     auto pool = std::make_unique<ThreadPool>(threads);
     const auto works = [&] {
@@ -205,9 +184,7 @@ TEST(ThreadPool, WorksInAForkedChildAndItsParent) {
 
 // The fork comes while another thread's loop runs.
 TEST(ThreadPool, WorksInAChildForkedAmidALoop) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "the thread sanitizer lets no threads start after a fork";
-#endif
+  SKIP_WITHOUT_THREADS_AFTER_FORK();
   ThreadPool pool(2);
   std::atomic<bool> stop{false}, started{false};
   std::thread busy([&] {

@@ -233,8 +233,10 @@ TEST(WantedFiles, OneFormOfTheWeights) {
   EXPECT_EQ(wanted_files({"blip.gguf", "README.md"}), (Files{"blip.gguf"}));
   EXPECT_EQ(wanted_files({"adapter_config.json", "adapter_model.safetensors"}),
             (Files{"adapter_config.json", "adapter_model.safetensors"}));
-  EXPECT_EQ(wanted_files({"adapter_config.json", "adapter_model.bin", "adapter_model.safetensors", "config.json", "my.safetensors"}),
-            (Files{"config.json", "adapter_config.json", "my.safetensors", "adapter_model.safetensors"}));
+  EXPECT_EQ(
+      wanted_files({"adapter_config.json", "adapter_model.bin", "adapter_model.safetensors",
+                    "config.json", "my.safetensors"}),
+      (Files{"config.json", "adapter_config.json", "my.safetensors", "adapter_model.safetensors"}));
   EXPECT_EQ(wanted_files({"adapter_config.json", "adapter_model.bin", "model.safetensors"}),
             (Files{"adapter_config.json", "model.safetensors", "adapter_model.bin"}));
   EXPECT_EQ(wanted_files({"adapter_model.safetensors"}), Files{});

@@ -78,8 +78,9 @@ TEST(Damage, IsJudgedAsPillowJudgesIt) {
   for (const auto& [what, count] : differences) ADD_FAILURE() << what << ": " << count << " times";
 }
 
-// Pillow reads the tables of a TIFF by itself and ours are libtiff's; its decoders of HEIF and AVIF are of other versions. So some
-// damages are judged otherwise, and lossy pixels are not compared; how many, is.
+// Pillow reads the tables of a TIFF by itself and ours are libtiff's; its decoders of HEIF and AVIF
+// are of other versions. So some damages are judged otherwise, and lossy pixels are not compared;
+// how many, is.
 TEST(Damage, OfOtherFormatsIsJudgedAlike) {
   const std::vector<Damage> all = damages("BLIP_FORMAT_DAMAGES", "formats/damaged.txt");
   ASSERT_GE(all.size(), 4000u);
@@ -89,14 +90,20 @@ TEST(Damage, OfOtherFormatsIsJudgedAlike) {
     const std::string format = damage.file.substr(0, damage.file.find('_'));
     const std::string ours = verdict(bytes);
     ++counts[format];
-    const auto comparable = [&](const std::string& text) { return format == "tiff" ? text : text.substr(0, text.rfind(' ')); };
+    const auto comparable = [&](const std::string& text) {
+      return format == "tiff" ? text : text.substr(0, text.rfind(' '));
+    };
     if (comparable(ours) == comparable(damage.verdict)) continue;
-    const std::string kind = ours == "-" ? "refused" : damage.verdict == "-" ? "read" : "other pixels";
+    const std::string kind = ours == "-"             ? "refused"
+                             : damage.verdict == "-" ? "read"
+                                                     : "other pixels";
     ++differences[format + " " + kind];
     if (std::getenv("BLIP_SHOW_DAMAGES"))
-      std::cout << damage.file << " " << damage.kind << " " << damage.place << " " << damage.value << ": " << ours << ", reference: " << damage.verdict << "\n";
+      std::cout << damage.file << " " << damage.kind << " " << damage.place << " " << damage.value
+                << ": " << ours << ", reference: " << damage.verdict << "\n";
   }
-  // Measured: up to 7 % of AVIF, mostly alpha that another version of the decoder takes, 4 % of HEIF and 3 % of TIFF.
+  // Measured: up to 7 % of AVIF, mostly alpha that another version of the decoder takes, 4 % of
+  // HEIF and 3 % of TIFF.
   for (const auto& [what, count] : differences)
     EXPECT_LE(count * 100, 8 * counts[what.substr(0, what.find(' '))]) << what;
   EXPECT_EQ(differences["tiff other pixels"], 0);

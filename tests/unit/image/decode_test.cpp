@@ -112,7 +112,9 @@ std::string small_gif(int side) {
 
 TEST(Decode, AScreenFarLargerThanItsFileIsRefused) {
   EXPECT_EQ(error_of(small_gif(4096)), "");
-  expect_error(small_gif(13'000), "GIF: a screen of 169000000 pixels around a frame of 1, far more than a file of 35 bytes is for; refused");
+  expect_error(small_gif(13'000),
+               "GIF: a screen of 169000000 pixels around a frame of 1, far more than a file of 35 "
+               "bytes is for; refused");
   std::string gif = read_all(BLIP_TEST_DATA "/image/gif_global.gif");  // a frame that the file cannot fill
   gif.replace(gif.find(std::string(",\0\0\0\0\x1f\0", 7)) + 5, 4, std::string("\x88\x33\x88\x33", 4));
   expect_error(gif, "GIF: the file is truncated");
@@ -178,7 +180,8 @@ TEST(Decode, EncodedSizeLimit) {
 
 TEST(Decode, WhatIsNoPictureSaysSo) {
   expect_error("", "the file is empty");
-  expect_error("hello", "not a picture that can be read (" + readable_formats() + "): its first bytes are of none of these");
+  expect_error("hello", "not a picture that can be read (" + readable_formats() +
+                            "): its first bytes are of none of these");
   EXPECT_EQ(readable_formats().find("JPEG, PNG, "), 0u);
   expect_error(std::string("\0\0\0\x14"
                            "ftypisom\0\0\0\0mp42",

@@ -104,13 +104,16 @@ TEST(PortableDecoder, LimitsComeFirst) {
 }
 
 TEST(PortableDecoder, SaysThatWebPIsLeftOut) {
-  EXPECT_EQ(why_unreadable(*find_format_by_name("WebP")), "this build has no libwebp; convert the picture to PNG or JPEG");
+  EXPECT_EQ(why_unreadable(*find_format_by_name("WebP")),
+            "this build has no libwebp; convert the picture to PNG or JPEG");
 }
 
 TEST(PortableDecoder, GivesTheAlphaOfPng) {
-  const std::string bytes = read_all(BLIP_TEST_DATA "/image/formats/over_rgba.png"), name = "over_rgba.png";
+  const std::string bytes = read_all(BLIP_TEST_DATA "/image/formats/over_rgba.png"),
+                    name = "over_rgba.png";
   const ImageLimits limits;
-  const Decoded ours = stb_png({bytes_of(bytes), name, limits, false, true}), libpngs = decode_rgba(bytes, name);
+  const Decoded ours = stb_png({bytes_of(bytes), name, limits, false, true}),
+                libpngs = decode_rgba(bytes, name);
   EXPECT_EQ(ours.rgb.pixels, libpngs.rgb.pixels);
   EXPECT_EQ(ours.alpha, libpngs.alpha);
   EXPECT_EQ(ours.alpha.size() * 3, ours.rgb.pixels.size());

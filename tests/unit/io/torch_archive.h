@@ -93,7 +93,8 @@ inline std::string integers(const std::vector<std::int64_t>& values) {
   return result + "t";
 }
 inline std::string storage(const std::string& type, const std::string& key, std::int64_t count) {
-  return std::string("(") + text("storage") + global("torch", type) + text(key) + text("cpu") + integer(count) + "tQ";
+  return std::string("(") + text("storage") + global("torch", type) + text(key) + text("cpu") +
+         integer(count) + "tQ";
 }
 inline std::string tensor(const std::string& from, std::int64_t offset, const std::vector<std::int64_t>& size,
                           const std::vector<std::int64_t>& stride) {

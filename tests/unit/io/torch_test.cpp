@@ -205,7 +205,8 @@ TEST(Torch, RefusesBombs) {
   expect_refused(archive(dict({{"w", tensor(kStorage, 0, {1 << 20, 1 << 10}, {0, 0})}}), {kSix}),
                  {"\"w\"", "far more than the file has"});
   std::vector<std::pair<std::string, std::string>> many;
-  for (int i = 0; i < 100; ++i) many.emplace_back(std::string("w") + std::to_string(i), tensor(kStorage, 0, {1 << 20}, {0}));
+  for (int i = 0; i < 100; ++i)
+    many.emplace_back(std::string("w") + std::to_string(i), tensor(kStorage, 0, {1 << 20}, {0}));
   expect_refused(archive(dict(many), {kSix}), {"far more than the file has"});
 }
 

@@ -81,9 +81,12 @@ TEST(Unpickler, BuildRunsNoSetState) {
 
 TEST(Unpickler, RefusesStrangePersistentIds) {
   for (const std::string& id :
-       {std::string("N"), std::string(")"), std::string("(") + text("module") + "NNNNt", text("storage"),
-        std::string("(") + text("storage") + global("torch", "float32") + text("0") + text("cpu") + integer(1) + "t",
-        std::string("(") + text("storage") + global("torch", "FloatStorage") + integer(0) + text("cpu") + integer(1) + "t"}) {
+       {std::string("N"), std::string(")"), std::string("(") + text("module") + "NNNNt",
+        text("storage"),
+        std::string("(") + text("storage") + global("torch", "float32") + text("0") + text("cpu") +
+            integer(1) + "t",
+        std::string("(") + text("storage") + global("torch", "FloatStorage") + integer(0) +
+            text("cpu") + integer(1) + "t"}) {
     expect_refused(id + "Q", {"stor"});
   }
 }

@@ -210,7 +210,10 @@ TEST(FolderKeys, AnAdapterWithoutItsSettingsIsRefused) {
     const Draft draft("caption");
     draft.folder.write(name, "{}");
     const std::string what = error_of(ErrorCode::kModel, [&] { draft.open(); });
-    expect_contains(what, std::string("/") + name + ": an adapter changes the model's answers, but its adapter_config.json is missing");
+    expect_contains(
+        what,
+        std::string("/") + name +
+            ": an adapter changes the model's answers, but its adapter_config.json is missing");
   }
 }
 

@@ -67,7 +67,9 @@ inline RawTensors read_raw(const std::string& path) {
   const auto file = io::open_safetensors(path);
   for (const io::TensorView& view : file->tensors()) {
     const auto* data = reinterpret_cast<const char*>(view.data.data());
-    const char* type = view.type == io::ElementType::bf16 ? "BF16" : view.type == io::ElementType::f32 ? "F32" : "F16";
+    const char* type = view.type == io::ElementType::bf16  ? "BF16"
+                       : view.type == io::ElementType::f32 ? "F32"
+                                                           : "F16";
     out[view.name] = {type, view.shape, std::string(data, view.data.size())};
   }
   return out;
