@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""What the Python package costs over C++ and the program: calls, loading, a folder of pictures, the import.
+"""What the Python package costs over C++ and the program: calls, loading, a folder of pictures, the
+import.
 
     cmake --build --preset release -j --target blip blip_shared bench_calls
     python3 bench/python.py                # the bundled model, whose short calls show the cost best; --model for another
 
-Both sides of each figure are measured in turn, round after round, and medians of the rounds' differences or ratios printed
-beside what they should not exceed. Exits with 1 where one does. Run it on an idle machine.
+Both sides of each figure are measured in turn, round after round, and medians of the rounds'
+differences or ratios printed beside what they should not exceed. Exits with 1 where one does. Run
+it on an idle machine.
 """
 
 import argparse
@@ -38,8 +40,12 @@ class CppCalls:
     """bench/calls.cpp at work."""
 
     def __init__(self, build, model, picture):
-        self.process = subprocess.Popen([str(build / "bench" / "bench_calls"), model, picture], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, universal_newlines=True)
+        self.process = subprocess.Popen(
+            [str(build / "bench" / "bench_calls"), model, picture],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            universal_newlines=True,
+        )
 
     def ms(self, task, count):
         self.process.stdin.write("%s %d\n" % (task, count))
@@ -68,7 +74,10 @@ def measure_calls(options, blipcpp):
     cpp = CppCalls(options.build, options.model, picture)
     over = {}
     for task, call in calls.items():
-        pairs = [(cpp.ms(task, counts[task]), median_ms(counts[task], call)) for _ in range(options.rounds)]
+        pairs = [
+            (cpp.ms(task, counts[task]), median_ms(counts[task], call))
+            for _ in range(options.rounds)
+        ]
         over[task] = [python - base for base, python in pairs]
         print("%-8s C++ %8.3f ms, Python %8.3f ms" % (task, *map(statistics.median, zip(*pairs))))
     cpp.close()
@@ -84,17 +93,38 @@ def measure_folder(options, blipcpp):
         scenes = sorted(SCENES.glob("*.png"))
         for i in range(options.pictures):
             shutil.copy(str(scenes[i % len(scenes)]), str(folder / ("%05d.png" % i)))
-        command = [str(options.build / "bin" / "blip"), "caption", name, "--model", options.model, "--batch", "8"]
+        command = [
+            str(options.build / "bin" / "blip"),
+            "caption",
+            name,
+            "--model",
+            options.model,
+            "--batch",
+            "8",
+        ]
         for turn in range(options.rounds + 1):
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-            program = float(re.search(r"%d pictures in ([0-9.]+) s" % options.pictures, done.stderr).group(1))
+            done = subprocess.run(
+                command,
+                check=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                universal_newlines=True,
+            )
+            program = float(
+                re.search(r"%d pictures in ([0-9.]+) s" % options.pictures, done.stderr).group(1)
+            )
             start = time.perf_counter()
             captions = [str(c) for c in model.captions(sorted(folder.iterdir()), batch_size=8)]
             python = time.perf_counter() - start
-            assert captions == [line.split("\t")[1] for line in done.stdout.splitlines()], "the captions differ"
+            assert captions == [
+                line.split("\t")[1] for line in done.stdout.splitlines()
+            ], "the captions differ"
             if turn > 0:  # the first warms the caches
                 ratios.append(program / python)
-    print("folder   of %d pictures: Python at %s of the program's pace" % (options.pictures, " ".join("%.3f" % r for r in ratios)))
+    print(
+        "folder   of %d pictures: Python at %s of the program's pace"
+        % (options.pictures, " ".join("%.3f" % r for r in ratios))
+    )
     return statistics.median(ratios)
 
 
@@ -106,11 +136,15 @@ def measure_import(options):
         return 1e3 * (time.perf_counter() - start)
 
     run("import numpy, blipcpp")
-    return statistics.median(run("import numpy, blipcpp") - run("import numpy") for _ in range(3 * options.rounds))
+    return statistics.median(
+        run("import numpy, blipcpp") - run("import numpy") for _ in range(3 * options.rounds)
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--build", type=pathlib.Path, default=SOURCE / "build" / "release")
     parser.add_argument("--model", default=str(SOURCE / "models" / "blip-demo.gguf"))
     parser.add_argument("--rounds", type=int, default=7)
@@ -123,8 +157,13 @@ def main():
     import blipcpp
 
     over = measure_calls(options, blipcpp)
-    results = [("a call of %s over C++'s, ms" % task, over[task], over[task] <= MAX_CALL_MS, MAX_CALL_MS) for task in TASKS]
-    results.append(("Model.load over C++'s, ms", over["load"], over["load"] <= MAX_LOAD_MS, MAX_LOAD_MS))
+    results = [
+        ("a call of %s over C++'s, ms" % task, over[task], over[task] <= MAX_CALL_MS, MAX_CALL_MS)
+        for task in TASKS
+    ]
+    results.append(
+        ("Model.load over C++'s, ms", over["load"], over["load"] <= MAX_LOAD_MS, MAX_LOAD_MS)
+    )
     pace = measure_folder(options, blipcpp)
     results.append(("a folder, of the program's pace", pace, pace >= MIN_FOLDER, MIN_FOLDER))
     beyond = measure_import(options)

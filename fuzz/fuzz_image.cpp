@@ -22,7 +22,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     // Every other input over a colour, which makes the decoders keep the alpha.
     const auto background = size % 2 ? std::optional(blip::Color{10, 20, 30}) : std::nullopt;
-    const blip::image::Rgb rgb = blip::image::decode(std::as_bytes(std::span(data, size)), "input", limits, background);
+    const blip::image::Rgb rgb =
+        blip::image::decode(std::as_bytes(std::span(data, size)), "input", limits, background);
     const auto pixels = static_cast<std::size_t>(rgb.width) * static_cast<std::size_t>(rgb.height);
     require(rgb.width > 0 && rgb.height > 0 && pixels <= limits.max_pixels && rgb.pixels.size() == 3 * pixels);
     // The last bytes choose the new size.

@@ -70,7 +70,10 @@ int run_ask(const AskFlags& flags) {
   if (answers.empty()) fit_to_model(options.generate, flags.generate, info);
   check_text_length(flags.max_text_length, info);
   Session session = make_session(engine, console);
-  Asker asker(session, console, options, answers, flags.generate.given("num_return") ? static_cast<std::size_t>(flags.generate.options.num_return) : 0);
+  Asker asker(session, console, options, answers,
+              flags.generate.given("num_return")
+                  ? static_cast<std::size_t>(flags.generate.options.num_return)
+                  : 0);
   if (at_prompt) return run_ask_prompt(engine, session, asker, flags, console);
 
   const Stopwatch watch;
@@ -153,7 +156,8 @@ void add_ask(CLI::App& app, Run& run) {
   add_picture_options(command, flags->pictures)->required();
   add_repeated(command, "--question", flags->questions, "A question; repeatable; without one, asks at a prompt")->group("Input");
   add_named(command, "--answers", flags->answers_file, "File of answers, one a line: ranks them instead of writing one", "FILE")->group("Input");
-  flags->rank_option = add_row(command, option_named("rank_candidates"), flags->rank_candidates, "Decoding");
+  flags->rank_option =
+      add_row(command, option_named("rank_candidates"), flags->rank_candidates, "Decoding");
   add_text_length(command, flags->max_text_length);
   add_generate_options(command, flags->generate, kAnswerText);
   add_model_options(command, flags->model);

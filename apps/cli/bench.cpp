@@ -75,8 +75,15 @@ Image test_picture(int size) {
 // One combination of number type, threads and batch.
 class Bench {
  public:
-  Bench(const Engine& engine, Session& session, const BenchFlags& flags, int batch, kernels::MemorySpeed& memory)
-      : flags_(flags), engine_(engine), session_(session), info_(engine.info()), costs_(info_, engine.dtype()), batch_(batch), memory_(memory) {}
+  Bench(const Engine& engine, Session& session, const BenchFlags& flags, int batch,
+        kernels::MemorySpeed& memory)
+      : flags_(flags),
+        engine_(engine),
+        session_(session),
+        info_(engine.info()),
+        costs_(info_, engine.dtype()),
+        batch_(batch),
+        memory_(memory) {}
 
   std::vector<Row> run() {
     pictures();
@@ -322,8 +329,12 @@ void add_bench(CLI::App& app, Run& run) {
   const std::string group = "Benchmark";
   command.add_option("--dtype", flags->dtypes, "Number types, with commas; default: all the machine has instructions for")
       ->delimiter(',')->type_name("TYPE,...")->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))->group(group);
-  command.add_option("--threads", flags->threads, "Thread counts, with commas; default: every core")
-      ->delimiter(',')->type_name("N,...")->check(in_range(option_named("threads")))->group(group);
+  command
+      .add_option("--threads", flags->threads, "Thread counts, with commas; default: every core")
+      ->delimiter(',')
+      ->type_name("N,...")
+      ->check(in_range(option_named("threads")))
+      ->group(group);
   command.add_option("--batch", flags->batches, "Pictures at a time, with commas")
       ->delimiter(',')->type_name("N,...")->check(whole_in(1, 256))->capture_default_str()->group(group);
   command.add_option("--stage", flags->stages, "Only this stage, as its line is called (may be repeated); default: all that the model has")

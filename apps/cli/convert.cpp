@@ -88,7 +88,9 @@ namespace {
 int run_convert(const ConvertFlags& flags) {
   Console console(flags.output);
   const std::vector<std::string> adapters = adapter_paths(flags.adapters, flags.hub, console);
-  return write_converted({model_path(flags.source, flags.hub, console), flags.destination, flags.type, adapters}, console);
+  return write_converted(
+      {model_path(flags.source, flags.hub, console), flags.destination, flags.type, adapters},
+      console);
 }
 
 }  // namespace

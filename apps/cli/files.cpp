@@ -54,9 +54,12 @@ void check_npy_destination(const std::string& path) {
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored) || fs::file_size(path, ignored) == 0) return;
   std::string start(kMagic.size(), '\0');
-  std::ifstream(path, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
+  std::ifstream(path, std::ios::binary)
+      .read(start.data(), static_cast<std::streamsize>(start.size()));
   if (start != kMagic)
-    throw Exit(kExitUsage, "cannot write " + path + ": it exists and is no .npy file; give another name, or remove it first");
+    throw Exit(kExitUsage,
+               "cannot write " + path +
+                   ": it exists and is no .npy file; give another name, or remove it first");
 }
 
 void write_result(Console& console, const std::string& path, std::span<const std::byte> bytes) {

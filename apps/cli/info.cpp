@@ -44,7 +44,11 @@ Json to_json(const Engine& engine) {
               {"text_length", info.text_length},
               {"max_text_length", info.max_text_length},
               {"max_length", info.max_length},
-              {"tokens", {{"bos", info.bos_token}, {"eos", info.eos_token}, {"pad", info.pad_token}, {"question", info.question_token}}},
+              {"tokens",
+               {{"bos", info.bos_token},
+                {"eos", info.eos_token},
+                {"pad", info.pad_token},
+                {"question", info.question_token}}},
               {"adapters", info.adapters},
               {"warnings", info.warnings},
               {"parameters", info.parameters},
@@ -77,7 +81,8 @@ void print(Console& console, const Engine& engine) {
   console.line("name        " + printable(info.name));
   console.line("path        " + printable(info.path));
   console.line("format      " + info.format);
-  for (const std::string& adapter : info.adapters) console.line("adapter     " + printable(adapter) + ", merged");
+  for (const std::string& adapter : info.adapters)
+    console.line("adapter     " + printable(adapter) + ", merged");
   console.line("tasks       " + task_list(info));
   const std::string side = std::to_string(info.image_size);
   console.line("picture     " + side + " x " + side + (info.patch_size > 0 ? ", patches of " + std::to_string(info.patch_size) : ""));

@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <set>
@@ -49,7 +49,8 @@ using FolderId = std::pair<dev_t, ino_t>;
 // The folders under one argument.
 class FolderSearch {
  public:
-  FolderSearch(std::string root, const FolderFilter& filter, std::vector<Input>& inputs, LeftOut& left_out)
+  FolderSearch(std::string root, const FolderFilter& filter, std::vector<Input>& inputs,
+               LeftOut& left_out)
       : root_(std::move(root)), filter_(filter), inputs_(inputs), left_out_(left_out) {}
 
   // Each folder's entries sorted by name; a subfolder that cannot be read is one failed input.
@@ -73,11 +74,14 @@ class FolderSearch {
 
  private:
   bool is_excluded(const std::string& path) const {
-    const std::string below = fs::path(path).lexically_relative(root_).string(), name = fs::path(path).filename().string();
-    return std::any_of(filter_.exclude.begin(), filter_.exclude.end(), [&](const std::string& pattern) {
-      const bool whole = pattern.find('/') != std::string::npos;
-      return ::fnmatch(pattern.c_str(), (whole ? below : name).c_str(), whole ? FNM_PATHNAME : 0) == 0;
-    });
+    const std::string below = fs::path(path).lexically_relative(root_).string(),
+                      name = fs::path(path).filename().string();
+    return std::any_of(filter_.exclude.begin(), filter_.exclude.end(),
+                       [&](const std::string& pattern) {
+                         const bool whole = pattern.find('/') != std::string::npos;
+                         return ::fnmatch(pattern.c_str(), (whole ? below : name).c_str(),
+                                          whole ? FNM_PATHNAME : 0) == 0;
+                       });
   }
 
   bool is_newer(const struct stat& status) const {
@@ -118,19 +122,23 @@ class FolderSearch {
   std::set<FolderId> searched_;
 };
 
-void expand_path(const std::string& path, const FolderFilter& filter, std::vector<Input>& inputs, LeftOut& left_out) {
+void expand_path(const std::string& path, const FolderFilter& filter, std::vector<Input>& inputs,
+                 LeftOut& left_out) {
   struct stat status = {};
   // One that is missing fails when it is opened, with the system's reason.
   if (::stat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) return inputs.push_back({path, ""});
   const std::size_t before = inputs.size(), filtered = left_out.excluded + left_out.older;
   FolderSearch(path, filter, inputs, left_out).enter(path, status);
-  if (inputs.size() == before && left_out.excluded + left_out.older == filtered) inputs.push_back({path, "no picture in folder " + path});
+  if (inputs.size() == before && left_out.excluded + left_out.older == filtered)
+    inputs.push_back({path, "no picture in folder " + path});
 }
 
-void expand_pattern(const std::string& pattern, const FolderFilter& filter, std::vector<Input>& inputs, LeftOut& left_out) {
+void expand_pattern(const std::string& pattern, const FolderFilter& filter,
+                    std::vector<Input>& inputs, LeftOut& left_out) {
   glob_t matches = {};
   const int result = ::glob(pattern.c_str(), 0, nullptr, &matches);
-  for (std::size_t i = 0; result == 0 && i < matches.gl_pathc; ++i) expand_path(matches.gl_pathv[i], filter, inputs, left_out);
+  for (std::size_t i = 0; result == 0 && i < matches.gl_pathc; ++i)
+    expand_path(matches.gl_pathv[i], filter, inputs, left_out);
   ::globfree(&matches);
   if (result != 0) inputs.push_back({pattern, "no file matches " + pattern});
 }
@@ -263,7 +271,8 @@ std::string describe(const LeftOut& left_out) {
   return text;
 }
 
-std::vector<Input> expand_inputs(const std::vector<std::string>& arguments, const FolderFilter& filter, LeftOut* left_out) {
+std::vector<Input> expand_inputs(const std::vector<std::string>& arguments,
+                                 const FolderFilter& filter, LeftOut* left_out) {
   std::vector<Input> inputs;
   LeftOut ignored;
   LeftOut& counts = left_out != nullptr ? *left_out : ignored;
@@ -290,7 +299,8 @@ bool names_needed(const std::vector<std::string>& arguments) {
 timespec read_time(const std::string& text, const std::string& what) {
   struct stat status = {};
   if (::stat(text.c_str(), &status) == 0) return status.st_mtim;
-  for (const char* format : {"%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"}) {
+  for (const char* format :
+       {"%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"}) {
     tm parts = {};
     const char* end = ::strptime(text.c_str(), format, &parts);
     const int day = parts.tm_mday;
@@ -298,10 +308,13 @@ timespec read_time(const std::string& text, const std::string& what) {
     const time_t seconds = end && *end == '\0' ? ::mktime(&parts) : -1;
     if (seconds != -1 && parts.tm_mday == day) return {seconds, 0};  // no 31st of February
   }
-  throw Exit(kExitUsage, what + ": \"" + text + "\" is neither a file nor a date such as 2026-01-31 or 2026-01-31T18:30:00");
+  throw Exit(kExitUsage,
+             what + ": \"" + text +
+                 "\" is neither a file nor a date such as 2026-01-31 or 2026-01-31T18:30:00");
 }
 
-Image read_image(const std::string& name, const DecodeOptions& options, const std::function<bool()>& stop) {
+Image read_image(const std::string& name, const DecodeOptions& options,
+                 const std::function<bool()>& stop) {
   if (!is_special(name)) return Image::from_file(name, options.limits, options.background);
   const std::string bytes = read_special(name, options.limits.max_bytes, stop);
   const std::string what = name == "-" ? "standard input" : name;

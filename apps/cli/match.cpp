@@ -92,7 +92,10 @@ void add_match(CLI::App& app, Run& run) {
   add_picture_options(command, flags->pictures)->required();
   add_repeated(command, "--text", flags->texts, "A text to compare; repeatable")->group("Input");
   add_named(command, "--texts", flags->texts_file, "File of texts, one a line", "FILE")->group("Input");
-  add_choice(command, "--head", flags->head, {kMatchHeads.begin(), kMatchHeads.end()}, "Match probability (itm), cosine (itc) or both")->capture_default_str()->group("Input");
+  add_choice(command, "--head", flags->head, {kMatchHeads.begin(), kMatchHeads.end()},
+             "Match probability (itm), cosine (itc) or both")
+      ->capture_default_str()
+      ->group("Input");
   add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
   add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);

@@ -86,7 +86,8 @@ std::string here_or_pulled(const std::string& given, const HubFlags& flags, Cons
 
 }  // namespace
 
-std::string model_path(const std::string& given, const HubFlags& flags, Console& console, const std::vector<std::string>& adapters) {
+std::string model_path(const std::string& given, const HubFlags& flags, Console& console,
+                       const std::vector<std::string>& adapters) {
   std::string model = given_or_environment(given);
   if (model.empty() && !adapters.empty()) model = adapters.front();
   if (model.empty()) return bundled_model();
@@ -95,7 +96,8 @@ std::string model_path(const std::string& given, const HubFlags& flags, Console&
   return path;
 }
 
-std::vector<std::string> adapter_paths(const std::vector<std::string>& given, const HubFlags& flags, Console& console) {
+std::vector<std::string> adapter_paths(const std::vector<std::string>& given, const HubFlags& flags,
+                                       Console& console) {
   std::vector<std::string> paths;
   for (const std::string& adapter : given) paths.push_back(here_or_pulled(adapter, flags, console));
   return paths;

@@ -47,7 +47,8 @@ CLI::Validator whole_in(std::uint64_t low, std::uint64_t high) {
 }
 
 CLI::Validator in_range(const Option& option) {
-  return option.type == OptionType::kNumber ? number_in(option.low, option.high) : whole_in(option.whole_low(), option.whole_high());
+  return option.type == OptionType::kNumber ? number_in(option.low, option.high)
+                                            : whole_in(option.whole_low(), option.whole_high());
 }
 
 std::string spelling(std::string_view name) {
@@ -78,7 +79,10 @@ void add_output_options(CLI::App& command, OutputOptions& options) {
 }
 
 void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters) {
-  command.add_option("--adapter", adapters, "LoRA adapter to merge into the model: a folder as peft saves it, or a name; may be repeated")
+  command
+      .add_option("--adapter", adapters,
+                  "LoRA adapter to merge into the model: a folder as peft saves it, or a name; may "
+                  "be repeated")
       ->take_all()
       ->allow_extra_args(false)
       ->type_name("PATH")
@@ -94,8 +98,10 @@ void add_hub_options(CLI::App& command, HubFlags& flags) {
 void add_model_options(CLI::App& command, ModelOptions& options) {
   const std::string group = "Model";
   command
-      .add_option("-m,--model", options.model,
-                  "Name (ORG/NAME[@REVISION], or a short one of `blip models --known`), Hugging Face folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
+      .add_option(
+          "-m,--model", options.model,
+          "Name (ORG/NAME[@REVISION], or a short one of `blip models --known`), Hugging Face "
+          "folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
       ->check(not_empty())
       ->group(group);
@@ -135,28 +141,41 @@ std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limi
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   CLI::Option* images =
       command.add_option("images", options.images, "Picture, folder, pattern, or - for standard input")->type_name("IMAGE")->check(not_empty());
-  options.all.push_back(command.add_option("--batch", options.batch, "Pictures per pass through the model")
-      ->type_name("N")
-      ->check(whole_in(1, kMaxBatch))
-      ->capture_default_str()
-      ->group("Input"));
-  options.all.push_back(command.add_option("--exclude", options.exclude, "Leave files and folders of this name (a pattern) out of folders; with a slash, of this path below the folder; repeatable")
-      ->type_name("GLOB")
-      ->check(not_empty())
-      ->allow_extra_args(false)
-      ->group("Input"));
-  options.all.push_back(command.add_option("--newer-than", options.newer_than, "Of folders, pictures changed after this date (2026-01-31, 2026-01-31T18:30:00) or after this file")
-      ->type_name("TIME")
-      ->check(not_empty())
-      ->group("Input"));
+  options.all.push_back(
+      command.add_option("--batch", options.batch, "Pictures per pass through the model")
+          ->type_name("N")
+          ->check(whole_in(1, kMaxBatch))
+          ->capture_default_str()
+          ->group("Input"));
+  options.all.push_back(
+      command
+          .add_option("--exclude", options.exclude,
+                      "Leave files and folders of this name (a pattern) out of folders; with a "
+                      "slash, of this path below the folder; repeatable")
+          ->type_name("GLOB")
+          ->check(not_empty())
+          ->allow_extra_args(false)
+          ->group("Input"));
+  options.all.push_back(command
+                            .add_option("--newer-than", options.newer_than,
+                                        "Of folders, pictures changed after this date (2026-01-31, "
+                                        "2026-01-31T18:30:00) or after this file")
+                            ->type_name("TIME")
+                            ->check(not_empty())
+                            ->group("Input"));
   options.all.push_back(add_background_option(command, options.decode.background));
-  for (CLI::Option* option : add_limit_options(command, options.decode.limits)) options.all.push_back(option);
+  for (CLI::Option* option : add_limit_options(command, options.decode.limits))
+    options.all.push_back(option);
   return images;
 }
 
 CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background) {
   const auto read = [&background](const std::string& text) { background = parse_color(text); };
-  return command.add_option_function<std::string>("--background", read, "Lay transparent pixels over this colour: #rrggbb or a basic name; not given: the colours beneath transparency show")
+  return command
+      .add_option_function<std::string>(
+          "--background", read,
+          "Lay transparent pixels over this colour: #rrggbb or a basic name; not given: the "
+          "colours beneath transparency show")
       ->type_name("COLOR")
       ->check([](const std::string& text) {
         try {
@@ -171,7 +190,8 @@ CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& back
 
 FolderFilter folder_filter(const PictureOptions& options) {
   FolderFilter filter{options.exclude, std::nullopt};
-  if (!options.newer_than.empty()) filter.newer_than = read_time(options.newer_than, "--newer-than");
+  if (!options.newer_than.empty())
+    filter.newer_than = read_time(options.newer_than, "--newer-than");
   return filter;
 }
 
@@ -182,21 +202,30 @@ CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vecto
 namespace {
 
 // The value that the option has where it is not given: of a number that help shows.
-std::string default_of(const Option& row, const GeneratedText& text) { return number_text(row.*text.defaults); }
+std::string default_of(const Option& row, const GeneratedText& text) {
+  return number_text(row.*text.defaults);
+}
 
 // std::visit's cases: the kinds of fields that GenerateOptions has.
 template <class T>
-CLI::Option* add_field(CLI::App& command, const std::string& name, const Option& row, T& value, const GeneratedText& text) {
-  return command.add_option(name, value, std::string(row.help))->type_name("N")->default_str(default_of(row, text))->check(in_range(row));
+CLI::Option* add_field(CLI::App& command, const std::string& name, const Option& row, T& value,
+                       const GeneratedText& text) {
+  return command.add_option(name, value, std::string(row.help))
+      ->type_name("N")
+      ->default_str(default_of(row, text))
+      ->check(in_range(row));
 }
-CLI::Option* add_field(CLI::App& command, const std::string& name, const Option& row, bool& value, const GeneratedText&) {
+CLI::Option* add_field(CLI::App& command, const std::string& name, const Option& row, bool& value,
+                       const GeneratedText&) {
   return command.add_flag(name, value, std::string(row.help));
 }
 
 }  // namespace
 
 CLI::Option* GenerateFlags::named(std::string_view name) const {
-  return std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.first->name == name; })->second;
+  return std::find_if(all.begin(), all.end(),
+                      [&](const auto& one) { return one.first->name == name; })
+      ->second;
 }
 
 void add_generate_options(CLI::App& command, GenerateFlags& flags, const GeneratedText& text) {
@@ -204,7 +233,8 @@ void add_generate_options(CLI::App& command, GenerateFlags& flags, const Generat
     const std::string name = spelling(name_for(row, text));
     const auto add = [&](auto field) {
       if constexpr (!std::is_same_v<decltype(field), std::monostate>)
-        flags.all.emplace_back(&row, add_field(command, name, row, flags.options.*field, text)->group("Decoding"));
+        flags.all.emplace_back(
+            &row, add_field(command, name, row, flags.options.*field, text)->group("Decoding"));
     };
     std::visit(add, row.field);
   }
@@ -218,7 +248,9 @@ void refuse_given(const std::vector<CLI::Option*>& options, const std::string& w
 GenerateOptions checked(const GenerateFlags& flags) {
   GenerateOptions options = flags.options;
   const auto why = [&](const Option& row) {
-    return row.use == OptionUse::kSampling ? "without --sample" : options.sample ? "with --sample" : "with --beams 1: it compares beams";
+    return row.use == OptionUse::kSampling ? "without --sample"
+           : options.sample                ? "with --sample"
+                                           : "with --beams 1: it compares beams";
   };
   for (const auto& [row, option] : flags.all)
     if (!row->has_effect(options)) refuse_given({option}, why(*row));
@@ -251,11 +283,15 @@ void check_text_length(int length, const ModelInfo& info) {
 
 void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info) {
   // A length that nobody gave gives way to the model's; one that compiled decoding takes to mean its own stays.
-  if (info.max_length > 0 && info.baked_length == 0 && !flags.given("max_length") && !options.min_length)
+  if (info.max_length > 0 && info.baked_length == 0 && !flags.given("max_length") &&
+      !options.min_length)
     options.max_length = std::min(options.max_length, info.max_length);
   if (info.max_length > 0 && options.max_length > info.max_length)
-    throw Exit(kExitModel, std::string(flags.given("max_length") ? "--max-length " : "--min-length ") + std::to_string(options.max_length) + " is not possible: " + info.path + " writes texts of up to " +
-                               std::to_string(info.max_length) + " tokens, prompt included");
+    throw Exit(kExitModel,
+               std::string(flags.given("max_length") ? "--max-length " : "--min-length ") +
+                   std::to_string(options.max_length) + " is not possible: " + info.path +
+                   " writes texts of up to " + std::to_string(info.max_length) +
+                   " tokens, prompt included");
   if (info.baked_length == 0) return;
   const auto refuse = [&](const std::string& option) {
     throw Exit(kExitModel, option + " is not possible: " + info.path + " has its decoding compiled in: greedy, up to " + std::to_string(info.baked_length) +
@@ -263,7 +299,8 @@ void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const Mo
   };
   if (flags.options.sample) refuse(flags.named("sample")->get_name());
   for (const auto& [row, option] : flags.all) {
-    if (option->count() == 0 || (option == flags.named("beams") && flags.options.beams == 1)) continue;
+    if (option->count() == 0 || (option == flags.named("beams") && flags.options.beams == 1))
+      continue;
     refuse(option->get_name() + " " + option->as<std::string>());
   }
 }
@@ -290,7 +327,9 @@ Engine load_engine(const ModelOptions& options, Console& console) {
   engine_options.adapters = adapter_paths(options.adapters, options.hub, console);
   const bool compiled = !engine_options.bmodels.empty();
   if (compiled && !options.model.empty()) throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
-  const std::string path = compiled ? engine_options.bmodels.front() : model_path(options.model, options.hub, console, engine_options.adapters);
+  const std::string path =
+      compiled ? engine_options.bmodels.front()
+               : model_path(options.model, options.hub, console, engine_options.adapters);
   if ((compiled || is_compiled(path)) && options.device_option && options.device_option->count() == 0) engine_options.device = "sophon:0";
   if (!options.tokenizer.empty() && !engine_options.device.starts_with("sophon"))
     throw Exit(kExitUsage, "--tokenizer-path has no effect on " + engine_options.device + ": a model file brings its own vocabulary; only compiled models take one");

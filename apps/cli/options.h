@@ -35,7 +35,7 @@ struct PictureOptions {
   int batch = 4;
   DecodeOptions decode;
   std::vector<std::string> exclude;
-  std::string newer_than;           // "" = not given
+  std::string newer_than;         // "" = not given
   std::vector<CLI::Option*> all;  // but the pictures
 };
 
@@ -62,17 +62,23 @@ std::string spelling(std::string_view name);
 // A number within the option's range.
 CLI::Validator in_range(const Option& option);
 CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background);
-// IMAGE..., --batch, --exclude, --newer-than, --background, --max-pixels, --max-memory, --max-bytes.
+// IMAGE..., --batch, --exclude, --newer-than, --background, --max-pixels, --max-memory,
+// --max-bytes.
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
 // Throws Exit(2) for a time that is none.
 FolderFilter folder_filter(const PictureOptions& options);
 // The rows of blip/limits.h that generating takes.
 void add_generate_options(CLI::App& command, GenerateFlags& flags, const GeneratedText& text);
-// One row of blip/limits.h, by its name and range; what is not given leaves the value, which help shows unless told what else.
+// One row of blip/limits.h, by its name and range; what is not given leaves the value, which help
+// shows unless told what else.
 enum class Shown { kValue, kNothing };
 template <class Number>
-CLI::Option* add_row(CLI::App& command, const Option& row, Number& value, const std::string& group, Shown shown = Shown::kValue) {
-  CLI::Option* option = command.add_option(spelling(row.name), value, std::string(row.help))->type_name("N")->check(in_range(row))->group(group);
+CLI::Option* add_row(CLI::App& command, const Option& row, Number& value, const std::string& group,
+                     Shown shown = Shown::kValue) {
+  CLI::Option* option = command.add_option(spelling(row.name), value, std::string(row.help))
+                            ->type_name("N")
+                            ->check(in_range(row))
+                            ->group(group);
   return shown == Shown::kValue ? option->capture_default_str() : option;
 }
 

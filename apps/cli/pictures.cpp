@@ -90,7 +90,8 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
   LeftOut left_out;
   std::vector<Input> inputs = expand_inputs(options.images, folder_filter(options), &left_out);
   if (const std::string text = describe(left_out); !text.empty()) console.note("left out of folders: " + text);
-  Prefetch prefetch(std::move(inputs), options.decode, 2 * batch_size, [&engine](const Image& image) { return engine.prepare(image); });
+  Prefetch prefetch(std::move(inputs), options.decode, 2 * batch_size,
+                    [&engine](const Image& image) { return engine.prepare(image); });
   PictureRun run(session, console, timings, task);
   console.start_progress("pictures", prefetch.size());
   std::size_t done = 0;

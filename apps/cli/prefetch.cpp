@@ -13,7 +13,8 @@ std::size_t decoded_bytes(const Decoded& decoded) {
   return std::size_t{3} * static_cast<std::size_t>(decoded.image->width()) * static_cast<std::size_t>(decoded.image->height());
 }
 
-Decoded decode(const Input& input, const DecodeOptions& options, const Prefetch::Prepare& prepare, const std::function<bool()>& stop) {
+Decoded decode(const Input& input, const DecodeOptions& options, const Prefetch::Prepare& prepare,
+               const std::function<bool()>& stop) {
   Decoded decoded{input.name, std::nullopt, input.error};
   if (!decoded.error.empty()) return decoded;
   try {
@@ -29,8 +30,13 @@ Decoded decode(const Input& input, const DecodeOptions& options, const Prefetch:
 
 }  // namespace
 
-Prefetch::Prefetch(std::vector<Input> inputs, const DecodeOptions& options, std::size_t ahead, Prepare prepare)
-    : inputs_(std::move(inputs)), options_(options), ahead_(ahead), prepare_(std::move(prepare)), thread_([this] { decode_all(); }) {}
+Prefetch::Prefetch(std::vector<Input> inputs, const DecodeOptions& options, std::size_t ahead,
+                   Prepare prepare)
+    : inputs_(std::move(inputs)),
+      options_(options),
+      ahead_(ahead),
+      prepare_(std::move(prepare)),
+      thread_([this] { decode_all(); }) {}
 
 Prefetch::~Prefetch() {
   {

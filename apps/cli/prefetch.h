@@ -27,7 +27,8 @@ class Prefetch {
  public:
   using Prepare = std::function<Image(const Image&)>;
   // Keeps up to `ahead` pictures ready, fewer when they are large. prepare: what to do with each on that thread; unset = nothing.
-  Prefetch(std::vector<Input> inputs, const DecodeOptions& options, std::size_t ahead, Prepare prepare = {});
+  Prefetch(std::vector<Input> inputs, const DecodeOptions& options, std::size_t ahead,
+           Prepare prepare = {});
   ~Prefetch();
   Prefetch(const Prefetch&) = delete;
   Prefetch& operator=(const Prefetch&) = delete;

@@ -67,7 +67,9 @@ std::vector<server::NamedEngine> load_engines(const ServeFlags& flags, Console& 
   std::vector<std::string> given = flags.models;
   if (given.empty()) given.emplace_back();
   if (given.size() > 1 && !flags.model.adapters.empty())
-    throw Exit(kExitUsage, "--adapter goes with one model: give a folder with an adapter as a model of its own, --model NAME=FOLDER");
+    throw Exit(kExitUsage,
+               "--adapter goes with one model: give a folder with an adapter as a model of its "
+               "own, --model NAME=FOLDER");
   for (const std::string& argument : given) {
     ModelOptions options = flags.model;
     const std::size_t equals = argument.find('=');
@@ -159,7 +161,8 @@ void add_model_flags(CLI::App& command, ServeFlags& flags) {
 void add_queue_flags(CLI::App& command, ServeFlags& flags) {
   const std::string group = "Queue";
   server::ServerOptions& o = flags.server;
-  add_number(command, "--batch", o.scheduler.max_batch, 1, kMaxBatch, "Jobs per pass through the model", group);
+  add_number(command, "--batch", o.scheduler.max_batch, 1, kMaxBatch,
+             "Jobs per pass through the model", group);
   command.add_option("--batch-window", o.scheduler.window_ms, "Milliseconds a batch waits for requests on their way; 0 = none")
       ->type_name("N")->check(number_in(0, 1000))->capture_default_str()->group(group);
   add_number(command, "--queue", o.scheduler.queue_limit, 1, 1'000'000, "Jobs that may wait per model; more are told 429", group);
@@ -203,7 +206,8 @@ void add_connection_flags(CLI::App& command, server::ServerOptions& o) {
   command
       .add_option("--max-connections-per-client", o.http.max_per_client,
                   "Connections of one address (IPv6: of one /64), 0 = no limit; default: " +
-                      std::to_string(server::kDefaultPerClient) + ", and no limit for clients on this machine")
+                      std::to_string(server::kDefaultPerClient) +
+                      ", and no limit for clients on this machine")
       ->type_name("N")
       ->check(whole_in(0, 100'000))
       ->group(group);
@@ -235,9 +239,14 @@ void add_serve(CLI::App& app, Run& run) {
   add_number(command, "--max-images", o.limits.input.max_images, 1, 10'000, "Pictures per request", "Input");
   add_number(command, "--max-texts", o.limits.input.max_texts, 1, 100'000, "Texts per request", "Input");
   add_connection_flags(command, o);
-  add_number(command, "--max-beams", o.limits.work.max_beams, 1, option_named("beams").whole_high(), "Beams a request may ask for", "Input");
-  add_number(command, "--max-captions", o.limits.work.max_returned, 1, option_named("num_return").whole_high(), "Captions or answers per picture and question", "Input");
-  add_number(command, "--max-tokens", o.limits.work.max_tokens, 1, option_named("max_length").whole_high(), "Longest max_length a request may ask for", "Input");
+  add_number(command, "--max-beams", o.limits.work.max_beams, 1, option_named("beams").whole_high(),
+             "Beams a request may ask for", "Input");
+  add_number(command, "--max-captions", o.limits.work.max_returned, 1,
+             option_named("num_return").whole_high(),
+             "Captions or answers per picture and question", "Input");
+  add_number(command, "--max-tokens", o.limits.work.max_tokens, 1,
+             option_named("max_length").whole_high(), "Longest max_length a request may ask for",
+             "Input");
   add_number(command, "--max-work", o.limits.work.max_work, 1, std::uint64_t{1} << 40, "Rows of a request: pictures x questions x beams x max_length, and its texts' tokens", "Input");
   command.add_option("--api-key-file", flags->key_file, "File of API keys, one a line; without it none is needed")
       ->type_name("FILE")->check(not_empty())->check(CLI::ExistingFile)->group("Access");

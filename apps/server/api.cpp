@@ -161,7 +161,8 @@ void answer_caption(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, background, model, service, work)) add_job(jobs, make(), rows, opened);
+  for (const Opened& opened : open_pictures(fields, background, model, service, work))
+    add_job(jobs, make(), rows, opened);
   if (stream) return stream_text(model, exchange, work, std::move(jobs.front()), [](const JobResult& result) { return caption_json(0, result); });
   Json json{{"results", Json::array()}};
   for (const JobResult& result : work.run(model, std::move(jobs))) json["results"].push_back(caption_json(json["results"].size(), result));
@@ -212,7 +213,8 @@ void answer_match(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, background, model, service, work)) add_job(jobs, make(), rows, opened);
+  for (const Opened& opened : open_pictures(fields, background, model, service, work))
+    add_job(jobs, make(), rows, opened);
   Json json{{"results", Json::array()}};
   for (const JobResult& result : work.run(model, std::move(jobs))) {
     Json one{{"image", json["results"].size()}};
@@ -244,10 +246,12 @@ AskRequest read_ask(Service& service, Fields& fields, Work& work) {
   ask.answers = fields.texts("answer", "answers");
   ask.stream = fields.flag("stream", false);
   if (ask.stream) ask.options.generate.beams = 1;
-  ask.options.generate = read_generate(fields, ask.options.generate, kAnswerText, service.limits.work);
+  ask.options.generate =
+      read_generate(fields, ask.options.generate, kAnswerText, service.limits.work);
   ask.attention = fields.flag("attention", false);
   ask.options.max_text_length = read_text_length(fields);
-  ask.options.rank_candidates = read_whole(fields, option_named("rank_candidates"), ask.options.rank_candidates);
+  ask.options.rank_candidates =
+      read_whole(fields, option_named("rank_candidates"), ask.options.rank_candidates);
   ask.model = fields.text("model");
   ask.background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
@@ -258,7 +262,10 @@ AskRequest read_ask(Service& service, Fields& fields, Work& work) {
   for (const Option& row : kOptions) {
     const std::string name = name_for(row, kAnswerText);
     if (!ask.answers.empty() && row.generates() && fields.has(name))
-      throw Problem(kInvalidRequest, "field \"" + name + "\": has no effect on given answers, which are ranked; leave it or \"answers\" out");
+      throw Problem(
+          kInvalidRequest,
+          "field \"" + name +
+              "\": has no effect on given answers, which are ranked; leave it or \"answers\" out");
   }
   if (ask.stream) check_answer_streamable(ask.options.generate, fields.pictures().size(), ask.questions.size(), !ask.answers.empty());
   return ask;
@@ -334,7 +341,8 @@ void answer_embed(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count + 1, of_texts.rows, of_texts);
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, background, model, service, work)) add_job(jobs, job_of(Task::kEmbedImage, work), 1, opened);
+  for (const Opened& opened : open_pictures(fields, background, model, service, work))
+    add_job(jobs, job_of(Task::kEmbedImage, work), 1, opened);
   if (!texts.empty()) jobs.push_back(std::move(of_texts));
   const auto results = work.run(model, std::move(jobs));
   Json json{{"dimensions", model.engine.info().embed_dim}, {"images", Json::array()}, {"texts", Json::array()}};

@@ -106,7 +106,8 @@ void answer_attention(Service& service, Exchange& exchange) {
   const JobResult result = std::move(work.run(model, std::move(jobs)).front());
   if (!result.attention) throw std::runtime_error("the model told no attention");  // it said that it can
   if (request.png) {
-    const Decoded picture = decode(fields.pictures().front(), background, 0, service, work, kDrawingBytes);
+    const Decoded picture =
+        decode(fields.pictures().front(), background, 0, service, work, kDrawingBytes);
     return exchange.respond({200, "image/png", heat_map_png(picture.image, map_of(*result.attention, request.word), result.attention->side)});
   }
   Json json{{"text", request.text.empty() ? result.generation.text : request.text}};

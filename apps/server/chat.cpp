@@ -143,7 +143,8 @@ void read_options(const Json& body, ChatRequest& chat) {
   o.top_p = static_cast<float>(number_field(body, "top_p", o.top_p, top_p.low, top_p.high));
   o.num_return = static_cast<int>(whole_field(body, "n", o.num_return, count.low, count.high));
   o.sample = temperature > 0;
-  if (o.sample) o.temperature = static_cast<float>(std::max(temperature, option_named("temperature").low));
+  if (o.sample)
+    o.temperature = static_cast<float>(std::max(temperature, option_named("temperature").low));
   o.seed = static_cast<std::uint64_t>(seed_field(body));
   if (!o.sample) o.beams = std::max(chat.stream ? 1 : o.beams, o.num_return);
   if (chat.stream && o.num_return > 1) invalid("a stream has one choice; leave \"n\" out");
@@ -162,7 +163,8 @@ void limit_length(ChatRequest& chat, const Engine& engine, int prompt, const Wor
 }
 
 int prompt_tokens(const ChatRequest& chat, const Engine& engine) {
-  return static_cast<int>(chat.question ? engine.answer_prompt_tokens() : engine.caption_prompt_tokens());
+  return static_cast<int>(chat.question ? engine.answer_prompt_tokens()
+                                        : engine.caption_prompt_tokens());
 }
 
 // Shorter than allowed: the model ended it, or a stop.

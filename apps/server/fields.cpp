@@ -56,7 +56,8 @@ Fields::Fields(const Request& request, const InputLimits& limits) : limits_(limi
     throw Problem(kUnsupportedMedia, "the body looks like JSON, but its Content-Type " + (type.empty() ? std::string("is missing") : "is " + type) + "; send Content-Type: application/json");
   } else if (type == "application/json") {
     // Many clients name a type with every request, bodies or none.
-    if (!request.body.empty() || request.method == "POST" || request.method == "PUT") read_json(request);
+    if (!request.body.empty() || request.method == "POST" || request.method == "PUT")
+      read_json(request);
   } else if (type == "multipart/form-data" || type == "application/x-www-form-urlencoded") {
     read_parts(request, type == "multipart/form-data");
   } else if (type.starts_with("image/") || type == "application/octet-stream") {

@@ -24,7 +24,8 @@ std::int64_t read_id(std::string_view text, const std::string& path) {
 
 // Stored as JSON text, so that it comes back as what it was.
 std::string read_result(Fields& fields) {
-  const std::string text = fields.text("result", "{}", History::kMaxResult / kHistoryBytesPerCharacter);
+  const std::string text =
+      fields.text("result", "{}", History::kMaxResult / kHistoryBytesPerCharacter);
   try {
     read_json<Json>(text, kHistoryResultLimits);
   } catch (const JsonError& error) {
@@ -112,7 +113,8 @@ void answer_root(History& history, const std::string& owner, Fields& fields, Exc
 void answer_picture(std::int64_t id, const std::optional<HistoryPicture>& picture, Exchange& exchange) {
   if (!picture) no_entry(exchange.request.path);
   const std::string type = picture_type(picture->bytes);
-  if (type.empty()) throw Problem(kInvalidImage, "the stored picture is none of " + picture_formats());
+  if (type.empty())
+    throw Problem(kInvalidImage, "the stored picture is none of " + picture_formats());
   const std::string file = "picture-" + std::to_string(id) + "." + type.substr(type.find('/') + 1);
   respond(exchange, {200, type, picture->bytes, {{"Content-Security-Policy", "default-src 'none'; sandbox"},
                                                  {"Content-Disposition", "attachment; filename=\"" + file + "\""}}});

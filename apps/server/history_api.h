@@ -11,7 +11,8 @@ namespace blip::server {
 inline constexpr int kHistoryPage = 50, kMaxHistoryPage = 200;
 // Texts are limited in characters, each of which may take so many of the bytes that History stores.
 inline constexpr std::size_t kHistoryBytesPerCharacter = 4;
-inline constexpr JsonLimits kHistoryResultLimits{.max_bytes = History::kMaxResult, .max_values = 20'000};
+inline constexpr JsonLimits kHistoryResultLimits{.max_bytes = History::kMaxResult,
+                                                 .max_values = 20'000};
 
 // Any method on /v1/history, /v1/history/{id} and /v1/history/{id}/image. Nobody but the owner (History::owner_of) of an
 // entry gets to see or change it; without keys all share the owner "".

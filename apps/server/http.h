@@ -106,8 +106,8 @@ struct HttpOptions {
   MemoryBudget* memory = nullptr;  // bodies that do not fit into it are told 503; null = no limit
   // Connections at a time. Over it the oldest idle or slowest one makes room for a new one.
   unsigned max_connections = 512;
-  // Of one client: an IPv4 address, or the first 64 bits of an IPv6 one; 0 = no limit. Without a value kDefaultPerClient, and no limit
-  // for clients on this machine, one of which may be a proxy.
+  // Of one client: an IPv4 address, or the first 64 bits of an IPv6 one; 0 = no limit. Without a
+  // value kDefaultPerClient, and no limit for clients on this machine, one of which may be a proxy.
   std::optional<unsigned> max_per_client;
   double header_seconds = 10;  // from a request's first byte (or the connection) to the end of its headers
   double body_seconds = 300;   // from the headers to the end of the body

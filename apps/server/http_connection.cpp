@@ -11,8 +11,8 @@
 #include <cmath>
 #include <ctime>
 
-#include "server/memory_budget.h"
 #include "core/text.h"
+#include "server/memory_budget.h"
 
 namespace blip::server {
 namespace {

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "server/authority.h"
 #include "core/text.h"
+#include "server/authority.h"
 
 namespace blip::server {
 namespace {

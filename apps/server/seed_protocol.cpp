@@ -53,7 +53,8 @@ Push read_push(Service& service, const std::string& task, Exchange& exchange, Wo
   if (task != "caption" && push.texts.empty()) throw Problem(kInvalidRequest, "field \"texts\" is missing");
   const Task kind = task == "caption" ? Task::kCaption : task == "match" ? Task::kMatch : Task::kAsk;
   push.model = &service.models.choose(name, kind);
-  const Picture picture = open_picture(fields.pictures().front(), std::nullopt, *push.model, service, work);
+  const Picture picture =
+      open_picture(fields.pictures().front(), std::nullopt, *push.model, service, work);
   const auto add = [&]() -> Job& {
     Job& job = push.jobs.emplace_back();
     job.task = kind;

@@ -8,8 +8,8 @@
 #include "image/formats.h"
 #include "server/access.h"
 #include "server/api.h"
-#include "server/attention_api.h"
 #include "server/assets.h"
+#include "server/attention_api.h"
 #include "server/chat.h"
 #include "server/content_encoding.h"
 #include "server/history_api.h"
@@ -162,8 +162,12 @@ struct Server::Impl {
     for (const Asset& asset : assets()) {
       const std::string path = asset.name == "index.html" ? "/" : "/" + std::string(asset.name);
       at_once(path, true, [asset] {
-        return Response{200, content_type_of(asset.name), with_pictures(std::string(asset.bytes)),
-                        {{"Cache-Control", "no-cache"}, {"Content-Security-Policy", kPagePolicy}, {"Referrer-Policy", "no-referrer"}}};
+        return Response{200,
+                        content_type_of(asset.name),
+                        with_pictures(std::string(asset.bytes)),
+                        {{"Cache-Control", "no-cache"},
+                         {"Content-Security-Policy", kPagePolicy},
+                         {"Referrer-Policy", "no-referrer"}}};
       });
     }
     const auto keep = [this](Exchange& exchange) {

@@ -120,7 +120,8 @@ double read_timeout(Fields& fields, const TaskLimits& limits) {
 }
 
 int read_whole(Fields& fields, const Option& row, int otherwise) {
-  return static_cast<int>(fields.whole(std::string(row.name), static_cast<std::uint64_t>(otherwise), row.whole_low(), row.whole_high()));
+  return static_cast<int>(fields.whole(std::string(row.name), static_cast<std::uint64_t>(otherwise),
+                                       row.whole_low(), row.whole_high()));
 }
 
 int read_text_length(Fields& fields) {
@@ -135,25 +136,33 @@ void refuse_idle_options(Fields& fields, const GenerateOptions& o, const Generat
   for (const Option& row : kOptions) {
     const std::string name = name_for(row, text);
     if (!row.generates() || row.has_effect(o) || !fields.has(name)) continue;
-    const char* why = row.use == OptionUse::kSampling          ? "has no effect without sample; add \"sample\": true, or leave it out"
-                      : row.use == OptionUse::kWithoutSampling ? "has no effect with sample, which draws each text by itself; leave one of the two out"
-                                                               : "has an effect in beam search only; use more beams without sample, or leave it out";
+    const char* why =
+        row.use == OptionUse::kSampling
+            ? "has no effect without sample; add \"sample\": true, or leave it out"
+        : row.use == OptionUse::kWithoutSampling
+            ? "has no effect with sample, which draws each text by itself; leave one of the two out"
+            : "has an effect in beam search only; use more beams without sample, or leave it out";
     throw Problem(kInvalidRequest, "field \"" + name + "\": " + why);
   }
 }
 
-// std::visit's cases: the kinds of fields that GenerateOptions has. One that is not given stays as it is.
+// std::visit's cases: the kinds of fields that GenerateOptions has. One that is not given stays as
+// it is.
 void read_field(Fields&, const Option&, const std::string&, GenerateOptions&, std::monostate) {}
-void read_field(Fields& fields, const Option&, const std::string& name, GenerateOptions& o, bool GenerateOptions::*field) {
+void read_field(Fields& fields, const Option&, const std::string& name, GenerateOptions& o,
+                bool GenerateOptions::*field) {
   o.*field = fields.flag(name, o.*field);
 }
-void read_field(Fields& fields, const Option& row, const std::string& name, GenerateOptions& o, float GenerateOptions::*field) {
+void read_field(Fields& fields, const Option& row, const std::string& name, GenerateOptions& o,
+                float GenerateOptions::*field) {
   o.*field = static_cast<float>(fields.number(name, double{o.*field}, row.low, row.high));
 }
 template <class T>
-void read_field(Fields& fields, const Option& row, const std::string& name, GenerateOptions& o, T GenerateOptions::*field) {
+void read_field(Fields& fields, const Option& row, const std::string& name, GenerateOptions& o,
+                T GenerateOptions::*field) {
   using Whole = std::conditional_t<std::is_same_v<T, std::uint64_t>, std::uint64_t, int>;
-  if (fields.has(name)) o.*field = static_cast<Whole>(fields.whole(name, 0, row.whole_low(), row.whole_high()));
+  if (fields.has(name))
+    o.*field = static_cast<Whole>(fields.whole(name, 0, row.whole_low(), row.whole_high()));
 }
 
 [[noreturn]] void over_limit(const std::string& what, const std::string& got, const std::string& limit, const char* option) {
@@ -177,13 +186,15 @@ void check_work(std::uint64_t rows, const WorkLimits& limits) {
     over_limit("the request's work, pictures x questions x beams x max_length and the tokens of its texts, of", std::to_string(rows), std::to_string(limits.max_work), "--max-work");
 }
 
-GenerateOptions read_generate(Fields& fields, GenerateOptions o, const GeneratedText& text, const WorkLimits& limits) {
+GenerateOptions read_generate(Fields& fields, GenerateOptions o, const GeneratedText& text,
+                              const WorkLimits& limits) {
   // The server's limits move its defaults, so that only what a client asks for can be over them.
   o.beams = std::min(o.beams, limits.max_beams);
   o.max_length = std::min(o.max_length, limits.max_tokens);
   const bool beams_given = fields.has("beams"), max_length_given = fields.has("max_length");
   for (const Option& row : kOptions)
-    std::visit([&](auto field) { read_field(fields, row, name_for(row, text), o, field); }, row.field);
+    std::visit([&](auto field) { read_field(fields, row, name_for(row, text), o, field); },
+               row.field);
   refuse_idle_options(fields, o, text);
   const std::string count_name = name_for(option_named("num_return"), text);
   // A default never fights what the client asks for.
@@ -211,7 +222,8 @@ std::optional<Color> read_background(Fields& fields) {
   }
 }
 
-Decoded decode(const std::string& file, const std::optional<Color>& background, std::size_t index, Service& service, Work& work, std::size_t beside) {
+Decoded decode(const std::string& file, const std::optional<Color>& background, std::size_t index,
+               Service& service, Work& work, std::size_t beside) {
   const std::string name = "picture " + std::to_string(index) + ": ";
   try {
     ImageLimits limits = service.limits.image;
@@ -243,13 +255,15 @@ ContentHash picture_hash(const std::string& file, const std::optional<Color>& ba
   const ContentHash hash = content_hash(file);
   if (!background) return hash;
   std::string key(reinterpret_cast<const char*>(&hash), sizeof hash);
-  for (const std::uint8_t component : {background->red, background->green, background->blue}) key += static_cast<char>(component);
+  for (const std::uint8_t component : {background->red, background->green, background->blue})
+    key += static_cast<char>(component);
   return content_hash(key);
 }
 
 }  // namespace
 
-Picture open_picture(const std::string& file, const std::optional<Color>& background, Model& model, Service& service, Work& work, std::size_t index) {
+Picture open_picture(const std::string& file, const std::optional<Color>& background, Model& model,
+                     Service& service, Work& work, std::size_t index) {
   Picture picture{picture_hash(file, background), {}, {}, 0, {}};
   picture.encoded = model.cache.find(picture.hash);
   if (picture.encoded) return picture;
@@ -264,7 +278,8 @@ Picture open_picture(const std::string& file, const std::optional<Color>& backgr
   return picture;
 }
 
-std::vector<Opened> open_pictures(const Fields& fields, const std::optional<Color>& background, Model& model, Service& service, Work& work) {
+std::vector<Opened> open_pictures(const Fields& fields, const std::optional<Color>& background,
+                                  Model& model, Service& service, Work& work) {
   std::vector<Opened> all;
   for (std::size_t i = 0; i < fields.pictures().size(); ++i) {
     Opened& opened = all.emplace_back();

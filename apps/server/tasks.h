@@ -88,7 +88,8 @@ int read_text_length(Fields& fields);
 int read_whole(Fields& fields, const Option& row, int otherwise);
 // The rows of blip/limits.h that generating takes. An option that would change nothing beside the
 // others (a temperature without sample) is Problem(invalid_request), as one beyond the limits.
-GenerateOptions read_generate(Fields& fields, GenerateOptions defaults, const GeneratedText& text, const WorkLimits& limits);
+GenerateOptions read_generate(Fields& fields, GenerateOptions defaults, const GeneratedText& text,
+                              const WorkLimits& limits);
 void check_limits(const GenerateOptions& options, const std::string& count_name, const WorkLimits& limits);
 // rows: of the whole request.
 void check_work(std::uint64_t rows, const WorkLimits& limits);
@@ -99,16 +100,19 @@ struct Opened {
   std::optional<Failure> failure;
 };
 // Decodes what the model's cache does not hold, within the memory budget. Throws only when the request is over.
-std::vector<Opened> open_pictures(const Fields& fields, const std::optional<Color>& background, Model& model, Service& service, Work& work);
+std::vector<Opened> open_pictures(const Fields& fields, const std::optional<Color>& background,
+                                  Model& model, Service& service, Work& work);
 // One file's; throws its failure. index: for messages.
-Picture open_picture(const std::string& file, const std::optional<Color>& background, Model& model, Service& service, Work& work, std::size_t index = 0);
+Picture open_picture(const std::string& file, const std::optional<Color>& background, Model& model,
+                     Service& service, Work& work, std::size_t index = 0);
 // A picture file's pixels, and the memory they take.
 struct Decoded {
   Image image;
   MemoryBudget::Share memory;
 };
 // beside: what is done with them takes. Throws Problem(invalid_image | out_of_memory).
-Decoded decode(const std::string& file, const std::optional<Color>& background, std::size_t index, Service& service, Work& work, std::size_t beside);
+Decoded decode(const std::string& file, const std::optional<Color>& background, std::size_t index,
+               Service& service, Work& work, std::size_t beside);
 // Of a picture at the model's size.
 std::size_t resized_bytes(const ModelInfo& info);
 

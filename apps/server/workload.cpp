@@ -8,7 +8,7 @@ namespace {
 constexpr double kWeightOfNew = 0.2;  // in the running average: the last ten or so decide
 constexpr int kCachesPerRow = 2;      // a step copies the caches of beams that continue the same one
 constexpr std::uint64_t kRowsPerPass = 64;  // activations of at least so many rows
-constexpr int kAroundText = 2;        // tokens that the model puts around a text
+constexpr int kAroundText = 2;              // tokens that the model puts around a text
 constexpr std::uint64_t kAttentionRows = 32;                  // one more pass over a short text, without its shortcuts
 
 std::size_t size(int value) { return static_cast<std::size_t>(std::max(value, 0)); }
@@ -44,7 +44,8 @@ std::uint64_t rows_of(const Engine& engine, const Job& job) {
   std::uint64_t rows = job.question.empty() ? 0 : read(job.question, text_limit(info, job));
   // Answers that are given are read whole, as is a text whose attention is asked for.
   const bool whole = job.task == Task::kRank || job.task == Task::kAttention;
-  for (const std::string& text : job.texts) rows += read(text, whole ? info.max_length : text_limit(info, job));
+  for (const std::string& text : job.texts)
+    rows += read(text, whole ? info.max_length : text_limit(info, job));
   if (job.task == Task::kCaption) rows += generated_rows(job.caption.generate);
   if (job.task == Task::kAsk) rows += generated_rows(job.ask.generate);
   return rows + (job.attention ? kAttentionRows : 0);

@@ -45,11 +45,12 @@ const char* version();
 
 // A format of pictures that some build of the library reads.
 struct ImageFormat {
-  std::string name;                      // "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG XL"
+  std::string name;  // "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG XL"
   std::vector<std::string> endings;      // ".jpg", ...
   std::vector<std::string> media_types;  // "image/jpeg", ...; the first is the usual one
   bool readable = false;                 // by this build
-  std::string reader;                    // the library that reads it, "blip" for its own code; else what this build lacks
+  std::string
+      reader;  // the library that reads it, "blip" for its own code; else what this build lacks
 };
 std::vector<ImageFormat> image_formats();
 
@@ -63,11 +64,12 @@ struct ImageInfo {
 // A decoded picture: 8-bit RGB, rows from top to bottom, EXIF orientation applied.
 class Image {
  public:
-  // Reads a picture of one of image_formats(), found by content: the first frame or page, 8 bits a colour. A path must be that of
-  // a regular file. Throws Error(kIo), or Error(kImage) where the picture is damaged, of a format that this build does not read,
-  // exceeds a limit or does not fit into memory.
-  // background: what transparent pixels are laid over, as Pillow's Image.alpha_composite does it. nullopt: transparency is
-  // dropped and the colours beneath it show, as Pillow's convert("RGB") does it.
+  // Reads a picture of one of image_formats(), found by content: the first frame or page, 8 bits a
+  // colour. A path must be that of a regular file. Throws Error(kIo), or Error(kImage) where the
+  // picture is damaged, of a format that this build does not read, exceeds a limit or does not fit
+  // into memory. background: what transparent pixels are laid over, as Pillow's
+  // Image.alpha_composite does it. nullopt: transparency is dropped and the colours beneath it
+  // show, as Pillow's convert("RGB") does it.
   static Image from_file(const std::string& path, const ImageLimits& limits = {},
                          const std::optional<Color>& background = std::nullopt);
   static Image from_memory(std::span<const std::byte> encoded, const ImageLimits& limits = {},
@@ -161,7 +163,8 @@ struct ModelInfo {
   int max_text_length = 0;                                   // the most that max_text_length may say: the positions of the text encoder
   int bos_token = -1, eos_token = -1, pad_token = -1;        // ids that begin and end captions and answers, and that pad
   int question_token = -1;                                   // the id that begins questions: [ENC], or [CLS] in a vocabulary without it
-  std::vector<std::string> adapters;                         // LoRA adapters that were merged into it, by name: when it was loaded, or before it was converted
+  std::vector<std::string> adapters;  // LoRA adapters that were merged into it, by name: when it
+                                      // was loaded, or before it was converted
   std::vector<std::string> warnings;                         // what its files say and is not followed, a sentence each, naming file and key
   std::vector<PartInfo> parts;
   std::size_t parameters = 0;
@@ -191,11 +194,12 @@ class Engine {
   // The picture in the model's size, which is the slow part of what Session::encode does first: for another thread while a
   // session works on the pictures before. encode gives the same result for it as for the picture itself.
   Image prepare(const Image& image) const;
-  // The tokens of a text without those that the model puts around it, and before any truncation. 0 for a text that has none,
-  // which match, ask and embed refuse as empty.
+  // The tokens of a text without those that the model puts around it, and before any truncation. 0
+  // for a text that has none, which match, ask and embed refuse as empty.
   std::size_t count_tokens(const std::string& text) const;
-  // How many tokens captions begin with, those of the prompt (unset: the model's own) and the one before them, and answers: they count
-  // for GenerateOptions::max_length and min_length, and a text's token_ids begin with them.
+  // How many tokens captions begin with, those of the prompt (unset: the model's own) and the one
+  // before them, and answers: they count for GenerateOptions::max_length and min_length, and a
+  // text's token_ids begin with them.
   std::size_t caption_prompt_tokens(const std::optional<std::string>& prompt = {}) const;
   std::size_t answer_prompt_tokens() const;
   // The text of token ids, as captions and answers are written: without special tokens and those beyond the vocabulary.

@@ -152,8 +152,8 @@ typedef struct blip_image_limits {
 } blip_image_limits;
 BLIP_C_API void blip_image_limits_default(blip_image_limits* limits, uint32_t struct_size);
 
-/* Read a picture, found by content: its first frame or page. `blip formats` lists what this build reads. BLIP_ERROR_IO or
-   BLIP_ERROR_IMAGE. */
+/* Read a picture, found by content: its first frame or page. `blip formats` lists what this build
+   reads. BLIP_ERROR_IO or BLIP_ERROR_IMAGE. */
 BLIP_C_API blip_status blip_image_from_file(const char* path, const blip_image_limits* limits,
                                             blip_image** image, blip_error** error);
 BLIP_C_API blip_status blip_image_from_memory(const void* bytes, size_t size,
@@ -604,9 +604,9 @@ BLIP_C_API blip_status blip_find_model(const char* name, const blip_hub_options*
  * BLIP_ERROR_UNSUPPORTED in builds without downloads. Free path with blip_string_free. */
 BLIP_C_API blip_status blip_pull(const char* name, const blip_hub_options* options, char** path,
                                  blip_error** error);
-/* The base model, a name or a path, that the LoRA adapter at a path states and that blip_engine_load
- * will look for; "" where there is no adapter, where it states none, and where the base lies beside
- * it. BLIP_ERROR_MODEL for a damaged one. Free base with blip_string_free. */
+/* The base model, a name or a path, that the LoRA adapter at a path states and that
+ * blip_engine_load will look for; "" where there is no adapter, where it states none, and where the
+ * base lies beside it. BLIP_ERROR_MODEL for a damaged one. Free base with blip_string_free. */
 BLIP_C_API blip_status blip_adapter_base(const char* path, char** base, blip_error** error);
 /* Which of a repository's files blip_pull takes, by their names: wanted has room for count values,
  * 0 or 1. For programs with a downloader of their own. All 0: it holds no weights that can be read.

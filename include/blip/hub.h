@@ -83,8 +83,9 @@ std::string require_model(const std::string& name, const HubOptions& options = {
 // was looked for, where, and what to do, Error(kCancelled), and Error(kUnsupported) in builds without downloads.
 std::string pull(const std::string& name, const HubOptions& options = {});
 
-// The base model, a name or a path, that the LoRA adapter in a folder states and that Engine::load will look for; "" where
-// there is no adapter, where it states none, and where the base lies beside it. Throws Error(kModel) for a damaged one.
+// The base model, a name or a path, that the LoRA adapter in a folder states and that Engine::load
+// will look for; "" where there is no adapter, where it states none, and where the base lies beside
+// it. Throws Error(kModel) for a damaged one.
 std::string adapter_base(const std::string& folder);
 
 // Which files of a repository pull() takes, by their names: for programs with a downloader of their

@@ -36,8 +36,8 @@ using WarningCallback = std::function<void(const std::string& message)>;
 inline constexpr int kMaxThreads = 1024;
 // The most words of a vocabulary and the most layers of a tower that a model may have.
 inline constexpr int kMaxVocabulary = 1'000'000, kMaxLayers = 1000;
-// Texts are truncated to so many tokens unless the model or the caller says otherwise, as in the official code; and the
-// shortest that they can be truncated to: a word between [CLS] and [SEP].
+// Texts are truncated to so many tokens unless the model or the caller says otherwise, as in the
+// official code; and the shortest that they can be truncated to: a word between [CLS] and [SEP].
 inline constexpr int kTextLength = 35, kShortestText = 3;
 
 // What a picture may cost before it is refused.
@@ -55,8 +55,9 @@ struct Color {
   friend bool operator==(const Color&, const Color&) = default;
 };
 
-// "#rrggbb", "#rgb", or one of CSS's sixteen basic names in any case: black, silver, gray (grey), white, maroon, red, purple,
-// fuchsia, green, lime, olive, yellow, navy, blue, teal, aqua. Throws Error(kUsage).
+// "#rrggbb", "#rgb", or one of CSS's sixteen basic names in any case: black, silver, gray (grey),
+// white, maroon, red, purple, fuchsia, green, lime, olive, yellow, navy, blue, teal, aqua. Throws
+// Error(kUsage).
 Color parse_color(const std::string& text);
 
 struct EngineOptions {
@@ -64,13 +65,15 @@ struct EngineOptions {
   DType dtype = DType::kAuto;     // kAuto: f32 for models under 100 million parameters, else the fastest type that this processor has
                                   // instructions for. kF32: the reference's answers token for token. kBf16 and kInt8 are faster and
                                   // round; Error(kUsage) where the processor lacks the instructions
-  int threads = 0;                // 0 = every core this process may use; otherwise 1 to kMaxThreads; Error(kDevice) where the system has not so many
+  int threads = 0;  // 0 = every core this process may use; otherwise 1 to kMaxThreads;
+                    // Error(kDevice) where the system has not so many
   ProgressCallback progress{};    // loading, by tensor; unset = silent
   // sophon: the files of one compiled model, in any order; the path given to load is then ignored. Empty = the path is the file.
   std::vector<std::string> bmodels{};
-  // LoRA adapters as peft saves them, merged when the model is loaded: folders, or names in the cache (blip/hub.h). Several
-  // add up. An adapter can be given in the place of the model too: its base is then the one that it states. One that lies
-  // beside the model is merged as well. What cannot be merged is Error(kModel), or kUnsupported for compiled models.
+  // LoRA adapters as peft saves them, merged when the model is loaded: folders, or names in the
+  // cache (blip/hub.h). Several add up. An adapter can be given in the place of the model too: its
+  // base is then the one that it states. One that lies beside the model is merged as well. What
+  // cannot be merged is Error(kModel), or kUnsupported for compiled models.
   std::vector<std::string> adapters{};
   std::string tokenizer{};        // sophon: vocab.txt, tokenizer.json or a folder with one; "" = bert-base-uncased, built in
 };
@@ -78,8 +81,9 @@ struct EngineOptions {
 struct SessionOptions {
   CancelCallback cancel{};    // unset = never cancelled
   WarningCallback warning{};  // unset = dropped
-  // Threads of its own, 1 to kMaxThreads; 0 = shares the engine's, of which one session computes at a time. Several sessions of one thread each
-  // take more pictures per second through a small model than one session on all threads, but each picture takes longer.
+  // Threads of its own, 1 to kMaxThreads; 0 = shares the engine's, of which one session computes at
+  // a time. Several sessions of one thread each take more pictures per second through a small model
+  // than one session on all threads, but each picture takes longer.
   int threads = 0;
 };
 
@@ -92,7 +96,7 @@ inline constexpr int kRankCandidates = 128;
 // A compiled model may have its decoding baked in (ModelInfo::baked_length): it takes the defaults to mean its own greedy way,
 // and beams = 1; anything else is Error(kUnsupported).
 struct GenerateOptions {
-  int beams = 3;                    // 1 = greedy; beam search keeps this many hypotheses
+  int beams = 3;  // 1 = greedy; beam search keeps this many hypotheses
   // The end token is forbidden before this length. Unset: kCaptionMinLength for captions, kAnswerMinLength for answers, or
   // max_length where that is less. With one above max_length the end token is forbidden up to there.
   std::optional<int> min_length{};
@@ -125,8 +129,9 @@ MatchHead parse_match_head(const std::string& name);
 
 struct MatchOptions {
   MatchHead head = MatchHead::kAll;  // kAll: those that the model has
-  // Texts are truncated to so many tokens, [CLS] and [SEP] included: kShortestText to ModelInfo::max_text_length, else
-  // Error(kUsage). 0: ModelInfo::text_length, which is kTextLength unless the model says otherwise.
+  // Texts are truncated to so many tokens, [CLS] and [SEP] included: kShortestText to
+  // ModelInfo::max_text_length, else Error(kUsage). 0: ModelInfo::text_length, which is kTextLength
+  // unless the model says otherwise.
   int max_text_length = 0;
 };
 

@@ -138,7 +138,9 @@ Engine Engine::load(const std::string& given, const EngineOptions& options) {
   check(options);
   const std::string path = options.bmodels.empty() ? require_model(given) : given;
   if (backend::sophon::is_device_name(options.device) && !options.adapters.empty())
-    throw Error(ErrorCode::kUnsupported, "a compiled model takes no adapter; merge it before: `blip convert --adapter`, then compile that");
+    throw Error(ErrorCode::kUnsupported,
+                "a compiled model takes no adapter; merge it before: `blip convert --adapter`, "
+                "then compile that");
   if (backend::sophon::is_device_name(options.device)) return Engine(Impl::load_compiled(path, options));
   if (is_bmodel(path) || backend::sophon::is_compiled_folder(path)) throw Error(ErrorCode::kUsage, path + " is compiled for a SOPHON chip: choose one with the device sophon or sophon:N");
   const auto checkpoint = model::Checkpoint::open(path, options.adapters);

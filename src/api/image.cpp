@@ -1,5 +1,4 @@
 // Image and EncodedImage: handles to decoded and encoded pictures.
-#include "image/formats.h"
 #include "image/image.h"
 
 #include <cstring>
@@ -7,6 +6,7 @@
 
 #include "api/impl.h"
 #include "blip/error.h"
+#include "image/formats.h"
 #include "io/file.h"
 
 namespace blip {
@@ -16,22 +16,30 @@ std::vector<ImageFormat> image_formats() {
   for (const image::Format& format : image::formats()) {
     if (!format.library) continue;
     const std::string library = *format.library ? format.library : "blip";
-    formats.push_back({format.name, {format.endings.begin(), format.endings.end()}, {format.media_types.begin(), format.media_types.end()},
-                       format.decoder != nullptr, format.decoder ? library : "this build has no " + library});
+    formats.push_back({format.name,
+                       {format.endings.begin(), format.endings.end()},
+                       {format.media_types.begin(), format.media_types.end()},
+                       format.decoder != nullptr,
+                       format.decoder ? library : "this build has no " + library});
   }
   return formats;
 }
 
-Image Image::from_file(const std::string& path, const ImageLimits& limits, const std::optional<Color>& background) {
+Image Image::from_file(const std::string& path, const ImageLimits& limits,
+                       const std::optional<Color>& background) {
   const auto bytes = io::read_file(path, limits.max_bytes);
-  return Image(std::make_shared<const Impl>(Impl{image::decode(bytes, path, limits, background), 0}));
+  return Image(
+      std::make_shared<const Impl>(Impl{image::decode(bytes, path, limits, background), 0}));
 }
 
-Image Image::from_memory(std::span<const std::byte> encoded, const ImageLimits& limits, const std::optional<Color>& background) {
-  return Image(std::make_shared<const Impl>(Impl{image::decode(encoded, "picture", limits, background), 0}));
+Image Image::from_memory(std::span<const std::byte> encoded, const ImageLimits& limits,
+                         const std::optional<Color>& background) {
+  return Image(
+      std::make_shared<const Impl>(Impl{image::decode(encoded, "picture", limits, background), 0}));
 }
 
-ImageInfo Image::inspect(std::span<const std::byte> encoded, const ImageLimits& limits, const std::optional<Color>& background) {
+ImageInfo Image::inspect(std::span<const std::byte> encoded, const ImageLimits& limits,
+                         const std::optional<Color>& background) {
   const image::Header header = image::inspect(encoded, "picture", limits, background);
   return {header.format, header.width, header.height, header.decode_bytes};
 }

@@ -36,7 +36,9 @@ struct Engine::Impl {
   std::string device;
 
   // What captions begin with, and answers.
-  const std::string& prompt_of(const std::optional<std::string>& prompt) const { return prompt ? *prompt : config.prompt; }
+  const std::string& prompt_of(const std::optional<std::string>& prompt) const {
+    return prompt ? *prompt : config.prompt;
+  }
   backend::TokenIds caption_start(const std::string& prompt) const;
   backend::TokenIds answer_start() const { return {config.tokens.bos}; }
 

@@ -144,7 +144,9 @@ struct Session::Impl {
   // Of an encoding with a class token before its patches.
   static int side_of(const Tensor& weights) { return static_cast<int>(std::lround(std::sqrt(static_cast<double>(weights.shape[1] - 1)))); }
 
-  static void check(const AttentionOptions& options) { decode::check_option(option_named("layers"), options.layers); }
+  static void check(const AttentionOptions& options) {
+    decode::check_option(option_named("layers"), options.layers);
+  }
 
   const backend::EncodedImage& encoded(const EncodedImage& image) const {
     if (image.impl_->model != engine->model)
@@ -278,7 +280,9 @@ std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const 
   const Stopwatch watch;
   const auto results = impl_->runner->ask(impl_->encoded(image), ids, options.generate, hooks);
   const double ms = watch.ms() / static_cast<double>(questions.size());
-  for (const auto& hypotheses : results) answers.push_back(impl_->generation(hypotheses, start, ms, impl_->capabilities().answer_length > 0));
+  for (const auto& hypotheses : results)
+    answers.push_back(
+        impl_->generation(hypotheses, start, ms, impl_->capabilities().answer_length > 0));
   return answers;
 }
 
@@ -328,7 +332,8 @@ Attention Session::attention(const EncodedImage& image, const std::string& quest
   impl_->require(impl_->capabilities().ask, "ask");
   impl_->require_attention();
   Impl::check(options);
-  const TokenIds question_ids = impl_->encode_question(question, options.max_text_length), prompt = impl_->engine->answer_start();
+  const TokenIds question_ids = impl_->encode_question(question, options.max_text_length),
+                 prompt = impl_->engine->answer_start();
   TokenIds read = impl_->tokenizer().encode(answer.text).ids;
   read.front() = prompt.front();
   const TokenIds ids = impl_->attended(answer, std::move(read), prompt, *impl_->engine->config.answer_decoder);

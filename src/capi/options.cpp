@@ -58,7 +58,9 @@ static_assert(all_options_are_fields());
 
 // Is the field one that may be kTaskDefault?
 template <class T>
-constexpr bool is_length(T blip_generate_options::*) { return false; }
+constexpr bool is_length(T blip_generate_options::*) {
+  return false;
+}
 constexpr bool is_length(std::int32_t blip_generate_options::*field) {
   return field == &blip_generate_options::min_length || field == &blip_generate_options::max_length;
 }
@@ -98,8 +100,10 @@ blip_generate_options defaults<blip_generate_options>() {
   const GenerateOptions known;
   auto options = sized<blip_generate_options>();
   for_generate_fields([&](auto cpp, auto c) {
-    if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(known.*cpp)>>) options.*c = known.*cpp;
-    if (is_length(c)) options.*c = static_cast<std::remove_cvref_t<decltype(options.*c)>>(kTaskDefault);
+    if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(known.*cpp)>>)
+      options.*c = known.*cpp;
+    if (is_length(c))
+      options.*c = static_cast<std::remove_cvref_t<decltype(options.*c)>>(kTaskDefault);
   });
   return options;
 }

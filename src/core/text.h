@@ -7,7 +7,9 @@
 namespace blip {
 
 inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
-inline bool is_alphanumeric(char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+inline bool is_alphanumeric(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 inline std::string lower(std::string_view text) {
   std::string result(text);

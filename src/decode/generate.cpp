@@ -30,14 +30,19 @@ void check_range(const Option& option, T value) {
   const double low = std::is_floating_point_v<T> ? static_cast<double>(static_cast<T>(option.low)) : option.low;
   if (static_cast<double>(value) >= low && static_cast<double>(value) <= option.high) return;
   std::string allowed = "between ";
-  allowed.append(number(option.low)).append(" and ").append(number(option.high)).append(option.note);
+  allowed.append(number(option.low))
+      .append(" and ")
+      .append(number(option.high))
+      .append(option.note);
   refuse(std::string(option.name), number(value), allowed);
 }
 
 void check_field(const Option&, const GenerateOptions&, std::monostate) {}
 void check_field(const Option&, const GenerateOptions&, bool GenerateOptions::*) {}
-void check_field(const Option&, const GenerateOptions&, std::uint64_t GenerateOptions::*) {}  // any will do
-void check_field(const Option& option, const GenerateOptions& options, std::optional<int> GenerateOptions::*field) {
+void check_field(const Option&, const GenerateOptions&, std::uint64_t GenerateOptions::*) {
+}  // any will do
+void check_field(const Option& option, const GenerateOptions& options,
+                 std::optional<int> GenerateOptions::*field) {
   if (options.*field) check_range(option, *(options.*field));
 }
 template <class T>

@@ -312,7 +312,8 @@ std::vector<std::string> wanted_files(const std::vector<std::string>& names) {
     std::vector<std::string> found;
     for (const std::string& name : names) {
       const bool adapter = start.empty() && name.starts_with("adapter_model.");
-      if (name.find('/') == std::string::npos && name.starts_with(start) && name.ends_with(end) && !adapter) {
+      if (name.find('/') == std::string::npos && name.starts_with(start) && name.ends_with(end) &&
+          !adapter) {
         found.push_back(name);
       }
     }

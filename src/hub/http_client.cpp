@@ -15,7 +15,9 @@ std::string without_password(const std::string& url) {
   if (scheme == std::string::npos) return url;
   const std::size_t end = std::min(url.find_first_of("/?#", scheme + 3), url.size());
   const std::size_t at = url.rfind('@', end);
-  return at == std::string::npos || at < scheme + 3 ? url : url.substr(0, scheme + 3) + url.substr(at + 1);
+  return at == std::string::npos || at < scheme + 3
+             ? url
+             : url.substr(0, scheme + 3) + url.substr(at + 1);
 }
 
 namespace {

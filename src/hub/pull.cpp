@@ -81,7 +81,8 @@ class Repository {
     list();
     const auto wanted = wanted_files(files_);
     if (wanted.empty())
-      fail(name_.repository + " at " + without_password(endpoint_) + " has no weights that can be read: looked for .safetensors, .bin, .gguf, .pth");
+      fail(name_.repository + " at " + without_password(endpoint_) +
+           " has no weights that can be read: looked for .safetensors, .bin, .gguf, .pth");
     for (const std::string& file : wanted) fetch(file);
     // Last of all: a revision that the cache knows is whole.
     cache_.set_ref(name_, commit_);
@@ -100,9 +101,11 @@ class Repository {
       commit_ = json.at("sha").get<std::string>();
       for (const auto& file : json.at("siblings")) files_.push_back(file.at("rfilename").get<std::string>());
     } catch (const std::exception& error) {
-      fail(shown() + ": " + without_password(endpoint_) + " answered with something else than a model's listing: " + error.what());
+      fail(shown() + ": " + without_password(endpoint_) +
+           " answered with something else than a model's listing: " + error.what());
     }
-    if (!is_commit(commit_)) fail(shown() + ": " + without_password(endpoint_) + " names no commit");
+    if (!is_commit(commit_))
+      fail(shown() + ": " + without_password(endpoint_) + " names no commit");
   }
 
   Reply ask(const std::function<Reply()>& request) {
@@ -120,7 +123,8 @@ class Repository {
     remote.name = file;
     remote.url = endpoint_ + "/" + name_.repository + "/resolve/" + commit_ + "/" + quoted(file, "/");
     const Reply reply = ask([&] { return client_.head(remote.url); });
-    if (reply.status >= 400 || reply.status < 200) refuse(reply, shown() + ": " + file, without_password(endpoint_));
+    if (reply.status >= 400 || reply.status < 200)
+      refuse(reply, shown() + ": " + file, without_password(endpoint_));
     remote.etag = plain_etag(value_of(reply, "x-linked-etag", "etag"));
     const std::string size = value_of(reply, "x-linked-size", reply.status == 200 ? "content-length" : "");
     remote.size_known = !size.empty() && size.size() <= 18 && size.find_first_not_of("0123456789") == std::string::npos;

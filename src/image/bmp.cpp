@@ -180,12 +180,14 @@ void read_byte_row(Bytes row, std::size_t pixel_size, const std::array<std::size
 
 // The alpha that a mask gives to 32-bit pixels.
 void read_alpha(const Source& source, const BmpHeader& header, Decoded& decoded) {
-  const auto width = static_cast<std::size_t>(decoded.width), height = static_cast<std::size_t>(decoded.height);
+  const auto width = static_cast<std::size_t>(decoded.width),
+             height = static_cast<std::size_t>(decoded.height);
   std::size_t at = 0;
   while ((header.masks[3] >> (8 * at) & 0xff) == 0) ++at;
   for (std::size_t y = 0; y < height; ++y) {
     std::uint8_t* out = decoded.alpha.data() + (header.top_down ? y : height - 1 - y) * width;
-    for (std::size_t x = 0; x < width; ++x) out[x] = read_u8(source.bytes, header.pixels + (y * width + x) * 4 + at).value_or(255);
+    for (std::size_t x = 0; x < width; ++x)
+      out[x] = read_u8(source.bytes, header.pixels + (y * width + x) * 4 + at).value_or(255);
   }
 }
 
@@ -324,7 +326,8 @@ Decoded decode_bmp(const Source& source) {
   // Raw pixels take a known number of bytes: a header that promises more than the file holds is found out first.
   const std::uint64_t stride = (header.width * header.bits + 31) / 32 * 4;
   if (header.height - 1 > source.bytes.size() / stride) fail(source, kFormat, "the file is truncated");
-  const bool has_alpha = header.bits == 32 && header.compression == kBitFields && header.masks[3] != 0;
+  const bool has_alpha =
+      header.bits == 32 && header.compression == kBitFields && header.masks[3] != 0;
   Decoded decoded = begin(source, kFormat, header.width, header.height, 1, 0, has_alpha);
   if (source.header_only) return decoded;
   read_raw(source, header, palette, decoded.rgb);

@@ -28,8 +28,8 @@ void check_size(const Source& source, const char* format, std::uint64_t width, s
   if (pixels > std::numeric_limits<std::ptrdiff_t>::max() / 8) fail(source, format, size + " pixels do not fit into memory");
 }
 
-Decoded begin(const Source& source, const char* format, std::uint64_t width, std::uint64_t height, int orientation,
-              std::uint64_t working_bytes, bool has_alpha) {
+Decoded begin(const Source& source, const char* format, std::uint64_t width, std::uint64_t height,
+              int orientation, std::uint64_t working_bytes, bool has_alpha) {
   check_size(source, format, width, height);
   const std::uint64_t pixels = width * height * 3;
   const std::uint64_t alpha = has_alpha && source.want_alpha ? width * height : 0;
@@ -82,8 +82,8 @@ void lay_over(const Color& background, Decoded& decoded) {
   decoded.alpha = {};
 }
 
-Decoded run(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits, bool header_only,
-            const std::optional<Color>& background) {
+Decoded run(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits,
+            bool header_only, const std::optional<Color>& background) {
   if (encoded.empty()) throw Error(ErrorCode::kImage, name + ": the file is empty");
   if (limits.max_bytes != 0 && encoded.size() > limits.max_bytes) {
     throw Error(ErrorCode::kImage, name + ": " + std::to_string(encoded.size()) + " bytes are more than the limit of " +
@@ -91,11 +91,13 @@ Decoded run(std::span<const std::byte> encoded, const std::string& name, const I
   }
   const Format* format = find_format(encoded);
   if (!format || !(format->decoder || format->library)) {
-    throw Error(ErrorCode::kImage, name + ": not a picture that can be read (" + readable_formats() + "): " +
+    throw Error(ErrorCode::kImage, name + ": not a picture that can be read (" +
+                                       readable_formats() + "): " +
                                        (format ? "it looks like " + std::string(format->name)
                                                : "its first bytes are of none of these"));
   }
-  if (!format->decoder) throw Error(ErrorCode::kImage, name + ": " + format->name + ": " + why_unreadable(*format));
+  if (!format->decoder)
+    throw Error(ErrorCode::kImage, name + ": " + format->name + ": " + why_unreadable(*format));
   try {
     Decoded decoded = format->decoder({encoded, name, limits, header_only, background.has_value()});
     if (background && !header_only) lay_over(*background, decoded);
@@ -113,8 +115,8 @@ Rgb decode(std::span<const std::byte> encoded, const std::string& name, const Im
   return run(encoded, name, limits, false, background).rgb;
 }
 
-Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits,
-               const std::optional<Color>& background) {
+Header inspect(std::span<const std::byte> encoded, const std::string& name,
+               const ImageLimits& limits, const std::optional<Color>& background) {
   const Decoded decoded = run(encoded, name, limits, true, background);
   Header header{decoded.format, static_cast<int>(decoded.width), static_cast<int>(decoded.height), static_cast<std::size_t>(decoded.decode_bytes)};
   if (exchanges_sides(decoded.orientation)) std::swap(header.width, header.height);

@@ -1,9 +1,10 @@
 #include "image/formats.h"
-#include "core/text.h"
 
 #include <algorithm>
 #include <array>
 #include <optional>
+
+#include "core/text.h"
 
 namespace blip::image {
 namespace {

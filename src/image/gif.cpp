@@ -188,7 +188,8 @@ class RowOrder {
   std::uint32_t step_;
 };
 
-void decode_frame(const Source& source, const Frame& frame, const Palette& palette, std::optional<std::uint8_t> transparent, Decoded& decoded) {
+void decode_frame(const Source& source, const Frame& frame, const Palette& palette,
+                  std::optional<std::uint8_t> transparent, Decoded& decoded) {
   Rgb& rgb = decoded.rgb;
   LzwDecoder lzw(Reader(source, frame.data), frame.code_bits);
   RowOrder rows(frame.height, frame.interlaced);
@@ -203,7 +204,9 @@ void decode_frame(const Source& source, const Frame& frame, const Palette& palet
     if (indices.empty()) fail(source, kFormat, "damaged: the pixel data ends before the last row");
     for (const std::uint8_t index : indices) {
       const auto& color = palette[index];
-      if (!decoded.alpha.empty()) decoded.alpha[static_cast<std::size_t>(out - rgb.pixels.data()) / 3] = index == transparent ? 0 : 255;
+      if (!decoded.alpha.empty())
+        decoded.alpha[static_cast<std::size_t>(out - rgb.pixels.data()) / 3] =
+            index == transparent ? 0 : 255;
       *out++ = color[0];
       *out++ = color[1];
       *out++ = color[2];
@@ -250,7 +253,8 @@ Decoded decode_gif(const Source& source) {
     if (label == 0xf9) {  // graphic control: the transparent colour, which also fills the screen
       const Bytes block = reader.take(reader.u8());
       if (block.empty()) continue;
-      if (block.size() >= 4 && (std::to_integer<int>(block[0]) & 1)) transparent = std::to_integer<std::uint8_t>(block[3]);
+      if (block.size() >= 4 && (std::to_integer<int>(block[0]) & 1))
+        transparent = std::to_integer<std::uint8_t>(block[3]);
     }
     reader.skip_blocks();
   }
@@ -274,7 +278,8 @@ Decoded decode_gif(const Source& source) {
   height = std::max(height, frame.y + frame.height);
   check_size(source, kFormat, width, height);
   check_room(source, frame, std::uint64_t{width} * height);
-  Decoded decoded = begin(source, kFormat, width, height, 1, sizeof(LzwDecoder), transparent.has_value());
+  Decoded decoded =
+      begin(source, kFormat, width, height, 1, sizeof(LzwDecoder), transparent.has_value());
   if (source.header_only) return decoded;
   if (frame.width != width || frame.height != height) {
     const auto& color = palette[transparent.value_or(0)];

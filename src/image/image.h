@@ -26,15 +26,16 @@ struct Header {
   std::size_t decode_bytes = 0;
 };
 
-// A picture of any of formats.h, found by content; orientation applied. `name` appears in errors. Transparent pixels are laid
-// over the background, or their alpha is dropped where there is none.
-// Throws Error(kImage): not a picture, damaged, over a limit, no memory. Limits are checked before pixels are allocated.
+// A picture of any of formats.h, found by content; orientation applied. `name` appears in errors.
+// Transparent pixels are laid over the background, or their alpha is dropped where there is none.
+// Throws Error(kImage): not a picture, damaged, over a limit, no memory. Limits are checked before
+// pixels are allocated.
 Rgb decode(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits,
            const std::optional<Color>& background = std::nullopt);
 
 // The header alone, checked against the limits as decode() does.
-Header inspect(std::span<const std::byte> encoded, const std::string& name, const ImageLimits& limits,
-               const std::optional<Color>& background = std::nullopt);
+Header inspect(std::span<const std::byte> encoded, const std::string& name,
+               const ImageLimits& limits, const std::optional<Color>& background = std::nullopt);
 
 // Image.resize((width, height), BICUBIC) of Pillow 13, bit for bit. Earlier versions differ where rows shrink by over
 // twice as many pixels as columns: they always resized the width first.

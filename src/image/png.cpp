@@ -137,14 +137,17 @@ std::vector<png_color> read_palette(Session& session) {
   return palette;
 }
 
-// What a tRNS chunk says: the alpha of the palette's first colours, or the one colour that is transparent.
+// What a tRNS chunk says: the alpha of the palette's first colours, or the one colour that is
+// transparent.
 struct Transparency {
   Bytes body;
 
   bool given() const { return !body.empty(); }
   std::uint8_t of_index(std::uint8_t index) const { return read_u8(body, index).value_or(255); }
   // As the file stores it; of RGB, the sample numbered `c`.
-  int key(std::size_t c = 0) const { return static_cast<int>(read_u16(body, 2 * c, Endian::kBig).value_or(0x10000)); }
+  int key(std::size_t c = 0) const {
+    return static_cast<int>(read_u16(body, 2 * c, Endian::kBig).value_or(0x10000));
+  }
 };
 
 Transparency find_transparency(const Source& source) {
@@ -159,8 +162,10 @@ Transparency find_transparency(const Source& source) {
 }
 
 // The alpha of one row of indices or greys, as libpng hands it over, or of RGB.
-void read_alpha(const Session& session, const Transparency& transparency, const std::uint8_t* in, std::uint8_t* alpha, std::size_t width) {
-  const int depth = session.depth, scale = depth < 8 ? 255 / ((1 << depth) - 1) : 1, shift = depth == 16 ? 8 : 0;
+void read_alpha(const Session& session, const Transparency& transparency, const std::uint8_t* in,
+                std::uint8_t* alpha, std::size_t width) {
+  const int depth = session.depth, scale = depth < 8 ? 255 / ((1 << depth) - 1) : 1,
+            shift = depth == 16 ? 8 : 0;
   for (std::size_t x = 0; x < width; ++x) {
     if (session.layout == Layout::kIndex) {
       alpha[x] = transparency.of_index(in[x]);
@@ -170,7 +175,8 @@ void read_alpha(const Session& session, const Transparency& transparency, const 
       alpha[x] = (in[2 * x] << 8 | in[2 * x + 1]) == transparency.key() ? 0 : 255;
     } else {
       bool same = true;
-      for (std::size_t c = 0; c < 3; ++c) same = same && in[3 * x + c] == transparency.key(c) >> shift;
+      for (std::size_t c = 0; c < 3; ++c)
+        same = same && in[3 * x + c] == transparency.key(c) >> shift;
       alpha[x] = same ? 0 : 255;
     }
   }
@@ -206,7 +212,9 @@ bool read_pixels(Session& session, const Transparency& transparency, Decoded& de
   if (session.layout == Layout::kRgba) return read_rgba(session, decoded, row_bytes);
   if (session.layout == Layout::kRgb) {
     if (!read_rows(session, rgb.pixels.data(), row_bytes)) return false;
-    if (!decoded.alpha.empty()) read_alpha(session, transparency, rgb.pixels.data(), decoded.alpha.data(), decoded.alpha.size());
+    if (!decoded.alpha.empty())
+      read_alpha(session, transparency, rgb.pixels.data(), decoded.alpha.data(),
+                 decoded.alpha.size());
     return true;
   }
   const std::vector<png_color> palette = read_palette(session);
@@ -217,7 +225,8 @@ bool read_pixels(Session& session, const Transparency& transparency, Decoded& de
     const std::uint8_t* row = rows.data() + (session.interlaced ? y * row_bytes : 0);
     if (!session.interlaced && !read_row(session, rows.data())) return false;
     expand_row(session.layout, palette, row, rgb.pixels.data() + y * width * 3, width);
-    if (!decoded.alpha.empty()) read_alpha(session, transparency, row, decoded.alpha.data() + y * width, width);
+    if (!decoded.alpha.empty())
+      read_alpha(session, transparency, row, decoded.alpha.data() + y * width, width);
   }
   return true;
 }
@@ -266,10 +275,14 @@ Decoded decode_png(const Source& source) {
   const Transparency transparency = find_transparency(source);
   const bool mask = session.colour & PNG_COLOR_MASK_ALPHA, has_alpha = mask || transparency.given();
   session.keep_alpha = mask && source.want_alpha;
-  const std::uint64_t working = working_bytes(session) + (session.keep_alpha ? std::uint64_t{4} * session.width * session.height : 0);
-  Decoded decoded = begin(source, kFormat, session.width, session.height, png_orientation(source.bytes), working, has_alpha);
+  const std::uint64_t working =
+      working_bytes(session) +
+      (session.keep_alpha ? std::uint64_t{4} * session.width * session.height : 0);
+  Decoded decoded = begin(source, kFormat, session.width, session.height,
+                          png_orientation(source.bytes), working, has_alpha);
   if (source.header_only) return decoded;
-  if (!read_pixels(session, transparency, decoded)) fail(source, kFormat, std::string("damaged: ") + session.message);
+  if (!read_pixels(session, transparency, decoded))
+    fail(source, kFormat, std::string("damaged: ") + session.message);
   return decoded;
 }
 

@@ -102,7 +102,9 @@ Decoded begin(const Source& source, const char* format, int orientation, bool ma
   const std::uint64_t pixels = static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height);
   max_block += 2 * (source.bytes.size() + (static_cast<std::size_t>(pixels) + static_cast<std::size_t>(height)) * 8 + 64 * static_cast<std::size_t>(width));
   // The largest block, and the decoder's own pixels or coefficients beside it.
-  return begin(source, format, static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height), orientation, max_block + pixels * 8, may_have_alpha);
+  return begin(source, format, static_cast<std::uint64_t>(width),
+               static_cast<std::uint64_t>(height), orientation, max_block + pixels * 8,
+               may_have_alpha);
 }
 
 void read_pixels(const Source& source, const char* format, Decoded& decoded) {
@@ -110,7 +112,8 @@ void read_pixels(const Source& source, const char* format, Decoded& decoded) {
   const bool four = !decoded.alpha.empty();
   Reader reader{source.bytes};
   int width = 0, height = 0, components = 0;
-  const std::unique_ptr<stbi_uc, Free> pixels(stbi_load_from_callbacks(&kCallbacks, &reader, &width, &height, &components, four ? 4 : 3));
+  const std::unique_ptr<stbi_uc, Free> pixels(
+      stbi_load_from_callbacks(&kCallbacks, &reader, &width, &height, &components, four ? 4 : 3));
   if (!pixels || reader.truncated) fail_with(source, format, reader);
   if (width != rgb.width || height != rgb.height) fail(source, format, "damaged: it gives two sizes");
   if (four) return split_alpha({pixels.get(), decoded.alpha.size() * 4}, decoded);

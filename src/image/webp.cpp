@@ -54,12 +54,15 @@ const char* describe(VP8StatusCode status) {
   }
 }
 
-// A lossless frame, and the alpha of a lossy one, is decoded to 4 bytes a pixel and one more; the colours of a lossy one by rows.
+// A lossless frame, and the alpha of a lossy one, is decoded to 4 bytes a pixel and one more; the
+// colours of a lossy one by rows.
 std::uint64_t working_bytes(const Frame& frame) {
   constexpr std::uint64_t kBase = 1 << 20, kRows = 64, kWholePixel = 5;
-  const auto width = static_cast<std::uint64_t>(frame.width), height = static_cast<std::uint64_t>(frame.height);
+  const auto width = static_cast<std::uint64_t>(frame.width),
+             height = static_cast<std::uint64_t>(frame.height);
   WebPBitstreamFeatures features;
-  const bool known = WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &features) == VP8_STATUS_OK;
+  const bool known =
+      WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &features) == VP8_STATUS_OK;
   constexpr int kLossy = 1;
   const bool by_rows = known && features.format == kLossy && !features.has_alpha;
   return kBase + kRows * 4 * width + (by_rows ? 0 : width * height * kWholePixel);
@@ -82,17 +85,21 @@ Decoded decode_webp(const Source& source) {
   const auto w = static_cast<std::uint32_t>(frame.width), h = static_cast<std::uint32_t>(frame.height);
   if (x > width || w > width - x || y > height || h > height - y)
     fail(source, kFormat, "damaged: the frame lies outside the canvas");
-  const bool has_alpha = frame.has_alpha || w < width || h < height;  // what lies outside the frame is transparent
+  const bool has_alpha =
+      frame.has_alpha || w < width || h < height;  // what lies outside the frame is transparent
   const bool four = has_alpha && source.want_alpha;
   const std::uint64_t working = working_bytes(frame) + (four ? std::uint64_t{4} * w * h : 0);
-  Decoded decoded = begin(source, kFormat, width, height, find_orientation(demuxer.get()), working, has_alpha);
+  Decoded decoded =
+      begin(source, kFormat, width, height, find_orientation(demuxer.get()), working, has_alpha);
   if (source.header_only) return decoded;
 
   WebPDecoderConfig config;
   if (!WebPInitDecoderConfig(&config)) fail(source, kFormat, "libwebp has another version than the one built against");
-  const std::size_t canvas_stride = std::size_t{width} * 3, first = y * canvas_stride + std::size_t{x} * 3;
+  const std::size_t canvas_stride = std::size_t{width} * 3,
+                    first = y * canvas_stride + std::size_t{x} * 3;
   std::vector<std::uint8_t> rgba(four ? std::size_t{w} * h * 4 : 0);
-  const std::span<std::uint8_t> out = four ? std::span(rgba) : std::span(decoded.rgb.pixels).subspan(first);
+  const std::span<std::uint8_t> out =
+      four ? std::span(rgba) : std::span(decoded.rgb.pixels).subspan(first);
   config.output.colorspace = four ? MODE_RGBA : MODE_RGB;
   config.output.is_external_memory = 1;
   config.output.u.RGBA.rgba = out.data();
@@ -103,7 +110,9 @@ Decoded decode_webp(const Source& source) {
   if (status != VP8_STATUS_OK) fail(source, kFormat, describe(status));
   if (four) {
     std::fill(decoded.alpha.begin(), decoded.alpha.end(), std::uint8_t{0});
-    for (std::size_t row = 0; row < h; ++row) split_alpha(std::span(rgba).subspan(row * w * 4, std::size_t{w} * 4), decoded, (y + row) * width + x);
+    for (std::size_t row = 0; row < h; ++row)
+      split_alpha(std::span(rgba).subspan(row * w * 4, std::size_t{w} * 4), decoded,
+                  (y + row) * width + x);
   }
   return decoded;
 }

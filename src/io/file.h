@@ -46,8 +46,9 @@ enum class FileKind { kRegular, kAny };
 std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes = 0, FileKind kind = FileKind::kRegular);
 std::string read_text(const std::string& path, std::size_t max_bytes = 0, FileKind kind = FileKind::kRegular);
 
-// Whether a folder has something of this name, of whatever kind. A link that leads nowhere or a pipe is there too: reading it
-// says what is wrong, where passing over it would load a half-downloaded folder with other answers.
+// Whether a folder has something of this name, of whatever kind. A link that leads nowhere or a
+// pipe is there too: reading it says what is wrong, where passing over it would load a
+// half-downloaded folder with other answers.
 bool is_there(const std::string& path);
 
 // A file that appears under its name only on commit(): written to a temporary beside it, flushed, synced, renamed.

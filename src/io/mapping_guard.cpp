@@ -57,7 +57,8 @@ void on_bus_error(int number, siginfo_t* info, void* context) {
   if (info->si_code <= 0) ::raise(number);
 }
 
-static_assert(std::atomic<std::uintptr_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free &&
+static_assert(std::atomic<std::uintptr_t>::is_always_lock_free &&
+              std::atomic<std::uint32_t>::is_always_lock_free &&
               std::atomic<Range*>::is_always_lock_free);
 
 bool is_ours(const struct sigaction& action) {

@@ -1,6 +1,7 @@
-// How far ahead of its own reading a stream of memory is best fetched, in bytes, into the L2 cache (the L1 cache keeps fewer fetches under way). On a Zen 4,
-// distances around 2 to 4.5 KB take up to a third longer, by how much the reader computes; past those is better only where it computes so much
-// that it does not run ahead by itself. docs/dev/performance.md has the measurement.
+// How far ahead of its own reading a stream of memory is best fetched, in bytes, into the L2 cache
+// (the L1 cache keeps fewer fetches under way). On a Zen 4, distances around 2 to 4.5 KB take up to
+// a third longer, by how much the reader computes; past those is better only where it computes so
+// much that it does not run ahead by itself. docs/dev/performance.md has the measurement.
 #pragma once
 
 #include <cstddef>

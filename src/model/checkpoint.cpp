@@ -217,12 +217,16 @@ Plan make_plan(const Source& source, const DiskTensors& disk) {
 }
 
 // Returns what the merged tensors are views of.
-std::vector<std::vector<float>> merge_adapters(const Location& location, Plan& plan, const std::vector<TensorSpec>& table, TensorMap& tensors) {
+std::vector<std::vector<float>> merge_adapters(const Location& location, Plan& plan,
+                                               const std::vector<TensorSpec>& table,
+                                               TensorMap& tensors) {
   if (location.adapters.empty()) return {};
   // transformers names a model's towers by their kind; files in its layout may call them otherwise.
-  const PartPrefixes usual{"vision_model", "text_encoder", "text_decoder", "text_encoder", "text_decoder"};
+  const PartPrefixes usual{"vision_model", "text_encoder", "text_decoder", "text_encoder",
+                           "text_decoder"};
   const bool hugging_face = plan.layout == Layout::kHuggingFace;
-  const std::vector<TensorSpec> named = hugging_face ? table : tensor_table(plan.config, Layout::kHuggingFace, usual);
+  const std::vector<TensorSpec> named =
+      hugging_face ? table : tensor_table(plan.config, Layout::kHuggingFace, usual);
   AdapterMerger merger(tensors, named, plan.warnings);
   std::vector<std::unique_ptr<Adapter>> adapters;
   for (const std::string& folder : location.adapters) {
@@ -249,12 +253,17 @@ Checkpoint Checkpoint::open(const std::string& path, const std::vector<std::stri
   drop_tied_heads(checkpoint.tensors_);
   const Metadata& metadata = source.files.front()->metadata();
   checkpoint.vocabulary_ = settle_vocabulary(source, plan.layout, plan.config, plan.warnings);
-  checkpoint.info_ = make_info(plan.config, table, checkpoint.tensors_);  // the types are those of the file, before anything is merged
+  checkpoint.info_ =
+      make_info(plan.config, table,
+                checkpoint.tensors_);  // the types are those of the file, before anything is merged
   checkpoint.info_.adapters = merged_before(metadata, source.path);
   if (!location.ignored.empty() && checkpoint.info_.adapters.empty())
-    plan.warnings.push_back(location.ignored + ": not followed; " + source.path + " is a model by itself, and this adapter is merged where it is asked for");
+    plan.warnings.push_back(
+        location.ignored + ": not followed; " + source.path +
+        " is a model by itself, and this adapter is merged where it is asked for");
   checkpoint.merged_ = merge_adapters(location, plan, table, checkpoint.tensors_);
-  checkpoint.info_.adapters.insert(checkpoint.info_.adapters.end(), location.names.begin(), location.names.end());
+  checkpoint.info_.adapters.insert(checkpoint.info_.adapters.end(), location.names.begin(),
+                                   location.names.end());
   for (const TensorSpec& spec : table) {
     if (!checkpoint.has(spec.name)) continue;
     checkpoint.names_.push_back(spec.name);

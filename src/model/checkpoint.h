@@ -30,9 +30,10 @@ namespace blip::model {
 // Immutable; tensor views stay valid as long as the Checkpoint lives.
 class Checkpoint {
  public:
-  // path: HF folder, .safetensors (config.json beside it), .safetensors.index.json, .pth, .bin, .gguf. All tensors the
-  // config calls for are checked here: anything missing or mis-shaped is Error(kModel) with expected and got.
-  // adapters: LoRA adapters to merge into it (model/adapter.h); a folder with one is itself taken for path (locate()).
+  // path: HF folder, .safetensors (config.json beside it), .safetensors.index.json, .pth, .bin,
+  // .gguf. All tensors the config calls for are checked here: anything missing or mis-shaped is
+  // Error(kModel) with expected and got. adapters: LoRA adapters to merge into it
+  // (model/adapter.h); a folder with one is itself taken for path (locate()).
   static Checkpoint open(const std::string& path, const std::vector<std::string>& adapters = {});
 
   const ModelConfig& config() const { return config_; }
@@ -56,7 +57,7 @@ class Checkpoint {
 
  private:
   std::vector<std::unique_ptr<io::TensorFile>> files_;
-  std::vector<std::vector<float>> merged_;  // what adapters made of tensors
+  std::vector<std::vector<float>> merged_;                      // what adapters made of tensors
   std::map<std::string, io::TensorView, std::less<>> tensors_;  // by canonical name
   std::vector<std::string> names_;
   std::set<std::string, std::less<>> matrices_;

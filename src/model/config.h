@@ -46,7 +46,8 @@ struct ModelConfig {
   bool has_itm_head = false;
   int embed_dim = 0;                           // ITC projections; 0 = none
   image::Normalization normalization;
-  int max_text = kTextLength;                  // match texts and questions are truncated here, unless a caller says otherwise
+  int max_text =
+      kTextLength;  // match texts and questions are truncated here, unless a caller says otherwise
   std::string prompt = kCaptionPrompt;         // the caption prompt the model was trained with
   TokenIds tokens;
 

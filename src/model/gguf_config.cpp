@@ -10,12 +10,16 @@
 namespace blip::model {
 namespace {
 
-constexpr const char *kTokens = "tokenizer.ggml.tokens", *kUnknown = "tokenizer.ggml.unknown_token_id", *kCls = "tokenizer.ggml.cls_token_id",
-                     *kSep = "tokenizer.ggml.seperator_token_id",  // spelt so in the GGUF specification
-                     *kPad = "tokenizer.ggml.padding_token_id", *kBos = "tokenizer.ggml.bos_token_id", *kEos = "tokenizer.ggml.eos_token_id",
+constexpr const char *kTokens = "tokenizer.ggml.tokens",
+                     *kUnknown = "tokenizer.ggml.unknown_token_id",
+                     *kCls = "tokenizer.ggml.cls_token_id",
+                     *kSep =
+                         "tokenizer.ggml.seperator_token_id",  // spelt so in the GGUF specification
+                         *kPad = "tokenizer.ggml.padding_token_id",
+                     *kBos = "tokenizer.ggml.bos_token_id", *kEos = "tokenizer.ggml.eos_token_id",
                      *kAdapters = "blip.adapters",
                      *kQuestion = "blip.question_token_id",  // where it is not [ENC]
-                     *kSettings = "blip.tokenizer";          // JSON, text::settings_json
+                         *kSettings = "blip.tokenizer";      // JSON, text::settings_json
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
 

@@ -19,7 +19,8 @@ void write_config(const ModelConfig& config, Metadata& metadata);
 // Throws Error(kModel) naming `where` and the key that is missing, of the wrong type or out of range.
 ModelConfig read_config(const Metadata& metadata, const std::string& where);
 
-// The LoRA adapters that were merged into a converted model, by name. Nothing is written where there are none.
+// The LoRA adapters that were merged into a converted model, by name. Nothing is written where
+// there are none.
 void write_merged_adapters(const std::vector<std::string>& names, Metadata& metadata);
 // Throws Error(kModel) naming `where` for a key of another type.
 std::vector<std::string> merged_before(const Metadata& metadata, const std::string& where);

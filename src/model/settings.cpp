@@ -94,7 +94,8 @@ Settings parse_config_json(std::string_view json, const std::string& where) {
   settings.embed = object.integer("image_text_hidden_size", 1, kMaxWidth);
   settings.tied_words = object.boolean("tie_word_embeddings").value_or(true) && text_object.boolean("tie_word_embeddings").value_or(true);
   settings.architecture = read_architecture(object);
-  if (const auto length = object.integer("max_text", kShortestText, kMaxPositions)) settings.max_text = *length;
+  if (const auto length = object.integer("max_text", kShortestText, kMaxPositions))
+    settings.max_text = *length;
   if (auto prompt = object.string("prompt")) settings.prompt = std::move(*prompt);
   check_keys(root, FolderFile::kConfig, where + ": ", settings.warnings);
   check_keys(vision == nullptr ? kEmpty : *vision, FolderFile::kVisionConfig, object.path("vision_config") + ".", settings.warnings);

@@ -11,7 +11,8 @@
 namespace blip::model {
 
 // Limits beyond which a configuration is nonsense; they keep a hostile file from costing memory or overflowing.
-inline constexpr int kMaxWidth = 1 << 16, kMaxVocab = kMaxVocabulary, kMaxImage = 1 << 14, kMaxPositions = 1 << 20;
+inline constexpr int kMaxWidth = 1 << 16, kMaxVocab = kMaxVocabulary, kMaxImage = 1 << 14,
+                     kMaxPositions = 1 << 20;
 using blip::kMaxLayers;
 inline constexpr int kMaxSide = 256;  // patches along one side: 65,537 image tokens
 

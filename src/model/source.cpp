@@ -71,15 +71,19 @@ std::unique_ptr<io::TensorFile> open_file(const std::string& path, const std::st
 }
 
 // The files of an adapter's tensors, under the names that peft has had for them.
-constexpr const char* kAdapterFiles[] = {"adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt"};
+constexpr const char* kAdapterFiles[] = {"adapter_model.safetensors", "adapter_model.bin",
+                                         "adapter_model.pt"};
 constexpr const char* kAdapterConfig = "adapter_config.json";
 
-// May a file of this name hold a model? Adapters and what a trainer leaves beside a model do not count.
+// May a file of this name hold a model? Adapters and what a trainer leaves beside a model do not
+// count.
 bool may_be_model(const std::string& name) {
   constexpr std::string_view kEndings[] = {".safetensors", ".gguf", ".bin", ".pth", ".pt", ".ckpt", ".safetensors.index.json", ".bin.index.json"};
   constexpr std::string_view kTrainers[] = {"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "scaler.pt"};
   if (std::find(std::begin(kTrainers), std::end(kTrainers), name) != std::end(kTrainers) || name.starts_with("rng_state")) return false;
-  if (std::find(std::begin(kAdapterFiles), std::end(kAdapterFiles), name) != std::end(kAdapterFiles)) return false;
+  if (std::find(std::begin(kAdapterFiles), std::end(kAdapterFiles), name) !=
+      std::end(kAdapterFiles))
+    return false;
   return std::any_of(std::begin(kEndings), std::end(kEndings), [&](std::string_view end) { return ends_with(name, end); });
 }
 
@@ -176,24 +180,32 @@ std::string model_name(const fs::path& path, bool folder) {
 
 bool is_adapter_file(const std::string& path) {
   const std::string name = fs::path(path).filename().string();
-  return name == kAdapterConfig || std::find(std::begin(kAdapterFiles), std::end(kAdapterFiles), name) != std::end(kAdapterFiles);
+  return name == kAdapterConfig || std::find(std::begin(kAdapterFiles), std::end(kAdapterFiles),
+                                             name) != std::end(kAdapterFiles);
 }
 
-fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : "."; }
+fs::path folder_of(const fs::path& file) {
+  return file.has_parent_path() ? file.parent_path() : ".";
+}
 
 // A file of an adapter stands for its folder.
-fs::path adapter_folder(const std::string& path) { return is_adapter_file(path) ? folder_of(path) : resolved_folder(path); }
+fs::path adapter_folder(const std::string& path) {
+  return is_adapter_file(path) ? folder_of(path) : resolved_folder(path);
+}
 
 // Tensors without their settings cannot be followed, nor are they ignored.
 void refuse_half_adapter(const fs::path& folder) {
   if (io::is_there(folder / kAdapterConfig)) return;
   for (const char* name : kAdapterFiles) {
     if (is_file(folder / name))
-      fail((folder / name).string() + ": an adapter changes the model's answers, but its adapter_config.json is missing; add it or move the file away");
+      fail((folder / name).string() +
+           ": an adapter changes the model's answers, but its adapter_config.json is missing; add "
+           "it or move the file away");
   }
 }
 
-// As transformers has it, with the weights that make config.json one of a model. A GGUF file there was made with the adapter in it.
+// As transformers has it, with the weights that make config.json one of a model. A GGUF file there
+// was made with the adapter in it.
 bool is_whole_model(const fs::path& folder) {
   if (!is_file(folder / "config.json")) return false;
   const std::string model = find_in_folder(folder);
@@ -207,7 +219,8 @@ fs::path given_adapter(const std::string& given) {
     throw Error(ErrorCode::kIo, "the adapter " + given + " is no folder here");
   }
   const fs::path folder = adapter_folder(found);
-  if (!io::is_there(folder / kAdapterConfig)) throw Error(ErrorCode::kIo, found + " holds no adapter: there is no adapter_config.json");
+  if (!io::is_there(folder / kAdapterConfig))
+    throw Error(ErrorCode::kIo, found + " holds no adapter: there is no adapter_config.json");
   return folder;
 }
 
@@ -225,15 +238,25 @@ std::string base_of(const fs::path& folder) {
 // Where the base of the adapter in a folder is.
 std::string find_base(const fs::path& folder) {
   const std::string base = base_of(folder);
-  const std::string instead = "; give the base as the model and " + folder.string() + " as its adapter";
-  if (base.empty()) throw Error(ErrorCode::kModel, folder.string() + " holds an adapter that does not state its base model (base_model_name_or_path)" + instead);
+  const std::string instead =
+      "; give the base as the model and " + folder.string() + " as its adapter";
+  if (base.empty())
+    throw Error(
+        ErrorCode::kModel,
+        folder.string() +
+            " holds an adapter that does not state its base model (base_model_name_or_path)" +
+            instead);
   std::string found = find_model(base);
   if (found.empty()) {
-    throw Error(ErrorCode::kIo, "the adapter in " + folder.string() + " is for " + base + ", which is " +
-                                    (is_model_name(base) ? "not in the cache; `blip pull " + base + "` downloads it" : "no file or folder here" + instead));
+    throw Error(ErrorCode::kIo,
+                "the adapter in " + folder.string() + " is for " + base + ", which is " +
+                    (is_model_name(base) ? "not in the cache; `blip pull " + base + "` downloads it"
+                                         : "no file or folder here" + instead));
   }
   if (io::is_there(adapter_folder(found) / kAdapterConfig))
-    throw Error(ErrorCode::kModel, "the adapter in " + folder.string() + " is for " + base + ", where there is another adapter; merge that first: `blip convert`");
+    throw Error(ErrorCode::kModel,
+                "the adapter in " + folder.string() + " is for " + base +
+                    ", where there is another adapter; merge that first: `blip convert`");
   return found;
 }
 
@@ -252,13 +275,16 @@ Location locate(const std::string& name, const std::vector<std::string>& given) 
   for (const std::string& adapter : given) {
     std::error_code ignored;
     location.adapters.push_back(given_adapter(adapter).string());
-    location.names.push_back(fs::exists(adapter, ignored) ? adapter_name(location.adapters.back()) : adapter);
+    location.names.push_back(fs::exists(adapter, ignored) ? adapter_name(location.adapters.back())
+                                                          : adapter);
   }
   const bool one_file = is_file(location.model) && !is_adapter_file(location.model);
   const fs::path folder = one_file ? folder_of(location.model) : adapter_folder(location.model);
-  // A GGUF file stands for itself wherever it lies, and so do official weights, which need no config.json.
+  // A GGUF file stands for itself wherever it lies, and so do official weights, which need no
+  // config.json.
   if (one_file && (file_format(location.model) == "gguf" || !is_file(folder / "config.json"))) {
-    if (io::is_there(folder / kAdapterConfig)) location.ignored = (folder / kAdapterConfig).string();
+    if (io::is_there(folder / kAdapterConfig))
+      location.ignored = (folder / kAdapterConfig).string();
     return location;
   }
   refuse_half_adapter(folder);
@@ -269,7 +295,10 @@ Location locate(const std::string& name, const std::vector<std::string>& given) 
   };
   if (std::none_of(location.adapters.begin(), location.adapters.end(), same)) {
     if (!location.adapters.empty())
-      throw Error(ErrorCode::kUsage, folder.string() + " has an adapter of its own; name it too (--adapter), or give the base model alone");
+      throw Error(
+          ErrorCode::kUsage,
+          folder.string() +
+              " has an adapter of its own; name it too (--adapter), or give the base model alone");
     location.adapters.push_back(folder.string());
     location.names.push_back(adapter_name(folder));
   }

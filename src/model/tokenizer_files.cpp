@@ -34,7 +34,8 @@ std::vector<std::string> read_vocab_txt(const std::string& path) {
 
 // A JSON file of the folder that may be absent.
 struct Optional {
-  Optional(const fs::path& folder, const char* name) : where((folder / name).string()), there(io::is_there(where)) {
+  Optional(const fs::path& folder, const char* name)
+      : where((folder / name).string()), there(io::is_there(where)) {
     if (there) json = io::parse_json(io::read_text(where, kMaxJson), where);
   }
   JsonObject object() const { return JsonObject(json, where); }
@@ -253,7 +254,8 @@ class Builder {
 
 std::optional<FolderVocabulary> load_vocabulary(const std::string& folder) {
   const fs::path path(folder);
-  if (!io::is_there(path / "vocab.txt") && !io::is_there(path / "tokenizer.json")) return std::nullopt;
+  if (!io::is_there(path / "vocab.txt") && !io::is_there(path / "tokenizer.json"))
+    return std::nullopt;
   return Builder(path).build();
 }
 

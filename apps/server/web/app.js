@@ -45,7 +45,8 @@ function showModels() {
   $("status").textContent = models.map((model) => `${model.id}: ${model.device}, ${model.dtype}, ${model.threads} ${t("threads")}`).join("; ");
 }
 
-// Ranges and defaults are those of the API. What is left empty is not sent, so that the server's own default counts.
+// Ranges and defaults are those of the API. What is left empty is not sent, so that the server's
+// own default counts.
 async function loadRanges() {
   const description = await api.getJson("openapi.json").catch(() => null);  // without it the server still checks
   const fields = description?.paths["/v1/caption"].post.requestBody.content["application/json"].schema.properties;

@@ -30,7 +30,8 @@ download_callback = ctypes.CFUNCTYPE(c_int32, c_char_p, c_uint64, c_uint64, c_vo
 
 
 class _Struct(ctypes.Structure):
-    """A struct whose numbers are refused where C has no room for them; ctypes alone would cut them."""
+    """A struct whose numbers are refused where C has no room for them; ctypes alone would cut them.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -370,7 +371,8 @@ def _open() -> Tuple[ctypes.CDLL, str]:
 
 
 library, library_path = _open()
-# The same functions, called without giving the GIL away: what only reads or frees is over before another thread could take it.
+# The same functions, called without giving the GIL away: what only reads or frees is over before
+# another thread could take it.
 _quick = ctypes.PyDLL(library_path, handle=library._handle)
 _LASTING = {"session_free", "engine_free"}  # they wait for threads
 

@@ -33,7 +33,9 @@ class Callback:
 
 
 class Interrupts(Callback):
-    """The cancel callback of the main thread, which alone handles signals (Ctrl-C): whether one raised an exception."""
+    """The cancel callback of the main thread, which alone handles signals (Ctrl-C): whether one
+    raised an exception.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,8 +47,9 @@ class Interrupts(Callback):
 
 
 def _poll(interrupts: Interrupts) -> "Generator[int, Any, None]":
-    """A generator, for it goes on inside `try`. A function would be entered outside of it, which is where the interpreter
-    runs the handlers of signals that came meanwhile, and ctypes would drop the exception.
+    """A generator, for it goes on inside `try`. A function would be entered outside of it, which is
+    where the interpreter runs the handlers of signals that came meanwhile, and ctypes would drop
+    the exception.
     """
     answer = 0
     while True:

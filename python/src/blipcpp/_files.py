@@ -64,7 +64,8 @@ def convert(
     adapter: "Union[None, Name, Sequence[Name]]" = None,
     progress: "Optional[Progress]" = None,
 ) -> None:
-    """Writes a checkpoint as one GGUF file ("f32", "f16", "bf16", "q8_0"), which appears only when it is complete.
+    """Writes a checkpoint as one GGUF file ("f32", "f16", "bf16", "q8_0"), which appears only when
+    it is complete.
 
     adapter: LoRA adapters to merge into it, as for Model.load.
     """

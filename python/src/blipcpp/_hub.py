@@ -1,4 +1,6 @@
-"""Models by name: the cache of the huggingface_hub package, and downloads into it by that package or by the library."""
+"""Models by name: the cache of the huggingface_hub package, and downloads into it by that package
+or by the library.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +52,16 @@ def pull(
     token: Optional[str] = None,
     progress: "Optional[DownloadProgress]" = None,
 ) -> str:
-    """The folder of a model by its name, downloaded where the cache lacks it; Model.load does this by itself.
+    """The folder of a model by its name, downloaded where the cache lacks it; Model.load does this
+    by itself.
 
-    name: "ORG/NAME", "ORG/NAME@REVISION" (a branch, a tag or a commit), or a short name of known_models(). A path that
-    exists is itself.
-    update: ask whether a revision that is there has moved on. offline: use no network. cache, endpoint, token: by default
-    what the environment says, by the variables of the huggingface_hub package (HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN ...).
-    progress: called with (file, bytes, of all). The huggingface_hub package, which downloads where it is installed, shows
-    bars of its own instead.
+    name: "ORG/NAME", "ORG/NAME@REVISION" (a branch, a tag or a commit), or a short name of
+    known_models(). A path that exists is itself.
+    update: ask whether a revision that is there has moved on. offline: use no network. cache,
+    endpoint, token: by default what the environment says, by the variables of the huggingface_hub
+    package (HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN ...).
+    progress: called with (file, bytes, of all). The huggingface_hub package, which downloads where
+    it is installed, shows bars of its own instead.
 
     >>> import blipcpp
     >>> try:
@@ -87,7 +91,9 @@ def pull(
 
 
 def find(name: "Name", *, cache: "Optional[Name]" = None) -> str:
-    """The folder of a model that is in the cache; asks no network. IoError where it is not, with the nearest name."""
+    """The folder of a model that is in the cache; asks no network. IoError where it is not, with
+    the nearest name.
+    """
     return _Options(True, False, cache, None, None, None).path(c.find_model, os.fsdecode(name))
 
 
@@ -119,7 +125,9 @@ def known_models() -> List[KnownModel]:
 
 
 def remove(name: str, *, cache: "Optional[Name]" = None) -> int:
-    """Removes a model's revision from the cache, all of them where none is named; the bytes that became free."""
+    """Removes a model's revision from the cache, all of them where none is named; the bytes that
+    became free.
+    """
     options = _Options(True, False, cache, None, None, None)
     freed = c_uint64()
     check(c.remove_cached, encode(name), options.reference, freed)
@@ -197,7 +205,9 @@ def _cached(struct: Any) -> Optional[CachedModel]:
 
 
 def _their_package() -> Any:
-    """The huggingface_hub package, where it is installed and may use the network; the library says why it may not."""
+    """The huggingface_hub package, where it is installed and may use the network; the library says
+    why it may not.
+    """
     try:
         package = importlib.import_module("huggingface_hub")
         constants = importlib.import_module("huggingface_hub.constants")
@@ -218,7 +228,8 @@ def _by_their_package(
         wanted = _wanted(names)
         if not wanted:
             raise IoError(
-                "%s has no weights that can be read: looked for .safetensors, .bin, .gguf, .pth" % text
+                "%s has no weights that can be read: looked for .safetensors, .bin, .gguf, .pth"
+                % text
             )
         given["cache_dir"] = None if options.cache is None else os.fspath(options.cache)
         for file in wanted:
@@ -247,7 +258,9 @@ def _refused(text: str, problem: Exception, missing: Optional[BlipError]) -> Bli
     if kind == "GatedRepoError":
         hint = "accept its terms on its page, then give an access token (HF_TOKEN, `hf auth login`)"
     elif kind == "RepositoryNotFoundError":
-        hint = "check the name, or give an access token (HF_TOKEN, `hf auth login`) if it is private"
+        hint = (
+            "check the name, or give an access token (HF_TOKEN, `hf auth login`) if it is private"
+        )
     elif kind == "RevisionNotFoundError":
         hint = "the model has no such revision"
     else:

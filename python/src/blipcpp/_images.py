@@ -63,7 +63,8 @@ class Image:
         max_bytes: Optional[int] = None,
         max_pixels: Optional[int] = None,
     ) -> "Image":
-        """Reads a picture (`blip formats` lists the kinds; its first frame or page), from a path or from the bytes of a file.
+        """Reads a picture (`blip formats` lists the kinds; its first frame or page), from a path or
+        from the bytes of a file.
 
         max_bytes and max_pixels (0 = no limit) refuse larger pictures before they are decoded.
         """

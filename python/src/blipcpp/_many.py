@@ -50,7 +50,8 @@ def _batches(
     source = iter(images)
     done = 0
     process = os.getpid()
-    # Each task of a worker is several pictures, that threads may not hand the interpreter over for each of them.
+    # Each task of a worker is several pictures, that threads may not hand the interpreter over for
+    # each of them.
     share = max(1, batch_size // workers)
     ahead: "Deque[Future[List[Any]]]" = deque()
     ready: "Deque[Any]" = deque()

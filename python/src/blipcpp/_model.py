@@ -183,7 +183,8 @@ class Model:
     """A loaded BLIP model. Immutable, and safe to use from any number of threads: each call takes a session of its own.
 
     After a fork the child loads the model anew at its first call, for threads do not survive that; pictures that were
-    encoded before are refused there. It can be pickled, as its file's name: processes that are spawned load it, too.
+    encoded before are refused there. It can be pickled, as its file's name: processes that are
+    spawned load it, too.
 
     >>> import blipcpp
     >>> model = blipcpp.Model.load()
@@ -219,17 +220,18 @@ class Model:
         adapter: "Union[None, Name, Sequence[Name]]" = None,
         progress: "Optional[Progress]" = None,
     ) -> "Model":
-        """Opens a model: a Hugging Face folder, an official .pth, a .safetensors or a .gguf file; or one by its name,
-        "ORG/NAME", "ORG/NAME@REVISION" or a short name of blipcpp.known_models(), downloaded once (blipcpp.pull).
+        """Opens a model: a Hugging Face folder, an official .pth, a .safetensors or a .gguf file;
+        or one by its name, "ORG/NAME", "ORG/NAME@REVISION" or a short name of
+        blipcpp.known_models(), downloaded once (blipcpp.pull).
 
         name_or_path: None is the model of $BLIP_MODEL, else the small one that comes with the package.
         device: "cpu", or a SOPHON chip ("sophon:0") for compiled models (bmodels, tokenizer).
         dtype: "auto", "f32", "bf16", "int8". threads: 0 = every core that this process may use.
         session_threads: threads of their own for the sessions of each calling thread; 0 shares the model's.
-        adapter: a LoRA adapter as peft saves it, or several, merged into the model: folders or names. An adapter can be
-        given as the model too, which is then the base that it states.
-        progress: called with (stage, done, total) while tensors are loaded, and before that with (file, bytes, of all)
-        where the library downloads the model.
+        adapter: a LoRA adapter as peft saves it, or several, merged into the model: folders or
+        names. An adapter can be given as the model too, which is then the base that it states.
+        progress: called with (stage, done, total) while tensors are loaded, and before that with
+        (file, bytes, of all) where the library downloads the model.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load(threads=1)
@@ -346,8 +348,10 @@ class Model:
 
     @overload
     def encode(self, image: "Picture", *, batch_size: int = 8) -> Encoded: ...  # type: ignore[overload-overlap]
+
     @overload
     def encode(self, image: "Sequence[Picture]", *, batch_size: int = 8) -> "List[Encoded]": ...
+
     def encode(self, image: Any, *, batch_size: int = 8) -> Any:
         """Runs the vision tower over a picture, or over several in batches."""
         encoded, _ = self._encode(listed(image), batch_size)
@@ -385,10 +389,12 @@ class Model:
     def caption(  # type: ignore[overload-overlap]
         self, image: "Picture", **options: "Unpack[CaptionOptions]"
     ) -> Generation: ...
+
     @overload
     def caption(
         self, image: "Sequence[Picture]", **options: "Unpack[CaptionOptions]"
     ) -> List[Generation]: ...
+
     def caption(self, image: Any, **options: Any) -> Any:
         """Describes a picture, or each of several.
 
@@ -465,10 +471,12 @@ class Model:
     def ask(  # type: ignore[overload-overlap]
         self, image: "Picture", question: str, **options: "Unpack[AskOptions]"
     ) -> Generation: ...
+
     @overload
     def ask(
         self, image: "Picture", question: Sequence[str], **options: "Unpack[AskOptions]"
     ) -> List[Generation]: ...
+
     def ask(self, image: Any, question: Any, **options: Any) -> Any:
         """Answers a question about a picture, or several at once.
 
@@ -565,10 +573,12 @@ class Model:
     def match(  # type: ignore[overload-overlap]
         self, image: "Picture", text: str, *, head: str = "all", max_text_length: int = 0
     ) -> Match: ...
+
     @overload
     def match(
         self, image: "Picture", text: Sequence[str], *, head: str = "all", max_text_length: int = 0
     ) -> List[Match]: ...
+
     @overload
     def match(
         self,
@@ -578,6 +588,7 @@ class Model:
         head: str = "all",
         max_text_length: int = 0,
     ) -> List[Any]: ...
+
     def match(self, image: Any, text: Any, *, head: str = "all", max_text_length: int = 0) -> Any:
         """How well a text, or each of several, fits a picture (for several pictures: a list of results for each).
 

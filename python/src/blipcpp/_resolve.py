@@ -24,7 +24,9 @@ def bundled_model() -> str:
 
 
 def here_or_pulled(text: str, progress: "Optional[Progress]") -> str:
-    """The path as it is, or the folder of the model of that name, downloaded where the cache lacks it."""
+    """The path as it is, or the folder of the model of that name, downloaded where the cache lacks
+    it.
+    """
     if os.path.exists(text) or not c.is_model_name(encode_path(text)):
         return text
     from ._hub import pull
@@ -47,9 +49,11 @@ def resolve(
     progress: "Optional[Progress]" = None,
     adapters: "Sequence[str]" = (),
 ) -> str:
-    """What the library opens for a name: the path as it is, or the folder of the model of that name, downloaded where
-    the cache lacks it, as is the base of an adapter. For None $BLIP_MODEL, else the first adapter, whose base is then
-    looked for, else the bundled model. progress: of the download."""
+    """What the library opens for a name: the path as it is, or the folder of the model of that
+    name, downloaded where the cache lacks it, as is the base of an adapter. For None $BLIP_MODEL,
+    else the first adapter, whose base is then looked for, else the bundled model. progress: of the
+    download.
+    """
     if name is None:
         name = os.environ.get("BLIP_MODEL") or (adapters[0] if adapters else bundled_model())
     path = here_or_pulled(os.fsdecode(name), progress)

@@ -336,9 +336,17 @@ def _from_layout(path, tensors, name):
                                text_settings.get("num_attention_heads", 8) if layout.hugging_face else official_heads(text_width),
                                canonical[f"{part}.position"].shape[0], vocab, text_settings.get("layer_norm_eps", 1e-12))
     canonical.update(layout.heads())
-    checkpoint = Checkpoint(name, vision, text, canonical, _vocabulary(path.parent), has_itm=layout.itm,
-                            embed_dim=canonical["itc.vision.bias"].shape[0] if layout.itc else 0,
-                            max_text=settings.get("max_text", Checkpoint.max_text), prompt=settings.get("prompt", ""))
+    checkpoint = Checkpoint(
+        name,
+        vision,
+        text,
+        canonical,
+        _vocabulary(path.parent),
+        has_itm=layout.itm,
+        embed_dim=canonical["itc.vision.bias"].shape[0] if layout.itc else 0,
+        max_text=settings.get("max_text", Checkpoint.max_text),
+        prompt=settings.get("prompt", ""),
+    )
     if processor.get("do_normalize", True):
         checkpoint.mean, checkpoint.std = processor.get("image_mean", checkpoint.mean), processor.get("image_std", checkpoint.std)
     else:
