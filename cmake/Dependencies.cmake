@@ -27,6 +27,7 @@ find_package(Threads REQUIRED)
 find_package(nlohmann_json REQUIRED)
 if(BLIP_BUILD_CLI)
   find_package(CLI11 REQUIRED)
+  find_path(XXHASH_INCLUDE xxhash.h REQUIRED)  # compiled in; the server links the library
 endif()
 find_package(PkgConfig REQUIRED)
 

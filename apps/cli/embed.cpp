@@ -72,10 +72,12 @@ std::vector<std::string> all_texts(const EmbedFlags& flags) {
 }
 
 void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& flags, Console& console, Timings& timings, Rows& rows) {
-  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const Input> inputs, std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&rows, name = names[i], vector = session.embed(images[i])] { rows.add("image", name, vector); });
+      emits.push_back([&rows, name = inputs[i].name, vector = session.embed(images[i])] {
+        rows.add("image", name, vector);
+      });
     }
     return emits;
   };
@@ -131,6 +133,7 @@ void add_embed(CLI::App& app, Run& run) {
   flags->text_length_option = add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
+  add_progress_option(command, flags->output);
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_embed(*flags); }; });
 }
