@@ -13,6 +13,7 @@ option(BLIP_TIFF "Read TIFF, by libtiff" ${more_codecs})
 option(BLIP_HEIF "Read HEIF (HEIC), by libheif and libde265" ${more_codecs})
 option(BLIP_AVIF "Read AVIF, by libavif" ${more_codecs})
 option(BLIP_JXL "Read JPEG XL, by libjxl" ${more_codecs})
+option(BLIP_ARCHIVES "Read pictures out of tar and zip archives, by libarchive" ${more_codecs})
 set_property(CACHE BLIP_GEMM PROPERTY STRINGS onednn portable)
 set_property(CACHE BLIP_CODECS PROPERTY STRINGS libraries stb)
 foreach(choice BLIP_GEMM:onednn:portable BLIP_CODECS:libraries:stb)
@@ -45,6 +46,10 @@ if(NOT TARGET hwy::hwy)  # the headers do for one instruction set
   add_library(blip_hwy INTERFACE IMPORTED)
   target_include_directories(blip_hwy INTERFACE ${HWY_INCLUDE})
   set(BLIP_VECTOR_LIBRARIES $<BUILD_INTERFACE:blip_hwy>)
+endif()
+
+if(BLIP_BUILD_CLI AND BLIP_ARCHIVES)
+  pkg_check_modules(LIBARCHIVE REQUIRED IMPORTED_TARGET libarchive)
 endif()
 
 if(BLIP_CODECS STREQUAL libraries)

@@ -13,7 +13,7 @@ shift 2
 
 case $arch in
   arm64) packages=(libc6-dev libstdc++6 libgcc-s1 libhwy-dev nlohmann-json3-dev libcli11-dev libjpeg-dev libpng-dev zlib1g-dev
-                   libwebp-dev libtiff-dev libheif-dev libde265-dev libavif-dev libjxl-dev libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libsqlite3-dev libgtest-dev libstb-dev) ;;
+                   libwebp-dev libtiff-dev libheif-dev libde265-dev libavif-dev libjxl-dev libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libarchive-dev libsqlite3-dev libgtest-dev libstb-dev) ;;
   riscv64) packages=(libhwy-dev nlohmann-json3-dev libcli11-dev libxxhash-dev libstb-dev) ;;
   *) echo "make-sysroot.sh: unknown architecture '$arch'; arm64 and riscv64 are known" >&2; exit 2 ;;
 esac

@@ -24,7 +24,8 @@ void InputCount::count(const std::function<bool(const Input&)>& counts) {
   try {
     const auto stopped = [this] { return stop_.load(); };
     std::size_t inputs = 0;
-    while (std::optional<Input> input = source_->next(stopped)) {
+    const auto no_bytes = [](const std::string&) { return false; };
+    while (std::optional<Input> input = source_->next(stopped, no_bytes)) {
       if (stop_) return;
       if (counts(*input)) ++inputs;
     }

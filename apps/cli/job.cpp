@@ -200,7 +200,8 @@ std::optional<Input> Job::next(Source& source, const Stop& stop) {
 void Job::fill(Source& source, const Stop& stop) {
   std::vector<Input> group;
   while (group.size() < group_) {
-    std::optional<Input> input = source.next(stop);
+    std::optional<Input> input =
+        source.next(stop, [this](const std::string& name) { return may_be_wanted(name); });
     if (!input) {
       source_ended_ = true;
       break;
@@ -223,9 +224,24 @@ bool Job::is_wanted(Input& input) {
   return false;
 }
 
+// What is_wanted() will say of the next input of this name, if that is no: pictures in archives are
+// not read for nothing.
+bool Job::may_be_wanted(const std::string& name) const {
+  const jobs::Key key = jobs::key_of(name);
+  if (key.high % shard_.count != shard_.index - 1) return false;
+  if (!seen_.contains(key)) return journal_->state(key) == jobs::State::kFree;
+  const auto repeated = repeats_.find(key);
+  const std::uint64_t occurrence = repeated == repeats_.end() ? 1 : repeated->second + 1;
+  return journal_->state(jobs::key_of(name, occurrence)) == jobs::State::kFree;
+}
+
 // Whether the sidecar says that there is nothing to do. A picture whose sidecar is another's fails.
 bool Job::sidecar_decides(Input& input) {
   if (!input.error.empty()) return false;
+  if (input.archived) {
+    input.error = input.name + " lies in an archive, which has no files beside; use --output";
+    return false;
+  }
   const bool first = input.key == jobs::key_of(input.name);
   const std::string path = jobs::sidecar_path(input.name, sidecar_);
   if (first && !sidecars_.insert(jobs::key_of(path))) {

@@ -72,6 +72,7 @@ class Job : public Keeper {
   // On the thread of the source.
   void fill(Source& source, const Stop& stop);
   bool is_wanted(Input& input);
+  bool may_be_wanted(const std::string& name) const;
   bool sidecar_decides(Input& input);
   void claim(std::vector<Input> inputs);
   // On the thread of the writer.

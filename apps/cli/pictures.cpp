@@ -90,7 +90,9 @@ class PictureRun {
 };
 
 std::unique_ptr<Source> make_source(const PictureOptions& options) {
-  return std::make_unique<Source>(options.images, folder_filter(options), options.nul_lists);
+  return std::make_unique<Source>(
+      options.images,
+      SourceOptions{folder_filter(options), options.nul_lists, options.decode.limits.max_bytes});
 }
 
 }  // namespace

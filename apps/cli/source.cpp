@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "blip/error.h"
+#include "cli/archive_reader.h"
 #include "cli/interrupt.h"
 #include "cli/list_reader.h"
 #include "image/formats.h"
@@ -101,12 +102,16 @@ using FolderId = std::pair<dev_t, ino_t>;
 // Where a Source is: the argument, the list or matches that it stands for, and the folders in it.
 class Source::Walk {
  public:
-  Walk(std::vector<std::string> arguments, FolderFilter filter, bool nul_lists)
-      : arguments_(std::move(arguments)), filter_(std::move(filter)), nul_lists_(nul_lists) {}
+  Walk(std::vector<std::string> arguments, SourceOptions options)
+      : arguments_(std::move(arguments)), options_(std::move(options)) {}
 
-  std::optional<Input> next(const Stop& stop) {
+  std::optional<Input> next(const Stop& stop, const Wanted& wanted) {
     for (;;) {
       stop_if_interrupted();
+      if (archive_) {
+        if (std::optional<Input> input = next_of_archive(wanted)) return input;
+        continue;
+      }
       if (!folders_.empty()) {
         if (std::optional<Input> input = next_of_folder()) return input;
       } else if (next_match_ < matches_.size()) {
@@ -141,7 +146,7 @@ class Source::Walk {
     if (path == "-" && std::exchange(standard_input_, true))
       return Input{argument, "standard input was given twice; it can be read once"};
     try {
-      list_ = std::make_unique<ListReader>(path, nul_lists_ ? '\0' : '\n');
+      list_ = std::make_unique<ListReader>(path, options_.nul_lists ? '\0' : '\n');
     } catch (const Error& error) {
       return Input{argument, error.what()};
     }
@@ -162,10 +167,12 @@ class Source::Walk {
 
   std::optional<Input> next_of_list(const Stop& stop) {
     try {
-      if (const std::optional<std::string> name = list_->next(stop))
-        return enter_path(*name == "-" ? "./-" : *name);
-      list_.reset();
-      return std::nullopt;
+      const std::optional<std::string> name = list_->next(stop);
+      if (!name) list_.reset();
+      if (!name) return std::nullopt;
+      // A list of a million pictures is gone through without a look at each of them.
+      if (image::find_format_by_ending(*name)) return Input{*name, ""};
+      return enter_path(*name == "-" ? "./-" : *name);
     } catch (const Error& error) {
       list_.reset();
       return Input{arguments_[next_argument_ - 1], error.what()};
@@ -175,12 +182,41 @@ class Source::Walk {
   std::optional<Input> enter_path(const std::string& path) {
     struct stat status = {};
     // One that is missing fails when it is opened, with the system's reason.
-    if (::stat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) return Input{path, ""};
+    if (::stat(path.c_str(), &status) != 0) return Input{path, ""};
+    if (S_ISREG(status.st_mode) && is_archive(path)) return enter_archive(path);
+    if (!S_ISDIR(status.st_mode)) return Input{path, ""};
     root_ = path;
     searched_.clear();
     found_ = false;
     filtered_before_ = filtered();
     return enter_folder(path, status);
+  }
+
+  std::optional<Input> enter_archive(const std::string& path) {
+    found_ = false;
+    archive_path_ = path;
+    try {
+      archive_ = std::make_unique<ArchiveReader>(path, options_.max_bytes);
+    } catch (const Error& error) {
+      return Input{path, error.what()};
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Input> next_of_archive(const Wanted& wanted) {
+    try {
+      std::optional<Input> input = archive_->next(wanted, left_out_);
+      if (input || found_) {
+        found_ = true;
+        if (!input) archive_.reset();
+        return input;
+      }
+    } catch (const Error& error) {
+      archive_.reset();
+      return Input{archive_path_, error.what()};
+    }
+    archive_.reset();
+    return Input{archive_path_, "no picture in archive " + archive_path_};
   }
 
   std::optional<Input> enter_folder(const std::string& path, const struct stat& status) {
@@ -213,10 +249,10 @@ class Source::Walk {
   }
 
   bool is_excluded(const std::string& path) const {
-    if (filter_.exclude.empty()) return false;
+    if (options_.filter.exclude.empty()) return false;
     const std::string below = fs::path(path).lexically_relative(root_).string(),
                       name = fs::path(path).filename().string();
-    return std::any_of(filter_.exclude.begin(), filter_.exclude.end(),
+    return std::any_of(options_.filter.exclude.begin(), options_.filter.exclude.end(),
                        [&](const std::string& pattern) {
                          const bool whole = pattern.find('/') != std::string::npos;
                          return ::fnmatch(pattern.c_str(), (whole ? below : name).c_str(),
@@ -225,8 +261,8 @@ class Source::Walk {
   }
 
   bool is_newer(const struct stat& status) const {
-    if (!filter_.newer_than) return true;
-    const timespec &time = status.st_mtim, &limit = *filter_.newer_than;
+    if (!options_.filter.newer_than) return true;
+    const timespec &time = status.st_mtim, &limit = *options_.filter.newer_than;
     return time.tv_sec != limit.tv_sec ? time.tv_sec > limit.tv_sec : time.tv_nsec > limit.tv_nsec;
   }
 
@@ -237,7 +273,7 @@ class Source::Walk {
       ++left_out_.hidden;
     } else if (is_excluded(path)) {
       ++left_out_.excluded;
-    } else if (is_file && !filter_.newer_than && image::find_format_by_ending(path)) {
+    } else if (is_file && !options_.filter.newer_than && image::find_format_by_ending(path)) {
       return Input{path,
                    ""};  // without a look at the file, which a million of them would take long
     } else {
@@ -251,7 +287,7 @@ class Source::Walk {
     if (::stat(path.c_str(), &status) != 0)
       return Input{path, ""};  // fails with the system's reason
     if (S_ISDIR(status.st_mode)) {
-      if (filter_.subfolders) return enter_folder(path, status);
+      if (options_.filter.subfolders) return enter_folder(path, status);
       ++left_out_.below;
     } else if (!S_ISREG(status.st_mode)) {
       ++left_out_.special;
@@ -266,11 +302,12 @@ class Source::Walk {
   }
 
   const std::vector<std::string> arguments_;
-  const FolderFilter filter_;
-  const bool nul_lists_;
+  const SourceOptions options_;
   std::size_t next_argument_ = 0, next_match_ = 0;
   bool standard_input_ = false;  // was read from
   std::unique_ptr<ListReader> list_;
+  std::unique_ptr<ArchiveReader> archive_;
+  std::string archive_path_;
   std::vector<std::string> matches_;
   std::vector<Folder> folders_;  // each in the one before
   std::string root_;             // the first of them
@@ -280,18 +317,21 @@ class Source::Walk {
   LeftOut left_out_;
 };
 
-Source::Source(std::vector<std::string> arguments, FolderFilter filter, bool nul_lists)
-    : walk_(std::make_unique<Walk>(std::move(arguments), std::move(filter), nul_lists)) {}
+Source::Source(std::vector<std::string> arguments, SourceOptions options)
+    : walk_(std::make_unique<Walk>(std::move(arguments), std::move(options))) {}
 
 Source::~Source() = default;
 
-std::optional<Input> Source::next(const Stop& stop) { return walk_->next(stop); }
+std::optional<Input> Source::next(const Stop& stop, const Wanted& wanted) {
+  return walk_->next(stop, wanted);
+}
 
 const LeftOut& Source::left_out() const { return walk_->left_out(); }
 
 bool Source::can_be_repeated() const {
   return std::all_of(walk_->arguments().begin(), walk_->arguments().end(),
                      [](const std::string& argument) {
+                       if (is_compressed_archive(argument)) return false;
                        if (!is_list(argument)) return true;
                        struct stat status = {};
                        return argument != "@-" && ::stat(argument.c_str() + 1, &status) == 0 &&
@@ -317,7 +357,7 @@ std::string describe(const LeftOut& left_out) {
 
 std::vector<Input> expand_inputs(const std::vector<std::string>& arguments,
                                  const FolderFilter& filter, LeftOut* left_out) {
-  Source source(arguments, filter);
+  Source source(arguments, {.filter = filter});
   std::vector<Input> inputs;
   while (std::optional<Input> input = source.next()) inputs.push_back(std::move(*input));
   if (left_out != nullptr) *left_out = source.left_out();
@@ -328,7 +368,8 @@ bool names_needed(const std::vector<std::string>& arguments) {
   if (arguments.size() != 1) return true;
   struct stat status = {};
   return arguments.front() != "-" &&
-         (stat(arguments.front().c_str(), &status) != 0 || S_ISDIR(status.st_mode));
+         (is_archive(arguments.front()) || stat(arguments.front().c_str(), &status) != 0 ||
+          S_ISDIR(status.st_mode));
 }
 
 }  // namespace blip::cli

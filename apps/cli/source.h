@@ -21,11 +21,12 @@ namespace blip::cli {
 struct Input {
   std::string name;  // a path, or "-" for standard input; of a picture in an archive ARCHIVE/MEMBER
   std::string error;  // not empty: the argument led to no picture, and why
-  // Of a picture in an archive.
+  // Of a picture in an archive, where they were wanted.
   std::shared_ptr<const std::string> bytes{};
   jobs::Key key{};  // of a job
   // No picture: the next one may take long, so what is there is not to wait for it.
   bool pause = false;
+  bool archived = false;
 };
 
 // Which files of folders are inputs. Files that are named themselves always are.
@@ -53,26 +54,37 @@ std::string describe(const LeftOut& left_out);
 // Asked while something blocks: true = give up.
 using Stop = std::function<bool()>;
 
+// Whether the bytes of a picture in an archive are to be read; unset = of all.
+using Wanted = std::function<bool(const std::string& name)>;
+
+// How a Source reads its arguments.
+struct SourceOptions {
+  FolderFilter filter{};
+  bool nul_lists = false;     // lists end their names with NUL instead of line ends
+  std::size_t max_bytes = 0;  // of a picture in an archive; 0 = no limit
+};
+
 // Files stay; a folder becomes the pictures under it, sorted by path, links followed, each folder
 // once; a pattern (* ? [) that the shell did not expand becomes its matches, sorted; "-" is
 // standard input, once; @FILE, where no file has that name, becomes what the lines of FILE name
-// (@-: of standard input). A file of a folder is a picture by its ending or its first bytes,
-// whether this program reads that format or not: one it cannot read fails by name when it is
-// opened. A folder of which the filter left something out may have no picture; any other without
-// one is a failed input.
+// (@-: of standard input). An archive (tar, zip) that is named itself, by a pattern or by a list
+// becomes the pictures in it, in its order. A file of a folder is a picture by its ending or its
+// first bytes, whether this program reads that format or not: one it cannot read fails by name when
+// it is opened. A folder of which the filter left something out may have no picture; any other
+// without one is a failed input.
 class Source {
  public:
-  // nul_lists: lists end their names with NUL instead of line ends.
-  Source(std::vector<std::string> arguments, FolderFilter filter, bool nul_lists = false);
+  Source(std::vector<std::string> arguments, SourceOptions options);
   ~Source();
   Source(const Source&) = delete;
   Source& operator=(const Source&) = delete;
 
   // nullopt after the last. Never throws for a bad argument; Exit when interrupted or stopped.
-  std::optional<Input> next(const Stop& stop = {});
+  std::optional<Input> next(const Stop& stop = {}, const Wanted& wanted = {});
   // Complete after the last.
   const LeftOut& left_out() const;
-  // Whether another Source gives the same: nothing is read from standard input or a pipe.
+  // Whether another Source gives the same soon: nothing is read from standard input or a pipe, and
+  // nothing has to be decompressed.
   bool can_be_repeated() const;
 
  private:
