@@ -43,7 +43,11 @@ if(NOT TARGET hwy::hwy)  # the headers do for one instruction set
 endif()
 
 if(BLIP_BUILD_CLI AND BLIP_ARCHIVES)
-  pkg_check_modules(LIBARCHIVE REQUIRED IMPORTED_TARGET libarchive)
+  pkg_check_modules(LIBARCHIVE IMPORTED_TARGET libarchive)
+  if(NOT LIBARCHIVE_FOUND)
+    message(FATAL_ERROR "BLIP_ARCHIVES needs libarchive: scripts/install-deps.sh build installs it, "
+                        "-DBLIP_ARCHIVES=OFF builds without")
+  endif()
 endif()
 
 if(BLIP_CODECS STREQUAL libraries)
