@@ -9,13 +9,8 @@
 #include <utility>
 
 #include "blip/error.h"
-#include "cli/interrupt.h"
+#include "cli/archive_open.h"
 #include "image/formats.h"
-
-#ifdef BLIP_HAS_ARCHIVES
-#include <archive.h>
-#include <archive_entry.h>
-#endif
 
 namespace blip::cli {
 namespace {
@@ -36,6 +31,8 @@ bool ends_with_any(const std::string& path, std::span<const std::string_view> en
 
 bool is_compressed_archive(const std::string& path) { return ends_with_any(path, kCompressed); }
 
+bool is_zip(const std::string& path) { return ends_with_any(path, std::span(kPlain).subspan(1)); }
+
 bool is_archive(const std::string& path) {
   return ends_with_any(path, kPlain) || is_compressed_archive(path);
 }
@@ -43,72 +40,35 @@ bool is_archive(const std::string& path) {
 #ifdef BLIP_HAS_ARCHIVES
 
 struct ArchiveReader::Impl {
-  struct Free {
-    void operator()(archive* open) const { ::archive_read_free(open); }
-  };
-
-  [[noreturn]] void fail(const char* what) const {
-    const char* reason = ::archive_error_string(reader.get());
-    throw Error(ErrorCode::kIo,
-                std::string(what) + " " + path + ": " + (reason ? reason : "it is damaged"));
-  }
-
-  std::string member_name(archive_entry* entry) const {
-    const char* name = ::archive_entry_pathname(entry);
-    if (name == nullptr) name = ::archive_entry_pathname_utf8(entry);
-    std::string text = name ? name : "";
-    while (text.starts_with("./")) text.erase(0, 2);  // as tar names what lies in "."
-    return text;
-  }
-
   std::optional<Input> picture(archive_entry* entry, const Wanted& wanted, LeftOut& left_out);
   bool read_head(std::string& bytes);
   void read_rest(Input& input, std::string& bytes);
 
   std::string path;
   std::size_t max_bytes;
-  std::unique_ptr<archive, Free> reader;
+  Archive reader;
 };
 
 ArchiveReader::ArchiveReader(std::string path, std::size_t max_bytes)
     : impl_(std::make_unique<Impl>()) {
-  constexpr std::size_t kBlock = std::size_t{256} << 10;
+  impl_->reader = open_archive(path);
   impl_->path = std::move(path);
   impl_->max_bytes = max_bytes;
-  impl_->reader.reset(::archive_read_new());
-  archive* const reader = impl_->reader.get();
-  if (reader == nullptr) throw std::bad_alloc();
-  // No more than these: some of libarchive's filters start other programs.
-  ::archive_read_support_format_tar(reader);
-  ::archive_read_support_format_zip(reader);
-  ::archive_read_support_format_empty(reader);
-  ::archive_read_support_filter_gzip(reader);
-  ::archive_read_support_filter_bzip2(reader);
-  ::archive_read_support_filter_xz(reader);
-  ::archive_read_support_filter_zstd(reader);
-  ::archive_read_support_filter_lz4(reader);
-  if (::archive_read_open_filename(reader, impl_->path.c_str(), kBlock) != ARCHIVE_OK)
-    impl_->fail("cannot open archive");
 }
 
 ArchiveReader::~ArchiveReader() = default;
 
 std::optional<Input> ArchiveReader::next(const Wanted& wanted, LeftOut& left_out) {
-  for (;;) {
-    stop_if_interrupted();
-    archive_entry* entry = nullptr;
-    const int result = ::archive_read_next_header(impl_->reader.get(), &entry);
-    if (result == ARCHIVE_EOF) return std::nullopt;
-    if (result == ARCHIVE_RETRY) continue;
-    if (result < ARCHIVE_WARN) impl_->fail("cannot read on in archive");
+  archive_entry* entry = nullptr;
+  while (next_member(impl_->reader.get(), &entry, impl_->path))
     if (std::optional<Input> input = impl_->picture(entry, wanted, left_out)) return input;
-  }
+  return std::nullopt;
 }
 
 // The member as an input, or nothing for one that is no picture.
 std::optional<Input> ArchiveReader::Impl::picture(archive_entry* entry, const Wanted& wanted,
                                                   LeftOut& left_out) {
-  const std::string member = member_name(entry);
+  const std::string member = archive_member_name(entry);
   if (::archive_entry_filetype(entry) == AE_IFDIR) return std::nullopt;
   if (::archive_entry_filetype(entry) != AE_IFREG) {
     ++left_out.special;
@@ -119,7 +79,7 @@ std::optional<Input> ArchiveReader::Impl::picture(archive_entry* entry, const Wa
     return std::nullopt;
   }
   Input input{path + "/" + member, ""};
-  input.archived = true;
+  input.archive = path.size();
   std::string bytes;
   if (!image::find_format_by_ending(member)) {
     const bool good = read_head(bytes);

@@ -17,6 +17,9 @@ bool is_archive(const std::string& path);
 // A tar that is compressed: to know what it holds all of it must be read.
 bool is_compressed_archive(const std::string& path);
 
+// A zip, by the ending of its name: no tar.
+bool is_zip(const std::string& path);
+
 class ArchiveReader {
  public:
   // max_bytes: members that are larger are failed inputs; 0 = no limit. Throws Error(kIo), or

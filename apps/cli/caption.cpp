@@ -71,7 +71,7 @@ void print(Console& console, const std::string& name, bool with_name, const Enco
 // What captions depend on, by the names that people gave it.
 Json identity_of(const CaptionPlan& plan, const CaptionOptions& options, const Engine& engine) {
   const ModelInfo& info = engine.info();
-  Json identity{{"command", "caption"}, {"--model", info.name}};
+  Json identity{{"command", "caption"}, {"--model", info.name}, {"parameters", info.parameters}};
   if (!info.adapters.empty()) identity["--adapter"] = info.adapters;
   identity["--dtype"] = to_string(engine.dtype());
   identity["--prompt"] = options.prompt ? Json(*options.prompt) : Json(nullptr);

@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 
+#include "cli/archive_reader.h"
 #include "cli/exit.h"
 #include "cli/files.h"
 #include "cli/interrupt.h"
+#include "cli/shard_writer.h"
+#include "core/json.h"
 #include "image/formats.h"
 #include "io/file.h"
 
@@ -35,7 +39,13 @@ std::string implied_journal(const std::vector<std::string>& arguments, const std
            !fs::exists(folder, ignored))
       folder = folder.parent_path();
   }
-  return (folder / (".blip-caption" + sidecar + ".job")).string();
+  std::string all;
+  for (const std::string& argument : arguments) all += argument + '\0';
+  // Other pictures are another job.
+  char number[17];
+  std::snprintf(number, sizeof number, "%016llx",
+                static_cast<unsigned long long>(jobs::digest(all)));
+  return (folder / (".blip-caption" + sidecar + "." + number + ".job")).string();
 }
 
 std::string errors_path(const std::string& output) {
@@ -44,6 +54,15 @@ std::string errors_path(const std::string& output) {
 
 std::string dotted(const std::string& extension) {
   return extension.empty() || extension.front() == '.' ? extension : "." + extension;
+}
+
+// Captions of shards are taken from the rows.
+void check_shards(const JobFlags& flags) {
+  if (flags.output.empty() || jobs::format_of(flags.output) != jobs::Format::kJsonl)
+    throw Exit(kExitUsage, "--write-shards needs --output FILE.jsonl: captions are taken from it");
+  std::error_code ignored;
+  if (!fs::is_directory(flags.shards_to, ignored))
+    throw Exit(kExitSomeFailed, "--write-shards: there is no folder " + flags.shards_to);
 }
 
 Shard read_shard(const std::string& text) {
@@ -84,6 +103,11 @@ void add_job_options(CLI::App& command, JobFlags& flags) {
           ->capture_default_str()
           ->group(group);
   flags.all.push_back(flags.existing_option);
+  flags.shards_option = command.add_option(
+      "--write-shards", flags.shards_to,
+      "When all is done, copy the tar archives among the inputs to this folder with captions in "
+      "them, in members of the ending of --sidecar (else .txt)");
+  add(flags.shards_option->type_name("FOLDER")->check(not_empty()));
   add(command
           .add_option("--shard", flags.shard,
                       "Do the I-th of N parts of the pictures, which is told by their names")
@@ -101,7 +125,8 @@ void check_job(const JobFlags& flags, const OutputOptions& output,
     throw Exit(kExitUsage,
                "a picture on standard input has no name to remember: it cannot be part of a job");
   read_shard(flags.shard);
-  if (flags.sidecar.empty()) refuse_given({flags.existing_option}, "without --sidecar");
+  if (flags.sidecar.empty() && flags.shards_to.empty())
+    refuse_given({flags.existing_option}, "without --sidecar");
   if (flags.output.empty() && flags.retry_errors)
     throw Exit(kExitUsage,
                "--retry-errors has no effect without --output: pictures without a "
@@ -111,6 +136,10 @@ void check_job(const JobFlags& flags, const OutputOptions& output,
     throw Exit(kExitUsage, "--sidecar: \"" + flags.sidecar + "\" is no ending such as .txt");
   if (!sidecar.empty() && image::find_format_by_ending(sidecar))
     throw Exit(kExitUsage, "--sidecar: " + sidecar + " is the ending of pictures");
+  const bool adds = flags.existing == "append" || flags.existing == "prepend";
+  if (adds && sidecar == ".json")
+    throw Exit(kExitUsage, "--existing " + flags.existing + " adds to texts, not to .json files");
+  if (!flags.shards_to.empty()) check_shards(flags);
   if (flags.output.empty()) return;
   jobs::format_of(flags.output);
   check_destination(flags.output);
@@ -122,6 +151,7 @@ Job::Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::stri
       shard_(read_shard(flags.shard)),
       output_(flags.output),
       sidecar_(dotted(flags.sidecar)),
+      shards_to_(flags.shards_to),
       group_(group),
       console_(console) {
   jobs::JournalOptions options;
@@ -217,6 +247,8 @@ bool Job::is_wanted(Input& input) {
   const jobs::Key name = jobs::key_of(input.name);
   const bool again = !seen_.insert(name);
   input.key = again ? jobs::key_of(input.name, ++repeats_[name]) : name;
+  if (input.archive > 0 && (archives_.empty() || !input.name.starts_with(archives_.back() + "/")))
+    archives_.push_back(input.name.substr(0, input.archive));
   const bool skip = !sidecar_.empty() && sidecar_decides(input);
   if (name.high % shard_.count != shard_.index - 1) return false;
   if (!skip && journal_->state(input.key) == jobs::State::kFree) return true;
@@ -238,8 +270,10 @@ bool Job::may_be_wanted(const std::string& name) const {
 // Whether the sidecar says that there is nothing to do. A picture whose sidecar is another's fails.
 bool Job::sidecar_decides(Input& input) {
   if (!input.error.empty()) return false;
-  if (input.archived) {
-    input.error = input.name + " lies in an archive, which has no files beside; use --output";
+  if (input.archive > 0) {
+    if (shards_to_.empty())
+      input.error = input.name + " lies in an archive, which has no files beside; use --output, " +
+                    "or --write-shards";
     return false;
   }
   const bool first = input.key == jobs::key_of(input.name);
@@ -272,13 +306,16 @@ void Job::claim(std::vector<Input> inputs) {
 void Job::failed(const Input& input, const std::string& why) {
   const jobs::Json object = joined(named("image", input.name), {{"error", why}});
   const std::string line = object.dump(-1, ' ', false, jobs::Json::error_handler_t::replace);
-  batch_.push_back({{input.key, true, line + '\n'}, input.name, ""});
+  batch_.push_back({{input.key, true, line + '\n'}, input.name, "", false});
 }
 
 void Job::add(const Input& input, const std::string& text, jobs::Json object) {
   std::string row;
   if (format_) row = jobs::row(*format_, output_, {input.name, text, std::move(object)});
-  batch_.push_back({{input.key, false, std::move(row)}, input.name, text});
+  batch_.push_back({{input.key, false, std::move(row)},
+                    input.name,
+                    text,
+                    !sidecar_.empty() && input.archive == 0});
 }
 
 void Job::end_batch() {
@@ -327,7 +364,7 @@ void Job::write_all() {
 void Job::write(std::vector<Result> batch) {
   std::vector<jobs::Row> rows;
   for (Result& result : batch) {
-    if (!sidecar_.empty() && !result.row.failed) write_sidecar(result);
+    if (result.has_sidecar) write_sidecar(result);
     rows.push_back(std::move(result.row));
   }
   journal_->commit(std::move(rows));
@@ -345,7 +382,8 @@ void Job::write_sidecar(Result& result) {
         journal_->was_intended(result.row.key,
                                jobs::digest(io::read_text(path, jobs::kLargestSidecar))))
       return;
-    content = jobs::sidecar_content(path, result.text, existing_);
+    content = jobs::sidecar_content(adds ? jobs::read_sidecar(path) : "",
+                                    jobs::sidecar_text(sidecar_, result.text), existing_);
     file = std::make_unique<io::AtomicFile>(path);
     if (adds) journal_->intend(result.row.key, jobs::digest(content));
   } catch (const Error& error) {
@@ -364,6 +402,34 @@ void Job::write_sidecar(Result& result) {
   file->commit();
 }
 
+void Job::write_shards() {
+  const jobs::Journal::Rows rows(*journal_);
+  const auto caption_of = [&](const std::string& name) -> std::optional<std::string> {
+    const std::optional<std::string> row = rows.find(jobs::key_of(name));
+    if (!row) return std::nullopt;
+    return read_json<jobs::Json>(*row).value("caption", "");
+  };
+  const ShardOptions options{shards_to_, sidecar_.empty() ? ".txt" : sidecar_, existing_};
+  std::unordered_map<std::string, std::string> written;
+  std::size_t copies = 0;
+  for (const std::string& archive : archives_) {
+    const std::string path = shard_path(options, archive);
+    const auto [other, first] = written.emplace(path, archive);
+    if (!first && other->second != archive) {
+      console_.input_failed(archive, "its copy " + path + " is that of " + other->second);
+    } else if (is_zip(archive)) {
+      console_.input_failed(archive, "zip archives are not copied, tar archives are");
+    } else if (first && !io::is_there(path)) {
+      const std::size_t unwritten = write_shard(options, archive, caption_of);
+      ++copies;
+      if (unwritten > 0)
+        console_.warning(path + " lacks " + std::to_string(unwritten) +
+                         " captions of pictures that share a name with others");
+    }
+  }
+  console_.note(std::to_string(copies) + " shards written to " + shards_to_);
+}
+
 void Job::finish() {
   {
     std::unique_lock lock(mutex_);
@@ -373,6 +439,7 @@ void Job::finish() {
   report_unwritten();
   journal_->sync();
   if (format_) jobs::finish(*format_, output_);
+  if (!shards_to_.empty()) write_shards();
   if (output_.empty()) journal_->remove();
   finished_ = true;
   const std::string where = output_.empty() ? "sidecars " + sidecar_ : output_;

@@ -28,9 +28,9 @@ struct Shard {
 
 struct JobFlags {
   std::string output, sidecar;  // "" = not given
-  std::string existing = "skip", shard;
+  std::string existing = "skip", shard, shards_to;
   bool retry_errors = false;
-  CLI::Option* existing_option = nullptr;
+  CLI::Option *existing_option = nullptr, *shards_option = nullptr;
   std::vector<CLI::Option*> all;
 
   bool is_job() const { return !output.empty() || !sidecar.empty(); }
@@ -68,6 +68,7 @@ class Job : public Keeper {
   struct Result {
     jobs::Row row;
     std::string name, text;
+    bool has_sidecar;
   };
   // On the thread of the source.
   void fill(Source& source, const Stop& stop);
@@ -80,10 +81,12 @@ class Job : public Keeper {
   void write(std::vector<Result> batch);
   void write_sidecar(Result& result);
   void report_unwritten();
+  void write_shards();
 
   jobs::Existing existing_;
   Shard shard_;
-  std::string output_, sidecar_;
+  std::string output_, sidecar_, shards_to_;
+  std::vector<std::string> archives_;  // that were met
   std::optional<jobs::Format> format_;
   std::size_t group_;
   Console& console_;

@@ -26,7 +26,7 @@ struct Input {
   jobs::Key key{};  // of a job
   // No picture: the next one may take long, so what is there is not to wait for it.
   bool pause = false;
-  bool archived = false;
+  std::size_t archive = 0;  // of a picture in an archive: the length of the archive's name
 };
 
 // Which files of folders are inputs. Files that are named themselves always are.

@@ -386,6 +386,35 @@ void Journal::forget_failures() {
   if (errors_) errors_->cut(0);
 }
 
+Journal::Rows::Rows(Journal& journal) : output_(*journal.output_) {
+  const WorkerLock::Guard guard(*journal.lock_);
+  journal.read_records();
+  std::uint64_t begin = journal.options_.preamble.size();
+  constexpr std::size_t kAtOnce = 1 << 15;
+  for (std::uint64_t at = journal.begin_; at < journal.read_to_;) {
+    std::vector<Record> block(
+        std::min<std::uint64_t>((journal.read_to_ - at) / sizeof(Record), kAtOnce));
+    const std::string bytes = journal.file_->read(at, block.size() * sizeof(Record));
+    std::memcpy(block.data(), bytes.data(), bytes.size());
+    at += block.size() * sizeof(Record);
+    for (const Record& record : block) {
+      if (record.kind() != Kind::kDone) continue;
+      places_.push_back({record.key, begin, record.value()});
+      begin = record.value();
+    }
+  }
+  std::sort(places_.begin(), places_.end(),
+            [](const Place& a, const Place& b) { return a.key < b.key; });
+}
+
+std::optional<std::string> Journal::Rows::find(Key key) const {
+  const auto found =
+      std::lower_bound(places_.begin(), places_.end(), key,
+                       [](const Place& place, const Key& wanted) { return place.key < wanted; });
+  if (found == places_.end() || found->key != key) return std::nullopt;
+  return output_.read(found->begin, found->end - found->begin);
+}
+
 void Journal::sync() {
   // The rows before the records that speak of them.
   if (output_) output_->sync();

@@ -73,6 +73,22 @@ class Journal {
   void commit(std::vector<Row> rows);
   // Failed pictures become free, and the file of errors empty.
   void forget_failures();
+  // The rows of the output by their keys: 32 bytes of memory for each.
+  class Rows {
+   public:
+    explicit Rows(Journal& journal);
+    // The row's bytes; nullopt where there is none. Throws Error(kIo).
+    std::optional<std::string> find(Key key) const;
+
+   private:
+    struct Place {
+      Key key;
+      std::uint64_t begin, end;
+    };
+    const AppendFile& output_;
+    std::vector<Place> places_;  // by their keys
+  };
+
   // What was committed survives the loss of power.
   void sync();
   // Removes the file, for a job that is complete and has no output.

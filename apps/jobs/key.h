@@ -1,6 +1,7 @@
 // Names as numbers: a job knows a million pictures by 16 bytes each.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -14,7 +15,7 @@ namespace blip::jobs {
 struct Key {
   std::uint64_t high = 0, low = 0;
 
-  friend bool operator==(const Key&, const Key&) = default;
+  friend auto operator<=>(const Key&, const Key&) = default;
 };
 
 // occurrence: how many times the source has named it before.

@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "blip/error.h"
 #include "io/file.h"
@@ -33,16 +35,23 @@ bool has_content(const std::string& path) {
 }
 
 std::string read_sidecar(const std::string& path) {
-  if (!io::is_there(path)) return "";
-  std::string text = io::read_text(path, kLargestSidecar);
+  return io::is_there(path) ? io::read_text(path, kLargestSidecar) : "";
+}
+
+std::string without_line_ends(std::string text) {
   while (text.ends_with('\n') || text.ends_with('\r')) text.pop_back();
   return text;
 }
 
-std::string sidecar_content(const std::string& path, const std::string& text, Existing existing) {
+std::string sidecar_text(const std::string& extension, const std::string& caption) {
+  if (extension != ".json") return caption;
+  return nlohmann::ordered_json{{"caption", caption}}.dump();
+}
+
+std::string sidecar_content(std::string before, const std::string& text, Existing existing) {
   const bool adds = existing == Existing::kAppend || existing == Existing::kPrepend;
-  const std::string before = adds ? read_sidecar(path) : "";
-  if (before.empty()) return text + '\n';
+  before = without_line_ends(std::move(before));
+  if (!adds || before.empty()) return text + '\n';
   return (existing == Existing::kAppend ? before + kBetween + text : text + kBetween + before) +
          '\n';
 }

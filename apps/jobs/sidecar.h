@@ -23,11 +23,17 @@ bool has_content(const std::string& path);
 // The largest sidecar that is read, to be added to or for its tags.
 inline constexpr std::size_t kLargestSidecar = std::size_t{1} << 20;
 
-// The text of a sidecar without the line ends behind it; "" where there is none. Throws Error(kIo).
+// The text of a sidecar; "" where there is none. Throws Error(kIo).
 std::string read_sidecar(const std::string& path);
 
-// What the file shall hold: `text`, or what it holds and `text` with ", " between them, and a line
+// A text without the line ends behind it.
+std::string without_line_ends(std::string text);
+
+// What a file of this ending holds of a caption: .json {"caption"}, any other the caption itself.
+std::string sidecar_text(const std::string& extension, const std::string& caption);
+
+// What a file that holds `before` shall hold: `text`, or both with ", " between them, and a line
 // end.
-std::string sidecar_content(const std::string& path, const std::string& text, Existing existing);
+std::string sidecar_content(std::string before, const std::string& text, Existing existing);
 
 }  // namespace blip::jobs

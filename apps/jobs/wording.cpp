@@ -62,7 +62,8 @@ bool Wording::is_plain() const {
 }
 
 std::string Wording::tags_of(const std::string& picture) const {
-  std::string tags = read_sidecar(sidecar_path(picture, options_.tags_extension));
+  std::string tags =
+      without_line_ends(read_sidecar(sidecar_path(picture, options_.tags_extension)));
   std::replace(tags.begin(), tags.end(), '\n', ' ');
   return tags;
 }

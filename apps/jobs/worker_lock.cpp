@@ -61,10 +61,13 @@ void WorkerLock::acquire() {
   threads_.lock();
   constexpr auto kShortest = std::chrono::microseconds(50),
                  kLongest = std::chrono::microseconds(5000);
+  // Who is told to stop still writes what is done, unless the lock is held for long.
+  constexpr auto kPatience = std::chrono::seconds(1);
+  const auto started = std::chrono::steady_clock::now();
   auto pause = kShortest;
   try {
     while (!try_lock(0)) {
-      if (stop_ && stop_())
+      if (stop_ && stop_() && std::chrono::steady_clock::now() - started > kPatience)
         throw Error(ErrorCode::kCancelled, "cancelled while waiting for the lock of " + path_);
       std::this_thread::sleep_for(pause);
       pause = std::min(2 * pause, kLongest);

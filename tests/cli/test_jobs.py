@@ -292,6 +292,9 @@ class Killed(JobTest):
     def test_three_workers(self):
         self.rounds(3)
 
+    def journals(self):
+        return list((self.folder / "pictures").glob(".blip-caption.txt.*.job"))
+
     def test_sidecars_that_are_added_to(self):
         for path in self.bad:
             os.unlink(path)
@@ -306,21 +309,18 @@ class Killed(JobTest):
             "append",
             *FAST,
         )
-        journal = self.folder / "pictures" / ".blip-caption.txt.job"
         for _ in range(KILLS):
             process = self.start(*job)
             time.sleep(self.random.uniform(0, 0.4))
             process.kill()
             process.communicate(timeout=TIMEOUT)
-            if not journal.exists() and sidecar_of(self.names[-1]).read_text() != "mine\n":
+            if not self.journals() and sidecar_of(self.names[-1]).read_text() != "mine\n":
                 break  # complete: started again, it would append again
         else:
             self.ok(*job)
         for name in self.names:
             self.assertEqual(sidecar_of(name).read_text("utf-8"), f"mine, {self.expected[name]}\n")
-        self.assertEqual(
-            [p.name for p in (self.folder / "pictures").iterdir() if p.name.endswith(".job")], []
-        )
+        self.assertEqual(self.journals(), [])
 
 
 if __name__ == "__main__":

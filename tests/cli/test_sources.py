@@ -125,6 +125,91 @@ class Sources(JobTest):
         beside = run("caption", archives[0], "--sidecar", ".txt", *FAST)
         self.assertIn("lies in an archive, which has no files beside; use --output", beside.err)
 
+    def shard(self, name, members, mode="w"):
+        with tarfile.open(self.folder / name, mode) as archive:
+            for member, data in members:
+                info = tarfile.TarInfo(member)
+                info.size, info.mtime = len(data), 1234
+                archive.addfile(info, io.BytesIO(data))
+        return self.path(name)
+
+    def members(self, name):
+        with tarfile.open(self.folder / name) as archive:
+            return [(m.name, archive.extractfile(m).read()) for m in archive.getmembers()]
+
+    def test_shards_get_captions(self):
+        good, other = (Path(scene_path(scenes()[i])).read_bytes() for i in (0, 1))
+        one, two = (self.ok("caption", scene_path(scenes()[i]), *FAST).out.strip() for i in (0, 1))
+        plain = [("0.png", good), ("0.json", b"{}"), ("1.txt", b"mine\n"), ("1.z.cls", b"7")]
+        members = [*plain, ("1.png", other), ("2.png", b"bad"), ("0.png", other)]
+        (self.folder / "out").mkdir()
+        for name, mode in (("a.tar", "w"), ("b.tar.gz", "w:gz")):
+            self.shard(name, members, mode)
+        for existing, text in (
+            ("skip", "mine"),
+            ("overwrite", two),
+            ("append", f"mine, {two}"),
+            ("prepend", f"{two}, mine"),
+        ):
+            with self.subTest(existing):
+                for path in (self.folder / "out").iterdir():
+                    path.unlink()
+                job = ("caption", self.path("a.tar"), self.path("b.tar.gz"), *FAST)
+                job = (*job, "-o", self.path(), "--write-shards", self.path("out"))
+                result = run(*job, "--existing", existing)
+                self.assertEqual(result.code, 1)  # for the bad one
+                self.assertIn("2 shards written", result.err)
+                expected = [*members[:1], ("0.txt", f"{one}\n".encode()), *members[1:]]
+                expected[3] = ("1.txt", f"{text}\n".encode())
+                for name in ("a.tar", "b.tar.gz"):
+                    self.assertEqual(self.members("out/" + name), expected)
+        self.assertEqual((self.folder / "out/b.tar.gz").read_bytes()[:2], b"\x1f\x8b")
+        # What is there is not written again.
+        (self.folder / "out/a.tar").write_bytes(b"mine")
+        self.assertIn("0 shards written", run(*job).err)
+        self.assertEqual((self.folder / "out/a.tar").read_bytes(), b"mine")
+
+    def test_shards_with_objects(self):
+        picture = Path(scene_path(scenes()[0])).read_bytes()
+        caption = self.ok("caption", scene_path(scenes()[0]), *FAST).out.strip()
+        self.shard("a.tar", [("./x/0.png", picture), ("./x/0.jpg", picture)])
+        (self.folder / "out").mkdir()
+        job = ("caption", self.path("a.tar"), "-o", self.path(), *FAST, "--sidecar", ".json")
+        result = self.ok(*job, "--write-shards", self.path("out"))
+        added = ("./x/0.json", json.dumps({"caption": caption}, separators=(",", ":")).encode())
+        (first, second, last) = self.members("out/a.tar")
+        self.assertEqual(
+            (first[0], second, last[0]), ("./x/0.png", (added[0], added[1] + b"\n"), "./x/0.jpg")
+        )
+        self.assertIn("lacks 1 captions of pictures that share a name", result.err)
+
+    def test_shards_that_cannot_be(self):
+        archives, _ = self.archives()
+        (self.folder / "out").mkdir()
+        (self.folder / "more").mkdir()
+        shutil.copy(archives[0], self.folder / "more/a.tar")
+        job = ("caption", archives[0], archives[-1], self.path("more/a.tar"), "-o", self.path())
+        result = run(*job, "--write-shards", self.path("out"), *FAST)
+        self.assertEqual(result.code, 1)
+        self.assertIn("zip archives are not copied", result.err)
+        self.assertIn(f"its copy {self.folder}/out/a.tar is that of {archives[0]}", result.err)
+        self.assertEqual([p.name for p in (self.folder / "out").iterdir()], ["a.tar"])
+        for options, code, message in (
+            (
+                ("-o", self.path("x.csv"), "--write-shards", self.path("out")),
+                2,
+                "needs --output FILE.jsonl",
+            ),
+            (("--sidecar", ".txt", "--write-shards", self.path("out")), 2, "needs --output"),
+            (("-o", self.path(), "--write-shards", self.path("none")), 1, "there is no folder"),
+            (
+                ("-o", self.path(), "--sidecar", "json", "--existing", "append"),
+                2,
+                "not to .json files",
+            ),
+        ):
+            self.fails(code, message, "caption", archives[0], *options, *FAST)
+
     def test_shards_share_the_pictures(self):
         names = self.pictures(30)
         rows = []

@@ -87,6 +87,11 @@ TEST_F(Files, CocoResultsAreWrittenFromRows) {
             "[\n{\"image_id\":1,\"caption\":\"a\"},\n{\"image_id\":2,\"caption\":\"b\"}\n]\n");
 }
 
+TEST_F(Files, JsonSidecarsHoldObjects) {
+  EXPECT_EQ(sidecar_text(".txt", "a \"cat\""), "a \"cat\"");
+  EXPECT_EQ(sidecar_text(".json", "a \"cat\""), "{\"caption\":\"a \\\"cat\\\"\"}");
+}
+
 TEST_F(Files, SidecarsLieBesidePictures) {
   EXPECT_EQ(sidecar_path("a/b.c.jpg", ".txt"), "a/b.c.txt");
   EXPECT_EQ(sidecar_path("a.b/c", ".txt"), "a.b/c.txt");
@@ -99,12 +104,12 @@ TEST_F(Files, SidecarsThatExistAreAddedTo) {
   EXPECT_TRUE(has_content(there));
   EXPECT_FALSE(has_content(none));
   EXPECT_FALSE(has_content(empty));
-  EXPECT_EQ(sidecar_content(there, "new", Existing::kOverwrite), "new\n");
-  EXPECT_EQ(sidecar_content(there, "new", Existing::kAppend), "old words, new\n");
-  EXPECT_EQ(sidecar_content(there, "new", Existing::kPrepend), "new, old words\n");
+  EXPECT_EQ(sidecar_content(read_sidecar(there), "new", Existing::kOverwrite), "new\n");
+  EXPECT_EQ(sidecar_content(read_sidecar(there), "new", Existing::kAppend), "old words, new\n");
+  EXPECT_EQ(sidecar_content(read_sidecar(there), "new", Existing::kPrepend), "new, old words\n");
   for (const std::string& path : {none, empty}) {
-    EXPECT_EQ(sidecar_content(path, "new", Existing::kAppend), "new\n");
-    EXPECT_EQ(sidecar_content(path, "new", Existing::kPrepend), "new\n");
+    EXPECT_EQ(sidecar_content(read_sidecar(path), "new", Existing::kAppend), "new\n");
+    EXPECT_EQ(sidecar_content(read_sidecar(path), "new", Existing::kPrepend), "new\n");
   }
   EXPECT_NE(message_of([] { parse_existing("replace"); }).find("none of skip, overwrite"),
             std::string::npos);

@@ -270,6 +270,17 @@ TEST_F(Journals, ARowOfAPictureThatHasOneIsDropped) {
   expect_all(3);
 }
 
+TEST_F(Journals, RowsAreFoundByTheirKeys) {
+  { work(*std::make_unique<Journal>(options()), 7, 3); }
+  Journal journal(options());
+  work(journal, 20, 4);
+  const Journal::Rows rows(journal);
+  for (int i = 0; i < 25; ++i) {
+    const bool there = i < 20 && !row(i).failed;
+    EXPECT_EQ(rows.find(key_of(name(i))), there ? std::optional(row(i).text) : std::nullopt) << i;
+  }
+}
+
 TEST_F(Journals, FailuresAreTriedAgainWhenAsked) {
   Journal journal(options());
   work(journal, 10, 10);
