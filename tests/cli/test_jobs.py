@@ -236,8 +236,8 @@ class Killed(JobTest):
 
     def setUp(self):
         super().setUp()
-        self.names = self.pictures(24)
-        bad = [self.write(f"pictures/{i:04}x.png", "bad") for i in range(0, 24, 8)]
+        self.names = self.pictures(40)
+        bad = [self.write(f"pictures/{i:04}x.png", "bad") for i in range(0, 40, 8)]
         self.random = random.Random(7)
         self.bad = sorted(bad)
         self.expected = captions_of(self.names)
@@ -249,22 +249,26 @@ class Killed(JobTest):
             stderr=subprocess.PIPE,
         )
 
+    def kill(self, process):
+        """Whether it was at work."""
+        process.kill()
+        process.communicate(timeout=TIMEOUT)
+        return process.returncode == -signal.SIGKILL
+
     def kill_and_finish(self, workers, kills, *job):
-        """Kills one worker after the other; a job that is complete before is not killed."""
+        """Kills one worker after the other, unless the job is complete before; returns how many."""
         running = [self.start(*job) for _ in range(workers)]
-        slowest = 0.3 * workers
-        for _ in range(kills):
-            time.sleep(self.random.uniform(0, slowest))
+        killed = 0
+        while killed < kills and any(p.poll() is None for p in running):
+            time.sleep(self.random.uniform(0, 0.3 * workers))
             victim = self.random.randrange(workers)
-            running[victim].kill()
-            running[victim].communicate(timeout=TIMEOUT)
-            if all(p.poll() is not None for p in running):
-                break
+            killed += self.kill(running[victim])
             running[victim] = self.start(*job)
         ends = [(p.communicate(timeout=TIMEOUT)[1], p.returncode) for p in running]
         last = self.start(*job)
         err = last.communicate(timeout=TIMEOUT)[1]
         self.assertEqual(last.returncode, 1, (err, ends))
+        return killed
 
     def check_rows(self):
         counts = Counter(row["image"] for row in self.rows())
@@ -279,12 +283,9 @@ class Killed(JobTest):
         while killed < KILLS:
             for name in ("out.jsonl", "out.jsonl.job", "out.errors.jsonl"):
                 (self.folder / name).unlink(missing_ok=True)
-            kills = min(5, KILLS - killed)
-            self.kill_and_finish(
-                workers, kills, "caption", self.folder / "pictures", "-o", self.path(), *FAST
-            )
+            job = ("caption", self.folder / "pictures", "-o", self.path(), *FAST)
+            killed += self.kill_and_finish(workers, min(5, KILLS - killed), *job)
             self.check_rows()
-            killed += kills
 
     def test_one_worker(self):
         self.rounds(1)
@@ -298,29 +299,22 @@ class Killed(JobTest):
     def test_sidecars_that_are_added_to(self):
         for path in self.bad:
             os.unlink(path)
-        for name in self.names:
-            self.write(name[:-4] + ".txt", "mine\n")
-        job = (
-            "caption",
-            self.folder / "pictures",
-            "--sidecar",
-            ".txt",
-            "--existing",
-            "append",
-            *FAST,
-        )
-        for _ in range(KILLS):
-            process = self.start(*job)
-            time.sleep(self.random.uniform(0, 0.4))
-            process.kill()
-            process.communicate(timeout=TIMEOUT)
-            if not self.journals() and sidecar_of(self.names[-1]).read_text() != "mine\n":
-                break  # complete: started again, it would append again
-        else:
-            self.ok(*job)
-        for name in self.names:
-            self.assertEqual(sidecar_of(name).read_text("utf-8"), f"mine, {self.expected[name]}\n")
-        self.assertEqual(self.journals(), [])
+        options = ("--sidecar", ".txt", "--existing", "append")
+        job = ("caption", self.folder / "pictures", *options, *FAST)
+        killed = 0
+        while killed < KILLS:
+            for name in self.names:
+                sidecar_of(name).write_text("mine\n")
+            last, complete = sidecar_of(self.names[-1]), False
+            while not complete:
+                process = self.start(*job)
+                time.sleep(self.random.uniform(0, 0.3))
+                killed += self.kill(process)
+                # Started again, a complete one would append again.
+                complete = not self.journals() and last.read_text() != "mine\n"
+            for name in self.names:
+                text = sidecar_of(name).read_text("utf-8")
+                self.assertEqual(text, f"mine, {self.expected[name]}\n")
 
 
 if __name__ == "__main__":
