@@ -23,13 +23,13 @@ One line per answer; with several pictures the path, and with several questions 
 
 std::vector<Emit> answer_batch(Asker& asker, OneByOne<Generation>& one_by_one,
                                const AskFlags& flags, const AskColumns& columns, Console& console,
-                               Timings& timings, std::span<const Input> inputs,
-                               std::span<const EncodedImage> images) {
+                               Timings& timings, std::span<const EncodedImage> images) {
   std::vector<Emit> emits;
   for (std::size_t i = 0; i < images.size(); ++i) {
     auto answers = one_by_one.run(flags.questions, [&](std::span<const std::string> questions) { return asker.ask(images[i], questions); });
-    emits.push_back([&flags, &console, &timings, columns, name = inputs[i].name,
-                     answers = std::move(answers)] {
+    emits.push_back([&flags, &console, &timings, columns,
+                     answers = std::move(answers)](const Input& input) {
+      const std::string& name = input.name;
       for (std::size_t q = 0; q < answers.size(); ++q) {
         const std::string& question = flags.questions[q];
         if (!answers[q].result) {
@@ -83,8 +83,8 @@ int run_ask(const AskFlags& flags) {
   Timings timings;
   const AskColumns columns{names_needed(images), flags.questions.size() > 1, wants_all(flags)};
   OneByOne<Generation> one_by_one(flags.questions.size());
-  const auto task = [&](std::span<const Input> inputs, std::span<const EncodedImage> encoded) {
-    return answer_batch(asker, one_by_one, flags, columns, console, timings, inputs, encoded);
+  const auto task = [&](std::span<const EncodedImage> encoded) {
+    return answer_batch(asker, one_by_one, flags, columns, console, timings, encoded);
   };
   run_pictures(engine, session, flags.pictures, console, timings, task);
   note_timings(console, timings, watch.ms() / 1000, "answer");

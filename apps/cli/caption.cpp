@@ -43,15 +43,21 @@ Generation worded(Generation generation, const jobs::Wording& wording, const std
   return generation;
 }
 
-// image: whose times are told; nullptr = none, as in files, which are the same whenever they are
-// made.
-Json to_json(const std::string& name, const Generation& generation, const EncodedImage* image) {
+// What is told of a picture's times.
+struct Times {
+  explicit Times(const EncodedImage& image)
+      : preprocess_ms(image.preprocess_ms()), encode_ms(image.encode_ms()) {}
+  double preprocess_ms, encode_ms;
+};
+
+// times: nullptr = none, as in files, which are the same whenever they are made.
+Json to_json(const std::string& name, const Generation& generation, const Times* times) {
   Json object = joined(named("image", name), {{"caption", generation.text},
                                               {"token_ids", generation.token_ids},
                                               {"score", json_number(generation.score)}});
-  if (image)
-    object["timings_ms"] = {{"preprocess", json_ms(image->preprocess_ms())},
-                            {"encode", json_ms(image->encode_ms())},
+  if (times)
+    object["timings_ms"] = {{"preprocess", json_ms(times->preprocess_ms)},
+                            {"encode", json_ms(times->encode_ms)},
                             {"decode", json_ms(generation.decode_ms)}};
   if (generation.all.size() > 1) {
     for (const Text& text : generation.all) {
@@ -61,8 +67,9 @@ Json to_json(const std::string& name, const Generation& generation, const Encode
   return object;
 }
 
-void print(Console& console, const std::string& name, bool with_name, const EncodedImage& image, const Generation& generation) {
-  if (console.json()) return console.object(to_json(name, generation, &image));
+void print(Console& console, const std::string& name, bool with_name, const Times& times,
+           const Generation& generation) {
+  if (console.json()) return console.object(to_json(name, generation, &times));
   const std::string prefix = with_name ? printable(name) + '\t' : "";
   if (generation.all.size() <= 1) return console.line(prefix + printable(generation.text));
   for (const Text& text : generation.all) console.line(prefix + printable(text.text));
@@ -182,20 +189,19 @@ int run_captions(CaptionPlan plan, Console& console) {
   const Stopwatch watch;
   Timings timings;
   const bool with_names = names_needed(plan.pictures.images);
-  const auto give_out = [&](const Input& input, const EncodedImage& image, Generation generation) {
+  const auto give_out = [&](const Input& input, const Times& times, Generation generation) {
     timings.add_result(generation.decode_ms);
     const Generation caption = worded(std::move(generation), wording, input.name);
     if (plan.log_captions) console.note(input.name + " " + caption.text);
-    if (!job) return print(console, input.name, with_names, image, caption);
+    if (!job) return print(console, input.name, with_names, times, caption);
     job->add(input, caption.text, to_json(input.name, caption, nullptr));
   };
-  const auto task = [&](std::span<const Input> inputs, std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const EncodedImage> images) {
     const std::vector<Generation> captions = session.caption(images, options);
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&give_out, input = inputs[i], image = images[i], caption = captions[i]] {
-        give_out(input, image, caption);
-      });
+      emits.push_back([&give_out, times = Times(images[i]), caption = captions[i]](
+                          const Input& input) { give_out(input, times, caption); });
     }
     return emits;
   };
@@ -209,6 +215,10 @@ void add_caption(CLI::App& app, Run& run) {
   auto flags = std::make_shared<CaptionFlags>();
   CLI::App& command = *app.add_subcommand("caption", "Describe pictures");
   add_picture_options(command, flags->pictures)->required();
+  command
+      .add_flag("--dedupe", flags->pictures.dedupe,
+                "Work once on files with the same bytes; each still has its caption")
+      ->group("Input");
   add_job_options(command, flags->job);
   flags->prompt_option = command.add_option("--prompt", flags->prompt, "The caption continues this text; \"\" = no prompt; not given: the model's own, which blip info shows")
                               ->type_name("TEXT")

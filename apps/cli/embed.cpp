@@ -72,11 +72,11 @@ std::vector<std::string> all_texts(const EmbedFlags& flags) {
 }
 
 void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& flags, Console& console, Timings& timings, Rows& rows) {
-  const auto task = [&](std::span<const Input> inputs, std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&rows, name = inputs[i].name, vector = session.embed(images[i])] {
-        rows.add("image", name, vector);
+      emits.push_back([&rows, vector = session.embed(images[i])](const Input& input) {
+        rows.add("image", input.name, vector);
       });
     }
     return emits;

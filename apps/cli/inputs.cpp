@@ -150,6 +150,16 @@ Image read_image(const Input& input, const DecodeOptions& options, const Stop& s
   return Image::from_memory(std::as_bytes(std::span(bytes)), options.limits, options.background);
 }
 
+std::optional<jobs::Key> content_of(const Input& input, std::size_t max_bytes) {
+  if (input.bytes) return jobs::key_of(std::as_bytes(std::span(*input.bytes)));
+  if (is_special(input.name)) return std::nullopt;
+  try {
+    return jobs::key_of(std::span<const std::byte>(io::read_file(input.name, max_bytes)));
+  } catch (const Error&) {
+    return std::nullopt;  // decoding it says why
+  }
+}
+
 std::vector<std::string> read_lines(const std::string& path, const std::string& what) {
   const std::string where = what + ": " + (path == "-" ? "standard input" : path);
   std::string content;

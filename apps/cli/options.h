@@ -36,7 +36,7 @@ struct PictureOptions {
   DecodeOptions decode;
   std::vector<std::string> exclude;
   std::string newer_than;         // "" = not given
-  bool nul_lists = false, subfolders = true;
+  bool nul_lists = false, subfolders = true, dedupe = false;
   std::vector<CLI::Option*> all;  // but the pictures
 };
 

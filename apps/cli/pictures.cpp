@@ -1,8 +1,11 @@
 #include "cli/pictures.h"
 
 #include <algorithm>
+#include <deque>
 #include <memory>
 #include <new>
+#include <unordered_map>
+#include <utility>
 
 #include "cli/exit.h"
 #include "cli/input_count.h"
@@ -28,19 +31,21 @@ class PictureRun {
     }
     std::vector<Emit> emits;
     std::string failure;
-    if (!images.empty()) failure = compute(batch, images, emits);
+    if (!images.empty()) failure = compute(images, emits);
     if (!failure.empty() && images.size() > 1) return run_one_by_one(batch);
     auto emit = emits.begin();
     for (const Decoded& decoded : batch) {
-      if (!decoded.image) {
-        fail(decoded, decoded.error);
-      } else if (!failure.empty()) {
-        fail(decoded, failure);
+      if (decoded.duplicate) {
+        give_out_again(decoded);
       } else {
-        give_out(decoded, *emit++);
+        const bool good = decoded.image && failure.empty();
+        Known known{good ? *emit++ : Emit(), decoded.image ? failure : decoded.error, decoded.name};
+        give_out(decoded, known);
+        if (decoded.content) remember(*decoded.content, std::move(known));
       }
     }
   }
+  std::size_t duplicates() const { return duplicates_; }
 
  private:
   // One picture must not take its batch down: each alone, so that only those at fault fail.
@@ -53,9 +58,35 @@ class PictureRun {
     console_.input_failed(input.name, why);
   }
 
-  void give_out(const Input& input, const Emit& emit) {
+  // What became of a picture, for those of the same bytes.
+  struct Known {
+    Emit emit;
+    std::string failure;  // where there is no emit
+    std::string name;
+  };
+
+  void remember(jobs::Key content, Known known) {
+    known_.insert_or_assign(content, std::move(known));
+    known_in_order_.push_back(content);
+    // Those that the decoding thread took for duplicates are behind it by a batch or two.
+    constexpr std::size_t kBehind = 4 * kMaxBatch;
+    if (known_in_order_.size() <= kDistinct + kBehind) return;
+    known_.erase(known_in_order_.front());
+    known_in_order_.pop_front();
+  }
+
+  void give_out_again(const Decoded& decoded) {
+    const Known& known = known_.at(*decoded.content);
+    ++duplicates_;
+    if (!known.emit)
+      return fail(decoded, "its bytes are those of " + known.name + ": " + known.failure);
+    give_out(decoded, known);
+  }
+
+  void give_out(const Input& input, const Known& known) {
+    if (!known.emit) return fail(input, known.failure);
     try {
-      emit();
+      known.emit(input);
     } catch (const Error& error) {
       if (!concerns_one_picture(error)) throw;
       fail(input, error.what());
@@ -63,14 +94,10 @@ class PictureRun {
   }
 
   // Returns why it failed, empty when it went well.
-  std::string compute(std::span<const Decoded> batch, const std::vector<Image>& images, std::vector<Emit>& emits) {
-    std::vector<Input> inputs;
-    for (const Decoded& decoded : batch) {
-      if (decoded.image) inputs.push_back(decoded);
-    }
+  std::string compute(const std::vector<Image>& images, std::vector<Emit>& emits) {
     try {
       const std::vector<EncodedImage> encoded = session_.encode(std::span<const Image>(images));
-      emits = task_(inputs, encoded);
+      emits = task_(encoded);
       for (const EncodedImage& image : encoded) timings_.add_picture(image);
       return "";
     } catch (const Error& error) {
@@ -87,6 +114,9 @@ class PictureRun {
   Timings& timings_;
   const Task& task_;
   Keeper* keeper_;
+  std::unordered_map<jobs::Key, Known, jobs::KeyHash> known_;
+  std::deque<jobs::Key> known_in_order_;
+  std::size_t duplicates_ = 0;
 };
 
 std::unique_ptr<Source> make_source(const PictureOptions& options) {
@@ -117,7 +147,7 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
   Prefetch prefetch(
       [&](const Stop& stop) { return keeper ? keeper->next(*source, stop) : source->next(stop); },
       options.decode, 2 * batch_size,
-      [&engine](const Image& image) { return engine.prepare(image); });
+      [&engine](const Image& image) { return engine.prepare(image); }, options.dedupe);
   PictureRun run(session, console, timings, task, keeper);
   console.start_progress("pictures", std::nullopt);
   std::size_t done = 0;
@@ -136,6 +166,8 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
     console.progress(done, keeper ? keeper->passed() : 0, count.total());
   }
   console.end_progress();
+  if (run.duplicates() > 0)
+    console.note(std::to_string(run.duplicates()) + " pictures had the bytes of others");
   if (const std::string text = describe(source->left_out()); !text.empty())
     console.note("left out of folders: " + text);
 }

@@ -28,10 +28,10 @@ struct Timings {
 // Prints one picture's results or hands them to a keeper. Called after the whole batch went well,
 // so that a batch that failed leaves no output behind. What it throws as Error(kImage | kIo) is the
 // failure of that picture.
-using Emit = std::function<void()>;
-// Runs the task on a batch; returns one Emit per picture.
-using Task = std::function<std::vector<Emit>(std::span<const Input> inputs,
-                                             std::span<const EncodedImage> images)>;
+using Emit = std::function<void(const Input& input)>;
+// Runs the task on a batch; returns one Emit per picture, called with the input that it is of. With
+// PictureOptions::dedupe it is kept for other inputs of the same bytes, and must be small.
+using Task = std::function<std::vector<Emit>(std::span<const EncodedImage> images)>;
 
 // Who remembers what was done: a job. Without one, each picture is done, and failures are printed.
 class Keeper {

@@ -17,11 +17,13 @@ std::size_t decoded_bytes(const Decoded& decoded) {
 
 }  // namespace
 
-Prefetch::Prefetch(Next next, const DecodeOptions& options, std::size_t ahead, Prepare prepare)
+Prefetch::Prefetch(Next next, const DecodeOptions& options, std::size_t ahead, Prepare prepare,
+                   bool dedupe)
     : source_(std::move(next)),
       options_(options),
       ahead_(ahead),
       prepare_(std::move(prepare)),
+      dedupe_(dedupe),
       thread_([this] { decode_all(); }) {}
 
 Prefetch::~Prefetch() {
@@ -37,12 +39,28 @@ bool Prefetch::has_room() const {
   return ready_.empty() || (ready_.size() < ahead_ && ready_bytes_ < kReadyBytes);
 }
 
+void Prefetch::find_content(Decoded& decoded) {
+  decoded.content = content_of(decoded, options_.limits.max_bytes);
+  if (!decoded.content) return;
+  decoded.duplicate = !contents_.insert(*decoded.content).second;
+  if (decoded.duplicate) return;
+  contents_in_order_.push_back(*decoded.content);
+  if (contents_in_order_.size() <= kDistinct) return;
+  contents_.erase(contents_in_order_.front());
+  contents_in_order_.pop_front();
+}
+
 std::optional<Decoded> Prefetch::decode_next(const Stop& stop) {
   std::optional<Input> input = source_(stop);
   if (!input) return std::nullopt;
   Decoded decoded{std::move(*input), std::nullopt};
   if (decoded.pause || !decoded.error.empty()) return decoded;
   try {
+    if (dedupe_) find_content(decoded);
+    if (decoded.duplicate) {
+      decoded.bytes.reset();
+      return decoded;
+    }
     decoded.image = read_image(decoded, options_, stop);
     decoded.bytes.reset();
     if (prepare_) decoded.image = prepare_(*decoded.image);

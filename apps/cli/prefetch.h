@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <unordered_set>
 
 #include "blip/blip.h"
 #include "cli/inputs.h"
@@ -18,7 +19,14 @@ namespace blip::cli {
 // An input decoded; without a picture its `error` says why, unless it is a pause.
 struct Decoded : Input {
   std::optional<Image> image;
+  // Of its bytes, where duplicates are looked for.
+  std::optional<jobs::Key> content{};
+  // Not decoded: one of the kDistinct different contents before it is the same.
+  bool duplicate = false;
 };
+
+// How many different contents are remembered to find duplicates.
+inline constexpr std::size_t kDistinct = 1 << 16;
 
 class Prefetch {
  public:
@@ -28,7 +36,9 @@ class Prefetch {
   using Prepare = std::function<Image(const Image&)>;
   // Keeps up to `ahead` pictures ready, fewer when they are large. prepare: what to do with each on
   // that thread; unset = nothing.
-  Prefetch(Next next, const DecodeOptions& options, std::size_t ahead, Prepare prepare = {});
+  // dedupe: pictures whose bytes came before are not decoded.
+  Prefetch(Next next, const DecodeOptions& options, std::size_t ahead, Prepare prepare = {},
+           bool dedupe = false);
   ~Prefetch();
   Prefetch(const Prefetch&) = delete;
   Prefetch& operator=(const Prefetch&) = delete;
@@ -39,12 +49,16 @@ class Prefetch {
  private:
   void decode_all();
   std::optional<Decoded> decode_next(const Stop& stop);
+  void find_content(Decoded& decoded);
   bool has_room() const;  // call with mutex_ held
 
   const Next source_;
   const DecodeOptions options_;
   const std::size_t ahead_;
   const Prepare prepare_;
+  const bool dedupe_;
+  std::unordered_set<jobs::Key, jobs::KeyHash> contents_;
+  std::deque<jobs::Key> contents_in_order_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Decoded> ready_;

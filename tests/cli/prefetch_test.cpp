@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 namespace blip::cli {
@@ -89,19 +90,43 @@ TEST(Prefetch, APictureThatCannotBePreparedFailsAlone) {
 
 TEST(Prefetch, PausesPassAndWhatTheSourceThrowsComesOut) {
   int calls = 0;
+  std::atomic<bool> taken{false};
   const auto next = [&](const Stop&) -> std::optional<Input> {
     Input pause;
     pause.pause = true;
     if (++calls == 1) return pause;
+    while (!taken) std::this_thread::yield();
     throw Error(ErrorCode::kIo, "no more");
   };
   Prefetch prefetch(next, {}, 4);
   const std::optional<Decoded> decoded = prefetch.next();
   ASSERT_TRUE(decoded);
+  taken = true;
   EXPECT_TRUE(decoded->pause);
   EXPECT_FALSE(decoded->image);
   EXPECT_EQ(decoded->error, "");
   EXPECT_THROW(prefetch.next(), Error);
+}
+
+TEST(Prefetch, TheSameBytesAreDecodedOnce) {
+  const std::string clock = std::string(BLIP_SOURCE_DIR) + "/demo/scenes/clock.png",
+                    other = std::string(BLIP_SOURCE_DIR) + "/demo/scenes/balloons.png";
+  Input in_archive{"a.tar/x", ""};
+  in_archive.bytes = std::make_shared<const std::string>("no picture");
+  const std::vector<Input> inputs = {{clock, ""},         {other, ""}, {clock, ""},
+                                     in_archive,          in_archive,  {"/nonexistent", ""},
+                                     {"/nonexistent", ""}};
+  for (const bool dedupe : {false, true}) {
+    Prefetch prefetch(from(inputs), {}, 4, {}, dedupe);
+    std::vector<bool> duplicates, decoded;
+    while (const std::optional<Decoded> next = prefetch.next()) {
+      duplicates.push_back(next->duplicate);
+      decoded.push_back(next->image.has_value());
+    }
+    const auto is = [&](bool yes) { return dedupe && yes; };
+    EXPECT_EQ(duplicates, (std::vector{false, false, is(true), false, is(true), false, false}));
+    EXPECT_EQ(decoded, (std::vector{true, true, !is(true), false, false, false, false}));
+  }
 }
 
 TEST(Prefetch, ASourceThatWaitsGivesUp) {

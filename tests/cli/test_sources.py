@@ -210,6 +210,29 @@ class Sources(JobTest):
         ):
             self.fails(code, message, "caption", archives[0], *options, *FAST)
 
+    def test_duplicates(self):
+        names = self.pictures(20)  # of eight scenes
+        bad = [self.write(f"pictures/{name}.png", "bad") for name in ("x", "y")]
+        folder = self.folder / "pictures"
+        plain = run("caption", folder, "--json", *FAST)
+        result = run("caption", folder, "--json", "--dedupe", "--batch", 3, *FAST)
+        self.assertEqual(result.code, 1)
+        self.assertEqual(
+            [(o["image"], o.get("caption")) for o in result.objects],
+            [(o["image"], o.get("caption")) for o in plain.objects],
+        )
+        self.assertIn("13 pictures had the bytes of others", result.err)
+        self.assertIn("8 pictures (2 failed) in", result.err)
+        self.assertIn(
+            f"its bytes are those of {bad[0]}: {bad[0]}: not a", result.objects[-1]["error"]
+        )
+        job = ("caption", folder, "-o", self.path(), "--dedupe", "--template", "{caption} {name}")
+        self.assertEqual(run(*job, *FAST).code, 1)
+        captions = {o["image"]: o.get("caption") for o in plain.objects}
+        expected = [f"{captions[n]} {Path(n).stem}" for n in names]
+        self.assertEqual([row["caption"] for row in self.rows()], expected)
+        self.assertEqual([row["image"] for row in self.rows("out.errors.jsonl")], bad)
+
     def test_shards_share_the_pictures(self):
         names = self.pictures(30)
         rows = []
