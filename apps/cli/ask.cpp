@@ -161,7 +161,7 @@ void add_ask(CLI::App& app, Run& run) {
   add_text_length(command, flags->max_text_length);
   add_generate_options(command, flags->generate, kAnswerText);
   add_model_options(command, flags->model);
-  add_bmodel_options(command, flags->model, BmodelFiles::kStages);
+  add_sophon_options(command, flags->model.sophon, BmodelFiles::kStages);
   add_output_options(command, flags->output);
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_ask(*flags); }; });

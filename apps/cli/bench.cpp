@@ -285,16 +285,17 @@ void print_machine(Console& console, int threads, const kernels::MachineSpeed& m
 // The number types asked for, or every one the machine has instructions for.
 std::vector<std::string> dtypes_of(const BenchFlags& flags) {
   if (!flags.dtypes.empty()) return flags.dtypes;
-  if (flags.model.device != "cpu") return {"auto"};
-  std::vector<std::string> types{"f32"};
-  if (kernels::gemm_supports(kernels::NumberType::kBf16)) types.push_back("bf16");
-  if (kernels::gemm_supports(kernels::NumberType::kInt8)) types.push_back("int8");
-  return types;
+  std::vector<std::string> types;
+  for (const DType type : device_dtypes(flags.model.device)) types.push_back(to_string(type));
+  return types.empty() ? std::vector<std::string>{"auto"} : types;
 }
 
 int run_bench(const BenchFlags& flags) {
   Console console(flags.output);
-  if (flags.model.device.starts_with("sophon") || is_compiled(flags.model.model)) return bench_networks(flags.model, flags.image, flags.runs, console);
+  const bool given = flags.model.device_option->count() > 0;
+  const std::string device = given ? flags.model.device : device_for(flags.model.model);
+  if (!device_kind(device).on_host)
+    return bench_networks(flags.model, flags.image, flags.runs, console);
   std::vector<int> thread_counts = flags.threads;
   if (thread_counts.empty()) thread_counts.push_back(flags.model.threads ? flags.model.threads : available_cpus());
   for (const int threads : thread_counts) {

@@ -28,7 +28,7 @@ std::string padded(std::string text, std::size_t width, bool left = false) {
   return text;
 }
 
-void print(Console& console, const NetworkUse& use, int runs) {
+void print(Console& console, const ExecutableUse& use, int runs) {
   const double mean = use.launches > 0 ? use.milliseconds / static_cast<double>(use.launches) : 0;
   const double per_run = static_cast<double>(use.launches) / runs;
   if (console.json()) {
@@ -47,10 +47,10 @@ int bench_networks(const ModelOptions& model, const std::string& image, int runs
   const std::vector<std::uint8_t> grey(3, 128);
   const Image picture = image.empty() ? Image::from_rgb(grey.data(), 1, 1) : Image::from_file(image);
   run_tasks(session, engine.info(), picture);
-  const std::vector<NetworkUse> before = engine.networks();
+  const std::vector<ExecutableUse> before = engine.executables();
   for (int run = 0; run < runs; ++run) run_tasks(session, engine.info(), picture);
   if (!console.json()) console.line(padded("device", 20, true) + padded("network", 32, true) + " cores  launches    mean ms  inputs -> outputs");
-  std::vector<NetworkUse> uses = engine.networks();
+  std::vector<ExecutableUse> uses = engine.executables();
   for (std::size_t i = 0; i < uses.size(); ++i) {
     uses[i].launches -= before[i].launches;
     uses[i].milliseconds -= before[i].milliseconds;

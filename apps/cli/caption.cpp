@@ -92,7 +92,7 @@ void add_caption(CLI::App& app, Run& run) {
                               ->group("Decoding");
   add_generate_options(command, flags->generate, kCaptionText);
   add_model_options(command, flags->model);
-  add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
+  add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_caption(*flags); }; });

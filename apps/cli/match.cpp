@@ -98,7 +98,7 @@ void add_match(CLI::App& app, Run& run) {
       ->group("Input");
   add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
-  add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
+  add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_match(*flags); }; });

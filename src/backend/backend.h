@@ -1,5 +1,6 @@
-// The device seam: task runners over an opaque encoded image. CPU and split SOPHON models implement Towers and get
-// their runner from backend/tower_runner.h; a whole-task bmodel implements Runner itself.
+// The device seam: task runners over an opaque encoded image. A device that computes whole tasks
+// implements Runner; one that computes their stages derives from StagedRunner
+// (backend/staged_runner.h), which makes the tasks of them.
 #pragma once
 
 #include <cstdint>
@@ -94,7 +95,7 @@ class Model {
   virtual DType dtype() const = 0;
   virtual int threads() const = 0;
   // Of a model that is compiled into networks: each, with what it has done so far.
-  virtual std::vector<NetworkUse> networks() const { return {}; }
+  virtual std::vector<ExecutableUse> executables() const { return {}; }
 };
 
 }  // namespace blip::backend

@@ -10,7 +10,7 @@
 #include "backend/cpu/decoder.h"
 #include "backend/cpu/text.h"
 #include "backend/cpu/vision.h"
-#include "backend/towers.h"
+#include "backend/staged_runner.h"
 #include "blip/error.h"
 #include "kernels/isa.h"
 #include "kernels/vector.h"
@@ -65,9 +65,11 @@ const CpuImage& cpu_image(const EncodedImage& image) {
   return *cpu;
 }
 
-class CpuTowers final : public Towers {
+class CpuRunner final : public StagedRunner {
  public:
-  CpuTowers(std::shared_ptr<const Weights> weights, std::shared_ptr<ThreadPool> pool) : weights_(std::move(weights)), pool_(std::move(pool)) {}
+  CpuRunner(std::shared_ptr<const Weights> weights, std::shared_ptr<ThreadPool> pool,
+            const Capabilities& capabilities, SpecialIds ids)
+      : StagedRunner(capabilities, ids), weights_(std::move(weights)), pool_(std::move(pool)) {}
 
   std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override {
     const auto& c = weights_->vision.config;
@@ -106,7 +108,8 @@ class CpuTowers final : public Towers {
     return std::make_unique<Decoder>(*pool_, *weights_->answer, std::move(caches), max_length);
   }
 
-  std::vector<float> itm_probabilities(const EncodedImage& image, std::span<const TokenIds> texts) override {
+  std::vector<float> match_pass(const EncodedImage& image,
+                                std::span<const TokenIds> texts) override {
     const Cross looked = keys_of(image, Reader::kText, *weights_->text);
     const std::vector<float> logits = project_texts(texts, &looked, *weights_->itm);
     std::vector<float> probabilities;
@@ -114,14 +117,14 @@ class CpuTowers final : public Towers {
     return probabilities;
   }
 
-  std::vector<float> itc_image(const EncodedImage& image) override {
+  std::vector<float> embed_image(const EncodedImage& image) override {
     std::vector<float> vector(static_cast<std::size_t>(weights_->itc_vision->out()));
     ops::linear(*pool_, cpu_image(image).tokens().row_range(0, 1), *weights_->itc_vision, Matrix(vector.data(), 1, weights_->itc_vision->out()));
     normalize_length(vector);
     return vector;
   }
 
-  std::vector<std::vector<float>> itc_texts(std::span<const TokenIds> texts) override {
+  std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) override {
     const std::vector<float> all = project_texts(texts, nullptr, *weights_->itc_text);
     const std::size_t dims = all.size() / texts.size();
     std::vector<std::vector<float>> vectors;
@@ -142,9 +145,11 @@ class CpuTowers final : public Towers {
     return {std::move(looked), cross_weights(*weights_->answer, ids, read, true, layers).weights};
   }
 
-  Tensor vision_tokens(const EncodedImage& image) override { return tensor(cpu_image(image).tokens()); }
+  Tensor dump_vision(const EncodedImage& image) override {
+    return tensor(cpu_image(image).tokens());
+  }
 
-  Tensor text_states(const EncodedImage& image, const TokenIds& text, bool question) override {
+  Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
     const auto& weights = question ? *weights_->question : *weights_->text;
     const Cross looked = keys_of(image, question ? Reader::kQuestion : Reader::kText, weights);
     return tensor(encode_texts(weights, std::span(&text, 1), &looked));
@@ -269,23 +274,16 @@ class CpuModel final : public Model {
     weights_ = std::make_shared<const Weights>(load_weights(checkpoint, type, *pool_, report));
     const auto& c = checkpoint.config();
     ids_ = {c.tokens.bos, c.tokens.eos, c.tokens.pad};
-    capabilities_ = {.caption = c.caption_decoder.has_value(),
-                     .itm = c.has_itm_head,
-                     .itc = c.embed_dim > 0,
-                     .ask = c.question_encoder && c.answer_decoder,
-                     .rank = c.question_encoder && c.answer_decoder,
-                     .attention = true,
-                     .image_size = c.vision.image_size,
-                     .text_length = c.max_text,
-                     .max_text_length = c.max_positions()};
+    capabilities_ = capabilities_of(c);
   }
 
   const Capabilities& capabilities() const override { return capabilities_; }
   std::unique_ptr<Runner> make_runner() const override {
-    return make_tower_runner(std::make_unique<CpuTowers>(weights_, pool_), capabilities_, ids_);
+    return std::make_unique<CpuRunner>(weights_, pool_, capabilities_, ids_);
   }
   std::unique_ptr<Runner> make_runner_with(int threads) const override {
-    return make_tower_runner(std::make_unique<CpuTowers>(weights_, std::make_shared<ThreadPool>(threads)), capabilities_, ids_);
+    return std::make_unique<CpuRunner>(weights_, std::make_shared<ThreadPool>(threads),
+                                       capabilities_, ids_);
   }
   DType dtype() const override {
     return weights_->type == ops::NumberType::kF32 ? DType::kF32 : weights_->type == ops::NumberType::kBf16 ? DType::kBf16 : DType::kInt8;
@@ -306,6 +304,9 @@ std::unique_ptr<Model> load(const model::Checkpoint& checkpoint, const EngineOpt
   return std::make_unique<CpuModel>(checkpoint, options, number_type(options.dtype, checkpoint.info().parameters), options.threads ? options.threads : available_cpus());
 }
 
+namespace {
+
+// "AMD ...; 2 threads; AVX3_DL"
 std::string describe_cpu() {
   kernels::isa();
   std::string name = "CPU";
@@ -316,6 +317,33 @@ std::string describe_cpu() {
       break;
     }
   return name + "; " + std::to_string(available_cpus()) + " threads; " + kernels::vector_isa();
+}
+
+class CpuBackend final : public Backend {
+ public:
+  const DeviceKind& kind() const override {
+    static const DeviceKind kind{.name = "cpu", .forms = "cpu", .on_host = true};
+    return kind;
+  }
+  std::vector<DeviceInfo> devices() const override { return {{kind().name, describe_cpu()}}; }
+  std::vector<DType> dtypes() const override {
+    std::vector<DType> types{DType::kF32};
+    if (kernels::gemm_supports(ops::NumberType::kBf16)) types.push_back(DType::kBf16);
+    if (kernels::gemm_supports(ops::NumberType::kInt8)) types.push_back(DType::kInt8);
+    return types;
+  }
+  Loaded load(const LoadRequest& request) const override {
+    return load_checkpoint(request, [&](const model::Checkpoint& checkpoint) {
+      return cpu::load(checkpoint, request.options);
+    });
+  }
+};
+
+}  // namespace
+
+const Backend& backend() {
+  static const CpuBackend one;
+  return one;
 }
 
 }  // namespace blip::backend::cpu

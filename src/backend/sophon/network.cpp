@@ -152,7 +152,7 @@ Network::Network(std::shared_ptr<Device> device, std::shared_ptr<const Runtime> 
 
 std::string Network::signature() const { return name_ + ": " + list(inputs_) + " -> " + list(outputs_); }
 
-NetworkUse Network::use() const {
+ExecutableUse Network::use() const {
   return {device_->name(), name_, list(inputs_), list(outputs_), cores_, launches_.load(), static_cast<double>(nanoseconds_.load()) * 1e-6};
 }
 

@@ -237,7 +237,7 @@ TEST_F(FakeFolder, TwoChipsShareTheWorkAndGiveTheSame) {
     EXPECT_EQ(spread->dump_vision(*spread_images[i]).values, alone->dump_vision(*images[i]).values);
   }
   std::uint64_t encoded[2] = {};
-  for (const NetworkUse& use : both->networks())
+  for (const ExecutableUse& use : both->executables())
     if (use.name == "vision_1" + fake::kEnding) encoded[use.device == "sophon:1 (bm1688)"] += use.launches;
   EXPECT_EQ(encoded[0], 3u);
   EXPECT_EQ(encoded[1], 2u);
@@ -249,7 +249,7 @@ TEST_F(FakeFolder, PicturesGoWhereTheFewestAre) {
   const std::vector<float> pixels = pictures(3);
   const auto launches = [&] {
     std::vector<std::uint64_t> counts;
-    for (const NetworkUse& use : model->networks())
+    for (const ExecutableUse& use : model->executables())
       if (use.name == "vision_1" + fake::kEnding) counts.push_back(use.launches);
     return counts;
   };
@@ -333,7 +333,7 @@ TEST_F(FakeFolder, TwoCoreNetworks) {
   const std::vector<float> pixels = pictures(1);
   HostDecoder host({Host(pixels).cross('c')});
   expect_same(runner->caption(runner->encode(pixels, 1), TokenIds{3}, kWays[1], {}), decode::generate(host, TokenIds{3}, kWays[1], {fake::kSep, fake::kPad}));
-  for (const NetworkUse& use : model->networks()) EXPECT_EQ(use.cores, 2);
+  for (const ExecutableUse& use : model->executables()) EXPECT_EQ(use.cores, 2);
 }
 
 TEST_F(FakeFolder, WithoutCopiesOnTheChip) {
@@ -377,13 +377,13 @@ TEST_F(FakeFolder, FilesThatDoNotBelong) {
 
 TEST(DeviceNames, OneSeveralAll) {
   using Ids = std::vector<int>;
-  EXPECT_EQ(parse_device_name("sophon", 2), Ids{0});
-  EXPECT_EQ(parse_device_name("sophon:3", 2), Ids{3});
-  EXPECT_EQ(parse_device_name("sophon:2,0,1", 2), (Ids{2, 0, 1}));
-  EXPECT_EQ(parse_device_name("sophon:all", 3), (Ids{0, 1, 2}));
-  EXPECT_EQ(parse_device_name("sophon:all", 0), Ids{0});
+  EXPECT_EQ(chip_numbers("sophon", 2), Ids{0});
+  EXPECT_EQ(chip_numbers("sophon:3", 2), Ids{3});
+  EXPECT_EQ(chip_numbers("sophon:2,0,1", 2), (Ids{2, 0, 1}));
+  EXPECT_EQ(chip_numbers("sophon:all", 3), (Ids{0, 1, 2}));
+  EXPECT_EQ(chip_numbers("sophon:all", 0), Ids{0});
   for (const char* name : {"sophon:", "sophon:x", "sophon:-1", "sophon:1,", "sophon:,1", "sophon:1,,2", "sophon:1 ", "sophon:al", "sophon:0,0", "sophon:99999999999"})
-    EXPECT_THROW(parse_device_name(name, 2), Error) << name;
+    EXPECT_THROW(chip_numbers(name, 2), Error) << name;
 }
 
 TEST(Devices, DescribedAsFarAsTheLibraryTells) {
