@@ -30,7 +30,8 @@ std::int32_t choose(const LogitRow& row, const Request& request, Stream& stream,
     best_tokens(row, 1, Normaliser{}, edits, scratch.candidates);
     return scratch.candidates.front().token;
   }
-  scratch.scores.assign(row.values.begin(), row.values.end());
+  const std::span<const float> whole = row.whole();
+  scratch.scores.assign(whole.begin(), whole.end());
   for (const std::int32_t token : edits.tokens) {
     float& score = scratch.scores[static_cast<std::size_t>(token)];
     score = edits.apply(token, score);
@@ -44,7 +45,7 @@ bool advance(const Decoder& decoder, std::span<const float> logits, const Reques
   const LogitRow row = row_of(decoder, logits, stream.row);
   const Normaliser norm = normalise(row);
   const std::int32_t token = choose(row, request, stream, scratch);
-  stream.score += norm.log_prob(row.values[static_cast<std::size_t>(token)]);
+  stream.score += norm.log_prob(row.at(token));
   stream.ids.push_back(token);
   if (request.hooks.on_token && stream.sample == 0) request.hooks.on_token(stream.sequence, token);
   return token != request.tokens.eos && stream.ids.size() < static_cast<std::size_t>(request.options.max_length);
