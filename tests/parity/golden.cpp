@@ -2,13 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <limits>
 #include <stdexcept>
 
+#include "reference_backend/reference_backend.h"
+
 namespace blip::parity {
 namespace {
+
+const backend::Registration kReference(reference::backend());
 
 std::string shown(const std::vector<std::int32_t>& ids) { return Json(ids).dump(); }
 
@@ -238,9 +243,16 @@ void Findings::error(const std::string& kind, double value, double limit, const 
   if (!(value <= limit)) fail(where, kind + " error " + std::to_string(value) + ", allowed " + std::to_string(limit));
 }
 
+std::string device() {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
+  const char* given = std::getenv("BLIP_TEST_DEVICE");
+  return given == nullptr ? EngineOptions().device : given;
+}
+
 Engine load(const std::string& path, int threads, const std::vector<std::string>& adapters) {
   EngineOptions options;
   options.adapters = adapters;
+  options.device = device();
   options.dtype = DType::kF32;
   options.threads = threads;
   return Engine::load(path, options);

@@ -45,7 +45,10 @@ struct Tolerance {
   bool texts = true;          // false: texts are not compared
 };
 
-// In f32, on this many threads.
+// Where the goldens are computed: $BLIP_TEST_DEVICE, else the CPU. "reference" is the backend of
+// tests/reference_backend.
+std::string device();
+// In f32 on that device, on this many threads.
 Engine load(const std::string& path, int threads, const std::vector<std::string>& adapters = {});
 
 struct Findings {
