@@ -1,6 +1,5 @@
 // Engine: a loaded model on a device.
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <utility>
 
@@ -8,6 +7,7 @@
 #include "backend/registry.h"
 #include "blip/error.h"
 #include "blip/hub.h"
+#include "core/zone.h"
 #include "hub/cache.h"
 #include "model/checkpoint.h"
 #include "model/source.h"
@@ -81,6 +81,7 @@ std::string device_for(const std::string& path) {
 }
 
 Engine Engine::load(const std::string& given, const EngineOptions& options) {
+  const StageZone zone("load");
   check_threads(options.threads);
   const backend::DeviceName device = backend::parse_device_name(options.device);
   const backend::Backend& backend = backend::find_backend(device);
@@ -106,11 +107,11 @@ int Engine::threads() const { return impl_->model->threads(); }
 const std::string& Engine::device() const { return impl_->device; }
 
 Image Engine::prepare(const Image& image) const {
-  const auto started = std::chrono::steady_clock::now();
+  StageZone zone("prepare");
   const int size = impl_->model->capabilities().image_size;
   auto resized = image::resize_bicubic(image.impl_->rgb, size, size);
-  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - started;
-  return Image(std::make_shared<const Image::Impl>(Image::Impl{std::move(resized), image.impl_->prepare_ms + spent.count()}));
+  return Image(std::make_shared<const Image::Impl>(
+      Image::Impl{std::move(resized), image.impl_->prepare_ms + zone.finish()}));
 }
 
 std::size_t Engine::count_tokens(const std::string& text) const {

@@ -12,6 +12,7 @@
 
 #include "blip/error.h"
 #include "core/denormals.h"
+#include "core/zone.h"
 
 namespace blip {
 namespace {
@@ -179,7 +180,10 @@ void ThreadPool::work(int worker) {
     seen = generation_.load();
     if (stop_) return;
     if (!join()) continue;
-    take_tasks(worker);
+    {
+      const OperationZone zone("share of a loop");
+      take_tasks(worker);
+    }
     if (joined_.fetch_sub(1) == (kClosed | 1)) joined_.notify_one();
   }
 }

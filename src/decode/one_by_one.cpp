@@ -67,7 +67,7 @@ std::vector<std::vector<Hypothesis>> one_by_one(Decoder& decoder, const Request&
   for (Stream& stream : streams) active.push_back(&stream);
 
   poll(request.hooks);
-  std::span<const float> logits = decoder.prefill(request.prompt);
+  std::span<const float> logits = prefill(decoder, request.prompt);
   Scratch scratch;
   std::vector<Decoder::Next> next;
   while (true) {
@@ -79,7 +79,7 @@ std::vector<std::vector<Hypothesis>> one_by_one(Decoder& decoder, const Request&
       stream->row = static_cast<int>(next.size()) - 1;
     }
     poll(request.hooks);
-    logits = decoder.step(next);
+    logits = step(decoder, next);
   }
 
   std::vector<std::vector<Hypothesis>> results(static_cast<std::size_t>(decoder.sequences()));

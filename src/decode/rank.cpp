@@ -90,7 +90,7 @@ std::vector<Ranked> rank(Decoder& decoder, std::span<const std::vector<std::int3
                          const Hooks& hooks) {
   check(decoder, candidates, keep, label_smoothing);
   poll(hooks);
-  std::span<const float> logits = decoder.prefill({candidates.front().data(), 1});
+  std::span<const float> logits = prefill(decoder, {candidates.front().data(), 1});
   std::vector<Answer> answers;
   for (const int candidate :
        most_likely_first(row_of(decoder, logits, 0).whole(), candidates, keep))
@@ -113,7 +113,7 @@ std::vector<Ranked> rank(Decoder& decoder, std::span<const std::vector<std::int3
     }
     if (next.empty()) break;
     poll(hooks);
-    logits = decoder.step(next);
+    logits = step(decoder, next);
     losses.clear();
     for (int r = 0; r < static_cast<int>(next.size()); ++r) {
       losses.emplace_back(row_of(decoder, logits, r), label_smoothing);

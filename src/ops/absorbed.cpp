@@ -4,6 +4,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "core/zone.h"
+
 namespace blip::ops {
 
 AbsorbedWeights::AbsorbedWeights(ThreadPool& pool, std::span<const float> key, std::span<const float> value, std::span<const float> value_bias, int heads,
@@ -94,6 +96,22 @@ void join(const float* parts, std::size_t stride, const float* log_sums, std::si
   }
 }
 
+// Every head's query into the width of a token and its output back, and attention in between.
+double operations(const AbsorbedWeights& w, std::span<const AbsorbedItem> items) {
+  double sum = 0;
+  for (const AbsorbedItem& item : items) {
+    const double rows = static_cast<double>(item.count) * w.heads(), width = w.tokens_width();
+    sum += rows * 4 * width * (w.head_dim() + item.tokens->count());
+  }
+  return sum;
+}
+
+double bytes_of(const AbsorbedWeights& w, std::span<const AbsorbedItem> items) {
+  std::size_t sum = w.keys().weights().bytes() + w.values().weights().bytes();
+  for (const AbsorbedItem& item : items) sum += item.tokens->bytes();
+  return static_cast<double>(sum);
+}
+
 }  // namespace
 
 // Rows of q are kept head by head ([heads, n]) where they are the left factor of a product, query by query ([n, heads]) where they look at tokens.
@@ -101,6 +119,7 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
                         std::span<const Linear* const> following) {
   const int heads = w.heads(), d = w.head_dim(), width = w.tokens_width(), n = q.rows, all = n * heads;
   assert(q.cols == heads * d && out.rows == n && out.cols == q.cols && !items.empty());
+  const OperationZone zone("attention over tokens", operations(w, items), bytes_of(w, items));
   const NumberType type = items.front().tokens->type();
   const bool bf16 = type == NumberType::kBf16;
   const Operand queries = scratch.queries.reserve(w.type(), all, d), absorbed = scratch.absorbed.reserve(type, all, width);

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <vector>
 
+#include "core/zone.h"
 #include "kernels/read_ahead.h"
 
 namespace blip::ops {
@@ -219,6 +220,28 @@ void attend(const Task& task, std::span<const std::span<const char>> next) {
   }
 }
 
+// Scores and the sum of values: twice as many products and sums as a query and a key have numbers,
+// for every pair of them that sees each other.
+double operations(std::span<const AttentionItem> items) {
+  double sum = 0;
+  for (const auto& item : items) {
+    const double keys = item.kv->count() + item.k.rows;
+    const bool causal = item.first_visible != kAllVisible;
+    const double seen = causal ? item.first_visible + (item.q.rows + 1) / 2.0 : keys;
+    sum += 4.0 * item.q.rows * std::min(seen, keys) * item.q.cols;
+  }
+  return sum;
+}
+
+double bytes_of(std::span<const AttentionItem> items) {
+  double sum = 0;
+  for (const auto& item : items) {
+    const double filled = static_cast<double>(item.kv->count() + item.k.rows) / item.kv->capacity();
+    sum += static_cast<double>(item.kv->bytes()) * std::min(filled, 1.0);
+  }
+  return sum;
+}
+
 }  // namespace
 
 void attention(ThreadPool& pool, std::span<const AttentionItem> items, std::span<const Linear* const> following) {
@@ -228,6 +251,7 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items, std::span
     assert(item.kv->heads() == items.front().kv->heads() && (!item.growing || item.growing == item.kv));
     few = few && item.q.rows <= kFewQueries;
   }
+  const OperationZone zone("attention", operations(items), bytes_of(items));
   const std::vector<Task> tasks = tasks_of(items);
   const int number = static_cast<int>(tasks.size());
   if (few) {  // the same share of the heads for the same thread

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/zone.h"
 #include "kernels/vector.h"
 
 namespace blip::ops {
@@ -32,6 +33,8 @@ Parts parts_of(const Operand& x, const Linear& layer, const ThreadPool& pool) {
 
 template <class Body>
 void for_each_tile(ThreadPool& pool, const Operand& x, const Linear& layer, const Body& body, int unit = kernels::kColumnBlock) {
+  const OperationZone zone("linear", operations(x.rows, layer),
+                           static_cast<double>(layer.weights().bytes()));
   const Parts cut = parts_of(x, layer, pool);
   pool.parallel_for(cut.rows * cut.cols, [&](int task, int) {
     const auto [r0, r1] = share(x.rows, cut.row_unit, cut.rows, task / cut.cols);

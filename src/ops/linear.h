@@ -43,6 +43,11 @@ class Linear {
   AlignedArray<float> bias_, scales_, sums_;
 };
 
+// Products and sums of so many rows of it.
+inline double operations(int rows, const Linear& layer) {
+  return 2.0 * rows * layer.in() * layer.out();
+}
+
 // out[m, layer.out()] = epilogue(x[m, layer.in()] W + b). x (of layer.type(), rows without gaps) and out must not overlap.
 void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, Epilogue epilogue = Epilogue::kStore);
 

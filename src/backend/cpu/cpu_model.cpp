@@ -12,6 +12,7 @@
 #include "backend/cpu/vision.h"
 #include "backend/staged_runner.h"
 #include "blip/error.h"
+#include "core/zone.h"
 #include "kernels/isa.h"
 #include "kernels/vector.h"
 
@@ -43,11 +44,15 @@ class CpuImage final : public EncodedImage {
   Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights) const {
     const std::lock_guard lock(mutex_);
     if (rows <= ops::kAbsorbedRows && reader != Reader::kText) {
+      const StageZone zone("image tokens");
       if (!own_) own_ = std::make_shared<const ops::KeyValues>(ops::own_keys_values(pool, tokens(), weights.cache_type));
       return {nullptr, own_};
     }
     auto& cache = cross_[static_cast<std::size_t>(reader)];
-    if (!cache) cache = std::make_shared<const LayerCache>(cross_keys_values(pool, weights, tokens()));
+    if (!cache) {
+      const StageZone zone("image keys");
+      cache = std::make_shared<const LayerCache>(cross_keys_values(pool, weights, tokens()));
+    }
     return {cache, nullptr};
   }
 
@@ -160,6 +165,7 @@ class CpuRunner final : public StagedRunner {
   void read_questions(const EncodedImage& image, std::span<const TokenIds> texts, std::span<const std::size_t> which, std::span<Cross> caches) {
     const Cross looked = cpu_image(image).cross(Reader::kQuestion, static_cast<int>(texts.front().size()), *pool_, *weights_->question);
     const Matrix states = encode_texts(*weights_->question, texts, &looked);
+    const StageZone zone("question keys", texts.size());
     int first = 0;
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const int count = static_cast<int>(texts[i].size());
@@ -192,6 +198,7 @@ class CpuRunner final : public StagedRunner {
 
   // All texts' states: [sum of lengths, D]. Valid until the next pass.
   Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts, const Cross* cross) {
+    const StageZone zone("texts", texts.size());
     const Rows rows = rows_of(w, texts, cross);
     text_forward(*pool_, w, rows.spans, rows.x, text_);
     return rows.x;
@@ -199,6 +206,7 @@ class CpuRunner final : public StagedRunner {
 
   // The layer over each text's first state: [texts, layer.out()].
   std::vector<float> project_texts(std::span<const TokenIds> texts, const Cross* cross, const ops::Linear& layer) {
+    const StageZone zone("texts", texts.size());
     const TextWeights& w = *weights_->text;
     const Rows rows = rows_of(w, texts, cross);
     const Matrix first = text_forward_first(*pool_, w, rows.spans, rows.x, text_);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/zone.h"
+
 namespace blip::backend::cpu {
 namespace {
 
@@ -45,6 +47,7 @@ Matrix attend_self(ThreadPool& pool, const TextWeights& w, std::size_t index, st
 
 // x = self_norm(x + out(attention(q, k, v of x)))
 void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch) {
+  const OperationZone zone("self-attention");
   const auto& layer = w.layers[index];
   add_and_norm(pool, attend_self(pool, w, index, spans, state, false, scratch), layer.self_out, layer.self_norm, state, scratch);
 }
@@ -89,6 +92,7 @@ void attend_tokens(ThreadPool& pool, const TextWeights& w, std::size_t index, st
 // x = cross_norm(x + out(attention over the image))
 void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch,
                      const QueryObserver& observe) {
+  const OperationZone zone("cross-attention");
   const auto& layer = w.layers[index];
   const Matrix context = scratch_matrix(scratch.context, state.x.rows, w.config.width);
   if (spans.front().cross->tokens)
@@ -100,6 +104,7 @@ void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, 
 
 // x = norm(x + fc2(gelu(fc1(x))))
 void mlp(ThreadPool& pool, const TextLayer& layer, State& state, TextScratch& scratch) {
+  const OperationZone zone("feed-forward");
   ops::linear(pool, ops::linear_gelu(pool, state.operand, layer.fc1, scratch.wide), layer.fc2, state.x, ops::Epilogue::kAdd);
   state.operand = ops::layer_norm_keep(pool, state.x, layer.norm, layer.fc2.type(), scratch.state);
 }
@@ -171,6 +176,7 @@ Matrix text_forward_first(ThreadPool& pool, const TextWeights& w, std::span<cons
 }
 
 void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, std::span<decode::Digest> digests, TextScratch& scratch) {
+  const OperationZone zone("vocabulary");
   // The norm between the two products wants floats.
   const Matrix hidden = scratch_matrix(scratch.hidden, states.rows, states.cols);
   ops::linear(pool, ops::to_operand(pool, states, head.dense.type(), scratch.mixed), head.dense, hidden, ops::Epilogue::kGelu);
