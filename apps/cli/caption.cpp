@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/inputs.h"
 #include "cli/pictures.h"
+#include "cli/trace.h"
 
 namespace blip::cli {
 namespace {
@@ -94,8 +95,10 @@ void add_caption(CLI::App& app, Run& run) {
   add_model_options(command, flags->model);
   add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);
+  add_trace_option(command, flags->output);
   command.footer(kExamples);
-  command.callback([flags, &run] { run = [flags] { return run_caption(*flags); }; });
+  command.callback(
+      [flags, &run] { run = traced(flags->output, [flags] { return run_caption(*flags); }); });
 }
 
 }  // namespace blip::cli
