@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # Installs the Debian/Ubuntu packages that are missing, and nothing when all are there.
-# usage: install-deps.sh GROUP...   groups: build, test, clients, browser, proxies, check, package, cross-arm64, cross-riscv64
+# usage: install-deps.sh GROUP...   groups: build, test, bench, clients, browser, proxies, check, package, cross-arm64, cross-riscv64
 # What cross builds link is not installed but unpacked: make-sysroot.sh.
 set -euo pipefail
 
 packages=()
 for group in "$@"; do
   case $group in
-    # oneDNN's CMake package looks for OpenCL, which its Debian package does not bring.
-    build) packages+=(g++ cmake ninja-build pkg-config libdnnl-dev ocl-icd-opencl-dev libhwy-dev nlohmann-json3-dev libcli11-dev
+    build) packages+=(g++ cmake ninja-build pkg-config libhwy-dev nlohmann-json3-dev libcli11-dev
                       libjpeg-dev libpng-dev zlib1g-dev libwebp-dev libtiff-dev libheif-dev libde265-dev libavif-dev libjxl-dev
                       libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libsqlite3-dev) ;;
     test) packages+=(libgtest-dev libstb-dev dpkg-dev python3 python3-pip python3-numpy python3-pil python3-venv zstd) ;;
     clients) packages+=(python3-venv) ;;
     browser) packages+=(chromium) ;;
+    # oneDNN's CMake package looks for OpenCL, which its Debian package does not bring.
+    bench) packages+=(libdnnl-dev ocl-icd-opencl-dev) ;;
     check) packages+=(clang libclang-rt-dev abigail-tools) ;;
     proxies) packages+=(nginx-light) ;;  # tests/server/test_proxies.py; Debian starts it as a service
     package) packages+=(dpkg-dev) ;;

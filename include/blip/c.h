@@ -141,23 +141,25 @@ BLIP_C_API blip_status blip_dtype_parse(const char* name, int32_t* dtype, blip_e
 
 typedef struct blip_image blip_image;
 
-/* What a picture may cost before it is refused. */
-typedef struct blip_image_limits {
+/* What a picture may cost before it is refused, and how it is read. */
+typedef struct blip_image_options {
   uint32_t struct_size;
   uint32_t reserved;   /* 0 */
   uint64_t max_bytes;  /* encoded size of one picture; 0 = no limit. Default 256 MiB */
   uint64_t max_pixels; /* width x height before decoding; 0 = no limit. Default 178956970 */
-  uint64_t
-      max_memory; /* bytes that decoding may take beside the file; 0 = no limit. Default 1 GiB */
-} blip_image_limits;
-BLIP_C_API void blip_image_limits_default(blip_image_limits* limits, uint32_t struct_size);
+  uint64_t max_memory; /* of decoding, in bytes beside the file; 0 = no limit. Default 1 GiB */
+  /* What transparent pixels are laid over: "#rrggbb", "#rgb" or one of CSS's sixteen basic
+     names. Default NULL: their alpha is dropped, as Pillow's convert("RGB") does. */
+  const char* background;
+} blip_image_options;
+BLIP_C_API void blip_image_options_default(blip_image_options* options, uint32_t struct_size);
 
 /* Read a picture, found by content: its first frame or page. `blip formats` lists what this build
    reads. BLIP_ERROR_IO or BLIP_ERROR_IMAGE. */
-BLIP_C_API blip_status blip_image_from_file(const char* path, const blip_image_limits* limits,
+BLIP_C_API blip_status blip_image_from_file(const char* path, const blip_image_options* options,
                                             blip_image** image, blip_error** error);
 BLIP_C_API blip_status blip_image_from_memory(const void* bytes, size_t size,
-                                              const blip_image_limits* limits, blip_image** image,
+                                              const blip_image_options* options, blip_image** image,
                                               blip_error** error);
 /* What a picture's header says. A record of the caller: set struct_size, the rest is filled as far
  * as that covers it. */
@@ -172,7 +174,7 @@ typedef struct blip_image_info {
 /* Reads the header alone and checks it against the limits. The pixels may still turn out to be
  * damaged. */
 BLIP_C_API blip_status blip_image_inspect(const void* bytes, size_t size,
-                                          const blip_image_limits* limits, blip_image_info* info,
+                                          const blip_image_options* options, blip_image_info* info,
                                           blip_error** error);
 /* Copies width x height RGB pixels; stride is bytes per row, 0 = 3 x width. */
 BLIP_C_API blip_status blip_image_from_rgb(const uint8_t* rgb, int32_t width, int32_t height,

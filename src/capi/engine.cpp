@@ -95,33 +95,36 @@ extern "C" {
 int32_t blip_abi_version(void) { return BLIP_ABI_VERSION; }
 const char* blip_version(void) { return blip::version(); }
 
-blip_status blip_image_from_file(const char* path, const blip_image_limits* limits,
+blip_status blip_image_from_file(const char* path, const blip_image_options* options,
                                  blip_image** image, blip_error** error) {
   return guarded(error, [&] {
     prepare_output(image);
-    *image = new blip_image(blip::Image::from_file(required(path, "path"), image_limits(limits)));
+    const ImageOptions o = image_options(options);
+    *image = new blip_image(blip::Image::from_file(required(path, "path"), o.limits, o.background));
   });
 }
 
-blip_status blip_image_from_memory(const void* bytes, size_t size, const blip_image_limits* limits,
+blip_status blip_image_from_memory(const void* bytes, size_t size, const blip_image_options* options,
                                    blip_image** image, blip_error** error) {
   return guarded(error, [&] {
     prepare_output(image);
     if (bytes == nullptr && size > 0) throw blip::Error(blip::ErrorCode::kUsage, "bytes is NULL");
     const std::span encoded(static_cast<const std::byte*>(bytes), size);
-    *image = new blip_image(blip::Image::from_memory(encoded, image_limits(limits)));
+    const ImageOptions o = image_options(options);
+    *image = new blip_image(blip::Image::from_memory(encoded, o.limits, o.background));
   });
 }
 
-blip_status blip_image_inspect(const void* bytes, size_t size, const blip_image_limits* limits,
+blip_status blip_image_inspect(const void* bytes, size_t size, const blip_image_options* options,
                                blip_image_info* info, blip_error** error) {
   return guarded(error, [&] {
     if (info == nullptr)
       throw blip::Error(blip::ErrorCode::kUsage, "the place for the result is NULL");
     check_struct_size(info->struct_size, "blip_image_info");
     if (bytes == nullptr && size > 0) throw blip::Error(blip::ErrorCode::kUsage, "bytes is NULL");
-    const auto read =
-        blip::Image::inspect({static_cast<const std::byte*>(bytes), size}, image_limits(limits));
+    const ImageOptions o = image_options(options);
+    const std::span encoded(static_cast<const std::byte*>(bytes), size);
+    const auto read = blip::Image::inspect(encoded, o.limits, o.background);
     blip_image_info known{};
     known.struct_size = info->struct_size;
     known.width = read.width;

@@ -32,7 +32,12 @@ ProgressCallback progress_of(blip_progress_callback progress, void* user_data);
 [[noreturn]] void throw_cancelled();
 
 EngineOptions engine_options(const blip_engine_options* given);
-ImageLimits image_limits(const blip_image_limits* given);
+// What the functions of blip::Image take.
+struct ImageOptions {
+  ImageLimits limits;
+  std::optional<Color> background;
+};
+ImageOptions image_options(const blip_image_options* given);
 ConvertOptions convert_options(const blip_convert_options* given);
 MatchOptions match_options(const blip_match_options* given);
 EmbedOptions embed_options(const blip_embed_options* given);

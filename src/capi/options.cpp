@@ -76,13 +76,14 @@ Options sized() {
 }  // namespace
 
 template <>
-blip_image_limits defaults<blip_image_limits>() {
+blip_image_options defaults<blip_image_options>() {
   const ImageLimits limits;
-  return {.struct_size = sizeof(blip_image_limits),
+  return {.struct_size = sizeof(blip_image_options),
           .reserved = 0,
           .max_bytes = limits.max_bytes,
           .max_pixels = limits.max_pixels,
-          .max_memory = limits.max_memory};
+          .max_memory = limits.max_memory,
+          .background = nullptr};
 }
 
 template <>
@@ -183,13 +184,14 @@ EngineOptions engine_options(const blip_engine_options* given) {
   return options;
 }
 
-ImageLimits image_limits(const blip_image_limits* given) {
-  const auto o = read_options(given, "blip_image_limits");
-  ImageLimits limits;
-  limits.max_bytes = o.max_bytes;
-  limits.max_pixels = o.max_pixels;
-  limits.max_memory = o.max_memory;
-  return limits;
+ImageOptions image_options(const blip_image_options* given) {
+  const auto o = read_options(given, "blip_image_options");
+  ImageOptions options;
+  options.limits.max_bytes = o.max_bytes;
+  options.limits.max_pixels = o.max_pixels;
+  options.limits.max_memory = o.max_memory;
+  if (o.background != nullptr) options.background = parse_color(o.background);
+  return options;
 }
 
 ConvertOptions convert_options(const blip_convert_options* given) {
@@ -268,8 +270,8 @@ using namespace blip::capi;
 
 extern "C" {
 
-void blip_image_limits_default(blip_image_limits* limits, uint32_t struct_size) {
-  fill_defaults(limits, struct_size);
+void blip_image_options_default(blip_image_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
 }
 void blip_engine_options_default(blip_engine_options* options, uint32_t struct_size) {
   fill_defaults(options, struct_size);

@@ -23,11 +23,12 @@ Isa parse(const std::string& name) {
 }
 
 Isa force(const std::string& name) {
-  const Isa wanted = parse(name), found = limit_machine(wanted);
-  if (found < wanted)
-    throw Error(ErrorCode::kUsage, std::string(kForceIsaVariable) + "=" + name + ": this machine lacks it, its best is " + to_string(found));
-  if (found > wanted) throw Error(ErrorCode::kUsage, std::string(kForceIsaVariable) + " must be set before the first model is loaded");
-  return found;
+  const Isa wanted = parse(name), best = machine_isa();
+  if (best < wanted)
+    throw Error(ErrorCode::kUsage, std::string(kForceIsaVariable) + "=" + name +
+                                       ": this machine lacks it, its best is " + to_string(best));
+  limit_vectors(wanted);
+  return wanted;
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
-// Which vector instructions may be used: what the machine has, or less where $BLIP_FORCE_ISA says so. The limit holds for our
-// kernels and for oneDNN alike.
+// Which vector instructions may be used: what the machine has, or less where $BLIP_FORCE_ISA says so.
 #pragma once
 
 namespace blip::kernels {

@@ -20,7 +20,7 @@ void test_images(void) {
   fixture f = set_up("clock.png");
   blip_error* error;
   blip_image *image, *other;
-  blip_image_limits limits;
+  blip_image_options options;
   blip_image_info info;
   size_t size;
   int width, height;
@@ -67,17 +67,22 @@ void test_images(void) {
   FAILS(blip_image_inspect(bytes, size, NULL, &info, &error), BLIP_ERROR_USAGE, "struct_size");
   FAILS(blip_image_inspect(bytes, size, NULL, NULL, &error), BLIP_ERROR_USAGE,
         "place for the result");
-  blip_image_limits_default(&limits, sizeof limits);
-  CHECK(limits.max_memory == 1u << 30);
-  limits.max_memory = 1000;
-  FAILS(blip_image_from_memory(bytes, size, &limits, &image, &error), BLIP_ERROR_IMAGE, "memory");
-  blip_image_limits_default(&limits, sizeof limits);
-  CHECK(limits.max_bytes == 256u << 20 && limits.max_pixels == 178956970);
-  limits.max_pixels = 100;
-  FAILS(blip_image_from_memory(bytes, size, &limits, &image, &error), BLIP_ERROR_IMAGE, "100");
-  limits.max_bytes = 10;
-  FAILS(blip_image_from_file(source_path("demo/scenes/clock.png"), &limits, &image, &error),
+  blip_image_options_default(&options, sizeof options);
+  CHECK(options.max_memory == 1u << 30);
+  options.max_memory = 1000;
+  FAILS(blip_image_from_memory(bytes, size, &options, &image, &error), BLIP_ERROR_IMAGE, "memory");
+  blip_image_options_default(&options, sizeof options);
+  CHECK(options.max_bytes == 256u << 20 && options.max_pixels == 178956970);
+  options.max_pixels = 100;
+  FAILS(blip_image_from_memory(bytes, size, &options, &image, &error), BLIP_ERROR_IMAGE, "100");
+  options.max_bytes = 10;
+  FAILS(blip_image_from_file(source_path("demo/scenes/clock.png"), &options, &image, &error),
         BLIP_ERROR_IO, "10");
+  blip_image_options_default(&options, sizeof options);
+  CHECK(options.background == NULL);
+  options.background = "puce";
+  FAILS(blip_image_from_file(source_path("demo/scenes/clock.png"), &options, &image, &error),
+        BLIP_ERROR_USAGE, "puce");
   free(bytes);
   tear_down(&f);
 }

@@ -39,7 +39,7 @@ done
 
 # It depends on the packages of the libraries that it links, in this build, and on no others of these.
 needed=$(readelf -d "$work/root/usr/bin/blip" | grep NEEDED)
-for library in libavif libde265 libdnnl libheif libhwy libjpeg libjxl libpng16 libsqlite3 libstdc++ libtiff libwebp libxxhash; do
+for library in libavif libde265 libheif libhwy libjpeg libjxl libpng16 libsqlite3 libstdc++ libtiff libwebp libxxhash; do
   [[ ${needed/"$library"/} != "$needed" ]] && linked=yes || linked=no
   [[ ${depends/"$library"/} != "$depends" ]] && named=yes || named=no
   [ "$linked" = "$named" ] || fail "$library: linked $linked, in Depends $named"

@@ -90,6 +90,31 @@ class Pictures(unittest.TestCase):
             self.assertTrue((blipcpp.Image.of(turned).to_numpy() == from_file).all())
             self.assertTrue((from_file == np.rot90(self.pixels, -1)).all())
 
+            closed = Image.open(CLOCK)
+            closed.close()
+            cut = Image.open(io.BytesIO(file.getvalue()[: file.tell() // 2]))
+            for broken in (closed, cut):
+                with self.assertRaisesRegex(blipcpp.ImageError, "PIL"):
+                    self.caption(broken)
+
+    def test_background(self):
+        try:
+            from PIL import Image
+        except ImportError:
+            self.skipTest("no Pillow here")
+        rgba = np.random.default_rng(1).integers(0, 256, (9, 8, 4), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(rgba, "RGBA").save(file, "PNG")
+        read = blipcpp.Image.open
+        self.assertTrue((read(file.getvalue()).to_numpy() == rgba[:, :, :3]).all())
+        for background in ("#ff8000", "White", "#000"):
+            below = Image.new("RGBA", (8, 9), background)
+            expected = Image.alpha_composite(below, Image.fromarray(rgba, "RGBA")).convert("RGB")
+            pixels = read(file.getvalue(), background=background).to_numpy()
+            self.assertTrue((pixels == np.asarray(expected)).all(), background)
+        with self.assertRaisesRegex(blipcpp.UsageError, "puce"):
+            read(file.getvalue(), background="puce")
+
     def test_memory(self):
         """The array keeps the picture's memory; nobody can write to it."""
         pixels = blipcpp.Image.from_array(self.pixels).to_numpy()
@@ -120,6 +145,8 @@ class Pictures(unittest.TestCase):
                 self.model.caption(value)
         with self.assertRaisesRegex(image, "100"):
             blipcpp.Image.open(CLOCK, max_pixels=100)
+        with self.assertRaisesRegex(image, "memory"):
+            blipcpp.Image.open(CLOCK, max_memory=1000)
         with self.assertRaisesRegex(OSError, "10"):  # IoError is one
             blipcpp.Image.open(CLOCK, max_bytes=10)
 

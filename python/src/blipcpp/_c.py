@@ -45,12 +45,13 @@ def _struct(name: str, *fields: Tuple[str, Any]) -> Any:
     return type(name, (_Struct,), {"_fields_": [("struct_size", c_uint32), *fields]})
 
 
-image_limits = _struct(
-    "blip_image_limits",
+image_options = _struct(
+    "blip_image_options",
     ("reserved", c_uint32),
     ("max_bytes", c_uint64),
     ("max_pixels", c_uint64),
     ("max_memory", c_uint64),
+    ("background", c_char_p),
 )
 image_info = _struct(
     "blip_image_info",
@@ -327,7 +328,7 @@ FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "known_model_at": (POINTER(known_model), (c_size_t,)),
 }
 OPTIONS = {
-    "image_limits": image_limits,
+    "image_options": image_options,
     "engine_options": engine_options,
     "session_options": session_options,
     "generate_options": generate_options,

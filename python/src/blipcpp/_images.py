@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, List, Optional, Tuple, Union
 
 import numpy as np
 
-from ._c import c, defaults, encode_path
-from ._errors import UsageError, made
+from ._c import c, defaults, encode, encode_path
+from ._errors import ImageError, UsageError, made
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,20 +62,24 @@ class Image:
         *,
         max_bytes: Optional[int] = None,
         max_pixels: Optional[int] = None,
+        max_memory: Optional[int] = None,
+        background: Optional[str] = None,
     ) -> "Image":
         """Reads a picture (`blip formats` lists the kinds; its first frame or page), from a path or
         from the bytes of a file.
 
-        max_bytes and max_pixels (0 = no limit) refuse larger pictures before they are decoded.
+        max_bytes, max_pixels and max_memory (bytes that decoding may take; 0 = no limit) refuse
+        larger pictures before they are decoded. background is what transparent pixels are laid
+        over: "#rrggbb", "#rgb" or one of CSS's sixteen basic names; without it their alpha is
+        dropped, as PIL's convert("RGB") does.
         """
-        limits = None
-        if max_bytes is not None or max_pixels is not None:
-            limits = defaults("image_limits")
-            if max_bytes is not None:
-                limits.max_bytes = max_bytes
-            if max_pixels is not None:
-                limits.max_pixels = max_pixels
-        reference = byref(limits) if limits is not None else None
+        given = {"max_bytes": max_bytes, "max_pixels": max_pixels, "max_memory": max_memory}
+        options = defaults("image_options")
+        for name, limit in given.items():
+            if limit is not None:
+                setattr(options, name, limit)
+        options.background = None if background is None else encode(background)
+        reference = byref(options)
         if isinstance(source, (bytes, bytearray, memoryview)):
             data = np.frombuffer(source, np.uint8)
             return cls(made(c.image_from_memory, data.ctypes.data, data.size, reference))
@@ -105,12 +109,7 @@ class Image:
             return cls.open(value)
         pil = sys.modules.get("PIL.Image")
         if pil is not None and isinstance(value, pil.Image):
-            from PIL import ImageOps
-
-            picture: Any = value
-            return cls.from_array(
-                np.asarray((ImageOps.exif_transpose(picture) or picture).convert("RGB"))
-            )
+            return cls.from_array(_pixels_of_pil(value))
         return cls.from_array(value)
 
     def __reduce__(self) -> Any:
@@ -149,6 +148,16 @@ class Image:
 
     def __repr__(self) -> str:
         return "<blipcpp.Image %d x %d>" % self.size
+
+
+def _pixels_of_pil(picture: Any) -> Any:
+    """A PIL image as an array, upright. It decodes only now, so that its faults show here."""
+    from PIL import ImageOps
+
+    try:
+        return np.asarray((ImageOps.exif_transpose(picture) or picture).convert("RGB"))
+    except (ValueError, OSError, SyntaxError) as error:
+        raise ImageError("PIL cannot read the picture: %s" % error) from error
 
 
 def _as_array(value: Any) -> Any:

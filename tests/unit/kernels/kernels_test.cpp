@@ -463,7 +463,7 @@ TEST(NarrowBf16, KeepsWhatItPromises) {
   }
 }
 
-// Our own kernel has a body per instruction set (oneDNN chooses by itself).
+// It has a body for each instruction set.
 TEST(Gemm, EqualsDoubleReferenceOnEveryIsa) {
   for_each_isa([] {
     for (const int m : {1, 4, 7})
