@@ -150,6 +150,14 @@ struct Server::Impl {
       }
       return held;
     });
+    metrics.gauges("blip_spare_bytes", "Memory kept for the next requests, by kind.", [this] {
+      double scratch = 0;
+      for (const auto& model : models.all())
+        scratch += static_cast<double>(model->engine.spare_bytes());
+      return std::map<std::string, double>{
+          {label("kind", "pages"), static_cast<double>(kept_bytes())},
+          {label("kind", "scratch"), scratch}};
+    });
     describe_zones();
     metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.", [this] { return http->open_exchanges(); });
   }

@@ -209,6 +209,12 @@ class Engine {
   std::size_t answer_prompt_tokens() const;
   // The text of token ids, as captions and answers are written: without special tokens and those beyond the vocabulary.
   std::string decode(std::span<const std::int32_t> token_ids) const;
+  // Scratch of the engine's threads, which is kept for the next calls. What a session computes in
+  // is its own, and so is the scratch of threads of its own: that goes with it.
+  std::size_t spare_bytes() const;
+  // Gives it back, and kept_bytes() too, between two loops of the engine's threads; returns how
+  // much that was. From any thread; the next calls take a little longer.
+  std::size_t trim() const;
   // Of a model that its device runs in such parts, on each of its devices; else empty.
   std::vector<ExecutableUse> executables() const;
 
@@ -218,6 +224,10 @@ class Engine {
   explicit Engine(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   std::shared_ptr<const Impl> impl_;
 };
+
+// Pages of pictures that were dropped, kept for the next ones: of the whole process, for all
+// engines together, 192 MB at most. The system may take them back when it is short of memory.
+std::size_t kept_bytes();
 
 // What Session::dump writes: a float32 tensor, row-major.
 struct Tensor {

@@ -7,6 +7,7 @@
 #include "backend/registry.h"
 #include "blip/error.h"
 #include "blip/hub.h"
+#include "core/large_memory.h"
 #include "core/zone.h"
 #include "hub/cache.h"
 #include "model/checkpoint.h"
@@ -134,6 +135,10 @@ std::size_t Engine::caption_prompt_tokens(const std::optional<std::string>& prom
 std::size_t Engine::answer_prompt_tokens() const { return impl_->answer_start().size(); }
 
 std::string Engine::decode(std::span<const std::int32_t> token_ids) const { return impl_->tokenizer->decode(token_ids); }
+
+std::size_t Engine::spare_bytes() const { return impl_->model->spare_bytes(); }
+std::size_t Engine::trim() const { return impl_->model->trim() + trim_arenas(); }
+std::size_t kept_bytes() { return kept_arena_bytes(); }
 
 std::vector<ExecutableUse> Engine::executables() const { return impl_->model->executables(); }
 

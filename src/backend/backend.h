@@ -90,6 +90,10 @@ class Model {
   virtual ~Model() = default;
   virtual const Capabilities& capabilities() const = 0;
   virtual std::unique_ptr<Runner> make_runner() const = 0;
+  // Memory that is kept for the next calls, beside the sessions' own and core/large_memory.h's; and
+  // gives it back, returning how much that was. From any thread.
+  virtual std::size_t spare_bytes() const { return 0; }
+  virtual std::size_t trim() const { return 0; }
   // With threads of its own, beside the model's; on a device that computes elsewhere there are none to have.
   virtual std::unique_ptr<Runner> make_runner_with(int /*threads*/) const { return make_runner(); }
   virtual DType dtype() const = 0;

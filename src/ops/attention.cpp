@@ -194,8 +194,8 @@ std::vector<Task> tasks_of(std::span<const AttentionItem> items) {
 }
 
 // `next`: memory to fetch meanwhile.
-void attend(const Task& task, std::span<const std::span<const char>> next) {
-  static thread_local AlignedArray<float> scratch;
+void attend(ThreadPool& pool, int worker, const Task& task,
+            std::span<const std::span<const char>> next) {
   const auto& [item, head, begin, queries] = task;
   const KeyValues& kv = *item->kv;
   const int d = kv.head_dim(), count = kv.count() + item->k.rows, block = query_block(item->q.type);
@@ -209,14 +209,24 @@ void attend(const Task& task, std::span<const std::span<const char>> next) {
   }
   for (int first = begin; first < begin + queries; first += block) {
     const int rows = std::min(block, begin + queries - first);
-    kernel({.q = item->q.col_range(head * d, d).row(first), .ldq = item->q.stride, .queries = rows,
-            .keys = kv.keys(head), .key_stride = kv.key_stride(),
-            .values = kv.values(head), .value_stride = kv.value_stride(),
-            .count = count, .head_dim = d,
-            .first_visible = item->first_visible == kAllVisible ? kAllVisible : item->first_visible + first,
+    kernel({.q = item->q.col_range(head * d, d).row(first),
+            .ldq = item->q.stride,
+            .queries = rows,
+            .keys = kv.keys(head),
+            .key_stride = kv.key_stride(),
+            .values = kv.values(head),
+            .value_stride = kv.value_stride(),
+            .count = count,
+            .head_dim = d,
+            .first_visible =
+                item->first_visible == kAllVisible ? kAllVisible : item->first_visible + first,
             .scale = 1.f / std::sqrt(static_cast<float>(d)),
-            .out = item->out.row(first) + head * d, .ldo = item->out.stride,
-            .scratch = scratch.reserve(kernels::attention_scratch(rows, count, d)), .key_scales = kv.key_scales(head), .next = next});
+            .out = item->out.row(first) + head * d,
+            .ldo = item->out.stride,
+            .scratch = pool.scratch<float>(worker, ScratchUse::kAttention,
+                                           kernels::attention_scratch(rows, count, d)),
+            .key_scales = kv.key_scales(head),
+            .next = next});
   }
 }
 
@@ -256,16 +266,19 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items, std::span
   const int number = static_cast<int>(tasks.size());
   if (few) {  // the same share of the heads for the same thread
     const int shares = std::min(pool.size(), number);
-    pool.parallel_for(shares, [&](int share, int) {
+    pool.parallel_for(shares, [&](int share, int worker) {
       const int begin = number * share / shares, end = number * (share + 1) / shares;
       std::vector<std::span<const char>> next(following.size());
       for (int t = begin; t < end; ++t) {
-        for (std::size_t i = 0; i < next.size(); ++i) next[i] = piece(share_of(*following[i], share, shares), t - begin, end - begin);
-        attend(tasks[static_cast<std::size_t>(t)], next);
+        for (std::size_t i = 0; i < next.size(); ++i)
+          next[i] = piece(share_of(*following[i], share, shares), t - begin, end - begin);
+        attend(pool, worker, tasks[static_cast<std::size_t>(t)], next);
       }
     });
   } else {
-    pool.parallel_for(number, [&](int t, int) { attend(tasks[static_cast<std::size_t>(t)], {}); });
+    pool.parallel_for(number, [&](int t, int worker) {
+      attend(pool, worker, tasks[static_cast<std::size_t>(t)], {});
+    });
   }
   for (const auto& item : items)
     if (item.growing) item.growing->grow(item.k.rows);

@@ -37,7 +37,7 @@ class Linear {
   const float* sums() const { return sums_.data(); }      // kInt8: [out], of each output's weights, times its scale
 
  private:
-  void pack(int first, int count, const float* rows);
+  void pack(int first, int count, const float* rows, std::uint16_t* narrow);
 
   kernels::PackedWeights weights_;
   AlignedArray<float> bias_, scales_, sums_;

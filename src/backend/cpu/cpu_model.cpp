@@ -41,17 +41,21 @@ class CpuImage final : public EncodedImage {
 
   // For `rows` rows of one text in all. How many its own options or its own length come to decides what they look at, not what is there already or beside
   // it: the same task gives the same result.
-  Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights) const {
+  Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights,
+              TextScratch& scratch) const {
     const std::lock_guard lock(mutex_);
     if (rows <= ops::kAbsorbedRows && reader != Reader::kText) {
       const StageZone zone("image tokens");
-      if (!own_) own_ = std::make_shared<const ops::KeyValues>(ops::own_keys_values(pool, tokens(), weights.cache_type));
+      if (!own_)
+        own_ = std::make_shared<const ops::KeyValues>(
+            ops::own_keys_values(pool, tokens(), weights.cache_type, scratch.seen));
       return {nullptr, own_};
     }
     auto& cache = cross_[static_cast<std::size_t>(reader)];
     if (!cache) {
       const StageZone zone("image keys");
-      cache = std::make_shared<const LayerCache>(cross_keys_values(pool, weights, tokens()));
+      cache =
+          std::make_shared<const LayerCache>(cross_keys_values(pool, weights, tokens(), scratch));
     }
     return {cache, nullptr};
   }
@@ -93,7 +97,10 @@ class CpuRunner final : public StagedRunner {
   std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, const GenerateOptions& options) override {
     const std::int64_t rows = std::int64_t{options.sample ? options.num_return : options.beams} * options.max_length;
     std::vector<Cross> cross;
-    for (const auto& image : images) cross.push_back(cpu_image(*image).cross(Reader::kCaption, static_cast<int>(std::min<std::int64_t>(rows, kManyRows)), *pool_, *weights_->caption));
+    for (const auto& image : images)
+      cross.push_back(cpu_image(*image).cross(
+          Reader::kCaption, static_cast<int>(std::min<std::int64_t>(rows, kManyRows)), *pool_,
+          *weights_->caption, text_));
     return std::make_unique<Decoder>(*pool_, *weights_->caption, std::move(cross), options.max_length);
   }
 
@@ -146,7 +153,9 @@ class CpuRunner final : public StagedRunner {
 
   AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers) override {
     auto [looked, states] = cross_weights(*weights_->question, question, keys_of(image, Reader::kQuestion, *weights_->question), false, layers);
-    const Cross read{std::make_shared<const LayerCache>(cross_keys_values(*pool_, *weights_->answer, states)), nullptr};
+    const Cross read{std::make_shared<const LayerCache>(
+                         cross_keys_values(*pool_, *weights_->answer, states, text_)),
+                     nullptr};
     return {std::move(looked), cross_weights(*weights_->answer, ids, read, true, layers).weights};
   }
 
@@ -163,18 +172,24 @@ class CpuRunner final : public StagedRunner {
  private:
   // caches[which[i]] = what an answer to texts[i] looks at. The texts are of one kind, few rows or many.
   void read_questions(const EncodedImage& image, std::span<const TokenIds> texts, std::span<const std::size_t> which, std::span<Cross> caches) {
-    const Cross looked = cpu_image(image).cross(Reader::kQuestion, static_cast<int>(texts.front().size()), *pool_, *weights_->question);
+    const Cross looked =
+        cpu_image(image).cross(Reader::kQuestion, static_cast<int>(texts.front().size()), *pool_,
+                               *weights_->question, text_);
     const Matrix states = encode_texts(*weights_->question, texts, &looked);
     const StageZone zone("question keys", texts.size());
     int first = 0;
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const int count = static_cast<int>(texts[i].size());
-      caches[which[i]] = {std::make_shared<const LayerCache>(cross_keys_values(*pool_, *weights_->answer, states.row_range(first, count))), nullptr};
+      caches[which[i]] = {std::make_shared<const LayerCache>(cross_keys_values(
+                              *pool_, *weights_->answer, states.row_range(first, count), text_)),
+                          nullptr};
       first += count;
     }
   }
 
-  Cross keys_of(const EncodedImage& image, Reader reader, const TextWeights& weights) { return cpu_image(image).cross(reader, kManyRows, *pool_, weights); }
+  Cross keys_of(const EncodedImage& image, Reader reader, const TextWeights& weights) {
+    return cpu_image(image).cross(reader, kManyRows, *pool_, weights, text_);
+  }
 
   // Texts for one pass, row after row without padding.
   struct Rows {
@@ -297,6 +312,8 @@ class CpuModel final : public Model {
     return weights_->type == ops::NumberType::kF32 ? DType::kF32 : weights_->type == ops::NumberType::kBf16 ? DType::kBf16 : DType::kInt8;
   }
   int threads() const override { return pool_->size(); }
+  std::size_t spare_bytes() const override { return pool_->scratch_bytes(); }
+  std::size_t trim() const override { return pool_->trim(); }
 
  private:
   std::shared_ptr<ThreadPool> pool_;

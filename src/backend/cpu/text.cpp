@@ -123,15 +123,16 @@ void layer_forward(ThreadPool& pool, const TextWeights& w, std::size_t index, st
 
 }  // namespace
 
-LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix states) {
+LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix states,
+                             TextScratch& scratch) {
   assert(states.cols == w.config.vision_width);
   const int d = w.config.width, heads = w.config.heads;
-  static thread_local ops::OperandBuffer buffer, projected;  // megabytes, at every picture
-  const auto operand = ops::to_operand(pool, states, w.layers.front().cross_kv.type(), buffer);
+  const auto operand =
+      ops::to_operand(pool, states, w.layers.front().cross_kv.type(), scratch.seen);
   Arena arena(w.layers.size() * ops::KeyValues::bytes(heads, d / heads, states.rows, w.cache_type));
   LayerCache cache;
   for (const auto& layer : w.layers) {
-    const auto kv = ops::linear_as(pool, operand, layer.cross_kv, w.cache_type, projected);
+    const auto kv = ops::linear_as(pool, operand, layer.cross_kv, w.cache_type, scratch.projected);
     cache.emplace_back(heads, d / heads, states.rows, w.cache_type, &arena);
     ops::append(pool, cache.back(), kv.col_range(0, d), kv.col_range(d, d));
   }
