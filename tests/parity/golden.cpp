@@ -28,6 +28,12 @@ GenerateOptions generate_options(const Json& o) {
   return options;
 }
 
+std::string environment(const char* name) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
 // One model's comparison.
 class Comparer {
  public:
@@ -50,6 +56,7 @@ class Comparer {
     for (const Json& item : list("captions")) captions(item);
     for (const Json& item : list("answers")) answer(item);
     for (const Json& item : list("ranks")) rank(item);
+    if (!tolerance_.attentions) return;
     for (const Json& item : list("attentions")) attention(item);
   }
 
@@ -222,6 +229,12 @@ Golden::Golden(const std::filesystem::path& folder) : folder_(folder) {
   std::copy_n(bytes.data(), values_.size() * sizeof(float), reinterpret_cast<char*>(values_.data()));
 }
 
+std::string Golden::model_path() const {
+  if (const std::string models = environment("BLIP_TEST_MODELS"); !models.empty())
+    return (std::filesystem::path(models) / folder_.filename()).string();
+  return (folder_ / json_.at("path").get<std::string>()).string();
+}
+
 std::vector<std::string> Golden::adapters() const {
   std::vector<std::string> paths;
   for (const Json& path : json_.value("adapters", Json::array()))
@@ -244,16 +257,26 @@ void Findings::error(const std::string& kind, double value, double limit, const 
 }
 
 std::string device() {
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
-  const char* given = std::getenv("BLIP_TEST_DEVICE");
-  return given == nullptr ? EngineOptions().device : given;
+  const std::string given = environment("BLIP_TEST_DEVICE");
+  return given.empty() ? EngineOptions().device : given;
+}
+
+Tolerance tolerance() {
+  Tolerance tolerance;
+  const std::string given = environment("BLIP_TEST_TOLERANCE");
+  if (given.empty()) return tolerance;
+  const double factor = std::stod(given);
+  for (double* value : {&tolerance.hidden, &tolerance.probability, &tolerance.cosine,
+                        &tolerance.attention, &tolerance.score})
+    *value *= factor;
+  return tolerance;
 }
 
 Engine load(const std::string& path, int threads, const std::vector<std::string>& adapters) {
   EngineOptions options;
   options.adapters = adapters;
   options.device = device();
-  options.dtype = DType::kF32;
+  options.dtype = device_dtypes(device()).empty() ? DType::kAuto : DType::kF32;
   options.threads = threads;
   return Engine::load(path, options);
 }

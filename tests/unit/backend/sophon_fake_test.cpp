@@ -1,7 +1,6 @@
 // Compiled folders on a fake chip (tests/sophon/fake): every task against the same arithmetic on the host, on one chip and on
 // two, with both cores, and with files that do not belong together.
 #include <gtest/gtest.h>
-
 #include <unistd.h>
 
 #include <atomic>
@@ -10,12 +9,14 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <thread>
 
 #include "backend/sophon/runtime.h"
 #include "backend/sophon/sophon_model.h"
 #include "blip/error.h"
+#include "blip/profile.h"
 #include "sophon/fake/fake_folder.h"
 #include "sophon/fake/fake_numbers.h"
 
@@ -241,6 +242,39 @@ TEST_F(FakeFolder, TwoChipsShareTheWorkAndGiveTheSame) {
     if (use.name == "vision_1" + fake::kEnding) encoded[use.device == "sophon:1 (bm1688)"] += use.launches;
   EXPECT_EQ(encoded[0], 3u);
   EXPECT_EQ(encoded[1], 2u);
+}
+
+// Launches are zones by their networks' names, from each chip's thread, and the only measure of
+// them.
+TEST_F(FakeFolder, LaunchesAreZones) {
+  const auto model = load("sophon:0,1");
+  const auto runner = model->make_runner();
+  std::mutex mutex;
+  std::map<std::string, std::pair<std::uint64_t, double>> told;
+  {
+    const Profile profile(ZoneDetail::kStages, [&](const Zone& zone) {
+      const std::lock_guard lock(mutex);
+      auto& [count, ms] = told[std::string(zone.name)];
+      ++count;
+      ms += zone.microseconds / 1000;
+    });
+    const auto images = runner->encode(pictures(3), 3);
+    runner->caption(images, TokenIds{3, 10}, kWays[0], {});
+  }
+  std::map<std::string, std::pair<std::uint64_t, double>> used;
+  for (const ExecutableUse& use : model->executables()) {
+    used[use.name].first += use.launches;
+    used[use.name].second += use.milliseconds;
+  }
+  int compared = 0;
+  for (const auto& [name, use] : used) {
+    if (use.first == 0) continue;
+    EXPECT_EQ(told[name].first, use.first) << name;
+    EXPECT_NEAR(told[name].second, use.second, 0.01) << name;
+    ++compared;
+  }
+  EXPECT_GE(compared, 3);
+  EXPECT_GT(told["token"].first, 0u);
 }
 
 TEST_F(FakeFolder, PicturesGoWhereTheFewestAre) {
