@@ -19,6 +19,7 @@ using Json = nlohmann::ordered_json;
 struct OutputOptions {
   bool json = false;   // one object a line on standard output, failed inputs included
   bool quiet = false;  // errors only on standard error
+  std::string trace{};  // a file for cli/trace.h; "" = none
 };
 
 // For devices whose runtime prints on standard output of its own accord (SOPHON's does): from here on only a Console's
