@@ -9,7 +9,6 @@
 #include "cli/exit.h"
 #include "cli/interrupt.h"
 #include "common/zone_sums.h"
-#include "kernels/gemm.h"
 #include "kernels/isa.h"
 #include "kernels/machine_speed.h"
 

@@ -25,6 +25,11 @@ std::vector<DeviceOption> SophonFlags::device_options() const {
 }
 
 void SophonFlags::check(const DeviceKind& device) const {
+  if (!files().empty() && !device.option_named(kFile))
+    throw Exit(kExitUsage,
+               "a compiled model runs on a SOPHON chip: the device must be sophon or "
+               "sophon:N, not " +
+                   device.name);
   if (tokenizer.empty() || device.option_named(kTokenizer)) return;
   throw Exit(kExitUsage, "--tokenizer-path has no effect on " + device.name +
                              ": a model file brings its own vocabulary; only compiled models "

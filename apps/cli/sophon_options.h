@@ -18,7 +18,7 @@ struct SophonFlags {
   // Where these files run unless --device says otherwise.
   std::string device() const { return "sophon:0"; }
   std::vector<DeviceOption> device_options() const;
-  // Throws Exit(2) where the device takes no vocabulary.
+  // Throws Exit(2) where the device takes no compiled model, or no vocabulary.
   void check(const DeviceKind& device) const;
 };
 

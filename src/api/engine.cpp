@@ -22,16 +22,22 @@ void check_threads(int threads) {
                                        ", or 0 for every core; got " + std::to_string(threads));
 }
 
+// Where an option belongs that this kind does not take.
+std::string whose_option(const DeviceKind& kind, const std::string& option) {
+  for (const backend::Backend* other : backend::backends())
+    if (other->kind().option_named(option)) return ": the device must be " + other->kind().forms;
+  if (kind.options.empty()) return ", which takes no options of its own";
+  return "; it takes " + kind.option_names();
+}
+
 // The device's kind takes these options. Whether they name the model, in place of a path.
 bool check_device_options(const DeviceKind& kind, const EngineOptions& options) {
   bool names_model = false;
   for (const DeviceOption& given : options.device_options) {
     const DeviceOptionInfo* known = kind.option_named(given.name);
     if (known == nullptr)
-      throw Error(ErrorCode::kUsage,
-                  given.name + " has no effect on " + options.device +
-                      (kind.options.empty() ? ", which takes no options of its own"
-                                            : "; it takes " + kind.option_names()));
+      throw Error(ErrorCode::kUsage, given.name + " has no effect on " + options.device +
+                                         whose_option(kind, given.name));
     names_model = names_model || known->names_model;
   }
   return names_model;

@@ -54,7 +54,10 @@ TEST(Devices, ModelsOfAFormatRunWhereItBelongs) {
 TEST(Devices, RefuseOptionsOfOthers) {
   const Error none = error_of("model.gguf", {.device_options = {{"file", "a.bmodel"}}});
   EXPECT_EQ(none.code(), ErrorCode::kUsage);
-  EXPECT_STREQ(none.what(), "file has no effect on cpu, which takes no options of its own");
+  EXPECT_STREQ(none.what(),
+               "file has no effect on cpu: the device must be sophon:N, sophon:N,M, sophon:all");
+  EXPECT_STREQ(error_of("model.gguf", {.device_options = {{"precision", "f16"}}}).what(),
+               "precision has no effect on cpu, which takes no options of its own");
   const Error other =
       error_of("a.bmodel", {.device = "sophon:0", .device_options = {{"precision", "f16"}}});
   EXPECT_EQ(other.code(), ErrorCode::kUsage);
