@@ -13,6 +13,7 @@ option(BLIP_TIFF "Read TIFF, by libtiff" ${more_codecs})
 option(BLIP_HEIF "Read HEIF (HEIC), by libheif and libde265" ${more_codecs})
 option(BLIP_AVIF "Read AVIF, by libavif" ${more_codecs})
 option(BLIP_JXL "Read JPEG XL, by libjxl" ${more_codecs})
+option(BLIP_ARCHIVES "Read pictures out of tar and zip archives, by libarchive" ${more_codecs})
 set_property(CACHE BLIP_GEMM PROPERTY STRINGS x86 portable)
 set_property(CACHE BLIP_CODECS PROPERTY STRINGS libraries stb)
 foreach(choice BLIP_GEMM:x86:portable BLIP_CODECS:libraries:stb)
@@ -27,6 +28,7 @@ find_package(Threads REQUIRED)
 find_package(nlohmann_json REQUIRED)
 if(BLIP_BUILD_CLI)
   find_package(CLI11 REQUIRED)
+  find_path(XXHASH_INCLUDE xxhash.h REQUIRED)  # compiled in; the server links the library
 endif()
 find_package(PkgConfig REQUIRED)
 
@@ -46,6 +48,14 @@ elseif(NOT TARGET hwy::hwy)  # the headers do for one instruction set
   add_library(blip_hwy INTERFACE IMPORTED)
   target_include_directories(blip_hwy INTERFACE ${HWY_INCLUDE})
   set(BLIP_VECTOR_LIBRARIES $<BUILD_INTERFACE:blip_hwy>)
+endif()
+
+if(BLIP_BUILD_CLI AND BLIP_ARCHIVES)
+  pkg_check_modules(LIBARCHIVE IMPORTED_TARGET libarchive)
+  if(NOT LIBARCHIVE_FOUND)
+    message(FATAL_ERROR "BLIP_ARCHIVES needs libarchive: scripts/install-deps.sh build installs it, "
+                        "-DBLIP_ARCHIVES=OFF builds without")
+  endif()
 endif()
 
 if(BLIP_CODECS STREQUAL libraries)

@@ -27,10 +27,10 @@ with_needed=no  # the packages that they depend on too
 unpacked=""   # a source package, whose files come to usr/src/NAME
 case $kind in
   arm64) packages=(libc6-dev libstdc++6 libgcc-s1 libhwy-dev nlohmann-json3-dev libcli11-dev libjpeg-dev libpng-dev zlib1g-dev
-                   libwebp-dev libtiff-dev libheif-dev libde265-dev libavif-dev libjxl-dev libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libsqlite3-dev libgtest-dev libstb-dev)
+                   libwebp-dev libtiff-dev libheif-dev libde265-dev libavif-dev libjxl-dev libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libarchive-dev libsqlite3-dev libgtest-dev libstb-dev)
          with_needed=yes ;;
   riscv64) packages=()
-           headers=(libhwy-dev nlohmann-json3-dev libcli11-dev libstb-dev) ;;
+           headers=(libhwy-dev nlohmann-json3-dev libcli11-dev libxxhash-dev libstb-dev) ;;
   portable-*)
     packages=(libjpeg62-turbo-dev libpng-dev zlib1g-dev libwebp-dev libxxhash-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev)
     headers=(libboost1.74-dev nlohmann-json3-dev libcli11-dev)

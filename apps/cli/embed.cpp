@@ -73,10 +73,12 @@ std::vector<std::string> all_texts(const EmbedFlags& flags) {
 }
 
 void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& flags, Console& console, Timings& timings, Rows& rows) {
-  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const Input> inputs, std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&rows, name = names[i], vector = session.embed(images[i])] { rows.add("image", name, vector); });
+      emits.push_back([&rows, name = inputs[i].name, vector = session.embed(images[i])] {
+        rows.add("image", name, vector);
+      });
     }
     return emits;
   };
@@ -133,6 +135,7 @@ void add_embed(CLI::App& app, Run& run) {
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
+  add_progress_option(command, flags->output);
   command.footer(kExamples);
   command.callback(
       [flags, &run] { run = traced(flags->output, [flags] { return run_embed(*flags); }); });

@@ -78,6 +78,14 @@ void add_output_options(CLI::App& command, OutputOptions& options) {
   command.add_flag("-q,--quiet", options.quiet, "No progress, timings and warnings on standard error")->group("Output");
 }
 
+void add_progress_option(CLI::App& command, OutputOptions& options) {
+  add_choice(command, "--progress", options.progress,
+             {kProgressStyles.begin(), kProgressStyles.end()},
+             "How progress is shown on standard error; auto: a bar on a terminal, else lines")
+      ->capture_default_str()
+      ->group("Output");
+}
+
 void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters) {
   command
       .add_option("--adapter", adapters,
@@ -123,7 +131,15 @@ std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limi
 
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   CLI::Option* images =
-      command.add_option("images", options.images, "Picture, folder, pattern, or - for standard input")->type_name("IMAGE")->check(not_empty());
+      command
+          .add_option("images", options.images,
+                      "Picture, folder, pattern, @LIST of names, or - for standard input")
+          ->type_name("IMAGE")
+          ->check(not_empty());
+  options.all.push_back(command
+                            .add_flag("-0,--null", options.nul_lists,
+                                      "Names in lists end with NUL, as find -print0 writes them")
+                            ->group("Input"));
   options.all.push_back(
       command.add_option("--batch", options.batch, "Pictures per pass through the model")
           ->type_name("N")
@@ -172,7 +188,7 @@ CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& back
 }
 
 FolderFilter folder_filter(const PictureOptions& options) {
-  FolderFilter filter{options.exclude, std::nullopt};
+  FolderFilter filter{options.exclude, std::nullopt, options.subfolders};
   if (!options.newer_than.empty())
     filter.newer_than = read_time(options.newer_than, "--newer-than");
   return filter;

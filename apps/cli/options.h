@@ -37,6 +37,7 @@ struct PictureOptions {
   DecodeOptions decode;
   std::vector<std::string> exclude;
   std::string newer_than;         // "" = not given
+  bool nul_lists = false, subfolders = true;
   std::vector<CLI::Option*> all;  // but the pictures
 };
 
@@ -49,6 +50,8 @@ struct GenerateFlags {
 };
 
 void add_output_options(CLI::App& command, OutputOptions& options);
+// --progress, of commands that show it.
+void add_progress_option(CLI::App& command, OutputOptions& options);
 // --adapter, any number of times.
 void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters);
 // --update and --offline.
@@ -60,7 +63,7 @@ std::string spelling(std::string_view name);
 // A number within the option's range.
 CLI::Validator in_range(const Option& option);
 CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background);
-// IMAGE..., --batch, --exclude, --newer-than, --background, --max-pixels, --max-memory,
+// IMAGE..., --null, --batch, --exclude, --newer-than, --background, --max-pixels, --max-memory,
 // --max-bytes.
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
 // Throws Exit(2) for a time that is none.
