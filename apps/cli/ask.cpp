@@ -9,6 +9,7 @@
 #include "cli/inputs.h"
 #include "cli/one_by_one.h"
 #include "cli/pictures.h"
+#include "cli/trace.h"
 
 namespace blip::cli {
 namespace {
@@ -164,11 +165,13 @@ void add_ask(CLI::App& app, Run& run) {
   add_text_length(command, flags->max_text_length);
   add_generate_options(command, flags->generate, kAnswerText);
   add_model_options(command, flags->model);
-  add_bmodel_options(command, flags->model, BmodelFiles::kStages);
+  add_sophon_options(command, flags->model.sophon, BmodelFiles::kStages);
   add_output_options(command, flags->output);
+  add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);
   command.footer(kExamples);
-  command.callback([flags, &run] { run = [flags] { return run_ask(*flags); }; });
+  command.callback(
+      [flags, &run] { run = traced(flags->output, [flags] { return run_ask(*flags); }); });
 }
 
 }  // namespace blip::cli

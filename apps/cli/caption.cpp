@@ -7,6 +7,7 @@
 #include "cli/exit.h"
 #include "cli/inputs.h"
 #include "cli/pictures.h"
+#include "cli/trace.h"
 
 namespace blip::cli {
 namespace {
@@ -226,11 +227,13 @@ void add_caption(CLI::App& app, Run& run) {
   add_generate_options(command, flags->generate, kCaptionText);
   add_wording_options(command, *flags);
   add_model_options(command, flags->model);
-  add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
+  add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);
+  add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);
   command.footer(kExamples);
-  command.callback([flags, &run] { run = [flags] { return run_caption(*flags); }; });
+  command.callback(
+      [flags, &run] { run = traced(flags->output, [flags] { return run_caption(*flags); }); });
 }
 
 }  // namespace blip::cli

@@ -24,6 +24,7 @@ inline constexpr std::array kProgressStyles = {"auto", "lines", "json", "none"};
 struct OutputOptions {
   bool json = false;   // one object a line on standard output, failed inputs included
   bool quiet = false;  // errors only on standard error
+  std::string trace{};  // a file for cli/trace.h; "" = none
   std::string progress = "auto";  // one of kProgressStyles
 };
 

@@ -8,6 +8,7 @@
 #include "cli/interrupt.h"
 #include "cli/one_by_one.h"
 #include "cli/pictures.h"
+#include "cli/trace.h"
 #include "io/tensor_file.h"
 
 namespace blip::cli {
@@ -133,9 +134,11 @@ void add_embed(CLI::App& app, Run& run) {
   flags->text_length_option = add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
+  add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);
   command.footer(kExamples);
-  command.callback([flags, &run] { run = [flags] { return run_embed(*flags); }; });
+  command.callback(
+      [flags, &run] { run = traced(flags->output, [flags] { return run_embed(*flags); }); });
 }
 
 }  // namespace blip::cli

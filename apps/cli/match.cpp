@@ -6,6 +6,7 @@
 #include "cli/inputs.h"
 #include "cli/one_by_one.h"
 #include "cli/pictures.h"
+#include "cli/trace.h"
 
 namespace blip::cli {
 namespace {
@@ -100,11 +101,13 @@ void add_match(CLI::App& app, Run& run) {
       ->group("Input");
   add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
-  add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
+  add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);
+  add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);
   command.footer(kExamples);
-  command.callback([flags, &run] { run = [flags] { return run_match(*flags); }; });
+  command.callback(
+      [flags, &run] { run = traced(flags->output, [flags] { return run_match(*flags); }); });
 }
 
 }  // namespace blip::cli
