@@ -194,7 +194,6 @@ int main(int argc, char** argv) {
     double peak;
   } types[] = {{NumberType::kF32, "f32", speed.f32_gops}, {NumberType::kBf16, "bf16", speed.bf16_gops}, {NumberType::kInt8, "int8", speed.int8_gops}};
   for (const auto& [type, name, peak] : types) {
-    if (!kernels::gemm_supports(type)) continue;
     for (const Layer& layer : kLayers) measure_layer(pool, type, ops::Packing::kPlain, name, layer, rows, memory, peak);
     if (type == NumberType::kBf16)
       for (const Layer& layer : kLayers) measure_layer(pool, type, ops::Packing::kNarrow, "bf16, 12 bits", layer, rows, memory, peak);

@@ -9,7 +9,6 @@
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
-#include "kernels/gemm.h"
 #include "kernels/isa.h"
 #include "kernels/machine_speed.h"
 #include "ops/absorbed.h"
@@ -282,14 +281,11 @@ void print_machine(Console& console, int threads, const kernels::MachineSpeed& m
   console.line(padded("stage", 22, true) + " type threads batch  median ms    p95 ms   Gop/s   peak    GB/s  memory");
 }
 
-// The number types asked for, or every one the machine has instructions for.
+// The number types asked for, or every one.
 std::vector<std::string> dtypes_of(const BenchFlags& flags) {
   if (!flags.dtypes.empty()) return flags.dtypes;
   if (flags.model.device != "cpu") return {"auto"};
-  std::vector<std::string> types{"f32"};
-  if (kernels::gemm_supports(kernels::NumberType::kBf16)) types.push_back("bf16");
-  if (kernels::gemm_supports(kernels::NumberType::kInt8)) types.push_back("int8");
-  return types;
+  return {"f32", "bf16", "int8"};
 }
 
 int run_bench(const BenchFlags& flags) {

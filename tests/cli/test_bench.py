@@ -7,7 +7,7 @@ import unittest
 from harness import EMULATED, SOURCE, CliTest, run, scene_path, scenes
 
 PICTURE = scene_path(scenes()[0])
-LEVELS = ["baseline", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"]
+LEVELS = ["baseline", "avx2", "avx2_vnni", "avx512", "avx512_vnni", "avx512_bf16", "amx"]
 
 
 class Bench(CliTest):

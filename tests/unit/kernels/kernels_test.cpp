@@ -411,7 +411,6 @@ void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberTy
 
 TEST(Gemm, EqualsDoubleReference) {
   for (const NumberType type : {NumberType::kF32, NumberType::kBf16}) {
-    if (!gemm_supports(type)) continue;
     for (const int m : {1, 2, 3, 5, 16, 17, 65})
       for (const int n : {1, 2, 20, 48, 64, 65, 200})
         for (const int k : {1, 12, 36, 64, 100})
@@ -423,7 +422,6 @@ TEST(Gemm, EqualsDoubleReference) {
 }
 
 TEST(Gemm, NarrowWeightsEqualDoubleReference) {
-  if (!gemm_supports(NumberType::kBf16)) GTEST_SKIP() << "this machine has no bfloat16 dot products";
   for (const int m : {1, 2, 3, 4, 5, 6, 7, 13, 65})
     for (const int n : {1, 20, 64, 65, 200})
       for (const int k : {1, 2, 12, 64, 100, 770})
@@ -494,7 +492,6 @@ void check_int8_sums(int m, int n, int k, Multiply multiply) {
 }
 
 TEST(Gemm, Int8SumsAreExact) {
-  if (!gemm_supports(NumberType::kInt8)) GTEST_SKIP() << "this machine has no 8-bit dot products";
   for (const int m : {1, 3, 13, 33})
     for (const int n : {1, 64, 130})
       for (const int k : {1, 30, 64, 768, 2100}) check_int8_sums(m, n, k, gemm);

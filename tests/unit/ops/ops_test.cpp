@@ -72,7 +72,6 @@ const TypeCase kTypes[] = {{NumberType::kF32, 1e-5}, {NumberType::kBf16, 1e-2}, 
 
 TEST(Linear, ShowsEveryTileOnceAndWhole) {
   for (const auto& [type, tolerance] : kTypes) {
-    if (!kernels::gemm_supports(type)) continue;
     for (const int threads : {1, 3})
       for (const int m : {1, 5, 300})
         for (const int out : {60, 129, 1000}) {
@@ -97,7 +96,6 @@ TEST(Linear, ShowsEveryTileOnceAndWhole) {
 
 TEST(Linear, EveryTypeAndThreadCount) {
   for (const auto& [type, tolerance] : kTypes) {
-    if (!kernels::gemm_supports(type)) continue;
     for (const int threads : {1, 2, 3, 7})
       for (const int m : {1, 3, 9, 100, 300})
         for (const int out : {2, 65, 200, 600}) {
@@ -128,7 +126,6 @@ TEST(Linear, EveryTypeAndThreadCount) {
 TEST(Linear, GeluFeedsTheNextLayer) {
   ThreadPool pool(2);
   for (const auto& [type, tolerance] : kTypes) {
-    if (!kernels::gemm_supports(type)) continue;
     for (const int m : {1, 5, 130}) {
       const int in = 40, hidden = 200, out = 24;
       const auto w1 = random_values(in * hidden, 1), b1 = random_values(hidden, 2), w2 = random_values(hidden * out, 3), b2 = random_values(out, 4);
@@ -361,7 +358,6 @@ struct AbsorbedCase {
 // Two pictures with different numbers of tokens, the second's fewer than a thread's least share; odd widths, many and few threads.
 TEST(AbsorbedAttention, IsCrossAttention) {
   for (const auto& [type, tolerance] : kTypes) {
-    if (!kernels::gemm_supports(type)) continue;
     const NumberType cache = type != NumberType::kF32 && kernels::has_bf16_attention() ? NumberType::kBf16 : NumberType::kF32;
     for (const AbsorbedCase& c : {AbsorbedCase{3, 64, 192, 577}, {3, 16, 40, 101}, {2, 5, 27, 33}, {1, 70, 130, 300}})
       for (const int n : {1, 4, 5})

@@ -1,0 +1,121 @@
+// The product over panels, for any number type and instruction set: included, inside a namespace, where functions are
+// compiled for the instructions in question. A policy P says how numbers are multiplied:
+//
+//   P::Sums           a vector of sums, of P::kLanes columns
+//   P::load, store    from and to memory
+//   P::kParts         1, 2 or 4: products that a unit of 4 bytes is taken apart into, one after the other
+//   P::column<part>(p)   a vector of units of the panel
+//   P::row<part>(p, plane)  a row's unit in all lanes; p points to it in the first of P::kPlanes copies
+//   P::dot(sums, row, column)
+//   P::kRows          rows of a register tile
+
+#define BLIP_UNROLL _Pragma("GCC unroll 16")
+
+template <class P>
+constexpr int kPanelVectors = kPanel / P::kLanes;
+
+template <class P, int Rows, int Vectors>
+using TileSums = typename P::Sums[Rows][Vectors];
+
+template <class P, int Part, int Rows, int Panels>
+BLIP_PANEL_INLINE void add_part(const PanelBlock& b, const char* x, const char* panel,
+                                TileSums<P, Rows, Panels * kPanelVectors<P>>& sums) {
+  constexpr int kVectors = kPanelVectors<P>, kAll = Panels * kVectors;
+  decltype(P::template column<Part>(panel)) column[kAll];
+  BLIP_UNROLL for (int v = 0; v < kAll; ++v)
+      column[v] = P::template column<Part>(panel + static_cast<std::size_t>(v / kVectors) * b.panel_stride + v % kVectors * P::kLanes * 4);
+  BLIP_UNROLL for (int r = 0; r < Rows; ++r) {
+    const auto row = P::template row<Part>(x + static_cast<std::size_t>(r) * b.ldx, b.plane);
+    BLIP_UNROLL for (int v = 0; v < kAll; ++v) sums[r][v] = P::dot(sums[r][v], row, column[v]);
+  }
+}
+
+template <class P, int Rows, int Panels>
+BLIP_PANEL_INLINE void add_unit(const PanelBlock& b, const char* x, const char* panel,
+                                TileSums<P, Rows, Panels * kPanelVectors<P>>& sums) {
+  add_part<P, 0, Rows, Panels>(b, x, panel, sums);
+  if constexpr (P::kParts > 1) add_part<P, 1, Rows, Panels>(b, x, panel, sums);
+  if constexpr (P::kParts > 2) add_part<P, 2, Rows, Panels>(b, x, panel, sums);
+  if constexpr (P::kParts > 2) add_part<P, 3, Rows, Panels>(b, x, panel, sums);
+}
+
+template <class P, int Rows, int Panels>
+BLIP_PANEL_FUNCTION void panel_tile(const PanelBlock& b) {
+  constexpr int kVectors = kPanelVectors<P>, kAll = Panels * kVectors;
+  TileSums<P, Rows, kAll> sums;
+  const auto at = [&](int v) { return static_cast<std::size_t>(v) * P::kLanes * 4; };
+  for (int i = 0; i < b.next_lines; ++i) __builtin_prefetch(b.next + static_cast<std::size_t>(i) * kPanelUnit, 0, 2);
+  BLIP_UNROLL for (int r = 0; r < Rows; ++r)
+    BLIP_UNROLL for (int v = 0; v < kAll; ++v)
+        sums[r][v] = P::load(b.start ? b.start + static_cast<std::size_t>(v / kVectors) * b.start_stride + at(v % kVectors)
+                                     : b.sums + static_cast<std::size_t>(r) * b.lds + at(v));
+  const char *x = b.x, *panel = b.panel;
+  int units = b.units;
+  if (b.ahead) {
+    for (; units > 0; --units, x += 4, panel += kPanelUnit) {
+      BLIP_UNROLL for (int p = 0; p < Panels; ++p)
+          __builtin_prefetch(panel + static_cast<std::size_t>(p) * b.panel_stride + b.ahead, 0, 2);
+      add_unit<P, Rows, Panels>(b, x, panel, sums);
+    }
+  }
+  if constexpr (P::kUnitsAtOnce > 1)
+    for (; units >= P::kUnitsAtOnce; units -= P::kUnitsAtOnce, x += P::kUnitsAtOnce * 4, panel += P::kUnitsAtOnce * kPanelUnit)
+      P::template add_units<Rows, kAll>(x, b.ldx, panel, b.panel_stride, sums);
+  for (; units > 0; --units, x += 4, panel += kPanelUnit) add_unit<P, Rows, Panels>(b, x, panel, sums);
+  BLIP_UNROLL for (int r = 0; r < Rows; ++r)
+    BLIP_UNROLL for (int v = 0; v < kAll; ++v) P::store(b.sums + static_cast<std::size_t>(r) * b.lds + at(v), sums[r][v]);
+}
+
+// Rows that read two panels at a time: with one or two sums of each a multiply-add would wait for the one before.
+constexpr int kFewRows = 2;
+
+template <class P, int Rows>
+BLIP_PANEL_FUNCTION void panel_rows(const PanelBlock& b) {
+  if constexpr (Rows > P::kRows) panel_rows<P, P::kRows>(b);
+  else if constexpr (Rows <= kFewRows) b.panels == 2 ? panel_tile<P, Rows, 2>(b) : panel_tile<P, Rows, 1>(b);
+  else panel_tile<P, Rows, 1>(b);
+}
+
+template <class P>
+BLIP_PANEL_FUNCTION void multiply_panels(const PanelBlock& b) {
+  switch (b.rows) {
+    case 1: return panel_rows<P, 1>(b);
+    case 2: return panel_rows<P, 2>(b);
+    case 3: return panel_rows<P, 3>(b);
+    case 4: return panel_rows<P, 4>(b);
+    case 5: return panel_rows<P, 5>(b);
+    default: return panel_rows<P, 6>(b);
+  }
+}
+
+// A tile's products of what is in the L1 cache, which compilers must take for new every time.
+template <class P>
+BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
+  constexpr int kVectors = kPanelVectors<P>;
+  constexpr std::size_t kPlane = 64;
+  alignas(64) char memory[2 * kPlane + kPanelUnit] = {};
+  PanelBlock block{};
+  block.ldx = 4;
+  block.plane = kPlane;
+  TileSums<P, P::kRows, kVectors> sums;
+  BLIP_UNROLL for (int r = 0; r < P::kRows; ++r)
+    BLIP_UNROLL for (int v = 0; v < kVectors; ++v) sums[r][v] = P::load(memory);
+  for (int i = 0; i < rounds; ++i) {
+    add_unit<P, P::kRows, 1>(block, memory, memory + 2 * kPlane, sums);
+    asm volatile("" ::"r"(memory) : "memory");
+  }
+  float sum = 0;
+  BLIP_UNROLL for (int r = 0; r < P::kRows; ++r)
+    BLIP_UNROLL for (int v = 0; v < kVectors; ++v) {
+      P::store(memory, sums[r][v]);
+      sum += static_cast<float>(memory[0]);
+    }
+  return {sum, P::kRows * kPanel * P::kValues};
+}
+
+template <class P>
+constexpr PanelKernel panel_kernel_of() {
+  return {P::kRows, kFewRows, P::kPlanes, P::kParts < 4, P::kSignedRows, P::kPackedRows ? P::pack_row : nullptr, multiply_panels<P>, chain_panels<P>};
+}
+
+#undef BLIP_UNROLL

@@ -1,0 +1,48 @@
+// What the bodies of the product over panels (gemm_panels-inl.h) and what calls them (gemm_panels.cpp) know of each other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/vector.h"
+
+namespace blip::kernels {
+
+// Columns of a packed panel; a unit of them, 4 bytes each, is a line.
+inline constexpr int kPanel = 16;
+inline constexpr std::size_t kPanelUnit = 64;
+
+// Some rows by some panels, over a block of units.
+struct PanelBlock {
+  int rows, panels, units;
+  const char* x;              // [rows, units] of 4 bytes, ldx bytes apart
+  std::size_t ldx;
+  std::size_t plane;          // bytes to the second copy of each, where there are two
+  const char* panel;          // [panels, units, 16] of 4 bytes, panel_stride bytes apart
+  std::size_t panel_stride;
+  const char* start;          // what the first panel's sums begin with (16 of 4 bytes); null: with those that are there
+  std::size_t start_stride;   // to the next panel's; 0: the same
+  char* sums;                 // [rows, 16 x panels] of 4 bytes
+  std::size_t lds;            // bytes
+  std::size_t ahead;          // so many bytes ahead of what is read are fetched, a line of each panel at every unit; or 0
+  const char* next;           // lines fetched at the beginning
+  int next_lines;
+};
+
+// One number type's product on one instruction set.
+struct PanelKernel {
+  int rows;         // of a register tile
+  int few_rows;     // up to so many rows, two panels are read at a time
+  int planes;       // copies of x: 1, or 2 that a product needs
+  bool fast;        // by instructions for this type
+  bool signed_rows; // bytes of x are multiplied less 128, so that sums begin with 128 times the column's
+  // Values [k], in whole units, to `planes` copies that lie `plane` bytes apart; null: x is read as it is.
+  void (*pack_row)(const void* x, int k, char* out, std::size_t plane);
+  void (*multiply)(const PanelBlock& block);
+  Chain (*chain)(int rounds);
+};
+
+// Of bytes, by AVX-VNNI or by the same instructions of AVX-512 on vectors as short; where the machine has either.
+const PanelKernel& vnni_panels();
+
+}  // namespace blip::kernels
