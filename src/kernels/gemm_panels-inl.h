@@ -8,6 +8,7 @@
 //   P::row<part>(p, plane)  a row's unit in all lanes; p points to it in the first of P::kPlanes copies
 //   P::dot(sums, row, column)
 //   P::kRows          rows of a register tile
+//   P::kUnitsAtOnce   1, or units that P::add_units takes at a time
 
 #define BLIP_UNROLL _Pragma("GCC unroll 16")
 
@@ -40,11 +41,22 @@ BLIP_PANEL_INLINE void add_unit(const PanelBlock& b, const char* x, const char* 
 }
 
 template <class P, int Rows, int Panels>
+BLIP_PANEL_INLINE void add_units(const PanelBlock& b, int units, const char*& x, const char*& panel,
+                                 TileSums<P, Rows, Panels * kPanelVectors<P>>& sums) {
+  if constexpr (P::kUnitsAtOnce > 1)
+    for (; units >= P::kUnitsAtOnce; units -= P::kUnitsAtOnce, x += P::kUnitsAtOnce * 4, panel += P::kUnitsAtOnce * kPanelUnit)
+      P::template add_units<Rows, Panels * kPanelVectors<P>>(x, b.ldx, panel, b.panel_stride, sums);
+  for (; units > 0; --units, x += 4, panel += kPanelUnit) add_unit<P, Rows, Panels>(b, x, panel, sums);
+}
+
+// Units between two bursts of fetching: a line of a row.
+constexpr int kChunk = 16;
+
+template <class P, int Rows, int Panels>
 BLIP_PANEL_FUNCTION void panel_tile(const PanelBlock& b) {
   constexpr int kVectors = kPanelVectors<P>, kAll = Panels * kVectors;
   TileSums<P, Rows, kAll> sums;
   const auto at = [&](int v) { return static_cast<std::size_t>(v) * P::kLanes * 4; };
-  for (int i = 0; i < b.next_lines; ++i) __builtin_prefetch(b.next + static_cast<std::size_t>(i) * kPanelUnit, 0, 2);
   BLIP_UNROLL for (int r = 0; r < Rows; ++r)
     BLIP_UNROLL for (int v = 0; v < kAll; ++v)
         sums[r][v] = P::load(b.start ? b.start + static_cast<std::size_t>(v / kVectors) * b.start_stride + at(v % kVectors)
@@ -58,10 +70,18 @@ BLIP_PANEL_FUNCTION void panel_tile(const PanelBlock& b) {
       add_unit<P, Rows, Panels>(b, x, panel, sums);
     }
   }
-  if constexpr (P::kUnitsAtOnce > 1)
-    for (; units >= P::kUnitsAtOnce; units -= P::kUnitsAtOnce, x += P::kUnitsAtOnce * 4, panel += P::kUnitsAtOnce * kPanelUnit)
-      P::template add_units<Rows, kAll>(x, b.ldx, panel, b.panel_stride, sums);
-  for (; units > 0; --units, x += 4, panel += kPanelUnit) add_unit<P, Rows, Panels>(b, x, panel, sums);
+  const char* next = b.next;
+  for (; units >= kChunk; units -= kChunk) {
+    if (next) {
+      __builtin_prefetch(next, 0, 2);
+      next += kPanelUnit;
+      for (int p = 0; p < P::kPlanes; ++p)
+        BLIP_UNROLL for (int r = 0; r < Rows; ++r)
+            __builtin_prefetch(x + static_cast<std::size_t>(Rows + r) * b.ldx + static_cast<std::size_t>(p) * b.plane, 0, 3);
+    }
+    add_units<P, Rows, Panels>(b, kChunk, x, panel, sums);
+  }
+  add_units<P, Rows, Panels>(b, units, x, panel, sums);
   BLIP_UNROLL for (int r = 0; r < Rows; ++r)
     BLIP_UNROLL for (int v = 0; v < kAll; ++v) P::store(b.sums + static_cast<std::size_t>(r) * b.lds + at(v), sums[r][v]);
 }
@@ -88,21 +108,23 @@ BLIP_PANEL_FUNCTION void multiply_panels(const PanelBlock& b) {
   }
 }
 
-// A tile's products of what is in the L1 cache, which compilers must take for new every time.
+// A tile's products of what is in registers. P::renew makes compilers take a vector for new.
 template <class P>
 BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
   constexpr int kVectors = kPanelVectors<P>;
-  constexpr std::size_t kPlane = 64;
-  alignas(64) char memory[2 * kPlane + kPanelUnit] = {};
-  PanelBlock block{};
-  block.ldx = 4;
-  block.plane = kPlane;
+  alignas(64) char memory[2 * kPanelUnit] = {};
+  asm volatile("" ::"r"(memory) : "memory");
   TileSums<P, P::kRows, kVectors> sums;
   BLIP_UNROLL for (int r = 0; r < P::kRows; ++r)
-    BLIP_UNROLL for (int v = 0; v < kVectors; ++v) sums[r][v] = P::load(memory);
+    BLIP_UNROLL for (int v = 0; v < kVectors; ++v) P::renew(sums[r][v] = P::load(memory));
+  const auto row = P::template row<0>(memory, kPanelUnit);
+  auto column = P::template column<0>(memory);
   for (int i = 0; i < rounds; ++i) {
-    add_unit<P, P::kRows, 1>(block, memory, memory + 2 * kPlane, sums);
-    asm volatile("" ::"r"(memory) : "memory");
+    BLIP_UNROLL for (int r = 0; r < P::kRows; ++r)
+      BLIP_UNROLL for (int v = 0; v < kVectors; ++v) {
+        P::renew(column);
+        sums[r][v] = P::dot(sums[r][v], row, column);
+      }
   }
   float sum = 0;
   BLIP_UNROLL for (int r = 0; r < P::kRows; ++r)
@@ -110,7 +132,7 @@ BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
       P::store(memory, sums[r][v]);
       sum += static_cast<float>(memory[0]);
     }
-  return {sum, P::kRows * kPanel * P::kValues};
+  return {sum, P::kRows * kPanel * P::kValues / P::kParts};
 }
 
 template <class P>

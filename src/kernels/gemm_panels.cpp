@@ -41,6 +41,18 @@ constexpr int kTileRows = kVectorLanes >= 8 ? 6 : 3;
 constexpr int kTileRows = 4;
 #endif
 
+// Nothing that compilers know of the vector stays so.
+template <class V>
+HWY_INLINE void renew_vector(V& v) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
+  asm volatile("" : "+x"(v.raw));
+#elif HWY_ARCH_ARM
+  asm volatile("" : "+w"(v));
+#else
+  asm volatile("" : "+m"(v));
+#endif
+}
+
 struct FloatSums {
   using Sums = hn::Vec<Floats>;
   static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1;
@@ -48,6 +60,7 @@ struct FloatSums {
   static HWY_INLINE Sums load(const char* p) { return hn::LoadU(Floats(), reinterpret_cast<const float*>(p)); }
   static HWY_INLINE void store(char* p, Sums sums) { hn::StoreU(sums, Floats(), reinterpret_cast<float*>(p)); }
   static HWY_INLINE Sums dot(Sums sums, Sums row, Sums column) { return hn::MulAdd(column, row, sums); }
+  static HWY_INLINE void renew(Sums& v) { renew_vector(v); }
 };
 
 struct F32 : FloatSums {
@@ -168,6 +181,8 @@ struct Bytes {
   static HWY_INLINE Sums row(const char* p, std::size_t) { return part<Part>(broadcast(p)); }
   static HWY_INLINE Sums dot(Sums sums, Sums x, Sums w) { return hn::Add(sums, hn::Mul(x, w)); }
 #endif
+  template <class V>
+  static HWY_INLINE void renew(V& v) { renew_vector(v); }
   static void pack_row(const void* x, int k, char* out, std::size_t plane) {
     const auto* values = static_cast<const std::uint8_t*>(x);
     auto* signs = reinterpret_cast<std::int8_t*>(out);
@@ -200,10 +215,10 @@ HWY_EXPORT(panel_kernel);
 
 constexpr std::size_t kUnitBytes = 4;
 constexpr int kPanels = kColumnBlock / kPanel;
-// Units of a panel that all rows pass over before the next: 16 KB, which leaves room for the rows in a 32 KB L1 cache.
-constexpr int kBlockUnits = 256;
-// Lines that a processor fetches at a time; more would wait.
-constexpr int kFetchLines = 16;
+// Units of a panel that all rows pass over before the next: 12 KB, which leaves room for the rows in a 32 KB L1 cache.
+constexpr int kBlockUnits = 192;
+// Of the next panel, fetched by each tile.
+constexpr int kChunkLines = kBlockUnits / 16;
 
 const PanelKernel& kernel_of(NumberType type) {
   if (type == NumberType::kInt8 && isa() == Isa::kAvx2Vnni) return vnni_panels();
@@ -274,7 +289,6 @@ void multiply_columns(const Columns& c, char* sums) {
       const char* panel = start + header + static_cast<std::size_t>(unit) * kPanelUnit;
       for (int i = 0; i < tiles; ++i) {
         const int row = i * tile_rows, rows = std::min(tile_rows, c.count - row);
-        const int share = few ? 0 : std::min(kFetchLines, (n + tiles - 1) / tiles);  // of the panel after this one
         const bool first = unit == 0;
         c.kernel.multiply({.rows = rows, .panels = panels_at_once, .units = n,
                            .x = c.rows.data + static_cast<std::size_t>(row) * c.rows.ld + static_cast<std::size_t>(unit) * kUnitBytes,
@@ -282,7 +296,7 @@ void multiply_columns(const Columns& c, char* sums) {
                            .start = !first ? nullptr : header ? start : kZeros, .start_stride = header ? bytes : 0,
                            .sums = sums + (static_cast<std::size_t>(row) * kColumnBlock + static_cast<std::size_t>(p) * kPanel) * kUnitBytes,
                            .lds = kColumnBlock * kUnitBytes, .ahead = few ? kReadAhead : 0,
-                           .next = panel + bytes + static_cast<std::size_t>(i * share) * kPanelUnit, .next_lines = share});
+                           .next = few ? nullptr : panel + bytes + static_cast<std::size_t>(i) * kChunkLines * kPanelUnit});
       }
     }
   finish_tile(t, sums, c.first, c.count, c.column);

@@ -26,7 +26,7 @@ inline constexpr int kPanelRowUnit = 12;
 // Whether bytes are multiplied by vectors of them, so that they are the fastest type; plain code is faster in floats.
 bool has_fast_bytes();
 
-// For measuring: `rounds` of a register tile's products, as gemm_panels multiplies this type, of what is in the L1 cache.
+// For measuring: `rounds` of a register tile's products as gemm_panels multiplies this type, in registers.
 Chain panel_chain(NumberType type, int rounds);
 
 }  // namespace blip::kernels

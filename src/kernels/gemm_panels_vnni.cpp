@@ -33,6 +33,7 @@ namespace {
       return _mm256_set1_epi32(unit);                                                                                \
     }                                                                                                                \
     static Sums dot(Sums sums, __m256i x, __m256i w) { return dot_product(sums, x, w); }                             \
+    static void renew(__m256i& v) { asm volatile("" : "+x"(v)); }                                                           \
   };
 
 BLIP_TARGET_BEGIN("avx2,fma,avxvnni")

@@ -25,8 +25,7 @@ struct PanelBlock {
   char* sums;                 // [rows, 16 x panels] of 4 bytes
   std::size_t lds;            // bytes
   std::size_t ahead;          // so many bytes ahead of what is read are fetched, a line of each panel at every unit; or 0
-  const char* next;           // lines fetched at the beginning
-  int next_lines;
+  const char* next;           // if set, of this memory a line is fetched for each of x, and the rows behind x
 };
 
 // One number type's product on one instruction set.
