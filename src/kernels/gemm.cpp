@@ -29,7 +29,7 @@ void pack_block(const std::byte* rows, int count, std::size_t row_bytes, std::ui
     for (std::size_t u = 0; u * kUnit < row_bytes; ++u) std::memcpy(out + u * kColumnBlock + j, rows + u * kUnit, std::min(kUnit, row_bytes - u * kUnit));
 }
 
-bool can_narrow(NumberType type, int k) { return type == NumberType::kBf16 && k % 2 == 0 && has_avx512_gemm(type); }
+bool can_narrow(NumberType type, int k) { return type == NumberType::kBf16 && k % 2 == 0; }
 
 // Units of 4 bytes in a row, in whole lines.
 int padded_units(NumberType type, int k) {
@@ -39,8 +39,8 @@ int padded_units(NumberType type, int k) {
 
 // Of kColumnBlock columns.
 std::size_t block_bytes(NumberType type, int k, Packing packing) {
-  if (!has_avx512_gemm(type)) return panel_block_bytes(type, k, packing);
   const int units = padded_units(type, k);
+  if (packing == Packing::kPlain && !has_avx512_gemm(type)) return panel_block_bytes(type, k);
   return packing == Packing::kNarrow ? narrow_block_bytes(units) : static_cast<std::size_t>(units) * sizeof(std::uint32_t) * kColumnBlock;
 }
 
@@ -71,8 +71,8 @@ void PackedWeights::pack(int first, int count, const void* rows) {
   for (int j = 0; j < count; j += kColumnBlock) {
     const auto* block = static_cast<const std::byte*>(rows) + static_cast<std::size_t>(j) * row_bytes;
     auto* to = static_cast<std::byte*>(out) + static_cast<std::size_t>(j / kColumnBlock) * block_bytes_;
-    if (!blocked_) {
-      pack_panels(type_, packing_, std::min(kColumnBlock, count - j), k_, block, to);
+    if (packing_ == Packing::kPlain && !blocked_) {
+      pack_panels(type_, std::min(kColumnBlock, count - j), k_, block, to);
     } else if (packing_ == Packing::kNarrow) {
       static thread_local AlignedArray<std::uint32_t> units;
       const int n = padded_units(type_, k_);

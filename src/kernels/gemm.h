@@ -57,7 +57,7 @@ class PackedWeights {
   int n_ = 0, k_ = 0;
   Packing packing_ = Packing::kPlain;
   // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in 4 bytes: what our AVX-512 and AMX products read.
-  // False: panels (gemm_panels.h).
+  // False: panels (gemm_panels.h). Narrow weights are the same for both.
   bool blocked_ = false;
   std::size_t block_bytes_ = 0;  // of kColumnBlock columns
   std::size_t bytes_ = 0;

@@ -10,6 +10,7 @@
 #include "core/aligned.h"
 #include "kernels/gemm_finish.h"
 #include "kernels/isa.h"
+#include "kernels/narrow_bf16.h"
 #include "kernels/panel_kernel.h"
 #include "kernels/read_ahead.h"
 #include "kernels/vector.h"
@@ -273,32 +274,53 @@ struct Columns {
   PackedRows rows;
 };
 
+// Some units of the columns' panels.
+struct Panels {
+  const char *data, *starts;  // starts: what the sums of the first begin with
+  std::size_t stride, start_stride;
+};
+
+// Units of narrow weights that are widened at a time: 16 KB, which stay in the L1 cache for few rows.
+constexpr int kWidenedUnits = 64;
+
+Panels panels_of(const Columns& c, int unit, int n) {
+  const NumberType type = c.tile.w->type();
+  const char* block = static_cast<const char*>(c.tile.w->columns(c.tile.first + c.column));
+  if (c.tile.w->packing() == Packing::kNarrow) {
+    static thread_local AlignedArray<char> wide;
+    const std::size_t stride = static_cast<std::size_t>(n) * kPanelUnit;
+    char* out = wide.reserve(kPanels * stride);
+    widen_units(reinterpret_cast<const std::byte*>(block), unit, n, {out, stride, kPanelUnit});
+    return {out, kZeros, stride, 0};
+  }
+  const std::size_t header = header_of(type), bytes = panel_bytes(type, c.tile.w->k());
+  return {block + header + static_cast<std::size_t>(unit) * kPanelUnit, header ? block : kZeros, bytes, header ? bytes : 0};
+}
+
 void multiply_columns(const Columns& c, char* sums) {
   const GemmTile& t = c.tile;
-  const NumberType type = t.w->type();
-  const std::size_t header = header_of(type), bytes = panel_bytes(type, t.w->k());
-  const char* panels = static_cast<const char*>(t.w->columns(t.first + c.column));
-  const int units = units_of(type, t.w->k()), tile_rows = c.kernel.rows, tiles = (c.count + tile_rows - 1) / tile_rows;
+  const bool narrow = t.w->packing() == Packing::kNarrow;
+  const int units = units_of(t.w->type(), t.w->k()), tile_rows = c.kernel.rows, tiles = (c.count + tile_rows - 1) / tile_rows;
   const int used = (std::min(kColumnBlock, t.n - c.column) + kPanel - 1) / kPanel;
   const bool few = tiles == 1;  // memory is read from one end to the other
-  const int block = few ? units : kBlockUnits, panels_at_once = c.count <= c.kernel.few_rows && used % 2 == 0 ? 2 : 1;
-  for (int unit = 0; unit < units; unit += block)
+  const int block = !few ? kBlockUnits : narrow ? kWidenedUnits : units, panels_at_once = c.count <= c.kernel.few_rows && used % 2 == 0 ? 2 : 1;
+  for (int unit = 0; unit < units; unit += block) {
+    const int n = std::min(block, units - unit);
+    const Panels panels = panels_of(c, unit, n);
     for (int p = 0; p < used; p += panels_at_once) {
-      const int n = std::min(block, units - unit);
-      const char* start = panels + static_cast<std::size_t>(p) * bytes;
-      const char* panel = start + header + static_cast<std::size_t>(unit) * kPanelUnit;
+      const auto panel = static_cast<std::size_t>(p);
       for (int i = 0; i < tiles; ++i) {
         const int row = i * tile_rows, rows = std::min(tile_rows, c.count - row);
-        const bool first = unit == 0;
         c.kernel.multiply({.rows = rows, .panels = panels_at_once, .units = n,
                            .x = c.rows.data + static_cast<std::size_t>(row) * c.rows.ld + static_cast<std::size_t>(unit) * kUnitBytes,
-                           .ldx = c.rows.ld, .plane = c.rows.plane, .panel = panel, .panel_stride = bytes,
-                           .start = !first ? nullptr : header ? start : kZeros, .start_stride = header ? bytes : 0,
-                           .sums = sums + (static_cast<std::size_t>(row) * kColumnBlock + static_cast<std::size_t>(p) * kPanel) * kUnitBytes,
-                           .lds = kColumnBlock * kUnitBytes, .ahead = few ? kReadAhead : 0,
-                           .next = few ? nullptr : panel + bytes + static_cast<std::size_t>(i) * kChunkLines * kPanelUnit});
+                           .ldx = c.rows.ld, .plane = c.rows.plane, .panel = panels.data + panel * panels.stride, .panel_stride = panels.stride,
+                           .start = unit == 0 ? panels.starts + panel * panels.start_stride : nullptr, .start_stride = panels.start_stride,
+                           .sums = sums + (static_cast<std::size_t>(row) * kColumnBlock + panel * kPanel) * kUnitBytes,
+                           .lds = kColumnBlock * kUnitBytes, .ahead = few && !narrow ? kReadAhead : 0,
+                           .next = few ? nullptr : panels.data + (panel + 1) * panels.stride + static_cast<std::size_t>(i) * kChunkLines * kPanelUnit});
       }
     }
+  }
   finish_tile(t, sums, c.first, c.count, c.column);
 }
 
@@ -322,9 +344,9 @@ int rows_at_once(const GemmTile& t, const PanelKernel& kernel) {
 
 }  // namespace
 
-std::size_t panel_block_bytes(NumberType type, int k, Packing) { return kPanels * panel_bytes(type, k); }
+std::size_t panel_block_bytes(NumberType type, int k) { return kPanels * panel_bytes(type, k); }
 
-void pack_panels(NumberType type, Packing, int count, int k, const void* rows, void* out) {
+void pack_panels(NumberType type, int count, int k, const void* rows, void* out) {
   const std::size_t row = static_cast<std::size_t>(k) * size_of(type), units = row / kUnitBytes, rest = row % kUnitBytes;
   const bool signed_rows = kernel_of(type).signed_rows;
   for (int j = 0; j < count; j += kPanel) {

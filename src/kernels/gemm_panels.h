@@ -12,12 +12,12 @@
 namespace blip::kernels {
 
 // Bytes of kColumnBlock columns of k values.
-std::size_t panel_block_bytes(NumberType type, int k, Packing packing);
+std::size_t panel_block_bytes(NumberType type, int k);
 
 // rows: [count, k] as torch stores them, of the type; count is at most kColumnBlock. out: panel_block_bytes() of zeros.
-void pack_panels(NumberType type, Packing packing, int count, int k, const void* rows, void* out);
+void pack_panels(NumberType type, int count, int k, const void* rows, void* out);
 
-// tile.w holds panels.
+// tile.w holds panels, or narrow weights.
 void gemm_panels(const GemmTile& tile);
 
 // How many of its rows share a panel, on any instruction set: a multiple of it.
