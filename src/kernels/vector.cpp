@@ -98,6 +98,36 @@ void small_gemm(int m, int n, int k, const float* a, std::size_t lda, const floa
   for (int j = 0; j < n; j += width) column_panel(m, std::min(width, n - j), k, a, lda, b + j, ldb, c + j, ldc);
 }
 
+// As many floats as the widest vector has lanes, in as many vectors as that takes here: sums over them are the same on every
+// instruction set.
+struct Wide {
+  static constexpr int kVectors = kLanes / static_cast<int>(hn::MaxLanes(Floats()));
+  hn::Vec<Floats> v[kVectors];
+};
+
+template <class Body>
+HWY_INLINE void for_wide(const Body& body) {
+  for (int j = 0; j < Wide::kVectors; ++j) body(j, j * (kLanes / Wide::kVectors));
+}
+
+// The first half to the second, and so on.
+HWY_INLINE float sum_of(Wide sums) {
+  const Floats d;
+  for (int half = Wide::kVectors / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; ++j) sums.v[j] = hn::Add(sums.v[j], sums.v[j + half]);
+  float lanes[kLanes];
+  hn::StoreU(sums.v[0], d, lanes);
+  for (int half = kLanes / Wide::kVectors / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
+HWY_INLINE Wide zeros() {
+  Wide sums;
+  for_wide([&](int j, int) HWY_ATTR { sums.v[j] = hn::Zero(Floats()); });
+  return sums;
+}
+
 // x[i] = exp(scale * (x[i] - max)) for the first n values; returns their sum and the max. Values up to the next multiple of the vector
 // are overwritten.
 Exponentials exp_row(float* x, int n, float scale) {
@@ -113,21 +143,26 @@ Exponentials exp_row(float* x, int n, float scale) {
   for (; i < n; ++i) max = std::max(max, x[i]);
   const auto factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, max * (scale * kLog2E));
   const auto weight = [&](int at) HWY_ATTR { return exp2_negative(d, hn::MulSub(hn::LoadU(d, x + at), factor, shift)); };
-  auto total = hn::Zero(d), total2 = total;
-  for (i = 0; i + 2 * lanes <= n; i += 2 * lanes) {
-    const auto e = weight(i), e2 = weight(i + lanes);
-    hn::StoreU(e, d, x + i);
-    hn::StoreU(e2, d, x + i + lanes);
-    total = hn::Add(total, e);
-    total2 = hn::Add(total2, e2);
-  }
-  for (; i < n; i += lanes) {
-    auto e = weight(i);
-    if (i + lanes > n) e = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(n - i)), e);
-    hn::StoreU(e, d, x + i);
-    total = hn::Add(total, e);
-  }
-  return {hn::GetLane(hn::SumOfLanes(d, hn::Add(total, total2))), max};
+  Wide totals[2] = {zeros(), zeros()};
+  for (i = 0; i + 2 * kLanes <= n; i += 2 * kLanes)
+    for (int t = 0; t < 2; ++t)
+      for_wide([&](int j, int at) HWY_ATTR {
+        float* to = x + i + t * kLanes + at;
+        const auto e = weight(i + t * kLanes + at);
+        hn::StoreU(e, d, to);
+        totals[t].v[j] = hn::Add(totals[t].v[j], e);
+      });
+  for (; i < n; i += kLanes)
+    for_wide([&](int j, int at) HWY_ATTR {
+      const int rest = n - i - at;
+      if (rest <= 0) return;
+      auto e = weight(i + at);
+      if (rest < lanes) e = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(rest)), e);
+      hn::StoreU(e, d, x + i + at);
+      totals[0].v[j] = hn::Add(totals[0].v[j], e);
+    });
+  for_wide([&](int j, int) HWY_ATTR { totals[0].v[j] = hn::Add(totals[0].v[j], totals[1].v[j]); });
+  return {sum_of(totals[0]), max};
 }
 
 void attention(const AttentionBlock& b) {
@@ -153,20 +188,20 @@ void attention(const AttentionBlock& b) {
 
 void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n, float* out) {
   const Floats d;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  const int whole = n / lanes * lanes;
-  auto total = hn::Zero(d);
-  for (int i = 0; i < whole; i += lanes) total = hn::Add(total, hn::LoadU(d, x + i));
-  float sum = hn::GetLane(hn::SumOfLanes(d, total));
+  const int lanes = static_cast<int>(hn::Lanes(d)), whole = n / kLanes * kLanes;
+  Wide total = zeros(), squares = zeros();
+  for (int i = 0; i < whole; i += kLanes)
+    for_wide([&](int j, int at) HWY_ATTR { total.v[j] = hn::Add(total.v[j], hn::LoadU(d, x + i + at)); });
+  float sum = sum_of(total);
   for (int i = whole; i < n; ++i) sum += x[i];
   const float mean = sum / static_cast<float>(n);
   const auto mean_v = hn::Set(d, mean);
-  auto squares = hn::Zero(d);
-  for (int i = 0; i < whole; i += lanes) {
-    const auto t = hn::Sub(hn::LoadU(d, x + i), mean_v);
-    squares = hn::MulAdd(t, t, squares);
-  }
-  float variance = hn::GetLane(hn::SumOfLanes(d, squares));
+  for (int i = 0; i < whole; i += kLanes)
+    for_wide([&](int j, int at) HWY_ATTR {
+      const auto t = hn::Sub(hn::LoadU(d, x + i + at), mean_v);
+      squares.v[j] = hn::MulAdd(t, t, squares.v[j]);
+    });
+  float variance = sum_of(squares);
   for (int i = whole; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
   const float scale = 1.f / std::sqrt(variance / static_cast<float>(n) + eps);
   const auto scale_v = hn::Set(d, scale);
