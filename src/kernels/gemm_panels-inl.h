@@ -7,7 +7,9 @@
 //   P::column<part>(p)   a vector of units of the panel
 //   P::row<part>(p, plane)  a row's unit in all lanes; p points to it in the first of P::kPlanes copies
 //   P::dot(sums, row, column)
+//   P::splat(i)       sums that are all one integer
 //   P::kRows          rows of a register tile
+//   P::kStep          bytes from one unit of x to the next: 4, or 8
 //   P::kUnitsAtOnce   1, or units that P::add_units takes at a time
 
 #define BLIP_UNROLL _Pragma("GCC unroll 16")
@@ -44,9 +46,9 @@ template <class P, int Rows, int Panels>
 BLIP_PANEL_INLINE void add_units(const PanelBlock& b, int units, const char*& x, const char*& panel,
                                  TileSums<P, Rows, Panels * kPanelVectors<P>>& sums) {
   if constexpr (P::kUnitsAtOnce > 1)
-    for (; units >= P::kUnitsAtOnce; units -= P::kUnitsAtOnce, x += P::kUnitsAtOnce * 4, panel += P::kUnitsAtOnce * kPanelUnit)
-      P::template add_units<Rows, Panels * kPanelVectors<P>>(x, b.ldx, panel, b.panel_stride, sums);
-  for (; units > 0; --units, x += 4, panel += kPanelUnit) add_unit<P, Rows, Panels>(b, x, panel, sums);
+    for (; units >= P::kUnitsAtOnce; units -= P::kUnitsAtOnce, x += P::kUnitsAtOnce * 4, panel += P::kUnitsAtOnce * b.unit_stride)
+      P::template add_units<Rows, Panels * kPanelVectors<P>>(b, x, panel, sums);
+  for (; units > 0; --units, x += P::kStep, panel += b.unit_stride) add_unit<P, Rows, Panels>(b, x, panel, sums);
 }
 
 // Units between two bursts of fetching: a line of a row.
@@ -59,12 +61,13 @@ BLIP_PANEL_FUNCTION void panel_tile(const PanelBlock& b) {
   const auto at = [&](int v) { return static_cast<std::size_t>(v) * P::kLanes * 4; };
   BLIP_UNROLL for (int r = 0; r < Rows; ++r)
     BLIP_UNROLL for (int v = 0; v < kAll; ++v)
-        sums[r][v] = P::load(b.start ? b.start + static_cast<std::size_t>(v / kVectors) * b.start_stride + at(v % kVectors)
+        sums[r][v] = b.row_starts ? P::splat(b.row_starts + r)
+                     : P::load(b.start ? b.start + static_cast<std::size_t>(v / kVectors) * b.start_stride + at(v % kVectors)
                                      : b.sums + static_cast<std::size_t>(r) * b.lds + at(v));
   const char *x = b.x, *panel = b.panel;
   int units = b.units;
   if (b.ahead) {
-    for (; units > 0; --units, x += 4, panel += kPanelUnit) {
+    for (; units > 0; --units, x += P::kStep, panel += b.unit_stride) {
       BLIP_UNROLL for (int p = 0; p < Panels; ++p)
           __builtin_prefetch(panel + static_cast<std::size_t>(p) * b.panel_stride + b.ahead, 0, 2);
       add_unit<P, Rows, Panels>(b, x, panel, sums);
@@ -77,7 +80,7 @@ BLIP_PANEL_FUNCTION void panel_tile(const PanelBlock& b) {
       next += kPanelUnit;
       for (int p = 0; p < P::kPlanes; ++p)
         BLIP_UNROLL for (int r = 0; r < Rows; ++r)
-            __builtin_prefetch(x + static_cast<std::size_t>(Rows + r) * b.ldx + static_cast<std::size_t>(p) * b.plane, 0, 3);
+            __builtin_prefetch(x + static_cast<std::size_t>(Rows + r) * b.ldx + static_cast<std::size_t>(p) * (P::kStep == 4 ? b.plane : 64), 0, 3);
     }
     add_units<P, Rows, Panels>(b, kChunk, x, panel, sums);
   }
@@ -136,8 +139,8 @@ BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
 }
 
 template <class P>
-constexpr PanelKernel panel_kernel_of() {
-  return {P::kRows, kFewRows, P::kPlanes, P::kParts < 4, P::kSignedRows, P::kPackedRows ? P::pack_row : nullptr, multiply_panels<P>, chain_panels<P>};
+constexpr PanelKernel make_panel_kernel() {
+  return {P::kRows, kFewRows, P::kPlanes, P::kStep, P::kParts < 4, P::kSignedRows, P::kPackedRows ? P::pack_row : nullptr, multiply_panels<P>, chain_panels<P>};
 }
 
 #undef BLIP_UNROLL

@@ -56,10 +56,11 @@ HWY_INLINE void renew_vector(V& v) {
 
 struct FloatSums {
   using Sums = hn::Vec<Floats>;
-  static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1;
+  static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1, kStep = 4;
   static constexpr bool kSignedRows = false;
   static HWY_INLINE Sums load(const char* p) { return hn::LoadU(Floats(), reinterpret_cast<const float*>(p)); }
   static HWY_INLINE void store(char* p, Sums sums) { hn::StoreU(sums, Floats(), reinterpret_cast<float*>(p)); }
+  static HWY_INLINE Sums splat(const std::int32_t* p) { return hn::Set(Floats(), static_cast<float>(*p)); }
   static HWY_INLINE Sums dot(Sums sums, Sums row, Sums column) { return hn::MulAdd(column, row, sums); }
   static HWY_INLINE void renew(Sums& v) { renew_vector(v); }
 };
@@ -77,22 +78,22 @@ struct F32 : FloatSums {
   static constexpr int kUnitsAtOnce = 4;
 
   template <int Term, int Rows, int Vectors>
-  static HWY_INLINE void add_lane(const Sums (&rows)[Rows], const char* panel, std::size_t stride, Sums (&sums)[Rows][Vectors]) {
+  static HWY_INLINE void add_lane(const PanelBlock& b, const Sums (&rows)[Rows], const char* panel, Sums (&sums)[Rows][Vectors]) {
     constexpr int kVectors = kPanel / kLanes;
     _Pragma("GCC unroll 16") for (int v = 0; v < Vectors; ++v) {
-      const auto column = load(panel + static_cast<std::size_t>(v / kVectors) * stride + Term * kPanelUnit + v % kVectors * kLanes * 4);
+      const auto column = load(panel + static_cast<std::size_t>(v / kVectors) * b.panel_stride + Term * b.unit_stride + v % kVectors * kLanes * 4);
       _Pragma("GCC unroll 16") for (int r = 0; r < Rows; ++r) sums[r][v] = hn::MulAdd(column, hn::Broadcast<Term>(rows[r]), sums[r][v]);
     }
   }
 
   template <int Rows, int Vectors>
-  static HWY_INLINE void add_units(const char* x, std::size_t ldx, const char* panel, std::size_t stride, Sums (&sums)[Rows][Vectors]) {
+  static HWY_INLINE void add_units(const PanelBlock& b, const char* x, const char* panel, Sums (&sums)[Rows][Vectors]) {
     Sums rows[Rows];
-    _Pragma("GCC unroll 16") for (int r = 0; r < Rows; ++r) rows[r] = load(x + static_cast<std::size_t>(r) * ldx);
-    add_lane<0>(rows, panel, stride, sums);
-    add_lane<1>(rows, panel, stride, sums);
-    add_lane<2>(rows, panel, stride, sums);
-    add_lane<3>(rows, panel, stride, sums);
+    _Pragma("GCC unroll 16") for (int r = 0; r < Rows; ++r) rows[r] = load(x + static_cast<std::size_t>(r) * b.ldx);
+    add_lane<0>(b, rows, panel, sums);
+    add_lane<1>(b, rows, panel, sums);
+    add_lane<2>(b, rows, panel, sums);
+    add_lane<3>(b, rows, panel, sums);
   }
 #endif
 };
@@ -100,7 +101,7 @@ struct F32 : FloatSums {
 // Two bfloat16s to a unit, widened in registers: a shift and a mask for as many multiply-adds as there are rows. The second
 // comes before the first, as AVX-512's dot product has it, so that the sums are the same.
 struct Bf16 : FloatSums {
-  static constexpr int kPlanes = 2, kParts = 2, kValues = 2;
+  static constexpr int kPlanes = 2, kParts = 2, kStep = 8, kValues = 2;
   static constexpr bool kPackedRows = true;
   template <int Part>
   static HWY_INLINE Sums column(const char* p) {
@@ -109,20 +110,14 @@ struct Bf16 : FloatSums {
     return hn::BitCast(Floats(), Part == 0 ? hn::And(units, hn::Set(d, 0xffff0000u)) : hn::ShiftLeft<16>(units));
   }
   template <int Part>
-  static HWY_INLINE Sums row(const char* p, std::size_t plane) {
-    return hn::Set(Floats(), *reinterpret_cast<const float*>(p + (Part == 0 ? plane : 0)));
+  static HWY_INLINE Sums row(const char* p, std::size_t) {
+    return hn::Set(Floats(), *reinterpret_cast<const float*>(p + (Part == 0 ? 4 : 0)));
   }
-  static void pack_row(const void* x, int k, char* out, std::size_t plane) {
+  static void pack_row(const void* x, int k, char* out, std::size_t) {
     const auto* values = static_cast<const std::uint16_t*>(x);
-    auto *even = reinterpret_cast<std::uint32_t*>(out), *odd = reinterpret_cast<std::uint32_t*>(out + plane);
-    for (int u = 0; u < k / 2; ++u) {
-      even[u] = std::uint32_t{values[2 * u]} << 16;
-      odd[u] = std::uint32_t{values[2 * u + 1]} << 16;
-    }
-    if (k % 2) {
-      even[k / 2] = std::uint32_t{values[k - 1]} << 16;
-      odd[k / 2] = 0;
-    }
+    auto* floats = reinterpret_cast<std::uint32_t*>(out);
+    for (int i = 0; i < k; ++i) floats[i] = std::uint32_t{values[i]} << 16;
+    if (k % 2) floats[k] = 0;
   }
 };
 
@@ -133,10 +128,11 @@ struct Bf16 : FloatSums {
 // twice the cache and have to be widened.
 struct Bytes {
   using Sums = hn::Vec<Integers>;
-  static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1, kValues = 4;
+  static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1, kStep = 4, kValues = 4;
   static constexpr bool kSignedRows = true, kPackedRows = true;
   static HWY_INLINE Sums load(const char* p) { return hn::LoadU(Integers(), reinterpret_cast<const std::int32_t*>(p)); }
   static HWY_INLINE void store(char* p, Sums sums) { hn::StoreU(sums, Integers(), reinterpret_cast<std::int32_t*>(p)); }
+  static HWY_INLINE Sums splat(const std::int32_t* p) { return hn::Set(Integers(), *p); }
   static HWY_INLINE Sums broadcast(const char* p) {
     std::int32_t unit;
     std::memcpy(&unit, p, sizeof(unit));
@@ -188,10 +184,26 @@ struct Bytes {
     const auto* values = static_cast<const std::uint8_t*>(x);
     auto* signs = reinterpret_cast<std::int8_t*>(out);
     for (int i = 0; i < k; ++i) signs[i] = static_cast<std::int8_t>(values[i] ^ 0x80);
+    for (int i = k; i % kValues != 0; ++i) signs[i] = 0;
     if constexpr (kPlanes == 2) {
       auto* magnitudes = reinterpret_cast<std::uint8_t*>(out + plane);
       for (int i = 0; i < k; ++i) magnitudes[i] = static_cast<std::uint8_t>(std::abs(static_cast<int>(values[i]) - 128));
+      for (int i = k; i % kValues != 0; ++i) magnitudes[i] = 0;
     }
+  }
+};
+
+// Keys are kept 128 above theirs.
+struct Keys : Bytes {
+  template <int Part>
+  static HWY_INLINE auto column(const char* p) {
+    const auto bits = hn::Set(Integers(), static_cast<std::int32_t>(0x80808080u));
+#if HWY_TARGET == HWY_NEON
+    return veorq_s8(Bytes::column<Part>(p), vreinterpretq_s8_s32(bits.raw));
+#else
+    if constexpr (kParts == 1) return hn::Xor(load(p), bits);
+    else return part<Part>(hn::Xor(load(p), bits));
+#endif
   }
 };
 
@@ -200,8 +212,13 @@ struct Bytes {
 #undef BLIP_PANEL_INLINE
 #undef BLIP_PANEL_FUNCTION
 
+const PanelKernel* key_kernel_here() {
+  static constexpr PanelKernel kKeys = make_panel_kernel<Keys>();
+  return &kKeys;
+}
+
 const PanelKernel* panel_kernel(NumberType type) {
-  static constexpr PanelKernel kF32 = panel_kernel_of<F32>(), kBf16 = panel_kernel_of<Bf16>(), kInt8 = panel_kernel_of<Bytes>();
+  static constexpr PanelKernel kF32 = make_panel_kernel<F32>(), kBf16 = make_panel_kernel<Bf16>(), kInt8 = make_panel_kernel<Bytes>();
   return type == NumberType::kF32 ? &kF32 : type == NumberType::kBf16 ? &kBf16 : &kInt8;
 }
 
@@ -213,6 +230,7 @@ namespace blip::kernels {
 namespace {
 
 HWY_EXPORT(panel_kernel);
+HWY_EXPORT(key_kernel_here);
 
 constexpr std::size_t kUnitBytes = 4;
 constexpr int kPanels = kColumnBlock / kPanel;
@@ -221,10 +239,16 @@ constexpr int kBlockUnits = 192;
 // Of the next panel, fetched by each tile.
 constexpr int kChunkLines = kBlockUnits / 16;
 
-const PanelKernel& kernel_of(NumberType type) {
+}  // namespace
+
+const PanelKernel& panel_kernel_of(NumberType type) {
   if (type == NumberType::kInt8 && isa() == Isa::kAvx2Vnni) return vnni_panels();
   return *HWY_DYNAMIC_DISPATCH(panel_kernel)(type);
 }
+
+const PanelKernel& key_kernel() { return isa() == Isa::kAvx2Vnni ? vnni_keys() : *HWY_DYNAMIC_DISPATCH(key_kernel_here)(); }
+
+namespace {
 
 int units_of(NumberType type, int k) {
   return round_up(k * static_cast<int>(size_of(type)), static_cast<int>(kUnitBytes)) / static_cast<int>(kUnitBytes);
@@ -256,9 +280,12 @@ PackedRows pack_rows(const GemmTile& t, int first, int count, const PanelKernel&
   char* out = memory.reserve(static_cast<std::size_t>(count) * ld);
   for (int r = 0; r < count; ++r, x += used) {
     char* row = out + static_cast<std::size_t>(r) * ld;
-    for (int p = 0; p < kernel.planes; ++p) std::memset(row + static_cast<std::size_t>(p) * plane + whole - kUnitBytes, 0, kUnitBytes);
-    if (kernel.pack_row) kernel.pack_row(x, t.w->k(), row, plane);
-    else std::memcpy(row, x, used);
+    if (kernel.pack_row) {
+      kernel.pack_row(x, t.w->k(), row, plane);
+    } else {
+      std::memset(row + whole - kUnitBytes, 0, kUnitBytes);
+      std::memcpy(row, x, used);
+    }
   }
   return {out, ld, plane};
 }
@@ -312,9 +339,9 @@ void multiply_columns(const Columns& c, char* sums) {
       for (int i = 0; i < tiles; ++i) {
         const int row = i * tile_rows, rows = std::min(tile_rows, c.count - row);
         c.kernel.multiply({.rows = rows, .panels = panels_at_once, .units = n,
-                           .x = c.rows.data + static_cast<std::size_t>(row) * c.rows.ld + static_cast<std::size_t>(unit) * kUnitBytes,
-                           .ldx = c.rows.ld, .plane = c.rows.plane, .panel = panels.data + panel * panels.stride, .panel_stride = panels.stride,
-                           .start = unit == 0 ? panels.starts + panel * panels.start_stride : nullptr, .start_stride = panels.start_stride,
+                           .x = c.rows.data + static_cast<std::size_t>(row) * c.rows.ld + static_cast<std::size_t>(unit * c.kernel.step),
+                           .ldx = c.rows.ld, .plane = c.rows.plane, .panel = panels.data + panel * panels.stride, .panel_stride = panels.stride, .unit_stride = kPanelUnit,
+                           .start = unit == 0 ? panels.starts + panel * panels.start_stride : nullptr, .start_stride = panels.start_stride, .row_starts = nullptr,
                            .sums = sums + (static_cast<std::size_t>(row) * kColumnBlock + panel * kPanel) * kUnitBytes,
                            .lds = kColumnBlock * kUnitBytes, .ahead = few && !narrow ? kReadAhead : 0,
                            .next = few ? nullptr : panels.data + (panel + 1) * panels.stride + static_cast<std::size_t>(i) * kChunkLines * kPanelUnit});
@@ -348,7 +375,7 @@ std::size_t panel_block_bytes(NumberType type, int k) { return kPanels * panel_b
 
 void pack_panels(NumberType type, int count, int k, const void* rows, void* out) {
   const std::size_t row = static_cast<std::size_t>(k) * size_of(type), units = row / kUnitBytes, rest = row % kUnitBytes;
-  const bool signed_rows = kernel_of(type).signed_rows;
+  const bool signed_rows = panel_kernel_of(type).signed_rows;
   for (int j = 0; j < count; j += kPanel) {
     char* panel = static_cast<char*>(out) + static_cast<std::size_t>(j / kPanel) * panel_bytes(type, k);
     const char* from = static_cast<const char*>(rows) + static_cast<std::size_t>(j) * row;
@@ -370,7 +397,7 @@ void pack_panels(NumberType type, int count, int k, const void* rows, void* out)
 }
 
 void gemm_panels(const GemmTile& t) {
-  const PanelKernel& kernel = kernel_of(t.w->type());
+  const PanelKernel& kernel = panel_kernel_of(t.w->type());
   static thread_local AlignedArray<char> sums;
   const int rows = rows_at_once(t, kernel);
   for (int first = 0; first < t.m; first += rows) {
@@ -384,9 +411,9 @@ void gemm_panels(const GemmTile& t) {
   }
 }
 
-bool has_fast_bytes() { return kernel_of(NumberType::kInt8).fast; }
+bool has_fast_bytes() { return panel_kernel_of(NumberType::kInt8).fast; }
 
-Chain panel_chain(NumberType type, int rounds) { return kernel_of(type).chain(rounds); }
+Chain panel_chain(NumberType type, int rounds) { return panel_kernel_of(type).chain(rounds); }
 
 }  // namespace blip::kernels
 #endif  // HWY_ONCE

@@ -15,58 +15,42 @@
 namespace blip::kernels {
 namespace {
 
-// Four bytes of x, which are 0 to 255, by four of w.
-#define BLIP_VNNI_POLICY(dot_product)                                                                                \
-  struct Bytes {                                                                                                     \
-    using Sums = __m256i;                                                                                            \
-    static constexpr int kLanes = 8, kRows = 6, kPlanes = 1, kParts = 1, kUnitsAtOnce = 1, kValues = 4;               \
-    static constexpr bool kSignedRows = false, kPackedRows = false;                                                  \
-    static void pack_row(const void*, int, char*, std::size_t) {}                                                            \
-    static Sums load(const char* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }              \
-    static void store(char* p, Sums sums) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), sums); }              \
-    template <int Part>                                                                                              \
-    static __m256i column(const char* p) { return load(p); }                                                         \
-    template <int Part>                                                                                              \
-    static __m256i row(const char* p, std::size_t) {                                                                 \
-      std::int32_t unit;                                                                                             \
-      std::memcpy(&unit, p, sizeof(unit));                                                                           \
-      return _mm256_set1_epi32(unit);                                                                                \
-    }                                                                                                                \
-    static Sums dot(Sums sums, __m256i x, __m256i w) { return dot_product(sums, x, w); }                             \
-    static void renew(__m256i& v) { asm volatile("" : "+x"(v)); }                                                           \
-  };
-
 BLIP_TARGET_BEGIN("avx2,fma,avxvnni")
 namespace vex {
-BLIP_VNNI_POLICY(_mm256_dpbusd_avx_epi32)
-#include "kernels/gemm_panels-inl.h"
-constexpr PanelKernel kKernel = panel_kernel_of<Bytes>();
+inline __m256i dot_product(__m256i sums, __m256i bytes, __m256i by) { return _mm256_dpbusd_avx_epi32(sums, bytes, by); }
+#include "kernels/gemm_panels_vnni-inl.h"
 }  // namespace vex
 BLIP_TARGET_END
 
 BLIP_TARGET_BEGIN("avx2,fma,avx512f,avx512vl,avx512vnni")
 namespace evex {
-BLIP_VNNI_POLICY(_mm256_dpbusd_epi32)
-#include "kernels/gemm_panels-inl.h"
-constexpr PanelKernel kKernel = panel_kernel_of<Bytes>();
+inline __m256i dot_product(__m256i sums, __m256i bytes, __m256i by) { return _mm256_dpbusd_epi32(sums, bytes, by); }
+#include "kernels/gemm_panels_vnni-inl.h"
 }  // namespace evex
 BLIP_TARGET_END
 
 }  // namespace
 
-const PanelKernel& vnni_panels() { return machine_has_avx_vnni() ? vex::kKernel : evex::kKernel; }
+const PanelKernel& vnni_panels() { return machine_has_avx_vnni() ? vex::kBytesKernel : evex::kBytesKernel; }
+const PanelKernel& vnni_keys() { return machine_has_avx_vnni() ? vex::kKeysKernel : evex::kKeysKernel; }
 
 }  // namespace blip::kernels
 
 #else
 
 namespace blip::kernels {
+namespace {
 
-const PanelKernel& vnni_panels() {
+const PanelKernel& none() {
   assert(false);
-  static const PanelKernel none{};
-  return none;
+  static const PanelKernel kernel{};
+  return kernel;
 }
+
+}  // namespace
+
+const PanelKernel& vnni_panels() { return none(); }
+const PanelKernel& vnni_keys() { return none(); }
 
 }  // namespace blip::kernels
 

@@ -191,12 +191,10 @@ TEST(Attention, EqualsDoubleReference) {
 }
 
 TEST(Attention, Bf16EqualsDoubleReference) {
-  if (!has_bf16_attention()) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
   for_attention_shapes([](const AttentionCase& c) { check_attention(c, NumberType::kBf16, attention_bf16); });
 }
 
 TEST(Attention, ByteKeysEqualDoubleReference) {
-  if (!has_bf16_attention()) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
   const auto check = [](const AttentionCase& c) { check_attention(c, NumberType::kInt8, attention_bf16); };
   for (const int queries : {1, 2, 5, 6, 7, 13, 48})
     for (const int count : {1, 2, 15, 16, 17, 33, 65})
@@ -208,7 +206,7 @@ TEST(Attention, ByteKeysEqualDoubleReference) {
 
 #if defined(__x86_64__)
 TEST(AttentionByTiles, EmulatedEqualsDoubleReference) {
-  if (!has_bf16_attention()) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
+  if (!has_isa(Isa::kAvx512Bf16)) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
   const auto check = [](const AttentionCase& c) { check_attention(c, NumberType::kBf16, attention_detail::attend<attention_detail::TileProduct<EmulatedTiles>>); };
   for (const int queries : {1, 7, 16, 17, 31, 32, 33, 48})
     for (const int count : {1, 2, 31, 32, 33, 65}) check({queries, count, 64, kAllVisible});

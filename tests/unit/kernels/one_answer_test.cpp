@@ -282,10 +282,10 @@ TEST(OneAnswer, QueriesOfAttentionAreTheSameInAnyCompany) {
     for (const int count : {40, 65, 577}) {
       for (const bool causal : {false, true}) {
         check_queries(Heads(NumberType::kF32, count, head_dim), attention, causal);
-        if (has_bf16_attention()) check_queries(Heads(NumberType::kBf16, count, head_dim), attention_bf16, causal);
+        check_queries(Heads(NumberType::kBf16, count, head_dim), attention_bf16, causal);
       }
 #if defined(__x86_64__)
-      if (has_bf16_attention() && head_dim % 32 == 0)
+      if (has_isa(Isa::kAvx512Bf16) && head_dim % 32 == 0)
         check_queries(Heads(NumberType::kBf16, count, head_dim), attention_detail::attend<attention_detail::TileProduct<EmulatedTiles>>, true);
 #endif
     }

@@ -57,7 +57,7 @@ TEST(OneAnswer, AbsorbedAttentionIsTheSameInAnyCompany) {
   const auto key = random_values(kHeads * kDim * kWidth, 1), value = random_values(kHeads * kDim * kWidth, 2), bias = random_values(kHeads * kDim, 3);
   const auto q = random_values(kPictures * kRowsEach * kHeads * kDim, 4);
   for (const NumberType type : {NumberType::kF32, NumberType::kBf16, NumberType::kInt8}) {
-    const NumberType seen = type == NumberType::kF32 || !kernels::has_bf16_attention() ? NumberType::kF32 : NumberType::kBf16;
+    const NumberType seen = type == NumberType::kF32 ? NumberType::kF32 : NumberType::kBf16;
     ThreadPool one(1);
     const AbsorbedWeights weights(one, key, value, bias, kHeads, kDim, kWidth, type);
     std::vector<KeyValues> pictures;
