@@ -75,7 +75,8 @@ Isa machine_isa() {
 
 bool machine_has_avx_vnni() {
   constexpr std::uint64_t kAvxVnni = bit(4);
-  return has_all(Cpuid(7, 1).eax, kAvxVnni);
+  static const bool has = has_all(Cpuid(7, 1).eax, kAvxVnni);  // CPUID leaves a virtual machine
+  return has;
 }
 
 bool machine_has(Isa isa) {
