@@ -133,14 +133,11 @@ alignas(kPanelUnit) constexpr char kZeros[kPanelUnit] = {};
 void multiply(const Product& p) {
   const int at_once = p.m <= p.kernel.few_rows && p.n % (2 * kPanel) == 0 ? 2 : 1;
   for (int column = 0; column < p.n; column += at_once * kPanel)
-    for (int row = 0; row < p.m; row += p.kernel.rows)
-      p.kernel.multiply({.rows = std::min(p.kernel.rows, p.m - row), .panels = at_once, .units = p.units,
-                         .x = p.rows + static_cast<std::size_t>(row) * p.row_bytes, .ldx = p.row_bytes, .plane = p.plane,
-                         .panel = static_cast<const char*>(p.columns) + static_cast<std::size_t>(column) * 4,
-                         .panel_stride = kPanelUnit, .unit_stride = p.stride * 4, .start = kZeros, .start_stride = 0,
-                         .row_starts = p.row_starts ? p.row_starts + row : nullptr,
-                         .sums = reinterpret_cast<char*>(p.c + static_cast<std::size_t>(row) * p.ldc + column), .lds = p.ldc * sizeof(float),
-                         .ahead = 0, .next = nullptr});
+    p.kernel.multiply({.rows = p.m, .panels = at_once, .units = p.units, .x = p.rows, .ldx = p.row_bytes, .plane = p.plane,
+                       .panel = static_cast<const char*>(p.columns) + static_cast<std::size_t>(column) * 4,
+                       .panel_stride = kPanelUnit, .unit_stride = p.stride * 4, .start = kZeros, .start_stride = 0,
+                       .row_starts = p.row_starts, .sums = reinterpret_cast<char*>(p.c + column), .lds = p.ldc * sizeof(float),
+                       .ahead = 0, .next = nullptr});
 }
 
 // scores[queries, columns] of keys of bytes, less a query's step, which goes to steps[queries].

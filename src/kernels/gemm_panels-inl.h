@@ -54,17 +54,18 @@ BLIP_PANEL_INLINE void add_units(const PanelBlock& b, int units, const char*& x,
 // Units between two bursts of fetching: a line of a row.
 constexpr int kChunk = 16;
 
+// Rows `first` to first + Rows of the block.
 template <class P, int Rows, int Panels>
-BLIP_PANEL_FUNCTION void panel_tile(const PanelBlock& b) {
+BLIP_PANEL_INLINE void panel_tile(const PanelBlock& b, int first, const char* next) {
   constexpr int kVectors = kPanelVectors<P>, kAll = Panels * kVectors;
   TileSums<P, Rows, kAll> sums;
   const auto at = [&](int v) { return static_cast<std::size_t>(v) * P::kLanes * 4; };
   BLIP_UNROLL for (int r = 0; r < Rows; ++r)
     BLIP_UNROLL for (int v = 0; v < kAll; ++v)
-        sums[r][v] = b.row_starts ? P::splat(b.row_starts + r)
+        sums[r][v] = b.row_starts ? P::splat(b.row_starts + first + r)
                      : P::load(b.start ? b.start + static_cast<std::size_t>(v / kVectors) * b.start_stride + at(v % kVectors)
-                                     : b.sums + static_cast<std::size_t>(r) * b.lds + at(v));
-  const char *x = b.x, *panel = b.panel;
+                                     : b.sums + static_cast<std::size_t>(first + r) * b.lds + at(v));
+  const char *x = b.x + static_cast<std::size_t>(first) * b.ldx, *panel = b.panel;
   int units = b.units;
   if (b.ahead) {
     for (; units > 0; --units, x += P::kStep, panel += b.unit_stride) {
@@ -73,7 +74,6 @@ BLIP_PANEL_FUNCTION void panel_tile(const PanelBlock& b) {
       add_unit<P, Rows, Panels>(b, x, panel, sums);
     }
   }
-  const char* next = b.next;
   for (; units >= kChunk; units -= kChunk) {
     if (next) {
       __builtin_prefetch(next, 0, 2);
@@ -86,28 +86,34 @@ BLIP_PANEL_FUNCTION void panel_tile(const PanelBlock& b) {
   }
   add_units<P, Rows, Panels>(b, units, x, panel, sums);
   BLIP_UNROLL for (int r = 0; r < Rows; ++r)
-    BLIP_UNROLL for (int v = 0; v < kAll; ++v) P::store(b.sums + static_cast<std::size_t>(r) * b.lds + at(v), sums[r][v]);
+    BLIP_UNROLL for (int v = 0; v < kAll; ++v) P::store(b.sums + static_cast<std::size_t>(first + r) * b.lds + at(v), sums[r][v]);
 }
 
 // Rows that read two panels at a time: with one or two sums of each a multiply-add would wait for the one before.
 constexpr int kFewRows = 2;
 
 template <class P, int Rows>
-BLIP_PANEL_FUNCTION void panel_rows(const PanelBlock& b) {
-  if constexpr (Rows > P::kRows) panel_rows<P, P::kRows>(b);
-  else if constexpr (Rows <= kFewRows) b.panels == 2 ? panel_tile<P, Rows, 2>(b) : panel_tile<P, Rows, 1>(b);
-  else panel_tile<P, Rows, 1>(b);
+BLIP_PANEL_FUNCTION void panel_rows(const PanelBlock& b, int first) {
+  if constexpr (Rows > P::kRows) return;
+  else if constexpr (Rows <= kFewRows) b.panels == 2 ? panel_tile<P, Rows, 2>(b, first, nullptr) : panel_tile<P, Rows, 1>(b, first, nullptr);
+  else panel_tile<P, Rows, 1>(b, first, nullptr);
 }
 
 template <class P>
 BLIP_PANEL_FUNCTION void multiply_panels(const PanelBlock& b) {
-  switch (b.rows) {
-    case 1: return panel_rows<P, 1>(b);
-    case 2: return panel_rows<P, 2>(b);
-    case 3: return panel_rows<P, 3>(b);
-    case 4: return panel_rows<P, 4>(b);
-    case 5: return panel_rows<P, 5>(b);
-    default: return panel_rows<P, 6>(b);
+  int first = 0;
+  const char* next = b.next;
+  for (; first + P::kRows <= b.rows; first += P::kRows) {
+    panel_tile<P, P::kRows, 1>(b, first, next);
+    if (next) next += static_cast<std::size_t>(b.units / kChunk) * kPanelUnit;
+  }
+  switch (b.rows - first) {
+    case 1: return panel_rows<P, 1>(b, first);
+    case 2: return panel_rows<P, 2>(b, first);
+    case 3: return panel_rows<P, 3>(b, first);
+    case 4: return panel_rows<P, 4>(b, first);
+    case 5: return panel_rows<P, 5>(b, first);
+    default: return;
   }
 }
 

@@ -236,8 +236,6 @@ constexpr std::size_t kUnitBytes = 4;
 constexpr int kPanels = kColumnBlock / kPanel;
 // Units of a panel that all rows pass over before the next: 12 KB, which leaves room for the rows in a 32 KB L1 cache.
 constexpr int kBlockUnits = 192;
-// Of the next panel, fetched by each tile.
-constexpr int kChunkLines = kBlockUnits / 16;
 
 }  // namespace
 
@@ -327,25 +325,20 @@ Panels panels_of(const Columns& c, int unit, int n) {
 void multiply_columns(const Columns& c, char* sums) {
   const GemmTile& t = c.tile;
   const bool narrow = t.w->packing() == Packing::kNarrow;
-  const int units = units_of(t.w->type(), t.w->k()), tile_rows = c.kernel.rows, tiles = (c.count + tile_rows - 1) / tile_rows;
-  const int used = (std::min(kColumnBlock, t.n - c.column) + kPanel - 1) / kPanel;
-  const bool few = tiles == 1;  // memory is read from one end to the other
+  const int units = units_of(t.w->type(), t.w->k()), used = (std::min(kColumnBlock, t.n - c.column) + kPanel - 1) / kPanel;
+  const bool few = c.count <= c.kernel.rows;  // memory is read from one end to the other
   const int block = !few ? kBlockUnits : narrow ? kWidenedUnits : units, panels_at_once = c.count <= c.kernel.few_rows && used % 2 == 0 ? 2 : 1;
   for (int unit = 0; unit < units; unit += block) {
     const int n = std::min(block, units - unit);
     const Panels panels = panels_of(c, unit, n);
     for (int p = 0; p < used; p += panels_at_once) {
       const auto panel = static_cast<std::size_t>(p);
-      for (int i = 0; i < tiles; ++i) {
-        const int row = i * tile_rows, rows = std::min(tile_rows, c.count - row);
-        c.kernel.multiply({.rows = rows, .panels = panels_at_once, .units = n,
-                           .x = c.rows.data + static_cast<std::size_t>(row) * c.rows.ld + static_cast<std::size_t>(unit * c.kernel.step),
-                           .ldx = c.rows.ld, .plane = c.rows.plane, .panel = panels.data + panel * panels.stride, .panel_stride = panels.stride, .unit_stride = kPanelUnit,
-                           .start = unit == 0 ? panels.starts + panel * panels.start_stride : nullptr, .start_stride = panels.start_stride, .row_starts = nullptr,
-                           .sums = sums + (static_cast<std::size_t>(row) * kColumnBlock + panel * kPanel) * kUnitBytes,
-                           .lds = kColumnBlock * kUnitBytes, .ahead = few && !narrow ? kReadAhead : 0,
-                           .next = few ? nullptr : panels.data + (panel + 1) * panels.stride + static_cast<std::size_t>(i) * kChunkLines * kPanelUnit});
-      }
+      c.kernel.multiply({.rows = c.count, .panels = panels_at_once, .units = n,
+                         .x = c.rows.data + static_cast<std::size_t>(unit * c.kernel.step), .ldx = c.rows.ld, .plane = c.rows.plane,
+                         .panel = panels.data + panel * panels.stride, .panel_stride = panels.stride, .unit_stride = kPanelUnit,
+                         .start = unit == 0 ? panels.starts + panel * panels.start_stride : nullptr, .start_stride = panels.start_stride,
+                         .row_starts = nullptr, .sums = sums + panel * kPanel * kUnitBytes, .lds = kColumnBlock * kUnitBytes,
+                         .ahead = few && !narrow ? kReadAhead : 0, .next = few ? nullptr : panels.data + (panel + 1) * panels.stride});
     }
   }
   finish_tile(t, sums, c.first, c.count, c.column);

@@ -12,7 +12,7 @@ namespace blip::kernels {
 inline constexpr int kPanel = 16;
 inline constexpr std::size_t kPanelUnit = 64;
 
-// Some rows by some panels, over a block of units.
+// Some rows by some panels, over a block of units. More than one panel: for few_rows at most.
 struct PanelBlock {
   int rows, panels, units;
   const char* x;              // [rows, units] as pack_row leaves them, ldx bytes apart
@@ -26,7 +26,7 @@ struct PanelBlock {
   char* sums;                 // [rows, 16 x panels] of 4 bytes
   std::size_t lds;            // bytes
   std::size_t ahead;          // so many bytes ahead of what is read are fetched, a line of each panel at every unit; or 0
-  const char* next;           // if set, of this memory a line is fetched for each of x, and the rows behind x
+  const char* next;           // if set, of this memory a line is fetched for each line of x, and the rows ahead
 };
 
 // One number type's product on one instruction set.

@@ -114,8 +114,8 @@ class InstructionSets(CliTest):
                 self.assertEqual(token_ids, said["baseline"], f"{dtype}, {level}")
 
     def test_vectors_are_the_same_bits(self):
-        """Of all levels with multiply-adds in one rounding whose attention is of floats."""
-        alike = set(self.levels()) & {"avx2", "avx2_vnni", "avx512", "avx512_vnni"}
+        """But for SSE4, which rounds twice in a multiply-add, and matrix units, whose attention adds up in their own order."""
+        alike = set(self.levels()) - {"baseline", "amx"}
         for dtype in ("f32", "int8", "bf16"):
             vectors = {level: self.ok("embed", PICTURE, "--json", "--dtype", dtype, env={"BLIP_FORCE_ISA": level}).out for level in alike}
             self.assertLessEqual(len(set(vectors.values())), 1, f"{dtype}: {sorted(alike)}")

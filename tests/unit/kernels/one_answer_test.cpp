@@ -12,6 +12,7 @@
 #include "core/denormals.h"
 #include "emulated_tiles.h"
 #include "io/half.h"
+#include "kernels/attention_panels.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_avx512.h"
 #include "kernels/isa.h"
@@ -290,6 +291,41 @@ TEST(OneAnswer, QueriesOfAttentionAreTheSameInAnyCompany) {
 #endif
     }
 }
+
+#if defined(__x86_64__)
+// Of bfloat16 and of bytes: the same bits with AVX-512's bfloat16 products and without.
+TEST(OneAnswer, AttentionIsTheSameOnEveryInstructionSet) {
+  if (!has_isa(Isa::kAvx512Bf16)) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
+  const FlushDenormals flush;
+  const auto vectors = attention_detail::attend<attention_detail::VectorProduct>;
+  for (const int head_dim : {20, 64, 96})
+    for (const int count : {40, 65, 577}) {
+      const Heads heads(NumberType::kBf16, count, head_dim);
+      for (const int queries : {1, 2, 7, 48})
+        for (const int visible : {kAllVisible, count - 10}) {
+          const auto expected = heads.run(0, queries, vectors, visible), out = heads.run(0, queries, attention_by_panels, visible);
+          ASSERT_TRUE(same_bits(out.data(), expected.data(), out.size())) << queries << " queries, " << count << " keys, head " << head_dim;
+        }
+    }
+}
+
+TEST(OneAnswer, KeysOfBytesAreTheSameOnEveryInstructionSet) {
+  if (!has_isa(Isa::kAvx512Bf16)) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
+  const FlushDenormals flush;
+  for (const int head_dim : {4, 36, 64, 132})
+    for (const int count : {1, 16, 65, 577}) {
+      const auto dims = static_cast<std::size_t>(head_dim), stride = dims + 6, padded = static_cast<std::size_t>(round_up(count, kLanes));
+      const auto keys = halves(random_values(static_cast<std::size_t>(count) * stride, 15));
+      std::vector<std::uint32_t> packed[2] = {std::vector<std::uint32_t>(dims / 4 * padded), std::vector<std::uint32_t>(dims / 4 * padded)};
+      std::vector<float> scales[2] = {std::vector<float>(padded), std::vector<float>(padded)};
+      pack_byte_keys(keys.data(), stride, count, head_dim, packed[0].data(), padded, scales[0].data());
+      pack_byte_keys_by_panels(keys.data(), stride, count, head_dim, packed[1].data(), padded, scales[1].data());
+      ASSERT_EQ(scales[0], scales[1]);
+      for (std::size_t unit = 0; unit < dims / 4; ++unit)
+        for (std::size_t key = 0; key < static_cast<std::size_t>(count); ++key) ASSERT_EQ(packed[0][unit * padded + key], packed[1][unit * padded + key]) << key << " of " << count;
+    }
+}
+#endif
 
 TEST(Convert, Bf16KeepsWhatIsNoNumber) {
   const FlushDenormals flush;
