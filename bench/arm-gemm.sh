@@ -10,7 +10,7 @@ program=build/arm_gemm
 scripts/make-sysroot.sh arm64 "$sysroot" libdnnl-dev libopenblas-serial-dev
 blas=$sysroot/usr/lib/aarch64-linux-gnu/openblas-serial
 aarch64-linux-gnu-g++ --sysroot="$PWD/$sysroot" -O3 -DNDEBUG -std=c++20 -Isrc -Iinclude bench/arm_gemm.cpp \
-  src/kernels/{gemm_portable,isa,isa_portable,vector}.cpp src/core/{error,large_memory}.cpp \
+  src/kernels/{gemm,gemm_amx,gemm_avx512,gemm_panels,gemm_panels_vnni,isa,isa_portable,narrow_bf16,vector}.cpp src/core/{error,large_memory}.cpp \
   -o "$program" -lhwy -ldnnl "$blas/libopenblas.a" -lgomp
 
 executed() {  # CORE LIBRARY M N K TIMES

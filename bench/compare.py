@@ -2,7 +2,7 @@
 """blip beside what one would run instead, on this machine, in one sitting. Prints Markdown tables of milliseconds and of ratios.
 
     bench/setup.sh
-    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip [--work bench/work] [--threads 2] [--rounds 9] [--runs 2]
+    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip [--work bench/work] [--threads 2] [--rounds 9] [--runs 2] [--isa avx2]
 
 Everybody takes turns, work by work: a round measures each peer and then blip (the next one blip first) within the same minute, and a ratio is made of two
 figures of one round. The tables have the medians of the rounds and, for ratios, the range of the middle half of them and of all: many short rounds say more
@@ -34,6 +34,8 @@ class Peers:
 
     def __init__(self, engine, options):
         command = [sys.executable, HERE / "peers.py", "--serve", "--work", options.work, "--threads", str(options.threads), "--runs", str(options.runs), "--only", engine]
+        if options.isa:
+            command += ["--isa", options.isa]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.cases = self.answer()
 
@@ -54,7 +56,8 @@ class Peers:
 def measure_blip(work, options):
     model, stage = WORKS[work]
     command = [options.blip, "bench", "--model", options.work / model, "--stage", stage, "--runs", str(options.runs), "--threads", str(options.threads), "--json", "--quiet"]
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, **({"BLIP_FORCE_ISA": options.isa} if options.isa else {})}
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     if result.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}: exit code {result.returncode}\n{result.stderr}")
     for line in map(json.loads, result.stdout.splitlines()):
@@ -70,6 +73,11 @@ def print_table(figures, options):
         cells = [figures.get((engine, dtype, work)) for engine, dtype in columns]
         print(f"| {work} | " + " | ".join(f"{statistics.median(c):.0f}" if c else "" for c in cells) + " |")
     print(f"\nMedians of {options.rounds} rounds, in turn, of up to {options.runs} runs each.\n")
+
+
+def print_limits(peers, options):
+    unlimited = sorted({f"{case['engine']} {case['dtype']}" for engine in peers for case in engine.cases if not case["limited"]})
+    print(f"Everybody is limited to {options.isa}" + (f", but for these, which took no such limit: {', '.join(unlimited)}.\n" if unlimited else ".\n"))
 
 
 def print_ratios(figures):
@@ -98,6 +106,7 @@ def main():
     parser.add_argument("--work", type=pathlib.Path, default=HERE / "work", help="folder for checkpoints and exports")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", default="openvino,onnxruntime,torch", help="peers, with commas")
+    parser.add_argument("--isa", choices=("avx2",), help="limit everybody to this instruction set; says for whom that did not take")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--runs", type=int, default=2, help="of each work in a round, at most: peers as many as fit in 3 seconds")
     options = parser.parse_args()
@@ -112,6 +121,8 @@ def main():
                 for engine, dtype, ms in turn():
                     figures[engine, dtype, work].append(ms)
     print_table(figures, options)
+    if options.isa:
+        print_limits(peers, options)
     print_ratios(figures)
     for engine in peers:
         engine.process.stdin.close()

@@ -288,7 +288,7 @@ void print_machine(Console& console, int threads, const kernels::MachineSpeed& m
   console.line(padded("stage", 22, true) + " type threads batch  median ms    p95 ms   Gop/s   peak    GB/s  memory");
 }
 
-// The number types asked for, or every one the machine has instructions for.
+// The number types asked for, or every one.
 std::vector<std::string> dtypes_of(const BenchFlags& flags) {
   if (!flags.dtypes.empty()) return flags.dtypes;
   std::vector<std::string> types;
@@ -334,7 +334,7 @@ void add_bench(CLI::App& app, Run& run) {
   command.remove_option(command.get_option("--dtype"));
   command.remove_option(command.get_option("--threads"));
   const std::string group = "Benchmark";
-  command.add_option("--dtype", flags->dtypes, "Number types, with commas; default: all the machine has instructions for")
+  command.add_option("--dtype", flags->dtypes, "Number types, with commas; default: all")
       ->delimiter(',')->type_name("TYPE,...")->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))->group(group);
   command
       .add_option("--threads", flags->threads, "Thread counts, with commas; default: every core")

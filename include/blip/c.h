@@ -126,7 +126,7 @@ typedef int32_t (*blip_token_callback)(int32_t id, const char* text, void* user_
 
 enum {
   BLIP_DTYPE_AUTO =
-      0, /* f32 for small models, else the fastest type that the processor has instructions for */
+      0, /* f32 for small models, else the fastest type on the processor */
   BLIP_DTYPE_F32 = 1, /* the reference's answers token for token */
   BLIP_DTYPE_BF16 = 2,
   BLIP_DTYPE_INT8 = 3,

@@ -29,7 +29,7 @@ void pack_block(const std::byte* rows, int count, std::size_t row_bytes, std::ui
     for (std::size_t u = 0; u * kUnit < row_bytes; ++u) std::memcpy(out + u * kColumnBlock + j, rows + u * kUnit, std::min(kUnit, row_bytes - u * kUnit));
 }
 
-bool can_narrow(NumberType type, int k) { return type == NumberType::kBf16 && k % 2 == 0 && has_avx512_gemm(type); }
+bool can_narrow(NumberType type, int k) { return type == NumberType::kBf16 && k % 2 == 0; }
 
 // Units of 4 bytes in a row, in whole lines.
 int padded_units(NumberType type, int k) {
@@ -37,9 +37,10 @@ int padded_units(NumberType type, int k) {
   return round_up(k * static_cast<int>(size_of(type)), kLine) / static_cast<int>(kUnit);
 }
 
-// Of kColumnBlock columns, if blocked.
+// Of kColumnBlock columns.
 std::size_t block_bytes(NumberType type, int k, Packing packing) {
   const int units = padded_units(type, k);
+  if (packing == Packing::kPlain && !has_avx512_gemm(type)) return panel_block_bytes(type, k);
   return packing == Packing::kNarrow ? narrow_block_bytes(units) : static_cast<std::size_t>(units) * sizeof(std::uint32_t) * kColumnBlock;
 }
 
@@ -58,21 +59,21 @@ const void* whole_units(const GemmTile& t) {
 }  // namespace
 
 PackedWeights::PackedWeights(NumberType type, int n, int k, Packing packing)
-    : type_(type), n_(n), k_(k), packing_(can_narrow(type, k) ? packing : Packing::kPlain), blocked_(has_avx512_gemm(type)), block_bytes_(block_bytes(type, k, packing_)),
-      bytes_(blocked_ ? static_cast<std::size_t>((n + kColumnBlock - 1) / kColumnBlock) * block_bytes_ : panel_bytes(n, k)),
-      data_(allocate_zeros(bytes_)) {
-  assert(gemm_supports(type));
-}
+    : type_(type), n_(n), k_(k), packing_(can_narrow(type, k) ? packing : Packing::kPlain),
+      blocked_(has_avx512_gemm(type)), block_bytes_(block_bytes(type, k, packing_)),
+      bytes_(static_cast<std::size_t>((n + kColumnBlock - 1) / kColumnBlock) * block_bytes_),
+      data_(allocate_zeros(bytes_)) {}
 
 void PackedWeights::pack(int first, int count, const void* rows) {
   assert(first % kColumnBlock == 0 && first + count <= n_);
   auto* out = const_cast<void*>(columns(first));
-  if (!blocked_) return pack_panels(count, k_, static_cast<const float*>(rows), static_cast<float*>(out));
   const std::size_t row_bytes = static_cast<std::size_t>(k_) * size_of(type_);
   for (int j = 0; j < count; j += kColumnBlock) {
     const auto* block = static_cast<const std::byte*>(rows) + static_cast<std::size_t>(j) * row_bytes;
     auto* to = static_cast<std::byte*>(out) + static_cast<std::size_t>(j / kColumnBlock) * block_bytes_;
-    if (packing_ == Packing::kNarrow) {
+    if (packing_ == Packing::kPlain && !blocked_) {
+      pack_panels(type_, std::min(kColumnBlock, count - j), k_, block, to);
+    } else if (packing_ == Packing::kNarrow) {
       static thread_local AlignedArray<std::uint32_t> units;
       const int n = padded_units(type_, k_);
       const std::size_t values = static_cast<std::size_t>(n) * kColumnBlock;
@@ -87,11 +88,10 @@ void PackedWeights::pack(int first, int count, const void* rows) {
 
 const void* PackedWeights::columns(int first) const {
   assert(first % kColumnBlock == 0);
-  if (!blocked_) return data_.get() + static_cast<std::size_t>(first) * static_cast<std::size_t>(k_) * sizeof(float);
   return data_.get() + static_cast<std::size_t>(first / kColumnBlock) * block_bytes_;
 }
 
-bool gemm_supports(NumberType type) { return type == NumberType::kF32 || has_avx512_gemm(type); }
+NumberType fastest_type() { return has_fast_bytes() ? NumberType::kInt8 : NumberType::kF32; }
 
 // With one share a thread, weights are read once by each. In f32 half of 577 rows do not fit the L2 cache: two shares.
 RowShares row_shares(NumberType type, int rows, int k) {

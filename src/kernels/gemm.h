@@ -1,7 +1,6 @@
-// Matrix products: our own kernels for matrix units (gemm_amx.h) and AVX-512 (gemm_avx512.h), else oneDNN (chosen in gemm.cpp); on processors that
-// oneDNN has only reference code for our portable kernel (gemm_portable.cpp). CMake's BLIP_GEMM chooses which of the two files is compiled.
+// Matrix products: our own kernels for matrix units (gemm_amx.h), AVX-512 (gemm_avx512.h) and everything else (gemm_panels.h); gemm.cpp chooses.
 //
-// Every call computes one tile on the calling thread (oneDNN's own threading, OpenMP, is switched off), and ops/linear.h
+// Every call computes one tile on the calling thread, and ops/linear.h
 // spreads the tiles over our pool, so that --threads, containers and several sessions are respected.
 #pragma once
 
@@ -57,11 +56,10 @@ class PackedWeights {
   NumberType type_ = NumberType::kF32;
   int n_ = 0, k_ = 0;
   Packing packing_ = Packing::kPlain;
-  // In gemm_portable.cpp always [n / 16, k, 16]. In gemm.cpp:
-  // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in 4 bytes: what our
-  // AVX-512 and AMX products and oneDNN's read as it is. False (no such kernels here): [k, n], which its other kernels pack anew at every call.
+  // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in 4 bytes: what our AVX-512 and AMX products read.
+  // False: panels (gemm_panels.h). Narrow weights are the same for both.
   bool blocked_ = false;
-  std::size_t block_bytes_ = 0;  // of kColumnBlock columns, if blocked
+  std::size_t block_bytes_ = 0;  // of kColumnBlock columns
   std::size_t bytes_ = 0;
   std::shared_ptr<std::byte> data_;
 };
@@ -84,8 +82,8 @@ struct GemmTile {
   bool out_bf16 = false;
 };
 
-// False where only slow reference code would do it or where, in 8 bits, it would saturate (x86 without VNNI).
-bool gemm_supports(NumberType type);
+// The number type whose products take the least time here.
+NumberType fastest_type();
 
 void gemm(const GemmTile& tile);
 

@@ -1,23 +1,32 @@
-// Our own product of floats over panels of columns, [n / 16, k, 16]: for processors without AVX-512. A row's sums are added up in the same order whatever
-// the rows beside it and the columns computed with it.
+// Our own product over panels of 16 columns: for processors without AVX-512, and for the number types that one with
+// AVX-512 has no instructions for. A row's sums are added up in the same order whatever the rows beside it and the columns
+// computed with it, and sums of bytes are exact: the same on every instruction set.
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "kernels/gemm.h"
+#include "kernels/vector.h"
 
 namespace blip::kernels {
 
-// Of n columns of k values.
-std::size_t panel_bytes(int n, int k);
+// Bytes of kColumnBlock columns of k values.
+std::size_t panel_block_bytes(NumberType type, int k);
 
-// rows: [count, k] as torch stores them; panels: the place of the first, which begins a panel.
-void pack_panels(int count, int k, const float* rows, float* panels);
+// rows: [count, k] as torch stores them, of the type; count is at most kColumnBlock. out: panel_block_bytes() of zeros.
+void pack_panels(NumberType type, int count, int k, const void* rows, void* out);
 
-// tile.w holds panels.
+// tile.w holds panels, or narrow weights.
 void gemm_panels(const GemmTile& tile);
 
 // How many of its rows share a panel, on any instruction set: a multiple of it.
 inline constexpr int kPanelRowUnit = 12;
+
+// Whether bytes are multiplied by vectors of them, so that they are the fastest type; plain code is faster in floats.
+bool has_fast_bytes();
+
+// For measuring: `rounds` of a register tile's products as gemm_panels multiplies this type, in registers.
+Chain panel_chain(NumberType type, int rounds);
 
 }  // namespace blip::kernels

@@ -11,7 +11,7 @@ namespace blip::kernels {
 namespace {
 
 // In the order of Isa.
-constexpr std::array<const char*, 6> kNames{"baseline", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
+constexpr std::array<const char*, 7> kNames{"baseline", "avx2", "avx2_vnni", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
 
 Isa parse(const std::string& name) {
   std::string names;
@@ -23,10 +23,10 @@ Isa parse(const std::string& name) {
 }
 
 Isa force(const std::string& name) {
-  const Isa wanted = parse(name), best = machine_isa();
-  if (best < wanted)
+  const Isa wanted = parse(name);
+  if (!machine_has(wanted))
     throw Error(ErrorCode::kUsage, std::string(kForceIsaVariable) + "=" + name +
-                                       ": this machine lacks it, its best is " + to_string(best));
+                                       ": this machine lacks it, its best is " + to_string(machine_isa()));
   limit_vectors(wanted);
   return wanted;
 }

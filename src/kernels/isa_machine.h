@@ -7,6 +7,9 @@ namespace blip::kernels {
 
 // The best level that the machine has.
 Isa machine_isa();
+bool machine_has(Isa isa);
+// Whether it has the 256-bit dot products of bytes by themselves, not as a part of AVX-512.
+bool machine_has_avx_vnni();
 
 // Keeps our vector kernels from what is better than `best`, a level that the machine has.
 void limit_vectors(Isa best);

@@ -57,7 +57,8 @@ Isa find_isa() {
   if (!has_all(saved, kYmm) || !has_all(features.ecx, kFma | kAvx | kF16c) ||
       !has_all(extended.ebx, kAvx2))
     return Isa::kBaseline;
-  if (!has_all(saved, kZmm) || !has_all(extended.ebx, kAvx512)) return Isa::kAvx2;
+  if (!has_all(saved, kZmm) || !has_all(extended.ebx, kAvx512))
+    return machine_has_avx_vnni() ? Isa::kAvx2Vnni : Isa::kAvx2;
   if (!has_all(extended.ecx, kVnni)) return Isa::kAvx512;
   if (!has_all(more.eax, kBf16)) return Isa::kAvx512Vnni;
   if (!has_all(saved, kTiles) || !has_all(extended.edx, kAmx) || !may_use_tiles())
@@ -72,9 +73,22 @@ Isa machine_isa() {
   return isa;
 }
 
+bool machine_has_avx_vnni() {
+  constexpr std::uint64_t kAvxVnni = bit(4);
+  static const bool has = has_all(Cpuid(7, 1).eax, kAvxVnni);  // CPUID leaves a virtual machine
+  return has;
+}
+
+bool machine_has(Isa isa) {
+  if (isa == Isa::kAvx2Vnni)
+    return machine_isa() >= Isa::kAvx512Vnni || (machine_isa() >= isa && machine_has_avx_vnni());
+  return machine_isa() >= isa;
+}
+
 void limit_vectors(Isa best) {
   // Highway's targets, in the order of Isa: the better, the lower the bit.
-  constexpr std::array<std::int64_t, 6> kTargets{HWY_SSE4, HWY_AVX2, HWY_AVX3, HWY_AVX3_DL, 1, 1};
+  constexpr std::array<std::int64_t, 7> kTargets{HWY_SSE4,    HWY_AVX2, HWY_AVX2, HWY_AVX3,
+                                                HWY_AVX3_DL, 1,        1};
   hwy::DisableTargets(kTargets[static_cast<std::size_t>(best)] - 1);
 }
 

@@ -7,6 +7,8 @@
 
 #include "core/large_memory.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm_avx512.h"
+#include "kernels/gemm_panels.h"
 #include "kernels/isa.h"
 #include "kernels/target.h"
 #include "kernels/tiles.h"
@@ -119,6 +121,15 @@ constexpr std::size_t kReadBytes = std::size_t{256} << 20;
 // Bytes of a thread's share: whole steps of or_words.
 std::size_t share_of(int threads) { return kReadBytes / static_cast<std::size_t>(threads) / 512 * 512; }
 
+// As the products of this type multiply here.
+double measure_rounded(ThreadPool& pool, NumberType type) {
+#if defined(__x86_64__)
+  if (has_isa(Isa::kAmx)) return measure_tiles(pool, type);
+  if (has_avx512_gemm(type)) return measure_chain(pool, 2.0 * (type == NumberType::kBf16 ? 32 : 64) * kSums, type == NumberType::kBf16 ? bf16_chain : int8_chain);
+#endif
+  return measure_chain(pool, 2.0 * panel_chain(type, 0).values, [&](int rounds) { return panel_chain(type, rounds).sum; });
+}
+
 }  // namespace
 
 MemorySpeed::MemorySpeed(ThreadPool& pool) : pool_(pool), memory_(allocate_zeros(kReadBytes)), sums_(static_cast<std::size_t>(pool.size())) {
@@ -139,15 +150,8 @@ double MemorySpeed::read_gb_s() {
 MachineSpeed measure_machine(ThreadPool& pool, MemorySpeed& memory) {
   MachineSpeed speed;
   speed.f32_gops = measure_chain(pool, 2.0 * multiply_add_chain(0).values, [](int rounds) { return multiply_add_chain(rounds).sum; });
-#if defined(__x86_64__)
-  if (has_isa(Isa::kAmx)) {
-    speed.bf16_gops = measure_tiles(pool, NumberType::kBf16);
-    speed.int8_gops = measure_tiles(pool, NumberType::kInt8);
-  } else {
-    if (gemm_supports(NumberType::kBf16)) speed.bf16_gops = measure_chain(pool, 2.0 * 32 * kSums, bf16_chain);
-    if (gemm_supports(NumberType::kInt8)) speed.int8_gops = measure_chain(pool, 2.0 * 64 * kSums, int8_chain);
-  }
-#endif
+  speed.bf16_gops = measure_rounded(pool, NumberType::kBf16);
+  speed.int8_gops = measure_rounded(pool, NumberType::kInt8);
   for (int run = 0; run < 5; ++run) speed.read_gb_s = std::max(speed.read_gb_s, memory.read_gb_s());
   return speed;
 }

@@ -10,7 +10,7 @@
 
 namespace blip::kernels {
 
-// Products and sums count as two operations. 0: not on this machine (or limited away by BLIP_FORCE_ISA).
+// Products and sums count as two operations.
 struct MachineSpeed {
   double f32_gops = 0, bf16_gops = 0, int8_gops = 0;
   double read_gb_s = 0;  // 10^9 bytes a second

@@ -1,107 +1,146 @@
 #include "kernels/narrow_bf16.h"
 
 #include <algorithm>
-#include <cassert>
+#include <cstring>
 
 #include "core/aligned.h"
 #include "kernels/gemm.h"
-#include "kernels/target.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
+#include "core/vector_targets.h"  // before Highway
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/narrow_bf16.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
 
+#ifndef BLIP_KERNELS_NARROW_BF16_CPP_  // what all instruction sets share
+#define BLIP_KERNELS_NARROW_BF16_CPP_
 namespace blip::kernels {
-namespace {
+inline constexpr int kUpper = 7;      // upper bytes of one sign
+inline constexpr int kZeroCode = 14;  // after those of both
+inline constexpr int kHalf = 64;      // values of half a unit row
+}  // namespace blip::kernels
+#endif
 
-constexpr int kUpper = 7;      // upper bytes of one sign
-constexpr int kZeroCode = 14;  // after those of both
+HWY_BEFORE_NAMESPACE();
+namespace blip::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
 
-BLIP_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl")
-#include "kernels/narrow_bf16-inl.h"
-
-// 64 values in the order of their bytes.
+// The upper and the lower bytes of 64 values, 32 columns, in the order in which they are kept.
 struct Halves {
-  __m512i upper, lower;
+  std::uint8_t upper[kHalf], lower[kHalf];
 };
 
-inline Halves halves(const std::uint32_t* columns) {
-  const __m512i a = _mm512_load_si512(columns), b = _mm512_load_si512(columns + 16), low = _mm512_set1_epi16(0x00ff);
-  return {_mm512_packus_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8)), _mm512_packus_epi16(_mm512_and_si512(a, low), _mm512_and_si512(b, low))};
+HWY_INLINE void take_apart(const std::uint16_t* columns, Halves& halves) {
+  constexpr int kBlock = 8, kSecond = kHalf / 2;  // values of the first 16 columns, then of the others
+  for (int b = 0; b < kHalf / (2 * kBlock); ++b)
+    for (int part = 0; part < 2; ++part)
+      for (int i = 0; i < kBlock; ++i) {
+        const std::uint16_t value = columns[part * kSecond + b * kBlock + i];
+        halves.upper[(2 * b + part) * kBlock + i] = static_cast<std::uint8_t>(value >> 8);
+        halves.lower[(2 * b + part) * kBlock + i] = static_cast<std::uint8_t>(value);
+      }
 }
 
-// Codes of the upper bytes, and lower bytes that go with them. largest: the upper byte of the largest magnitude.
-inline __m512i encode(Halves& values, int largest) {
-  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80)), exponent = _mm512_andnot_si512(sign, values.upper);
-  __m512i code = _mm512_sub_epi8(_mm512_set1_epi8(static_cast<char>(largest)), exponent);
-  const __mmask64 small = _mm512_cmpgt_epu8_mask(code, _mm512_set1_epi8(kUpper - 1));
-  // From half of the smallest magnitude that has a code on, the upper byte is one less and the lower one begins with the exponent's last bit.
+// Codes of the upper bytes, and the lower bytes that go with them. largest: the upper byte of the largest magnitude.
+HWY_INLINE void encode(Halves& values, int largest, std::uint8_t* codes) {
   const int smallest = largest - (kUpper - 1);
-  const __mmask64 next = smallest > 0 ? _mm512_mask_cmpeq_epu8_mask(small, exponent, _mm512_set1_epi8(static_cast<char>(smallest - 1))) : 0;
-  const __mmask64 up = _mm512_mask_cmpge_epu8_mask(next, values.lower, _mm512_set1_epi8(static_cast<char>(0x80)));
-  code = _mm512_mask_mov_epi8(code, up, _mm512_set1_epi8(kUpper - 1));
-  values.lower = _mm512_mask_mov_epi8(values.lower, small, _mm512_setzero_si512());
-  const __mmask64 negative = _mm512_test_epi8_mask(values.upper, sign);
-  code = _mm512_mask_add_epi8(code, negative, code, _mm512_set1_epi8(kUpper));
-  return _mm512_mask_mov_epi8(code, small & ~up, _mm512_set1_epi8(kZeroCode));
+  const auto top = static_cast<std::uint8_t>(largest);
+  // From half of the smallest magnitude that has a code on, the upper byte is one less and the lower one begins with the
+  // exponent's last bit. No upper byte without its sign is 255.
+  const auto next = static_cast<std::uint8_t>(smallest > 0 ? smallest - 1 : 255);
+  for (int i = 0; i < kHalf; ++i) {
+    const std::uint8_t exponent = values.upper[i] & 0x7f, lower = values.lower[i];
+    const auto steps = static_cast<std::uint8_t>(top - exponent);
+    const bool small = steps > kUpper - 1, up = exponent == next && lower >= 0x80;
+    const auto code = static_cast<std::uint8_t>((small ? kUpper - 1 : steps) + (values.upper[i] & 0x80 ? kUpper : 0));
+    codes[i] = small && !up ? std::uint8_t{kZeroCode} : code;
+    values.lower[i] = small ? std::uint8_t{0} : lower;
+  }
 }
 
-void narrow(const std::uint32_t* units, int n, char* out) {
-  __m512i top = _mm512_setzero_si512();
-  for (int u = 0; u < n * 4; ++u) top = _mm512_max_epu16(top, _mm512_and_si512(_mm512_load_si512(units + static_cast<std::size_t>(u) * 16), _mm512_set1_epi16(0x7fff)));
-  alignas(64) std::uint16_t tops[32];
-  _mm512_store_si512(tops, top);
-  const int largest = *std::max_element(tops, tops + 32) >> 8;
+void narrow(const std::uint32_t* units, int n, std::byte* to) {
+  const auto* values = reinterpret_cast<const std::uint16_t*>(units);
+  auto* out = reinterpret_cast<std::uint8_t*>(to);
+  std::uint16_t top = 0;
+  for (int i = 0; i < n * 2 * kHalf; ++i) top = std::max(top, static_cast<std::uint16_t>(values[i] & 0x7fff));
+  const int largest = top >> 8;
   for (int i = 0; i < kUpper; ++i) {
     const int upper = std::max(0, largest - i);
-    out[i] = static_cast<char>(upper);
-    out[kUpper + i] = static_cast<char>(upper | 0x80);
+    out[i] = static_cast<std::uint8_t>(upper);
+    out[kUpper + i] = static_cast<std::uint8_t>(upper | 0x80);
   }
   out[kZeroCode] = out[kZeroCode + 1] = 0;
   out += kNarrowTable;
-  for (int u = 0; u < n; ++u, units += 64, out += kNarrowUnitRow) {
-    Halves left = halves(units), right = halves(units + 32);
-    const __m512i left_codes = encode(left, largest), right_codes = encode(right, largest);
-    _mm512_store_si512(out, left.lower);
-    _mm512_store_si512(out + 64, right.lower);
-    _mm512_store_si512(out + 128, _mm512_or_si512(left_codes, _mm512_slli_epi16(right_codes, 4)));
+  for (int u = 0; u < n; ++u, values += 2 * kHalf, out += kNarrowUnitRow) {
+    Halves left, right;
+    std::uint8_t left_codes[kHalf], right_codes[kHalf];
+    take_apart(values, left);
+    take_apart(values + kHalf, right);
+    encode(left, largest, left_codes);
+    encode(right, largest, right_codes);
+    std::memcpy(out, left.lower, kHalf);
+    std::memcpy(out + kHalf, right.lower, kHalf);
+    for (int i = 0; i < kHalf; ++i) out[2 * kHalf + i] = static_cast<std::uint8_t>(left_codes[i] | right_codes[i] << 4);
   }
 }
 
-void widen(const char* block, int first, int n, std::uint32_t* out) {
-  const __m512i upper = upper_bytes(block);
-  const char* row = block + kNarrowTable + static_cast<std::size_t>(first) * kNarrowUnitRow;
-  for (int u = 0; u < n; ++u, row += kNarrowUnitRow, out += 64) {
-    __m512i columns[4];
-    widen_unit(row, upper, columns);
-    for (int v = 0; v < 4; ++v) _mm512_store_si512(out + static_cast<std::size_t>(v) * 16, columns[v]);
+#if HWY_TARGET == HWY_SCALAR
+void widen(const std::byte* block, const WideUnits& to, int first, int n) {
+  const auto* table = reinterpret_cast<const std::uint8_t*>(block);
+  const std::uint8_t* row = table + kNarrowTable + static_cast<std::size_t>(first) * kNarrowUnitRow;
+  for (int u = 0; u < n; ++u, row += kNarrowUnitRow)
+    for (int half = 0; half < 2; ++half)
+      for (int i = 0; i < kHalf; ++i) {
+        const int code = row[2 * kHalf + i] >> 4 * half & 0xf, set = 2 * half + i % 16 / 8, at = i / 16 * 8 + i % 8;
+        const auto value = static_cast<std::uint16_t>(table[code] << 8 | row[half * kHalf + i]);
+        std::memcpy(to.data + static_cast<std::size_t>(set) * to.set_stride + static_cast<std::size_t>(u) * to.unit_stride + 2 * at, &value, 2);
+      }
+}
+#else
+// Lower bytes, interleaved with the upper ones that their codes stand for, 16 at a time: 8 values of one set of columns,
+// 8 of the next.
+void widen(const std::byte* block, const WideUnits& to, int first, int n) {
+  const hn::CappedTag<std::uint8_t, kHalf> d;
+  const auto* table = reinterpret_cast<const std::uint8_t*>(block);
+  const std::uint8_t* row = table + kNarrowTable + static_cast<std::size_t>(first) * kNarrowUnitRow;
+  const int lanes = static_cast<int>(hn::Lanes(d));
+  const auto upper = hn::LoadDup128(d, table), low = hn::Set(d, 0x0f);
+  for (int u = 0; u < n; ++u, row += kNarrowUnitRow) {
+    auto* out = reinterpret_cast<std::uint8_t*>(to.data + static_cast<std::size_t>(u) * to.unit_stride);
+    for (int i = 0; i < kHalf; i += lanes) {
+      const auto codes = hn::LoadU(d, row + 2 * kHalf + i);
+      const hn::Repartition<std::uint16_t, decltype(d)> d16;
+      const auto right_codes = hn::And(hn::BitCast(d, hn::ShiftRight<4>(hn::BitCast(d16, codes))), low);
+      const auto left = hn::LoadU(d, row + i), right = hn::LoadU(d, row + kHalf + i);
+      const auto left_upper = hn::TableLookupBytes(upper, hn::And(codes, low)), right_upper = hn::TableLookupBytes(upper, right_codes);
+      hn::StoreU(hn::InterleaveLower(d, left, left_upper), d, out + i);
+      hn::StoreU(hn::InterleaveUpper(d, left, left_upper), d, out + to.set_stride + i);
+      hn::StoreU(hn::InterleaveLower(d, right, right_upper), d, out + 2 * to.set_stride + i);
+      hn::StoreU(hn::InterleaveUpper(d, right, right_upper), d, out + 3 * to.set_stride + i);
+    }
   }
 }
-BLIP_TARGET_END
+#endif
 
-}  // namespace
+}  // namespace blip::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
 
-void narrow_block(const std::uint32_t* units, int n, std::byte* out) { narrow(units, n, reinterpret_cast<char*>(out)); }
-void widen_units(const std::byte* block, int first, int n, std::uint32_t* out) { widen(reinterpret_cast<const char*>(block), first, n, out); }
+#if HWY_ONCE
+namespace blip::kernels {
+
+HWY_EXPORT(narrow);
+HWY_EXPORT(widen);
+
+void narrow_block(const std::uint32_t* units, int n, std::byte* out) { HWY_DYNAMIC_DISPATCH(narrow)(units, n, out); }
+
+void widen_units(const std::byte* block, int first, int n, const WideUnits& out) { HWY_DYNAMIC_DISPATCH(widen)(block, out, first, n); }
 
 const std::uint32_t* widen_units(const std::byte* block, int first, int n) {
   static thread_local AlignedArray<std::uint32_t> units;
-  widen_units(block, first, n, units.reserve(static_cast<std::size_t>(n) * kColumnBlock));
-  return units.data();
+  std::uint32_t* out = units.reserve(static_cast<std::size_t>(n) * kColumnBlock);
+  widen_units(block, first, n, {reinterpret_cast<char*>(out), kColumnBlock, kColumnBlock * sizeof(*out)});
+  return out;
 }
 
 }  // namespace blip::kernels
-
-#else
-
-namespace blip::kernels {
-
-void narrow_block(const std::uint32_t*, int, std::byte*) { assert(false); }
-void widen_units(const std::byte*, int, int, std::uint32_t*) { assert(false); }
-const std::uint32_t* widen_units(const std::byte*, int, int) {
-  assert(false);
-  return nullptr;
-}
-
-}  // namespace blip::kernels
-
-#endif
+#endif  // HWY_ONCE

@@ -14,13 +14,11 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/vector_math-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace blip::kernels {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using Floats = HWY_CAPPED(float, kLanes);
-
 // A register tile: 6 rows x 2 vectors, 12 accumulators, hide an FMA's latency of 4 cycles on two ports (8 needed), and with 2
 // loaded vectors and a broadcast they fit AVX2's 16 registers; 4 vectors load less for a product and fit AVX-512's 32.
 constexpr int kTileRows = 6;
@@ -74,24 +72,6 @@ void column_panel(int m, int n, int k, const float* a, std::size_t lda, const fl
   }
 }
 
-// 2^x for x <= 0: 2^round(x) by its exponent bits times the minimax polynomial of 2^f, |f| <= 1/2; off by less than 2e-7 of the result, which is zero
-// below 2^-127.
-template <class D, class V>
-HWY_INLINE V exp2_negative(D d, V x) {
-  const hn::RebindToSigned<D> di;
-  const auto t = hn::Max(x, hn::Set(d, -127.f));
-  const auto n = hn::NearestInt(t);
-  const auto f = hn::Sub(t, hn::ConvertTo(d, n));
-  auto p = hn::MulAdd(hn::Set(d, 1.32764444e-3f), f, hn::Set(d, 9.67553770e-3f));
-  p = hn::MulAdd(p, f, hn::Set(d, 5.55071332e-2f));
-  p = hn::MulAdd(p, f, hn::Set(d, 2.40221198e-1f));
-  p = hn::MulAdd(p, f, hn::Set(d, 6.93146967e-1f));
-  p = hn::MulAdd(p, f, hn::Set(d, 1.00000007f));
-  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));  // n = -127 gives zero
-}
-
-constexpr float kLog2E = 1.44269504f;
-
 // c[m, n] = a[m, k] b[k, n]; n a multiple of kLanes. All rows pass over a few columns of b while those are in the L1 cache.
 void small_gemm(int m, int n, int k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
   const int width = kTileVectors * static_cast<int>(hn::Lanes(Floats()));
@@ -113,21 +93,26 @@ Exponentials exp_row(float* x, int n, float scale) {
   for (; i < n; ++i) max = std::max(max, x[i]);
   const auto factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, max * (scale * kLog2E));
   const auto weight = [&](int at) HWY_ATTR { return exp2_negative(d, hn::MulSub(hn::LoadU(d, x + at), factor, shift)); };
-  auto total = hn::Zero(d), total2 = total;
-  for (i = 0; i + 2 * lanes <= n; i += 2 * lanes) {
-    const auto e = weight(i), e2 = weight(i + lanes);
-    hn::StoreU(e, d, x + i);
-    hn::StoreU(e2, d, x + i + lanes);
-    total = hn::Add(total, e);
-    total2 = hn::Add(total2, e2);
-  }
-  for (; i < n; i += lanes) {
-    auto e = weight(i);
-    if (i + lanes > n) e = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(n - i)), e);
-    hn::StoreU(e, d, x + i);
-    total = hn::Add(total, e);
-  }
-  return {hn::GetLane(hn::SumOfLanes(d, hn::Add(total, total2))), max};
+  Wide totals[2] = {zeros(), zeros()};
+  for (i = 0; i + 2 * kLanes <= n; i += 2 * kLanes)
+    for (int t = 0; t < 2; ++t)
+      for_wide([&](int j, int at) HWY_ATTR {
+        float* to = x + i + t * kLanes + at;
+        const auto e = weight(i + t * kLanes + at);
+        hn::StoreU(e, d, to);
+        totals[t].v[j] = hn::Add(totals[t].v[j], e);
+      });
+  for (; i < n; i += kLanes)
+    for_wide([&](int j, int at) HWY_ATTR {
+      const int rest = n - i - at;
+      if (rest <= 0) return;
+      auto e = weight(i + at);
+      if (rest < lanes) e = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(rest)), e);
+      hn::StoreU(e, d, x + i + at);
+      totals[0].v[j] = hn::Add(totals[0].v[j], e);
+    });
+  for_wide([&](int j, int) HWY_ATTR { totals[0].v[j] = hn::Add(totals[0].v[j], totals[1].v[j]); });
+  return {sum_of(totals[0]), max};
 }
 
 void attention(const AttentionBlock& b) {
@@ -153,20 +138,20 @@ void attention(const AttentionBlock& b) {
 
 void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n, float* out) {
   const Floats d;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  const int whole = n / lanes * lanes;
-  auto total = hn::Zero(d);
-  for (int i = 0; i < whole; i += lanes) total = hn::Add(total, hn::LoadU(d, x + i));
-  float sum = hn::GetLane(hn::SumOfLanes(d, total));
+  const int lanes = static_cast<int>(hn::Lanes(d)), whole = n / kLanes * kLanes;
+  Wide total = zeros(), squares = zeros();
+  for (int i = 0; i < whole; i += kLanes)
+    for_wide([&](int j, int at) HWY_ATTR { total.v[j] = hn::Add(total.v[j], hn::LoadU(d, x + i + at)); });
+  float sum = sum_of(total);
   for (int i = whole; i < n; ++i) sum += x[i];
   const float mean = sum / static_cast<float>(n);
   const auto mean_v = hn::Set(d, mean);
-  auto squares = hn::Zero(d);
-  for (int i = 0; i < whole; i += lanes) {
-    const auto t = hn::Sub(hn::LoadU(d, x + i), mean_v);
-    squares = hn::MulAdd(t, t, squares);
-  }
-  float variance = hn::GetLane(hn::SumOfLanes(d, squares));
+  for (int i = 0; i < whole; i += kLanes)
+    for_wide([&](int j, int at) HWY_ATTR {
+      const auto t = hn::Sub(hn::LoadU(d, x + i + at), mean_v);
+      squares.v[j] = hn::MulAdd(t, t, squares.v[j]);
+    });
+  float variance = sum_of(squares);
   for (int i = whole; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
   const float scale = 1.f / std::sqrt(variance / static_cast<float>(n) + eps);
   const auto scale_v = hn::Set(d, scale);
@@ -175,17 +160,6 @@ void layer_norm(const float* x, const float* gain, const float* bias, float eps,
     hn::StoreU(hn::MulAdd(t, hn::LoadU(d, gain + i), hn::LoadU(d, bias + i)), d, out + i);
   }
   for (int i = whole; i < n; ++i) out[i] = (x[i] - mean) * scale * gain[i] + bias[i];
-}
-
-// A float's bits to bfloat16's, rounded to nearest even. A NaN stays one: rounding could carry it into infinity, or zero.
-template <class D, class V>
-HWY_INLINE V round_bf16(D d, V bits) {
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1u));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fffu))));
-  const hn::RebindToSigned<D> di;
-  const auto magnitude = hn::BitCast(di, hn::And(bits, hn::Set(d, 0x7fffffffu)));
-  const auto nan = hn::RebindMask(d, hn::Gt(magnitude, hn::Set(di, 0x7f800000)));
-  return hn::IfThenElse(nan, hn::ShiftRight<16>(hn::Or(bits, hn::Set(d, 0x00400000u))), rounded);
 }
 
 void to_bf16(const float* x, int n, std::uint16_t* out) {
@@ -199,27 +173,6 @@ void to_bf16(const float* x, int n, std::uint16_t* out) {
     const hn::CappedTag<std::uint32_t, 1> d1;
     out[i] = static_cast<std::uint16_t>(hn::GetLane(round_bf16(d1, hn::LoadU(d1, reinterpret_cast<const std::uint32_t*>(x) + i))));
   }
-}
-
-template <class D>
-HWY_INLINE hn::Vec<D> load_floats(D d, const float* x) {
-  return hn::LoadU(d, x);
-}
-template <class D>
-HWY_INLINE hn::Vec<D> load_floats(D d, const std::uint16_t* bf16) {
-  const hn::RebindToUnsigned<D> d32;
-  const hn::Rebind<std::uint16_t, D> d16;
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, bf16))));
-}
-
-// body(tag, i) for whole vectors of n values, then one by one.
-template <class Body>
-HWY_INLINE void for_lanes(int n, const Body& body) {
-  const Floats d;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  int i = 0;
-  for (; i + lanes <= n; i += lanes) body(d, i);
-  for (; i < n; ++i) body(hn::CappedTag<float, 1>(), i);
 }
 
 template <class T>

@@ -84,8 +84,7 @@ struct Exponentials {
 std::size_t attention_scratch(int queries, int count, int head_dim);
 void attention(const AttentionBlock& block);
 
-// The same over bfloat16 keys and values, where has_bf16_attention(); by matrix units where there are some.
-bool has_bf16_attention();
+// The same over bfloat16 keys and values; by matrix units where there are some.
 bool has_tile_attention();
 void attention_bf16(const AttentionBlock& block);
 // Keys (bfloat16, [count, head_dim], `stride` apart) as an AttentionBlock with key_scales takes them, less their mean: that is the same for all of a query's

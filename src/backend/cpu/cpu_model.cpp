@@ -270,22 +270,15 @@ class CpuRunner final : public StagedRunner {
 // reference's answers to the token.
 ops::NumberType choose_type(std::size_t parameters) {
   constexpr std::size_t kSmallModel = 100'000'000;  // a vision tower of BLIP-base alone has 86 million
-  if (parameters < kSmallModel) return ops::NumberType::kF32;
-  for (const auto type : {ops::NumberType::kInt8, ops::NumberType::kBf16})
-    if (kernels::gemm_supports(type)) return type;
-  return ops::NumberType::kF32;
+  return parameters < kSmallModel ? ops::NumberType::kF32 : kernels::fastest_type();
 }
 
-// What the layers are computed in; Error(kUsage) where this machine would be slow or wrong with it.
+// What the layers are computed in; Error(kUsage) where it is a compiled model's.
 ops::NumberType number_type(DType dtype, std::size_t parameters) {
   if (dtype == DType::kF16) throw Error(ErrorCode::kUsage, "f16 is for compiled models; on the CPU use f32, bf16 or int8");
   if (dtype == DType::kAuto) return choose_type(parameters);
   if (dtype == DType::kF32) return ops::NumberType::kF32;
-  const auto type = dtype == DType::kBf16 ? ops::NumberType::kBf16 : ops::NumberType::kInt8;
-  if (!kernels::gemm_supports(type))
-    throw Error(ErrorCode::kUsage, std::string("this machine has no ") + (dtype == DType::kBf16 ? "bfloat16" : "8-bit") +
-                                       " matrix instructions, so --dtype " + to_string(dtype) + " is refused; use f32 or auto");
-  return type;
+  return dtype == DType::kBf16 ? ops::NumberType::kBf16 : ops::NumberType::kInt8;
 }
 
 class CpuModel final : public Model {
@@ -352,10 +345,7 @@ class CpuBackend final : public Backend {
   }
   std::vector<DeviceInfo> devices() const override { return {{kind().name, describe_cpu()}}; }
   std::vector<DType> dtypes() const override {
-    std::vector<DType> types{DType::kF32};
-    if (kernels::gemm_supports(ops::NumberType::kBf16)) types.push_back(DType::kBf16);
-    if (kernels::gemm_supports(ops::NumberType::kInt8)) types.push_back(DType::kInt8);
-    return types;
+    return {DType::kF32, DType::kBf16, DType::kInt8};
   }
   Loaded load(const LoadRequest& request) const override {
     return load_checkpoint(request, [&](const model::Checkpoint& checkpoint) {

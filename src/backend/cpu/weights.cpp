@@ -23,7 +23,7 @@ class Loader {
   ops::NumberType type() const { return type_; }
   // bfloat16 keys and values halve what attention reads; only where the layers are rounded anyway.
   ops::NumberType cache_type() const {
-    return type_ != ops::NumberType::kF32 && kernels::has_bf16_attention() ? ops::NumberType::kBf16 : ops::NumberType::kF32;
+    return type_ != ops::NumberType::kF32 ? ops::NumberType::kBf16 : ops::NumberType::kF32;
   }
 
   std::vector<float> values(const std::string& name) {

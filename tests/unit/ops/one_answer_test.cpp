@@ -36,7 +36,6 @@ TEST(OneAnswer, FeedForwardRowsAreTheSameInAnyCompany) {
   constexpr int kWidth = 64, kWide = 256, kRows = 300;
   const auto x = random_values(kRows * kWidth, 1), w1 = random_values(kWidth * kWide, 2), w2 = random_values(kWide * kWidth, 3), bias = random_values(kWide, 4);
   for (const NumberType type : {NumberType::kF32, NumberType::kBf16, NumberType::kInt8}) {
-    if (!kernels::gemm_supports(type)) continue;
     ThreadPool one(1);
     const Linear fc1(one, rows_of(w1, kWidth), bias, kWidth, kWide, type, Packing::kNarrow), fc2(one, rows_of(w2, kWide), {}, kWide, kWidth, type);
     const auto all = mlp(one, x, 0, kRows, kWidth, fc1, fc2);
@@ -58,8 +57,7 @@ TEST(OneAnswer, AbsorbedAttentionIsTheSameInAnyCompany) {
   const auto key = random_values(kHeads * kDim * kWidth, 1), value = random_values(kHeads * kDim * kWidth, 2), bias = random_values(kHeads * kDim, 3);
   const auto q = random_values(kPictures * kRowsEach * kHeads * kDim, 4);
   for (const NumberType type : {NumberType::kF32, NumberType::kBf16, NumberType::kInt8}) {
-    if (!kernels::gemm_supports(type)) continue;
-    const NumberType seen = type == NumberType::kF32 || !kernels::has_bf16_attention() ? NumberType::kF32 : NumberType::kBf16;
+    const NumberType seen = type == NumberType::kF32 ? NumberType::kF32 : NumberType::kBf16;
     ThreadPool one(1);
     const AbsorbedWeights weights(one, key, value, bias, kHeads, kDim, kWidth, type);
     std::vector<KeyValues> pictures;

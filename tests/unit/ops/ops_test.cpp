@@ -72,7 +72,6 @@ const TypeCase kTypes[] = {{NumberType::kF32, 1e-5}, {NumberType::kBf16, 1e-2}, 
 
 TEST(Linear, ShowsEveryTileOnceAndWhole) {
   for (const auto& [type, tolerance] : kTypes) {
-    if (!kernels::gemm_supports(type)) continue;
     for (const int threads : {1, 3})
       for (const int m : {1, 5, 300})
         for (const int out : {60, 129, 1000}) {
@@ -97,7 +96,6 @@ TEST(Linear, ShowsEveryTileOnceAndWhole) {
 
 TEST(Linear, EveryTypeAndThreadCount) {
   for (const auto& [type, tolerance] : kTypes) {
-    if (!kernels::gemm_supports(type)) continue;
     for (const int threads : {1, 2, 3, 7})
       for (const int m : {1, 3, 9, 100, 300})
         for (const int out : {2, 65, 200, 600}) {
@@ -128,7 +126,6 @@ TEST(Linear, EveryTypeAndThreadCount) {
 TEST(Linear, GeluFeedsTheNextLayer) {
   ThreadPool pool(2);
   for (const auto& [type, tolerance] : kTypes) {
-    if (!kernels::gemm_supports(type)) continue;
     for (const int m : {1, 5, 130}) {
       const int in = 40, hidden = 200, out = 24;
       const auto w1 = random_values(in * hidden, 1), b1 = random_values(hidden, 2), w2 = random_values(hidden * out, 3), b2 = random_values(out, 4);
@@ -221,7 +218,6 @@ void check_grow_and_copy(NumberType type, int head_dim, int n = 21) {
 TEST(KeyValues, GrowsAndCopies) {
   constexpr int kLong = 1500;  // full and over 1 MB: few queries read it through first
   for (const NumberType type : {NumberType::kF32, NumberType::kBf16}) {
-    if (type == NumberType::kBf16 && !kernels::has_bf16_attention()) continue;
     for (const int head_dim : {7, 10, 64}) check_grow_and_copy(type, head_dim);
     check_grow_and_copy(type, 64, kLong);
   }
@@ -278,7 +274,7 @@ void check_appending(NumberType type, int threads) {
 TEST(Attention, AppendsItsOwnRowsFirst) {
   for (const int threads : {1, 2, 7}) {
     check_appending(NumberType::kF32, threads);
-    if (kernels::has_bf16_attention()) check_appending(NumberType::kBf16, threads);
+    check_appending(NumberType::kBf16, threads);
   }
 }
 
@@ -361,8 +357,7 @@ struct AbsorbedCase {
 // Two pictures with different numbers of tokens, the second's fewer than a thread's least share; odd widths, many and few threads.
 TEST(AbsorbedAttention, IsCrossAttention) {
   for (const auto& [type, tolerance] : kTypes) {
-    if (!kernels::gemm_supports(type)) continue;
-    const NumberType cache = type != NumberType::kF32 && kernels::has_bf16_attention() ? NumberType::kBf16 : NumberType::kF32;
+    const NumberType cache = type != NumberType::kF32 ? NumberType::kBf16 : NumberType::kF32;
     for (const AbsorbedCase& c : {AbsorbedCase{3, 64, 192, 577}, {3, 16, 40, 101}, {2, 5, 27, 33}, {1, 70, 130, 300}})
       for (const int n : {1, 4, 5})
         for (const int threads : {1, 2, 7}) {
@@ -398,7 +393,7 @@ TEST(AbsorbedAttention, IsCrossAttention) {
 TEST(Attention, WeightsAreTheMeanSoftmaxOfTheHeads) {
   for (const int head_dim : {7, 64}) {
     check_weights(NumberType::kF32, head_dim, 1e-6);
-    if (kernels::has_bf16_attention()) check_weights(NumberType::kBf16, head_dim, 2e-2);
+    check_weights(NumberType::kBf16, head_dim, 2e-2);
   }
 }
 

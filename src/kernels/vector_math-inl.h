@@ -1,0 +1,117 @@
+// Vector mathematics of our kernels: for files that Highway compiles for every instruction set.
+#if defined(BLIP_KERNELS_VECTOR_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)  // once for each
+#ifdef BLIP_KERNELS_VECTOR_MATH_INL_H_
+#undef BLIP_KERNELS_VECTOR_MATH_INL_H_
+#else
+#define BLIP_KERNELS_VECTOR_MATH_INL_H_
+#endif
+
+#include <cstdint>
+#include <hwy/highway.h>
+
+#include "kernels/vector.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace blip::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = HWY_CAPPED(float, kLanes);
+
+// 2^x for x <= 0: 2^round(x) by its exponent bits times the minimax polynomial of 2^f, |f| <= 1/2; off by less than 2e-7 of the result, which is zero
+// below 2^-127.
+template <class D, class V>
+HWY_INLINE V exp2_negative(D d, V x) {
+  const hn::RebindToSigned<D> di;
+  const auto t = hn::Max(x, hn::Set(d, -127.f));
+  const auto n = hn::NearestInt(t);
+  const auto f = hn::Sub(t, hn::ConvertTo(d, n));
+  auto p = hn::MulAdd(hn::Set(d, 1.32764444e-3f), f, hn::Set(d, 9.67553770e-3f));
+  p = hn::MulAdd(p, f, hn::Set(d, 5.55071332e-2f));
+  p = hn::MulAdd(p, f, hn::Set(d, 2.40221198e-1f));
+  p = hn::MulAdd(p, f, hn::Set(d, 6.93146967e-1f));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.00000007f));
+  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));  // n = -127 gives zero
+}
+
+constexpr float kLog2E = 1.44269504f;
+
+// The same for what is rounded to bfloat16, which keeps 2e-3: the Taylor polynomial of 2^f, off by less than 5e-5.
+template <class D, class V>
+HWY_INLINE V exp2_rough(D d, V x) {
+  const hn::RebindToSigned<D> di;
+  const auto t = hn::Max(x, hn::Set(d, -127.f));
+  const auto n = hn::NearestInt(t);
+  const auto f = hn::Sub(t, hn::ConvertTo(d, n));
+  auto p = hn::MulAdd(hn::Set(d, 9.61812911e-3f), f, hn::Set(d, 5.55041087e-2f));
+  p = hn::MulAdd(p, f, hn::Set(d, 2.40226507e-1f));
+  p = hn::MulAdd(p, f, hn::Set(d, 6.93147181e-1f));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.f));
+  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));
+}
+
+// As many floats as the widest vector has lanes, in as many vectors as that takes here: sums over them are the same on every
+// instruction set.
+struct Wide {
+  static constexpr int kVectors = kLanes / static_cast<int>(hn::MaxLanes(Floats()));
+  hn::Vec<Floats> v[kVectors];
+};
+
+template <class Body>
+HWY_INLINE void for_wide(const Body& body) {
+  for (int j = 0; j < Wide::kVectors; ++j) body(j, j * (kLanes / Wide::kVectors));
+}
+
+// The first half to the second, and so on.
+HWY_INLINE float sum_of(Wide sums) {
+  const Floats d;
+  for (int half = Wide::kVectors / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; ++j) sums.v[j] = hn::Add(sums.v[j], sums.v[j + half]);
+  float lanes[kLanes];
+  hn::StoreU(sums.v[0], d, lanes);
+  for (int half = kLanes / Wide::kVectors / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
+HWY_INLINE Wide zeros() {
+  Wide sums;
+  for_wide([&](int j, int) HWY_ATTR { sums.v[j] = hn::Zero(Floats()); });
+  return sums;
+}
+
+// A float's bits to bfloat16's, rounded to nearest even. A NaN stays one: rounding could carry it into infinity, or zero.
+template <class D, class V>
+HWY_INLINE V round_bf16(D d, V bits) {
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1u));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fffu))));
+  const hn::RebindToSigned<D> di;
+  const auto magnitude = hn::BitCast(di, hn::And(bits, hn::Set(d, 0x7fffffffu)));
+  const auto nan = hn::RebindMask(d, hn::Gt(magnitude, hn::Set(di, 0x7f800000)));
+  return hn::IfThenElse(nan, hn::ShiftRight<16>(hn::Or(bits, hn::Set(d, 0x00400000u))), rounded);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> load_floats(D d, const float* x) {
+  return hn::LoadU(d, x);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load_floats(D d, const std::uint16_t* bf16) {
+  const hn::RebindToUnsigned<D> d32;
+  const hn::Rebind<std::uint16_t, D> d16;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, bf16))));
+}
+
+// body(tag, i) for whole vectors of n values, then one by one.
+template <class Body>
+HWY_INLINE void for_lanes(int n, const Body& body) {
+  const Floats d;
+  const int lanes = static_cast<int>(hn::Lanes(d));
+  int i = 0;
+  for (; i + lanes <= n; i += lanes) body(d, i);
+  for (; i < n; ++i) body(hn::CappedTag<float, 1>(), i);
+}
+
+}  // namespace blip::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
