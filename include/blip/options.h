@@ -109,7 +109,24 @@ struct GenerateOptions {
   float temperature = 1.0f;         // sampling: > 1 flatter, < 1 sharper; must be > 0
   std::uint64_t seed = 0;           // sampling: same seed, same texts
   int num_return = 1;               // texts per input: best beams, or independent samples; at most beams unless sampling
+  // Words, as blip/options.h says below "Words": none of these is written. Empty = off.
+  std::vector<std::string> forbid_words{};
+  // Beam search: of each of these one alternative is written, "red|blue" one of the two. Needs
+  // beams > 1 and no sampling. Fewer texts than num_return come where no more have them all, and
+  // Error(kUsage) where none has. Empty = off.
+  std::vector<std::string> force_words{};
+  // No run of so many tokens is written twice, those of the prompt included; 0 = off.
+  int no_repeat_ngram = 0;
 };
+
+// Words of GenerateOptions. Each is a word or a phrase, several are separated by '|' or given one
+// by one. They are tokenised as every text is, so a model without capitals takes none ("Dog" is
+// "dog"), and mean that run of tokens, as transformers' bad_words_ids and force_words_ids do: "dog"
+// is neither forbidden nor found in "dogs", which is a token of its own, but in "doggo", which is
+// spelled dog + ##go; "##go" is text (two signs and a word), not the piece. A word that the
+// vocabulary cannot spell is never written: forbidden, it is left out with a warning; forced, it is
+// Error(kUsage), as is a special token ("[SEP]") and a word that is empty. What the prompt has
+// counts as written.
 
 struct CaptionOptions {
   // The caption continues this text, which is cut off the result. Unset: the model's own (ModelInfo::prompt); "" = no prompt.

@@ -61,12 +61,12 @@ class Runner {
 
   // One list of hypotheses per image. prompt starts with [DEC].
   virtual std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt,
-                                                               const GenerateOptions& options, const decode::Hooks& hooks) = 0;
+                                                               const decode::Options& options, const decode::Hooks& hooks) = 0;
   // texts: [CLS] ... [SEP] without padding.
   virtual std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const MatchOptions& options, const decode::Hooks& hooks) = 0;
   // questions: [ENC] ... [SEP] without padding. One list of hypotheses per question.
   virtual std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions,
-                                                           const GenerateOptions& options, const decode::Hooks& hooks) = 0;
+                                                           const decode::Options& options, const decode::Hooks& hooks) = 0;
   // candidates: [DEC] ... [SEP].
   virtual std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question, std::span<const TokenIds> candidates,
                                            int keep, const decode::Hooks& hooks) = 0;

@@ -27,7 +27,7 @@ class TowerRunner final : public Runner {
   std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override { return towers_->encode(pixels, count); }
 
   std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt,
-                                                       const GenerateOptions& options, const decode::Hooks& hooks) override {
+                                                       const decode::Options& options, const decode::Hooks& hooks) override {
     const auto decoder = towers_->caption_decoder(images, options);
     return decode::generate(*decoder, prompt, decode::with_min_length(options, kCaptionMinLength), tokens_, hooks);
   }
@@ -53,7 +53,7 @@ class TowerRunner final : public Runner {
   }
 
   std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions,
-                                                   const GenerateOptions& options, const decode::Hooks& hooks) override {
+                                                   const decode::Options& options, const decode::Hooks& hooks) override {
     const auto decoder = towers_->answer_decoder(image, questions, options.max_length);
     return decode::generate(*decoder, answer_prompt_, decode::with_min_length(options, kAnswerMinLength), tokens_, hooks);
   }
