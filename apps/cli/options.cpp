@@ -219,6 +219,12 @@ CLI::Option* add_field(CLI::App& command, const std::string& name, const Option&
                        const GeneratedText&) {
   return command.add_flag(name, value, std::string(row.help));
 }
+CLI::Option* add_field(CLI::App& command, const std::string& name, const Option& row,
+                       std::vector<std::string>& value, const GeneratedText&) {
+  return add_repeated(command, name, value, std::string(row.help) + "; may be repeated")
+      ->type_name("WORD")
+      ->check(not_empty());
+}
 
 }  // namespace
 
@@ -301,7 +307,7 @@ void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const Mo
   for (const auto& [row, option] : flags.all) {
     if (option->count() == 0 || (option == flags.named("beams") && flags.options.beams == 1))
       continue;
-    refuse(option->get_name() + " " + option->as<std::string>());
+    refuse(option->get_name() + " " + CLI::detail::join(option->results(), " "));
   }
 }
 

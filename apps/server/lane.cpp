@@ -8,7 +8,8 @@ namespace blip::server {
 namespace {
 
 auto key_of(const GenerateOptions& o) {
-  return std::tuple(o.beams, o.min_length, o.max_length, o.length_penalty, o.repetition_penalty, o.num_return);
+  return std::tuple(o.beams, o.min_length, o.max_length, o.length_penalty, o.repetition_penalty, o.num_return,
+                    o.forbid_words, o.force_words, o.no_repeat_ngram);
 }
 
 // May one call of the session do both? A sample depends on what is drawn beside it, so sampled texts run alone.
@@ -22,7 +23,8 @@ bool together(const Job& a, const Job& b) {
       return a.picture->hash == b.picture->hash && !a.ask.on_token && !b.ask.on_token && !a.ask.generate.sample && !b.ask.generate.sample &&
              key_of(a.ask.generate) == key_of(b.ask.generate) && a.ask.max_text_length == b.ask.max_text_length;
     case Task::kMatch:
-      return a.picture->hash == b.picture->hash && a.match.head == b.match.head && a.match.max_text_length == b.match.max_text_length;
+      return a.picture->hash == b.picture->hash && a.match.head == b.match.head &&
+             a.match.itm_token == b.match.itm_token && a.match.max_text_length == b.match.max_text_length;
     case Task::kEmbedTexts:
       return a.embed.max_text_length == b.embed.max_text_length;
     case Task::kRank:

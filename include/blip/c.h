@@ -390,6 +390,17 @@ typedef struct blip_generate_options {
   uint64_t seed;      /* sampling: same seed, same texts. Default 0 */
   int32_t num_return; /* texts per input; at most beams unless sampling. Default 1 */
   uint32_t reserved;  /* 0 */
+  /* Words that are not written. Each entry is a word or a phrase, or several separated by '|'.
+   * They are tokenised as texts are, and mean that run of tokens. Default none. */
+  const char* const* forbid_words;
+  size_t forbid_word_count;
+  /* Beam search: of each entry, one of the alternatives that '|' separates is written. Fewer texts
+   * than num_return come where no more have them all; BLIP_ERROR_USAGE where none has. Default
+   * none. */
+  const char* const* force_words;
+  size_t force_word_count;
+  int32_t no_repeat_ngram; /* no run of so many tokens is written twice; 0 = off (default) */
+  uint32_t reserved2;      /* 0 */
 } blip_generate_options;
 BLIP_C_API void blip_generate_options_default(blip_generate_options* options, uint32_t struct_size);
 
@@ -436,6 +447,7 @@ BLIP_C_API blip_status blip_session_rank(blip_session* session, const blip_encod
 /* ---- Matches ---- */
 
 enum { BLIP_HEAD_ALL = 0, BLIP_HEAD_ITM = 1, BLIP_HEAD_ITC = 2 };
+enum { BLIP_ITM_TOKEN_CLS = 0, BLIP_ITM_TOKEN_ENC = 1 };
 
 typedef struct blip_match_options {
   uint32_t struct_size;
@@ -443,6 +455,10 @@ typedef struct blip_match_options {
   int32_t max_text_length; /* texts are truncated to so many tokens, 3 to the model's; 0 = its
                               text_length (default) */
   uint32_t reserved;       /* 0 */
+  int32_t itm_token; /* what a text begins with for the ITM head: CLS, as in the published demo and
+                        transformers (default), or ENC, as in training and the official evaluation;
+                        BLIP_ERROR_UNSUPPORTED where the vocabulary has no [ENC] */
+  uint32_t reserved2; /* 0 */
 } blip_match_options;
 BLIP_C_API void blip_match_options_default(blip_match_options* options, uint32_t struct_size);
 

@@ -144,12 +144,23 @@ inline constexpr std::array<const char*, 3> kMatchHeads = {"all", "itm", "itc"};
 // One of kMatchHeads; throws Error(kUsage) on anything else.
 MatchHead parse_match_head(const std::string& name);
 
+// The token in the place of a text's first for the ITM head. The published demo and transformers
+// leave [CLS]; training and the official evaluation set [ENC].
+enum class ItmToken { kCls, kEnc };
+// Their names, in that order.
+inline constexpr std::array<const char*, 2> kItmTokens = {"cls", "enc"};
+
+// One of kItmTokens; throws Error(kUsage) on anything else.
+ItmToken parse_itm_token(const std::string& name);
+
 struct MatchOptions {
   MatchHead head = MatchHead::kAll;  // kAll: those that the model has
   // Texts are truncated to so many tokens, [CLS] and [SEP] included: kShortestText to
   // ModelInfo::max_text_length, else Error(kUsage). 0: ModelInfo::text_length, which is kTextLength
   // unless the model says otherwise.
   int max_text_length = 0;
+  // kEnc: Error(kUnsupported) where the vocabulary has no [ENC]. The ITC heads always read [CLS].
+  ItmToken itm_token = ItmToken::kCls;
 };
 
 struct EmbedOptions {

@@ -7,6 +7,7 @@
 
 #include "api/attention.h"
 #include "api/impl.h"
+#include "api/words.h"
 #include "blip/error.h"
 
 namespace blip {
@@ -105,6 +106,31 @@ struct Session::Impl {
     TokenIds ids = encode_text(question, "question", text_limit(max_text_length));
     ids.front() = engine->config.tokens.question;
     return ids;
+  }
+
+  // The ITM head with [ENC] in the place of the first token, the ITC heads without.
+  std::vector<backend::MatchScore> match_enc(const backend::EncodedImage& image,
+                                             const std::vector<TokenIds>& texts,
+                                             MatchOptions asked) const {
+    const std::int32_t enc = tokenizer().special().enc;
+    const auto& encoder = engine->config.text_encoder;
+    if (enc < 0 || (encoder && enc >= encoder->vocab))
+      throw Error(ErrorCode::kUnsupported,
+                  engine->info.path + " has no token [ENC]; match with the token cls");
+    std::vector<TokenIds> begun = texts;
+    for (TokenIds& ids : begun) ids.front() = enc;
+    const bool both = asked.head == MatchHead::kAll && capabilities().itc;
+    asked.head = MatchHead::kItm;
+    std::vector<backend::MatchScore> scores = runner->match(image, begun, asked, hooks());
+    if (!both) return scores;
+    asked.head = MatchHead::kItc;
+    const auto cosines = runner->match(image, texts, asked, hooks());
+    for (std::size_t i = 0; i < scores.size(); ++i) scores[i].itc = cosines[i].itc;
+    return scores;
+  }
+
+  decode::Options with_words(const GenerateOptions& generate) const {
+    return blip::with_words(generate, tokenizer(), options.warning);
   }
 
   decode::Hooks hooks() const { return {options.cancel, {}}; }
@@ -231,10 +257,17 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
   TokenIds generated = prompt;
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
   const Stopwatch watch;
-  const auto results = impl_->runner->caption(handles, prompt, options.generate, hooks);
+  const auto results =
+      impl_->runner->caption(handles, prompt, impl_->with_words(options.generate), hooks);
   const double ms = watch.ms() / static_cast<double>(images.size());
   for (const auto& hypotheses : results) captions.push_back(impl_->generation(hypotheses, prompt.size(), ms, impl_->capabilities().caption_length > 0));
   return captions;
+}
+
+ItmToken parse_itm_token(const std::string& name) {
+  for (std::size_t i = 0; i < kItmTokens.size(); ++i)
+    if (name == kItmTokens[i]) return static_cast<ItmToken>(i);
+  throw Error(ErrorCode::kUsage, "unknown ITM token \"" + name + "\"; use cls or enc");
 }
 
 MatchHead parse_match_head(const std::string& name) {
@@ -254,8 +287,11 @@ std::vector<Match> Session::match(const EncodedImage& image, std::span<const std
   if (options.head == MatchHead::kItm ? !c.itm : options.head == MatchHead::kItc && !c.itc)
     throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has no " + (options.head == MatchHead::kItm ? "ITM head" : "ITC heads") + "; use the other or all");
   const auto ids = impl_->encode_texts(texts, options.max_text_length);
+  const bool enc = options.itm_token == ItmToken::kEnc && c.itm && options.head != MatchHead::kItc;
   std::vector<Match> matches;
-  for (const auto& score : impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks())) {
+  for (const auto& score : enc ? impl_->match_enc(impl_->encoded(image), ids, options)
+                               : impl_->runner->match(impl_->encoded(image), ids, options,
+                                                      impl_->hooks())) {
     if (score.itm) impl_->require_probability(*score.itm);
     if (score.itc) impl_->require_finite({&*score.itc, 1}, "a cosine");
     matches.push_back({score.itm, score.itc});
@@ -278,7 +314,8 @@ std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const 
   const std::size_t start = generated.size();
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
   const Stopwatch watch;
-  const auto results = impl_->runner->ask(impl_->encoded(image), ids, options.generate, hooks);
+  const auto results = impl_->runner->ask(impl_->encoded(image), ids,
+                                          impl_->with_words(options.generate), hooks);
   const double ms = watch.ms() / static_cast<double>(questions.size());
   for (const auto& hypotheses : results)
     answers.push_back(

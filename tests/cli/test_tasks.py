@@ -71,6 +71,27 @@ class Caption(CliTest):
         self.assertEqual(bare["token_ids"][0], prompt[0])
         self.assertNotEqual(bare["token_ids"][1:4], prompt[1:4])
 
+    def test_words(self):
+        path = scene_path(scenes()[1])
+        (free,) = self.ok("caption", path, "--json").objects
+        words = free["caption"].split()
+        first, last = words[1], words[-1]
+        for decoding in (["--beams", 1], ["--beams", 4], ["--sample", "--seed", 3]):
+            with self.subTest(decoding):
+                flags = ["caption", path, *decoding, "--forbid-words"]
+                caption = self.ok(*flags, f"{first.upper()}|{last}").out
+                self.assertFalse({first, last} & set(caption.split()), caption)
+                self.assertEqual(caption, self.ok(*flags, first, "--forbid-words", last).out)
+                (one,) = self.ok("caption", path, *decoding, "--json", "--no-repeat-ngram", 1, "--prompt", "").objects
+                self.assertEqual(len(set(one["token_ids"])), len(one["token_ids"]))
+        forced = self.ok("caption", path, "--force-words", "fox|two cats", "--force-words", "green|red", "--num-captions", 2).lines
+        for caption in forced:
+            self.assertTrue("two cats" in caption or "fox" in caption.split(), caption)
+            self.assertTrue({"green", "red"} & set(caption.split()), caption)
+        odd = self.ok("caption", path, "--forbid-words", "\N{SNOWMAN}")
+        self.assertEqual(odd.out, free["caption"] + "\n")
+        self.assertIn("is left out: the vocabulary cannot spell it", odd.err)
+
     def test_greedy_is_repeatable(self):
         path = scene_path(scenes()[0])
         texts = {self.ok("caption", path, "--beams", 1, "--threads", n).out for n in (1, 1, 2)}
