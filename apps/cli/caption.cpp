@@ -50,6 +50,17 @@ void print(Console& console, const std::string& name, bool with_name, const Enco
   for (const Text& text : generation.all) console.line(prefix + printable(text.text));
 }
 
+// Of pictures of which one may have no caption with all the words: that is the picture's failure.
+std::vector<Generation> captions_of(Session& session, std::span<const EncodedImage> images,
+                                    const CaptionOptions& options) {
+  try {
+    return session.caption(images, options);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUsage || options.generate.force_words.empty()) throw;
+    throw Error(ErrorCode::kImage, error.what());
+  }
+}
+
 int run_caption(const CaptionFlags& flags) {
   Console console(flags.output);
   CaptionOptions options;
@@ -61,12 +72,13 @@ int run_caption(const CaptionFlags& flags) {
   require_task(engine.info().can_caption, "caption", engine.info());
   fit_to_model(options.generate, flags.generate, engine.info());
   Session session = make_session(engine, console);
+  session.caption(std::span<const EncodedImage>(), options);  // are the words words?
 
   const Stopwatch watch;
   Timings timings;
   const bool with_names = names_needed(flags.pictures.images);
   const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
-    const std::vector<Generation> captions = session.caption(images, options);
+    const std::vector<Generation> captions = captions_of(session, images, options);
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
       emits.push_back([&console, &timings, with_names, name = names[i], image = images[i], caption = captions[i]] {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <set>
 
 #include "cli/exit.h"
 #include "cli/interrupt.h"
@@ -358,7 +359,11 @@ Engine load_engine(const ModelOptions& options, Console& console) {
 Session make_session(const Engine& engine, Console& console) {
   SessionOptions options;
   options.cancel = [] { return interrupted() != 0; };
-  options.warning = [&console](const std::string& message) { console.warning(message); };
+  // What is said of a word holds for every picture.
+  options.warning = [&console, said = std::set<std::string>()](const std::string& message) mutable {
+    if (!message.starts_with(option_named("forbid_words").name) || said.insert(message).second)
+      console.warning(message);
+  };
   return Session(engine, options);
 }
 

@@ -26,10 +26,10 @@ enum class OptionType { kFlag, kWhole, kNumber, kTexts };
 enum class OptionUse { kAlways, kSampling, kWithoutSampling, kSeveralBeams };
 
 // The field of GenerateOptions that an option is; monostate: it is a field of other options.
-using GenerateField = std::variant<std::monostate, bool GenerateOptions::*, int GenerateOptions::*,
-                                   std::optional<int> GenerateOptions::*, float GenerateOptions::*,
-                                   std::uint64_t GenerateOptions::*,
-                                   std::vector<std::string> GenerateOptions::*>;
+using GenerateField =
+    std::variant<std::monostate, bool GenerateOptions::*, int GenerateOptions::*,
+                 std::optional<int> GenerateOptions::*, float GenerateOptions::*,
+                 std::uint64_t GenerateOptions::*, std::vector<std::string> GenerateOptions::*>;
 
 struct Option {
   // Of the field in C++, C and JSON.

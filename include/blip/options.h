@@ -167,6 +167,20 @@ struct EmbedOptions {
   int max_text_length = 0;  // as MatchOptions::max_text_length
 };
 
+// Features of single tokens, as LAVIS' BlipFeatureExtractor gives them: the picture's, the text's
+// alone, and the text's over the picture (ITM; begins with [ENC]). Projected ones are those of the
+// ITC heads, each of length 1; an ITC vector is the first of them.
+enum class FeatureKind { kImage, kImageProjected, kText, kTextProjected, kMultimodal };
+// Their names, in that order.
+inline constexpr std::array<const char*, 5> kFeatureKinds = {"image", "image-projected", "text",
+                                                             "text-projected", "multimodal"};
+constexpr bool needs_image(FeatureKind kind) {
+  return kind != FeatureKind::kText && kind != FeatureKind::kTextProjected;
+}
+constexpr bool needs_text(FeatureKind kind) {
+  return kind != FeatureKind::kImage && kind != FeatureKind::kImageProjected;
+}
+
 struct AskOptions {
   GenerateOptions generate{.max_length = kAnswerMaxLength};
   // As CaptionOptions::on_token, for the answer to the (only) question.

@@ -67,7 +67,8 @@ decode::Options with_words(const GenerateOptions& options, const text::Tokenizer
     auto& alternatives = result.words.forced.emplace_back();
     for (const std::string& word : split(entry)) {
       if (alternatives.size() == kMaxAlternatives)
-        refuse(force, word, "is one more than " + std::to_string(kMaxAlternatives) + " alternatives");
+        refuse(force, word,
+               "is one more than " + std::to_string(kMaxAlternatives) + " alternatives");
       alternatives.push_back(tokens_of(force, word, tokenizer));
       if (alternatives.back().empty())
         refuse(force, word, "cannot be written: the vocabulary cannot spell it");

@@ -26,8 +26,10 @@ class TowerRunner final : public Runner {
 
   std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override { return towers_->encode(pixels, count); }
 
-  std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt,
-                                                       const decode::Options& options, const decode::Hooks& hooks) override {
+  std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images,
+                                                       const TokenIds& prompt,
+                                                       const decode::Options& options,
+                                                       const decode::Hooks& hooks) override {
     const auto decoder = towers_->caption_decoder(images, options);
     return decode::generate(*decoder, prompt, decode::with_min_length(options, kCaptionMinLength), tokens_, hooks);
   }
@@ -52,8 +54,10 @@ class TowerRunner final : public Runner {
     return scores;
   }
 
-  std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions,
-                                                   const decode::Options& options, const decode::Hooks& hooks) override {
+  std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image,
+                                                   std::span<const TokenIds> questions,
+                                                   const decode::Options& options,
+                                                   const decode::Hooks& hooks) override {
     const auto decoder = towers_->answer_decoder(image, questions, options.max_length);
     return decode::generate(*decoder, answer_prompt_, decode::with_min_length(options, kAnswerMinLength), tokens_, hooks);
   }
@@ -81,6 +85,10 @@ class TowerRunner final : public Runner {
   AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers) override {
     return towers_->answer_attention(image, question, ids, layers);
   }
+  Tensor text_alone(const TokenIds& text) override { return towers_->text_alone(text); }
+  Tensor projected(const Tensor& states, bool of_image) override {
+    return towers_->projected(states, of_image);
+  }
   Tensor dump_vision(const EncodedImage& image) override { return towers_->vision_tokens(image); }
   Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
     return towers_->text_states(image, text, question);
@@ -97,7 +105,16 @@ class TowerRunner final : public Runner {
 
 namespace {
 [[noreturn]] void no_attention() { throw Error(ErrorCode::kUnsupported, "this device does not give out attention weights"); }
+[[noreturn]] void no_features() {
+  throw Error(ErrorCode::kUnsupported,
+              "this device does not give out features of texts and projections; the CPU does, for "
+              "model files of weights");
+}
 }  // namespace
+Tensor Runner::text_alone(const TokenIds&) { no_features(); }
+Tensor Runner::projected(const Tensor&, bool) { no_features(); }
+Tensor Towers::text_alone(const TokenIds&) { no_features(); }
+Tensor Towers::projected(const Tensor&, bool) { no_features(); }
 Tensor Runner::caption_attention(const EncodedImage&, const TokenIds&, int) { no_attention(); }
 AnswerAttention Runner::answer_attention(const EncodedImage&, const TokenIds&, const TokenIds&, int) { no_attention(); }
 Tensor Towers::caption_attention(const EncodedImage&, const TokenIds&, int) { no_attention(); }

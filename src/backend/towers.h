@@ -30,6 +30,10 @@ class Towers {
   virtual Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers);
   virtual AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers);
 
+  // As Runner's.
+  virtual Tensor text_alone(const TokenIds& text);
+  virtual Tensor projected(const Tensor& states, bool of_image);
+
   virtual Tensor vision_tokens(const EncodedImage& image) = 0;                                       // [1, N, D]
   virtual Tensor text_states(const EncodedImage& image, const TokenIds& text, bool question) = 0;    // [1, T, D]
 };

@@ -27,6 +27,10 @@ static_assert(static_cast<int>(MatchHead::kItm) == BLIP_HEAD_ITM &&
               static_cast<int>(MatchHead::kItc) == BLIP_HEAD_ITC);
 static_assert(static_cast<int>(ItmToken::kCls) == BLIP_ITM_TOKEN_CLS &&
               static_cast<int>(ItmToken::kEnc) == BLIP_ITM_TOKEN_ENC);
+static_assert(static_cast<int>(FeatureKind::kMultimodal) == BLIP_FEATURES_MULTIMODAL &&
+              static_cast<int>(FeatureKind::kTextProjected) == BLIP_FEATURES_TEXT_PROJECTED &&
+              static_cast<int>(FeatureKind::kText) == BLIP_FEATURES_TEXT &&
+              static_cast<int>(FeatureKind::kImageProjected) == BLIP_FEATURES_IMAGE_PROJECTED);
 static_assert(static_cast<int>(FileType::kF16) == BLIP_FILE_F16 &&
               static_cast<int>(FileType::kBf16) == BLIP_FILE_BF16 &&
               static_cast<int>(FileType::kQ8_0) == BLIP_FILE_Q8_0);
@@ -262,8 +266,9 @@ void apply(const blip_generate_options* given, GenerateOptions& options) {
   for_generate_fields([&](auto cpp, auto c, auto... count) {
     if constexpr (sizeof...(count) > 0) {
       const bool forced = cpp == &GenerateOptions::force_words;
-      options.*cpp = strings(o.*c, (... , (o.*count)), forced ? "blip_generate_options.force_words"
-                                                           : "blip_generate_options.forbid_words");
+      options.*cpp = strings(
+          o.*c, (..., (o.*count)),
+          forced ? "blip_generate_options.force_words" : "blip_generate_options.forbid_words");
     } else {
       if (is_length(c) && static_cast<std::int64_t>(o.*c) == kTaskDefault) return;
       if constexpr (std::is_same_v<decltype(cpp), bool GenerateOptions::*>) {

@@ -119,8 +119,7 @@ class ForcedSearch {
     if (ended_.size() >= beams_ && !(score > worst_)) return;
     ended_.push_back({std::move(ids), score, has_words});
     const auto lower = [](const Ended& a, const Ended& b) { return a.score < b.score; };
-    if (ended_.size() > beams_)
-      ended_.erase(std::min_element(ended_.begin(), ended_.end(), lower));
+    if (ended_.size() > beams_) ended_.erase(std::min_element(ended_.begin(), ended_.end(), lower));
     worst_ = std::min_element(ended_.begin(), ended_.end(), lower)->score;
   }
 
@@ -146,13 +145,13 @@ class ForcedSearch {
       for (const std::int32_t token : progress[beam].next_tokens()) {
         Progress further = progress[beam];
         further.add(token);
-        const bool known = is_there(b, token) ||
-                           std::any_of(forced.begin(), forced.end(), [&](const auto& other) {
-                             return other.first.beam == b && other.first.token == token;
-                           });
+        const bool known =
+            is_there(b, token) || std::any_of(forced.begin(), forced.end(), [&](const auto& other) {
+              return other.first.beam == b && other.first.token == token;
+            });
         if (!known)
-          forced.emplace_back(
-              Continuation{scores[beam].of(token) + running_[beam].score, b, token}, further);
+          forced.emplace_back(Continuation{scores[beam].of(token) + running_[beam].score, b, token},
+                              further);
       }
     }
     // Only now: copies share their place in a word.

@@ -60,7 +60,8 @@ void check_field(const Option& option, const GenerateOptions& options, T Generat
 void check_effect(const GenerateOptions& options, bool forced) {
   const Option& row = option_named("force_words");
   if (!forced || row.has_effect(options)) return;
-  throw Error(ErrorCode::kUsage, "force_words needs beam search: set beams above 1, and do not sample");
+  throw Error(ErrorCode::kUsage,
+              "force_words needs beam search: set beams above 1, and do not sample");
 }
 
 void check_tokens(std::span<const std::int32_t> ids, const char* what, int vocab) {
@@ -88,9 +89,11 @@ void check_words(const Options& options, std::size_t prompt, int vocab) {
   }
   const std::size_t left = static_cast<std::size_t>(options.max_length) - prompt;
   if (needed > left) {
-    throw Error(ErrorCode::kUsage, "force_words need up to " + number(needed) + " tokens, and max_length (" +
-                                       number(options.max_length) + ") leaves " + number(left) + " after the prompt's " +
-                                       number(prompt) + ": force fewer words or allow longer texts");
+    throw Error(ErrorCode::kUsage, "force_words need up to " + number(needed) +
+                                       " tokens, and max_length (" + number(options.max_length) +
+                                       ") leaves " + number(left) + " after the prompt's " +
+                                       number(prompt) +
+                                       ": force fewer words or allow longer texts");
   }
 }
 
@@ -118,8 +121,10 @@ Options with_min_length(Options options, int task_default) {
   return options;
 }
 
-std::vector<std::vector<Hypothesis>> generate(Decoder& decoder, std::span<const std::int32_t> prompt,
-                                              const Options& options, Tokens tokens, const Hooks& hooks) {
+std::vector<std::vector<Hypothesis>> generate(Decoder& decoder,
+                                              std::span<const std::int32_t> prompt,
+                                              const Options& options, Tokens tokens,
+                                              const Hooks& hooks) {
   validate(options, decoder.max_positions());
   check_effect(options, !options.words.forced.empty());
   if (prompt.empty()) refuse("the prompt", "empty", "at least the token that begins a text");
@@ -136,7 +141,8 @@ std::vector<std::vector<Hypothesis>> generate(Decoder& decoder, std::span<const 
   if (decoder.vocab_size() <= 2 * options.beams) {
     refuse("beams", number(options.beams), "below half the vocabulary size, which is " + number(decoder.vocab_size()));
   }
-  return options.words.forced.empty() ? beam_search(decoder, request) : forced_search(decoder, request);
+  return options.words.forced.empty() ? beam_search(decoder, request)
+                                      : forced_search(decoder, request);
 }
 
 }  // namespace blip::decode

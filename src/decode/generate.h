@@ -76,13 +76,15 @@ struct Options : GenerateOptions {
   Words words;
 };
 
-// Token for token what transformers' generate gives (greedy; beam search with early_stopping=False; sampling has its own
-// generator). Result: one list per sequence of the decoder, each with options.num_return hypotheses, best first; with forced
-// words fewer where no more have them all. Those are constrained beam search as transformers 4 has it
-// (forced_search.cpp).
-// Throws Error(kUsage) for options that make no sense (validate below).
-std::vector<std::vector<Hypothesis>> generate(Decoder& decoder, std::span<const std::int32_t> prompt,
-                                              const Options& options, Tokens tokens, const Hooks& hooks = {});
+// Token for token what transformers' generate gives (greedy; beam search with early_stopping=False;
+// sampling has its own generator). Result: one list per sequence of the decoder, each with
+// options.num_return hypotheses, best first; with forced words fewer where no more have them all.
+// Those are constrained beam search as transformers 4 has it (forced_search.cpp). Throws
+// Error(kUsage) for options that make no sense (validate below).
+std::vector<std::vector<Hypothesis>> generate(Decoder& decoder,
+                                              std::span<const std::int32_t> prompt,
+                                              const Options& options, Tokens tokens,
+                                              const Hooks& hooks = {});
 
 // Checks the ranges of blip/limits.h and the lengths; Error(kUsage) names the option, the value and the allowed range.
 void validate(const GenerateOptions& options, int max_positions);

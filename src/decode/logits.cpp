@@ -164,38 +164,45 @@ void sort_distinct(std::vector<std::int32_t>& tokens) {
 }
 
 bool ends_with(std::span<const std::int32_t> text, std::span<const std::int32_t> run) {
-  return run.size() <= text.size() && std::equal(run.begin(), run.end(), text.end() - static_cast<std::ptrdiff_t>(run.size()));
+  return run.size() <= text.size() &&
+         std::equal(run.begin(), run.end(), text.end() - static_cast<std::ptrdiff_t>(run.size()));
 }
 
 // What may not follow the text because it would end a forbidden run.
-void ban_words(std::span<const std::int32_t> text, const Words& words, std::vector<std::int32_t>& banned) {
+void ban_words(std::span<const std::int32_t> text, const Words& words,
+               std::vector<std::int32_t>& banned) {
   for (const std::vector<std::int32_t>& run : words.forbidden) {
     if (ends_with(text, std::span(run).first(run.size() - 1))) banned.push_back(run.back());
   }
 }
 
 // What may not follow the text because the last n tokens would then be there twice.
-void ban_repeated(std::span<const std::int32_t> text, int ngram, std::vector<std::int32_t>& banned) {
+void ban_repeated(std::span<const std::int32_t> text, int ngram,
+                  std::vector<std::int32_t>& banned) {
   const auto n = static_cast<std::size_t>(ngram);
   if (n == 0 || text.size() < n) return;
   const auto last = text.last(n - 1);
   for (std::size_t i = 0; i + n <= text.size(); ++i) {
-    if (std::equal(last.begin(), last.end(), text.begin() + static_cast<std::ptrdiff_t>(i))) banned.push_back(text[i + n - 1]);
+    if (std::equal(last.begin(), last.end(), text.begin() + static_cast<std::ptrdiff_t>(i)))
+      banned.push_back(text[i + n - 1]);
   }
 }
 
 }  // namespace
 
-Edits::Edits(std::span<const std::int32_t> text, const Options& options, std::int32_t eos, int vocab, int needed)
+Edits::Edits(std::span<const std::int32_t> text, const Options& options, std::int32_t eos,
+             int vocab, int needed)
     : repetition_penalty(options.repetition_penalty) {
   ban_words(text, options.words, banned);
   ban_repeated(text, options.no_repeat_ngram, banned);
   sort_distinct(banned);
   if (!banned.empty() && vocab - static_cast<int>(banned.size()) <= needed) {
-    throw Error(ErrorCode::kUsage, "forbid_words and no_repeat_ngram leave " + std::to_string(vocab - static_cast<int>(banned.size())) +
-                                       " of the vocabulary's " + std::to_string(vocab) + " tokens after a text of " +
-                                       std::to_string(text.size()) + ", and the search needs more than " + std::to_string(needed) +
-                                       ": forbid less");
+    throw Error(ErrorCode::kUsage, "forbid_words and no_repeat_ngram leave " +
+                                       std::to_string(vocab - static_cast<int>(banned.size())) +
+                                       " of the vocabulary's " + std::to_string(vocab) +
+                                       " tokens after a text of " + std::to_string(text.size()) +
+                                       ", and the search needs more than " +
+                                       std::to_string(needed) + ": forbid less");
   }
   if (text.size() < static_cast<std::size_t>(std::max(options.min_length.value_or(0), 0))) {
     banned.insert(std::upper_bound(banned.begin(), banned.end(), eos), eos);
@@ -207,7 +214,9 @@ Edits::Edits(std::span<const std::int32_t> text, const Options& options, std::in
 }
 
 bool Edits::contains(std::int32_t token) const { return std::binary_search(tokens.begin(), tokens.end(), token); }
-bool Edits::bans(std::int32_t token) const { return std::binary_search(banned.begin(), banned.end(), token); }
+bool Edits::bans(std::int32_t token) const {
+  return std::binary_search(banned.begin(), banned.end(), token);
+}
 
 float Edits::apply(std::int32_t token, float score) const {
   if (bans(token)) return -kInfinity;
@@ -219,7 +228,8 @@ void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits
   constexpr std::size_t kFewBans = 64;
   if (edits.banned.size() > kFewBans) {
     std::vector<float> values(row.values.begin(), row.values.end());
-    for (const std::int32_t token : edits.banned) values[static_cast<std::size_t>(token)] = -kInfinity;
+    for (const std::int32_t token : edits.banned)
+      values[static_cast<std::size_t>(token)] = -kInfinity;
     Edits penalties = edits;
     penalties.banned.clear();
     std::erase_if(penalties.tokens, [&](std::int32_t token) { return edits.bans(token); });

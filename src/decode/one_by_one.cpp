@@ -25,7 +25,8 @@ struct Scratch {
 };
 
 std::int32_t choose(const LogitRow& row, const Request& request, Stream& stream, Scratch& scratch) {
-  const Edits edits(stream.ids, request.options, request.tokens.eos, static_cast<int>(row.values.size()), 1);
+  const Edits edits(stream.ids, request.options, request.tokens.eos,
+                    static_cast<int>(row.values.size()), 1);
   if (!request.options.sample) {
     best_tokens(row, 1, Normaliser{}, edits, scratch.candidates);
     return scratch.candidates.front().token;

@@ -1,4 +1,5 @@
-// The three ways to search, behind generate(). Internal to src/decode. Options are valid when they get here.
+// The three ways to search, behind generate(). Internal to src/decode. Options are valid when they
+// get here.
 #pragma once
 
 #include <span>

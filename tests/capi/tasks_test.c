@@ -214,6 +214,21 @@ void test_embeddings(void) {
   blip_tensor_free(pictures);
   blip_tensor_free(words);
 
+  OK(blip_session_features(f.session, BLIP_FEATURES_IMAGE_PROJECTED, f.encoded, NULL, NULL, &vision,
+                           &error));
+  CHECK(blip_tensor_rank(vision) == 2 && blip_tensor_shape(vision)[0] == 65 &&
+        blip_tensor_shape(vision)[1] == dim);
+  CHECK(fabsf(blip_tensor_data(vision)[3] - blip_tensor_data(pictures)[3]) < 1e-5f);
+  blip_tensor_free(vision);
+  OK(blip_session_features(f.session, BLIP_FEATURES_MULTIMODAL, f.encoded, "a dog", NULL, &states,
+                           &error));
+  CHECK(blip_tensor_shape(states)[0] == 4 && blip_tensor_shape(states)[1] == 192);
+  blip_tensor_free(states);
+  FAILS(blip_session_features(f.session, BLIP_FEATURES_TEXT, f.encoded, "a dog", NULL, &states,
+                              &error),
+        BLIP_ERROR_USAGE, "take no picture");
+  FAILS(blip_session_features(f.session, 5, f.encoded, NULL, NULL, &states, &error),
+        BLIP_ERROR_USAGE, "kind is 5");
   OK(blip_session_dump(f.session, BLIP_STAGE_PIXELS, f.image, NULL, &pixels, &error));
   OK(blip_session_dump(f.session, BLIP_STAGE_VISION, f.image, NULL, &vision, &error));
   OK(blip_session_dump(f.session, BLIP_STAGE_TEXT, f.image, "a dog", &states, &error));

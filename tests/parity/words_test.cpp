@@ -22,7 +22,9 @@ Json read(const char* name) {
 // The committed models, each loaded once.
 struct Loaded {
   explicit Loaded(const std::string& name)
-      : golden(kData / name), engine(load(golden.model_path(), 1)), session(engine, options(this)) {}
+      : golden(kData / name),
+        engine(load(golden.model_path(), 1)),
+        session(engine, options(this)) {}
   static SessionOptions options(Loaded* self) {
     SessionOptions options;
     options.warning = [self](const std::string& text) { self->warnings.push_back(text); };
@@ -65,8 +67,8 @@ Generation generate(const Json& item) {
   if (item.contains("question"))
     return model.session.ask(image, item.at("question").get<std::string>(),
                              {.generate = options_of(item)});
-  return model.session.caption(image, {.prompt = item.at("prompt").get<std::string>(),
-                                       .generate = options_of(item)});
+  return model.session.caption(
+      image, {.prompt = item.at("prompt").get<std::string>(), .generate = options_of(item)});
 }
 
 TEST(Words, AgreeWithTransformers) {
@@ -133,6 +135,35 @@ TEST(Words, MatchingWithEncAgreesWithTheOfficialCode) {
   EXPECT_THROW(parse_itm_token("sep"), Error);
 }
 
+TEST(Features, AgreeWithLavis) {
+  const Json golden = read("features.json");
+  Loaded& model = Loaded::of(golden.at("model"));
+  std::map<std::string, int> kinds;
+  for (const Json& item : golden.at("features")) {
+    const std::string name = item.at("kind"), text = item.value("text", "");
+    SCOPED_TRACE(name + " of " + item.value("image", "no picture") + ", \"" + text + "\"");
+    const auto place = std::find(kFeatureKinds.begin(), kFeatureKinds.end(), name);
+    ASSERT_NE(place, kFeatureKinds.end());
+    std::optional<EncodedImage> image;
+    if (item.contains("image")) image = model.session.encode(model.golden.image(item.at("image")));
+    const Tensor got = model.session.features(
+        static_cast<FeatureKind>(place - kFeatureKinds.begin()), image ? &*image : nullptr, text);
+    ++kinds[name];
+    ASSERT_EQ(Json(got.shape), item.at("shape"));
+    const auto width = static_cast<std::size_t>(got.shape[1]), count = got.values.size() / width;
+    const std::size_t rows[] = {0, 1, count - 1};
+    double sum = 0;
+    for (const float value : got.values) sum += value;
+    EXPECT_NEAR(sum, item.at("sum").get<double>(), 2e-3);
+    for (std::size_t r = 0; r < 3; ++r) {
+      const auto want = item.at("rows")[r].get<std::vector<float>>();
+      const auto row = std::span(got.values).subspan(rows[r] * width, width);
+      EXPECT_LT(difference(row, want).norm, 1e-4);
+    }
+  }
+  for (const char* kind : kFeatureKinds) EXPECT_GE(kinds[kind], 3) << kind;
+}
+
 TEST(Words, AreWhatTheVocabularyReads) {
   Loaded& model = Loaded::of("caption");
   const EncodedImage image = model.session.encode(model.golden.image("0-61x47.png"));
@@ -173,8 +204,9 @@ TEST(Words, AreWhatTheVocabularyReads) {
             "force_words: of the alternatives of a word one begins with another, in tokens; leave "
             "the longer one out");
   // "##s" is text, not the piece of "dogs".
-  EXPECT_EQ(refusal({}, {"##s"}), "force_words: \"##s\" cannot be written: the vocabulary cannot "
-                                  "spell it");
+  EXPECT_EQ(refusal({}, {"##s"}),
+            "force_words: \"##s\" cannot be written: the vocabulary cannot "
+            "spell it");
 }
 
 }  // namespace

@@ -120,6 +120,30 @@ class Tasks(unittest.TestCase):
             len(self.model.rank(BUS, "what?", ["a dog", "bus", "cat"], candidates=2).all), 2
         )
 
+    def test_features(self):
+        vector, text = self.model.embed(BUS), self.model.embed_text("a cat")
+        tokens = self.model.features("image-projected", BUS)
+        self.assertEqual(tokens.shape, (65, 128))
+        self.assertLess(abs(tokens[0] - vector).max(), 1e-5)
+        words = self.model.features("text-projected", text="a cat")
+        self.assertEqual(words.shape, (4, 128))
+        self.assertLess(abs(words[0] - text).max(), 1e-5)
+        self.assertLess(abs((words**2).sum(1) - 1).max(), 1e-5)
+        alone = self.model.features("text", text="a cat")
+        over = self.model.features("multimodal", BUS, "a cat")
+        self.assertEqual((alone.shape, over.shape), ((4, 192), (4, 192)))
+        self.assertGreater(abs(alone - over).max(), 0.1)
+        self.assertEqual(self.model.features("text", text="cat " * 50).shape, (52, 192))
+        for arguments, message in (
+            (("image",), "features of kind image need a picture"),
+            (("image", BUS, "a cat"), "features of kind image take no text"),
+            (("text", BUS, "a cat"), "features of kind text take no picture"),
+            (("multimodal", BUS), "features of kind multimodal need a text"),
+            (("words", BUS), "unknown kind 'words'"),
+        ):
+            with self.assertRaisesRegex(blipcpp.UsageError, message):
+                self.model.features(*arguments)
+
     def test_vectors(self):
         vectors, text = (
             self.model.embed([CLOCK, BUS]),

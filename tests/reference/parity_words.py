@@ -2,6 +2,7 @@
 """Forbidden and forced words and repeated n-grams, and matching with [ENC], of the committed tiny checkpoints of parity.py, by transformers.
 
     parity_words.py              transformers 5: rewrites tests/data/parity/words.json
+    parity_words.py --features   transformers 5: rewrites tests/data/parity/features.json, what LAVIS' BlipFeatureExtractor computes
     parity_words.py --forced     transformers 4 (4.52), whose constrained beam search 5 dropped: rewrites tests/data/parity/forced.json
 """
 import argparse
@@ -172,15 +173,47 @@ def write_forced(images, rng):
     (DATA / "forced.json").write_text(json.dumps({"captions": cases}, separators=(",", ":")) + "\n")
 
 
+@torch.no_grad()
+def write_features(images):
+    """Its three modes; a text over the picture begins with [ENC]. Sums and a few values of each tensor say enough."""
+    model, out = Checkpoint("match", BlipForImageTextRetrieval), []
+
+    def add(kind, features, **said):
+        rows = features[0].tolist()
+        out.append({"kind": kind, "shape": list(features.shape[1:]), "rows": [rows[0], rows[1], rows[-1]], "sum": features.sum().item(), **said})
+
+    normalize = torch.nn.functional.normalize
+    for name in images:
+        states = model.vision(name)
+        add("image", states, image=name)
+        add("image-projected", normalize(model.net.vision_proj(states), dim=-1), image=name)
+        for text in ["two dogs", "a red ball next to a blue hat", "A man, and " + "a big red car " * 9]:
+            ids = model.tokenizer(text, return_tensors="pt").input_ids
+            mask = torch.ones_like(ids)
+            if name == images[0]:
+                alone = model.net.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+                add("text", alone, text=text)
+                add("text-projected", normalize(model.net.text_proj(alone), dim=-1), text=text)
+            ids[:, 0] = model.enc
+            over = model.net.text_encoder(input_ids=ids, attention_mask=mask, encoder_hidden_states=states,
+                                          encoder_attention_mask=torch.ones(states.shape[:2], dtype=torch.long)).last_hidden_state
+            add("multimodal", over, image=name, text=text)
+    (DATA / "features.json").write_text(json.dumps({"model": model.name, "features": out}, separators=(",", ":")) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forced", action="store_true")
+    parser.add_argument("--features", action="store_true")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
     images = sorted(file.name for file in (DATA / "images").iterdir())
-    (write_forced if args.forced else write_words)(images, random.Random(22))
+    if args.features:
+        write_features(images)
+    else:
+        (write_forced if args.forced else write_words)(images, random.Random(22))
 
 
 if __name__ == "__main__":

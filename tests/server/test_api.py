@@ -63,6 +63,9 @@ class Caption(ServerTest):
             with self.subTest(field=field, value=value):
                 reply = self.server.post_json("/v1/caption", {"image": b64(scene()), field: value})
                 self.problem(reply, 400, "invalid_request", message)
+        warned = self.ok(self.server.post_json("/v1/caption", {"image": b64(scene()), "forbid_words": ["\N{SNOWMAN}"]}))["results"][0]
+        self.assertEqual(warned["caption"], other["caption"])
+        self.assertIn("the vocabulary cannot spell it", warned["warnings"][0])
         reply = self.server.post_json("/v1/caption", {"image": b64(scene()), "force_words": ["red"], "beams": 1})
         self.problem(reply, 400, "invalid_request", "has an effect in beam search only")
 
@@ -187,8 +190,7 @@ class MatchAskEmbed(ServerTest):
             for got, expected in zip(one, both):
                 self.assertAlmostEqual(got[kept], expected[kept], places=5)
         enc = self.ok(self.server.post_json("/v1/match", {**send, "itm_token": "enc"}))["results"][0]["matches"]
-        printed = [json.loads(line) for line in
-                   run("match", SCENES / "cat-bus.png", "--itm-token", "enc", "--json", *[flag for text in TEXTS for flag in ("--text", text)]).out.splitlines()]
+        printed = cli("match", SCENES / "cat-bus.png", "--itm-token", "enc", *[flag for text in TEXTS for flag in ("--text", text)])
         for got, said, cls in zip(enc, printed, both):
             self.assertAlmostEqual(got["match_probability"], said["match_probability"], places=5)
             self.assertAlmostEqual(got["cosine"], cls["cosine"], places=5)

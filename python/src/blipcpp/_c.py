@@ -306,6 +306,7 @@ FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "tensor_free": (None, (_H,)),
     "session_embed_images": (c_int32, (_H, _LIST, c_size_t, _OUT, _OUT)),
     "session_embed_texts": (c_int32, (_H, _TEXTS, c_size_t, _OPTIONS, _OUT, _OUT)),
+    "session_features": (c_int32, (_H, c_int32, _H, c_char_p, _OPTIONS, _OUT, _OUT)),
     "session_dump": (c_int32, (_H, c_int32, _H, c_char_p, _OUT, _OUT)),
     "session_attend_caption": (
         c_int32,

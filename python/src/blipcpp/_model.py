@@ -85,6 +85,7 @@ if TYPE_CHECKING:
 
 HEADS = {"all": 0, "itm": 1, "itc": 2}
 ITM_TOKENS = {"cls": 0, "enc": 1}
+FEATURES = {"image": 0, "image-projected": 1, "text": 2, "text-projected": 3, "multimodal": 4}
 STAGES = {"pixels": 0, "vision": 1, "text": 2, "question": 3}
 _NAN = float("nan")
 
@@ -696,6 +697,44 @@ class Model:
                 made(c.session_embed_texts, session, c_texts(texts), len(texts), byref(options))
             )
         return vectors[0] if isinstance(text, str) else vectors
+
+    def features(
+        self,
+        kind: str,
+        image: "Optional[Picture]" = None,
+        text: Optional[str] = None,
+        *,
+        max_text_length: int = 0,
+    ) -> "npt.NDArray[np.float32]":
+        """Features of single tokens, as LAVIS' feature extractor gives them: [tokens, width].
+
+        kind: "image" of a picture, "text" of a text alone, "multimodal" of a text over a picture, "image-projected" and
+        "text-projected" as the ITC heads compare them: [tokens, embed_dim], each of length 1.
+        max_text_length: 0 reads a text whole, up to the model's own limit.
+
+        >>> import blipcpp
+        >>> model = blipcpp.Model.load()
+        >>> model.features("image", "clock.png").shape
+        (65, 192)
+        >>> model.features("multimodal", "clock.png", "a clock").shape
+        (4, 192)
+        """
+        options = defaults("embed_options")
+        options.max_text_length = max_text_length
+        given = _choice(kind, FEATURES, "kind")
+        encoded = None if image is None else self._one(image)[0]
+        with self._session() as session:
+            features: "npt.NDArray[np.float32]" = tensor(
+                made(
+                    c.session_features,
+                    session,
+                    given,
+                    None if encoded is None else encoded._handle,
+                    None if text is None else encode(text),
+                    byref(options),
+                )
+            )
+        return features
 
     def attention(
         self,

@@ -102,7 +102,8 @@ TEST(Baked, DefaultsAndGreedyAreNoRequest) {
   GenerateOptions forbid, force;
   forbid.forbid_words = {"dog"};
   force.force_words = {"cat|dog"};
-  for (const auto& [asked, name] : {std::pair{forbid, "forbid_words"}, {force, "force_words"},
+  for (const auto& [asked, name] : {std::pair{forbid, "forbid_words"},
+                                    {force, "force_words"},
                                     {GenerateOptions{.no_repeat_ngram = 2}, "no_repeat_ngram"}}) {
     const std::string message = message_of(
         ErrorCode::kUnsupported, [&] { check_baked_options(asked, defaults, 8, "caption"); });

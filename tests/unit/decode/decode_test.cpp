@@ -488,8 +488,9 @@ TEST(Words, ThatCannotBeAreRefused) {
     options.max_length = 6;
     change(options);
     ToyDecoder decoder(Toy{.vocab = 12}, {1});
-    const Error error =
-        error_of([&] { generate(decoder, std::vector<std::int32_t>{3, 4}, options, {2, 0}); });
+    const Error error = error_of([&] {
+      generate(decoder, std::vector<std::int32_t>{3, 4}, options, {2, 0});
+    });
     EXPECT_EQ(error.code(), ErrorCode::kUsage);
     return std::string(error.what());
   };
@@ -500,13 +501,19 @@ TEST(Words, ThatCannotBeAreRefused) {
               o.sample = true;
             }),
             "force_words needs beam search: set beams above 1, and do not sample");
-  EXPECT_EQ(message([](Options& o) { o.words.forced = {{{5, 6, 7}, {8}}, {{9, 10}}}; }),
+  EXPECT_EQ(message([](Options& o) {
+              o.words.forced = {{{5, 6, 7}, {8}}, {{9, 10}}};
+            }),
             "force_words need up to 5 tokens, and max_length (6) leaves 4 after the prompt's 2: "
             "force fewer words or allow longer texts");
-  EXPECT_EQ(message([](Options& o) { o.words.forced = {{{5, 6}, {5}}}; }),
+  EXPECT_EQ(message([](Options& o) {
+              o.words.forced = {{{5, 6}, {5}}};
+            }),
             "force_words: of the alternatives of a word one begins with another, in tokens; leave "
             "the longer one out");
-  EXPECT_EQ(message([](Options& o) { o.words.forced = {{{5}, {5, 6}}}; }),
+  EXPECT_EQ(message([](Options& o) {
+              o.words.forced = {{{5}, {5, 6}}};
+            }),
             "force_words: of the alternatives of a word one begins with another, in tokens; leave "
             "the longer one out");
   EXPECT_EQ(message([](Options& o) { o.words.forced = {{{12}}}; }),
@@ -558,7 +565,8 @@ TEST(Generate, UsesTheLastPosition) {
   const std::vector<std::int32_t> prompt{5};
   for (const int beams : {1, 2}) {
     ToyDecoder decoder(toy, {1}, 30);
-    const auto texts = generate(decoder, prompt, GenerateOptions{.beams = beams, .max_length = 30}, {2, 0});
+    const auto texts =
+        generate(decoder, prompt, GenerateOptions{.beams = beams, .max_length = 30}, {2, 0});
     EXPECT_EQ(texts.front().front().ids.size(), 30u);
     EXPECT_EQ(decoder.step_rows.size(), 28u);  // the last token is never fed
   }

@@ -84,7 +84,8 @@ bool holds(const std::vector<std::int32_t>& text, const std::vector<std::int32_t
 }
 
 // What the options promise of every text, whatever the model.
-void expect_obedience(const std::vector<std::int32_t>& text, std::size_t prompt, const Options& options) {
+void expect_obedience(const std::vector<std::int32_t>& text, std::size_t prompt,
+                      const Options& options) {
   // A run of the prompt's own is not the search's doing.
   for (const auto& run : options.words.forbidden) {
     const std::size_t from = prompt - std::min(prompt, run.size() - 1);
@@ -93,12 +94,14 @@ void expect_obedience(const std::vector<std::int32_t>& text, std::size_t prompt,
   if (const auto n = static_cast<std::size_t>(options.no_repeat_ngram); n > 0) {
     for (std::size_t i = std::max(prompt, n); i < text.size(); ++i) {
       const auto end = text.begin() + static_cast<std::ptrdiff_t>(i + 1);
-      const std::vector<std::int32_t> run(end - static_cast<std::ptrdiff_t>(n), end), before(text.begin(), end - 1);
+      const std::vector<std::int32_t> run(end - static_cast<std::ptrdiff_t>(n), end),
+          before(text.begin(), end - 1);
       EXPECT_FALSE(holds(before, run));
     }
   }
   for (const auto& word : options.words.forced)
-    EXPECT_TRUE(std::any_of(word.begin(), word.end(), [&](const auto& run) { return holds(text, run); }));
+    EXPECT_TRUE(
+        std::any_of(word.begin(), word.end(), [&](const auto& run) { return holds(text, run); }));
 }
 
 void check_texts(const std::string& file, bool words = false) {
@@ -162,7 +165,8 @@ TEST(Golden, ForcedWords) {
         texts.back() = std::move(generate(alone, prompt, options, {toy.eos, 0}).front());
       } catch (const Error& error) {
         // Only bans can keep a word out.
-        EXPECT_TRUE(options.no_repeat_ngram > 0 || !options.words.forbidden.empty()) << error.what();
+        EXPECT_TRUE(options.no_repeat_ngram > 0 || !options.words.forbidden.empty())
+            << error.what();
         all_have_them = false;
       }
     }
@@ -171,7 +175,8 @@ TEST(Golden, ForcedWords) {
       const auto together = generate(batch, prompt, options, {toy.eos, 0});
       for (std::size_t s = 0; s < salts.size(); ++s) {
         ASSERT_EQ(together[s].size(), texts[s].size());
-        for (std::size_t t = 0; t < texts[s].size(); ++t) EXPECT_EQ(together[s][t].ids, texts[s][t].ids);
+        for (std::size_t t = 0; t < texts[s].size(); ++t)
+          EXPECT_EQ(together[s][t].ids, texts[s][t].ids);
       }
     }
     for (const std::vector<Hypothesis>& ours : texts) {
@@ -188,7 +193,9 @@ TEST(Golden, ForcedWords) {
       EXPECT_GE(ours.size(), reference.size());
       equal += lacks ? 0 : 1;
       for (std::size_t i = 0; i < reference.size(); ++i) {
-        const auto same = std::find_if(ours.begin(), ours.end(), [&](const Hypothesis& text) { return text.ids == reference[i].ids; });
+        const auto same = std::find_if(ours.begin(), ours.end(), [&](const Hypothesis& text) {
+          return text.ids == reference[i].ids;
+        });
         if (!lacks) {
           ASSERT_EQ(ours.size(), reference.size());
           EXPECT_EQ(same - ours.begin(), static_cast<std::ptrdiff_t>(i));
