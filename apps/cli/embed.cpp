@@ -9,6 +9,7 @@
 #include "cli/interrupt.h"
 #include "cli/one_by_one.h"
 #include "cli/pictures.h"
+#include "cli/trace.h"
 #include "io/tensor_file.h"
 
 namespace blip::cli {
@@ -103,10 +104,12 @@ std::vector<std::string> all_texts(const EmbedFlags& flags) {
 }
 
 void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& flags, Console& console, Timings& timings, Rows& rows) {
-  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const Input> inputs, std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&rows, name = names[i], vector = session.embed(images[i])] { rows.add("image", name, vector); });
+      emits.push_back([&rows, name = inputs[i].name, vector = session.embed(images[i])] {
+        rows.add("image", name, vector);
+      });
     }
     return emits;
   };
@@ -152,10 +155,10 @@ void write_features(const Engine& engine, Session& session, const EmbedFlags& fl
     return;
   }
   const std::vector<std::string> none{""};
-  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const Input> inputs, std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&, name = names[i], image = images[i]] {
+      emits.push_back([&, name = inputs[i].name, image = images[i]] {
         for (const std::string& text : needs_text(kind) ? texts : none) {
           Json object = named("image", name);
           if (needs_text(kind)) object["text"] = text;
@@ -237,8 +240,11 @@ void add_embed(CLI::App& app, Run& run) {
   flags->text_length_option = add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
+  add_trace_option(command, flags->output);
+  add_progress_option(command, flags->output);
   command.footer(kExamples);
-  command.callback([flags, &run] { run = [flags] { return run_embed(*flags); }; });
+  command.callback(
+      [flags, &run] { run = traced(flags->output, [flags] { return run_embed(*flags); }); });
 }
 
 }  // namespace blip::cli

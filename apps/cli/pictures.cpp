@@ -1,9 +1,11 @@
 #include "cli/pictures.h"
 
 #include <algorithm>
+#include <memory>
 #include <new>
 
 #include "cli/exit.h"
+#include "cli/input_count.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/prefetch.h"
@@ -16,8 +18,8 @@ bool concerns_one_picture(const Error& error) { return error.code() == ErrorCode
 
 class PictureRun {
  public:
-  PictureRun(Session& session, Console& console, Timings& timings, const Task& task)
-      : session_(session), console_(console), timings_(timings), task_(task) {}
+  PictureRun(Session& session, Console& console, Timings& timings, const Task& task, Keeper* keeper)
+      : session_(session), console_(console), timings_(timings), task_(task), keeper_(keeper) {}
 
   void run_batch(std::span<const Decoded> batch) {
     std::vector<Image> images;
@@ -31,11 +33,11 @@ class PictureRun {
     auto emit = emits.begin();
     for (const Decoded& decoded : batch) {
       if (!decoded.image) {
-        console_.input_failed(decoded.name, decoded.error);
+        fail(decoded, decoded.error);
       } else if (!failure.empty()) {
-        console_.input_failed(decoded.name, failure);
+        fail(decoded, failure);
       } else {
-        (*emit++)();
+        give_out(decoded, *emit++);
       }
     }
   }
@@ -46,15 +48,29 @@ class PictureRun {
     for (const Decoded& decoded : batch) run_batch({&decoded, 1});
   }
 
+  void fail(const Input& input, const std::string& why) {
+    if (keeper_) keeper_->failed(input, why);
+    console_.input_failed(input.name, why);
+  }
+
+  void give_out(const Input& input, const Emit& emit) {
+    try {
+      emit();
+    } catch (const Error& error) {
+      if (!concerns_one_picture(error)) throw;
+      fail(input, error.what());
+    }
+  }
+
   // Returns why it failed, empty when it went well.
   std::string compute(std::span<const Decoded> batch, const std::vector<Image>& images, std::vector<Emit>& emits) {
-    std::vector<std::string> names;
+    std::vector<Input> inputs;
     for (const Decoded& decoded : batch) {
-      if (decoded.image) names.push_back(decoded.name);
+      if (decoded.image) inputs.push_back(decoded);
     }
     try {
       const std::vector<EncodedImage> encoded = session_.encode(std::span<const Image>(images));
-      emits = task_(names, encoded);
+      emits = task_(inputs, encoded);
       for (const EncodedImage& image : encoded) timings_.add_picture(image);
       return "";
     } catch (const Error& error) {
@@ -70,7 +86,14 @@ class PictureRun {
   Console& console_;
   Timings& timings_;
   const Task& task_;
+  Keeper* keeper_;
 };
+
+std::unique_ptr<Source> make_source(const PictureOptions& options) {
+  return std::make_unique<Source>(
+      options.images,
+      SourceOptions{folder_filter(options), options.nul_lists, options.decode.limits.max_bytes});
+}
 
 }  // namespace
 
@@ -85,29 +108,36 @@ void Timings::add_result(double milliseconds) {
   ++results;
 }
 
-void run_pictures(const Engine& engine, Session& session, const PictureOptions& options, Console& console, Timings& timings, const Task& task) {
+void run_pictures(const Engine& engine, Session& session, const PictureOptions& options,
+                  Console& console, Timings& timings, const Task& task, Keeper* keeper) {
   const auto batch_size = static_cast<std::size_t>(options.batch);
-  LeftOut left_out;
-  std::vector<Input> inputs = expand_inputs(options.images, folder_filter(options), &left_out);
-  if (const std::string text = describe(left_out); !text.empty()) console.note("left out of folders: " + text);
-  Prefetch prefetch(std::move(inputs), options.decode, 2 * batch_size,
-                    [&engine](const Image& image) { return engine.prepare(image); });
-  PictureRun run(session, console, timings, task);
-  console.start_progress("pictures", prefetch.size());
+  const std::unique_ptr<Source> source = make_source(options);
+  const InputCount count(source->can_be_repeated() ? make_source(options) : nullptr,
+                         [&](const Input& input) { return !keeper || keeper->counts(input); });
+  Prefetch prefetch(
+      [&](const Stop& stop) { return keeper ? keeper->next(*source, stop) : source->next(stop); },
+      options.decode, 2 * batch_size,
+      [&engine](const Image& image) { return engine.prepare(image); });
+  PictureRun run(session, console, timings, task, keeper);
+  console.start_progress("pictures", std::nullopt);
   std::size_t done = 0;
   std::vector<Decoded> batch;
   for (bool more = true; more;) {
     std::optional<Decoded> decoded = prefetch.next();
     stop_if_interrupted();
     more = decoded.has_value();
-    if (more) batch.push_back(std::move(*decoded));
-    if (batch.size() < batch_size && more) continue;
+    const bool pause = more && decoded->pause;
+    if (more && !pause) batch.push_back(std::move(*decoded));
+    if (batch.empty() || (batch.size() < batch_size && more && !pause)) continue;
     run.run_batch(batch);
+    if (keeper) keeper->end_batch();
     done += batch.size();
     batch.clear();
-    console.progress(done);
+    console.progress(done, keeper ? keeper->passed() : 0, count.total());
   }
   console.end_progress();
+  if (const std::string text = describe(source->left_out()); !text.empty())
+    console.note("left out of folders: " + text);
 }
 
 void note_timings(Console& console, const Timings& timings, double seconds, const std::string& predict_name) {

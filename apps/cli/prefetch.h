@@ -9,47 +9,47 @@
 #include <optional>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "blip/blip.h"
 #include "cli/inputs.h"
 
 namespace blip::cli {
 
-// An input decoded, or why not.
-struct Decoded {
-  std::string name;
+// An input decoded; without a picture its `error` says why, unless it is a pause.
+struct Decoded : Input {
   std::optional<Image> image;
-  std::string error;
 };
 
 class Prefetch {
  public:
+  // The next input, nullopt after the last; called on that thread. What it throws comes out of
+  // next(). It gives up where `stop` says so.
+  using Next = std::function<std::optional<Input>(const Stop& stop)>;
   using Prepare = std::function<Image(const Image&)>;
-  // Keeps up to `ahead` pictures ready, fewer when they are large. prepare: what to do with each on that thread; unset = nothing.
-  Prefetch(std::vector<Input> inputs, const DecodeOptions& options, std::size_t ahead,
-           Prepare prepare = {});
+  // Keeps up to `ahead` pictures ready, fewer when they are large. prepare: what to do with each on
+  // that thread; unset = nothing.
+  Prefetch(Next next, const DecodeOptions& options, std::size_t ahead, Prepare prepare = {});
   ~Prefetch();
   Prefetch(const Prefetch&) = delete;
   Prefetch& operator=(const Prefetch&) = delete;
 
-  std::size_t size() const { return inputs_.size(); }
   // The next input in order, waiting for it; nullopt after the last.
   std::optional<Decoded> next();
 
  private:
   void decode_all();
+  std::optional<Decoded> decode_next(const Stop& stop);
   bool has_room() const;  // call with mutex_ held
 
-  const std::vector<Input> inputs_;
+  const Next source_;
   const DecodeOptions options_;
   const std::size_t ahead_;
   const Prepare prepare_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Decoded> ready_;
-  std::size_t ready_bytes_ = 0, taken_ = 0;
-  bool stop_ = false;
+  std::size_t ready_bytes_ = 0;
+  bool stop_ = false, ended_ = false;
   std::exception_ptr failure_;  // what ends the run, not one input
   std::thread thread_;          // last: starts when everything above is there
 };

@@ -30,9 +30,7 @@ struct NextScores {
 
   NextScores(const Decoder& decoder, std::span<const float> logits, const Beam& beam,
              const Request& request);
-  float of(std::int32_t token) const {
-    return edits.edited(token, norm.log_prob(row.values[static_cast<std::size_t>(token)]));
-  }
+  float of(std::int32_t token) const { return edits.edited(token, norm.log_prob(row.at(token))); }
 };
 
 // The best 2 x beams continuations of all beams, best first.
@@ -52,7 +50,7 @@ std::vector<std::vector<Hypothesis>> run_searches(Decoder& decoder, const Reques
   std::vector<Search> searches;
   for (int s = 0; s < decoder.sequences(); ++s) searches.emplace_back(request, s);
   poll(request.hooks);
-  std::span<const float> logits = decoder.prefill(request.prompt);
+  std::span<const float> logits = prefill(decoder, request.prompt);
   std::vector<Decoder::Next> next;
   while (true) {
     next.clear();
@@ -63,7 +61,7 @@ std::vector<std::vector<Hypothesis>> run_searches(Decoder& decoder, const Reques
     }
     if (next.empty()) break;
     poll(request.hooks);
-    logits = decoder.step(next);
+    logits = step(decoder, next);
   }
   std::vector<std::vector<Hypothesis>> results;
   for (Search& search : searches) results.push_back(search.result());

@@ -83,7 +83,10 @@ Digest digest(std::span<const float> logits) {
 Normaliser normalise(const LogitRow& row) {
   std::vector<Digest> own;
   std::span<const Digest> digests = row.digests;
-  if (digests.empty()) {
+  if (row.device()) {
+    own.push_back(row.device()->digest(row.row()));
+    digests = own;
+  } else if (digests.empty()) {
     for (std::size_t i = 0; i < row.parts(); ++i) own.push_back(digest(row.part(i)));
     digests = own;
   }
@@ -147,6 +150,7 @@ void offer(std::span<const float> part, std::int32_t first, std::size_t k, std::
 
 void top_candidates(const LogitRow& row, int k, std::vector<Candidate>& out) {
   out.clear();
+  if (row.device()) return row.device()->best(row.row(), k, out);
   const std::size_t keep = std::min(static_cast<std::size_t>(std::max(k, 0)), row.values.size());
   if (keep == 0) return;
   const float least = floor_of_best(row.digests, keep);
@@ -227,7 +231,8 @@ void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits
   // Many bans are cheaper as changes of a copy than as candidates that are thrown away.
   constexpr std::size_t kFewBans = 64;
   if (edits.banned.size() > kFewBans) {
-    std::vector<float> values(row.values.begin(), row.values.end());
+    const std::span<const float> whole = row.whole();
+    std::vector<float> values(whole.begin(), whole.end());
     for (const std::int32_t token : edits.banned)
       values[static_cast<std::size_t>(token)] = -kInfinity;
     Edits penalties = edits;
@@ -240,7 +245,7 @@ void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits
   std::erase_if(out, [&](const Candidate& candidate) { return edits.contains(candidate.token); });
   for (Candidate& candidate : out) candidate.score = norm.log_prob(candidate.score);
   for (const std::int32_t token : edits.tokens) {
-    const float score = norm.log_prob(row.values[static_cast<std::size_t>(token)]);
+    const float score = norm.log_prob(row.at(token));
     out.push_back({edits.apply(token, score), token});
   }
   std::sort(out.begin(), out.end(), better);
