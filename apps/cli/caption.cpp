@@ -76,6 +76,17 @@ void print(Console& console, const std::string& name, bool with_name, const Time
   for (const Text& text : generation.all) console.line(prefix + printable(text.text));
 }
 
+// Of pictures of which one may have no caption with all the words: that is the picture's failure.
+std::vector<Generation> captions_of(Session& session, std::span<const EncodedImage> images,
+                                    const CaptionOptions& options) {
+  try {
+    return session.caption(images, options);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUsage || options.generate.force_words.empty()) throw;
+    throw Error(ErrorCode::kImage, error.what());
+  }
+}
+
 // What captions depend on, by the names that people gave it.
 Json identity_of(const CaptionPlan& plan, const CaptionOptions& options, const Engine& engine) {
   const ModelInfo& info = engine.info();
@@ -181,6 +192,7 @@ int run_captions(CaptionPlan plan, Console& console) {
   CaptionOptions options = plan.options;
   plan.fit(options.generate, info);
   Session session = make_session(engine, console);
+  session.caption(std::span<const EncodedImage>(), options);  // are the words words?
   const jobs::Wording wording(plan.wording, options.prompt.value_or(info.prompt));
   std::unique_ptr<Job> job;
   if (plan.job.is_job())
@@ -198,7 +210,7 @@ int run_captions(CaptionPlan plan, Console& console) {
     job->add(input, caption.text, to_json(input.name, caption, nullptr));
   };
   const auto task = [&](std::span<const EncodedImage> images) {
-    const std::vector<Generation> captions = session.caption(images, options);
+    const std::vector<Generation> captions = captions_of(session, images, options);
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
       emits.push_back([&give_out, times = Times(images[i]), caption = captions[i]](

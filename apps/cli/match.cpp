@@ -25,7 +25,8 @@ struct MatchFlags {
   PictureOptions pictures;
   std::vector<std::string> texts;
   std::string texts_file;
-  std::string head = "all";
+  std::string head = "all", itm_token = kItmTokens.front();
+  CLI::Option* itm_token_option = nullptr;
   int max_text_length = 0;
 };
 
@@ -54,9 +55,11 @@ int run_match(const MatchFlags& flags) {
   }
   if (texts.empty()) throw Exit(kExitUsage, "match needs a text: --text TEXT or --texts FILE");
   check_texts(texts, "--text");
+  if (flags.head == "itc") refuse_given({flags.itm_token_option}, "with --head itc");
   const Engine engine = load_engine(flags.model, console);
   require_memory(flags.pictures.batch, engine.info());
-  const MatchOptions options{parse_match_head(flags.head), flags.max_text_length};
+  const MatchOptions options{parse_match_head(flags.head), flags.max_text_length,
+                             parse_itm_token(flags.itm_token)};
   const ModelInfo& info = engine.info();
   require_task(info.can_match_itm || info.can_match_itc, "match", info);
   if (options.head != MatchHead::kAll) require_task(options.head == MatchHead::kItm ? info.can_match_itm : info.can_match_itc, "match with --head " + flags.head, info);
@@ -99,6 +102,12 @@ void add_match(CLI::App& app, Run& run) {
              "Match probability (itm), cosine (itc) or both")
       ->capture_default_str()
       ->group("Input");
+  flags->itm_token_option =
+      add_choice(command, "--itm-token", flags->itm_token, {kItmTokens.begin(), kItmTokens.end()},
+                 "What a text begins with for the ITM head: [CLS], as in the published demo and "
+                 "transformers, or [ENC], as in training and the official evaluation")
+          ->capture_default_str()
+          ->group("Input");
   add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
   add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);

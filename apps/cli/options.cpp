@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <set>
 
 #include "cli/exit.h"
 #include "cli/interrupt.h"
@@ -218,6 +219,12 @@ CLI::Option* add_field(CLI::App& command, const std::string& name, const Option&
                        const GeneratedText&) {
   return command.add_flag(name, value, std::string(row.help));
 }
+CLI::Option* add_field(CLI::App& command, const std::string& name, const Option& row,
+                       std::vector<std::string>& value, const GeneratedText&) {
+  return add_repeated(command, name, value, std::string(row.help) + "; may be repeated")
+      ->type_name("WORD")
+      ->check(not_empty());
+}
 
 }  // namespace
 
@@ -301,7 +308,7 @@ void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const Mo
   for (const auto& [row, option] : flags.all) {
     if (option->count() == 0 || (option == flags.named("beams") && flags.options.beams == 1))
       continue;
-    refuse(option->get_name() + " " + option->as<std::string>());
+    refuse(option->get_name() + " " + CLI::detail::join(option->results(), " "));
   }
 }
 
@@ -347,7 +354,11 @@ Engine load_engine(const ModelOptions& options, Console& console) {
 Session make_session(const Engine& engine, Console& console) {
   SessionOptions options;
   options.cancel = [] { return interrupted() != 0; };
-  options.warning = [&console](const std::string& message) { console.warning(message); };
+  // What is said of a word holds for every picture.
+  options.warning = [&console, said = std::set<std::string>()](const std::string& message) mutable {
+    if (!message.starts_with(option_named("forbid_words").name) || said.insert(message).second)
+      console.warning(message);
+  };
   return Session(engine, options);
 }
 

@@ -193,7 +193,8 @@ void answer_match(Service& service, Exchange& exchange) {
   Work work(service, exchange);
   Fields fields(exchange.request, service.limits.input);
   const std::vector<std::string> texts = fields.texts("text", "texts", Fields::Empty::kSome);
-  const MatchOptions options{parse_match_head(fields.text("head", "all")), read_text_length(fields)};
+  const MatchOptions options{parse_match_head(fields.text("head", "all")), read_text_length(fields),
+                             parse_itm_token(fields.text("itm_token", kItmTokens.front()))};
   const std::string name = fields.text("model");
   const auto background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));

@@ -187,6 +187,20 @@ std::vector<std::string> Fields::texts(const std::string& one, const std::string
   return texts;
 }
 
+std::vector<std::string> Fields::list(const std::string& name, std::size_t most) {
+  const Json* value = find(name);
+  if (value == nullptr) return {};
+  if (!value->is_array() && !textual_.contains(name)) invalid(name, "must be a list of texts");
+  const Json items = value->is_array() ? *value : Json::array({*value});
+  if (items.size() > most) invalid(name, "more than " + std::to_string(most) + " texts");
+  std::vector<std::string> texts;
+  for (const Json& item : items) {
+    texts.push_back(checked(name, item, limits_.max_text_characters));
+    if (is_blank(texts.back())) invalid(name, "an empty text; give at least one word");
+  }
+  return texts;
+}
+
 std::vector<std::string> Fields::unpacked(std::vector<std::string> texts, const std::string& name) const {
   if (texts.size() != 1 || !texts.front().starts_with('[')) return texts;
   Json list;

@@ -34,6 +34,8 @@ class Fields {
   std::vector<std::string> texts(const std::string& one, const std::string& many, Empty empty = Empty::kRefused);
   // The texts, or those of the list that the only one of them is, as JSON text.
   std::vector<std::string> unpacked(std::vector<std::string> texts, const std::string& name) const;
+  // A list of at most so many texts; from a form or the query one text, too.
+  std::vector<std::string> list(const std::string& name, std::size_t most);
   std::uint64_t whole(const std::string& name, std::uint64_t otherwise, std::uint64_t low, std::uint64_t high);
   double number(const std::string& name, double otherwise, double low, double high);
   bool flag(const std::string& name, bool otherwise);

@@ -4,11 +4,14 @@
 #include <map>
 #include <tuple>
 
+#include "blip/limits.h"
+
 namespace blip::server {
 namespace {
 
 auto key_of(const GenerateOptions& o) {
-  return std::tuple(o.beams, o.min_length, o.max_length, o.length_penalty, o.repetition_penalty, o.num_return);
+  return std::tuple(o.beams, o.min_length, o.max_length, o.length_penalty, o.repetition_penalty,
+                    o.num_return, o.forbid_words, o.force_words, o.no_repeat_ngram);
 }
 
 // May one call of the session do both? A sample depends on what is drawn beside it, so sampled texts run alone.
@@ -22,7 +25,9 @@ bool together(const Job& a, const Job& b) {
       return a.picture->hash == b.picture->hash && !a.ask.on_token && !b.ask.on_token && !a.ask.generate.sample && !b.ask.generate.sample &&
              key_of(a.ask.generate) == key_of(b.ask.generate) && a.ask.max_text_length == b.ask.max_text_length;
     case Task::kMatch:
-      return a.picture->hash == b.picture->hash && a.match.head == b.match.head && a.match.max_text_length == b.match.max_text_length;
+      return a.picture->hash == b.picture->hash && a.match.head == b.match.head &&
+             a.match.itm_token == b.match.itm_token &&
+             a.match.max_text_length == b.match.max_text_length;
     case Task::kEmbedTexts:
       return a.embed.max_text_length == b.embed.max_text_length;
     case Task::kRank:
@@ -70,12 +75,16 @@ bool Lane::cancelled() const {
 }
 
 // A warning quotes its text: it goes to the jobs that sent that text, once, and to nobody else.
+// Those of words concern all jobs of a pass, which have the same.
 void Lane::warn(const std::string& message) {
+  const bool of_words = message.starts_with(option_named("forbid_words").name);
   for (Job* job : current_) {
     const auto quoted = [&](const std::string& text) { return !text.empty() && message.ends_with("\"" + text + "\""); };
     std::vector<std::string>& warnings = job->result.warnings;
     if (std::find(warnings.begin(), warnings.end(), message) != warnings.end()) continue;
-    if (quoted(job->question) || std::any_of(job->texts.begin(), job->texts.end(), quoted)) warnings.push_back(message);
+    if (of_words || quoted(job->question) ||
+        std::any_of(job->texts.begin(), job->texts.end(), quoted))
+      warnings.push_back(message);
   }
 }
 

@@ -28,6 +28,8 @@ std::map<std::string, Json> known_values() {
       {"version", version()},
       {"heads", kMatchHeads},
       {"default_head", kMatchHeads.front()},
+      {"itm_tokens", kItmTokens},
+      {"default_itm_token", kItmTokens.front()},
       {"shortest_timeout_ms", static_cast<int>(kShortestTimeoutMs)},
       {"timeout_ms", static_cast<int>(limits.timeout_ms)},
       {"max_texts", limits.input.max_texts},
@@ -99,6 +101,9 @@ class Generator {
     const double otherwise = row.*text.defaults;
     if (row.type == OptionType::kFlag) {
       schema = {{"type", "boolean"}, {"default", otherwise != 0}};
+    } else if (row.type == OptionType::kTexts) {
+      const Json item{{"type", "string"}, {"minLength", 1}};
+      schema = {{"type", "array"}, {"items", item}, {"maxItems", row.whole_high()}};
     } else {
       schema["type"] = row.type == OptionType::kNumber ? "number" : "integer";
       schema["minimum"] = bound(row, row.low);

@@ -157,6 +157,10 @@ void read_field(Fields& fields, const Option& row, const std::string& name, Gene
                 float GenerateOptions::*field) {
   o.*field = static_cast<float>(fields.number(name, double{o.*field}, row.low, row.high));
 }
+void read_field(Fields& fields, const Option& row, const std::string& name, GenerateOptions& o,
+                std::vector<std::string> GenerateOptions::*field) {
+  if (fields.has(name)) o.*field = fields.list(name, row.whole_high());
+}
 template <class T>
 void read_field(Fields& fields, const Option& row, const std::string& name, GenerateOptions& o,
                 T GenerateOptions::*field) {

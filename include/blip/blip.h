@@ -284,6 +284,14 @@ class Session {
   std::vector<float> embed(const EncodedImage& image);
   std::vector<std::vector<float>> embed(std::span<const std::string> texts, const EmbedOptions& options = {});
 
+  // Of each token of a picture, a text or both: [tokens, width], or [tokens, embed_dim] where
+  // projected. image: nullptr for a kind without one; text: "" likewise. Here a text is read whole,
+  // up to ModelInfo::max_text_length, unless the options say otherwise. Error(kUsage) where what
+  // the kind needs is missing or what it does not need is given, kUnsupported where the model lacks
+  // what gives it.
+  Tensor features(FeatureKind kind, const EncodedImage* image, const std::string& text = "",
+                  const EmbedOptions& options = {});
+
   Tensor dump(Stage stage, const Image& image, const std::string& text = "");
 
  private:

@@ -390,6 +390,17 @@ typedef struct blip_generate_options {
   uint64_t seed;      /* sampling: same seed, same texts. Default 0 */
   int32_t num_return; /* texts per input; at most beams unless sampling. Default 1 */
   uint32_t reserved;  /* 0 */
+  /* Words that are not written. Each entry is a word or a phrase, or several separated by '|'.
+   * They are tokenised as texts are, and mean that run of tokens. Default none. */
+  const char* const* forbid_words;
+  size_t forbid_word_count;
+  /* Beam search: of each entry, one of the alternatives that '|' separates is written. Fewer texts
+   * than num_return come where no more have them all; BLIP_ERROR_USAGE where none has. Default
+   * none. */
+  const char* const* force_words;
+  size_t force_word_count;
+  int32_t no_repeat_ngram; /* no run of so many tokens is written twice; 0 = off (default) */
+  uint32_t reserved2;      /* 0 */
 } blip_generate_options;
 BLIP_C_API void blip_generate_options_default(blip_generate_options* options, uint32_t struct_size);
 
@@ -436,6 +447,7 @@ BLIP_C_API blip_status blip_session_rank(blip_session* session, const blip_encod
 /* ---- Matches ---- */
 
 enum { BLIP_HEAD_ALL = 0, BLIP_HEAD_ITM = 1, BLIP_HEAD_ITC = 2 };
+enum { BLIP_ITM_TOKEN_CLS = 0, BLIP_ITM_TOKEN_ENC = 1 };
 
 typedef struct blip_match_options {
   uint32_t struct_size;
@@ -443,6 +455,10 @@ typedef struct blip_match_options {
   int32_t max_text_length; /* texts are truncated to so many tokens, 3 to the model's; 0 = its
                               text_length (default) */
   uint32_t reserved;       /* 0 */
+  int32_t itm_token;  /* what a text begins with for the ITM head: CLS, as in the published demo and
+                         transformers (default), or ENC, as in training and the official evaluation;
+                         BLIP_ERROR_UNSUPPORTED where the vocabulary has no [ENC] */
+  uint32_t reserved2; /* 0 */
 } blip_match_options;
 BLIP_C_API void blip_match_options_default(blip_match_options* options, uint32_t struct_size);
 
@@ -479,6 +495,23 @@ BLIP_C_API blip_status blip_session_embed_images(blip_session* session,
 BLIP_C_API blip_status blip_session_embed_texts(blip_session* session, const char* const* texts,
                                                 size_t count, const blip_embed_options* options,
                                                 blip_tensor** vectors, blip_error** error);
+
+enum {
+  BLIP_FEATURES_IMAGE = 0,
+  BLIP_FEATURES_IMAGE_PROJECTED = 1,
+  BLIP_FEATURES_TEXT = 2,
+  BLIP_FEATURES_TEXT_PROJECTED = 3,
+  BLIP_FEATURES_MULTIMODAL = 4
+};
+/* Features of single tokens, as LAVIS' feature extractor gives them: of the picture, of the text
+ * alone, or of the text over the picture. [tokens, width], or [tokens, embed_dim] where projected
+ * by the ITC heads, each then of length 1. image is NULL for kinds of texts, text for kinds of
+ * pictures. A text is read whole, up to the model's max_text_length, unless options say otherwise.
+ */
+BLIP_C_API blip_status blip_session_features(blip_session* session, int32_t kind,
+                                             const blip_encoded* image, const char* text,
+                                             const blip_embed_options* options,
+                                             blip_tensor** features, blip_error** error);
 
 enum {
   BLIP_STAGE_PIXELS = 0,  /* [1, 3, S, S] normalised picture */

@@ -13,26 +13,29 @@
 #include <string_view>
 #include <type_traits>
 #include <variant>
+#include <vector>
 
 #include "blip/options.h"
 
 namespace blip {
 
-enum class OptionType { kFlag, kWhole, kNumber };
+// kTexts: a list of texts.
+enum class OptionType { kFlag, kWhole, kNumber, kTexts };
 
 // When an option of GenerateOptions has an effect.
 enum class OptionUse { kAlways, kSampling, kWithoutSampling, kSeveralBeams };
 
 // The field of GenerateOptions that an option is; monostate: it is a field of other options.
-using GenerateField = std::variant<std::monostate, bool GenerateOptions::*, int GenerateOptions::*,
-                                   std::optional<int> GenerateOptions::*, float GenerateOptions::*,
-                                   std::uint64_t GenerateOptions::*>;
+using GenerateField =
+    std::variant<std::monostate, bool GenerateOptions::*, int GenerateOptions::*,
+                 std::optional<int> GenerateOptions::*, float GenerateOptions::*,
+                 std::uint64_t GenerateOptions::*, std::vector<std::string> GenerateOptions::*>;
 
 struct Option {
   // Of the field in C++, C and JSON.
   std::string_view name;
   OptionType type = OptionType::kWhole;
-  // The range of a number; both bounds are allowed.
+  // The range of a number, or of how many texts there may be; both bounds are allowed.
   double low = 0, high = 0;
   // The default of captions and of answers; other tasks have the first. One outside of the range
   // stands for what is not given, which help explains.
@@ -92,9 +95,10 @@ consteval Option generating(std::string_view name, T GenerateOptions::*field, do
              .note = note,
              .use = use,
              .field = field};
-  row.type = std::is_same_v<T, bool>    ? OptionType::kFlag
-             : std::is_same_v<T, float> ? OptionType::kNumber
-                                        : OptionType::kWhole;
+  row.type = std::is_same_v<T, bool>                       ? OptionType::kFlag
+             : std::is_same_v<T, float>                    ? OptionType::kNumber
+             : std::is_same_v<T, std::vector<std::string>> ? OptionType::kTexts
+                                                           : OptionType::kWhole;
   if constexpr (std::is_arithmetic_v<T>)
     row.caption = row.answer = static_cast<double>(kDefaults.*field);
   return row;
@@ -145,6 +149,14 @@ inline constexpr std::array kOptions = {
                        "; for the most likely text use greedy search instead"),
     detail::generating("seed", &GenerateOptions::seed, 0, detail::kAnySize, "Same seed, same texts",
                        OptionUse::kSampling),
+    detail::generating("forbid_words", &GenerateOptions::forbid_words, 0, 1000,
+                       "Words that are not written, separated by |"),
+    detail::generating("force_words", &GenerateOptions::force_words, 0, 32,
+                       "A word that must be written; of several separated by |, one",
+                       OptionUse::kSeveralBeams),
+    detail::generating("no_repeat_ngram", &GenerateOptions::no_repeat_ngram, 0, detail::kAnyLength,
+                       "Write no run of so many tokens twice; 0 = off", OptionUse::kAlways,
+                       " (0 = off)"),
     // AskOptions
     detail::whole("rank_candidates", 1, 1'000'000, kRankCandidates,
                   "Answers that the first token lets through to the ranking"),

@@ -113,7 +113,24 @@ struct GenerateOptions {
   float temperature = 1.0f;         // sampling: > 1 flatter, < 1 sharper; must be > 0
   std::uint64_t seed = 0;           // sampling: same seed, same texts
   int num_return = 1;               // texts per input: best beams, or independent samples; at most beams unless sampling
+  // Words, as blip/options.h says below "Words": none of these is written. Empty = off.
+  std::vector<std::string> forbid_words{};
+  // Beam search: of each of these one alternative is written, "red|blue" one of the two. Needs
+  // beams > 1 and no sampling. Fewer texts than num_return come where no more have them all, and
+  // Error(kUsage) where none has. Empty = off.
+  std::vector<std::string> force_words{};
+  // No run of so many tokens is written twice, those of the prompt included; 0 = off.
+  int no_repeat_ngram = 0;
 };
+
+// Words of GenerateOptions. Each is a word or a phrase, several are separated by '|' or given one
+// by one. They are tokenised as every text is, so a model without capitals takes none ("Dog" is
+// "dog"), and mean that run of tokens, as transformers' bad_words_ids and force_words_ids do: "dog"
+// is neither forbidden nor found in "dogs", which is a token of its own, but in "doggo", which is
+// spelled dog + ##go; "##go" is text (two signs and a word), not the piece. A word that the
+// vocabulary cannot spell is never written: forbidden, it is left out with a warning; forced, it is
+// Error(kUsage), as is a special token ("[SEP]") and a word that is empty. What the prompt has
+// counts as written.
 
 struct CaptionOptions {
   // The caption continues this text, which is cut off the result. Unset: the model's own (ModelInfo::prompt); "" = no prompt.
@@ -131,17 +148,42 @@ inline constexpr std::array<const char*, 3> kMatchHeads = {"all", "itm", "itc"};
 // One of kMatchHeads; throws Error(kUsage) on anything else.
 MatchHead parse_match_head(const std::string& name);
 
+// The token in the place of a text's first for the ITM head. The published demo and transformers
+// leave [CLS]; training and the official evaluation set [ENC].
+enum class ItmToken { kCls, kEnc };
+// Their names, in that order.
+inline constexpr std::array<const char*, 2> kItmTokens = {"cls", "enc"};
+
+// One of kItmTokens; throws Error(kUsage) on anything else.
+ItmToken parse_itm_token(const std::string& name);
+
 struct MatchOptions {
   MatchHead head = MatchHead::kAll;  // kAll: those that the model has
   // Texts are truncated to so many tokens, [CLS] and [SEP] included: kShortestText to
   // ModelInfo::max_text_length, else Error(kUsage). 0: ModelInfo::text_length, which is kTextLength
   // unless the model says otherwise.
   int max_text_length = 0;
+  // kEnc: Error(kUnsupported) where the vocabulary has no [ENC]. The ITC heads always read [CLS].
+  ItmToken itm_token = ItmToken::kCls;
 };
 
 struct EmbedOptions {
   int max_text_length = 0;  // as MatchOptions::max_text_length
 };
+
+// Features of single tokens, as LAVIS' BlipFeatureExtractor gives them: the picture's, the text's
+// alone, and the text's over the picture (ITM; begins with [ENC]). Projected ones are those of the
+// ITC heads, each of length 1; an ITC vector is the first of them.
+enum class FeatureKind { kImage, kImageProjected, kText, kTextProjected, kMultimodal };
+// Their names, in that order.
+inline constexpr std::array<const char*, 5> kFeatureKinds = {"image", "image-projected", "text",
+                                                             "text-projected", "multimodal"};
+constexpr bool needs_image(FeatureKind kind) {
+  return kind != FeatureKind::kText && kind != FeatureKind::kTextProjected;
+}
+constexpr bool needs_text(FeatureKind kind) {
+  return kind != FeatureKind::kImage && kind != FeatureKind::kImageProjected;
+}
 
 struct AskOptions {
   GenerateOptions generate{.max_length = kAnswerMaxLength};

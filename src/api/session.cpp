@@ -6,6 +6,7 @@
 
 #include "api/attention.h"
 #include "api/impl.h"
+#include "api/words.h"
 #include "blip/error.h"
 #include "core/zone.h"
 
@@ -97,6 +98,45 @@ struct Session::Impl {
     TokenIds ids = encode_text(question, "question", text_limit(max_text_length));
     ids.front() = engine->config.tokens.question;
     return ids;
+  }
+
+  std::int32_t enc_token() const {
+    const std::int32_t enc = tokenizer().special().enc;
+    const auto& encoder = engine->config.text_encoder;
+    if (enc >= 0 && (!encoder || enc < encoder->vocab)) return enc;
+    throw Error(
+        ErrorCode::kUnsupported,
+        engine->info.path + " has no token [ENC], which texts over pictures begin with here");
+  }
+
+  // The ITM head with [ENC] in the place of the first token, the ITC heads without.
+  std::vector<backend::MatchScore> match_enc(const backend::EncodedImage& image,
+                                             const std::vector<TokenIds>& texts,
+                                             MatchOptions asked) const {
+    std::vector<TokenIds> begun = texts;
+    for (TokenIds& ids : begun) ids.front() = enc_token();
+    const bool both = asked.head == MatchHead::kAll && capabilities().itc;
+    asked.head = MatchHead::kItm;
+    std::vector<backend::MatchScore> scores = runner->match(image, begun, asked, hooks());
+    if (!both) return scores;
+    asked.head = MatchHead::kItc;
+    const auto cosines = runner->match(image, texts, asked, hooks());
+    for (std::size_t i = 0; i < scores.size(); ++i) scores[i].itc = cosines[i].itc;
+    return scores;
+  }
+
+  // Forced words may leave fewer texts than were asked for.
+  void warn_of_fewer(const std::vector<std::vector<decode::Hypothesis>>& results,
+                     const GenerateOptions& generate) const {
+    if (!options.warning || generate.force_words.empty()) return;
+    for (const auto& texts : results)
+      if (texts.size() < static_cast<std::size_t>(generate.num_return))
+        options.warning("force_words: only " + std::to_string(texts.size()) + " of " +
+                        std::to_string(generate.num_return) + " texts were found that have them");
+  }
+
+  decode::Options with_words(const GenerateOptions& generate) const {
+    return blip::with_words(generate, tokenizer(), options.warning);
   }
 
   decode::Hooks hooks() const { return {options.cancel, {}}; }
@@ -209,6 +249,7 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
   const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().caption, "caption");
   std::vector<Generation> captions;
+  const decode::Options generate = impl_->with_words(options.generate);
   if (images.empty()) return captions;
   std::vector<backend::EncodedImagePtr> handles;
   for (const auto& image : images) {
@@ -223,10 +264,17 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
   TokenIds generated = prompt;
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
   StageZone zone("caption", images.size());
-  const auto results = impl_->runner->caption(handles, prompt, options.generate, hooks);
+  const auto results = impl_->runner->caption(handles, prompt, generate, hooks);
   const double ms = zone.finish() / static_cast<double>(images.size());
+  impl_->warn_of_fewer(results, options.generate);
   for (const auto& hypotheses : results) captions.push_back(impl_->generation(hypotheses, prompt.size(), ms, impl_->capabilities().caption_length > 0));
   return captions;
+}
+
+ItmToken parse_itm_token(const std::string& name) {
+  for (std::size_t i = 0; i < kItmTokens.size(); ++i)
+    if (name == kItmTokens[i]) return static_cast<ItmToken>(i);
+  throw Error(ErrorCode::kUsage, "unknown ITM token \"" + name + "\"; use cls or enc");
 }
 
 MatchHead parse_match_head(const std::string& name) {
@@ -246,9 +294,12 @@ std::vector<Match> Session::match(const EncodedImage& image, std::span<const std
   if (options.head == MatchHead::kItm ? !c.itm : options.head == MatchHead::kItc && !c.itc)
     throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has no " + (options.head == MatchHead::kItm ? "ITM head" : "ITC heads") + "; use the other or all");
   const auto ids = impl_->encode_texts(texts, options.max_text_length);
+  const bool enc = options.itm_token == ItmToken::kEnc && c.itm && options.head != MatchHead::kItc;
   std::vector<Match> matches;
   StageZone zone("match", ids.size());
-  const auto scores = impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks());
+  const auto scores =
+      enc ? impl_->match_enc(impl_->encoded(image), ids, options)
+          : impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks());
   zone.finish();
   for (const auto& score : scores) {
     if (score.itm) impl_->require_probability(*score.itm);
@@ -266,6 +317,7 @@ std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const 
   const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().ask, "ask");
   std::vector<Generation> answers;
+  const decode::Options generate = impl_->with_words(options.generate);
   if (questions.empty()) return answers;
   std::vector<TokenIds> ids;
   for (const auto& question : questions) ids.push_back(impl_->encode_question(question, options.max_text_length));
@@ -273,8 +325,9 @@ std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const 
   const std::size_t start = generated.size();
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
   StageZone zone("ask", questions.size());
-  const auto results = impl_->runner->ask(impl_->encoded(image), ids, options.generate, hooks);
+  const auto results = impl_->runner->ask(impl_->encoded(image), ids, generate, hooks);
   const double ms = zone.finish() / static_cast<double>(questions.size());
+  impl_->warn_of_fewer(results, options.generate);
   for (const auto& hypotheses : results)
     answers.push_back(
         impl_->generation(hypotheses, start, ms, impl_->capabilities().answer_length > 0));
@@ -357,6 +410,44 @@ std::vector<std::vector<float>> Session::embed(std::span<const std::string> text
   auto vectors = impl_->runner->embed_texts(impl_->encode_texts(texts, options.max_text_length));
   for (const auto& vector : vectors) impl_->require_finite(vector, "a text's vector");
   return vectors;
+}
+
+Tensor Session::features(FeatureKind kind, const EncodedImage* image, const std::string& text,
+                         const EmbedOptions& options) {
+  const Impl::Use use(*impl_);
+  const auto& c = impl_->capabilities();
+  const std::string name = kFeatureKinds[static_cast<std::size_t>(kind)];
+  const auto check = [&](bool needed, bool given, const char* what) {
+    if (needed == given) return;
+    throw Error(ErrorCode::kUsage,
+                "features of kind " + name + (needed ? " need a " : " take no ") + what);
+  };
+  check(needs_image(kind), image != nullptr, "picture");
+  check(needs_text(kind), !text.empty(), "text");
+  const bool projected =
+      kind == FeatureKind::kImageProjected || kind == FeatureKind::kTextProjected;
+  if (kind == FeatureKind::kMultimodal)
+    impl_->require(c.itm || c.itc, "give features of texts over pictures");
+  else if (kind != FeatureKind::kImage)
+    impl_->require(c.itc, "give features of its ITC heads");
+  backend::TokenIds ids;
+  if (needs_text(kind)) {
+    const int asked = options.max_text_length == 0 ? c.max_text_length : options.max_text_length;
+    ids = impl_->encode_text(text, "text", impl_->text_limit(asked));
+  }
+  const auto states = [&] {
+    if (kind == FeatureKind::kMultimodal) {
+      ids.front() = impl_->enc_token();
+      return impl_->runner->dump_text(impl_->encoded(*image), ids, false);
+    }
+    return needs_text(kind) ? impl_->runner->text_alone(ids)
+                            : impl_->runner->dump_vision(impl_->encoded(*image));
+  };
+  Tensor result = states();
+  if (projected) result = impl_->runner->projected(result, needs_image(kind));
+  impl_->require_finite(result.values, "features");
+  result.shape.erase(result.shape.begin());
+  return result;
 }
 
 Tensor Session::dump(Stage stage, const Image& image, const std::string& text) {

@@ -61,13 +61,16 @@ class Runner {
   virtual std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) = 0;
 
   // One list of hypotheses per image. prompt starts with [DEC].
-  virtual std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt,
-                                                               const GenerateOptions& options, const decode::Hooks& hooks) = 0;
+  virtual std::vector<std::vector<decode::Hypothesis>> caption(
+      std::span<const EncodedImagePtr> images, const TokenIds& prompt,
+      const decode::Options& options, const decode::Hooks& hooks) = 0;
   // texts: [CLS] ... [SEP] without padding.
   virtual std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const MatchOptions& options, const decode::Hooks& hooks) = 0;
   // questions: [ENC] ... [SEP] without padding. One list of hypotheses per question.
-  virtual std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions,
-                                                           const GenerateOptions& options, const decode::Hooks& hooks) = 0;
+  virtual std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image,
+                                                           std::span<const TokenIds> questions,
+                                                           const decode::Options& options,
+                                                           const decode::Hooks& hooks) = 0;
   // candidates: [DEC] ... [SEP].
   virtual std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question, std::span<const TokenIds> candidates,
                                            int keep, const decode::Hooks& hooks) = 0;
@@ -79,6 +82,11 @@ class Runner {
   // Capabilities::attention.
   virtual Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers);        // [T, N]
   virtual AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers);
+
+  // One text's states without a picture, [1, T, D], and rows of states through the projection of
+  // the ITC heads, each then of length 1. Only of models with ITC heads.
+  virtual Tensor text_alone(const TokenIds& text);
+  virtual Tensor projected(const Tensor& states, bool of_image);
 
   virtual Tensor dump_vision(const EncodedImage& image) = 0;                                          // [1, N, D]
   virtual Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) = 0;       // [1, T, D]

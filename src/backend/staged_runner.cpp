@@ -23,8 +23,16 @@ void poll(const decode::Hooks& hooks) {
   throw Error(ErrorCode::kUnsupported, "this device does not give out attention weights");
 }
 
+[[noreturn]] void no_features() {
+  throw Error(ErrorCode::kUnsupported,
+              "this device does not give out features of texts and projections; the CPU does, for "
+              "model files of weights");
+}
+
 }  // namespace
 
+Tensor Runner::text_alone(const TokenIds&) { no_features(); }
+Tensor Runner::projected(const Tensor&, bool) { no_features(); }
 Tensor Runner::caption_attention(const EncodedImage&, const TokenIds&, int) { no_attention(); }
 AnswerAttention Runner::answer_attention(const EncodedImage&, const TokenIds&, const TokenIds&,
                                          int) {
@@ -32,7 +40,7 @@ AnswerAttention Runner::answer_attention(const EncodedImage&, const TokenIds&, c
 }
 
 std::vector<std::vector<decode::Hypothesis>> StagedRunner::caption(
-    std::span<const EncodedImagePtr> images, const TokenIds& prompt, const GenerateOptions& options,
+    std::span<const EncodedImagePtr> images, const TokenIds& prompt, const decode::Options& options,
     const decode::Hooks& hooks) {
   const auto decoder = caption_decoder(images, options);
   return decode::generate(*decoder, prompt, decode::with_min_length(options, kCaptionMinLength),
@@ -66,7 +74,7 @@ std::vector<MatchScore> StagedRunner::match(const EncodedImage& image,
 
 std::vector<std::vector<decode::Hypothesis>> StagedRunner::ask(const EncodedImage& image,
                                                                std::span<const TokenIds> questions,
-                                                               const GenerateOptions& options,
+                                                               const decode::Options& options,
                                                                const decode::Hooks& hooks) {
   const auto decoder = answer_decoder(image, questions, options.max_length);
   return decode::generate(*decoder, answer_prompt_,

@@ -25,13 +25,13 @@ class StagedRunner : public Runner {
 
   std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images,
                                                        const TokenIds& prompt,
-                                                       const GenerateOptions& options,
+                                                       const decode::Options& options,
                                                        const decode::Hooks& hooks) final;
   std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts,
                                 const MatchOptions& options, const decode::Hooks& hooks) final;
   std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image,
                                                    std::span<const TokenIds> questions,
-                                                   const GenerateOptions& options,
+                                                   const decode::Options& options,
                                                    const decode::Hooks& hooks) final;
   std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question,
                                    std::span<const TokenIds> candidates, int keep,

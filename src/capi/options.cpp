@@ -25,11 +25,17 @@ static_assert(static_cast<int>(DType::kF16) == BLIP_DTYPE_F16 &&
               static_cast<int>(DType::kF32) == BLIP_DTYPE_F32);
 static_assert(static_cast<int>(MatchHead::kItm) == BLIP_HEAD_ITM &&
               static_cast<int>(MatchHead::kItc) == BLIP_HEAD_ITC);
+static_assert(static_cast<int>(ItmToken::kCls) == BLIP_ITM_TOKEN_CLS &&
+              static_cast<int>(ItmToken::kEnc) == BLIP_ITM_TOKEN_ENC);
+static_assert(static_cast<int>(FeatureKind::kMultimodal) == BLIP_FEATURES_MULTIMODAL &&
+              static_cast<int>(FeatureKind::kTextProjected) == BLIP_FEATURES_TEXT_PROJECTED &&
+              static_cast<int>(FeatureKind::kText) == BLIP_FEATURES_TEXT &&
+              static_cast<int>(FeatureKind::kImageProjected) == BLIP_FEATURES_IMAGE_PROJECTED);
 static_assert(static_cast<int>(FileType::kF16) == BLIP_FILE_F16 &&
               static_cast<int>(FileType::kBf16) == BLIP_FILE_BF16 &&
               static_cast<int>(FileType::kQ8_0) == BLIP_FILE_Q8_0);
 
-// Calls f with each option's field in C++ and in C.
+// Calls f with each option's field in C++ and in C; lists have two there.
 template <class F>
 constexpr void for_generate_fields(F f) {
   using Cpp = GenerateOptions;
@@ -45,12 +51,15 @@ constexpr void for_generate_fields(F f) {
   f(&Cpp::temperature, &C::temperature);
   f(&Cpp::seed, &C::seed);
   f(&Cpp::num_return, &C::num_return);
+  f(&Cpp::forbid_words, &C::forbid_words, &C::forbid_word_count);
+  f(&Cpp::force_words, &C::force_words, &C::force_word_count);
+  f(&Cpp::no_repeat_ngram, &C::no_repeat_ngram);
 }
 
 // None is forgotten of those that the table has.
 consteval bool all_options_are_fields() {
   int fields = 0, options = 0;
-  for_generate_fields([&](auto, auto) { ++fields; });
+  for_generate_fields([&](auto, auto, auto...) { ++fields; });
   for (const Option& option : kOptions) options += option.generates() ? 1 : 0;
   return fields == options;
 }
@@ -100,11 +109,12 @@ template <>
 blip_generate_options defaults<blip_generate_options>() {
   const GenerateOptions known;
   auto options = sized<blip_generate_options>();
-  for_generate_fields([&](auto cpp, auto c) {
+  for_generate_fields([&](auto cpp, auto c, auto...) {
     if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(known.*cpp)>>)
       options.*c = known.*cpp;
-    if (is_length(c))
-      options.*c = static_cast<std::remove_cvref_t<decltype(options.*c)>>(kTaskDefault);
+    if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(options.*c)>>)
+      if (is_length(c))
+        options.*c = static_cast<std::remove_cvref_t<decltype(options.*c)>>(kTaskDefault);
   });
   return options;
 }
@@ -239,6 +249,8 @@ MatchOptions match_options(const blip_match_options* given) {
   const auto o = read_options(given, "blip_match_options");
   MatchOptions options;
   options.head = enum_of<MatchHead>(o.head, BLIP_HEAD_ITC, "blip_match_options.head");
+  options.itm_token =
+      enum_of<ItmToken>(o.itm_token, BLIP_ITM_TOKEN_ENC, "blip_match_options.itm_token");
   options.max_text_length = o.max_text_length;
   return options;
 }
@@ -254,12 +266,19 @@ AttentionOptions attention_options(const blip_attention_options* given) {
 
 void apply(const blip_generate_options* given, GenerateOptions& options) {
   const auto o = read_options(given, "blip_generate_options");
-  for_generate_fields([&](auto cpp, auto c) {
-    if (is_length(c) && static_cast<std::int64_t>(o.*c) == kTaskDefault) return;
-    if constexpr (std::is_same_v<decltype(cpp), bool GenerateOptions::*>) {
-      options.*cpp = o.*c != 0;
+  for_generate_fields([&](auto cpp, auto c, auto... count) {
+    if constexpr (sizeof...(count) > 0) {
+      const bool forced = cpp == &GenerateOptions::force_words;
+      options.*cpp = strings(
+          o.*c, (..., (o.*count)),
+          forced ? "blip_generate_options.force_words" : "blip_generate_options.forbid_words");
     } else {
-      options.*cpp = o.*c;
+      if (is_length(c) && static_cast<std::int64_t>(o.*c) == kTaskDefault) return;
+      if constexpr (std::is_same_v<decltype(cpp), bool GenerateOptions::*>) {
+        options.*cpp = o.*c != 0;
+      } else {
+        options.*cpp = o.*c;
+      }
     }
   });
 }

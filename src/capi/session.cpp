@@ -215,6 +215,21 @@ blip_status blip_session_embed_texts(blip_session* session, const char* const* t
   });
 }
 
+blip_status blip_session_features(blip_session* session, int32_t kind, const blip_encoded* image,
+                                  const char* text, const blip_embed_options* options,
+                                  blip_tensor** features, blip_error** error) {
+  return guarded(error, [&] {
+    prepare_output(features);
+    const Call call(session);
+    if (kind < BLIP_FEATURES_IMAGE || kind > BLIP_FEATURES_MULTIMODAL)
+      throw Error(ErrorCode::kUsage, "kind is " + std::to_string(kind) + "; known are 0 to 4");
+    const blip::EncodedImage* encoded = image == nullptr ? nullptr : &checked(image, "image").image;
+    *features =
+        new blip_tensor(call->features(static_cast<blip::FeatureKind>(kind), encoded,
+                                       text == nullptr ? "" : text, embed_options(options)));
+  });
+}
+
 blip_status blip_session_dump(blip_session* session, int32_t stage, const blip_image* image,
                               const char* text, blip_tensor** tensor, blip_error** error) {
   return guarded(error, [&] {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "blip/limits.h"
@@ -83,18 +84,36 @@ struct Hooks {
   std::function<void(int sequence, std::int32_t id)> on_token;   // greedy and sampling only
 };
 
-// Token for token what transformers' generate gives (greedy; beam search with early_stopping=False; sampling has its own
-// generator). Result: one list per sequence of the decoder, each with options.num_return hypotheses, best first.
-// Throws Error(kUsage) for options that make no sense (validate below).
-std::vector<std::vector<Hypothesis>> generate(Decoder& decoder, std::span<const std::int32_t> prompt,
-                                              const GenerateOptions& options, Tokens tokens, const Hooks& hooks = {});
+// The words of GenerateOptions as tokens.
+struct Words {
+  std::vector<std::vector<std::int32_t>> forbidden;            // runs of tokens
+  std::vector<std::vector<std::vector<std::int32_t>>> forced;  // of each one alternative
+};
+
+// How a text is generated, in what decoding knows: tokens. forbid_words and force_words themselves
+// are not looked at.
+struct Options : GenerateOptions {
+  Options(const GenerateOptions& options = {}, Words w = {})
+      : GenerateOptions(options), words(std::move(w)) {}
+  Words words;
+};
+
+// Token for token what transformers' generate gives (greedy; beam search with early_stopping=False;
+// sampling has its own generator). Result: one list per sequence of the decoder, each with
+// options.num_return hypotheses, best first; with forced words fewer where no more have them all.
+// Those are constrained beam search as transformers 4 has it (forced_search.cpp). Throws
+// Error(kUsage) for options that make no sense (validate below).
+std::vector<std::vector<Hypothesis>> generate(Decoder& decoder,
+                                              std::span<const std::int32_t> prompt,
+                                              const Options& options, Tokens tokens,
+                                              const Hooks& hooks = {});
 
 // Checks the ranges of blip/limits.h and the lengths; Error(kUsage) names the option, the value and the allowed range.
 void validate(const GenerateOptions& options, int max_positions);
 // The same of an option that is no field of GenerateOptions.
 void check_option(const Option& option, int value);
 // The options with the task's shortest text where none was given, lowered to the longest. Without that an unset one is 0.
-GenerateOptions with_min_length(GenerateOptions options, int task_default);
+Options with_min_length(Options options, int task_default);
 
 // salesforce/BLIP's rank_answer: the `keep` most likely by first token, then the smallest summed label-smoothed loss.
 inline constexpr float kLabelSmoothing = 0.1f;  // of the official ranking loss

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <string>
 
 #include "blip/error.h"
 
@@ -159,24 +160,86 @@ void top_candidates(const LogitRow& row, int k, std::vector<Candidate>& out) {
   }
 }
 
-Edits::Edits(std::span<const std::int32_t> text, const GenerateOptions& options, std::int32_t eos_token)
-    : repetition_penalty(options.repetition_penalty),
-      forbid_eos(text.size() < static_cast<std::size_t>(std::max(options.min_length.value_or(0), 0))),
-      eos(eos_token) {
-  if (repetition_penalty != 1.0f) tokens.assign(text.begin(), text.end());
-  if (forbid_eos) tokens.push_back(eos);
+namespace {
+
+void sort_distinct(std::vector<std::int32_t>& tokens) {
   std::sort(tokens.begin(), tokens.end());
   tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
 }
 
+bool ends_with(std::span<const std::int32_t> text, std::span<const std::int32_t> run) {
+  return run.size() <= text.size() &&
+         std::equal(run.begin(), run.end(), text.end() - static_cast<std::ptrdiff_t>(run.size()));
+}
+
+// What may not follow the text because it would end a forbidden run.
+void ban_words(std::span<const std::int32_t> text, const Words& words,
+               std::vector<std::int32_t>& banned) {
+  for (const std::vector<std::int32_t>& run : words.forbidden) {
+    if (ends_with(text, std::span(run).first(run.size() - 1))) banned.push_back(run.back());
+  }
+}
+
+// What may not follow the text because the last n tokens would then be there twice.
+void ban_repeated(std::span<const std::int32_t> text, int ngram,
+                  std::vector<std::int32_t>& banned) {
+  const auto n = static_cast<std::size_t>(ngram);
+  if (n == 0 || text.size() < n) return;
+  const auto last = text.last(n - 1);
+  for (std::size_t i = 0; i + n <= text.size(); ++i) {
+    if (std::equal(last.begin(), last.end(), text.begin() + static_cast<std::ptrdiff_t>(i)))
+      banned.push_back(text[i + n - 1]);
+  }
+}
+
+}  // namespace
+
+Edits::Edits(std::span<const std::int32_t> text, const Options& options, std::int32_t eos,
+             int vocab, int needed)
+    : repetition_penalty(options.repetition_penalty) {
+  ban_words(text, options.words, banned);
+  ban_repeated(text, options.no_repeat_ngram, banned);
+  sort_distinct(banned);
+  if (!banned.empty() && vocab - static_cast<int>(banned.size()) <= needed) {
+    throw Error(ErrorCode::kUsage, "forbid_words and no_repeat_ngram leave " +
+                                       std::to_string(vocab - static_cast<int>(banned.size())) +
+                                       " of the vocabulary's " + std::to_string(vocab) +
+                                       " tokens after a text of " + std::to_string(text.size()) +
+                                       ", and the search needs more than " +
+                                       std::to_string(needed) + ": forbid less");
+  }
+  if (text.size() < static_cast<std::size_t>(std::max(options.min_length.value_or(0), 0))) {
+    banned.insert(std::upper_bound(banned.begin(), banned.end(), eos), eos);
+    banned.erase(std::unique(banned.begin(), banned.end()), banned.end());
+  }
+  if (repetition_penalty != 1.0f) tokens.assign(text.begin(), text.end());
+  tokens.insert(tokens.end(), banned.begin(), banned.end());
+  sort_distinct(tokens);
+}
+
 bool Edits::contains(std::int32_t token) const { return std::binary_search(tokens.begin(), tokens.end(), token); }
+bool Edits::bans(std::int32_t token) const {
+  return std::binary_search(banned.begin(), banned.end(), token);
+}
 
 float Edits::apply(std::int32_t token, float score) const {
-  if (forbid_eos && token == eos) return -kInfinity;
+  if (bans(token)) return -kInfinity;
   return score < 0 ? score * repetition_penalty : score / repetition_penalty;
 }
 
 void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits& edits, std::vector<Candidate>& out) {
+  // Many bans are cheaper as changes of a copy than as candidates that are thrown away.
+  constexpr std::size_t kFewBans = 64;
+  if (edits.banned.size() > kFewBans) {
+    const std::span<const float> whole = row.whole();
+    std::vector<float> values(whole.begin(), whole.end());
+    for (const std::int32_t token : edits.banned)
+      values[static_cast<std::size_t>(token)] = -kInfinity;
+    Edits penalties = edits;
+    penalties.banned.clear();
+    std::erase_if(penalties.tokens, [&](std::int32_t token) { return edits.bans(token); });
+    return best_tokens(LogitRow(values), k, norm, penalties, out);
+  }
   // At most edits.tokens.size() of the best can be edited ones: with so many more, k unedited ones are surely among them.
   top_candidates(row, k + static_cast<int>(edits.tokens.size()), out);
   std::erase_if(out, [&](const Candidate& candidate) { return edits.contains(candidate.token); });

@@ -56,16 +56,24 @@ double sum_of(std::span<const float> row);
 // The k largest values, descending; of equal ones the lower token first. The row must hold no NaN (normalise() checks).
 void top_candidates(const LogitRow& row, int k, std::vector<Candidate>& out);
 
-// What transformers' logits processors change: single tokens of a row (those of the text so far, and the end token).
+// What transformers' logits processors change: single tokens of a row. Those of the text so far are
+// penalised; the end token before the shortest length, the last token of a forbidden run and that
+// of a repeated one are banned.
 struct Edits {
-  std::vector<std::int32_t> tokens;  // ascending, distinct
+  std::vector<std::int32_t> tokens;  // ascending, distinct: all that change
+  std::vector<std::int32_t> banned;  // ascending, distinct
   float repetition_penalty = 1;
-  bool forbid_eos = false;
-  std::int32_t eos = 0;
 
-  Edits(std::span<const std::int32_t> text, const GenerateOptions& options, std::int32_t eos_token);
+  // Throws Error(kUsage) if fewer than `needed` of `vocab` tokens are left beside the end token.
+  Edits(std::span<const std::int32_t> text, const Options& options, std::int32_t eos, int vocab,
+        int needed);
   bool contains(std::int32_t token) const;
+  bool bans(std::int32_t token) const;
   float apply(std::int32_t token, float score) const;  // token must be one of tokens
+  // Of any token.
+  float edited(std::int32_t token, float score) const {
+    return contains(token) ? apply(token, score) : score;
+  }
 };
 
 // The k best tokens after the edits, scored norm.log_prob(logit) and edited then, as beam search wants it.

@@ -24,8 +24,9 @@ struct Scratch {
   std::vector<Candidate> candidates;
 };
 
-std::int32_t choose(const LogitRow& row, const Request& request, Stream& stream, Scratch& scratch) {
-  const Edits edits(stream.ids, request.options, request.tokens.eos);
+std::int32_t choose(const LogitRow& row, int vocab, const Request& request, Stream& stream,
+                    Scratch& scratch) {
+  const Edits edits(stream.ids, request.options, request.tokens.eos, vocab, 1);
   if (!request.options.sample) {
     best_tokens(row, 1, Normaliser{}, edits, scratch.candidates);
     return scratch.candidates.front().token;
@@ -44,7 +45,7 @@ std::int32_t choose(const LogitRow& row, const Request& request, Stream& stream,
 bool advance(const Decoder& decoder, std::span<const float> logits, const Request& request, Stream& stream, Scratch& scratch) {
   const LogitRow row = row_of(decoder, logits, stream.row);
   const Normaliser norm = normalise(row);
-  const std::int32_t token = choose(row, request, stream, scratch);
+  const std::int32_t token = choose(row, decoder.vocab_size(), request, stream, scratch);
   stream.score += norm.log_prob(row.at(token));
   stream.ids.push_back(token);
   if (request.hooks.on_token && stream.sample == 0) request.hooks.on_token(stream.sequence, token);

@@ -1,4 +1,5 @@
-// The two ways to search, behind generate(). Internal to src/decode. Options are valid when they get here.
+// The three ways to search, behind generate(). Internal to src/decode. Options are valid when they
+// get here.
 #pragma once
 
 #include <span>
@@ -12,12 +13,14 @@ namespace blip::decode {
 
 struct Request {
   std::span<const std::int32_t> prompt;
-  const GenerateOptions& options;
+  const Options& options;
   Tokens tokens;
   const Hooks& hooks;
 };
 
 std::vector<std::vector<Hypothesis>> beam_search(Decoder& decoder, const Request& request);
+// Beam search for texts that have options.words.forced.
+std::vector<std::vector<Hypothesis>> forced_search(Decoder& decoder, const Request& request);
 // Greedy, or options.sample.
 std::vector<std::vector<Hypothesis>> one_by_one(Decoder& decoder, const Request& request);
 

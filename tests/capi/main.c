@@ -5,6 +5,7 @@ int failures = 0;
 blip_status status = BLIP_OK;
 
 void test_captions(void);
+void test_words(void);
 void test_batches(void);
 void test_answers(void);
 void test_matches(void);
@@ -33,6 +34,7 @@ static const struct {
   void (*run)(void);
 } tests[] = {
     {"captions", test_captions},
+    {"words", test_words},
     {"batches", test_batches},
     {"answers", test_answers},
     {"matches", test_matches},

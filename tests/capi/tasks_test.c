@@ -47,6 +47,52 @@ void test_captions(void) {
   tear_down(&f);
 }
 
+void test_words(void) {
+  static const char* const forbidden[] = {"clock|gray", "background"};
+  static const char* const forced[] = {"red|green"};
+  static const char* const unspeakable[] = {"\xe2\x98\x83"};
+  fixture f = set_up("clock.png");
+  blip_error* error;
+  blip_generations* captions;
+  blip_generate_options generate;
+  blip_caption_options options;
+  const blip_text* text;
+  size_t i;
+
+  blip_generate_options_default(&generate, sizeof generate);
+  CHECK(generate.forbid_words == NULL && generate.forbid_word_count == 0 &&
+        generate.force_words == NULL && generate.force_word_count == 0 &&
+        generate.no_repeat_ngram == 0);
+  blip_caption_options_default(&options, sizeof options);
+  options.generate = &generate;
+  generate.forbid_words = forbidden;
+  generate.forbid_word_count = 2;
+  generate.force_words = forced;
+  generate.force_word_count = 1;
+  generate.no_repeat_ngram = 1;
+  OK(blip_session_caption(f.session, PICTURES(f), 1, &options, &captions, &error));
+  text = blip_generations_at(captions, 0, 0);
+  CHECK(strstr(text->text, "clock") == NULL && strstr(text->text, "gray") == NULL &&
+        strstr(text->text, "background") == NULL);
+  CHECK(strstr(text->text, "red") != NULL || strstr(text->text, "green") != NULL);
+  for (i = 1; i < text->token_count; ++i) {
+    CHECK(text->token_ids[i] != text->token_ids[i - 1]);
+  }
+  blip_generations_free(captions);
+
+  generate.beams = 1;
+  FAILS(blip_session_caption(f.session, PICTURES(f), 1, &options, &captions, &error),
+        BLIP_ERROR_USAGE, "force_words needs beam search");
+  generate.beams = 3;
+  generate.force_words = unspeakable;
+  FAILS(blip_session_caption(f.session, PICTURES(f), 1, &options, &captions, &error),
+        BLIP_ERROR_USAGE, "the vocabulary cannot spell it");
+  generate.force_words = NULL;
+  FAILS(blip_session_caption(f.session, PICTURES(f), 1, &options, &captions, &error),
+        BLIP_ERROR_USAGE, "blip_generate_options.force_words is NULL");
+  tear_down(&f);
+}
+
 void test_batches(void) {
   fixture f = set_up("clock.png");
   blip_error* error;
@@ -127,6 +173,17 @@ void test_matches(void) {
   CHECK(isnan(blip_matches_probabilities(matches)[0]));
   CHECK(fabsf(blip_matches_cosines(matches)[0] - 0.6236f) < kTolerance);
   blip_matches_free(matches);
+  options.head = BLIP_HEAD_ITM;
+  options.itm_token = BLIP_ITM_TOKEN_ENC;
+  OK(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error));
+  CHECK(fabsf(blip_matches_probabilities(matches)[0] - 0.9995f) > 1e-6f);
+  CHECK(isnan(blip_matches_cosines(matches)[0]));
+  blip_matches_free(matches);
+  options.itm_token = 2;
+  FAILS(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error),
+        BLIP_ERROR_USAGE, "blip_match_options.itm_token is 2");
+  options.head = BLIP_HEAD_ITC;
+  options.itm_token = BLIP_ITM_TOKEN_CLS;
   options.max_text_length = 2;
   FAILS(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error),
         BLIP_ERROR_USAGE, "max_text_length");
@@ -157,6 +214,21 @@ void test_embeddings(void) {
   blip_tensor_free(pictures);
   blip_tensor_free(words);
 
+  OK(blip_session_features(f.session, BLIP_FEATURES_IMAGE_PROJECTED, f.encoded, NULL, NULL, &vision,
+                           &error));
+  CHECK(blip_tensor_rank(vision) == 2 && blip_tensor_shape(vision)[0] == 65 &&
+        blip_tensor_shape(vision)[1] == dim);
+  CHECK(fabsf(blip_tensor_data(vision)[3] - blip_tensor_data(pictures)[3]) < 1e-5f);
+  blip_tensor_free(vision);
+  OK(blip_session_features(f.session, BLIP_FEATURES_MULTIMODAL, f.encoded, "a dog", NULL, &states,
+                           &error));
+  CHECK(blip_tensor_shape(states)[0] == 4 && blip_tensor_shape(states)[1] == 192);
+  blip_tensor_free(states);
+  FAILS(blip_session_features(f.session, BLIP_FEATURES_TEXT, f.encoded, "a dog", NULL, &states,
+                              &error),
+        BLIP_ERROR_USAGE, "take no picture");
+  FAILS(blip_session_features(f.session, 5, f.encoded, NULL, NULL, &states, &error),
+        BLIP_ERROR_USAGE, "kind is 5");
   OK(blip_session_dump(f.session, BLIP_STAGE_PIXELS, f.image, NULL, &pixels, &error));
   OK(blip_session_dump(f.session, BLIP_STAGE_VISION, f.image, NULL, &vision, &error));
   OK(blip_session_dump(f.session, BLIP_STAGE_TEXT, f.image, "a dog", &states, &error));

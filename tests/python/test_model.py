@@ -51,6 +51,27 @@ class Tasks(unittest.TestCase):
         self.assertEqual(drawn[0], drawn[1])
         self.assertNotEqual(drawn[0], drawn[2])
 
+    def test_words(self):
+        words = dict(forbid_words=["clock|gray", "background"], force_words=["red|green"])
+        caption = self.model.caption(CLOCK, no_repeat_ngram=1, **words)
+        self.assertFalse({"clock", "gray", "background"} & set(str(caption).split()))
+        self.assertTrue({"red", "green"} & set(str(caption).split()))
+        ids = caption.token_ids.tolist()
+        self.assertEqual(len(ids), len(set(ids)))
+        one = self.model.caption(CLOCK, forbid_words="clock")
+        self.assertEqual(str(one), str(self.model.caption(CLOCK, forbid_words=("CLOCK",))))
+        self.assertNotIn("clock", str(one))
+        self.assertEqual(
+            str(self.model.caption(CLOCK, forbid_words=None, force_words=[])),
+            "a clock on a gray background",
+        )
+        with self.assertRaisesRegex(blipcpp.UsageError, "force_words needs beam search"):
+            self.model.caption(CLOCK, beams=1, force_words=["red"])
+        with self.assertRaisesRegex(blipcpp.UsageError, "forbid_words must be texts, not 3"):
+            self.model.caption(CLOCK, forbid_words=[3])
+        with self.assertWarnsRegex(blipcpp.BlipWarning, "vocabulary cannot spell"):
+            self.model.caption(CLOCK, forbid_words=["\N{SNOWMAN}"])
+
     def test_token_ids_outlive_their_result(self):
         ids = self.model.caption(CLOCK).token_ids
         gc.collect()
@@ -80,6 +101,11 @@ class Tasks(unittest.TestCase):
         self.assertLess(right.match_probability, 0.01)
         self.assertEqual(self.model.match(BUS, texts[0], head="itm").cosine, None)
         self.assertEqual(self.model.match(BUS, texts[0], head="itc").match_probability, None)
+        enc = self.model.match(BUS, texts[0], itm_token="enc")
+        self.assertNotEqual(enc.match_probability, left.match_probability)
+        self.assertAlmostEqual(enc.cosine, left.cosine, places=6)
+        with self.assertRaisesRegex(blipcpp.UsageError, "unknown ITM token 'sep'; use cls, enc"):
+            self.model.match(BUS, texts[0], itm_token="sep")
         both = self.model.match([CLOCK, BUS], texts[:1])
         self.assertLess(both[0][0].match_probability, both[1][0].match_probability)
 
@@ -93,6 +119,30 @@ class Tasks(unittest.TestCase):
         self.assertEqual(
             len(self.model.rank(BUS, "what?", ["a dog", "bus", "cat"], candidates=2).all), 2
         )
+
+    def test_features(self):
+        vector, text = self.model.embed(BUS), self.model.embed_text("a cat")
+        tokens = self.model.features("image-projected", BUS)
+        self.assertEqual(tokens.shape, (65, 128))
+        self.assertLess(abs(tokens[0] - vector).max(), 1e-5)
+        words = self.model.features("text-projected", text="a cat")
+        self.assertEqual(words.shape, (4, 128))
+        self.assertLess(abs(words[0] - text).max(), 1e-5)
+        self.assertLess(abs((words**2).sum(1) - 1).max(), 1e-5)
+        alone = self.model.features("text", text="a cat")
+        over = self.model.features("multimodal", BUS, "a cat")
+        self.assertEqual((alone.shape, over.shape), ((4, 192), (4, 192)))
+        self.assertGreater(abs(alone - over).max(), 0.1)
+        self.assertEqual(self.model.features("text", text="cat " * 50).shape, (52, 192))
+        for arguments, message in (
+            (("image",), "features of kind image need a picture"),
+            (("image", BUS, "a cat"), "features of kind image take no text"),
+            (("text", BUS, "a cat"), "features of kind text take no picture"),
+            (("multimodal", BUS), "features of kind multimodal need a text"),
+            (("words", BUS), "unknown kind 'words'"),
+        ):
+            with self.assertRaisesRegex(blipcpp.UsageError, message):
+                self.model.features(*arguments)
 
     def test_vectors(self):
         vectors, text = (

@@ -158,6 +158,12 @@ generate_options = _struct(
     ("seed", c_uint64),
     ("num_return", c_int32),
     ("reserved", c_uint32),
+    ("forbid_words", POINTER(c_char_p)),
+    ("forbid_word_count", c_size_t),
+    ("force_words", POINTER(c_char_p)),
+    ("force_word_count", c_size_t),
+    ("no_repeat_ngram", c_int32),
+    ("reserved2", c_uint32),
 )
 caption_options = _struct(
     "blip_caption_options",
@@ -177,7 +183,12 @@ ask_options = _struct(
     ("user_data", c_void_p),
 )
 match_options = _struct(
-    "blip_match_options", ("head", c_int32), ("max_text_length", c_int32), ("reserved", c_uint32)
+    "blip_match_options",
+    ("head", c_int32),
+    ("max_text_length", c_int32),
+    ("reserved", c_uint32),
+    ("itm_token", c_int32),
+    ("reserved2", c_uint32),
 )
 embed_options = _struct("blip_embed_options", ("max_text_length", c_int32))
 attention_options = _struct(
@@ -295,6 +306,7 @@ FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "tensor_free": (None, (_H,)),
     "session_embed_images": (c_int32, (_H, _LIST, c_size_t, _OUT, _OUT)),
     "session_embed_texts": (c_int32, (_H, _TEXTS, c_size_t, _OPTIONS, _OUT, _OUT)),
+    "session_features": (c_int32, (_H, c_int32, _H, c_char_p, _OPTIONS, _OUT, _OUT)),
     "session_dump": (c_int32, (_H, c_int32, _H, c_char_p, _OUT, _OUT)),
     "session_attend_caption": (
         c_int32,

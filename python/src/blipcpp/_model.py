@@ -68,6 +68,9 @@ if TYPE_CHECKING:
         top_k: Optional[int]
         temperature: Optional[float]
         seed: int
+        forbid_words: Union[None, str, Sequence[str]]  # "dog|cat" is two words
+        force_words: Union[None, str, Sequence[str]]  # of "dog|cat" one
+        no_repeat_ngram: Optional[int]  # 0 = off
         on_token: Optional[Callable[[Token], Any]]
 
     class CaptionOptions(GenerateOptions, total=False):
@@ -81,6 +84,8 @@ if TYPE_CHECKING:
 
 
 HEADS = {"all": 0, "itm": 1, "itc": 2}
+ITM_TOKENS = {"cls": 0, "enc": 1}
+FEATURES = {"image": 0, "image-projected": 1, "text": 2, "text-projected": 3, "multimodal": 4}
 STAGES = {"pixels": 0, "vision": 1, "text": 2, "question": 3}
 _NAN = float("nan")
 
@@ -148,12 +153,23 @@ def _choice(value: str, known: "dict[str, int]", what: str) -> int:
         raise UsageError("unknown %s %r; use %s" % (what, value, ", ".join(known))) from None
 
 
+# Fields of blip_generate_options that are lists, and the fields of their lengths.
+_WORDS = {"forbid_words": "forbid_word_count", "force_words": "force_word_count"}
 # Names of blip_generate_options' fields that callers use; num_return has a name for each task.
 _GENERATE = tuple(
     field[0]
     for field in generate_options._fields_
-    if field[0] not in ("struct_size", "reserved", "num_return")
+    if field[0] not in ("struct_size", "reserved", "reserved2", "num_return", *_WORDS.values())
 )
+
+
+def _words(struct: Any, name: str, value: "Union[str, Sequence[str]]") -> None:
+    words = [value] if isinstance(value, str) else list(value)
+    for word in words:
+        if not isinstance(word, str):
+            raise UsageError("%s must be texts, not %r" % (name, word))
+    setattr(struct, name, c_texts(words))
+    setattr(struct, _WORDS[name], len(words))
 
 
 def _generate(options: "dict[str, Any]", num_return: int) -> Any:
@@ -162,6 +178,9 @@ def _generate(options: "dict[str, Any]", num_return: int) -> Any:
     given = {name: options.pop(name) for name in _GENERATE if name in options}
     for name, value in [*given.items(), ("num_return", num_return)]:
         if value is None:
+            continue
+        if name in _WORDS:
+            _words(struct, name, value)
             continue
         if isinstance(value, bool) and name != "sample":
             raise UsageError("%s must be a number, not %r" % (name, value))
@@ -403,10 +422,17 @@ class Model:
         batch_size: pictures for one pass.
         beams (3; 1 is greedy), min_length (5) and max_length (20) in tokens with the prompt, length_penalty,
         repetition_penalty, and for sample=True top_p, top_k, temperature and seed: how the text is generated.
+        forbid_words: words or phrases that are not written. force_words: of each entry one alternative ("cat|dog") is
+        written; beams only. no_repeat_ngram: no run of so many tokens is written twice; 0 is off. Words are tokenised
+        as every text is, and mean that run of tokens.
         on_token: called with each Token as it is decided; one picture, beams=1 or sample=True.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
+        >>> str(model.caption("clock.png", forbid_words=["gray"]))
+        'a clock on a green background'
+        >>> str(model.caption("cat-bus.png", force_words=["above|below"]))
+        'a cat above a bus on a pink background'
         >>> caption = model.caption("fox-crown.png", num_captions=3)
         >>> caption
         <Generation 'a fox above a crown on a purple background', score -0.0003>
@@ -571,12 +597,24 @@ class Model:
 
     @overload
     def match(  # type: ignore[overload-overlap]
-        self, image: "Picture", text: str, *, head: str = "all", max_text_length: int = 0
+        self,
+        image: "Picture",
+        text: str,
+        *,
+        head: str = "all",
+        max_text_length: int = 0,
+        itm_token: str = "cls",
     ) -> Match: ...
 
     @overload
     def match(
-        self, image: "Picture", text: Sequence[str], *, head: str = "all", max_text_length: int = 0
+        self,
+        image: "Picture",
+        text: Sequence[str],
+        *,
+        head: str = "all",
+        max_text_length: int = 0,
+        itm_token: str = "cls",
     ) -> List[Match]: ...
 
     @overload
@@ -587,12 +625,23 @@ class Model:
         *,
         head: str = "all",
         max_text_length: int = 0,
+        itm_token: str = "cls",
     ) -> List[Any]: ...
 
-    def match(self, image: Any, text: Any, *, head: str = "all", max_text_length: int = 0) -> Any:
+    def match(
+        self,
+        image: Any,
+        text: Any,
+        *,
+        head: str = "all",
+        max_text_length: int = 0,
+        itm_token: str = "cls",
+    ) -> Any:
         """How well a text, or each of several, fits a picture (for several pictures: a list of results for each).
 
         head: "itm" gives the probability alone, in half of the time of both; "itc" the cosine.
+        itm_token: what a text begins with for the probability: "cls", as in the published demo and transformers, or "enc",
+        as in training and the official evaluation.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
@@ -602,6 +651,7 @@ class Model:
         """
         options = defaults("match_options")
         options.head = _choice(head, HEADS, "head")
+        options.itm_token = _choice(itm_token, ITM_TOKENS, "ITM token")
         options.max_text_length = max_text_length
         texts = _strings(text, "text")
         words = c_texts(texts)
@@ -647,6 +697,44 @@ class Model:
                 made(c.session_embed_texts, session, c_texts(texts), len(texts), byref(options))
             )
         return vectors[0] if isinstance(text, str) else vectors
+
+    def features(
+        self,
+        kind: str,
+        image: "Optional[Picture]" = None,
+        text: Optional[str] = None,
+        *,
+        max_text_length: int = 0,
+    ) -> "npt.NDArray[np.float32]":
+        """Features of single tokens, as LAVIS' feature extractor gives them: [tokens, width].
+
+        kind: "image" of a picture, "text" of a text alone, "multimodal" of a text over a picture, "image-projected" and
+        "text-projected" as the ITC heads compare them: [tokens, embed_dim], each of length 1.
+        max_text_length: 0 reads a text whole, up to the model's own limit.
+
+        >>> import blipcpp
+        >>> model = blipcpp.Model.load()
+        >>> model.features("image", "clock.png").shape
+        (65, 192)
+        >>> model.features("multimodal", "clock.png", "a clock").shape
+        (4, 192)
+        """
+        options = defaults("embed_options")
+        options.max_text_length = max_text_length
+        given = _choice(kind, FEATURES, "kind")
+        encoded = None if image is None else self._one(image)[0]
+        with self._session() as session:
+            features: "npt.NDArray[np.float32]" = tensor(
+                made(
+                    c.session_features,
+                    session,
+                    given,
+                    None if encoded is None else encoded._handle,
+                    None if text is None else encode(text),
+                    byref(options),
+                )
+            )
+        return features
 
     def attention(
         self,

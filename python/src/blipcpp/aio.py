@@ -74,6 +74,9 @@ class AsyncModel:
     async def embed_text(self, text: Any, **options: Any) -> Any:
         return await self.run(self.model.embed_text, text, **options)
 
+    async def features(self, kind: str, image: Any = None, text: Any = None, **options: Any) -> Any:
+        return await self.run(self.model.features, kind, image, text, **options)
+
     async def attention(
         self, image: Any, text: Any, question: Optional[str] = None, **options: Any
     ) -> Attention:

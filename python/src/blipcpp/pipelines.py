@@ -31,6 +31,7 @@ _RENAMED = {
     "num_beams": "beams",
     "do_sample": "sample",
     "num_return_sequences": "num",
+    "no_repeat_ngram_size": "no_repeat_ngram",
 }
 _KEPT = {
     "min_length",

@@ -159,6 +159,29 @@ class CpuRunner final : public StagedRunner {
     return {std::move(looked), cross_weights(*weights_->answer, ids, read, true, layers).weights};
   }
 
+  Tensor text_alone(const TokenIds& text) override {
+    return tensor(encode_texts(*weights_->text, std::span(&text, 1), nullptr));
+  }
+
+  Tensor projected(const Tensor& states, bool of_image) override {
+    const ops::Linear& layer = of_image ? *weights_->itc_vision : *weights_->itc_text;
+    const auto rows = static_cast<int>(states.shape[1]), width = static_cast<int>(states.shape[2]);
+    // The layer reads a matrix that it may not change, but that is not const.
+    std::vector<float> in = states.values;
+    Tensor out{
+        {1, rows, layer.out()},
+        std::vector<float>(static_cast<std::size_t>(rows) * static_cast<std::size_t>(layer.out()))};
+    ops::linear(*pool_, Matrix(in.data(), rows, width), layer,
+                Matrix(out.values.data(), rows, layer.out()));
+    for (int r = 0; r < rows; ++r) {
+      const auto begin = out.values.begin() + static_cast<std::ptrdiff_t>(r) * layer.out();
+      std::vector<float> row(begin, begin + layer.out());
+      normalize_length(row);
+      std::copy(row.begin(), row.end(), begin);
+    }
+    return out;
+  }
+
   Tensor dump_vision(const EncodedImage& image) override {
     return tensor(cpu_image(image).tokens());
   }

@@ -18,6 +18,9 @@ void check_baked_options(const GenerateOptions& options, const GenerateOptions& 
   if (options.max_length != length && options.max_length != defaults.max_length) refuse("a maximal length of " + std::to_string(options.max_length));
   if (options.min_length) refuse("a minimal length of " + std::to_string(*options.min_length));
   if (options.repetition_penalty != defaults.repetition_penalty) refuse("a repetition penalty");
+  if (!options.forbid_words.empty()) refuse("forbid_words");
+  if (!options.force_words.empty()) refuse("force_words");
+  if (options.no_repeat_ngram != defaults.no_repeat_ngram) refuse("no_repeat_ngram");
 }
 
 decode::Hypothesis baked_text(std::span<const std::int32_t> ids, std::span<const std::int32_t> prompt, std::int32_t eos, const std::string& path) {

@@ -124,7 +124,9 @@ class SpreadRunner final : public Runner {
     return encoded;
   }
 
-  std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt, const GenerateOptions& options,
+  std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images,
+                                                       const TokenIds& prompt,
+                                                       const decode::Options& options,
                                                        const decode::Hooks& hooks) override {
     Shares shares(runners_.size());
     for (std::size_t i = 0; i < images.size(); ++i) shares[chip_image(*images[i]).chip()].push_back(i);
@@ -141,7 +143,9 @@ class SpreadRunner final : public Runner {
   std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const MatchOptions& options, const decode::Hooks& hooks) override {
     return runner_of(image).match(*chip_image(image).on_chip(), texts, options, hooks);
   }
-  std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions, const GenerateOptions& options,
+  std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image,
+                                                   std::span<const TokenIds> questions,
+                                                   const decode::Options& options,
                                                    const decode::Hooks& hooks) override {
     return runner_of(image).ask(*chip_image(image).on_chip(), questions, options, hooks);
   }

@@ -94,7 +94,9 @@ class CompiledRunner final : public Runner {
     return images;
   }
 
-  std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images, const TokenIds& prompt, const GenerateOptions& options,
+  std::vector<std::vector<decode::Hypothesis>> caption(std::span<const EncodedImagePtr> images,
+                                                       const TokenIds& prompt,
+                                                       const decode::Options& options,
                                                        const decode::Hooks& hooks) override {
     check_baked_options(options, CaptionOptions().generate, capabilities_.caption_length, "caption");
     const Network& network = *stages_[Role::kCaption];
@@ -120,7 +122,9 @@ class CompiledRunner final : public Runner {
     return scores;
   }
 
-  std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image, std::span<const TokenIds> questions, const GenerateOptions& options,
+  std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image,
+                                                   std::span<const TokenIds> questions,
+                                                   const decode::Options& options,
                                                    const decode::Hooks& hooks) override {
     check_baked_options(options, AskOptions().generate, capabilities_.answer_length, "answer");
     const Network& network = *stages_[Role::kAnswer];

@@ -306,7 +306,7 @@ TEST_F(FakeFolder, TokensAndErrorsOfTwoChips) {
   EXPECT_THROW(runner->caption(images, TokenIds{3, 10}, kWays[0], cancel), Error);
   EXPECT_EQ(runner->caption(images, TokenIds{3, 10}, kWays[0], {})[2][0].ids, captions[2][0].ids) << "usable after an error";
   try {
-    runner->caption(images, TokenIds{3, 10}, {.max_length = fake::kC + 1}, {});
+    runner->caption(images, TokenIds{3, 10}, GenerateOptions{.max_length = fake::kC + 1}, {});
     ADD_FAILURE() << "too long";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("between 1 and 12"), std::string::npos) << error.what();

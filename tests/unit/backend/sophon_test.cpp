@@ -99,6 +99,16 @@ TEST(Baked, DefaultsAndGreedyAreNoRequest) {
   for (const GenerateOptions& asked : {GenerateOptions{.beams = 2}, GenerateOptions{.min_length = 6}, GenerateOptions{.max_length = 9},
                                        GenerateOptions{.repetition_penalty = 1.5f}, GenerateOptions{.sample = true}, GenerateOptions{.num_return = 2}})
     message_of(ErrorCode::kUnsupported, [&] { check_baked_options(asked, defaults, 8, "caption"); });
+  GenerateOptions forbid, force;
+  forbid.forbid_words = {"dog"};
+  force.force_words = {"cat|dog"};
+  for (const auto& [asked, name] : {std::pair{forbid, "forbid_words"},
+                                    {force, "force_words"},
+                                    {GenerateOptions{.no_repeat_ngram = 2}, "no_repeat_ngram"}}) {
+    const std::string message = message_of(
+        ErrorCode::kUnsupported, [&] { check_baked_options(asked, defaults, 8, "caption"); });
+    EXPECT_TRUE(message.starts_with(std::string(name) + " is not possible")) << message;
+  }
 }
 
 TEST(Baked, TextEndsWithItsEndToken) {

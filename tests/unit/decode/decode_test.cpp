@@ -147,7 +147,7 @@ TEST(BestTokens, AgreeWithEditingTheWholeRow) {
     GenerateOptions options;
     options.repetition_penalty = trial % 3 ? 0.5f + static_cast<float>(random() % 4) : 1.0f;
     options.min_length = static_cast<int>(random() % 14);
-    const Edits edits(text, options, 7);
+    const Edits edits(text, options, 7, static_cast<int>(row.size()), 1);
 
     std::vector<float> edited = row;
     const Normaliser norm = trial % 2 ? normalise(row) : Normaliser{};
@@ -165,6 +165,31 @@ TEST(BestTokens, AgreeWithEditingTheWholeRow) {
       EXPECT_EQ(actual[i].token, expected[i].token);
       EXPECT_EQ(actual[i].score, expected[i].score);
     }
+  }
+}
+
+TEST(BestTokens, ObeyManyBans) {
+  std::mt19937 random(4);
+  std::vector<float> row(2000);
+  for (float& x : row) x = static_cast<float>(random() % 4096) / 256 - 4;
+  Options options;
+  options.repetition_penalty = 1.5f;
+  for (std::int32_t id = 0; id < 2000; id += 3) options.words.forbidden.push_back({id});
+  const std::vector<std::int32_t> text{4, 6, 7};
+  const Edits edits(text, options, 1, 2000, 10);
+  std::vector<float> edited = row;
+  for (const std::int32_t id : text) {
+    float& x = edited[static_cast<std::size_t>(id)];
+    x = x < 0 ? x * 1.5f : x / 1.5f;
+  }
+  for (std::size_t id = 0; id < row.size(); id += 3) edited[id] = -kInfinity;
+  std::vector<Candidate> expected, actual;
+  top_candidates(edited, 10, expected);
+  best_tokens(row, 10, Normaliser{}, edits, actual);
+  ASSERT_EQ(actual.size(), expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    EXPECT_EQ(actual[i].token, expected[i].token);
+    EXPECT_EQ(actual[i].score, expected[i].score);
   }
 }
 
@@ -242,7 +267,7 @@ TEST(Sampling, FollowsTheDistribution) {
 
   std::vector<float> scores(static_cast<std::size_t>(toy.vocab));
   toy.logits(prompt, 77, scores.data());
-  const Edits edits(prompt, options, toy.eos);
+  const Edits edits(prompt, options, toy.eos, toy.vocab, 1);
   for (const std::int32_t token : edits.tokens) {
     float& score = scores[static_cast<std::size_t>(token)];
     score = edits.apply(token, score);
@@ -434,11 +459,87 @@ TEST(Validate, NamesOptionValueAndRange) {
   expect([](auto& o) { o.sample = true, o.num_return = 257; }, "num_return is 257, but must be between 1 and 256");
 }
 
+TEST(Words, AreObeyedBySamples) {
+  Options options = sampling();
+  options.num_return = 20;
+  options.max_length = 30;
+  options.no_repeat_ngram = 2;
+  options.words.forbidden = {{5}, {9, 10}, {11}};
+  Toy toy;
+  toy.levels = 64;  // every token is likely
+  toy.eos_bias = -100000;
+  ToyDecoder decoder(toy, {1, 2});
+  for (const auto& texts : generate(decoder, std::vector<std::int32_t>{3}, options, {2, 0})) {
+    for (const Hypothesis& text : texts) {
+      std::set<std::pair<std::int32_t, std::int32_t>> pairs;
+      for (std::size_t i = 1; i < text.ids.size(); ++i) {
+        const std::pair pair(text.ids[i - 1], text.ids[i]);
+        EXPECT_TRUE(pairs.insert(pair).second) << pair.first << " " << pair.second;
+        EXPECT_TRUE(pair.second != 5 && pair.second != 11 && pair != std::pair(9, 10));
+      }
+    }
+  }
+}
+
+TEST(Words, ThatCannotBeAreRefused) {
+  const auto message = [](auto change, int beams = 2) {
+    Options options;
+    options.beams = beams;
+    options.max_length = 6;
+    change(options);
+    ToyDecoder decoder(Toy{.vocab = 12}, {1});
+    const Error error = error_of([&] {
+      generate(decoder, std::vector<std::int32_t>{3, 4}, options, {2, 0});
+    });
+    EXPECT_EQ(error.code(), ErrorCode::kUsage);
+    return std::string(error.what());
+  };
+  EXPECT_EQ(message([](Options& o) { o.words.forced = {{{5}}}; }, 1),
+            "force_words needs beam search: set beams above 1, and do not sample");
+  EXPECT_EQ(message([](Options& o) {
+              o.words.forced = {{{5}}};
+              o.sample = true;
+            }),
+            "force_words needs beam search: set beams above 1, and do not sample");
+  EXPECT_EQ(message([](Options& o) {
+              o.words.forced = {{{5, 6, 7}, {8}}, {{9, 10}}};
+            }),
+            "force_words need up to 5 tokens, and max_length (6) leaves 4 after the prompt's 2: "
+            "force fewer words or allow longer texts");
+  EXPECT_EQ(message([](Options& o) {
+              o.words.forced = {{{5, 6}, {5}}};
+            }),
+            "force_words: of the alternatives of a word one begins with another, in tokens; leave "
+            "the longer one out");
+  EXPECT_EQ(message([](Options& o) {
+              o.words.forced = {{{5}, {5, 6}}};
+            }),
+            "force_words: of the alternatives of a word one begins with another, in tokens; leave "
+            "the longer one out");
+  EXPECT_EQ(message([](Options& o) { o.words.forced = {{{12}}}; }),
+            "a forced token is 12, but must be between 0 and 11, the model's vocabulary");
+  EXPECT_EQ(message([](Options& o) {
+              o.words.forced = {{{5}}};
+              o.words.forbidden = {{5}};
+            }),
+            "force_words: no text of up to 6 tokens was found that has them; allow longer texts, "
+            "more beams, or forbid less (forbid_words, no_repeat_ngram)");
+  EXPECT_EQ(message([](Options& o) {
+              for (std::int32_t id = 3; id < 12; ++id) o.words.forbidden.push_back({id});
+            }),
+            "forbid_words and no_repeat_ngram leave 3 of the vocabulary's 12 tokens after a text "
+            "of 2, and the search needs more than 4: forbid less");
+  EXPECT_EQ(message([](Options& o) { o.no_repeat_ngram = -1; }),
+            "no_repeat_ngram is -1, but must be between 0 and 1000000 (0 = off)");
+  EXPECT_EQ(message([](Options& o) { o.forbid_words.resize(1001); }),
+            "forbid_words is 1001 texts, but must be at most 1000");
+}
+
 TEST(Validate, MinimumOfTheTask) {
-  EXPECT_EQ(with_min_length({}, kCaptionMinLength).min_length, 5);
-  EXPECT_EQ(with_min_length({.max_length = 4}, kCaptionMinLength).min_length, 4);
-  EXPECT_EQ(with_min_length({.min_length = 0}, kCaptionMinLength).min_length, 0);
-  EXPECT_EQ(with_min_length({.min_length = 9}, kAnswerMinLength).min_length, 9);
+  EXPECT_EQ(with_min_length(GenerateOptions{}, kCaptionMinLength).min_length, 5);
+  EXPECT_EQ(with_min_length(GenerateOptions{.max_length = 4}, kCaptionMinLength).min_length, 4);
+  EXPECT_EQ(with_min_length(GenerateOptions{.min_length = 0}, kCaptionMinLength).min_length, 0);
+  EXPECT_EQ(with_min_length(GenerateOptions{.min_length = 9}, kAnswerMinLength).min_length, 9);
 }
 
 TEST(Generate, RefusesPromptsThatLeaveNoRoom) {
@@ -464,7 +565,8 @@ TEST(Generate, UsesTheLastPosition) {
   const std::vector<std::int32_t> prompt{5};
   for (const int beams : {1, 2}) {
     ToyDecoder decoder(toy, {1}, 30);
-    const auto texts = generate(decoder, prompt, {.beams = beams, .max_length = 30}, {2, 0});
+    const auto texts =
+        generate(decoder, prompt, GenerateOptions{.beams = beams, .max_length = 30}, {2, 0});
     EXPECT_EQ(texts.front().front().ids.size(), 30u);
     EXPECT_EQ(decoder.step_rows.size(), 28u);  // the last token is never fed
   }
