@@ -130,17 +130,27 @@ void embed_texts(Session& session, const std::vector<std::string>& texts, const 
   }
 }
 
-// The features of a text over the picture, or alone, or of a picture.
-void add_features(Session& session, FeatureKind kind, Json object, const EncodedImage* image,
-                  const std::string& text, const EmbedOptions& options, Console& console,
-                  Rows& rows) {
+// The features of a text over a picture, of a text alone or of a picture; or why there are none.
+struct Outcome {
+  std::string text;
+  std::optional<Tensor> features;
+  std::string error;
+};
+
+Outcome features_of(Session& session, FeatureKind kind, const EncodedImage* image,
+                    const std::string& text, const EmbedOptions& options) {
   try {
-    const Tensor features = session.features(kind, image, text, options);
-    rows.add(std::move(object), features);
+    return {text, session.features(kind, image, text, options), ""};
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kUsage || text.empty()) throw;
-    console.failed(object, text, error.what());
+    return {text, std::nullopt, error.what()};
   }
+}
+
+void give_out(const Outcome& outcome, Json object, Console& console, Rows& rows) {
+  if (!outcome.text.empty()) object["text"] = outcome.text;
+  if (outcome.features) rows.add(std::move(object), *outcome.features);
+  else console.failed(object, outcome.text, outcome.error);
 }
 
 void write_features(const Engine& engine, Session& session, const EmbedFlags& flags,
@@ -150,20 +160,20 @@ void write_features(const Engine& engine, Session& session, const EmbedFlags& fl
   if (!needs_image(kind)) {
     for (const std::string& text : texts) {
       stop_if_interrupted();
-      add_features(session, kind, Json{{"text", text}}, nullptr, text, options, console, rows);
+      give_out(features_of(session, kind, nullptr, text, options), Json::object(), console, rows);
     }
     return;
   }
   const std::vector<std::string> none{""};
-  const auto task = [&](std::span<const Input> inputs, std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
-    for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&, name = inputs[i].name, image = images[i]] {
-        for (const std::string& text : needs_text(kind) ? texts : none) {
-          Json object = named("image", name);
-          if (needs_text(kind)) object["text"] = text;
-          add_features(session, kind, std::move(object), &image, text, options, console, rows);
-        }
+    for (const EncodedImage& image : images) {
+      std::vector<Outcome> outcomes;
+      for (const std::string& text : needs_text(kind) ? texts : none)
+        outcomes.push_back(features_of(session, kind, &image, text, options));
+      emits.push_back([&console, &rows, outcomes = std::move(outcomes)](const Input& input) {
+        for (const Outcome& outcome : outcomes)
+          give_out(outcome, named("image", input.name), console, rows);
       });
     }
     return emits;
