@@ -41,19 +41,20 @@ Exponentials rounded_softmax_row(float* row, int visible, int columns, float sca
   for (; i < visible; ++i) max = std::max(max, row[i]);
   const float step = scale * kLog2E;
   const auto factor = hn::Set(d, step), shift = hn::Set(d, max * step);
-  Wide totals[2] = {zeros(), zeros()};
+  Wide totals[2];
+  set_zero(totals[0]);
+  set_zero(totals[1]);
   const auto weigh = [&](int total, int at, int j) HWY_ATTR {
     auto e = exp2_rough(d, hn::MulSub(hn::LoadU(d, row + at), factor, shift));
     const int rest = visible - at;
     if (rest < lanes) e = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(std::max(0, rest))), e);
-    totals[total].v[j] = hn::Add(totals[total].v[j], e);
+    totals[total][j] = hn::Add(totals[total][j], e);
     hn::StoreU(rounded(d, e), d, row + at);
   };
   for (i = 0; i + 2 * kLanes <= visible; i += 2 * kLanes)
     for (int t = 0; t < 2; ++t) for_wide([&](int j, int at) HWY_ATTR { weigh(t, i + t * kLanes + at, j); });
   for (; i < columns; i += kLanes) for_wide([&](int j, int at) HWY_ATTR { weigh(0, i + at, j); });
-  for_wide([&](int j, int) HWY_ATTR { totals[0].v[j] = hn::Add(totals[0].v[j], totals[1].v[j]); });
-  return {sum_of(totals[0]), max};
+  return {sum_of(totals[0], totals[1]), max};
 }
 
 // sums of integers to floats, each column's times its scale

@@ -51,32 +51,33 @@ HWY_INLINE V exp2_rough(D d, V x) {
 
 // As many floats as the widest vector has lanes, in as many vectors as that takes here: sums over them are the same on every
 // instruction set.
-struct Wide {
-  static constexpr int kVectors = kLanes / static_cast<int>(hn::MaxLanes(Floats()));
-  hn::Vec<Floats> v[kVectors];
-};
+constexpr int kWideVectors = kLanes / static_cast<int>(hn::MaxLanes(Floats()));
+using Wide = hn::Vec<Floats>[kWideVectors];
 
+// body(vector, its first lane)
 template <class Body>
 HWY_INLINE void for_wide(const Body& body) {
-  for (int j = 0; j < Wide::kVectors; ++j) body(j, j * (kLanes / Wide::kVectors));
+  for (int j = 0; j < kWideVectors; ++j) body(j, j * (kLanes / kWideVectors));
 }
 
-// The first half to the second, and so on.
-HWY_INLINE float sum_of(Wide sums) {
+HWY_INLINE void set_zero(Wide& sums) {
+  for (int j = 0; j < kWideVectors; ++j) sums[j] = hn::Zero(Floats());
+}
+
+// The first half to the second, and so on, of two or of one.
+HWY_INLINE float sum_of(const Wide& sums) {
   const Floats d;
-  for (int half = Wide::kVectors / 2; half > 0; half /= 2)
-    for (int j = 0; j < half; ++j) sums.v[j] = hn::Add(sums.v[j], sums.v[j + half]);
   float lanes[kLanes];
-  hn::StoreU(sums.v[0], d, lanes);
-  for (int half = kLanes / Wide::kVectors / 2; half > 0; half /= 2)
+  for (int j = 0; j < kWideVectors; ++j) hn::StoreU(sums[j], d, lanes + j * (kLanes / kWideVectors));
+  for (int half = kLanes / 2; half > 0; half /= 2)
     for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
   return lanes[0];
 }
 
-HWY_INLINE Wide zeros() {
+HWY_INLINE float sum_of(const Wide& first, const Wide& second) {
   Wide sums;
-  for_wide([&](int j, int) HWY_ATTR { sums.v[j] = hn::Zero(Floats()); });
-  return sums;
+  for (int j = 0; j < kWideVectors; ++j) sums[j] = hn::Add(first[j], second[j]);
+  return sum_of(sums);
 }
 
 // A float's bits to bfloat16's, rounded to nearest even. A NaN stays one: rounding could carry it into infinity, or zero.
