@@ -11,7 +11,7 @@ CONFIGURE = cmake --preset
 
 .DEFAULT_GOAL := build
 .PHONY: help deps deps-test deps-check deps-package build demo test test-clients check check-all check-abi check-asan check-tsan check-fuzz check-hosts \
-        check-arm64 check-riscv64 package wheel install format clean
+        check-arm64 check-riscv64 check-portable portable package wheel install format clean
 
 help: ## List these commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -40,6 +40,7 @@ check: check-abi check-asan check-tsan check-fuzz check-hosts ## The ABI, tests 
 check-all: ## Everything, the long tests and 64-bit ARM whole included; fuzzers for 120 s each (hours)
 	$(MAKE) test TEST_PRESET=release-all CLIENTS=
 	$(MAKE) check ASAN_PRESET=asan-all ARM64_PRESET=arm64-all FUZZ_SECONDS=$(or $(FUZZ_SECONDS),120)
+	$(MAKE) check-portable
 
 check-abi: deps-check ## Compare the C interface with the committed dump of its ABI
 	$(CONFIGURE) release
@@ -85,6 +86,16 @@ package: deps-package ## Make a Debian package (ARCH=arm64, ARCH=riscv64: cross-
 	cd build/$(PACKAGE_PRESET) && cpack -G DEB
 	@echo "Made $$(ls -t build/$(PACKAGE_PRESET)/packages/*.deb | head -n 1)"
 
+portable: deps-portable-$(or $(ARCH),x86_64) ## Make a tarball that runs on older systems too (ARCH=x86_64, arm64, riscv64)
+	scripts/make-portable.sh $(or $(ARCH),x86_64)
+
+check-portable: build ## Make the portable tarballs and use them over an old C library
+	@for arch in x86_64 arm64 riscv64; do \
+	  $(MAKE) portable ARCH=$$arch && \
+	  tests/hosts/portable_test.sh $$arch $$(ls -t build/dist/blip-*-linux-$$arch.tar.gz | head -n 1) && \
+	  cmake --preset portable-$$arch -DBLIP_BUILD_TESTS=ON >/dev/null && cmake --build build/portable-$$arch -j $(JOBS) --target fake_sophon && \
+	  ctest --test-dir build/portable-$$arch -L smoke -E debian_package --output-on-failure || exit 1; done
+
 wheel: deps ## Make the Python wheel in build/dist
 	scripts/make-wheel.sh build/dist
 
@@ -105,6 +116,8 @@ deps-check:
 	scripts/install-deps.sh build test check
 deps-package:
 	scripts/install-deps.sh build package
+deps-portable-%:
+	scripts/install-deps.sh build portable-$*
 deps-cross-%:
 	scripts/install-deps.sh cross-$*
 	scripts/make-sysroot.sh $* build/sysroot/$*

@@ -2,24 +2,26 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/blip)
-# Two export sets: users of the shared library need none of the packages that the static one links.
-set_target_properties(blip_shared PROPERTIES EXPORT_NAME blip)
-install(TARGETS blip_shared EXPORT blip_shared_targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(TARGETS blip_static EXPORT blip_static_targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(EXPORT blip_shared_targets NAMESPACE blip:: FILE blipSharedTargets.cmake DESTINATION ${package_dir})
-install(EXPORT blip_static_targets NAMESPACE blip:: FILE blipStaticTargets.cmake DESTINATION ${package_dir})
-configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/blipConfig.cmake.in ${CMAKE_BINARY_DIR}/blipConfig.cmake
-                              INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
-write_basic_package_version_file(${CMAKE_BINARY_DIR}/blipConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_BINARY_DIR}/blipConfig.cmake ${CMAKE_BINARY_DIR}/blipConfigVersion.cmake DESTINATION ${package_dir})
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/blip DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+if(BLIP_INSTALL_LIBRARY)
+  set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/blip)
+  # Two export sets: users of the shared library need none of the packages that the static one links.
+  set_target_properties(blip_shared PROPERTIES EXPORT_NAME blip)
+  install(TARGETS blip_shared EXPORT blip_shared_targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS blip_static EXPORT blip_static_targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(EXPORT blip_shared_targets NAMESPACE blip:: FILE blipSharedTargets.cmake DESTINATION ${package_dir})
+  install(EXPORT blip_static_targets NAMESPACE blip:: FILE blipStaticTargets.cmake DESTINATION ${package_dir})
+  configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/blipConfig.cmake.in ${CMAKE_BINARY_DIR}/blipConfig.cmake
+                                INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
+  write_basic_package_version_file(${CMAKE_BINARY_DIR}/blipConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+  install(FILES ${CMAKE_BINARY_DIR}/blipConfig.cmake ${CMAKE_BINARY_DIR}/blipConfigVersion.cmake DESTINATION ${package_dir})
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/blip DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 
-# Relative to the file, so that an installed tree can be moved.
-file(RELATIVE_PATH prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
-string(REGEX REPLACE "/$" "" prefix_from_pc ${prefix_from_pc})
-configure_file(${CMAKE_CURRENT_LIST_DIR}/blip.pc.in ${CMAKE_BINARY_DIR}/blip.pc @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/blip.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+  # Relative to the file, so that an installed tree can be moved.
+  file(RELATIVE_PATH prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+  string(REGEX REPLACE "/$" "" prefix_from_pc ${prefix_from_pc})
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/blip.pc.in ${CMAKE_BINARY_DIR}/blip.pc @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/blip.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/models DESTINATION ${CMAKE_INSTALL_DATADIR}/blip FILES_MATCHING PATTERN "*.gguf" PATTERN "*.md")
 # With the documents that the README links to, under the same relative paths.

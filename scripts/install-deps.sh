@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian/Ubuntu packages that are missing, and nothing when all are there.
-# usage: install-deps.sh GROUP...   groups: build, test, bench, clients, browser, proxies, check, package, cross-arm64, cross-riscv64
+# usage: install-deps.sh GROUP...   groups: build, test, bench, clients, browser, proxies, check, package, portable-ARCH, cross-arm64, cross-riscv64
 # What cross builds link is not installed but unpacked: make-sysroot.sh.
 set -euo pipefail
 
@@ -9,7 +9,7 @@ for group in "$@"; do
   case $group in
     build) packages+=(g++ cmake ninja-build pkg-config libhwy-dev nlohmann-json3-dev libcli11-dev
                       libjpeg-dev libpng-dev zlib1g-dev libwebp-dev libtiff-dev libheif-dev libde265-dev libavif-dev libjxl-dev
-                      libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libsqlite3-dev) ;;
+                      libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libarchive-dev libsqlite3-dev) ;;
     test) packages+=(libgtest-dev libstb-dev dpkg-dev python3 python3-pip python3-numpy python3-pil python3-venv zstd) ;;
     clients) packages+=(python3-venv) ;;
     browser) packages+=(chromium) ;;
@@ -18,6 +18,9 @@ for group in "$@"; do
     check) packages+=(clang libclang-rt-dev abigail-tools) ;;
     proxies) packages+=(nginx-light) ;;  # tests/server/test_proxies.py; Debian starts it as a service
     package) packages+=(dpkg-dev) ;;
+    portable-x86_64) packages+=(python3-venv) ;;
+    portable-arm64) packages+=(python3-venv qemu-user g++-aarch64-linux-gnu) ;;
+    portable-riscv64) packages+=(python3-venv qemu-user g++-riscv64-linux-gnu) ;;
     cross-arm64) packages+=(cmake ninja-build pkg-config python3 dpkg-dev qemu-user g++-aarch64-linux-gnu) ;;
     cross-riscv64) packages+=(cmake ninja-build pkg-config python3 dpkg-dev qemu-user g++-riscv64-linux-gnu) ;;
     *) echo "install-deps.sh: unknown group '$group'; its head lists them" >&2; exit 2 ;;

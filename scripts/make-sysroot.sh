@@ -1,94 +1,144 @@
 #!/usr/bin/env bash
-# Unpacks what a cross build needs into FOLDER, and does nothing when it is there. Nothing of it is installed on this system.
-#   arm64:   the libraries that blip links, with all they need, from this distribution's packages for arm64
-#   riscv64: the headers of the libraries that are headers alone (the C and C++ libraries come with the cross compiler)
-# usage: make-sysroot.sh ARCH FOLDER [PACKAGE...]    more packages, to try something out
-# On Ubuntu the packages for arm64 are on another mirror (ports): name a sources.list of it in BLIP_CROSS_SOURCES.
+# Unpacks packages that another build needs into FOLDER, and does nothing when they are there. Nothing
+# of it is installed on this system.
+#   arm64:     the libraries that blip links, with all they need, from this distribution's packages
+#   riscv64:   the headers of the libraries that are headers alone (the C and C++ libraries come with
+#              the cross compiler)
+#   portable-x86_64, portable-arm64, portable-riscv64: what make-portable.sh links, libraries in C as
+#              archives, and headers (for riscv64 from Debian 13, the first that has it)
+#   old-x86_64, old-arm64: the C library of Debian 11, to run programs over (2.31, Ubuntu 20.04's too)
+#   old-riscv64: that of Debian 13, as there is no older one
+# usage: make-sysroot.sh KIND FOLDER [PACKAGE...]    more packages, to try something out
+# On Ubuntu the packages for other processors are on another mirror (ports): name a sources.list of it in
+# BLIP_CROSS_SOURCES.
 set -euo pipefail
 
-arch=$1
+kind=$1
 mkdir -p "$2"
 folder=$(realpath "$2")
 shift 2
 
-case $arch in
+this_arch=$(dpkg --print-architecture)
+declare -A debian_arch=([x86_64]=amd64 [arm64]=arm64 [riscv64]=riscv64)
+arch=${debian_arch[${kind##*-}]:-}
+suite=""      # of another release than this system's
+headers=()    # the same for every processor: this one's packages serve
+with_needed=no  # the packages that they depend on too
+unpacked=""   # a source package, whose files come to usr/src/NAME
+case $kind in
   arm64) packages=(libc6-dev libstdc++6 libgcc-s1 libhwy-dev nlohmann-json3-dev libcli11-dev libjpeg-dev libpng-dev zlib1g-dev
-                   libwebp-dev libtiff-dev libheif-dev libde265-dev libavif-dev libjxl-dev libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libsqlite3-dev libgtest-dev libstb-dev) ;;
-  riscv64) packages=(libhwy-dev nlohmann-json3-dev libcli11-dev libstb-dev) ;;
-  *) echo "make-sysroot.sh: unknown architecture '$arch'; arm64 and riscv64 are known" >&2; exit 2 ;;
+                   libwebp-dev libtiff-dev libheif-dev libde265-dev libavif-dev libjxl-dev libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libarchive-dev libsqlite3-dev libgtest-dev libstb-dev)
+         with_needed=yes ;;
+  riscv64) packages=()
+           headers=(libhwy-dev nlohmann-json3-dev libcli11-dev libxxhash-dev libstb-dev) ;;
+  portable-*)
+    packages=(libjpeg62-turbo-dev libpng-dev zlib1g-dev libwebp-dev libxxhash-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev)
+    headers=(libboost1.74-dev nlohmann-json3-dev libcli11-dev)
+    case $arch in
+      amd64) unpacked=highway ;;  # Debian has no archive of it
+      arm64) headers+=(libhwy-dev) ;;
+      riscv64) headers+=(libhwy-dev); suite=trixie; packages+=(libsharpyuv-dev) ;;
+    esac ;;
+  old-*) packages=(libc6)
+         suite=bullseye
+         if [ "$arch" = riscv64 ]; then suite=trixie; fi ;;
+  *) echo "make-sysroot.sh: '$kind' is unknown; its head lists what is known" >&2; exit 2 ;;
 esac
 packages+=("$@")
 
 stamp=$folder/.packages
-[ "$(cat "$stamp" 2>/dev/null)" = "${packages[*]}" ] && exit 0
+wanted="${packages[*]} ${headers[*]} $unpacked"
+[ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 if ! command -v apt-get >/dev/null; then
-  echo "This is no Debian or Ubuntu system: fill $folder by hand with the files of ${packages[*]}." >&2
+  echo "This is no Debian or Ubuntu system: fill $folder by hand with the files of $wanted." >&2
   exit 1
 fi
+echo "Unpacking $wanted for $kind into $folder"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work"/{state/lists/partial,cache/archives/partial,new}
-touch "$work/status"
-
-# Headers are the same for every architecture: those of this one's packages serve.
-from=$arch
-[ "$arch" = riscv64 ] && from=$(dpkg --print-architecture)
-
-# This system's own sources, asked for the other architecture.
-if [ -n "${BLIP_CROSS_SOURCES:-}" ]; then
-  cp "$BLIP_CROSS_SOURCES" "$work/sources.list"
-else
-  origin=$(. /etc/os-release && [ "$ID" = ubuntu ] && echo Ubuntu || echo Debian)
-  sources() { apt-get indextargets --format "deb [arch=$from] \$(SITE) \$(RELEASE) \$(COMPONENT)" 'Created-By: Packages' "Origin: $origin" | sort -u; }
-  sources >"$work/sources.list"
-  if [ ! -s "$work/sources.list" ]; then  # no lists yet: a new machine
-    if [ "$(id -u)" -eq 0 ]; then apt-get update -qq; else sudo apt-get update -qq; fi
-    sources >"$work/sources.list"
-  fi
-fi
-
-cat >"$work/apt.conf" <<END
-APT::Architecture "$from";
-APT::Architectures { "$from"; };
-APT::Sandbox::User "";
-Acquire::Languages "none";
-Dir::State "$work/state";
-Dir::State::status "$work/status";
-Dir::Cache "$work/cache";
-Dir::Etc::sourcelist "$work/sources.list";
-Dir::Etc::sourceparts "-";
-END
-export APT_CONFIG=$work/apt.conf
-echo "Unpacking ${packages[*]} for $arch into $folder"
-if ! apt-get update -qq; then
-  echo "No package lists for $arch: does the mirror have it? See the head of $0 for Ubuntu." >&2
-  exit 1
-fi
-cd "$work/cache/archives"
-if [ "$arch" = riscv64 ]; then
-  apt-get download -qq "${packages[@]}"
-else
-  apt-get install -y -qq --download-only --no-install-recommends "${packages[@]}" >/dev/null
-fi
+mkdir -p "$work/new"
 info=$work/new/var/lib/dpkg/info
 mkdir -p "$info"
-for deb in *.deb; do
-  dpkg-deb -x "$deb" "$work/new"
-  name=$(dpkg-deb -f "$deb" Package)
-  # Which package a library is from and which versions of it serve, for the dependencies of our own package.
-  dpkg-deb --ctrl-tarfile "$deb" | tar -x -C "$work" --wildcards './shlibs' 2>/dev/null && mv "$work/shlibs" "$info/$name.shlibs"
-  printf '%s %s\n' "$name" "$(dpkg-deb -f "$deb" Version)" >>"$info/versions"
-done
-if [ "$arch" = riscv64 ]; then  # no library of this machine may be found there
-  rm -rf "$work"/new/usr/lib "$work"/new/usr/bin
+
+# This system's own sources for an architecture and, where it is named, another suite.
+sources() {  # ARCH SUITE [deb-src]
+  if [ -n "${BLIP_CROSS_SOURCES:-}" ] && [ "$1" != "$this_arch" ]; then cat "$BLIP_CROSS_SOURCES"; return; fi
+  local origin
+  origin=$(. /etc/os-release && [ "$ID" = ubuntu ] && echo Ubuntu || echo Debian)
+  apt-get indextargets --format "${3:-deb} [arch=$1] \$(SITE) \$(RELEASE) \$(COMPONENT)" 'Created-By: Packages' "Origin: $origin" | sort -u |
+    if [ -n "$2" ]; then awk -v suite="$2" '$4 !~ /-/ { $4 = suite; print }' | sort -u; else cat; fi
+}
+
+# Downloads packages of an architecture into $work/debs: download ARCH SUITE WITH_NEEDED PACKAGE...
+# WITH_NEEDED: yes, no, or source for a source package.
+download() {
+  local arch=$1 suite=$2 with_needed=$3 apt=$work/apt kind=deb
+  shift 3
+  if [ "$with_needed" = source ]; then kind=deb-src; fi
+  rm -rf "$apt" "$work/debs"
+  mkdir -p "$apt"/{state/lists/partial,cache/archives/partial} "$work/debs"
+  touch "$apt/status"
+  sources "$arch" "$suite" $kind >"$apt/sources.list"
+  if [ ! -s "$apt/sources.list" ]; then  # no lists yet: a new machine
+    if [ "$(id -u)" -eq 0 ]; then apt-get update -qq; else sudo apt-get update -qq; fi
+    sources "$arch" "$suite" $kind >"$apt/sources.list"
+  fi
+  cat >"$apt/apt.conf" <<END
+APT::Architecture "$arch";
+APT::Architectures { "$arch"; };
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Dir::State "$apt/state";
+Dir::State::status "$apt/status";
+Dir::Cache "$apt/cache";
+Dir::Etc::sourcelist "$apt/sources.list";
+Dir::Etc::sourceparts "-";
+END
+  if ! APT_CONFIG=$apt/apt.conf apt-get update -qq; then
+    echo "No package lists for $arch: does the mirror have it? See the head of $0 for Ubuntu." >&2
+    exit 1
+  fi
+  cd "$work/debs"
+  case $with_needed in
+    yes)
+      APT_CONFIG=$apt/apt.conf apt-get install -y -qq --download-only --no-install-recommends "$@" >/dev/null
+      mv "$apt"/cache/archives/*.deb . ;;
+    no) APT_CONFIG=$apt/apt.conf apt-get download -qq "$@" ;;
+    source) APT_CONFIG=$apt/apt.conf apt-get source -qq --download-only "$@" >/dev/null ;;
+  esac
+}
+
+if [ ${#headers[@]} -gt 0 ]; then
+  download "$this_arch" "" no "${headers[@]}"
+  for deb in *.deb; do dpkg-deb -x "$deb" "$work/new"; done
+  rm -rf "$work"/new/usr/lib "$work"/new/usr/bin  # no library of this machine may be found there
 fi
+if [ ${#packages[@]} -gt 0 ]; then
+  download "$arch" "$suite" "$with_needed" "${packages[@]}"
+  for deb in *.deb; do
+    dpkg-deb -x "$deb" "$work/new"
+    name=$(dpkg-deb -f "$deb" Package)
+    # Which package a library is from and which versions of it serve, for the dependencies of our own package.
+    dpkg-deb --ctrl-tarfile "$deb" | tar -x -C "$work" --wildcards './shlibs' 2>/dev/null && mv "$work/shlibs" "$info/$name.shlibs"
+    printf '%s %s\n' "$name" "$(dpkg-deb -f "$deb" Version)" >>"$info/versions"
+  done
+fi
+
+if [ -n "$unpacked" ]; then
+  download "$this_arch" "" source "$unpacked"
+  mkdir -p "$work/new/usr/src/$unpacked"
+  tar -xf ./*.orig.tar.* -C "$work/new/usr/src/$unpacked" --strip-components 1
+fi
+
+# Debian 13's packages leave the links of the root folder to the system that they are installed on.
+if [ ! -e "$work/new/lib" ] && [ -d "$work/new/usr/lib" ]; then ln -s usr/lib "$work/new/lib"; fi
 
 # Links must stay inside the folder.
 cd "$work/new"
 find . -type l -lname '/*' -printf '%p\n' | while read -r link; do
   ln -sfnr ".$(readlink "$link")" "$link"
 done
-printf '%s' "${packages[*]}" >"$work/new/.packages"
+printf '%s' "$wanted" >"$work/new/.packages"
 rm -rf "$folder"
 mv "$work/new" "$folder"

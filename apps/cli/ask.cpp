@@ -9,6 +9,7 @@
 #include "cli/inputs.h"
 #include "cli/one_by_one.h"
 #include "cli/pictures.h"
+#include "cli/trace.h"
 
 namespace blip::cli {
 namespace {
@@ -21,12 +22,15 @@ constexpr const char* kExamples = R"(Examples:
 
 One line per answer; with several pictures the path, and with several questions the question, come first, with tabs between.)";
 
-std::vector<Emit> answer_batch(Asker& asker, OneByOne<Generation>& one_by_one, const AskFlags& flags, const AskColumns& columns, Console& console, Timings& timings,
-                               std::span<const std::string> names, std::span<const EncodedImage> images) {
+std::vector<Emit> answer_batch(Asker& asker, OneByOne<Generation>& one_by_one,
+                               const AskFlags& flags, const AskColumns& columns, Console& console,
+                               Timings& timings, std::span<const EncodedImage> images) {
   std::vector<Emit> emits;
   for (std::size_t i = 0; i < images.size(); ++i) {
     auto answers = one_by_one.run(flags.questions, [&](std::span<const std::string> questions) { return asker.ask(images[i], questions); });
-    emits.push_back([&flags, &console, &timings, columns, name = names[i], answers = std::move(answers)] {
+    emits.push_back([&flags, &console, &timings, columns,
+                     answers = std::move(answers)](const Input& input) {
+      const std::string& name = input.name;
       for (std::size_t q = 0; q < answers.size(); ++q) {
         const std::string& question = flags.questions[q];
         if (!answers[q].result) {
@@ -80,8 +84,8 @@ int run_ask(const AskFlags& flags) {
   Timings timings;
   const AskColumns columns{names_needed(images), flags.questions.size() > 1, wants_all(flags)};
   OneByOne<Generation> one_by_one(flags.questions.size());
-  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> encoded) {
-    return answer_batch(asker, one_by_one, flags, columns, console, timings, names, encoded);
+  const auto task = [&](std::span<const EncodedImage> encoded) {
+    return answer_batch(asker, one_by_one, flags, columns, console, timings, encoded);
   };
   run_pictures(engine, session, flags.pictures, console, timings, task);
   note_timings(console, timings, watch.ms() / 1000, "answer");
@@ -161,10 +165,13 @@ void add_ask(CLI::App& app, Run& run) {
   add_text_length(command, flags->max_text_length);
   add_generate_options(command, flags->generate, kAnswerText);
   add_model_options(command, flags->model);
-  add_bmodel_options(command, flags->model, BmodelFiles::kStages);
+  add_sophon_options(command, flags->model.sophon, BmodelFiles::kStages);
   add_output_options(command, flags->output);
+  add_trace_option(command, flags->output);
+  add_progress_option(command, flags->output);
   command.footer(kExamples);
-  command.callback([flags, &run] { run = [flags] { return run_ask(*flags); }; });
+  command.callback(
+      [flags, &run] { run = traced(flags->output, [flags] { return run_ask(*flags); }); });
 }
 
 }  // namespace blip::cli

@@ -28,10 +28,12 @@ void show_prompt() {
 
 std::vector<NamedImage> encode_all(const Engine& engine, Session& session, const AskFlags& flags, Console& console, Timings& timings) {
   std::vector<NamedImage> encoded;
-  const auto keep = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
+  const auto keep = [&](std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&encoded, name = names[i], image = images[i]] { encoded.push_back({name, image}); });
+      emits.push_back([&encoded, image = images[i]](const Input& input) {
+        encoded.push_back({input.name, image});
+      });
     }
     return emits;
   };

@@ -4,17 +4,19 @@
 #include <cmath>
 #include <memory>
 
-#include "cli/bench_costs.h"
-#include "cli/bench_sophon.h"
+#include "cli/bench_executables.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
+#include "common/zone_sums.h"
 #include "kernels/isa.h"
 #include "kernels/machine_speed.h"
-#include "ops/absorbed.h"
 
 namespace blip::cli {
 namespace {
+
+using apps::ZoneSum;
+using apps::ZoneSums;
 
 constexpr const char* kFooter = R"(Examples:
   blip bench
@@ -45,7 +47,7 @@ const std::vector<std::string> kStages{"preprocess", "vision", "image keys", "pr
 struct Row {
   std::string stage;
   std::vector<double> ms;
-  Cost cost;
+  ZoneSum work;      // of one run
   double read_gb_s;  // memory bandwidth beside it
 };
 
@@ -80,7 +82,6 @@ class Bench {
         engine_(engine),
         session_(session),
         info_(engine.info()),
-        costs_(info_, engine.dtype()),
         batch_(batch),
         memory_(memory) {}
 
@@ -121,8 +122,9 @@ class Bench {
     if (wanted({stage})) rows_.push_back({stage, std::move(ms), {}, 0});
   }
   // A stage of what was repeated beside memory last.
-  void add(const char* stage, std::vector<double> ms, Cost cost) {
-    if (wanted({stage})) rows_.push_back({stage, std::move(ms), cost, percentile(bandwidths_, 0.5)});
+  void add(const char* stage, std::vector<double> ms, const ZoneSum& work) {
+    if (wanted({stage}))
+      rows_.push_back({stage, std::move(ms), work, percentile(bandwidths_, 0.5)});
   }
 
   void pictures() {
@@ -131,21 +133,22 @@ class Bench {
       return;
     }
     std::vector<double> preprocess, encode;
+    ZoneSum work;
     bandwidths_ = {memory_.read_gb_s()};  // once: the tower hardly waits for memory, and would find its caches emptied
     repeat([&](bool keep) {
-      const double start = now_ms();
+      zones_.take();
       std::vector<Image> images;
-      for (int i = 0; i < batch_; ++i) images.push_back(flags_.image.empty() ? test_picture_ : Image::from_file(flags_.image));
-      const double decoded = flags_.image.empty() ? 0 : now_ms() - start;
+      for (int i = 0; i < batch_; ++i)
+        images.push_back(flags_.image.empty() ? test_picture_ : Image::from_file(flags_.image));
       encoded_ = session_.encode(images);
+      auto zones = zones_.take();
+      work = zones["encode"];
       if (!keep) return;
-      double resize = 0;
-      for (const EncodedImage& image : encoded_) resize += image.preprocess_ms();
-      preprocess.push_back((decoded + resize) / batch_);
-      encode.push_back(encoded_.front().encode_ms() * batch_);
+      preprocess.push_back((zones["read picture"].ms + zones["preprocess"].ms) / batch_);
+      encode.push_back(work.ms);
     });
     add("preprocess", std::move(preprocess));
-    add("vision", std::move(encode), costs_.vision(batch_));
+    add("vision", std::move(encode), work);
   }
 
   void captions() {
@@ -159,36 +162,36 @@ class Bench {
   }
 
   void caption_stages() {
-    const std::string part = "caption_decoder";
     CaptionOptions one;
     one.generate.beams = 1;
     const int prompt = static_cast<int>(engine_.caption_prompt_tokens());
     one.generate.min_length = one.generate.max_length = prompt + 1;
     CaptionOptions many = one;
     many.generate.min_length = many.generate.max_length = prompt + flags_.tokens;
-    std::vector<double> cross, prefill, token;
-    // Looking where a text's words come from needs keys, as beams and matches do; the first look makes them.
-    const auto look = [&] {
+    std::vector<double> keys, prefill, token;
+    ZoneSum keys_work, prefill_work, token_work;
+    repeat_beside_memory([&](bool keep) {
+      encode_pictures();
+      zones_.take();
+      // Looking where a text's words come from needs keys, as beams and matches do.
       Text text;
       text.text = "a";
       for (const EncodedImage& image : encoded_) session_.attention(image, text, {.layers = 1});
-    };
-    repeat_beside_memory([&](bool keep) {
-      encode_pictures();
-      const double first_look = time_ms(look), second_look = time_ms(look);
-      session_.caption(encoded_, one);
-      const double short_text = time_ms([&] { session_.caption(encoded_, one); });
-      const double all = time_ms([&] { session_.caption(encoded_, many); });
+      keys_work = zones_.take()["image keys"];
+      session_.caption(encoded_, one);  // the weights come back into the caches
+      zones_.take();
+      session_.caption(encoded_, many);
+      auto zones = zones_.take();
+      prefill_work = zones["prefill"];
+      token_work = zones["token"].mean();
       if (!keep) return;
-      cross.push_back(std::max(0.0, first_look - second_look));
-      prefill.push_back(short_text);
-      token.push_back((all - short_text) / std::max(1, flags_.tokens - 1));
+      keys.push_back(keys_work.ms);
+      prefill.push_back(prefill_work.ms);
+      token.push_back(token_work.ms);
     });
-    const Cost keys = costs_.cross(part);
-    const auto over = [&](int tokens) { return prompt + tokens <= ops::kAbsorbedRows ? Costs::Over::kTokens : Costs::Over::kKeys; };
-    add("image keys", std::move(cross), {keys.operations * batch_, keys.bytes * batch_});
-    add("prefill", std::move(prefill), Costs::sum(costs_.text(part, batch_, prompt, prompt, over(1)), costs_.vocabulary(part, batch_)));
-    add("token", std::move(token), Costs::sum(costs_.text(part, batch_, 1, prompt + flags_.tokens / 2, over(flags_.tokens)), costs_.vocabulary(part, batch_)));
+    add("image keys", std::move(keys), keys_work);
+    add("prefill", std::move(prefill), prefill_work);
+    add("token", std::move(token), token_work);
   }
 
   // From a new picture to its texts, preprocessing included.
@@ -214,11 +217,14 @@ class Bench {
       if (!wanted({name})) continue;
       const std::vector<std::string> list(static_cast<std::size_t>(texts), text);
       std::vector<double> ms;
+      ZoneSum work;
       repeat_beside_memory([&](bool keep) {
-        const double spent = time_ms([&] { session_.match(encoded_.front(), list, {MatchHead::kItm}); });
-        if (keep) ms.push_back(spent);
+        zones_.take();
+        session_.match(encoded_.front(), list, {MatchHead::kItm});
+        work = zones_.take()["match"];
+        if (keep) ms.push_back(work.ms);
       });
-      add(name, std::move(ms), costs_.text("text_encoder", texts, 35, 35, Costs::Over::kKeys));
+      add(name, std::move(ms), work);
     }
     whole("match, 10 texts of 35", [&] { session_.match(encoded_.front(), std::vector<std::string>(10, text), {MatchHead::kItm}); });
   }
@@ -234,8 +240,8 @@ class Bench {
   const Engine& engine_;
   Session& session_;
   const ModelInfo& info_;
-  Costs costs_;
   int batch_;
+  ZoneSums zones_;
   kernels::MemorySpeed& memory_;
   std::vector<double> bandwidths_;
   Image test_picture_ = test_picture(info_.image_size);
@@ -256,7 +262,8 @@ std::string padded(std::string text, std::size_t width, bool left = false) {
 
 void print_row(Console& console, const Row& row, const Engine& engine, int batch, const kernels::MachineSpeed& machine) {
   const double median = percentile(row.ms, 0.5), p95 = percentile(row.ms, 0.95);
-  const double gops = median > 0 ? row.cost.operations / median / 1e6 : 0, gb_s = median > 0 ? row.cost.bytes / median / 1e6 : 0;
+  const double gops = median > 0 ? row.work.operations / median / 1e6 : 0,
+               gb_s = median > 0 ? row.work.bytes / median / 1e6 : 0;
   const double best = peak(machine, engine.dtype()), peak_share = best > 0 ? gops / best : 0;
   const double memory_share = row.read_gb_s > 0 ? gb_s / row.read_gb_s : 0;
   if (console.json()) {
@@ -284,13 +291,17 @@ void print_machine(Console& console, int threads, const kernels::MachineSpeed& m
 // The number types asked for, or every one.
 std::vector<std::string> dtypes_of(const BenchFlags& flags) {
   if (!flags.dtypes.empty()) return flags.dtypes;
-  if (flags.model.device != "cpu") return {"auto"};
-  return {"f32", "bf16", "int8"};
+  std::vector<std::string> types;
+  for (const DType type : device_dtypes(flags.model.device)) types.push_back(to_string(type));
+  return types.empty() ? std::vector<std::string>{"auto"} : types;
 }
 
 int run_bench(const BenchFlags& flags) {
   Console console(flags.output);
-  if (flags.model.device.starts_with("sophon") || is_compiled(flags.model.model)) return bench_networks(flags.model, flags.image, flags.runs, console);
+  const bool given = flags.model.device_option->count() > 0;
+  const std::string device = given ? flags.model.device : device_for(flags.model.model);
+  if (!device_kind(device).on_host)
+    return bench_executables(flags.model, flags.image, flags.runs, console);
   std::vector<int> thread_counts = flags.threads;
   if (thread_counts.empty()) thread_counts.push_back(flags.model.threads ? flags.model.threads : available_cpus());
   for (const int threads : thread_counts) {
@@ -323,7 +334,7 @@ void add_bench(CLI::App& app, Run& run) {
   command.remove_option(command.get_option("--dtype"));
   command.remove_option(command.get_option("--threads"));
   const std::string group = "Benchmark";
-  command.add_option("--dtype", flags->dtypes, "Number types, with commas; default: all the machine has instructions for")
+  command.add_option("--dtype", flags->dtypes, "Number types, with commas; default: all")
       ->delimiter(',')->type_name("TYPE,...")->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))->group(group);
   command
       .add_option("--threads", flags->threads, "Thread counts, with commas; default: every core")

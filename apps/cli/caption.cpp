@@ -1,40 +1,65 @@
 // blip caption: describes pictures.
+#include "cli/caption.h"
+
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/exit.h"
 #include "cli/inputs.h"
 #include "cli/pictures.h"
+#include "cli/trace.h"
 
 namespace blip::cli {
 namespace {
 
 constexpr const char* kExamples = R"(Examples:
   blip caption cat.jpg
-  blip caption photos/ 'more/*.png' --json > captions.jsonl
+  blip caption photos/ 'more/*.png' --output captions.jsonl
+  blip caption photos/ --sidecar .txt --trigger "photo of sks"
   blip caption cat.jpg --beams 5 --num-captions 5
   blip caption cat.jpg --sample --top-p 0.9 --seed 1 --num-captions 3
+  find photos -name '*.jpg' -print0 | blip caption @- -0 --output captions.csv
   curl -s https://example.org/cat.jpg | blip caption -
 
-One line per caption; with several pictures the path and a tab come first.)";
+One line per caption; with several pictures the path and a tab come first. With --output or
+--sidecar captions go to files instead, and the same command goes on where it was stopped.)";
 
 struct CaptionFlags {
   OutputOptions output;
   ModelOptions model;
   PictureOptions pictures;
   GenerateFlags generate;
+  JobFlags job;
+  jobs::WordingOptions wording;
+  CLI::Option* tags_option = nullptr;
   std::string prompt;
   CLI::Option* prompt_option = nullptr;
 };
 
-Json to_json(const std::string& name, const EncodedImage& image, const Generation& generation) {
-  Json object = joined(named("image", name),
-             {{"caption", generation.text},
-              {"token_ids", generation.token_ids},
-              {"score", json_number(generation.score)},
-              {"timings_ms",
-               {{"preprocess", json_ms(image.preprocess_ms())},
-                {"encode", json_ms(image.encode_ms())},
-                {"decode", json_ms(generation.decode_ms)}}}});
+// A caption in the words that the files and lines have.
+Generation worded(Generation generation, const jobs::Wording& wording, const std::string& name) {
+  if (wording.is_plain()) return generation;
+  generation.text = wording.apply(name, generation.text);
+  for (Text& text : generation.all) text.text = wording.apply(name, text.text);
+  return generation;
+}
+
+// What is told of a picture's times.
+struct Times {
+  explicit Times(const EncodedImage& image)
+      : preprocess_ms(image.preprocess_ms()), encode_ms(image.encode_ms()) {}
+  double preprocess_ms, encode_ms;
+};
+
+// times: nullptr = none, as in files, which are the same whenever they are made.
+Json to_json(const std::string& name, const Generation& generation, const Times* times) {
+  Json object = joined(named("image", name), {{"caption", generation.text},
+                                              {"token_ids", generation.token_ids},
+                                              {"score", json_number(generation.score)}});
+  if (times)
+    object["timings_ms"] = {{"preprocess", json_ms(times->preprocess_ms)},
+                            {"encode", json_ms(times->encode_ms)},
+                            {"decode", json_ms(generation.decode_ms)}};
   if (generation.all.size() > 1) {
     for (const Text& text : generation.all) {
       object["captions"].push_back({{"caption", text.text}, {"score", json_number(text.score)}, {"token_ids", text.token_ids}});
@@ -43,59 +68,172 @@ Json to_json(const std::string& name, const EncodedImage& image, const Generatio
   return object;
 }
 
-void print(Console& console, const std::string& name, bool with_name, const EncodedImage& image, const Generation& generation) {
-  if (console.json()) return console.object(to_json(name, image, generation));
+void print(Console& console, const std::string& name, bool with_name, const Times& times,
+           const Generation& generation) {
+  if (console.json()) return console.object(to_json(name, generation, &times));
   const std::string prefix = with_name ? printable(name) + '\t' : "";
   if (generation.all.size() <= 1) return console.line(prefix + printable(generation.text));
   for (const Text& text : generation.all) console.line(prefix + printable(text.text));
 }
 
+// What captions depend on, by the names that people gave it.
+Json identity_of(const CaptionPlan& plan, const CaptionOptions& options, const Engine& engine) {
+  const ModelInfo& info = engine.info();
+  Json identity{{"command", "caption"}, {"--model", info.name}, {"parameters", info.parameters}};
+  if (!info.adapters.empty()) identity["--adapter"] = info.adapters;
+  identity["--dtype"] = to_string(engine.dtype());
+  identity["--prompt"] = options.prompt ? Json(*options.prompt) : Json(nullptr);
+  for (const Option& row : kOptions) {
+    const std::string name = spelling(name_for(row, kCaptionText));
+    const auto add = [&](auto field) {
+      if constexpr (std::is_same_v<decltype(field), std::optional<int> GenerateOptions::*>) {
+        const std::optional<int> value = options.generate.*field;
+        identity[name] = value ? Json(*value) : Json(nullptr);
+      } else if constexpr (std::is_same_v<decltype(field), float GenerateOptions::*>) {
+        identity[name] = json_number(options.generate.*field);
+      } else if constexpr (!std::is_same_v<decltype(field), std::monostate>) {
+        identity[name] = options.generate.*field;
+      }
+    };
+    if (row.has_effect(options.generate)) std::visit(add, row.field);
+  }
+  if (plan.pictures.decode.background) {
+    const Color& color = *plan.pictures.decode.background;
+    identity["--background"] = {color.red, color.green, color.blue};
+  }
+  const jobs::WordingOptions& wording = plan.wording;
+  identity["--prefix"] = wording.prefix;
+  identity["--suffix"] = wording.suffix;
+  identity["--trigger"] = wording.trigger;
+  identity["--template"] = wording.pattern;
+  identity["--tags"] = wording.tags_extension;
+  identity["--include-prompt"] = wording.include_prompt;
+  return identity;
+}
+
+// The first caption alone goes to a file that has one a picture.
+void check_several(const CaptionPlan& plan) {
+  if (plan.options.generate.num_return == 1 || !plan.job.is_job()) return;
+  const bool rows_hold_all =
+      plan.job.sidecar.empty() && jobs::format_of(plan.job.output) == jobs::Format::kJsonl;
+  if (!rows_hold_all)
+    throw Exit(kExitUsage, "several captions a picture fit into a .jsonl file alone");
+}
+
+void check_wording(const CaptionFlags& flags) {
+  const jobs::WordingOptions& wording = flags.wording;
+  check_utf8(wording.prefix, "--prefix");
+  check_utf8(wording.suffix, "--suffix");
+  check_utf8(wording.trigger, "--trigger");
+  check_utf8(wording.pattern, "--template");
+  if (wording.pattern.find("{tags}") == std::string::npos)
+    refuse_given({flags.tags_option}, "without {tags} in --template");
+}
+
 int run_caption(const CaptionFlags& flags) {
   Console console(flags.output);
-  CaptionOptions options;
-  if (flags.prompt_option->count() > 0) options.prompt = flags.prompt;
-  options.generate = checked(flags.generate);
+  CaptionPlan plan{flags.output, flags.model, flags.pictures, flags.job, flags.wording, {}, {}};
+  if (flags.prompt_option->count() > 0) plan.options.prompt = flags.prompt;
+  plan.options.generate = checked(flags.generate);
   check_utf8(flags.prompt, "--prompt");
-  const Engine engine = load_engine(flags.model, console);
-  require_memory(flags.pictures.batch, engine.info());
-  require_task(engine.info().can_caption, "caption", engine.info());
-  fit_to_model(options.generate, flags.generate, engine.info());
-  Session session = make_session(engine, console);
-
-  const Stopwatch watch;
-  Timings timings;
-  const bool with_names = names_needed(flags.pictures.images);
-  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
-    const std::vector<Generation> captions = session.caption(images, options);
-    std::vector<Emit> emits;
-    for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&console, &timings, with_names, name = names[i], image = images[i], caption = captions[i]] {
-        timings.add_result(caption.decode_ms);
-        print(console, name, with_names, image, caption);
-      });
-    }
-    return emits;
+  check_wording(flags);
+  plan.fit = [&flags](GenerateOptions& options, const ModelInfo& info) {
+    fit_to_model(options, flags.generate, info);
   };
-  run_pictures(engine, session, flags.pictures, console, timings, task);
-  note_timings(console, timings, watch.ms() / 1000, "decode");
-  return exit_code(console);
+  return run_captions(std::move(plan), console);
+}
+
+void add_wording_options(CLI::App& command, CaptionFlags& flags) {
+  const std::string group = "Wording";
+  const auto add = [&](const char* name, std::string& value, const char* description) {
+    return command.add_option(name, value, description)
+        ->type_name("TEXT")
+        ->check(not_empty())
+        ->group(group);
+  };
+  add("--prefix", flags.wording.prefix, "Put this before each text");
+  add("--suffix", flags.wording.suffix, "Put this behind each text");
+  add("--trigger", flags.wording.trigger, "Begin each text with this word and a comma");
+  add("--template", flags.wording.pattern,
+      "What a text is made of: {caption}, {name} and {folder} of the picture, {tags} of a file "
+      "beside it; {{ and }} are braces")
+      ->capture_default_str();
+  flags.tags_option =
+      add("--tags", flags.wording.tags_extension, "The ending of the file whose text is {tags}")
+          ->type_name("ENDING")
+          ->capture_default_str();
+  command
+      .add_flag("--include-prompt", flags.wording.include_prompt,
+                "Keep the prompt that a caption continues")
+      ->group(group);
 }
 
 }  // namespace
+
+int run_captions(CaptionPlan plan, Console& console) {
+  check_job(plan.job, plan.output, plan.pictures.images);
+  check_several(plan);
+  jobs::Wording(plan.wording, "");  // what is wrong with it is told before a model is loaded
+  const Engine engine = load_engine(plan.model, console);
+  const ModelInfo& info = engine.info();
+  require_memory(plan.pictures.batch, info);
+  require_task(info.can_caption, "caption", info);
+  CaptionOptions options = plan.options;
+  plan.fit(options.generate, info);
+  Session session = make_session(engine, console);
+  const jobs::Wording wording(plan.wording, options.prompt.value_or(info.prompt));
+  std::unique_ptr<Job> job;
+  if (plan.job.is_job())
+    job = std::make_unique<Job>(plan.job, identity_of(plan, options, engine), plan.pictures.images,
+                                static_cast<std::size_t>(plan.pictures.batch), console);
+
+  const Stopwatch watch;
+  Timings timings;
+  const bool with_names = names_needed(plan.pictures.images);
+  const auto give_out = [&](const Input& input, const Times& times, Generation generation) {
+    timings.add_result(generation.decode_ms);
+    const Generation caption = worded(std::move(generation), wording, input.name);
+    if (plan.log_captions) console.note(input.name + " " + caption.text);
+    if (!job) return print(console, input.name, with_names, times, caption);
+    job->add(input, caption.text, to_json(input.name, caption, nullptr));
+  };
+  const auto task = [&](std::span<const EncodedImage> images) {
+    const std::vector<Generation> captions = session.caption(images, options);
+    std::vector<Emit> emits;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      emits.push_back([&give_out, times = Times(images[i]), caption = captions[i]](
+                          const Input& input) { give_out(input, times, caption); });
+    }
+    return emits;
+  };
+  run_pictures(engine, session, plan.pictures, console, timings, task, job.get());
+  if (job) job->finish();
+  note_timings(console, timings, watch.ms() / 1000, "decode");
+  return job && job->has_failures() ? kExitSomeFailed : exit_code(console);
+}
 
 void add_caption(CLI::App& app, Run& run) {
   auto flags = std::make_shared<CaptionFlags>();
   CLI::App& command = *app.add_subcommand("caption", "Describe pictures");
   add_picture_options(command, flags->pictures)->required();
+  command
+      .add_flag("--dedupe", flags->pictures.dedupe,
+                "Work once on files with the same bytes; each still has its caption")
+      ->group("Input");
+  add_job_options(command, flags->job);
   flags->prompt_option = command.add_option("--prompt", flags->prompt, "The caption continues this text; \"\" = no prompt; not given: the model's own, which blip info shows")
                               ->type_name("TEXT")
                               ->group("Decoding");
   add_generate_options(command, flags->generate, kCaptionText);
+  add_wording_options(command, *flags);
   add_model_options(command, flags->model);
-  add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
+  add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);
+  add_trace_option(command, flags->output);
+  add_progress_option(command, flags->output);
   command.footer(kExamples);
-  command.callback([flags, &run] { run = [flags] { return run_caption(*flags); }; });
+  command.callback(
+      [flags, &run] { run = traced(flags->output, [flags] { return run_caption(*flags); }); });
 }
 
 }  // namespace blip::cli

@@ -8,6 +8,7 @@
 namespace blip::cli {
 
 void add_caption(CLI::App& app, Run& run);
+void add_make_captions(CLI::App& app, Run& run);
 void add_match(CLI::App& app, Run& run);
 void add_ask(CLI::App& app, Run& run);
 void add_embed(CLI::App& app, Run& run);

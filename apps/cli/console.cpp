@@ -17,6 +17,7 @@ namespace {
 
 constexpr auto kBarInterval = std::chrono::milliseconds(100);   // smooth to the eye
 constexpr auto kLineInterval = std::chrono::seconds(5);         // a log that can still be read
+constexpr auto kJsonInterval = std::chrono::seconds(1);
 constexpr auto kBarDelay = std::chrono::milliseconds(300);      // short work needs no bar
 constexpr int kSignalPipe = 13;
 
@@ -58,7 +59,8 @@ void keep_output_for_results(bool quiet) {
   if (result_fd != results) ::close(results);
 }
 
-Console::Console(const OutputOptions& options) : options_(options), terminal_(isatty(STDERR_FILENO) == 1) {}
+Console::Console(const OutputOptions& options)
+    : options_(options), terminal_(options.progress == "auto" && isatty(STDERR_FILENO) == 1) {}
 
 Console::~Console() { clear_bar(); }
 
@@ -106,25 +108,36 @@ void Console::failed(Json row, const std::string& shown, const std::string& mess
 
 void Console::input_failed(const std::string& name, const std::string& message) { failed(named("image", name), name, message); }
 
-void Console::start_progress(const std::string& what, std::size_t total) {
+void Console::start_progress(const std::string& what, std::optional<std::size_t> total) {
   what_ = printable(what);
-  total_ = quiet() || total < 2 ? 0 : total;
-  done_ = 0;
+  total_ = total;
+  progressing_ = true;
+  done_ = passed_ = 0;
   started_ = Clock::now();
   drawn_ = terminal_ ? started_ + kBarDelay - kBarInterval : started_;
 }
 
-void Console::progress(std::size_t done) {
-  done_ = done;
-  if (total_ == 0 || done_ >= total_) return;
+bool Console::has_progress() const {
+  return progressing_ && !quiet() && options_.progress != "none" && !(total_ && *total_ < 2);
+}
+
+void Console::progress(std::size_t done, std::size_t passed, std::optional<std::size_t> total) {
+  done_ = done + passed;
+  passed_ = passed;
+  total_ = total;
+  if (!has_progress() || (total_ && done_ >= *total_)) return;
   const auto now = Clock::now();
-  const auto interval = terminal_ ? Clock::duration(kBarInterval) : Clock::duration(kLineInterval);
+  const auto interval = options_.progress == "json" ? Clock::duration(kJsonInterval)
+                        : terminal_                 ? Clock::duration(kBarInterval)
+                                                    : Clock::duration(kLineInterval);
   if (now - drawn_ >= interval) draw(now);
 }
 
 void Console::end_progress() {
   clear_bar();
-  total_ = 0;
+  // A reader of JSON learns of the end; to people the next line tells it.
+  if (has_progress() && options_.progress == "json") draw_json();
+  progressing_ = false;
 }
 
 void Console::clear_bar() {
@@ -135,21 +148,47 @@ void Console::clear_bar() {
   drawn_ = {};  // drawn again with the next step
 }
 
-void Console::draw(Clock::time_point now) {
+double Console::rate(Clock::time_point now) const {
   const double seconds = std::chrono::duration<double>(now - started_).count();
-  const double rate = seconds > 0 ? static_cast<double>(done_) / seconds : 0;
-  std::string text = std::to_string(done_) + "/" + std::to_string(total_) + " " + what_;
-  if (done_ > 0 && rate > 0) {
-    text += ", " + fixed(rate, 1) + "/s, " + format_seconds(static_cast<double>(total_ - done_) / rate) + " left";
-  }
+  return seconds > 0 ? static_cast<double>(done_ - passed_) / seconds : 0;
+}
+
+std::optional<double> Console::seconds_left(Clock::time_point now) const {
+  const double speed = rate(now);
+  if (!total_ || speed <= 0 || done_ > *total_) return std::nullopt;
+  return static_cast<double>(*total_ - done_) / speed;
+}
+
+void Console::draw_json() {
+  const auto now = Clock::now();
+  const std::optional<double> left = seconds_left(now);
+  const Json object{{"progress", what_},
+                    {"done", done_},
+                    {"failed", failures_},
+                    {"total", total_ ? Json(*total_) : Json(nullptr)},
+                    {"per_second", std::round(rate(now) * 100) / 100},
+                    {"seconds_left", left ? Json(std::round(*left)) : Json(nullptr)}};
+  const std::string line = object.dump() + '\n';
+  write_all(STDERR_FILENO, line.data(), line.size());
+}
+
+void Console::draw(Clock::time_point now) {
   drawn_ = now;
+  if (options_.progress == "json") return draw_json();
+  std::string text =
+      std::to_string(done_) + (total_ ? "/" + std::to_string(*total_) : "") + " " + what_;
+  if (failures_ > 0) text += " (" + std::to_string(failures_) + " failed)";
+  if (done_ > passed_) text += ", " + fixed(rate(now), 1) + "/s";
+  if (const auto left = seconds_left(now)) text += ", " + format_seconds(*left) + " left";
   if (!terminal_) return write_printable(text);
   winsize size = {};
   const int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
   const int width = std::min(40, columns - static_cast<int>(text.size()) - 4);
   std::string bar = "\r\x1b[K";
-  if (width >= 10) {
-    const auto filled = static_cast<std::size_t>(static_cast<double>(width) * static_cast<double>(done_) / static_cast<double>(total_));
+  if (width >= 10 && total_) {
+    const double share = std::min(
+        1.0, static_cast<double>(done_) / static_cast<double>(std::max<std::size_t>(*total_, 1)));
+    const auto filled = static_cast<std::size_t>(width * share);
     bar += '[';
     bar.append(filled, '#').append(static_cast<std::size_t>(width) - filled, '-');
     bar += "] ";

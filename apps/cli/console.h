@@ -1,10 +1,12 @@
 // What the program writes: results on standard output, one flushed line each; everything else on standard error.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -16,9 +18,14 @@ namespace blip::cli {
 
 using Json = nlohmann::ordered_json;
 
+// A bar on a terminal and lines elsewhere; lines; JSON objects; none.
+inline constexpr std::array kProgressStyles = {"auto", "lines", "json", "none"};
+
 struct OutputOptions {
   bool json = false;   // one object a line on standard output, failed inputs included
   bool quiet = false;  // errors only on standard error
+  std::string trace{};  // a file for cli/trace.h; "" = none
+  std::string progress = "auto";  // one of kProgressStyles
 };
 
 // For devices whose runtime prints on standard output of its own accord (SOPHON's does): from here on only a Console's
@@ -49,9 +56,12 @@ class Console {
   void failed(Json row, const std::string& shown, const std::string& message);
   std::size_t failures() const { return failures_; }
 
-  // Progress over `total` things ("pictures"): a bar on a terminal, else a line every few seconds. total < 2 shows nothing.
-  void start_progress(const std::string& what, std::size_t total);
-  void progress(std::size_t done);
+  // Progress over `total` things ("pictures"): a bar on a terminal, else a line every few seconds.
+  // A total below 2 shows nothing; one that is not known yet may become so.
+  void start_progress(const std::string& what, std::optional<std::size_t> total);
+  void progress(std::size_t done) { progress(done, 0, total_); }
+  // passed: things that were done before, which count as done but say nothing of the speed.
+  void progress(std::size_t done, std::size_t passed, std::optional<std::size_t> total);
   void end_progress();
 
  private:
@@ -60,13 +70,19 @@ class Console {
   void write_printable(const std::string& text);  // of what is printable already
   void clear_bar();
   void draw(Clock::time_point now);
+  void draw_json();
+  double rate(Clock::time_point now) const;  // things a second
+  std::optional<double> seconds_left(Clock::time_point now) const;
+  bool has_progress() const;
 
   OutputOptions options_;
   bool terminal_ = false;  // standard error is one
   bool bar_shown_ = false;
   std::set<std::string> warned_;
   std::string what_;
-  std::size_t total_ = 0, done_ = 0, failures_ = 0;
+  std::optional<std::size_t> total_;
+  std::size_t done_ = 0, passed_ = 0, failures_ = 0;
+  bool progressing_ = false;
   Clock::time_point started_, drawn_;
 };
 

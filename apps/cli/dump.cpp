@@ -41,7 +41,7 @@ int run_dump(const DumpFlags& flags) {
   Session session = make_session(engine, console);
   Tensor tensor;
   try {
-    tensor = session.dump(stage, read_image(flags.image, flags.decode), flags.text);
+    tensor = session.dump(stage, read_image({flags.image, ""}, flags.decode), flags.text);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kImage && error.code() != ErrorCode::kIo) throw;
     console.input_failed(flags.image, error.what());

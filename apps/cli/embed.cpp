@@ -8,6 +8,7 @@
 #include "cli/interrupt.h"
 #include "cli/one_by_one.h"
 #include "cli/pictures.h"
+#include "cli/trace.h"
 #include "io/tensor_file.h"
 
 namespace blip::cli {
@@ -72,10 +73,12 @@ std::vector<std::string> all_texts(const EmbedFlags& flags) {
 }
 
 void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& flags, Console& console, Timings& timings, Rows& rows) {
-  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&rows, name = names[i], vector = session.embed(images[i])] { rows.add("image", name, vector); });
+      emits.push_back([&rows, vector = session.embed(images[i])](const Input& input) {
+        rows.add("image", input.name, vector);
+      });
     }
     return emits;
   };
@@ -131,8 +134,11 @@ void add_embed(CLI::App& app, Run& run) {
   flags->text_length_option = add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
+  add_trace_option(command, flags->output);
+  add_progress_option(command, flags->output);
   command.footer(kExamples);
-  command.callback([flags, &run] { run = [flags] { return run_embed(*flags); }; });
+  command.callback(
+      [flags, &run] { run = traced(flags->output, [flags] { return run_embed(*flags); }); });
 }
 
 }  // namespace blip::cli

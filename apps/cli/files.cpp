@@ -47,19 +47,21 @@ void check_destination(const std::string& path) {
   }
 }
 
-void check_npy_destination(const std::string& path) {
+void check_replaceable(const std::string& path, std::string_view magic, const char* kind) {
   namespace fs = std::filesystem;
-  constexpr std::string_view kMagic = "\x93NUMPY";
   check_destination(path);
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored) || fs::file_size(path, ignored) == 0) return;
-  std::string start(kMagic.size(), '\0');
+  std::string start(magic.size(), '\0');
   std::ifstream(path, std::ios::binary)
       .read(start.data(), static_cast<std::streamsize>(start.size()));
-  if (start != kMagic)
-    throw Exit(kExitUsage,
-               "cannot write " + path +
-                   ": it exists and is no .npy file; give another name, or remove it first");
+  if (start != magic)
+    throw Exit(kExitUsage, "cannot write " + path + ": it exists and is no " + kind +
+                               "; give another name, or remove it first");
+}
+
+void check_npy_destination(const std::string& path) {
+  check_replaceable(path, "\x93NUMPY", ".npy file");
 }
 
 void write_result(Console& console, const std::string& path, std::span<const std::byte> bytes) {

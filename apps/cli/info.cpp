@@ -31,7 +31,7 @@ Json to_json(const Engine& engine) {
                      {"type", part.type}});
   }
   Json networks = Json::array();
-  for (const NetworkUse& network : engine.networks())
+  for (const ExecutableUse& network : engine.executables())
     networks.push_back({{"device", network.device}, {"name", network.name}, {"inputs", network.inputs}, {"outputs", network.outputs}, {"cores", network.cores}});
   return Json{{"path", info.path},
               {"name", info.name},
@@ -72,7 +72,7 @@ std::string padded(std::string text, std::size_t width) {
 
 void print_networks(Console& console, const Engine& engine) {
   console.line("");
-  for (const NetworkUse& network : engine.networks())
+  for (const ExecutableUse& network : engine.executables())
     console.line(network.device + ": " + printable(network.name) + ": " + printable(network.inputs) + " -> " + printable(network.outputs) + (network.cores > 1 ? ", " + std::to_string(network.cores) + " cores" : ""));
 }
 
@@ -91,7 +91,7 @@ void print(Console& console, const Engine& engine) {
   if (info.can_caption) console.line("prompt      \"" + printable(info.prompt) + "\"");
   if (info.max_text_length > 0) console.line("texts       " + std::to_string(info.text_length) + " tokens, up to " + std::to_string(info.max_text_length));
   if (info.max_length > 0) console.line("length      " + std::to_string(info.max_length) + " tokens, prompt included");
-  if (!engine.networks().empty()) return print_networks(console, engine);
+  if (!engine.executables().empty()) return print_networks(console, engine);
   console.line("parameters  " + millions(info.parameters));
   console.line("");
   console.line(padded("part", 18) + padded("layers", 8) + padded("width", 8) + padded("heads", 8) + padded("mlp", 8) + padded("parameters", 12) + "type");

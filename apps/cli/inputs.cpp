@@ -1,9 +1,6 @@
 #include "cli/inputs.h"
 
 #include <fcntl.h>
-#include <fnmatch.h>
-#include <glob.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,151 +11,18 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
-#include <set>
 #include <span>
-#include <utility>
 
 #include "cli/exit.h"
 #include "cli/interrupt.h"
 #include "cli/printable.h"
-#include "image/formats.h"
 #include "io/file.h"
 
 namespace blip::cli {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::size_t kMaxLine = std::size_t{1} << 20;
 constexpr std::size_t kMaxListBytes = std::size_t{64} << 20;
-
-// A file that cannot be opened counts as one, so that its error is told.
-bool holds_picture(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return true;
-  std::array<std::byte, image::kFormatHead> head{};
-  const ssize_t got = ::read(fd, head.data(), head.size());
-  ::close(fd);
-  return got > 0 && image::looks_like_picture(std::span(head).first(static_cast<std::size_t>(got)));
-}
-
-bool is_hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
-
-using FolderId = std::pair<dev_t, ino_t>;
-
-// The folders under one argument.
-class FolderSearch {
- public:
-  FolderSearch(std::string root, const FolderFilter& filter, std::vector<Input>& inputs,
-               LeftOut& left_out)
-      : root_(std::move(root)), filter_(filter), inputs_(inputs), left_out_(left_out) {}
-
-  // Each folder's entries sorted by name; a subfolder that cannot be read is one failed input.
-  void list(const std::string& folder) {
-    stop_if_interrupted();
-    std::error_code error;
-    std::vector<std::string> paths;
-    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) paths.push_back(it->path().string());
-    if (error) return inputs_.push_back({folder, "cannot list folder " + folder + ": " + error.message()});
-    std::sort(paths.begin(), paths.end());
-    for (const std::string& path : paths) add(path);
-  }
-
-  void enter(const std::string& folder, const struct stat& status) {
-    if (!searched_.insert(FolderId(status.st_dev, status.st_ino)).second) {
-      ++left_out_.again;
-    } else {
-      list(folder);
-    }
-  }
-
- private:
-  bool is_excluded(const std::string& path) const {
-    const std::string below = fs::path(path).lexically_relative(root_).string(),
-                      name = fs::path(path).filename().string();
-    return std::any_of(filter_.exclude.begin(), filter_.exclude.end(),
-                       [&](const std::string& pattern) {
-                         const bool whole = pattern.find('/') != std::string::npos;
-                         return ::fnmatch(pattern.c_str(), (whole ? below : name).c_str(),
-                                          whole ? FNM_PATHNAME : 0) == 0;
-                       });
-  }
-
-  bool is_newer(const struct stat& status) const {
-    if (!filter_.newer_than) return true;
-    const timespec &time = status.st_mtim, &limit = *filter_.newer_than;
-    return time.tv_sec != limit.tv_sec ? time.tv_sec > limit.tv_sec : time.tv_nsec > limit.tv_nsec;
-  }
-
-  void add(const std::string& path) {
-    if (is_hidden(path)) {
-      ++left_out_.hidden;
-      return;
-    }
-    if (is_excluded(path)) {
-      ++left_out_.excluded;
-      return;
-    }
-    struct stat status = {};
-    if (::stat(path.c_str(), &status) != 0) return inputs_.push_back({path, ""});  // fails with the system's reason
-    if (S_ISDIR(status.st_mode)) return enter(path, status);
-    if (!S_ISREG(status.st_mode)) {
-      ++left_out_.special;
-    } else if (image::find_format_by_ending(path) || holds_picture(path)) {
-      if (is_newer(status)) {
-        inputs_.push_back({path, ""});
-      } else {
-        ++left_out_.older;
-      }
-    } else {
-      ++left_out_.others;
-    }
-  }
-
-  const std::string root_;
-  const FolderFilter& filter_;
-  std::vector<Input>& inputs_;
-  LeftOut& left_out_;
-  std::set<FolderId> searched_;
-};
-
-void expand_path(const std::string& path, const FolderFilter& filter, std::vector<Input>& inputs,
-                 LeftOut& left_out) {
-  struct stat status = {};
-  // One that is missing fails when it is opened, with the system's reason.
-  if (::stat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) return inputs.push_back({path, ""});
-  const std::size_t before = inputs.size(), filtered = left_out.excluded + left_out.older;
-  FolderSearch(path, filter, inputs, left_out).enter(path, status);
-  if (inputs.size() == before && left_out.excluded + left_out.older == filtered)
-    inputs.push_back({path, "no picture in folder " + path});
-}
-
-void expand_pattern(const std::string& pattern, const FolderFilter& filter,
-                    std::vector<Input>& inputs, LeftOut& left_out) {
-  glob_t matches = {};
-  const int result = ::glob(pattern.c_str(), 0, nullptr, &matches);
-  for (std::size_t i = 0; result == 0 && i < matches.gl_pathc; ++i)
-    expand_path(matches.gl_pathv[i], filter, inputs, left_out);
-  ::globfree(&matches);
-  if (result != 0) inputs.push_back({pattern, "no file matches " + pattern});
-}
-
-bool exists(const std::string& path) {
-  struct stat status = {};
-  return lstat(path.c_str(), &status) == 0;
-}
-
-enum class Wait { kReady, kNothing, kStopped };
-
-// Waits a moment for something to read. A signal may reach another thread, which would leave a plain read() waiting here.
-Wait wait_for_input(int fd, const std::function<bool()>& stop = {}) {
-  constexpr int kMilliseconds = 100;
-  if (interrupted() != 0 || (stop && stop())) return Wait::kStopped;
-  pollfd input = {fd, POLLIN, 0};
-  const int ready = ::poll(&input, 1, kMilliseconds);
-  if (ready < 0 && errno != EINTR) return Wait::kReady;  // read() says what is wrong
-  return ready > 0 ? Wait::kReady : Wait::kNothing;
-}
 
 struct Stream {
   int fd;
@@ -257,45 +121,6 @@ bool is_blank(const std::string& text) { return text.find_first_not_of(" \t\r\n\
 
 }  // namespace
 
-std::string describe(const LeftOut& left_out) {
-  std::string text;
-  const auto add = [&](std::size_t count, const char* one, const char* many) {
-    if (count > 0) text += (text.empty() ? "" : ", ") + std::to_string(count) + ' ' + (count == 1 ? one : many);
-  };
-  add(left_out.others, "file that is no picture", "files that are no pictures");
-  add(left_out.hidden, "hidden file or folder", "hidden files or folders");
-  add(left_out.special, "pipe, socket or device", "pipes, sockets or devices");
-  add(left_out.excluded, "excluded file or folder", "excluded files or folders");
-  add(left_out.older, "picture that is not newer", "pictures that are not newer");
-  add(left_out.again, "link to a folder searched already", "links to folders searched already");
-  return text;
-}
-
-std::vector<Input> expand_inputs(const std::vector<std::string>& arguments,
-                                 const FolderFilter& filter, LeftOut* left_out) {
-  std::vector<Input> inputs;
-  LeftOut ignored;
-  LeftOut& counts = left_out != nullptr ? *left_out : ignored;
-  bool standard_input = false;
-  for (const std::string& argument : arguments) {
-    if (argument == "-") {
-      inputs.push_back({"-", standard_input ? "standard input was given twice; it can be read once" : ""});
-      standard_input = true;
-    } else if (!exists(argument) && argument.find_first_of("*?[") != std::string::npos) {
-      expand_pattern(argument, filter, inputs, counts);
-    } else {
-      expand_path(argument, filter, inputs, counts);
-    }
-  }
-  return inputs;
-}
-
-bool names_needed(const std::vector<std::string>& arguments) {
-  if (arguments.size() != 1) return true;
-  struct stat status = {};
-  return arguments.front() != "-" && (stat(arguments.front().c_str(), &status) != 0 || S_ISDIR(status.st_mode));
-}
-
 timespec read_time(const std::string& text, const std::string& what) {
   struct stat status = {};
   if (::stat(text.c_str(), &status) == 0) return status.st_mtim;
@@ -313,13 +138,26 @@ timespec read_time(const std::string& text, const std::string& what) {
                  "\" is neither a file nor a date such as 2026-01-31 or 2026-01-31T18:30:00");
 }
 
-Image read_image(const std::string& name, const DecodeOptions& options,
-                 const std::function<bool()>& stop) {
+Image read_image(const Input& input, const DecodeOptions& options, const Stop& stop) {
+  const std::string& name = input.name;
+  if (input.bytes)
+    return Image::from_memory(std::as_bytes(std::span(*input.bytes)), options.limits,
+                              options.background);
   if (!is_special(name)) return Image::from_file(name, options.limits, options.background);
   const std::string bytes = read_special(name, options.limits.max_bytes, stop);
   const std::string what = name == "-" ? "standard input" : name;
   if (bytes.empty()) throw Error(ErrorCode::kImage, what + " is empty; a picture was expected");
   return Image::from_memory(std::as_bytes(std::span(bytes)), options.limits, options.background);
+}
+
+std::optional<jobs::Key> content_of(const Input& input, std::size_t max_bytes) {
+  if (input.bytes) return jobs::key_of(std::as_bytes(std::span(*input.bytes)));
+  if (is_special(input.name)) return std::nullopt;
+  try {
+    return jobs::key_of(std::span<const std::byte>(io::read_file(input.name, max_bytes)));
+  } catch (const Error&) {
+    return std::nullopt;  // decoding it says why
+  }
 }
 
 std::vector<std::string> read_lines(const std::string& path, const std::string& what) {

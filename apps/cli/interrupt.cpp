@@ -1,8 +1,10 @@
 #include "cli/interrupt.h"
 
+#include <poll.h>
 #include <signal.h>
 
 #include <atomic>
+#include <cerrno>
 
 #include "cli/exit.h"
 
@@ -34,6 +36,15 @@ int interrupted() { return g_signal; }
 
 void stop_if_interrupted() {
   if (int number = interrupted()) throw Exit(kExitSignal + number, "");
+}
+
+Wait wait_for_input(int fd, const std::function<bool()>& stop) {
+  constexpr int kMilliseconds = 100;
+  if (interrupted() != 0 || (stop && stop())) return Wait::kStopped;
+  pollfd input = {fd, POLLIN, 0};
+  const int ready = ::poll(&input, 1, kMilliseconds);
+  if (ready < 0 && errno != EINTR) return Wait::kReady;  // read() says what is wrong
+  return ready > 0 ? Wait::kReady : Wait::kNothing;
 }
 
 }  // namespace blip::cli

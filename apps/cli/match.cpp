@@ -6,6 +6,7 @@
 #include "cli/inputs.h"
 #include "cli/one_by_one.h"
 #include "cli/pictures.h"
+#include "cli/trace.h"
 
 namespace blip::cli {
 namespace {
@@ -66,15 +67,17 @@ int run_match(const MatchFlags& flags) {
   Timings timings;
   const bool with_names = names_needed(flags.pictures.images);
   OneByOne<Match> one_by_one(texts.size());
-  const auto task = [&](std::span<const std::string> names, std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
       const Stopwatch match_watch;
       const auto work = [&](std::span<const std::string> part) { return session.match(images[i], part, options); };
       std::vector<Outcome<Match>> matches = one_by_one.run(texts, work);
-      emits.push_back([&console, &timings, &texts, with_names, name = names[i], matches = std::move(matches), ms = match_watch.ms()] {
+      emits.push_back([&console, &timings, &texts, with_names, matches = std::move(matches),
+                       ms = match_watch.ms()](const Input& input) {
         timings.add_result(ms);
-        for (std::size_t t = 0; t < texts.size(); ++t) print(console, name, with_names, texts[t], matches[t]);
+        for (std::size_t t = 0; t < texts.size(); ++t)
+          print(console, input.name, with_names, texts[t], matches[t]);
       });
     }
     return emits;
@@ -98,10 +101,13 @@ void add_match(CLI::App& app, Run& run) {
       ->group("Input");
   add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
-  add_bmodel_options(command, flags->model, BmodelFiles::kWholeTask);
+  add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
   add_output_options(command, flags->output);
+  add_trace_option(command, flags->output);
+  add_progress_option(command, flags->output);
   command.footer(kExamples);
-  command.callback([flags, &run] { run = [flags] { return run_match(*flags); }; });
+  command.callback(
+      [flags, &run] { run = traced(flags->output, [flags] { return run_match(*flags); }); });
 }
 
 }  // namespace blip::cli

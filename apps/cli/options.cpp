@@ -78,6 +78,14 @@ void add_output_options(CLI::App& command, OutputOptions& options) {
   command.add_flag("-q,--quiet", options.quiet, "No progress, timings and warnings on standard error")->group("Output");
 }
 
+void add_progress_option(CLI::App& command, OutputOptions& options) {
+  add_choice(command, "--progress", options.progress,
+             {kProgressStyles.begin(), kProgressStyles.end()},
+             "How progress is shown on standard error; auto: a bar on a terminal, else lines")
+      ->capture_default_str()
+      ->group("Output");
+}
+
 void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters) {
   command
       .add_option("--adapter", adapters,
@@ -114,23 +122,6 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   add_hub_options(command, options.hub);
 }
 
-void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles files) {
-  const auto add = [&](const char* names, std::string& value, const char* description, const char* type) {
-    return add_named(command, names, value, description, type)->group("SOPHON");
-  };
-  if (files == BmodelFiles::kWholeTask) {
-    add("--bmodel-path,--bmodel_path", options.bmodel, "Compiled model, instead of --model", "FILE");
-  } else {
-    CLI::Option* vision = add("--venc-bmodel-path,--venc_bmodel_path", options.venc_bmodel, "Compiled vision encoder, instead of --model", "FILE");
-    CLI::Option* question = add("--tenc-bmodel-path,--tenc_bmodel_path", options.tenc_bmodel, "Compiled question encoder", "FILE");
-    CLI::Option* answer = add("--tdec-bmodel-path,--tdec_bmodel_path", options.tdec_bmodel, "Compiled answer decoder", "FILE");
-    vision->needs(question)->needs(answer);
-    question->needs(vision);
-    answer->needs(vision);
-  }
-  add("--tokenizer-path,--tokenizer_path", options.tokenizer, "Vocabulary of a compiled model; default: bert-base-uncased, built in", "PATH");
-}
-
 std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limits) {
   const std::string group = "Input";
   return {add_row(command, option_named("max_pixels"), limits.max_pixels, group),
@@ -140,7 +131,15 @@ std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limi
 
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   CLI::Option* images =
-      command.add_option("images", options.images, "Picture, folder, pattern, or - for standard input")->type_name("IMAGE")->check(not_empty());
+      command
+          .add_option("images", options.images,
+                      "Picture, folder, pattern, @LIST of names, or - for standard input")
+          ->type_name("IMAGE")
+          ->check(not_empty());
+  options.all.push_back(command
+                            .add_flag("-0,--null", options.nul_lists,
+                                      "Names in lists end with NUL, as find -print0 writes them")
+                            ->group("Input"));
   options.all.push_back(
       command.add_option("--batch", options.batch, "Pictures per pass through the model")
           ->type_name("N")
@@ -189,7 +188,7 @@ CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& back
 }
 
 FolderFilter folder_filter(const PictureOptions& options) {
-  FolderFilter filter{options.exclude, std::nullopt};
+  FolderFilter filter{options.exclude, std::nullopt, options.subfolders};
   if (!options.newer_than.empty())
     filter.newer_than = read_time(options.newer_than, "--newer-than");
   return filter;
@@ -283,7 +282,7 @@ void check_text_length(int length, const ModelInfo& info) {
 
 void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info) {
   // A length that nobody gave gives way to the model's; one that compiled decoding takes to mean its own stays.
-  if (info.max_length > 0 && info.baked_length == 0 && !flags.given("max_length") &&
+  if (info.max_length > 0 && info.fixed_length == 0 && !flags.given("max_length") &&
       !options.min_length)
     options.max_length = std::min(options.max_length, info.max_length);
   if (info.max_length > 0 && options.max_length > info.max_length)
@@ -292,10 +291,11 @@ void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const Mo
                    std::to_string(options.max_length) + " is not possible: " + info.path +
                    " writes texts of up to " + std::to_string(info.max_length) +
                    " tokens, prompt included");
-  if (info.baked_length == 0) return;
+  if (info.fixed_length == 0) return;
   const auto refuse = [&](const std::string& option) {
-    throw Exit(kExitModel, option + " is not possible: " + info.path + " has its decoding compiled in: greedy, up to " + std::to_string(info.baked_length) +
-                               " tokens, one text");
+    throw Exit(kExitModel, option + " is not possible: " + info.path +
+                               " has its decoding compiled in: greedy, up to " +
+                               std::to_string(info.fixed_length) + " tokens, one text");
   };
   if (flags.options.sample) refuse(flags.named("sample")->get_name());
   for (const auto& [row, option] : flags.all) {
@@ -303,11 +303,6 @@ void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const Mo
       continue;
     refuse(option->get_name() + " " + option->as<std::string>());
   }
-}
-
-bool is_compiled(const std::string& path) {
-  std::error_code ignored;
-  return path.ends_with(".bmodel") || std::filesystem::exists(std::filesystem::path(path) / "manifest.json", ignored);
 }
 
 Engine load_engine(const ModelOptions& options, Console& console) {
@@ -321,20 +316,20 @@ Engine load_engine(const ModelOptions& options, Console& console) {
     if (done == 0) console.start_progress("tensors loaded", total);
     console.progress(done);
   };
-  for (const std::string& file : {options.bmodel, options.venc_bmodel, options.tenc_bmodel, options.tdec_bmodel})
-    if (!file.empty()) engine_options.bmodels.push_back(file);
-  engine_options.tokenizer = options.tokenizer;
+  engine_options.device_options = options.sophon.device_options();
   engine_options.adapters = adapter_paths(options.adapters, options.hub, console);
-  const bool compiled = !engine_options.bmodels.empty();
-  if (compiled && !options.model.empty()) throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
+  const std::string file = options.sophon.first_file();
+  if (!file.empty() && !options.model.empty())
+    throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
   const std::string path =
-      compiled ? engine_options.bmodels.front()
-               : model_path(options.model, options.hub, console, engine_options.adapters);
-  if ((compiled || is_compiled(path)) && options.device_option && options.device_option->count() == 0) engine_options.device = "sophon:0";
-  if (!options.tokenizer.empty() && !engine_options.device.starts_with("sophon"))
-    throw Exit(kExitUsage, "--tokenizer-path has no effect on " + engine_options.device + ": a model file brings its own vocabulary; only compiled models take one");
-  if (engine_options.device.starts_with("sophon")) keep_output_for_results(console.quiet());
+      file.empty() ? model_path(options.model, options.hub, console, engine_options.adapters)
+                   : file;
+  if (options.device_option && options.device_option->count() == 0)
+    engine_options.device = file.empty() ? device_for(path) : options.sophon.device();
   try {
+    const DeviceKind& kind = device_kind(engine_options.device);
+    options.sophon.check(kind);
+    if (kind.prints) keep_output_for_results(console.quiet());
     Engine engine = Engine::load(path, engine_options);
     console.end_progress();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();

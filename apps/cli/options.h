@@ -12,6 +12,7 @@
 #include "cli/console.h"
 #include "cli/inputs.h"
 #include "cli/model_path.h"
+#include "cli/sophon_options.h"
 
 namespace blip::cli {
 
@@ -24,7 +25,7 @@ struct ModelOptions {
   int threads = 0;  // 0 = not given: every core
   CLI::Option* device_option = nullptr;
   HubFlags hub;
-  std::string bmodel, venc_bmodel, tenc_bmodel, tdec_bmodel, tokenizer;  // compiled models; "" = not given
+  SophonFlags sophon;  // options of one kind of device
 };
 
 // Of --batch: pictures, or a server's jobs, that go through the model together.
@@ -36,6 +37,7 @@ struct PictureOptions {
   DecodeOptions decode;
   std::vector<std::string> exclude;
   std::string newer_than;         // "" = not given
+  bool nul_lists = false, subfolders = true, dedupe = false;
   std::vector<CLI::Option*> all;  // but the pictures
 };
 
@@ -48,21 +50,20 @@ struct GenerateFlags {
 };
 
 void add_output_options(CLI::App& command, OutputOptions& options);
+// --progress, of commands that show it.
+void add_progress_option(CLI::App& command, OutputOptions& options);
 // --adapter, any number of times.
 void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters);
 // --update and --offline.
 void add_hub_options(CLI::App& command, HubFlags& flags);
 void add_model_options(CLI::App& command, ModelOptions& options);
-// The compiled model: one file, or one for each stage of visual question answering; and its vocabulary.
-enum class BmodelFiles { kWholeTask, kStages };
-void add_bmodel_options(CLI::App& command, ModelOptions& options, BmodelFiles files);
 std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limits);
 // "--min-length" of min_length.
 std::string spelling(std::string_view name);
 // A number within the option's range.
 CLI::Validator in_range(const Option& option);
 CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background);
-// IMAGE..., --batch, --exclude, --newer-than, --background, --max-pixels, --max-memory,
+// IMAGE..., --null, --batch, --exclude, --newer-than, --background, --max-pixels, --max-memory,
 // --max-bytes.
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
 // Throws Exit(2) for a time that is none.
@@ -108,8 +109,6 @@ void refuse_given(const std::vector<CLI::Option*>& options, const std::string& w
 // Throws Exit(3) naming the first that was given.
 void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info);
 
-// A .bmodel or a folder of compiled networks: runs on a SOPHON chip.
-bool is_compiled(const std::string& path);
 // Loads the model that the options ask for, with progress, and says what was loaded. Throws Exit(3), Error.
 Engine load_engine(const ModelOptions& options, Console& console);
 // Cancelled by signals, warns on the console.

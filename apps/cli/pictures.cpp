@@ -1,9 +1,14 @@
 #include "cli/pictures.h"
 
 #include <algorithm>
+#include <deque>
+#include <memory>
 #include <new>
+#include <unordered_map>
+#include <utility>
 
 #include "cli/exit.h"
+#include "cli/input_count.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/prefetch.h"
@@ -16,8 +21,8 @@ bool concerns_one_picture(const Error& error) { return error.code() == ErrorCode
 
 class PictureRun {
  public:
-  PictureRun(Session& session, Console& console, Timings& timings, const Task& task)
-      : session_(session), console_(console), timings_(timings), task_(task) {}
+  PictureRun(Session& session, Console& console, Timings& timings, const Task& task, Keeper* keeper)
+      : session_(session), console_(console), timings_(timings), task_(task), keeper_(keeper) {}
 
   void run_batch(std::span<const Decoded> batch) {
     std::vector<Image> images;
@@ -26,19 +31,21 @@ class PictureRun {
     }
     std::vector<Emit> emits;
     std::string failure;
-    if (!images.empty()) failure = compute(batch, images, emits);
+    if (!images.empty()) failure = compute(images, emits);
     if (!failure.empty() && images.size() > 1) return run_one_by_one(batch);
     auto emit = emits.begin();
     for (const Decoded& decoded : batch) {
-      if (!decoded.image) {
-        console_.input_failed(decoded.name, decoded.error);
-      } else if (!failure.empty()) {
-        console_.input_failed(decoded.name, failure);
+      if (decoded.duplicate) {
+        give_out_again(decoded);
       } else {
-        (*emit++)();
+        const bool good = decoded.image && failure.empty();
+        Known known{good ? *emit++ : Emit(), decoded.image ? failure : decoded.error, decoded.name};
+        give_out(decoded, known);
+        if (decoded.content) remember(*decoded.content, std::move(known));
       }
     }
   }
+  std::size_t duplicates() const { return duplicates_; }
 
  private:
   // One picture must not take its batch down: each alone, so that only those at fault fail.
@@ -46,15 +53,51 @@ class PictureRun {
     for (const Decoded& decoded : batch) run_batch({&decoded, 1});
   }
 
-  // Returns why it failed, empty when it went well.
-  std::string compute(std::span<const Decoded> batch, const std::vector<Image>& images, std::vector<Emit>& emits) {
-    std::vector<std::string> names;
-    for (const Decoded& decoded : batch) {
-      if (decoded.image) names.push_back(decoded.name);
+  void fail(const Input& input, const std::string& why) {
+    if (keeper_) keeper_->failed(input, why);
+    console_.input_failed(input.name, why);
+  }
+
+  // What became of a picture, for those of the same bytes.
+  struct Known {
+    Emit emit;
+    std::string failure;  // where there is no emit
+    std::string name;
+  };
+
+  void remember(jobs::Key content, Known known) {
+    known_.insert_or_assign(content, std::move(known));
+    known_in_order_.push_back(content);
+    // Those that the decoding thread took for duplicates are behind it by a batch or two.
+    constexpr std::size_t kBehind = 4 * kMaxBatch;
+    if (known_in_order_.size() <= kDistinct + kBehind) return;
+    known_.erase(known_in_order_.front());
+    known_in_order_.pop_front();
+  }
+
+  void give_out_again(const Decoded& decoded) {
+    const Known& known = known_.at(*decoded.content);
+    ++duplicates_;
+    if (!known.emit)
+      return fail(decoded, "its bytes are those of " + known.name + ": " + known.failure);
+    give_out(decoded, known);
+  }
+
+  void give_out(const Input& input, const Known& known) {
+    if (!known.emit) return fail(input, known.failure);
+    try {
+      known.emit(input);
+    } catch (const Error& error) {
+      if (!concerns_one_picture(error)) throw;
+      fail(input, error.what());
     }
+  }
+
+  // Returns why it failed, empty when it went well.
+  std::string compute(const std::vector<Image>& images, std::vector<Emit>& emits) {
     try {
       const std::vector<EncodedImage> encoded = session_.encode(std::span<const Image>(images));
-      emits = task_(names, encoded);
+      emits = task_(encoded);
       for (const EncodedImage& image : encoded) timings_.add_picture(image);
       return "";
     } catch (const Error& error) {
@@ -70,7 +113,17 @@ class PictureRun {
   Console& console_;
   Timings& timings_;
   const Task& task_;
+  Keeper* keeper_;
+  std::unordered_map<jobs::Key, Known, jobs::KeyHash> known_;
+  std::deque<jobs::Key> known_in_order_;
+  std::size_t duplicates_ = 0;
 };
+
+std::unique_ptr<Source> make_source(const PictureOptions& options) {
+  return std::make_unique<Source>(
+      options.images,
+      SourceOptions{folder_filter(options), options.nul_lists, options.decode.limits.max_bytes});
+}
 
 }  // namespace
 
@@ -85,29 +138,38 @@ void Timings::add_result(double milliseconds) {
   ++results;
 }
 
-void run_pictures(const Engine& engine, Session& session, const PictureOptions& options, Console& console, Timings& timings, const Task& task) {
+void run_pictures(const Engine& engine, Session& session, const PictureOptions& options,
+                  Console& console, Timings& timings, const Task& task, Keeper* keeper) {
   const auto batch_size = static_cast<std::size_t>(options.batch);
-  LeftOut left_out;
-  std::vector<Input> inputs = expand_inputs(options.images, folder_filter(options), &left_out);
-  if (const std::string text = describe(left_out); !text.empty()) console.note("left out of folders: " + text);
-  Prefetch prefetch(std::move(inputs), options.decode, 2 * batch_size,
-                    [&engine](const Image& image) { return engine.prepare(image); });
-  PictureRun run(session, console, timings, task);
-  console.start_progress("pictures", prefetch.size());
+  const std::unique_ptr<Source> source = make_source(options);
+  const InputCount count(source->can_be_repeated() ? make_source(options) : nullptr,
+                         [&](const Input& input) { return !keeper || keeper->counts(input); });
+  Prefetch prefetch(
+      [&](const Stop& stop) { return keeper ? keeper->next(*source, stop) : source->next(stop); },
+      options.decode, 2 * batch_size,
+      [&engine](const Image& image) { return engine.prepare(image); }, options.dedupe);
+  PictureRun run(session, console, timings, task, keeper);
+  console.start_progress("pictures", std::nullopt);
   std::size_t done = 0;
   std::vector<Decoded> batch;
   for (bool more = true; more;) {
     std::optional<Decoded> decoded = prefetch.next();
     stop_if_interrupted();
     more = decoded.has_value();
-    if (more) batch.push_back(std::move(*decoded));
-    if (batch.size() < batch_size && more) continue;
+    const bool pause = more && decoded->pause;
+    if (more && !pause) batch.push_back(std::move(*decoded));
+    if (batch.empty() || (batch.size() < batch_size && more && !pause)) continue;
     run.run_batch(batch);
+    if (keeper) keeper->end_batch();
     done += batch.size();
     batch.clear();
-    console.progress(done);
+    console.progress(done, keeper ? keeper->passed() : 0, count.total());
   }
   console.end_progress();
+  if (run.duplicates() > 0)
+    console.note(std::to_string(run.duplicates()) + " pictures had the bytes of others");
+  if (const std::string text = describe(source->left_out()); !text.empty())
+    console.note("left out of folders: " + text);
 }
 
 void note_timings(Console& console, const Timings& timings, double seconds, const std::string& predict_name) {

@@ -12,6 +12,7 @@
 #include "blip/blip.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/source.h"
 
 namespace blip::cli {
 
@@ -24,14 +25,32 @@ struct Timings {
   void add_result(double milliseconds);
 };
 
-// Prints one picture's results. Called after the whole batch went well, so that a batch that failed leaves no output behind.
-using Emit = std::function<void()>;
-// Runs the task on a batch; returns one Emit per picture.
-using Task = std::function<std::vector<Emit>(std::span<const std::string> names, std::span<const EncodedImage> images)>;
+// Prints one picture's results or hands them to a keeper. Called after the whole batch went well,
+// so that a batch that failed leaves no output behind. What it throws as Error(kImage | kIo) is the
+// failure of that picture.
+using Emit = std::function<void(const Input& input)>;
+// Runs the task on a batch; returns one Emit per picture, called with the input that it is of. With
+// PictureOptions::dedupe it is kept for other inputs of the same bytes, and must be small.
+using Task = std::function<std::vector<Emit>(std::span<const EncodedImage> images)>;
+
+// Who remembers what was done: a job. Without one, each picture is done, and failures are printed.
+class Keeper {
+ public:
+  virtual ~Keeper() = default;
+  // The next input of the source that is to be done. Called on another thread than the rest.
+  virtual std::optional<Input> next(Source& source, const Stop& stop) = 0;
+  // Whether an input of the source is one of those that are counted; on a thread of its own.
+  virtual bool counts(const Input& input) const = 0;
+  virtual void failed(const Input& input, const std::string& why) = 0;
+  virtual void end_batch() = 0;
+  // Inputs that next() passed over, as they are done.
+  virtual std::size_t passed() const = 0;
+};
 
 // Errors that concern one picture are reported and counted on the console; those of the model, the device or an option are thrown.
 // The next pictures are read and resized while the model works on the ones before.
-void run_pictures(const Engine& engine, Session& session, const PictureOptions& options, Console& console, Timings& timings, const Task& task);
+void run_pictures(const Engine& engine, Session& session, const PictureOptions& options,
+                  Console& console, Timings& timings, const Task& task, Keeper* keeper = nullptr);
 
 // "3 pictures (1 failed) in 1.20 s; mean preprocess 2.1 ms, encode 33.0 ms, decode 52.0 ms" as a note.
 void note_timings(Console& console, const Timings& timings, double seconds, const std::string& predict_name);

@@ -1,6 +1,7 @@
 #include "cli/prefetch.h"
 
 #include <new>
+#include <utility>
 
 namespace blip::cli {
 namespace {
@@ -10,32 +11,19 @@ constexpr std::size_t kReadyBytes = std::size_t{256} << 20;
 
 std::size_t decoded_bytes(const Decoded& decoded) {
   if (!decoded.image) return 0;
-  return std::size_t{3} * static_cast<std::size_t>(decoded.image->width()) * static_cast<std::size_t>(decoded.image->height());
-}
-
-Decoded decode(const Input& input, const DecodeOptions& options, const Prefetch::Prepare& prepare,
-               const std::function<bool()>& stop) {
-  Decoded decoded{input.name, std::nullopt, input.error};
-  if (!decoded.error.empty()) return decoded;
-  try {
-    decoded.image = read_image(input.name, options, stop);
-    if (prepare) decoded.image = prepare(*decoded.image);
-  } catch (const Error& error) {
-    decoded.error = error.what();
-  } catch (const std::bad_alloc&) {
-    decoded.error = "not enough memory to decode " + input.name;
-  }
-  return decoded;
+  return std::size_t{3} * static_cast<std::size_t>(decoded.image->width()) *
+         static_cast<std::size_t>(decoded.image->height());
 }
 
 }  // namespace
 
-Prefetch::Prefetch(std::vector<Input> inputs, const DecodeOptions& options, std::size_t ahead,
-                   Prepare prepare)
-    : inputs_(std::move(inputs)),
+Prefetch::Prefetch(Next next, const DecodeOptions& options, std::size_t ahead, Prepare prepare,
+                   bool dedupe)
+    : source_(std::move(next)),
       options_(options),
       ahead_(ahead),
       prepare_(std::move(prepare)),
+      dedupe_(dedupe),
       thread_([this] { decode_all(); }) {}
 
 Prefetch::~Prefetch() {
@@ -47,42 +35,81 @@ Prefetch::~Prefetch() {
   thread_.join();
 }
 
-bool Prefetch::has_room() const { return ready_.empty() || (ready_.size() < ahead_ && ready_bytes_ < kReadyBytes); }
+bool Prefetch::has_room() const {
+  return ready_.empty() || (ready_.size() < ahead_ && ready_bytes_ < kReadyBytes);
+}
+
+void Prefetch::find_content(Decoded& decoded) {
+  decoded.content = content_of(decoded, options_.limits.max_bytes);
+  if (!decoded.content) return;
+  decoded.duplicate = !contents_.insert(*decoded.content).second;
+  if (decoded.duplicate) return;
+  contents_in_order_.push_back(*decoded.content);
+  if (contents_in_order_.size() <= kDistinct) return;
+  contents_.erase(contents_in_order_.front());
+  contents_in_order_.pop_front();
+}
+
+std::optional<Decoded> Prefetch::decode_next(const Stop& stop) {
+  std::optional<Input> input = source_(stop);
+  if (!input) return std::nullopt;
+  Decoded decoded{std::move(*input), std::nullopt};
+  if (decoded.pause || !decoded.error.empty()) return decoded;
+  try {
+    if (dedupe_) find_content(decoded);
+    if (decoded.duplicate) {
+      decoded.bytes.reset();
+      return decoded;
+    }
+    decoded.image = read_image(decoded, options_, stop);
+    decoded.bytes.reset();
+    if (prepare_) decoded.image = prepare_(*decoded.image);
+  } catch (const Error& error) {
+    decoded.error = error.what();
+  } catch (const std::bad_alloc&) {
+    decoded.error = "not enough memory to decode " + decoded.name;
+  }
+  if (!decoded.error.empty()) decoded.image.reset();
+  return decoded;
+}
 
 void Prefetch::decode_all() {
-  for (const Input& input : inputs_) {
+  const auto stopped = [this] {
+    const std::lock_guard lock(mutex_);
+    return stop_;
+  };
+  for (bool more = true; more;) {
     {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [this] { return stop_ || has_room(); });
       if (stop_) return;
     }
     try {
-      const auto stopped = [this] {
-        const std::lock_guard lock(mutex_);
-        return stop_;
-      };
-      Decoded decoded = decode(input, options_, prepare_, stopped);
+      std::optional<Decoded> decoded = decode_next(stopped);
       const std::lock_guard lock(mutex_);
-      ready_bytes_ += decoded_bytes(decoded);
-      ready_.push_back(std::move(decoded));
+      more = decoded.has_value();
+      ended_ = !more;
+      if (more) {
+        ready_bytes_ += decoded_bytes(*decoded);
+        ready_.push_back(std::move(*decoded));
+      }
     } catch (...) {
       const std::lock_guard lock(mutex_);
       failure_ = std::current_exception();
-      stop_ = true;
+      more = false;
     }
     changed_.notify_all();
   }
 }
 
 std::optional<Decoded> Prefetch::next() {
-  if (taken_ == inputs_.size()) return std::nullopt;
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return failure_ || !ready_.empty(); });
+  changed_.wait(lock, [this] { return failure_ || ended_ || !ready_.empty(); });
   if (failure_) std::rethrow_exception(failure_);
+  if (ready_.empty()) return std::nullopt;
   Decoded decoded = std::move(ready_.front());
   ready_.pop_front();
   ready_bytes_ -= decoded_bytes(decoded);
-  ++taken_;
   lock.unlock();
   changed_.notify_all();
   return decoded;

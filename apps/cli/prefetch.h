@@ -9,47 +9,61 @@
 #include <optional>
 #include <string>
 #include <thread>
-#include <vector>
+#include <unordered_set>
 
 #include "blip/blip.h"
 #include "cli/inputs.h"
 
 namespace blip::cli {
 
-// An input decoded, or why not.
-struct Decoded {
-  std::string name;
+// An input decoded; without a picture its `error` says why, unless it is a pause.
+struct Decoded : Input {
   std::optional<Image> image;
-  std::string error;
+  // Of its bytes, where duplicates are looked for.
+  std::optional<jobs::Key> content{};
+  // Not decoded: one of the kDistinct different contents before it is the same.
+  bool duplicate = false;
 };
+
+// How many different contents are remembered to find duplicates.
+inline constexpr std::size_t kDistinct = 1 << 16;
 
 class Prefetch {
  public:
+  // The next input, nullopt after the last; called on that thread. What it throws comes out of
+  // next(). It gives up where `stop` says so.
+  using Next = std::function<std::optional<Input>(const Stop& stop)>;
   using Prepare = std::function<Image(const Image&)>;
-  // Keeps up to `ahead` pictures ready, fewer when they are large. prepare: what to do with each on that thread; unset = nothing.
-  Prefetch(std::vector<Input> inputs, const DecodeOptions& options, std::size_t ahead,
-           Prepare prepare = {});
+  // Keeps up to `ahead` pictures ready, fewer when they are large. prepare: what to do with each on
+  // that thread; unset = nothing.
+  // dedupe: pictures whose bytes came before are not decoded.
+  Prefetch(Next next, const DecodeOptions& options, std::size_t ahead, Prepare prepare = {},
+           bool dedupe = false);
   ~Prefetch();
   Prefetch(const Prefetch&) = delete;
   Prefetch& operator=(const Prefetch&) = delete;
 
-  std::size_t size() const { return inputs_.size(); }
   // The next input in order, waiting for it; nullopt after the last.
   std::optional<Decoded> next();
 
  private:
   void decode_all();
+  std::optional<Decoded> decode_next(const Stop& stop);
+  void find_content(Decoded& decoded);
   bool has_room() const;  // call with mutex_ held
 
-  const std::vector<Input> inputs_;
+  const Next source_;
   const DecodeOptions options_;
   const std::size_t ahead_;
   const Prepare prepare_;
+  const bool dedupe_;
+  std::unordered_set<jobs::Key, jobs::KeyHash> contents_;
+  std::deque<jobs::Key> contents_in_order_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Decoded> ready_;
-  std::size_t ready_bytes_ = 0, taken_ = 0;
-  bool stop_ = false;
+  std::size_t ready_bytes_ = 0;
+  bool stop_ = false, ended_ = false;
   std::exception_ptr failure_;  // what ends the run, not one input
   std::thread thread_;          // last: starts when everything above is there
 };

@@ -155,7 +155,7 @@ void read_options(const Json& body, ChatRequest& chat) {
 void limit_length(ChatRequest& chat, const Engine& engine, int prompt, const WorkLimits& limits) {
   GenerateOptions& o = chat.generate;
   const ModelInfo& info = engine.info();
-  if (info.baked_length > 0) return;  // has its own way
+  if (info.fixed_length > 0) return;  // has its own way
   if (chat.max_tokens) o.max_length = prompt + std::min(*chat.max_tokens, limits.max_tokens);
   o.max_length = std::min(o.max_length, std::min(limits.max_tokens, info.max_length > 0 ? info.max_length : limits.max_tokens));
   o.beams = std::max(std::min(o.beams, limits.max_beams), o.num_return);

@@ -16,6 +16,18 @@ std::string braces(const std::string& labels) { return labels.empty() ? "" : "{"
 
 }  // namespace
 
+std::string label(const std::string& name, const std::string& value) {
+  std::string text = name + "=\"";
+  for (const char c : value) {
+    if (c == '\\' || c == '"') text += '\\';
+    if (c == '\n')
+      text += "\\n";
+    else
+      text += c;
+  }
+  return text + "\"";
+}
+
 void Metrics::describe(const std::string& name, const std::string& help, std::vector<double> buckets) {
   const std::lock_guard lock(mutex_);
   families_[name].help = help;
@@ -29,7 +41,15 @@ void Metrics::gauge(const std::string& name, const std::string& help, std::funct
 void Metrics::gauges(const std::string& name, const std::string& help, std::function<std::map<std::string, double>()> values) {
   const std::lock_guard lock(mutex_);
   families_[name].help = help;
-  families_[name].gauge = std::move(values);
+  families_[name].asked = std::move(values);
+  families_[name].grows = false;
+}
+
+void Metrics::counters(const std::string& name, const std::string& help,
+                       std::function<std::map<std::string, double>()> values) {
+  const std::lock_guard lock(mutex_);
+  families_[name].help = help;
+  families_[name].asked = std::move(values);
 }
 
 void Metrics::count(const std::string& name, const std::string& labels, double by) {
@@ -51,9 +71,10 @@ std::string Metrics::text() const {
   const std::lock_guard lock(mutex_);
   std::string out;
   for (const auto& [name, family] : families_) {
-    const char* type = family.gauge ? "gauge" : family.buckets.empty() ? "counter" : "histogram";
+    const char* type = !family.grows ? "gauge" : family.buckets.empty() ? "counter" : "histogram";
     out += "# HELP " + name + " " + family.help + "\n# TYPE " + name + " " + type + "\n";
-    for (const auto& [labels, value] : family.gauge ? family.gauge() : family.values) out += name + braces(labels) + " " + number(value) + "\n";
+    for (const auto& [labels, value] : family.asked ? family.asked() : family.values)
+      out += name + braces(labels) + " " + number(value) + "\n";
     for (const auto& [labels, histogram] : family.histograms) {
       const std::string before = labels.empty() ? "" : labels + ",";
       std::uint64_t total = 0;

@@ -9,6 +9,9 @@
 
 namespace blip::server {
 
+// name="value", with what Prometheus' text format escapes.
+std::string label(const std::string& name, const std::string& value);
+
 class Metrics {
  public:
   // labels: "route=\"/v1/ask\",status=\"200\"", "" = none.
@@ -24,6 +27,10 @@ class Metrics {
   // One gauge for each of the labels that it returns.
   void gauges(const std::string& name, const std::string& help, std::function<std::map<std::string, double>()> values);
 
+  // The same of what only grows.
+  void counters(const std::string& name, const std::string& help,
+                std::function<std::map<std::string, double>()> values);
+
   std::string text() const;
 
  private:
@@ -36,7 +43,8 @@ class Metrics {
     std::vector<double> buckets;
     std::map<std::string, double> values;
     std::map<std::string, Histogram> histograms;
-    std::function<std::map<std::string, double>()> gauge;
+    std::function<std::map<std::string, double>()> asked;  // when the text is written
+    bool grows = true;                                     // what is asked
   };
   mutable std::mutex mutex_;
   std::map<std::string, Family> families_;

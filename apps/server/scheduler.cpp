@@ -51,7 +51,12 @@ std::size_t count_new_pictures(const JobQueue& queue) {
   return pictures.size();
 }
 
-bool is_small(const Engine& engine) { return engine.device() == "cpu" && engine.info().parameters < kSmallModel; }
+// Its sessions compute side by side on threads of this machine.
+bool on_host(const Engine& engine) { return device_kind(engine.device()).on_host; }
+
+bool is_small(const Engine& engine) {
+  return on_host(engine) && engine.info().parameters < kSmallModel;
+}
 
 }  // namespace
 
@@ -67,7 +72,7 @@ Scheduler::Scheduler(const Engine& engine, const SchedulerOptions& options, Imag
   const LaneParts parts{cache, memory, metrics, estimates_, options_.before_pass};
   const int threads_each = std::max(1, engine.threads() / lane_count_);
   for (int i = 0; i < lane_count_; ++i) lanes_.push_back(std::make_unique<Lane>(engine, threads_each, parts));
-  if (engine.device() == "cpu") long_lane_ = std::make_unique<Lane>(engine, 0, parts);
+  if (on_host(engine)) long_lane_ = std::make_unique<Lane>(engine, 0, parts);
   for (const auto& lane : lanes_) threads_.emplace_back([this, own = lane.get()] { run(*own); });
   if (long_lane_) threads_.emplace_back([this] { run_long(); });
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <thread>
 
+#include "common/zone_sums.h"
 #include "image/formats.h"
 #include "server/access.h"
 #include "server/api.h"
@@ -100,6 +101,26 @@ struct Server::Impl {
 
   std::size_t max_body() const { return std::min(options.http.max_body, memory.largest_body()); }
 
+  // The library's own stages, whichever request they were for.
+  void describe_zones() {
+    const auto add = [this](const char* name, const char* help, auto value) {
+      metrics.counters(name, help, [this, value] {
+        std::map<std::string, double> all;
+        for (const auto& [zone, sum] : zones.sums()) all[label("zone", zone)] = value(sum);
+        return all;
+      });
+    };
+    using Sum = apps::ZoneSum;
+    add("blip_zone_seconds_total", "Time of the library's stages; one may lie in another.",
+        [](const Sum& sum) { return sum.ms / 1000; });
+    add("blip_zone_count_total", "How often the library's stages ran.",
+        [](const Sum& sum) { return sum.count; });
+    add("blip_zone_operations_total", "Products and sums in the library's stages.",
+        [](const Sum& sum) { return sum.operations; });
+    add("blip_zone_bytes_total", "Weights, keys and values that the library's stages read.",
+        [](const Sum& sum) { return sum.bytes; });
+  }
+
   void describe_metrics() {
     const std::vector<double> seconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
     metrics.describe("blip_requests_total", "Requests answered, by route, method and status.");
@@ -129,6 +150,15 @@ struct Server::Impl {
       }
       return held;
     });
+    metrics.gauges("blip_spare_bytes", "Memory kept for the next requests, by kind.", [this] {
+      double scratch = 0;
+      for (const auto& model : models.all())
+        scratch += static_cast<double>(model->engine.spare_bytes());
+      return std::map<std::string, double>{
+          {label("kind", "pages"), static_cast<double>(kept_bytes())},
+          {label("kind", "scratch"), scratch}};
+    });
+    describe_zones();
     metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.", [this] { return http->open_exchanges(); });
   }
 
@@ -308,6 +338,7 @@ struct Server::Impl {
 
   const ServerOptions options;
   Log log;
+  apps::ZoneSums zones;
   Metrics metrics;
   Access access;
   MemoryBudget memory;

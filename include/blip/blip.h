@@ -156,7 +156,8 @@ struct ModelInfo {
   int image_size = 0, patch_size = 0, vocab_size = 0, embed_dim = 0;  // embed_dim: ITC vector length, 0 = no ITC heads
   bool can_caption = false, can_match_itm = false, can_match_itc = false, can_ask = false, can_rank = false;
   bool can_attend = false;                                   // Session::attention, of captions and answers
-  int baked_length = 0;                                      // compiled models that decode greedily to a fixed length: that length; 0 = free
+  int fixed_length =
+      0;  // models that only decode greedily, to a length of their own: that length; 0 = free
   int max_length = 0;                                        // longest caption or answer in tokens, prompt included; 0 = it writes none, or not told
   std::string prompt;                                        // what its captions continue unless CaptionOptions::prompt says otherwise
   int text_length = 0;                                       // match texts and questions are truncated to so many tokens unless max_text_length says otherwise; 0 = it reads none
@@ -170,12 +171,13 @@ struct ModelInfo {
   std::size_t parameters = 0;
 };
 
-// A network of a compiled model and what it has done since it was loaded.
-struct NetworkUse {
+// A part of a model that its device runs as a whole, and what it has done since the model was
+// loaded: a compiled network, for example.
+struct ExecutableUse {
   std::string device;           // "sophon:0 (bm1684x)"
-  std::string name;             // in the bmodel
+  std::string name;             // in the model's files
   std::string inputs, outputs;  // "f32 [1, 3, 384, 384]", one after the other
-  int cores = 1;                // of the chip, for one launch
+  int cores = 1;                // of the device, for one launch
   std::uint64_t launches = 0;
   double milliseconds = 0;      // from launch to result, of all launches together
 };
@@ -183,8 +185,11 @@ struct NetworkUse {
 // A loaded model on a device. Cheap to copy (shared, immutable).
 class Engine {
  public:
-  // path: a model's name whose files are in the cache (blip/hub.h), a Hugging Face folder, an official .pth, a pytorch_model.bin, a .safetensors or a .gguf file;
-  // on a SOPHON chip a .bmodel (see EngineOptions::bmodels for models of several) or a folder that build-bmodels made. Throws Error(kIo | kModel | kDevice | kUsage).
+  // path: a model's name whose files are in the cache (blip/hub.h), a Hugging Face folder, an
+  // official .pth, a pytorch_model.bin, a .safetensors or a .gguf file; on a SOPHON chip a .bmodel
+  // or a folder that build-bmodels made. Device options may name the model instead
+  // (DeviceOptionInfo::names_model); path is then ignored. Throws Error(kIo | kModel | kDevice |
+  // kUsage).
   static Engine load(const std::string& path, const EngineOptions& options = {});
 
   const ModelInfo& info() const;
@@ -204,7 +209,14 @@ class Engine {
   std::size_t answer_prompt_tokens() const;
   // The text of token ids, as captions and answers are written: without special tokens and those beyond the vocabulary.
   std::string decode(std::span<const std::int32_t> token_ids) const;
-  std::vector<NetworkUse> networks() const;  // of a compiled model, on each of its chips; else empty
+  // Scratch of the engine's threads, which is kept for the next calls. What a session computes in
+  // is its own, and so is the scratch of threads of its own: that goes with it.
+  std::size_t spare_bytes() const;
+  // Gives it back, and kept_bytes() too, between two loops of the engine's threads; returns how
+  // much that was. From any thread; the next calls take a little longer.
+  std::size_t trim() const;
+  // Of a model that its device runs in such parts, on each of its devices; else empty.
+  std::vector<ExecutableUse> executables() const;
 
  private:
   friend class Session;
@@ -212,6 +224,10 @@ class Engine {
   explicit Engine(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   std::shared_ptr<const Impl> impl_;
 };
+
+// Pages of pictures that were dropped, kept for the next ones: of the whole process, for all
+// engines together, 192 MB at most. The system may take them back when it is short of memory.
+std::size_t kept_bytes();
 
 // What Session::dump writes: a float32 tensor, row-major.
 struct Tensor {
@@ -281,6 +297,35 @@ struct DeviceInfo {
   std::string description;  // "AMD ..., 2 threads, avx512_bf16"
 };
 std::vector<DeviceInfo> devices();
+
+// An option that one kind of device takes: the name of EngineOptions::device_options.
+struct DeviceOptionInfo {
+  std::string name, help;
+  bool names_model = false;  // says which files the model is, so that no path is needed
+};
+
+// A kind of device that this build can use, whether there is one in this machine or not.
+struct DeviceKind {
+  std::string name;       // "cpu", "sophon": what its device strings begin with
+  std::string forms;      // its device strings, for messages: "sophon:N, sophon:N,M, sophon:all"
+  bool numbered = false;  // a device string may go on after a colon
+  std::vector<DeviceOptionInfo> options{};
+  // Its sessions compute on threads of this machine, so that several of one engine take turns many
+  // times during a call; else the device does one thing at a time.
+  bool on_host = false;
+  bool prints = false;  // its runtime writes to standard output by itself
+
+  const DeviceOptionInfo* option_named(const std::string& option) const;  // null: it has none
+  std::string option_names() const;                                       // "file, tokenizer"
+};
+// Of a device string. Throws Error(kDevice) for a kind that this build lacks, saying which it has.
+const DeviceKind& device_kind(const std::string& device);
+// The number types that models of weights can be computed in there, f32 first; empty where models
+// are compiled in one.
+std::vector<DType> device_dtypes(const std::string& device);
+// Where a model file or folder runs: the first device of the kind that has files of this format to
+// itself ("sophon:0" for a .bmodel), else EngineOptions::device's default.
+std::string device_for(const std::string& path);
 
 enum class FileType { kF32, kF16, kBf16, kQ8_0 };
 

@@ -60,6 +60,11 @@ struct Color {
 // Error(kUsage).
 Color parse_color(const std::string& text);
 
+// An option of one kind of device; others refuse it with Error(kUsage). device_kind() lists them.
+struct DeviceOption {
+  std::string name, value;
+};
+
 struct EngineOptions {
   std::string device = "cpu";     // "cpu"; "sophon:N" for a SOPHON chip, "sophon:0,1" or "sophon:all" to spread pictures over several; they run compiled models only
   DType dtype = DType::kAuto;     // kAuto: f32 for models under 100 million parameters, else the fastest type on this processor.
@@ -68,14 +73,12 @@ struct EngineOptions {
   int threads = 0;  // 0 = every core this process may use; otherwise 1 to kMaxThreads;
                     // Error(kDevice) where the system has not so many
   ProgressCallback progress{};    // loading, by tensor; unset = silent
-  // sophon: the files of one compiled model, in any order; the path given to load is then ignored. Empty = the path is the file.
-  std::vector<std::string> bmodels{};
+  std::vector<DeviceOption> device_options{};  // in any order; some may be given several times
   // LoRA adapters as peft saves them, merged when the model is loaded: folders, or names in the
   // cache (blip/hub.h). Several add up. An adapter can be given in the place of the model too: its
   // base is then the one that it states. One that lies beside the model is merged as well. What
   // cannot be merged is Error(kModel), or kUnsupported for compiled models.
   std::vector<std::string> adapters{};
-  std::string tokenizer{};        // sophon: vocab.txt, tokenizer.json or a folder with one; "" = bert-base-uncased, built in
 };
 
 struct SessionOptions {
@@ -92,9 +95,10 @@ inline constexpr int kCaptionMinLength = 5, kAnswerMinLength = 1, kCaptionMaxLen
 // How many answers survive the first-token cut of a ranking.
 inline constexpr int kRankCandidates = 128;
 
-// How a text is generated; blip/limits.h has the ranges. Lengths count tokens, prompt included, as transformers' generate counts them.
-// A compiled model may have its decoding baked in (ModelInfo::baked_length): it takes the defaults to mean its own greedy way,
-// and beams = 1; anything else is Error(kUnsupported).
+// How a text is generated; blip/limits.h has the ranges. Lengths count tokens, prompt included, as
+// transformers' generate counts them. A model may have its decoding compiled in
+// (ModelInfo::fixed_length): it takes the defaults to mean its own greedy way, and beams = 1;
+// anything else is Error(kUnsupported).
 struct GenerateOptions {
   int beams = 3;  // 1 = greedy; beam search keeps this many hypotheses
   // The end token is forbidden before this length. Unset: kCaptionMinLength for captions, kAnswerMinLength for answers, or

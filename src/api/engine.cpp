@@ -1,161 +1,110 @@
 // Engine: a loaded model on a device.
-#include <chrono>
+#include <algorithm>
 #include <filesystem>
-#include <tuple>
 #include <utility>
 
 #include "api/impl.h"
-#include "backend/cpu/cpu_model.h"
-#include "backend/sophon/sophon_model.h"
+#include "backend/registry.h"
 #include "blip/error.h"
 #include "blip/hub.h"
+#include "core/large_memory.h"
+#include "core/zone.h"
 #include "hub/cache.h"
 #include "model/checkpoint.h"
 #include "model/source.h"
-#include "model/tokenizer_files.h"
-#include "model/vocabulary.h"
 
 namespace blip {
 namespace {
 
-void check(const EngineOptions& options) {
-  if (options.threads < 0 || options.threads > kMaxThreads)
-    throw Error(ErrorCode::kUsage, "threads must be 1 to " + std::to_string(kMaxThreads) + ", or 0 for every core; got " + std::to_string(options.threads));
-  const bool sophon = backend::sophon::is_device_name(options.device);
-  if (options.device != "cpu" && !sophon) throw Error(ErrorCode::kDevice, "unknown device \"" + options.device + "\"; this build has: cpu, sophon:N, sophon:N,M, sophon:all");
-  if (!sophon && !options.bmodels.empty())
-    throw Error(ErrorCode::kUsage, "bmodels run on a SOPHON chip: the device must be sophon or sophon:N, not " + options.device);
-  if (!sophon && !options.tokenizer.empty())
-    throw Error(ErrorCode::kUsage,
-                "tokenizer has no effect on " + options.device +
-                    ": a model file brings its own vocabulary; only compiled models take one");
+void check_threads(int threads) {
+  if (threads < 0 || threads > kMaxThreads)
+    throw Error(ErrorCode::kUsage, "threads must be 1 to " + std::to_string(kMaxThreads) +
+                                       ", or 0 for every core; got " + std::to_string(threads));
 }
 
-bool is_bmodel(const std::string& path) { return path.ends_with(".bmodel"); }
+// Where an option belongs that this kind does not take.
+std::string whose_option(const DeviceKind& kind, const std::string& option) {
+  for (const backend::Backend* other : backend::backends())
+    if (other->kind().option_named(option)) return ": the device must be " + other->kind().forms;
+  if (kind.options.empty()) return ", which takes no options of its own";
+  return "; it takes " + kind.option_names();
+}
 
-text::Vocabulary read_vocabulary(const std::string& path) {
-  if (path.empty()) return text::official_vocabulary(text::bundled_tokens());
-  text::Vocabulary vocabulary;
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) {
-    auto folder = model::load_vocabulary(path);
-    if (!folder) throw Error(ErrorCode::kModel, path + " has neither vocab.txt nor tokenizer.json");
-    vocabulary = std::move(folder->vocabulary);
-  } else {
-    vocabulary = model::read_vocabulary_file(path);
+// The device's kind takes these options. Whether they name the model, in place of a path.
+bool check_device_options(const DeviceKind& kind, const EngineOptions& options) {
+  bool names_model = false;
+  for (const DeviceOption& given : options.device_options) {
+    const DeviceOptionInfo* known = kind.option_named(given.name);
+    if (known == nullptr)
+      throw Error(ErrorCode::kUsage, given.name + " has no effect on " + options.device +
+                                         whose_option(kind, given.name));
+    names_model = names_model || known->names_model;
   }
-  text::add_blip_tokens(vocabulary);
-  return vocabulary;
+  return names_model;
 }
 
-// The vocabulary of a compiled folder; one given besides must say the same.
-std::unique_ptr<text::Tokenizer> folder_tokenizer(const backend::sophon::Manifest& m, const EngineOptions& options) {
-  auto tokenizer = std::make_unique<text::Tokenizer>(text::official_vocabulary(backend::sophon::read_vocabulary(m)));
-  const auto& special = tokenizer->special();
-  const auto refuse = [&](const std::string& what, int got, int expected) {
-    throw Error(ErrorCode::kModel, m.path + ": " + what + " is " + std::to_string(expected) + ", but " + std::to_string(got) + " by " + m.vocabulary_file);
-  };
-  if (tokenizer->size() != m.vocabulary_size) refuse("vocabulary.size", tokenizer->size(), m.vocabulary_size);
-  for (const auto& [name, got, expected] : {std::tuple{"pad", special.pad, m.pad}, {"cls", special.cls, m.cls}, {"sep", special.sep, m.sep}, {"dec", special.dec, m.dec}, {"enc", special.enc, m.enc}})
-    if (got != expected) refuse(std::string("special.") + name, got, expected);
-  if (!options.tokenizer.empty() && read_vocabulary(options.tokenizer) != tokenizer->vocabulary())
-    throw Error(ErrorCode::kModel, options.tokenizer + " is another vocabulary than the one " + m.folder + " was compiled with; leave it out");
-  return tokenizer;
+// Under the name by which a model in the hub's cache is known, where its files say nothing better.
+ModelInfo named(ModelInfo info, const std::string& path) {
+  std::filesystem::path folder = std::filesystem::path(path).lexically_normal();
+  if (!folder.has_filename()) folder = folder.parent_path();
+  const std::string name = hub::name_of_snapshot(folder);
+  if (!name.empty() && info.name == folder.filename()) info.name = name;
+  return info;
 }
 
 }  // namespace
 
 ModelInfo info_of(const model::Checkpoint& checkpoint, const std::string& path) {
-  ModelInfo info = checkpoint.info();
-  std::filesystem::path folder = std::filesystem::path(path).lexically_normal();
-  if (!folder.has_filename()) folder = folder.parent_path();
-  const std::string name = hub::name_of_snapshot(folder);
-  if (!name.empty() && info.name == folder.filename())
-    info.name = name;  // nothing in its files says better
-  return info;
-}
-
-const char* to_string(DType dtype) {
-  switch (dtype) {
-    case DType::kAuto: return "auto";
-    case DType::kF32: return "f32";
-    case DType::kBf16: return "bf16";
-    case DType::kInt8: return "int8";
-    case DType::kF16: return "f16";
-  }
-  return "unknown";
-}
-
-DType parse_dtype(const std::string& name) {
-  for (const DType dtype : {DType::kAuto, DType::kF32, DType::kBf16, DType::kInt8, DType::kF16})
-    if (name == to_string(dtype)) return dtype;
-  throw Error(ErrorCode::kUsage, "unknown dtype \"" + name + "\"; use auto, f32, bf16 or int8, or f16 with a model compiled so");
+  return named(checkpoint.info(), path);
 }
 
 std::string adapter_base(const std::string& folder) { return model::stated_base(folder); }
 
 const char* version() { return BLIP_VERSION; }
 
-std::shared_ptr<Engine::Impl> Engine::Impl::load_folder(const std::string& path, const EngineOptions& options) {
-  const auto manifest = backend::sophon::read_manifest(path);
-  if (options.dtype != DType::kAuto && to_string(options.dtype) != manifest.dtype)
-    throw Error(ErrorCode::kUsage, path + " is compiled in " + manifest.dtype + ", not " + to_string(options.dtype) + "; leave the type out or compile another");
-  auto impl = std::make_shared<Impl>();
-  impl->tokenizer = folder_tokenizer(manifest, options);
-  auto loaded = backend::sophon::load(manifest, options.device);
-  impl->info = std::move(loaded.info);
-  impl->info.vocab_size = impl->tokenizer->size();
-  impl->config.normalization = manifest.normalization;
-  impl->config.prompt = manifest.prompt;
-  impl->config.tokens = {manifest.dec, manifest.sep, manifest.pad, manifest.enc};
-  impl->model = std::move(loaded.model);
-  impl->device = options.device;
-  return impl;
+const DeviceOptionInfo* DeviceKind::option_named(const std::string& option) const {
+  const auto known = std::find_if(options.begin(), options.end(),
+                                  [&](const DeviceOptionInfo& one) { return one.name == option; });
+  return known == options.end() ? nullptr : &*known;
 }
 
-std::shared_ptr<Engine::Impl> Engine::Impl::load_compiled(const std::string& path, const EngineOptions& options) {
-  std::vector<std::string> bmodels = options.bmodels;
-  if (bmodels.empty()) {
-    if (backend::sophon::is_compiled_folder(path)) return load_folder(path, options);
-    if (!is_bmodel(path))
-      throw Error(ErrorCode::kUnsupported, options.device + " runs compiled models (.bmodel, or a folder with manifest.json), not " + path + "; see docs/SOPHON.md");
-    bmodels.push_back(path);
-  }
-  auto impl = std::make_shared<Impl>();
-  impl->tokenizer = std::make_unique<text::Tokenizer>(read_vocabulary(options.tokenizer));
-  const auto& special = impl->tokenizer->special();
-  auto loaded = backend::sophon::load(bmodels, options.device, {special.dec, special.sep, special.pad});
-  impl->info = std::move(loaded.info);
-  impl->info.vocab_size = impl->tokenizer->size();
-  impl->config.tokens = {special.dec, special.sep, special.pad, special.enc};
-  model::describe_tokens(impl->config, impl->info);
-  impl->model = std::move(loaded.model);
-  impl->device = options.device;
-  return impl;
+std::string DeviceKind::option_names() const {
+  std::string list;
+  for (const DeviceOptionInfo& option : options) list += (list.empty() ? "" : ", ") + option.name;
+  return list;
+}
+
+const DeviceKind& device_kind(const std::string& device) {
+  return backend::find_backend(backend::parse_device_name(device)).kind();
+}
+
+std::vector<DType> device_dtypes(const std::string& device) {
+  return backend::find_backend(backend::parse_device_name(device)).dtypes();
+}
+
+std::string device_for(const std::string& path) {
+  const backend::Backend* owner = backend::owner_of(path);
+  return owner ? owner->device_for(path) : EngineOptions().device;
 }
 
 Engine Engine::load(const std::string& given, const EngineOptions& options) {
-  check(options);
-  const std::string path = options.bmodels.empty() ? require_model(given) : given;
-  if (backend::sophon::is_device_name(options.device) && !options.adapters.empty())
-    throw Error(ErrorCode::kUnsupported,
-                "a compiled model takes no adapter; merge it before: `blip convert --adapter`, "
-                "then compile that");
-  if (backend::sophon::is_device_name(options.device)) return Engine(Impl::load_compiled(path, options));
-  if (is_bmodel(path) || backend::sophon::is_compiled_folder(path)) throw Error(ErrorCode::kUsage, path + " is compiled for a SOPHON chip: choose one with the device sophon or sophon:N");
-  const auto checkpoint = model::Checkpoint::open(path, options.adapters);
+  const StageZone zone("load");
+  check_threads(options.threads);
+  const backend::DeviceName device = backend::parse_device_name(options.device);
+  const backend::Backend& backend = backend::find_backend(device);
+  const bool named_by_options = check_device_options(backend.kind(), options);
+  const std::string path = named_by_options ? given : require_model(given);
+  const backend::Backend* owner = named_by_options ? nullptr : backend::owner_of(path);
+  if (owner && owner != &backend)
+    throw Error(ErrorCode::kUsage, path + " runs on " + owner->kind().name +
+                                       " alone: choose one of its devices, " + owner->kind().forms);
+  auto loaded = backend.load({device, path, options});
   auto impl = std::make_shared<Impl>();
-  impl->info = info_of(checkpoint, path);
-  impl->config = checkpoint.config();
-  impl->tokenizer = std::make_unique<text::Tokenizer>(checkpoint.vocabulary());
+  impl->info = named(std::move(loaded.info), path);
+  impl->config = std::move(loaded.config);
+  impl->tokenizer = std::move(loaded.tokenizer);
+  impl->model = std::move(loaded.model);
   impl->device = options.device;
-  try {
-    impl->model = backend::cpu::load(checkpoint, options);
-  } catch (const Error&) {
-    checkpoint.check_unchanged();  // what a file lost while it was read may look like a fault of the model
-    throw;
-  }
-  checkpoint.check_unchanged();
   return Engine(std::move(impl));
 }
 
@@ -165,11 +114,11 @@ int Engine::threads() const { return impl_->model->threads(); }
 const std::string& Engine::device() const { return impl_->device; }
 
 Image Engine::prepare(const Image& image) const {
-  const auto started = std::chrono::steady_clock::now();
+  StageZone zone("prepare");
   const int size = impl_->model->capabilities().image_size;
   auto resized = image::resize_bicubic(image.impl_->rgb, size, size);
-  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - started;
-  return Image(std::make_shared<const Image::Impl>(Image::Impl{std::move(resized), image.impl_->prepare_ms + spent.count()}));
+  return Image(std::make_shared<const Image::Impl>(
+      Image::Impl{std::move(resized), image.impl_->prepare_ms + zone.finish()}));
 }
 
 std::size_t Engine::count_tokens(const std::string& text) const {
@@ -193,17 +142,23 @@ std::size_t Engine::answer_prompt_tokens() const { return impl_->answer_start().
 
 std::string Engine::decode(std::span<const std::int32_t> token_ids) const { return impl_->tokenizer->decode(token_ids); }
 
-std::vector<NetworkUse> Engine::networks() const { return impl_->model->networks(); }
+std::size_t Engine::spare_bytes() const { return impl_->model->spare_bytes(); }
+std::size_t Engine::trim() const { return impl_->model->trim() + trim_arenas(); }
+std::size_t kept_bytes() { return kept_arena_bytes(); }
+
+std::vector<ExecutableUse> Engine::executables() const { return impl_->model->executables(); }
 
 std::vector<DeviceInfo> devices() {
-  std::vector<DeviceInfo> list{{"cpu", backend::cpu::describe_cpu()}};
-  for (auto& device : backend::sophon::list_devices()) list.push_back(std::move(device));
+  std::vector<DeviceInfo> list;
+  for (const backend::Backend* backend : backend::backends())
+    for (auto& device : backend->devices()) list.push_back(std::move(device));
   return list;
 }
 
 ModelInfo inspect(const std::string& given) {
   const std::string path = require_model(given);
-  if (backend::sophon::is_compiled_folder(path)) return backend::sophon::info_of(backend::sophon::read_manifest(path));
+  if (const backend::Backend* owner = backend::owner_of(path))
+    if (auto info = owner->inspect(path)) return std::move(*info);
   return info_of(model::Checkpoint::open(path), path);
 }
 

@@ -6,6 +6,7 @@
 
 #include "api/impl.h"
 #include "blip/error.h"
+#include "core/zone.h"
 #include "image/formats.h"
 #include "io/file.h"
 
@@ -27,6 +28,7 @@ std::vector<ImageFormat> image_formats() {
 
 Image Image::from_file(const std::string& path, const ImageLimits& limits,
                        const std::optional<Color>& background) {
+  const StageZone zone("read picture");
   const auto bytes = io::read_file(path, limits.max_bytes);
   return Image(
       std::make_shared<const Impl>(Impl{image::decode(bytes, path, limits, background), 0}));
@@ -34,6 +36,7 @@ Image Image::from_file(const std::string& path, const ImageLimits& limits,
 
 Image Image::from_memory(std::span<const std::byte> encoded, const ImageLimits& limits,
                          const std::optional<Color>& background) {
+  const StageZone zone("read picture");
   return Image(
       std::make_shared<const Impl>(Impl{image::decode(encoded, "picture", limits, background), 0}));
 }

@@ -41,9 +41,6 @@ struct Engine::Impl {
   }
   backend::TokenIds caption_start(const std::string& prompt) const;
   backend::TokenIds answer_start() const { return {config.tokens.bos}; }
-
-  static std::shared_ptr<Impl> load_folder(const std::string& path, const EngineOptions& options);
-  static std::shared_ptr<Impl> load_compiled(const std::string& path, const EngineOptions& options);
 };
 
 }  // namespace blip

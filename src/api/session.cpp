@@ -1,26 +1,18 @@
 // Session: texts and pictures in, tasks on the runner, texts and numbers out.
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <utility>
 
 #include "api/attention.h"
 #include "api/impl.h"
 #include "blip/error.h"
+#include "core/zone.h"
 
 namespace blip {
 namespace {
 
 using backend::TokenIds;
-
-class Stopwatch {
- public:
-  double ms() const { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 }  // namespace
 
@@ -194,15 +186,15 @@ std::vector<EncodedImage> Session::encode(std::span<const Image> images) {
   std::vector<float> pixels(images.size() * values);
   std::vector<double> preprocess_ms;
   for (std::size_t i = 0; i < images.size(); ++i) {
-    const Stopwatch watch;
+    StageZone zone("preprocess");
     const auto resized = image::resize_bicubic(images[i].impl_->rgb, size, size);
     image::normalize(resized, impl_->engine->config.normalization, std::span(pixels).subspan(i * values, values));
-    preprocess_ms.push_back(images[i].impl_->prepare_ms + watch.ms());
+    preprocess_ms.push_back(images[i].impl_->prepare_ms + zone.finish());
     if (impl_->options.cancel && impl_->options.cancel()) throw Error(ErrorCode::kCancelled, "cancelled");
   }
-  const Stopwatch watch;
+  StageZone zone("encode", images.size());
   auto handles = impl_->runner->encode(pixels, static_cast<int>(images.size()));
-  const double encode_ms = watch.ms() / static_cast<double>(images.size());
+  const double encode_ms = zone.finish() / static_cast<double>(images.size());
   for (std::size_t i = 0; i < images.size(); ++i)
     encoded.push_back(EncodedImage(std::make_shared<const EncodedImage::Impl>(
         EncodedImage::Impl{std::move(handles[i]), impl_->engine->model, preprocess_ms[i], encode_ms})));
@@ -230,9 +222,9 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images, c
   const TokenIds prompt = impl_->engine->caption_start(text);
   TokenIds generated = prompt;
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
-  const Stopwatch watch;
+  StageZone zone("caption", images.size());
   const auto results = impl_->runner->caption(handles, prompt, options.generate, hooks);
-  const double ms = watch.ms() / static_cast<double>(images.size());
+  const double ms = zone.finish() / static_cast<double>(images.size());
   for (const auto& hypotheses : results) captions.push_back(impl_->generation(hypotheses, prompt.size(), ms, impl_->capabilities().caption_length > 0));
   return captions;
 }
@@ -255,7 +247,10 @@ std::vector<Match> Session::match(const EncodedImage& image, std::span<const std
     throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has no " + (options.head == MatchHead::kItm ? "ITM head" : "ITC heads") + "; use the other or all");
   const auto ids = impl_->encode_texts(texts, options.max_text_length);
   std::vector<Match> matches;
-  for (const auto& score : impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks())) {
+  StageZone zone("match", ids.size());
+  const auto scores = impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks());
+  zone.finish();
+  for (const auto& score : scores) {
     if (score.itm) impl_->require_probability(*score.itm);
     if (score.itc) impl_->require_finite({&*score.itc, 1}, "a cosine");
     matches.push_back({score.itm, score.itc});
@@ -277,9 +272,9 @@ std::vector<Generation> Session::ask(const EncodedImage& image, std::span<const 
   TokenIds generated = impl_->engine->answer_start();
   const std::size_t start = generated.size();
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
-  const Stopwatch watch;
+  StageZone zone("ask", questions.size());
   const auto results = impl_->runner->ask(impl_->encoded(image), ids, options.generate, hooks);
-  const double ms = watch.ms() / static_cast<double>(questions.size());
+  const double ms = zone.finish() / static_cast<double>(questions.size());
   for (const auto& hypotheses : results)
     answers.push_back(
         impl_->generation(hypotheses, start, ms, impl_->capabilities().answer_length > 0));
@@ -298,7 +293,7 @@ Generation Session::rank(const EncodedImage& image, const std::string& question,
     candidates.push_back(std::move(ids));
   }
   const TokenIds ids = impl_->encode_question(question, options.max_text_length);
-  const Stopwatch watch;
+  StageZone zone("rank", answers.size());
   const auto ranked = impl_->runner->rank(impl_->encoded(image), ids, candidates, options.rank_candidates, impl_->hooks());
   Generation result;
   for (const auto& r : ranked) {
@@ -306,7 +301,7 @@ Generation Session::rank(const EncodedImage& image, const std::string& question,
     result.all.push_back({answers[static_cast<std::size_t>(r.candidate)], candidates[static_cast<std::size_t>(r.candidate)], -r.loss});
   }
   static_cast<Text&>(result) = result.all.front();
-  result.decode_ms = watch.ms();
+  result.decode_ms = zone.finish();
   return result;
 }
 
@@ -320,6 +315,7 @@ Attention Session::attention(const EncodedImage& image, const Text& caption, con
   TokenIds read = impl_->tokenizer().encode(text + " " + caption.text).ids;
   read.front() = impl_->engine->config.tokens.bos;
   const TokenIds ids = impl_->attended(caption, std::move(read), prompt, *impl_->engine->config.caption_decoder);
+  const StageZone zone("attention");
   const Tensor weights = impl_->runner->caption_attention(impl_->encoded(image), ids, options.layers);
   impl_->require_finite(weights.values, "an attention");
   // A token was decided by the step that read the one before it.
@@ -337,6 +333,7 @@ Attention Session::attention(const EncodedImage& image, const std::string& quest
   TokenIds read = impl_->tokenizer().encode(answer.text).ids;
   read.front() = prompt.front();
   const TokenIds ids = impl_->attended(answer, std::move(read), prompt, *impl_->engine->config.answer_decoder);
+  const StageZone zone("attention");
   const auto looked = impl_->runner->answer_attention(impl_->encoded(image), question_ids, ids, options.layers);
   for (const Tensor* weights : {&looked.question, &looked.answer}) impl_->require_finite(weights->values, "an attention");
   const TokenWords words = split_words(impl_->tokenizer(), ids, prompt.size());
@@ -347,6 +344,7 @@ Attention Session::attention(const EncodedImage& image, const std::string& quest
 std::vector<float> Session::embed(const EncodedImage& image) {
   const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().itc, "embed");
+  const StageZone zone("embed");
   auto vector = impl_->runner->embed_image(impl_->encoded(image));
   impl_->require_finite(vector, "a picture's vector");
   return vector;
@@ -355,6 +353,7 @@ std::vector<float> Session::embed(const EncodedImage& image) {
 std::vector<std::vector<float>> Session::embed(std::span<const std::string> texts, const EmbedOptions& options) {
   const Impl::Use use(*impl_);
   impl_->require(impl_->capabilities().itc, "embed");
+  const StageZone zone("embed", texts.size());
   auto vectors = impl_->runner->embed_texts(impl_->encode_texts(texts, options.max_text_length));
   for (const auto& vector : vectors) impl_->require_finite(vector, "a text's vector");
   return vectors;

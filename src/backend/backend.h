@@ -1,5 +1,6 @@
-// The device seam: task runners over an opaque encoded image. CPU and split SOPHON models implement Towers and get
-// their runner from backend/tower_runner.h; a whole-task bmodel implements Runner itself.
+// The device seam: task runners over an opaque encoded image. A device that computes whole tasks
+// implements Runner; one that computes their stages derives from StagedRunner
+// (backend/staged_runner.h), which makes the tasks of them.
 #pragma once
 
 #include <cstdint>
@@ -89,12 +90,16 @@ class Model {
   virtual ~Model() = default;
   virtual const Capabilities& capabilities() const = 0;
   virtual std::unique_ptr<Runner> make_runner() const = 0;
+  // Memory that is kept for the next calls, beside the sessions' own and core/large_memory.h's; and
+  // gives it back, returning how much that was. From any thread.
+  virtual std::size_t spare_bytes() const { return 0; }
+  virtual std::size_t trim() const { return 0; }
   // With threads of its own, beside the model's; on a device that computes elsewhere there are none to have.
   virtual std::unique_ptr<Runner> make_runner_with(int /*threads*/) const { return make_runner(); }
   virtual DType dtype() const = 0;
   virtual int threads() const = 0;
   // Of a model that is compiled into networks: each, with what it has done so far.
-  virtual std::vector<NetworkUse> networks() const { return {}; }
+  virtual std::vector<ExecutableUse> executables() const { return {}; }
 };
 
 }  // namespace blip::backend

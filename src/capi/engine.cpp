@@ -29,7 +29,7 @@ InfoRecord::InfoRecord(ModelInfo info) : info_(std::move(info)) {
   record_.can_ask = info_.can_ask;
   record_.can_rank = info_.can_rank;
   record_.can_attend = info_.can_attend;
-  record_.baked_length = info_.baked_length;
+  record_.baked_length = info_.fixed_length;
   record_.max_length = info_.max_length;
   record_.text_length = info_.text_length;
   record_.max_text_length = info_.max_text_length;
@@ -63,7 +63,7 @@ const char* lasting_name(const std::string& format) {
 }  // namespace
 }  // namespace blip::capi
 
-blip_networks::blip_networks(std::vector<blip::NetworkUse> made) : values(std::move(made)) {
+blip_networks::blip_networks(std::vector<blip::ExecutableUse> made) : values(std::move(made)) {
   for (const auto& use : values) {
     blip_network_use r{};
     r.struct_size = sizeof r;
@@ -181,7 +181,9 @@ blip_status blip_engine_load(const char* path, const blip_engine_options* option
   return guarded(error, [&] {
     prepare_output(engine);
     const auto in_cpp = engine_options(options);
-    const char* where = path == nullptr && !in_cpp.bmodels.empty() ? "" : required(path, "path");
+    // A device's kind may take the files of a model as an option.
+    const bool no_path = path == nullptr && !in_cpp.device_options.empty();
+    const char* where = no_path ? "" : required(path, "path");
     *engine = new blip_engine(blip::Engine::load(where, in_cpp));
   });
 }
@@ -235,7 +237,7 @@ blip_status blip_engine_networks(const blip_engine* engine, blip_networks** netw
                                  blip_error** error) {
   return guarded(error, [&] {
     prepare_output(networks);
-    *networks = new blip_networks(checked(engine, "engine").engine.networks());
+    *networks = new blip_networks(checked(engine, "engine").engine.executables());
   });
 }
 

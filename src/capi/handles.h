@@ -109,8 +109,8 @@ struct blip_attention : blip::capi::Handle<0x61747465> {  // "atte"
 };
 
 struct blip_networks : blip::capi::Handle<0x6e657477> {  // "netw"
-  explicit blip_networks(std::vector<blip::NetworkUse> made);
-  std::vector<blip::NetworkUse> values;
+  explicit blip_networks(std::vector<blip::ExecutableUse> made);
+  std::vector<blip::ExecutableUse> values;
   std::vector<blip_network_use> records;
 };
 

@@ -174,8 +174,11 @@ EngineOptions engine_options(const blip_engine_options* given) {
   if (o.device != nullptr) options.device = o.device;
   options.dtype = enum_of<DType>(o.dtype, BLIP_DTYPE_F16, "blip_engine_options.dtype");
   options.threads = o.threads;
-  options.bmodels = strings(o.bmodels, o.bmodel_count, "blip_engine_options.bmodels");
-  if (o.tokenizer != nullptr) options.tokenizer = o.tokenizer;
+  // The options of one kind of device, which C names one by one.
+  for (const auto& file : strings(o.bmodels, o.bmodel_count, "blip_engine_options.bmodels"))
+    options.device_options.push_back({"file", file});
+  if (o.tokenizer != nullptr && *o.tokenizer != '\0')
+    options.device_options.push_back({"tokenizer", o.tokenizer});
   options.adapters = strings(o.adapters, o.adapter_count, "blip_engine_options.adapters");
   options.progress = progress_of(o.progress, o.user_data);
   return options;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "core/aligned.h"
@@ -78,6 +79,17 @@ class KeptPages {
     return map(bytes);
   }
 
+  std::size_t bytes() {
+    const std::lock_guard lock(mutex_);
+    return bytes_;
+  }
+  std::size_t trim() {
+    const std::lock_guard lock(mutex_);
+    for (const Pages& pages : kept_) pages.unmap();
+    kept_.clear();
+    return std::exchange(bytes_, 0);
+  }
+
   void give_back(const Pages& pages) {
     if (pages.size > kMost) return pages.unmap();
 #ifdef MADV_FREE
@@ -137,6 +149,9 @@ struct Arena::Block {
   Pages pages;
   AlignedArray<std::byte> small;
 };
+
+std::size_t kept_arena_bytes() { return KeptPages::instance().bytes(); }
+std::size_t trim_arenas() { return KeptPages::instance().trim(); }
 
 Arena::Arena(std::size_t bytes) : block_(std::make_shared<Block>(bytes)) {}
 

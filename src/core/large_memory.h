@@ -26,4 +26,9 @@ class Arena {
   std::size_t used_ = 0;
 };
 
+// Of dropped arenas, kept for the next ones: so much, of the whole process; and gives it back,
+// returning how much that was.
+std::size_t kept_arena_bytes();
+std::size_t trim_arenas();
+
 }  // namespace blip

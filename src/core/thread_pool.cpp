@@ -12,6 +12,7 @@
 
 #include "blip/error.h"
 #include "core/denormals.h"
+#include "core/zone.h"
 
 namespace blip {
 namespace {
@@ -113,7 +114,18 @@ void FifoLock::unlock() {
   serving_.notify_all();  // each waits for a number of its own
 }
 
-ThreadPool::ThreadPool(int threads) : threads_(std::max(1, threads)), forks_(fork_count()) { start(threads_ - 1); }
+ThreadPool::ThreadPool(int threads)
+    : threads_(std::max(1, threads)), scratch_(threads_), forks_(fork_count()) {
+  start(threads_ - 1);
+}
+
+std::size_t ThreadPool::trim() {
+  restart_if_forked();
+  const std::lock_guard lock(turn_);
+  const std::size_t bytes = scratch_.bytes();
+  scratch_.clear();
+  return bytes;
+}
 
 ThreadPool::~ThreadPool() {
   forks_ == fork_count() ? stop() : forget(workers_);
@@ -179,7 +191,10 @@ void ThreadPool::work(int worker) {
     seen = generation_.load();
     if (stop_) return;
     if (!join()) continue;
-    take_tasks(worker);
+    {
+      const OperationZone zone("share of a loop");
+      take_tasks(worker);
+    }
     if (joined_.fetch_sub(1) == (kClosed | 1)) joined_.notify_one();
   }
 }

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "core/worker_scratch.h"
+
 namespace blip {
 
 // Cores this process may use: its affinity mask, cut down by a container's CPU quota. At least 1.
@@ -44,6 +46,15 @@ class ThreadPool {
 
   int size() const { return threads_; }
 
+  // Memory for a body, by its worker.
+  template <class T>
+  T* scratch(int worker, ScratchUse use, std::size_t count) {
+    return scratch_.get<T>(worker, use, count);
+  }
+  std::size_t scratch_bytes() const { return scratch_.bytes(); }
+  // Gives it back, between two loops. Not from within a loop of this pool. Returns the bytes.
+  std::size_t trim();
+
   // Calls body(task, worker) for every task in [0, tasks), worker in [0, size()). Returns when all are done; the first
   // exception of a body is rethrown here.
   template <class Body>
@@ -63,6 +74,7 @@ class ThreadPool {
   bool join();
 
   const int threads_;
+  WorkerScratch scratch_;
   std::vector<std::thread> workers_;
   FifoLock turn_;  // held while a loop runs
   std::atomic<std::uint64_t> forks_;  // of this process' ancestors when the workers were started

@@ -131,7 +131,7 @@ std::vector<std::vector<Hypothesis>> beam_search(Decoder& decoder, const Request
   std::vector<Search> searches;
   for (int s = 0; s < decoder.sequences(); ++s) searches.emplace_back(request, s);
   poll(request.hooks);
-  std::span<const float> logits = decoder.prefill(request.prompt);
+  std::span<const float> logits = prefill(decoder, request.prompt);
   std::vector<Decoder::Next> next;
   while (true) {
     next.clear();
@@ -142,7 +142,7 @@ std::vector<std::vector<Hypothesis>> beam_search(Decoder& decoder, const Request
     }
     if (next.empty()) break;
     poll(request.hooks);
-    logits = decoder.step(next);
+    logits = step(decoder, next);
   }
   std::vector<std::vector<Hypothesis>> results;
   for (Search& search : searches) results.push_back(search.result());

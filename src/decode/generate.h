@@ -20,6 +20,24 @@ struct Digest {
 Digest digest(std::span<const float> logits);
 inline int digests_of(int vocab) { return (vocab + kDigestColumns - 1) / kDigestColumns; }
 
+struct Candidate {
+  float score;
+  std::int32_t token;
+};
+
+// The last call's logits of a decoder whose device keeps them: the device answers what a search
+// asks of a row, so that a vocabulary of floats comes to the host only where all of it is wanted,
+// to sample or to rank. Rows are those of the call.
+class DeviceLogits {
+ public:
+  virtual ~DeviceLogits() = default;
+  virtual Digest digest(int row) = 0;  // of the whole row
+  // The k largest, descending; of equal ones the lower token first. The row holds no NaN.
+  virtual void best(int row, int k, std::vector<Candidate>& out) = 0;
+  virtual float at(int row, std::int32_t token) = 0;
+  virtual std::span<const float> whole(int row) = 0;  // [vocab_size], valid until the next call
+};
+
 // A text decoder in flight: its KV cache and its rows. Implemented by each backend.
 class Decoder {
  public:
@@ -44,6 +62,10 @@ class Decoder {
   // Digests of the last call's logits, [rows, digests_of(vocab_size())], where the projection to the vocabulary made them on the way; else
   // empty, and the search makes them.
   virtual std::span<const Digest> digests() const { return {}; }
+
+  // Not null: prefill and step return nothing, and this tells of their logits instead. The
+  // decoder's own, the same for its lifetime.
+  virtual DeviceLogits* device_logits() const { return nullptr; }
 };
 
 // A finished text.

@@ -82,7 +82,10 @@ Digest digest(std::span<const float> logits) {
 Normaliser normalise(const LogitRow& row) {
   std::vector<Digest> own;
   std::span<const Digest> digests = row.digests;
-  if (digests.empty()) {
+  if (row.device()) {
+    own.push_back(row.device()->digest(row.row()));
+    digests = own;
+  } else if (digests.empty()) {
     for (std::size_t i = 0; i < row.parts(); ++i) own.push_back(digest(row.part(i)));
     digests = own;
   }
@@ -146,6 +149,7 @@ void offer(std::span<const float> part, std::int32_t first, std::size_t k, std::
 
 void top_candidates(const LogitRow& row, int k, std::vector<Candidate>& out) {
   out.clear();
+  if (row.device()) return row.device()->best(row.row(), k, out);
   const std::size_t keep = std::min(static_cast<std::size_t>(std::max(k, 0)), row.values.size());
   if (keep == 0) return;
   const float least = floor_of_best(row.digests, keep);
@@ -178,7 +182,7 @@ void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits
   std::erase_if(out, [&](const Candidate& candidate) { return edits.contains(candidate.token); });
   for (Candidate& candidate : out) candidate.score = norm.log_prob(candidate.score);
   for (const std::int32_t token : edits.tokens) {
-    const float score = norm.log_prob(row.values[static_cast<std::size_t>(token)]);
+    const float score = norm.log_prob(row.at(token));
     out.push_back({edits.apply(token, score), token});
   }
   std::sort(out.begin(), out.end(), better);

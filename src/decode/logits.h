@@ -16,16 +16,28 @@
 namespace blip::decode {
 
 struct LogitRow {
-  std::span<const float> values;
+  std::span<const float> values;    // empty: the device has them
   std::span<const Digest> digests;  // of every kDigestColumns values; empty: not made
 
   template <std::convertible_to<std::span<const float>> Values>
   LogitRow(const Values& v, std::span<const Digest> d = {}) : values(v), digests(d) {}
+  LogitRow(DeviceLogits& device, int row) : device_(&device), row_(row) {}
+
+  float at(std::int32_t token) const {
+    return device_ ? device_->at(row_, token) : values[static_cast<std::size_t>(token)];
+  }
+  std::span<const float> whole() const { return device_ ? device_->whole(row_) : values; }
+  DeviceLogits* device() const { return device_; }
+  int row() const { return row_; }  // of the device's
   std::span<const float> part(std::size_t i) const {
     const std::size_t first = i * kDigestColumns;
     return values.subspan(first, std::min<std::size_t>(kDigestColumns, values.size() - first));
   }
   std::size_t parts() const { return static_cast<std::size_t>(digests_of(static_cast<int>(values.size()))); }
+
+ private:
+  DeviceLogits* device_ = nullptr;
+  int row_ = 0;
 };
 
 // log_softmax(x)[i] = (x[i] - max) - log_sum; the order of the two subtractions is torch's, and decides the last bit.
@@ -40,11 +52,6 @@ Normaliser normalise(const LogitRow& row);
 
 // Of all logits.
 double sum_of(std::span<const float> row);
-
-struct Candidate {
-  float score;
-  std::int32_t token;
-};
 
 // The k largest values, descending; of equal ones the lower token first. The row must hold no NaN (normalise() checks).
 void top_candidates(const LogitRow& row, int k, std::vector<Candidate>& out);
@@ -73,8 +80,9 @@ void warp(std::span<const float> scores, const GenerateOptions& options, std::ve
 // The token at u (0 <= u < 1) of the cumulated distribution.
 std::int32_t draw(std::span<const Candidate> distribution, double u);
 
-// Row r of a call's logits, [rows, vocab].
+// Row r of a call's logits, [rows, vocab], or of those on the device.
 inline LogitRow row_of(const Decoder& decoder, std::span<const float> logits, int row) {
+  if (DeviceLogits* device = decoder.device_logits()) return {*device, row};
   const auto of = [row](auto all, int width) { return all.subspan(static_cast<std::size_t>(row) * static_cast<std::size_t>(width), static_cast<std::size_t>(width)); };
   const std::span<const Digest> digests = decoder.digests();
   return {of(logits, decoder.vocab_size()), digests.empty() ? digests : of(digests, digests_of(decoder.vocab_size()))};

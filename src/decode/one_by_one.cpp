@@ -30,7 +30,8 @@ std::int32_t choose(const LogitRow& row, const Request& request, Stream& stream,
     best_tokens(row, 1, Normaliser{}, edits, scratch.candidates);
     return scratch.candidates.front().token;
   }
-  scratch.scores.assign(row.values.begin(), row.values.end());
+  const std::span<const float> whole = row.whole();
+  scratch.scores.assign(whole.begin(), whole.end());
   for (const std::int32_t token : edits.tokens) {
     float& score = scratch.scores[static_cast<std::size_t>(token)];
     score = edits.apply(token, score);
@@ -44,7 +45,7 @@ bool advance(const Decoder& decoder, std::span<const float> logits, const Reques
   const LogitRow row = row_of(decoder, logits, stream.row);
   const Normaliser norm = normalise(row);
   const std::int32_t token = choose(row, request, stream, scratch);
-  stream.score += norm.log_prob(row.values[static_cast<std::size_t>(token)]);
+  stream.score += norm.log_prob(row.at(token));
   stream.ids.push_back(token);
   if (request.hooks.on_token && stream.sample == 0) request.hooks.on_token(stream.sequence, token);
   return token != request.tokens.eos && stream.ids.size() < static_cast<std::size_t>(request.options.max_length);
@@ -66,7 +67,7 @@ std::vector<std::vector<Hypothesis>> one_by_one(Decoder& decoder, const Request&
   for (Stream& stream : streams) active.push_back(&stream);
 
   poll(request.hooks);
-  std::span<const float> logits = decoder.prefill(request.prompt);
+  std::span<const float> logits = prefill(decoder, request.prompt);
   Scratch scratch;
   std::vector<Decoder::Next> next;
   while (true) {
@@ -78,7 +79,7 @@ std::vector<std::vector<Hypothesis>> one_by_one(Decoder& decoder, const Request&
       stream->row = static_cast<int>(next.size()) - 1;
     }
     poll(request.hooks);
-    logits = decoder.step(next);
+    logits = step(decoder, next);
   }
 
   std::vector<std::vector<Hypothesis>> results(static_cast<std::size_t>(decoder.sequences()));

@@ -38,16 +38,19 @@ void check(const Decoder& decoder, std::span<const std::vector<std::int32_t>> ca
 // torch's cross entropy with label smoothing: (1 - eps) * -log p[target] + eps * mean over the vocabulary of -log p.
 class RowLoss {
  public:
-  RowLoss(const LogitRow& row, double label_smoothing) : row_(row.values), norm_(normalise(row)), smoothing_(label_smoothing) {
-    mean_ = (static_cast<double>(norm_.max) + norm_.log_sum) - sum_of(row_) / static_cast<double>(row_.size());
+  RowLoss(const LogitRow& row, double label_smoothing)
+      : row_(row), norm_(normalise(row)), smoothing_(label_smoothing) {
+    const std::span<const float> whole = row.whole();
+    mean_ = (static_cast<double>(norm_.max) + norm_.log_sum) -
+            sum_of(whole) / static_cast<double>(whole.size());
   }
   double operator()(std::int32_t target) const {
-    const double nll = -static_cast<double>(norm_.log_prob(row_[static_cast<std::size_t>(target)]));
+    const double nll = -static_cast<double>(norm_.log_prob(row_.at(target)));
     return smoothing_ == 0 ? nll : (1 - smoothing_) * nll + smoothing_ * mean_;
   }
 
  private:
-  std::span<const float> row_;
+  LogitRow row_;
   Normaliser norm_;
   double smoothing_;
   double mean_;  // of -log p
@@ -87,9 +90,11 @@ std::vector<Ranked> rank(Decoder& decoder, std::span<const std::vector<std::int3
                          const Hooks& hooks) {
   check(decoder, candidates, keep, label_smoothing);
   poll(hooks);
-  std::span<const float> logits = decoder.prefill({candidates.front().data(), 1});
+  std::span<const float> logits = prefill(decoder, {candidates.front().data(), 1});
   std::vector<Answer> answers;
-  for (const int candidate : most_likely_first(logits, candidates, keep)) answers.push_back({candidate});
+  for (const int candidate :
+       most_likely_first(row_of(decoder, logits, 0).whole(), candidates, keep))
+    answers.push_back({candidate});
 
   std::vector<RowLoss> losses{RowLoss(row_of(decoder, logits, 0), label_smoothing)};
   for (std::size_t position = 1;; ++position) {
@@ -108,7 +113,7 @@ std::vector<Ranked> rank(Decoder& decoder, std::span<const std::vector<std::int3
     }
     if (next.empty()) break;
     poll(hooks);
-    logits = decoder.step(next);
+    logits = step(decoder, next);
     losses.clear();
     for (int r = 0; r < static_cast<int>(next.size()); ++r) {
       losses.emplace_back(row_of(decoder, logits, r), label_smoothing);

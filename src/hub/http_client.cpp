@@ -1,8 +1,7 @@
 #include "hub/http_client.h"
 
+#define CURL_DISABLE_DEPRECATION  // CURLOPT_PROTOCOLS, for older libraries
 #include <curl/curl.h>
-
-#include <mutex>
 
 #include "blip/error.h"
 #include "core/text.h"
@@ -66,8 +65,10 @@ const std::string& Reply::header(const std::string& name) const {
 struct HttpClient::Handle {
   CURL* curl = nullptr;
   Handle() {
-    static std::once_flag once;
-    std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+    static const CURLcode started = curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (started != CURLE_OK)
+      throw Error(ErrorCode::kIo,
+                  std::string("cannot start a download: ") + curl_easy_strerror(started));
     curl = curl_easy_init();
     if (curl == nullptr) throw Error(ErrorCode::kIo, "cannot start a download: too little memory");
   }
@@ -154,7 +155,8 @@ void HttpClient::perform(Transfer& t, const std::string& url, bool is_head) {
   if (t.offset > 0) headers.add("Range: bytes=" + std::to_string(t.offset) + "-");
   char error[CURL_ERROR_SIZE] = "";
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  if (curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK)  // before 7.85
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS, static_cast<long>(CURLPROTO_HTTP | CURLPROTO_HTTPS));
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_NOBODY, is_head ? 1L : 0L);
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.first);

@@ -4,6 +4,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "core/zone.h"
+
 namespace blip::ops {
 
 AbsorbedWeights::AbsorbedWeights(ThreadPool& pool, std::span<const float> key, std::span<const float> value, std::span<const float> value_bias, int heads,
@@ -32,8 +34,8 @@ AbsorbedWeights::AbsorbedWeights(ThreadPool& pool, std::span<const float> key, s
   values_ = Linear(pool, rows, bias, tokens_width, heads * value_stride, type, Packing::kNarrow);
 }
 
-KeyValues own_keys_values(ThreadPool& pool, ConstMatrix tokens, NumberType type) {
-  static thread_local OperandBuffer buffer;
+KeyValues own_keys_values(ThreadPool& pool, ConstMatrix tokens, NumberType type,
+                          OperandBuffer& buffer) {
   KeyValues kv(1, tokens.cols, tokens.rows, type);
   const Operand operand = to_operand(pool, tokens, type, buffer);
   kv.append(operand, operand);
@@ -74,8 +76,8 @@ std::vector<Part> parts_of(std::span<const AbsorbedItem> items, int heads) {
 template <class Body>
 void for_each_head(ThreadPool& pool, int heads, const Body& body) {
   const int shares = std::min(pool.size(), heads);
-  pool.parallel_for(shares, [&](int share, int) {
-    for (int h = heads * share / shares; h < heads * (share + 1) / shares; ++h) body(h);
+  pool.parallel_for(shares, [&](int share, int worker) {
+    for (int h = heads * share / shares; h < heads * (share + 1) / shares; ++h) body(h, worker);
   });
 }
 
@@ -94,6 +96,22 @@ void join(const float* parts, std::size_t stride, const float* log_sums, std::si
   }
 }
 
+// Every head's query into the width of a token and its output back, and attention in between.
+double operations(const AbsorbedWeights& w, std::span<const AbsorbedItem> items) {
+  double sum = 0;
+  for (const AbsorbedItem& item : items) {
+    const double rows = static_cast<double>(item.count) * w.heads(), width = w.tokens_width();
+    sum += rows * 4 * width * (w.head_dim() + item.tokens->count());
+  }
+  return sum;
+}
+
+double bytes_of(const AbsorbedWeights& w, std::span<const AbsorbedItem> items) {
+  std::size_t sum = w.keys().weights().bytes() + w.values().weights().bytes();
+  for (const AbsorbedItem& item : items) sum += item.tokens->bytes();
+  return static_cast<double>(sum);
+}
+
 }  // namespace
 
 // Rows of q are kept head by head ([heads, n]) where they are the left factor of a product, query by query ([n, heads]) where they look at tokens.
@@ -101,12 +119,13 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
                         std::span<const Linear* const> following) {
   const int heads = w.heads(), d = w.head_dim(), width = w.tokens_width(), n = q.rows, all = n * heads;
   assert(q.cols == heads * d && out.rows == n && out.cols == q.cols && !items.empty());
+  const OperationZone zone("attention over tokens", operations(w, items), bytes_of(w, items));
   const NumberType type = items.front().tokens->type();
   const bool bf16 = type == NumberType::kBf16;
   const Operand queries = scratch.queries.reserve(w.type(), all, d), absorbed = scratch.absorbed.reserve(type, all, width);
   auto* to = reinterpret_cast<std::byte*>(bf16 ? static_cast<void*>(scratch.absorbed.bf16()) : scratch.absorbed.f32());
   const auto row_bytes = static_cast<std::size_t>(width) * kernels::size_of(type);
-  for_each_head(pool, heads, [&](int h) {
+  for_each_head(pool, heads, [&](int h, int) {
     for (int i = 0; i < n; ++i) scratch.queries.store_row(queries, h * n + i, q.row(i) + h * d);
     linear_part(queries.row_range(h * n, n), w.keys(), w.first_key(h), width, to + static_cast<std::size_t>(h) * row_bytes, static_cast<std::size_t>(heads) * absorbed.stride, type);
   });
@@ -124,32 +143,44 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
     for (const Linear* layer : following) next.push_back(share_of(*layer, slice, slices));
   }
   const std::size_t next_of_slice = 1 + following.size();
-  pool.parallel_for(static_cast<int>(parts.size()), [&](int index, int) {
-    static thread_local AlignedArray<float> memory;
+  pool.parallel_for(static_cast<int>(parts.size()), [&](int index, int worker) {
     const Part& p = parts[static_cast<std::size_t>(index)];
     if (p.count == 0) return;
     const auto first = static_cast<std::size_t>(p.first_token);
     const std::size_t unit = bf16 ? 4 : sizeof(float);  // bfloat16: pairs of dimensions, pairs of tokens
     const auto kernel = bf16 ? kernels::attention_bf16 : kernels::attention;
-    kernel({.q = absorbed.row(p.first_query), .ldq = absorbed.stride, .queries = p.queries,
-            .keys = static_cast<const std::byte*>(p.tokens->keys(0)) + first * unit, .key_stride = p.tokens->key_stride(),
-            .values = static_cast<const std::byte*>(p.tokens->values(0)) + (bf16 ? first / 2 : first) * p.tokens->value_stride() * unit,
-            .value_stride = p.tokens->value_stride(), .count = p.count, .head_dim = width, .first_visible = kAllVisible,
+    kernel({.q = absorbed.row(p.first_query),
+            .ldq = absorbed.stride,
+            .queries = p.queries,
+            .keys = static_cast<const std::byte*>(p.tokens->keys(0)) + first * unit,
+            .key_stride = p.tokens->key_stride(),
+            .values = static_cast<const std::byte*>(p.tokens->values(0)) +
+                      (bf16 ? first / 2 : first) * p.tokens->value_stride() * unit,
+            .value_stride = p.tokens->value_stride(),
+            .count = p.count,
+            .head_dim = width,
+            .first_visible = kAllVisible,
             .scale = 1.f / std::sqrt(static_cast<float>(d)),
-            .out = mixed + static_cast<std::size_t>(p.slice) * part_size + static_cast<std::size_t>(p.first_query) * static_cast<std::size_t>(width),
-            .ldo = static_cast<std::size_t>(width), .scratch = memory.reserve(kernels::attention_scratch(p.queries, p.count, width)),
-            .log_sums = log_sums + static_cast<std::size_t>(p.slice) * static_cast<std::size_t>(all) + p.first_query,
-            .next = std::span(next).subspan(static_cast<std::size_t>(p.slice) * next_of_slice, next_of_slice)});
+            .out = mixed + static_cast<std::size_t>(p.slice) * part_size +
+                   static_cast<std::size_t>(p.first_query) * static_cast<std::size_t>(width),
+            .ldo = static_cast<std::size_t>(width),
+            .scratch = pool.scratch<float>(worker, ScratchUse::kTokens,
+                                           kernels::attention_scratch(p.queries, p.count, width)),
+            .log_sums = log_sums +
+                        static_cast<std::size_t>(p.slice) * static_cast<std::size_t>(all) +
+                        p.first_query,
+            .next = std::span(next).subspan(static_cast<std::size_t>(p.slice) * next_of_slice,
+                                            next_of_slice)});
   });
 
   const Operand joined = scratch.mixed.reserve(w.type(), all, width);
-  for_each_head(pool, heads, [&](int h) {
-    static thread_local AlignedArray<float> row;
-    row.reserve(static_cast<std::size_t>(width));
+  for_each_head(pool, heads, [&](int h, int worker) {
+    auto* row = pool.scratch<float>(worker, ScratchUse::kJoined, static_cast<std::size_t>(width));
     for (int i = 0; i < n; ++i) {
       const auto at = static_cast<std::size_t>(i * heads + h);
-      join(mixed + at * static_cast<std::size_t>(width), part_size, log_sums + at, static_cast<std::size_t>(all), slices, width, row.data());
-      scratch.mixed.store_row(joined, h * n + i, row.data());
+      join(mixed + at * static_cast<std::size_t>(width), part_size, log_sums + at,
+           static_cast<std::size_t>(all), slices, width, row);
+      scratch.mixed.store_row(joined, h * n + i, row);
     }
     linear_part(joined.row_range(h * n, n), w.values(), w.first_value(h), d, out.data + h * d, out.stride, NumberType::kF32);
   });

@@ -43,7 +43,8 @@ class AbsorbedWeights {
 };
 
 // Tokens [N, width] as their own keys and values, for one head as wide as they are; f32 or bfloat16.
-KeyValues own_keys_values(ThreadPool& pool, ConstMatrix tokens, NumberType type);
+KeyValues own_keys_values(ThreadPool& pool, ConstMatrix tokens, NumberType type,
+                          OperandBuffer& buffer);
 
 // Queries `first` to first + count look at these tokens.
 struct AbsorbedItem {

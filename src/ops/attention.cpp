@@ -8,6 +8,7 @@
 #include <numeric>
 #include <vector>
 
+#include "core/zone.h"
 #include "kernels/read_ahead.h"
 
 namespace blip::ops {
@@ -193,8 +194,8 @@ std::vector<Task> tasks_of(std::span<const AttentionItem> items) {
 }
 
 // `next`: memory to fetch meanwhile.
-void attend(const Task& task, std::span<const std::span<const char>> next) {
-  static thread_local AlignedArray<float> scratch;
+void attend(ThreadPool& pool, int worker, const Task& task,
+            std::span<const std::span<const char>> next) {
   const auto& [item, head, begin, queries] = task;
   const KeyValues& kv = *item->kv;
   const int d = kv.head_dim(), count = kv.count() + item->k.rows, block = query_block(item->q.type);
@@ -208,15 +209,47 @@ void attend(const Task& task, std::span<const std::span<const char>> next) {
   }
   for (int first = begin; first < begin + queries; first += block) {
     const int rows = std::min(block, begin + queries - first);
-    kernel({.q = item->q.col_range(head * d, d).row(first), .ldq = item->q.stride, .queries = rows,
-            .keys = kv.keys(head), .key_stride = kv.key_stride(),
-            .values = kv.values(head), .value_stride = kv.value_stride(),
-            .count = count, .head_dim = d,
-            .first_visible = item->first_visible == kAllVisible ? kAllVisible : item->first_visible + first,
+    kernel({.q = item->q.col_range(head * d, d).row(first),
+            .ldq = item->q.stride,
+            .queries = rows,
+            .keys = kv.keys(head),
+            .key_stride = kv.key_stride(),
+            .values = kv.values(head),
+            .value_stride = kv.value_stride(),
+            .count = count,
+            .head_dim = d,
+            .first_visible =
+                item->first_visible == kAllVisible ? kAllVisible : item->first_visible + first,
             .scale = 1.f / std::sqrt(static_cast<float>(d)),
-            .out = item->out.row(first) + head * d, .ldo = item->out.stride,
-            .scratch = scratch.reserve(kernels::attention_scratch(rows, count, d)), .key_scales = kv.key_scales(head), .next = next});
+            .out = item->out.row(first) + head * d,
+            .ldo = item->out.stride,
+            .scratch = pool.scratch<float>(worker, ScratchUse::kAttention,
+                                           kernels::attention_scratch(rows, count, d)),
+            .key_scales = kv.key_scales(head),
+            .next = next});
   }
+}
+
+// Scores and the sum of values: twice as many products and sums as a query and a key have numbers,
+// for every pair of them that sees each other.
+double operations(std::span<const AttentionItem> items) {
+  double sum = 0;
+  for (const auto& item : items) {
+    const double keys = item.kv->count() + item.k.rows;
+    const bool causal = item.first_visible != kAllVisible;
+    const double seen = causal ? item.first_visible + (item.q.rows + 1) / 2.0 : keys;
+    sum += 4.0 * item.q.rows * std::min(seen, keys) * item.q.cols;
+  }
+  return sum;
+}
+
+double bytes_of(std::span<const AttentionItem> items) {
+  double sum = 0;
+  for (const auto& item : items) {
+    const double filled = static_cast<double>(item.kv->count() + item.k.rows) / item.kv->capacity();
+    sum += static_cast<double>(item.kv->bytes()) * std::min(filled, 1.0);
+  }
+  return sum;
 }
 
 }  // namespace
@@ -228,20 +261,24 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items, std::span
     assert(item.kv->heads() == items.front().kv->heads() && (!item.growing || item.growing == item.kv));
     few = few && item.q.rows <= kFewQueries;
   }
+  const OperationZone zone("attention", operations(items), bytes_of(items));
   const std::vector<Task> tasks = tasks_of(items);
   const int number = static_cast<int>(tasks.size());
   if (few) {  // the same share of the heads for the same thread
     const int shares = std::min(pool.size(), number);
-    pool.parallel_for(shares, [&](int share, int) {
+    pool.parallel_for(shares, [&](int share, int worker) {
       const int begin = number * share / shares, end = number * (share + 1) / shares;
       std::vector<std::span<const char>> next(following.size());
       for (int t = begin; t < end; ++t) {
-        for (std::size_t i = 0; i < next.size(); ++i) next[i] = piece(share_of(*following[i], share, shares), t - begin, end - begin);
-        attend(tasks[static_cast<std::size_t>(t)], next);
+        for (std::size_t i = 0; i < next.size(); ++i)
+          next[i] = piece(share_of(*following[i], share, shares), t - begin, end - begin);
+        attend(pool, worker, tasks[static_cast<std::size_t>(t)], next);
       }
     });
   } else {
-    pool.parallel_for(number, [&](int t, int) { attend(tasks[static_cast<std::size_t>(t)], {}); });
+    pool.parallel_for(number, [&](int t, int worker) {
+      attend(pool, worker, tasks[static_cast<std::size_t>(t)], {});
+    });
   }
   for (const auto& item : items)
     if (item.growing) item.growing->grow(item.k.rows);

@@ -13,8 +13,8 @@ constexpr int kRows = 32;
 
 template <class Body>
 void for_each_row(ThreadPool& pool, int rows, const Body& body) {
-  pool.parallel_for((rows + kRows - 1) / kRows, [&](int task, int) {
-    for (int r = task * kRows; r < std::min(rows, (task + 1) * kRows); ++r) body(r);
+  pool.parallel_for((rows + kRows - 1) / kRows, [&](int task, int worker) {
+    for (int r = task * kRows; r < std::min(rows, (task + 1) * kRows); ++r) body(r, worker);
   });
 }
 
@@ -22,16 +22,19 @@ void for_each_row(ThreadPool& pool, int rows, const Body& body) {
 
 void layer_norm(ThreadPool& pool, ConstMatrix x, const LayerNorm& norm, Matrix out) {
   assert(x.cols == static_cast<int>(norm.gain.size()) && out.cols == x.cols && out.rows == x.rows);
-  for_each_row(pool, x.rows, [&](int r) { kernels::layer_norm(x.row(r), norm.gain.data(), norm.bias.data(), norm.eps, x.cols, out.row(r)); });
+  for_each_row(pool, x.rows, [&](int r, int) {
+    kernels::layer_norm(x.row(r), norm.gain.data(), norm.bias.data(), norm.eps, x.cols, out.row(r));
+  });
 }
 
 Operand layer_norm(ThreadPool& pool, ConstMatrix x, const LayerNorm& norm, NumberType type, OperandBuffer& out) {
   assert(x.cols == static_cast<int>(norm.gain.size()));
   const Operand o = out.reserve(type, x.rows, x.cols);
-  for_each_row(pool, x.rows, [&](int r) {
-    static thread_local AlignedArray<float> row;
-    kernels::layer_norm(x.row(r), norm.gain.data(), norm.bias.data(), norm.eps, x.cols, row.reserve(static_cast<std::size_t>(x.cols)));
-    out.store_row(o, r, row.data());
+  for_each_row(pool, x.rows, [&](int r, int worker) {
+    const auto width = static_cast<std::size_t>(x.cols);
+    auto* row = pool.scratch<float>(worker, ScratchUse::kNormed, width);
+    kernels::layer_norm(x.row(r), norm.gain.data(), norm.bias.data(), norm.eps, x.cols, row);
+    out.store_row(o, r, row);
   });
   return o;
 }
@@ -39,7 +42,7 @@ Operand layer_norm(ThreadPool& pool, ConstMatrix x, const LayerNorm& norm, Numbe
 Operand layer_norm_keep(ThreadPool& pool, Matrix x, const LayerNorm& norm, NumberType type, OperandBuffer& out) {
   assert(x.cols == static_cast<int>(norm.gain.size()));
   const Operand o = type == NumberType::kF32 ? Operand(x) : out.reserve(type, x.rows, x.cols);
-  for_each_row(pool, x.rows, [&](int r) {
+  for_each_row(pool, x.rows, [&](int r, int) {
     kernels::layer_norm(x.row(r), norm.gain.data(), norm.bias.data(), norm.eps, x.cols, x.row(r));
     if (type != NumberType::kF32) out.store_row(o, r, x.row(r));
   });

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/zone.h"
 #include "kernels/vector.h"
 
 namespace blip::ops {
@@ -16,6 +17,7 @@ constexpr int kManyRows = 48;   // a thread: below, passing the weights twice co
 // A tile of the output: rows [r0, r1), columns [c0, c1).
 struct Tile {
   int r0, r1, c0, c1;
+  int worker = 0;  // that computes it
   int rows() const { return r1 - r0; }
   int cols() const { return c1 - c0; }
 };
@@ -32,11 +34,13 @@ Parts parts_of(const Operand& x, const Linear& layer, const ThreadPool& pool) {
 
 template <class Body>
 void for_each_tile(ThreadPool& pool, const Operand& x, const Linear& layer, const Body& body, int unit = kernels::kColumnBlock) {
+  const OperationZone zone("linear", operations(x.rows, layer),
+                           static_cast<double>(layer.weights().bytes()));
   const Parts cut = parts_of(x, layer, pool);
-  pool.parallel_for(cut.rows * cut.cols, [&](int task, int) {
+  pool.parallel_for(cut.rows * cut.cols, [&](int task, int worker) {
     const auto [r0, r1] = share(x.rows, cut.row_unit, cut.rows, task / cut.cols);
     const auto [c0, c1] = share(layer.out(), unit, cut.cols, task % cut.cols);
-    if (r0 < r1 && c0 < c1) body(Tile{r0, r1, c0, c1});
+    if (r0 < r1 && c0 < c1) body(Tile{r0, r1, c0, c1, worker});
   });
 }
 
@@ -60,11 +64,14 @@ void gelu_tile_bf16(const Operand& x, const Linear& layer, const Tile& t, std::u
 }
 
 // Whole rows.
-void int8_gelu_tile(const Operand& x, const Linear& layer, const Tile& t, const Operand& out, OperandBuffer& buffer) {
-  static thread_local AlignedArray<std::uint16_t> rows;
+void int8_gelu_tile(ThreadPool& pool, const Operand& x, const Linear& layer, const Tile& t,
+                    const Operand& out, OperandBuffer& buffer) {
   const std::size_t n = static_cast<std::size_t>(layer.out());
-  gelu_tile_bf16(x, layer, t, rows.reserve(static_cast<std::size_t>(t.rows()) * n), n);
-  for (int r = t.r0; r < t.r1; ++r) buffer.store_row(out, r, rows.data() + static_cast<std::size_t>(r - t.r0) * n);
+  auto* rows = pool.scratch<std::uint16_t>(t.worker, ScratchUse::kGelu,
+                                           static_cast<std::size_t>(t.rows()) * n);
+  gelu_tile_bf16(x, layer, t, rows, n);
+  for (int r = t.r0; r < t.r1; ++r)
+    buffer.store_row(out, r, rows + static_cast<std::size_t>(r - t.r0) * n);
 }
 
 }  // namespace
@@ -78,34 +85,34 @@ Linear::Linear(ThreadPool& pool, const RowSource& weight, std::span<const float>
     sums_ = AlignedArray<float>(static_cast<std::size_t>(out));
   }
   // A block of rows at a time: from the file to its packed place while it is in the L2 cache.
-  pool.parallel_for((out + kernels::kColumnBlock - 1) / kernels::kColumnBlock, [&](int block, int) {
-    static thread_local AlignedArray<float> rows;
+  pool.parallel_for((out + kernels::kColumnBlock - 1) / kernels::kColumnBlock, [&](int block,
+                                                                                   int worker) {
     const int first = block * kernels::kColumnBlock, count = std::min(kernels::kColumnBlock, out - first);
-    rows.reserve(static_cast<std::size_t>(count) * static_cast<std::size_t>(in));
-    weight(first, count, rows.data());
-    pack(first, count, rows.data());
+    const std::size_t values = static_cast<std::size_t>(count) * static_cast<std::size_t>(in);
+    auto* rows = pool.scratch<float>(worker, ScratchUse::kRows, values);
+    weight(first, count, rows);
+    // Two bytes a value at most.
+    pack(first, count, rows, pool.scratch<std::uint16_t>(worker, ScratchUse::kNarrow, values));
   });
 }
 
-void Linear::pack(int first, int count, const float* rows) {
+void Linear::pack(int first, int count, const float* rows, std::uint16_t* narrow) {
   const std::size_t in = static_cast<std::size_t>(this->in()), values = static_cast<std::size_t>(count) * in;
   switch (type()) {
     case NumberType::kF32: return weights_.pack(first, count, rows);
     case NumberType::kBf16: {
-      static thread_local AlignedArray<std::uint16_t> narrow;
-      kernels::to_bf16(rows, static_cast<int>(values), narrow.reserve(values));
-      return weights_.pack(first, count, narrow.data());
+      kernels::to_bf16(rows, static_cast<int>(values), narrow);
+      return weights_.pack(first, count, narrow);
     }
     case NumberType::kInt8: {
-      static thread_local AlignedArray<std::int8_t> bytes;
-      bytes.reserve(values);
+      auto* bytes = reinterpret_cast<std::int8_t*>(narrow);
       for (int r = 0; r < count; ++r) {
-        std::int8_t* row = bytes.data() + static_cast<std::size_t>(r) * in;
+        std::int8_t* row = bytes + static_cast<std::size_t>(r) * in;
         const float scale = kernels::to_int8(rows + static_cast<std::size_t>(r) * in, static_cast<int>(in), row);
         scales_[static_cast<std::size_t>(first + r)] = scale;
         sums_[static_cast<std::size_t>(first + r)] = scale * static_cast<float>(std::accumulate(row, row + in, 0));
       }
-      return weights_.pack(first, count, bytes.data());
+      return weights_.pack(first, count, bytes);
     }
   }
 }
@@ -187,15 +194,16 @@ Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, Ope
       linear_bf16(pool, x, layer, out, buffer.bf16(), Epilogue::kGelu);
       return out;
     case NumberType::kInt8: {
-      if (parts_of(x, layer, pool).cols > 1) {  // few rows: cut by columns, of which no thread has whole rows
-        static thread_local AlignedArray<std::uint16_t> hidden;
+      if (parts_of(x, layer, pool).cols >
+          1) {  // few rows: cut by columns, of which no thread has whole rows
         const std::size_t stride = static_cast<std::size_t>(n);
-        std::uint16_t* rows = hidden.reserve(static_cast<std::size_t>(m) * stride);
+        std::uint16_t* rows = buffer.unrounded(static_cast<std::size_t>(m) * stride);
         for_each_tile(pool, x, layer, [&](const Tile& t) { gelu_tile_bf16(x, layer, t, rows + static_cast<std::size_t>(t.r0) * stride + t.c0, stride); });
         pool.parallel_for(m, [&](int r, int) { buffer.store_row(out, r, rows + static_cast<std::size_t>(r) * stride); });
         return out;
       }
-      for_each_tile(pool, x, layer, [&](const Tile& t) { int8_gelu_tile(x, layer, t, out, buffer); });
+      for_each_tile(pool, x, layer,
+                    [&](const Tile& t) { int8_gelu_tile(pool, x, layer, t, out, buffer); });
       return out;
     }
   }

@@ -37,11 +37,16 @@ class Linear {
   const float* sums() const { return sums_.data(); }      // kInt8: [out], of each output's weights, times its scale
 
  private:
-  void pack(int first, int count, const float* rows);
+  void pack(int first, int count, const float* rows, std::uint16_t* narrow);
 
   kernels::PackedWeights weights_;
   AlignedArray<float> bias_, scales_, sums_;
 };
+
+// Products and sums of so many rows of it.
+inline double operations(int rows, const Linear& layer) {
+  return 2.0 * rows * layer.in() * layer.out();
+}
 
 // out[m, layer.out()] = epilogue(x[m, layer.in()] W + b). x (of layer.type(), rows without gaps) and out must not overlap.
 void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, Epilogue epilogue = Epilogue::kStore);

@@ -55,11 +55,18 @@ class OperandBuffer {
   // Converts one row of floats into place. Rows may be stored by several threads at once.
   void store_row(const Operand& operand, int row, const float* values);
   void store_row(const Operand& operand, int row, const std::uint16_t* bf16);  // kInt8
+  // Room for what is rounded into an operand afterwards.
+  std::uint16_t* unrounded(std::size_t values) { return unrounded_.reserve(values); }
+  std::size_t bytes() const {
+    return bytes_.size() + unrounded_.size() * sizeof(std::uint16_t) +
+           (scales_.size() + offsets_.size()) * sizeof(float);
+  }
   float* f32() { return reinterpret_cast<float*>(bytes_.data()); }
   std::uint16_t* bf16() { return reinterpret_cast<std::uint16_t*>(bytes_.data()); }
 
  private:
   AlignedArray<std::byte> bytes_;
+  AlignedArray<std::uint16_t> unrounded_;
   void set_scale(int row, kernels::ByteScale scale) {
     scales_[static_cast<std::size_t>(row)] = scale.scale;
     offsets_[static_cast<std::size_t>(row)] = scale.offset;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 namespace blip::cli {
@@ -19,11 +20,16 @@ std::vector<Input> pictures_and_errors(int count) {
   return inputs;
 }
 
+Prefetch::Next from(std::vector<Input> inputs) {
+  return [inputs = std::move(inputs), next = std::size_t{0}](const Stop&) mutable {
+    return next < inputs.size() ? std::optional(inputs[next++]) : std::nullopt;
+  };
+}
+
 TEST(Prefetch, GivesEveryInputInOrder) {
   for (const std::size_t ahead : {1u, 2u, 16u}) {
     const std::vector<Input> inputs = pictures_and_errors(30);
-    Prefetch prefetch(inputs, {}, ahead);
-    EXPECT_EQ(prefetch.size(), inputs.size());
+    Prefetch prefetch(from(inputs), {}, ahead);
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const std::optional<Decoded> decoded = prefetch.next();
       ASSERT_TRUE(decoded);
@@ -41,13 +47,14 @@ TEST(Prefetch, GivesEveryInputInOrder) {
 
 TEST(Prefetch, StopsBeforeTheEnd) {
   for (int taken = 0; taken < 5; ++taken) {
-    Prefetch prefetch(pictures_and_errors(200), {}, 4);
+    Prefetch prefetch(from(pictures_and_errors(200)), {}, 4);
     for (int i = 0; i < taken; ++i) EXPECT_TRUE(prefetch.next());
   }
 }
 
 TEST(Prefetch, LimitsReachTheDecoder) {
-  Prefetch prefetch(pictures_and_errors(1), {.limits = {.max_bytes = 10}, .background = {}}, 1);
+  Prefetch prefetch(from(pictures_and_errors(1)), {.limits = {.max_bytes = 10}, .background = {}},
+                    1);
   const std::optional<Decoded> decoded = prefetch.next();
   ASSERT_TRUE(decoded);
   EXPECT_FALSE(decoded->image);
@@ -62,7 +69,7 @@ TEST(Prefetch, PreparesOnItsOwnThread) {
     EXPECT_GT(image.width(), 1);
     return Image::from_rgb(black, 1, 1);
   };
-  Prefetch prefetch(pictures_and_errors(1), {}, 1, prepare);
+  Prefetch prefetch(from(pictures_and_errors(1)), {}, 1, prepare);
   EXPECT_EQ(prefetch.next()->image->width(), 1);
   EXPECT_NE(thread, std::this_thread::get_id());
   EXPECT_NE(thread, std::thread::id());
@@ -74,15 +81,64 @@ TEST(Prefetch, APictureThatCannotBePreparedFailsAlone) {
     if (++count == 1) throw Error(ErrorCode::kImage, "too dark");
     return image;
   };
-  Prefetch prefetch(pictures_and_errors(4), {}, 4, prepare);
+  Prefetch prefetch(from(pictures_and_errors(4)), {}, 4, prepare);
   EXPECT_EQ(prefetch.next()->error, "too dark");
   prefetch.next();
   prefetch.next();
   EXPECT_TRUE(prefetch.next()->image);
 }
 
+TEST(Prefetch, PausesPassAndWhatTheSourceThrowsComesOut) {
+  int calls = 0;
+  std::atomic<bool> taken{false};
+  const auto next = [&](const Stop&) -> std::optional<Input> {
+    Input pause;
+    pause.pause = true;
+    if (++calls == 1) return pause;
+    while (!taken) std::this_thread::yield();
+    throw Error(ErrorCode::kIo, "no more");
+  };
+  Prefetch prefetch(next, {}, 4);
+  const std::optional<Decoded> decoded = prefetch.next();
+  ASSERT_TRUE(decoded);
+  taken = true;
+  EXPECT_TRUE(decoded->pause);
+  EXPECT_FALSE(decoded->image);
+  EXPECT_EQ(decoded->error, "");
+  EXPECT_THROW(prefetch.next(), Error);
+}
+
+TEST(Prefetch, TheSameBytesAreDecodedOnce) {
+  const std::string clock = std::string(BLIP_SOURCE_DIR) + "/demo/scenes/clock.png",
+                    other = std::string(BLIP_SOURCE_DIR) + "/demo/scenes/balloons.png";
+  Input in_archive{"a.tar/x", ""};
+  in_archive.bytes = std::make_shared<const std::string>("no picture");
+  const std::vector<Input> inputs = {{clock, ""},         {other, ""}, {clock, ""},
+                                     in_archive,          in_archive,  {"/nonexistent", ""},
+                                     {"/nonexistent", ""}};
+  for (const bool dedupe : {false, true}) {
+    Prefetch prefetch(from(inputs), {}, 4, {}, dedupe);
+    std::vector<bool> duplicates, decoded;
+    while (const std::optional<Decoded> next = prefetch.next()) {
+      duplicates.push_back(next->duplicate);
+      decoded.push_back(next->image.has_value());
+    }
+    const auto is = [&](bool yes) { return dedupe && yes; };
+    EXPECT_EQ(duplicates, (std::vector{false, false, is(true), false, is(true), false, false}));
+    EXPECT_EQ(decoded, (std::vector{true, true, !is(true), false, false, false, false}));
+  }
+}
+
+TEST(Prefetch, ASourceThatWaitsGivesUp) {
+  const auto next = [](const Stop& stop) -> std::optional<Input> {
+    while (!stop()) std::this_thread::yield();
+    return std::nullopt;
+  };
+  Prefetch prefetch(next, {}, 4);  // its destructor returns
+}
+
 TEST(Prefetch, NothingToDo) {
-  Prefetch prefetch({}, {}, 4);
+  Prefetch prefetch(from({}), {}, 4);
   EXPECT_FALSE(prefetch.next());
 }
 

@@ -4,16 +4,22 @@ the output: test_readme.py --update
 A ```console block holds commands ("$ ...") and what they print. Times are not compared, other numbers roughly.
 """
 
+import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
 from harness import PROGRAM, SCENES, SOURCE, TIMEOUT
 
-DOCUMENTS = [SOURCE / name for name in ("README.md", "docs/CLI.md", "docs/MODELS.md")]
+DOCUMENTS = [
+    SOURCE / name
+    for name in ("README.md", "docs/CLI.md", "docs/MODELS.md", "docs/DATASETS.md")
+]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TIME = re.compile(r'[\d.]+ (ms|s)\b|(?<=preprocess":)[\d.]+|(?<=encode":)[\d.]+|(?<=decode":)[\d.]+|\d+ threads?|"bytes":\d+')
 NUMBER = re.compile(r"-?\d+\.\d+")
@@ -21,14 +27,24 @@ PROGRESS = re.compile(r"^blip: \d+/\d+ pictures, .* left\n", re.MULTILINE)  # sa
 TOLERANCE = 0.01  # instruction sets round differently
 
 
-def run_command(command):
+@contextlib.contextmanager
+def workplace():
+    """A copy of the scenes that examples may write into, with the models where it has them."""
+    with tempfile.TemporaryDirectory(prefix="blip-examples-") as folder:
+        scenes = Path(folder) / SCENES.relative_to(SOURCE)
+        shutil.copytree(SCENES, scenes)
+        (Path(folder) / "models").symlink_to(SOURCE / "models")
+        yield scenes
+
+
+def run_command(command, folder):
     environment = {**os.environ, "PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}"}
     environment.pop("BLIP_MODEL", None)
     if command == "make demo":
         command, redirect = f"{SOURCE}/scripts/demo.sh {PROGRAM}", subprocess.STDOUT
     else:
         redirect = subprocess.DEVNULL
-    done = subprocess.run(["bash", "-c", command], cwd=SCENES, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=redirect, timeout=TIMEOUT, text=True, check=True)
     return PROGRESS.sub("", done.stdout)
 
@@ -50,10 +66,11 @@ class Readme(unittest.TestCase):
         for document in DOCUMENTS:
             found = all_examples(document)
             self.assertNotEqual(found, [], document)
-            for command, expected in found:
-                with self.subTest(document=document.name, command=command):
-                    self.assertNotEqual(expected.strip(), "")
-                    self.assert_like(run_command(command), expected)
+            with workplace() as folder:
+                for command, expected in found:
+                    with self.subTest(document=document.name, command=command):
+                        self.assertNotEqual(expected.strip(), "")
+                        self.assert_like(run_command(command, folder), expected)
 
     def assert_like(self, output, expected):
         output, expected = TIME.sub("#", output), TIME.sub("#", expected)
@@ -77,10 +94,12 @@ class Readme(unittest.TestCase):
 
 
 def update():
-    def renewed(block):
-        return "```console\n" + "".join(f"$ {command}\n{run_command(command)}" for command, _ in examples(block[1])) + "```"
     for document in DOCUMENTS:
-        document.write_text(BLOCK.sub(renewed, document.read_text()))
+        with workplace() as folder:
+            def renewed(block):
+                shown = (f"$ {c}\n{run_command(c, folder)}" for c, _ in examples(block[1]))
+                return "```console\n" + "".join(shown) + "```"
+            document.write_text(BLOCK.sub(renewed, document.read_text()))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <limits>
 #include <stdexcept>
 
+#include "reference_backend/reference_backend.h"
+
 namespace blip::parity {
 namespace {
+
+const backend::Registration kReference(reference::backend());
 
 std::string shown(const std::vector<std::int32_t>& ids) { return Json(ids).dump(); }
 
@@ -21,6 +26,12 @@ GenerateOptions generate_options(const Json& o) {
   options.repetition_penalty = o.at("repetition_penalty");
   options.num_return = o.at("num_return");
   return options;
+}
+
+std::string environment(const char* name) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
 }
 
 // One model's comparison.
@@ -45,6 +56,7 @@ class Comparer {
     for (const Json& item : list("captions")) captions(item);
     for (const Json& item : list("answers")) answer(item);
     for (const Json& item : list("ranks")) rank(item);
+    if (!tolerance_.attentions) return;
     for (const Json& item : list("attentions")) attention(item);
   }
 
@@ -217,6 +229,12 @@ Golden::Golden(const std::filesystem::path& folder) : folder_(folder) {
   std::copy_n(bytes.data(), values_.size() * sizeof(float), reinterpret_cast<char*>(values_.data()));
 }
 
+std::string Golden::model_path() const {
+  if (const std::string models = environment("BLIP_TEST_MODELS"); !models.empty())
+    return (std::filesystem::path(models) / folder_.filename()).string();
+  return (folder_ / json_.at("path").get<std::string>()).string();
+}
+
 std::vector<std::string> Golden::adapters() const {
   std::vector<std::string> paths;
   for (const Json& path : json_.value("adapters", Json::array()))
@@ -238,10 +256,27 @@ void Findings::error(const std::string& kind, double value, double limit, const 
   if (!(value <= limit)) fail(where, kind + " error " + std::to_string(value) + ", allowed " + std::to_string(limit));
 }
 
+std::string device() {
+  const std::string given = environment("BLIP_TEST_DEVICE");
+  return given.empty() ? EngineOptions().device : given;
+}
+
+Tolerance tolerance() {
+  Tolerance tolerance;
+  const std::string given = environment("BLIP_TEST_TOLERANCE");
+  if (given.empty()) return tolerance;
+  const double factor = std::stod(given);
+  for (double* value : {&tolerance.hidden, &tolerance.probability, &tolerance.cosine,
+                        &tolerance.attention, &tolerance.score})
+    *value *= factor;
+  return tolerance;
+}
+
 Engine load(const std::string& path, int threads, const std::vector<std::string>& adapters) {
   EngineOptions options;
   options.adapters = adapters;
-  options.dtype = DType::kF32;
+  options.device = device();
+  options.dtype = device_dtypes(device()).empty() ? DType::kAuto : DType::kF32;
   options.threads = threads;
   return Engine::load(path, options);
 }

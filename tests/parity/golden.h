@@ -20,7 +20,9 @@ class Golden {
   explicit Golden(const std::filesystem::path& folder);
 
   const Json& json() const { return json_; }
-  std::string model_path() const { return (folder_ / json_.at("path").get<std::string>()).string(); }
+  // Where BLIP_TEST_MODELS is set, the folder of this golden's name in it: the same model in a
+  // device's own form.
+  std::string model_path() const;
   // LoRA adapters that the goldens are of; none where they are of the model alone.
   std::vector<std::string> adapters() const;
   std::vector<std::string> image_names() const { return json_.at("images").get<std::vector<std::string>>(); }
@@ -43,9 +45,15 @@ struct Tolerance {
   double attention = 1e-4;    // absolute
   double score = 1e-4;        // relative to the score, absolute below 1
   bool texts = true;          // false: texts are not compared
+  bool attentions = true;     // false: the device does not tell them
 };
 
-// In f32, on this many threads.
+// Where the goldens are computed: $BLIP_TEST_DEVICE, else the CPU. "reference" is the backend of
+// tests/reference_backend.
+std::string device();
+// What that device may be off: Tolerance's own values, $BLIP_TEST_TOLERANCE times over.
+Tolerance tolerance();
+// In f32, or the type that the model is compiled in, on this many threads of that device.
 Engine load(const std::string& path, int threads, const std::vector<std::string>& adapters = {});
 
 struct Findings {

@@ -10,8 +10,9 @@
 #include "backend/cpu/decoder.h"
 #include "backend/cpu/text.h"
 #include "backend/cpu/vision.h"
-#include "backend/towers.h"
+#include "backend/staged_runner.h"
 #include "blip/error.h"
+#include "core/zone.h"
 #include "kernels/isa.h"
 #include "kernels/vector.h"
 
@@ -40,14 +41,22 @@ class CpuImage final : public EncodedImage {
 
   // For `rows` rows of one text in all. How many its own options or its own length come to decides what they look at, not what is there already or beside
   // it: the same task gives the same result.
-  Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights) const {
+  Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights,
+              TextScratch& scratch) const {
     const std::lock_guard lock(mutex_);
     if (rows <= ops::kAbsorbedRows && reader != Reader::kText) {
-      if (!own_) own_ = std::make_shared<const ops::KeyValues>(ops::own_keys_values(pool, tokens(), weights.cache_type));
+      const StageZone zone("image tokens");
+      if (!own_)
+        own_ = std::make_shared<const ops::KeyValues>(
+            ops::own_keys_values(pool, tokens(), weights.cache_type, scratch.seen));
       return {nullptr, own_};
     }
     auto& cache = cross_[static_cast<std::size_t>(reader)];
-    if (!cache) cache = std::make_shared<const LayerCache>(cross_keys_values(pool, weights, tokens()));
+    if (!cache) {
+      const StageZone zone("image keys");
+      cache =
+          std::make_shared<const LayerCache>(cross_keys_values(pool, weights, tokens(), scratch));
+    }
     return {cache, nullptr};
   }
 
@@ -65,9 +74,11 @@ const CpuImage& cpu_image(const EncodedImage& image) {
   return *cpu;
 }
 
-class CpuTowers final : public Towers {
+class CpuRunner final : public StagedRunner {
  public:
-  CpuTowers(std::shared_ptr<const Weights> weights, std::shared_ptr<ThreadPool> pool) : weights_(std::move(weights)), pool_(std::move(pool)) {}
+  CpuRunner(std::shared_ptr<const Weights> weights, std::shared_ptr<ThreadPool> pool,
+            const Capabilities& capabilities, SpecialIds ids)
+      : StagedRunner(capabilities, ids), weights_(std::move(weights)), pool_(std::move(pool)) {}
 
   std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override {
     const auto& c = weights_->vision.config;
@@ -86,7 +97,10 @@ class CpuTowers final : public Towers {
   std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, const GenerateOptions& options) override {
     const std::int64_t rows = std::int64_t{options.sample ? options.num_return : options.beams} * options.max_length;
     std::vector<Cross> cross;
-    for (const auto& image : images) cross.push_back(cpu_image(*image).cross(Reader::kCaption, static_cast<int>(std::min<std::int64_t>(rows, kManyRows)), *pool_, *weights_->caption));
+    for (const auto& image : images)
+      cross.push_back(cpu_image(*image).cross(
+          Reader::kCaption, static_cast<int>(std::min<std::int64_t>(rows, kManyRows)), *pool_,
+          *weights_->caption, text_));
     return std::make_unique<Decoder>(*pool_, *weights_->caption, std::move(cross), options.max_length);
   }
 
@@ -106,7 +120,8 @@ class CpuTowers final : public Towers {
     return std::make_unique<Decoder>(*pool_, *weights_->answer, std::move(caches), max_length);
   }
 
-  std::vector<float> itm_probabilities(const EncodedImage& image, std::span<const TokenIds> texts) override {
+  std::vector<float> match_pass(const EncodedImage& image,
+                                std::span<const TokenIds> texts) override {
     const Cross looked = keys_of(image, Reader::kText, *weights_->text);
     const std::vector<float> logits = project_texts(texts, &looked, *weights_->itm);
     std::vector<float> probabilities;
@@ -114,14 +129,14 @@ class CpuTowers final : public Towers {
     return probabilities;
   }
 
-  std::vector<float> itc_image(const EncodedImage& image) override {
+  std::vector<float> embed_image(const EncodedImage& image) override {
     std::vector<float> vector(static_cast<std::size_t>(weights_->itc_vision->out()));
     ops::linear(*pool_, cpu_image(image).tokens().row_range(0, 1), *weights_->itc_vision, Matrix(vector.data(), 1, weights_->itc_vision->out()));
     normalize_length(vector);
     return vector;
   }
 
-  std::vector<std::vector<float>> itc_texts(std::span<const TokenIds> texts) override {
+  std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) override {
     const std::vector<float> all = project_texts(texts, nullptr, *weights_->itc_text);
     const std::size_t dims = all.size() / texts.size();
     std::vector<std::vector<float>> vectors;
@@ -138,13 +153,17 @@ class CpuTowers final : public Towers {
 
   AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers) override {
     auto [looked, states] = cross_weights(*weights_->question, question, keys_of(image, Reader::kQuestion, *weights_->question), false, layers);
-    const Cross read{std::make_shared<const LayerCache>(cross_keys_values(*pool_, *weights_->answer, states)), nullptr};
+    const Cross read{std::make_shared<const LayerCache>(
+                         cross_keys_values(*pool_, *weights_->answer, states, text_)),
+                     nullptr};
     return {std::move(looked), cross_weights(*weights_->answer, ids, read, true, layers).weights};
   }
 
-  Tensor vision_tokens(const EncodedImage& image) override { return tensor(cpu_image(image).tokens()); }
+  Tensor dump_vision(const EncodedImage& image) override {
+    return tensor(cpu_image(image).tokens());
+  }
 
-  Tensor text_states(const EncodedImage& image, const TokenIds& text, bool question) override {
+  Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
     const auto& weights = question ? *weights_->question : *weights_->text;
     const Cross looked = keys_of(image, question ? Reader::kQuestion : Reader::kText, weights);
     return tensor(encode_texts(weights, std::span(&text, 1), &looked));
@@ -153,17 +172,24 @@ class CpuTowers final : public Towers {
  private:
   // caches[which[i]] = what an answer to texts[i] looks at. The texts are of one kind, few rows or many.
   void read_questions(const EncodedImage& image, std::span<const TokenIds> texts, std::span<const std::size_t> which, std::span<Cross> caches) {
-    const Cross looked = cpu_image(image).cross(Reader::kQuestion, static_cast<int>(texts.front().size()), *pool_, *weights_->question);
+    const Cross looked =
+        cpu_image(image).cross(Reader::kQuestion, static_cast<int>(texts.front().size()), *pool_,
+                               *weights_->question, text_);
     const Matrix states = encode_texts(*weights_->question, texts, &looked);
+    const StageZone zone("question keys", texts.size());
     int first = 0;
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const int count = static_cast<int>(texts[i].size());
-      caches[which[i]] = {std::make_shared<const LayerCache>(cross_keys_values(*pool_, *weights_->answer, states.row_range(first, count))), nullptr};
+      caches[which[i]] = {std::make_shared<const LayerCache>(cross_keys_values(
+                              *pool_, *weights_->answer, states.row_range(first, count), text_)),
+                          nullptr};
       first += count;
     }
   }
 
-  Cross keys_of(const EncodedImage& image, Reader reader, const TextWeights& weights) { return cpu_image(image).cross(reader, kManyRows, *pool_, weights); }
+  Cross keys_of(const EncodedImage& image, Reader reader, const TextWeights& weights) {
+    return cpu_image(image).cross(reader, kManyRows, *pool_, weights, text_);
+  }
 
   // Texts for one pass, row after row without padding.
   struct Rows {
@@ -187,6 +213,7 @@ class CpuTowers final : public Towers {
 
   // All texts' states: [sum of lengths, D]. Valid until the next pass.
   Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts, const Cross* cross) {
+    const StageZone zone("texts", texts.size());
     const Rows rows = rows_of(w, texts, cross);
     text_forward(*pool_, w, rows.spans, rows.x, text_);
     return rows.x;
@@ -194,6 +221,7 @@ class CpuTowers final : public Towers {
 
   // The layer over each text's first state: [texts, layer.out()].
   std::vector<float> project_texts(std::span<const TokenIds> texts, const Cross* cross, const ops::Linear& layer) {
+    const StageZone zone("texts", texts.size());
     const TextWeights& w = *weights_->text;
     const Rows rows = rows_of(w, texts, cross);
     const Matrix first = text_forward_first(*pool_, w, rows.spans, rows.x, text_);
@@ -262,28 +290,23 @@ class CpuModel final : public Model {
     weights_ = std::make_shared<const Weights>(load_weights(checkpoint, type, *pool_, report));
     const auto& c = checkpoint.config();
     ids_ = {c.tokens.bos, c.tokens.eos, c.tokens.pad};
-    capabilities_ = {.caption = c.caption_decoder.has_value(),
-                     .itm = c.has_itm_head,
-                     .itc = c.embed_dim > 0,
-                     .ask = c.question_encoder && c.answer_decoder,
-                     .rank = c.question_encoder && c.answer_decoder,
-                     .attention = true,
-                     .image_size = c.vision.image_size,
-                     .text_length = c.max_text,
-                     .max_text_length = c.max_positions()};
+    capabilities_ = capabilities_of(c);
   }
 
   const Capabilities& capabilities() const override { return capabilities_; }
   std::unique_ptr<Runner> make_runner() const override {
-    return make_tower_runner(std::make_unique<CpuTowers>(weights_, pool_), capabilities_, ids_);
+    return std::make_unique<CpuRunner>(weights_, pool_, capabilities_, ids_);
   }
   std::unique_ptr<Runner> make_runner_with(int threads) const override {
-    return make_tower_runner(std::make_unique<CpuTowers>(weights_, std::make_shared<ThreadPool>(threads)), capabilities_, ids_);
+    return std::make_unique<CpuRunner>(weights_, std::make_shared<ThreadPool>(threads),
+                                       capabilities_, ids_);
   }
   DType dtype() const override {
     return weights_->type == ops::NumberType::kF32 ? DType::kF32 : weights_->type == ops::NumberType::kBf16 ? DType::kBf16 : DType::kInt8;
   }
   int threads() const override { return pool_->size(); }
+  std::size_t spare_bytes() const override { return pool_->scratch_bytes(); }
+  std::size_t trim() const override { return pool_->trim(); }
 
  private:
   std::shared_ptr<ThreadPool> pool_;
@@ -299,6 +322,9 @@ std::unique_ptr<Model> load(const model::Checkpoint& checkpoint, const EngineOpt
   return std::make_unique<CpuModel>(checkpoint, options, number_type(options.dtype, checkpoint.info().parameters), options.threads ? options.threads : available_cpus());
 }
 
+namespace {
+
+// "AMD ...; 2 threads; AVX3_DL"
 std::string describe_cpu() {
   kernels::isa();
   std::string name = "CPU";
@@ -309,6 +335,30 @@ std::string describe_cpu() {
       break;
     }
   return name + "; " + std::to_string(available_cpus()) + " threads; " + kernels::vector_isa();
+}
+
+class CpuBackend final : public Backend {
+ public:
+  const DeviceKind& kind() const override {
+    static const DeviceKind kind{.name = "cpu", .forms = "cpu", .on_host = true};
+    return kind;
+  }
+  std::vector<DeviceInfo> devices() const override { return {{kind().name, describe_cpu()}}; }
+  std::vector<DType> dtypes() const override {
+    return {DType::kF32, DType::kBf16, DType::kInt8};
+  }
+  Loaded load(const LoadRequest& request) const override {
+    return load_checkpoint(request, [&](const model::Checkpoint& checkpoint) {
+      return cpu::load(checkpoint, request.options);
+    });
+  }
+};
+
+}  // namespace
+
+const Backend& backend() {
+  static const CpuBackend one;
+  return one;
 }
 
 }  // namespace blip::backend::cpu

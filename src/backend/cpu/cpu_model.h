@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "backend/backend.h"
+#include "backend/registry.h"
 #include "model/checkpoint.h"
 
 namespace blip::backend::cpu {
@@ -12,7 +12,7 @@ namespace blip::backend::cpu {
 // machine cannot run.
 std::unique_ptr<Model> load(const model::Checkpoint& checkpoint, const EngineOptions& options);
 
-// "AMD ...; 2 threads; AVX3_DL"
-std::string describe_cpu();
+// What the registry knows of this machine's cores.
+const Backend& backend();
 
 }  // namespace blip::backend::cpu

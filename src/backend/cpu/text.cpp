@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/zone.h"
+
 namespace blip::backend::cpu {
 namespace {
 
@@ -45,6 +47,7 @@ Matrix attend_self(ThreadPool& pool, const TextWeights& w, std::size_t index, st
 
 // x = self_norm(x + out(attention(q, k, v of x)))
 void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch) {
+  const OperationZone zone("self-attention");
   const auto& layer = w.layers[index];
   add_and_norm(pool, attend_self(pool, w, index, spans, state, false, scratch), layer.self_out, layer.self_norm, state, scratch);
 }
@@ -89,6 +92,7 @@ void attend_tokens(ThreadPool& pool, const TextWeights& w, std::size_t index, st
 // x = cross_norm(x + out(attention over the image))
 void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch,
                      const QueryObserver& observe) {
+  const OperationZone zone("cross-attention");
   const auto& layer = w.layers[index];
   const Matrix context = scratch_matrix(scratch.context, state.x.rows, w.config.width);
   if (spans.front().cross->tokens)
@@ -100,6 +104,7 @@ void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, 
 
 // x = norm(x + fc2(gelu(fc1(x))))
 void mlp(ThreadPool& pool, const TextLayer& layer, State& state, TextScratch& scratch) {
+  const OperationZone zone("feed-forward");
   ops::linear(pool, ops::linear_gelu(pool, state.operand, layer.fc1, scratch.wide), layer.fc2, state.x, ops::Epilogue::kAdd);
   state.operand = ops::layer_norm_keep(pool, state.x, layer.norm, layer.fc2.type(), scratch.state);
 }
@@ -118,15 +123,16 @@ void layer_forward(ThreadPool& pool, const TextWeights& w, std::size_t index, st
 
 }  // namespace
 
-LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix states) {
+LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix states,
+                             TextScratch& scratch) {
   assert(states.cols == w.config.vision_width);
   const int d = w.config.width, heads = w.config.heads;
-  static thread_local ops::OperandBuffer buffer, projected;  // megabytes, at every picture
-  const auto operand = ops::to_operand(pool, states, w.layers.front().cross_kv.type(), buffer);
+  const auto operand =
+      ops::to_operand(pool, states, w.layers.front().cross_kv.type(), scratch.seen);
   Arena arena(w.layers.size() * ops::KeyValues::bytes(heads, d / heads, states.rows, w.cache_type));
   LayerCache cache;
   for (const auto& layer : w.layers) {
-    const auto kv = ops::linear_as(pool, operand, layer.cross_kv, w.cache_type, projected);
+    const auto kv = ops::linear_as(pool, operand, layer.cross_kv, w.cache_type, scratch.projected);
     cache.emplace_back(heads, d / heads, states.rows, w.cache_type, &arena);
     ops::append(pool, cache.back(), kv.col_range(0, d), kv.col_range(d, d));
   }
@@ -171,6 +177,7 @@ Matrix text_forward_first(ThreadPool& pool, const TextWeights& w, std::span<cons
 }
 
 void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, std::span<decode::Digest> digests, TextScratch& scratch) {
+  const OperationZone zone("vocabulary");
   // The norm between the two products wants floats.
   const Matrix hidden = scratch_matrix(scratch.hidden, states.rows, states.cols);
   ops::linear(pool, ops::to_operand(pool, states, head.dense.type(), scratch.mixed), head.dense, hidden, ops::Epilogue::kGelu);

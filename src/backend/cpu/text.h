@@ -33,6 +33,7 @@ struct Span {
 struct TextScratch {
   AlignedArray<float> context, hidden, first;
   ops::OperandBuffer qkv, query, state, mixed, wide;
+  ops::OperandBuffer seen, projected;  // what cross-attention reads, megabytes for every picture
   ops::AbsorbedScratch absorbed;
 };
 
@@ -40,7 +41,8 @@ struct TextScratch {
 using QueryObserver = std::function<void(std::size_t layer, const ops::Operand& query)>;
 
 // Cross-attention keys and values of every layer for states [N, vision_width]; computed once per image.
-LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& weights, ConstMatrix states);
+LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& weights, ConstMatrix states,
+                             TextScratch& scratch);
 
 // x[row] = norm(word[ids[row]] + position[positions[row]]), f32.
 void embed_tokens(ThreadPool& pool, const TextWeights& weights, std::span<const std::int32_t> ids, std::span<const int> positions, Matrix x);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/zone.h"
 #include "ops/attention.h"
 
 namespace blip::backend::cpu {
@@ -39,6 +40,7 @@ void embed(ThreadPool& pool, const VisionWeights& w, std::span<const float> pixe
 
 // x += proj(softmax(q k^T / sqrt(d)) v)
 void self_attention(ThreadPool& pool, const VisionWeights& w, const VisionLayer& layer, int batch, Matrix x, VisionScratch& scratch) {
+  const OperationZone zone("self-attention");
   const int d = w.config.width, n = w.config.tokens(), heads = w.config.heads;
   const Matrix context = scratch_matrix(scratch.context, x.rows, d);
   const auto qkv = ops::linear_as(pool, ops::layer_norm(pool, x, layer.norm1, layer.qkv.type(), scratch.normed), layer.qkv, w.cache_type, scratch.qkv);
@@ -57,6 +59,7 @@ void self_attention(ThreadPool& pool, const VisionWeights& w, const VisionLayer&
 
 // x += fc2(gelu(fc1(norm2(x))))
 void mlp(ThreadPool& pool, const VisionLayer& layer, Matrix x, VisionScratch& scratch) {
+  const OperationZone zone("feed-forward");
   const auto normed = ops::layer_norm(pool, x, layer.norm2, layer.fc1.type(), scratch.normed);
   ops::linear(pool, ops::linear_gelu(pool, normed, layer.fc1, scratch.hidden), layer.fc2, x, ops::Epilogue::kAdd);
 }

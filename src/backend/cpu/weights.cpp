@@ -141,10 +141,10 @@ class Loader {
     const int all = static_cast<int>(view.shape[0]);
     const std::size_t width = view.count() / static_cast<std::size_t>(all);
     std::atomic<bool> good{true};
-    pool_.parallel_for((all + kRows - 1) / kRows, [&](int i, int) {
-      static thread_local AlignedArray<float> memory;
+    pool_.parallel_for((all + kRows - 1) / kRows, [&](int i, int worker) {
       const int n = std::min(kRows, all - i * kRows);
-      const std::span<float> part{memory.reserve(static_cast<std::size_t>(n) * width), static_cast<std::size_t>(n) * width};
+      const std::size_t values = static_cast<std::size_t>(n) * width;
+      const std::span<float> part{pool_.scratch<float>(worker, ScratchUse::kRows, values), values};
       rows.read(i * kRows, n, part.data());
       if (!io::fits(part, stored_as(type_))) good = false;
     });

@@ -188,10 +188,10 @@ class SpreadModel final : public Model {
   std::unique_ptr<Runner> make_runner() const override { return std::make_unique<SpreadRunner>(models_, load_); }
   DType dtype() const override { return models_.front()->dtype(); }
   int threads() const override { return static_cast<int>(models_.size()); }
-  std::vector<NetworkUse> networks() const override {
-    std::vector<NetworkUse> list;
+  std::vector<ExecutableUse> executables() const override {
+    std::vector<ExecutableUse> list;
     for (const auto& model : models_)
-      for (NetworkUse& use : model->networks()) list.push_back(std::move(use));
+      for (ExecutableUse& use : model->executables()) list.push_back(std::move(use));
     return list;
   }
 

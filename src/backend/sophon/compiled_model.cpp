@@ -217,8 +217,8 @@ class CompiledModel final : public Model {
   std::unique_ptr<Runner> make_runner() const override { return std::make_unique<CompiledRunner>(stages_, capabilities_, ids_); }
   DType dtype() const override { return DType::kF32; }  // of what goes in and out; the graph's own type is the compiler's business
   int threads() const override { return 1; }
-  std::vector<NetworkUse> networks() const override {
-    std::vector<NetworkUse> list;
+  std::vector<ExecutableUse> executables() const override {
+    std::vector<ExecutableUse> list;
     for (const NetworkPtr& network : stages_.networks)
       if (network) list.push_back(network->use());
     return list;

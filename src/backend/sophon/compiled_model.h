@@ -7,7 +7,7 @@
 
 #include "backend/backend.h"
 #include "backend/sophon/runtime.h"
-#include "backend/towers.h"
+#include "backend/staged_runner.h"
 
 namespace blip::backend::sophon {
 

@@ -11,7 +11,7 @@
 #include "backend/sophon/cache_decoder.h"
 #include "backend/sophon/network_set.h"
 #include "backend/sophon/values.h"
-#include "backend/towers.h"
+#include "backend/staged_runner.h"
 
 namespace blip::backend::sophon {
 namespace {
@@ -59,9 +59,11 @@ class KeptImage final : public EncodedImage {
 
 const KeptImage& kept(const EncodedImage& image) { return static_cast<const KeptImage&>(image); }
 
-class ChipTowers final : public Towers {
+class ChipRunner final : public StagedRunner {
  public:
-  explicit ChipTowers(std::shared_ptr<const NetworkSet> networks) : networks_(std::move(networks)) {}
+  ChipRunner(std::shared_ptr<const NetworkSet> networks, const Capabilities& capabilities,
+             SpecialIds ids)
+      : StagedRunner(capabilities, ids), networks_(std::move(networks)) {}
 
   std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override {
     std::vector<EncodedImagePtr> images;
@@ -104,7 +106,8 @@ class ChipTowers final : public Towers {
     return std::make_unique<CacheDecoder>(*answer_, std::move(sequences));
   }
 
-  std::vector<float> itm_probabilities(const EncodedImage& image, std::span<const TokenIds> texts) override {
+  std::vector<float> match_pass(const EncodedImage& image,
+                                std::span<const TokenIds> texts) override {
     std::vector<float> probabilities;
     each_part(Part::kMatch, texts, [&](Launcher& network, std::span<const TokenIds> part) {
       run_match(network, image, part);
@@ -114,9 +117,11 @@ class ChipTowers final : public Towers {
     return probabilities;
   }
 
-  std::vector<float> itc_image(const EncodedImage& image) override { return kept(image).vector(); }
+  std::vector<float> embed_image(const EncodedImage& image) override {
+    return kept(image).vector();
+  }
 
-  std::vector<std::vector<float>> itc_texts(std::span<const TokenIds> texts) override {
+  std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) override {
     std::vector<std::vector<float>> vectors;
     each_part(Part::kText, texts, [&](Launcher& network, std::span<const TokenIds> part) {
       put_texts(network, part);
@@ -131,11 +136,11 @@ class ChipTowers final : public Towers {
     return vectors;
   }
 
-  Tensor vision_tokens(const EncodedImage& image) override {
+  Tensor dump_vision(const EncodedImage& image) override {
     return download_tensor(kept(image).tokens(), launcher(Part::kVision).network().outputs()[kVisionTokens]);
   }
 
-  Tensor text_states(const EncodedImage& image, const TokenIds& text, bool question) override {
+  Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
     const std::size_t output = question ? kQuestionStates : kMatchStates;
     Launcher& network = question ? launcher(Part::kQuestion) : launcher(Part::kMatch, networks_->sizes(Part::kMatch).front());
     if (question) {
@@ -219,13 +224,15 @@ class FolderModel final : public Model {
   }
 
   const Capabilities& capabilities() const override { return capabilities_; }
-  std::unique_ptr<Runner> make_runner() const override { return make_tower_runner(std::make_unique<ChipTowers>(networks_), capabilities_, ids_); }
+  std::unique_ptr<Runner> make_runner() const override {
+    return std::make_unique<ChipRunner>(networks_, capabilities_, ids_);
+  }
   DType dtype() const override {
     const std::string& type = networks_->manifest().dtype;
     return type == "f16" ? DType::kF16 : type == "bf16" ? DType::kBf16 : type == "int8" ? DType::kInt8 : DType::kF32;
   }
   int threads() const override { return 1; }
-  std::vector<NetworkUse> networks() const override { return networks_->use(); }
+  std::vector<ExecutableUse> executables() const override { return networks_->use(); }
 
  private:
   std::shared_ptr<const NetworkSet> networks_;

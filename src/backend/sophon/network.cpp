@@ -10,6 +10,7 @@
 #include "backend/sophon/runtime.h"
 #include "blip/error.h"
 #include "core/text.h"
+#include "core/zone.h"
 
 namespace blip::backend::sophon {
 namespace {
@@ -152,7 +153,7 @@ Network::Network(std::shared_ptr<Device> device, std::shared_ptr<const Runtime> 
 
 std::string Network::signature() const { return name_ + ": " + list(inputs_) + " -> " + list(outputs_); }
 
-NetworkUse Network::use() const {
+ExecutableUse Network::use() const {
   return {device_->name(), name_, list(inputs_), list(outputs_), cores_, launches_.load(), static_cast<double>(nanoseconds_.load()) * 1e-6};
 }
 
@@ -183,11 +184,10 @@ void Network::run(std::span<const DeviceMemory* const> inputs, std::span<DeviceM
   const std::vector<abi::Tensor> in = tensors(inputs_, inputs);
   std::vector<abi::Tensor> out = tensors(outputs_, outputs);
   const Device::Cores cores(*device_, cores_);
-  const auto started = std::chrono::steady_clock::now();
+  StageZone zone(name_);
   launch(in, out, cores.list());
   cores.synchronize();
-  const auto spent = std::chrono::steady_clock::now() - started;
-  nanoseconds_ += static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count());
+  nanoseconds_ += static_cast<std::uint64_t>(zone.finish() * 1e6);
   ++launches_;
 }
 

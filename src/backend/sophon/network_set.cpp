@@ -152,8 +152,8 @@ const Network& NetworkSet::get(Part part, int rows) const {
   return *networks_[static_cast<std::size_t>(part)][static_cast<std::size_t>(place - all.begin())];
 }
 
-std::vector<NetworkUse> NetworkSet::use() const {
-  std::vector<NetworkUse> list;
+std::vector<ExecutableUse> NetworkSet::use() const {
+  std::vector<ExecutableUse> list;
   for (const auto& part : networks_)
     for (const NetworkPtr& network : part) list.push_back(network->use());
   return list;

@@ -32,7 +32,7 @@ class NetworkSet {
   bool has(Part part) const { return !sizes(part).empty(); }
   const std::vector<int>& sizes(Part part) const { return sizes_[static_cast<std::size_t>(part)]; }  // ascending
   const Network& get(Part part, int rows = 1) const;
-  std::vector<NetworkUse> use() const;
+  std::vector<ExecutableUse> use() const;
 
  private:
   void open_file(const std::string& file, const std::shared_ptr<Device>& device);

@@ -165,7 +165,7 @@ class Network {
   const std::shared_ptr<Device>& device() const { return device_; }
   int cores() const { return cores_; }  // that it computes on at a time
   std::string signature() const;        // "blip_itm: f32 [1, 3, 384, 384], ... -> f32 [1]"
-  NetworkUse use() const;               // so far
+  ExecutableUse use() const;            // so far
 
   std::unique_ptr<DeviceMemory> make_input(std::size_t index) const;
   std::unique_ptr<DeviceMemory> make_output(std::size_t index) const;

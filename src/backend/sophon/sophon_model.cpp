@@ -16,7 +16,7 @@
 namespace blip::backend::sophon {
 namespace {
 
-constexpr std::string_view kDevicePrefix = "sophon", kAllChips = "all";
+constexpr std::string_view kAllChips = "all";
 
 [[noreturn]] void unknown_device(const std::string& device) {
   throw Error(ErrorCode::kUsage, "unknown device \"" + device + "\"; use sophon, sophon:N with the number of one chip, sophon:N,M,... or sophon:all");
@@ -26,7 +26,8 @@ constexpr std::string_view kDevicePrefix = "sophon", kAllChips = "all";
 template <class LoadOne>
 std::shared_ptr<const Model> load_on(const std::string& device_name, LoadOne load_one) {
   std::vector<std::shared_ptr<const Model>> models;
-  for (const int id : parse_device_name(device_name, Device::count())) models.push_back(load_one(Device::open(id)));
+  for (const int id : chip_numbers(device_name, Device::count()))
+    models.push_back(load_one(Device::open(id)));
   return spread(std::move(models));
 }
 
@@ -37,7 +38,7 @@ void describe(const Capabilities& c, ModelInfo& info) {
   info.can_match_itc = c.itc;
   info.can_ask = c.ask;
   info.can_rank = c.rank;
-  info.baked_length = std::max(c.caption_length, c.answer_length);
+  info.fixed_length = std::max(c.caption_length, c.answer_length);
   info.max_length = c.max_length;
   if (c.itm || c.itc || c.ask) {
     info.text_length = c.text_length;
@@ -47,13 +48,10 @@ void describe(const Capabilities& c, ModelInfo& info) {
 
 }  // namespace
 
-bool is_device_name(const std::string& device) {
-  return device.starts_with(kDevicePrefix) && (device.size() == kDevicePrefix.size() || device[kDevicePrefix.size()] == ':');
-}
-
-std::vector<int> parse_device_name(const std::string& device, int count) {
-  if (device == kDevicePrefix) return {0};
-  const std::string_view list = std::string_view(device).substr(kDevicePrefix.size() + 1);
+std::vector<int> chip_numbers(const std::string& device, int count) {
+  const DeviceName name = parse_device_name(device);
+  if (!name.place) return {0};
+  const std::string_view list = *name.place;
   std::vector<int> ids;
   if (list == kAllChips) {
     for (int id = 0; id < std::max(count, 1); ++id) ids.push_back(id);  // with none, opening the first says so
@@ -105,7 +103,7 @@ std::vector<DeviceInfo> list_devices() {
   std::vector<DeviceInfo> list;
   try {
     for (int id = 0; id < Device::count(); ++id) {
-      const std::string name = std::string(kDevicePrefix) + ":" + std::to_string(id);
+      const std::string name = std::string(kDeviceKind) + ":" + std::to_string(id);
       try {
         list.push_back({name, Device::open(id)->describe()});
       } catch (const Error& error) {
@@ -115,7 +113,8 @@ std::vector<DeviceInfo> list_devices() {
   } catch (const Error& error) {
     // No runtime: a machine without chips, unless somebody said where it should be.
     // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
-    if (const char* folder = std::getenv(kFolderVariable); folder && *folder) list.push_back({std::string(kDevicePrefix), error.what()});
+    if (const char* folder = std::getenv(kFolderVariable); folder && *folder)
+      list.push_back({kDeviceKind, error.what()});
   }
   return list;
 }

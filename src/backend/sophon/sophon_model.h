@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/registry.h"
 #include "backend/sophon/manifest.h"
-#include "backend/towers.h"
+#include "backend/staged_runner.h"
 
 namespace blip::backend::sophon {
 
@@ -16,10 +17,14 @@ struct Loaded {
   ModelInfo info;
 };
 
-// "sophon", "sophon:N", "sophon:N,M,...", "sophon:all".
-bool is_device_name(const std::string& device);
-// The numbers of the chips that it names, of `count` in this machine. Throws Error(kUsage).
-std::vector<int> parse_device_name(const std::string& device, int count);
+// The word that its device strings begin with.
+inline constexpr const char* kDeviceKind = "sophon";
+// What the registry knows of SOPHON chips.
+const Backend& backend();
+
+// The numbers of the chips that a device string names ("sophon", "sophon:N", "sophon:N,M,...",
+// "sophon:all"), of `count` in this machine. Throws Error(kUsage).
+std::vector<int> chip_numbers(const std::string& device, int count);
 
 // Opens the bmodel files of one model, in any order; which is which follows from their inputs and outputs: a caption network,
 // a match network, or the vision encoder, question encoder and answer decoder of visual question answering.

@@ -1,7 +1,6 @@
 // Compiled folders on a fake chip (tests/sophon/fake): every task against the same arithmetic on the host, on one chip and on
 // two, with both cores, and with files that do not belong together.
 #include <gtest/gtest.h>
-
 #include <unistd.h>
 
 #include <atomic>
@@ -10,12 +9,14 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <thread>
 
 #include "backend/sophon/runtime.h"
 #include "backend/sophon/sophon_model.h"
 #include "blip/error.h"
+#include "blip/profile.h"
 #include "sophon/fake/fake_folder.h"
 #include "sophon/fake/fake_numbers.h"
 
@@ -237,10 +238,43 @@ TEST_F(FakeFolder, TwoChipsShareTheWorkAndGiveTheSame) {
     EXPECT_EQ(spread->dump_vision(*spread_images[i]).values, alone->dump_vision(*images[i]).values);
   }
   std::uint64_t encoded[2] = {};
-  for (const NetworkUse& use : both->networks())
+  for (const ExecutableUse& use : both->executables())
     if (use.name == "vision_1" + fake::kEnding) encoded[use.device == "sophon:1 (bm1688)"] += use.launches;
   EXPECT_EQ(encoded[0], 3u);
   EXPECT_EQ(encoded[1], 2u);
+}
+
+// Launches are zones by their networks' names, from each chip's thread, and the only measure of
+// them.
+TEST_F(FakeFolder, LaunchesAreZones) {
+  const auto model = load("sophon:0,1");
+  const auto runner = model->make_runner();
+  std::mutex mutex;
+  std::map<std::string, std::pair<std::uint64_t, double>> told;
+  {
+    const Profile profile(ZoneDetail::kStages, [&](const Zone& zone) {
+      const std::lock_guard lock(mutex);
+      auto& [count, ms] = told[std::string(zone.name)];
+      ++count;
+      ms += zone.microseconds / 1000;
+    });
+    const auto images = runner->encode(pictures(3), 3);
+    runner->caption(images, TokenIds{3, 10}, kWays[0], {});
+  }
+  std::map<std::string, std::pair<std::uint64_t, double>> used;
+  for (const ExecutableUse& use : model->executables()) {
+    used[use.name].first += use.launches;
+    used[use.name].second += use.milliseconds;
+  }
+  int compared = 0;
+  for (const auto& [name, use] : used) {
+    if (use.first == 0) continue;
+    EXPECT_EQ(told[name].first, use.first) << name;
+    EXPECT_NEAR(told[name].second, use.second, 0.01) << name;
+    ++compared;
+  }
+  EXPECT_GE(compared, 3);
+  EXPECT_GT(told["token"].first, 0u);
 }
 
 TEST_F(FakeFolder, PicturesGoWhereTheFewestAre) {
@@ -249,7 +283,7 @@ TEST_F(FakeFolder, PicturesGoWhereTheFewestAre) {
   const std::vector<float> pixels = pictures(3);
   const auto launches = [&] {
     std::vector<std::uint64_t> counts;
-    for (const NetworkUse& use : model->networks())
+    for (const ExecutableUse& use : model->executables())
       if (use.name == "vision_1" + fake::kEnding) counts.push_back(use.launches);
     return counts;
   };
@@ -333,7 +367,7 @@ TEST_F(FakeFolder, TwoCoreNetworks) {
   const std::vector<float> pixels = pictures(1);
   HostDecoder host({Host(pixels).cross('c')});
   expect_same(runner->caption(runner->encode(pixels, 1), TokenIds{3}, kWays[1], {}), decode::generate(host, TokenIds{3}, kWays[1], {fake::kSep, fake::kPad}));
-  for (const NetworkUse& use : model->networks()) EXPECT_EQ(use.cores, 2);
+  for (const ExecutableUse& use : model->executables()) EXPECT_EQ(use.cores, 2);
 }
 
 TEST_F(FakeFolder, WithoutCopiesOnTheChip) {
@@ -377,13 +411,13 @@ TEST_F(FakeFolder, FilesThatDoNotBelong) {
 
 TEST(DeviceNames, OneSeveralAll) {
   using Ids = std::vector<int>;
-  EXPECT_EQ(parse_device_name("sophon", 2), Ids{0});
-  EXPECT_EQ(parse_device_name("sophon:3", 2), Ids{3});
-  EXPECT_EQ(parse_device_name("sophon:2,0,1", 2), (Ids{2, 0, 1}));
-  EXPECT_EQ(parse_device_name("sophon:all", 3), (Ids{0, 1, 2}));
-  EXPECT_EQ(parse_device_name("sophon:all", 0), Ids{0});
+  EXPECT_EQ(chip_numbers("sophon", 2), Ids{0});
+  EXPECT_EQ(chip_numbers("sophon:3", 2), Ids{3});
+  EXPECT_EQ(chip_numbers("sophon:2,0,1", 2), (Ids{2, 0, 1}));
+  EXPECT_EQ(chip_numbers("sophon:all", 3), (Ids{0, 1, 2}));
+  EXPECT_EQ(chip_numbers("sophon:all", 0), Ids{0});
   for (const char* name : {"sophon:", "sophon:x", "sophon:-1", "sophon:1,", "sophon:,1", "sophon:1,,2", "sophon:1 ", "sophon:al", "sophon:0,0", "sophon:99999999999"})
-    EXPECT_THROW(parse_device_name(name, 2), Error) << name;
+    EXPECT_THROW(chip_numbers(name, 2), Error) << name;
 }
 
 TEST(Devices, DescribedAsFarAsTheLibraryTells) {

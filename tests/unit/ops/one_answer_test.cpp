@@ -61,9 +61,11 @@ TEST(OneAnswer, AbsorbedAttentionIsTheSameInAnyCompany) {
     ThreadPool one(1);
     const AbsorbedWeights weights(one, key, value, bias, kHeads, kDim, kWidth, type);
     std::vector<KeyValues> pictures;
+    OperandBuffer buffer;
     for (unsigned p = 0; p < kPictures; ++p) {
       const auto tokens = random_values(kTokens * kWidth, 10 + p);
-      pictures.push_back(own_keys_values(one, ConstMatrix(tokens.data(), kTokens, kWidth), seen));
+      pictures.push_back(
+          own_keys_values(one, ConstMatrix(tokens.data(), kTokens, kWidth), seen, buffer));
     }
     const auto run = [&](ThreadPool& pool, int first, int count) {
       std::vector<AbsorbedItem> items;

@@ -363,6 +363,7 @@ TEST(AbsorbedAttention, IsCrossAttention) {
         for (const int threads : {1, 2, 7}) {
           ThreadPool pool(threads);
           const int dims = c.heads * c.d, second = 17;
+          OperandBuffer buffer;
           const float scale = 1.f / std::sqrt(static_cast<float>(c.width));
           auto key = random_values(static_cast<std::size_t>(dims * c.width), 1), value = random_values(static_cast<std::size_t>(dims * c.width), 2);
           for (auto* weight : {&key, &value})
@@ -370,7 +371,10 @@ TEST(AbsorbedAttention, IsCrossAttention) {
           const auto bias = random_values(static_cast<std::size_t>(dims), 3), q = random_values(static_cast<std::size_t>(2 * n * dims), 4);
           const auto x = random_values(static_cast<std::size_t>(c.tokens * c.width), 5), y = random_values(static_cast<std::size_t>(second * c.width), 6);
           const AbsorbedWeights weights(pool, key, value, bias, c.heads, c.d, c.width, type);
-          const KeyValues a = own_keys_values(pool, ConstMatrix(x.data(), c.tokens, c.width), cache), b = own_keys_values(pool, ConstMatrix(y.data(), second, c.width), cache);
+          const KeyValues a = own_keys_values(pool, ConstMatrix(x.data(), c.tokens, c.width), cache,
+                                              buffer),
+                          b = own_keys_values(pool, ConstMatrix(y.data(), second, c.width), cache,
+                                              buffer);
           const std::vector<AbsorbedItem> items{{0, n, &a}, {n, n, &b}};
           std::vector<float> out(q.size(), NAN);
           const Linear* const following[] = {&weights.keys(), &weights.values()};  // only fetched

@@ -1,4 +1,4 @@
-#include "cli/bench_sophon.h"
+#include "cli/bench_executables.h"
 
 #include <algorithm>
 
@@ -28,29 +28,40 @@ std::string padded(std::string text, std::size_t width, bool left = false) {
   return text;
 }
 
-void print(Console& console, const NetworkUse& use, int runs) {
+void print(Console& console, const ExecutableUse& use, int runs) {
   const double mean = use.launches > 0 ? use.milliseconds / static_cast<double>(use.launches) : 0;
   const double per_run = static_cast<double>(use.launches) / runs;
   if (console.json()) {
-    return console.object(Json{{"device", use.device}, {"network", use.name}, {"cores", use.cores}, {"launches_per_run", json_ms(per_run)},
-                               {"mean_ms", use.launches > 0 ? Json(json_ms(mean)) : Json(nullptr)}, {"inputs", use.inputs}, {"outputs", use.outputs}});
+    return console.object(Json{{"device", use.device},
+                               {"network", use.name},
+                               {"cores", use.cores},
+                               {"launches_per_run", json_ms(per_run)},
+                               {"mean_ms", use.launches > 0 ? Json(json_ms(mean)) : Json(nullptr)},
+                               {"inputs", use.inputs},
+                               {"outputs", use.outputs}});
   }
-  console.line(padded(use.device, 20, true) + padded(printable(use.name), 32, true) + padded(std::to_string(use.cores), 6) + padded(fixed(per_run, 1), 10) +
-               padded(use.launches > 0 ? fixed(mean, 3) : "-", 11) + "  " + use.inputs + " -> " + use.outputs);
+  console.line(padded(use.device, 20, true) + padded(printable(use.name), 32, true) +
+               padded(std::to_string(use.cores), 6) + padded(fixed(per_run, 1), 10) +
+               padded(use.launches > 0 ? fixed(mean, 3) : "-", 11) + "  " + use.inputs + " -> " +
+               use.outputs);
 }
 
 }  // namespace
 
-int bench_networks(const ModelOptions& model, const std::string& image, int runs, Console& console) {
+int bench_executables(const ModelOptions& model, const std::string& image, int runs,
+                      Console& console) {
   const Engine engine = load_engine(model, console);
   Session session = make_session(engine, console);
   const std::vector<std::uint8_t> grey(3, 128);
-  const Image picture = image.empty() ? Image::from_rgb(grey.data(), 1, 1) : Image::from_file(image);
+  const Image picture =
+      image.empty() ? Image::from_rgb(grey.data(), 1, 1) : Image::from_file(image);
   run_tasks(session, engine.info(), picture);
-  const std::vector<NetworkUse> before = engine.networks();
+  const std::vector<ExecutableUse> before = engine.executables();
   for (int run = 0; run < runs; ++run) run_tasks(session, engine.info(), picture);
-  if (!console.json()) console.line(padded("device", 20, true) + padded("network", 32, true) + " cores  launches    mean ms  inputs -> outputs");
-  std::vector<NetworkUse> uses = engine.networks();
+  if (!console.json())
+    console.line(padded("device", 20, true) + padded("network", 32, true) +
+                 " cores  launches    mean ms  inputs -> outputs");
+  std::vector<ExecutableUse> uses = engine.executables();
   for (std::size_t i = 0; i < uses.size(); ++i) {
     uses[i].launches -= before[i].launches;
     uses[i].milliseconds -= before[i].milliseconds;

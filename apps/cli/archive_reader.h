@@ -1,0 +1,42 @@
+// The pictures in an archive, one after the other, without unpacking it: tar (also compressed by
+// gzip, bzip2, xz, zstd or lz4) and zip.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/source.h"
+
+namespace blip::cli {
+
+// By the ending of the name.
+bool is_archive(const std::string& path);
+// A tar that is compressed: to know what it holds all of it must be read.
+bool is_compressed_archive(const std::string& path);
+
+// A zip, by the ending of its name: no tar.
+bool is_zip(const std::string& path);
+
+class ArchiveReader {
+ public:
+  // max_bytes: members that are larger are failed inputs; 0 = no limit. Throws Error(kIo), or
+  // Error(kUnsupported) in a build without libarchive.
+  ArchiveReader(std::string path, std::size_t max_bytes);
+  ~ArchiveReader();
+  ArchiveReader(const ArchiveReader&) = delete;
+  ArchiveReader& operator=(const ArchiveReader&) = delete;
+
+  // The next picture, ARCHIVE/MEMBER with its bytes, without them where `wanted` says so of its
+  // name; nullopt after the last. What the archive holds beside is counted. Throws Error(kIo) where
+  // the archive cannot be read on.
+  std::optional<Input> next(const Wanted& wanted, LeftOut& left_out);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace blip::cli

@@ -1,0 +1,450 @@
+#include "cli/job.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+
+#include "cli/archive_reader.h"
+#include "cli/exit.h"
+#include "cli/files.h"
+#include "cli/interrupt.h"
+#include "cli/shard_writer.h"
+#include "core/json.h"
+#include "image/formats.h"
+#include "io/file.h"
+
+namespace blip::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Batches that may wait for the writer.
+constexpr std::size_t kHandedOver = 4;
+
+// Until a job without --output is complete: in the folder of its pictures or of their list, hidden,
+// so that it is no input.
+std::string implied_journal(const std::vector<std::string>& arguments, const std::string& sidecar) {
+  const std::string& first = arguments.front();
+  std::error_code ignored;
+  fs::path folder = first;
+  if (!fs::is_directory(folder, ignored)) {
+    const bool list = first.starts_with('@') && !fs::exists(folder, ignored);
+    folder = fs::path(list ? first.substr(1) : first).parent_path();
+    // The part of a pattern that is no pattern.
+    while (folder.string().find_first_of("*?[") != std::string::npos &&
+           !fs::exists(folder, ignored))
+      folder = folder.parent_path();
+  }
+  std::string all;
+  for (const std::string& argument : arguments) all += argument + '\0';
+  // Other pictures are another job.
+  char number[17];
+  std::snprintf(number, sizeof number, "%016llx",
+                static_cast<unsigned long long>(jobs::digest(all)));
+  return (folder / (".blip-caption" + sidecar + "." + number + ".job")).string();
+}
+
+std::string errors_path(const std::string& output) {
+  return fs::path(output).replace_extension(".errors.jsonl").string();
+}
+
+std::string dotted(const std::string& extension) {
+  return extension.empty() || extension.front() == '.' ? extension : "." + extension;
+}
+
+// Captions of shards are taken from the rows.
+void check_shards(const JobFlags& flags) {
+  if (flags.output.empty() || jobs::format_of(flags.output) != jobs::Format::kJsonl)
+    throw Exit(kExitUsage, "--write-shards needs --output FILE.jsonl: captions are taken from it");
+  std::error_code ignored;
+  if (!fs::is_directory(flags.shards_to, ignored))
+    throw Exit(kExitSomeFailed, "--write-shards: there is no folder " + flags.shards_to);
+}
+
+Shard read_shard(const std::string& text) {
+  Shard shard;
+  if (text.empty()) return shard;
+  const char *begin = text.data(), *end = begin + text.size();
+  const auto [slash, bad] = std::from_chars(begin, end, shard.index);
+  if (bad == std::errc() && slash != end && *slash == '/') {
+    const auto [rest, wrong] = std::from_chars(slash + 1, end, shard.count);
+    if (wrong == std::errc() && rest == end && shard.index >= 1 && shard.index <= shard.count)
+      return shard;
+  }
+  throw Exit(kExitUsage,
+             "--shard: \"" + text + "\" is no I/N such as 1/4: the first of four parts");
+}
+
+}  // namespace
+
+void add_job_options(CLI::App& command, JobFlags& flags) {
+  const std::string group = "Job";
+  const auto add = [&](CLI::Option* option) { flags.all.push_back(option->group(group)); };
+  command
+      .add_option("-o,--output", flags.output,
+                  "Write captions to this file and go on where it ends when started again: .jsonl, "
+                  "metadata.jsonl (datasets library), .csv or .json (COCO results)")
+      ->type_name("FILE")
+      ->check(not_empty())
+      ->group(group);
+  command
+      .add_option("--sidecar", flags.sidecar,
+                  "Write each caption to a file beside its picture, of this ending: .txt, .caption")
+      ->type_name("ENDING")
+      ->check(not_empty())
+      ->group(group);
+  flags.existing_option =
+      add_choice(command, "--existing", flags.existing, {"skip", "overwrite", "append", "prepend"},
+                 "What becomes of sidecars that exist")
+          ->capture_default_str()
+          ->group(group);
+  flags.all.push_back(flags.existing_option);
+  flags.shards_option = command.add_option(
+      "--write-shards", flags.shards_to,
+      "When all is done, copy the tar archives among the inputs to this folder with captions in "
+      "them, in members of the ending of --sidecar (else .txt)");
+  add(flags.shards_option->type_name("FOLDER")->check(not_empty()));
+  add(command
+          .add_option("--shard", flags.shard,
+                      "Do the I-th of N parts of the pictures, which is told by their names")
+          ->type_name("I/N")
+          ->check(not_empty()));
+  add(command.add_flag("--retry-errors", flags.retry_errors,
+                       "Do the pictures again that failed before"));
+}
+
+void check_job(const JobFlags& flags, const OutputOptions& output,
+               const std::vector<std::string>& arguments) {
+  if (!flags.is_job()) return refuse_given(flags.all, "without --output or --sidecar");
+  if (output.json) throw Exit(kExitUsage, "--json has no effect with --output or --sidecar");
+  if (std::find(arguments.begin(), arguments.end(), "-") != arguments.end())
+    throw Exit(kExitUsage,
+               "a picture on standard input has no name to remember: it cannot be part of a job");
+  read_shard(flags.shard);
+  if (flags.sidecar.empty() && flags.shards_to.empty())
+    refuse_given({flags.existing_option}, "without --sidecar");
+  if (flags.output.empty() && flags.retry_errors)
+    throw Exit(kExitUsage,
+               "--retry-errors has no effect without --output: pictures without a "
+               "sidecar are done again anyway");
+  const std::string sidecar = dotted(flags.sidecar);
+  if (sidecar.find('/') != std::string::npos || sidecar == ".")
+    throw Exit(kExitUsage, "--sidecar: \"" + flags.sidecar + "\" is no ending such as .txt");
+  if (!sidecar.empty() && image::find_format_by_ending(sidecar))
+    throw Exit(kExitUsage, "--sidecar: " + sidecar + " is the ending of pictures");
+  const bool adds = flags.existing == "append" || flags.existing == "prepend";
+  if (adds && sidecar == ".json")
+    throw Exit(kExitUsage, "--existing " + flags.existing + " adds to texts, not to .json files");
+  if (!flags.shards_to.empty()) check_shards(flags);
+  if (flags.output.empty()) return;
+  jobs::format_of(flags.output);
+  check_destination(flags.output);
+}
+
+Job::Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::string>& arguments,
+         std::size_t group, Console& console)
+    : existing_(jobs::parse_existing(flags.existing)),
+      shard_(read_shard(flags.shard)),
+      output_(flags.output),
+      sidecar_(dotted(flags.sidecar)),
+      shards_to_(flags.shards_to),
+      group_(group),
+      console_(console) {
+  jobs::JournalOptions options;
+  options.stop = [] { return interrupted() != 0; };
+  options.notice = [&console](const std::string& message) { console.note(message); };
+  if (!sidecar_.empty()) {
+    identity["--sidecar"] = sidecar_;
+    identity["--existing"] = flags.existing;
+  }
+  options.identity = std::move(identity);
+  if (output_.empty()) {
+    journal_path_ = implied_journal(arguments, sidecar_);
+  } else {
+    format_ = jobs::format_of(output_);
+    journal_path_ = output_ + ".job";
+    options.output = jobs::rows_path(*format_, output_);
+    options.preamble = jobs::preamble(*format_);
+    options.errors = errors_path(output_);
+    std::error_code ignored;
+    if (options.output != output_ && fs::exists(output_, ignored) &&
+        !fs::exists(journal_path_, ignored))
+      throw Exit(kExitUsage, output_ + " exists, and no job wrote it; give another name");
+  }
+  options.journal = journal_path_;
+  journal_ = std::make_unique<jobs::Journal>(std::move(options));
+  if (flags.retry_errors) journal_->forget_failures();
+  writer_ = std::thread([this] { write_all(); });
+}
+
+Job::~Job() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  writer_.join();
+  if (!finished_ && journal_->done() > 0 && !failure_)
+    console_.note("stopped with " + std::to_string(journal_->done()) +
+                  " pictures done; the same command goes on from there");
+}
+
+bool Job::counts(const Input& input) const {
+  return jobs::key_of(input.name).high % shard_.count == shard_.index - 1;
+}
+
+std::optional<Input> Job::next(Source& source, const Stop& stop) {
+  for (;;) {
+    if (!ready_.empty()) {
+      Input input = std::move(ready_.front());
+      ready_.pop_front();
+      paused_ = false;
+      return input;
+    }
+    if (!source_ended_) {
+      fill(source, stop);
+    } else if (elsewhere_.empty()) {
+      return std::nullopt;
+    } else if (!std::exchange(paused_, true)) {
+      // What this worker holds is to be finished before it waits: the others may wait for that.
+      Input pause;
+      pause.pause = true;
+      return pause;
+    } else {
+      std::vector<Input> inputs(std::make_move_iterator(elsewhere_.begin()),
+                                std::make_move_iterator(elsewhere_.end()));
+      elsewhere_.clear();
+      claim(std::move(inputs));
+      if (!ready_.empty() || elsewhere_.empty()) continue;
+      stop_if_interrupted();
+      if (stop()) throw Exit(kExitSomeFailed, "");
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }
+}
+
+void Job::fill(Source& source, const Stop& stop) {
+  std::vector<Input> group;
+  while (group.size() < group_) {
+    std::optional<Input> input =
+        source.next(stop, [this](const std::string& name) { return may_be_wanted(name); });
+    if (!input) {
+      source_ended_ = true;
+      break;
+    }
+    if (is_wanted(*input)) group.push_back(std::move(*input));
+    if (stop()) throw Exit(kExitSomeFailed, "");
+  }
+  claim(std::move(group));
+}
+
+// Gives the input its key. False for one that is done already, or another shard's.
+bool Job::is_wanted(Input& input) {
+  const jobs::Key name = jobs::key_of(input.name);
+  const bool again = !seen_.insert(name);
+  input.key = again ? jobs::key_of(input.name, ++repeats_[name]) : name;
+  if (input.archive > 0 && (archives_.empty() || !input.name.starts_with(archives_.back() + "/")))
+    archives_.push_back(input.name.substr(0, input.archive));
+  const bool skip = !sidecar_.empty() && sidecar_decides(input);
+  if (name.high % shard_.count != shard_.index - 1) return false;
+  if (!skip && journal_->state(input.key) == jobs::State::kFree) return true;
+  ++passed_;
+  return false;
+}
+
+// What is_wanted() will say of the next input of this name, if that is no: pictures in archives are
+// not read for nothing.
+bool Job::may_be_wanted(const std::string& name) const {
+  const jobs::Key key = jobs::key_of(name);
+  if (key.high % shard_.count != shard_.index - 1) return false;
+  if (!seen_.contains(key)) return journal_->state(key) == jobs::State::kFree;
+  const auto repeated = repeats_.find(key);
+  const std::uint64_t occurrence = repeated == repeats_.end() ? 1 : repeated->second + 1;
+  return journal_->state(jobs::key_of(name, occurrence)) == jobs::State::kFree;
+}
+
+// Whether the sidecar says that there is nothing to do. A picture whose sidecar is another's fails.
+bool Job::sidecar_decides(Input& input) {
+  if (!input.error.empty()) return false;
+  if (input.archive > 0) {
+    if (shards_to_.empty())
+      input.error = input.name + " lies in an archive, which has no files beside; use --output, " +
+                    "or --write-shards";
+    return false;
+  }
+  const bool first = input.key == jobs::key_of(input.name);
+  const std::string path = jobs::sidecar_path(input.name, sidecar_);
+  if (first && !sidecars_.insert(jobs::key_of(path))) {
+    input.error = "its sidecar " + path + " is another picture's; rename one of the two";
+    return false;
+  }
+  // Where rows are written too, the picture's row may be missing.
+  return output_.empty() &&
+         (!first || (existing_ == jobs::Existing::kSkip && jobs::has_content(path)));
+}
+
+void Job::claim(std::vector<Input> inputs) {
+  if (inputs.empty()) return;
+  std::vector<jobs::Key> keys;
+  for (const Input& input : inputs) keys.push_back(input.key);
+  const std::vector<jobs::State> states = journal_->claim(keys);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (states[i] == jobs::State::kFree) {
+      ready_.push_back(std::move(inputs[i]));
+    } else if (states[i] == jobs::State::kElsewhere) {
+      elsewhere_.push_back(std::move(inputs[i]));
+    } else {
+      ++passed_;
+    }
+  }
+}
+
+void Job::failed(const Input& input, const std::string& why) {
+  const jobs::Json object = joined(named("image", input.name), {{"error", why}});
+  const std::string line = object.dump(-1, ' ', false, jobs::Json::error_handler_t::replace);
+  batch_.push_back({{input.key, true, line + '\n'}, input.name, "", false});
+}
+
+void Job::add(const Input& input, const std::string& text, jobs::Json object) {
+  std::string row;
+  if (format_) row = jobs::row(*format_, output_, {input.name, text, std::move(object)});
+  batch_.push_back({{input.key, false, std::move(row)},
+                    input.name,
+                    text,
+                    !sidecar_.empty() && input.archive == 0});
+}
+
+void Job::end_batch() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return failure_ || handed_over_.size() < kHandedOver; });
+  if (failure_) std::rethrow_exception(failure_);
+  handed_over_.push_back(std::exchange(batch_, {}));
+  lock.unlock();
+  changed_.notify_all();
+  report_unwritten();
+}
+
+// The console is the main thread's.
+void Job::report_unwritten() {
+  std::unique_lock lock(mutex_);
+  const auto unwritten = std::exchange(unwritten_, {});
+  lock.unlock();
+  for (const auto& [name, why] : unwritten) console_.input_failed(name, why);
+}
+
+void Job::write_all() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return stop_ || !handed_over_.empty(); });
+    if (handed_over_.empty()) return;
+    std::vector<Result> batch = std::move(handed_over_.front());
+    handed_over_.pop_front();
+    writing_ = true;
+    lock.unlock();
+    try {
+      write(std::move(batch));
+    } catch (...) {
+      lock.lock();
+      failure_ = std::current_exception();
+      writing_ = false;
+      handed_over_.clear();
+      changed_.notify_all();
+      return;
+    }
+    lock.lock();
+    writing_ = false;
+    changed_.notify_all();
+  }
+}
+
+void Job::write(std::vector<Result> batch) {
+  std::vector<jobs::Row> rows;
+  for (Result& result : batch) {
+    if (result.has_sidecar) write_sidecar(result);
+    rows.push_back(std::move(result.row));
+  }
+  journal_->commit(std::move(rows));
+}
+
+void Job::write_sidecar(Result& result) {
+  const std::string path = jobs::sidecar_path(result.name, sidecar_);
+  if (existing_ == jobs::Existing::kSkip && jobs::has_content(path)) return;
+  std::string content;
+  std::unique_ptr<io::AtomicFile> file;
+  try {
+    const bool adds = existing_ == jobs::Existing::kAppend || existing_ == jobs::Existing::kPrepend;
+    // An earlier worker may have ended between the file and the journal.
+    if (adds && io::is_there(path) &&
+        journal_->was_intended(result.row.key,
+                               jobs::digest(io::read_text(path, jobs::kLargestSidecar))))
+      return;
+    content = jobs::sidecar_content(adds ? jobs::read_sidecar(path) : "",
+                                    jobs::sidecar_text(sidecar_, result.text), existing_);
+    file = std::make_unique<io::AtomicFile>(path);
+    if (adds) journal_->intend(result.row.key, jobs::digest(content));
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kCancelled) throw;
+    const jobs::Json object = joined(named("image", result.name), {{"error", error.what()}});
+    result.row.failed = true;
+    {
+      const std::lock_guard lock(mutex_);
+      unwritten_.emplace_back(result.name, error.what());
+    }
+    result.row.text = object.dump(-1, ' ', false, jobs::Json::error_handler_t::replace) + '\n';
+    return;
+  }
+  // A full disk ends the job: the next pictures would fail as well.
+  file->write(content);
+  file->commit();
+}
+
+void Job::write_shards() {
+  const jobs::Journal::Rows rows(*journal_);
+  const auto caption_of = [&](const std::string& name) -> std::optional<std::string> {
+    const std::optional<std::string> row = rows.find(jobs::key_of(name));
+    if (!row) return std::nullopt;
+    return read_json<jobs::Json>(*row).value("caption", "");
+  };
+  const ShardOptions options{shards_to_, sidecar_.empty() ? ".txt" : sidecar_, existing_};
+  std::unordered_map<std::string, std::string> written;
+  std::size_t copies = 0;
+  for (const std::string& archive : archives_) {
+    const std::string path = shard_path(options, archive);
+    const auto [other, first] = written.emplace(path, archive);
+    if (!first && other->second != archive) {
+      console_.input_failed(archive, "its copy " + path + " is that of " + other->second);
+    } else if (is_zip(archive)) {
+      console_.input_failed(archive, "zip archives are not copied, tar archives are");
+    } else if (first && !io::is_there(path)) {
+      const std::size_t unwritten = write_shard(options, archive, caption_of);
+      ++copies;
+      if (unwritten > 0)
+        console_.warning(path + " lacks " + std::to_string(unwritten) +
+                         " captions of pictures that share a name with others");
+    }
+  }
+  console_.note(std::to_string(copies) + " shards written to " + shards_to_);
+}
+
+void Job::finish() {
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return failure_ || (handed_over_.empty() && !writing_); });
+    if (failure_) std::rethrow_exception(failure_);
+  }
+  report_unwritten();
+  journal_->sync();
+  if (format_) jobs::finish(*format_, output_);
+  if (!shards_to_.empty()) write_shards();
+  if (output_.empty()) journal_->remove();
+  finished_ = true;
+  const std::string where = output_.empty() ? "sidecars " + sidecar_ : output_;
+  console_.note(where + ": " + std::to_string(journal_->done()) + " pictures done, " +
+                std::to_string(journal_->failed()) + " failed");
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,112 @@
+// A job of the command line: pictures whose results go to files, which goes on where it was when it
+// is started again. Several processes with the same command share the work.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "cli/pictures.h"
+#include "jobs/journal.h"
+#include "jobs/rows.h"
+#include "jobs/sidecar.h"
+
+namespace blip::cli {
+
+// --shard: the pictures whose names fall to one of so many parts.
+struct Shard {
+  std::uint64_t index = 1, count = 1;
+};
+
+struct JobFlags {
+  std::string output, sidecar;  // "" = not given
+  std::string existing = "skip", shard, shards_to;
+  bool retry_errors = false;
+  CLI::Option *existing_option = nullptr, *shards_option = nullptr;
+  std::vector<CLI::Option*> all;
+
+  bool is_job() const { return !output.empty() || !sidecar.empty(); }
+};
+
+void add_job_options(CLI::App& command, JobFlags& flags);
+// What can be told of the options before a model is loaded. Throws Exit(2).
+void check_job(const JobFlags& flags, const OutputOptions& output,
+               const std::vector<std::string>& arguments);
+
+class Job : public Keeper {
+ public:
+  // identity: the options that results depend on. arguments: where the pictures come from; the
+  // journal of a job without --output lies there until it is complete. group: how many pictures are
+  // claimed at once. Throws Exit, Error.
+  Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::string>& arguments,
+      std::size_t group, Console& console);
+  // Writes what was handed over.
+  ~Job() override;
+
+  std::optional<Input> next(Source& source, const Stop& stop) override;
+  bool counts(const Input& input) const override;
+  void failed(const Input& input, const std::string& why) override;
+  void end_batch() override;
+  std::size_t passed() const override { return passed_; }
+
+  // A picture's caption. Throws Error(kImage) where a file cannot hold it.
+  void add(const Input& input, const std::string& text, jobs::Json object);
+  // After the last picture: waits for the writer and completes the files. Throws Error.
+  void finish();
+  // Some pictures failed, now or before.
+  bool has_failures() const { return journal_->failed() > 0; }
+
+ private:
+  struct Result {
+    jobs::Row row;
+    std::string name, text;
+    bool has_sidecar;
+  };
+  // On the thread of the source.
+  void fill(Source& source, const Stop& stop);
+  bool is_wanted(Input& input);
+  bool may_be_wanted(const std::string& name) const;
+  bool sidecar_decides(Input& input);
+  void claim(std::vector<Input> inputs);
+  // On the thread of the writer.
+  void write_all();
+  void write(std::vector<Result> batch);
+  void write_sidecar(Result& result);
+  void report_unwritten();
+  void write_shards();
+
+  jobs::Existing existing_;
+  Shard shard_;
+  std::string output_, sidecar_, shards_to_;
+  std::vector<std::string> archives_;  // that were met
+  std::optional<jobs::Format> format_;
+  std::size_t group_;
+  Console& console_;
+  std::string journal_path_;
+  std::unique_ptr<jobs::Journal> journal_;
+
+  jobs::KeySet seen_, sidecars_;
+  std::unordered_map<jobs::Key, std::uint64_t, jobs::KeyHash> repeats_;  // of names seen before
+  std::deque<Input> ready_, elsewhere_;  // claimed here; claimed by other workers
+  bool source_ended_ = false, paused_ = false;
+  std::atomic<std::size_t> passed_{0};
+
+  std::vector<Result> batch_;
+  std::deque<std::vector<Result>> handed_over_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool finished_ = false, writing_ = false, stop_ = false;
+  std::exception_ptr failure_;
+  std::vector<std::pair<std::string, std::string>> unwritten_;  // names, and why
+  std::thread writer_;
+};
+
+}  // namespace blip::cli

@@ -1,0 +1,195 @@
+#include "cli/shard_writer.h"
+
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <new>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "blip/error.h"
+#include "cli/archive_open.h"
+#include "io/file.h"
+
+namespace blip::cli {
+
+std::string shard_path(const ShardOptions& options, const std::string& archive) {
+  namespace fs = std::filesystem;
+  return (fs::path(options.folder) / fs::path(archive).filename()).string();
+}
+
+#ifdef BLIP_HAS_ARCHIVES
+
+namespace {
+
+constexpr std::size_t kBlock = std::size_t{256} << 10;
+
+la_ssize_t write_to_file(archive* writer, void* file, const void* bytes, std::size_t size) {
+  try {
+    static_cast<io::AtomicFile*>(file)->write(
+        std::span(static_cast<const std::byte*>(bytes), size));
+    return static_cast<la_ssize_t>(size);
+  } catch (const Error& error) {
+    ::archive_set_error(writer, EIO, "%s", error.what());
+    return -1;
+  }
+}
+
+struct FreeEntry {
+  void operator()(archive_entry* entry) const { ::archive_entry_free(entry); }
+};
+
+// A copy that is being written.
+class Copy {
+ public:
+  Copy(const ShardOptions& options, const std::string& source, const CaptionOf& caption_of)
+      : options_(options),
+        source_(source),
+        caption_of_(caption_of),
+        file_(shard_path(options, source)) {}
+
+  std::size_t write() {
+    find_captions();
+    reader_ = open_archive(source_);
+    for (archive_entry* entry = nullptr; next_member(reader_.get(), &entry, source_);) {
+      if (!writer_) open_writer();
+      copy(entry, archive_member_name(entry));
+    }
+    if (!writer_) open_writer();
+    check(writer_.get(), ::archive_write_close(writer_.get()));
+    file_.commit();
+    return unwritten_;
+  }
+
+ private:
+  void check(archive* of, la_ssize_t result) const {
+    if (result < ARCHIVE_WARN) archive_failed(of, "cannot copy", source_);
+  }
+
+  // Which texts are there already, and which pictures have captions: a text may come before its
+  // picture.
+  void find_captions() {
+    const Archive reader = open_archive(source_);
+    std::unordered_set<std::string> seen;
+    for (archive_entry* entry = nullptr; next_member(reader.get(), &entry, source_);) {
+      const std::string name = archive_member_name(entry);
+      if (!seen.insert(name).second) continue;
+      if (name.ends_with(options_.ending)) {
+        texts_.insert(name);
+      } else if (caption_of_(source_ + "/" + name)) {
+        const bool first = pictures_.emplace(text_name(name), name).second;
+        unwritten_ += first ? 0 : 1;
+      }
+    }
+  }
+
+  std::string text_name(const std::string& picture) const {
+    return jobs::sidecar_path(picture, options_.ending);
+  }
+
+  // As tar and compressed as the source, whose first member has been read.
+  void open_writer() {
+    writer_.reset(::archive_write_new());
+    if (!writer_) throw std::bad_alloc();
+    archive* const writer = writer_.get();
+    ::archive_write_set_format_pax_restricted(writer);
+    for (int i = 0; i < ::archive_filter_count(reader_.get()); ++i)
+      if (const int code = ::archive_filter_code(reader_.get(), i); code != ARCHIVE_FILTER_NONE)
+        check(writer, ::archive_write_add_filter(writer, code));
+    check(writer, ::archive_write_open(writer, &file_, nullptr, write_to_file, nullptr));
+  }
+
+  void copy(archive_entry* entry, const std::string& name) {
+    const bool first = copied_.insert(name).second;
+    const bool keeps = options_.existing == jobs::Existing::kSkip;
+    if (const auto picture = pictures_.find(name); picture != pictures_.end() && first && !keeps)
+      return add_to_text(entry, picture->second);
+    copy_member(entry);
+    const auto captioned = pictures_.find(text_name(name));
+    if (!first || captioned == pictures_.end() || captioned->second != name) return;
+    if (!texts_.contains(captioned->first))
+      add_member(entry, captioned->first, jobs::sidecar_content("", text_of(name), {}));
+  }
+
+  std::string text_of(const std::string& picture) const {
+    return jobs::sidecar_text(options_.ending, caption_of_(source_ + "/" + picture).value_or(""));
+  }
+
+  // The text that is there, with the caption as options_.existing says.
+  void add_to_text(archive_entry* entry, const std::string& picture) {
+    std::string before;
+    read_data([&](std::string_view bytes) {
+      before += bytes;
+      if (before.size() > jobs::kLargestSidecar)
+        throw Error(ErrorCode::kIo, "cannot add to " + source_ + "/" + archive_member_name(entry) +
+                                        ": it is larger than " +
+                                        std::to_string(jobs::kLargestSidecar) + " bytes");
+    });
+    add_member(entry, archive_member_name(entry),
+               jobs::sidecar_content(before, text_of(picture), options_.existing));
+  }
+
+  template <class Take>
+  void read_data(const Take& take) {
+    std::string block(kBlock, '\0');
+    for (;;) {
+      const la_ssize_t got = ::archive_read_data(reader_.get(), block.data(), block.size());
+      if (got == ARCHIVE_RETRY || got == ARCHIVE_WARN) continue;
+      check(reader_.get(), got);
+      if (got <= 0) return;
+      take(std::string_view(block).substr(0, static_cast<std::size_t>(got)));
+    }
+  }
+
+  void copy_member(archive_entry* entry) {
+    check(writer_.get(), ::archive_write_header(writer_.get(), entry));
+    read_data([this](std::string_view bytes) { put(bytes); });
+  }
+
+  void put(std::string_view bytes) {
+    check(writer_.get(), ::archive_write_data(writer_.get(), bytes.data(), bytes.size()));
+  }
+
+  void add_member(archive_entry* like, const std::string& name, const std::string& content) {
+    const std::unique_ptr<archive_entry, FreeEntry> entry(::archive_entry_new());
+    const std::string whole = ::archive_entry_pathname(like) ? ::archive_entry_pathname(like) : "";
+    ::archive_entry_set_pathname(entry.get(),
+                                 ((whole.starts_with("./") ? "./" : "") + name).c_str());
+    ::archive_entry_set_filetype(entry.get(), AE_IFREG);
+    ::archive_entry_set_perm(entry.get(), ::archive_entry_perm(like));
+    ::archive_entry_set_mtime(entry.get(), ::archive_entry_mtime(like), 0);
+    ::archive_entry_set_size(entry.get(), static_cast<la_int64_t>(content.size()));
+    check(writer_.get(), ::archive_write_header(writer_.get(), entry.get()));
+    put(content);
+  }
+
+  const ShardOptions& options_;
+  const std::string& source_;
+  const CaptionOf& caption_of_;
+  io::AtomicFile file_;
+  Archive reader_, writer_;
+  std::unordered_set<std::string> texts_, copied_;
+  std::unordered_map<std::string, std::string> pictures_;  // with captions, by their texts' names
+  std::size_t unwritten_ = 0;
+};
+
+}  // namespace
+
+std::size_t write_shard(const ShardOptions& options, const std::string& archive,
+                        const CaptionOf& caption_of) {
+  return Copy(options, archive, caption_of).write();
+}
+
+#else
+
+std::size_t write_shard(const ShardOptions&, const std::string& archive, const CaptionOf&) {
+  throw Error(ErrorCode::kUnsupported,
+              "cannot read archive " + archive + ": this build lacks libarchive (BLIP_ARCHIVES)");
+}
+
+#endif
+
+}  // namespace blip::cli

@@ -1,0 +1,31 @@
+// Copies of archives with captions in them: a.txt behind a.jpg, as WebDataset's shards have it.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "jobs/sidecar.h"
+
+namespace blip::cli {
+
+struct ShardOptions {
+  std::string folder;           // the copies lie in it, under the names of the archives
+  std::string ending = ".txt";  // of the members that are added
+  jobs::Existing existing = jobs::Existing::kSkip;  // what becomes of members of that name
+};
+
+// The caption of the picture of this name, ARCHIVE/MEMBER; nullopt: it has none.
+using CaptionOf = std::function<std::optional<std::string>(const std::string& name)>;
+
+// The copy's path.
+std::string shard_path(const ShardOptions& options, const std::string& archive);
+
+// Copies a tar, compressed as it is, member by member; captions become members behind their
+// pictures. The file appears whole or not at all. Returns how many captions had no place, as two
+// pictures would share a member. Throws Error(kIo); Exit when interrupted.
+std::size_t write_shard(const ShardOptions& options, const std::string& archive,
+                        const CaptionOf& caption_of);
+
+}  // namespace blip::cli

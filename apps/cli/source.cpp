@@ -1,0 +1,375 @@
+#include "cli/source.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <glob.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <set>
+#include <span>
+#include <system_error>
+#include <utility>
+
+#include "blip/error.h"
+#include "cli/archive_reader.h"
+#include "cli/interrupt.h"
+#include "cli/list_reader.h"
+#include "image/formats.h"
+
+namespace blip::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A file that cannot be opened counts as one, so that its error is told.
+bool holds_picture(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return true;
+  std::array<std::byte, image::kFormatHead> head{};
+  const ssize_t got = ::read(fd, head.data(), head.size());
+  ::close(fd);
+  return got > 0 && image::looks_like_picture(std::span(head).first(static_cast<std::size_t>(got)));
+}
+
+bool exists(const std::string& path) {
+  struct stat status = {};
+  return lstat(path.c_str(), &status) == 0;
+}
+
+bool is_pattern(const std::string& argument) {
+  return argument.find_first_of("*?[") != std::string::npos && !exists(argument);
+}
+
+bool is_list(const std::string& argument) {
+  return argument.size() > 1 && argument.front() == '@' && !exists(argument);
+}
+
+// The names in a folder, sorted: a million of them in one piece of memory.
+class Names {
+ public:
+  // What the folder says of a name without a look at the file.
+  struct Name {
+    std::string_view text;
+    bool is_file;  // for certain a regular file
+  };
+
+  // Why it cannot be listed; "" when it can.
+  std::string list(const std::string& folder) {
+    DIR* const dir = ::opendir(folder.c_str());
+    if (dir == nullptr) return std::generic_category().message(errno);
+    errno = 0;
+    while (const dirent* entry = ::readdir(dir)) {
+      const std::string_view name = entry->d_name;
+      if (name == "." || name == "..") continue;
+      begins_.push_back(text_.size());
+      text_ += entry->d_type == DT_REG ? 'f' : ' ';
+      text_ += name;
+      text_ += '\0';
+      errno = 0;
+    }
+    const int code = errno;
+    ::closedir(dir);
+    std::sort(begins_.begin(), begins_.end(),
+              [this](std::size_t a, std::size_t b) { return at(a).text < at(b).text; });
+    return code == 0 ? "" : std::generic_category().message(code);
+  }
+
+  std::optional<Name> next() {
+    if (next_ == begins_.size()) return std::nullopt;
+    return at(begins_[next_++]);
+  }
+
+ private:
+  Name at(std::size_t begin) const {
+    return {std::string_view(text_.c_str() + begin + 1), text_[begin] == 'f'};
+  }
+
+  std::string text_;  // of each: what it is, the name, NUL
+  std::vector<std::size_t> begins_;
+  std::size_t next_ = 0;
+};
+
+using FolderId = std::pair<dev_t, ino_t>;
+
+}  // namespace
+
+// Where a Source is: the argument, the list or matches that it stands for, and the folders in it.
+class Source::Walk {
+ public:
+  Walk(std::vector<std::string> arguments, SourceOptions options)
+      : arguments_(std::move(arguments)), options_(std::move(options)) {}
+
+  std::optional<Input> next(const Stop& stop, const Wanted& wanted) {
+    for (;;) {
+      stop_if_interrupted();
+      if (archive_) {
+        if (std::optional<Input> input = next_of_archive(wanted)) return input;
+        continue;
+      }
+      if (!folders_.empty()) {
+        if (std::optional<Input> input = next_of_folder()) return input;
+      } else if (next_match_ < matches_.size()) {
+        if (std::optional<Input> input = enter_path(matches_[next_match_++])) return input;
+      } else if (list_) {
+        if (std::optional<Input> input = next_of_list(stop)) return input;
+      } else if (next_argument_ == arguments_.size()) {
+        return std::nullopt;
+      } else if (std::optional<Input> input = enter_argument(arguments_[next_argument_++])) {
+        return input;
+      }
+    }
+  }
+
+  const std::vector<std::string>& arguments() const { return arguments_; }
+  const LeftOut& left_out() const { return left_out_; }
+
+ private:
+  struct Folder {
+    std::string path;
+    Names names;
+  };
+
+  std::optional<Input> enter_argument(const std::string& argument) {
+    if (argument == "-") {
+      const bool again = std::exchange(standard_input_, true);
+      return Input{"-", again ? "standard input was given twice; it can be read once" : ""};
+    }
+    if (is_pattern(argument)) return enter_pattern(argument);
+    if (!is_list(argument)) return enter_path(argument);
+    const std::string path = argument.substr(1);
+    if (path == "-" && std::exchange(standard_input_, true))
+      return Input{argument, "standard input was given twice; it can be read once"};
+    try {
+      list_ = std::make_unique<ListReader>(path, options_.nul_lists ? '\0' : '\n');
+    } catch (const Error& error) {
+      return Input{argument, error.what()};
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Input> enter_pattern(const std::string& pattern) {
+    glob_t matches = {};
+    const int result = ::glob(pattern.c_str(), 0, nullptr, &matches);
+    matches_.clear();
+    next_match_ = 0;
+    for (std::size_t i = 0; result == 0 && i < matches.gl_pathc; ++i)
+      matches_.emplace_back(matches.gl_pathv[i]);
+    ::globfree(&matches);
+    if (result != 0) return Input{pattern, "no file matches " + pattern};
+    return std::nullopt;
+  }
+
+  std::optional<Input> next_of_list(const Stop& stop) {
+    try {
+      const std::optional<std::string> name = list_->next(stop);
+      if (!name) list_.reset();
+      if (!name) return std::nullopt;
+      // A list of a million pictures is gone through without a look at each of them.
+      if (image::find_format_by_ending(*name)) return Input{*name, ""};
+      return enter_path(*name == "-" ? "./-" : *name);
+    } catch (const Error& error) {
+      list_.reset();
+      return Input{arguments_[next_argument_ - 1], error.what()};
+    }
+  }
+
+  std::optional<Input> enter_path(const std::string& path) {
+    struct stat status = {};
+    // One that is missing fails when it is opened, with the system's reason.
+    if (::stat(path.c_str(), &status) != 0) return Input{path, ""};
+    if (S_ISREG(status.st_mode) && is_archive(path)) return enter_archive(path);
+    if (!S_ISDIR(status.st_mode)) return Input{path, ""};
+    root_ = path;
+    searched_.clear();
+    found_ = false;
+    filtered_before_ = filtered();
+    return enter_folder(path, status);
+  }
+
+  std::optional<Input> enter_archive(const std::string& path) {
+    found_ = false;
+    archive_path_ = path;
+    try {
+      archive_ = std::make_unique<ArchiveReader>(path, options_.max_bytes);
+    } catch (const Error& error) {
+      return Input{path, error.what()};
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Input> next_of_archive(const Wanted& wanted) {
+    try {
+      std::optional<Input> input = archive_->next(wanted, left_out_);
+      if (input || found_) {
+        found_ = true;
+        if (!input) archive_.reset();
+        return input;
+      }
+    } catch (const Error& error) {
+      archive_.reset();
+      return Input{archive_path_, error.what()};
+    }
+    archive_.reset();
+    return Input{archive_path_, "no picture in archive " + archive_path_};
+  }
+
+  std::optional<Input> enter_folder(const std::string& path, const struct stat& status) {
+    if (!searched_.insert(FolderId(status.st_dev, status.st_ino)).second) {
+      ++left_out_.again;
+      return std::nullopt;
+    }
+    Folder folder{path, {}};
+    const std::string error = folder.names.list(path);
+    folders_.push_back(std::move(folder));
+    if (error.empty()) return std::nullopt;
+    found_ = true;
+    folders_.pop_back();
+    return Input{path, "cannot list folder " + path + ": " + error};
+  }
+
+  std::optional<Input> next_of_folder() {
+    Folder& folder = folders_.back();
+    if (const std::optional<Names::Name> name = folder.names.next()) {
+      const bool slash = folder.path.ends_with('/');
+      std::optional<Input> input =
+          enter_entry(folder.path + (slash ? "" : "/") + std::string(name->text), name->is_file);
+      found_ = found_ || input.has_value();
+      return input;
+    }
+    folders_.pop_back();
+    if (folders_.empty() && !found_ && filtered() == filtered_before_)
+      return Input{root_, "no picture in folder " + root_};
+    return std::nullopt;
+  }
+
+  bool is_excluded(const std::string& path) const {
+    if (options_.filter.exclude.empty()) return false;
+    const std::string below = fs::path(path).lexically_relative(root_).string(),
+                      name = fs::path(path).filename().string();
+    return std::any_of(options_.filter.exclude.begin(), options_.filter.exclude.end(),
+                       [&](const std::string& pattern) {
+                         const bool whole = pattern.find('/') != std::string::npos;
+                         return ::fnmatch(pattern.c_str(), (whole ? below : name).c_str(),
+                                          whole ? FNM_PATHNAME : 0) == 0;
+                       });
+  }
+
+  bool is_newer(const struct stat& status) const {
+    if (!options_.filter.newer_than) return true;
+    const timespec &time = status.st_mtim, &limit = *options_.filter.newer_than;
+    return time.tv_sec != limit.tv_sec ? time.tv_sec > limit.tv_sec : time.tv_nsec > limit.tv_nsec;
+  }
+
+  std::size_t filtered() const { return left_out_.excluded + left_out_.older + left_out_.below; }
+
+  std::optional<Input> enter_entry(const std::string& path, bool is_file) {
+    if (path[path.rfind('/') + 1] == '.') {
+      ++left_out_.hidden;
+    } else if (is_excluded(path)) {
+      ++left_out_.excluded;
+    } else if (is_file && !options_.filter.newer_than && image::find_format_by_ending(path)) {
+      return Input{path,
+                   ""};  // without a look at the file, which a million of them would take long
+    } else {
+      return enter_other(path);
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Input> enter_other(const std::string& path) {
+    struct stat status = {};
+    if (::stat(path.c_str(), &status) != 0)
+      return Input{path, ""};  // fails with the system's reason
+    if (S_ISDIR(status.st_mode)) {
+      if (options_.filter.subfolders) return enter_folder(path, status);
+      ++left_out_.below;
+    } else if (!S_ISREG(status.st_mode)) {
+      ++left_out_.special;
+    } else if (!image::find_format_by_ending(path) && !holds_picture(path)) {
+      ++left_out_.others;
+    } else if (is_newer(status)) {
+      return Input{path, ""};
+    } else {
+      ++left_out_.older;
+    }
+    return std::nullopt;
+  }
+
+  const std::vector<std::string> arguments_;
+  const SourceOptions options_;
+  std::size_t next_argument_ = 0, next_match_ = 0;
+  bool standard_input_ = false;  // was read from
+  std::unique_ptr<ListReader> list_;
+  std::unique_ptr<ArchiveReader> archive_;
+  std::string archive_path_;
+  std::vector<std::string> matches_;
+  std::vector<Folder> folders_;  // each in the one before
+  std::string root_;             // the first of them
+  std::set<FolderId> searched_;  // below it
+  bool found_ = false;           // anything below it
+  std::size_t filtered_before_ = 0;
+  LeftOut left_out_;
+};
+
+Source::Source(std::vector<std::string> arguments, SourceOptions options)
+    : walk_(std::make_unique<Walk>(std::move(arguments), std::move(options))) {}
+
+Source::~Source() = default;
+
+std::optional<Input> Source::next(const Stop& stop, const Wanted& wanted) {
+  return walk_->next(stop, wanted);
+}
+
+const LeftOut& Source::left_out() const { return walk_->left_out(); }
+
+bool Source::can_be_repeated() const {
+  return std::all_of(walk_->arguments().begin(), walk_->arguments().end(),
+                     [](const std::string& argument) {
+                       if (is_compressed_archive(argument)) return false;
+                       if (!is_list(argument)) return true;
+                       struct stat status = {};
+                       return argument != "@-" && ::stat(argument.c_str() + 1, &status) == 0 &&
+                              S_ISREG(status.st_mode);
+                     });
+}
+
+std::string describe(const LeftOut& left_out) {
+  std::string text;
+  const auto add = [&](std::size_t count, const char* one, const char* many) {
+    if (count > 0)
+      text += (text.empty() ? "" : ", ") + std::to_string(count) + ' ' + (count == 1 ? one : many);
+  };
+  add(left_out.others, "file that is no picture", "files that are no pictures");
+  add(left_out.hidden, "hidden file or folder", "hidden files or folders");
+  add(left_out.special, "pipe, socket or device", "pipes, sockets or devices");
+  add(left_out.excluded, "excluded file or folder", "excluded files or folders");
+  add(left_out.older, "picture that is not newer", "pictures that are not newer");
+  add(left_out.again, "link to a folder searched already", "links to folders searched already");
+  add(left_out.below, "folder below", "folders below");
+  return text;
+}
+
+std::vector<Input> expand_inputs(const std::vector<std::string>& arguments,
+                                 const FolderFilter& filter, LeftOut* left_out) {
+  Source source(arguments, {.filter = filter});
+  std::vector<Input> inputs;
+  while (std::optional<Input> input = source.next()) inputs.push_back(std::move(*input));
+  if (left_out != nullptr) *left_out = source.left_out();
+  return inputs;
+}
+
+bool names_needed(const std::vector<std::string>& arguments) {
+  if (arguments.size() != 1) return true;
+  struct stat status = {};
+  return arguments.front() != "-" &&
+         (is_archive(arguments.front()) || stat(arguments.front().c_str(), &status) != 0 ||
+          S_ISDIR(status.st_mode));
+}
+
+}  // namespace blip::cli

@@ -1,0 +1,103 @@
+// Where the pictures of a command come from: files, folders, patterns, lists and archives, one
+// after the other, in memory that does not grow with their number (but for the names of the folders
+// that are open).
+#pragma once
+
+#include <time.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "jobs/key.h"
+
+namespace blip::cli {
+
+// One thing to do, in the order given. A failed one keeps its place, so that results and errors
+// come in order.
+struct Input {
+  std::string name;  // a path, or "-" for standard input; of a picture in an archive ARCHIVE/MEMBER
+  std::string error;  // not empty: the argument led to no picture, and why
+  // Of a picture in an archive, where they were wanted.
+  std::shared_ptr<const std::string> bytes{};
+  jobs::Key key{};  // of a job
+  // No picture: the next one may take long, so what is there is not to wait for it.
+  bool pause = false;
+  std::size_t archive = 0;  // of a picture in an archive: the length of the archive's name
+};
+
+// Which files of folders are inputs. Files that are named themselves always are.
+struct FolderFilter {
+  // Patterns (* ? [) of names of files and folders, or with a slash of paths below the folder
+  // given. A folder is left out whole.
+  std::vector<std::string> exclude;
+  std::optional<timespec> newer_than;  // changed after it; not given: any
+  bool subfolders = true;
+};
+
+// What the folders among the arguments held that is no input.
+struct LeftOut {
+  std::size_t others = 0;    // files that are no pictures, by name and content
+  std::size_t hidden = 0;    // files and folders whose names begin with a dot
+  std::size_t special = 0;   // pipes, sockets and devices
+  std::size_t again = 0;     // links to folders that were searched already
+  std::size_t excluded = 0;  // files and folders, by FolderFilter::exclude
+  std::size_t older = 0;     // pictures that are not newer than FolderFilter::newer_than
+  std::size_t below = 0;     // folders in folders, without FolderFilter::subfolders
+};
+// "3 files that are no pictures, 1 hidden file or folder"; "" for nothing.
+std::string describe(const LeftOut& left_out);
+
+// Asked while something blocks: true = give up.
+using Stop = std::function<bool()>;
+
+// Whether the bytes of a picture in an archive are to be read; unset = of all.
+using Wanted = std::function<bool(const std::string& name)>;
+
+// How a Source reads its arguments.
+struct SourceOptions {
+  FolderFilter filter{};
+  bool nul_lists = false;     // lists end their names with NUL instead of line ends
+  std::size_t max_bytes = 0;  // of a picture in an archive; 0 = no limit
+};
+
+// Files stay; a folder becomes the pictures under it, sorted by path, links followed, each folder
+// once; a pattern (* ? [) that the shell did not expand becomes its matches, sorted; "-" is
+// standard input, once; @FILE, where no file has that name, becomes what the lines of FILE name
+// (@-: of standard input). An archive (tar, zip) that is named itself, by a pattern or by a list
+// becomes the pictures in it, in its order. A file of a folder is a picture by its ending or its
+// first bytes, whether this program reads that format or not: one it cannot read fails by name when
+// it is opened. A folder of which the filter left something out may have no picture; any other
+// without one is a failed input.
+class Source {
+ public:
+  Source(std::vector<std::string> arguments, SourceOptions options);
+  ~Source();
+  Source(const Source&) = delete;
+  Source& operator=(const Source&) = delete;
+
+  // nullopt after the last. Never throws for a bad argument; Exit when interrupted or stopped.
+  std::optional<Input> next(const Stop& stop = {}, const Wanted& wanted = {});
+  // Complete after the last.
+  const LeftOut& left_out() const;
+  // Whether another Source gives the same soon: nothing is read from standard input or a pipe, and
+  // nothing has to be decompressed.
+  bool can_be_repeated() const;
+
+ private:
+  class Walk;
+  std::unique_ptr<Walk> walk_;
+};
+
+// All that a Source gives.
+std::vector<Input> expand_inputs(const std::vector<std::string>& arguments,
+                                 const FolderFilter& filter, LeftOut* left_out = nullptr);
+
+// Whether a line of text output must say its picture: several arguments, a list, a folder or a
+// pattern, however many pictures they hold.
+bool names_needed(const std::vector<std::string>& arguments);
+
+}  // namespace blip::cli

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Puts the Zig compiler (a package of PyPI: clang, lld and the symbols of every release of the C library)
+# into FOLDER, with a script for each tool that CMake calls by one name; does nothing when it is there.
+# usage: install-zig.sh FOLDER
+set -euo pipefail
+
+version=0.15.2
+mkdir -p "$1"
+folder=$(realpath "$1")
+[ "$(cat "$folder/.version" 2>/dev/null)" = "$version" ] && exit 0
+echo "Installing Zig $version into $folder"
+python3 -m venv "$folder"
+"$folder/bin/pip" install -q --disable-pip-version-check "ziglang==$version"
+zig=$("$folder/bin/python" -c 'import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).parent / "zig")')
+for tool in cc c++ ar ranlib; do
+  printf '#!/bin/sh\nexec "%s" %s "$@"\n' "$zig" "$tool" >"$folder/bin/zig-$tool"
+  chmod +x "$folder/bin/zig-$tool"
+done
+echo "$version" >"$folder/.version"

@@ -1,0 +1,101 @@
+#include "backend/staged_runner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <numeric>
+#include <utility>
+
+#include "blip/error.h"
+
+namespace blip::backend {
+namespace {
+
+// Texts per pass over one image: enough rows to fill the matrix units (32 texts of about 10
+// tokens), few enough that activations stay small and a cancel is heard soon.
+constexpr std::size_t kTextsPerPass = 32;
+
+void poll(const decode::Hooks& hooks) {
+  if (hooks.cancel && hooks.cancel()) throw Error(ErrorCode::kCancelled, "cancelled");
+}
+
+[[noreturn]] void no_attention() {
+  throw Error(ErrorCode::kUnsupported, "this device does not give out attention weights");
+}
+
+}  // namespace
+
+Tensor Runner::caption_attention(const EncodedImage&, const TokenIds&, int) { no_attention(); }
+AnswerAttention Runner::answer_attention(const EncodedImage&, const TokenIds&, const TokenIds&,
+                                         int) {
+  no_attention();
+}
+
+std::vector<std::vector<decode::Hypothesis>> StagedRunner::caption(
+    std::span<const EncodedImagePtr> images, const TokenIds& prompt, const GenerateOptions& options,
+    const decode::Hooks& hooks) {
+  const auto decoder = caption_decoder(images, options);
+  return decode::generate(*decoder, prompt, decode::with_min_length(options, kCaptionMinLength),
+                          tokens_, hooks);
+}
+
+std::vector<MatchScore> StagedRunner::match(const EncodedImage& image,
+                                            std::span<const TokenIds> texts,
+                                            const MatchOptions& options,
+                                            const decode::Hooks& hooks) {
+  std::vector<MatchScore> scores(texts.size());
+  const bool itm = capabilities_.itm && options.head != MatchHead::kItc;
+  const bool itc = capabilities_.itc && options.head != MatchHead::kItm;
+  const std::vector<float> image_vector = itc ? embed_image(image) : std::vector<float>{};
+  for (std::size_t first = 0; first < texts.size(); first += kTextsPerPass) {
+    poll(hooks);
+    const auto part = texts.subspan(first, std::min(kTextsPerPass, texts.size() - first));
+    if (itm) {
+      const auto probabilities = match_pass(image, part);
+      for (std::size_t i = 0; i < part.size(); ++i) scores[first + i].itm = probabilities[i];
+    }
+    if (itc) {
+      const auto vectors = embed_pass(part);
+      for (std::size_t i = 0; i < part.size(); ++i)
+        scores[first + i].itc =
+            std::inner_product(image_vector.begin(), image_vector.end(), vectors[i].begin(), 0.f);
+    }
+  }
+  return scores;
+}
+
+std::vector<std::vector<decode::Hypothesis>> StagedRunner::ask(const EncodedImage& image,
+                                                               std::span<const TokenIds> questions,
+                                                               const GenerateOptions& options,
+                                                               const decode::Hooks& hooks) {
+  const auto decoder = answer_decoder(image, questions, options.max_length);
+  return decode::generate(*decoder, answer_prompt_,
+                          decode::with_min_length(options, kAnswerMinLength), tokens_, hooks);
+}
+
+std::vector<decode::Ranked> StagedRunner::rank(const EncodedImage& image, const TokenIds& question,
+                                               std::span<const TokenIds> candidates, int keep,
+                                               const decode::Hooks& hooks) {
+  std::size_t longest = 1;
+  for (const auto& candidate : candidates) longest = std::max(longest, candidate.size());
+  const auto decoder = answer_decoder(image, std::span(&question, 1), static_cast<int>(longest));
+  return decode::rank(*decoder, candidates, keep, decode::kLabelSmoothing, hooks);
+}
+
+std::vector<std::vector<float>> StagedRunner::embed_texts(std::span<const TokenIds> texts) {
+  std::vector<std::vector<float>> vectors;
+  for (std::size_t first = 0; first < texts.size(); first += kTextsPerPass) {
+    auto part = embed_pass(texts.subspan(first, std::min(kTextsPerPass, texts.size() - first)));
+    std::move(part.begin(), part.end(), std::back_inserter(vectors));
+  }
+  return vectors;
+}
+
+void normalize_length(std::vector<float>& vector) {
+  double squares = 0;
+  for (const float x : vector) squares += static_cast<double>(x) * x;
+  const float inverse = static_cast<float>(1.0 / std::max(std::sqrt(squares), 1e-12));
+  for (float& x : vector) x *= inverse;
+}
+
+}  // namespace blip::backend

@@ -1,0 +1,155 @@
+// The bytes of a job's files.
+#include <gtest/gtest.h>
+
+#include "blip/error.h"
+#include "jobs/key.h"
+#include "jobs/rows.h"
+#include "jobs/sidecar.h"
+#include "jobs/wording.h"
+#include "temporary_folder.h"
+
+namespace blip::jobs {
+namespace {
+
+std::string message_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "none";
+}
+
+TEST(Keys, SetsHoldWhatWasPutIn) {
+  KeySet set;
+  EXPECT_FALSE(set.contains(key_of("a")));
+  for (int i = 0; i < 5000; ++i) EXPECT_TRUE(set.insert(key_of(std::to_string(i))));
+  for (int i = 0; i < 5000; ++i) EXPECT_FALSE(set.insert(key_of(std::to_string(i))));
+  for (int i = 0; i < 10000; ++i) EXPECT_EQ(set.contains(key_of(std::to_string(i))), i < 5000);
+  EXPECT_EQ(set.size(), 5000u);
+  EXPECT_NE(key_of("a", 1), key_of("a"));
+  EXPECT_NE(key_of("a", 1), key_of("a", 2));
+}
+
+TEST(Rows, FormatsAreToldByNames) {
+  EXPECT_EQ(format_of("a/captions.jsonl"), Format::kJsonl);
+  EXPECT_EQ(format_of("metadata.jsonl"), Format::kMetadata);
+  EXPECT_EQ(format_of("x.csv"), Format::kCsv);
+  EXPECT_EQ(format_of("x.json"), Format::kCoco);
+  for (const char* bad : {"x", "x.txt", "x.jsonl/", "jsonl", ".csv", "x.parquet"})
+    EXPECT_NE(message_of([&] { format_of(bad); }).find("end it with .jsonl"), std::string::npos)
+        << bad;
+}
+
+std::string csv(const std::string& name, const std::string& text) {
+  return row(Format::kCsv, "x.csv", {name, text, {}});
+}
+
+TEST(Rows, CsvQuotesWhatItMust) {
+  EXPECT_EQ(preamble(Format::kCsv), "image,caption\n");
+  EXPECT_EQ(csv("a.png", "a cat"), "a.png,a cat\n");
+  EXPECT_EQ(csv("a,b.png", "a \"cat\""), "\"a,b.png\",\"a \"\"cat\"\"\"\n");
+  EXPECT_EQ(csv("a\nb", "\r"), "\"a\nb\",\"\r\"\n");
+  EXPECT_EQ(csv(" a", "b "), "\" a\",\"b \"\n");
+  EXPECT_EQ(csv("", "\xc3\xa4"), ",\xc3\xa4\n");
+  EXPECT_NE(message_of([] { csv("\xff.png", "x"); }).find("CSV cannot hold its name"),
+            std::string::npos);
+}
+
+TEST(Rows, MetadataNamesPicturesFromItsFolder) {
+  const auto name = [](const std::string& picture) {
+    return Json::parse(row(Format::kMetadata, "data/train/metadata.jsonl", {picture, "t", {}}));
+  };
+  EXPECT_EQ(name("data/train/a.png"), (Json{{"file_name", "a.png"}, {"text", "t"}}));
+  EXPECT_EQ(name("./data/train/sub/b.png")["file_name"], "sub/b.png");
+  EXPECT_EQ(name("data/c.png")["file_name"], "../c.png");
+}
+
+TEST(Rows, CocoNumbersComeFromNames) {
+  EXPECT_EQ(coco_id("val/COCO_val2014_000000391895.jpg"), 391895);
+  EXPECT_EQ(coco_id("12.png"), 12);
+  EXPECT_EQ(coco_id("a.png"), "a");
+  EXPECT_EQ(coco_id("99999999999999999999.png"), "99999999999999999999");
+}
+
+class Files : public InFolder {};
+
+TEST_F(Files, CocoResultsAreWrittenFromRows) {
+  const std::string rows = rows_path(Format::kCoco, path("r.json"));
+  EXPECT_EQ(rows, path("r.json.rows"));
+  write("r.json.rows", "");
+  finish(Format::kCoco, path("r.json"));
+  EXPECT_EQ(Json::parse(read("r.json")), Json::array());
+  write("r.json.rows", row(Format::kCoco, rows, {"1.png", "a", {}}) +
+                           row(Format::kCoco, rows, {"2.png", "b", {}}));
+  finish(Format::kCoco, path("r.json"));
+  EXPECT_EQ(read("r.json"),
+            "[\n{\"image_id\":1,\"caption\":\"a\"},\n{\"image_id\":2,\"caption\":\"b\"}\n]\n");
+}
+
+TEST_F(Files, JsonSidecarsHoldObjects) {
+  EXPECT_EQ(sidecar_text(".txt", "a \"cat\""), "a \"cat\"");
+  EXPECT_EQ(sidecar_text(".json", "a \"cat\""), "{\"caption\":\"a \\\"cat\\\"\"}");
+}
+
+TEST_F(Files, SidecarsLieBesidePictures) {
+  EXPECT_EQ(sidecar_path("a/b.c.jpg", ".txt"), "a/b.c.txt");
+  EXPECT_EQ(sidecar_path("a.b/c", ".txt"), "a.b/c.txt");
+  EXPECT_EQ(sidecar_path("a/.png", ".txt"), "a/.png.txt");
+}
+
+TEST_F(Files, SidecarsThatExistAreAddedTo) {
+  const std::string there = write("a.txt", "old words\r\n\n"), none = path("b.txt"),
+                    empty = write("c.txt", "");
+  EXPECT_TRUE(has_content(there));
+  EXPECT_FALSE(has_content(none));
+  EXPECT_FALSE(has_content(empty));
+  EXPECT_EQ(sidecar_content(read_sidecar(there), "new", Existing::kOverwrite), "new\n");
+  EXPECT_EQ(sidecar_content(read_sidecar(there), "new", Existing::kAppend), "old words, new\n");
+  EXPECT_EQ(sidecar_content(read_sidecar(there), "new", Existing::kPrepend), "new, old words\n");
+  for (const std::string& path : {none, empty}) {
+    EXPECT_EQ(sidecar_content(read_sidecar(path), "new", Existing::kAppend), "new\n");
+    EXPECT_EQ(sidecar_content(read_sidecar(path), "new", Existing::kPrepend), "new\n");
+  }
+  EXPECT_NE(message_of([] { parse_existing("replace"); }).find("none of skip, overwrite"),
+            std::string::npos);
+}
+
+TEST_F(Files, WordsAroundACaption) {
+  const std::string picture = write("cats/tom.jpg", "");
+  write("cats/tom.txt", "grey, sitting\n");
+  const auto text = [&](const WordingOptions& options) {
+    return Wording(options, "a picture of").apply(picture, "a cat");
+  };
+  EXPECT_EQ(text({}), "a cat");
+  EXPECT_TRUE(Wording({}, "").is_plain());
+  WordingOptions options;
+  options.prefix = "<";
+  options.suffix = ">";
+  options.trigger = "sks";
+  EXPECT_EQ(text(options), "<sks, a cat>");
+  EXPECT_FALSE(Wording(options, "").is_plain());
+  options.include_prompt = true;
+  EXPECT_EQ(text(options), "<sks, a picture of a cat>");
+  options = {};
+  options.pattern = "{{{caption}}} of {name} in {folder}: {tags}{tags}";
+  EXPECT_EQ(text(options), "{a cat} of tom in cats: grey, sittinggrey, sitting");
+  options.tags_extension = ".tags";
+  EXPECT_EQ(text(options), "{a cat} of tom in cats: ");
+}
+
+TEST(Templates, WhatIsNoFieldIsRefused) {
+  const auto message = [](const std::string& pattern) {
+    WordingOptions options;
+    options.pattern = pattern;
+    return message_of([&] { Wording(options, ""); });
+  };
+  EXPECT_NE(message("{captions}").find("{captions} is no field"), std::string::npos);
+  EXPECT_NE(message("{}").find("{} is no field"), std::string::npos);
+  for (const char* bad : {"{", "}", "a {caption", "caption}", "{{}"})
+    EXPECT_NE(message(bad).find("a brace stands alone"), std::string::npos) << bad;
+  EXPECT_EQ(message("{{}}"), "none");
+}
+
+}  // namespace
+}  // namespace blip::jobs
