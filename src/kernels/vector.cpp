@@ -144,7 +144,8 @@ void layer_norm(const float* x, const float* gain, const float* bias, float eps,
   set_zero(total);
   set_zero(squares);
   for (int i = 0; i < whole; i += kLanes)
-    for_wide([&](int j, int at) HWY_ATTR { total[j] = hn::Add(total[j], hn::LoadU(d, x + i + at)); });
+    for_wide([&](int j, int at)
+                 HWY_ATTR { total[j] = hn::Add(total[j], hn::LoadU(d, x + i + at)); });
   float sum = sum_of(total);
   for (int i = whole; i < n; ++i) sum += x[i];
   const float mean = sum / static_cast<float>(n);
