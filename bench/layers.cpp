@@ -197,7 +197,8 @@ int main(int argc, char** argv) {
     for (const Layer& layer : kLayers) measure_layer(pool, type, ops::Packing::kPlain, name, layer, rows, memory, peak);
     if (type == NumberType::kBf16)
       for (const Layer& layer : kLayers) measure_layer(pool, type, ops::Packing::kNarrow, "bf16, 12 bits", layer, rows, memory, peak);
-    const bool has_attention = type == NumberType::kF32 || type == NumberType::kBf16 || ops::has_byte_keys(64);
+    const bool has_attention =
+        type == NumberType::kF32 || type == NumberType::kBf16 || ops::has_byte_keys(64);
     if (rows == kTowerRows && has_attention) measure_attention(pool, type, name, type == NumberType::kInt8 ? speed.bf16_gops : peak);
   }
 }

@@ -1,16 +1,17 @@
-// Attention over bfloat16 keys and values, and keys of bytes, where there are no bfloat16 products: by the products over
-// panels, in the order of AVX-512's (attention_bf16-inl.h), so that the outputs are the same bits.
+// Attention over bfloat16 keys and values, and keys of bytes, where there are no bfloat16 products:
+// by the products over panels, in the order of AVX-512's (attention_bf16-inl.h), so that the
+// outputs are the same bits.
+#include "kernels/attention_panels.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #include "core/aligned.h"
-#include "kernels/attention_panels.h"
+#include "core/vector_targets.h"  // before Highway
 #include "kernels/panel_kernel.h"
 #include "kernels/vector.h"
-
-#include "core/vector_targets.h"  // before Highway
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/attention_panels.cpp"
 #include <hwy/foreach_target.h>
@@ -29,8 +30,8 @@ HWY_INLINE V rounded(D d, V x) {
   return hn::BitCast(d, hn::ShiftLeft<16>(round_bf16(d32, hn::BitCast(d32, x))));
 }
 
-// Replaces a row of scores by weights exp(scale (x - max)), rounded to bfloat16, zero from `visible` to `columns`; returns their
-// sum before rounding and the max.
+// Replaces a row of scores by weights exp(scale (x - max)), rounded to bfloat16, zero from
+// `visible` to `columns`; returns their sum before rounding and the max.
 Exponentials rounded_softmax_row(float* row, int visible, int columns, float scale) {
   const Floats d;
   const int lanes = static_cast<int>(hn::Lanes(d));
@@ -41,19 +42,22 @@ Exponentials rounded_softmax_row(float* row, int visible, int columns, float sca
   for (; i < visible; ++i) max = std::max(max, row[i]);
   const float step = scale * kLog2E;
   const auto factor = hn::Set(d, step), shift = hn::Set(d, max * step);
-  Wide totals[2] = {zeros(), zeros()};
+  Wide totals[2];
+  set_zero(totals[0]);
+  set_zero(totals[1]);
   const auto weigh = [&](int total, int at, int j) HWY_ATTR {
     auto e = exp2_rough(d, hn::MulSub(hn::LoadU(d, row + at), factor, shift));
     const int rest = visible - at;
-    if (rest < lanes) e = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(std::max(0, rest))), e);
-    totals[total].v[j] = hn::Add(totals[total].v[j], e);
+    if (rest < lanes)
+      e = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(std::max(0, rest))), e);
+    totals[total][j] = hn::Add(totals[total][j], e);
     hn::StoreU(rounded(d, e), d, row + at);
   };
   for (i = 0; i + 2 * kLanes <= visible; i += 2 * kLanes)
-    for (int t = 0; t < 2; ++t) for_wide([&](int j, int at) HWY_ATTR { weigh(t, i + t * kLanes + at, j); });
+    for (int t = 0; t < 2; ++t)
+      for_wide([&](int j, int at) HWY_ATTR { weigh(t, i + t * kLanes + at, j); });
   for (; i < columns; i += kLanes) for_wide([&](int j, int at) HWY_ATTR { weigh(0, i + at, j); });
-  for_wide([&](int j, int) HWY_ATTR { totals[0].v[j] = hn::Add(totals[0].v[j], totals[1].v[j]); });
-  return {sum_of(totals[0]), max};
+  return {sum_of(totals[0], totals[1]), max};
 }
 
 // sums of integers to floats, each column's times its scale
@@ -61,19 +65,27 @@ void scale_columns(float* sums, int n, const float* scales) {
   const Floats d;
   const hn::RebindToSigned<Floats> di;
   for (int i = 0; i < n; i += static_cast<int>(hn::Lanes(d)))
-    hn::StoreU(hn::Mul(hn::ConvertTo(d, hn::LoadU(di, reinterpret_cast<const std::int32_t*>(sums) + i)), hn::LoadU(d, scales + i)), d, sums + i);
+    hn::StoreU(
+        hn::Mul(hn::ConvertTo(d, hn::LoadU(di, reinterpret_cast<const std::int32_t*>(sums) + i)),
+                hn::LoadU(d, scales + i)),
+        d, sums + i);
 }
 
 // A query in steps of its largest / 127, 128 above; returns the step.
 float round_query(const std::uint16_t* q, int n, std::uint8_t* out, std::int32_t& sum) {
   float top = 0;
-  for_lanes(n, [&](auto d, int i) HWY_ATTR { top = std::max(top, hn::GetLane(hn::MaxOfLanes(d, hn::Abs(load_floats(d, q + i))))); });
+  for_lanes(n, [&](auto d, int i) HWY_ATTR {
+    top = std::max(top, hn::GetLane(hn::MaxOfLanes(d, hn::Abs(load_floats(d, q + i)))));
+  });
   const float step = top > 0 ? top / 127.f : 1.f, inverse = 1.f / step;
   sum = 0;
   for_lanes(n, [&](auto d, int i) HWY_ATTR {
     const hn::RebindToSigned<decltype(d)> di;
     const hn::Rebind<std::uint8_t, decltype(d)> d8;
-    hn::StoreU(hn::DemoteTo(d8, hn::Add(hn::NearestInt(hn::Mul(load_floats(d, q + i), hn::Set(d, inverse))), hn::Set(di, 128))), d8, out + i);
+    hn::StoreU(hn::DemoteTo(
+                   d8, hn::Add(hn::NearestInt(hn::Mul(load_floats(d, q + i), hn::Set(d, inverse))),
+                               hn::Set(di, 128))),
+               d8, out + i);
   });
   for (int i = 0; i < n; ++i) sum += static_cast<std::int32_t>(out[i]) - 128;
   return step;
@@ -83,14 +95,17 @@ float round_query(const std::uint16_t* q, int n, std::uint8_t* out, std::int32_t
 float round_key(const std::uint16_t* key, const float* mean, int n, std::uint8_t* out) {
   float top = 0;
   for_lanes(n, [&](auto d, int i) HWY_ATTR {
-    top = std::max(top, hn::GetLane(hn::MaxOfLanes(d, hn::Abs(hn::Sub(load_floats(d, key + i), hn::LoadU(d, mean + i))))));
+    top = std::max(top, hn::GetLane(hn::MaxOfLanes(
+                            d, hn::Abs(hn::Sub(load_floats(d, key + i), hn::LoadU(d, mean + i))))));
   });
   const float step = top > 0 ? top / 127.f : 1.f, inverse = 1.f / step;
   for_lanes(n, [&](auto d, int i) HWY_ATTR {
     const hn::RebindToSigned<decltype(d)> di;
     const hn::Rebind<std::uint8_t, decltype(d)> d8;
     const auto centered = hn::Sub(load_floats(d, key + i), hn::LoadU(d, mean + i));
-    hn::StoreU(hn::DemoteTo(d8, hn::Add(hn::NearestInt(hn::Mul(centered, hn::Set(d, inverse))), hn::Set(di, 128))), d8, out + i);
+    hn::StoreU(hn::DemoteTo(d8, hn::Add(hn::NearestInt(hn::Mul(centered, hn::Set(d, inverse))),
+                                        hn::Set(di, 128))),
+               d8, out + i);
   });
   return step;
 }
@@ -98,7 +113,9 @@ float round_key(const std::uint16_t* key, const float* mean, int n, std::uint8_t
 void mean_of(const std::uint16_t* keys, std::size_t stride, int count, int n, float* mean) {
   std::fill_n(mean, n, 0.f);
   for (int r = 0; r < count; ++r, keys += stride)
-    for_lanes(n, [&](auto d, int i) HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, mean + i), load_floats(d, keys + i)), d, mean + i); });
+    for_lanes(n, [&](auto d, int i) HWY_ATTR {
+      hn::StoreU(hn::Add(hn::LoadU(d, mean + i), load_floats(d, keys + i)), d, mean + i);
+    });
   for (int i = 0; i < n; ++i) mean[i] *= 1.f / static_cast<float>(count);
 }
 
@@ -115,7 +132,8 @@ HWY_EXPORT(round_query);
 HWY_EXPORT(round_key);
 HWY_EXPORT(mean_of);
 
-// c[m, n] = rows by columns, which lie in units of 4 bytes, `stride` units from one to the next. n: a multiple of kPanel.
+// c[m, n] = rows by columns, which lie in units of 4 bytes, `stride` units from one to the next. n:
+// a multiple of kPanel.
 struct Product {
   const PanelKernel& kernel;
   int m, n, units;
@@ -133,35 +151,58 @@ alignas(kPanelUnit) constexpr char kZeros[kPanelUnit] = {};
 void multiply(const Product& p) {
   const int at_once = p.m <= p.kernel.few_rows && p.n % (2 * kPanel) == 0 ? 2 : 1;
   for (int column = 0; column < p.n; column += at_once * kPanel)
-    p.kernel.multiply({.rows = p.m, .panels = at_once, .units = p.units, .x = p.rows, .ldx = p.row_bytes, .plane = p.plane,
-                       .panel = static_cast<const char*>(p.columns) + static_cast<std::size_t>(column) * 4,
-                       .panel_stride = kPanelUnit, .unit_stride = p.stride * 4, .start = kZeros, .start_stride = 0,
-                       .row_starts = p.row_starts, .sums = reinterpret_cast<char*>(p.c + column), .lds = p.ldc * sizeof(float),
-                       .ahead = 0, .next = nullptr});
+    p.kernel.multiply(
+        {.rows = p.m,
+         .panels = at_once,
+         .units = p.units,
+         .x = p.rows,
+         .ldx = p.row_bytes,
+         .plane = p.plane,
+         .panel = static_cast<const char*>(p.columns) + static_cast<std::size_t>(column) * 4,
+         .panel_stride = kPanelUnit,
+         .unit_stride = p.stride * 4,
+         .start = kZeros,
+         .start_stride = 0,
+         .row_starts = p.row_starts,
+         .sums = reinterpret_cast<char*>(p.c + column),
+         .lds = p.ldc * sizeof(float),
+         .ahead = 0,
+         .next = nullptr});
 }
 
 // scores[queries, columns] of keys of bytes, less a query's step, which goes to steps[queries].
-void byte_scores(const AttentionBlock& b, int columns, float* scores, std::uint8_t* memory, std::int32_t* starts, float* steps) {
+void byte_scores(const AttentionBlock& b, int columns, float* scores, std::uint8_t* memory,
+                 std::int32_t* starts, float* steps) {
   const PanelKernel& kernel = key_kernel();
-  const auto dims = static_cast<std::size_t>(b.head_dim), row = dims * static_cast<std::size_t>(kernel.planes);
+  const auto dims = static_cast<std::size_t>(b.head_dim),
+             row = dims * static_cast<std::size_t>(kernel.planes);
   static thread_local AlignedArray<std::uint8_t> query;
   query.reserve(dims);
   for (int i = 0; i < b.queries; ++i) {
-    steps[i] = HWY_DYNAMIC_DISPATCH(round_query)(static_cast<const std::uint16_t*>(b.q) + static_cast<std::size_t>(i) * b.ldq, b.head_dim, query.data(), starts[i]);
+    steps[i] = HWY_DYNAMIC_DISPATCH(round_query)(
+        static_cast<const std::uint16_t*>(b.q) + static_cast<std::size_t>(i) * b.ldq, b.head_dim,
+        query.data(), starts[i]);
     starts[i] *= -128;
-    kernel.pack_row(query.data(), b.head_dim, reinterpret_cast<char*>(memory) + static_cast<std::size_t>(i) * row, dims);
+    kernel.pack_row(query.data(), b.head_dim,
+                    reinterpret_cast<char*>(memory) + static_cast<std::size_t>(i) * row, dims);
   }
-  multiply({kernel, b.queries, columns, b.head_dim / 4, reinterpret_cast<const char*>(memory), row, dims, kernel.signed_rows ? nullptr : starts,
-            b.keys, b.key_stride, scores, static_cast<std::size_t>(columns)});
-  for (int i = 0; i < b.queries; ++i) HWY_DYNAMIC_DISPATCH(scale_columns)(scores + static_cast<std::size_t>(i) * columns, columns, b.key_scales);
+  multiply({kernel, b.queries, columns, b.head_dim / 4, reinterpret_cast<const char*>(memory), row,
+            dims, kernel.signed_rows ? nullptr : starts, b.keys, b.key_stride, scores,
+            static_cast<std::size_t>(columns)});
+  for (int i = 0; i < b.queries; ++i)
+    HWY_DYNAMIC_DISPATCH(scale_columns)
+    (scores + static_cast<std::size_t>(i) * columns, columns, b.key_scales);
 }
 
 void pair_scores(const AttentionBlock& b, int columns, int width, float* scores, float* memory) {
   const PanelKernel& kernel = panel_kernel_of(NumberType::kBf16);
   for (int i = 0; i < b.queries; ++i)
-    kernel.pack_row(static_cast<const std::uint16_t*>(b.q) + static_cast<std::size_t>(i) * b.ldq, b.head_dim, reinterpret_cast<char*>(memory + static_cast<std::size_t>(i) * width), 0);
-  multiply({kernel, b.queries, columns, (b.head_dim + 1) / 2, reinterpret_cast<const char*>(memory), static_cast<std::size_t>(width) * sizeof(float), 0, nullptr,
-            b.keys, b.key_stride, scores, static_cast<std::size_t>(columns)});
+    kernel.pack_row(static_cast<const std::uint16_t*>(b.q) + static_cast<std::size_t>(i) * b.ldq,
+                    b.head_dim,
+                    reinterpret_cast<char*>(memory + static_cast<std::size_t>(i) * width), 0);
+  multiply({kernel, b.queries, columns, (b.head_dim + 1) / 2, reinterpret_cast<const char*>(memory),
+            static_cast<std::size_t>(width) * sizeof(float), 0, nullptr, b.keys, b.key_stride,
+            scores, static_cast<std::size_t>(columns)});
 }
 
 }  // namespace
@@ -174,27 +215,35 @@ void attention_by_panels(const AttentionBlock& b) {
   float* sums = queries + static_cast<std::size_t>(b.queries) * width;
   float* steps = sums + b.queries;
   if (b.key_scales) {
-    byte_scores(b, columns, scores, reinterpret_cast<std::uint8_t*>(queries), reinterpret_cast<std::int32_t*>(steps + b.queries), steps);
+    byte_scores(b, columns, scores, reinterpret_cast<std::uint8_t*>(queries),
+                reinterpret_cast<std::int32_t*>(steps + b.queries), steps);
   } else {
     pair_scores(b, columns, width, scores, queries);
     std::fill_n(steps, b.queries, 1.f);
   }
   for (int i = 0; i < b.queries; ++i) {
-    const int visible = b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
+    const int visible =
+        b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
     const float scale = b.scale * steps[i];
-    const Exponentials e = HWY_DYNAMIC_DISPATCH(rounded_softmax_row)(scores + static_cast<std::size_t>(i) * columns, visible, columns, scale);
+    const Exponentials e = HWY_DYNAMIC_DISPATCH(rounded_softmax_row)(
+        scores + static_cast<std::size_t>(i) * columns, visible, columns, scale);
     sums[i] = e.sum;
     if (b.log_sums) b.log_sums[i] = scale * e.max + std::log(e.sum);
   }
-  multiply({panel_kernel_of(NumberType::kBf16), b.queries, width, (b.count + 1) / 2, reinterpret_cast<const char*>(scores), static_cast<std::size_t>(columns) * sizeof(float), 0,
-            nullptr, b.values, b.value_stride, mixed, static_cast<std::size_t>(width)});
+  multiply({panel_kernel_of(NumberType::kBf16), b.queries, width, (b.count + 1) / 2,
+            reinterpret_cast<const char*>(scores),
+            static_cast<std::size_t>(columns) * sizeof(float), 0, nullptr, b.values, b.value_stride,
+            mixed, static_cast<std::size_t>(width)});
   for (int i = 0; i < b.queries; ++i) {
     const float inverse = 1.f / sums[i];
-    for (int j = 0; j < b.head_dim; ++j) b.out[i * b.ldo + j] = mixed[static_cast<std::size_t>(i) * width + j] * inverse;
+    for (int j = 0; j < b.head_dim; ++j)
+      b.out[i * b.ldo + j] = mixed[static_cast<std::size_t>(i) * width + j] * inverse;
   }
 }
 
-void pack_byte_keys_by_panels(const std::uint16_t* keys, std::size_t stride, int count, int head_dim, std::uint32_t* out, std::size_t key_stride, float* key_scales) {
+void pack_byte_keys_by_panels(const std::uint16_t* keys, std::size_t stride, int count,
+                              int head_dim, std::uint32_t* out, std::size_t key_stride,
+                              float* key_scales) {
   static thread_local AlignedArray<float> means;
   static thread_local AlignedArray<std::uint8_t> rounded;
   const auto dims = static_cast<std::size_t>(head_dim);
@@ -203,9 +252,13 @@ void pack_byte_keys_by_panels(const std::uint16_t* keys, std::size_t stride, int
   const int padded = round_up(count, kLanes);
   std::uint8_t* rows = rounded.reserve(static_cast<std::size_t>(padded) * dims);
   for (int r = 0; r < count; ++r)
-    key_scales[r] = HWY_DYNAMIC_DISPATCH(round_key)(keys + static_cast<std::size_t>(r) * stride, mean, head_dim, rows + static_cast<std::size_t>(r) * dims);
-  std::memset(rows + static_cast<std::size_t>(count) * dims, 0, static_cast<std::size_t>(padded - count) * dims);
-  transpose_units(reinterpret_cast<const std::uint32_t*>(rows), dims / 4, padded, head_dim / 4, out, key_stride);
+    key_scales[r] =
+        HWY_DYNAMIC_DISPATCH(round_key)(keys + static_cast<std::size_t>(r) * stride, mean, head_dim,
+                                        rows + static_cast<std::size_t>(r) * dims);
+  std::memset(rows + static_cast<std::size_t>(count) * dims, 0,
+              static_cast<std::size_t>(padded - count) * dims);
+  transpose_units(reinterpret_cast<const std::uint32_t*>(rows), dims / 4, padded, head_dim / 4, out,
+                  key_stride);
 }
 
 }  // namespace blip::kernels

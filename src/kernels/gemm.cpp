@@ -59,8 +59,12 @@ const void* whole_units(const GemmTile& t) {
 }  // namespace
 
 PackedWeights::PackedWeights(NumberType type, int n, int k, Packing packing)
-    : type_(type), n_(n), k_(k), packing_(can_narrow(type, k) ? packing : Packing::kPlain),
-      blocked_(has_avx512_gemm(type)), block_bytes_(block_bytes(type, k, packing_)),
+    : type_(type),
+      n_(n),
+      k_(k),
+      packing_(can_narrow(type, k) ? packing : Packing::kPlain),
+      blocked_(has_avx512_gemm(type)),
+      block_bytes_(block_bytes(type, k, packing_)),
       bytes_(static_cast<std::size_t>((n + kColumnBlock - 1) / kColumnBlock) * block_bytes_),
       data_(allocate_zeros(bytes_)) {}
 

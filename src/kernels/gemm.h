@@ -1,7 +1,9 @@
-// Matrix products: our own kernels for matrix units (gemm_amx.h), AVX-512 (gemm_avx512.h) and everything else (gemm_panels.h); gemm.cpp chooses.
+// Matrix products: our own kernels for matrix units (gemm_amx.h), AVX-512 (gemm_avx512.h) and
+// everything else (gemm_panels.h); gemm.cpp chooses.
 //
 // Every call computes one tile on the calling thread, and ops/linear.h
-// spreads the tiles over our pool, so that --threads, containers and several sessions are respected.
+// spreads the tiles over our pool, so that --threads, containers and several sessions are
+// respected.
 #pragma once
 
 #include <cstddef>
@@ -56,8 +58,9 @@ class PackedWeights {
   NumberType type_ = NumberType::kF32;
   int n_ = 0, k_ = 0;
   Packing packing_ = Packing::kPlain;
-  // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in 4 bytes: what our AVX-512 and AMX products read.
-  // False: panels (gemm_panels.h). Narrow weights are the same for both.
+  // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in
+  // 4 bytes: what our AVX-512 and AMX products read. False: panels (gemm_panels.h). Narrow weights
+  // are the same for both.
   bool blocked_ = false;
   std::size_t block_bytes_ = 0;  // of kColumnBlock columns
   std::size_t bytes_ = 0;

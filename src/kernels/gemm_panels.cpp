@@ -1,21 +1,22 @@
-// Matrix products over panels (gemm_panels.h): one body for every instruction set, over what each makes of a unit.
+// Matrix products over panels (gemm_panels.h): one body for every instruction set, over what each
+// makes of a unit.
 #include "kernels/gemm_panels.h"
+
+#include <unistd.h>
 
 #include <algorithm>
 #include <cassert>
 #include <cstdlib>
 #include <cstring>
-#include <unistd.h>
 
 #include "core/aligned.h"
+#include "core/vector_targets.h"  // before Highway
 #include "kernels/gemm_finish.h"
 #include "kernels/isa.h"
 #include "kernels/narrow_bf16.h"
 #include "kernels/panel_kernel.h"
 #include "kernels/read_ahead.h"
 #include "kernels/vector.h"
-
-#include "core/vector_targets.h"  // before Highway
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm_panels.cpp"
 #include <hwy/foreach_target.h>
@@ -28,14 +29,16 @@ namespace hn = hwy::HWY_NAMESPACE;
 #define BLIP_PANEL_INLINE HWY_INLINE
 #define BLIP_PANEL_FUNCTION
 
-// On processors with AVX-512 this serves what its own product has no instructions for, by AVX2's vectors.
+// On processors with AVX-512 this serves what its own product has no instructions for, by AVX2's
+// vectors.
 using Floats = HWY_CAPPED(float, HWY_ARCH_X86 ? 8 : kPanel);
 using Words = hn::RebindToUnsigned<Floats>;
 using Integers = hn::RebindToSigned<Floats>;
 constexpr int kVectorLanes = static_cast<int>(hn::MaxLanes(Floats()));
 
-// Rows that share a panel's loads. Their sums hide the latency of a multiply-add, 4 cycles on two ports, from 8 on, and must
-// fit the registers beside a row of the panel and the rows' values: 4 x 4 of NEON's 32, 6 x 2 of AVX2's 16, 3 x 4 of SSE4's.
+// Rows that share a panel's loads. Their sums hide the latency of a multiply-add, 4 cycles on two
+// ports, from 8 on, and must fit the registers beside a row of the panel and the rows' values: 4 x
+// 4 of NEON's 32, 6 x 2 of AVX2's 16, 3 x 4 of SSE4's.
 #if HWY_ARCH_X86
 constexpr int kTileRows = kVectorLanes >= 8 ? 6 : 3;
 #else
@@ -58,10 +61,18 @@ struct FloatSums {
   using Sums = hn::Vec<Floats>;
   static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1, kStep = 4;
   static constexpr bool kSignedRows = false;
-  static HWY_INLINE Sums load(const char* p) { return hn::LoadU(Floats(), reinterpret_cast<const float*>(p)); }
-  static HWY_INLINE void store(char* p, Sums sums) { hn::StoreU(sums, Floats(), reinterpret_cast<float*>(p)); }
-  static HWY_INLINE Sums splat(const std::int32_t* p) { return hn::Set(Floats(), static_cast<float>(*p)); }
-  static HWY_INLINE Sums dot(Sums sums, Sums row, Sums column) { return hn::MulAdd(column, row, sums); }
+  static HWY_INLINE Sums load(const char* p) {
+    return hn::LoadU(Floats(), reinterpret_cast<const float*>(p));
+  }
+  static HWY_INLINE void store(char* p, Sums sums) {
+    hn::StoreU(sums, Floats(), reinterpret_cast<float*>(p));
+  }
+  static HWY_INLINE Sums splat(const std::int32_t* p) {
+    return hn::Set(Floats(), static_cast<float>(*p));
+  }
+  static HWY_INLINE Sums dot(Sums sums, Sums row, Sums column) {
+    return hn::MulAdd(column, row, sums);
+  }
   static HWY_INLINE void renew(Sums& v) { renew_vector(v); }
 };
 
@@ -70,26 +81,35 @@ struct F32 : FloatSums {
   static constexpr bool kPackedRows = false;
   static void pack_row(const void*, int, char*, std::size_t) {}
   template <int Part>
-  static HWY_INLINE Sums column(const char* p) { return load(p); }
+  static HWY_INLINE Sums column(const char* p) {
+    return load(p);
+  }
   template <int Part>
-  static HWY_INLINE Sums row(const char* p, std::size_t) { return hn::Set(Floats(), *reinterpret_cast<const float*>(p)); }
+  static HWY_INLINE Sums row(const char* p, std::size_t) {
+    return hn::Set(Floats(), *reinterpret_cast<const float*>(p));
+  }
 #if HWY_TARGET == HWY_NEON
   // NEON multiplies by one lane of a register, so four terms of a row need one load.
   static constexpr int kUnitsAtOnce = 4;
 
   template <int Term, int Rows, int Vectors>
-  static HWY_INLINE void add_lane(const PanelBlock& b, const Sums (&rows)[Rows], const char* panel, Sums (&sums)[Rows][Vectors]) {
+  static HWY_INLINE void add_lane(const PanelBlock& b, const Sums (&rows)[Rows], const char* panel,
+                                  Sums (&sums)[Rows][Vectors]) {
     constexpr int kVectors = kPanel / kLanes;
     _Pragma("GCC unroll 16") for (int v = 0; v < Vectors; ++v) {
-      const auto column = load(panel + static_cast<std::size_t>(v / kVectors) * b.panel_stride + Term * b.unit_stride + v % kVectors * kLanes * 4);
-      _Pragma("GCC unroll 16") for (int r = 0; r < Rows; ++r) sums[r][v] = hn::MulAdd(column, hn::Broadcast<Term>(rows[r]), sums[r][v]);
+      const auto column = load(panel + static_cast<std::size_t>(v / kVectors) * b.panel_stride +
+                               Term * b.unit_stride + v % kVectors * kLanes * 4);
+      _Pragma("GCC unroll 16") for (int r = 0; r < Rows; ++r) sums[r][v] =
+          hn::MulAdd(column, hn::Broadcast<Term>(rows[r]), sums[r][v]);
     }
   }
 
   template <int Rows, int Vectors>
-  static HWY_INLINE void add_units(const PanelBlock& b, const char* x, const char* panel, Sums (&sums)[Rows][Vectors]) {
+  static HWY_INLINE void add_units(const PanelBlock& b, const char* x, const char* panel,
+                                   Sums (&sums)[Rows][Vectors]) {
     Sums rows[Rows];
-    _Pragma("GCC unroll 16") for (int r = 0; r < Rows; ++r) rows[r] = load(x + static_cast<std::size_t>(r) * b.ldx);
+    _Pragma("GCC unroll 16") for (int r = 0; r < Rows; ++r) rows[r] =
+        load(x + static_cast<std::size_t>(r) * b.ldx);
     add_lane<0>(b, rows, panel, sums);
     add_lane<1>(b, rows, panel, sums);
     add_lane<2>(b, rows, panel, sums);
@@ -98,8 +118,9 @@ struct F32 : FloatSums {
 #endif
 };
 
-// Two bfloat16s to a unit, widened in registers: a shift and a mask for as many multiply-adds as there are rows. The second
-// comes before the first, as AVX-512's dot product has it, so that the sums are the same.
+// Two bfloat16s to a unit, widened in registers: a shift and a mask for as many multiply-adds as
+// there are rows. The second comes before the first, as AVX-512's dot product has it, so that the
+// sums are the same.
 struct Bf16 : FloatSums {
   static constexpr int kPlanes = 2, kParts = 2, kStep = 8, kValues = 2;
   static constexpr bool kPackedRows = true;
@@ -107,7 +128,8 @@ struct Bf16 : FloatSums {
   static HWY_INLINE Sums column(const char* p) {
     const Words d;
     const auto units = hn::LoadU(d, reinterpret_cast<const std::uint32_t*>(p));
-    return hn::BitCast(Floats(), Part == 0 ? hn::And(units, hn::Set(d, 0xffff0000u)) : hn::ShiftLeft<16>(units));
+    return hn::BitCast(
+        Floats(), Part == 0 ? hn::And(units, hn::Set(d, 0xffff0000u)) : hn::ShiftLeft<16>(units));
   }
   template <int Part>
   static HWY_INLINE Sums row(const char* p, std::size_t) {
@@ -121,17 +143,23 @@ struct Bf16 : FloatSums {
   }
 };
 
-// Bytes. Full-range ones saturate in VPMADDUBSW, which adds two products of an unsigned byte and a signed one in 16 bits. Less
-// 128, x is -128 to 127; its magnitude times w with x's sign stays within 2 x 128 x 127, which fits. Measured in registers on
-// a Xeon with AVX2 alone in use, one thread, Gop/s: this 164 to 170, 16-bit products (VPMADDWD, both factors widened
-// beforehand) 165 to 173, weights in two parts 135 to 141, f32 124 to 127. So it is as fast as widened weights, which take
-// twice the cache and have to be widened.
+// Bytes. Full-range ones saturate in VPMADDUBSW, which adds two products of an unsigned byte and a
+// signed one in 16 bits. Less 128, x is -128 to 127; its magnitude times w with x's sign stays
+// within 2 x 128 x 127, which fits. Measured in registers on a Xeon with AVX2 alone in use, one
+// thread, Gop/s: this 164 to 170, 16-bit products (VPMADDWD, both factors widened beforehand) 165
+// to 173, weights in two parts 135 to 141, f32 124 to 127. So it is as fast as widened weights,
+// which take twice the cache and have to be widened.
 struct Bytes {
   using Sums = hn::Vec<Integers>;
-  static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1, kStep = 4, kValues = 4;
+  static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1, kStep = 4,
+                       kValues = 4;
   static constexpr bool kSignedRows = true, kPackedRows = true;
-  static HWY_INLINE Sums load(const char* p) { return hn::LoadU(Integers(), reinterpret_cast<const std::int32_t*>(p)); }
-  static HWY_INLINE void store(char* p, Sums sums) { hn::StoreU(sums, Integers(), reinterpret_cast<std::int32_t*>(p)); }
+  static HWY_INLINE Sums load(const char* p) {
+    return hn::LoadU(Integers(), reinterpret_cast<const std::int32_t*>(p));
+  }
+  static HWY_INLINE void store(char* p, Sums sums) {
+    hn::StoreU(sums, Integers(), reinterpret_cast<std::int32_t*>(p));
+  }
   static HWY_INLINE Sums splat(const std::int32_t* p) { return hn::Set(Integers(), *p); }
   static HWY_INLINE Sums broadcast(const char* p) {
     std::int32_t unit;
@@ -144,9 +172,13 @@ struct Bytes {
     Sums value, magnitude;
   };
   template <int Part>
-  static HWY_INLINE Sums column(const char* p) { return load(p); }
+  static HWY_INLINE Sums column(const char* p) {
+    return load(p);
+  }
   template <int Part>
-  static HWY_INLINE Row row(const char* p, std::size_t plane) { return {broadcast(p), broadcast(p + plane)}; }
+  static HWY_INLINE Row row(const char* p, std::size_t plane) {
+    return {broadcast(p), broadcast(p + plane)};
+  }
   static HWY_INLINE Sums dot(Sums sums, const Row& x, Sums w) {
     const auto one = hn::Set(hn::Repartition<std::int16_t, Integers>(), 1);
 #if HWY_TARGET <= HWY_AVX2
@@ -161,9 +193,13 @@ struct Bytes {
   // Products in 16 bits, of which two neighbours fit one: 2 x 128 x 127.
   static constexpr int kPlanes = 1, kParts = 1;
   template <int Part>
-  static HWY_INLINE int8x16_t column(const char* p) { return vld1q_s8(reinterpret_cast<const std::int8_t*>(p)); }
+  static HWY_INLINE int8x16_t column(const char* p) {
+    return vld1q_s8(reinterpret_cast<const std::int8_t*>(p));
+  }
   template <int Part>
-  static HWY_INLINE int8x16_t row(const char* p, std::size_t) { return vreinterpretq_s8_s32(broadcast(p).raw); }
+  static HWY_INLINE int8x16_t row(const char* p, std::size_t) {
+    return vreinterpretq_s8_s32(broadcast(p).raw);
+  }
   static HWY_INLINE Sums dot(Sums sums, int8x16_t x, int8x16_t w) {
     const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(w)), high = vmull_high_s8(x, w);
     return Sums(vpadalq_s16(sums.raw, vpaddq_s16(low, high)));
@@ -171,15 +207,23 @@ struct Bytes {
 #else
   static constexpr int kPlanes = 1, kParts = 4;  // plain code
   template <int Part>
-  static HWY_INLINE Sums part(Sums units) { return hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * Part>(units)); }
+  static HWY_INLINE Sums part(Sums units) {
+    return hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * Part>(units));
+  }
   template <int Part>
-  static HWY_INLINE Sums column(const char* p) { return part<Part>(load(p)); }
+  static HWY_INLINE Sums column(const char* p) {
+    return part<Part>(load(p));
+  }
   template <int Part>
-  static HWY_INLINE Sums row(const char* p, std::size_t) { return part<Part>(broadcast(p)); }
+  static HWY_INLINE Sums row(const char* p, std::size_t) {
+    return part<Part>(broadcast(p));
+  }
   static HWY_INLINE Sums dot(Sums sums, Sums x, Sums w) { return hn::Add(sums, hn::Mul(x, w)); }
 #endif
   template <class V>
-  static HWY_INLINE void renew(V& v) { renew_vector(v); }
+  static HWY_INLINE void renew(V& v) {
+    renew_vector(v);
+  }
   static void pack_row(const void* x, int k, char* out, std::size_t plane) {
     const auto* values = static_cast<const std::uint8_t*>(x);
     auto* signs = reinterpret_cast<std::int8_t*>(out);
@@ -187,7 +231,8 @@ struct Bytes {
     for (int i = k; i % kValues != 0; ++i) signs[i] = 0;
     if constexpr (kPlanes == 2) {
       auto* magnitudes = reinterpret_cast<std::uint8_t*>(out + plane);
-      for (int i = 0; i < k; ++i) magnitudes[i] = static_cast<std::uint8_t>(std::abs(static_cast<int>(values[i]) - 128));
+      for (int i = 0; i < k; ++i)
+        magnitudes[i] = static_cast<std::uint8_t>(std::abs(static_cast<int>(values[i]) - 128));
       for (int i = k; i % kValues != 0; ++i) magnitudes[i] = 0;
     }
   }
@@ -201,8 +246,10 @@ struct Keys : Bytes {
 #if HWY_TARGET == HWY_NEON
     return veorq_s8(Bytes::column<Part>(p), vreinterpretq_s8_s32(bits.raw));
 #else
-    if constexpr (kParts == 1) return hn::Xor(load(p), bits);
-    else return part<Part>(hn::Xor(load(p), bits));
+    if constexpr (kParts == 1)
+      return hn::Xor(load(p), bits);
+    else
+      return part<Part>(hn::Xor(load(p), bits));
 #endif
   }
 };
@@ -218,7 +265,8 @@ const PanelKernel* key_kernel_here() {
 }
 
 const PanelKernel* panel_kernel(NumberType type) {
-  static constexpr PanelKernel kF32 = make_panel_kernel<F32>(), kBf16 = make_panel_kernel<Bf16>(), kInt8 = make_panel_kernel<Bytes>();
+  static constexpr PanelKernel kF32 = make_panel_kernel<F32>(), kBf16 = make_panel_kernel<Bf16>(),
+                               kInt8 = make_panel_kernel<Bytes>();
   return type == NumberType::kF32 ? &kF32 : type == NumberType::kBf16 ? &kBf16 : &kInt8;
 }
 
@@ -234,7 +282,8 @@ HWY_EXPORT(key_kernel_here);
 
 constexpr std::size_t kUnitBytes = 4;
 constexpr int kPanels = kColumnBlock / kPanel;
-// Units of a panel that all rows pass over before the next: 12 KB, which leaves room for the rows in a 32 KB L1 cache.
+// Units of a panel that all rows pass over before the next: 12 KB, which leaves room for the rows
+// in a 32 KB L1 cache.
 constexpr int kBlockUnits = 192;
 
 }  // namespace
@@ -244,12 +293,15 @@ const PanelKernel& panel_kernel_of(NumberType type) {
   return *HWY_DYNAMIC_DISPATCH(panel_kernel)(type);
 }
 
-const PanelKernel& key_kernel() { return isa() == Isa::kAvx2Vnni ? vnni_keys() : *HWY_DYNAMIC_DISPATCH(key_kernel_here)(); }
+const PanelKernel& key_kernel() {
+  return isa() == Isa::kAvx2Vnni ? vnni_keys() : *HWY_DYNAMIC_DISPATCH(key_kernel_here)();
+}
 
 namespace {
 
 int units_of(NumberType type, int k) {
-  return round_up(k * static_cast<int>(size_of(type)), static_cast<int>(kUnitBytes)) / static_cast<int>(kUnitBytes);
+  return round_up(k * static_cast<int>(size_of(type)), static_cast<int>(kUnitBytes)) /
+         static_cast<int>(kUnitBytes);
 }
 
 // A panel of bytes begins with what its sums begin with.
@@ -274,7 +326,8 @@ PackedRows pack_rows(const GemmTile& t, int first, int count, const PanelKernel&
   if (!kernel.pack_row && used == whole) return {x, used, 0};
   static thread_local AlignedArray<char> memory;
   // A line more, so that rows do not lie in the same places of the cache.
-  const std::size_t plane = (whole + 63) / 64 * 64, ld = plane * static_cast<std::size_t>(kernel.planes) + 64;
+  const std::size_t plane = (whole + 63) / 64 * 64,
+                    ld = plane * static_cast<std::size_t>(kernel.planes) + 64;
   char* out = memory.reserve(static_cast<std::size_t>(count) * ld);
   for (int r = 0; r < count; ++r, x += used) {
     char* row = out + static_cast<std::size_t>(r) * ld;
@@ -305,7 +358,8 @@ struct Panels {
   std::size_t stride, start_stride;
 };
 
-// Units of narrow weights that are widened at a time: 16 KB, which stay in the L1 cache for few rows.
+// Units of narrow weights that are widened at a time: 16 KB, which stay in the L1 cache for few
+// rows.
 constexpr int kWidenedUnits = 64;
 
 Panels panels_of(const Columns& c, int unit, int n) {
@@ -319,26 +373,41 @@ Panels panels_of(const Columns& c, int unit, int n) {
     return {out, kZeros, stride, 0};
   }
   const std::size_t header = header_of(type), bytes = panel_bytes(type, c.tile.w->k());
-  return {block + header + static_cast<std::size_t>(unit) * kPanelUnit, header ? block : kZeros, bytes, header ? bytes : 0};
+  return {block + header + static_cast<std::size_t>(unit) * kPanelUnit, header ? block : kZeros,
+          bytes, header ? bytes : 0};
 }
 
 void multiply_columns(const Columns& c, char* sums) {
   const GemmTile& t = c.tile;
   const bool narrow = t.w->packing() == Packing::kNarrow;
-  const int units = units_of(t.w->type(), t.w->k()), used = (std::min(kColumnBlock, t.n - c.column) + kPanel - 1) / kPanel;
+  const int units = units_of(t.w->type(), t.w->k()),
+            used = (std::min(kColumnBlock, t.n - c.column) + kPanel - 1) / kPanel;
   const bool few = c.count <= c.kernel.rows;  // memory is read from one end to the other
-  const int block = !few ? kBlockUnits : narrow ? kWidenedUnits : units, panels_at_once = c.count <= c.kernel.few_rows && used % 2 == 0 ? 2 : 1;
+  const int block = !few     ? kBlockUnits
+                    : narrow ? kWidenedUnits
+                             : units,
+            panels_at_once = c.count <= c.kernel.few_rows && used % 2 == 0 ? 2 : 1;
   for (int unit = 0; unit < units; unit += block) {
     const int n = std::min(block, units - unit);
     const Panels panels = panels_of(c, unit, n);
     for (int p = 0; p < used; p += panels_at_once) {
       const auto panel = static_cast<std::size_t>(p);
-      c.kernel.multiply({.rows = c.count, .panels = panels_at_once, .units = n,
-                         .x = c.rows.data + static_cast<std::size_t>(unit * c.kernel.step), .ldx = c.rows.ld, .plane = c.rows.plane,
-                         .panel = panels.data + panel * panels.stride, .panel_stride = panels.stride, .unit_stride = kPanelUnit,
-                         .start = unit == 0 ? panels.starts + panel * panels.start_stride : nullptr, .start_stride = panels.start_stride,
-                         .row_starts = nullptr, .sums = sums + panel * kPanel * kUnitBytes, .lds = kColumnBlock * kUnitBytes,
-                         .ahead = few && !narrow ? kReadAhead : 0, .next = few ? nullptr : panels.data + (panel + 1) * panels.stride});
+      c.kernel.multiply({.rows = c.count,
+                         .panels = panels_at_once,
+                         .units = n,
+                         .x = c.rows.data + static_cast<std::size_t>(unit * c.kernel.step),
+                         .ldx = c.rows.ld,
+                         .plane = c.rows.plane,
+                         .panel = panels.data + panel * panels.stride,
+                         .panel_stride = panels.stride,
+                         .unit_stride = kPanelUnit,
+                         .start = unit == 0 ? panels.starts + panel * panels.start_stride : nullptr,
+                         .start_stride = panels.start_stride,
+                         .row_starts = nullptr,
+                         .sums = sums + panel * kPanel * kUnitBytes,
+                         .lds = kColumnBlock * kUnitBytes,
+                         .ahead = few && !narrow ? kReadAhead : 0,
+                         .next = few ? nullptr : panels.data + (panel + 1) * panels.stride});
     }
   }
   finish_tile(t, sums, c.first, c.count, c.column);
@@ -348,7 +417,8 @@ void multiply_columns(const Columns& c, char* sums) {
 std::size_t l2_cache_bytes() {
   static const std::size_t bytes = [] {
 #if defined(_SC_LEVEL2_CACHE_SIZE)
-    if (const long found = ::sysconf(_SC_LEVEL2_CACHE_SIZE); found > 0) return static_cast<std::size_t>(found);
+    if (const long found = ::sysconf(_SC_LEVEL2_CACHE_SIZE); found > 0)
+      return static_cast<std::size_t>(found);
 #endif
     return std::size_t{512} << 10;
   }();
@@ -357,7 +427,8 @@ std::size_t l2_cache_bytes() {
 
 // Rows whose packed form stays in the L2 cache beside the weights.
 int rows_at_once(const GemmTile& t, const PanelKernel& kernel) {
-  const std::size_t row = static_cast<std::size_t>(units_of(t.w->type(), t.w->k())) * kUnitBytes * static_cast<std::size_t>(kernel.planes);
+  const std::size_t row = static_cast<std::size_t>(units_of(t.w->type(), t.w->k())) * kUnitBytes *
+                          static_cast<std::size_t>(kernel.planes);
   const auto rows = static_cast<int>(std::min<std::size_t>(l2_cache_bytes() / 2 / row, 1 << 20));
   return std::max(kPanelRowUnit, rows / kPanelRowUnit * kPanelRowUnit);
 }
@@ -367,19 +438,23 @@ int rows_at_once(const GemmTile& t, const PanelKernel& kernel) {
 std::size_t panel_block_bytes(NumberType type, int k) { return kPanels * panel_bytes(type, k); }
 
 void pack_panels(NumberType type, int count, int k, const void* rows, void* out) {
-  const std::size_t row = static_cast<std::size_t>(k) * size_of(type), units = row / kUnitBytes, rest = row % kUnitBytes;
+  const std::size_t row = static_cast<std::size_t>(k) * size_of(type), units = row / kUnitBytes,
+                    rest = row % kUnitBytes;
   const bool signed_rows = panel_kernel_of(type).signed_rows;
   for (int j = 0; j < count; j += kPanel) {
-    char* panel = static_cast<char*>(out) + static_cast<std::size_t>(j / kPanel) * panel_bytes(type, k);
+    char* panel =
+        static_cast<char*>(out) + static_cast<std::size_t>(j / kPanel) * panel_bytes(type, k);
     const char* from = static_cast<const char*>(rows) + static_cast<std::size_t>(j) * row;
     const int columns = std::min(kPanel, count - j);
     auto* to = reinterpret_cast<std::uint32_t*>(panel + header_of(type));
     if (rest == 0 && reinterpret_cast<std::uintptr_t>(from) % kUnitBytes == 0)
-      transpose_units(reinterpret_cast<const std::uint32_t*>(from), units, columns, static_cast<int>(units), to, kPanel);
+      transpose_units(reinterpret_cast<const std::uint32_t*>(from), units, columns,
+                      static_cast<int>(units), to, kPanel);
     for (int c = 0; c < columns; ++c, from += row) {
       if (rest != 0 || reinterpret_cast<std::uintptr_t>(from) % kUnitBytes != 0)
         for (std::size_t u = 0; u * kUnitBytes < row; ++u)
-          std::memcpy(to + u * kPanel + c, from + u * kUnitBytes, std::min(kUnitBytes, row - u * kUnitBytes));
+          std::memcpy(to + u * kPanel + c, from + u * kUnitBytes,
+                      std::min(kUnitBytes, row - u * kUnitBytes));
       if (type == NumberType::kInt8 && signed_rows) {
         std::int32_t sum = 0;
         for (int i = 0; i < k; ++i) sum += static_cast<signed char>(from[i]);

@@ -1,6 +1,7 @@
-// Our own product over panels of 16 columns: for processors without AVX-512, and for the number types that one with
-// AVX-512 has no instructions for. A row's sums are added up in the same order whatever the rows beside it and the columns
-// computed with it, and sums of bytes are exact: the same on every instruction set.
+// Our own product over panels of 16 columns: for processors without AVX-512, and for the number
+// types that one with AVX-512 has no instructions for. A row's sums are added up in the same order
+// whatever the rows beside it and the columns computed with it, and sums of bytes are exact: the
+// same on every instruction set.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,8 @@ namespace blip::kernels {
 // Bytes of kColumnBlock columns of k values.
 std::size_t panel_block_bytes(NumberType type, int k);
 
-// rows: [count, k] as torch stores them, of the type; count is at most kColumnBlock. out: panel_block_bytes() of zeros.
+// rows: [count, k] as torch stores them, of the type; count is at most kColumnBlock. out:
+// panel_block_bytes() of zeros.
 void pack_panels(NumberType type, int count, int k, const void* rows, void* out);
 
 // tile.w holds panels, or narrow weights.
@@ -23,10 +25,12 @@ void gemm_panels(const GemmTile& tile);
 // How many of its rows share a panel, on any instruction set: a multiple of it.
 inline constexpr int kPanelRowUnit = 12;
 
-// Whether bytes are multiplied by vectors of them, so that they are the fastest type; plain code is faster in floats.
+// Whether bytes are multiplied by vectors of them, so that they are the fastest type; plain code is
+// faster in floats.
 bool has_fast_bytes();
 
-// For measuring: `rounds` of a register tile's products as gemm_panels multiplies this type, in registers.
+// For measuring: `rounds` of a register tile's products as gemm_panels multiplies this type, in
+// registers.
 Chain panel_chain(NumberType type, int rounds);
 
 }  // namespace blip::kernels

@@ -3,14 +3,21 @@
 // Bytes of x, 0 to 255, by those of w.
 struct Bytes {
   using Sums = __m256i;
-  static constexpr int kLanes = 8, kRows = 6, kPlanes = 1, kStep = 4, kParts = 1, kUnitsAtOnce = 1, kValues = 4;
+  static constexpr int kLanes = 8, kRows = 6, kPlanes = 1, kStep = 4, kParts = 1, kUnitsAtOnce = 1,
+                       kValues = 4;
   static constexpr bool kSignedRows = false, kPackedRows = false;
   static void pack_row(const void*, int, char*, std::size_t) {}
-  static Sums load(const char* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-  static void store(char* p, Sums sums) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), sums); }
+  static Sums load(const char* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static void store(char* p, Sums sums) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), sums);
+  }
   static Sums splat(const std::int32_t* p) { return _mm256_set1_epi32(*p); }
   template <int Part>
-  static __m256i column(const char* p) { return load(p); }
+  static __m256i column(const char* p) {
+    return load(p);
+  }
   template <int Part>
   static __m256i row(const char* p, std::size_t) {
     std::int32_t unit;
@@ -25,11 +32,13 @@ struct Bytes {
 struct Keys : Bytes {
   static constexpr bool kPackedRows = true;
   static void pack_row(const void* x, int k, char* out, std::size_t) {
-    for (int i = 0; i < k; ++i) out[i] = static_cast<char>(static_cast<const unsigned char*>(x)[i] ^ 0x80);
+    for (int i = 0; i < k; ++i)
+      out[i] = static_cast<char>(static_cast<const unsigned char*>(x)[i] ^ 0x80);
   }
   static Sums dot(Sums sums, __m256i x, __m256i w) { return dot_product(sums, w, x); }
 };
 
 #include "kernels/gemm_panels-inl.h"
 
-constexpr PanelKernel kBytesKernel = make_panel_kernel<Bytes>(), kKeysKernel = make_panel_kernel<Keys>();
+constexpr PanelKernel kBytesKernel = make_panel_kernel<Bytes>(),
+                      kKeysKernel = make_panel_kernel<Keys>();

@@ -1,12 +1,12 @@
 // What an x86-64 processor has and the system saves for a process, as CPUID and XGETBV tell it.
 #include <cpuid.h>
+#include <hwy/highway.h>
+#include <hwy/targets.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstdint>
-#include <hwy/highway.h>
-#include <hwy/targets.h>
 
 #include "kernels/isa_machine.h"
 
@@ -46,12 +46,12 @@ bool may_use_tiles() {
 Isa find_isa() {
   constexpr std::uint64_t kYmm = bit(1) | bit(2), kZmm = kYmm | bit(5) | bit(6) | bit(7);
   constexpr std::uint64_t kTiles = bit(17) | bit(18);
-  constexpr std::uint64_t kFma = bit(12), kAvx = bit(28), kF16c = bit(29);                 // 1, ECX
-  constexpr std::uint64_t kAvx2 = bit(5);                                                  // 7, EBX
+  constexpr std::uint64_t kFma = bit(12), kAvx = bit(28), kF16c = bit(29);  // 1, ECX
+  constexpr std::uint64_t kAvx2 = bit(5);                                   // 7, EBX
   constexpr std::uint64_t kAvx512 = bit(16) | bit(17) | bit(30) | bit(31);  // F, DQ, BW, VL: 7, EBX
-  constexpr std::uint64_t kVnni = bit(11);                                                 // 7, ECX
+  constexpr std::uint64_t kVnni = bit(11);                                  // 7, ECX
   constexpr std::uint64_t kAmx = bit(22) | bit(24) | bit(25);  // BF16, TILE, INT8: 7, EDX
-  constexpr std::uint64_t kBf16 = bit(5);                                     // 7, subleaf 1, EAX
+  constexpr std::uint64_t kBf16 = bit(5);                      // 7, subleaf 1, EAX
   const Cpuid features(1), extended(7), more(7, 1);
   const std::uint64_t saved = saved_registers();
   if (!has_all(saved, kYmm) || !has_all(features.ecx, kFma | kAvx | kF16c) ||
@@ -88,7 +88,7 @@ bool machine_has(Isa isa) {
 void limit_vectors(Isa best) {
   // Highway's targets, in the order of Isa: the better, the lower the bit.
   constexpr std::array<std::int64_t, 7> kTargets{HWY_SSE4,    HWY_AVX2, HWY_AVX2, HWY_AVX3,
-                                                HWY_AVX3_DL, 1,        1};
+                                                 HWY_AVX3_DL, 1,        1};
   hwy::DisableTargets(kTargets[static_cast<std::size_t>(best)] - 1);
 }
 

@@ -125,9 +125,12 @@ std::size_t share_of(int threads) { return kReadBytes / static_cast<std::size_t>
 double measure_rounded(ThreadPool& pool, NumberType type) {
 #if defined(__x86_64__)
   if (has_isa(Isa::kAmx)) return measure_tiles(pool, type);
-  if (has_avx512_gemm(type)) return measure_chain(pool, 2.0 * (type == NumberType::kBf16 ? 32 : 64) * kSums, type == NumberType::kBf16 ? bf16_chain : int8_chain);
+  if (has_avx512_gemm(type))
+    return measure_chain(pool, 2.0 * (type == NumberType::kBf16 ? 32 : 64) * kSums,
+                         type == NumberType::kBf16 ? bf16_chain : int8_chain);
 #endif
-  return measure_chain(pool, 2.0 * panel_chain(type, 0).values, [&](int rounds) { return panel_chain(type, rounds).sum; });
+  return measure_chain(pool, 2.0 * panel_chain(type, 0).values,
+                       [&](int rounds) { return panel_chain(type, rounds).sum; });
 }
 
 }  // namespace

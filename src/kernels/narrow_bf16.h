@@ -17,11 +17,12 @@ inline constexpr std::size_t kNarrowTable = 64;     // bytes before a block's fi
 inline constexpr std::size_t kNarrowUnitRow = 192;  // bytes of 64 columns of one unit
 inline constexpr std::size_t narrow_block_bytes(int units) { return kNarrowTable + static_cast<std::size_t>(units) * kNarrowUnitRow; }
 
-// units: [n, 64] of two bfloat16s each, the first in the lower half. out: narrow_block_bytes(n) of zeros, aligned to 64 bytes.
+// units: [n, 64] of two bfloat16s each, the first in the lower half. out: narrow_block_bytes(n) of
+// zeros, aligned to 64 bytes.
 void narrow_block(const std::uint32_t* units, int n, std::byte* out);
 
-// Where units go, as narrow_block was given them: four sets of 16 columns, so many bytes from one to the next, and from one
-// unit to the next.
+// Where units go, as narrow_block was given them: four sets of 16 columns, so many bytes from one
+// to the next, and from one unit to the next.
 struct WideUnits {
   char* data;
   std::size_t set_stride, unit_stride;

@@ -1,4 +1,5 @@
-// What the bodies of the product over panels (gemm_panels-inl.h) and what calls them (gemm_panels.cpp) know of each other.
+// What the bodies of the product over panels (gemm_panels-inl.h) and what calls them
+// (gemm_panels.cpp) know of each other.
 #pragma once
 
 #include <cstddef>
@@ -15,28 +16,32 @@ inline constexpr std::size_t kPanelUnit = 64;
 // Some rows by some panels, over a block of units. More than one panel: for few_rows at most.
 struct PanelBlock {
   int rows, panels, units;
-  const char* x;              // [rows, units] as pack_row leaves them, ldx bytes apart
+  const char* x;  // [rows, units] as pack_row leaves them, ldx bytes apart
   std::size_t ldx;
-  std::size_t plane;          // bytes to a second copy of each, where there is one
-  const char* panel;          // [panels, units, 16] of 4 bytes, panel_stride and unit_stride bytes apart
+  std::size_t plane;  // bytes to a second copy of each, where there is one
+  const char* panel;  // [panels, units, 16] of 4 bytes, panel_stride and unit_stride bytes apart
   std::size_t panel_stride, unit_stride;
-  const char* start;          // what the first panel's sums begin with (16 of 4 bytes); null: with those that are there
-  std::size_t start_stride;   // to the next panel's; 0: the same
+  const char* start;  // what the first panel's sums begin with (16 of 4 bytes); null: with those
+                      // that are there
+  std::size_t start_stride;        // to the next panel's; 0: the same
   const std::int32_t* row_starts;  // if set, instead: one of each row
-  char* sums;                 // [rows, 16 x panels] of 4 bytes
-  std::size_t lds;            // bytes
-  std::size_t ahead;          // so many bytes ahead of what is read are fetched, a line of each panel at every unit; or 0
-  const char* next;           // if set, of this memory a line is fetched for each line of x, and the rows ahead
+  char* sums;                      // [rows, 16 x panels] of 4 bytes
+  std::size_t lds;                 // bytes
+  std::size_t ahead;  // so many bytes ahead of what is read are fetched, a line of each panel at
+                      // every unit; or 0
+  const char*
+      next;  // if set, of this memory a line is fetched for each line of x, and the rows ahead
 };
 
 // One number type's product on one instruction set.
 struct PanelKernel {
-  int rows;         // of a register tile
-  int few_rows;     // up to so many rows, two panels are read at a time
-  int planes;       // of x: 1, or 2 where it takes twice the memory
-  int step;         // bytes from a unit of x to the next
-  bool fast;        // by instructions for this type
-  bool signed_rows; // bytes of x are multiplied less 128, so that sums begin with 128 times the column's
+  int rows;          // of a register tile
+  int few_rows;      // up to so many rows, two panels are read at a time
+  int planes;        // of x: 1, or 2 where it takes twice the memory
+  int step;          // bytes from a unit of x to the next
+  bool fast;         // by instructions for this type
+  bool signed_rows;  // bytes of x are multiplied less 128, so that sums begin with 128 times the
+                     // column's
   // Values [k], in whole units, as the product reads them; null: x is read as it is.
   void (*pack_row)(const void* x, int k, char* out, std::size_t plane);
   void (*multiply)(const PanelBlock& block);
@@ -45,11 +50,12 @@ struct PanelKernel {
 
 // Of this machine.
 const PanelKernel& panel_kernel_of(NumberType type);
-// Queries, bytes 128 above theirs, by keys that are too. Where not signed_rows, a row's sums begin with -128 times the sum of
-// the query.
+// Queries, bytes 128 above theirs, by keys that are too. Where not signed_rows, a row's sums begin
+// with -128 times the sum of the query.
 const PanelKernel& key_kernel();
 
-// Of bytes, by AVX-VNNI or by the same instructions of AVX-512 on vectors as short; where the machine has either.
+// Of bytes, by AVX-VNNI or by the same instructions of AVX-512 on vectors as short; where the
+// machine has either.
 const PanelKernel& vnni_panels();
 const PanelKernel& vnni_keys();
 

@@ -93,14 +93,16 @@ Exponentials exp_row(float* x, int n, float scale) {
   for (; i < n; ++i) max = std::max(max, x[i]);
   const auto factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, max * (scale * kLog2E));
   const auto weight = [&](int at) HWY_ATTR { return exp2_negative(d, hn::MulSub(hn::LoadU(d, x + at), factor, shift)); };
-  Wide totals[2] = {zeros(), zeros()};
+  Wide totals[2];
+  set_zero(totals[0]);
+  set_zero(totals[1]);
   for (i = 0; i + 2 * kLanes <= n; i += 2 * kLanes)
     for (int t = 0; t < 2; ++t)
       for_wide([&](int j, int at) HWY_ATTR {
         float* to = x + i + t * kLanes + at;
         const auto e = weight(i + t * kLanes + at);
         hn::StoreU(e, d, to);
-        totals[t].v[j] = hn::Add(totals[t].v[j], e);
+        totals[t][j] = hn::Add(totals[t][j], e);
       });
   for (; i < n; i += kLanes)
     for_wide([&](int j, int at) HWY_ATTR {
@@ -109,10 +111,9 @@ Exponentials exp_row(float* x, int n, float scale) {
       auto e = weight(i + at);
       if (rest < lanes) e = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(rest)), e);
       hn::StoreU(e, d, x + i + at);
-      totals[0].v[j] = hn::Add(totals[0].v[j], e);
+      totals[0][j] = hn::Add(totals[0][j], e);
     });
-  for_wide([&](int j, int) HWY_ATTR { totals[0].v[j] = hn::Add(totals[0].v[j], totals[1].v[j]); });
-  return {sum_of(totals[0]), max};
+  return {sum_of(totals[0], totals[1]), max};
 }
 
 void attention(const AttentionBlock& b) {
@@ -139,9 +140,12 @@ void attention(const AttentionBlock& b) {
 void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n, float* out) {
   const Floats d;
   const int lanes = static_cast<int>(hn::Lanes(d)), whole = n / kLanes * kLanes;
-  Wide total = zeros(), squares = zeros();
+  Wide total, squares;
+  set_zero(total);
+  set_zero(squares);
   for (int i = 0; i < whole; i += kLanes)
-    for_wide([&](int j, int at) HWY_ATTR { total.v[j] = hn::Add(total.v[j], hn::LoadU(d, x + i + at)); });
+    for_wide([&](int j, int at)
+                 HWY_ATTR { total[j] = hn::Add(total[j], hn::LoadU(d, x + i + at)); });
   float sum = sum_of(total);
   for (int i = whole; i < n; ++i) sum += x[i];
   const float mean = sum / static_cast<float>(n);
@@ -149,7 +153,7 @@ void layer_norm(const float* x, const float* gain, const float* bias, float eps,
   for (int i = 0; i < whole; i += kLanes)
     for_wide([&](int j, int at) HWY_ATTR {
       const auto t = hn::Sub(hn::LoadU(d, x + i + at), mean_v);
-      squares.v[j] = hn::MulAdd(t, t, squares.v[j]);
+      squares[j] = hn::MulAdd(t, t, squares[j]);
     });
   float variance = sum_of(squares);
   for (int i = whole; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);

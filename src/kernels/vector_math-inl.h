@@ -6,8 +6,9 @@
 #define BLIP_KERNELS_VECTOR_MATH_INL_H_
 #endif
 
-#include <cstdint>
 #include <hwy/highway.h>
+
+#include <cstdint>
 
 #include "kernels/vector.h"
 
@@ -17,8 +18,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using Floats = HWY_CAPPED(float, kLanes);
 
-// 2^x for x <= 0: 2^round(x) by its exponent bits times the minimax polynomial of 2^f, |f| <= 1/2; off by less than 2e-7 of the result, which is zero
-// below 2^-127.
+// 2^x for x <= 0: 2^round(x) by its exponent bits times the minimax polynomial of 2^f, |f| <= 1/2;
+// off by less than 2e-7 of the result, which is zero below 2^-127.
 template <class D, class V>
 HWY_INLINE V exp2_negative(D d, V x) {
   const hn::RebindToSigned<D> di;
@@ -30,12 +31,14 @@ HWY_INLINE V exp2_negative(D d, V x) {
   p = hn::MulAdd(p, f, hn::Set(d, 2.40221198e-1f));
   p = hn::MulAdd(p, f, hn::Set(d, 6.93146967e-1f));
   p = hn::MulAdd(p, f, hn::Set(d, 1.00000007f));
-  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));  // n = -127 gives zero
+  return hn::Mul(
+      p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));  // n = -127 gives zero
 }
 
 constexpr float kLog2E = 1.44269504f;
 
-// The same for what is rounded to bfloat16, which keeps 2e-3: the Taylor polynomial of 2^f, off by less than 5e-5.
+// The same for what is rounded to bfloat16, which keeps 2e-3: the Taylor polynomial of 2^f, off by
+// less than 5e-5.
 template <class D, class V>
 HWY_INLINE V exp2_rough(D d, V x) {
   const hn::RebindToSigned<D> di;
@@ -49,37 +52,40 @@ HWY_INLINE V exp2_rough(D d, V x) {
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));
 }
 
-// As many floats as the widest vector has lanes, in as many vectors as that takes here: sums over them are the same on every
-// instruction set.
-struct Wide {
-  static constexpr int kVectors = kLanes / static_cast<int>(hn::MaxLanes(Floats()));
-  hn::Vec<Floats> v[kVectors];
-};
+// As many floats as the widest vector has lanes, in as many vectors as that takes here: sums over
+// them are the same on every instruction set.
+constexpr int kWideVectors = kLanes / static_cast<int>(hn::MaxLanes(Floats()));
+using Wide = hn::Vec<Floats>[kWideVectors];
 
+// body(vector, its first lane)
 template <class Body>
 HWY_INLINE void for_wide(const Body& body) {
-  for (int j = 0; j < Wide::kVectors; ++j) body(j, j * (kLanes / Wide::kVectors));
+  for (int j = 0; j < kWideVectors; ++j) body(j, j * (kLanes / kWideVectors));
 }
 
-// The first half to the second, and so on.
-HWY_INLINE float sum_of(Wide sums) {
+HWY_INLINE void set_zero(Wide& sums) {
+  for (int j = 0; j < kWideVectors; ++j) sums[j] = hn::Zero(Floats());
+}
+
+// The first half to the second, and so on, of two or of one.
+HWY_INLINE float sum_of(const Wide& sums) {
   const Floats d;
-  for (int half = Wide::kVectors / 2; half > 0; half /= 2)
-    for (int j = 0; j < half; ++j) sums.v[j] = hn::Add(sums.v[j], sums.v[j + half]);
   float lanes[kLanes];
-  hn::StoreU(sums.v[0], d, lanes);
-  for (int half = kLanes / Wide::kVectors / 2; half > 0; half /= 2)
+  for (int j = 0; j < kWideVectors; ++j)
+    hn::StoreU(sums[j], d, lanes + j * (kLanes / kWideVectors));
+  for (int half = kLanes / 2; half > 0; half /= 2)
     for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
   return lanes[0];
 }
 
-HWY_INLINE Wide zeros() {
+HWY_INLINE float sum_of(const Wide& first, const Wide& second) {
   Wide sums;
-  for_wide([&](int j, int) HWY_ATTR { sums.v[j] = hn::Zero(Floats()); });
-  return sums;
+  for (int j = 0; j < kWideVectors; ++j) sums[j] = hn::Add(first[j], second[j]);
+  return sum_of(sums);
 }
 
-// A float's bits to bfloat16's, rounded to nearest even. A NaN stays one: rounding could carry it into infinity, or zero.
+// A float's bits to bfloat16's, rounded to nearest even. A NaN stays one: rounding could carry it
+// into infinity, or zero.
 template <class D, class V>
 HWY_INLINE V round_bf16(D d, V bits) {
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1u));

@@ -367,9 +367,7 @@ class CpuBackend final : public Backend {
     return kind;
   }
   std::vector<DeviceInfo> devices() const override { return {{kind().name, describe_cpu()}}; }
-  std::vector<DType> dtypes() const override {
-    return {DType::kF32, DType::kBf16, DType::kInt8};
-  }
+  std::vector<DType> dtypes() const override { return {DType::kF32, DType::kBf16, DType::kInt8}; }
   Loaded load(const LoadRequest& request) const override {
     return load_checkpoint(request, [&](const model::Checkpoint& checkpoint) {
       return cpu::load(checkpoint, request.options);

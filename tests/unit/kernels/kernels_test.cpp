@@ -444,7 +444,9 @@ TEST(NarrowBf16, KeepsWhatItPromises) {
     for (int i = 0; i < 0x10000; ++i) values[i] = static_cast<std::uint16_t>((i & 0x7fff) <= top ? i : top);
     AlignedArray<std::byte> block(narrow_block_bytes(units));
     narrow_block(in.data(), units, block.data());
-    const auto to = [&](int unit) { return WideUnits{reinterpret_cast<char*>(out.data() + unit * kColumnBlock), 64, 256}; };
+    const auto to = [&](int unit) {
+      return WideUnits{reinterpret_cast<char*>(out.data() + unit * kColumnBlock), 64, 256};
+    };
     widen_units(block.data(), 0, 100, to(0));
     widen_units(block.data(), 100, units - 100, to(100));
     const int lowest = (top >> 8) - 6;

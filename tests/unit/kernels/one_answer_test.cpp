@@ -49,8 +49,10 @@ struct Product {
     const auto w16 = halves(w);
     w8.resize(w.size());
     x8.resize(x.size());
-    for (std::size_t i = 0; i < w.size(); ++i) w8[i] = static_cast<std::int8_t>(std::clamp(w[i] * 8, -127.f, 127.f));
-    for (std::size_t i = 0; i < x.size(); ++i) x8[i] = static_cast<std::uint8_t>(std::min(std::fabs(x[i]) * 8, 255.f));
+    for (std::size_t i = 0; i < w.size(); ++i)
+      w8[i] = static_cast<std::int8_t>(std::clamp(w[i] * 8, -127.f, 127.f));
+    for (std::size_t i = 0; i < x.size(); ++i)
+      x8[i] = static_cast<std::uint8_t>(std::min(std::fabs(x[i]) * 8, 255.f));
     const void* all = type == NumberType::kF32 ? static_cast<const void*>(w.data()) : type == NumberType::kBf16 ? static_cast<const void*>(w16.data()) : w8.data();
     weights.pack(0, n, all);
   }
@@ -121,7 +123,8 @@ TEST(OneAnswer, RowsOfAProductAreTheSameInAnyCompany) {
   }
 }
 
-// Multiply-adds in one rounding, as everywhere but on SSE4 and plain code, whose sums of bytes alone are exact.
+// Multiply-adds in one rounding, as everywhere but on SSE4 and plain code, whose sums of bytes
+// alone are exact.
 bool has_multiply_add() {
 #if defined(__x86_64__)
   return has_isa(Isa::kAvx2);
@@ -135,7 +138,9 @@ bool has_multiply_add() {
 float rough_gelu(float x) {
   const float z = std::min(std::max(x, -4.f), 4.f), t = z * z;
   float p = std::fma(2.27804833e-8f, t, -1.59854960e-6f);
-  for (const float c : {4.79543851e-5f, -8.14003462e-4f, 8.77232384e-3f, -6.45729527e-2f, 3.97883207e-1f}) p = std::fma(p, t, c);
+  for (const float c :
+       {4.79543851e-5f, -8.14003462e-4f, 8.77232384e-3f, -6.45729527e-2f, 3.97883207e-1f})
+    p = std::fma(p, t, c);
   return x * std::fma(p, z, 0.5f);
 }
 
@@ -143,7 +148,9 @@ float rough_gelu(float x) {
 float byte_output(const Product& p, int row, int column, Epilogue epilogue) {
   std::int32_t sum = 0;
   const auto k = static_cast<std::size_t>(p.k);
-  for (std::size_t i = 0; i < k; ++i) sum += p.x8[static_cast<std::size_t>(row) * k + i] * p.w8[static_cast<std::size_t>(column) * k + i];
+  for (std::size_t i = 0; i < k; ++i)
+    sum += p.x8[static_cast<std::size_t>(row) * k + i] *
+           p.w8[static_cast<std::size_t>(column) * k + i];
   const auto r = static_cast<std::size_t>(row), c = static_cast<std::size_t>(column);
   const float base = std::fma(-p.x_offsets[r], p.sums[c], p.bias[c]);
   const float y = std::fma(static_cast<float>(sum) * p.scales[c], p.x_scales[r], base);
@@ -163,8 +170,10 @@ TEST(OneAnswer, LayersOfBytesAreTheSameOnEveryInstructionSet) {
       for (int r = 0; r < p.m; ++r)
         for (int c = 0; c < p.n; ++c) {
           const float expected = byte_output(p, r, c, epilogue);
-          ASSERT_EQ(out[static_cast<std::size_t>(r * p.n + c)], bf16 ? io::bf16_to_f32(io::f32_to_bf16(expected)) : expected)
-              << "row " << r << ", column " << c << ", k " << k << ", epilogue " << static_cast<int>(epilogue);
+          ASSERT_EQ(out[static_cast<std::size_t>(r * p.n + c)],
+                    bf16 ? io::bf16_to_f32(io::f32_to_bf16(expected)) : expected)
+              << "row " << r << ", column " << c << ", k " << k << ", epilogue "
+              << static_cast<int>(epilogue);
         }
     }
 }
@@ -174,11 +183,15 @@ TEST(OneAnswer, RoundingToBytesIsTheSameOnEveryInstructionSet) {
     const auto x = random_values(static_cast<std::size_t>(n), 11);
     std::vector<std::uint8_t> out(x.size());
     const ByteScale got = to_uint8(x.data(), n, out.data());
-    const float max = std::max(0.f, *std::max_element(x.begin(), x.end())), min = std::min(0.f, *std::min_element(x.begin(), x.end()));
-    const float scale = (max - min) / 255.f, inverse = 1.f / scale, zero = std::nearbyint(-min * inverse);
+    const float max = std::max(0.f, *std::max_element(x.begin(), x.end())),
+                min = std::min(0.f, *std::min_element(x.begin(), x.end()));
+    const float scale = (max - min) / 255.f, inverse = 1.f / scale,
+                zero = std::nearbyint(-min * inverse);
     ASSERT_EQ(got.scale, scale);
     ASSERT_EQ(got.offset, scale * zero);
-    for (std::size_t i = 0; i < x.size(); ++i) ASSERT_EQ(out[i], std::clamp(std::nearbyint(x[i] * inverse) + zero, 0.f, 255.f)) << i << " of " << n;
+    for (std::size_t i = 0; i < x.size(); ++i)
+      ASSERT_EQ(out[i], std::clamp(std::nearbyint(x[i] * inverse) + zero, 0.f, 255.f))
+          << i << " of " << n;
   }
 }
 
@@ -193,15 +206,18 @@ TEST(OneAnswer, LayerNormIsTheSameOnEveryInstructionSet) {
   if (!has_multiply_add()) GTEST_SKIP() << "this level rounds twice in a multiply-add";
   for (const int n : {16, 64, 768, 1024}) {
     const auto size = static_cast<std::size_t>(n);
-    const auto x = random_values(size, 12), gain = random_values(size, 13), bias = random_values(size, 14);
+    const auto x = random_values(size, 12), gain = random_values(size, 13),
+               bias = random_values(size, 14);
     std::vector<float> out(size);
     layer_norm(x.data(), gain.data(), bias.data(), 1e-6f, n, out.data());
     std::array<float, 16> sums{}, squares{};
     for (std::size_t i = 0; i < size; ++i) sums[i % 16] += x[i];
     const float mean = lanes_sum(sums) / static_cast<float>(n);
-    for (std::size_t i = 0; i < size; ++i) squares[i % 16] = std::fma(x[i] - mean, x[i] - mean, squares[i % 16]);
+    for (std::size_t i = 0; i < size; ++i)
+      squares[i % 16] = std::fma(x[i] - mean, x[i] - mean, squares[i % 16]);
     const float scale = 1.f / std::sqrt(lanes_sum(squares) / static_cast<float>(n) + 1e-6f);
-    for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(out[i], std::fma((x[i] - mean) * scale, gain[i], bias[i])) << i << " of " << n;
+    for (std::size_t i = 0; i < size; ++i)
+      ASSERT_EQ(out[i], std::fma((x[i] - mean) * scale, gain[i], bias[i])) << i << " of " << n;
   }
 }
 
@@ -303,8 +319,10 @@ TEST(OneAnswer, AttentionIsTheSameOnEveryInstructionSet) {
       const Heads heads(NumberType::kBf16, count, head_dim);
       for (const int queries : {1, 2, 7, 48})
         for (const int visible : {kAllVisible, count - 10}) {
-          const auto expected = heads.run(0, queries, vectors, visible), out = heads.run(0, queries, attention_by_panels, visible);
-          ASSERT_TRUE(same_bits(out.data(), expected.data(), out.size())) << queries << " queries, " << count << " keys, head " << head_dim;
+          const auto expected = heads.run(0, queries, vectors, visible),
+                     out = heads.run(0, queries, attention_by_panels, visible);
+          ASSERT_TRUE(same_bits(out.data(), expected.data(), out.size()))
+              << queries << " queries, " << count << " keys, head " << head_dim;
         }
     }
 }
@@ -314,15 +332,21 @@ TEST(OneAnswer, KeysOfBytesAreTheSameOnEveryInstructionSet) {
   const FlushDenormals flush;
   for (const int head_dim : {4, 36, 64, 132})
     for (const int count : {1, 16, 65, 577}) {
-      const auto dims = static_cast<std::size_t>(head_dim), stride = dims + 6, padded = static_cast<std::size_t>(round_up(count, kLanes));
+      const auto dims = static_cast<std::size_t>(head_dim), stride = dims + 6,
+                 padded = static_cast<std::size_t>(round_up(count, kLanes));
       const auto keys = halves(random_values(static_cast<std::size_t>(count) * stride, 15));
-      std::vector<std::uint32_t> packed[2] = {std::vector<std::uint32_t>(dims / 4 * padded), std::vector<std::uint32_t>(dims / 4 * padded)};
+      std::vector<std::uint32_t> packed[2] = {std::vector<std::uint32_t>(dims / 4 * padded),
+                                              std::vector<std::uint32_t>(dims / 4 * padded)};
       std::vector<float> scales[2] = {std::vector<float>(padded), std::vector<float>(padded)};
-      pack_byte_keys(keys.data(), stride, count, head_dim, packed[0].data(), padded, scales[0].data());
-      pack_byte_keys_by_panels(keys.data(), stride, count, head_dim, packed[1].data(), padded, scales[1].data());
+      pack_byte_keys(keys.data(), stride, count, head_dim, packed[0].data(), padded,
+                     scales[0].data());
+      pack_byte_keys_by_panels(keys.data(), stride, count, head_dim, packed[1].data(), padded,
+                               scales[1].data());
       ASSERT_EQ(scales[0], scales[1]);
       for (std::size_t unit = 0; unit < dims / 4; ++unit)
-        for (std::size_t key = 0; key < static_cast<std::size_t>(count); ++key) ASSERT_EQ(packed[0][unit * padded + key], packed[1][unit * padded + key]) << key << " of " << count;
+        for (std::size_t key = 0; key < static_cast<std::size_t>(count); ++key)
+          ASSERT_EQ(packed[0][unit * padded + key], packed[1][unit * padded + key])
+              << key << " of " << count;
     }
 }
 #endif
