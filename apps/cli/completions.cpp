@@ -292,8 +292,10 @@ std::string man_page(const CommandSpec& command) {
   }
   std::string description = command.description;
   if (!description.empty() && description[0] >= 'A' && description[0] <= 'Z') description[0] = static_cast<char>(description[0] + 32);
-  return man_head("BLIP\\-" + upper(command.name), "blip-" + command.name, description) + ".SH SYNOPSIS\n\\fBblip " + roff(command.name) + "\\fR [\\fIOPTION\\fR...]" + usage +
-         "\n.SH OPTIONS\n" + man_options(command) + man_footer(command.footer) + kManStatus + ".SH SEE ALSO\n.BR blip (1)\n";
+  return man_head("BLIP\\-" + roff(upper(command.name)), "blip-" + command.name, description) +
+         ".SH SYNOPSIS\n\\fBblip " + roff(command.name) + "\\fR [\\fIOPTION\\fR...]" + usage +
+         "\n.SH OPTIONS\n" + man_options(command) + man_footer(command.footer) + kManStatus +
+         ".SH SEE ALSO\n.BR blip (1)\n";
 }
 
 std::string man_page(const CLI::App& app, const std::vector<CommandSpec>& commands) {

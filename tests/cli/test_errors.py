@@ -86,13 +86,13 @@ class Usage(CliTest):
 
     def test_empty_values_are_refused_everywhere(self):
         """Every option and argument of every command that takes a name, file or text: an unset variable changes no task."""
-        needed = {"caption": (PICTURE,), "match": (PICTURE, "--text", "a"), "ask": (PICTURE, "--question", "a"), "embed": (PICTURE,),
+        needed = {"caption": (PICTURE,), "make-captions": (".",), "match": (PICTURE, "--text", "a"), "ask": (PICTURE, "--question", "a"), "embed": (PICTURE,),
                   "convert": ("a", "b"), "dump": ("--stage", "text", "--image", PICTURE, "--output", "x"), "rm": ("a",), "pull": ("a/b",)}
         tried = 0
-        for command in re.findall(r"^  ([a-z]+) ", self.ok("--help").out.split("Subcommands:")[1].split("Examples")[0], re.MULTILINE):
+        for command in re.findall(r"^  ([a-z-]+) ", self.ok("--help").out.split("Subcommands:")[1].split("Examples")[0], re.MULTILINE):
             text = self.ok(command, "--help").out
-            for option, kind in re.findall(r"^  (?:-\w,)?(--[a-z-]+)[^ ]* ([A-Z]+)\b", text, re.MULTILINE):
-                if kind not in ("FILE", "PATH", "TEXT", "NAME", "IMAGE", "ADDRESS") or option in ("--prompt", "--stage"):
+            for option, kind in re.findall(r"^  (?:-\w,)?(--[a-z_-]+)[^ ]* ([A-Z]+)\b", text, re.MULTILINE):
+                if kind not in ("FILE", "PATH", "TEXT", "NAME", "IMAGE", "ADDRESS", "ENDING", "FOLDER") or option in ("--prompt", "--stage"):
                     continue
                 extra = [a for a in needed.get(command, ()) if True]
                 if option in extra:
