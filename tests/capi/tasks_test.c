@@ -211,7 +211,6 @@ void test_embeddings(void) {
     norm += blip_tensor_data(words)[i] * blip_tensor_data(words)[i];
   }
   CHECK(fabsf(cosine - 0.6236f) < kTolerance && fabsf(norm - 1) < 1e-4f);
-  blip_tensor_free(pictures);
   blip_tensor_free(words);
 
   OK(blip_session_features(f.session, BLIP_FEATURES_IMAGE_PROJECTED, f.encoded, NULL, NULL, &vision,
@@ -219,6 +218,7 @@ void test_embeddings(void) {
   CHECK(blip_tensor_rank(vision) == 2 && blip_tensor_shape(vision)[0] == 65 &&
         blip_tensor_shape(vision)[1] == dim);
   CHECK(fabsf(blip_tensor_data(vision)[3] - blip_tensor_data(pictures)[3]) < 1e-5f);
+  blip_tensor_free(pictures);
   blip_tensor_free(vision);
   OK(blip_session_features(f.session, BLIP_FEATURES_MULTIMODAL, f.encoded, "a dog", NULL, &states,
                            &error));
