@@ -86,15 +86,16 @@ package: deps-package ## Make a Debian package (ARCH=arm64, ARCH=riscv64: cross-
 	cd build/$(PACKAGE_PRESET) && cpack -G DEB
 	@echo "Made $$(ls -t build/$(PACKAGE_PRESET)/packages/*.deb | head -n 1)"
 
-portable: deps-portable-$(or $(ARCH),x86_64) ## Make a tarball that runs on older systems too (ARCH=x86_64, arm64, riscv64)
+portable: deps-portable-$(or $(ARCH),x86_64) ## Make a tarball for older systems (ARCH=x86_64, arm64, riscv64)
 	scripts/make-portable.sh $(or $(ARCH),x86_64)
 
 check-portable: build ## Make the portable tarballs and use them over an old C library
 	@for arch in x86_64 arm64 riscv64; do \
-	  $(MAKE) portable ARCH=$$arch && \
-	  tests/hosts/portable_test.sh $$arch $$(ls -t build/dist/blip-*-linux-$$arch.tar.gz | head -n 1) && \
-	  cmake --preset portable-$$arch -DBLIP_BUILD_TESTS=ON >/dev/null && cmake --build build/portable-$$arch -j $(JOBS) --target fake_sophon && \
-	  ctest --test-dir build/portable-$$arch -L smoke -E debian_package --output-on-failure || exit 1; done
+	  $(MAKE) portable ARCH=$$arch && tests/hosts/portable_test.sh $$arch && \
+	  cmake --preset portable-$$arch -DBLIP_BUILD_TESTS=ON >/dev/null && \
+	  cmake --build build/portable-$$arch -j $(JOBS) --target fake_sophon && \
+	  ctest --test-dir build/portable-$$arch -L smoke -E debian_package --output-on-failure || \
+	  exit 1; done
 
 wheel: deps ## Make the Python wheel in build/dist
 	scripts/make-wheel.sh build/dist

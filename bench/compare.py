@@ -57,7 +57,9 @@ def measure_blip(work, options):
     model, stage = WORKS[work]
     command = [options.blip, "bench", "--model", options.work / model, "--stage", stage, "--runs", str(options.runs), "--threads", str(options.threads), "--json", "--quiet"]
     environment = {**os.environ, **({"BLIP_FORCE_ISA": options.isa} if options.isa else {})}
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    result = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
     if result.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}: exit code {result.returncode}\n{result.stderr}")
     for line in map(json.loads, result.stdout.splitlines()):
@@ -76,8 +78,22 @@ def print_table(figures, options):
 
 
 def print_limits(peers, options):
-    unlimited = sorted({f"{case['engine']} {case['dtype']}" for engine in peers for case in engine.cases if not case["limited"]})
-    print(f"Everybody is limited to {options.isa}" + (f", but for these, which took no such limit: {', '.join(unlimited)}.\n" if unlimited else ".\n"))
+    unlimited = sorted(
+        {
+            f"{case['engine']} {case['dtype']}"
+            for engine in peers
+            for case in engine.cases
+            if not case["limited"]
+        }
+    )
+    print(
+        f"Everybody is limited to {options.isa}"
+        + (
+            f", but for these, which took no such limit: {', '.join(unlimited)}.\n"
+            if unlimited
+            else ".\n"
+        )
+    )
 
 
 def print_ratios(figures):
@@ -106,7 +122,11 @@ def main():
     parser.add_argument("--work", type=pathlib.Path, default=HERE / "work", help="folder for checkpoints and exports")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", default="openvino,onnxruntime,torch", help="peers, with commas")
-    parser.add_argument("--isa", choices=("avx2",), help="limit everybody to this instruction set; says for whom that did not take")
+    parser.add_argument(
+        "--isa",
+        choices=("avx2",),
+        help="limit everybody to this instruction set; says for whom that did not take",
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--runs", type=int, default=2, help="of each work in a round, at most: peers as many as fit in 3 seconds")
     options = parser.parse_args()

@@ -23,7 +23,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 # What limits the libraries to an instruction set; read when they are loaded. ONNX Runtime has no such setting.
-LIMITS = {"avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}}
+LIMITS = {
+    "avx2": {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    }
+}
 
 TASKS = {"caption": ("BlipForConditionalGeneration", 384), "itm": ("BlipForImageTextRetrieval", 384), "vqa": ("BlipForQuestionAnswering", 480)}
 
@@ -94,10 +101,32 @@ def torch_cases_in(work, name, dtype):
     yield Case("torch", name, "vision 384", lambda: caption.vision_model(pixels), limited)
     yield Case("torch", name, "caption, greedy to 20", write(1), limited)
     yield Case("torch", name, "caption, 3 beams to 20", write(3), limited)
-    yield Case("torch", name, "match, 10 texts of 35", lambda: itm(
-        input_ids=texts, attention_mask=torch.ones_like(texts), pixel_values=pixels.expand(10, -1, -1, -1), use_itm_head=True), limited)
-    yield Case("torch", name, "ask, greedy to 10", lambda: vqa.generate(
-        input_ids=question, attention_mask=torch.ones_like(question), pixel_values=large, num_beams=1, min_length=10, max_length=10), limited)
+    yield Case(
+        "torch",
+        name,
+        "match, 10 texts of 35",
+        lambda: itm(
+            input_ids=texts,
+            attention_mask=torch.ones_like(texts),
+            pixel_values=pixels.expand(10, -1, -1, -1),
+            use_itm_head=True,
+        ),
+        limited,
+    )
+    yield Case(
+        "torch",
+        name,
+        "ask, greedy to 10",
+        lambda: vqa.generate(
+            input_ids=question,
+            attention_mask=torch.ones_like(question),
+            pixel_values=large,
+            num_beams=1,
+            min_length=10,
+            max_length=10,
+        ),
+        limited,
+    )
 
 
 def export_vision(work):
@@ -150,13 +179,26 @@ def openvino_cases(work, threads, isa):
     for dtype, network in (("f32", model), ("bf16", model), ("int8", narrow)):
         if dtype == "bf16" and isa:
             continue  # its softmax in bfloat16 is there with AVX-512 alone
-        settings = {"INFERENCE_PRECISION_HINT": "f32" if dtype == "f32" or isa else "bf16", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32" if dtype == "f32" or isa else "bf16",
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
         compiled = core.compile_model(network, "CPU", settings)
         # The kernels that it chose, such as brgemm_avx512_amx.
-        kernels = " ".join(str(node.get_rt_info()["primitiveType"]) for node in compiled.get_runtime_model().get_ops())
+        kernels = " ".join(
+            str(node.get_rt_info()["primitiveType"])
+            for node in compiled.get_runtime_model().get_ops()
+        )
         limited = not any(name in kernels for name in ("avx512", "amx"))
         request = compiled.create_infer_request()
-        yield Case("openvino", dtype, "vision 384", lambda request=request, pixels=pictures(1)[0]: request.infer({0: pixels}), limited)
+        yield Case(
+            "openvino",
+            dtype,
+            "vision 384",
+            lambda request=request, pixels=pictures(1)[0]: request.infer({0: pixels}),
+            limited,
+        )
 
 
 def main():

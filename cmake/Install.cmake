@@ -4,7 +4,8 @@ include(CMakePackageConfigHelpers)
 
 if(BLIP_INSTALL_LIBRARY)
   set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/blip)
-  # Two export sets: users of the shared library need none of the packages that the static one links.
+  # Two export sets: users of the shared library need none of the packages that the static one
+  # links.
   set_target_properties(blip_shared PROPERTIES EXPORT_NAME blip)
   install(TARGETS blip_shared EXPORT blip_shared_targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(TARGETS blip_static EXPORT blip_static_targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian/Ubuntu packages that are missing, and nothing when all are there.
-# usage: install-deps.sh GROUP...   groups: build, test, bench, clients, browser, proxies, check, package, portable-ARCH, cross-arm64, cross-riscv64
+# usage: install-deps.sh GROUP...
+# groups: build, test, bench, clients, browser, proxies, check, package, portable-ARCH, cross-arm64,
+#         cross-riscv64
 # What cross builds link is not installed but unpacked: make-sysroot.sh.
 set -euo pipefail
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the Zig compiler (a package of PyPI: clang, lld and the symbols of every release of the C library)
-# into FOLDER, with a script for each tool that CMake calls by one name; does nothing when it is there.
+# Puts the Zig compiler (a package of PyPI: clang, lld and the symbols of every release of the C
+# library) into FOLDER, with a script zig-cc that links; does nothing when it is there.
 # usage: install-zig.sh FOLDER
 set -euo pipefail
 
@@ -12,8 +12,6 @@ echo "Installing Zig $version into $folder"
 python3 -m venv "$folder"
 "$folder/bin/pip" install -q --disable-pip-version-check "ziglang==$version"
 zig=$("$folder/bin/python" -c 'import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).parent / "zig")')
-for tool in cc c++ ar ranlib; do
-  printf '#!/bin/sh\nexec "%s" %s "$@"\n' "$zig" "$tool" >"$folder/bin/zig-$tool"
-  chmod +x "$folder/bin/zig-$tool"
-done
+printf '#!/bin/sh\nexec "%s" cc "$@"\n' "$zig" >"$folder/bin/zig-cc"
+chmod +x "$folder/bin/zig-cc"
 echo "$version" >"$folder/.version"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpacks packages that another build needs into FOLDER, and does nothing when they are there. Nothing
-# of it is installed on this system.
+# Unpacks packages that another build needs into FOLDER, and does nothing when they are there.
+# Nothing of it is installed on this system.
 #   arm64:     the libraries that blip links, with all they need, from this distribution's packages
 #   riscv64:   the headers of the libraries that are headers alone (the C and C++ libraries come with
 #              the cross compiler)
@@ -9,8 +9,8 @@
 #   old-x86_64, old-arm64: the C library of Debian 11, to run programs over (2.31, Ubuntu 20.04's too)
 #   old-riscv64: that of Debian 13, as there is no older one
 # usage: make-sysroot.sh KIND FOLDER [PACKAGE...]    more packages, to try something out
-# On Ubuntu the packages for other processors are on another mirror (ports): name a sources.list of it in
-# BLIP_CROSS_SOURCES.
+# On Ubuntu the packages for other processors are on another mirror (ports): name a sources.list of
+# it in BLIP_CROSS_SOURCES.
 set -euo pipefail
 
 kind=$1
@@ -26,13 +26,16 @@ headers=()    # the same for every processor: this one's packages serve
 with_needed=no  # the packages that they depend on too
 unpacked=""   # a source package, whose files come to usr/src/NAME
 case $kind in
-  arm64) packages=(libc6-dev libstdc++6 libgcc-s1 libhwy-dev nlohmann-json3-dev libcli11-dev libjpeg-dev libpng-dev zlib1g-dev
-                   libwebp-dev libtiff-dev libheif-dev libde265-dev libavif-dev libjxl-dev libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libarchive-dev libsqlite3-dev libgtest-dev libstb-dev)
+  arm64) packages=(libc6-dev libstdc++6 libgcc-s1 libhwy-dev nlohmann-json3-dev libcli11-dev
+                   libjpeg-dev libpng-dev zlib1g-dev libwebp-dev libtiff-dev libheif-dev
+                   libde265-dev libavif-dev libjxl-dev libcurl4-openssl-dev libssl-dev libboost-dev
+                   libxxhash-dev libarchive-dev libsqlite3-dev libgtest-dev libstb-dev)
          with_needed=yes ;;
   riscv64) packages=()
            headers=(libhwy-dev nlohmann-json3-dev libcli11-dev libxxhash-dev libstb-dev) ;;
   portable-*)
-    packages=(libjpeg62-turbo-dev libpng-dev zlib1g-dev libwebp-dev libxxhash-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev)
+    packages=(libjpeg62-turbo-dev libpng-dev zlib1g-dev libwebp-dev libxxhash-dev libsqlite3-dev
+              libssl-dev libcurl4-openssl-dev)
     headers=(libboost1.74-dev nlohmann-json3-dev libcli11-dev)
     case $arch in
       amd64) unpacked=highway ;;  # Debian has no archive of it
@@ -63,10 +66,14 @@ mkdir -p "$info"
 
 # This system's own sources for an architecture and, where it is named, another suite.
 sources() {  # ARCH SUITE [deb-src]
-  if [ -n "${BLIP_CROSS_SOURCES:-}" ] && [ "$1" != "$this_arch" ]; then cat "$BLIP_CROSS_SOURCES"; return; fi
+  if [ -n "${BLIP_CROSS_SOURCES:-}" ] && [ "$1" != "$this_arch" ]; then
+    cat "$BLIP_CROSS_SOURCES"
+    return
+  fi
   local origin
   origin=$(. /etc/os-release && [ "$ID" = ubuntu ] && echo Ubuntu || echo Debian)
-  apt-get indextargets --format "${3:-deb} [arch=$1] \$(SITE) \$(RELEASE) \$(COMPONENT)" 'Created-By: Packages' "Origin: $origin" | sort -u |
+  apt-get indextargets --format "${3:-deb} [arch=$1] \$(SITE) \$(RELEASE) \$(COMPONENT)" \
+    'Created-By: Packages' "Origin: $origin" | sort -u |
     if [ -n "$2" ]; then awk -v suite="$2" '$4 !~ /-/ { $4 = suite; print }' | sort -u; else cat; fi
 }
 
@@ -102,7 +109,8 @@ END
   cd "$work/debs"
   case $with_needed in
     yes)
-      APT_CONFIG=$apt/apt.conf apt-get install -y -qq --download-only --no-install-recommends "$@" >/dev/null
+      APT_CONFIG=$apt/apt.conf apt-get install -y -qq --download-only --no-install-recommends \
+        "$@" >/dev/null
       mv "$apt"/cache/archives/*.deb . ;;
     no) APT_CONFIG=$apt/apt.conf apt-get download -qq "$@" ;;
     source) APT_CONFIG=$apt/apt.conf apt-get source -qq --download-only "$@" >/dev/null ;;
@@ -119,8 +127,10 @@ if [ ${#packages[@]} -gt 0 ]; then
   for deb in *.deb; do
     dpkg-deb -x "$deb" "$work/new"
     name=$(dpkg-deb -f "$deb" Package)
-    # Which package a library is from and which versions of it serve, for the dependencies of our own package.
-    dpkg-deb --ctrl-tarfile "$deb" | tar -x -C "$work" --wildcards './shlibs' 2>/dev/null && mv "$work/shlibs" "$info/$name.shlibs"
+    # Which package a library is from and which versions of it serve, for the dependencies of our
+    # own package.
+    dpkg-deb --ctrl-tarfile "$deb" | tar -x -C "$work" --wildcards './shlibs' 2>/dev/null &&
+      mv "$work/shlibs" "$info/$name.shlibs"
     printf '%s %s\n' "$name" "$(dpkg-deb -f "$deb" Version)" >>"$info/versions"
   done
 fi

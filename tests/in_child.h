@@ -9,7 +9,8 @@
 
 namespace blip {
 
-// Runs body in a forked child; true where it returned true. A child that takes `seconds` has hung, which is a failure.
+// Runs body in a forked child; true where it returned true. A child that takes `seconds` has hung,
+// which is a failure.
 inline bool in_child(const std::function<bool()>& body, unsigned seconds = 120) {
   const pid_t child = fork();
   if (child == 0) {

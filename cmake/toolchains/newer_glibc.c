@@ -25,7 +25,8 @@ int fcntl64(int file, int command, ...) {
   return fcntl(file, command, argument);
 }
 
-/* 2.35: which object an address lies in and where the unwinder finds its tables; 0 where there is one. */
+/* 2.35: which object an address lies in and where the unwinder finds its tables; 0 where there is
+   one. */
 struct wanted_object {
   uintptr_t address;
   struct dl_find_object* found;
@@ -70,8 +71,8 @@ uint32_t arc4random(void) {
 /* 2.30 */
 pid_t gettid(void) { return (pid_t)syscall(SYS_gettid); }
 
-/* 2.30: waits until a moment of another clock than the condition's own, which is CLOCK_REALTIME. A jump
-   of that one lengthens or shortens this wait alone: who waits looks at its clock again. */
+/* 2.30: waits until a moment of another clock than the condition's own, which is CLOCK_REALTIME. A
+   jump of that one lengthens or shortens this wait alone: who waits looks at its clock again. */
 int pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock,
                            const struct timespec* until) {
   const int64_t second = 1000000000;

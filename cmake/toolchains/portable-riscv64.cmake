@@ -1,3 +1,3 @@
 set(portable_arch riscv64)
-set(portable_processor riscv64)
+set(cross_processor riscv64)
 include(${CMAKE_CURRENT_LIST_DIR}/portable.cmake)

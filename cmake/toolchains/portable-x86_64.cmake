@@ -1,3 +1,3 @@
 set(portable_arch x86_64)
-set(portable_processor x86_64)
+set(cross_processor x86_64)
 include(${CMAKE_CURRENT_LIST_DIR}/portable.cmake)

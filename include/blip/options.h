@@ -66,10 +66,12 @@ struct DeviceOption {
 };
 
 struct EngineOptions {
-  std::string device = "cpu";     // "cpu"; "sophon:N" for a SOPHON chip, "sophon:0,1" or "sophon:all" to spread pictures over several; they run compiled models only
-  DType dtype = DType::kAuto;     // kAuto: f32 for models under 100 million parameters, else the fastest type on this processor.
-                                  // kF32: the reference's answers token for token. kBf16 and kInt8 are faster and
-                                  // round
+  // "cpu"; "sophon:N" for a SOPHON chip, "sophon:0,1" or "sophon:all" to spread pictures over
+  // several; they run compiled models only.
+  std::string device = "cpu";
+  // kAuto: f32 for models under 100 million parameters, else the fastest type on this processor.
+  // kF32: the reference's answers token for token. kBf16 and kInt8 are faster and round.
+  DType dtype = DType::kAuto;
   int threads = 0;  // 0 = every core this process may use; otherwise 1 to kMaxThreads;
                     // Error(kDevice) where the system has not so many
   ProgressCallback progress{};    // loading, by tensor; unset = silent

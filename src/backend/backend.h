@@ -29,8 +29,8 @@ struct Capabilities {
   int answer_length = 0;
   int max_length = 0;         // longest text that can be generated, prompt included
   int image_size = 0;         // pixels go in as [3, image_size, image_size]
-  int text_length =
-      kTextLength;  // texts and questions are truncated here unless the caller says otherwise
+  // Texts and questions are truncated here unless the caller says otherwise.
+  int text_length = kTextLength;
   int max_text_length = kTextLength;  // the most that the caller may say
 };
 

@@ -81,8 +81,8 @@ Loaded load_checkpoint(
   try {
     loaded.model = make(checkpoint);
   } catch (const Error&) {
-    checkpoint.check_unchanged();  // what a file lost while it was read may look like a fault of
-                                   // the model
+    // What a file lost while it was read may look like a fault of the model.
+    checkpoint.check_unchanged();
     throw;
   }
   checkpoint.check_unchanged();

@@ -45,7 +45,7 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // Its name, options and number types; lives as long as the backend.
+  // Its name, device strings and options; lives as long as the backend.
   virtual const DeviceKind& kind() const = 0;
   // The devices of this machine; none where there are none, or no runtime for them. Throws Error.
   virtual std::vector<DeviceInfo> devices() const = 0;

@@ -160,6 +160,7 @@ void ThreadPool::restart_if_forked() {
   turn_.reset();
   joined_ = kClosed;
   error_ = nullptr;
+  scratch_.clear();  // the parent's workers may have been changing it
   start(threads_ - 1);
   forks_ = fork_count();
 }

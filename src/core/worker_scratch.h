@@ -21,7 +21,7 @@ enum class ScratchUse {
   kTokens,     // scores over a picture's own tokens
   kJoined,     // a row of attention's joined slices
 };
-inline constexpr std::size_t kScratchUses = 7;
+inline constexpr std::size_t kScratchUses = static_cast<std::size_t>(ScratchUse::kJoined) + 1;
 
 class WorkerScratch {
  public:

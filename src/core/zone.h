@@ -5,6 +5,8 @@
 #include <atomic>
 #include <chrono>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
 #include "blip/profile.h"
 
@@ -73,6 +75,14 @@ class OperationZone : private OpenZone {
  public:
   explicit OperationZone(std::string_view name, double operations = 0, double bytes = 0) {
     if (zones_on()) start(name, operations, bytes);
+  }
+  // work: a function that returns both, called where somebody listens.
+  template <class Work>
+    requires std::is_invocable_r_v<std::pair<double, double>, Work>
+  OperationZone(std::string_view name, const Work& work) {
+    if (!zones_on()) return;
+    const std::pair<double, double> sums = work();
+    start(name, sums.first, sums.second);
   }
   ~OperationZone() {
     if (entered_) leave(Clock::now());

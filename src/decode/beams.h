@@ -33,7 +33,7 @@ struct NextScores {
   float of(std::int32_t token) const { return edits.edited(token, norm.log_prob(row.at(token))); }
 };
 
-// The best 2 x beams continuations of all beams, best first.
+// The best `keep` continuations of all beams, best first.
 void find_continuations(std::span<const Beam> beams, std::span<const NextScores> scores,
                         std::size_t keep, std::vector<Continuation>& out);
 

@@ -13,9 +13,7 @@ Constraint::Constraint(const std::vector<std::vector<std::int32_t>>& alternative
     bool fresh = false;
     for (const std::int32_t token : tokens) {
       int next = child(node, token);
-      const bool leaf = node != kRoot && !fresh && children(node).empty();
-      if (leaf) node = -1;
-      if (node < 0) break;
+      if (node != kRoot && !fresh && children(node).empty()) break;
       if (next < 0) {
         next = static_cast<int>(nodes_.size());
         nodes_.push_back({{}, depth(node) + 1});
@@ -24,7 +22,7 @@ Constraint::Constraint(const std::vector<std::vector<std::int32_t>>& alternative
       }
       node = next;
     }
-    if (node < 0 || !fresh) {
+    if (!fresh) {
       throw Error(ErrorCode::kUsage,
                   "force_words: of the alternatives of a word one begins with another, in tokens; "
                   "leave the longer one out");
@@ -54,49 +52,41 @@ Progress::Progress(const Constraints& constraints)
 Progress::Progress(const Constraints& constraints, std::span<const std::int32_t> text)
     : Progress(constraints) {
   for (const std::int32_t token : text) {
-    if (complete_) break;
+    if (complete()) break;
     add(token);
   }
 }
 
 void Progress::add(std::int32_t token) {
-  if (complete_) return;
-  const auto of = [this](int index) -> const Constraint& {
-    return constraints_->all[static_cast<std::size_t>(index)];
-  };
+  if (complete()) return;
   if (current_ >= 0) {
-    const int next = of(current_).child(*node_, token);
+    const int next = constraint(current_).child(*node_, token);
     if (next < 0) {
       pending_.push_back(current_);
       current_ = -1;
       return;
     }
     *node_ = next;
-    if (!of(current_).children(next).empty()) return;
+    if (!constraint(current_).children(next).empty()) return;
     current_ = -1;
   } else {
     const auto begun = std::find_if(pending_.begin(), pending_.end(), [&](int index) {
-      return of(index).child(Constraint::kRoot, token) >= 0;
+      return constraint(index).child(Constraint::kRoot, token) >= 0;
     });
     if (begun == pending_.end()) return;
-    const int index = *begun, next = of(index).child(Constraint::kRoot, token);
+    const int index = *begun, next = constraint(index).child(Constraint::kRoot, token);
     pending_.erase(begun);
-    if (!of(index).children(next).empty()) {
+    if (!constraint(index).children(next).empty()) {
       current_ = index;
       node_ = std::make_shared<int>(next);
-      return;
     }
   }
-  ++done_;
-  complete_ = pending_.empty();
 }
 
 std::vector<std::int32_t> Progress::next_tokens() const {
   std::vector<std::int32_t> tokens;
   const auto append = [&](int index, int node) {
-    for (const auto& [token, next] :
-         constraints_->all[static_cast<std::size_t>(index)].children(node))
-      tokens.push_back(token);
+    for (const auto& [token, next] : constraint(index).children(node)) tokens.push_back(token);
   };
   if (current_ >= 0) {
     append(current_, *node_);
@@ -107,12 +97,12 @@ std::vector<std::int32_t> Progress::next_tokens() const {
 }
 
 int Progress::bank() const {
-  int bank = done_ * constraints_->height;
-  if (current_ >= 0) {
-    const Constraint& constraint = constraints_->all[static_cast<std::size_t>(current_)];
-    bank += constraints_->height - (constraint.height() - constraint.depth(*node_));
-  }
-  return bank;
+  const int height = constraints_->height,
+            left = static_cast<int>(pending_.size()) + (current_ >= 0 ? 1 : 0),
+            done = static_cast<int>(constraints_->all.size()) - left;
+  if (current_ < 0) return done * height;
+  const Constraint& word = constraint(current_);
+  return (done + 1) * height - (word.height() - word.depth(*node_));
 }
 
 }  // namespace blip::decode

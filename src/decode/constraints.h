@@ -49,7 +49,7 @@ class Progress {
   Progress(const Constraints& constraints, std::span<const std::int32_t> text);
 
   void add(std::int32_t token);
-  bool complete() const { return complete_; }
+  bool complete() const { return current_ < 0 && pending_.empty(); }
   // The tokens that bring the text on.
   std::vector<std::int32_t> next_tokens() const;
   // Larger for a text that is further: `height` for each word that it has, and the part of one
@@ -57,15 +57,17 @@ class Progress {
   int bank() const;
 
  private:
+  const Constraint& constraint(int index) const {
+    return constraints_->all[static_cast<std::size_t>(index)];
+  }
+
   const Constraints* constraints_;
   std::vector<int> pending_;
-  int done_ = 0;
   int current_ = -1;  // the word that the text is in; -1: none
   // Where in it. Copies share it, as those of transformers share a list: of several texts that go
   // on from one inside of a word, the later ones see the steps of the earlier. It decides their
   // banks, so it is kept.
   std::shared_ptr<int> node_;
-  bool complete_ = false;
 };
 
 }  // namespace blip::decode

@@ -27,8 +27,8 @@ struct Candidate {
 };
 
 // The last call's logits of a decoder whose device keeps them: the device answers what a search
-// asks of a row, so that a vocabulary of floats comes to the host only where all of it is wanted,
-// to sample or to rank. Rows are those of the call.
+// asks of a row, so that a vocabulary of floats comes to the host only where all of it is wanted:
+// to sample, to rank, or where many tokens are banned. Rows are those of the call.
 class DeviceLogits {
  public:
   virtual ~DeviceLogits() = default;

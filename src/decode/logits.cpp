@@ -209,8 +209,8 @@ Edits::Edits(std::span<const std::int32_t> text, const Options& options, std::in
                                        std::to_string(needed) + ": forbid less");
   }
   if (text.size() < static_cast<std::size_t>(std::max(options.min_length.value_or(0), 0))) {
-    banned.insert(std::upper_bound(banned.begin(), banned.end(), eos), eos);
-    banned.erase(std::unique(banned.begin(), banned.end()), banned.end());
+    banned.push_back(eos);
+    sort_distinct(banned);
   }
   if (repetition_penalty != 1.0f) tokens.assign(text.begin(), text.end());
   tokens.insert(tokens.end(), banned.begin(), banned.end());

@@ -1,6 +1,6 @@
 // The functions of libcurl that downloads use, from the system's library, found when the first is
-// called: for programs that must start where there is none (BLIP_CURL=load). Its interface is the
-// same since 2006.
+// called: for programs that must start where there is none (BLIP_CURL=load). Its interface has
+// been the same since 2006.
 #include <curl/curl.h>
 #include <dlfcn.h>
 
@@ -15,11 +15,15 @@ void* open_library() {
   return nullptr;
 }
 
+void* library() {
+  static void* const handle = open_library();
+  return handle;
+}
+
 // The library's function; null where there is no library, or an older one that lacks it.
 template <class Function>
 Function* find(const char* name) {
-  static void* library = open_library();
-  return library == nullptr ? nullptr : reinterpret_cast<Function*>(::dlsym(library, name));
+  return library() == nullptr ? nullptr : reinterpret_cast<Function*>(::dlsym(library(), name));
 }
 
 }  // namespace
@@ -84,7 +88,9 @@ void curl_easy_cleanup(CURL* curl) {
 
 const char* curl_easy_strerror(CURLcode code) {
   static const auto function = find<decltype(curl_easy_strerror)>(__func__);
-  return function != nullptr ? function(code) : "libcurl.so.4 is not on this system (Debian and Ubuntu: package libcurl4)";
+  return function != nullptr ? function(code)
+                             : "libcurl.so.4 is not on this system (Debian and Ubuntu: package "
+                               "libcurl4)";
 }
 
 curl_slist* curl_slist_append(curl_slist* list, const char* text) {

@@ -144,11 +144,12 @@ BLIP_BF16 void small_gemm(Numbers numbers, int m, int n, int units, const std::u
   for (int j = 0; j < n; j += kWidth) panel(numbers.at(0, j), m, std::min(kWidth, n - j), units, a, lda, b + 2 * j, ldb, c + j, ldc, fetch);
 }
 
-// 2^x for x <= 0: 2^round(x) times the Taylor polynomial of 2^f, |f| <= 0.5, off by less than 5e-5: bfloat16 keeps 2e-3.
-BLIP_BF16_INLINE __m512 exp2_negative(__m512 x) {
-  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm512_sub_ps(x, n);
-  __m512 p = _mm512_set1_ps(9.61812911e-3f);
-  for (const float c : {5.55041087e-2f, 2.40226507e-1f, 6.93147181e-1f, 1.f}) p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(c));
+// 2^x for x <= 0: 2^round(x) times the polynomial of 2^f, |f| <= 0.5.
+BLIP_BF16_INLINE __m512 exp2_rough(__m512 x) {
+  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+               f = _mm512_sub_ps(x, n);
+  __m512 p = _mm512_set1_ps(kRoughExp2[0]);
+  for (int i = 1; i < 5; ++i) p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(kRoughExp2[i]));
   return _mm512_scalef_ps(p, n);
 }
 
@@ -175,7 +176,7 @@ BLIP_BF16 inline Exponentials softmax_row(float* row, int visible, int columns, 
   const __m512 shift = _mm512_mul_ps(_mm512_set1_ps(max), factor);
   __m512 total[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
   auto* weights = reinterpret_cast<char*>(row);  // bfloat16s take the place of floats already read
-  const auto weight = [&](int at) BLIP_BF16 { return exp2_negative(_mm512_fmsub_ps(_mm512_loadu_ps(row + at), factor, shift)); };
+  const auto weight = [&](int at) BLIP_BF16 { return exp2_rough(_mm512_fmsub_ps(_mm512_loadu_ps(row + at), factor, shift)); };
   for (i = 0; i + 32 <= visible; i += 32) {
     const __m512 e0 = weight(i), e1 = weight(i + 16);
     total[0] = _mm512_add_ps(total[0], e0);

@@ -71,43 +71,38 @@ void scale_columns(float* sums, int n, const float* scales) {
         d, sums + i);
 }
 
-// A query in steps of its largest / 127, 128 above; returns the step.
-float round_query(const std::uint16_t* q, int n, std::uint8_t* out, std::int32_t& sum) {
+// n values, values(d, i) from i on, in steps of the largest / 127, 128 above; returns the step.
+template <class Values>
+HWY_INLINE float round_steps(int n, std::uint8_t* out, const Values& values) {
   float top = 0;
   for_lanes(n, [&](auto d, int i) HWY_ATTR {
-    top = std::max(top, hn::GetLane(hn::MaxOfLanes(d, hn::Abs(load_floats(d, q + i)))));
+    top = std::max(top, hn::GetLane(hn::MaxOfLanes(d, hn::Abs(values(d, i)))));
   });
   const float step = top > 0 ? top / 127.f : 1.f, inverse = 1.f / step;
-  sum = 0;
   for_lanes(n, [&](auto d, int i) HWY_ATTR {
     const hn::RebindToSigned<decltype(d)> di;
     const hn::Rebind<std::uint8_t, decltype(d)> d8;
-    hn::StoreU(hn::DemoteTo(
-                   d8, hn::Add(hn::NearestInt(hn::Mul(load_floats(d, q + i), hn::Set(d, inverse))),
-                               hn::Set(di, 128))),
-               d8, out + i);
+    const auto steps = hn::NearestInt(hn::Mul(values(d, i), hn::Set(d, inverse)));
+    hn::StoreU(hn::DemoteTo(d8, hn::Add(steps, hn::Set(di, 128))), d8, out + i);
   });
+  return step;
+}
+
+// A query, and the sum of its rounded values.
+float round_query(const std::uint16_t* q, int n, std::uint8_t* out, std::int32_t& sum) {
+  const float step = round_steps(n, out, [&](auto d, int i) HWY_ATTR {
+    return load_floats(d, q + i);
+  });
+  sum = 0;
   for (int i = 0; i < n; ++i) sum += static_cast<std::int32_t>(out[i]) - 128;
   return step;
 }
 
-// A key less the mean of all in steps of its largest / 127, 128 above; returns the step.
+// A key less the mean of all.
 float round_key(const std::uint16_t* key, const float* mean, int n, std::uint8_t* out) {
-  float top = 0;
-  for_lanes(n, [&](auto d, int i) HWY_ATTR {
-    top = std::max(top, hn::GetLane(hn::MaxOfLanes(
-                            d, hn::Abs(hn::Sub(load_floats(d, key + i), hn::LoadU(d, mean + i))))));
+  return round_steps(n, out, [&](auto d, int i) HWY_ATTR {
+    return hn::Sub(load_floats(d, key + i), hn::LoadU(d, mean + i));
   });
-  const float step = top > 0 ? top / 127.f : 1.f, inverse = 1.f / step;
-  for_lanes(n, [&](auto d, int i) HWY_ATTR {
-    const hn::RebindToSigned<decltype(d)> di;
-    const hn::Rebind<std::uint8_t, decltype(d)> d8;
-    const auto centered = hn::Sub(load_floats(d, key + i), hn::LoadU(d, mean + i));
-    hn::StoreU(hn::DemoteTo(d8, hn::Add(hn::NearestInt(hn::Mul(centered, hn::Set(d, inverse))),
-                                        hn::Set(di, 128))),
-               d8, out + i);
-  });
-  return step;
 }
 
 void mean_of(const std::uint16_t* keys, std::size_t stride, int count, int n, float* mean) {
@@ -146,10 +141,8 @@ struct Product {
   std::size_t ldc;
 };
 
-alignas(kPanelUnit) constexpr char kZeros[kPanelUnit] = {};
-
 void multiply(const Product& p) {
-  const int at_once = p.m <= p.kernel.few_rows && p.n % (2 * kPanel) == 0 ? 2 : 1;
+  const int at_once = p.m <= kFewRows && p.n % (2 * kPanel) == 0 ? 2 : 1;
   for (int column = 0; column < p.n; column += at_once * kPanel)
     p.kernel.multiply(
         {.rows = p.m,

@@ -19,16 +19,6 @@ namespace {
 
 constexpr std::size_t kUnit = 4;  // bytes: one float, two bfloat16 or four bytes
 
-// Up to 64 rows -> blocks of [16, 64] units of 4 bytes (one float, two bfloat16 or four bytes), which follow one another: [units, 64]. The same
-// transposition for all types. What completes a last unit and the last block is zero already.
-void pack_block(const std::byte* rows, int count, std::size_t row_bytes, std::uint32_t* out) {
-  const std::size_t units = row_bytes / kUnit, rest = row_bytes % kUnit;
-  if (rest == 0 && reinterpret_cast<std::uintptr_t>(rows) % kUnit == 0)
-    return transpose_units(reinterpret_cast<const std::uint32_t*>(rows), units, count, static_cast<int>(units), out, kColumnBlock);
-  for (int j = 0; j < count; ++j, rows += row_bytes)
-    for (std::size_t u = 0; u * kUnit < row_bytes; ++u) std::memcpy(out + u * kColumnBlock + j, rows + u * kUnit, std::min(kUnit, row_bytes - u * kUnit));
-}
-
 bool can_narrow(NumberType type, int k) { return type == NumberType::kBf16 && k % 2 == 0; }
 
 // Units of 4 bytes in a row, in whole lines.
@@ -82,10 +72,11 @@ void PackedWeights::pack(int first, int count, const void* rows) {
       const int n = padded_units(type_, k_);
       const std::size_t values = static_cast<std::size_t>(n) * kColumnBlock;
       std::fill_n(units.reserve(values), values, 0u);
-      pack_block(block, std::min(kColumnBlock, count - j), row_bytes, units.data());
+      pack_units(block, std::min(kColumnBlock, count - j), row_bytes, units.data(), kColumnBlock);
       narrow_block(units.data(), n, to);
     } else {
-      pack_block(block, std::min(kColumnBlock, count - j), row_bytes, reinterpret_cast<std::uint32_t*>(to));
+      pack_units(block, std::min(kColumnBlock, count - j), row_bytes,
+                 reinterpret_cast<std::uint32_t*>(to), kColumnBlock);
     }
   }
 }

@@ -1,9 +1,8 @@
 // Matrix products: our own kernels for matrix units (gemm_amx.h), AVX-512 (gemm_avx512.h) and
 // everything else (gemm_panels.h); gemm.cpp chooses.
 //
-// Every call computes one tile on the calling thread, and ops/linear.h
-// spreads the tiles over our pool, so that --threads, containers and several sessions are
-// respected.
+// Every call computes one tile on the calling thread, and ops/linear.h spreads the tiles over our
+// pool, so that --threads, containers and several sessions are respected.
 #pragma once
 
 #include <cstddef>
@@ -31,8 +30,9 @@ inline constexpr int kColumnBlock = 64;
 
 // How weights lie in memory.
 //   kPlain:  as the products take them.
-//   kNarrow: bfloat16 in 12 bits (narrow_bf16.h), unpacked while a product reads them. A quarter less memory to read, which is what a product of few
-//            rows takes its time for. Other types, and bfloat16 without our own products, stay plain.
+//   kNarrow: bfloat16 in 12 bits (narrow_bf16.h), unpacked while a product reads them. A quarter
+//            less memory to read, which is what a product of few rows takes its time for. Other
+//            types, and rows of an odd number of values, stay plain.
 enum class Packing { kPlain, kNarrow };
 
 // The right factor of a product. Immutable once every row of the layer is packed.

@@ -2,15 +2,27 @@
 // where functions are compiled for the instructions in question. A policy P says how numbers are
 // multiplied:
 //
-//   P::Sums           a vector of sums, of P::kLanes columns
-//   P::load, store    from and to memory
-//   P::kParts         1, 2 or 4: products that a unit of 4 bytes is taken apart into, one after the
-//   other P::column<part>(p)   a vector of units of the panel P::row<part>(p, plane)  a row's unit
-//   in all lanes; p points to it in the first of P::kPlanes copies P::dot(sums, row, column)
-//   P::splat(i)       sums that are all one integer
-//   P::kRows          rows of a register tile
-//   P::kStep          bytes from one unit of x to the next: 4, or 8
-//   P::kUnitsAtOnce   1, or units that P::add_units takes at a time
+//   P::Sums: a vector of sums, of P::kLanes columns.
+//
+//   P::load, P::store: from and to memory.
+//
+//   P::kParts: 1, 2 or 4 products that a unit of 4 bytes, P::kValues numbers, is taken apart into.
+//
+//   P::column<part>(p): a vector of units of the panel.
+//
+//   P::row<part>(p, plane): a row's unit in all lanes; p is in the first of P::kPlanes copies.
+//
+//   P::dot(sums, row, column): the sums with the products added.
+//
+//   P::splat(p): sums that are all the integer at p.
+//
+//   P::kRows: rows of a register tile.
+//
+//   P::kStep: bytes from one unit of x to the next, 4 or 8.
+//
+//   P::kUnitsAtOnce: 1, or units that P::add_units takes at a time.
+//
+//   P::pack_row, P::kSignedRows: as in PanelKernel. P::renew: see chain_panels.
 
 #define BLIP_UNROLL _Pragma("GCC unroll 16")
 
@@ -95,10 +107,6 @@ BLIP_PANEL_INLINE void panel_tile(const PanelBlock& b, int first, const char* ne
       P::store(b.sums + static_cast<std::size_t>(first + r) * b.lds + at(v), sums[r][v]);
 }
 
-// Rows that read two panels at a time: with one or two sums of each a multiply-add would wait for
-// the one before.
-constexpr int kFewRows = 2;
-
 template <class P, int Rows>
 BLIP_PANEL_FUNCTION void panel_rows(const PanelBlock& b, int first) {
   if constexpr (Rows > P::kRows)
@@ -162,12 +170,11 @@ BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
 template <class P>
 constexpr PanelKernel make_panel_kernel() {
   return {P::kRows,
-          kFewRows,
           P::kPlanes,
           P::kStep,
           P::kParts < 4,
           P::kSignedRows,
-          P::kPackedRows ? P::pack_row : nullptr,
+          P::pack_row,
           multiply_panels<P>,
           chain_panels<P>};
 }

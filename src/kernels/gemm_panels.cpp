@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cassert>
 #include <cstdlib>
 #include <cstring>
 
@@ -78,8 +77,7 @@ struct FloatSums {
 
 struct F32 : FloatSums {
   static constexpr int kPlanes = 1, kParts = 1, kValues = 1;
-  static constexpr bool kPackedRows = false;
-  static void pack_row(const void*, int, char*, std::size_t) {}
+  static constexpr std::nullptr_t pack_row = nullptr;
   template <int Part>
   static HWY_INLINE Sums column(const char* p) {
     return load(p);
@@ -123,7 +121,6 @@ struct F32 : FloatSums {
 // sums are the same.
 struct Bf16 : FloatSums {
   static constexpr int kPlanes = 2, kParts = 2, kStep = 8, kValues = 2;
-  static constexpr bool kPackedRows = true;
   template <int Part>
   static HWY_INLINE Sums column(const char* p) {
     const Words d;
@@ -153,7 +150,7 @@ struct Bytes {
   using Sums = hn::Vec<Integers>;
   static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1, kStep = 4,
                        kValues = 4;
-  static constexpr bool kSignedRows = true, kPackedRows = true;
+  static constexpr bool kSignedRows = true;
   static HWY_INLINE Sums load(const char* p) {
     return hn::LoadU(Integers(), reinterpret_cast<const std::int32_t*>(p));
   }
@@ -341,9 +338,6 @@ PackedRows pack_rows(const GemmTile& t, int first, int count, const PanelKernel&
   return {out, ld, plane};
 }
 
-// Zeros: what sums of floats begin with.
-alignas(kPanelUnit) constexpr char kZeros[kPanelUnit] = {};
-
 // One block of columns by the rows from `first` on.
 struct Columns {
   const GemmTile& tile;
@@ -386,7 +380,7 @@ void multiply_columns(const Columns& c, char* sums) {
   const int block = !few     ? kBlockUnits
                     : narrow ? kWidenedUnits
                              : units,
-            panels_at_once = c.count <= c.kernel.few_rows && used % 2 == 0 ? 2 : 1;
+            panels_at_once = c.count <= kFewRows && used % 2 == 0 ? 2 : 1;
   for (int unit = 0; unit < units; unit += block) {
     const int n = std::min(block, units - unit);
     const Panels panels = panels_of(c, unit, n);
@@ -438,28 +432,20 @@ int rows_at_once(const GemmTile& t, const PanelKernel& kernel) {
 std::size_t panel_block_bytes(NumberType type, int k) { return kPanels * panel_bytes(type, k); }
 
 void pack_panels(NumberType type, int count, int k, const void* rows, void* out) {
-  const std::size_t row = static_cast<std::size_t>(k) * size_of(type), units = row / kUnitBytes,
-                    rest = row % kUnitBytes;
-  const bool signed_rows = panel_kernel_of(type).signed_rows;
+  const std::size_t row = static_cast<std::size_t>(k) * size_of(type);
+  const bool sums_columns = type == NumberType::kInt8 && panel_kernel_of(type).signed_rows;
   for (int j = 0; j < count; j += kPanel) {
     char* panel =
         static_cast<char*>(out) + static_cast<std::size_t>(j / kPanel) * panel_bytes(type, k);
     const char* from = static_cast<const char*>(rows) + static_cast<std::size_t>(j) * row;
     const int columns = std::min(kPanel, count - j);
-    auto* to = reinterpret_cast<std::uint32_t*>(panel + header_of(type));
-    if (rest == 0 && reinterpret_cast<std::uintptr_t>(from) % kUnitBytes == 0)
-      transpose_units(reinterpret_cast<const std::uint32_t*>(from), units, columns,
-                      static_cast<int>(units), to, kPanel);
+    pack_units(from, columns, row, reinterpret_cast<std::uint32_t*>(panel + header_of(type)),
+               kPanel);
+    if (!sums_columns) continue;
     for (int c = 0; c < columns; ++c, from += row) {
-      if (rest != 0 || reinterpret_cast<std::uintptr_t>(from) % kUnitBytes != 0)
-        for (std::size_t u = 0; u * kUnitBytes < row; ++u)
-          std::memcpy(to + u * kPanel + c, from + u * kUnitBytes,
-                      std::min(kUnitBytes, row - u * kUnitBytes));
-      if (type == NumberType::kInt8 && signed_rows) {
-        std::int32_t sum = 0;
-        for (int i = 0; i < k; ++i) sum += static_cast<signed char>(from[i]);
-        reinterpret_cast<std::int32_t*>(panel)[c] = 128 * sum;
-      }
+      std::int32_t sum = 0;
+      for (int i = 0; i < k; ++i) sum += static_cast<signed char>(from[i]);
+      reinterpret_cast<std::int32_t*>(panel)[c] = 128 * sum;
     }
   }
 }

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 
 #include "kernels/gemm.h"
 #include "kernels/vector.h"

@@ -5,8 +5,8 @@ struct Bytes {
   using Sums = __m256i;
   static constexpr int kLanes = 8, kRows = 6, kPlanes = 1, kStep = 4, kParts = 1, kUnitsAtOnce = 1,
                        kValues = 4;
-  static constexpr bool kSignedRows = false, kPackedRows = false;
-  static void pack_row(const void*, int, char*, std::size_t) {}
+  static constexpr bool kSignedRows = false;
+  static constexpr std::nullptr_t pack_row = nullptr;
   static Sums load(const char* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
@@ -30,7 +30,6 @@ struct Bytes {
 
 // Queries by keys, both 128 above theirs: the signed factor is x.
 struct Keys : Bytes {
-  static constexpr bool kPackedRows = true;
   static void pack_row(const void* x, int k, char* out, std::size_t) {
     for (int i = 0; i < k; ++i)
       out[i] = static_cast<char>(static_cast<const unsigned char*>(x)[i] ^ 0x80);

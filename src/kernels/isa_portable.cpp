@@ -5,7 +5,6 @@ namespace blip::kernels {
 
 Isa machine_isa() { return Isa::kBaseline; }
 bool machine_has(Isa isa) { return isa == Isa::kBaseline; }
-bool machine_has_avx_vnni() { return false; }
 
 void limit_vectors(Isa) {}
 

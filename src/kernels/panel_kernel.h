@@ -13,7 +13,14 @@ namespace blip::kernels {
 inline constexpr int kPanel = 16;
 inline constexpr std::size_t kPanelUnit = 64;
 
-// Some rows by some panels, over a block of units. More than one panel: for few_rows at most.
+// What sums of floats begin with.
+alignas(kPanelUnit) inline constexpr char kZeros[kPanelUnit] = {};
+
+// Up to so many rows, two panels are read at a time: with one or two sums of each a multiply-add
+// would wait for the one before.
+inline constexpr int kFewRows = 2;
+
+// Some rows by some panels, over a block of units. More than one panel: for kFewRows at most.
 struct PanelBlock {
   int rows, panels, units;
   const char* x;  // [rows, units] as pack_row leaves them, ldx bytes apart
@@ -27,16 +34,15 @@ struct PanelBlock {
   const std::int32_t* row_starts;  // if set, instead: one of each row
   char* sums;                      // [rows, 16 x panels] of 4 bytes
   std::size_t lds;                 // bytes
-  std::size_t ahead;  // so many bytes ahead of what is read are fetched, a line of each panel at
-                      // every unit; or 0
-  const char*
-      next;  // if set, of this memory a line is fetched for each line of x, and the rows ahead
+  // So many bytes ahead of what is read are fetched, a line of each panel at every unit; or 0.
+  std::size_t ahead;
+  // If set, a line of this memory is fetched for each line of x, and the rows ahead.
+  const char* next;
 };
 
 // One number type's product on one instruction set.
 struct PanelKernel {
   int rows;          // of a register tile
-  int few_rows;      // up to so many rows, two panels are read at a time
   int planes;        // of x: 1, or 2 where it takes twice the memory
   int step;          // bytes from a unit of x to the next
   bool fast;         // by instructions for this type

@@ -433,6 +433,19 @@ float to_int8(const float* x, int n, std::int8_t* out) { return HWY_DYNAMIC_DISP
 void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols, std::uint32_t* out, std::size_t ldo) {
   HWY_DYNAMIC_DISPATCH(transpose_units)(in, ldi, rows, cols, out, ldo);
 }
+
+void pack_units(const void* in, int rows, std::size_t row_bytes, std::uint32_t* out,
+                std::size_t ldo) {
+  constexpr std::size_t kUnit = sizeof(std::uint32_t);
+  const std::size_t units = row_bytes / kUnit;
+  if (row_bytes % kUnit == 0 && reinterpret_cast<std::uintptr_t>(in) % kUnit == 0)
+    return transpose_units(static_cast<const std::uint32_t*>(in), units, rows,
+                           static_cast<int>(units), out, ldo);
+  const auto* row = static_cast<const std::byte*>(in);
+  for (int r = 0; r < rows; ++r, row += row_bytes)
+    for (std::size_t u = 0; u * kUnit < row_bytes; ++u)
+      std::memcpy(out + u * ldo + r, row + u * kUnit, std::min(kUnit, row_bytes - u * kUnit));
+}
 void interleave(const std::uint16_t* even, const std::uint16_t* odd, int n, std::uint32_t* out) { HWY_DYNAMIC_DISPATCH(interleave)(even, odd, n, out); }
 void finish(const FinishBlock& block) { HWY_DYNAMIC_DISPATCH(finish)(block); }
 

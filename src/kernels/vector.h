@@ -9,6 +9,11 @@
 
 namespace blip::kernels {
 
+// Of the Taylor polynomial of 2^f, |f| <= 1/2, the highest power first; off by less than 5e-5,
+// where bfloat16 keeps 2e-3. Its values must be the same bits on every instruction set.
+inline constexpr float kRoughExp2[] = {9.61812911e-3f, 5.55041087e-2f, 2.40226507e-1f,
+                                       6.93147181e-1f, 1.f};
+
 // Rows and columns of the packed keys and values are padded to this many floats, the widest vector.
 inline constexpr int kLanes = 16;
 // Keys and values in bfloat16 are padded to this many: two matrix tiles.
@@ -19,6 +24,12 @@ void layer_norm(const float* x, const float* gain, const float* bias, float eps,
 
 // out[c, r] = in[r, c] of 4-byte units; ldi and ldo in units.
 void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols, std::uint32_t* out, std::size_t ldo);
+
+// Rows of row_bytes, one after the other, as units of 4 bytes (one float, two bfloat16 or four
+// bytes): [units, ldo], of which the first `rows` columns are written. What completes a row's last
+// unit stays as it is.
+void pack_units(const void* in, int rows, std::size_t row_bytes, std::uint32_t* out,
+                std::size_t ldo);
 // out[i] = even[i] | odd[i] << 16 for n values; odd may be null: zeros.
 void interleave(const std::uint16_t* even, const std::uint16_t* odd, int n, std::uint32_t* out);
 

@@ -18,38 +18,39 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using Floats = HWY_CAPPED(float, kLanes);
 
-// 2^x for x <= 0: 2^round(x) by its exponent bits times the minimax polynomial of 2^f, |f| <= 1/2;
-// off by less than 2e-7 of the result, which is zero below 2^-127.
-template <class D, class V>
-HWY_INLINE V exp2_negative(D d, V x) {
+// 2^x for x <= 0: 2^round(x) by its exponent bits, which n = -127 makes zero, times
+// polynomial(d, f) for 2^f, |f| <= 1/2.
+template <class D, class V, class Polynomial>
+HWY_INLINE V exp2_by(D d, V x, const Polynomial& polynomial) {
   const hn::RebindToSigned<D> di;
   const auto t = hn::Max(x, hn::Set(d, -127.f));
   const auto n = hn::NearestInt(t);
-  const auto f = hn::Sub(t, hn::ConvertTo(d, n));
-  auto p = hn::MulAdd(hn::Set(d, 1.32764444e-3f), f, hn::Set(d, 9.67553770e-3f));
-  p = hn::MulAdd(p, f, hn::Set(d, 5.55071332e-2f));
-  p = hn::MulAdd(p, f, hn::Set(d, 2.40221198e-1f));
-  p = hn::MulAdd(p, f, hn::Set(d, 6.93146967e-1f));
-  p = hn::MulAdd(p, f, hn::Set(d, 1.00000007f));
-  return hn::Mul(
-      p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));  // n = -127 gives zero
+  const auto p = polynomial(hn::Sub(t, hn::ConvertTo(d, n)));
+  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));
+}
+
+// The minimax polynomial of 2^f; off by less than 2e-7 of the result.
+template <class D, class V>
+HWY_INLINE V exp2_negative(D d, V x) {
+  return exp2_by(d, x, [&](V f) HWY_ATTR {
+    auto p = hn::MulAdd(hn::Set(d, 1.32764444e-3f), f, hn::Set(d, 9.67553770e-3f));
+    p = hn::MulAdd(p, f, hn::Set(d, 5.55071332e-2f));
+    p = hn::MulAdd(p, f, hn::Set(d, 2.40221198e-1f));
+    p = hn::MulAdd(p, f, hn::Set(d, 6.93146967e-1f));
+    return hn::MulAdd(p, f, hn::Set(d, 1.00000007f));
+  });
 }
 
 constexpr float kLog2E = 1.44269504f;
 
-// The same for what is rounded to bfloat16, which keeps 2e-3: the Taylor polynomial of 2^f, off by
-// less than 5e-5.
+// The same for what is rounded to bfloat16.
 template <class D, class V>
 HWY_INLINE V exp2_rough(D d, V x) {
-  const hn::RebindToSigned<D> di;
-  const auto t = hn::Max(x, hn::Set(d, -127.f));
-  const auto n = hn::NearestInt(t);
-  const auto f = hn::Sub(t, hn::ConvertTo(d, n));
-  auto p = hn::MulAdd(hn::Set(d, 9.61812911e-3f), f, hn::Set(d, 5.55041087e-2f));
-  p = hn::MulAdd(p, f, hn::Set(d, 2.40226507e-1f));
-  p = hn::MulAdd(p, f, hn::Set(d, 6.93147181e-1f));
-  p = hn::MulAdd(p, f, hn::Set(d, 1.f));
-  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(di, 127)))));
+  return exp2_by(d, x, [&](V f) HWY_ATTR {
+    auto p = hn::Set(d, kRoughExp2[0]);
+    for (int i = 1; i < 5; ++i) p = hn::MulAdd(p, f, hn::Set(d, kRoughExp2[i]));
+    return p;
+  });
 }
 
 // As many floats as the widest vector has lanes, in as many vectors as that takes here: sums over

@@ -253,9 +253,8 @@ Checkpoint Checkpoint::open(const std::string& path, const std::vector<std::stri
   drop_tied_heads(checkpoint.tensors_);
   const Metadata& metadata = source.files.front()->metadata();
   checkpoint.vocabulary_ = settle_vocabulary(source, plan.layout, plan.config, plan.warnings);
-  checkpoint.info_ =
-      make_info(plan.config, table,
-                checkpoint.tensors_);  // the types are those of the file, before anything is merged
+  // The types are those of the file, before anything is merged.
+  checkpoint.info_ = make_info(plan.config, table, checkpoint.tensors_);
   checkpoint.info_.adapters = merged_before(metadata, source.path);
   if (!location.ignored.empty() && checkpoint.info_.adapters.empty())
     plan.warnings.push_back(

@@ -46,8 +46,8 @@ struct ModelConfig {
   bool has_itm_head = false;
   int embed_dim = 0;                           // ITC projections; 0 = none
   image::Normalization normalization;
-  int max_text =
-      kTextLength;  // match texts and questions are truncated here, unless a caller says otherwise
+  // Texts to match and questions are truncated here, unless a caller says otherwise.
+  int max_text = kTextLength;
   std::string prompt = kCaptionPrompt;         // the caption prompt the model was trained with
   TokenIds tokens;
 

@@ -119,7 +119,8 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
                         std::span<const Linear* const> following) {
   const int heads = w.heads(), d = w.head_dim(), width = w.tokens_width(), n = q.rows, all = n * heads;
   assert(q.cols == heads * d && out.rows == n && out.cols == q.cols && !items.empty());
-  const OperationZone zone("attention over tokens", operations(w, items), bytes_of(w, items));
+  const OperationZone zone("attention over tokens",
+                           [&] { return std::pair(operations(w, items), bytes_of(w, items)); });
   const NumberType type = items.front().tokens->type();
   const bool bf16 = type == NumberType::kBf16;
   const Operand queries = scratch.queries.reserve(w.type(), all, d), absorbed = scratch.absorbed.reserve(type, all, width);

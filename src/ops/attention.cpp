@@ -261,7 +261,8 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items, std::span
     assert(item.kv->heads() == items.front().kv->heads() && (!item.growing || item.growing == item.kv));
     few = few && item.q.rows <= kFewQueries;
   }
-  const OperationZone zone("attention", operations(items), bytes_of(items));
+  const OperationZone zone("attention",
+                           [&] { return std::pair(operations(items), bytes_of(items)); });
   const std::vector<Task> tasks = tasks_of(items);
   const int number = static_cast<int>(tasks.size());
   if (few) {  // the same share of the heads for the same thread

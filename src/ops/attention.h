@@ -23,8 +23,8 @@ class KeyValues {
   KeyValues() = default;
   KeyValues(KeyValues&&) = default;
   KeyValues& operator=(KeyValues&&) = default;
-  // type: kF32, kBf16, or kInt8: keys in 8 bits and values in bfloat16, for a sequence that is written once, whole;
-  // see has_byte_keys(). With an arena, bytes() of it are taken.
+  // type: kF32, kBf16, or kInt8: keys in 8 bits and values in bfloat16, for a sequence that is
+  // written once, whole; see has_byte_keys(). With an arena, bytes() of it are taken.
   KeyValues(int heads, int head_dim, int capacity, NumberType type = NumberType::kF32, Arena* arena = nullptr);
 
   int heads() const { return heads_; }

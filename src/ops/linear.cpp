@@ -91,8 +91,12 @@ Linear::Linear(ThreadPool& pool, const RowSource& weight, std::span<const float>
     const std::size_t values = static_cast<std::size_t>(count) * static_cast<std::size_t>(in);
     auto* rows = pool.scratch<float>(worker, ScratchUse::kRows, values);
     weight(first, count, rows);
-    // Two bytes a value at most.
-    pack(first, count, rows, pool.scratch<std::uint16_t>(worker, ScratchUse::kNarrow, values));
+    // Two bytes a value at most; floats are packed as they are.
+    std::uint16_t* narrow =
+        type == NumberType::kF32
+            ? nullptr
+            : pool.scratch<std::uint16_t>(worker, ScratchUse::kNarrow, values);
+    pack(first, count, rows, narrow);
   });
 }
 
@@ -194,8 +198,8 @@ Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, Ope
       linear_bf16(pool, x, layer, out, buffer.bf16(), Epilogue::kGelu);
       return out;
     case NumberType::kInt8: {
-      if (parts_of(x, layer, pool).cols >
-          1) {  // few rows: cut by columns, of which no thread has whole rows
+      // Few rows are cut by columns: no thread has whole rows.
+      if (parts_of(x, layer, pool).cols > 1) {
         const std::size_t stride = static_cast<std::size_t>(n);
         std::uint16_t* rows = buffer.unrounded(static_cast<std::size_t>(m) * stride);
         for_each_tile(pool, x, layer, [&](const Tile& t) { gelu_tile_bf16(x, layer, t, rows + static_cast<std::size_t>(t.r0) * stride + t.c0, stride); });

@@ -57,10 +57,6 @@ class OperandBuffer {
   void store_row(const Operand& operand, int row, const std::uint16_t* bf16);  // kInt8
   // Room for what is rounded into an operand afterwards.
   std::uint16_t* unrounded(std::size_t values) { return unrounded_.reserve(values); }
-  std::size_t bytes() const {
-    return bytes_.size() + unrounded_.size() * sizeof(std::uint16_t) +
-           (scales_.size() + offsets_.size()) * sizeof(float);
-  }
   float* f32() { return reinterpret_cast<float*>(bytes_.data()); }
   std::uint16_t* bf16() { return reinterpret_cast<std::uint16_t*>(bytes_.data()); }
 

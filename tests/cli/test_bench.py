@@ -99,14 +99,20 @@ class InstructionSets(CliTest):
 
     def levels(self):
         """Those of this machine."""
-        return [level for level in LEVELS if run("caption", PICTURE, env={"BLIP_FORCE_ISA": level}).code == 0]
+        return [
+            level
+            for level in LEVELS
+            if run("caption", PICTURE, env={"BLIP_FORCE_ISA": level}).code == 0
+        ]
 
     def test_every_type_on_every_level(self):
         pictures = [scene_path(scene) for scene in scenes()]
         for dtype in ("bf16", "int8"):
             said = {}
             for level in self.levels():
-                result = self.ok("caption", *pictures, "--json", "--dtype", dtype, env={"BLIP_FORCE_ISA": level})
+                result = self.ok(
+                    "caption", *pictures, "--json", "--dtype", dtype, env={"BLIP_FORCE_ISA": level}
+                )
                 self.assertIn(f" on cpu, {dtype}, ", result.err)
                 said[level] = [one["token_ids"] for one in result.objects]
             self.assertEqual(len(said["baseline"]), len(pictures))
@@ -117,7 +123,12 @@ class InstructionSets(CliTest):
         """But for SSE4, which rounds twice in a multiply-add, and matrix units, whose attention adds up in their own order."""
         alike = set(self.levels()) - {"baseline", "amx"}
         for dtype in ("f32", "int8", "bf16"):
-            vectors = {level: self.ok("embed", PICTURE, "--json", "--dtype", dtype, env={"BLIP_FORCE_ISA": level}).out for level in alike}
+            vectors = {
+                level: self.ok(
+                    "embed", PICTURE, "--json", "--dtype", dtype, env={"BLIP_FORCE_ISA": level}
+                ).out
+                for level in alike
+            }
             self.assertLessEqual(len(set(vectors.values())), 1, f"{dtype}: {sorted(alike)}")
 
 

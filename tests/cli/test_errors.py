@@ -67,32 +67,104 @@ class Usage(CliTest):
         answers = self.write("answers.txt", "yes\nno\n")
         ranked = ("ask", PICTURE, "--question", "is there a clock?", "--answers", answers)
         for option, *arguments in (
-                *((option, "caption", PICTURE, option, "1") for option in ("--top-p", "--top-k", "--temperature", "--seed")),
-                *((option, "ask", PICTURE, "--question", "what?", option, "1") for option in ("--top-p", "--seed", "--rank-candidates")),
-                ("--beams", "caption", PICTURE, "--sample", "--beams", "4"),
-                *((option, *ranked, option, "3") for option in ("--beams", "--max-length", "--min-length", "--repetition-penalty", "--length-penalty")),
-                ("--length-penalty", "caption", PICTURE, "--beams", "1", "--length-penalty", "2"),
-                ("--force-words", "caption", PICTURE, "--beams", "1", "--force-words", "red"),
-                ("--force-words", "caption", PICTURE, "--sample", "--force-words", "red"),
-                ("--forbid-words", *ranked, "--forbid-words", "red"),
-                ("--no-repeat-ngram", *ranked, "--no-repeat-ngram", "2"),
-                ("--itm-token", "match", PICTURE, "--text", "a cat", "--head", "itc", "--itm-token", "enc"),
-                ("--sample", *ranked, "--sample"),
-                *((option, "embed", "--text", "a cat", option, "1") for option in ("--batch", "--max-pixels", "--max-bytes")),
-                ("--text", "dump", "--stage", "vision", "--image", PICTURE, "--text", "a cat", "--output", "x.npy"),
-                ("--tokenizer-path", "caption", PICTURE, "--model", PICTURE, "--tokenizer-path", "/nonexistent")):
+            *(
+                (option, "caption", PICTURE, option, "1")
+                for option in ("--top-p", "--top-k", "--temperature", "--seed")
+            ),
+            *(
+                (option, "ask", PICTURE, "--question", "what?", option, "1")
+                for option in ("--top-p", "--seed", "--rank-candidates")
+            ),
+            ("--beams", "caption", PICTURE, "--sample", "--beams", "4"),
+            *(
+                (option, *ranked, option, "3")
+                for option in (
+                    "--beams",
+                    "--max-length",
+                    "--min-length",
+                    "--repetition-penalty",
+                    "--length-penalty",
+                )
+            ),
+            ("--length-penalty", "caption", PICTURE, "--beams", "1", "--length-penalty", "2"),
+            ("--force-words", "caption", PICTURE, "--beams", "1", "--force-words", "red"),
+            ("--force-words", "caption", PICTURE, "--sample", "--force-words", "red"),
+            ("--forbid-words", *ranked, "--forbid-words", "red"),
+            ("--no-repeat-ngram", *ranked, "--no-repeat-ngram", "2"),
+            (
+                "--itm-token",
+                "match",
+                PICTURE,
+                "--text",
+                "a cat",
+                "--head",
+                "itc",
+                "--itm-token",
+                "enc",
+            ),
+            ("--sample", *ranked, "--sample"),
+            *(
+                (option, "embed", "--text", "a cat", option, "1")
+                for option in ("--batch", "--max-pixels", "--max-bytes")
+            ),
+            (
+                "--text",
+                "dump",
+                "--stage",
+                "vision",
+                "--image",
+                PICTURE,
+                "--text",
+                "a cat",
+                "--output",
+                "x.npy",
+            ),
+            (
+                "--tokenizer-path",
+                "caption",
+                PICTURE,
+                "--model",
+                PICTURE,
+                "--tokenizer-path",
+                "/nonexistent",
+            ),
+        ):
             with self.subTest(arguments=arguments):
                 self.fails(2, f"{option} has no effect", *arguments, env={"BLIP_MODEL": "/nonexistent/model"})
 
     def test_empty_values_are_refused_everywhere(self):
         """Every option and argument of every command that takes a name, file or text: an unset variable changes no task."""
-        needed = {"caption": (PICTURE,), "make-captions": (".",), "match": (PICTURE, "--text", "a"), "ask": (PICTURE, "--question", "a"), "embed": (PICTURE,),
-                  "convert": ("a", "b"), "dump": ("--stage", "text", "--image", PICTURE, "--output", "x"), "rm": ("a",), "pull": ("a/b",)}
+        needed = {
+            "caption": (PICTURE,),
+            "make-captions": (".",),
+            "match": (PICTURE, "--text", "a"),
+            "ask": (PICTURE, "--question", "a"),
+            "embed": (PICTURE,),
+            "convert": ("a", "b"),
+            "dump": ("--stage", "text", "--image", PICTURE, "--output", "x"),
+            "rm": ("a",),
+            "pull": ("a/b",),
+        }
         tried = 0
-        for command in re.findall(r"^  ([a-z-]+) ", self.ok("--help").out.split("Subcommands:")[1].split("Examples")[0], re.MULTILINE):
+        for command in re.findall(
+            r"^  ([a-z-]+) ",
+            self.ok("--help").out.split("Subcommands:")[1].split("Examples")[0],
+            re.MULTILINE,
+        ):
             text = self.ok(command, "--help").out
-            for option, kind in re.findall(r"^  (?:-\w,)?(--[a-z_-]+)[^ ]* ([A-Z]+)\b", text, re.MULTILINE):
-                if kind not in ("FILE", "PATH", "TEXT", "NAME", "IMAGE", "ADDRESS", "ENDING", "FOLDER") or option in ("--prompt", "--stage"):
+            for option, kind in re.findall(
+                r"^  (?:-\w,)?(--[a-z_-]+)[^ ]* ([A-Z]+)\b", text, re.MULTILINE
+            ):
+                if kind not in (
+                    "FILE",
+                    "PATH",
+                    "TEXT",
+                    "NAME",
+                    "IMAGE",
+                    "ADDRESS",
+                    "ENDING",
+                    "FOLDER",
+                ) or option in ("--prompt", "--stage"):
                     continue
                 extra = [a for a in needed.get(command, ()) if True]
                 if option in extra:

@@ -44,8 +44,17 @@ def run_command(command, folder):
         command, redirect = f"{SOURCE}/scripts/demo.sh {PROGRAM}", subprocess.STDOUT
     else:
         redirect = subprocess.DEVNULL
-    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=redirect, timeout=TIMEOUT, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=redirect,
+        timeout=TIMEOUT,
+        text=True,
+        check=True,
+    )
     return PROGRESS.sub("", done.stdout)
 
 

@@ -82,9 +82,20 @@ class Caption(CliTest):
                 caption = self.ok(*flags, f"{first.upper()}|{last}").out
                 self.assertFalse({first, last} & set(caption.split()), caption)
                 self.assertEqual(caption, self.ok(*flags, first, "--forbid-words", last).out)
-                (one,) = self.ok("caption", path, *decoding, "--json", "--no-repeat-ngram", 1, "--prompt", "").objects
+                (one,) = self.ok(
+                    "caption", path, *decoding, "--json", "--no-repeat-ngram", 1, "--prompt", ""
+                ).objects
                 self.assertEqual(len(set(one["token_ids"])), len(one["token_ids"]))
-        forced = self.ok("caption", path, "--force-words", "fox|two cats", "--force-words", "green|red", "--num-captions", 2).lines
+        forced = self.ok(
+            "caption",
+            path,
+            "--force-words",
+            "fox|two cats",
+            "--force-words",
+            "green|red",
+            "--num-captions",
+            2,
+        ).lines
         for caption in forced:
             self.assertTrue("two cats" in caption or "fox" in caption.split(), caption)
             self.assertTrue({"green", "red"} & set(caption.split()), caption)
@@ -92,9 +103,17 @@ class Caption(CliTest):
         self.assertEqual([line.split("\t")[1] for line in odd.lines], [free["caption"]] * 2)
         self.assertEqual(odd.err.count("is left out: the vocabulary cannot spell it"), 1, odd.err)
         # A word that is none is a mistake of the command line, one that no caption has the picture's failure.
-        self.fails(2, "the vocabulary cannot spell it", "caption", path, "--force-words", "\N{SNOWMAN}")
+        self.fails(
+            2, "the vocabulary cannot spell it", "caption", path, "--force-words", "\N{SNOWMAN}"
+        )
         none = run("caption", path, path, "--force-words", "fox", "--forbid-words", "fox", "--json")
-        self.assertEqual([("no text of up to 20 tokens was found that has them" in o["error"]) for o in none.objects], [True] * 2)
+        self.assertEqual(
+            [
+                ("no text of up to 20 tokens was found that has them" in o["error"])
+                for o in none.objects
+            ],
+            [True] * 2,
+        )
 
     def test_greedy_is_repeatable(self):
         path = scene_path(scenes()[0])
@@ -220,18 +239,30 @@ class Embed(CliTest):
             self.assertAlmostEqual(a, b, places=5)
         texts = ("--text", "a cat", "--text", "a red bus")
         rows = self.ok("embed", path, *texts, "--kind", "multimodal").objects
-        self.assertEqual([(o["image"], o["text"], len(o["features"])) for o in rows], [(path, "a cat", 4), (path, "a red bus", 5)])
+        self.assertEqual(
+            [(o["image"], o["text"], len(o["features"])) for o in rows],
+            [(path, "a cat", 4), (path, "a red bus", 5)],
+        )
         alone = self.ok("embed", *texts, "--kind", "text").objects
-        self.assertEqual([(list(o), len(o["features"]), len(o["features"][0])) for o in alone], [(["text", "features"], n, 192) for n in (4, 5)])
+        self.assertEqual(
+            [(list(o), len(o["features"]), len(o["features"][0])) for o in alone],
+            [(["text", "features"], n, 192) for n in (4, 5)],
+        )
         self.assertNotEqual(alone[0]["features"], rows[0]["features"])
         said = self.ok("embed", *texts, "--kind", "text", "--output", file, "--json").objects
-        self.assertEqual(said, [{"text": "a cat", "row": 0, "rows": 4}, {"text": "a red bus", "row": 4, "rows": 5}])
+        self.assertEqual(
+            said,
+            [{"text": "a cat", "row": 0, "rows": 4}, {"text": "a red bus", "row": 4, "rows": 5}],
+        )
         shape, values = read_npy(file)
         self.assertEqual(tuple(shape), (9, 192))
         self.assertAlmostEqual(values[4 * 192 + 7], alone[1]["features"][0][7], places=6)
-        for arguments, message in ((("--kind", "image"), "needs a picture"), ((path, "--kind", "multimodal"), "needs a text"),
-                                   ((path, "--kind", "image", "--text", "a"), "--text has no effect with --kind image"),
-                                   ((path, "--kind", "text", "--text", "a"), "IMAGE has no effect with --kind text")):
+        for arguments, message in (
+            (("--kind", "image"), "needs a picture"),
+            ((path, "--kind", "multimodal"), "needs a text"),
+            ((path, "--kind", "image", "--text", "a"), "--text has no effect with --kind image"),
+            ((path, "--kind", "text", "--text", "a"), "IMAGE has no effect with --kind text"),
+        ):
             with self.subTest(arguments=arguments):
                 self.fails(2, message, "embed", *arguments)
 

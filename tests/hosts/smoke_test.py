@@ -88,7 +88,9 @@ class Smoke(unittest.TestCase):
     def test_number_types(self):
         for dtype in ("bf16", "int8"):
             ours, reference = self.objects("caption", str(SCENES / "clock.png"), "--dtype", dtype)
-            self.assertEqual([o["token_ids"] for o in ours], [o["token_ids"] for o in reference], dtype)
+            self.assertEqual(
+                [o["token_ids"] for o in ours], [o["token_ids"] for o in reference], dtype
+            )
 
     def test_sophon_runtime_is_looked_for(self):
         arguments = ("caption", "--device", "sophon:0", "--bmodel-path", BMODEL, str(SCENES / "clock.png"), "-q")

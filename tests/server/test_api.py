@@ -40,33 +40,64 @@ class Caption(ServerTest):
             self.assertEqual(list(result["timings_ms"]), ["queue", "preprocess", "encode", "task"])
 
     def test_words(self):
-        send = {"image": b64(scene()), "forbid_words": ["bus|pink", "left"], "force_words": ["green|red"], "no_repeat_ngram": 1}
-        (expected,) = cli("caption", SCENES / "cat-bus.png", "--forbid-words", "bus|pink", "--forbid-words", "left", "--force-words", "green|red",
-                          "--no-repeat-ngram", 1)
+        send = {
+            "image": b64(scene()),
+            "forbid_words": ["bus|pink", "left"],
+            "force_words": ["green|red"],
+            "no_repeat_ngram": 1,
+        }
+        (expected,) = cli(
+            "caption",
+            SCENES / "cat-bus.png",
+            "--forbid-words",
+            "bus|pink",
+            "--forbid-words",
+            "left",
+            "--force-words",
+            "green|red",
+            "--no-repeat-ngram",
+            1,
+        )
         (result,) = self.ok(self.server.post_json("/v1/caption", send))["results"]
-        self.assertEqual((result["caption"], result["token_ids"]), (expected["caption"], expected["token_ids"]))
+        self.assertEqual(
+            (result["caption"], result["token_ids"]), (expected["caption"], expected["token_ids"])
+        )
         self.assertFalse({"bus", "pink", "left"} & set(result["caption"].split()))
-        form = [("image", scene()), ("forbid_words", "bus|pink"), ("forbid_words", "left"), ("force_words", "green|red"), ("no_repeat_ngram", "1")]
+        form = [
+            ("image", scene()),
+            ("forbid_words", "bus|pink"),
+            ("forbid_words", "left"),
+            ("force_words", "green|red"),
+            ("no_repeat_ngram", "1"),
+        ]
         (again,) = self.ok(self.server.post_form("/v1/caption", form))["results"]
         self.assertEqual(again["caption"], result["caption"])
         # Requests with other words are not answered together.
         (other,) = self.ok(self.server.post_json("/v1/caption", {"image": b64(scene())}))["results"]
         self.assertIn("bus", other["caption"])
-        for field, value, message in (("forbid_words", "bus", "must be a list of texts"),
-                                      ("forbid_words", [" "], "an empty text"),
-                                      ("forbid_words", [3], "must be text"),
-                                      ("forbid_words", ["bus"] * 1001, "more than 1000 texts"),
-                                      ("force_words", ["bus"] * 33, "more than 32 texts"),
-                                      ("force_words", ["\N{SNOWMAN}"], "the vocabulary cannot spell it"),
-                                      ("force_words", ["bus|bus"], "one begins with another"),
-                                      ("no_repeat_ngram", -1, "whole number")):
+        for field, value, message in (
+            ("forbid_words", "bus", "must be a list of texts"),
+            ("forbid_words", [" "], "an empty text"),
+            ("forbid_words", [3], "must be text"),
+            ("forbid_words", ["bus"] * 1001, "more than 1000 texts"),
+            ("force_words", ["bus"] * 33, "more than 32 texts"),
+            ("force_words", ["\N{SNOWMAN}"], "the vocabulary cannot spell it"),
+            ("force_words", ["bus|bus"], "one begins with another"),
+            ("no_repeat_ngram", -1, "whole number"),
+        ):
             with self.subTest(field=field, value=value):
                 reply = self.server.post_json("/v1/caption", {"image": b64(scene()), field: value})
                 self.problem(reply, 400, "invalid_request", message)
-        warned = self.ok(self.server.post_json("/v1/caption", {"image": b64(scene()), "forbid_words": ["\N{SNOWMAN}"]}))["results"][0]
+        warned = self.ok(
+            self.server.post_json(
+                "/v1/caption", {"image": b64(scene()), "forbid_words": ["\N{SNOWMAN}"]}
+            )
+        )["results"][0]
         self.assertEqual(warned["caption"], other["caption"])
         self.assertIn("the vocabulary cannot spell it", warned["warnings"][0])
-        reply = self.server.post_json("/v1/caption", {"image": b64(scene()), "force_words": ["red"], "beams": 1})
+        reply = self.server.post_json(
+            "/v1/caption", {"image": b64(scene()), "force_words": ["red"], "beams": 1}
+        )
         self.problem(reply, 400, "invalid_request", "has an effect in beam search only")
 
     def test_transparent_pictures_over_a_colour(self):
@@ -189,13 +220,26 @@ class MatchAskEmbed(ServerTest):
             self.assertEqual([m[left] for m in one], [None, None])
             for got, expected in zip(one, both):
                 self.assertAlmostEqual(got[kept], expected[kept], places=5)
-        enc = self.ok(self.server.post_json("/v1/match", {**send, "itm_token": "enc"}))["results"][0]["matches"]
-        printed = cli("match", SCENES / "cat-bus.png", "--itm-token", "enc", *[flag for text in TEXTS for flag in ("--text", text)])
+        enc = self.ok(self.server.post_json("/v1/match", {**send, "itm_token": "enc"}))["results"][
+            0
+        ]["matches"]
+        printed = cli(
+            "match",
+            SCENES / "cat-bus.png",
+            "--itm-token",
+            "enc",
+            *[flag for text in TEXTS for flag in ("--text", text)],
+        )
         for got, said, cls in zip(enc, printed, both):
             self.assertAlmostEqual(got["match_probability"], said["match_probability"], places=5)
             self.assertAlmostEqual(got["cosine"], cls["cosine"], places=5)
             self.assertNotEqual(got["match_probability"], cls["match_probability"])
-        self.problem(self.server.post_json("/v1/match", {**send, "itm_token": "sep"}), 400, "invalid_request", "use cls or enc")
+        self.problem(
+            self.server.post_json("/v1/match", {**send, "itm_token": "sep"}),
+            400,
+            "invalid_request",
+            "use cls or enc",
+        )
         self.problem(self.server.post_json("/v1/match", {**send, "head": "it"}), 400, "invalid_request", "all, itm or itc")
 
     def test_ask_gives_the_command_lines_answers(self):

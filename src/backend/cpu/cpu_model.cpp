@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 #include <fstream>
+#include <memory>
 #include <mutex>
 #include <numeric>
 
@@ -15,6 +16,7 @@
 #include "core/zone.h"
 #include "kernels/isa.h"
 #include "kernels/vector.h"
+#include "model/checkpoint.h"
 
 namespace blip::backend::cpu {
 namespace {
@@ -338,14 +340,14 @@ class CpuModel final : public Model {
   SpecialIds ids_;
 };
 
-}  // namespace
-
-std::unique_ptr<Model> load(const model::Checkpoint& checkpoint, const EngineOptions& options) {
+// Loads every part of the checkpoint, which may be dropped afterwards.
+std::unique_ptr<Model> make_model(const model::Checkpoint& checkpoint,
+                                  const EngineOptions& options) {
   kernels::isa();  // an error of BLIP_FORCE_ISA comes before any work
-  return std::make_unique<CpuModel>(checkpoint, options, number_type(options.dtype, checkpoint.info().parameters), options.threads ? options.threads : available_cpus());
+  return std::make_unique<CpuModel>(checkpoint, options,
+                                    number_type(options.dtype, checkpoint.info().parameters),
+                                    options.threads ? options.threads : available_cpus());
 }
-
-namespace {
 
 // "AMD ...; 2 threads; AVX3_DL"
 std::string describe_cpu() {
@@ -370,7 +372,7 @@ class CpuBackend final : public Backend {
   std::vector<DType> dtypes() const override { return {DType::kF32, DType::kBf16, DType::kInt8}; }
   Loaded load(const LoadRequest& request) const override {
     return load_checkpoint(request, [&](const model::Checkpoint& checkpoint) {
-      return cpu::load(checkpoint, request.options);
+      return make_model(checkpoint, request.options);
     });
   }
 };

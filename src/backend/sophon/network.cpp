@@ -1,7 +1,6 @@
 // Compiled networks: opening, describing, running.
 #include <algorithm>
 #include <cctype>
-#include <chrono>
 #include <cstdlib>
 #include <limits>
 #include <utility>

@@ -135,7 +135,7 @@ TEST(ThreadPool, ALongJobDoesNotStarveAShortOne) {
 
 TEST(ThreadPool, SaysSoWhereTheSystemHasNoThreads) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(BLIP_TESTS_EMULATED)
-  GTEST_SKIP() << "sanitizers want more address space than a limit leaves, and qemu-user keeps no limit";
+  GTEST_SKIP() << "sanitizers want more address space than a limit leaves, and qemu-user keeps none";
 #endif
   EXPECT_TRUE(in_child([] {
     const rlimit limit{std::size_t{2} << 30, std::size_t{2} << 30};

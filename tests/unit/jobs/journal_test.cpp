@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 #include <map>
+#include <sstream>
 
 #include "blip/error.h"
 #include "temporary_folder.h"
