@@ -1,4 +1,5 @@
-# The developer's and packager's commands; `make help` lists them. CMake does the work (CMakePresets.json).
+# The developer's and packager's commands; `make help` lists them. CMake does the work
+# (CMakePresets.json).
 PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc)

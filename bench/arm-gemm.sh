@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# How many instructions a 64-bit ARM processor executes for each multiply-add of a matrix product, by the libraries that could do
-# it: counted under qemu-user, as the difference of three products and one. NEON needs at least 0.25 (four at a time).
-# usage: arm-gemm.sh    (needs g++-aarch64-linux-gnu, qemu-user, 200 MB below build/; takes some minutes)
+# How many instructions a 64-bit ARM processor executes for each multiply-add of a matrix product,
+# by the libraries that could do
+# it: counted under qemu-user, as the difference of three products and one. NEON needs at least 0.25
+# (four at a time).
+# usage: arm-gemm.sh    (needs g++-aarch64-linux-gnu, qemu-user, 200 MB below build/; takes some
+# minutes)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""blip beside what one would run instead, on this machine, in one sitting. Prints Markdown tables of milliseconds and of ratios.
+"""blip beside what one would run instead, on this machine, in one sitting. Prints Markdown tables
+of milliseconds and of ratios.
 
     bench/setup.sh
-    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip [--work bench/work] [--threads 2] [--rounds 9] [--runs 2] [--isa avx2]
+    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip [--work bench/work]
+    [--threads 2] [--rounds 9] [--runs 2] [--isa avx2]
 
-Everybody takes turns, work by work: a round measures each peer and then blip (the next one blip first) within the same minute, and a ratio is made of two
-figures of one round. The tables have the medians of the rounds and, for ratios, the range of the middle half of them and of all: many short rounds say more
-than a few long ones where a machine's speed changes from minute to minute. Everything else on the machine should be still. The peers stay loaded, each engine in
-a process of its own; all of them take 9 GB.
+Everybody takes turns, work by work: a round measures each peer and then blip (the next one blip
+first) within the same minute, and a ratio is made of two figures of one round. The tables have the
+medians of the rounds and, for ratios, the range of the middle half of them and of all: many short
+rounds say more than a few long ones where a machine's speed changes from minute to minute.
+Everything else on the machine should be still. The peers stay loaded, each engine in a process of
+its own; all of them take 9 GB.
 """
 
 import argparse
@@ -22,28 +26,50 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 # What is compared, with the model and the stage of `blip bench` that do it.
-WORKS = {"vision 384": ("caption", "vision"),
-         "caption, greedy to 20": ("caption", "caption, greedy to 20"),
-         "caption, 3 beams to 20": ("caption", "caption, 3 beams to 20"),
-         "match, 10 texts of 35": ("itm", "match, 10 texts of 35"),
-         "ask, greedy to 10": ("vqa", "ask, greedy to 10")}
+WORKS = {
+    "vision 384": ("caption", "vision"),
+    "caption, greedy to 20": ("caption", "caption, greedy to 20"),
+    "caption, 3 beams to 20": ("caption", "caption, 3 beams to 20"),
+    "match, 10 texts of 35": ("itm", "match, 10 texts of 35"),
+    "ask, greedy to 10": ("vqa", "ask, greedy to 10"),
+}
 
 
 class Peers:
     """An engine's process (peers.py --serve)."""
 
     def __init__(self, engine, options):
-        command = [sys.executable, HERE / "peers.py", "--serve", "--work", options.work, "--threads", str(options.threads), "--runs", str(options.runs), "--only", engine]
+        command = [
+            sys.executable,
+            HERE / "peers.py",
+            "--serve",
+            "--work",
+            options.work,
+            "--threads",
+            str(options.threads),
+            "--runs",
+            str(options.runs),
+            "--only",
+            engine,
+        ]
         if options.isa:
             command += ["--isa", options.isa]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         self.cases = self.answer()
 
     def answer(self):
         for line in self.process.stdout:  # libraries print there too
             with contextlib.suppress(json.JSONDecodeError):
                 return json.loads(line)
-        sys.exit(f"{' '.join(map(str, self.process.args))}: exit code {self.process.wait()}; run it to see why")
+        sys.exit(
+            f"{' '.join(map(str, self.process.args))}: exit code {self.process.wait()}; run it to see why"
+        )
 
     def measure(self, work):
         for number, case in enumerate(self.cases):
@@ -55,7 +81,20 @@ class Peers:
 
 def measure_blip(work, options):
     model, stage = WORKS[work]
-    command = [options.blip, "bench", "--model", options.work / model, "--stage", stage, "--runs", str(options.runs), "--threads", str(options.threads), "--json", "--quiet"]
+    command = [
+        options.blip,
+        "bench",
+        "--model",
+        options.work / model,
+        "--stage",
+        stage,
+        "--runs",
+        str(options.runs),
+        "--threads",
+        str(options.threads),
+        "--json",
+        "--quiet",
+    ]
     environment = {**os.environ, **({"BLIP_FORCE_ISA": options.isa} if options.isa else {})}
     result = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -73,7 +112,11 @@ def print_table(figures, options):
     print("|---|" + "---:|" * len(columns))
     for work in WORKS:
         cells = [figures.get((engine, dtype, work)) for engine, dtype in columns]
-        print(f"| {work} | " + " | ".join(f"{statistics.median(c):.0f}" if c else "" for c in cells) + " |")
+        print(
+            f"| {work} | "
+            + " | ".join(f"{statistics.median(c):.0f}" if c else "" for c in cells)
+            + " |"
+        )
     print(f"\nMedians of {options.rounds} rounds, in turn, of up to {options.runs} runs each.\n")
 
 
@@ -98,28 +141,48 @@ def print_limits(peers, options):
 
 def print_ratios(figures):
     """How many times faster blip is than the best of each round."""
+
     def row(work, ours, peers):
-        mine, theirs = figures.get(("blip", ours, work)), [figures[key] for key in peers if key in figures]
+        mine, theirs = figures.get(("blip", ours, work)), [
+            figures[key] for key in peers if key in figures
+        ]
         if not mine or not theirs:
             return
         ratios = [min(peer[i] for peer in theirs) / ms for i, ms in enumerate(mine)]
         names = ", ".join(f"{engine} {dtype}" for engine, dtype, _ in peers)
-        low, _, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
-        print(f"| {work} | {'best of ' if len(peers) > 1 else ''}{names} | {ours} | {statistics.median(ratios):.2f} x | {low:.2f} to {high:.2f} | "
-              f"{min(ratios):.2f} to {max(ratios):.2f} |")
+        low, _, high = (
+            statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+        )
+        print(
+            f"| {work} | {'best of ' if len(peers) > 1 else ''}{names} | {ours} | {statistics.median(ratios):.2f} x | {low:.2f} to {high:.2f} | "
+            f"{min(ratios):.2f} to {max(ratios):.2f} |"
+        )
 
-    print("| work | against | blip in | faster by | middle half | rounds |\n|---|---|---|---:|---:|---:|")
+    print(
+        "| work | against | blip in | faster by | middle half | rounds |\n|---|---|---|---:|---:|---:|"
+    )
     for dtype in ("f32", "bf16", "int8"):
-        row("vision 384", dtype, sorted(key for key in figures if key[0] != "blip" and key[1:] == (dtype, "vision 384")))
+        row(
+            "vision 384",
+            dtype,
+            sorted(key for key in figures if key[0] != "blip" and key[1:] == (dtype, "vision 384")),
+        )
     for work in list(WORKS)[1:]:
         for dtype in ("bf16", "int8"):
             row(work, dtype, [("torch", "bf16", work)])
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--blip", type=pathlib.Path, required=True, help="the program")
-    parser.add_argument("--work", type=pathlib.Path, default=HERE / "work", help="folder for checkpoints and exports")
+    parser.add_argument(
+        "--work",
+        type=pathlib.Path,
+        default=HERE / "work",
+        help="folder for checkpoints and exports",
+    )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", default="openvino,onnxruntime,torch", help="peers, with commas")
     parser.add_argument(
@@ -128,7 +191,12 @@ def main():
         help="limit everybody to this instruction set; says for whom that did not take",
     )
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--runs", type=int, default=2, help="of each work in a round, at most: peers as many as fit in 3 seconds")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=2,
+        help="of each work in a round, at most: peers as many as fit in 3 seconds",
+    )
     options = parser.parse_args()
     figures = collections.defaultdict(list)
     print("loading the peers; the first time their checkpoints are made", file=sys.stderr)
@@ -136,7 +204,9 @@ def main():
     for number in range(options.rounds):
         for work in WORKS:
             print(f"round {number + 1} of {options.rounds}: {work}", file=sys.stderr)
-            turns = [lambda engine=engine: engine.measure(work) for engine in peers] + [lambda: measure_blip(work, options)]
+            turns = [lambda engine=engine: engine.measure(work) for engine in peers] + [
+                lambda: measure_blip(work, options)
+            ]
             for turn in turns if number % 2 == 0 else reversed(turns):
                 for engine, dtype, ms in turn():
                     figures[engine, dtype, work].append(ms)

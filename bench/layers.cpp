@@ -1,7 +1,10 @@
-// The products of BLIP-base's vision tower (577 rows), layer by layer: ours with everything that belongs to them (scales, bias, GELU, addition, rounding),
-// and oneDNN's matmul over the same packed weights, in f32 and bfloat16 with all of it too, in 8 bits the sums alone. Built by `cmake --build --preset release --target bench_layers`.
+// The products of BLIP-base's vision tower (577 rows), layer by layer: ours with everything that
+// belongs to them (scales, bias, GELU, addition, rounding), and oneDNN's matmul over the same
+// packed weights, in f32 and bfloat16 with all of it too, in 8 bits the sums alone. Built by `cmake
+// --build --preset release --target bench_layers`.
 //   build/release/bench/bench_layers [--threads N] [--rows N]
-// The text models' layers are of the same sizes: --rows 1 is a token's, with as many copies of the weights as it takes to come from memory.
+// The text models' layers are of the same sizes: --rows 1 is a token's, with as many copies of the
+// weights as it takes to come from memory.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -26,14 +29,19 @@ using namespace blip;
 using kernels::NumberType;
 
 constexpr int kTowerRows = 577, kFewRows = 32, kWidth = 768, kRuns = 15;
-constexpr int kCopies = 4;  // of each layer's weights, so that they come from memory, as a model's do
-constexpr std::size_t kCopiedBytes = std::size_t{96} << 20;  // where rows are few: more than caches hold
+// of each layer's weights, so that they come from memory, as a model's do
+constexpr int kCopies = 4;
+// where rows are few: more than caches hold
+constexpr std::size_t kCopiedBytes = std::size_t{96} << 20;
 
 struct Layer {
   const char* name;
   int in, out;
 };
-constexpr Layer kLayers[] = {{"queries, keys, values", kWidth, 3 * kWidth}, {"output", kWidth, kWidth}, {"fc1, GELU", kWidth, 4 * kWidth}, {"fc2", 4 * kWidth, kWidth}};
+constexpr Layer kLayers[] = {{"queries, keys, values", kWidth, 3 * kWidth},
+                             {"output", kWidth, kWidth},
+                             {"fc1, GELU", kWidth, 4 * kWidth},
+                             {"fc2", 4 * kWidth, kWidth}};
 
 double median(std::vector<double> values) {
   std::nth_element(values.begin(), values.begin() + kRuns / 2, values.end());
@@ -47,7 +55,10 @@ double median_ms(const Before& before, const Work& work) {
     before(run);
     const auto start = std::chrono::steady_clock::now();
     work();
-    if (run >= 0) times.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+    if (run >= 0)
+      times.push_back(
+          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+              .count());
   }
   return median(std::move(times));
 }
@@ -65,11 +76,16 @@ std::vector<float> random_values(std::size_t n, float scale) {
   return values;
 }
 
-void ours(ThreadPool& pool, const Layer& layer, const ops::Operand& x, const ops::Linear& weights, ops::OperandBuffer& out, Matrix residual) {
-  const NumberType rounded = weights.type() == NumberType::kF32 ? NumberType::kF32 : NumberType::kBf16;
-  if (layer.out == 4 * kWidth) ops::linear_gelu(pool, x, weights, out);
-  else if (layer.out == 3 * kWidth) ops::linear_as(pool, x, weights, rounded, out);
-  else ops::linear(pool, x, weights, residual, ops::Epilogue::kAdd);
+void ours(ThreadPool& pool, const Layer& layer, const ops::Operand& x, const ops::Linear& weights,
+          ops::OperandBuffer& out, Matrix residual) {
+  const NumberType rounded =
+      weights.type() == NumberType::kF32 ? NumberType::kF32 : NumberType::kBf16;
+  if (layer.out == 4 * kWidth)
+    ops::linear_gelu(pool, x, weights, out);
+  else if (layer.out == 3 * kWidth)
+    ops::linear_as(pool, x, weights, rounded, out);
+  else
+    ops::linear(pool, x, weights, residual, ops::Epilogue::kAdd);
 }
 
 // A share of the rows by oneDNN on the calling thread; its weights as PackedWeights lays them out.
@@ -81,15 +97,27 @@ class OneDnn {
     using Tag = memory::format_tag;
     const bool int8 = type == NumberType::kInt8, bf16 = type == NumberType::kBf16;
     x_ = memory::desc({rows, layer.in}, int8 ? Type::u8 : bf16 ? Type::bf16 : Type::f32, Tag::ab);
-    w_ = memory::desc({layer.in, layer.out}, int8 ? Type::s8 : bf16 ? Type::bf16 : Type::f32, int8 ? Tag::BA16a64b4a : bf16 ? Tag::BA16a64b2a : Tag::BA16a64b);
+    w_ = memory::desc({layer.in, layer.out},
+                      int8   ? Type::s8
+                      : bf16 ? Type::bf16
+                             : Type::f32,
+                      int8   ? Tag::BA16a64b4a
+                      : bf16 ? Tag::BA16a64b2a
+                             : Tag::BA16a64b);
     const bool add = layer.out == kWidth;
-    out_ = memory::desc({rows, layer.out}, int8 ? Type::s32 : bf16 && !add ? Type::bf16 : Type::f32, Tag::ab);
+    out_ = memory::desc({rows, layer.out},
+                        int8           ? Type::s32
+                        : bf16 && !add ? Type::bf16
+                                       : Type::f32,
+                        Tag::ab);
     bias_ = memory::desc({1, layer.out}, int8 ? Type::s32 : Type::f32, Tag::ab);
     dnnl::post_ops post;
 #if DNNL_VERSION_MAJOR >= 3
-    if (!int8 && layer.out == 4 * kWidth) post.append_eltwise(dnnl::algorithm::eltwise_gelu_erf, 0.f, 0.f);
+    if (!int8 && layer.out == 4 * kWidth)
+      post.append_eltwise(dnnl::algorithm::eltwise_gelu_erf, 0.f, 0.f);
 #else
-    if (!int8 && layer.out == 4 * kWidth) post.append_eltwise(1.f, dnnl::algorithm::eltwise_gelu_erf, 0.f, 0.f);
+    if (!int8 && layer.out == 4 * kWidth)
+      post.append_eltwise(1.f, dnnl::algorithm::eltwise_gelu_erf, 0.f, 0.f);
 #endif
     if (!int8 && add) post.append_sum(1.f);
     dnnl::primitive_attr attributes;
@@ -97,7 +125,8 @@ class OneDnn {
 #if DNNL_VERSION_MAJOR >= 3
     const dnnl::matmul::primitive_desc description(engine_, x_, w_, bias_, out_, attributes);
 #else
-    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(x_, w_, bias_, out_), attributes, engine_);
+    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(x_, w_, bias_, out_),
+                                                   attributes, engine_);
 #endif
     name_ = description.impl_info_str();
     product_ = dnnl::matmul(description);
@@ -106,8 +135,13 @@ class OneDnn {
   void multiply(const void* x, const void* w, const float* bias, float* out) const {
     omp_set_num_threads(1);
     dnnl::stream stream(engine_);
-    const auto view = [&](const dnnl::memory::desc& d, const void* data) { return dnnl::memory(d, engine_, const_cast<void*>(data)); };
-    product_.execute(stream, {{DNNL_ARG_SRC, view(x_, x)}, {DNNL_ARG_WEIGHTS, view(w_, w)}, {DNNL_ARG_BIAS, view(bias_, bias)}, {DNNL_ARG_DST, view(out_, out)}});
+    const auto view = [&](const dnnl::memory::desc& d, const void* data) {
+      return dnnl::memory(d, engine_, const_cast<void*>(data));
+    };
+    product_.execute(stream, {{DNNL_ARG_SRC, view(x_, x)},
+                              {DNNL_ARG_WEIGHTS, view(w_, w)},
+                              {DNNL_ARG_BIAS, view(bias_, bias)},
+                              {DNNL_ARG_DST, view(out_, out)}});
     stream.wait();
   }
 
@@ -118,36 +152,62 @@ class OneDnn {
   std::string name_;
 };
 
-void measure_layer(ThreadPool& pool, NumberType type, ops::Packing packing, const char* type_name, const Layer& layer, int rows, kernels::MemorySpeed& memory, double peak) {
-  const auto weight = random_values(static_cast<std::size_t>(layer.in) * layer.out, 0.02f), values = random_values(static_cast<std::size_t>(rows) * layer.in, 1.f);
-  const int number = rows > kFewRows ? kCopies : static_cast<int>(kCopiedBytes / (weight.size() * kernels::size_of(type)));
+void measure_layer(ThreadPool& pool, NumberType type, ops::Packing packing, const char* type_name,
+                   const Layer& layer, int rows, kernels::MemorySpeed& memory, double peak) {
+  const auto weight = random_values(static_cast<std::size_t>(layer.in) * layer.out, 0.02f),
+             values = random_values(static_cast<std::size_t>(rows) * layer.in, 1.f);
+  const int number =
+      rows > kFewRows ? kCopies
+                      : static_cast<int>(kCopiedBytes / (weight.size() * kernels::size_of(type)));
   const std::vector<float> bias(static_cast<std::size_t>(layer.out), 0.1f);
   std::vector<ops::Linear> copies;
   for (int i = 0; i < number; ++i)
-    copies.emplace_back(pool, [&](int first, int count, float* out) { std::copy_n(weight.data() + static_cast<std::size_t>(first) * layer.in, static_cast<std::size_t>(count) * layer.in, out); },
-                        bias, layer.in, layer.out, type, packing);
+    copies.emplace_back(
+        pool,
+        [&](int first, int count, float* out) {
+          std::copy_n(weight.data() + static_cast<std::size_t>(first) * layer.in,
+                      static_cast<std::size_t>(count) * layer.in, out);
+        },
+        bias, layer.in, layer.out, type, packing);
   const auto bytes = static_cast<double>(copies.front().weights().bytes());
   ops::OperandBuffer x_buffer, out;
-  const ops::Operand x = ops::to_operand(pool, ConstMatrix(values.data(), rows, layer.in), type, x_buffer);
+  const ops::Operand x =
+      ops::to_operand(pool, ConstMatrix(values.data(), rows, layer.in), type, x_buffer);
   AlignedArray<float> residual(static_cast<std::size_t>(rows) * layer.out, 0.f);
   std::vector<double> bandwidths;  // at the same moments
-  const double own = median_ms([&](int run) { if (const double gb_s = memory.read_gb_s(); run >= 0) bandwidths.push_back(gb_s); },
-                               [&] { for (const auto& copy : copies) ours(pool, layer, x, copy, out, Matrix(residual.data(), rows, layer.out)); }) / number;
+  const double own =
+      median_ms(
+          [&](int run) {
+            if (const double gb_s = memory.read_gb_s(); run >= 0) bandwidths.push_back(gb_s);
+          },
+          [&] {
+            for (const auto& copy : copies)
+              ours(pool, layer, x, copy, out, Matrix(residual.data(), rows, layer.out));
+          }) /
+      number;
   const double gops = 2e-6 * rows * layer.in * layer.out;
-  std::printf("%-13s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  %5.1f GB/s  %3.0f %%", type_name, layer.name, own, gops / own, 100 * gops / own / peak,
-              1e-6 * bytes / own, 1e-4 * bytes / own / median(std::move(bandwidths)));
+  std::printf("%-13s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  %5.1f GB/s  %3.0f %%", type_name,
+              layer.name, own, gops / own, 100 * gops / own / peak, 1e-6 * bytes / own,
+              1e-4 * bytes / own / median(std::move(bandwidths)));
   // Shares of few rows would read all weights once a thread.
-  if (packing == ops::Packing::kPlain && copies.front().weights().blocked() && (rows > kFewRows || pool.size() == 1)) {
+  if (packing == ops::Packing::kPlain && copies.front().weights().blocked() &&
+      (rows > kFewRows || pool.size() == 1)) {
     const int share = (rows + pool.size() - 1) / pool.size(), threads = (rows + share - 1) / share;
     std::vector<std::unique_ptr<OneDnn>> parts;
-    for (int t = 0; t < threads; ++t) parts.push_back(std::make_unique<OneDnn>(layer, type, std::min(share, rows - t * share)));
-    const double theirs = median_ms([&] {
-      for (const auto& copy : copies)
-        pool.parallel_for(threads, [&](int t, int) {
-          parts[static_cast<std::size_t>(t)]->multiply(x.row(t * share), copy.weights().columns(0), bias.data(), residual.data() + static_cast<std::size_t>(t) * share * layer.out);
-        });
-    }) / number;
-    std::printf("  oneDNN %7.3f ms  %6.0f Gop/s (%s)", theirs, gops / theirs, parts.front()->name().c_str());
+    for (int t = 0; t < threads; ++t)
+      parts.push_back(std::make_unique<OneDnn>(layer, type, std::min(share, rows - t * share)));
+    const double theirs =
+        median_ms([&] {
+          for (const auto& copy : copies)
+            pool.parallel_for(threads, [&](int t, int) {
+              parts[static_cast<std::size_t>(t)]->multiply(
+                  x.row(t * share), copy.weights().columns(0), bias.data(),
+                  residual.data() + static_cast<std::size_t>(t) * share * layer.out);
+            });
+        }) /
+        number;
+    std::printf("  oneDNN %7.3f ms  %6.0f Gop/s (%s)", theirs, gops / theirs,
+                parts.front()->name().c_str());
   }
   std::printf("\n");
 }
@@ -158,15 +218,20 @@ void measure_attention(ThreadPool& pool, NumberType type, const char* type_name,
   const auto values = random_values(std::size_t{rows} * 3 * kWidth, 1.f);
   ops::OperandBuffer buffer;
   ops::KeyValues kv(heads, 64, rows, type);
-  const ops::Operand qkv = ops::to_operand(pool, ConstMatrix(values.data(), rows, 3 * kWidth), kv.operand_type(), buffer);
+  const ops::Operand qkv = ops::to_operand(pool, ConstMatrix(values.data(), rows, 3 * kWidth),
+                                           kv.operand_type(), buffer);
   AlignedArray<float> out(std::size_t{rows} * kWidth);
   const ops::AttentionItem item{qkv.col_range(0, kWidth), &kv, Matrix(out.data(), rows, kWidth)};
   const double packing = median_ms([&] {
     kv.clear();
     ops::append(pool, kv, qkv.col_range(kWidth, kWidth), qkv.col_range(2 * kWidth, kWidth));
   });
-  const double ms = median_ms([&] { ops::attention(pool, {&item, 1}); }), gops = 4e-6 * rows * rows * kWidth;
-  std::printf("%-13s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  packing keys and values %.3f ms\n", type_name, "attention", ms, gops / ms, 100 * gops / ms / peak, packing);
+  const double ms = median_ms([&] {
+    ops::attention(pool, {&item, 1});
+  }),
+               gops = 4e-6 * rows * rows * kWidth;
+  std::printf("%-13s  %-22s  %7.3f ms  %6.0f Gop/s  %3.0f %%  packing keys and values %.3f ms\n",
+              type_name, "attention", ms, gops / ms, 100 * gops / ms / peak, packing);
 }
 
 }  // namespace
@@ -186,19 +251,27 @@ int main(int argc, char** argv) {
   ThreadPool pool(threads);
   kernels::MemorySpeed memory(pool);
   const kernels::MachineSpeed speed = kernels::measure_machine(pool, memory);
-  std::printf("%s, %d threads; %d rows; peaks: f32 %.0f, bf16 %.0f, int8 %.0f Gop/s, memory %.0f GB/s\n", kernels::to_string(kernels::isa()), threads, rows, speed.f32_gops,
-              speed.bf16_gops, speed.int8_gops, speed.read_gb_s);
+  std::printf(
+      "%s, %d threads; %d rows; peaks: f32 %.0f, bf16 %.0f, int8 %.0f Gop/s, memory %.0f GB/s\n",
+      kernels::to_string(kernels::isa()), threads, rows, speed.f32_gops, speed.bf16_gops,
+      speed.int8_gops, speed.read_gb_s);
   const struct {
     NumberType type;
     const char* name;
     double peak;
-  } types[] = {{NumberType::kF32, "f32", speed.f32_gops}, {NumberType::kBf16, "bf16", speed.bf16_gops}, {NumberType::kInt8, "int8", speed.int8_gops}};
+  } types[] = {{NumberType::kF32, "f32", speed.f32_gops},
+               {NumberType::kBf16, "bf16", speed.bf16_gops},
+               {NumberType::kInt8, "int8", speed.int8_gops}};
   for (const auto& [type, name, peak] : types) {
-    for (const Layer& layer : kLayers) measure_layer(pool, type, ops::Packing::kPlain, name, layer, rows, memory, peak);
+    for (const Layer& layer : kLayers)
+      measure_layer(pool, type, ops::Packing::kPlain, name, layer, rows, memory, peak);
     if (type == NumberType::kBf16)
-      for (const Layer& layer : kLayers) measure_layer(pool, type, ops::Packing::kNarrow, "bf16, 12 bits", layer, rows, memory, peak);
+      for (const Layer& layer : kLayers)
+        measure_layer(pool, type, ops::Packing::kNarrow, "bf16, 12 bits", layer, rows, memory,
+                      peak);
     const bool has_attention =
         type == NumberType::kF32 || type == NumberType::kBf16 || ops::has_byte_keys(64);
-    if (rows == kTowerRows && has_attention) measure_attention(pool, type, name, type == NumberType::kInt8 ? speed.bf16_gops : peak);
+    if (rows == kTowerRows && has_attention)
+      measure_attention(pool, type, name, type == NumberType::kInt8 ? speed.bf16_gops : peak);
   }
 }

@@ -1,11 +1,14 @@
-"""What one would run BLIP with instead of blip: transformers on torch, ONNX Runtime, OpenVINO. Prints a JSON line a figure.
+"""What one would run BLIP with instead of blip: transformers on torch, ONNX Runtime, OpenVINO.
+Prints a JSON line a figure.
 
     python peers.py --work work [--threads 2] [--only torch,onnxruntime,openvino] [--runs 5]
 
-With --isa avx2 they are limited to that instruction set as far as they let themselves: a case's `limit` says whether it took.
+With --isa avx2 they are limited to that instruction set as far as they let themselves: a case's
+`limit` says whether it took.
 
-With --serve it prints a line that lists its cases, then takes the number of a case a line on standard input and answers with its figure, so that
-compare.py can measure everybody in turn. The checkpoints are made at the first run: BLIP-base with random weights in work/{caption,itm,vqa}.
+With --serve it prints a line that lists its cases, then takes the number of a case a line on
+standard input and answers with its figure, so that compare.py can measure everybody in turn. The
+checkpoints are made at the first run: BLIP-base with random weights in work/{caption,itm,vqa}.
 """
 
 import argparse
@@ -22,7 +25,8 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
-# What limits the libraries to an instruction set; read when they are loaded. ONNX Runtime has no such setting.
+# What limits the libraries to an instruction set; read when they are loaded. ONNX Runtime has no
+# such setting.
 LIMITS = {
     "avx2": {
         "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -32,7 +36,11 @@ LIMITS = {
     }
 }
 
-TASKS = {"caption": ("BlipForConditionalGeneration", 384), "itm": ("BlipForImageTextRetrieval", 384), "vqa": ("BlipForQuestionAnswering", 480)}
+TASKS = {
+    "caption": ("BlipForConditionalGeneration", 384),
+    "itm": ("BlipForImageTextRetrieval", 384),
+    "vqa": ("BlipForQuestionAnswering", 480),
+}
 
 
 class Case:
@@ -74,7 +82,12 @@ def make_checkpoints(work):
 def load(work, name, dtype, **options):
     import transformers
 
-    return getattr(transformers, TASKS[name][0]).from_pretrained(work / name, **options).eval().to(dtype)
+    return (
+        getattr(transformers, TASKS[name][0])
+        .from_pretrained(work / name, **options)
+        .eval()
+        .to(dtype)
+    )
 
 
 def torch_cases(work):
@@ -96,7 +109,14 @@ def torch_cases_in(work, name, dtype):
     limited = torch.backends.cpu.get_cpu_capability() == "AVX2"
 
     def write(beams):
-        return lambda: caption.generate(pixel_values=pixels, input_ids=prompt, num_beams=beams, do_sample=False, min_length=20, max_length=20)
+        return lambda: caption.generate(
+            pixel_values=pixels,
+            input_ids=prompt,
+            num_beams=beams,
+            do_sample=False,
+            min_length=20,
+            max_length=20,
+        )
 
     yield Case("torch", name, "vision 384", lambda: caption.vision_model(pixels), limited)
     yield Case("torch", name, "caption, greedy to 20", write(1), limited)
@@ -144,14 +164,24 @@ def export_vision(work):
             def forward(self, pixels):
                 return self.tower(pixels, return_dict=False)[0]
 
-        torch.onnx.export(Vision(), (torch.zeros(1, 3, 384, 384),), path, input_names=["pixels"], output_names=["tokens"], opset_version=17, dynamo=False)
+        torch.onnx.export(
+            Vision(),
+            (torch.zeros(1, 3, 384, 384),),
+            path,
+            input_names=["pixels"],
+            output_names=["tokens"],
+            opset_version=17,
+            dynamo=False,
+        )
     return path
 
 
 def pictures(count):
     import numpy
 
-    return [numpy.random.RandomState(i).randn(1, 3, 384, 384).astype("float32") for i in range(count)]
+    return [
+        numpy.random.RandomState(i).randn(1, 3, 384, 384).astype("float32") for i in range(count)
+    ]
 
 
 def onnxruntime_cases(work, threads):
@@ -160,13 +190,23 @@ def onnxruntime_cases(work, threads):
 
     plain, narrow = export_vision(work), work / "vision-int8.onnx"
     if not narrow.exists():
-        quantize_dynamic(plain, narrow, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
+        quantize_dynamic(
+            plain, narrow, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"]
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     for dtype, path in (("f32", plain), ("int8", narrow)):
-        session, pixels = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), pictures(1)[0]
-        yield Case("onnxruntime", dtype, "vision 384", lambda session=session, pixels=pixels: session.run(None, {"pixels": pixels}))
+        session, pixels = (
+            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]),
+            pictures(1)[0],
+        )
+        yield Case(
+            "onnxruntime",
+            dtype,
+            "vision 384",
+            lambda session=session, pixels=pixels: session.run(None, {"pixels": pixels}),
+        )
 
 
 def openvino_cases(work, threads, isa):
@@ -175,7 +215,9 @@ def openvino_cases(work, threads, isa):
 
     core = openvino.Core()
     model = core.read_model(export_vision(work))
-    narrow = nncf.quantize(model, nncf.Dataset(pictures(4)), model_type=nncf.ModelType.TRANSFORMER, subset_size=4)
+    narrow = nncf.quantize(
+        model, nncf.Dataset(pictures(4)), model_type=nncf.ModelType.TRANSFORMER, subset_size=4
+    )
     for dtype, network in (("f32", model), ("bf16", model), ("int8", narrow)):
         if dtype == "bf16" and isa:
             continue  # its softmax in bfloat16 is there with AVX-512 alone
@@ -202,12 +244,22 @@ def openvino_cases(work, threads, isa):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=pathlib.Path, required=True, help="folder for checkpoints and exports")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=pathlib.Path, required=True, help="folder for checkpoints and exports"
+    )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", default="openvino,onnxruntime,torch", help="engines, with commas")
-    parser.add_argument("--runs", type=int, default=5, help="of each case, at most: as many as fit in 3 seconds")
-    parser.add_argument("--serve", action="store_true", help="measure the cases whose numbers come on standard input")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="of each case, at most: as many as fit in 3 seconds"
+    )
+    parser.add_argument(
+        "--serve",
+        action="store_true",
+        help="measure the cases whose numbers come on standard input",
+    )
     parser.add_argument("--isa", choices=LIMITS, help="limit everybody to this instruction set")
     options = parser.parse_args()
     os.environ.update(LIMITS.get(options.isa, {}))
@@ -216,9 +268,11 @@ def main():
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     make_checkpoints(options.work)
-    engines = {"torch": lambda: torch_cases(options.work),
-               "onnxruntime": lambda: onnxruntime_cases(options.work, options.threads),
-               "openvino": lambda: openvino_cases(options.work, options.threads, options.isa)}
+    engines = {
+        "torch": lambda: torch_cases(options.work),
+        "onnxruntime": lambda: onnxruntime_cases(options.work, options.threads),
+        "openvino": lambda: openvino_cases(options.work, options.threads, options.isa),
+    }
     cases = [case for engine in options.only.split(",") for case in engines[engine]()]
     numbers = range(len(cases))
     if options.serve:

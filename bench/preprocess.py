@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Reading a 12-megapixel JPEG, resizing and normalising it: blip against Pillow and numpy, as transformers' slow processor does it.
+"""Reading a 12-megapixel JPEG, resizing and normalising it: blip against Pillow and numpy, as
+transformers' slow processor does it.
 
-    bench/.venv/bin/python bench/preprocess.py --blip build/release/bin/blip
+bench/.venv/bin/python bench/preprocess.py --blip build/release/bin/blip
 """
 
 import argparse
@@ -15,15 +16,21 @@ import time
 import numpy
 from PIL import Image
 
-MEAN, DEVIATION = numpy.array([0.48145466, 0.4578275, 0.40821073], "f"), numpy.array([0.26862954, 0.26130258, 0.27577711], "f")
+MEAN, DEVIATION = numpy.array([0.48145466, 0.4578275, 0.40821073], "f"), numpy.array(
+    [0.26862954, 0.26130258, 0.27577711], "f"
+)
 
 
 def make_picture(path):
     """Soft shapes with film grain, about as large as a camera's file."""
     noise = numpy.random.default_rng(1)
-    small = Image.fromarray(noise.integers(0, 256, (30, 40, 3), dtype="uint8")).resize((4000, 3000), Image.Resampling.BICUBIC)
+    small = Image.fromarray(noise.integers(0, 256, (30, 40, 3), dtype="uint8")).resize(
+        (4000, 3000), Image.Resampling.BICUBIC
+    )
     grain = noise.normal(0, 6, (3000, 4000, 1))
-    Image.fromarray(numpy.clip(numpy.asarray(small) + grain, 0, 255).astype("uint8")).save(path, quality=92)
+    Image.fromarray(numpy.clip(numpy.asarray(small) + grain, 0, 255).astype("uint8")).save(
+        path, quality=92
+    )
 
 
 def pillow_ms(path, size):
@@ -35,15 +42,34 @@ def pillow_ms(path, size):
 
 
 def blip_ms(blip, path, model):
-    command = [blip, "bench", "--image", path, "--json", "--quiet", "--runs", "15", "--dtype", "f32"] + (["--model", model] if model else [])
+    command = [
+        blip,
+        "bench",
+        "--image",
+        path,
+        "--json",
+        "--quiet",
+        "--runs",
+        "15",
+        "--dtype",
+        "f32",
+    ] + (["--model", model] if model else [])
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return next(row["median_ms"] for row in map(json.loads, output.splitlines()) if row.get("stage") == "preprocess")
+    return next(
+        row["median_ms"]
+        for row in map(json.loads, output.splitlines())
+        if row.get("stage") == "preprocess"
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--blip", type=pathlib.Path, required=True)
-    parser.add_argument("--model", help="a model whose picture size is --size; default: the bundled one")
+    parser.add_argument(
+        "--model", help="a model whose picture size is --size; default: the bundled one"
+    )
     parser.add_argument("--size", type=int, default=128)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +77,9 @@ def main():
         make_picture(path)
         pillow = statistics.median([pillow_ms(path, options.size) for _ in range(16)][1:])
         blip = blip_ms(options.blip, path, options.model)
-    print(f"12 megapixels to {options.size} x {options.size}: Pillow {pillow:.1f} ms, blip {blip:.1f} ms, {blip / pillow:.2f} of it")
+    print(
+        f"12 megapixels to {options.size} x {options.size}: Pillow {pillow:.1f} ms, blip {blip:.1f} ms, {blip / pillow:.2f} of it"
+    )
 
 
 if __name__ == "__main__":

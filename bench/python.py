@@ -3,7 +3,8 @@
 import.
 
     cmake --build --preset release -j --target blip blip_shared bench_calls
-    python3 bench/python.py                # the bundled model, whose short calls show the cost best; --model for another
+    python3 bench/python.py                # the bundled model, whose short calls show the cost
+    best; --model for another
 
 Both sides of each figure are measured in turn, round after round, and medians of the rounds'
 differences or ratios printed beside what they should not exceed. Exits with 1 where one does. Run
@@ -131,6 +132,7 @@ def measure_folder(options, blipcpp):
 
 def measure_import(options):
     """Milliseconds of `import blipcpp` beyond NumPy's."""
+
     def run(code):
         start = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], check=True)

@@ -27,7 +27,8 @@ if(BLIP_BUILD_CLI)
 endif()
 find_package(PkgConfig REQUIRED)
 
-# Libraries that are headers alone are nothing to users of libblip.a: they stay out of its CMake package.
+# Libraries that are headers alone are nothing to users of libblip.a: they stay out of its CMake
+# package.
 set(BLIP_HIGHWAY_SOURCES "" CACHE PATH "Highway's sources, to build it with; empty = the installed one")
 if(NOT BLIP_HIGHWAY_SOURCES)
   find_package(hwy QUIET)
@@ -116,7 +117,8 @@ if(BLIP_BUILD_CLI AND BLIP_BUILD_SERVER)
   find_package(SQLite3 REQUIRED)
 endif()
 
-# What users of libblip.a must link: the packages of its CMake package and the flags of its pkg-config file.
+# What users of libblip.a must link: the packages of its CMake package and the flags of its
+# pkg-config file.
 set(BLIP_STATIC_PACKAGES Threads nlohmann_json)
 set(BLIP_STATIC_FLAGS "")
 if(BLIP_CODECS STREQUAL libraries)

@@ -1,4 +1,5 @@
-# make install: program, library (shared and static), headers, bundled model, completions, CMake package, pkg-config file.
+# make install: program, library (shared and static), headers, bundled model, completions, CMake
+# package, pkg-config file.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -35,7 +36,8 @@ install(FILES ${PROJECT_SOURCE_DIR}/models/README.md DESTINATION ${CMAKE_INSTALL
 install(FILES ${PROJECT_SOURCE_DIR}/demo/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/demo)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/blip DESTINATION ${CMAKE_INSTALL_DOCDIR}/include FILES_MATCHING PATTERN "*.h")
 
-# The Python package (python/pyproject.toml) holds the library and the bundled model, and nothing else of these.
+# The Python package (python/pyproject.toml) holds the library and the bundled model, and nothing
+# else of these.
 if(SKBUILD)
   install(PROGRAMS $<TARGET_FILE:blip_shared> DESTINATION blipcpp RENAME libblip.so COMPONENT python)
   install(FILES ${PROJECT_SOURCE_DIR}/models/blip-demo.gguf DESTINATION blipcpp COMPONENT python)
@@ -43,7 +45,8 @@ endif()
 
 if(BLIP_BUILD_CLI)
   install(TARGETS blip RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-  # Printed by the program itself (cross-built, under the emulator); where it cannot run, completions are left out.
+  # Printed by the program itself (cross-built, under the emulator); where it cannot run,
+  # completions are left out.
   if(NOT CMAKE_CROSSCOMPILING OR CMAKE_CROSSCOMPILING_EMULATOR)
     set(completions ${CMAKE_BINARY_DIR}/completions)
     add_custom_command(

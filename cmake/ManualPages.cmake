@@ -1,5 +1,5 @@
-# The manual pages blip.1 and blip-COMMAND.1 of the program's commands, as the program itself prints them.
-# cmake -DPROGRAM=... [-DEMULATOR=COMMAND,ARGUMENT,...] -DFOLDER=... -P ManualPages.cmake
+# The manual pages blip.1 and blip-COMMAND.1 of the program's commands, as the program itself prints
+# them. cmake -DPROGRAM=... [-DEMULATOR=COMMAND,ARGUMENT,...] -DFOLDER=... -P ManualPages.cmake
 string(REPLACE "," ";" EMULATOR "${EMULATOR}")
 
 function(print_page name)

@@ -1,4 +1,5 @@
-# A module is one folder of src/: all its .cpp files, as objects (for libblip) and as a static library (for its tests).
+# A module is one folder of src/: all its .cpp files, as objects (for libblip) and as a static
+# library (for its tests).
 #   blip_module(NAME [DEPENDS modules...] [LIBRARIES external targets...] [WITHOUT files that this build has others for...])
 function(blip_module name)
   cmake_parse_arguments(arg "" "" "DEPENDS;LIBRARIES;WITHOUT" ${ARGN})

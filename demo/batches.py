@@ -10,26 +10,40 @@ import scenes
 import texts
 import vocab
 
-GRID = 8              # the vision tower's patches per side
+GRID = 8  # the vision tower's patches per side
 QUESTIONS_EACH = 4
 SIDES = (128, 192, 256)
-# Every place a thing can have, as (pictures per row, reading order): what "second from the left of three" is to a patch.
-PLACES = {place: i for i, place in enumerate((tuple(layout), n) for layouts in scenes.LAYOUTS.values() for layout in layouts
-                                             for n in range(sum(layout)))}
+# Every place a thing can have, as (pictures per row, reading order): what "second from the left of
+# three" is to a patch.
+PLACES = {
+    place: i
+    for i, place in enumerate(
+        (tuple(layout), n)
+        for layouts in scenes.LAYOUTS.values()
+        for layout in layouts
+        for n in range(sum(layout))
+    )
+}
 
 
 def model_pixels(image, side=128):
-    """What BLIP's preprocessing does to a picture's pixels: squash to the model's square with Pillow's BICUBIC."""
+    """What BLIP's preprocessing does to a picture's pixels: squash to the model's square with
+    Pillow's BICUBIC.
+    """
     return np.asarray(image.convert("RGB").resize((side, side), Image.BICUBIC))
 
 
 def patch_labels(scene, ids):
-    """Per patch: the kind there (1 + index, 0 for background, -1 where it is hard to say) and, of the thing there, the way to its
-    centre, its place in the layout and how many of its kind there are (the latter two -1 where there is no thing)."""
+    """Per patch: the kind there (1 + index, 0 for background, -1 where it is hard to say) and, of
+    the thing there, the way to its centre, its place in the layout and how many of its kind there
+    are (the latter two -1 where there is no thing).
+    """
     h, w = ids.shape
     blocks = ids.reshape(GRID, h // GRID, GRID, w // GRID)
     things = scene.things
-    share = np.stack([(blocks == i).mean((1, 3), dtype=np.float32) for i in range(1, len(things) + 1)])
+    share = np.stack(
+        [(blocks == i).mean((1, 3), dtype=np.float32) for i in range(1, len(things) + 1)]
+    )
     best = share.argmax(0)
     kinds = np.array([t.kind for t in things])[best] + 1
     kinds[share.max(0) < 0.12] = -1
@@ -37,14 +51,19 @@ def patch_labels(scene, ids):
     centres = np.array([(t.x, t.y) for t in things], np.float32)[best]
     row, column = np.mgrid[0:GRID, 0:GRID]
     here = (np.stack([column, row], -1) + 0.5) / GRID
-    places, twins = (np.where(kinds > 0, np.array(labels)[best], -1).reshape(-1) for labels in _places_and_twins(scene))
+    places, twins = (
+        np.where(kinds > 0, np.array(labels)[best], -1).reshape(-1)
+        for labels in _places_and_twins(scene)
+    )
     return kinds.reshape(-1), (centres - here).reshape(-1, 2).astype(np.float32), places, twins
 
 
 def _places_and_twins(scene):
     layout, things = tuple(map(len, scene.rows)), scene.things
     twins = Counter(t.kind for t in things)
-    return [PLACES.get((layout, i), -1) for i in range(len(things))], [min(twins[t.kind], 4) - 1 for t in things]
+    return [PLACES.get((layout, i), -1) for i in range(len(things))], [
+        min(twins[t.kind], 4) - 1 for t in things
+    ]
 
 
 def picture(rng, scene, sides=(0.7, 0.18, 0.12)):
@@ -54,7 +73,11 @@ def picture(rng, scene, sides=(0.7, 0.18, 0.12)):
     if rng.random() < 0.15:
         width, height = (side, side * 3 // 4) if rng.random() < 0.5 else (side * 3 // 4, side)
     image, ids = scenes.render(scene, width, height, with_ids=True)
-    return (model_pixels(image), *patch_labels(scene, ids), texts.COLOURS.index(scene.background) if scene.background else -1)
+    return (
+        model_pixels(image),
+        *patch_labels(scene, ids),
+        texts.COLOURS.index(scene.background) if scene.background else -1,
+    )
 
 
 def crowd_batch(number, size):
@@ -69,7 +92,9 @@ def _pixels(rows):
 
 
 class _Rows:
-    """Several texts side by side in one row; `part` numbers them (0 is padding), `at` restarts in each."""
+    """Several texts side by side in one row; `part` numbers them (0 is padding), `at` restarts in
+    each.
+    """
 
     def __init__(self):
         self.ids, self.at, self.part, self.target = [], [], [], []
@@ -85,14 +110,21 @@ class _Rows:
 
 def _stack(rows, field, fill, extra=0):
     longest = max(len(getattr(r, field)) for r in rows) + extra
-    return torch.tensor([getattr(r, field) + [fill] * (longest - len(getattr(r, field))) for r in rows])
+    return torch.tensor(
+        [getattr(r, field) + [fill] * (longest - len(getattr(r, field))) for r in rows]
+    )
 
 
 def _texts(rng, scene):
-    """One scene's texts: encoder row (true and false statement, questions), caption, contrastive text, answer row."""
+    """One scene's texts: encoder row (true and false statement, questions), caption, contrastive
+    text, answer row.
+    """
     enc, answers, caption, alone = _Rows(), _Rows(), _Rows(), _Rows()
     _, true, false = texts.statements(rng, scene)
-    starts = [enc.add([vocab.CLS] + vocab.encode(t) + [vocab.SEP], i + 1) for i, t in enumerate((true, false))]
+    starts = [
+        enc.add([vocab.CLS] + vocab.encode(t) + [vocab.SEP], i + 1)
+        for i, t in enumerate((true, false))
+    ]
     for i, (_, question, answer) in enumerate(texts.questions(rng, scene, QUESTIONS_EACH)):
         enc.add([vocab.ENC] + vocab.encode(question) + [vocab.SEP], i + 3)
         ids = vocab.encode(answer)
@@ -109,8 +141,15 @@ def scene_batch(number, size):
     drawn = [scenes.draw_scene(rng) for _ in range(size)]
     batch = _pixels([picture(rng, s) for s in drawn])
     enc, starts, answers, caption, alone = zip(*(_texts(rng, s) for s in drawn))
-    for name, rows, extra in (("enc", enc, 1), ("answer", answers, 0), ("caption", caption, 0), ("alone", alone, 0)):
-        batch[name] = _stack(rows, "ids", vocab.PAD, extra)   # one padded place always: see answer_mask in losses
+    for name, rows, extra in (
+        ("enc", enc, 1),
+        ("answer", answers, 0),
+        ("caption", caption, 0),
+        ("alone", alone, 0),
+    ):
+        batch[name] = _stack(
+            rows, "ids", vocab.PAD, extra
+        )  # one padded place always: see answer_mask in losses
         batch[name + "_at"] = _stack(rows, "at", 0, extra)
         batch[name + "_part"] = _stack(rows, "part", 0, extra)
         if rows[0].target:
@@ -120,7 +159,9 @@ def scene_batch(number, size):
 
 
 class Stream(torch.utils.data.IterableDataset):
-    """Batches for steps first, first + 1, ...: crowds before step `crowds`, scenes from there on. Each of `world` processes has its own."""
+    """Batches for steps first, first + 1, ...: crowds before step `crowds`, scenes from there on.
+    Each of `world` processes has its own.
+    """
 
     def __init__(self, first, crowds, size, rank, world):
         self.first, self.crowds, self.size, self.rank, self.world = first, crowds, size, rank, world

@@ -1,4 +1,5 @@
-"""Proves that the export is a BLIP: transformers loads it without a missing or an unexpected key and computes the same logits.
+"""Proves that the export is a BLIP: transformers loads it without a missing or an unexpected key
+and computes the same logits.
 
     python check_export.py --checkpoint run/last.pt --export demo-model
 
@@ -10,8 +11,13 @@ import pathlib
 
 import numpy as np
 import torch
-from transformers import (BertTokenizer, BlipForConditionalGeneration, BlipForImageTextRetrieval, BlipForQuestionAnswering,
-                          BlipImageProcessor)
+from transformers import (
+    BertTokenizer,
+    BlipForConditionalGeneration,
+    BlipForImageTextRetrieval,
+    BlipForQuestionAnswering,
+    BlipImageProcessor,
+)
 
 import batches
 import evaluate
@@ -20,12 +26,18 @@ import vocab
 from export import load
 
 TOLERANCE = 1e-4
-ONE_LEVEL = 1.01 / 255 / 0.26   # transformers 5 resizes with torchvision, which rounds some bytes to Pillow's neighbour
+ONE_LEVEL = (
+    1.01 / 255 / 0.26
+)  # transformers 5 resizes with torchvision, which rounds some bytes to Pillow's neighbour
 
 
 def open_model(kind, folder):
     model, info = kind.from_pretrained(folder, output_loading_info=True)
-    problems = {k: v for k, v in info.items() if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
+    problems = {
+        k: v
+        for k, v in info.items()
+        if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+    }
     if problems:
         raise SystemExit(f"{folder}: {problems}")
     return model.eval()
@@ -40,7 +52,9 @@ def check(what, ours, theirs, tolerance=TOLERANCE):
 
 @torch.no_grad()
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--checkpoint", type=pathlib.Path, required=True)
     p.add_argument("--export", type=pathlib.Path, required=True)
     o = p.parse_args()
@@ -49,7 +63,9 @@ def main():
     picture = case.picture()
     pixels = torch.from_numpy(np.stack([batches.model_pixels(picture)]))
     processed = (pixels.permute(0, 3, 1, 2).float() - ours.vision.mean) / ours.vision.std
-    theirs = BlipImageProcessor.from_pretrained(o.export)(picture, return_tensors="pt")["pixel_values"]
+    theirs = BlipImageProcessor.from_pretrained(o.export)(picture, return_tensors="pt")[
+        "pixel_values"
+    ]
     check("pixels", processed, theirs, ONE_LEVEL)
     image = ours.vision(pixels)
 
@@ -61,24 +77,54 @@ def main():
 
     caption = open_model(BlipForConditionalGeneration, o.export / "caption")
     ids = torch.tensor([[vocab.DEC] + vocab.encode(texts.PROMPT + texts.caption(case.scene))])
-    check("caption logits", ours.caption_logits(ours.decode(ids, image)), caption(processed, input_ids=ids).logits)
+    check(
+        "caption logits",
+        ours.caption_logits(ours.decode(ids, image)),
+        caption(processed, input_ids=ids).logits,
+    )
     prompt = torch.tensor([[vocab.CLS] + vocab.encode(texts.PROMPT) + [vocab.SEP]])
-    out = caption.generate(processed, input_ids=prompt, num_beams=3, max_length=20, min_length=5, do_sample=False)
-    print("  beams 3:", tokenizer.decode(out[0], skip_special_tokens=True), "| truth:", texts.caption(case.scene))
+    out = caption.generate(
+        processed, input_ids=prompt, num_beams=3, max_length=20, min_length=5, do_sample=False
+    )
+    print(
+        "  beams 3:",
+        tokenizer.decode(out[0], skip_special_tokens=True),
+        "| truth:",
+        texts.caption(case.scene),
+    )
 
     itm = open_model(BlipForImageTextRetrieval, o.export / "itm")
     ids = torch.tensor([[vocab.CLS] + vocab.encode(true) + [vocab.SEP]])
-    check("match logits", ours.itm_head(ours.encode(ids, image)[:, 0]), itm(ids, processed, use_itm_head=True).itm_score)
-    check("cosine", torch.tensor(ours.matches(pixels, [true])[1]), itm(ids, processed, use_itm_head=False).itm_score.flatten())
+    check(
+        "match logits",
+        ours.itm_head(ours.encode(ids, image)[:, 0]),
+        itm(ids, processed, use_itm_head=True).itm_score,
+    )
+    check(
+        "cosine",
+        torch.tensor(ours.matches(pixels, [true])[1]),
+        itm(ids, processed, use_itm_head=False).itm_score.flatten(),
+    )
 
     vqa = open_model(BlipForQuestionAnswering, o.export / "vqa")
     ids = torch.tensor([[vocab.ENC] + vocab.encode(question) + [vocab.SEP]])
-    states = vqa.text_encoder(input_ids=ids, encoder_hidden_states=vqa.vision_model(processed)[0], return_dict=True).last_hidden_state
+    states = vqa.text_encoder(
+        input_ids=ids, encoder_hidden_states=vqa.vision_model(processed)[0], return_dict=True
+    ).last_hidden_state
     check("question states", ours.encode(ids, image), states)
     start = torch.tensor([[vocab.DEC] + vocab.encode(case.questions[0][2])])
     seen = torch.ones(1, start.shape[1], ids.shape[1], dtype=torch.bool)
-    theirs = vqa.text_decoder(input_ids=start, encoder_hidden_states=states, encoder_attention_mask=torch.ones_like(ids), return_dict=True).logits
-    check("answer logits", ours.answer_logits(ours.answer(start, ours.encode(ids, image), seen)), theirs)
+    theirs = vqa.text_decoder(
+        input_ids=start,
+        encoder_hidden_states=states,
+        encoder_attention_mask=torch.ones_like(ids),
+        return_dict=True,
+    ).logits
+    check(
+        "answer logits",
+        ours.answer_logits(ours.answer(start, ours.encode(ids, image), seen)),
+        theirs,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""What a demo scene is made of: the emoji kinds, the background colours, and their English words."""
+"""What a demo scene is made of: the emoji kinds, the background colours, and their English
+words.
+"""
 
-# name: (code point, plural, colour or None). A colour is given only where nobody would argue about it.
+# name: (code point, plural, colour or None). A colour is given only where nobody would argue about
+# it.
 _TABLE = """
 dog 1F415 dogs -|cat 1F408 cats -|horse 1F40E horses brown|cow 1F404 cows -|pig 1F416 pigs pink|sheep 1F411 sheep white
 elephant 1F418 elephants gray|lion 1F981 lions -|tiger 1F405 tigers orange|panda 1F43C pandas -|rabbit 1F407 rabbits -
@@ -28,7 +31,9 @@ candle 1F56F candles white|teapot 1FAD6 teapots red|trophy 1F3C6 trophies yellow
 
 
 class Kind:
-    """One emoji kind: `name`, `plural`, the character `char`, and its plain colour if it has one."""
+    """One emoji kind: `name`, `plural`, the character `char`, and its plain colour if it has
+    one.
+    """
 
     def __init__(self, index, row):
         self.index = index
@@ -50,9 +55,17 @@ BY_NAME = {k.name: k for k in KINDS}
 BY_PLURAL = {k.plural: k for k in KINDS}
 
 BACKGROUNDS = {
-    "red": (205, 45, 50), "orange": (245, 145, 45), "yellow": (250, 222, 75), "green": (80, 178, 85),
-    "blue": (65, 120, 220), "purple": (138, 75, 180), "pink": (250, 165, 200), "brown": (128, 84, 50),
-    "gray": (142, 142, 142), "white": (248, 248, 248), "black": (28, 28, 30),
+    "red": (205, 45, 50),
+    "orange": (245, 145, 45),
+    "yellow": (250, 222, 75),
+    "green": (80, 178, 85),
+    "blue": (65, 120, 220),
+    "purple": (138, 75, 180),
+    "pink": (250, 165, 200),
+    "brown": (128, 84, 50),
+    "gray": (142, 142, 142),
+    "white": (248, 248, 248),
+    "black": (28, 28, 30),
 }
 COLOURS = list(BACKGROUNDS)
 

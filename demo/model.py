@@ -1,8 +1,9 @@
 """A small BLIP in PyTorch: one vision tower, four text roles.
 
-While training, the roles share weights as BLIP's pre-training does: embeddings, cross-attention and feed-forward are common, the
-caption decoder has self-attention of its own; questions and match texts use the very same encoder. The answer decoder looks at the
-question's states, so its layers are separate. export.py writes every role out as a full tower.
+While training, the roles share weights as BLIP's pre-training does: embeddings, cross-attention and
+feed-forward are common, the caption decoder has self-attention of its own; questions and match
+texts use the very same encoder. The answer decoder looks at the question's states, so its layers
+are separate. export.py writes every role out as a full tower.
 """
 
 from dataclasses import dataclass
@@ -37,9 +38,12 @@ class Config:
 
 
 def attend(q, k, v, heads, mask=None, causal=False):
-    """softmax(q kT / sqrt(d)) v over [B, N, D] tensors; mask [B, Nq, Nk] is True where a query may look."""
+    """softmax(q kT / sqrt(d)) v over [B, N, D] tensors; mask [B, Nq, Nk] is True where a query may
+    look.
+    """
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
-    # Written out: at these sizes PyTorch's fused attention spends twice the time, nearly all of it going backward.
+    # Written out: at these sizes PyTorch's fused attention spends twice the time, nearly all of it
+    # going backward.
     scores = q @ (k * q.shape[-1] ** -0.5).transpose(-1, -2)
     if causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()[None]
@@ -67,7 +71,9 @@ class Vision(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.patch = c.patch_size
-        self.embed = nn.Linear(3 * c.patch_size ** 2, c.width)   # the patch convolution, written as a matrix
+        self.embed = nn.Linear(
+            3 * c.patch_size**2, c.width
+        )  # the patch convolution, written as a matrix
         self.cls = nn.Parameter(torch.zeros(c.width))
         self.position = nn.Parameter(torch.zeros(c.patches + 1, c.width))
         self.layers = nn.ModuleList(VisionLayer(c) for _ in range(c.vision_layers))
@@ -92,7 +98,9 @@ class Attention(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.heads = c.heads
-        self.query, self.key, self.value, self.dense = (nn.Linear(c.width, c.width) for _ in range(4))
+        self.query, self.key, self.value, self.dense = (
+            nn.Linear(c.width, c.width) for _ in range(4)
+        )
         self.norm = nn.LayerNorm(c.width, eps=1e-12)
 
     def forward(self, x, states, mask=None, causal=False):
@@ -113,7 +121,9 @@ class FeedForward(nn.Module):
 class Embeddings(nn.Module):
     def __init__(self, c):
         super().__init__()
-        self.word, self.position = nn.Embedding(c.vocab_size, c.width), nn.Embedding(c.positions, c.width)
+        self.word, self.position = nn.Embedding(c.vocab_size, c.width), nn.Embedding(
+            c.positions, c.width
+        )
         self.norm = nn.LayerNorm(c.width, eps=1e-12)
 
     def forward(self, ids, positions=None):
@@ -141,14 +151,22 @@ class Blip(nn.Module):
         self.vision, self.embeddings = Vision(c), Embeddings(c)
         self.encoder_self, self.decoder_self = stack(Attention), stack(Attention)
         self.cross, self.feed = stack(Attention), stack(FeedForward)
-        self.answer_self, self.answer_cross, self.answer_feed = stack(Attention), stack(Attention), stack(FeedForward)
+        self.answer_self, self.answer_cross, self.answer_feed = (
+            stack(Attention),
+            stack(Attention),
+            stack(FeedForward),
+        )
         self.caption_head, self.answer_head = WordHead(c), WordHead(c)
         self.itm_head = nn.Linear(c.width, 2)
-        self.vision_proj, self.text_proj = nn.Linear(c.width, c.projection), nn.Linear(c.width, c.projection)
-        self.log_scale = nn.Parameter(torch.tensor(2.66))   # of the contrastive loss only
+        self.vision_proj, self.text_proj = nn.Linear(c.width, c.projection), nn.Linear(
+            c.width, c.projection
+        )
+        self.log_scale = nn.Parameter(torch.tensor(2.66))  # of the contrastive loss only
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.trunc_normal_(module.weight, std=0.03 if isinstance(module, nn.Linear) else 0.02)
+                nn.init.trunc_normal_(
+                    module.weight, std=0.03 if isinstance(module, nn.Linear) else 0.02
+                )
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
         nn.init.trunc_normal_(self.vision.position, std=0.02)
@@ -175,14 +193,18 @@ class Blip(nn.Module):
         """encode and decode side by side; the shared layers run once over both."""
         e, d = self.embeddings(enc_ids, enc_positions), self.embeddings(dec_ids)
         n = e.shape[1]
-        for own_e, own_d, cross, feed in zip(self.encoder_self, self.decoder_self, self.cross, self.feed):
+        for own_e, own_d, cross, feed in zip(
+            self.encoder_self, self.decoder_self, self.cross, self.feed
+        ):
             x = torch.cat([own_e(e, e, enc_mask), own_d(d, d, causal=True)], 1)
             x = feed(cross(x, image))
             e, d = x[:, :n], x[:, n:]
         return e, d
 
     def answer(self, ids, question, question_mask, mask=None, positions=None):
-        """The answer decoder's states; question: the encoder's states, question_mask [B, La, Lq]."""
+        """The answer decoder's states; question: the encoder's states, question_mask [B, La,
+        Lq].
+        """
         x = self.embeddings(ids, positions)
         for own, cross, feed in zip(self.answer_self, self.answer_cross, self.answer_feed):
             x = feed(cross(own(x, x, mask, causal=mask is None), question, question_mask))
@@ -202,8 +224,11 @@ class Blip(nn.Module):
         prompt = [vocab.DEC] + vocab.encode(PROMPT)
         ids = torch.tensor([prompt] * len(pixels))
         while ids.shape[1] < limit:
-            ids = torch.cat([ids, self.caption_logits(self.decode(ids, image)[:, -1]).argmax(-1, keepdim=True)], 1)
-        return [vocab.decode(row[len(prompt):]) for row in ids.tolist()]
+            ids = torch.cat(
+                [ids, self.caption_logits(self.decode(ids, image)[:, -1]).argmax(-1, keepdim=True)],
+                1,
+            )
+        return [vocab.decode(row[len(prompt) :]) for row in ids.tolist()]
 
     @torch.no_grad()
     def matches(self, pixels, texts):
@@ -222,7 +247,15 @@ class Blip(nn.Module):
         out = torch.full((len(questions), 1), vocab.DEC)
         while out.shape[1] < limit:
             seen = mask[:, :1].expand(-1, out.shape[1], -1)
-            out = torch.cat([out, self.answer_logits(self.answer(out, states, seen)[:, -1]).argmax(-1, keepdim=True)], 1)
+            out = torch.cat(
+                [
+                    out,
+                    self.answer_logits(self.answer(out, states, seen)[:, -1]).argmax(
+                        -1, keepdim=True
+                    ),
+                ],
+                1,
+            )
         return [vocab.decode(row[1:]) for row in out.tolist()]
 
 

@@ -1,7 +1,9 @@
-"""Random emoji scenes: what stands where (Scene) and how it looks (render). Everything follows from a seed.
+"""Random emoji scenes: what stands where (Scene) and how it looks (render). Everything follows from
+a seed.
 
-A scene holds one to four pictures laid out in rows, each row read from left to right, so that "left of" and "above" are never
-a matter of opinion. Coordinates are fractions of the image's width and height; sizes are fractions of its shorter side.
+A scene holds one to four pictures laid out in rows, each row read from left to right, so that "left
+of" and "above" are never a matter of opinion. Coordinates are fractions of the image's width and
+height; sizes are fractions of its shorter side.
 """
 
 import functools
@@ -13,14 +15,24 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from kinds import BACKGROUNDS, COLOURS, KINDS
 
-FONT_PATHS = ("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf", "/usr/share/fonts/noto/NotoColorEmoji.ttf",
-              "NotoColorEmoji.ttf")
-FONT_SIZE = 109   # the one size a CBDT bitmap font has
-NOISE = 700       # side of the stored grain: no scene may be larger
-SPRITE = 128      # master sprites are SPRITE x SPRITE; halved copies serve small pictures
-TRAIN, HELD_OUT = 0, 1  # seed streams: no training scene can share a generator state with a held-out one
+FONT_PATHS = (
+    "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
+    "/usr/share/fonts/noto/NotoColorEmoji.ttf",
+    "NotoColorEmoji.ttf",
+)
+FONT_SIZE = 109  # the one size a CBDT bitmap font has
+NOISE = 700  # side of the stored grain: no scene may be larger
+SPRITE = 128  # master sprites are SPRITE x SPRITE; halved copies serve small pictures
+TRAIN, HELD_OUT = (
+    0,
+    1,
+)  # seed streams: no training scene can share a generator state with a held-out one
 LAYOUTS = {1: [[1]], 2: [[2], [1, 1]], 3: [[3], [1, 1, 1], [1, 2], [2, 1]], 4: [[2, 2]]}
-CELL_SIZES = {1: (0.45, 0.72), 2: (0.32, 0.47), 3: (0.25, 0.32)}  # the most cells along one side -> picture size
+CELL_SIZES = {
+    1: (0.45, 0.72),
+    2: (0.32, 0.47),
+    3: (0.25, 0.32),
+}  # the most cells along one side -> picture size
 
 
 @dataclass
@@ -35,8 +47,8 @@ class Thing:
 
 @dataclass
 class Scene:
-    rows: list                 # list of lists of Thing: top to bottom, left to right
-    background: str | None     # the colour's name, or None where it is of two colours
+    rows: list  # list of lists of Thing: top to bottom, left to right
+    background: str | None  # the colour's name, or None where it is of two colours
     look: dict = field(default_factory=dict)  # how to paint it: see _draw_look
 
     @property
@@ -48,13 +60,16 @@ def rng_for(stream, index):
     return np.random.default_rng([stream, index])
 
 
-# --- sprites ---------------------------------------------------------------------------------------------------------------
+# --- sprites
+
 
 def _font():
     for path in FONT_PATHS:
         if pathlib.Path(path).exists():
             return ImageFont.truetype(path, FONT_SIZE)
-    raise SystemExit("NotoColorEmoji.ttf not found: install the Debian package fonts-noto-color-emoji (or put the file here)")
+    raise SystemExit(
+        "NotoColorEmoji.ttf not found: install the Debian package fonts-noto-color-emoji (or put the file here)"
+    )
 
 
 @functools.cache
@@ -87,7 +102,9 @@ def mean_colours():
 
 
 def _placed(thing, width, height):
-    """The thing's sprite, scaled, rotated and mirrored, as float RGBA (premultiplied) with its top-left corner."""
+    """The thing's sprite, scaled, rotated and mirrored, as float RGBA (premultiplied) with its
+    top-left corner.
+    """
     side = thing.size * min(width, height)
     levels = sprites()[thing.kind]
     level = min(len(levels) - 1, max(0, int(np.log2(SPRITE / side))))
@@ -95,20 +112,28 @@ def _placed(thing, width, height):
     scale = image.width / side
     extent = int(np.ceil(side * 1.3)) + 2
     left, top = int(round(thing.x * width - extent / 2)), int(round(thing.y * height - extent / 2))
-    dx, dy = thing.x * width - left, thing.y * height - top      # the centre within the cut-out
+    dx, dy = thing.x * width - left, thing.y * height - top  # the centre within the cut-out
     c, s = np.cos(thing.angle) * scale, np.sin(thing.angle) * scale
     mirror = -1.0 if thing.flip else 1.0
     half = image.width / 2
-    matrix = (mirror * c, mirror * s, half - mirror * (c * dx + s * dy), -s, c, half + s * dx - c * dy)
+    matrix = (
+        mirror * c,
+        mirror * s,
+        half - mirror * (c * dx + s * dy),
+        -s,
+        c,
+        half + s * dx - c * dy,
+    )
     out = image.transform((extent, extent), Image.AFFINE, matrix, resample=Image.BICUBIC)
     return np.asarray(out, dtype=np.float32), left, top
 
 
-# --- drawing a scene's facts -----------------------------------------------------------------------------------------------
+# --- drawing a scene's facts
+
 
 def _draw_kinds(rng, n):
     kinds = list(rng.choice(len(KINDS), size=n, replace=False))
-    if n >= 2 and rng.random() < 0.35:               # repeat one kind, so that there is something to count
+    if n >= 2 and rng.random() < 0.35:  # repeat one kind, so that there is something to count
         for i in rng.permutation(n)[: rng.integers(1, n) if rng.random() < 0.4 else 1]:
             kinds[i] = kinds[(i + 1) % n] if n == 2 else kinds[rng.integers(n)]
     return [int(k) for k in kinds]
@@ -122,11 +147,19 @@ def _draw_look(rng, kinds):
     two = len(clear) > 1 and rng.random() < 0.2
     second = clear[rng.integers(len(clear))] if two else first
     look = {
-        "first": first, "second": second, "shift": rng.normal(0, 7, 3), "slope": rng.uniform(0, 34),
-        "direction": rng.uniform(0, 2 * np.pi), "texture": rng.uniform(4, 16) if rng.random() < 0.5 else 0.0,
-        "grain": rng.uniform(1, 7) if rng.random() < 0.4 else 0.0, "shadow": rng.uniform(0.1, 0.35) if rng.random() < 0.5 else 0.0,
-        "gain": rng.uniform(0.86, 1.1), "contrast": rng.uniform(0.88, 1.1), "tint": rng.uniform(0.96, 1.04, 3),
-        "blur": rng.uniform(0.3, 0.9) if rng.random() < 0.15 else 0.0, "noise_seed": int(rng.integers(1 << 31)),
+        "first": first,
+        "second": second,
+        "shift": rng.normal(0, 7, 3),
+        "slope": rng.uniform(0, 34),
+        "direction": rng.uniform(0, 2 * np.pi),
+        "texture": rng.uniform(4, 16) if rng.random() < 0.5 else 0.0,
+        "grain": rng.uniform(1, 7) if rng.random() < 0.4 else 0.0,
+        "shadow": rng.uniform(0.1, 0.35) if rng.random() < 0.5 else 0.0,
+        "gain": rng.uniform(0.86, 1.1),
+        "contrast": rng.uniform(0.88, 1.1),
+        "tint": rng.uniform(0.96, 1.04, 3),
+        "blur": rng.uniform(0.3, 0.9) if rng.random() < 0.15 else 0.0,
+        "noise_seed": int(rng.integers(1 << 31)),
     }
     return look, first if second == first else None
 
@@ -142,8 +175,15 @@ def draw_scene(rng, n=None):
         row = []
         for c in range(columns):
             size = rng.uniform(low, high)
-            row.append(Thing(kinds[i], *_place(rng, size, r, len(layout), c, columns),
-                             size, rng.uniform(-0.45, 0.45), bool(rng.random() < 0.5)))
+            row.append(
+                Thing(
+                    kinds[i],
+                    *_place(rng, size, r, len(layout), c, columns),
+                    size,
+                    rng.uniform(-0.45, 0.45),
+                    bool(rng.random() < 0.5),
+                )
+            )
             i += 1
         rows.append(row)
     look, name = _draw_look(rng, kinds)
@@ -151,11 +191,15 @@ def draw_scene(rng, n=None):
 
 
 def _place(rng, size, r, rows, c, columns):
-    """A centre inside cell (r, c); along a side with one cell the thing may wander a good deal further."""
+    """A centre inside cell (r, c); along a side with one cell the thing may wander a good deal
+    further.
+    """
+
     def along(index, cells):
         free = max(0.0, 1.0 / cells - size) / 2
         wander = free if cells > 1 or rows == columns == 1 else min(free, 0.16)
         return (index + 0.5) / cells + rng.uniform(-wander, wander)
+
     return along(c, columns), along(r, rows)
 
 
@@ -173,7 +217,8 @@ def draw_crowd(rng):
     return Scene([things], name, look)
 
 
-# --- painting --------------------------------------------------------------------------------------------------------------
+# --- painting
+
 
 @functools.cache
 def _noise_bank():
@@ -182,7 +227,9 @@ def _noise_bank():
 
 def _paint_background(look, width, height, rng):
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    ramp = (x / width - 0.5) * np.cos(look["direction"]) + (y / height - 0.5) * np.sin(look["direction"])
+    ramp = (x / width - 0.5) * np.cos(look["direction"]) + (y / height - 0.5) * np.sin(
+        look["direction"]
+    )
     first = np.array(BACKGROUNDS[look["first"]], np.float32) + look["shift"]
     if look["first"] == look["second"]:
         canvas = first.astype(np.float32) + (ramp * look["slope"])[..., None]
@@ -197,12 +244,19 @@ def _paint_background(look, width, height, rng):
 
 
 def _blend(canvas, patch, left, top, shadow=0.0):
-    """Lays a premultiplied patch over the canvas (or darkens the canvas by its alpha); returns the alpha's window."""
+    """Lays a premultiplied patch over the canvas (or darkens the canvas by its alpha); returns the
+    alpha's window.
+    """
     h, w = canvas.shape[:2]
-    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + patch.shape[1], w), min(top + patch.shape[0], h)
+    x0, y0, x1, y1 = (
+        max(left, 0),
+        max(top, 0),
+        min(left + patch.shape[1], w),
+        min(top + patch.shape[0], h),
+    )
     if x0 >= x1 or y0 >= y1:
         return None
-    part = patch[y0 - top:y1 - top, x0 - left:x1 - left]
+    part = patch[y0 - top : y1 - top, x0 - left : x1 - left]
     alpha = part[..., 3:] / 255
     window = canvas[y0:y1, x0:x1]
     if shadow:
@@ -214,7 +268,9 @@ def _blend(canvas, patch, left, top, shadow=0.0):
 
 
 def render(scene, width=256, height=256, with_ids=False):
-    """The scene as an RGB picture; with_ids adds a map of which thing (1, 2, ...) each pixel belongs to."""
+    """The scene as an RGB picture; with_ids adds a map of which thing (1, 2, ...) each pixel
+    belongs to.
+    """
     look, rng = scene.look, np.random.default_rng(scene.look["noise_seed"])
     canvas = _paint_background(look, width, height, rng)
     ids = np.zeros((height, width), np.uint8)
@@ -229,7 +285,7 @@ def render(scene, width=256, height=256, with_ids=False):
             ids[y0:y1, x0:x1][alpha > 0.5] = i + 1
     if look["grain"]:
         oy, ox = rng.integers(0, NOISE - max(height, width), 2)
-        canvas += look["grain"] * _noise_bank()[oy:oy + height, ox:ox + width]
+        canvas += look["grain"] * _noise_bank()[oy : oy + height, ox : ox + width]
     gain = (look["gain"] * look["contrast"] * look["tint"]).astype(np.float32)
     canvas *= gain
     canvas += (128 * look["gain"] * (1 - look["contrast"]) * look["tint"]).astype(np.float32)

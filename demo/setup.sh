@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes demo/.venv with everything the scripts here need, and looks for the emoji font. Usage: demo/setup.sh [python]
+# Makes demo/.venv with everything the scripts here need, and looks for the emoji font. Usage:
+# demo/setup.sh [python]
 set -eu
 cd "$(dirname "$0")"
 python="${1:-python3}"

@@ -1,4 +1,6 @@
-"""The demo's own WordPiece vocabulary (BERT's file layout, BLIP's two extra tokens last) and a small tokenizer for it."""
+"""The demo's own WordPiece vocabulary (BERT's file layout, BLIP's two extra tokens last) and a
+small tokenizer for it.
+"""
 
 import re
 import string
@@ -9,10 +11,21 @@ PAD, UNK, CLS, SEP, MASK = range(5)
 
 
 def build():
-    """The lines of vocab.txt: specials, single characters (so that any English word can be spelled), words, [DEC], [ENC]."""
+    """The lines of vocab.txt: specials, single characters (so that any English word can be
+    spelled), words, [DEC], [ENC].
+    """
     marks = string.punctuation
     letters = string.ascii_lowercase + string.digits
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *marks, *letters, *("##" + c for c in letters)]
+    tokens = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *marks,
+        *letters,
+        *("##" + c for c in letters),
+    ]
     tokens += [w for w in texts.vocabulary_words() if w not in tokens]
     return tokens + ["[DEC]", "[ENC]"]
 

@@ -27,9 +27,11 @@ void read(Fields& fields, const InputLimits& limits) {
   require(fields.pictures().size() <= limits.max_images);
   const auto texts = fields.texts("text", "texts");
   require(texts.size() <= limits.max_texts);
-  for (const std::string& text : texts) require(!text.empty() && text.size() <= 4 * limits.max_text_characters);
+  for (const std::string& text : texts)
+    require(!text.empty() && text.size() <= 4 * limits.max_text_characters);
   const auto options = read_generate(fields, {}, blip::kCaptionText, {});
-  require(options.beams >= 1 && options.beams <= WorkLimits().max_beams && options.min_length.value_or(0) <= options.max_length);
+  require(options.beams >= 1 && options.beams <= WorkLimits().max_beams &&
+          options.min_length.value_or(0) <= options.max_length);
   require(std::isfinite(options.temperature) && options.temperature > 0);
   require(options.sample || options.num_return <= options.beams);
   fields.flag("stream", false);
@@ -44,7 +46,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Request request;
   request.method = "POST";
   try {
-    for (FormPart& part : read_urlencoded(take_line(rest))) request.query.emplace_back(part.name, part.content);
+    for (FormPart& part : read_urlencoded(take_line(rest)))
+      request.query.emplace_back(part.name, part.content);
   } catch (const Problem&) {
     return 0;
   }
@@ -56,7 +59,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     read(fields, limits);
   } catch (const Problem& problem) {
     require(problem.kind().status == 400 || problem.kind().status == 415);
-    dump(to_json(problem.kind(), problem.what(), "id"));  // names what the client sent, whatever bytes those were
+    // names what the client sent, whatever bytes those were
+    dump(to_json(problem.kind(), problem.what(), "id"));
   }
   return 0;
 }

@@ -1,4 +1,5 @@
-// Form bodies: the first line is the Content-Type, the rest the body; without a boundary in it, a urlencoded one.
+// Form bodies: the first line is the Content-Type, the rest the body; without a boundary in it, a
+// urlencoded one.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -13,8 +14,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     const bool multipart = type.find("boundary") != std::string_view::npos;
     std::size_t kept = 0;
-    for (const auto& part : multipart ? blip::server::read_multipart(type, body) : blip::server::read_urlencoded(body))
-      kept += part.name.size() + part.filename.size() + part.content_type.size() + part.content.size();
+    for (const auto& part :
+         multipart ? blip::server::read_multipart(type, body) : blip::server::read_urlencoded(body))
+      kept +=
+          part.name.size() + part.filename.size() + part.content_type.size() + part.content.size();
     if (kept > body.size()) std::abort();  // every byte is kept once
   } catch (const blip::server::Problem& problem) {
     if (problem.kind().status != 400) std::abort();

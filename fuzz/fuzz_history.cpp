@@ -1,6 +1,6 @@
 // A row of the history that another program wrote, as the page gets it.
-// The first line is the columns' types: t(ext), b(lob), i(nteger) or r(eal). Then a line each: the date, the task, the name,
-// the summary, the picture's type, the picture; the rest is the result.
+// The first line is the columns' types: t(ext), b(lob), i(nteger) or r(eal). Then a line each: the
+// date, the task, the name, the summary, the picture's type, the picture; the rest is the result.
 #include <sqlite3.h>
 
 #include <array>
@@ -39,10 +39,17 @@ void bind(sqlite3_stmt* statement, int place, char type, std::string_view bytes)
   const std::string text(bytes);
   const int size = static_cast<int>(text.size());
   switch (type) {
-    case 'b': sqlite3_bind_blob(statement, place, text.data(), size, SQLITE_TRANSIENT); break;
-    case 'i': sqlite3_bind_int64(statement, place, std::strtoll(text.c_str(), nullptr, 10)); break;
-    case 'r': sqlite3_bind_double(statement, place, std::strtod(text.c_str(), nullptr)); break;
-    default: sqlite3_bind_text(statement, place, text.data(), size, SQLITE_TRANSIENT);
+    case 'b':
+      sqlite3_bind_blob(statement, place, text.data(), size, SQLITE_TRANSIENT);
+      break;
+    case 'i':
+      sqlite3_bind_int64(statement, place, std::strtoll(text.c_str(), nullptr, 10));
+      break;
+    case 'r':
+      sqlite3_bind_double(statement, place, std::strtod(text.c_str(), nullptr));
+      break;
+    default:
+      sqlite3_bind_text(statement, place, text.data(), size, SQLITE_TRANSIENT);
   }
 }
 
@@ -50,7 +57,8 @@ void write_row(std::string_view types, const std::array<std::string_view, 7>& va
   static sqlite3_stmt* insert = [] {
     sqlite3_stmt* statement = nullptr;
     sqlite3_prepare_v2(g_database,
-                       "INSERT OR REPLACE INTO entries (id, created, task, name, summary, picture_type, picture, result) "
+                       "INSERT OR REPLACE INTO entries (id, created, task, name, summary, "
+                       "picture_type, picture, result) "
                        "VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
                        -1, &statement, nullptr);
     return statement;
@@ -95,11 +103,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   const Response list = get("/v1/history");
   require(list.status == 200);
-  const Json entry = Json::parse(list.body).at("entries").at(0);  // throws unless it is JSON, UTF-8 included
+  // throws unless it is JSON, UTF-8 included
+  const Json entry = Json::parse(list.body).at("entries").at(0);
   require(entry.at("id") == 1 && entry.at("name").is_string() && entry.contains("result"));
   if (values[5].empty()) return 0;
   const Response picture = get("/v1/history/1/image");
-  require(picture.status == 422 || (picture.status == 200 && picture.content_type.starts_with("image/") &&
-                                    picture.content_type != "image/svg+xml"));
+  require(picture.status == 422 ||
+          (picture.status == 200 && picture.content_type.starts_with("image/") &&
+           picture.content_type != "image/svg+xml"));
   return 0;
 }

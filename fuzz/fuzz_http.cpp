@@ -1,5 +1,5 @@
-// Requests as they come from a socket: the first byte says in how large pieces, the rest is what was sent. However the
-// bytes are cut, the requests and what is wrong with them are the same.
+// Requests as they come from a socket: the first byte says in how large pieces, the rest is what
+// was sent. However the bytes are cut, the requests and what is wrong with them are the same.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -32,10 +32,13 @@ void check(RequestReader& reader) {
   for (const auto& authority : request.authorities) require(parse_authority(authority).has_value());
   require(reader.is_http_1_0() || !request.authorities.empty());
   for (const auto& [name, value] : request.headers) {
-    require(!name.empty() && name.find_first_of(" \r\n:") == std::string::npos && name.find('\0') == std::string::npos);
-    require(value.find_first_of("\r\n") == std::string::npos && value.find('\0') == std::string::npos);
+    require(!name.empty() && name.find_first_of(" \r\n:") == std::string::npos &&
+            name.find('\0') == std::string::npos);
+    require(value.find_first_of("\r\n") == std::string::npos &&
+            value.find('\0') == std::string::npos);
   }
-  const bool both = request.headers.count("content-length") != 0 && request.headers.count("transfer-encoding") != 0;
+  const bool both = request.headers.count("content-length") != 0 &&
+                    request.headers.count("transfer-encoding") != 0;
   require(!both);
 }
 
@@ -54,7 +57,8 @@ Result read_all(std::string_view bytes, std::size_t step) {
       used = reader.read(input);
       require(used <= input.size());
       input.erase(0, used);
-      if (was_head && (reader.state() == RequestReader::State::kBody || reader.state() == RequestReader::State::kDone))
+      if (was_head && (reader.state() == RequestReader::State::kBody ||
+                       reader.state() == RequestReader::State::kDone))
         check(reader);
       if (reader.state() != RequestReader::State::kDone) continue;
       const Request& request = reader.request();
@@ -67,8 +71,8 @@ Result read_all(std::string_view bytes, std::size_t step) {
     }
     if (reader.state() == RequestReader::State::kFailed) {
       result.status = reader.status();
-      require(result.status == 400 || result.status == 414 || result.status == 431 || result.status == 501 ||
-              result.status == 505);
+      require(result.status == 400 || result.status == 414 || result.status == 431 ||
+              result.status == 501 || result.status == 505);
       require(!reader.problem().empty());
       break;
     }

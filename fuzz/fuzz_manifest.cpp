@@ -8,7 +8,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {
-    blip::backend::sophon::parse_manifest({reinterpret_cast<const char*>(data), size}, "manifest.json");
+    blip::backend::sophon::parse_manifest({reinterpret_cast<const char*>(data), size},
+                                          "manifest.json");
   } catch (const blip::Error&) {
   }
   return 0;

@@ -15,9 +15,11 @@
 namespace blip::io {
 
 // Parses and touches every byte of every tensor. Only Error may come out.
-inline void read_everything(std::unique_ptr<TensorFile> (*parse)(std::span<const std::byte>, const std::string&),
+inline void read_everything(std::unique_ptr<TensorFile> (*parse)(std::span<const std::byte>,
+                                                                 const std::string&),
                             const std::uint8_t* data, std::size_t size) {
-  constexpr std::size_t kMaxValues = std::size_t{1} << 22;  // larger ones (repeated views) are sound but slow
+  // larger ones (repeated views) are sound but slow
+  constexpr std::size_t kMaxValues = std::size_t{1} << 22;
   try {
     const auto file = parse({reinterpret_cast<const std::byte*>(data), size}, "fuzz");
     std::vector<float> values;

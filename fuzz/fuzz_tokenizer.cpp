@@ -20,10 +20,12 @@ void require(bool condition) {
 
 void check_text(const Tokenizer& tokenizer, std::string_view text) {
   const auto whole = tokenizer.encode(text);
-  require(whole.ids.size() >= 2 && whole.ids.front() == tokenizer.special().cls && whole.ids.back() == tokenizer.special().sep);
+  require(whole.ids.size() >= 2 && whole.ids.front() == tokenizer.special().cls &&
+          whole.ids.back() == tokenizer.special().sep);
   for (std::int32_t id : whole.ids) require(id >= 0 && id < tokenizer.size());
   const auto cut = tokenizer.encode(text, 6);
-  require(cut.ids.size() == std::min<std::size_t>(whole.ids.size(), 6) && cut.truncated == (whole.ids.size() > 6));
+  require(cut.ids.size() == std::min<std::size_t>(whole.ids.size(), 6) &&
+          cut.truncated == (whole.ids.size() > 6));
   require(std::equal(cut.ids.begin(), cut.ids.end() - 1, whole.ids.begin()));
   // What the tokenizer says is UTF-8, whatever it read.
   std::string again;
@@ -45,7 +47,8 @@ blip::text::Vocabulary busy_vocabulary() {
     const auto word = std::find(vocabulary.tokens.begin(), vocabulary.tokens.end(), contents[i]);
     const auto id = static_cast<std::int32_t>(word - vocabulary.tokens.begin());
     if (word == vocabulary.tokens.end()) vocabulary.tokens.emplace_back(contents[i]);
-    vocabulary.added.push_back({contents[i], id, i % 2 == 0, i % 3 != 0, i % 4 == 1, i % 4 == 2, i % 5 == 4, false});
+    vocabulary.added.push_back(
+        {contents[i], id, i % 2 == 0, i % 3 != 0, i % 4 == 1, i % 4 == 2, i % 5 == 4, false});
   }
   return vocabulary;
 }
@@ -56,22 +59,34 @@ void check_vocabulary(const blip::text::Vocabulary& vocabulary, std::string_view
   check_text(tokenizer, text);
   blip::text::Vocabulary again = blip::text::official_vocabulary(vocabulary.tokens);
   const std::string settings = blip::text::settings_json(vocabulary);
-  if (!settings.empty()) blip::text::apply_settings(again = blip::text::plain_vocabulary(vocabulary.tokens), settings, "settings");
+  if (!settings.empty())
+    blip::text::apply_settings(again = blip::text::plain_vocabulary(vocabulary.tokens), settings,
+                               "settings");
   require(Tokenizer(again).encode(text).ids == tokenizer.encode(text).ids);
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const Tokenizer uncased{blip::text::official_vocabulary(blip::text::bundled_tokens())}, other{busy_vocabulary()};
+  static const Tokenizer uncased{blip::text::official_vocabulary(blip::text::bundled_tokens())},
+      other{busy_vocabulary()};
   if (size == 0) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   try {
     switch (data[0] % 4) {
-      case 0: check_text(uncased, text); break;
-      case 1: check_text(other, text); break;
-      case 2: check_text(Tokenizer(blip::text::official_vocabulary(blip::text::parse_vocab_txt(text))), text); break;
-      case 3: check_vocabulary(blip::text::parse_tokenizer_json(text), text); break;
+      case 0:
+        check_text(uncased, text);
+        break;
+      case 1:
+        check_text(other, text);
+        break;
+      case 2:
+        check_text(Tokenizer(blip::text::official_vocabulary(blip::text::parse_vocab_txt(text))),
+                   text);
+        break;
+      case 3:
+        check_vocabulary(blip::text::parse_tokenizer_json(text), text);
+        break;
     }
   } catch (const blip::Error& error) {
     require(error.code() == blip::ErrorCode::kModel);

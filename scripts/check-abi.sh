@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Does the library still have the binary interface that programs were built with? Compares the symbols that it exports
-# with include/blip/c.h, and functions and types with the dump in tests/capi/libblip.abi, by libabigail.
+# Does the library still have the binary interface that programs were built with? Compares the
+# symbols that it exports with include/blip/c.h, and functions and types with the dump in
+# tests/capi/libblip.abi, by libabigail.
 # usage: check-abi.sh BUILD [--update]    (--update writes the dump anew)
-# Any difference fails. Functions and fields at the end of structs may be added: then --update, and commit the dump. Whatever
-# else abidiff tells breaks programs that are there: raise BLIP_ABI_VERSION first.
+# Any difference fails. Functions and fields at the end of structs may be added: then --update, and
+# commit the dump. Whatever else abidiff tells breaks programs that are there: raise
+# BLIP_ABI_VERSION first.
 set -euo pipefail
 
 build=$1

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs every fuzzer for some seconds, one for each core at a time, starting from its committed corpus. Starts no more after the first finding.
+# Runs every fuzzer for some seconds, one for each core at a time, starting from its committed
+# corpus. Starts no more after the first finding.
 # usage: run-fuzzers.sh FOLDER SECONDS
 set -euo pipefail
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Tests `blip serve` with real clients: the openai and requests packages, Chromium (with axe) on the page, schemathesis on the API.
-# Installs what it needs: Python packages from PyPI into a folder beside the build, Chromium by apt or else by Playwright.
+# Tests `blip serve` with real clients: the openai and requests packages, Chromium (with axe) on the
+# page, schemathesis on the API. Installs what it needs: Python packages from PyPI into a folder
+# beside the build, Chromium by apt or else by Playwright.
 # usage: test-clients.sh [--optional] [PROGRAM [SCREENSHOT_FOLDER]]
 #   --optional: where something cannot be installed (no network, no root), say so and succeed
 set -euo pipefail

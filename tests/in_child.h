@@ -1,7 +1,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,9 +30,11 @@ inline bool in_child(const std::function<bool()>& body, unsigned seconds = 120) 
 
 // For tests whose children of a fork start threads.
 #if defined(__SANITIZE_THREAD__)
-#define SKIP_WITHOUT_THREADS_AFTER_FORK() GTEST_SKIP() << "the thread sanitizer lets no threads start after a fork"
+#define SKIP_WITHOUT_THREADS_AFTER_FORK() \
+  GTEST_SKIP() << "the thread sanitizer lets no threads start after a fork"
 #elif defined(BLIP_TESTS_EMULATED)
-#define SKIP_WITHOUT_THREADS_AFTER_FORK() GTEST_SKIP() << "qemu-user ends when the child of a fork starts threads"
+#define SKIP_WITHOUT_THREADS_AFTER_FORK() \
+  GTEST_SKIP() << "qemu-user ends when the child of a fork starts threads"
 #else
 #define SKIP_WITHOUT_THREADS_AFTER_FORK() static_cast<void>(0)
 #endif

@@ -20,27 +20,31 @@ constexpr const char* kExamples = R"(Examples:
   blip ask cat.jpg --question "what animal is this?" --answers animals.txt
   blip ask cat.jpg                 (asks at a prompt; "exit" or Ctrl-D ends)
 
-One line per answer; with several pictures the path, and with several questions the question, come first, with tabs between.)";
+One line per answer; with several pictures the path, and with several questions the question, come
+first, with tabs between.)";
 
 std::vector<Emit> answer_batch(Asker& asker, OneByOne<Generation>& one_by_one,
                                const AskFlags& flags, const AskColumns& columns, Console& console,
                                Timings& timings, std::span<const EncodedImage> images) {
   std::vector<Emit> emits;
   for (std::size_t i = 0; i < images.size(); ++i) {
-    auto answers = one_by_one.run(flags.questions, [&](std::span<const std::string> questions) { return asker.ask(images[i], questions); });
-    emits.push_back([&flags, &console, &timings, columns,
-                     answers = std::move(answers)](const Input& input) {
-      const std::string& name = input.name;
-      for (std::size_t q = 0; q < answers.size(); ++q) {
-        const std::string& question = flags.questions[q];
-        if (!answers[q].result) {
-          console.failed(joined(named("image", name), {{"question", question}}), question, answers[q].error);
-          continue;
-        }
-        timings.add_result(answers[q].result->decode_ms);
-        print_answer(console, columns, name, question, *answers[q].result);
-      }
+    auto answers = one_by_one.run(flags.questions, [&](std::span<const std::string> questions) {
+      return asker.ask(images[i], questions);
     });
+    emits.push_back(
+        [&flags, &console, &timings, columns, answers = std::move(answers)](const Input& input) {
+          const std::string& name = input.name;
+          for (std::size_t q = 0; q < answers.size(); ++q) {
+            const std::string& question = flags.questions[q];
+            if (!answers[q].result) {
+              console.failed(joined(named("image", name), {{"question", question}}), question,
+                             answers[q].error);
+              continue;
+            }
+            timings.add_result(answers[q].result->decode_ms);
+            print_answer(console, columns, name, question, *answers[q].result);
+          }
+        });
   }
   return emits;
 }
@@ -70,7 +74,8 @@ int run_ask(const AskFlags& flags) {
   const Engine engine = load_engine(flags.model, console);
   require_memory(flags.pictures.batch, engine.info());
   const ModelInfo& info = engine.info();
-  require_task(answers.empty() ? info.can_ask : info.can_rank, answers.empty() ? "ask" : "ask with a list of answers", info);
+  require_task(answers.empty() ? info.can_ask : info.can_rank,
+               answers.empty() ? "ask" : "ask with a list of answers", info);
   if (answers.empty()) fit_to_model(options.generate, flags.generate, info);
   check_text_length(flags.max_text_length, info);
   Session session = make_session(engine, console);
@@ -94,7 +99,8 @@ int run_ask(const AskFlags& flags) {
 
 }  // namespace
 
-std::vector<Generation> Asker::ask(const EncodedImage& image, std::span<const std::string> questions) {
+std::vector<Generation> Asker::ask(const EncodedImage& image,
+                                   std::span<const std::string> questions) {
   if (answers_.empty()) return session_.ask(image, questions, options_);
   std::vector<Generation> results;
   for (const std::string& question : questions) {
@@ -137,12 +143,18 @@ void Asker::drop_bad_answers(const EncodedImage& image) {
 
 bool wants_all(const AskFlags& flags) { return flags.generate.given("num_return"); }
 
-void print_answer(Console& console, const AskColumns& columns, const std::string& image, const std::string& question, const Generation& answer) {
+void print_answer(Console& console, const AskColumns& columns, const std::string& image,
+                  const std::string& question, const Generation& answer) {
   if (console.json()) {
-    Json object = joined(named("image", image), {{"question", question}, {"answer", answer.text}, {"token_ids", answer.token_ids}, {"score", json_number(answer.score)}});
+    Json object = joined(named("image", image), {{"question", question},
+                                                 {"answer", answer.text},
+                                                 {"token_ids", answer.token_ids},
+                                                 {"score", json_number(answer.score)}});
     if (answer.all.size() > 1) {
       for (const Text& text : answer.all) {
-        object["answers"].push_back({{"answer", text.text}, {"score", json_number(text.score)}, {"token_ids", text.token_ids}});
+        object["answers"].push_back({{"answer", text.text},
+                                     {"score", json_number(text.score)},
+                                     {"token_ids", text.token_ids}});
       }
     }
     return console.object(object);
@@ -158,8 +170,12 @@ void add_ask(CLI::App& app, Run& run) {
   flags->generate.options = AskOptions().generate;
   CLI::App& command = *app.add_subcommand("ask", "Answer questions about pictures");
   add_picture_options(command, flags->pictures)->required();
-  add_repeated(command, "--question", flags->questions, "A question; repeatable; without one, asks at a prompt")->group("Input");
-  add_named(command, "--answers", flags->answers_file, "File of answers, one a line: ranks them instead of writing one", "FILE")->group("Input");
+  add_repeated(command, "--question", flags->questions,
+               "A question; repeatable; without one, asks at a prompt")
+      ->group("Input");
+  add_named(command, "--answers", flags->answers_file,
+            "File of answers, one a line: ranks them instead of writing one", "FILE")
+      ->group("Input");
   flags->rank_option =
       add_row(command, option_named("rank_candidates"), flags->rank_candidates, "Decoding");
   add_text_length(command, flags->max_text_length);

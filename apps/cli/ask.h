@@ -24,9 +24,15 @@ struct AskFlags {
 // Questions answered with the options of the command line: generated, or ranked from a list.
 class Asker {
  public:
-  // answers: what to rank; empty = generate. most: of the ranked answers, how many are kept; 0 = all.
-  Asker(Session& session, Console& console, AskOptions options, std::vector<std::string> answers, std::size_t most)
-      : session_(session), console_(console), options_(std::move(options)), answers_(std::move(answers)), most_(most) {}
+  // answers: what to rank; empty = generate. most: of the ranked answers, how many are kept; 0 =
+  // all.
+  Asker(Session& session, Console& console, AskOptions options, std::vector<std::string> answers,
+        std::size_t most)
+      : session_(session),
+        console_(console),
+        options_(std::move(options)),
+        answers_(std::move(answers)),
+        most_(most) {}
   std::vector<Generation> ask(const EncodedImage& image, std::span<const std::string> questions);
 
  private:
@@ -42,14 +48,17 @@ class Asker {
   bool checked_ = false;
 };
 
-// Which columns stand before the answer in text output, and whether all answers get a line or the best alone.
+// Which columns stand before the answer in text output, and whether all answers get a line or the
+// best alone.
 struct AskColumns {
   bool image = false, question = false, all = false;
 };
-void print_answer(Console& console, const AskColumns& columns, const std::string& image, const std::string& question, const Generation& answer);
+void print_answer(Console& console, const AskColumns& columns, const std::string& image,
+                  const std::string& question, const Generation& answer);
 
 // Reads questions from standard input until "exit" or its end; returns the exit code.
-int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const AskFlags& flags, Console& console);
+int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const AskFlags& flags,
+                   Console& console);
 
 // Whether each of several answers gets a line: they were asked for by number.
 bool wants_all(const AskFlags& flags);

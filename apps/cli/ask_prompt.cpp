@@ -1,4 +1,5 @@
-// blip ask without --question: every picture is encoded once, then questions are read until "exit" or the end of input.
+// blip ask without --question: every picture is encoded once, then questions are read until "exit"
+// or the end of input.
 #include <unistd.h>
 
 #include "cli/ask.h"
@@ -20,13 +21,16 @@ std::string trimmed(const std::string& text) {
   return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
 }
 
-// The prompt is for people: nothing of it reaches standard output, or anything at all when questions come from a pipe.
+// The prompt is for people: nothing of it reaches standard output, or anything at all when
+// questions come from a pipe.
 void show_prompt() {
   constexpr std::string_view kPrompt = "question> ";
-  if (isatty(STDIN_FILENO) == 1) [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, kPrompt.data(), kPrompt.size());
+  if (isatty(STDIN_FILENO) == 1) [[maybe_unused]]
+    const ssize_t ignored = ::write(STDERR_FILENO, kPrompt.data(), kPrompt.size());
 }
 
-std::vector<NamedImage> encode_all(const Engine& engine, Session& session, const AskFlags& flags, Console& console, Timings& timings) {
+std::vector<NamedImage> encode_all(const Engine& engine, Session& session, const AskFlags& flags,
+                                   Console& console, Timings& timings) {
   std::vector<NamedImage> encoded;
   const auto keep = [&](std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
@@ -41,9 +45,11 @@ std::vector<NamedImage> encode_all(const Engine& engine, Session& session, const
   return encoded;
 }
 
-void answer(Asker& asker, const std::vector<NamedImage>& images, const std::string& question, bool all, Console& console, Timings& timings) {
+void answer(Asker& asker, const std::vector<NamedImage>& images, const std::string& question,
+            bool all, Console& console, Timings& timings) {
   const AskColumns columns{images.size() > 1, false, all};
-  if (find_not_utf8(question) != std::string::npos) return console.failed(Json{{"question", question}}, question, "the question is not UTF-8");
+  if (find_not_utf8(question) != std::string::npos)
+    return console.failed(Json{{"question", question}}, question, "the question is not UTF-8");
   for (const NamedImage& image : images) {
     try {
       const std::vector<Generation> answers = asker.ask(image.image, {&question, 1});
@@ -52,14 +58,16 @@ void answer(Asker& asker, const std::vector<NamedImage>& images, const std::stri
     } catch (const Error& error) {
       stop_if_interrupted();
       if (error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kModel) throw;
-      console.failed(joined(named("image", image.name), {{"question", question}}), image.name, error.what());
+      console.failed(joined(named("image", image.name), {{"question", question}}), image.name,
+                     error.what());
     }
   }
 }
 
 }  // namespace
 
-int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const AskFlags& flags, Console& console) {
+int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const AskFlags& flags,
+                   Console& console) {
   Timings timings;
   const std::vector<NamedImage> images = encode_all(engine, session, flags, console, timings);
   if (images.empty()) return exit_code(console);
@@ -72,9 +80,12 @@ int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const A
     if (!question.empty()) answer(asker, images, question, wants_all(flags), console, timings);
   }
   stop_if_interrupted();
-  const auto mean = [](double sum, std::size_t count) { return count == 0 ? std::string("-") : format_ms(sum / static_cast<double>(count)); };
-  console.note("preprocess " + mean(timings.preprocess_ms, timings.pictures) + ", encode " + mean(timings.encode_ms, timings.pictures) +
-               " per picture; predict " + mean(timings.predict_ms, timings.results) + " per answer (means of " +
+  const auto mean = [](double sum, std::size_t count) {
+    return count == 0 ? std::string("-") : format_ms(sum / static_cast<double>(count));
+  };
+  console.note("preprocess " + mean(timings.preprocess_ms, timings.pictures) + ", encode " +
+               mean(timings.encode_ms, timings.pictures) + " per picture; predict " +
+               mean(timings.predict_ms, timings.results) + " per answer (means of " +
                std::to_string(timings.pictures) + " and " + std::to_string(timings.results) + ")");
   return exit_code(console);
 }

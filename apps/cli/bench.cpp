@@ -1,4 +1,5 @@
-// blip bench: how long each stage of a model takes here, against what the machine's units and memory can do.
+// blip bench: how long each stage of a model takes here, against what the machine's units and
+// memory can do.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -24,12 +25,14 @@ constexpr const char* kFooter = R"(Examples:
   blip bench --model blip-base.gguf --image photo.jpg --batch 1,4 --json
   blip bench --model blip-base.gguf --stage vision --stage "caption, greedy to 20" --dtype int8
 
-Times are medians of --runs runs after one that is thrown away. Gop/s counts a product and a sum as two operations; shares are of
-this machine's peak for the number type, measured first, and of its memory bandwidth, measured between the runs (neighbours on the
-same host may take some of it at any moment), both with the same threads. A token is one step of greedy decoding for every picture
-of the batch; "image keys" are what beams and matches look at; "again": the picture's keys are there. The last rows are whole tasks
-on a new picture. Run it on an idle machine. On a SOPHON chip (--device sophon:0) each compiled network is timed instead, from
-launch to result: launches for one run of every task the model has, and their mean time.)";
+Times are medians of --runs runs after one that is thrown away. Gop/s counts a product and a sum
+as two operations; shares are of this machine's peak for the number type, measured first, and of
+its memory bandwidth, measured between the runs (neighbours on the same host may take some of it
+at any moment), both with the same threads. A token is one step of greedy decoding for every
+picture of the batch; "image keys" are what beams and matches look at; "again": the picture's keys
+are there. The last rows are whole tasks on a new picture. Run it on an idle machine. On a SOPHON
+chip (--device sophon:0) each compiled network is timed instead, from launch to result: launches
+for one run of every task the model has, and their mean time.)";
 
 struct BenchFlags {
   OutputOptions output;
@@ -41,8 +44,17 @@ struct BenchFlags {
   int runs = 7, tokens = 16;
 };
 
-const std::vector<std::string> kStages{"preprocess", "vision", "image keys", "prefill", "token", "caption, greedy to 20", "caption, 3 beams to 20",
-                                       "1 text of 35, again", "10 texts of 35, again", "match, 10 texts of 35", "ask, greedy to 10"};
+const std::vector<std::string> kStages{"preprocess",
+                                       "vision",
+                                       "image keys",
+                                       "prefill",
+                                       "token",
+                                       "caption, greedy to 20",
+                                       "caption, 3 beams to 20",
+                                       "1 text of 35, again",
+                                       "10 texts of 35, again",
+                                       "match, 10 texts of 35",
+                                       "ask, greedy to 10"};
 
 struct Row {
   std::string stage;
@@ -53,10 +65,15 @@ struct Row {
 
 double percentile(std::vector<double> values, double share) {
   std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(std::ceil(share * static_cast<double>(values.size()))) - 1];
+  return values[static_cast<std::size_t>(std::ceil(share * static_cast<double>(values.size()))) -
+                1];
 }
 
-double now_ms() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now_ms() {
+  return std::chrono::duration<double, std::milli>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 template <class Work>
 double time_ms(const Work& work) {
@@ -68,8 +85,10 @@ double time_ms(const Work& work) {
 // A picture with structure, of the network's own size times two: every run has something to resize.
 Image test_picture(int size) {
   const int side = 2 * size;
-  std::vector<std::uint8_t> rgb(static_cast<std::size_t>(side) * static_cast<std::size_t>(side) * 3);
-  for (std::size_t i = 0; i < rgb.size(); ++i) rgb[i] = static_cast<std::uint8_t>((i / 3 * 7 + i / 911) % 251);
+  std::vector<std::uint8_t> rgb(static_cast<std::size_t>(side) * static_cast<std::size_t>(side) *
+                                3);
+  for (std::size_t i = 0; i < rgb.size(); ++i)
+    rgb[i] = static_cast<std::uint8_t>((i / 3 * 7 + i / 911) % 251);
   return Image::from_rgb(rgb.data(), side, side);
 }
 
@@ -95,11 +114,15 @@ class Bench {
 
  private:
   bool wanted(std::initializer_list<const char*> stages) const {
-    return flags_.stages.empty() || std::any_of(stages.begin(), stages.end(), [&](const char* stage) {
-             return std::find(flags_.stages.begin(), flags_.stages.end(), stage) != flags_.stages.end();
+    return flags_.stages.empty() ||
+           std::any_of(stages.begin(), stages.end(), [&](const char* stage) {
+             return std::find(flags_.stages.begin(), flags_.stages.end(), stage) !=
+                    flags_.stages.end();
            });
   }
-  void encode_pictures() { encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_)); }
+  void encode_pictures() {
+    encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_));
+  }
 
   // The first run only warms up.
   template <class Work>
@@ -134,7 +157,8 @@ class Bench {
     }
     std::vector<double> preprocess, encode;
     ZoneSum work;
-    bandwidths_ = {memory_.read_gb_s()};  // once: the tower hardly waits for memory, and would find its caches emptied
+    // once: the tower hardly waits for memory, and would find its caches emptied
+    bandwidths_ = {memory_.read_gb_s()};
     repeat([&](bool keep) {
       zones_.take();
       std::vector<Image> images;
@@ -157,7 +181,8 @@ class Bench {
     options.generate.min_length = options.generate.max_length = 20;
     for (const int beams : {1, 3}) {
       options.generate.beams = beams;
-      whole(beams == 1 ? "caption, greedy to 20" : "caption, 3 beams to 20", [&] { session_.caption(encoded_, options); });
+      whole(beams == 1 ? "caption, greedy to 20" : "caption, 3 beams to 20",
+            [&] { session_.caption(encoded_, options); });
     }
   }
 
@@ -226,14 +251,18 @@ class Bench {
       });
       add(name, std::move(ms), work);
     }
-    whole("match, 10 texts of 35", [&] { session_.match(encoded_.front(), std::vector<std::string>(10, text), {MatchHead::kItm}); });
+    whole("match, 10 texts of 35", [&] {
+      session_.match(encoded_.front(), std::vector<std::string>(10, text), {MatchHead::kItm});
+    });
   }
 
   void answers() {
     AskOptions options;
     options.generate.beams = 1;
     options.generate.min_length = options.generate.max_length = 10;
-    whole("ask, greedy to 10", [&] { session_.ask(encoded_.front(), "what is there in the picture on the left", options); });
+    whole("ask, greedy to 10", [&] {
+      session_.ask(encoded_.front(), "what is there in the picture on the left", options);
+    });
   }
 
   const BenchFlags& flags_;
@@ -250,7 +279,9 @@ class Bench {
 };
 
 double peak(const kernels::MachineSpeed& machine, DType dtype) {
-  return dtype == DType::kInt8 ? machine.int8_gops : dtype == DType::kBf16 ? machine.bf16_gops : machine.f32_gops;
+  return dtype == DType::kInt8   ? machine.int8_gops
+         : dtype == DType::kBf16 ? machine.bf16_gops
+                                 : machine.f32_gops;
 }
 
 std::string percent(double share) { return share > 0 ? fixed(100 * share, 0) + " %" : "-"; }
@@ -260,32 +291,51 @@ std::string padded(std::string text, std::size_t width, bool left = false) {
   return text;
 }
 
-void print_row(Console& console, const Row& row, const Engine& engine, int batch, const kernels::MachineSpeed& machine) {
+void print_row(Console& console, const Row& row, const Engine& engine, int batch,
+               const kernels::MachineSpeed& machine) {
   const double median = percentile(row.ms, 0.5), p95 = percentile(row.ms, 0.95);
   const double gops = median > 0 ? row.work.operations / median / 1e6 : 0,
                gb_s = median > 0 ? row.work.bytes / median / 1e6 : 0;
   const double best = peak(machine, engine.dtype()), peak_share = best > 0 ? gops / best : 0;
   const double memory_share = row.read_gb_s > 0 ? gb_s / row.read_gb_s : 0;
   if (console.json()) {
-    return console.object(Json{{"stage", row.stage}, {"dtype", to_string(engine.dtype())}, {"threads", engine.threads()}, {"batch", batch},
-                               {"median_ms", json_ms(median)}, {"p95_ms", json_ms(p95)}, {"gops", json_ms(gops)}, {"peak_share", json_ms(peak_share)},
-                               {"read_gb_s", json_ms(gb_s)}, {"bandwidth_share", json_ms(memory_share)}});
+    return console.object(Json{{"stage", row.stage},
+                               {"dtype", to_string(engine.dtype())},
+                               {"threads", engine.threads()},
+                               {"batch", batch},
+                               {"median_ms", json_ms(median)},
+                               {"p95_ms", json_ms(p95)},
+                               {"gops", json_ms(gops)},
+                               {"peak_share", json_ms(peak_share)},
+                               {"read_gb_s", json_ms(gb_s)},
+                               {"bandwidth_share", json_ms(memory_share)}});
   }
-  console.line(padded(row.stage, 22, true) + padded(to_string(engine.dtype()), 5) + padded(std::to_string(engine.threads()), 8) + padded(std::to_string(batch), 6) +
-               padded(fixed(median, 2), 11) + padded(fixed(p95, 2), 10) + padded(gops > 0 ? fixed(gops, 0) : "-", 8) + padded(percent(peak_share), 7) +
+  console.line(padded(row.stage, 22, true) + padded(to_string(engine.dtype()), 5) +
+               padded(std::to_string(engine.threads()), 8) + padded(std::to_string(batch), 6) +
+               padded(fixed(median, 2), 11) + padded(fixed(p95, 2), 10) +
+               padded(gops > 0 ? fixed(gops, 0) : "-", 8) + padded(percent(peak_share), 7) +
                padded(gb_s > 0 ? fixed(gb_s, 1) : "-", 8) + padded(percent(memory_share), 8));
 }
 
 void print_machine(Console& console, int threads, const kernels::MachineSpeed& m) {
   if (console.json()) {
-    return console.object(Json{{"machine", devices().front().description}, {"isa", kernels::to_string(kernels::isa())}, {"threads", threads}, {"f32_gops", json_ms(m.f32_gops)},
-                               {"bf16_gops", json_ms(m.bf16_gops)}, {"int8_gops", json_ms(m.int8_gops)}, {"read_gb_s", json_ms(m.read_gb_s)}});
+    return console.object(Json{{"machine", devices().front().description},
+                               {"isa", kernels::to_string(kernels::isa())},
+                               {"threads", threads},
+                               {"f32_gops", json_ms(m.f32_gops)},
+                               {"bf16_gops", json_ms(m.bf16_gops)},
+                               {"int8_gops", json_ms(m.int8_gops)},
+                               {"read_gb_s", json_ms(m.read_gb_s)}});
   }
   const auto gops = [](double value) { return value > 0 ? fixed(value, 0) : std::string("none"); };
-  console.line(printable(devices().front().description) + "; " + kernels::to_string(kernels::isa()));
-  console.line(std::to_string(threads) + (threads == 1 ? " thread" : " threads") + " at their best: f32 " + gops(m.f32_gops) + ", bf16 " + gops(m.bf16_gops) +
-               ", int8 " + gops(m.int8_gops) + " Gop/s; memory read at " + fixed(m.read_gb_s, 1) + " GB/s");
-  console.line(padded("stage", 22, true) + " type threads batch  median ms    p95 ms   Gop/s   peak    GB/s  memory");
+  console.line(printable(devices().front().description) + "; " +
+               kernels::to_string(kernels::isa()));
+  console.line(std::to_string(threads) + (threads == 1 ? " thread" : " threads") +
+               " at their best: f32 " + gops(m.f32_gops) + ", bf16 " + gops(m.bf16_gops) +
+               ", int8 " + gops(m.int8_gops) + " Gop/s; memory read at " + fixed(m.read_gb_s, 1) +
+               " GB/s");
+  console.line(padded("stage", 22, true) +
+               " type threads batch  median ms    p95 ms   Gop/s   peak    GB/s  memory");
 }
 
 // The number types asked for, or every one.
@@ -303,7 +353,8 @@ int run_bench(const BenchFlags& flags) {
   if (!device_kind(device).on_host)
     return bench_executables(flags.model, flags.image, flags.runs, console);
   std::vector<int> thread_counts = flags.threads;
-  if (thread_counts.empty()) thread_counts.push_back(flags.model.threads ? flags.model.threads : available_cpus());
+  if (thread_counts.empty())
+    thread_counts.push_back(flags.model.threads ? flags.model.threads : available_cpus());
   for (const int threads : thread_counts) {
     stop_if_interrupted();
     kernels::isa();  // its errors come before any work
@@ -319,7 +370,8 @@ int run_bench(const BenchFlags& flags) {
       for (const int batch : flags.batches) require_memory(batch, engine.info());
       Session session = make_session(engine, console);
       for (const int batch : flags.batches)
-        for (const Row& row : Bench(engine, session, flags, batch, memory).run()) print_row(console, row, engine, batch, machine);
+        for (const Row& row : Bench(engine, session, flags, batch, memory).run())
+          print_row(console, row, engine, batch, machine);
     }
   }
   return 0;
@@ -335,7 +387,10 @@ void add_bench(CLI::App& app, Run& run) {
   command.remove_option(command.get_option("--threads"));
   const std::string group = "Benchmark";
   command.add_option("--dtype", flags->dtypes, "Number types, with commas; default: all")
-      ->delimiter(',')->type_name("TYPE,...")->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))->group(group);
+      ->delimiter(',')
+      ->type_name("TYPE,...")
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))
+      ->group(group);
   command
       .add_option("--threads", flags->threads, "Thread counts, with commas; default: every core")
       ->delimiter(',')
@@ -343,12 +398,36 @@ void add_bench(CLI::App& app, Run& run) {
       ->check(in_range(option_named("threads")))
       ->group(group);
   command.add_option("--batch", flags->batches, "Pictures at a time, with commas")
-      ->delimiter(',')->type_name("N,...")->check(whole_in(1, 256))->capture_default_str()->group(group);
-  command.add_option("--stage", flags->stages, "Only this stage, as its line is called (may be repeated); default: all that the model has")
-      ->type_name("NAME")->take_all()->allow_extra_args(false)->check(CLI::IsMember(kStages))->group(group);
-  command.add_option("--image", flags->image, "Time reading this picture too; default: a picture made in memory")->type_name("FILE")->check(not_empty())->group(group);
-  command.add_option("--runs", flags->runs, "Runs of each stage")->type_name("N")->check(whole_in(1, 1000))->capture_default_str()->group(group);
-  command.add_option("--tokens", flags->tokens, "Tokens to generate")->type_name("N")->check(whole_in(2, 256))->capture_default_str()->group(group);
+      ->delimiter(',')
+      ->type_name("N,...")
+      ->check(whole_in(1, 256))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--stage", flags->stages,
+                  "Only this stage, as its line is called (may be repeated); default: all that the "
+                  "model has")
+      ->type_name("NAME")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember(kStages))
+      ->group(group);
+  command
+      .add_option("--image", flags->image,
+                  "Time reading this picture too; default: a picture made in memory")
+      ->type_name("FILE")
+      ->check(not_empty())
+      ->group(group);
+  command.add_option("--runs", flags->runs, "Runs of each stage")
+      ->type_name("N")
+      ->check(whole_in(1, 1000))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--tokens", flags->tokens, "Tokens to generate")
+      ->type_name("N")
+      ->check(whole_in(2, 256))
+      ->capture_default_str()
+      ->group(group);
   add_output_options(command, flags->output);
   command.footer(kFooter);
   command.callback([flags, &run] { run = [flags] { return run_bench(*flags); }; });

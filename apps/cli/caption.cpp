@@ -62,7 +62,9 @@ Json to_json(const std::string& name, const Generation& generation, const Times*
                             {"decode", json_ms(generation.decode_ms)}};
   if (generation.all.size() > 1) {
     for (const Text& text : generation.all) {
-      object["captions"].push_back({{"caption", text.text}, {"score", json_number(text.score)}, {"token_ids", text.token_ids}});
+      object["captions"].push_back({{"caption", text.text},
+                                    {"score", json_number(text.score)},
+                                    {"token_ids", text.token_ids}});
     }
   }
   return object;
@@ -233,9 +235,12 @@ void add_caption(CLI::App& app, Run& run) {
                 "Work once on files with the same bytes; each still has its caption")
       ->group("Input");
   add_job_options(command, flags->job);
-  flags->prompt_option = command.add_option("--prompt", flags->prompt, "The caption continues this text; \"\" = no prompt; not given: the model's own, which blip info shows")
-                              ->type_name("TEXT")
-                              ->group("Decoding");
+  flags->prompt_option = command
+                             .add_option("--prompt", flags->prompt,
+                                         "The caption continues this text; \"\" = no prompt; not "
+                                         "given: the model's own, which blip info shows")
+                             ->type_name("TEXT")
+                             ->group("Decoding");
   add_generate_options(command, flags->generate, kCaptionText);
   add_wording_options(command, *flags);
   add_model_options(command, flags->model);

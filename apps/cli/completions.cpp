@@ -1,5 +1,6 @@
-// blip completions: what bash, zsh and fish need to complete the command line. Nothing is written down twice: commands,
-// options, their descriptions and choices are read from the CLI11 definitions.
+// blip completions: what bash, zsh and fish need to complete the command line. Nothing is written
+// down twice: commands, options, their descriptions and choices are read from the CLI11
+// definitions.
 #include "cli/completions.h"
 
 #include <memory>
@@ -19,11 +20,11 @@ constexpr const char* kExamples = R"(Examples:
   blip completions man caption > blip-caption.1)";
 
 struct OptionSpec {
-  std::vector<std::string> names;    // "--model", "-m"; empty for a positional
-  std::string description, value;    // value: its type's name; empty for a flag
+  std::vector<std::string> names;  // "--model", "-m"; empty for a positional
+  std::string description, value;  // value: its type's name; empty for a flag
   std::vector<std::string> choices;
   bool files = false, repeatable = false, required = false;
-  std::string otherwise, group;      // default and group, as the help shows them
+  std::string otherwise, group;  // default and group, as the help shows them
 };
 
 struct CommandSpec {
@@ -37,7 +38,9 @@ std::vector<std::string> choices_of(const std::string& type) {
   std::vector<std::string> choices;
   const std::size_t begin = type.find('{');
   if (begin == std::string::npos || type.back() != '}') return choices;
-  for (const std::string& choice : CLI::detail::split(type.substr(begin + 1, type.size() - begin - 2), ',')) choices.push_back(choice);
+  for (const std::string& choice :
+       CLI::detail::split(type.substr(begin + 1, type.size() - begin - 2), ','))
+    choices.push_back(choice);
   return choices;
 }
 
@@ -68,7 +71,8 @@ CommandSpec describe(const CLI::App& app) {
 
 std::vector<CommandSpec> describe_commands(const CLI::App& app) {
   std::vector<CommandSpec> commands;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) commands.push_back(describe(*command));
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    commands.push_back(describe(*command));
   return commands;
 }
 
@@ -86,7 +90,8 @@ std::string upper(std::string text) {
 
 std::string option_words(const CommandSpec& command) {
   std::string words;
-  for (const OptionSpec& option : command.options) words += (words.empty() ? "" : " ") + join(option.names, " ");
+  for (const OptionSpec& option : command.options)
+    words += (words.empty() ? "" : " ") + join(option.names, " ");
   return words;
 }
 
@@ -97,7 +102,9 @@ std::string command_words(const std::vector<CommandSpec>& commands, const std::s
 }
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (std::size_t at = text.find(from); at != std::string::npos;
+       at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
   return text;
 }
 
@@ -129,13 +136,19 @@ _blip() {
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
 )";
-  text += "      " + command_words(commands, "|") + ") command=$word; break ;;\n    esac\n  done\n  COMPREPLY=()\n  case $command:$prev in\n";
+  text += "      " + command_words(commands, "|") +
+          ") command=$word; break ;;\n    esac\n  done\n  COMPREPLY=()\n  case $command:$prev in\n";
   for (const CommandSpec& command : commands) text += bash_case(command);
-  text += "  esac\n  case $command in\n    '') _blip_words '" + command_words(commands, " ") + " " + option_words(describe(app)) + "' ;;\n";
+  text += "  esac\n  case $command in\n    '') _blip_words '" + command_words(commands, " ") + " " +
+          option_words(describe(app)) + "' ;;\n";
   for (const CommandSpec& command : commands) {
-    text += "    " + command.name + ") if [[ $cur == -* ]]; then _blip_words '" + option_words(command) + "'; else ";
-    const bool choices = !command.positionals.empty() && !command.positionals.front().choices.empty();
-    text += choices ? "_blip_words '" + join(command.positionals.front().choices, " ") + "'" : command.positionals.empty() ? ":" : "_blip_files";
+    text += "    " + command.name + ") if [[ $cur == -* ]]; then _blip_words '" +
+            option_words(command) + "'; else ";
+    const bool choices =
+        !command.positionals.empty() && !command.positionals.front().choices.empty();
+    text += choices ? "_blip_words '" + join(command.positionals.front().choices, " ") + "'"
+            : command.positionals.empty() ? ":"
+                                          : "_blip_files";
     text += "; fi ;;\n";
   }
   return text + "  esac\n}\ncomplete -o filenames -F _blip blip\n";
@@ -146,7 +159,8 @@ _blip() {
 // For a description inside [...] within single quotes.
 std::string zsh_text(const std::string& text) {
   std::string escaped = replaced(text, "\\", "\\\\");
-  for (const char* special : {"[", "]", ":"}) escaped = replaced(escaped, special, std::string("\\") + special);
+  for (const char* special : {"[", "]", ":"})
+    escaped = replaced(escaped, special, std::string("\\") + special);
   return replaced(escaped, "'", "'\\''");
 }
 
@@ -159,31 +173,39 @@ std::string zsh_arguments(const CommandSpec& command) {
   std::string text;
   for (const OptionSpec& option : command.options) {
     for (const std::string& name : option.names) {
-      text += " \\\n        '" + std::string(option.repeatable ? "*" : "") + name + "[" + zsh_text(option.description) + "]";
+      text += " \\\n        '" + std::string(option.repeatable ? "*" : "") + name + "[" +
+              zsh_text(option.description) + "]";
       if (!option.value.empty()) text += ":" + zsh_text(option.value) + ":" + zsh_action(option);
       text += "'";
     }
   }
   for (const OptionSpec& positional : command.positionals) {
-    text += " \\\n        '" + std::string(positional.repeatable ? "*" : "") + ":" + zsh_text(positional.value) + ":" + zsh_action(positional) + "'";
+    text += " \\\n        '" + std::string(positional.repeatable ? "*" : "") + ":" +
+            zsh_text(positional.value) + ":" + zsh_action(positional) + "'";
   }
   return text;
 }
 
 std::string zsh_script(const CLI::App& app, const std::vector<CommandSpec>& commands) {
   std::string text = "#compdef blip\n_blip() {\n  local -a commands=(\n";
-  for (const CommandSpec& command : commands) text += "    '" + command.name + ":" + zsh_text(command.description) + "'\n";
-  text += "  )\n  if (( CURRENT == 2 )); then\n    _describe command commands\n    _arguments" + zsh_arguments(describe(app)) +
-          "\n    return\n  fi\n  case $words[2] in\n";
+  for (const CommandSpec& command : commands)
+    text += "    '" + command.name + ":" + zsh_text(command.description) + "'\n";
+  text += "  )\n  if (( CURRENT == 2 )); then\n    _describe command commands\n    _arguments" +
+          zsh_arguments(describe(app)) + "\n    return\n  fi\n  case $words[2] in\n";
   for (const CommandSpec& command : commands) {
-    text += "    " + command.name + ")\n      shift words; (( CURRENT-- ))\n      _arguments" + zsh_arguments(command) + " ;;\n";
+    text += "    " + command.name + ")\n      shift words; (( CURRENT-- ))\n      _arguments" +
+            zsh_arguments(command) + " ;;\n";
   }
-  return text + "  esac\n}\nif [[ $funcstack[1] == _blip ]]; then _blip \"$@\"; else compdef _blip blip; fi\n";
+  return text +
+         "  esac\n}\nif [[ $funcstack[1] == _blip ]]; then _blip \"$@\"; else compdef _blip blip; "
+         "fi\n";
 }
 
 // ---- fish
 
-std::string fish_quoted(const std::string& text) { return "'" + replaced(replaced(text, "\\", "\\\\"), "'", "\\'") + "'"; }
+std::string fish_quoted(const std::string& text) {
+  return "'" + replaced(replaced(text, "\\", "\\\\"), "'", "\\'") + "'";
+}
 
 std::string fish_value(const OptionSpec& option) {
   if (!option.choices.empty()) return " -x -a " + fish_quoted(join(option.choices, " "));
@@ -195,20 +217,24 @@ std::string fish_options(const CommandSpec& command, const std::string& conditio
   std::string text;
   for (const OptionSpec& option : command.options) {
     text += "complete -c blip -n " + fish_quoted(condition);
-    for (const std::string& name : option.names) text += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
+    for (const std::string& name : option.names)
+      text += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
     text += fish_value(option) + " -d " + fish_quoted(option.description) + "\n";
   }
   for (const OptionSpec& positional : command.positionals) {
     text += "complete -c blip -n " + fish_quoted(condition);
-    text += positional.choices.empty() ? " -F\n" : " -a " + fish_quoted(join(positional.choices, " ")) + "\n";
+    text += positional.choices.empty() ? " -F\n"
+                                       : " -a " + fish_quoted(join(positional.choices, " ")) + "\n";
   }
   return text;
 }
 
 std::string fish_script(const CLI::App& app, const std::vector<CommandSpec>& commands) {
-  std::string text = "# fish completion for blip\ncomplete -c blip -f\n" + fish_options(describe(app), "__fish_use_subcommand");
+  std::string text = "# fish completion for blip\ncomplete -c blip -f\n" +
+                     fish_options(describe(app), "__fish_use_subcommand");
   for (const CommandSpec& command : commands) {
-    text += "complete -c blip -n __fish_use_subcommand -a " + command.name + " -d " + fish_quoted(command.description) + "\n";
+    text += "complete -c blip -n __fish_use_subcommand -a " + command.name + " -d " +
+            fish_quoted(command.description) + "\n";
     text += fish_options(command, "__fish_seen_subcommand_from " + command.name);
   }
   return text;
@@ -223,8 +249,10 @@ std::string roff(const std::string& text) {
   return escaped.starts_with('.') ? "\\&" + escaped : escaped;
 }
 
-std::string man_head(const std::string& page, const std::string& title, const std::string& description) {
-  return ".TH " + page + " 1 \"\" \"blip " + version() + "\" \"User Commands\"\n.SH NAME\n" + roff(title) + " \\- " + roff(description) + "\n";
+std::string man_head(const std::string& page, const std::string& title,
+                     const std::string& description) {
+  return ".TH " + page + " 1 \"\" \"blip " + version() + "\" \"User Commands\"\n.SH NAME\n" +
+         roff(title) + " \\- " + roff(description) + "\n";
 }
 
 std::string man_options(const CommandSpec& command) {
@@ -233,9 +261,14 @@ std::string man_options(const CommandSpec& command) {
     for (const OptionSpec& option : positional ? command.positionals : command.options) {
       if (option.group.empty()) continue;
       if (!positional && option.group != group) text += ".SS " + roff(group = option.group) + "\n";
-      text += ".TP\n\\fB" + (positional ? "\\fI" + roff(option.value.empty() ? option.description : option.value) : roff(join(option.names, ", "))) + "\\fR";
+      text += ".TP\n\\fB" +
+              (positional ? "\\fI" + roff(option.value.empty() ? option.description : option.value)
+                          : roff(join(option.names, ", "))) +
+              "\\fR";
       if (!positional && !option.value.empty()) text += " \\fI" + roff(option.value) + "\\fR";
-      text += "\n" + roff(option.description) + (option.otherwise.empty() ? "" : " (default: " + roff(option.otherwise) + ")") + ".\n";
+      text += "\n" + roff(option.description) +
+              (option.otherwise.empty() ? "" : " (default: " + roff(option.otherwise) + ")") +
+              ".\n";
     }
   }
   return text;
@@ -249,14 +282,19 @@ std::string man_footer(const std::string& footer) {
   while (std::getline(lines, line)) {
     const bool indented = line.starts_with("  ");
     if (indented != example) text += (example = indented) ? ".PP\n.nf\n.RS\n" : ".RE\n.fi\n";
-    if (line.empty()) text += ".PP\n";
-    else text += line == "Examples:" || line == "Example:" ? ".SH EXAMPLES\n" : roff(indented ? line.substr(2) : line) + "\n";
+    if (line.empty())
+      text += ".PP\n";
+    else
+      text += line == "Examples:" || line == "Example:"
+                  ? ".SH EXAMPLES\n"
+                  : roff(indented ? line.substr(2) : line) + "\n";
   }
   if (example) text += ".RE\n.fi\n";
   // What follows the examples is what the help says of the output.
   const std::size_t after = text.find(".fi\n.PP\n");
   if (after != std::string::npos) text.insert(after + 4, ".SH NOTES\n");
-  return replaced(replaced(text, ".SH NOTES\n.PP\n", ".SH NOTES\n"), ".SH EXAMPLES\n.PP\n", ".SH EXAMPLES\n");
+  return replaced(replaced(text, ".SH NOTES\n.PP\n", ".SH NOTES\n"), ".SH EXAMPLES\n.PP\n",
+                  ".SH EXAMPLES\n");
 }
 
 constexpr const char* kManStatus = R"(.SH EXIT STATUS
@@ -287,11 +325,13 @@ The best instruction set to use, for tests.
 std::string man_page(const CommandSpec& command) {
   std::string usage;
   for (const OptionSpec& positional : command.positionals) {
-    const std::string word = "\\fI" + roff(positional.value) + "\\fR" + (positional.repeatable ? "..." : "");
+    const std::string word =
+        "\\fI" + roff(positional.value) + "\\fR" + (positional.repeatable ? "..." : "");
     usage += ' ' + (positional.required ? word : "[" + word + "]");
   }
   std::string description = command.description;
-  if (!description.empty() && description[0] >= 'A' && description[0] <= 'Z') description[0] = static_cast<char>(description[0] + 32);
+  if (!description.empty() && description[0] >= 'A' && description[0] <= 'Z')
+    description[0] = static_cast<char>(description[0] + 32);
   return man_head("BLIP\\-" + roff(upper(command.name)), "blip-" + command.name, description) +
          ".SH SYNOPSIS\n\\fBblip " + roff(command.name) + "\\fR [\\fIOPTION\\fR...]" + usage +
          "\n.SH OPTIONS\n" + man_options(command) + man_footer(command.footer) + kManStatus +
@@ -299,16 +339,21 @@ std::string man_page(const CommandSpec& command) {
 }
 
 std::string man_page(const CLI::App& app, const std::vector<CommandSpec>& commands) {
-  std::string text = man_head("BLIP", "blip", "describe pictures, match them with texts, ask about them") +
-                     ".SH SYNOPSIS\n\\fBblip\\fR \\fICOMMAND\\fR [\\fIOPTION\\fR...]\n.SH DESCRIPTION\nRuns BLIP checkpoints on this machine. A small model comes with it.\n"
-                     "Results go to standard output, a line each; everything else goes to standard error. In these lines a backslash is \\e\\e, a tab,\n"
-                     "line feed and carriage return are \\et, \\en and \\er, and other control characters and bytes that are not UTF\\-8 are \\exHH.\n.SH COMMANDS\n";
+  std::string text =
+      man_head("BLIP", "blip", "describe pictures, match them with texts, ask about them") +
+      ".SH SYNOPSIS\n\\fBblip\\fR \\fICOMMAND\\fR [\\fIOPTION\\fR...]\n.SH DESCRIPTION\nRuns BLIP "
+      "checkpoints on this machine. A small model comes with it.\n"
+      "Results go to standard output, a line each; everything else goes to standard error. In "
+      "these lines a backslash is \\e\\e, a tab,\n"
+      "line feed and carriage return are \\et, \\en and \\er, and other control characters and "
+      "bytes that are not UTF\\-8 are \\exHH.\n.SH COMMANDS\n";
   std::string also;
   for (const CommandSpec& command : commands) {
     text += ".TP\n\\fB" + roff(command.name) + "\\fR\n" + roff(command.description) + ".\n";
     also += (also.empty() ? "" : ",\n") + std::string(".BR blip\\-") + roff(command.name) + " (1)";
   }
-  return text + ".SH OPTIONS\n" + man_options(describe(app)) + man_footer(app.get_footer()) + kManStatus + ".SH SEE ALSO\n" + also + "\n";
+  return text + ".SH OPTIONS\n" + man_options(describe(app)) + man_footer(app.get_footer()) +
+         kManStatus + ".SH SEE ALSO\n" + also + "\n";
 }
 
 }  // namespace
@@ -318,7 +363,8 @@ std::string manual_page(const CLI::App& app, const std::string& name) {
   if (name.empty()) return man_page(app, commands);
   for (const CommandSpec& command : commands)
     if (command.name == name) return man_page(command);
-  throw Exit(kExitUsage, "no command \"" + name + "\"; commands are " + command_words(commands, ", "));
+  throw Exit(kExitUsage,
+             "no command \"" + name + "\"; commands are " + command_words(commands, ", "));
 }
 
 std::string completion_script(const CLI::App& app, const std::string& shell) {
@@ -330,14 +376,21 @@ std::string completion_script(const CLI::App& app, const std::string& shell) {
 void add_completions(CLI::App& app, Run& run) {
   auto shell = std::make_shared<std::string>();
   auto page = std::make_shared<std::string>();
-  CLI::App& command = *app.add_subcommand("completions", "Print completions for a shell, or a manual page");
-  add_choice(command, "shell", *shell, {"bash", "zsh", "fish", "man"}, "The shell, or man: the manual page")->required();
+  CLI::App& command =
+      *app.add_subcommand("completions", "Print completions for a shell, or a manual page");
+  add_choice(command, "shell", *shell, {"bash", "zsh", "fish", "man"},
+             "The shell, or man: the manual page")
+      ->required();
   add_named(command, "command", *page, "With man: the command whose page it is", "COMMAND");
   command.footer(kExamples);
   command.callback([&app, shell, page, &run] {
     run = [&app, shell, page] {
-      if (*shell != "man" && !page->empty()) throw Exit(kExitUsage, "a command's name has no effect on completions, which are of all; only man takes one");
-      std::string script = *shell == "man" ? manual_page(app, *page) : completion_script(app, *shell);
+      if (*shell != "man" && !page->empty())
+        throw Exit(
+            kExitUsage,
+            "a command's name has no effect on completions, which are of all; only man takes one");
+      std::string script =
+          *shell == "man" ? manual_page(app, *page) : completion_script(app, *shell);
       script.pop_back();  // line() ends it
       Console({}).line(script);
       return 0;

@@ -15,10 +15,10 @@
 namespace blip::cli {
 namespace {
 
-constexpr auto kBarInterval = std::chrono::milliseconds(100);   // smooth to the eye
-constexpr auto kLineInterval = std::chrono::seconds(5);         // a log that can still be read
+constexpr auto kBarInterval = std::chrono::milliseconds(100);  // smooth to the eye
+constexpr auto kLineInterval = std::chrono::seconds(5);        // a log that can still be read
 constexpr auto kJsonInterval = std::chrono::seconds(1);
-constexpr auto kBarDelay = std::chrono::milliseconds(300);      // short work needs no bar
+constexpr auto kBarDelay = std::chrono::milliseconds(300);  // short work needs no bar
 constexpr int kSignalPipe = 13;
 
 bool write_all(int fd, const char* data, std::size_t size) {
@@ -35,7 +35,8 @@ bool write_all(int fd, const char* data, std::size_t size) {
 // A reader that has gone (blip ... | head) ends the program as quietly as the signal would.
 [[noreturn]] void output_failed() {
   if (errno == EPIPE) throw Exit(kExitSignal + kSignalPipe, "");
-  throw Exit(kExitSomeFailed, std::string("cannot write to standard output: ") + std::strerror(errno));
+  throw Exit(kExitSomeFailed,
+             std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 std::string format_seconds(double seconds) {
@@ -77,7 +78,8 @@ void Console::object(const Json& object) {
 
 void Console::bytes(std::span<const std::byte> data) {
   clear_bar();
-  if (!write_all(result_fd, reinterpret_cast<const char*>(data.data()), data.size())) output_failed();
+  if (!write_all(result_fd, reinterpret_cast<const char*>(data.data()), data.size()))
+    output_failed();
 }
 
 void Console::write_error(std::string_view text) { write_printable(printable(text)); }
@@ -106,7 +108,9 @@ void Console::failed(Json row, const std::string& shown, const std::string& mess
   error(message.find(shown) != std::string::npos ? message : shown + ": " + message);
 }
 
-void Console::input_failed(const std::string& name, const std::string& message) { failed(named("image", name), name, message); }
+void Console::input_failed(const std::string& name, const std::string& message) {
+  failed(named("image", name), name, message);
+}
 
 void Console::start_progress(const std::string& what, std::optional<std::size_t> total) {
   what_ = printable(what);
@@ -182,7 +186,8 @@ void Console::draw(Clock::time_point now) {
   if (const auto left = seconds_left(now)) text += ", " + format_seconds(*left) + " left";
   if (!terminal_) return write_printable(text);
   winsize size = {};
-  const int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+  const int columns =
+      ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
   const int width = std::min(40, columns - static_cast<int>(text.size()) - 4);
   std::string bar = "\r\x1b[K";
   if (width >= 10 && total_) {
@@ -209,7 +214,9 @@ Json json_number(float value) {
 
 Json json_ms(double milliseconds) { return std::round(milliseconds * 1000) / 1000; }
 
-std::string format_ms(double milliseconds) { return fixed(milliseconds, milliseconds < 100 ? 1 : 0) + " ms"; }
+std::string format_ms(double milliseconds) {
+  return fixed(milliseconds, milliseconds < 100 ? 1 : 0) + " ms";
+}
 
 Json named(const std::string& key, const std::string& name) {
   Json row{{key, name}};
@@ -225,7 +232,8 @@ Json joined(Json row, const Json& more) {
 
 std::string fixed(double value, int digits) {
   char text[400];  // the largest double has 309 digits before the point
-  const auto written = std::to_chars(text, text + sizeof text, value, std::chars_format::fixed, digits);
+  const auto written =
+      std::to_chars(text, text + sizeof text, value, std::chars_format::fixed, digits);
   return {text, written.ptr};
 }
 

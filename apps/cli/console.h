@@ -1,4 +1,5 @@
-// What the program writes: results on standard output, one flushed line each; everything else on standard error.
+// What the program writes: results on standard output, one flushed line each; everything else on
+// standard error.
 #pragma once
 
 #include <array>
@@ -22,14 +23,15 @@ using Json = nlohmann::ordered_json;
 inline constexpr std::array kProgressStyles = {"auto", "lines", "json", "none"};
 
 struct OutputOptions {
-  bool json = false;   // one object a line on standard output, failed inputs included
-  bool quiet = false;  // errors only on standard error
-  std::string trace{};  // a file for cli/trace.h; "" = none
+  bool json = false;              // one object a line on standard output, failed inputs included
+  bool quiet = false;             // errors only on standard error
+  std::string trace{};            // a file for cli/trace.h; "" = none
   std::string progress = "auto";  // one of kProgressStyles
 };
 
-// For devices whose runtime prints on standard output of its own accord (SOPHON's does): from here on only a Console's
-// results go there; what anything else prints goes to standard error, or nowhere if quiet. Call before the runtime starts.
+// For devices whose runtime prints on standard output of its own accord (SOPHON's does): from here
+// on only a Console's results go there; what anything else prints goes to standard error, or
+// nowhere if quiet. Call before the runtime starts.
 void keep_output_for_results(bool quiet);
 
 class Console {
@@ -43,12 +45,14 @@ class Console {
   bool quiet() const { return options_.quiet; }
 
   void line(std::string_view text);  // a result; throws Exit when standard output is closed or full
-  // The same as JSON: bytes that are not UTF-8 become U+FFFD (see named()), control characters are escaped.
+  // The same as JSON: bytes that are not UTF-8 become U+FFFD (see named()), control characters are
+  // escaped.
   void object(const Json& object);
   void bytes(std::span<const std::byte> data);
 
-  void note(std::string_view text);     // timings and the like; silent with --quiet
-  void warning(const std::string& text);  // silent with --quiet; each text once, as it may come with every picture
+  void note(std::string_view text);  // timings and the like; silent with --quiet
+  void warning(const std::string&
+                   text);  // silent with --quiet; each text once, as it may come with every picture
   void error(std::string_view text);
   // A picture that failed: {"image", "error"} with --json, else a line on standard error. Counted.
   void input_failed(const std::string& name, const std::string& message);
@@ -66,7 +70,7 @@ class Console {
 
  private:
   using Clock = std::chrono::steady_clock;
-  void write_error(std::string_view text);  // a line on standard error, above the bar
+  void write_error(std::string_view text);        // a line on standard error, above the bar
   void write_printable(const std::string& text);  // of what is printable already
   void clear_bar();
   void draw(Clock::time_point now);
@@ -92,7 +96,8 @@ Json json_number(float value);
 Json json_ms(double milliseconds);
 // "12.3 ms"
 std::string format_ms(double milliseconds);
-// {key: name} and, where the name is not UTF-8 and would lose something in JSON, {key}_bytes: its bytes in base64.
+// {key: name} and, where the name is not UTF-8 and would lose something in JSON, {key}_bytes: its
+// bytes in base64.
 Json named(const std::string& key, const std::string& name);
 // The rows one after the other in one.
 Json joined(Json row, const Json& more);

@@ -24,11 +24,13 @@ constexpr const char* kExamples = R"(Examples:
   blip convert model_base_vqa_capfilt_large.pth vqa.gguf --type q8_0
   blip convert caption-base merged.gguf --adapter my-lora/
 
-Vocabulary and settings go into the file. Vectors and position embeddings stay f32 whatever the type. DST appears when it
-is complete; on a failure an older DST stays as it was.)";
+Vocabulary and settings go into the file. Vectors and position embeddings stay f32 whatever the
+type. DST appears when it is complete; on a failure an older DST stays as it was.)";
 
-const std::map<std::string, FileType> kTypes = {
-    {"f32", FileType::kF32}, {"f16", FileType::kF16}, {"bf16", FileType::kBf16}, {"q8_0", FileType::kQ8_0}};
+const std::map<std::string, FileType> kTypes = {{"f32", FileType::kF32},
+                                                {"f16", FileType::kF16},
+                                                {"bf16", FileType::kBf16},
+                                                {"q8_0", FileType::kQ8_0}};
 
 struct ConvertFlags {
   OutputOptions output;
@@ -39,8 +41,10 @@ struct ConvertFlags {
 
 void check(const Conversion& flags) {
   std::error_code error;
-  if (!fs::exists(flags.source, error)) throw Exit(kExitModel, "cannot open " + flags.source + ": No such file or directory");
-  if (fs::equivalent(flags.source, flags.destination, error)) throw Exit(kExitUsage, "source and destination are the same file");
+  if (!fs::exists(flags.source, error))
+    throw Exit(kExitModel, "cannot open " + flags.source + ": No such file or directory");
+  if (fs::equivalent(flags.source, flags.destination, error))
+    throw Exit(kExitUsage, "source and destination are the same file");
   check_destination(flags.destination);
   if (fs::exists(flags.destination, error) && !fs::is_regular_file(flags.destination, error)) {
     throw Exit(kExitSomeFailed, "cannot write " + flags.destination + ": it is not a plain file");
@@ -75,10 +79,12 @@ int write_converted(const Conversion& flags, Console& console) {
   console.end_progress();
   const auto bytes = fs::file_size(flags.destination);
   if (console.json()) {
-    console.object(joined(joined(named("source", flags.source), named("destination", flags.destination)), {{"type", flags.type}, {"bytes", bytes}}));
+    console.object(
+        joined(joined(named("source", flags.source), named("destination", flags.destination)),
+               {{"type", flags.type}, {"bytes", bytes}}));
   } else {
-    console.note("wrote " + flags.destination + ", " + fixed(static_cast<double>(bytes) / 1e6, 1) + " MB, in " +
-                 fixed(watch.ms() / 1000, 1) + " s");
+    console.note("wrote " + flags.destination + ", " + fixed(static_cast<double>(bytes) / 1e6, 1) +
+                 " MB, in " + fixed(watch.ms() / 1000, 1) + " s");
   }
   return kExitOk;
 }
@@ -98,9 +104,16 @@ int run_convert(const ConvertFlags& flags) {
 void add_convert(CLI::App& app, Run& run) {
   auto flags = std::make_shared<ConvertFlags>();
   CLI::App& command = *app.add_subcommand("convert", "Write a model as one GGUF file");
-  command.add_option("source", flags->source, "Hugging Face folder, .pth, .bin, .safetensors or .gguf, or a model's name")->type_name("PATH")->check(not_empty())->required();
-  add_named(command, "destination", flags->destination, "The .gguf file to write", "FILE")->required();
-  add_choice(command, "--type", flags->type, convert_types(), "Number type of the matrices")->capture_default_str();
+  command
+      .add_option("source", flags->source,
+                  "Hugging Face folder, .pth, .bin, .safetensors or .gguf, or a model's name")
+      ->type_name("PATH")
+      ->check(not_empty())
+      ->required();
+  add_named(command, "destination", flags->destination, "The .gguf file to write", "FILE")
+      ->required();
+  add_choice(command, "--type", flags->type, convert_types(), "Number type of the matrices")
+      ->capture_default_str();
   add_adapter_option(command, flags->adapters);
   add_hub_options(command, flags->hub);
   add_output_options(command, flags->output);

@@ -16,11 +16,14 @@ constexpr const char* kExamples = R"(Examples:
   blip dump --stage vision --image cat.jpg --output vision.npy
   blip dump --stage text --image cat.jpg --text "a cat" --output text.npy
 
-pixels: [1, 3, S, S], the normalised picture. vision: [1, N, D], the image tokens. text: [1, T, D], the text encoder over
-the picture. question: [1, T, D], the question encoder over the picture. float32 in NumPy's .npy format.)";
+pixels: [1, 3, S, S], the normalised picture. vision: [1, N, D], the image tokens. text: [1, T,
+D], the text encoder over the picture. question: [1, T, D], the question encoder over the picture.
+float32 in NumPy's .npy format.)";
 
-const std::map<std::string, Stage> kStages = {
-    {"pixels", Stage::kPixels}, {"vision", Stage::kVision}, {"text", Stage::kText}, {"question", Stage::kQuestion}};
+const std::map<std::string, Stage> kStages = {{"pixels", Stage::kPixels},
+                                              {"vision", Stage::kVision},
+                                              {"text", Stage::kText},
+                                              {"question", Stage::kQuestion}};
 
 struct DumpFlags {
   OutputOptions output;
@@ -49,7 +52,9 @@ int run_dump(const DumpFlags& flags) {
   }
   write_result(console, flags.file, io::npy_bytes(tensor.shape, tensor.values));
   if (console.json() && flags.file != "-") {
-    console.object(joined(joined(named("image", flags.image), {{"stage", flags.stage}, {"shape", tensor.shape}}), named("output", flags.file)));
+    console.object(joined(
+        joined(named("image", flags.image), {{"stage", flags.stage}, {"shape", tensor.shape}}),
+        named("output", flags.file)));
   } else {
     console.note("wrote " + flags.stage + " " + Json(tensor.shape).dump() + " to " + flags.file);
   }
@@ -61,10 +66,17 @@ int run_dump(const DumpFlags& flags) {
 void add_dump(CLI::App& app, Run& run) {
   auto flags = std::make_shared<DumpFlags>();
   CLI::App& command = *app.add_subcommand("dump", "Write a stage's tensor as .npy");
-  add_choice(command, "--stage", flags->stage, {"pixels", "vision", "text", "question"}, "Which tensor")->required();
-  add_named(command, "--image", flags->image, "Picture, or - for standard input", "IMAGE")->required();
-  flags->text_option = command.add_option("--text", flags->text, "Text or question")->type_name("TEXT")->check(not_empty());
-  add_named(command, "-o,--output", flags->file, "The .npy file to write; - = to standard output", "FILE")->required();
+  add_choice(command, "--stage", flags->stage, {"pixels", "vision", "text", "question"},
+             "Which tensor")
+      ->required();
+  add_named(command, "--image", flags->image, "Picture, or - for standard input", "IMAGE")
+      ->required();
+  flags->text_option = command.add_option("--text", flags->text, "Text or question")
+                           ->type_name("TEXT")
+                           ->check(not_empty());
+  add_named(command, "-o,--output", flags->file, "The .npy file to write; - = to standard output",
+            "FILE")
+      ->required();
   add_background_option(command, flags->decode.background);
   add_limit_options(command, flags->decode.limits);
   add_model_options(command, flags->model);

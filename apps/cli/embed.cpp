@@ -22,9 +22,10 @@ constexpr const char* kExamples = R"(Examples:
   blip embed photos/ --kind image --output tokens.npy --json > rows.jsonl
   blip embed cat.jpg --text "a cat on a sofa" --kind multimodal
 
-Without --output, one JSON object a line: {"image", "embedding"} or {"text", "embedding"}, pictures before texts. With it,
-an array of float32 [rows, length] in NumPy's .npy format; --json then says which row is which: {"image", "row"}. The
-vectors have length 1, so their dot product is the cosine that `blip match` gives.
+Without --output, one JSON object a line: {"image", "embedding"} or {"text", "embedding"},
+pictures before texts. With it, an array of float32 [rows, length] in NumPy's .npy format; --json
+then says which row is which: {"image", "row"}. The vectors have length 1, so their dot product is
+the cosine that `blip match` gives.
 
 Other kinds give a row for each token, as LAVIS' feature extractor does: of pictures (image), of
 texts alone (text), of every text over every picture (multimodal, which begins with [ENC]);
@@ -57,7 +58,8 @@ class Rows {
       return console_.object(object);
     }
     values_.insert(values_.end(), vector.begin(), vector.end());
-    if (console_.json() && file_ != "-") console_.object(joined(named(kind, name), {{"row", rows_ - 1}}));
+    if (console_.json() && file_ != "-")
+      console_.object(joined(named(kind, name), {{"row", rows_ - 1}}));
   }
 
   // Of one picture, text or both.
@@ -84,7 +86,8 @@ class Rows {
     if (length == 0) length = width_;
     const std::int64_t shape[] = {rows_, length};
     write_result(console_, file_, io::npy_bytes(shape, values_));
-    console_.note("wrote " + std::to_string(rows_) + " x " + std::to_string(length) + " float32 to " + file_);
+    console_.note("wrote " + std::to_string(rows_) + " x " + std::to_string(length) +
+                  " float32 to " + file_);
   }
 
  private:
@@ -97,13 +100,15 @@ class Rows {
 std::vector<std::string> all_texts(const EmbedFlags& flags) {
   std::vector<std::string> texts = flags.texts;
   if (!flags.texts_file.empty()) {
-    for (std::string& line : read_lines(flags.texts_file, "--texts")) texts.push_back(std::move(line));
+    for (std::string& line : read_lines(flags.texts_file, "--texts"))
+      texts.push_back(std::move(line));
   }
   check_texts(texts, "--text");
   return texts;
 }
 
-void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& flags, Console& console, Timings& timings, Rows& rows) {
+void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& flags,
+                    Console& console, Timings& timings, Rows& rows) {
   const auto task = [&](std::span<const EncodedImage> images) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
@@ -116,16 +121,22 @@ void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& fl
   run_pictures(engine, session, flags.pictures, console, timings, task);
 }
 
-void embed_texts(Session& session, const std::vector<std::string>& texts, const EmbedOptions& options, Console& console, Rows& rows) {
+void embed_texts(Session& session, const std::vector<std::string>& texts,
+                 const EmbedOptions& options, Console& console, Rows& rows) {
   constexpr std::size_t kTextsPerPass = 64;
   for (std::size_t begin = 0; begin < texts.size(); begin += kTextsPerPass) {
-    const auto batch = std::span(texts).subspan(begin, std::min(kTextsPerPass, texts.size() - begin));
-    const auto work = [&](std::span<const std::string> part) { return session.embed(part, options); };
+    const auto batch =
+        std::span(texts).subspan(begin, std::min(kTextsPerPass, texts.size() - begin));
+    const auto work = [&](std::span<const std::string> part) {
+      return session.embed(part, options);
+    };
     const auto vectors = OneByOne<std::vector<float>>(batch.size()).run(batch, work);
     for (std::size_t i = 0; i < batch.size(); ++i) {
       stop_if_interrupted();
-      if (vectors[i].result) rows.add("text", batch[i], *vectors[i].result);
-      else console.failed(Json{{"text", batch[i]}}, batch[i], vectors[i].error);
+      if (vectors[i].result)
+        rows.add("text", batch[i], *vectors[i].result);
+      else
+        console.failed(Json{{"text", batch[i]}}, batch[i], vectors[i].error);
     }
   }
 }
@@ -149,8 +160,10 @@ Outcome features_of(Session& session, FeatureKind kind, const EncodedImage* imag
 
 void give_out(const Outcome& outcome, Json object, Console& console, Rows& rows) {
   if (!outcome.text.empty()) object["text"] = outcome.text;
-  if (outcome.features) rows.add(std::move(object), *outcome.features);
-  else console.failed(object, outcome.text, outcome.error);
+  if (outcome.features)
+    rows.add(std::move(object), *outcome.features);
+  else
+    console.failed(object, outcome.text, outcome.error);
 }
 
 void write_features(const Engine& engine, Session& session, const EmbedFlags& flags,
@@ -204,7 +217,8 @@ int run_embed(const EmbedFlags& flags) {
   const std::vector<std::string> texts = all_texts(flags);
   const std::optional<FeatureKind> kind = feature_kind(flags.kind);
   if (kind) check_inputs(flags, *kind, !texts.empty());
-  if (flags.pictures.images.empty() && texts.empty()) throw Exit(kExitUsage, "embed needs a picture or a text: IMAGE, --text TEXT or --texts FILE");
+  if (flags.pictures.images.empty() && texts.empty())
+    throw Exit(kExitUsage, "embed needs a picture or a text: IMAGE, --text TEXT or --texts FILE");
   if (flags.pictures.images.empty()) refuse_given(flags.pictures.all, "without pictures");
   if (texts.empty()) refuse_given({flags.text_length_option}, "without texts");
   if (!flags.file.empty() && flags.file != "-") check_npy_destination(flags.file);
@@ -246,7 +260,9 @@ void add_embed(CLI::App& app, Run& run) {
              "One vector for each picture and text, or a row for each of their tokens")
       ->capture_default_str()
       ->group("Output");
-  add_named(command, "-o,--output", flags->file, "Write a .npy file; - = to standard output", "FILE")->group("Output");
+  add_named(command, "-o,--output", flags->file, "Write a .npy file; - = to standard output",
+            "FILE")
+      ->group("Output");
   flags->text_length_option = add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);

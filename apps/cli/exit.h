@@ -8,10 +8,11 @@ namespace blip::cli {
 
 enum ExitCode {
   kExitOk = 0,
-  kExitSomeFailed = 1,  // some inputs failed, the others were done; or the output could not be written
-  kExitUsage = 2,       // the command line makes no sense
-  kExitModel = 3,       // the model or the device is missing, damaged or lacks the task
-  kExitSignal = 128,    // plus the signal's number, as shells report it
+  // some inputs failed, the others were done; or the output could not be written
+  kExitSomeFailed = 1,
+  kExitUsage = 2,     // the command line makes no sense
+  kExitModel = 3,     // the model or the device is missing, damaged or lacks the task
+  kExitSignal = 128,  // plus the signal's number, as shells report it
 };
 
 // Ends the program with a code and, unless it is empty, a message on standard error.

@@ -40,7 +40,8 @@ void check_destination(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code ignored;
   if (path.empty()) throw Exit(kExitUsage, "the name of the file to write must not be empty");
-  if (fs::is_directory(path, ignored)) throw Exit(kExitSomeFailed, "cannot write " + path + ": it is a folder; give a file name");
+  if (fs::is_directory(path, ignored))
+    throw Exit(kExitSomeFailed, "cannot write " + path + ": it is a folder; give a file name");
   const fs::path folder = fs::path(path).parent_path();
   if (!folder.empty() && !fs::is_directory(folder, ignored)) {
     throw Exit(kExitSomeFailed, "cannot write " + path + ": there is no folder " + folder.string());

@@ -16,8 +16,8 @@ void check_destination(const std::string& path);
 // that is read, or anything else that is not to be lost. kind: what such a file is.
 void check_replaceable(const std::string& path, std::string_view magic, const char* kind);
 void check_npy_destination(const std::string& path);
-// Writes the whole file or, on any failure, none: an older one of that name survives. "-" is standard output; a device or
-// a pipe is written to, not replaced. Throws Exit(1).
+// Writes the whole file or, on any failure, none: an older one of that name survives. "-" is
+// standard output; a device or a pipe is written to, not replaced. Throws Exit(1).
 void write_result(Console& console, const std::string& path, std::span<const std::byte> bytes);
 
 }  // namespace blip::cli

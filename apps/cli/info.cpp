@@ -16,7 +16,9 @@ struct InfoFlags {
   ModelOptions model;
 };
 
-std::string millions(std::size_t parameters) { return fixed(static_cast<double>(parameters) / 1e6, 2) + " M"; }
+std::string millions(std::size_t parameters) {
+  return fixed(static_cast<double>(parameters) / 1e6, 2) + " M";
+}
 
 Json to_json(const Engine& engine) {
   const ModelInfo& info = engine.info();
@@ -32,7 +34,11 @@ Json to_json(const Engine& engine) {
   }
   Json networks = Json::array();
   for (const ExecutableUse& network : engine.executables())
-    networks.push_back({{"device", network.device}, {"name", network.name}, {"inputs", network.inputs}, {"outputs", network.outputs}, {"cores", network.cores}});
+    networks.push_back({{"device", network.device},
+                        {"name", network.name},
+                        {"inputs", network.inputs},
+                        {"outputs", network.outputs},
+                        {"cores", network.cores}});
   return Json{{"path", info.path},
               {"name", info.name},
               {"format", info.format},
@@ -73,7 +79,9 @@ std::string padded(std::string text, std::size_t width) {
 void print_networks(Console& console, const Engine& engine) {
   console.line("");
   for (const ExecutableUse& network : engine.executables())
-    console.line(network.device + ": " + printable(network.name) + ": " + printable(network.inputs) + " -> " + printable(network.outputs) + (network.cores > 1 ? ", " + std::to_string(network.cores) + " cores" : ""));
+    console.line(network.device + ": " + printable(network.name) + ": " +
+                 printable(network.inputs) + " -> " + printable(network.outputs) +
+                 (network.cores > 1 ? ", " + std::to_string(network.cores) + " cores" : ""));
 }
 
 void print(Console& console, const Engine& engine) {
@@ -85,19 +93,26 @@ void print(Console& console, const Engine& engine) {
     console.line("adapter     " + printable(adapter) + ", merged");
   console.line("tasks       " + task_list(info));
   const std::string side = std::to_string(info.image_size);
-  console.line("picture     " + side + " x " + side + (info.patch_size > 0 ? ", patches of " + std::to_string(info.patch_size) : ""));
+  console.line("picture     " + side + " x " + side +
+               (info.patch_size > 0 ? ", patches of " + std::to_string(info.patch_size) : ""));
   console.line("vocabulary  " + std::to_string(info.vocab_size));
   if (info.embed_dim > 0) console.line("embedding   " + std::to_string(info.embed_dim));
   if (info.can_caption) console.line("prompt      \"" + printable(info.prompt) + "\"");
-  if (info.max_text_length > 0) console.line("texts       " + std::to_string(info.text_length) + " tokens, up to " + std::to_string(info.max_text_length));
-  if (info.max_length > 0) console.line("length      " + std::to_string(info.max_length) + " tokens, prompt included");
+  if (info.max_text_length > 0)
+    console.line("texts       " + std::to_string(info.text_length) + " tokens, up to " +
+                 std::to_string(info.max_text_length));
+  if (info.max_length > 0)
+    console.line("length      " + std::to_string(info.max_length) + " tokens, prompt included");
   if (!engine.executables().empty()) return print_networks(console, engine);
   console.line("parameters  " + millions(info.parameters));
   console.line("");
-  console.line(padded("part", 18) + padded("layers", 8) + padded("width", 8) + padded("heads", 8) + padded("mlp", 8) + padded("parameters", 12) + "type");
+  console.line(padded("part", 18) + padded("layers", 8) + padded("width", 8) + padded("heads", 8) +
+               padded("mlp", 8) + padded("parameters", 12) + "type");
   for (const PartInfo& part : info.parts) {
-    console.line(padded(part.name, 18) + padded(std::to_string(part.layers), 8) + padded(std::to_string(part.width), 8) +
-                 padded(std::to_string(part.heads), 8) + padded(std::to_string(part.mlp), 8) + padded(millions(part.parameters), 12) + part.type);
+    console.line(padded(part.name, 18) + padded(std::to_string(part.layers), 8) +
+                 padded(std::to_string(part.width), 8) + padded(std::to_string(part.heads), 8) +
+                 padded(std::to_string(part.mlp), 8) + padded(millions(part.parameters), 12) +
+                 part.type);
   }
 }
 

@@ -26,9 +26,10 @@ constexpr std::size_t kMaxListBytes = std::size_t{64} << 20;
 
 struct Stream {
   int fd;
-  std::string what;       // for messages
-  bool may_try = false;   // reading before there is something to read returns at once: the end, once somebody has written
-  bool written = false;   // somebody has written, or never will again
+  std::string what;      // for messages
+  bool may_try = false;  // reading before there is something to read returns at once: the end, once
+                         // somebody has written
+  bool written = false;  // somebody has written, or never will again
 };
 
 std::string read_stream(Stream stream, std::size_t max_bytes, const std::function<bool()>& stop) {
@@ -44,40 +45,50 @@ std::string read_stream(Stream stream, std::size_t max_bytes, const std::functio
     if (wait == Wait::kNothing && !(stream.may_try && stream.written)) continue;
     const ssize_t count = ::read(stream.fd, block.data(), block.size());
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (count < 0) throw Error(ErrorCode::kIo, "cannot read " + stream.what + ": " + std::strerror(errno));
+    if (count < 0)
+      throw Error(ErrorCode::kIo, "cannot read " + stream.what + ": " + std::strerror(errno));
     if (count == 0) return bytes;
     stream.written = true;
     bytes.append(block.data(), static_cast<std::size_t>(count));
     if (max_bytes != 0 && bytes.size() > max_bytes)
-      throw Error(ErrorCode::kImage, stream.what + " is larger than the limit of " + std::to_string(max_bytes) + " bytes");
+      throw Error(ErrorCode::kImage, stream.what + " is larger than the limit of " +
+                                         std::to_string(max_bytes) + " bytes");
   }
 }
 
 // <(command) gives /dev/fd/N, a pipe without a name: its writer is there already.
 bool is_nameless_pipe(int fd) {
   std::error_code error;
-  return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), error).string().starts_with("pipe:");
+  return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), error)
+      .string()
+      .starts_with("pipe:");
 }
 
-// Standard input, or a pipe or device by its name: opened so that it does not wait for who writes it.
-std::string read_special(const std::string& name, std::size_t max_bytes, const std::function<bool()>& stop) {
+// Standard input, or a pipe or device by its name: opened so that it does not wait for who writes
+// it.
+std::string read_special(const std::string& name, std::size_t max_bytes,
+                         const std::function<bool()>& stop) {
   if (name == "-") return read_stream({STDIN_FILENO, "standard input"}, max_bytes, stop);
   const int fd = ::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) throw Error(ErrorCode::kIo, "cannot open " + name + ": " + std::strerror(errno));
-  const std::unique_ptr<const int, void (*)(const int*)> closer(&fd, [](const int* open) { ::close(*open); });
+  const std::unique_ptr<const int, void (*)(const int*)> closer(
+      &fd, [](const int* open) { ::close(*open); });
   return read_stream({fd, name, true, is_nameless_pipe(fd)}, max_bytes, stop);
 }
 
 bool is_special(const std::string& name) {
   struct stat status = {};
-  return name == "-" || (::stat(name.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode));
+  return name == "-" || (::stat(name.c_str(), &status) == 0 && !S_ISREG(status.st_mode) &&
+                         !S_ISDIR(status.st_mode));
 }
 
-// UTF-8 of UTF-16. Half of a pair comes out as what is not UTF-8, which check_encoding refuses; so does an odd byte.
+// UTF-8 of UTF-16. Half of a pair comes out as what is not UTF-8, which check_encoding refuses; so
+// does an odd byte.
 std::string from_utf16(std::string_view bytes, bool little) {
   std::string text;
   const auto unit = [&](std::size_t i) {
-    const auto a = static_cast<unsigned char>(bytes[i]), b = static_cast<unsigned char>(bytes[i + 1]);
+    const auto a = static_cast<unsigned char>(bytes[i]),
+               b = static_cast<unsigned char>(bytes[i + 1]);
     return static_cast<std::uint32_t>(little ? a | b << 8 : a << 8 | b);
   };
   const auto put = [&](std::uint32_t lead, std::uint32_t code, int more) {
@@ -86,15 +97,20 @@ std::string from_utf16(std::string_view bytes, bool little) {
   };
   for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) {
     std::uint32_t code = unit(i);
-    const bool high = code >= 0xd800 && code < 0xdc00, pair = high && i + 3 < bytes.size() && unit(i + 2) >> 10 == 0x37;
+    const bool high = code >= 0xd800 && code < 0xdc00,
+               pair = high && i + 3 < bytes.size() && unit(i + 2) >> 10 == 0x37;
     if (pair) {
       code = 0x10000 + ((code & 0x3ff) << 10 | (unit(i + 2) & 0x3ff));
       i += 2;
     }
-    if (code < 0x80) text += static_cast<char>(code);
-    else if (code < 0x800) put(0xc0, code, 1);
-    else if (code < 0x10000) put(0xe0, code, 2);
-    else put(0xf0, code, 3);
+    if (code < 0x80)
+      text += static_cast<char>(code);
+    else if (code < 0x800)
+      put(0xc0, code, 1);
+    else if (code < 0x10000)
+      put(0xe0, code, 2);
+    else
+      put(0xf0, code, 3);
   }
   if (bytes.size() % 2 != 0) text += '\xff';
   return text;
@@ -104,20 +120,28 @@ std::string from_utf16(std::string_view bytes, bool little) {
 std::string decoded_text(std::string content) {
   if (content.starts_with("\xef\xbb\xbf")) return content.substr(3);
   const bool little = content.starts_with("\xff\xfe");
-  return little || content.starts_with("\xfe\xff") ? from_utf16(std::string_view(content).substr(2), little) : content;
+  return little || content.starts_with("\xfe\xff")
+             ? from_utf16(std::string_view(content).substr(2), little)
+             : content;
 }
 
 // Throws Exit(2) for what is no text in UTF-8, with the line.
 void check_encoding(const std::string& content, const std::string& where) {
   const std::size_t bad = find_not_utf8(content);
   if (bad == std::string::npos) return;
-  const auto line = 1 + std::count(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
+  const auto line =
+      1 + std::count(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
   const bool nul = content[bad] == '\0';
-  throw Exit(kExitUsage, where + ", line " + std::to_string(line) + ": " + (nul ? "a NUL byte" : "bytes that are not UTF-8") + "; save the file as UTF-8" +
-                             (nul ? " (it looks like UTF-16 or UTF-32, or is no text)" : " (it may be in Latin-1 or another older encoding)"));
+  throw Exit(kExitUsage, where + ", line " + std::to_string(line) + ": " +
+                             (nul ? "a NUL byte" : "bytes that are not UTF-8") +
+                             "; save the file as UTF-8" +
+                             (nul ? " (it looks like UTF-16 or UTF-32, or is no text)"
+                                  : " (it may be in Latin-1 or another older encoding)"));
 }
 
-bool is_blank(const std::string& text) { return text.find_first_not_of(" \t\r\n\v\f") == std::string::npos; }
+bool is_blank(const std::string& text) {
+  return text.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
+}
 
 }  // namespace
 
@@ -164,7 +188,8 @@ std::vector<std::string> read_lines(const std::string& path, const std::string& 
   const std::string where = what + ": " + (path == "-" ? "standard input" : path);
   std::string content;
   try {
-    content = decoded_text(is_special(path) ? read_special(path, kMaxListBytes, {}) : io::read_text(path, kMaxListBytes));
+    content = decoded_text(is_special(path) ? read_special(path, kMaxListBytes, {})
+                                            : io::read_text(path, kMaxListBytes));
   } catch (const Error& error) {
     throw Exit(kExitUsage, what + ": " + error.what());
   }
@@ -182,7 +207,8 @@ std::vector<std::string> read_lines(const std::string& path, const std::string& 
 }
 
 void check_utf8(const std::string& text, const std::string& what) {
-  if (find_not_utf8(text) != std::string::npos) throw Exit(kExitUsage, what + " is not UTF-8: \"" + text + "\"");
+  if (find_not_utf8(text) != std::string::npos)
+    throw Exit(kExitUsage, what + " is not UTF-8: \"" + text + "\"");
 }
 
 void check_texts(const std::vector<std::string>& texts, const std::string& what) {
@@ -197,7 +223,8 @@ bool LineReader::next(std::string& line) {
     const std::size_t end = buffer_.find('\n');
     if (end != std::string::npos || buffer_.size() >= kMaxLine || (ended_ && !buffer_.empty())) {
       line = buffer_.substr(0, std::min(end, kMaxLine));
-      buffer_.erase(0, end == std::string::npos ? line.size() : line.size() + (line.size() == end ? 1 : 0));
+      buffer_.erase(
+          0, end == std::string::npos ? line.size() : line.size() + (line.size() == end ? 1 : 0));
       if (line.ends_with('\r')) line.pop_back();
       return true;
     }

@@ -31,8 +31,9 @@ Image read_image(const Input& input, const DecodeOptions& options, const Stop& s
 // The key of a file's bytes; nullopt for what cannot be read or is no regular file.
 std::optional<jobs::Key> content_of(const Input& input, std::size_t max_bytes);
 
-// The lines of a file or pipe ("-": standard input) without empty ones, a byte order mark and carriage returns. UTF-16 with a byte
-// order mark is read as well. Throws Exit(2) when the file cannot be read, has no line, or holds a NUL or bytes that are not UTF-8.
+// The lines of a file or pipe ("-": standard input) without empty ones, a byte order mark and
+// carriage returns. UTF-16 with a byte order mark is read as well. Throws Exit(2) when the file
+// cannot be read, has no line, or holds a NUL or bytes that are not UTF-8.
 std::vector<std::string> read_lines(const std::string& path, const std::string& what);
 
 // Throws Exit(2) when a text is not UTF-8.

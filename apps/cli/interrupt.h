@@ -1,5 +1,6 @@
-// Ctrl-C and SIGTERM end the running work at the next step, with files and terminal left in order; a second one of either ends
-// the program at once, wherever it is. main() calls catch_interrupts before anything else.
+// Ctrl-C and SIGTERM end the running work at the next step, with files and terminal left in order;
+// a second one of either ends the program at once, wherever it is. main() calls catch_interrupts
+// before anything else.
 #pragma once
 
 #include <functional>

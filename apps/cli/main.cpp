@@ -50,7 +50,8 @@ void define(CLI::App& app, Run& run) {
 
 std::vector<std::string> command_names(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(command->get_name());
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
   return names;
 }
 
@@ -79,7 +80,9 @@ std::vector<std::string> arguments_of(int argc, char** argv) {
   std::vector<std::string> arguments(argv + 1, argv + argc);
   for (std::string& argument : arguments) {
     std::error_code ignored;
-    if (argument.starts_with('[') && argument.ends_with(']') && std::filesystem::exists(argument, ignored)) argument.insert(0, "./");
+    if (argument.starts_with('[') && argument.ends_with(']') &&
+        std::filesystem::exists(argument, ignored))
+      argument.insert(0, "./");
   }
   return arguments;
 }
@@ -87,14 +90,17 @@ std::vector<std::string> arguments_of(int argc, char** argv) {
 void check_command(const CLI::App& app, const std::vector<std::string>& arguments) {
   const std::vector<std::string> names = command_names(app);
   const std::string list = CLI::detail::join(names, ", ");
-  if (arguments.empty()) throw Exit(kExitUsage, "a command is needed: " + list + "; see `blip --help`");
+  if (arguments.empty())
+    throw Exit(kExitUsage, "a command is needed: " + list + "; see `blip --help`");
   const std::string& name = arguments.front();
   if (name.starts_with('-') || std::find(names.begin(), names.end(), name) != names.end()) return;
   throw Exit(kExitUsage, "no command \"" + name + "\"; commands are " + list);
 }
 
 int parse_and_run(int argc, char** argv, Console& console) {
-  CLI::App app("BLIP on your own machine: describe pictures, match them with texts, ask about them.", "blip");
+  CLI::App app(
+      "BLIP on your own machine: describe pictures, match them with texts, ask about them.",
+      "blip");
   Run run;
   define(app, run);
   std::vector<std::string> arguments = modern_arguments(arguments_of(argc, argv));
@@ -117,7 +123,8 @@ int run_program(int argc, char** argv) {
     if (*exit.what() != '\0') console.error(exit.what());
     return exit.code();
   } catch (const Error& error) {
-    if (error.code() == ErrorCode::kCancelled && interrupted() != 0) return kExitSignal + interrupted();
+    if (error.code() == ErrorCode::kCancelled && interrupted() != 0)
+      return kExitSignal + interrupted();
     console.error(error.what());
     return exit_code(error);
   } catch (const std::bad_alloc&) {
@@ -133,7 +140,8 @@ int run_program(int argc, char** argv) {
 }  // namespace blip::cli
 
 int main(int argc, char** argv) {
-  // A closed pipe is seen where the write fails, so that unfinished files are removed on the way out.
+  // A closed pipe is seen where the write fails, so that unfinished files are removed on the way
+  // out.
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);  // likewise a file over the size limit
   return blip::cli::run_program(argc, argv);

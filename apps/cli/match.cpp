@@ -15,9 +15,10 @@ constexpr const char* kExamples = R"(Examples:
   blip match cat.jpg --text "a cat on a sofa" --text "two dogs"
   blip match photos/ --texts captions.txt --json
 
-One line per picture and text: match probability (0 to 1, - without the ITM head), cosine (-1 to 1, - without the ITC heads) and
-the text, separated by tabs; with several pictures the path comes first. A picture is encoded once for all texts. The ITM head
-reads every text over the picture, the ITC heads read it alone: --head itm halves the time of a text, --head itc takes nearly all.)";
+One line per picture and text: match probability (0 to 1, - without the ITM head), cosine (-1 to
+1, - without the ITC heads) and the text, separated by tabs; with several pictures the path comes
+first. A picture is encoded once for all texts. The ITM head reads every text over the picture,
+the ITC heads read it alone: --head itm halves the time of a text, --head itc takes nearly all.)";
 
 struct MatchFlags {
   OutputOptions output;
@@ -30,11 +31,16 @@ struct MatchFlags {
   int max_text_length = 0;
 };
 
-Json optional_number(const std::optional<float>& value) { return value ? json_number(*value) : Json(nullptr); }
+Json optional_number(const std::optional<float>& value) {
+  return value ? json_number(*value) : Json(nullptr);
+}
 
-std::string optional_text(const std::optional<float>& value) { return value ? fixed(*value, 4) : "-"; }
+std::string optional_text(const std::optional<float>& value) {
+  return value ? fixed(*value, 4) : "-";
+}
 
-void print(Console& console, const std::string& name, bool with_name, const std::string& text, const Outcome<Match>& outcome) {
+void print(Console& console, const std::string& name, bool with_name, const std::string& text,
+           const Outcome<Match>& outcome) {
   Json row = joined(named("image", name), {{"text", text}});
   if (!outcome.result) return console.failed(row, text, outcome.error);
   const Match& match = *outcome.result;
@@ -43,15 +49,16 @@ void print(Console& console, const std::string& name, bool with_name, const std:
     row["cosine"] = optional_number(match.cosine);
     return console.object(row);
   }
-  console.line((with_name ? printable(name) + '\t' : "") + optional_text(match.match_probability) + '\t' + optional_text(match.cosine) + '\t' +
-               printable(text));
+  console.line((with_name ? printable(name) + '\t' : "") + optional_text(match.match_probability) +
+               '\t' + optional_text(match.cosine) + '\t' + printable(text));
 }
 
 int run_match(const MatchFlags& flags) {
   Console console(flags.output);
   std::vector<std::string> texts = flags.texts;
   if (!flags.texts_file.empty()) {
-    for (std::string& line : read_lines(flags.texts_file, "--texts")) texts.push_back(std::move(line));
+    for (std::string& line : read_lines(flags.texts_file, "--texts"))
+      texts.push_back(std::move(line));
   }
   if (texts.empty()) throw Exit(kExitUsage, "match needs a text: --text TEXT or --texts FILE");
   check_texts(texts, "--text");
@@ -62,7 +69,9 @@ int run_match(const MatchFlags& flags) {
                              parse_itm_token(flags.itm_token)};
   const ModelInfo& info = engine.info();
   require_task(info.can_match_itm || info.can_match_itc, "match", info);
-  if (options.head != MatchHead::kAll) require_task(options.head == MatchHead::kItm ? info.can_match_itm : info.can_match_itc, "match with --head " + flags.head, info);
+  if (options.head != MatchHead::kAll)
+    require_task(options.head == MatchHead::kItm ? info.can_match_itm : info.can_match_itc,
+                 "match with --head " + flags.head, info);
   check_text_length(flags.max_text_length, info);
   Session session = make_session(engine, console);
 
@@ -74,7 +83,9 @@ int run_match(const MatchFlags& flags) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
       const Stopwatch match_watch;
-      const auto work = [&](std::span<const std::string> part) { return session.match(images[i], part, options); };
+      const auto work = [&](std::span<const std::string> part) {
+        return session.match(images[i], part, options);
+      };
       std::vector<Outcome<Match>> matches = one_by_one.run(texts, work);
       emits.push_back([&console, &timings, &texts, with_names, matches = std::move(matches),
                        ms = match_watch.ms()](const Input& input) {
@@ -86,7 +97,8 @@ int run_match(const MatchFlags& flags) {
     return emits;
   };
   run_pictures(engine, session, flags.pictures, console, timings, task);
-  note_timings(console, timings, watch.ms() / 1000, texts.size() == 1 ? "match" : "match of " + std::to_string(texts.size()) + " texts");
+  note_timings(console, timings, watch.ms() / 1000,
+               texts.size() == 1 ? "match" : "match of " + std::to_string(texts.size()) + " texts");
   return exit_code(console);
 }
 
@@ -97,7 +109,8 @@ void add_match(CLI::App& app, Run& run) {
   CLI::App& command = *app.add_subcommand("match", "Say how well texts fit pictures");
   add_picture_options(command, flags->pictures)->required();
   add_repeated(command, "--text", flags->texts, "A text to compare; repeatable")->group("Input");
-  add_named(command, "--texts", flags->texts_file, "File of texts, one a line", "FILE")->group("Input");
+  add_named(command, "--texts", flags->texts_file, "File of texts, one a line", "FILE")
+      ->group("Input");
   add_choice(command, "--head", flags->head, {kMatchHeads.begin(), kMatchHeads.end()},
              "Match probability (itm), cosine (itc) or both")
       ->capture_default_str()

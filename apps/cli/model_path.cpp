@@ -24,10 +24,13 @@ std::string given_or_environment(const std::string& given) {
 std::string bundled_model() {
   std::error_code error;
   const fs::path executable = fs::read_symlink("/proc/self/exe", error);
-  const fs::path bundled = (executable.parent_path() / BLIP_DATA_FROM_BIN / "models" / "blip-demo.gguf").lexically_normal();
+  const fs::path bundled =
+      (executable.parent_path() / BLIP_DATA_FROM_BIN / "models" / "blip-demo.gguf")
+          .lexically_normal();
   if (!error && fs::exists(bundled, error)) return bundled.string();
-  throw Exit(kExitModel, "no model: the bundled one is not at " + bundled.string() +
-                             "; give one with --model PATH or NAME, or in the environment variable BLIP_MODEL");
+  throw Exit(kExitModel,
+             "no model: the bundled one is not at " + bundled.string() +
+                 "; give one with --model PATH or NAME, or in the environment variable BLIP_MODEL");
 }
 
 }  // namespace
@@ -38,8 +41,8 @@ HubOptions hub_options(const HubFlags& flags, Console& console) {
   options.offline = flags.offline;
   options.cancel = [] { return interrupted() != 0; };
   options.warning = [&console](const std::string& message) { console.warning(message); };
-  options.progress = [&console, file = std::make_shared<std::string>()](const std::string& name, std::uint64_t done,
-                                                                        std::uint64_t total) {
+  options.progress = [&console, file = std::make_shared<std::string>()](
+                         const std::string& name, std::uint64_t done, std::uint64_t total) {
     if (*file != name) {
       console.end_progress();
       console.start_progress("MB of " + name, total / kMegabyte);

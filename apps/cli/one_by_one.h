@@ -19,8 +19,9 @@ struct Outcome {
   std::string error;
 };
 
-// Runs `work` on all texts together and, where the pass is refused for a text of it (Error(kUsage)), on each alone. What was
-// refused alone is remembered and left out of later passes.
+// Runs `work` on all texts together and, where the pass is refused for a text of it
+// (Error(kUsage)), on each alone. What was refused alone is remembered and left out of later
+// passes.
 template <class Result>
 class OneByOne {
  public:
@@ -41,7 +42,8 @@ class OneByOne {
     if (good.empty()) return outcomes;
     try {
       std::vector<Result> results = work(std::span<const std::string>(good));
-      for (std::size_t i = 0; i < results.size(); ++i) outcomes[places[i]].result = std::move(results[i]);
+      for (std::size_t i = 0; i < results.size(); ++i)
+        outcomes[places[i]].result = std::move(results[i]);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kUsage) throw;
       for (std::size_t i = 0; i < good.size(); ++i) run_alone(good[i], places[i], work, outcomes);
@@ -51,7 +53,8 @@ class OneByOne {
 
  private:
   template <class Work>
-  void run_alone(const std::string& text, std::size_t place, const Work& work, std::vector<Outcome<Result>>& outcomes) {
+  void run_alone(const std::string& text, std::size_t place, const Work& work,
+                 std::vector<Outcome<Result>>& outcomes) {
     try {
       outcomes[place].result = std::move(work(std::span<const std::string>(&text, 1)).front());
     } catch (const Error& error) {

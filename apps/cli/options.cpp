@@ -16,7 +16,9 @@
 namespace blip::cli {
 namespace {
 
-std::string number_text(double value) { return value == std::floor(value) ? fixed(value, 0) : CLI::detail::to_string(value); }
+std::string number_text(double value) {
+  return value == std::floor(value) ? fixed(value, 0) : CLI::detail::to_string(value);
+}
 
 template <class Number>
 bool read_number(const std::string& text, Number& value) {
@@ -31,7 +33,8 @@ CLI::Validator number_in(double low, double high) {
   return CLI::Validator(
       [low, high](std::string& text) {
         double value = 0;
-        if (read_number(text, value) && value >= low && value <= high) return std::string();  // NaN is neither
+        // NaN is neither
+        if (read_number(text, value) && value >= low && value <= high) return std::string();
         return "must be " + number_text(low) + " to " + number_text(high) + ", not " + text;
       },
       "");
@@ -42,7 +45,8 @@ CLI::Validator whole_in(std::uint64_t low, std::uint64_t high) {
       [low, high](std::string& text) {
         std::uint64_t value = 0;
         if (read_number(text, value) && value >= low && value <= high) return std::string();
-        return "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high) + ", not " + text;
+        return "must be a whole number from " + std::to_string(low) + " to " +
+               std::to_string(high) + ", not " + text;
       },
       "");
 }
@@ -59,24 +63,32 @@ std::string spelling(std::string_view name) {
 }
 
 CLI::Validator not_empty() {
-  return CLI::Validator([](std::string& text) { return text.empty() ? "must not be empty" : std::string(); }, "");
+  return CLI::Validator(
+      [](std::string& text) { return text.empty() ? "must not be empty" : std::string(); }, "");
 }
 
-CLI::Option* add_named(CLI::App& command, const std::string& names, std::string& value, const std::string& description, const std::string& type) {
+CLI::Option* add_named(CLI::App& command, const std::string& names, std::string& value,
+                       const std::string& description, const std::string& type) {
   return command.add_option(names, value, description)->type_name(type)->check(not_empty());
 }
 
-CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value, const std::vector<std::string>& words,
-                        const std::string& description) {
+CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value,
+                        const std::vector<std::string>& words, const std::string& description) {
   const std::string list = "{" + CLI::detail::join(words, ",") + "}";
-  return command.add_option(name, value, description)->type_name(list)->check([words, list](const std::string& word) {
-    return std::find(words.begin(), words.end(), word) != words.end() ? std::string() : word + " is none of " + list;
-  });
+  return command.add_option(name, value, description)
+      ->type_name(list)
+      ->check([words, list](const std::string& word) {
+        return std::find(words.begin(), words.end(), word) != words.end()
+                   ? std::string()
+                   : word + " is none of " + list;
+      });
 }
 
 void add_output_options(CLI::App& command, OutputOptions& options) {
   command.add_flag("--json", options.json, "Write one JSON object a line")->group("Output");
-  command.add_flag("-q,--quiet", options.quiet, "No progress, timings and warnings on standard error")->group("Output");
+  command
+      .add_flag("-q,--quiet", options.quiet, "No progress, timings and warnings on standard error")
+      ->group("Output");
 }
 
 void add_progress_option(CLI::App& command, OutputOptions& options) {
@@ -100,8 +112,15 @@ void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters) {
 }
 
 void add_hub_options(CLI::App& command, HubFlags& flags) {
-  CLI::Option* update = command.add_flag("--update", flags.update, "Ask the hub whether a model given by name has moved on")->group("Model");
-  command.add_flag("--offline", flags.offline, "Use no network: a model given by name must be in the cache")->group("Model")->excludes(update);
+  CLI::Option* update = command
+                            .add_flag("--update", flags.update,
+                                      "Ask the hub whether a model given by name has moved on")
+                            ->group("Model");
+  command
+      .add_flag("--offline", flags.offline,
+                "Use no network: a model given by name must be in the cache")
+      ->group("Model")
+      ->excludes(update);
 }
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
@@ -115,8 +134,12 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(not_empty())
       ->group(group);
   add_adapter_option(command, options.adapters);
-  options.device_option = add_named(command, "--device", options.device, "Where to compute, see `blip devices`", "NAME")->capture_default_str()->group(group);
-  add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8"}, "Number type of weights and products")
+  options.device_option =
+      add_named(command, "--device", options.device, "Where to compute, see `blip devices`", "NAME")
+          ->capture_default_str()
+          ->group(group);
+  add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8"},
+             "Number type of weights and products")
       ->capture_default_str()
       ->group(group);
   add_row(command, option_named("threads"), options.threads, group, Shown::kNothing);
@@ -195,7 +218,8 @@ FolderFilter folder_filter(const PictureOptions& options) {
   return filter;
 }
 
-CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& description) {
+CLI::Option* add_repeated(CLI::App& command, const std::string& name,
+                          std::vector<std::string>& values, const std::string& description) {
   return command.add_option(name, values, description)->type_name("TEXT")->allow_extra_args(false);
 }
 
@@ -262,15 +286,17 @@ GenerateOptions checked(const GenerateFlags& flags) {
     if (!row->has_effect(options)) refuse_given({option}, why(*row));
   if (options.min_length && *options.min_length > options.max_length) {
     if (flags.given("max_length")) {
-      throw Exit(kExitUsage, "--min-length " + std::to_string(*options.min_length) + " is larger than --max-length " +
+      throw Exit(kExitUsage, "--min-length " + std::to_string(*options.min_length) +
+                                 " is larger than --max-length " +
                                  std::to_string(options.max_length));
     }
     options.max_length = *options.min_length;
   }
   if (!options.sample && options.num_return > options.beams) {
     if (flags.given("beams")) {
-      throw Exit(kExitUsage, std::to_string(options.num_return) + " texts cannot come from --beams " + std::to_string(options.beams) +
-                                 "; use more beams or --sample");
+      throw Exit(kExitUsage, std::to_string(options.num_return) +
+                                 " texts cannot come from --beams " +
+                                 std::to_string(options.beams) + "; use more beams or --sample");
     }
     options.beams = options.num_return;
   }
@@ -283,12 +309,14 @@ CLI::Option* add_text_length(CLI::App& command, int& length) {
 
 void check_text_length(int length, const ModelInfo& info) {
   if (length <= info.max_text_length || length == 0) return;
-  throw Exit(kExitUsage, "--max-text-length " + std::to_string(length) + " is not possible: " + info.path + " reads texts of up to " +
+  throw Exit(kExitUsage, "--max-text-length " + std::to_string(length) +
+                             " is not possible: " + info.path + " reads texts of up to " +
                              std::to_string(info.max_text_length) + " tokens");
 }
 
 void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info) {
-  // A length that nobody gave gives way to the model's; one that compiled decoding takes to mean its own stays.
+  // A length that nobody gave gives way to the model's; one that compiled decoding takes to mean
+  // its own stays.
   if (info.max_length > 0 && info.fixed_length == 0 && !flags.given("max_length") &&
       !options.min_length)
     options.max_length = std::min(options.max_length, info.max_length);
@@ -339,9 +367,11 @@ Engine load_engine(const ModelOptions& options, Console& console) {
     if (kind.prints) keep_output_for_results(console.quiet());
     Engine engine = Engine::load(path, engine_options);
     console.end_progress();
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-    console.note("model " + engine.info().name + " on " + engine.device() + ", " + to_string(engine.dtype()) + ", " +
-                 std::to_string(engine.threads()) + (engine.threads() == 1 ? " thread" : " threads") + ", loaded in " +
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    console.note("model " + engine.info().name + " on " + engine.device() + ", " +
+                 to_string(engine.dtype()) + ", " + std::to_string(engine.threads()) +
+                 (engine.threads() == 1 ? " thread" : " threads") + ", loaded in " +
                  fixed(seconds, 2) + " s");
     for (const std::string& warning : engine.info().warnings) console.warning(printable(warning));
     return engine;
@@ -375,23 +405,32 @@ std::string task_list(const ModelInfo& info) {
 }
 
 void require_memory(int batch, const ModelInfo& info) {
-  const auto vision = std::find_if(info.parts.begin(), info.parts.end(), [](const PartInfo& part) { return part.name == "vision"; });
+  const auto vision = std::find_if(info.parts.begin(), info.parts.end(),
+                                   [](const PartInfo& part) { return part.name == "vision"; });
   const std::uint64_t free = available_memory();
   if (vision == info.parts.end() || info.patch_size == 0 || free == 0) return;
-  // A picture: its pixels, and for each token the stream, queries, keys and values, attention's output and the hidden layer in f32; then
-  // the keys and values that every layer of a text part keeps of it.
-  const double side = static_cast<double>(info.image_size) / info.patch_size, tokens = side * side + 1;
-  double values = 3.0 * info.image_size * info.image_size + tokens * (7.0 * vision->width + vision->mlp), kept = 0;
+  // A picture: its pixels, and for each token the stream, queries, keys and values, attention's
+  // output and the hidden layer in f32; then the keys and values that every layer of a text part
+  // keeps of it.
+  const double side = static_cast<double>(info.image_size) / info.patch_size,
+               tokens = side * side + 1;
+  double values =
+             3.0 * info.image_size * info.image_size + tokens * (7.0 * vision->width + vision->mlp),
+         kept = 0;
   for (const PartInfo& part : info.parts)
     if (part.name != "vision") kept = std::max(kept, tokens * 2.0 * part.width * part.layers);
   const double each = 4 * (values + kept), most = std::floor(static_cast<double>(free) / each);
   if (batch <= most) return;
-  throw Exit(kExitUsage, "--batch " + std::to_string(batch) + " needs about " + fixed(batch * each / 1e9, 1) + " GB with this model, and " +
-                             fixed(static_cast<double>(free) / 1e9, 1) + " GB are free; use --batch " + fixed(std::max(1.0, most), 0) + " or less");
+  throw Exit(kExitUsage,
+             "--batch " + std::to_string(batch) + " needs about " + fixed(batch * each / 1e9, 1) +
+                 " GB with this model, and " + fixed(static_cast<double>(free) / 1e9, 1) +
+                 " GB are free; use --batch " + fixed(std::max(1.0, most), 0) + " or less");
 }
 
 void require_task(bool can, const std::string& task, const ModelInfo& info) {
-  if (!can) throw Exit(kExitModel, "model " + info.path + " cannot " + task + "; it can: " + task_list(info));
+  if (!can)
+    throw Exit(kExitModel,
+               "model " + info.path + " cannot " + task + "; it can: " + task_list(info));
 }
 
 }  // namespace blip::cli

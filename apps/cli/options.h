@@ -16,7 +16,8 @@
 
 namespace blip::cli {
 
-// What the chosen command does; returns the exit code. Set while the command line is parsed, called afterwards.
+// What the chosen command does; returns the exit code. Set while the command line is parsed, called
+// afterwards.
 using Run = std::function<int()>;
 
 struct ModelOptions {
@@ -36,7 +37,7 @@ struct PictureOptions {
   int batch = 4;
   DecodeOptions decode;
   std::vector<std::string> exclude;
-  std::string newer_than;         // "" = not given
+  std::string newer_than;  // "" = not given
   bool nul_lists = false, subfolders = true, dedupe = false;
   std::vector<CLI::Option*> all;  // but the pictures
 };
@@ -83,11 +84,15 @@ CLI::Option* add_row(CLI::App& command, const Option& row, Number& value, const 
   return shown == Shown::kValue ? option->capture_default_str() : option;
 }
 
-// An option that takes a file, a folder or a name: an empty value, such as an unset variable of the shell gives, is refused.
-CLI::Option* add_named(CLI::App& command, const std::string& names, std::string& value, const std::string& description, const std::string& type);
+// An option that takes a file, a folder or a name: an empty value, such as an unset variable of the
+// shell gives, is refused.
+CLI::Option* add_named(CLI::App& command, const std::string& names, std::string& value,
+                       const std::string& description, const std::string& type);
 CLI::Validator not_empty();
-// A repeatable option of one value each: unlike CLI11's default it does not swallow the arguments after the first value.
-CLI::Option* add_repeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& description);
+// A repeatable option of one value each: unlike CLI11's default it does not swallow the arguments
+// after the first value.
+CLI::Option* add_repeated(CLI::App& command, const std::string& name,
+                          std::vector<std::string>& values, const std::string& description);
 // --max-text-length of the commands that read texts.
 CLI::Option* add_text_length(CLI::App& command, int& length);
 // Throws Exit(2) where the model reads no texts of that length.
@@ -96,20 +101,21 @@ void check_text_length(int length, const ModelInfo& info);
 CLI::Validator number_in(double low, double high);
 CLI::Validator whole_in(std::uint64_t low, std::uint64_t high);
 // One of the words, which help and completions show.
-CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value, const std::vector<std::string>& words,
-                        const std::string& description);
+CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value,
+                        const std::vector<std::string>& words, const std::string& description);
 
-// Checks what no single option can (lengths, counts against beams, options that others leave without effect) and returns the
-// options. Throws Exit(2).
+// Checks what no single option can (lengths, counts against beams, options that others leave
+// without effect) and returns the options. Throws Exit(2).
 GenerateOptions checked(const GenerateFlags& flags);
 // Throws Exit(2) naming the first of the options that was given: "--beams has no effect " + why.
 void refuse_given(const std::vector<CLI::Option*>& options, const std::string& why);
 
-// What no model but this one would refuse: a length beyond its own, or any decoding option where decoding is compiled in.
-// Throws Exit(3) naming the first that was given.
+// What no model but this one would refuse: a length beyond its own, or any decoding option where
+// decoding is compiled in. Throws Exit(3) naming the first that was given.
 void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info);
 
-// Loads the model that the options ask for, with progress, and says what was loaded. Throws Exit(3), Error.
+// Loads the model that the options ask for, with progress, and says what was loaded. Throws
+// Exit(3), Error.
 Engine load_engine(const ModelOptions& options, Console& console);
 // Cancelled by signals, warns on the console.
 Session make_session(const Engine& engine, Console& console);

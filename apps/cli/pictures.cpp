@@ -17,7 +17,9 @@ namespace blip::cli {
 namespace {
 
 // Whether the other pictures can still be done after it.
-bool concerns_one_picture(const Error& error) { return error.code() == ErrorCode::kImage || error.code() == ErrorCode::kIo; }
+bool concerns_one_picture(const Error& error) {
+  return error.code() == ErrorCode::kImage || error.code() == ErrorCode::kIo;
+}
 
 class PictureRun {
  public:
@@ -172,19 +174,27 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
     console.note("left out of folders: " + text);
 }
 
-void note_timings(Console& console, const Timings& timings, double seconds, const std::string& predict_name) {
-  const auto mean = [](double sum, std::size_t count) { return format_ms(sum / static_cast<double>(count)); };
-  std::string text = std::to_string(timings.pictures) + (timings.pictures == 1 ? " picture" : " pictures");
+void note_timings(Console& console, const Timings& timings, double seconds,
+                  const std::string& predict_name) {
+  const auto mean = [](double sum, std::size_t count) {
+    return format_ms(sum / static_cast<double>(count));
+  };
+  std::string text =
+      std::to_string(timings.pictures) + (timings.pictures == 1 ? " picture" : " pictures");
   if (console.failures() > 0) text += " (" + std::to_string(console.failures()) + " failed)";
   text += " in " + fixed(seconds, 2) + " s";
   if (timings.pictures > 0) {
     text += timings.pictures > 1 || timings.results > 1 ? "; mean preprocess " : "; preprocess ";
-    text += mean(timings.preprocess_ms, timings.pictures) + ", encode " + mean(timings.encode_ms, timings.pictures);
+    text += mean(timings.preprocess_ms, timings.pictures) + ", encode " +
+            mean(timings.encode_ms, timings.pictures);
   }
-  if (timings.results > 0) text += ", " + predict_name + " " + mean(timings.predict_ms, timings.results);
+  if (timings.results > 0)
+    text += ", " + predict_name + " " + mean(timings.predict_ms, timings.results);
   console.note(text);
 }
 
-int exit_code(const Console& console) { return console.failures() == 0 ? kExitOk : kExitSomeFailed; }
+int exit_code(const Console& console) {
+  return console.failures() == 0 ? kExitOk : kExitSomeFailed;
+}
 
 }  // namespace blip::cli

@@ -1,5 +1,5 @@
-// The loop that caption, match, ask and embed share: pictures decoded ahead, encoded in batches, results in order, and a
-// picture that fails does not stop the others.
+// The loop that caption, match, ask and embed share: pictures decoded ahead, encoded in batches,
+// results in order, and a picture that fails does not stop the others.
 #pragma once
 
 #include <chrono>
@@ -47,13 +47,16 @@ class Keeper {
   virtual std::size_t passed() const = 0;
 };
 
-// Errors that concern one picture are reported and counted on the console; those of the model, the device or an option are thrown.
-// The next pictures are read and resized while the model works on the ones before.
+// Errors that concern one picture are reported and counted on the console; those of the model, the
+// device or an option are thrown. The next pictures are read and resized while the model works on
+// the ones before.
 void run_pictures(const Engine& engine, Session& session, const PictureOptions& options,
                   Console& console, Timings& timings, const Task& task, Keeper* keeper = nullptr);
 
-// "3 pictures (1 failed) in 1.20 s; mean preprocess 2.1 ms, encode 33.0 ms, decode 52.0 ms" as a note.
-void note_timings(Console& console, const Timings& timings, double seconds, const std::string& predict_name);
+// "3 pictures (1 failed) in 1.20 s; mean preprocess 2.1 ms, encode 33.0 ms, decode 52.0 ms" as a
+// note.
+void note_timings(Console& console, const Timings& timings, double seconds,
+                  const std::string& predict_name);
 
 // 0, or 1 when an input failed.
 int exit_code(const Console& console);
@@ -61,7 +64,10 @@ int exit_code(const Console& console);
 // Milliseconds since it was made.
 class Stopwatch {
  public:
-  double ms() const { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - started_).count(); }
+  double ms() const {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - started_)
+        .count();
+  }
 
  private:
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();

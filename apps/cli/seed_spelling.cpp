@@ -7,10 +7,13 @@
 namespace blip::cli {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kCommands = {{{"cap", "caption"}, {"itm", "match"}, {"vqa", "ask"}}};
+constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kCommands = {
+    {{"cap", "caption"}, {"itm", "match"}, {"vqa", "ask"}}};
 
 // A path that could be read as an option stays a path.
-std::string as_path(std::string value) { return value.size() > 1 && value.front() == '-' ? "./" + value : value; }
+std::string as_path(std::string value) {
+  return value.size() > 1 && value.front() == '-' ? "./" + value : value;
+}
 
 }  // namespace
 
@@ -33,7 +36,8 @@ std::vector<std::string> modern_arguments(std::vector<std::string> arguments) {
     }
     const bool has_value = equals != std::string::npos || i + 1 < arguments.size();
     if (!has_value) {
-      result.push_back(name == "--dev_id" ? "--device" : argument);  // the parser says that the value is missing
+      // the parser says that the value is missing
+      result.push_back(name == "--dev_id" ? "--device" : argument);
       continue;
     }
     std::string value = equals != std::string::npos ? argument.substr(equals + 1) : arguments[++i];

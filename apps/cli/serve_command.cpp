@@ -26,9 +26,9 @@ constexpr const char* kExamples = R"(Examples:
   blip serve --host 0.0.0.0 --api-key-file keys.txt
   curl -s http://127.0.0.1:8080/v1/caption -F image=@cat.jpg
 
-The page is at http://HOST:PORT/, the API's description at /openapi.json. Log lines, one JSON object each, go to standard
-error. SIGINT and SIGTERM end the server when every accepted request is answered; a second one ends it at once. SIGHUP
-reads the API keys again.)";
+The page is at http://HOST:PORT/, the API's description at /openapi.json. Log lines, one JSON
+object each, go to standard error. SIGINT and SIGTERM end the server when every accepted request
+is answered; a second one ends it at once. SIGHUP reads the API keys again.)";
 
 struct ServeFlags {
   bool quiet = false;
@@ -44,7 +44,8 @@ struct ServeFlags {
 std::string default_history() {
   namespace fs = std::filesystem;
   // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
-  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data != '\0') return (fs::path(data) / "blip" / "history.db").string();
+  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data != '\0')
+    return (fs::path(data) / "blip" / "history.db").string();
   if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
     return (fs::path(home) / ".local" / "share" / "blip" / "history.db").string();
   return "";
@@ -54,7 +55,8 @@ std::vector<std::string> read_keys(const std::string& path) {
   std::ifstream file(path);
   std::vector<std::string> keys;
   for (std::string line; std::getline(file, line);) {
-    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0) line.pop_back();
+    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0)
+      line.pop_back();
     if (!line.empty() && !line.starts_with('#')) keys.push_back(line);
   }
   if (keys.empty()) throw Exit(kExitUsage, "no API key in " + path + "; write one a line");
@@ -78,7 +80,9 @@ std::vector<server::NamedEngine> load_engines(const ServeFlags& flags, Console& 
     const Engine engine = load_engine(options, console);
     const std::string name = named ? argument.substr(0, equals) : engine.info().name;
     for (const auto& other : engines)
-      if (other.name == name) throw Exit(kExitUsage, "two models are named \"" + name + "\"; name them with --model NAME=PATH");
+      if (other.name == name)
+        throw Exit(kExitUsage,
+                   "two models are named \"" + name + "\"; name them with --model NAME=PATH");
     engines.push_back({name, engine});
   }
   return engines;
@@ -96,7 +100,8 @@ void choose_history(server::ServerOptions& options, Console& console) {
 
 std::atomic<bool> g_hang_up{false};
 
-// A terminal that closes must not end the server; who wants it to read its keys again sends the signal too.
+// A terminal that closes must not end the server; who wants it to read its keys again sends the
+// signal too.
 void catch_hang_up() {
   struct sigaction action = {};
   action.sa_handler = [](int) { g_hang_up = true; };
@@ -141,17 +146,23 @@ int run_serve(const ServeFlags& flags) {
 }
 
 template <class Number>
-void add_number(CLI::App& command, const std::string& name, Number& value, std::uint64_t low, std::uint64_t high, const std::string& description,
-                const std::string& group) {
-  command.add_option(name, value, description)->type_name("N")->check(whole_in(low, high))->capture_default_str()->group(group);
+void add_number(CLI::App& command, const std::string& name, Number& value, std::uint64_t low,
+                std::uint64_t high, const std::string& description, const std::string& group) {
+  command.add_option(name, value, description)
+      ->type_name("N")
+      ->check(whole_in(low, high))
+      ->capture_default_str()
+      ->group(group);
 }
 
 void add_model_flags(CLI::App& command, ServeFlags& flags) {
   add_model_options(command, flags.model);
-  command.remove_option(command.get_option("--model"));  // here it may come several times, with a name
+  // here it may come several times, with a name
+  command.remove_option(command.get_option("--model"));
   command
       .add_option("-m,--model", flags.models,
-                  "A model's name, Hugging Face folder, .pth, .bin, .safetensors or .gguf, or NAME=PATH; repeat for several; else $BLIP_MODEL, else the bundled model")
+                  "A model's name, Hugging Face folder, .pth, .bin, .safetensors or .gguf, or "
+                  "NAME=PATH; repeat for several; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
       ->check(not_empty())
       ->allow_extra_args(false)
@@ -163,30 +174,56 @@ void add_queue_flags(CLI::App& command, ServeFlags& flags) {
   server::ServerOptions& o = flags.server;
   add_number(command, "--batch", o.scheduler.max_batch, 1, kMaxBatch,
              "Jobs per pass through the model", group);
-  command.add_option("--batch-window", o.scheduler.window_ms, "Milliseconds a batch waits for requests on their way; 0 = none")
-      ->type_name("N")->check(number_in(0, 1000))->capture_default_str()->group(group);
-  add_number(command, "--queue", o.scheduler.queue_limit, 1, 1'000'000, "Jobs that may wait per model; more are told 429", group);
-  add_number(command, "--max-requests", o.max_requests, 1, 100'000, "Requests accepted at a time; more are told 429", group);
-  add_number(command, "--concurrency", o.threads, 1, 1024, "Requests read or decoded at a time; those that wait for a model do not count", group);
+  command
+      .add_option("--batch-window", o.scheduler.window_ms,
+                  "Milliseconds a batch waits for requests on their way; 0 = none")
+      ->type_name("N")
+      ->check(number_in(0, 1000))
+      ->capture_default_str()
+      ->group(group);
+  add_number(command, "--queue", o.scheduler.queue_limit, 1, 1'000'000,
+             "Jobs that may wait per model; more are told 429", group);
+  add_number(command, "--max-requests", o.max_requests, 1, 100'000,
+             "Requests accepted at a time; more are told 429", group);
+  add_number(command, "--concurrency", o.threads, 1, 1024,
+             "Requests read or decoded at a time; those that wait for a model do not count", group);
   command.add_option("--timeout", flags.timeout_seconds, "Seconds until a request is given up")
-      ->type_name("N")->check(number_in(0.01, 86400))->capture_default_str()->group(group);
-  command.add_option("--memory", o.memory, "Memory of the whole program in bytes, or with K, M or G; 0 = three quarters of what the machine or container has left")
-      ->type_name("BYTES")->transform(CLI::AsSizeValue(false))->group(group);
-  add_number(command, "--cache-entries", o.cache_entries, 0, 1'000'000, "Encoded pictures kept per model; 0 = none", group);
-  add_number(command, "--cache-bytes", o.cache_bytes, 0, std::uint64_t{1} << 46, "Memory for them", group);
+      ->type_name("N")
+      ->check(number_in(0.01, 86400))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--memory", o.memory,
+                  "Memory of the whole program in bytes, or with K, M or G; 0 = three quarters of "
+                  "what the machine or container has left")
+      ->type_name("BYTES")
+      ->transform(CLI::AsSizeValue(false))
+      ->group(group);
+  add_number(command, "--cache-entries", o.cache_entries, 0, 1'000'000,
+             "Encoded pictures kept per model; 0 = none", group);
+  add_number(command, "--cache-bytes", o.cache_bytes, 0, std::uint64_t{1} << 46, "Memory for them",
+             group);
 }
 
 void add_history_flags(CLI::App& command, ServeFlags& flags) {
   const std::string group = "Page";
   server::ServerOptions& o = flags.server;
-  CLI::Option* file = command.add_option("--history", o.history,
-                                         "SQLite file of the page's history; default: blip/history.db in the user's data "
-                                         "folder, and none where --host is not a loopback address")
-                          ->type_name("FILE")->check(not_empty())->group(group);
-  command.add_flag("--no-history", flags.no_history, "Keep no history")->excludes(file)->group(group);
+  CLI::Option* file =
+      command
+          .add_option(
+              "--history", o.history,
+              "SQLite file of the page's history; default: blip/history.db in the user's data "
+              "folder, and none where --host is not a loopback address")
+          ->type_name("FILE")
+          ->check(not_empty())
+          ->group(group);
+  command.add_flag("--no-history", flags.no_history, "Keep no history")
+      ->excludes(file)
+      ->group(group);
   add_number(command, "--history-max", o.history_limits.max_entries, 1, 1'000'000,
              "Entries kept of each user; the oldest go", group);
-  add_number(command, "--history-max-bytes", o.history_limits.max_bytes, 1024, std::uint64_t{1} << 46,
+  add_number(command, "--history-max-bytes", o.history_limits.max_bytes, 1024,
+             std::uint64_t{1} << 46,
              "Bytes kept of each user, pictures included; the oldest entries go", group);
 }
 
@@ -211,17 +248,22 @@ void add_connection_flags(CLI::App& command, server::ServerOptions& o) {
       ->type_name("N")
       ->check(whole_in(0, 100'000))
       ->group(group);
-  add_seconds(command, "--header-timeout", o.http.header_seconds, 0.1, "Seconds for a request's headers to come");
-  add_seconds(command, "--body-timeout", o.http.body_seconds, 0.1, "Seconds for a request's body to come");
-  add_seconds(command, "--idle-timeout", o.http.idle_seconds, 0.1, "Seconds that a connection waits for its next request");
+  add_seconds(command, "--header-timeout", o.http.header_seconds, 0.1,
+              "Seconds for a request's headers to come");
+  add_seconds(command, "--body-timeout", o.http.body_seconds, 0.1,
+              "Seconds for a request's body to come");
+  add_seconds(command, "--idle-timeout", o.http.idle_seconds, 0.1,
+              "Seconds that a connection waits for its next request");
   command
       .add_option("--min-rate", o.http.min_rate,
-                  "Bytes per second at which a body comes and an answer is read at least, over 10 s; 0 = any")
+                  "Bytes per second at which a body comes and an answer is read at least, over 10 "
+                  "s; 0 = any")
       ->type_name("N")
       ->check(number_in(0, 1e9))
       ->capture_default_str()
       ->group(group);
-  add_seconds(command, "--drain-timeout", o.drain_seconds, 0, "Seconds that accepted requests get after SIGTERM");
+  add_seconds(command, "--drain-timeout", o.drain_seconds, 0,
+              "Seconds that accepted requests get after SIGTERM");
 }
 
 }  // namespace
@@ -230,14 +272,20 @@ void add_serve(CLI::App& app, Run& run) {
   auto flags = std::make_shared<ServeFlags>();
   CLI::App& command = *app.add_subcommand("serve", "Serve an HTTP API and a web page");
   server::ServerOptions& o = flags->server;
-  add_named(command, "--host", o.http.host, "Address to listen on; 0.0.0.0 = every one of this machine", "ADDRESS")->capture_default_str();
-  add_number(command, "--port", o.http.port, 0, 65535, "Port to listen on; 0 = any free one", "Options");
+  add_named(command, "--host", o.http.host,
+            "Address to listen on; 0.0.0.0 = every one of this machine", "ADDRESS")
+      ->capture_default_str();
+  add_number(command, "--port", o.http.port, 0, 65535, "Port to listen on; 0 = any free one",
+             "Options");
   add_model_flags(command, *flags);
   add_queue_flags(command, *flags);
   add_limit_options(command, o.limits.image);
-  add_number(command, "--max-body", o.http.max_body, 1, std::uint64_t{1} << 40, "Refuse larger bodies", "Input");
-  add_number(command, "--max-images", o.limits.input.max_images, 1, 10'000, "Pictures per request", "Input");
-  add_number(command, "--max-texts", o.limits.input.max_texts, 1, 100'000, "Texts per request", "Input");
+  add_number(command, "--max-body", o.http.max_body, 1, std::uint64_t{1} << 40,
+             "Refuse larger bodies", "Input");
+  add_number(command, "--max-images", o.limits.input.max_images, 1, 10'000, "Pictures per request",
+             "Input");
+  add_number(command, "--max-texts", o.limits.input.max_texts, 1, 100'000, "Texts per request",
+             "Input");
   add_connection_flags(command, o);
   add_number(command, "--max-beams", o.limits.work.max_beams, 1, option_named("beams").whole_high(),
              "Beams a request may ask for", "Input");
@@ -247,15 +295,26 @@ void add_serve(CLI::App& app, Run& run) {
   add_number(command, "--max-tokens", o.limits.work.max_tokens, 1,
              option_named("max_length").whole_high(), "Longest max_length a request may ask for",
              "Input");
-  add_number(command, "--max-work", o.limits.work.max_work, 1, std::uint64_t{1} << 40, "Rows of a request: pictures x questions x beams x max_length, and its texts' tokens", "Input");
-  command.add_option("--api-key-file", flags->key_file, "File of API keys, one a line; without it none is needed")
-      ->type_name("FILE")->check(not_empty())->check(CLI::ExistingFile)->group("Access");
+  add_number(command, "--max-work", o.limits.work.max_work, 1, std::uint64_t{1} << 40,
+             "Rows of a request: pictures x questions x beams x max_length, and its texts' tokens",
+             "Input");
+  command
+      .add_option("--api-key-file", flags->key_file,
+                  "File of API keys, one a line; without it none is needed")
+      ->type_name("FILE")
+      ->check(not_empty())
+      ->check(CLI::ExistingFile)
+      ->group("Access");
   add_repeated(command, "--allowed-host", o.allowed_hosts,
-               "Name by which clients may call this server, beside localhost and its addresses: NAME, NAME:PORT, "
+               "Name by which clients may call this server, beside localhost and its addresses: "
+               "NAME, NAME:PORT, "
                ".NAME with all below it, or * for any; repeat for several")
       ->check(not_empty())
       ->group("Access");
-  add_repeated(command, "--cors-origin", o.cors_origins, "Origin whose pages may use the server, or *; repeat for several")->check(not_empty())->group("Access");
+  add_repeated(command, "--cors-origin", o.cors_origins,
+               "Origin whose pages may use the server, or *; repeat for several")
+      ->check(not_empty())
+      ->group("Access");
   add_history_flags(command, *flags);
   command.add_flag("-q,--quiet", flags->quiet, "Log errors only")->group("Output");
   command.footer(kExamples);

@@ -33,9 +33,11 @@ std::vector<std::string> addresses_of_this_machine() {
     if (one->ifa_addr == nullptr) continue;
     char text[INET6_ADDRSTRLEN] = "";
     if (one->ifa_addr->sa_family == AF_INET)
-      inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr, text, sizeof text);
+      inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr, text,
+                sizeof text);
     else if (one->ifa_addr->sa_family == AF_INET6)
-      inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(one->ifa_addr)->sin6_addr, text, sizeof text);
+      inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(one->ifa_addr)->sin6_addr, text,
+                sizeof text);
     if (auto address = canonical_address(text)) result.push_back(std::move(*address));
   }
   freeifaddrs(list);
@@ -62,7 +64,9 @@ HostPattern::HostPattern(const std::string& text) {
   if (canonical_address(name) && name.find(':') != std::string::npos) name = "[" + name + "]";
   auto authority = parse_authority(name);
   if (!authority)
-    throw Error(ErrorCode::kUsage, "\"" + text + "\" is no host; give NAME, NAME:PORT, .NAME (with all below it) or *");
+    throw Error(
+        ErrorCode::kUsage,
+        "\"" + text + "\" is no host; give NAME, NAME:PORT, .NAME (with all below it) or *");
   wanted_ = std::move(*authority);
 }
 
@@ -83,7 +87,8 @@ Access::Access(const AccessOptions& options) : keys_(options.keys) {
     std::string written = lower(origin);
     if (written.ends_with('/')) written.pop_back();
     if (written != "*" && written != "null" && written.find("://") == std::string::npos)
-      throw Error(ErrorCode::kUsage, "\"" + origin + "\" is no origin; give https://NAME[:PORT] or *");
+      throw Error(ErrorCode::kUsage,
+                  "\"" + origin + "\" is no origin; give https://NAME[:PORT] or *");
     origins_.push_back(std::move(written));
   }
   for (const std::string& host : options.allowed_hosts) hosts_.emplace_back(host);
@@ -104,17 +109,20 @@ bool Access::is_own_address(const std::string& address) const {
 
 bool Access::is_ours(const Authority& authority, const Request& request) const {
   if (is_loopback(authority) || (listen_host_ && listen_host_->fits(authority))) return true;
-  if (std::any_of(hosts_.begin(), hosts_.end(), [&](const HostPattern& one) { return one.fits(authority); }))
+  if (std::any_of(hosts_.begin(), hosts_.end(),
+                  [&](const HostPattern& one) { return one.fits(authority); }))
     return true;
-  return authority.is_address && (authority.host == request.local || is_own_address(authority.host));
+  return authority.is_address &&
+         (authority.host == request.local || is_own_address(authority.host));
 }
 
 bool Access::host_allowed(const Request& request) const {
   // Only clients of HTTP/1.0 may leave the name out, and no browser is among them.
-  return std::all_of(request.authorities.begin(), request.authorities.end(), [&](const std::string& text) {
-    const auto authority = parse_authority(text);
-    return authority && is_ours(*authority, request);
-  });
+  return std::all_of(request.authorities.begin(), request.authorities.end(),
+                     [&](const std::string& text) {
+                       const auto authority = parse_authority(text);
+                       return authority && is_ours(*authority, request);
+                     });
 }
 
 bool Access::needs_key() const {
@@ -127,7 +135,9 @@ void Access::set_keys(std::vector<std::string> keys) {
   keys_ = std::move(keys);
 }
 
-bool Access::has_key(const Request& request) const { return !needs_key() || !key_of(request).empty(); }
+bool Access::has_key(const Request& request) const {
+  return !needs_key() || !key_of(request).empty();
+}
 
 std::string Access::key_of(const Request& request) const {
   const std::string& header = request.header("authorization");
@@ -151,7 +161,8 @@ bool Access::listed(const std::string& origin) const {
 bool Access::origin_allowed(const Request& request, bool navigates) const {
   const std::string& text = request.header("origin");
   if (text.empty()) {
-    // Pictures, scripts and links of other pages come without Origin; newer browsers say that they are other pages'.
+    // Pictures, scripts and links of other pages come without Origin; newer browsers say that they
+    // are other pages'.
     const std::string& site = request.header("sec-fetch-site");
     if (site != "cross-site" && site != "same-site") return true;
     return listed("*") || (navigates && request.header("sec-fetch-mode") == "navigate");
@@ -171,13 +182,17 @@ bool Access::origin_allowed(const Request& request, bool navigates) const {
 }
 
 std::optional<Response> Access::preflight(const Request& request) const {
-  if (request.method != "OPTIONS" || request.header("access-control-request-method").empty()) return std::nullopt;
+  if (request.method != "OPTIONS" || request.header("access-control-request-method").empty())
+    return std::nullopt;
   if (!listed(request.header("origin"))) return std::nullopt;
   const std::string& wanted = request.header("access-control-request-headers");
-  Response response{204, "", "",
-                    {{"Access-Control-Allow-Methods", kUsualMethods},
-                     {"Access-Control-Allow-Headers", is_header_list(wanted) ? wanted : kUsualHeaders},
-                     {"Access-Control-Max-Age", "600"}}};
+  Response response{
+      204,
+      "",
+      "",
+      {{"Access-Control-Allow-Methods", kUsualMethods},
+       {"Access-Control-Allow-Headers", is_header_list(wanted) ? wanted : kUsualHeaders},
+       {"Access-Control-Max-Age", "600"}}};
   if (request.header("access-control-request-private-network") == "true")
     response.headers.emplace_back("Access-Control-Allow-Private-Network", "true");
   return response;
@@ -187,7 +202,8 @@ void Access::add_headers(const Request& request, Response& response) const {
   if (origins_.empty()) return;
   const bool asks = request.method == "OPTIONS";
   response.headers.emplace_back(
-      "Vary", asks ? "Origin, Access-Control-Request-Method, Access-Control-Request-Headers" : "Origin");
+      "Vary",
+      asks ? "Origin, Access-Control-Request-Method, Access-Control-Request-Headers" : "Origin");
   const std::string& origin = request.header("origin");
   if (!origin.empty() && listed(origin)) {
     response.headers.emplace_back("Access-Control-Allow-Origin", origin);

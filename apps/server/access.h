@@ -13,14 +13,15 @@
 
 namespace blip::server {
 
-// One value of --allowed-host: "name" (any port), "name:port", ".example.org" or "*.example.org" (the name and all below
-// it), "*" (any).
+// One value of --allowed-host: "name" (any port), "name:port", ".example.org" or "*.example.org"
+// (the name and all below it), "*" (any).
 class HostPattern {
  public:
   // Throws Error(kUsage).
   explicit HostPattern(const std::string& text);
   bool fits(const Authority& authority) const;
-  // The same of a page's origin, whose port must be the one given or, without one, http's or https's own.
+  // The same of a page's origin, whose port must be the one given or, without one, http's or
+  // https's own.
   bool fits_origin(const Authority& origin) const;
 
  private:
@@ -40,8 +41,9 @@ class Access {
   // Throws Error(kUsage) for a host or an origin that is none.
   explicit Access(const AccessOptions& options);
 
-  // The client means this server: Host (and the authority of an absolute address) is a name or address of ours. A web
-  // page whose name suddenly leads to this machine (DNS rebinding) gives its own name.
+  // The client means this server: Host (and the authority of an absolute address) is a name or
+  // address of ours. A web page whose name suddenly leads to this machine (DNS rebinding) gives its
+  // own name.
   bool host_allowed(const Request& request) const;
   // The request carries one of the keys, or none is needed.
   bool has_key(const Request& request) const;
@@ -50,7 +52,8 @@ class Access {
   bool needs_key() const;
   // From any thread; requests that are checked from now on need the new ones.
   void set_keys(std::vector<std::string> keys);
-  // No web page of a foreign origin sent it, as far as browsers tell. navigates: links from other pages may lead here.
+  // No web page of a foreign origin sent it, as far as browsers tell. navigates: links from other
+  // pages may lead here.
   bool origin_allowed(const Request& request, bool navigates) const;
   // The answer to a browser's question whether a page may send its request.
   std::optional<Response> preflight(const Request& request) const;

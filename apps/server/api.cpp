@@ -8,7 +8,9 @@ namespace blip::server {
 namespace {
 
 void need_pictures(const Fields& fields) {
-  if (fields.pictures().empty()) throw Problem(kInvalidRequest, "no picture; send \"image\" or \"images\", or the file itself as the body");
+  if (fields.pictures().empty())
+    throw Problem(kInvalidRequest,
+                  "no picture; send \"image\" or \"images\", or the file itself as the body");
 }
 
 // A job of the picture, which may have failed already.
@@ -19,13 +21,17 @@ void add_job(std::vector<Job>& jobs, Job job, std::uint64_t rows, const Opened& 
   jobs.push_back(std::move(job));
 }
 
-// Before pictures are decoded: is there room for the jobs, and memory for pictures and answers? rows: of all of them.
-void admit(Service& service, Work& work, Model& model, std::size_t pictures, std::size_t jobs, std::uint64_t rows, const Job& like) {
+// Before pictures are decoded: is there room for the jobs, and memory for pictures and answers?
+// rows: of all of them.
+void admit(Service& service, Work& work, Model& model, std::size_t pictures, std::size_t jobs,
+           std::uint64_t rows, const Job& like) {
   check_work(rows, service.limits.work);
   model.scheduler.check_room(jobs);
   const ModelInfo& info = model.engine.info();
   const std::size_t attention = like.attention ? jobs * attention_bytes(info, like) : 0;
-  work.hold(pictures * resized_bytes(info) + attention, attention > 0 ? "the attention of " + std::to_string(jobs) + " texts" : std::to_string(pictures) + " pictures");
+  work.hold(pictures * resized_bytes(info) + attention,
+            attention > 0 ? "the attention of " + std::to_string(jobs) + " texts"
+                          : std::to_string(pictures) + " pictures");
 }
 
 Job job_of(Task task, const Work& work) {
@@ -50,7 +56,9 @@ Json result_or_error(Json one, const JobResult& result, const char* name) {
   return one;
 }
 
-Json caption_json(std::size_t index, const JobResult& result) { return result_or_error({{"image", index}}, result, "caption"); }
+Json caption_json(std::size_t index, const JobResult& result) {
+  return result_or_error({{"image", index}}, result, "caption");
+}
 
 Json answer_json(std::size_t index, const std::string& question, const JobResult& result) {
   return result_or_error({{"image", index}, {"question", question}}, result, "answer");
@@ -60,17 +68,21 @@ Json answer_json(std::size_t index, const std::string& question, const JobResult
 class ReadableTexts {
  public:
   // Throws Problem(invalid_request) where none is.
-  ReadableTexts(const std::vector<std::string>& all, const Engine& engine, const char* field) : all_(all) {
+  ReadableTexts(const std::vector<std::string>& all, const Engine& engine, const char* field)
+      : all_(all) {
     for (const std::string& text : all) {
       places_.push_back(engine.count_tokens(text) == 0 ? kNone : texts_.size());
       if (places_.back() != kNone) texts_.push_back(text);
     }
-    if (!all.empty() && texts_.empty()) throw Problem(kInvalidRequest, "field \"" + std::string(field) + "\": " + kEmptyText);
+    if (!all.empty() && texts_.empty())
+      throw Problem(kInvalidRequest, "field \"" + std::string(field) + "\": " + kEmptyText);
   }
   const std::vector<std::string>& texts() const { return texts_; }
   std::size_t size() const { return all_.size(); }
   // Where the text is among texts(); nullopt: it is not.
-  std::optional<std::size_t> place(std::size_t index) const { return places_[index] == kNone ? std::nullopt : std::optional(places_[index]); }
+  std::optional<std::size_t> place(std::size_t index) const {
+    return places_[index] == kNone ? std::nullopt : std::optional(places_[index]);
+  }
   static Failure failure() { return Failure::of(kInvalidRequest, kEmptyText); }
 
  private:
@@ -82,29 +94,45 @@ class ReadableTexts {
 };
 
 // what: "caption" or "answer".
-void check_streamable(const GenerateOptions& options, std::size_t pictures, const std::string& what) {
-  if (pictures != 1) throw Problem(kInvalidRequest, "a stream is of one picture's " + what + "; got " + std::to_string(pictures) + " pictures");
-  if (options.num_return != 1) throw Problem(kInvalidRequest, "a stream is of one " + what + "; leave num_" + what + "s out");
+void check_streamable(const GenerateOptions& options, std::size_t pictures,
+                      const std::string& what) {
+  if (pictures != 1)
+    throw Problem(kInvalidRequest, "a stream is of one picture's " + what + "; got " +
+                                       std::to_string(pictures) + " pictures");
+  if (options.num_return != 1)
+    throw Problem(kInvalidRequest, "a stream is of one " + what + "; leave num_" + what + "s out");
   if (!options.sample && options.beams != 1)
-    throw Problem(kInvalidRequest, "beam search decides its words at the end and cannot stream; use beams 1 or sample");
+    throw Problem(
+        kInvalidRequest,
+        "beam search decides its words at the end and cannot stream; use beams 1 or sample");
 }
 
-void check_answer_streamable(const GenerateOptions& options, std::size_t pictures, std::size_t questions, bool ranked) {
-  if (ranked) throw Problem(kInvalidRequest, "given answers are ranked as a whole and cannot stream; leave \"answers\" or \"stream\" out");
-  if (questions != 1) throw Problem(kInvalidRequest, "a stream is of one question's answer; got " + std::to_string(questions) + " questions");
+void check_answer_streamable(const GenerateOptions& options, std::size_t pictures,
+                             std::size_t questions, bool ranked) {
+  if (ranked)
+    throw Problem(kInvalidRequest,
+                  "given answers are ranked as a whole and cannot stream; leave \"answers\" or "
+                  "\"stream\" out");
+  if (questions != 1)
+    throw Problem(kInvalidRequest, "a stream is of one question's answer; got " +
+                                       std::to_string(questions) + " questions");
   check_streamable(options, pictures, "answer");
 }
 
 using OnToken = std::function<void(std::int32_t, const std::string&)>;
 
 // The caption or answer of the job, token by token, then result_json of its result.
-void stream_text(Model& model, Exchange& exchange, Work& work, Job job, const std::function<Json(const JobResult&)>& result_json) {
-  // The callback runs on the scheduler's thread and may outlive this call: the exchange has to live as long.
+void stream_text(Model& model, Exchange& exchange, Work& work, Job job,
+                 const std::function<Json(const JobResult&)>& result_json) {
+  // The callback runs on the scheduler's thread and may outlive this call: the exchange has to live
+  // as long.
   OnToken& on_token = job.task == Task::kCaption ? job.caption.on_token : job.ask.on_token;
-  on_token = [stream = exchange.shared_from_this(), ticket = work.ticket(), sent = std::string()](std::int32_t id, const std::string& text) mutable {
+  on_token = [stream = exchange.shared_from_this(), ticket = work.ticket(), sent = std::string()](
+                 std::int32_t id, const std::string& text) mutable {
     const std::string added = text.starts_with(sent) ? text.substr(sent.size()) : text;
     sent = text;
-    if (!stream->write(sse_event("token", {{"id", id}, {"text", text}, {"added", added}}))) ticket->cancelled = true;
+    if (!stream->write(sse_event("token", {{"id", id}, {"text", text}, {"added", added}})))
+      ticket->cancelled = true;
   };
   if (job.result.failure) job.result.failure->raise();
   std::vector<Job> jobs;
@@ -118,7 +146,8 @@ void stream_text(Model& model, Exchange& exchange, Work& work, Job job, const st
     exchange.write(sse_event("done", json));
   } catch (const Problem& problem) {
     work.ticket()->cancelled = true;
-    exchange.write(sse_event("error", to_json(problem.kind(), problem.what(), exchange.request.id)));
+    exchange.write(
+        sse_event("error", to_json(problem.kind(), problem.what(), exchange.request.id)));
   } catch (const std::exception&) {
     work.ticket()->cancelled = true;
     exchange.write(sse_event("error", to_json(kInternal, kUnexpected, exchange.request.id)));
@@ -163,15 +192,19 @@ void answer_caption(Service& service, Exchange& exchange) {
   std::vector<Job> jobs;
   for (const Opened& opened : open_pictures(fields, background, model, service, work))
     add_job(jobs, make(), rows, opened);
-  if (stream) return stream_text(model, exchange, work, std::move(jobs.front()), [](const JobResult& result) { return caption_json(0, result); });
+  if (stream)
+    return stream_text(model, exchange, work, std::move(jobs.front()),
+                       [](const JobResult& result) { return caption_json(0, result); });
   Json json{{"results", Json::array()}};
-  for (const JobResult& result : work.run(model, std::move(jobs))) json["results"].push_back(caption_json(json["results"].size(), result));
+  for (const JobResult& result : work.run(model, std::move(jobs)))
+    json["results"].push_back(caption_json(json["results"].size(), result));
   respond(exchange, std::move(json), model, work);
 }
 
 namespace {
 
-Json matches_json(const std::vector<std::string>& texts, const ReadableTexts& readable, const JobResult& result) {
+Json matches_json(const std::vector<std::string>& texts, const ReadableTexts& readable,
+                  const JobResult& result) {
   Json matches = Json::array();
   for (std::size_t i = 0; i < texts.size(); ++i) {
     Json& one = matches.emplace_back(Json{{"text", texts[i]}});
@@ -181,7 +214,8 @@ Json matches_json(const std::vector<std::string>& texts, const ReadableTexts& re
       continue;
     }
     const Match& match = result.matches[*place];
-    one["match_probability"] = match.match_probability ? number_json(*match.match_probability) : Json();
+    one["match_probability"] =
+        match.match_probability ? number_json(*match.match_probability) : Json();
     one["cosine"] = match.cosine ? number_json(*match.cosine) : Json();
   }
   return matches;
@@ -258,8 +292,12 @@ AskRequest read_ask(Service& service, Fields& fields, Work& work) {
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
   need_pictures(fields);
-  if (ask.questions.empty()) throw Problem(kInvalidRequest, "no question; send \"question\" or \"questions\"");
-  if (ask.answers.empty() && fields.has("rank_candidates")) throw Problem(kInvalidRequest, "field \"rank_candidates\": has an effect on given answers only; send \"answers\", or leave it out");
+  if (ask.questions.empty())
+    throw Problem(kInvalidRequest, "no question; send \"question\" or \"questions\"");
+  if (ask.answers.empty() && fields.has("rank_candidates"))
+    throw Problem(kInvalidRequest,
+                  "field \"rank_candidates\": has an effect on given answers only; send "
+                  "\"answers\", or leave it out");
   for (const Option& row : kOptions) {
     const std::string name = name_for(row, kAnswerText);
     if (!ask.answers.empty() && row.generates() && fields.has(name))
@@ -268,7 +306,9 @@ AskRequest read_ask(Service& service, Fields& fields, Work& work) {
           "field \"" + name +
               "\": has no effect on given answers, which are ranked; leave it or \"answers\" out");
   }
-  if (ask.stream) check_answer_streamable(ask.options.generate, fields.pictures().size(), ask.questions.size(), !ask.answers.empty());
+  if (ask.stream)
+    check_answer_streamable(ask.options.generate, fields.pictures().size(), ask.questions.size(),
+                            !ask.answers.empty());
   return ask;
 }
 
@@ -277,7 +317,8 @@ Job job_of(const AskRequest& ask, const std::string& question, const Work& work)
   job.question = question;
   job.texts = ask.answers;
   job.ask = ask.options;
-  if (ask.attention) job.attention = AttentionOptions{.max_text_length = ask.options.max_text_length};
+  if (ask.attention)
+    job.attention = AttentionOptions{.max_text_length = ask.options.max_text_length};
   return job;
 }
 
@@ -291,24 +332,30 @@ void answer_ask(Service& service, Exchange& exchange) {
   const ReadableTexts readable(ask.questions, model.engine, "questions");
   std::vector<std::uint64_t> rows;
   std::uint64_t total = 0;
-  for (const std::string& question : ask.questions) total += rows.emplace_back(rows_of(model.engine, job_of(ask, question, work)));
+  for (const std::string& question : ask.questions)
+    total += rows.emplace_back(rows_of(model.engine, job_of(ask, question, work)));
   const std::size_t count = fields.pictures().size();
-  admit(service, work, model, count, count * rows.size(), total * count, job_of(ask, ask.questions.front(), work));
+  admit(service, work, model, count, count * rows.size(), total * count,
+        job_of(ask, ask.questions.front(), work));
   std::vector<Job> jobs;
   for (const Opened& opened : open_pictures(fields, ask.background, model, service, work)) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       add_job(jobs, job_of(ask, ask.questions[i], work), rows[i], opened);
-      if (!readable.place(i) && !opened.failure) jobs.back().result.failure = ReadableTexts::failure();
+      if (!readable.place(i) && !opened.failure)
+        jobs.back().result.failure = ReadableTexts::failure();
     }
   }
   const std::vector<std::string>& questions = ask.questions;
   if (ask.stream) {
-    return stream_text(model, exchange, work, std::move(jobs.front()),
-                       [&](const JobResult& result) { return answer_json(0, questions.front(), result); });
+    return stream_text(
+        model, exchange, work, std::move(jobs.front()),
+        [&](const JobResult& result) { return answer_json(0, questions.front(), result); });
   }
   const auto results = work.run(model, std::move(jobs));
   Json json{{"results", Json::array()}};
-  for (std::size_t i = 0; i < results.size(); ++i) json["results"].push_back(answer_json(i / questions.size(), questions[i % questions.size()], results[i]));
+  for (std::size_t i = 0; i < results.size(); ++i)
+    json["results"].push_back(
+        answer_json(i / questions.size(), questions[i % questions.size()], results[i]));
   respond(exchange, std::move(json), model, work);
 }
 
@@ -331,7 +378,8 @@ void answer_embed(Service& service, Exchange& exchange) {
   const auto background = read_background(fields);
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
-  if (fields.pictures().empty() && texts.empty()) throw Problem(kInvalidRequest, "nothing to embed; send pictures or texts");
+  if (fields.pictures().empty() && texts.empty())
+    throw Problem(kInvalidRequest, "nothing to embed; send pictures or texts");
 
   Model& model = service.models.choose(name, Task::kEmbedImage);
   const ReadableTexts readable(texts, model.engine, "texts");
@@ -346,7 +394,9 @@ void answer_embed(Service& service, Exchange& exchange) {
     add_job(jobs, job_of(Task::kEmbedImage, work), 1, opened);
   if (!texts.empty()) jobs.push_back(std::move(of_texts));
   const auto results = work.run(model, std::move(jobs));
-  Json json{{"dimensions", model.engine.info().embed_dim}, {"images", Json::array()}, {"texts", Json::array()}};
+  Json json{{"dimensions", model.engine.info().embed_dim},
+            {"images", Json::array()},
+            {"texts", Json::array()}};
   for (std::size_t i = 0; i < fields.pictures().size(); ++i) {
     Json one{{"image", i}};
     if (results[i].failure) {
@@ -360,12 +410,16 @@ void answer_embed(Service& service, Exchange& exchange) {
   for (std::size_t i = 0; i < texts.size(); ++i) {
     Json one{{"text", texts[i]}};
     const auto place = readable.place(i);
-    const std::optional<Failure> failure = place ? results.back().failure : ReadableTexts::failure();
-    if (failure) one["error"] = error_json(*failure);
-    else one["embedding"] = vector_json(results.back().vectors[*place]);
+    const std::optional<Failure> failure =
+        place ? results.back().failure : ReadableTexts::failure();
+    if (failure)
+      one["error"] = error_json(*failure);
+    else
+      one["embedding"] = vector_json(results.back().vectors[*place]);
     json["texts"].push_back(std::move(one));
   }
-  if (!texts.empty() && !results.back().warnings.empty()) json["warnings"] = results.back().warnings;
+  if (!texts.empty() && !results.back().warnings.empty())
+    json["warnings"] = results.back().warnings;
   respond(exchange, std::move(json), model, work);
 }
 
@@ -374,7 +428,8 @@ Json describe_models(const Models& models) {
   for (const auto& model : models.all()) {
     const ModelInfo& info = model->engine.info();
     Json tasks = Json::array();
-    for (const Task task : {Task::kCaption, Task::kMatch, Task::kAsk, Task::kRank, Task::kEmbedImage, Task::kAttention})
+    for (const Task task : {Task::kCaption, Task::kMatch, Task::kAsk, Task::kRank,
+                            Task::kEmbedImage, Task::kAttention})
       if (can(info, task)) tasks.push_back(task == Task::kEmbedImage ? "embed" : to_string(task));
     data.push_back({{"id", model->name},
                     {"object", "model"},

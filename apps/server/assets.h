@@ -1,4 +1,5 @@
-// The web page's files and the API's description, embedded when the program is built (cmake/EmbedFiles.cmake).
+// The web page's files and the API's description, embedded when the program is built
+// (cmake/EmbedFiles.cmake).
 #pragma once
 
 #include <span>

@@ -27,18 +27,28 @@ AttentionRequest read_request(Fields& fields) {
   request.max_text_length = read_text_length(fields);
   request.question = fields.text("question");
   request.text = fields.text("text");
-  for (const auto& [name, text] : {std::pair{"question", &request.question}, {"text", &request.text}}) {
+  for (const auto& [name, text] :
+       {std::pair{"question", &request.question}, {"text", &request.text}}) {
     if (fields.has(name) && is_blank(*text))
-      throw Problem(kInvalidRequest, "field \"" + std::string(name) + "\": an empty text; give at least one word, or leave it out");
+      throw Problem(kInvalidRequest,
+                    "field \"" + std::string(name) +
+                        "\": an empty text; give at least one word, or leave it out");
   }
   request.model = fields.text("model");
   request.layers = read_whole(fields, option_named("layers"), 0);
   const std::string format = fields.text("format", "json");
-  if (format != "json" && format != "png") throw Problem(kInvalidRequest, "field \"format\": must be json or png");
+  if (format != "json" && format != "png")
+    throw Problem(kInvalidRequest, "field \"format\": must be json or png");
   request.png = format == "png";
   if (fields.has("word")) request.word = fields.whole("word", 0, 0, kMaxTextWords);
-  if (request.word && !request.png) throw Problem(kInvalidRequest, "field \"word\": chooses the word of a PNG; give format png, or take all words as JSON");
-  if (fields.pictures().size() != 1) throw Problem(kInvalidRequest, "one picture is needed in field \"image\", or as the body; got " + std::to_string(fields.pictures().size()));
+  if (request.word && !request.png)
+    throw Problem(
+        kInvalidRequest,
+        "field \"word\": chooses the word of a PNG; give format png, or take all words as JSON");
+  if (fields.pictures().size() != 1)
+    throw Problem(kInvalidRequest,
+                  "one picture is needed in field \"image\", or as the body; got " +
+                      std::to_string(fields.pictures().size()));
   return request;
 }
 
@@ -52,7 +62,9 @@ Job job_of(const AttentionRequest& request, const Work& work) {
   job.caption.prompt = request.prompt;
   if (!request.text.empty()) job.texts = {request.text};
   job.ask.max_text_length = request.max_text_length;
-  job.attention = AttentionOptions{.prompt = request.prompt, .layers = request.layers, .max_text_length = request.max_text_length};
+  job.attention = AttentionOptions{.prompt = request.prompt,
+                                   .layers = request.layers,
+                                   .max_text_length = request.max_text_length};
   return job;
 }
 
@@ -61,11 +73,13 @@ std::vector<float> map_of(const Attention& attention, const std::optional<std::s
   const auto& words = attention.words;
   if (words.empty()) throw Problem(kInvalidRequest, "the text has no word");
   if (word && *word >= words.size())
-    throw Problem(kInvalidRequest, "field \"word\": the text has " + std::to_string(words.size()) + " words, counted from 0; got " + std::to_string(*word));
+    throw Problem(kInvalidRequest, "field \"word\": the text has " + std::to_string(words.size()) +
+                                       " words, counted from 0; got " + std::to_string(*word));
   if (word) return words[*word].weights;
   std::vector<float> mean(words.front().weights.size());
   for (const WordAttention& one : words)
-    for (std::size_t i = 0; i < mean.size(); ++i) mean[i] += one.weights[i] / static_cast<float>(words.size());
+    for (std::size_t i = 0; i < mean.size(); ++i)
+      mean[i] += one.weights[i] / static_cast<float>(words.size());
   return mean;
 }
 
@@ -75,7 +89,9 @@ Json words_json(const std::vector<WordAttention>& words, int side) {
     Json rows = Json::array();
     for (int y = 0; y < side; ++y) {
       Json row = Json::array();
-      for (int x = 0; x < side; ++x) row.push_back(std::round(double{word.weights[static_cast<std::size_t>(y * side + x)]} * 1e6) / 1e6);
+      for (int x = 0; x < side; ++x)
+        row.push_back(
+            std::round(double{word.weights[static_cast<std::size_t>(y * side + x)]} * 1e6) / 1e6);
       rows.push_back(std::move(row));
     }
     list.push_back({{"word", word.word}, {"weights", std::move(rows)}});
@@ -87,7 +103,8 @@ Json words_json(const std::vector<WordAttention>& words, int side) {
 
 Json attention_json(const Attention& attention) {
   Json json{{"side", attention.side}, {"words", words_json(attention.words, attention.side)}};
-  if (!attention.question.empty()) json["question"] = words_json(attention.question, attention.side);
+  if (!attention.question.empty())
+    json["question"] = words_json(attention.question, attention.side);
   return json;
 }
 
@@ -99,16 +116,20 @@ void answer_attention(Service& service, Exchange& exchange) {
   work.set_timeout(read_timeout(fields, service.limits));
   fields.reject_unknown();
 
-  Model& model = service.models.choose(request.model, request.question.empty() ? Task::kCaption : Task::kAsk, true);
+  Model& model = service.models.choose(
+      request.model, request.question.empty() ? Task::kCaption : Task::kAsk, true);
   std::vector<Job> jobs;
   jobs.push_back(job_of(request, work));
   jobs.back().picture = open_picture(fields.pictures().front(), background, model, service, work);
   const JobResult result = std::move(work.run(model, std::move(jobs)).front());
-  if (!result.attention) throw std::runtime_error("the model told no attention");  // it said that it can
+  // it said that it can
+  if (!result.attention) throw std::runtime_error("the model told no attention");
   if (request.png) {
     const Decoded picture =
         decode(fields.pictures().front(), background, 0, service, work, kDrawingBytes);
-    return exchange.respond({200, "image/png", heat_map_png(picture.image, map_of(*result.attention, request.word), result.attention->side)});
+    return exchange.respond({200, "image/png",
+                             heat_map_png(picture.image, map_of(*result.attention, request.word),
+                                          result.attention->side)});
   }
   Json json{{"text", request.text.empty() ? result.generation.text : request.text}};
   if (!request.question.empty()) json["question"] = request.question;

@@ -8,7 +8,8 @@ namespace blip::server {
 
 struct Service;  // server/api.h
 
-// {"side", "words": [{"word", "weights": [[...], ...]}]} and, for an answer, "question" in the same form.
+// {"side", "words": [{"word", "weights": [[...], ...]}]} and, for an answer, "question" in the same
+// form.
 Json attention_json(const Attention& attention);
 
 // The highest number of a word that the field "word" may say; a text has far fewer.

@@ -14,7 +14,8 @@ namespace {
 constexpr std::size_t kMaxHost = 255;
 
 bool is_port(std::string_view text) {
-  if (text.empty() || text.size() > 5 || !std::all_of(text.begin(), text.end(), is_digit)) return false;
+  if (text.empty() || text.size() > 5 || !std::all_of(text.begin(), text.end(), is_digit))
+    return false;
   return std::stoi(std::string(text)) <= 65535;
 }
 
@@ -28,7 +29,8 @@ bool is_name(std::string_view text) {
 
 std::optional<std::string> canonical_address(std::string_view text) {
   if (text.size() > INET6_ADDRSTRLEN) return std::nullopt;
-  const std::string address(text.substr(0, text.find('%')));  // a link-local address may name its interface
+  // a link-local address may name its interface
+  const std::string address(text.substr(0, text.find('%')));
   char canonical[INET6_ADDRSTRLEN];
   in_addr four = {};
   if (inet_pton(AF_INET, address.c_str(), &four) == 1)
@@ -55,10 +57,12 @@ std::optional<Authority> parse_authority(std::string_view text) {
     host = text.substr(0, colon);
     rest = text.substr(colon);
   }
-  if (!rest.empty() && (rest[0] != ':' || (rest.size() > 1 && !is_port(rest.substr(1))))) return std::nullopt;
+  if (!rest.empty() && (rest[0] != ':' || (rest.size() > 1 && !is_port(rest.substr(1)))))
+    return std::nullopt;
   if (rest.size() > 1) result.port = std::to_string(std::stoi(std::string(rest.substr(1))));
   if (host.ends_with('.') && !bracketed) host.remove_suffix(1);
-  if (auto address = canonical_address(host); address && bracketed == (host.find(':') != std::string_view::npos)) {
+  if (auto address = canonical_address(host);
+      address && bracketed == (host.find(':') != std::string_view::npos)) {
     result.host = std::move(*address);
     result.is_address = true;
     return result;
@@ -83,7 +87,8 @@ bool is_loopback(const Authority& authority) {
 }
 
 bool is_loopback(const std::string& listen_host) {
-  const auto authority = parse_authority(listen_host.find(':') == std::string::npos ? listen_host : "[" + listen_host + "]");
+  const auto authority = parse_authority(
+      listen_host.find(':') == std::string::npos ? listen_host : "[" + listen_host + "]");
   return authority && is_loopback(*authority);
 }
 

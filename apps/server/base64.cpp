@@ -11,8 +11,10 @@ constexpr std::uint8_t kBad = 0xff, kSkip = 0xfe;
 constexpr std::array<std::uint8_t, 256> make_table() {
   std::array<std::uint8_t, 256> table{};
   for (auto& value : table) value = kBad;
-  constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  for (std::size_t i = 0; i < alphabet.size(); ++i) table[static_cast<unsigned char>(alphabet[i])] = static_cast<std::uint8_t>(i);
+  constexpr std::string_view alphabet =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (std::size_t i = 0; i < alphabet.size(); ++i)
+    table[static_cast<unsigned char>(alphabet[i])] = static_cast<std::uint8_t>(i);
   table['\r'] = table['\n'] = kSkip;
   return table;
 }
@@ -38,7 +40,8 @@ std::optional<std::string> decode_base64(std::string_view text) {
     if (value == kBad) return std::nullopt;
     bits = bits << 6 | value;
     if (++digits % 4 == 0) {
-      bytes += {static_cast<char>(bits >> 16), static_cast<char>(bits >> 8), static_cast<char>(bits)};
+      bytes +=
+          {static_cast<char>(bits >> 16), static_cast<char>(bits >> 8), static_cast<char>(bits)};
       bits = 0;
     }
   }
@@ -57,7 +60,8 @@ std::optional<std::string> decode_base64(std::string_view text) {
 std::optional<std::string> decode_data_url(std::string_view text) {
   if (!text.starts_with("data:")) return decode_base64(text);
   const std::size_t comma = text.find(',');
-  if (comma == std::string_view::npos || !text.substr(0, comma).ends_with(";base64")) return std::nullopt;
+  if (comma == std::string_view::npos || !text.substr(0, comma).ends_with(";base64"))
+    return std::nullopt;
   return decode_base64(text.substr(comma + 1));
 }
 

@@ -7,11 +7,12 @@
 
 namespace blip::server {
 
-// nullopt: a character outside the alphabet (line breaks are allowed, as MIME writes them), a wrong length or padding, or bits
-// left over that are not zero. Padding may be missing.
+// nullopt: a character outside the alphabet (line breaks are allowed, as MIME writes them), a wrong
+// length or padding, or bits left over that are not zero. Padding may be missing.
 std::optional<std::string> decode_base64(std::string_view text);
 
-// The bytes of "data:image/png;base64,..." or of bare base64; nullopt as above, or a data URL that is not base64.
+// The bytes of "data:image/png;base64,..." or of bare base64; nullopt as above, or a data URL that
+// is not base64.
 std::optional<std::string> decode_data_url(std::string_view text);
 
 }  // namespace blip::server

@@ -15,7 +15,8 @@ namespace blip::server {
 namespace {
 
 // A long conversation has some thousands of values; the body's bytes were already limited.
-constexpr JsonLimits kBodyLimits{.max_bytes = std::numeric_limits<std::size_t>::max(), .max_values = 50'000};
+constexpr JsonLimits kBodyLimits{.max_bytes = std::numeric_limits<std::size_t>::max(),
+                                 .max_values = 50'000};
 
 [[noreturn]] void invalid(const std::string& what) { throw Problem(kInvalidRequest, what); }
 
@@ -24,7 +25,10 @@ void set_picture(const Json& part, ChatRequest& chat) {
   const Json& url = image.is_object() && image.contains("url") ? image["url"] : image;
   if (!url.is_string()) invalid("image_url needs a url");
   const auto& address = url.get_ref<const std::string&>();
-  if (!address.starts_with("data:")) invalid("the server fetches no addresses; send the picture as a data URL: data:image/jpeg;base64,...");
+  if (!address.starts_with("data:"))
+    invalid(
+        "the server fetches no addresses; send the picture as a data URL: "
+        "data:image/jpeg;base64,...");
   auto bytes = decode_data_url(address);
   if (!bytes || bytes->empty()) invalid("image_url is no base64 data URL");
   chat.picture = std::move(*bytes);
@@ -34,30 +38,42 @@ void set_picture(const Json& part, ChatRequest& chat) {
 void read_parts(const Json& content, ChatRequest& chat) {
   int pictures = 0;
   for (const Json& part : content) {
-    const std::string type = part.is_object() && part.contains("type") && part["type"].is_string() ? part["type"].get<std::string>() : "";
+    const std::string type = part.is_object() && part.contains("type") && part["type"].is_string()
+                                 ? part["type"].get<std::string>()
+                                 : "";
     if (type == "text" && part.contains("text") && part["text"].is_string()) {
       if (!chat.text.empty()) chat.text += ' ';
       chat.text += part["text"].get<std::string>();
     } else if (type == "image_url" && part.contains("image_url")) {
-      if (++pictures > 1) invalid("several pictures in one message; an answer is about one picture. Send them in a message, or a request, each");
+      if (++pictures > 1)
+        invalid(
+            "several pictures in one message; an answer is about one picture. Send them in a "
+            "message, or a request, each");
       set_picture(part, chat);
     } else {
-      invalid("a content part is neither {\"type\": \"text\", \"text\": ...} nor {\"type\": \"image_url\", \"image_url\": {\"url\": ...}}");
+      invalid(
+          "a content part is neither {\"type\": \"text\", \"text\": ...} nor {\"type\": "
+          "\"image_url\", \"image_url\": {\"url\": ...}}");
     }
   }
 }
 
-// The last user message says what is wanted; the newest picture of the conversation is the one it is about.
+// The last user message says what is wanted; the newest picture of the conversation is the one it
+// is about.
 void read_messages(const Json& body, ChatRequest& chat) {
-  static constexpr std::array kOtherRoles = {"system", "assistant", "developer", "tool", "function"};
-  if (!body.contains("messages") || !body["messages"].is_array() || body["messages"].empty()) invalid("\"messages\" must be a list of at least one message");
+  static constexpr std::array kOtherRoles = {"system", "assistant", "developer", "tool",
+                                             "function"};
+  if (!body.contains("messages") || !body["messages"].is_array() || body["messages"].empty())
+    invalid("\"messages\" must be a list of at least one message");
   for (const Json& message : body["messages"]) {
-    if (!message.is_object() || !message.contains("role") || !message["role"].is_string()) invalid("every message needs a \"role\"");
+    if (!message.is_object() || !message.contains("role") || !message["role"].is_string())
+      invalid("every message needs a \"role\"");
     const std::string role = message["role"];
     static const Json kNothing;
     const Json& content = message.contains("content") ? message["content"] : kNothing;
     if (role != "user") {
-      if (std::find(kOtherRoles.begin(), kOtherRoles.end(), role) == kOtherRoles.end()) invalid("unknown role " + quote(role));
+      if (std::find(kOtherRoles.begin(), kOtherRoles.end(), role) == kOtherRoles.end())
+        invalid("unknown role " + quote(role));
       continue;
     }
     chat.text.clear();
@@ -70,36 +86,64 @@ void read_messages(const Json& body, ChatRequest& chat) {
     }
   }
   if (chat.picture.empty())
-    invalid("no picture in the messages; this server answers about pictures only. Add a part {\"type\": \"image_url\", \"image_url\": {\"url\": \"data:image/jpeg;base64,...\"}}");
+    invalid(
+        "no picture in the messages; this server answers about pictures only. Add a part "
+        "{\"type\": \"image_url\", \"image_url\": {\"url\": \"data:image/jpeg;base64,...\"}}");
 }
 
-// What would change the answer and cannot be done, each with the values that ask for nothing; null asks for nothing either.
-// Fields that change no answer (user, metadata, store, service_tier and the like) are not looked at.
+// What would change the answer and cannot be done, each with the values that ask for nothing; null
+// asks for nothing either. Fields that change no answer (user, metadata, store, service_tier and
+// the like) are not looked at.
 void refuse_unsupported(const Json& body) {
   static const std::map<std::string, std::vector<Json>> kNeutral = {
-      {"frequency_penalty", {0}},   {"presence_penalty", {0}},         {"logit_bias", {Json::object()}},
-      {"logprobs", {false, 0}},     {"top_logprobs", {0}},             {"tools", {Json::array()}},
-      {"functions", {Json::array()}}, {"tool_choice", {"none", "auto"}}, {"function_call", {"none", "auto"}},
-      {"audio", {}},                {"prediction", {}},                {"web_search_options", {}},
-      {"modalities", {Json::array({"text"})}}, {"best_of", {1}},       {"echo", {false}},
-      {"suffix", {""}},             {"top_k", {0, -1}},                {"min_p", {0}},
-      {"repetition_penalty", {1}},  {"length_penalty", {1}},           {"use_beam_search", {false}},
-      {"ignore_eos", {false}},      {"min_tokens", {0}}};
+      {"frequency_penalty", {0}},
+      {"presence_penalty", {0}},
+      {"logit_bias", {Json::object()}},
+      {"logprobs", {false, 0}},
+      {"top_logprobs", {0}},
+      {"tools", {Json::array()}},
+      {"functions", {Json::array()}},
+      {"tool_choice", {"none", "auto"}},
+      {"function_call", {"none", "auto"}},
+      {"audio", {}},
+      {"prediction", {}},
+      {"web_search_options", {}},
+      {"modalities", {Json::array({"text"})}},
+      {"best_of", {1}},
+      {"echo", {false}},
+      {"suffix", {""}},
+      {"top_k", {0, -1}},
+      {"min_p", {0}},
+      {"repetition_penalty", {1}},
+      {"length_penalty", {1}},
+      {"use_beam_search", {false}},
+      {"ignore_eos", {false}},
+      {"min_tokens", {0}}};
   for (const auto& [name, neutral] : kNeutral) {
     const auto found = body.find(name);
-    if (found == body.end() || found->is_null() || std::find(neutral.begin(), neutral.end(), *found) != neutral.end()) continue;
+    if (found == body.end() || found->is_null() ||
+        std::find(neutral.begin(), neutral.end(), *found) != neutral.end())
+      continue;
     invalid("\"" + name + "\" is not supported; leave it out");
   }
   const auto format = body.find("response_format");
   if (format == body.end() || format->is_null()) return;
-  const std::string type = format->is_object() && format->contains("type") && (*format)["type"].is_string() ? (*format)["type"].get<std::string>() : "";
-  if (type != "text") invalid("\"response_format\" must be {\"type\": \"text\"}: the model writes captions and answers, no JSON");
+  const std::string type =
+      format->is_object() && format->contains("type") && (*format)["type"].is_string()
+          ? (*format)["type"].get<std::string>()
+          : "";
+  if (type != "text")
+    invalid(
+        "\"response_format\" must be {\"type\": \"text\"}: the model writes captions and answers, "
+        "no JSON");
 }
 
 double number_field(const Json& body, const char* name, double otherwise, double low, double high) {
   if (!body.contains(name) || body[name].is_null()) return otherwise;
   const double value = body[name].is_number() ? body[name].get<double>() : low - 1;
-  if (!(value >= low && value <= high)) invalid(std::string("\"") + name + "\" must be a number from " + Json(low).dump() + " to " + Json(high).dump());
+  if (!(value >= low && value <= high))
+    invalid(std::string("\"") + name + "\" must be a number from " + Json(low).dump() + " to " +
+            Json(high).dump());
   return value;
 }
 
@@ -126,10 +170,12 @@ void read_stops(const Json& body, ChatRequest& chat) {
   const auto stop = body.find("stop");
   if (stop == body.end() || stop->is_null()) return;
   for (const Json& one : stop->is_array() ? *stop : Json::array({*stop})) {
-    if (!one.is_string() || one.get_ref<const std::string&>().empty()) invalid("\"stop\" must be a text or a list of texts, none of them empty");
+    if (!one.is_string() || one.get_ref<const std::string&>().empty())
+      invalid("\"stop\" must be a text or a list of texts, none of them empty");
     chat.stop.push_back(one.get<std::string>());
   }
-  if (chat.stop.size() > kMaxStops) invalid("\"stop\" may have at most " + std::to_string(kMaxStops) + " texts");
+  if (chat.stop.size() > kMaxStops)
+    invalid("\"stop\" may have at most " + std::to_string(kMaxStops) + " texts");
 }
 
 void read_options(const Json& body, ChatRequest& chat) {
@@ -157,7 +203,9 @@ void limit_length(ChatRequest& chat, const Engine& engine, int prompt, const Wor
   const ModelInfo& info = engine.info();
   if (info.fixed_length > 0) return;  // has its own way
   if (chat.max_tokens) o.max_length = prompt + std::min(*chat.max_tokens, limits.max_tokens);
-  o.max_length = std::min(o.max_length, std::min(limits.max_tokens, info.max_length > 0 ? info.max_length : limits.max_tokens));
+  o.max_length = std::min(
+      o.max_length,
+      std::min(limits.max_tokens, info.max_length > 0 ? info.max_length : limits.max_tokens));
   o.beams = std::max(std::min(o.beams, limits.max_beams), o.num_return);
   check_limits(o, "n", limits);
 }
@@ -170,42 +218,59 @@ int prompt_tokens(const ChatRequest& chat, const Engine& engine) {
 // Shorter than allowed: the model ended it, or a stop.
 const char* finish_reason(const Text& text, const ChatRequest& chat) {
   const bool stopped = find_stop(text.text, chat.stop) != std::string::npos;
-  return stopped || text.token_ids.size() < static_cast<std::size_t>(chat.generate.max_length) ? "stop" : "length";
+  return stopped || text.token_ids.size() < static_cast<std::size_t>(chat.generate.max_length)
+             ? "stop"
+             : "length";
 }
 
-std::string content_of(const Text& text, const ChatRequest& chat) { return text.text.substr(0, find_stop(text.text, chat.stop)); }
+std::string content_of(const Text& text, const ChatRequest& chat) {
+  return text.text.substr(0, find_stop(text.text, chat.stop));
+}
 
 Json usage_json(const Generation& generation, int prompt) {
   int completion = 0;
-  for (const Text& text : generation.all) completion += std::max(0, static_cast<int>(text.token_ids.size()) - prompt);
-  return {{"prompt_tokens", prompt}, {"completion_tokens", completion}, {"total_tokens", prompt + completion}};
+  for (const Text& text : generation.all)
+    completion += std::max(0, static_cast<int>(text.token_ids.size()) - prompt);
+  return {{"prompt_tokens", prompt},
+          {"completion_tokens", completion},
+          {"total_tokens", prompt + completion}};
 }
 
 Json head_json(const Exchange& exchange, const Model& model, const char* object) {
-  return {{"id", "chatcmpl-" + exchange.request.id}, {"object", object}, {"created", static_cast<std::int64_t>(std::time(nullptr))}, {"model", model.name}};
+  return {{"id", "chatcmpl-" + exchange.request.id},
+          {"object", object},
+          {"created", static_cast<std::int64_t>(std::time(nullptr))},
+          {"model", model.name}};
 }
 
-std::string chunk(const Exchange& exchange, const Model& model, const Json& delta, const Json& reason) {
+std::string chunk(const Exchange& exchange, const Model& model, const Json& delta,
+                  const Json& reason) {
   Json json = head_json(exchange, model, "chat.completion.chunk");
-  json["choices"] = Json::array({{{"index", 0}, {"delta", delta}, {"logprobs", nullptr}, {"finish_reason", reason}}});
+  json["choices"] = Json::array(
+      {{{"index", 0}, {"delta", delta}, {"logprobs", nullptr}, {"finish_reason", reason}}});
   return sse_event("", json);
 }
 
-void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest& chat, int prompt, Job job) {
+void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest& chat, int prompt,
+                 Job job) {
   const auto stream = exchange.shared_from_this();
-  const auto sent = std::make_shared<std::string>();  // written on the scheduler's thread before the result is there
+  // written on the scheduler's thread before the result is there
+  const auto sent = std::make_shared<std::string>();
   auto& on_token = chat.question ? job.ask.on_token : job.caption.on_token;
-  on_token = [stream, sent, &model, stops = chat.stop, ticket = work.ticket()](std::int32_t, const std::string& text) {
+  on_token = [stream, sent, &model, stops = chat.stop, ticket = work.ticket()](
+                 std::int32_t, const std::string& text) {
     const std::string safe = text.substr(0, safe_length(text, stops));
     if (!safe.starts_with(*sent) || safe == *sent) return;
     const std::string added = safe.substr(sent->size());
     *sent = safe;
-    if (!stream->write(chunk(*stream, model, {{"content", added}}, nullptr))) ticket->cancelled = true;
+    if (!stream->write(chunk(*stream, model, {{"content", added}}, nullptr)))
+      ticket->cancelled = true;
   };
   std::vector<Job> jobs;
   jobs.push_back(std::move(job));
-  exchange.write(chunk(exchange, model, {{"role", "assistant"}, {"content", ""}}, nullptr));  // before the scheduler can write
-  auto futures = work.submit(model, std::move(jobs));                                         // full: a plain 429, the chunk is never sent
+  // before the scheduler can write
+  exchange.write(chunk(exchange, model, {{"role", "assistant"}, {"content", ""}}, nullptr));
+  auto futures = work.submit(model, std::move(jobs));  // full: a plain 429, the chunk is never sent
   exchange.start_stream({200, "text/event-stream", "", {{"Cache-Control", "no-store"}}});
   try {
     const Generation generation = work.get(futures.front()).generation;
@@ -222,10 +287,12 @@ void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest
     exchange.write("data: [DONE]\n\n");
   } catch (const Problem& problem) {
     work.ticket()->cancelled = true;
-    exchange.write("data: " + chat_problem(problem.kind(), problem.what(), exchange.request.id).body + "\n");
+    exchange.write(
+        "data: " + chat_problem(problem.kind(), problem.what(), exchange.request.id).body + "\n");
   } catch (const std::exception&) {
     work.ticket()->cancelled = true;
-    exchange.write("data: " + chat_problem(kInternal, kUnexpected, exchange.request.id).body + "\n");
+    exchange.write("data: " + chat_problem(kInternal, kUnexpected, exchange.request.id).body +
+                   "\n");
     exchange.end();
     throw;  // into the log
   }
@@ -248,7 +315,8 @@ ChatRequest read_chat(const Request& request, std::size_t max_text_bytes) {
     chat.model = body["model"];
   }
   read_messages(body, chat);
-  if (chat.text.size() > max_text_bytes) invalid("the text is longer than " + std::to_string(max_text_bytes) + " bytes");
+  if (chat.text.size() > max_text_bytes)
+    invalid("the text is longer than " + std::to_string(max_text_bytes) + " bytes");
   chat.stream = flag_field(body, "stream");
   if (body.contains("stream_options") && !body["stream_options"].is_null()) {
     if (!body["stream_options"].is_object()) invalid("\"stream_options\" must be an object");
@@ -282,8 +350,10 @@ std::size_t safe_length(const std::string& text, const std::vector<std::string>&
 }
 
 bool is_question(const std::string& text) {
-  static constexpr std::array kOpeners = {"what", "who", "whose", "whom", "which", "when", "where", "why",  "how",  "is",  "are", "was",
-                                          "were", "does", "do",   "did",  "can",   "could", "has",  "have", "will", "would", "should"};
+  static constexpr std::array kOpeners = {"what",  "who",  "whose", "whom",  "which", "when",
+                                          "where", "why",  "how",   "is",    "are",   "was",
+                                          "were",  "does", "do",    "did",   "can",   "could",
+                                          "has",   "have", "will",  "would", "should"};
   const std::size_t last = text.find_last_not_of(" \t\r\n");
   if (last == std::string::npos) return false;
   if (text[last] == '?') return true;
@@ -292,7 +362,8 @@ bool is_question(const std::string& text) {
   return std::find(kOpeners.begin(), kOpeners.end(), word) != kOpeners.end();
 }
 
-Response chat_problem(const ProblemKind& kind, const std::string& detail, const std::string& request_id, double retry_after) {
+Response chat_problem(const ProblemKind& kind, const std::string& detail,
+                      const std::string& request_id, double retry_after) {
   Response response = to_response(kind, detail, request_id, retry_after);
   Json json = to_json(kind, detail, request_id);
   const char* type = kind.status < 500 ? "invalid_request_error" : "server_error";
@@ -324,10 +395,12 @@ void answer_chat(Service& service, Exchange& exchange) {
   Json json = head_json(exchange, model, "chat.completion");
   json["choices"] = Json::array();
   for (const Text& text : generation.all)
-    json["choices"].push_back({{"index", json["choices"].size()},
-                               {"message", {{"role", "assistant"}, {"content", content_of(text, chat)}, {"refusal", nullptr}}},
-                               {"logprobs", nullptr},
-                               {"finish_reason", finish_reason(text, chat)}});
+    json["choices"].push_back(
+        {{"index", json["choices"].size()},
+         {"message",
+          {{"role", "assistant"}, {"content", content_of(text, chat)}, {"refusal", nullptr}}},
+         {"logprobs", nullptr},
+         {"finish_reason", finish_reason(text, chat)}});
   json["usage"] = usage_json(generation, prompt);
   exchange.respond(json_response(json));
 }

@@ -23,7 +23,9 @@ struct Stream : z_stream {
   Stream& operator=(const Stream&) = delete;
 };
 
-[[noreturn]] void damaged() { throw Problem(kInvalidRequest, "the body's gzip data are damaged or incomplete"); }
+[[noreturn]] void damaged() {
+  throw Problem(kInvalidRequest, "the body's gzip data are damaged or incomplete");
+}
 
 std::string unpacked(const std::string& body, std::size_t max_body, MemoryBudget::Share& memory) {
   Stream stream;
@@ -43,7 +45,8 @@ std::string unpacked(const std::string& body, std::size_t max_body, MemoryBudget
     if (state == Z_BUF_ERROR && read == body.size()) damaged();
     if (got == 0 && state == Z_OK && stream.avail_in == 0 && read == body.size()) damaged();
     if (out.size() + got > max_body)
-      throw Problem(kTooLarge, "the unpacked body is larger than " + std::to_string(max_body) + " bytes, this server's limit (--max-body)");
+      throw Problem(kTooLarge, "the unpacked body is larger than " + std::to_string(max_body) +
+                                   " bytes, this server's limit (--max-body)");
     if (!memory.grow(MemoryBudget::kBodyCopies * got)) throw Problem(kOutOfMemory, kNoMemoryNow);
     out.append(piece, 0, got);
     // gzip files may follow each other.
@@ -61,7 +64,8 @@ void unpack_body(Exchange& exchange, std::size_t max_body, MemoryBudget& memory)
   const std::string encoding = lower(exchange.request.header("content-encoding"));
   if (encoding.empty() || encoding == "identity") return;
   if (encoding != "gzip" && encoding != "x-gzip" && encoding != "deflate")
-    throw Problem(kUnsupportedMedia, "Content-Encoding \"" + encoding + "\"; send gzip, deflate or a plain body");
+    throw Problem(kUnsupportedMedia,
+                  "Content-Encoding \"" + encoding + "\"; send gzip, deflate or a plain body");
   auto share = memory.empty(MemoryKind::kBodies);
   exchange.request.body = unpacked(exchange.request.body, max_body, share);
   exchange.unpacked_memory = std::make_shared<MemoryBudget::Share>(std::move(share));

@@ -10,7 +10,9 @@ namespace {
 
 constexpr std::size_t kMaxParts = 4096;
 
-[[noreturn]] void malformed(const std::string& what) { throw Problem(kInvalidRequest, "malformed form: " + what); }
+[[noreturn]] void malformed(const std::string& what) {
+  throw Problem(kInvalidRequest, "malformed form: " + what);
+}
 
 bool same_word(std::string_view a, std::string_view b) {
   return a.size() == b.size() && lower(a) == lower(b);
@@ -35,7 +37,9 @@ std::string parameter(std::string_view value, std::string_view name) {
     std::size_t used = 0;
     if (rest.starts_with('"')) {
       for (used = 1; used < rest.size() && rest[used] != '"'; ++used) {
-        if (rest[used] == '\\' && used + 1 < rest.size() && (rest[used + 1] == '"' || rest[used + 1] == '\\')) ++used;
+        if (rest[used] == '\\' && used + 1 < rest.size() &&
+            (rest[used + 1] == '"' || rest[used + 1] == '\\'))
+          ++used;
         text += rest[used];
       }
     } else {
@@ -101,7 +105,8 @@ std::string percent_decoded(std::string_view text) {
 
 std::vector<FormPart> read_multipart(std::string_view content_type, std::string_view body) {
   const std::string boundary = parameter(content_type, "boundary");
-  if (boundary.empty() || boundary.size() > 70) malformed("Content-Type needs a boundary of 1 to 70 characters");
+  if (boundary.empty() || boundary.size() > 70)
+    malformed("Content-Type needs a boundary of 1 to 70 characters");
   const std::string first = "--" + boundary, next = "\r\n" + first;
   std::vector<FormPart> parts;
   std::size_t at = 0;
@@ -112,11 +117,13 @@ std::vector<FormPart> read_multipart(std::string_view content_type, std::string_
   }
   for (at += first.size(); !body.substr(at).starts_with("--");) {
     const std::size_t line_end = body.find("\r\n", at);
-    const std::size_t end = line_end == std::string_view::npos ? line_end : body.find(next, line_end);
+    const std::size_t end =
+        line_end == std::string_view::npos ? line_end : body.find(next, line_end);
     if (end == std::string_view::npos) malformed("it ends without its closing boundary");
     if (parts.size() == kMaxParts) malformed("more than " + std::to_string(kMaxParts) + " parts");
     // A part without headers starts with the blank line itself.
-    const std::size_t start = body.substr(line_end).starts_with("\r\n\r\n") ? line_end : line_end + 2;
+    const std::size_t start =
+        body.substr(line_end).starts_with("\r\n\r\n") ? line_end : line_end + 2;
     parts.push_back(read_part(body.substr(start, end > start ? end - start : 0)));
     at = end + next.size();
   }
@@ -132,7 +139,8 @@ std::vector<FormPart> read_urlencoded(std::string_view body) {
     if (pair.empty()) continue;
     if (parts.size() == kMaxParts) malformed("more than " + std::to_string(kMaxParts) + " fields");
     const std::size_t equals = std::min(pair.find('='), pair.size());
-    parts.push_back({percent_decoded(pair.substr(0, equals)), "", "", equals < pair.size() ? percent_decoded(pair.substr(equals + 1)) : ""});
+    parts.push_back({percent_decoded(pair.substr(0, equals)), "", "",
+                     equals < pair.size() ? percent_decoded(pair.substr(equals + 1)) : ""});
   }
   return parts;
 }

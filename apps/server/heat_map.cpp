@@ -42,12 +42,19 @@ Between between(int pixel, int size, int side) {
 
 // The mean of the picture's pixels that one pixel of a smaller one covers.
 Rgb mean_pixel(const Image& picture, int x, int y, int width, int height) {
-  const auto first = [](int i, int to, int from) { return static_cast<int>(std::int64_t{i} * from / to); };
-  const int x0 = first(x, width, picture.width()), x1 = std::max(x0 + 1, first(x + 1, width, picture.width()));
-  const int y0 = first(y, height, picture.height()), y1 = std::max(y0 + 1, first(y + 1, height, picture.height()));
+  const auto first = [](int i, int to, int from) {
+    return static_cast<int>(std::int64_t{i} * from / to);
+  };
+  const int x0 = first(x, width, picture.width()),
+            x1 = std::max(x0 + 1, first(x + 1, width, picture.width()));
+  const int y0 = first(y, height, picture.height()),
+            y1 = std::max(y0 + 1, first(y + 1, height, picture.height()));
   Rgb sum{};
   for (int row = y0; row < y1; ++row) {
-    const std::uint8_t* pixel = picture.data() + (static_cast<std::size_t>(row) * static_cast<std::size_t>(picture.width()) + static_cast<std::size_t>(x0)) * 3;
+    const std::uint8_t* pixel = picture.data() + (static_cast<std::size_t>(row) *
+                                                      static_cast<std::size_t>(picture.width()) +
+                                                  static_cast<std::size_t>(x0)) *
+                                                     3;
     for (int i = 0; i < (x1 - x0) * 3; ++i) sum[static_cast<std::size_t>(i % 3)] += pixel[i];
   }
   for (double& value : sum) value /= static_cast<double>(x1 - x0) * (y1 - y0);
@@ -71,10 +78,12 @@ std::string png_of(const std::vector<std::uint8_t>& rgb, int width, int height) 
 }  // namespace
 
 std::string heat_map_png(const Image& picture, std::span<const float> weights, int side) {
-  const double shrink = std::min(1.0, static_cast<double>(kHeatMapSide) / std::max(picture.width(), picture.height()));
+  const double shrink = std::min(
+      1.0, static_cast<double>(kHeatMapSide) / std::max(picture.width(), picture.height()));
   const int width = std::max(1, static_cast<int>(std::lround(picture.width() * shrink)));
   const int height = std::max(1, static_cast<int>(std::lround(picture.height() * shrink)));
-  const double largest = std::max(1e-12, static_cast<double>(*std::max_element(weights.begin(), weights.end())));
+  const double largest =
+      std::max(1e-12, static_cast<double>(*std::max_element(weights.begin(), weights.end())));
   std::vector<std::uint8_t> rgb;
   rgb.reserve(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3);
   for (int y = 0; y < height; ++y) {
@@ -85,10 +94,13 @@ std::string heat_map_png(const Image& picture, std::span<const float> weights, i
         const float* line = weights.data() + static_cast<std::ptrdiff_t>(row) * side;
         return line[across.before] * (1 - across.share) + line[across.after] * across.share;
       };
-      const double strength = (along(down.before) * (1 - down.share) + along(down.after) * down.share) / largest;
+      const double strength =
+          (along(down.before) * (1 - down.share) + along(down.after) * down.share) / largest;
       const Rgb pixel = mean_pixel(picture, x, y, width, height), colour = colour_of(strength);
       const double opacity = kOpacity * strength;
-      for (std::size_t c = 0; c < 3; ++c) rgb.push_back(static_cast<std::uint8_t>(std::lround(pixel[c] + opacity * (colour[c] - pixel[c]))));
+      for (std::size_t c = 0; c < 3; ++c)
+        rgb.push_back(
+            static_cast<std::uint8_t>(std::lround(pixel[c] + opacity * (colour[c] - pixel[c]))));
     }
   }
   return png_of(rgb, width, height);

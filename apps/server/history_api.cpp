@@ -29,7 +29,8 @@ std::string read_result(Fields& fields) {
   try {
     read_json<Json>(text, kHistoryResultLimits);
   } catch (const JsonError& error) {
-    throw Problem(kInvalidRequest, std::string("field \"result\": is not JSON text: ") + error.what());
+    throw Problem(kInvalidRequest,
+                  std::string("field \"result\": is not JSON text: ") + error.what());
   }
   return text;
 }
@@ -52,7 +53,8 @@ void respond_changed(Exchange& exchange, const History::Change& change, int stat
   }
   Response response{status, "application/json", text + "\n"};
   if (status == 201)
-    response.headers.emplace_back("Location", std::string(kRoot) + "/" + std::to_string(change.entry.id));
+    response.headers.emplace_back("Location",
+                                  std::string(kRoot) + "/" + std::to_string(change.entry.id));
   respond(exchange, std::move(response));
 }
 
@@ -61,17 +63,20 @@ void list_entries(History& history, const std::string& owner, Fields& fields, Ex
   const auto before = fields.whole("before", 0, 0, std::numeric_limits<std::int64_t>::max());
   const auto limit = fields.whole("limit", kHistoryPage, 1, kMaxHistoryPage);
   fields.reject_unknown();
-  const auto page = history.list(owner, text, static_cast<std::int64_t>(before), static_cast<int>(limit));
+  const auto page =
+      history.list(owner, text, static_cast<std::int64_t>(before), static_cast<int>(limit));
   const HistoryUsage usage = history.usage(owner);
   const Json about{{"next", page.next > 0 ? Json(page.next) : Json()},
                    {"shared", owner.empty()},
-                   {"usage", {{"entries", usage.entries},
-                              {"bytes", usage.bytes},
-                              {"max_entries", history.limits().max_entries},
-                              {"max_bytes", history.limits().max_bytes}}}};
+                   {"usage",
+                    {{"entries", usage.entries},
+                     {"bytes", usage.bytes},
+                     {"max_entries", history.limits().max_entries},
+                     {"max_bytes", history.limits().max_bytes}}}};
   // Entry by entry into text: as values, all together could take many times as much memory.
   std::string body = "{\"entries\":[";
-  for (const auto& entry : page.entries) body += (&entry == &page.entries.front() ? "" : ",") + entry_text(entry);
+  for (const auto& entry : page.entries)
+    body += (&entry == &page.entries.front() ? "" : ",") + entry_text(entry);
   body += "]," + dump(about).substr(1) + "\n";
   respond(exchange, {200, "application/json", std::move(body)});
 }
@@ -93,7 +98,8 @@ void add_entry(History& history, const std::string& owner, Fields& fields, Excha
   fields.reject_unknown();
   if (entry.task != "caption" && entry.task != "match" && entry.task != "ask")
     throw Problem(kInvalidRequest, "field \"task\": must be caption, match or ask");
-  if (fields.pictures().size() != 1) throw Problem(kInvalidRequest, "one picture is needed in field \"image\"");
+  if (fields.pictures().size() != 1)
+    throw Problem(kInvalidRequest, "one picture is needed in field \"image\"");
   const std::string& bytes = fields.pictures().front();
   const std::string type = picture_type(bytes);
   if (type.empty()) throw Problem(kInvalidImage, "the picture is none of " + picture_formats());
@@ -109,22 +115,28 @@ void answer_root(History& history, const std::string& owner, Fields& fields, Exc
   respond(exchange, {204, "", ""});
 }
 
-// What the bytes are decides, not what the file says of them: as a document, a picture of another kind could run scripts.
-void answer_picture(std::int64_t id, const std::optional<HistoryPicture>& picture, Exchange& exchange) {
+// What the bytes are decides, not what the file says of them: as a document, a picture of another
+// kind could run scripts.
+void answer_picture(std::int64_t id, const std::optional<HistoryPicture>& picture,
+                    Exchange& exchange) {
   if (!picture) no_entry(exchange.request.path);
   const std::string type = picture_type(picture->bytes);
   if (type.empty())
     throw Problem(kInvalidImage, "the stored picture is none of " + picture_formats());
   const std::string file = "picture-" + std::to_string(id) + "." + type.substr(type.find('/') + 1);
-  respond(exchange, {200, type, picture->bytes, {{"Content-Security-Policy", "default-src 'none'; sandbox"},
-                                                 {"Content-Disposition", "attachment; filename=\"" + file + "\""}}});
+  respond(exchange, {200,
+                     type,
+                     picture->bytes,
+                     {{"Content-Security-Policy", "default-src 'none'; sandbox"},
+                      {"Content-Disposition", "attachment; filename=\"" + file + "\""}}});
 }
 
 // The stored text as far as it may go, and what is wrong with it.
-std::string readable(const std::string& text, std::size_t limit, const char* what, std::string& problems) {
+std::string readable(const std::string& text, std::size_t limit, const char* what,
+                     std::string& problems) {
   if (text.size() <= limit) return text;
-  problems += std::string(problems.empty() ? "" : "; ") + "the " + what + " is longer than " + std::to_string(limit) +
-              " bytes and cut";
+  problems += std::string(problems.empty() ? "" : "; ") + "the " + what + " is longer than " +
+              std::to_string(limit) + " bytes and cut";
   return text.substr(0, limit);
 }
 
@@ -143,8 +155,8 @@ std::string entry_text(const HistoryEntry& entry) {
       throw JsonError("longer than " + std::to_string(History::kMaxResult) + " bytes");
     json["result"] = read_json<Json>(entry.result, kHistoryResultLimits);
   } catch (const JsonError& error) {
-    problems += std::string(problems.empty() ? "" : "; ") + "the stored result cannot be shown: " +
-                error.what();
+    problems += std::string(problems.empty() ? "" : "; ") +
+                "the stored result cannot be shown: " + error.what();
   }
   if (!problems.empty()) json["error"] = problems;
   return dump(json);
@@ -155,7 +167,8 @@ std::string picture_type(std::string_view bytes) {
   return format && !format->media_types.empty() ? std::string(format->media_types.front()) : "";
 }
 
-void answer_history(History& history, const std::string& owner, const InputLimits& limits, Exchange& exchange) {
+void answer_history(History& history, const std::string& owner, const InputLimits& limits,
+                    Exchange& exchange) {
   const std::string& path = exchange.request.path;
   Fields fields(exchange.request, limits);
   std::string_view rest = std::string_view(path).substr(kRoot.size());

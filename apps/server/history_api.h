@@ -14,14 +14,15 @@ inline constexpr std::size_t kHistoryBytesPerCharacter = 4;
 inline constexpr JsonLimits kHistoryResultLimits{.max_bytes = History::kMaxResult,
                                                  .max_values = 20'000};
 
-// Any method on /v1/history, /v1/history/{id} and /v1/history/{id}/image. Nobody but the owner (History::owner_of) of an
-// entry gets to see or change it; without keys all share the owner "".
-void answer_history(History& history, const std::string& owner, const InputLimits& limits, Exchange& exchange);
+// Any method on /v1/history, /v1/history/{id} and /v1/history/{id}/image. Nobody but the owner
+// (History::owner_of) of an entry gets to see or change it; without keys all share the owner "".
+void answer_history(History& history, const std::string& owner, const InputLimits& limits,
+                    Exchange& exchange);
 // The same where the server keeps no history.
 void answer_no_history(Exchange& exchange);
 
-// The entry as JSON text. Of a row that this server would not have stored it shows what can be shown, and says in
-// "error" what cannot.
+// The entry as JSON text. Of a row that this server would not have stored it shows what can be
+// shown, and says in "error" what cannot.
 std::string entry_text(const HistoryEntry& entry);
 
 // The type of a picture a browser may show, by its first bytes; "" for anything else.

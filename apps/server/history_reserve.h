@@ -1,4 +1,5 @@
-// A file that only takes up space, for the day when the disk is full: to delete something, SQLite has to write first.
+// A file that only takes up space, for the day when the disk is full: to delete something, SQLite
+// has to write first.
 #pragma once
 
 #include <string>

@@ -48,9 +48,11 @@ int listen_on(const std::string& host, int port) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   AddressList addresses;
-  const int failed = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &addresses.first);
+  const int failed =
+      getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &addresses.first);
   if (failed != 0)
-    throw Error(ErrorCode::kIo, "cannot listen on " + where + ": " + gai_strerror(failed) + "; check --host");
+    throw Error(ErrorCode::kIo,
+                "cannot listen on " + where + ": " + gai_strerror(failed) + "; check --host");
   const addrinfo& address = *addresses.first;
   const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   const int on = 1;
@@ -58,7 +60,8 @@ int listen_on(const std::string& host, int port) {
   if (fd < 0 || bind(fd, address.ai_addr, address.ai_addrlen) != 0 || listen(fd, kBacklog) != 0) {
     const std::string reason = std::strerror(errno);
     if (fd >= 0) close(fd);
-    throw Error(ErrorCode::kIo, "cannot listen on " + where + ": " + reason + "; choose another with --host and --port");
+    throw Error(ErrorCode::kIo, "cannot listen on " + where + ": " + reason +
+                                    "; choose another with --host and --port");
   }
   return fd;
 }
@@ -154,7 +157,8 @@ struct HttpServer::Impl {
       try {
         shared.io.run();
         return;
-      } catch (...) {  // out of memory between the connections' steps: the clients in question try again
+      } catch (
+          ...) {  // out of memory between the connections' steps: the clients in question try again
       }
     }
   }
@@ -172,7 +176,8 @@ struct HttpServer::Impl {
       }
       try {
         add(std::move(socket));
-      } catch (...) {  // out of memory: this connection is closed, and the next one finds more perhaps
+      } catch (
+          ...) {  // out of memory: this connection is closed, and the next one finds more perhaps
       }
       accept();
     });
@@ -180,10 +185,13 @@ struct HttpServer::Impl {
 
   void add(tcp::socket socket) {
     const bool full = connections.size() >= shared.options.max_connections && !make_room("");
-    if (full && connections.size() >= shared.options.max_connections + kHealthConnections) drop_one_for_health();
+    if (full && connections.size() >= shared.options.max_connections + kHealthConnections)
+      drop_one_for_health();
     auto connection = std::make_shared<HttpConnection>(shared, std::move(socket), full);
     const std::string& key = connection->client_key();
-    if (const unsigned limit = limit_of(key); limit > 0 && of_client[key] >= limit && !make_room(key)) return;
+    if (const unsigned limit = limit_of(key);
+        limit > 0 && of_client[key] >= limit && !make_room(key))
+      return;
     ++of_client[key];
     connections.emplace(connection.get(), connection);
     connection->start();
@@ -192,12 +200,14 @@ struct HttpServer::Impl {
 
   unsigned limit_of(const std::string& client) const {
     if (shared.options.max_per_client) return *shared.options.max_per_client;
-    const auto address = parse_authority(client.find(':') == std::string::npos ? client : "[" + client + "]");
+    const auto address =
+        parse_authority(client.find(':') == std::string::npos ? client : "[" + client + "]");
     // The key of ::1 is ::, its first half.
     return client == "::" || (address && is_loopback(*address)) ? 0 : kDefaultPerClient;
   }
 
-  // Closes the connection (of a client, if one is named) that is missed least; false where all are at work.
+  // Closes the connection (of a client, if one is named) that is missed least; false where all are
+  // at work.
   bool make_room(const std::string& client) {
     const auto now = Clock::now();
     std::optional<std::pair<int, double>> lowest;
@@ -283,7 +293,8 @@ void HttpServer::start() {
   try {
     impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
   } catch (const std::system_error& error) {
-    throw Error(ErrorCode::kIo, std::string("cannot start the HTTP server's thread: ") + error.what());
+    throw Error(ErrorCode::kIo,
+                std::string("cannot start the HTTP server's thread: ") + error.what());
   }
 }
 

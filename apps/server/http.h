@@ -1,5 +1,6 @@
-// HTTP/1.1 over Boost.Asio: one thread of I/O for all connections, which does nothing else, so that a slow client costs
-// a little memory, not a thread, and a question for the server's health never waits.
+// HTTP/1.1 over Boost.Asio: one thread of I/O for all connections, which does nothing else, so that
+// a slow client costs a little memory, not a thread, and a question for the server's health never
+// waits.
 #pragma once
 
 #include <atomic>
@@ -31,13 +32,15 @@ struct Request {
   std::string path;    // without its escapes
   std::string client;  // address
   std::string local;   // the address of ours that the client connected to
-  // Whom the client believes to talk to: Host, and the authority of an absolute address, as they came.
+  // Whom the client believes to talk to: Host, and the authority of an absolute address, as they
+  // came.
   std::vector<std::string> authorities;
   std::vector<std::pair<std::string, std::string>> query;
   std::map<std::string, std::string> headers;  // names in lower case; repeated ones joined by ", "
   std::string body;
   Clock::time_point received;
-  bool only_health = false;  // all connections are taken: this one is kept for questions about health
+  // all connections are taken: this one is kept for questions about health
+  bool only_health = false;
 
   // "" where the header is missing.
   const std::string& header(const std::string& lower_case_name) const;
@@ -66,7 +69,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void set_finisher(std::function<Response(Response)> finish) { finish_ = std::move(finish); }
   // The whole answer. The first answer counts; later ones are dropped.
   void respond(Response response);
-  // An answer in pieces: headers now, then write() and end(). A client that leaves megabytes unread is given up.
+  // An answer in pieces: headers now, then write() and end(). A client that leaves megabytes unread
+  // is given up.
   void start_stream(Response head);
   bool write(std::string_view piece);  // false: the client is gone
   void end();
@@ -78,7 +82,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void wake_locked();
 
   std::mutex mutex_;
-  std::function<void()> wake_;  // tells the connection's thread; null once the connection is finished with
+  // tells the connection's thread; null once the connection is finished with
+  std::function<void()> wake_;
   bool woken_ = false, streaming_ = false, ended_ = false, overflown_ = false;
   std::function<Response(Response)> finish_;
   std::optional<Response> response_;
@@ -109,20 +114,24 @@ struct HttpOptions {
   // Of one client: an IPv4 address, or the first 64 bits of an IPv6 one; 0 = no limit. Without a
   // value kDefaultPerClient, and no limit for clients on this machine, one of which may be a proxy.
   std::optional<unsigned> max_per_client;
-  double header_seconds = 10;  // from a request's first byte (or the connection) to the end of its headers
-  double body_seconds = 300;   // from the headers to the end of the body
-  double idle_seconds = 60;    // between requests
-  double min_rate = 1024;      // bytes per second that a body comes and an answer goes at least, over 10 s; 0 = any
+  // from a request's first byte (or the connection) to the end of its headers
+  double header_seconds = 10;
+  double body_seconds = 300;  // from the headers to the end of the body
+  double idle_seconds = 60;   // between requests
+  double min_rate =
+      1024;  // bytes per second that a body comes and an answer goes at least, over 10 s; 0 = any
 };
 
 class HttpServer {
  public:
   struct Hooks {
-    // Headers are in: an answer here refuses the request before its body is kept. May change the request.
+    // Headers are in: an answer here refuses the request before its body is kept. May change the
+    // request.
     std::function<std::optional<Response>(Request&)> accept;
     // The request is whole. Called on the I/O thread: must not block.
     std::function<void(const ExchangePtr&)> handle;
-    // What the server itself answers: what is wrong with the HTTP (400, 414, 431, 501, 505), 408, 413 and 503.
+    // What the server itself answers: what is wrong with the HTTP (400, 414, 431, 501, 505), 408,
+    // 413 and 503.
     std::function<Response(const Request&, int status, const std::string& detail)> failure;
     // The connection is done with the exchange.
     std::function<void(const Served&)> finished;
@@ -138,7 +147,8 @@ class HttpServer {
   void start();
 
   int port() const;
-  // Connections that may be open at a time: max_connections, or what the limit of open files leaves.
+  // Connections that may be open at a time: max_connections, or what the limit of open files
+  // leaves.
   unsigned max_connections() const;
   // Exchanges that are not finished, those whose body still arrives included.
   int open_exchanges() const;

@@ -22,8 +22,9 @@ using boost::system::error_code;
 
 constexpr std::size_t kMaxAhead = 64 * 1024;  // of the next requests, while one is answered
 constexpr int kReadsInTurn = 4;               // before other connections get theirs
-constexpr std::uint64_t kReusableBody = std::uint64_t{1} << 20;  // a refused body that is read to keep the connection
-constexpr std::size_t kReserved = std::size_t{1} << 20;          // of an announced body, before it comes
+constexpr std::uint64_t kReusableBody =
+    std::uint64_t{1} << 20;  // a refused body that is read to keep the connection
+constexpr std::size_t kReserved = std::size_t{1} << 20;  // of an announced body, before it comes
 constexpr double kRateSeconds = 10;
 constexpr double kLingerSeconds = 2;  // without a byte
 constexpr double kStalledSeconds = 5;
@@ -54,32 +55,58 @@ std::string key_of(const asio::ip::address& address) {
 
 const char* reason_of(int status) {
   switch (status) {
-    case 200: return "OK";
-    case 201: return "Created";
-    case 202: return "Accepted";
-    case 204: return "No Content";
-    case 304: return "Not Modified";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 413: return "Content Too Large";
-    case 414: return "URI Too Long";
-    case 415: return "Unsupported Media Type";
-    case 421: return "Misdirected Request";
-    case 422: return "Unprocessable Content";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    case 507: return "Insufficient Storage";
-    default: return "Answer";
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
+    case 204:
+      return "No Content";
+    case 304:
+      return "Not Modified";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 409:
+      return "Conflict";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
+    case 421:
+      return "Misdirected Request";
+    case 422:
+      return "Unprocessable Content";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    case 507:
+      return "Insufficient Storage";
+    default:
+      return "Answer";
   }
 }
 
@@ -94,8 +121,9 @@ const std::string& date_now() {
     std::tm utc = {};
     gmtime_r(&now, &utc);
     char date[64];
-    std::snprintf(date, sizeof date, "%s, %02d %s %04d %02d:%02d:%02d GMT", kDays[utc.tm_wday], utc.tm_mday,
-                  kMonths[utc.tm_mon], utc.tm_year + 1900, utc.tm_hour, utc.tm_min, utc.tm_sec);
+    std::snprintf(date, sizeof date, "%s, %02d %s %04d %02d:%02d:%02d GMT", kDays[utc.tm_wday],
+                  utc.tm_mday, kMonths[utc.tm_mon], utc.tm_year + 1900, utc.tm_hour, utc.tm_min,
+                  utc.tm_sec);
     text = date;
     last = now;
   }
@@ -123,7 +151,8 @@ HttpConnection::HttpConnection(HttpShared& shared, asio::ip::tcp::socket socket,
   local_ = text_of(socket_.local_endpoint(ignored).address());
 }
 
-// No exception may leave a connection's step: out of memory is what is left, and it costs this connection alone.
+// No exception may leave a connection's step: out of memory is what is left, and it costs this
+// connection alone.
 template <class Step>
 void HttpConnection::guarded(Step step) {
   if (state_ == State::kClosed) return;
@@ -162,11 +191,12 @@ void HttpConnection::wait_for_bytes() {
   if (waiting_ || state_ == State::kClosed) return;
   if (state_ == State::kAnswering && input_.size() >= kMaxAhead) return;
   waiting_ = true;
-  socket_.async_wait(asio::ip::tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) {
-    self->waiting_ = false;
-    if (error) return self->close();
-    self->guarded([&] { self->on_bytes(); });
-  });
+  socket_.async_wait(asio::ip::tcp::socket::wait_read,
+                     [self = shared_from_this()](const error_code& error) {
+                       self->waiting_ = false;
+                       if (error) return self->close();
+                       self->guarded([&] { self->on_bytes(); });
+                     });
 }
 
 void HttpConnection::on_bytes() {
@@ -183,8 +213,8 @@ void HttpConnection::on_bytes() {
   wait_for_bytes();
 }
 
-// The work for a client that sends no more is given up, as most such clients have gone. One that only shut down its side
-// gets what is ready in time.
+// The work for a client that sends no more is given up, as most such clients have gone. One that
+// only shut down its side gets what is ready in time.
 void HttpConnection::on_end_of_input() {
   if (!exchange_ || (state_ == State::kBody && !dropping_)) return close();
   keep_alive_ = false;
@@ -218,7 +248,8 @@ std::size_t HttpConnection::consume(std::string_view bytes) {
     }
     if (state_ == State::kHead && reader_->state() != RequestReader::State::kHead) head_complete();
     if (state_ == State::kBody && reader_->state() == RequestReader::State::kDone) body_complete();
-    if (state_ == State::kAnswering && answered_ && keep_alive_) begin_request();  // it was refused long ago
+    // it was refused long ago
+    if (state_ == State::kAnswering && answered_ && keep_alive_) begin_request();
     if (some == 0) break;
   }
   return used;
@@ -251,20 +282,26 @@ void HttpConnection::head_complete() {
   request.local = local_;
   make_exchange(std::move(request));
   const std::uint64_t announced = reader_->content_length();
-  const bool small = !reader_->is_chunked() && announced <= kReusableBody && !reader_->expects_continue();
-  if (auto refusal = shared_.hooks.accept(exchange_->request)) return refuse(std::move(*refusal), small);
+  const bool small =
+      !reader_->is_chunked() && announced <= kReusableBody && !reader_->expects_continue();
+  if (auto refusal = shared_.hooks.accept(exchange_->request))
+    return refuse(std::move(*refusal), small);
   if (announced > shared_.options.max_body) {
     const std::string limit = std::to_string(shared_.options.max_body);
-    return refuse(shared_.hooks.failure(exchange_->request, 413,
-                                        "the body is larger than " + limit + " bytes, this server's limit"), false);
+    return refuse(
+        shared_.hooks.failure(exchange_->request, 413,
+                              "the body is larger than " + limit + " bytes, this server's limit"),
+        false);
   }
   accepted_ = true;
   ++shared_.accepted;
-  exchange_->request.body.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(announced, kReserved)));
+  exchange_->request.body.reserve(
+      static_cast<std::size_t>(std::min<std::uint64_t>(announced, kReserved)));
   if (reader_->expects_continue() && reader_->state() == RequestReader::State::kBody) {
     // A few bytes always fit into the buffer of a socket that has nothing to send.
     error_code ignored;
-    written_ += socket_.write_some(asio::buffer(std::string_view("HTTP/1.1 100 Continue\r\n\r\n")), ignored);
+    written_ += socket_.write_some(asio::buffer(std::string_view("HTTP/1.1 100 Continue\r\n\r\n")),
+                                   ignored);
   }
 }
 
@@ -295,11 +332,15 @@ void HttpConnection::take_body(std::string_view piece) {
   const Request& request = exchange_->request;
   if (body.size() + piece.size() > shared_.options.max_body) {
     const std::string limit = std::to_string(shared_.options.max_body);
-    return refuse(shared_.hooks.failure(request, 413, "the body is larger than " + limit + " bytes, this server's limit"),
-                  false);
+    return refuse(
+        shared_.hooks.failure(request, 413,
+                              "the body is larger than " + limit + " bytes, this server's limit"),
+        false);
   }
   if (!keep_body(body.size() + piece.size()))
-    return refuse(shared_.hooks.failure(request, 503, "too many large requests at a time; try again soon"), false);
+    return refuse(
+        shared_.hooks.failure(request, 503, "too many large requests at a time; try again soon"),
+        false);
   body.append(piece);
 }
 
@@ -322,11 +363,14 @@ void HttpConnection::exchange_ready() {
   {
     const std::lock_guard lock(exchange_->mutex_);
     exchange_->woken_ = false;
-    over = exchange_->overflown_ || (exchange_->response_ && exchange_->response_->status == kClientGone);
-    if (!over && !answering_ && exchange_->response_) begin_answer(*exchange_->response_, exchange_->streaming_);
+    over = exchange_->overflown_ ||
+           (exchange_->response_ && exchange_->response_->status == kClientGone);
+    if (!over && !answering_ && exchange_->response_)
+      begin_answer(*exchange_->response_, exchange_->streaming_);
   }
   if (over) return close();
-  if (answering_ && !writing_ && (offset_ < head_.size() + body_.size() || take_stream_piece())) write_some();
+  if (answering_ && !writing_ && (offset_ < head_.size() + body_.size() || take_stream_piece()))
+    write_some();
 }
 
 void HttpConnection::begin_answer(Response& response, bool streaming) {
@@ -341,10 +385,14 @@ void HttpConnection::begin_answer(Response& response, bool streaming) {
   if (!response.content_type.empty()) add_header(head_, "Content-Type", response.content_type);
   for (const auto& [name, value] : response.headers)
     if (name != "Connection") add_header(head_, name, value);
-  if (!keep_alive_) add_header(head_, "Connection", "close");
-  else if (reader_->is_http_1_0()) add_header(head_, "Connection", "keep-alive");
-  if (chunked_) add_header(head_, "Transfer-Encoding", "chunked");
-  else if (!streaming && !bodiless) add_header(head_, "Content-Length", std::to_string(response.body.size()));
+  if (!keep_alive_)
+    add_header(head_, "Connection", "close");
+  else if (reader_->is_http_1_0())
+    add_header(head_, "Connection", "keep-alive");
+  if (chunked_)
+    add_header(head_, "Transfer-Encoding", "chunked");
+  else if (!streaming && !bodiless)
+    add_header(head_, "Content-Length", std::to_string(response.body.size()));
   head_ += "\r\n";
   if (!streaming && !reader_->is_head() && !bodiless) body_ = std::move(response.body);
   served_.bytes_out = body_.size();
@@ -385,17 +433,20 @@ void HttpConnection::write_some() {
   const std::size_t of_head = std::min(offset_, head.size());
   const std::array<asio::const_buffer, 2> left{asio::buffer(head.substr(of_head)),
                                                asio::buffer(body.substr(offset_ - of_head))};
-  socket_.async_write_some(left, [self = shared_from_this()](const error_code& error, std::size_t size) {
-    self->writing_ = false;
-    if (error) return self->close();
-    self->guarded([&] {
-      self->written_ += size;
-      self->offset_ += size;
-      const bool more = self->offset_ < self->head_.size() + self->body_.size();
-      if (more || self->take_stream_piece()) self->write_some();
-      else if (self->last_piece_) self->answer_complete();
-    });
-  });
+  socket_.async_write_some(
+      left, [self = shared_from_this()](const error_code& error, std::size_t size) {
+        self->writing_ = false;
+        if (error) return self->close();
+        self->guarded([&] {
+          self->written_ += size;
+          self->offset_ += size;
+          const bool more = self->offset_ < self->head_.size() + self->body_.size();
+          if (more || self->take_stream_piece())
+            self->write_some();
+          else if (self->last_piece_)
+            self->answer_complete();
+        });
+      });
 }
 
 void HttpConnection::answer_complete() {
@@ -468,9 +519,11 @@ void HttpConnection::tick(Clock::time_point now) {
   guarded([&] {
     const HttpOptions& options = shared_.options;
     const double age = seconds_between(since_, now);
-    if (state_ == State::kIdle && age > (fresh_ ? options.header_seconds : options.idle_seconds)) return close();
+    if (state_ == State::kIdle && age > (fresh_ ? options.header_seconds : options.idle_seconds))
+      return close();
     if (state_ == State::kHead && age > options.header_seconds)
-      return fail(408, "the headers took longer than " + std::to_string(std::lround(options.header_seconds)) + " s");
+      return fail(408, "the headers took longer than " +
+                           std::to_string(std::lround(options.header_seconds)) + " s");
     const auto slow_input = [&] {
       Rate window{received_.since, 0};
       const bool slow = too_slow(window, now, received_.bytes);
@@ -493,7 +546,8 @@ std::optional<std::pair<int, double>> HttpConnection::dispensable(Clock::time_po
   if (state_ == State::kIdle || state_ == State::kLingering) return std::pair{0, -age};
   if (state_ == State::kHead || (state_ == State::kBody && !answering_)) {
     // The slowest of those that had a second, then the oldest of the others.
-    const double bytes = static_cast<double>(state_ == State::kHead ? input_.size() : served_.bytes_in);
+    const double bytes =
+        static_cast<double>(state_ == State::kHead ? input_.size() : served_.bytes_in);
     return age > 1 ? std::pair{1, bytes / age} : std::pair{2, -age};
   }
   const double stalled = seconds_between(sent_.since, now);

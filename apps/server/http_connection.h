@@ -16,7 +16,8 @@ struct HttpShared {
   HttpOptions options;
   HttpServer::Hooks hooks;
   boost::asio::io_context io{1};
-  std::string scratch = std::string(std::size_t{64} << 10, '\0');  // bytes go through here: the sockets' thread is one
+  // bytes go through here: the sockets' thread is one
+  std::string scratch = std::string(std::size_t{64} << 10, '\0');
   std::atomic<int> open{0}, accepted{0};
   std::string id_prefix;
   std::uint64_t next_id = 0;
@@ -41,7 +42,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   bool only_health() const { return only_health_; }
 
  private:
-  // kLingering: everything is sent, and what still comes is dropped, so that no reset overtakes the answer.
+  // kLingering: everything is sent, and what still comes is dropped, so that no reset overtakes the
+  // answer.
   enum class State { kIdle, kHead, kBody, kAnswering, kLingering, kClosed };
   struct Rate {  // bytes in the present window
     Clock::time_point since;
@@ -90,7 +92,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   bool accepted_ = false, dropping_ = false, keep_alive_ = true, body_done_ = false;
   Rate received_;
   // The answer on its way.
-  bool writing_ = false, answering_ = false, answered_ = false, streaming_ = false, chunked_ = false, last_piece_ = false;
+  bool writing_ = false, answering_ = false, answered_ = false, streaming_ = false,
+       chunked_ = false, last_piece_ = false;
   std::string head_, body_;  // to be sent, in this order
   std::size_t offset_ = 0;
   std::uint64_t written_ = 0;  // to the socket, ever

@@ -37,7 +37,8 @@ std::string unescape(std::string_view text, bool plus_is_space) {
 
 bool is_token(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return is_alphanumeric(c) || std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+    return is_alphanumeric(c) ||
+           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
   });
 }
 
@@ -74,7 +75,8 @@ struct RequestReader::Head final : beast::http::basic_parser<true> {
  private:
   using Text = beast::string_view;
   using Code = beast::error_code;
-  void on_request_impl(beast::http::verb, Text name, Text address, int number, Code& code) override {
+  void on_request_impl(beast::http::verb, Text name, Text address, int number,
+                       Code& code) override {
     method = std::string(view(name));
     target = std::string(view(address));
     version = number;
@@ -110,18 +112,23 @@ std::size_t RequestReader::read(std::string_view bytes) {
   return state_ == State::kBody ? read_body(bytes) : 0;
 }
 
-// Line ends and characters that readers take in different ways. Looks at every byte once, however the head arrives.
+// Line ends and characters that readers take in different ways. Looks at every byte once, however
+// the head arrives.
 bool RequestReader::check_bytes(std::string_view bytes) {
   for (; checked_ < bytes.size(); ++checked_) {
     const auto c = static_cast<unsigned char>(bytes[checked_]);
     const char before = checked_ > 0 ? bytes[checked_ - 1] : '\0';
-    if (before == '\r' && c != '\n') return fail(400, "a carriage return without a line feed"), false;
-    if (c == '\n' && before != '\r') return fail(400, "a line feed without a carriage return"), false;
-    if (before == '\n' && (c == ' ' || c == '\t')) return fail(400, "a header that goes on in the next line"), false;
+    if (before == '\r' && c != '\n')
+      return fail(400, "a carriage return without a line feed"), false;
+    if (c == '\n' && before != '\r')
+      return fail(400, "a line feed without a carriage return"), false;
+    if (before == '\n' && (c == ' ' || c == '\t'))
+      return fail(400, "a header that goes on in the next line"), false;
     if ((c < ' ' && c != '\t' && c != '\r' && c != '\n') || c == 0x7f)
       return fail(400, "a control character in the headers"), false;
     if (line_end_ == 0 && c == '\n') line_end_ = checked_ + 1;
-    if (c == '\n' && checked_ >= 3 && bytes[checked_ - 2] == '\n') {  // an empty line; it ends the head
+    // an empty line; it ends the head
+    if (c == '\n' && checked_ >= 3 && bytes[checked_ - 2] == '\n') {
       ++checked_;
       return true;
     }
@@ -136,7 +143,9 @@ std::size_t RequestReader::read_head(std::string_view bytes) {
   if (state_ == State::kFailed) return 0;
   constexpr std::size_t kMaxLine = kMaxTarget + 64;  // with method and version
   if (line_end_ > kMaxLine || (line_end_ == 0 && bytes.size() > kMaxLine))
-    return fail(414, "the address has more than " + std::to_string(kMaxTarget) + " bytes; send them in the body"), 0;
+    return fail(414, "the address has more than " + std::to_string(kMaxTarget) +
+                         " bytes; send them in the body"),
+           0;
   if (checked_ > kMaxHead)
     return fail(431, "the headers have more than " + std::to_string(kMaxHead) + " bytes"), 0;
   if (!complete) return 0;
@@ -148,8 +157,8 @@ std::size_t RequestReader::read_head(std::string_view bytes) {
 void RequestReader::take_head(std::string_view bytes) {
   const std::string_view line = bytes.substr(0, line_end_ - 2);
   const std::string_view version = line.substr(line.rfind(' ') + 1);
-  if (version.size() == 8 && version.starts_with("HTTP/") && is_digit(version[5]) && version[6] == '.' &&
-      is_digit(version[7]) && version != "HTTP/1.0" && version != "HTTP/1.1")
+  if (version.size() == 8 && version.starts_with("HTTP/") && is_digit(version[5]) &&
+      version[6] == '.' && is_digit(version[7]) && version != "HTTP/1.0" && version != "HTTP/1.1")
     return fail(505, std::string(version) + "; this server speaks HTTP/1.1 and HTTP/1.0");
   Head head;
   head.header_limit(static_cast<std::uint32_t>(2 * kMaxHead));
@@ -157,9 +166,12 @@ void RequestReader::take_head(std::string_view bytes) {
   beast::error_code code;
   const std::size_t used = head.put(boost::asio::const_buffer(bytes.data(), bytes.size()), code);
   if (code || used != bytes.size() || !head.is_done()) {
-    if (code == beast::http::error::bad_content_length) return fail(400, "a senseless Content-Length");
-    if (code == beast::http::error::bad_transfer_encoding) return fail(400, "a senseless Transfer-Encoding");
-    return fail(400, "this is no HTTP request: " + (code ? code.message() : "it does not end where it should"));
+    if (code == beast::http::error::bad_content_length)
+      return fail(400, "a senseless Content-Length");
+    if (code == beast::http::error::bad_transfer_encoding)
+      return fail(400, "a senseless Transfer-Encoding");
+    return fail(400, "this is no HTTP request: " +
+                         (code ? code.message() : "it does not end where it should"));
   }
   if (!is_token(head.method)) return fail(400, "a method that is no word");
   if (head.fields.size() > kMaxFields)
@@ -181,14 +193,16 @@ bool RequestReader::take_framing(const Head& head) {
   if (length != nullptr && coding != nullptr)
     return fail(400, "Content-Length and Transfer-Encoding exclude each other"), false;
   if (coding != nullptr) {
-    if (lower(*coding) != "chunked") return fail(400, "a transfer coding other than chunked"), false;
+    if (lower(*coding) != "chunked")
+      return fail(400, "a transfer coding other than chunked"), false;
     if (is_http_1_0_) return fail(400, "Transfer-Encoding in HTTP/1.0"), false;
     chunked_ = true;
   }
   if (length != nullptr) {
     const char* end = length->data() + length->size();
     const auto [stop, error] = std::from_chars(length->data(), end, content_length_);
-    if (error != std::errc() || stop != end || !std::all_of(length->begin(), length->end(), is_digit))
+    if (error != std::errc() || stop != end ||
+        !std::all_of(length->begin(), length->end(), is_digit))
       return fail(400, "a Content-Length that is no number of bytes"), false;
   }
   return true;
@@ -199,7 +213,8 @@ bool RequestReader::take_fields(const Head& head) {
   const std::string* host = head.only("host", repeated);
   if (repeated) return fail(400, "Host comes twice"), false;
   if (host == nullptr && !is_http_1_0_) return fail(400, "the header Host is missing"), false;
-  if (host != nullptr && !parse_authority(*host)) return fail(400, "Host is no name or address"), false;
+  if (host != nullptr && !parse_authority(*host))
+    return fail(400, "Host is no name or address"), false;
   for (const auto& [name, value] : head.fields) {
     std::string& all = request_.headers[name];
     all += (all.empty() ? "" : ", ") + value;
@@ -213,16 +228,20 @@ bool RequestReader::take_fields(const Head& head) {
 
 bool RequestReader::take_target(const Head& head) {
   std::string_view target = head.target;
-  if (head.method == "CONNECT") return fail(501, "this server is no proxy: it takes no CONNECT"), false;
+  if (head.method == "CONNECT")
+    return fail(501, "this server is no proxy: it takes no CONNECT"), false;
   if (target == "*" && head.method == "OPTIONS") return request_.path = "*", true;
-  if (const std::size_t colon = target.find("://"); !target.starts_with('/') && colon != std::string_view::npos) {
+  if (const std::size_t colon = target.find("://");
+      !target.starts_with('/') && colon != std::string_view::npos) {
     const std::string scheme = lower(target.substr(0, colon));
     target.remove_prefix(colon + 3);
     const std::size_t end = std::min(target.find_first_of("/?"), target.size());
     const std::string authority(target.substr(0, end));
     target.remove_prefix(end);
     if ((scheme != "http" && scheme != "https") || !parse_authority(authority))
-      return fail(400, "the address is none of this server's: it starts with " + scheme + "://" + authority), false;
+      return fail(400, "the address is none of this server's: it starts with " + scheme + "://" +
+                           authority),
+             false;
     request_.authorities.push_back(authority);
   } else if (!target.starts_with('/')) {
     return fail(400, "the address must start with / or http://"), false;
@@ -232,7 +251,8 @@ bool RequestReader::take_target(const Head& head) {
   std::string_view query = target.substr(std::min(question + 1, target.size()));
   if (std::count(query.begin(), query.end(), '&') >= static_cast<std::ptrdiff_t>(kMaxParameters))
     return fail(400, "the address has more than " + std::to_string(kMaxParameters) +
-                         " parameters; send them in the body"), false;
+                         " parameters; send them in the body"),
+           false;
   while (!query.empty()) {
     const std::string_view one = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(one.size() + 1, query.size()));
@@ -277,7 +297,8 @@ std::size_t RequestReader::read_chunk(std::string_view bytes) {
       fail(400, "a chunk without its line");
     return 0;
   }
-  if (feed == 0 || part[feed - 1] != '\r') return fail(400, "a line feed without a carriage return"), 0;
+  if (feed == 0 || part[feed - 1] != '\r')
+    return fail(400, "a line feed without a carriage return"), 0;
   take_chunk_line(part.substr(0, feed - 1));
   return state_ == State::kFailed ? 0 : feed + 1;
 }
@@ -287,7 +308,8 @@ void RequestReader::take_chunk_line(std::string_view line) {
     const auto byte = static_cast<unsigned char>(c);
     return (byte < ' ' && c != '\t') || byte == 0x7f;
   };
-  if (std::any_of(line.begin(), line.end(), bad)) return fail(400, "a control character between chunks");
+  if (std::any_of(line.begin(), line.end(), bad))
+    return fail(400, "a control character between chunks");
   if (chunk_ == Chunk::kEnd) {
     if (!line.empty()) return fail(400, "a chunk that is longer than it says");
     chunk_ = Chunk::kSize;

@@ -45,12 +45,15 @@ void ImageCache::recount(const ContentHash& hash) {
   Order dropped;
   const std::lock_guard lock(mutex_);
   const auto place = places_.find(hash);
-  if (place != places_.end() && !charge_locked(*place->second, dropped)) drop_locked(place->second, dropped);
+  if (place != places_.end() && !charge_locked(*place->second, dropped))
+    drop_locked(place->second, dropped);
 }
 
-// Takes memory for all that the entry holds, from the oldest others where there is none; false: it cannot stay.
+// Takes memory for all that the entry holds, from the oldest others where there is none; false: it
+// cannot stay.
 bool ImageCache::charge_locked(Entry& entry, Order& dropped) {
-  const std::size_t bytes = entry.image.bytes(), more = bytes - std::min(bytes, entry.memory.bytes());
+  const std::size_t bytes = entry.image.bytes(),
+                    more = bytes - std::min(bytes, entry.memory.bytes());
   if (bytes > max_bytes_) return false;
   while (bytes_ + more > max_bytes_ || !entry.memory.grow(more)) {
     if (order_.size() == 1) return false;

@@ -1,4 +1,5 @@
-// Pictures that went through the vision tower, by content: a second question about one skips the tower.
+// Pictures that went through the vision tower, by content: a second question about one skips the
+// tower.
 #pragma once
 
 #include <cstddef>
@@ -15,11 +16,13 @@
 
 namespace blip::server {
 
-// Of a picture file's bytes. Seeded per process, so that nobody can prepare two files with one hash.
+// Of a picture file's bytes. Seeded per process, so that nobody can prepare two files with one
+// hash.
 using ContentHash = std::pair<std::uint64_t, std::uint64_t>;
 ContentHash content_hash(std::string_view bytes);
 
-// Least recently used out first, and as many as the server's memory is needed for. One cache per model. Thread-safe.
+// Least recently used out first, and as many as the server's memory is needed for. One cache per
+// model. Thread-safe.
 class ImageCache {
  public:
   // Either limit 0 = no cache.

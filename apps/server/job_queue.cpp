@@ -21,7 +21,8 @@ std::size_t JobQueue::waiting_requests(const std::string& client) const {
 
 std::size_t JobQueue::before(double turn) const {
   const auto later = [](double value, const Job& job) { return value < job.turn; };
-  return static_cast<std::size_t>(std::upper_bound(jobs_.begin(), jobs_.end(), turn, later) - jobs_.begin());
+  return static_cast<std::size_t>(std::upper_bound(jobs_.begin(), jobs_.end(), turn, later) -
+                                  jobs_.begin());
 }
 
 double JobQueue::last_turn(const std::string& client, std::size_t jobs, double cost) const {
@@ -30,7 +31,8 @@ double JobQueue::last_turn(const std::string& client, std::size_t jobs, double c
 
 void JobQueue::push(std::vector<Job> jobs) {
   if (jobs.empty()) return;
-  double turn = now_ + static_cast<double>(waiting_requests(jobs.front().ticket->client)) * cost_of(jobs.front());
+  double turn = now_ + static_cast<double>(waiting_requests(jobs.front().ticket->client)) *
+                           cost_of(jobs.front());
   for (Job& job : jobs) {
     job.turn = turn;
     turn += cost_of(job);

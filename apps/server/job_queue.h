@@ -1,4 +1,5 @@
-// Jobs in the order of their turns: requests step between each other's jobs, and clients between each other's requests.
+// Jobs in the order of their turns: requests step between each other's jobs, and clients between
+// each other's requests.
 #pragma once
 
 #include <deque>
@@ -8,9 +9,10 @@
 
 namespace blip::server {
 
-// Start-time fair queueing. A job's turn lies as far behind the present as the work that comes before it on its own side: the
-// jobs of its request before it, and one for each request of its client that waits already. So a request of one job passes most
-// of a request of many, and one client's first request passes another's tenth. Not thread-safe.
+// Start-time fair queueing. A job's turn lies as far behind the present as the work that comes
+// before it on its own side: the jobs of its request before it, and one for each request of its
+// client that waits already. So a request of one job passes most of a request of many, and one
+// client's first request passes another's tenth. Not thread-safe.
 class JobQueue {
  public:
   // Of one request.

@@ -18,28 +18,39 @@ Failure Failure::current() {
 
 void Failure::raise() const {
   switch (kind) {
-    case Kind::kProblem: throw Problem(*problem, message);
-    case Kind::kError: throw Error(code, message);
-    case Kind::kNoMemory: throw std::bad_alloc();
-    case Kind::kOther: break;
+    case Kind::kProblem:
+      throw Problem(*problem, message);
+    case Kind::kError:
+      throw Error(code, message);
+    case Kind::kNoMemory:
+      throw std::bad_alloc();
+    case Kind::kOther:
+      break;
   }
   throw std::runtime_error(message);
 }
 
 const ProblemKind& Failure::kind_of_problem() const {
   switch (kind) {
-    case Kind::kProblem: return *problem;
-    case Kind::kError: return kind_of(code);
-    case Kind::kNoMemory: return kOutOfMemory;
-    case Kind::kOther: break;
+    case Kind::kProblem:
+      return *problem;
+    case Kind::kError:
+      return kind_of(code);
+    case Kind::kNoMemory:
+      return kOutOfMemory;
+    case Kind::kOther:
+      break;
   }
   return kInternal;
 }
 
-std::string Failure::detail() const { return kind == Kind::kOther ? kUnexpected : kind == Kind::kNoMemory ? kNoMemoryNow : message; }
+std::string Failure::detail() const {
+  return kind == Kind::kOther ? kUnexpected : kind == Kind::kNoMemory ? kNoMemoryNow : message;
+}
 
 bool Failure::ends_request() const {
-  return kind == Kind::kProblem ? problem == &kDeadline : kind == Kind::kError && code == ErrorCode::kCancelled;
+  return kind == Kind::kProblem ? problem == &kDeadline
+                                : kind == Kind::kError && code == ErrorCode::kCancelled;
 }
 
 void Job::fail(Failure failure) {
@@ -55,13 +66,20 @@ JobResult take(std::future<JobResult>& future) {
 
 const char* to_string(Task task) {
   switch (task) {
-    case Task::kCaption: return "caption";
-    case Task::kMatch: return "match";
-    case Task::kAsk: return "ask";
-    case Task::kRank: return "rank";
-    case Task::kEmbedImage: return "embed_image";
-    case Task::kEmbedTexts: return "embed_texts";
-    case Task::kAttention: return "attention";
+    case Task::kCaption:
+      return "caption";
+    case Task::kMatch:
+      return "match";
+    case Task::kAsk:
+      return "ask";
+    case Task::kRank:
+      return "rank";
+    case Task::kEmbedImage:
+      return "embed_image";
+    case Task::kEmbedTexts:
+      return "embed_texts";
+    case Task::kAttention:
+      return "attention";
   }
   return "unknown";
 }

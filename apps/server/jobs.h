@@ -37,8 +37,9 @@ enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts, kAtte
 inline constexpr std::size_t kTasks = 7;
 const char* to_string(Task task);
 
-// What went wrong with a job. It crosses from the model's thread to the request's as a value and is thrown there: exception
-// objects that two threads share are counted inside the C++ runtime, where the thread sanitizer cannot see it.
+// What went wrong with a job. It crosses from the model's thread to the request's as a value and is
+// thrown there: exception objects that two threads share are counted inside the C++ runtime, where
+// the thread sanitizer cannot see it.
 struct Failure {
   enum class Kind { kProblem, kError, kNoMemory, kOther } kind = Kind::kOther;
   const ProblemKind* problem = nullptr;
@@ -46,10 +47,12 @@ struct Failure {
   std::string message;
 
   static Failure current();  // inside a catch block
-  static Failure of(const ProblemKind& kind, std::string message) { return {Kind::kProblem, &kind, ErrorCode::kUsage, std::move(message)}; }
+  static Failure of(const ProblemKind& kind, std::string message) {
+    return {Kind::kProblem, &kind, ErrorCode::kUsage, std::move(message)};
+  }
   const ProblemKind& kind_of_problem() const;  // what a client is told
   std::string detail() const;                  // likewise
-  bool ends_request() const;                   // nobody waits any more: not of one picture or text alone
+  bool ends_request() const;  // nobody waits any more: not of one picture or text alone
   [[noreturn]] void raise() const;
 };
 
@@ -71,7 +74,7 @@ struct Job {
   CaptionOptions caption;          // on_token set: runs alone
   MatchOptions match;
   EmbedOptions embed;
-  AskOptions ask;                  // likewise
+  AskOptions ask;  // likewise
   std::string question;
   std::vector<std::string> texts;  // match, embed; rank: the answers; attention: the text
   std::optional<AttentionOptions> attention;  // caption, ask, rank: of the best text too

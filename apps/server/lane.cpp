@@ -14,16 +14,20 @@ auto key_of(const GenerateOptions& o) {
                     o.num_return, o.forbid_words, o.force_words, o.no_repeat_ngram);
 }
 
-// May one call of the session do both? A sample depends on what is drawn beside it, so sampled texts run alone.
+// May one call of the session do both? A sample depends on what is drawn beside it, so sampled
+// texts run alone.
 bool together(const Job& a, const Job& b) {
   if (a.task != b.task) return false;
   switch (a.task) {
     case Task::kCaption:
-      return !a.caption.on_token && !b.caption.on_token && !a.caption.generate.sample && !b.caption.generate.sample &&
-             a.caption.prompt == b.caption.prompt && key_of(a.caption.generate) == key_of(b.caption.generate);
+      return !a.caption.on_token && !b.caption.on_token && !a.caption.generate.sample &&
+             !b.caption.generate.sample && a.caption.prompt == b.caption.prompt &&
+             key_of(a.caption.generate) == key_of(b.caption.generate);
     case Task::kAsk:
-      return a.picture->hash == b.picture->hash && !a.ask.on_token && !b.ask.on_token && !a.ask.generate.sample && !b.ask.generate.sample &&
-             key_of(a.ask.generate) == key_of(b.ask.generate) && a.ask.max_text_length == b.ask.max_text_length;
+      return a.picture->hash == b.picture->hash && !a.ask.on_token && !b.ask.on_token &&
+             !a.ask.generate.sample && !b.ask.generate.sample &&
+             key_of(a.ask.generate) == key_of(b.ask.generate) &&
+             a.ask.max_text_length == b.ask.max_text_length;
     case Task::kMatch:
       return a.picture->hash == b.picture->hash && a.match.head == b.match.head &&
              a.match.itm_token == b.match.itm_token &&
@@ -39,15 +43,18 @@ bool together(const Job& a, const Job& b) {
 }
 
 Failure over_failure(const Job& job) {
-  if (job.ticket->cancelled) return {.kind = Failure::Kind::kError, .code = ErrorCode::kCancelled, .message = "cancelled"};
+  if (job.ticket->cancelled)
+    return {.kind = Failure::Kind::kError, .code = ErrorCode::kCancelled, .message = "cancelled"};
   return {.kind = Failure::Kind::kProblem,
           .problem = &kDeadline,
-          .message = "the deadline passed before the answer was there; ask for less at a time, or later"};
+          .message =
+              "the deadline passed before the answer was there; ask for less at a time, or later"};
 }
 
 // Splits what one call gave for the texts of several jobs, in order.
 template <class Item>
-void share(const std::vector<Job*>& group, std::vector<Item>& all, std::vector<Item> JobResult::*to) {
+void share(const std::vector<Job*>& group, std::vector<Item>& all,
+           std::vector<Item> JobResult::*to) {
   auto next = std::make_move_iterator(all.begin());
   for (Job* job : group) {
     const auto end = next + static_cast<std::ptrdiff_t>(job->texts.size());
@@ -67,11 +74,13 @@ std::vector<std::string> texts_of(const std::vector<Job*>& group) {
 Lane::Lane(const Engine& engine, int threads, const LaneParts& parts)
     : parts_(parts),
       info_(engine.info()),
-      session_(engine, {[this] { return cancelled(); }, [this](const std::string& message) { warn(message); }, threads}) {}
+      session_(engine, {[this] { return cancelled(); },
+                        [this](const std::string& message) { warn(message); }, threads}) {}
 
 // Runs inside the session: true ends the call, when nobody waits for any of its results.
 bool Lane::cancelled() const {
-  return !current_.empty() && std::all_of(current_.begin(), current_.end(), [](const Job* job) { return job->ticket->over(); });
+  return !current_.empty() && std::all_of(current_.begin(), current_.end(),
+                                          [](const Job* job) { return job->ticket->over(); });
 }
 
 // A warning quotes its text: it goes to the jobs that sent that text, once, and to nobody else.
@@ -79,7 +88,9 @@ bool Lane::cancelled() const {
 void Lane::warn(const std::string& message) {
   const bool of_words = message.starts_with(option_named("forbid_words").name);
   for (Job* job : current_) {
-    const auto quoted = [&](const std::string& text) { return !text.empty() && message.ends_with("\"" + text + "\""); };
+    const auto quoted = [&](const std::string& text) {
+      return !text.empty() && message.ends_with("\"" + text + "\"");
+    };
     std::vector<std::string>& warnings = job->result.warnings;
     if (std::find(warnings.begin(), warnings.end(), message) != warnings.end()) continue;
     if (of_words || quoted(job->question) ||
@@ -105,7 +116,8 @@ void Lane::run(std::vector<Job>& batch) {
   if (batch.empty()) return;
   std::size_t bytes = 0;
   for (const Job& job : batch) bytes += work_bytes(info_, job);
-  if (bytes > parts_.memory.largest(MemoryKind::kWork) && batch.size() > 1) {  // each fits alone: the scheduler takes no others
+  // each fits alone: the scheduler takes no others
+  if (bytes > parts_.memory.largest(MemoryKind::kWork) && batch.size() > 1) {
     for (Job& job : batch) {
       std::vector<Job> one;
       one.push_back(std::move(job));
@@ -115,7 +127,8 @@ void Lane::run(std::vector<Job>& batch) {
   }
   const auto memory = take_memory(batch, bytes);
   if (!memory) {
-    for (Job& job : batch) job.fail(job.ticket->cancelled ? over_failure(job) : Failure::of(kOutOfMemory, kNoMemoryNow));
+    for (Job& job : batch)
+      job.fail(job.ticket->cancelled ? over_failure(job) : Failure::of(kOutOfMemory, kNoMemoryNow));
     return;
   }
   encode(batch);
@@ -136,11 +149,15 @@ void Lane::run(std::vector<Job>& batch) {
 
 // Waits until the last of the jobs is over. nullopt: it was.
 std::optional<MemoryBudget::Share> Lane::take_memory(std::vector<Job>& batch, std::size_t bytes) {
-  const auto over = [&] { return std::all_of(batch.begin(), batch.end(), [](const Job& job) { return job.ticket->over(); }); };
+  const auto over = [&] {
+    return std::all_of(batch.begin(), batch.end(),
+                       [](const Job& job) { return job.ticket->over(); });
+  };
   return parts_.memory.take(MemoryKind::kWork, bytes, Clock::time_point::max(), over);
 }
 
-// Every new picture of the batch in one pass; jobs whose picture fails leave the batch with the error.
+// Every new picture of the batch in one pass; jobs whose picture fails leave the batch with the
+// error.
 void Lane::encode(std::vector<Job>& batch) {
   std::map<ContentHash, Group> wanted;
   for (Job& job : batch) {
@@ -148,7 +165,8 @@ void Lane::encode(std::vector<Job>& batch) {
     if (!job.picture->encoded) job.picture->encoded = parts_.cache.find(job.picture->hash);
     if (!job.picture->encoded) wanted[job.picture->hash].push_back(&job);
     job.result.cached = job.picture->encoded.has_value();
-    parts_.metrics.count(job.result.cached ? "blip_image_cache_hits_total" : "blip_image_cache_misses_total");
+    parts_.metrics.count(job.result.cached ? "blip_image_cache_hits_total"
+                                           : "blip_image_cache_misses_total");
   }
   std::vector<Group> pictures;
   for (auto& [hash, jobs] : wanted) pictures.push_back(std::move(jobs));
@@ -158,13 +176,17 @@ void Lane::encode(std::vector<Job>& batch) {
     encode({pictures[i]});
   }
   for (Job& job : batch) {
-    if (job.result.failure) job.fail(job.ticket->over() ? over_failure(job) : *job.result.failure);
-    else if (job.picture) job.picture->image.reset(), job.picture->memory.reset();  // the encoded one is all that is needed now
+    if (job.result.failure)
+      job.fail(job.ticket->over() ? over_failure(job) : *job.result.failure);
+    else if (job.picture)
+      job.picture->image.reset(),
+          job.picture->memory.reset();  // the encoded one is all that is needed now
   }
   std::erase_if(batch, [](const Job& job) { return job.picture && !job.picture->encoded; });
 }
 
-// In one pass, the jobs of one picture in each group. false: it failed, and every job has the failure.
+// In one pass, the jobs of one picture in each group. false: it failed, and every job has the
+// failure.
 bool Lane::encode(const std::vector<Group>& pictures) {
   std::vector<Image> images;
   current_.clear();
@@ -178,12 +200,14 @@ bool Lane::encode(const std::vector<Group>& pictures) {
     const auto started = Clock::now();
     const auto encoded = session_.encode(images);
     parts_.estimates.encoded(images.size(), ms_since(started) / 1000);
-    parts_.metrics.observe("blip_batch_size", "task=\"encode\"", static_cast<double>(images.size()));
+    parts_.metrics.observe("blip_batch_size", "task=\"encode\"",
+                           static_cast<double>(images.size()));
     for (std::size_t i = 0; i < images.size(); ++i) {
       const EncodedImage& image = encoded[i];
       const Picture& first = *pictures[i].front()->picture;
       parts_.cache.insert(first.hash, image);
-      parts_.metrics.observe("blip_stage_seconds", "stage=\"preprocess\"", (first.resize_ms + image.preprocess_ms()) / 1000);
+      parts_.metrics.observe("blip_stage_seconds", "stage=\"preprocess\"",
+                             (first.resize_ms + image.preprocess_ms()) / 1000);
       parts_.metrics.observe("blip_stage_seconds", "stage=\"encode\"", image.encode_ms() / 1000);
       for (Job* job : pictures[i]) {
         job->picture->encoded = image;
@@ -225,7 +249,8 @@ void Lane::compute(const Group& group) {
   if (!failure) parts_.estimates.computed(group.front()->task, rows, ms_since(started) / 1000);
   const double ms = ms_since(started) / static_cast<double>(group.size());
   const std::string task = to_string(group.front()->task);
-  parts_.metrics.observe("blip_batch_size", "task=\"" + task + "\"", static_cast<double>(group.size()));
+  parts_.metrics.observe("blip_batch_size", "task=\"" + task + "\"",
+                         static_cast<double>(group.size()));
   parts_.metrics.observe("blip_stage_seconds", "stage=\"" + task + "\"", ms / 1000);
   for (Job* job : group) {
     if (failure) {
@@ -242,8 +267,9 @@ void Lane::attend(Job& job) {
   const auto started = Clock::now();
   const Text& text = job.result.generation;
   const EncodedImage& image = *job.picture->encoded;
-  job.result.attention =
-      job.question.empty() ? session_.attention(image, text, *job.attention) : session_.attention(image, job.question, text, *job.attention);
+  job.result.attention = job.question.empty()
+                             ? session_.attention(image, text, *job.attention)
+                             : session_.attention(image, job.question, text, *job.attention);
   parts_.metrics.observe("blip_stage_seconds", "stage=\"attention\"", ms_since(started) / 1000);
 }
 
@@ -254,14 +280,16 @@ void Lane::call(const Group& group) {
       std::vector<EncodedImage> images;
       for (const Job* job : group) images.push_back(*job->picture->encoded);
       auto captions = session_.caption(images, first.caption);
-      for (std::size_t i = 0; i < group.size(); ++i) group[i]->result.generation = std::move(captions[i]);
+      for (std::size_t i = 0; i < group.size(); ++i)
+        group[i]->result.generation = std::move(captions[i]);
       return;
     }
     case Task::kAsk: {
       std::vector<std::string> questions;
       for (const Job* job : group) questions.push_back(job->question);
       auto answers = session_.ask(*first.picture->encoded, questions, first.ask);
-      for (std::size_t i = 0; i < group.size(); ++i) group[i]->result.generation = std::move(answers[i]);
+      for (std::size_t i = 0; i < group.size(); ++i)
+        group[i]->result.generation = std::move(answers[i]);
       return;
     }
     case Task::kMatch: {
@@ -269,7 +297,8 @@ void Lane::call(const Group& group) {
       return share(group, matches, &JobResult::matches);
     }
     case Task::kRank:
-      first.result.generation = session_.rank(*first.picture->encoded, first.question, first.texts, first.ask);
+      first.result.generation =
+          session_.rank(*first.picture->encoded, first.question, first.texts, first.ask);
       return;
     case Task::kEmbedImage:
       first.result.vectors = {session_.embed(*first.picture->encoded)};

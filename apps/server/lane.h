@@ -1,4 +1,5 @@
-// A session and how it works through a batch of jobs: new pictures first, then the tasks, those that fit together in one pass.
+// A session and how it works through a batch of jobs: new pictures first, then the tasks, those
+// that fit together in one pass.
 #pragma once
 
 #include <functional>
@@ -11,7 +12,8 @@
 
 namespace blip::server {
 
-// Called before a pass over the jobs, "encode" or the task's name. Tests throw from it, as a failing pass would.
+// Called before a pass over the jobs, "encode" or the task's name. Tests throw from it, as a
+// failing pass would.
 using BeforePass = std::function<void(const std::string& pass, const std::vector<Job*>& jobs)>;
 
 // What lanes of one model share.
@@ -31,8 +33,8 @@ class Lane {
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
 
-  // Every job gets its result or its failure. A pass that fails is done again for each of its jobs alone, so that only those
-  // at fault fail.
+  // Every job gets its result or its failure. A pass that fails is done again for each of its jobs
+  // alone, so that only those at fault fail.
   void execute(std::vector<Job>& batch);
 
  private:

@@ -23,7 +23,8 @@ constexpr std::size_t kMaxKinds = 1000;
 std::string utc_now() {
   const auto now = std::chrono::system_clock::now();
   const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
+  const auto ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
   std::tm utc = {};
   gmtime_r(&seconds, &utc);
   char date[32], text[48];
@@ -70,7 +71,8 @@ void Log::summarise(std::chrono::steady_clock::time_point now, bool all) {
   }
   if (lost_ > 0 && waiting_.size() < kMaxWaiting / 2) {
     const std::uint64_t lines = std::exchange(lost_, 0);
-    push("warning", "suppressed", {{"kind", "standard error is not read fast enough"}, {"lines", lines}});
+    push("warning", "suppressed",
+         {{"kind", "standard error is not read fast enough"}, {"lines", lines}});
   }
 }
 
@@ -78,7 +80,8 @@ void Log::add(const char* level, const char* event, Json fields) {
   if (quiet_ && *level == 'i') return;
   std::string name = event;
   bool good = *level == 'i';
-  if (const auto status = fields.find("status"); status != fields.end() && status->is_number_integer()) {
+  if (const auto status = fields.find("status");
+      status != fields.end() && status->is_number_integer()) {
     name += " " + std::to_string(status->get<int>());
     good = good && status->get<int>() < 400;
   }
@@ -130,7 +133,8 @@ bool Log::write(const std::string& line) {
       continue;
     }
     // A pipe that is ready takes this much without waiting.
-    const ssize_t size = ::write(descriptor_, left.data(), std::min<std::size_t>(left.size(), PIPE_BUF));
+    const ssize_t size =
+        ::write(descriptor_, left.data(), std::min<std::size_t>(left.size(), PIPE_BUF));
     if (size < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (size < 0) return false;
     left.remove_prefix(static_cast<std::size_t>(size));

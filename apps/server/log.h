@@ -13,16 +13,17 @@
 
 namespace blip::server {
 
-// Writes on a thread of its own: whoever logs never waits for a slow disk or for a pipe that nobody reads. Of each kind
-// of line (its event, and its status where it has one) it writes kPerSecond a second, of what went well kGoodPerSecond;
-// one line of the event "suppressed" says how many more there were.
+// Writes on a thread of its own: whoever logs never waits for a slow disk or for a pipe that nobody
+// reads. Of each kind of line (its event, and its status where it has one) it writes kPerSecond a
+// second, of what went well kGoodPerSecond; one line of the event "suppressed" says how many more
+// there were.
 class Log {
  public:
   static constexpr unsigned kPerSecond = 20, kGoodPerSecond = 1000;
   static constexpr std::size_t kMaxWaiting = 10'000;
 
-  // Throws Error(kIo) where there is no thread for it. descriptor: where the lines go; others than standard error are
-  // for tests.
+  // Throws Error(kIo) where there is no thread for it. descriptor: where the lines go; others than
+  // standard error are for tests.
   explicit Log(bool quiet, int descriptor = 2);
   ~Log();  // writes what is there, where it is taken within a second
   Log(const Log&) = delete;

@@ -14,22 +14,30 @@ namespace blip::server {
 namespace {
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;
-constexpr std::size_t kLeastLeft = 64 * kMiB;             // beside the models: with less hardly a photograph could be decoded
+constexpr std::size_t kLeastLeft =
+    64 * kMiB;  // beside the models: with less hardly a photograph could be decoded
 constexpr std::size_t kUnknownMemory = std::size_t{4} << 30;
 constexpr auto kWatchInterval = std::chrono::milliseconds(20);
 constexpr int kMapFrom = 4 << 20;
-constexpr std::size_t kSmall = 4 * kMiB;  // a body of a megabyte and what is read out of it; a common picture
+// a body of a megabyte and what is read out of it; a common picture
+constexpr std::size_t kSmall = 4 * kMiB;
 
 }  // namespace
 
 const char* to_string(MemoryKind kind) {
   switch (kind) {
-    case MemoryKind::kModels: return "models";
-    case MemoryKind::kBodies: return "bodies";
-    case MemoryKind::kRequests: return "requests";
-    case MemoryKind::kPictures: return "pictures";
-    case MemoryKind::kCache: return "cache";
-    case MemoryKind::kWork: return "work";
+    case MemoryKind::kModels:
+      return "models";
+    case MemoryKind::kBodies:
+      return "bodies";
+    case MemoryKind::kRequests:
+      return "requests";
+    case MemoryKind::kPictures:
+      return "pictures";
+    case MemoryKind::kCache:
+      return "cache";
+    case MemoryKind::kWork:
+      return "work";
   }
   return "unknown";
 }
@@ -44,7 +52,9 @@ MemoryBudget::Share& MemoryBudget::Share::operator=(Share&& other) noexcept {
   return *this;
 }
 
-bool MemoryBudget::Share::grow(std::size_t more) { return budget_ != nullptr && budget_->grow(*this, more); }
+bool MemoryBudget::Share::grow(std::size_t more) {
+  return budget_ != nullptr && budget_->grow(*this, more);
+}
 
 void MemoryBudget::Share::shrink_to(std::size_t bytes) {
   if (budget_ == nullptr || bytes >= bytes_) return;
@@ -54,23 +64,30 @@ void MemoryBudget::Share::shrink_to(std::size_t bytes) {
 
 MemoryBudget::MemoryBudget(std::size_t total, std::size_t resident) : total_(total) {
   if (total < resident + kLeastLeft)
-    throw Error(ErrorCode::kUsage, "--memory " + shown_bytes(total) + " is too little: the program with its models takes " + shown_bytes(resident) +
-                                       ", and requests need at least " + shown_bytes(kLeastLeft) + " beside it");
+    throw Error(ErrorCode::kUsage, "--memory " + shown_bytes(total) +
+                                       " is too little: the program with its models takes " +
+                                       shown_bytes(resident) + ", and requests need at least " +
+                                       shown_bytes(kLeastLeft) + " beside it");
   const std::size_t sixteenth = (total - resident) / 16;
   limits_ = {2 * sixteenth, 3 * sixteenth, 10 * sixteenth, sixteenth};
   held_[static_cast<std::size_t>(MemoryKind::kModels)] = resident;
 }
 
 MemoryBudget::Part MemoryBudget::part_of(MemoryKind kind) {
-  return kind == MemoryKind::kBodies ? kBodiesPart : kind == MemoryKind::kRequests ? kRequestsPart : kPassingPart;
+  return kind == MemoryKind::kBodies     ? kBodiesPart
+         : kind == MemoryKind::kRequests ? kRequestsPart
+                                         : kPassingPart;
 }
 
 std::size_t MemoryBudget::largest(MemoryKind kind) const {
   const std::size_t read = kReadCopies * largest_body();
-  return kind == MemoryKind::kRequests ? limits_[kRequestsPart] - std::min(read, limits_[kRequestsPart]) : limits_[part_of(kind)];
+  return kind == MemoryKind::kRequests
+             ? limits_[kRequestsPart] - std::min(read, limits_[kRequestsPart])
+             : limits_[part_of(kind)];
 }
 
-MemoryBudget::Share MemoryBudget::taken_locked(MemoryKind kind, std::size_t part, std::size_t bytes) {
+MemoryBudget::Share MemoryBudget::taken_locked(MemoryKind kind, std::size_t part,
+                                               std::size_t bytes) {
   held_[static_cast<std::size_t>(kind)] += bytes;
   used_[part] += bytes;
   Share share;
@@ -89,7 +106,8 @@ MemoryBudget::Share MemoryBudget::empty(MemoryKind kind) {
 bool MemoryBudget::grow(Share& share, std::size_t more) {
   const bool cache = share.kind_ == MemoryKind::kCache;
   std::unique_lock lock(mutex_);
-  if (cache && !waiting_[kPassingPart].empty()) return false;  // the cache takes what nobody waits for; the others may have the cache's
+  // the cache takes what nobody waits for; the others may have the cache's
+  if (cache && !waiting_[kPassingPart].empty()) return false;
   if (!cache && share.part_ == kPassingPart && !fits_locked(kPassingPart, more)) {
     lock.unlock();
     reclaim(more);
@@ -102,13 +120,15 @@ bool MemoryBudget::grow(Share& share, std::size_t more) {
   return true;
 }
 
-std::optional<MemoryBudget::Share> MemoryBudget::take(MemoryKind kind, std::size_t bytes, Clock::time_point deadline,
+std::optional<MemoryBudget::Share> MemoryBudget::take(MemoryKind kind, std::size_t bytes,
+                                                      Clock::time_point deadline,
                                                       const std::function<bool()>& given_up) {
   const bool work = kind == MemoryKind::kWork;
   const Part part = part_of(kind);
   std::list<int>& waiting = waiting_[part];
   std::unique_lock lock(mutex_);
-  if (!work && bytes <= kSmall && fits_locked(kSmallPart, bytes)) return taken_locked(kind, kSmallPart, bytes);
+  if (!work && bytes <= kSmall && fits_locked(kSmallPart, bytes))
+    return taken_locked(kind, kSmallPart, bytes);
   const auto turn = work ? waiting.end() : waiting.insert(waiting.end(), 0);
   const auto leave = [&] {
     if (!work) waiting.erase(turn);

@@ -32,11 +32,14 @@ const char* to_string(MemoryKind kind);
 
 // Thread-safe. Everything in it is an estimate from above of what is really allocated.
 //
-// What the models leave is split, so that nobody who holds memory waits for memory that another holds who waits for it:
+// What the models leave is split, so that nobody who holds memory waits for memory that another
+// holds who waits for it:
 //
 //   2/16  bodies, which wait for all the rest
-//   3/16  requests at work; twice the bodies' size is read out of them at most, so a sixteenth is left beside that
-//  10/16  decoding and passes, which wait for nothing any more, and the cache, which gives way to them
+//   3/16  requests at work; twice the bodies' size is read out of them at most, so a sixteenth is
+//   left beside that
+//  10/16  decoding and passes, which wait for nothing any more, and the cache, which gives way to
+//  them
 //   1/16  small things of the two before, which so need not wait for large ones
 class MemoryBudget {
  public:
@@ -60,17 +63,20 @@ class MemoryBudget {
     std::size_t bytes_ = 0;
   };
 
-  // total: of the whole program. resident: what it has taken already. Throws Error(kUsage) where too little is left.
+  // total: of the whole program. resident: what it has taken already. Throws Error(kUsage) where
+  // too little is left.
   MemoryBudget(std::size_t total, std::size_t resident);
   MemoryBudget(const MemoryBudget&) = delete;
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
   // Nothing yet: grow() it.
   Share empty(MemoryKind kind);
-  // Waits until they fit, the longest waiting first, so that nobody who needs much is passed by for ever by those who need little.
-  // Only passes through a model are, as all wait for their results, and small things. nullopt: not before the deadline,
-  // or `given_up` (asked every few milliseconds) returned true. No more than largest() can ever be had.
-  std::optional<Share> take(MemoryKind kind, std::size_t bytes, Clock::time_point deadline, const std::function<bool()>& given_up = {});
+  // Waits until they fit, the longest waiting first, so that nobody who needs much is passed by for
+  // ever by those who need little. Only passes through a model are, as all wait for their results,
+  // and small things. nullopt: not before the deadline, or `given_up` (asked every few
+  // milliseconds) returned true. No more than largest() can ever be had.
+  std::optional<Share> take(MemoryKind kind, std::size_t bytes, Clock::time_point deadline,
+                            const std::function<bool()>& given_up = {});
 
   std::size_t largest(MemoryKind kind) const;
   // A string that grows may have twice its size.
@@ -81,7 +87,8 @@ class MemoryBudget {
   std::size_t total() const { return total_; }
   std::size_t held(MemoryKind kind) const;
 
-  // A holder that can do without: called with how much is wanted, returns how much it gave back. It must not take.
+  // A holder that can do without: called with how much is wanted, returns how much it gave back. It
+  // must not take.
   using Reclaim = std::function<std::size_t(std::size_t)>;
   void add_reclaimer(const void* owner, Reclaim reclaim);
   void remove_reclaimer(const void* owner);
@@ -89,7 +96,9 @@ class MemoryBudget {
  private:
   enum Part : std::size_t { kBodiesPart, kRequestsPart, kPassingPart, kSmallPart, kParts };
   static Part part_of(MemoryKind kind);
-  bool fits_locked(std::size_t part, std::size_t bytes) const { return bytes <= limits_[part] - std::min(limits_[part], used_[part]); }
+  bool fits_locked(std::size_t part, std::size_t bytes) const {
+    return bytes <= limits_[part] - std::min(limits_[part], used_[part]);
+  }
   Share taken_locked(MemoryKind kind, std::size_t part, std::size_t bytes);
   bool grow(Share& share, std::size_t more);
   void give_back(MemoryKind kind, std::size_t part, std::size_t bytes);
@@ -121,10 +130,11 @@ class BodyMemory {
 
 // What this process has resident now.
 std::size_t resident_memory();
-// --memory's default: what the program has taken, and three quarters of what the machine or the container has left.
+// --memory's default: what the program has taken, and three quarters of what the machine or the
+// container has left.
 std::size_t default_memory();
-// Freed blocks of more than a few megabytes go back to the system at once: else the allocator may keep as much again as
-// is in use, in each of its arenas.
+// Freed blocks of more than a few megabytes go back to the system at once: else the allocator may
+// keep as much again as is in use, in each of its arenas.
 void return_freed_memory();
 
 // "1.5 GiB", for messages.

@@ -28,17 +28,22 @@ std::string label(const std::string& name, const std::string& value) {
   return text + "\"";
 }
 
-void Metrics::describe(const std::string& name, const std::string& help, std::vector<double> buckets) {
+void Metrics::describe(const std::string& name, const std::string& help,
+                       std::vector<double> buckets) {
   const std::lock_guard lock(mutex_);
   families_[name].help = help;
   families_[name].buckets = std::move(buckets);
 }
 
-void Metrics::gauge(const std::string& name, const std::string& help, std::function<double()> value) {
-  gauges(name, help, [value = std::move(value)] { return std::map<std::string, double>{{"", value()}}; });
+void Metrics::gauge(const std::string& name, const std::string& help,
+                    std::function<double()> value) {
+  gauges(name, help, [value = std::move(value)] {
+    return std::map<std::string, double>{{"", value()}};
+  });
 }
 
-void Metrics::gauges(const std::string& name, const std::string& help, std::function<std::map<std::string, double>()> values) {
+void Metrics::gauges(const std::string& name, const std::string& help,
+                     std::function<std::map<std::string, double>()> values) {
   const std::lock_guard lock(mutex_);
   families_[name].help = help;
   families_[name].asked = std::move(values);
@@ -62,7 +67,8 @@ void Metrics::observe(const std::string& name, const std::string& labels, double
   Family& family = families_[name];
   Histogram& histogram = family.histograms[labels];
   histogram.counts.resize(family.buckets.size() + 1);
-  const auto bucket = std::lower_bound(family.buckets.begin(), family.buckets.end(), value) - family.buckets.begin();
+  const auto bucket = std::lower_bound(family.buckets.begin(), family.buckets.end(), value) -
+                      family.buckets.begin();
   ++histogram.counts[static_cast<std::size_t>(bucket)];
   histogram.sum += value;
 }

@@ -25,7 +25,8 @@ class Metrics {
   void gauge(const std::string& name, const std::string& help, std::function<double()> value);
 
   // One gauge for each of the labels that it returns.
-  void gauges(const std::string& name, const std::string& help, std::function<std::map<std::string, double>()> values);
+  void gauges(const std::string& name, const std::string& help,
+              std::function<std::map<std::string, double>()> values);
 
   // The same of what only grows.
   void counters(const std::string& name, const std::string& help,

@@ -11,8 +11,9 @@
 namespace blip::server {
 
 struct Model {
-  Model(std::string model_name, const Engine& loaded, const SchedulerOptions& options, std::size_t cache_entries, std::size_t cache_bytes,
-        MemoryBudget& memory, Metrics& metrics, const std::atomic<int>& preparing)
+  Model(std::string model_name, const Engine& loaded, const SchedulerOptions& options,
+        std::size_t cache_entries, std::size_t cache_bytes, MemoryBudget& memory, Metrics& metrics,
+        const std::atomic<int>& preparing)
       : name(std::move(model_name)),
         engine(loaded),
         cache(cache_entries, cache_bytes, memory),
@@ -28,11 +29,13 @@ class Models {
  public:
   void add(std::unique_ptr<Model> model) { models_.push_back(std::move(model)); }
   const std::vector<std::unique_ptr<Model>>& all() const { return models_; }
-  // The named model, or without a name the first that can do it, and where asked tell its attention. Throws
-  // Problem(model_not_found | unsupported_task).
+  // The named model, or without a name the first that can do it, and where asked tell its
+  // attention. Throws Problem(model_not_found | unsupported_task).
   Model& choose(const std::string& name, Task task, bool attention = false) const;
   // As most servers with one model do: that one answers to any name.
-  Model& choose_leniently(const std::string& name, Task task) const { return choose(models_.size() == 1 ? "" : name, task); }
+  Model& choose_leniently(const std::string& name, Task task) const {
+    return choose(models_.size() == 1 ? "" : name, task);
+  }
 
  private:
   std::vector<std::unique_ptr<Model>> models_;

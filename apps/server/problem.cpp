@@ -1,8 +1,9 @@
 #include "server/problem.h"
 
-#include "core/json.h"
 #include <algorithm>
 #include <cmath>
+
+#include "core/json.h"
 
 namespace blip::server {
 namespace {
@@ -12,9 +13,13 @@ constexpr std::size_t kMaxDetail = 2000;
 
 }  // namespace
 
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
-Response json_response(const Json& json, int status) { return {status, "application/json", dump(json) + "\n"}; }
+Response json_response(const Json& json, int status) {
+  return {status, "application/json", dump(json) + "\n"};
+}
 
 std::string quote(const std::string& text) { return shown(Json(text)); }
 
@@ -29,17 +34,25 @@ Json to_json(const ProblemKind& kind, const std::string& detail, const std::stri
 
 const ProblemKind& kind_of(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kUsage: return kInvalidRequest;
-    case ErrorCode::kImage: return kInvalidImage;
-    case ErrorCode::kUnsupported: return kUnsupportedTask;
-    default: return kInternal;
+    case ErrorCode::kUsage:
+      return kInvalidRequest;
+    case ErrorCode::kImage:
+      return kInvalidImage;
+    case ErrorCode::kUnsupported:
+      return kUnsupportedTask;
+    default:
+      return kInternal;
   }
 }
 
-Response to_response(const ProblemKind& kind, const std::string& detail, const std::string& request_id, double retry_after) {
-  Response response{kind.status, "application/problem+json", dump(to_json(kind, detail, request_id)) + "\n"};
-  if (kind.status == 429 || kind.status == 503) 
-    response.headers.emplace_back("Retry-After", std::to_string(static_cast<int>(std::ceil(std::clamp(retry_after, 1.0, kLongestRetry)))));
+Response to_response(const ProblemKind& kind, const std::string& detail,
+                     const std::string& request_id, double retry_after) {
+  Response response{kind.status, "application/problem+json",
+                    dump(to_json(kind, detail, request_id)) + "\n"};
+  if (kind.status == 429 || kind.status == 503)
+    response.headers.emplace_back(
+        "Retry-After",
+        std::to_string(static_cast<int>(std::ceil(std::clamp(retry_after, 1.0, kLongestRetry)))));
   if (kind.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }

@@ -8,24 +8,28 @@
 namespace blip::server {
 namespace {
 
-// Threads wait for each other some hundred times per picture, a few microseconds each. Measured with 2 threads: of the bundled model (10 million
-// weights, 2 ms) two lanes compute a quarter more pictures per second than one pass on both; of BLIP-base (224 million, 110 ms)
-// a tenth fewer, as each lane reads all weights for its own words.
+// Threads wait for each other some hundred times per picture, a few microseconds each. Measured
+// with 2 threads: of the bundled model (10 million weights, 2 ms) two lanes compute a quarter more
+// pictures per second than one pass on both; of BLIP-base (224 million, 110 ms) a tenth fewer, as
+// each lane reads all weights for its own words.
 constexpr std::size_t kSmallModel = 50'000'000;
 constexpr int kMaxLanes = 8;
 
-// New pictures per batch, and of a lane's. The model is no faster per picture with more of them, and while it works on some, the next are
-// decoded: eight clients with pictures of their own would otherwise all wait for one batch of eight, then all decode.
+// New pictures per batch, and of a lane's. The model is no faster per picture with more of them,
+// and while it works on some, the next are decoded: eight clients with pictures of their own would
+// otherwise all wait for one batch of eight, then all decode.
 constexpr std::size_t kNewPictures = 4, kNewPicturesPerLane = 2;
 
-// After a batch that took long its clients may take longer to ask again together than the window: waiting for them this share of
-// its time costs little, and a batch of all of them saves more.
+// After a batch that took long its clients may take longer to ask again together than the window:
+// waiting for them this share of its time costs little, and a batch of all of them saves more.
 constexpr double kWindowShare = 0.02;
 
-// Estimates are averages: a request is sent away only where it would be late by more than they may be wrong.
+// Estimates are averages: a request is sent away only where it would be late by more than they may
+// be wrong.
 constexpr double kSurelyLate = 1.25;
 
-// What the next batch is: so many jobs from the first on, and whether waiting could still add to it.
+// What the next batch is: so many jobs from the first on, and whether waiting could still add to
+// it.
 struct NextBatch {
   std::size_t jobs = 0;
   bool full = false;
@@ -36,7 +40,8 @@ NextBatch next_batch(const JobQueue& queue, std::size_t limit, std::size_t new_p
   std::set<ContentHash> pictures;
   for (; next.jobs < std::min(limit, queue.size()); ++next.jobs) {
     const Job& job = queue[next.jobs];
-    const bool is_new = job.picture && !job.picture->encoded && !pictures.contains(job.picture->hash);
+    const bool is_new =
+        job.picture && !job.picture->encoded && !pictures.contains(job.picture->hash);
     if (is_new && pictures.size() == new_pictures) break;
     if (is_new) pictures.insert(job.picture->hash);
   }
@@ -60,8 +65,8 @@ bool is_small(const Engine& engine) {
 
 }  // namespace
 
-Scheduler::Scheduler(const Engine& engine, const SchedulerOptions& options, ImageCache& cache, MemoryBudget& memory, Metrics& metrics,
-                     const std::atomic<int>& preparing)
+Scheduler::Scheduler(const Engine& engine, const SchedulerOptions& options, ImageCache& cache,
+                     MemoryBudget& memory, Metrics& metrics, const std::atomic<int>& preparing)
     : engine_(engine),
       options_(options),
       lane_count_(is_small(engine) ? std::clamp(engine.threads(), 1, kMaxLanes) : 1),
@@ -71,7 +76,8 @@ Scheduler::Scheduler(const Engine& engine, const SchedulerOptions& options, Imag
       wide_(engine, 0, {cache, memory, metrics, estimates_, options_.before_pass}) {
   const LaneParts parts{cache, memory, metrics, estimates_, options_.before_pass};
   const int threads_each = std::max(1, engine.threads() / lane_count_);
-  for (int i = 0; i < lane_count_; ++i) lanes_.push_back(std::make_unique<Lane>(engine, threads_each, parts));
+  for (int i = 0; i < lane_count_; ++i)
+    lanes_.push_back(std::make_unique<Lane>(engine, threads_each, parts));
   if (on_host(engine)) long_lane_ = std::make_unique<Lane>(engine, 0, parts);
   for (const auto& lane : lanes_) threads_.emplace_back([this, own = lane.get()] { run(*own); });
   if (long_lane_) threads_.emplace_back([this] { run_long(); });
@@ -97,14 +103,22 @@ double Scheduler::seconds_locked(const Side& side, std::size_t jobs) const {
 void Scheduler::check_room_locked(std::size_t jobs) const {
   const std::size_t waiting = waiting_locked();
   if (jobs > options_.queue_limit)
-    throw Problem(kInvalidRequest, "this request needs " + std::to_string(jobs) + " jobs, one for each picture or each question about a picture, and the queue holds at most " +
-                                       std::to_string(options_.queue_limit) + " (--queue); send fewer at a time");
+    throw Problem(kInvalidRequest, "this request needs " + std::to_string(jobs) +
+                                       " jobs, one for each picture or each question about a "
+                                       "picture, and the queue holds at most " +
+                                       std::to_string(options_.queue_limit) +
+                                       " (--queue); send fewer at a time");
   if (waiting + jobs <= options_.queue_limit) return;
   // Until as many are done as this request lacks room for.
-  const double all = seconds_locked(short_, short_.queue.size()) + seconds_locked(long_, long_.queue.size());
-  const double share = static_cast<double>(waiting + jobs - options_.queue_limit) / static_cast<double>(waiting);
-  throw Problem(kQueueFull, "the queue holds " + std::to_string(waiting) + " of at most " + std::to_string(options_.queue_limit) +
-                                " jobs and this request needs " + std::to_string(jobs) + "; try again soon", all * share);
+  const double all =
+      seconds_locked(short_, short_.queue.size()) + seconds_locked(long_, long_.queue.size());
+  const double share =
+      static_cast<double>(waiting + jobs - options_.queue_limit) / static_cast<double>(waiting);
+  throw Problem(kQueueFull,
+                "the queue holds " + std::to_string(waiting) + " of at most " +
+                    std::to_string(options_.queue_limit) + " jobs and this request needs " +
+                    std::to_string(jobs) + "; try again soon",
+                all * share);
 }
 
 // A request that has the queue to itself is always tried.
@@ -118,9 +132,14 @@ void Scheduler::check_time_locked(const std::vector<Job>& jobs) const {
   for (const Job& job : jobs) own += estimates_.seconds(job);
   const double left = -ms_since(ticket.deadline) / 1000;
   if (wait <= 0 || wait + own <= kSurelyLate * left) return;
-  const auto shown = [](double seconds) { return std::to_string(std::max(1, static_cast<int>(std::ceil(seconds)))) + " s"; };
-  throw Problem(kOverloaded, "the requests before this one take about " + shown(wait) + ", and its time ends in " + shown(left) +
-                                 "; try again later, or with a longer timeout_ms", wait + own - left);
+  const auto shown = [](double seconds) {
+    return std::to_string(std::max(1, static_cast<int>(std::ceil(seconds)))) + " s";
+  };
+  throw Problem(kOverloaded,
+                "the requests before this one take about " + shown(wait) +
+                    ", and its time ends in " + shown(left) +
+                    "; try again later, or with a longer timeout_ms",
+                wait + own - left);
 }
 
 std::vector<std::future<JobResult>> Scheduler::submit(std::vector<Job> jobs) {
@@ -130,9 +149,13 @@ std::vector<std::future<JobResult>> Scheduler::submit(std::vector<Job> jobs) {
   for (Job& job : jobs) {
     job.queued = now;
     if (job.rows == 0) job.rows = rows_of(engine_, job);
-    if (const std::size_t bytes = work_bytes(engine_.info(), job); bytes > memory_.largest(MemoryKind::kWork))
-      throw Problem(kInvalidRequest, "this request needs " + shown_bytes(bytes) + " of memory at a time and the server has at most " + shown_bytes(memory_.largest(MemoryKind::kWork)) +
-                                         " (--memory); ask for fewer beams, a smaller max_length or fewer texts");
+    if (const std::size_t bytes = work_bytes(engine_.info(), job);
+        bytes > memory_.largest(MemoryKind::kWork))
+      throw Problem(kInvalidRequest,
+                    "this request needs " + shown_bytes(bytes) +
+                        " of memory at a time and the server has at most " +
+                        shown_bytes(memory_.largest(MemoryKind::kWork)) +
+                        " (--memory); ask for fewer beams, a smaller max_length or fewer texts");
     futures.push_back(job.promise.get_future());
   }
   {
@@ -140,7 +163,8 @@ std::vector<std::future<JobResult>> Scheduler::submit(std::vector<Job> jobs) {
     check_room_locked(jobs.size());
     check_time_locked(jobs);
     std::vector<Job> lengthy;
-    const auto first_long = std::stable_partition(jobs.begin(), jobs.end(), [&](const Job& job) { return &side_of(job) == &short_; });
+    const auto first_long = std::stable_partition(
+        jobs.begin(), jobs.end(), [&](const Job& job) { return &side_of(job) == &short_; });
     std::move(first_long, jobs.end(), std::back_inserter(lengthy));
     jobs.erase(first_long, jobs.end());
     short_.queue.push(std::move(jobs));
@@ -162,13 +186,16 @@ std::size_t Scheduler::waiting() const {
 
 double Scheduler::seconds_waiting() const {
   const std::lock_guard lock(mutex_);
-  return std::max(seconds_locked(short_, short_.queue.size()), seconds_locked(long_, long_.queue.size()));
+  return std::max(seconds_locked(short_, short_.queue.size()),
+                  seconds_locked(long_, long_.queue.size()));
 }
 
 void Scheduler::started_locked(Side& side, const std::vector<Job>& jobs) {
   double seconds = 0;
   for (const Job& job : jobs) seconds += estimates_.seconds(job);
-  side.busy_until = std::max(side.busy_until, Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds)));
+  side.busy_until =
+      std::max(side.busy_until, Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                                   std::chrono::duration<double>(seconds)));
 }
 
 void Scheduler::run(Lane& own) {
@@ -179,7 +206,8 @@ void Scheduler::run(Lane& own) {
   }
 }
 
-// One job at a time: it has rows enough to keep all threads busy, and the next client's turn comes sooner.
+// One job at a time: it has rows enough to keep all threads busy, and the next client's turn comes
+// sooner.
 void Scheduler::run_long() {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -196,8 +224,8 @@ void Scheduler::run_long() {
   }
 }
 
-// Would the batch that could be taken now gain nothing by waiting? As many as are coming, or as came together last time, are there:
-// clients that wait for answers ask again together.
+// Would the batch that could be taken now gain nothing by waiting? As many as are coming, or as
+// came together last time, are there: clients that wait for answers ask again together.
 bool Scheduler::enough() const {
   const auto coming = short_.queue.size() + static_cast<std::size_t>(preparing_.load());
   return stop_ || short_.queue.size() >= std::max(coming, last_batch_) ||
@@ -205,15 +233,19 @@ bool Scheduler::enough() const {
 }
 
 // Does the next batch go to one lane rather than to all threads? Two pictures are faster together.
-bool Scheduler::is_split() const { return lanes_.size() > 1 && (busy_ > 0 || count_new_pictures(short_.queue) > 2); }
+bool Scheduler::is_split() const {
+  return lanes_.size() > 1 && (busy_ > 0 || count_new_pictures(short_.queue) > 2);
+}
 
 // The idle lanes share what is there.
 std::size_t Scheduler::pictures_per_batch() const {
   const std::size_t idle = lanes_.size() - busy_;
-  return std::clamp<std::size_t>((count_new_pictures(short_.queue) + idle - 1) / idle, 1, max_pictures_);
+  return std::clamp<std::size_t>((count_new_pictures(short_.queue) + idle - 1) / idle, 1,
+                                 max_pictures_);
 }
 
-// Waits for work; then, while requests are known to be on their way, up to the window for more of it.
+// Waits for work; then, while requests are known to be on their way, up to the window for more of
+// it.
 Scheduler::Batch Scheduler::take() {
   std::unique_lock lock(mutex_);
   const auto free = [&] { return !short_.queue.empty() && !wide_at_work_; };
@@ -221,12 +253,16 @@ Scheduler::Batch Scheduler::take() {
     changed_.wait(lock, [&] { return free() || (stop_ && short_.queue.empty()); });
     if (short_.queue.empty()) return {};
     const double window_ms = std::max(options_.window_ms, kWindowShare * last_ms_);
-    if (options_.window_ms > 0) changed_.wait_for(lock, std::chrono::duration<double, std::milli>(window_ms), [&] { return !free() || enough(); });
+    if (options_.window_ms > 0)
+      changed_.wait_for(lock, std::chrono::duration<double, std::milli>(window_ms),
+                        [&] { return !free() || enough(); });
   } while (!free());  // another lane was faster
   Batch batch;
   batch.wide = !is_split();
   const std::size_t pictures = batch.wide ? max_pictures_ : pictures_per_batch();
-  for (std::size_t left = next_batch(short_.queue, static_cast<std::size_t>(options_.max_batch), pictures).jobs; left > 0; --left) {
+  for (std::size_t left =
+           next_batch(short_.queue, static_cast<std::size_t>(options_.max_batch), pictures).jobs;
+       left > 0; --left) {
     batch.jobs.push_back(short_.queue.pop());
   }
   started_locked(short_, batch.jobs);

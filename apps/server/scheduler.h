@@ -1,4 +1,5 @@
-// One model's queues: jobs of all requests, taken in batches by the threads that own the model's sessions.
+// One model's queues: jobs of all requests, taken in batches by the threads that own the model's
+// sessions.
 #pragma once
 
 #include <atomic>
@@ -19,28 +20,33 @@ namespace blip::server {
 struct SchedulerOptions {
   std::size_t queue_limit = 256;  // jobs waiting
   int max_batch = 8;
-  double window_ms = 2;  // how long a batch waits for requests known to be on their way; 0 = not at all
+  // how long a batch waits for requests known to be on their way; 0 = not at all
+  double window_ms = 2;
   BeforePass before_pass{};  // tests' own
 };
 
-// A batch computes on all of the engine's threads. A small model's threads wait for each other more than they compute, so with one,
-// and several new pictures in the queue, each lane computes a batch of its own on its share of the threads.
+// A batch computes on all of the engine's threads. A small model's threads wait for each other more
+// than they compute, so with one, and several new pictures in the queue, each lane computes a batch
+// of its own on its share of the threads.
 //
-// Long jobs (workload.h) have a queue and a lane of their own, one at a time: it takes turns with the other lanes at the engine's
-// threads, loop by loop, so that a short job beside the longest one takes a few times its own time.
+// Long jobs (workload.h) have a queue and a lane of their own, one at a time: it takes turns with
+// the other lanes at the engine's threads, loop by loop, so that a short job beside the longest one
+// takes a few times its own time.
 class Scheduler {
  public:
-  // preparing: how many requests will submit jobs soon. A batch can wait for them, and never waits for nobody.
-  Scheduler(const Engine& engine, const SchedulerOptions& options, ImageCache& cache, MemoryBudget& memory, Metrics& metrics,
-            const std::atomic<int>& preparing);
+  // preparing: how many requests will submit jobs soon. A batch can wait for them, and never waits
+  // for nobody.
+  Scheduler(const Engine& engine, const SchedulerOptions& options, ImageCache& cache,
+            MemoryBudget& memory, Metrics& metrics, const std::atomic<int>& preparing);
   ~Scheduler();  // finishes what is queued
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // All of a request's jobs or none. Throws Problem(queue_full), or Problem(overloaded) where the jobs before them take longer
-  // than the request has, as far as is known.
+  // All of a request's jobs or none. Throws Problem(queue_full), or Problem(overloaded) where the
+  // jobs before them take longer than the request has, as far as is known.
   std::vector<std::future<JobResult>> submit(std::vector<Job> jobs);
-  // Throws Problem(queue_full) where as many jobs would not be taken now, Problem(invalid_request) where they never are.
+  // Throws Problem(queue_full) where as many jobs would not be taken now, Problem(invalid_request)
+  // where they never are.
   void check_room(std::size_t jobs) const;
   std::size_t waiting() const;
   // How long the jobs in the queues will take, as far as is known.
@@ -69,7 +75,9 @@ class Scheduler {
   void check_time_locked(const std::vector<Job>& jobs) const;
   void started_locked(Side& side, const std::vector<Job>& jobs);
   Side& side_of(const Job& job) { return long_lane_ && job.rows > kLongRows ? long_ : short_; }
-  const Side& side_of(const Job& job) const { return long_lane_ && job.rows > kLongRows ? long_ : short_; }
+  const Side& side_of(const Job& job) const {
+    return long_lane_ && job.rows > kLongRows ? long_ : short_;
+  }
 
   const Engine& engine_;
   const SchedulerOptions options_;
@@ -79,13 +87,14 @@ class Scheduler {
   const std::atomic<int>& preparing_;
   Estimates estimates_;
   Lane wide_;
-  std::vector<std::unique_ptr<Lane>> lanes_;  // at least one thread takes batches; with one lane it never computes by itself
-  std::unique_ptr<Lane> long_lane_;           // none on a chip, which computes one thing at a time
+  // at least one thread takes batches; with one lane it never computes by itself
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  std::unique_ptr<Lane> long_lane_;  // none on a chip, which computes one thing at a time
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Side short_, long_;
-  std::size_t busy_ = 0;        // lanes at work
+  std::size_t busy_ = 0;  // lanes at work
   bool wide_at_work_ = false;
   std::size_t last_batch_ = 1;  // jobs of the batch begun last
   double last_ms_ = 0;          // that the batch ended last took

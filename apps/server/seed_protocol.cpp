@@ -16,11 +16,14 @@ std::string two_decimals(double value) {
   return text;
 }
 
-Json caption_result(const std::vector<JobResult>& results) { return {{"texts", {results.front().generation.text}}}; }
+Json caption_result(const std::vector<JobResult>& results) {
+  return {{"texts", {results.front().generation.text}}};
+}
 
 Json match_result(const std::vector<std::string>& texts, const std::vector<JobResult>& results) {
   Json similarity = Json::array();
-  for (const Match& match : results.front().matches) similarity.push_back(two_decimals(match.match_probability.value_or(match.cosine.value_or(0))));
+  for (const Match& match : results.front().matches)
+    similarity.push_back(two_decimals(match.match_probability.value_or(match.cosine.value_or(0))));
   return {{"texts", texts}, {"similarity", similarity}};
 }
 
@@ -41,7 +44,8 @@ Push read_push(Service& service, const std::string& task, Exchange& exchange, Wo
   Fields fields(exchange.request, service.limits.input);
   Push push;
   push.id = fields.text("id");
-  for (const auto& [one, many] : {std::pair{"text", "texts"}, {"texts[]", "question"}, {"questions", "question[]"}}) {
+  for (const auto& [one, many] :
+       {std::pair{"text", "texts"}, {"texts[]", "question"}, {"questions", "question[]"}}) {
     const auto some = fields.texts(one, many);
     push.texts.insert(push.texts.end(), some.begin(), some.end());
   }
@@ -49,9 +53,13 @@ Push read_push(Service& service, const std::string& task, Exchange& exchange, Wo
   push.texts = fields.unpacked(std::move(push.texts), "texts");
   const std::string name = fields.text("model");
   if (push.id.empty()) throw Problem(kInvalidRequest, "field \"id\" is missing");
-  if (fields.pictures().size() != 1) throw Problem(kInvalidRequest, "one picture is needed in field \"image\", as base64 or a file");
-  if (task != "caption" && push.texts.empty()) throw Problem(kInvalidRequest, "field \"texts\" is missing");
-  const Task kind = task == "caption" ? Task::kCaption : task == "match" ? Task::kMatch : Task::kAsk;
+  if (fields.pictures().size() != 1)
+    throw Problem(kInvalidRequest, "one picture is needed in field \"image\", as base64 or a file");
+  if (task != "caption" && push.texts.empty())
+    throw Problem(kInvalidRequest, "field \"texts\" is missing");
+  const Task kind = task == "caption" ? Task::kCaption
+                    : task == "match" ? Task::kMatch
+                                      : Task::kAsk;
   push.model = &service.models.choose(name, kind);
   const Picture picture =
       open_picture(fields.pictures().front(), std::nullopt, *push.model, service, work);
@@ -93,7 +101,8 @@ void ResultStore::make_room(std::size_t bytes) {
 
 void ResultStore::set(const Key& key, Entry entry) {
   if (const auto old = entries_.find(key); old != entries_.end()) forget(old);
-  entry.bytes = kEntryBytes + 2 * (key.first.size() + key.second.size()) + entry.response.body.size();
+  entry.bytes =
+      kEntryBytes + 2 * (key.first.size() + key.second.size()) + entry.response.body.size();
   make_room(entry.bytes);
   bytes_ += entry.bytes;
   entries_[key] = std::move(entry);
@@ -120,12 +129,15 @@ ResultStore::State ResultStore::wait(const Key& key, Clock::time_point until, Re
   };
   if (!changed_.wait_until(lock, until, settled)) return State::kPending;
   const auto found = entries_.find(key);
-  if (found == entries_.end() || std::chrono::duration<double>(Clock::now() - found->second.since) > keep_) return State::kUnknown;
+  if (found == entries_.end() ||
+      std::chrono::duration<double>(Clock::now() - found->second.since) > keep_)
+    return State::kUnknown;
   response = found->second.response;
   return State::kReady;
 }
 
-void push_data(Service& service, ResultStore& store, const std::string& owner, const std::string& task, Exchange& exchange) {
+void push_data(Service& service, ResultStore& store, const std::string& owner,
+               const std::string& task, Exchange& exchange) {
   Work work(service, exchange);
   Push push = read_push(service, task, exchange, work);
   const ResultStore::Key key{task + owner, push.id};
@@ -137,30 +149,40 @@ void push_data(Service& service, ResultStore& store, const std::string& owner, c
     std::vector<JobResult> results;
     const WorkerPool::Waiting waiting;
     for (auto& future : futures) results.push_back(take(future));
-    json.update(task == "caption" ? caption_result(results) : task == "match" ? match_result(push.texts, results) : ask_result(push.texts, results));
+    json.update(task == "caption" ? caption_result(results)
+                : task == "match" ? match_result(push.texts, results)
+                                  : ask_result(push.texts, results));
     store.put(key, json_response(json));
   } catch (const Problem& problem) {
-    store.put(key, to_response(problem.kind(), problem.what(), exchange.request.id, problem.retry_after()));
+    store.put(key, to_response(problem.kind(), problem.what(), exchange.request.id,
+                               problem.retry_after()));
   } catch (const std::exception& error) {
     store.put(key, to_response(kInternal, kUnexpected, exchange.request.id));
     throw;  // into the log
   }
 }
 
-void get_result(Service& service, ResultStore& store, const std::string& owner, const std::string& task, Exchange& exchange) {
+void get_result(Service& service, ResultStore& store, const std::string& owner,
+                const std::string& task, Exchange& exchange) {
   Fields fields(exchange.request, service.limits.input);
   const std::string id = fields.text("id");
   fields.reject_unknown();
   if (id.empty()) throw Problem(kInvalidRequest, "parameter \"id\" is missing");
-  const auto deadline = exchange.request.received + std::chrono::microseconds(static_cast<std::int64_t>(service.limits.timeout_ms * 1000));
+  const auto deadline =
+      exchange.request.received +
+      std::chrono::microseconds(static_cast<std::int64_t>(service.limits.timeout_ms * 1000));
   const WorkerPool::Waiting waiting;
   while (true) {
     Response response;
-    const auto state = store.wait({task + owner, id}, std::min(deadline, Clock::now() + kWatchInterval), response);
+    const auto state =
+        store.wait({task + owner, id}, std::min(deadline, Clock::now() + kWatchInterval), response);
     if (state == ResultStore::State::kReady) return exchange.respond(std::move(response));
-    if (state == ResultStore::State::kUnknown) throw Problem(kNotFound, "no result for id " + quote(id) + ": nothing was pushed under it, or it has expired");
+    if (state == ResultStore::State::kUnknown)
+      throw Problem(kNotFound, "no result for id " + quote(id) +
+                                   ": nothing was pushed under it, or it has expired");
     if (exchange.client_gone()) throw Error(ErrorCode::kCancelled, "the client hung up");
-    if (Clock::now() >= deadline) throw Problem(kDeadline, "the result is not there yet; ask again");
+    if (Clock::now() >= deadline)
+      throw Problem(kDeadline, "the result is not there yet; ask again");
   }
 }
 

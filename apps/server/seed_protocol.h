@@ -1,6 +1,7 @@
-// The protocol of the three Flask programs this server replaces: push a picture under an id, then ask for that id's result.
-//   POST /caption/push_data, /match/push_data, /ask/push_data   form: id, image (base64 or file), texts
-//   GET  /caption/get_result?id=...                             waits for the result
+// The protocol of the three Flask programs this server replaces: push a picture under an id, then
+// ask for that id's result.
+//   POST /caption/push_data, /match/push_data, /ask/push_data   form: id, image (base64 or file),
+//   texts GET  /caption/get_result?id=...                             waits for the result
 #pragma once
 
 #include <condition_variable>
@@ -15,7 +16,8 @@ namespace blip::server {
 class ResultStore {
  public:
   // The oldest go when there are too many of them, or too many bytes.
-  ResultStore(double seconds, std::size_t max_results, std::size_t max_bytes = std::size_t{32} << 20)
+  ResultStore(double seconds, std::size_t max_results,
+              std::size_t max_bytes = std::size_t{32} << 20)
       : keep_(seconds), max_results_(max_results), max_bytes_(max_bytes) {}
 
   using Key = std::pair<std::string, std::string>;  // task and owner, id
@@ -45,8 +47,11 @@ class ResultStore {
   std::map<Key, Entry> entries_;
 };
 
-// task: "caption", "match" or "ask". owner: the API key, or "": nobody else gets the result. Push answers once the job is done being accepted and stores the result when it is there.
-void push_data(Service& service, ResultStore& store, const std::string& owner, const std::string& task, Exchange& exchange);
-void get_result(Service& service, ResultStore& store, const std::string& owner, const std::string& task, Exchange& exchange);
+// task: "caption", "match" or "ask". owner: the API key, or "": nobody else gets the result. Push
+// answers once the job is done being accepted and stores the result when it is there.
+void push_data(Service& service, ResultStore& store, const std::string& owner,
+               const std::string& task, Exchange& exchange);
+void get_result(Service& service, ResultStore& store, const std::string& owner,
+                const std::string& task, Exchange& exchange);
 
 }  // namespace blip::server

@@ -23,9 +23,11 @@ namespace {
 
 constexpr std::size_t kMaxResults = 10'000;
 constexpr int kDeskTasks = 256;
-// The page runs only its own files; pictures may come from anywhere, as the browser fetches addresses itself.
+// The page runs only its own files; pictures may come from anywhere, as the browser fetches
+// addresses itself.
 constexpr const char* kPagePolicy =
-    "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' http: https: data:; media-src 'self' blob:; frame-ancestors 'none'; "
+    "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' http: https: data:; "
+    "media-src 'self' blob:; frame-ancestors 'none'; "
     "base-uri 'none'; form-action 'none'";
 
 const char* content_type_of(std::string_view name) {
@@ -52,8 +54,8 @@ std::string with_pictures(std::string text) {
 
 // What the HTTP server answers by itself.
 const ProblemKind& kind_of(int status) {
-  for (const ProblemKind* kind : {&kRequestTimeout, &kTooLarge, &kUriTooLong, &kHeadersTooLarge, &kNotImplemented,
-                                  &kUnavailable, &kHttpVersion})
+  for (const ProblemKind* kind : {&kRequestTimeout, &kTooLarge, &kUriTooLong, &kHeadersTooLarge,
+                                  &kNotImplemented, &kUnavailable, &kHttpVersion})
     if (kind->status == status) return *kind;
   return kInvalidRequest;
 }
@@ -78,9 +80,11 @@ struct Server::Impl {
         service{models, metrics, memory, options.limits, !options.api_keys.empty()},
         results(options.result_seconds, kMaxResults) {
     return_freed_memory();
-    if (!options.history.empty()) history = std::make_unique<History>(options.history, options.history_limits);
+    if (!options.history.empty())
+      history = std::make_unique<History>(options.history, options.history_limits);
     for (const auto& [name, engine] : engines)
-      models.add(std::make_unique<Model>(name, engine, options.scheduler, options.cache_entries, options.cache_bytes, memory, metrics, service.preparing));
+      models.add(std::make_unique<Model>(name, engine, options.scheduler, options.cache_entries,
+                                         options.cache_bytes, memory, metrics, service.preparing));
     describe_metrics();
     add_routes();
     pool = std::make_unique<WorkerPool>(options.threads, options.max_requests);
@@ -122,31 +126,45 @@ struct Server::Impl {
   }
 
   void describe_metrics() {
-    const std::vector<double> seconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
+    const std::vector<double> seconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+                                         0.25,   0.5,   1,      2.5,   5,    10,    30,   60};
     metrics.describe("blip_requests_total", "Requests answered, by route, method and status.");
-    metrics.describe("blip_request_seconds", "From a request's headers to its answer's last byte, by route.", seconds);
-    metrics.describe("blip_stage_seconds", "Time by stage: queue, decode_image, preprocess, encode, and the tasks.", seconds);
-    metrics.describe("blip_batch_size", "Jobs computed together, by task; pictures for encode.", {1, 2, 4, 8, 16, 32, 64});
+    metrics.describe("blip_request_seconds",
+                     "From a request's headers to its answer's last byte, by route.", seconds);
+    metrics.describe("blip_stage_seconds",
+                     "Time by stage: queue, decode_image, preprocess, encode, and the tasks.",
+                     seconds);
+    metrics.describe("blip_batch_size", "Jobs computed together, by task; pictures for encode.",
+                     {1, 2, 4, 8, 16, 32, 64});
     metrics.describe("blip_image_cache_hits_total", "Pictures whose encoding was at hand.");
-    metrics.describe("blip_image_cache_misses_total", "Pictures that went through the vision tower.");
-    metrics.describe("blip_part_failures_total", "Pictures and texts that failed alone in an answered request, by code.");
-    metrics.describe("blip_rejected_total", "Requests refused because the server was full, by reason.");
+    metrics.describe("blip_image_cache_misses_total",
+                     "Pictures that went through the vision tower.");
+    metrics.describe("blip_part_failures_total",
+                     "Pictures and texts that failed alone in an answered request, by code.");
+    metrics.describe("blip_rejected_total",
+                     "Requests refused because the server was full, by reason.");
     const auto sum = [this](auto value) {
       double total = 0;
       for (const auto& model : models.all()) total += static_cast<double>(value(*model));
       return total;
     };
-    metrics.gauge("blip_queue_jobs", "Jobs waiting for a model.", [sum] { return sum([](const Model& m) { return m.scheduler.waiting(); }); });
-    metrics.gauge("blip_image_cache_entries", "Encoded pictures kept.", [sum] { return sum([](const Model& m) { return m.cache.entries(); }); });
-    metrics.gauge("blip_image_cache_bytes", "Memory of the encoded pictures.", [sum] { return sum([](const Model& m) { return m.cache.bytes(); }); });
-    metrics.gauge("blip_queue_seconds", "How long the jobs that wait will take, as far as is known.",
-                  [sum] { return sum([](const Model& m) { return m.scheduler.seconds_waiting(); }); });
-    metrics.gauge("blip_memory_limit_bytes", "What the server may use (--memory).", [this] { return static_cast<double>(memory.total()); });
+    metrics.gauge("blip_queue_jobs", "Jobs waiting for a model.",
+                  [sum] { return sum([](const Model& m) { return m.scheduler.waiting(); }); });
+    metrics.gauge("blip_image_cache_entries", "Encoded pictures kept.",
+                  [sum] { return sum([](const Model& m) { return m.cache.entries(); }); });
+    metrics.gauge("blip_image_cache_bytes", "Memory of the encoded pictures.",
+                  [sum] { return sum([](const Model& m) { return m.cache.bytes(); }); });
+    metrics.gauge(
+        "blip_queue_seconds", "How long the jobs that wait will take, as far as is known.",
+        [sum] { return sum([](const Model& m) { return m.scheduler.seconds_waiting(); }); });
+    metrics.gauge("blip_memory_limit_bytes", "What the server may use (--memory).",
+                  [this] { return static_cast<double>(memory.total()); });
     metrics.gauges("blip_memory_bytes", "What is in use of it, by kind.", [this] {
       std::map<std::string, double> held;
       for (std::size_t i = 0; i < kMemoryKinds; ++i) {
         const auto kind = static_cast<MemoryKind>(i);
-        held[std::string("kind=\"") + to_string(kind) + "\""] = static_cast<double>(memory.held(kind));
+        held[std::string("kind=\"") + to_string(kind) + "\""] =
+            static_cast<double>(memory.held(kind));
       }
       return held;
     });
@@ -159,12 +177,14 @@ struct Server::Impl {
           {label("kind", "scratch"), scratch}};
     });
     describe_zones();
-    metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.", [this] { return http->open_exchanges(); });
+    metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.",
+                  [this] { return http->open_exchanges(); });
   }
 
   void add_routes() {
     const auto task = [&](const std::string& path, void (*answer)(Service&, Exchange&)) {
-      routes.push_back({path, {"POST"}, [this, answer](Exchange& exchange) { answer(service, exchange); }});
+      routes.push_back(
+          {path, {"POST"}, [this, answer](Exchange& exchange) { answer(service, exchange); }});
     };
     task("/v1/caption", answer_caption);
     task("/v1/match", answer_match);
@@ -173,11 +193,22 @@ struct Server::Impl {
     task("/v1/attention", answer_attention);
     task("/v1/chat/completions", answer_chat);
     for (const std::string name : {"caption", "match", "ask"}) {
-      routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) { push_data(service, results, access.key_of(exchange.request), name, exchange); }});
-      routes.push_back({"/" + name + "/get_result", {"GET"}, [this, name](Exchange& exchange) { get_result(service, results, access.key_of(exchange.request), name, exchange); }});
+      routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) {
+                          push_data(service, results, access.key_of(exchange.request), name,
+                                    exchange);
+                        }});
+      routes.push_back({"/" + name + "/get_result", {"GET"}, [this, name](Exchange& exchange) {
+                          get_result(service, results, access.key_of(exchange.request), name,
+                                     exchange);
+                        }});
     }
     const auto at_once = [&](const std::string& path, bool open, std::function<Response()> answer) {
-      routes.push_back({path, {"GET"}, [answer = std::move(answer)](Exchange& exchange) { exchange.respond(answer()); }, true, open});
+      routes.push_back(
+          {path,
+           {"GET"},
+           [answer = std::move(answer)](Exchange& exchange) { exchange.respond(answer()); },
+           true,
+           open});
     };
     at_once("/v1/models", false, [this] { return json_response(describe_models(models)); });
     const auto health = [&](const std::string& path, std::function<Response()> answer) {
@@ -186,9 +217,12 @@ struct Server::Impl {
     };
     health("/healthz", [] { return json_response({{"status", "ok"}}); });
     health("/readyz", [this] {
-      return draining ? to_response(kUnavailable, "the server is shutting down", "") : json_response({{"status", "ready"}});
+      return draining ? to_response(kUnavailable, "the server is shutting down", "")
+                      : json_response({{"status", "ready"}});
     });
-    at_once("/metrics", false, [this] { return Response{200, "text/plain; version=0.0.4", metrics.text()}; });
+    at_once("/metrics", false, [this] {
+      return Response{200, "text/plain; version=0.0.4", metrics.text()};
+    });
     for (const Asset& asset : assets()) {
       const std::string path = asset.name == "index.html" ? "/" : "/" + std::string(asset.name);
       at_once(path, true, [asset] {
@@ -202,7 +236,8 @@ struct Server::Impl {
     }
     const auto keep = [this](Exchange& exchange) {
       if (!history) answer_no_history(exchange);
-      answer_history(*history, history->owner_of(access.key_of(exchange.request)), options.limits.input, exchange);
+      answer_history(*history, history->owner_of(access.key_of(exchange.request)),
+                     options.limits.input, exchange);
     };
     routes.push_back({"/v1/history", {"GET", "POST", "DELETE"}, keep});
     routes.push_back({"/v1/history/*", {"GET", "PUT", "DELETE"}, keep});
@@ -213,12 +248,16 @@ struct Server::Impl {
     const std::size_t star = pattern.find('*');
     if (star == std::string_view::npos) return pattern == path;
     const std::string_view before = pattern.substr(0, star), after = pattern.substr(star + 1);
-    if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after)) return false;
-    return path.substr(before.size(), path.size() - before.size() - after.size()).find('/') == std::string_view::npos;
+    if (path.size() <= before.size() + after.size() || !path.starts_with(before) ||
+        !path.ends_with(after))
+      return false;
+    return path.substr(before.size(), path.size() - before.size() - after.size()).find('/') ==
+           std::string_view::npos;
   }
 
   const Route* find(const std::string& path) const {
-    const auto found = std::find_if(routes.begin(), routes.end(), [&](const Route& route) { return fits(route.path, path); });
+    const auto found = std::find_if(routes.begin(), routes.end(),
+                                    [&](const Route& route) { return fits(route.path, path); });
     return found == routes.end() ? nullptr : &*found;
   }
 
@@ -230,19 +269,23 @@ struct Server::Impl {
     return response;
   }
 
-  static Response problem_response(const Request& request, const ProblemKind& kind, const std::string& detail, double retry_after = 1) {
+  static Response problem_response(const Request& request, const ProblemKind& kind,
+                                   const std::string& detail, double retry_after = 1) {
     const bool chat = request.path == "/v1/chat/completions";
-    return chat ? chat_problem(kind, detail, request.id, retry_after) : to_response(kind, detail, request.id, retry_after);
+    return chat ? chat_problem(kind, detail, request.id, retry_after)
+                : to_response(kind, detail, request.id, retry_after);
   }
 
-  Response failure(const Request& request, const ProblemKind& kind, const std::string& detail, double retry_after = 1) const {
+  Response failure(const Request& request, const ProblemKind& kind, const std::string& detail,
+                   double retry_after = 1) const {
     return dressed(request, problem_response(request, kind, detail, retry_after));
   }
 
   // How long the queues are, for those who are told to come again.
   double seconds_waiting() const {
     double seconds = 0;
-    for (const auto& model : models.all()) seconds = std::max(seconds, model->scheduler.seconds_waiting());
+    for (const auto& model : models.all())
+      seconds = std::max(seconds, model->scheduler.seconds_waiting());
     return seconds;
   }
 
@@ -251,22 +294,36 @@ struct Server::Impl {
     const Route* route = find(request.path);
     if (auto answer = refuse_stranger(request, route)) return answer;
     if (auto answer = access.preflight(request)) return dressed(request, std::move(*answer));
-    if (request.path == "*") return dressed(request, {204, "", "", {{"Allow", "GET, POST, PUT, DELETE, OPTIONS"}}});
-    if (route == nullptr) return failure(request, kNotFound, "there is nothing at " + quote(request.path) + "; /openapi.json lists what there is");
-    if (std::find(route->methods.begin(), route->methods.end(), request.method) == route->methods.end()) {
+    if (request.path == "*")
+      return dressed(request, {204, "", "", {{"Allow", "GET, POST, PUT, DELETE, OPTIONS"}}});
+    if (route == nullptr)
+      return failure(
+          request, kNotFound,
+          "there is nothing at " + quote(request.path) + "; /openapi.json lists what there is");
+    if (std::find(route->methods.begin(), route->methods.end(), request.method) ==
+        route->methods.end()) {
       std::string allow;
-      for (const std::string& method : route->methods) allow += (allow.empty() ? "" : ", ") + method;
-      Response response = failure(request, kMethodNotAllowed, request.path + " takes " + allow + ", not " + quote(request.method));
+      for (const std::string& method : route->methods)
+        allow += (allow.empty() ? "" : ", ") + method;
+      Response response =
+          failure(request, kMethodNotAllowed,
+                  request.path + " takes " + allow + ", not " + quote(request.method));
       response.headers.emplace_back("Allow", allow);
       return response;
     }
-    if (!route->open && !access.has_key(request)) return failure(request, kUnauthorized, "send the header Authorization: Bearer KEY with one of the server's keys");
+    if (!route->open && !access.has_key(request))
+      return failure(request, kUnauthorized,
+                     "send the header Authorization: Bearer KEY with one of the server's keys");
     if (!route->health && !access.origin_allowed(request, route->open && request.method == "GET"))
-      return failure(request, kForbiddenOrigin,
-                     "pages of " + (request.header("origin").empty() ? "other sites" : quote(request.header("origin"))) +
-                         " may not use this server; allow them with --cors-origin, or name this server's public name "
-                         "with --allowed-host");
-    if (draining && !route->health) return failure(request, kUnavailable, "the server is shutting down");
+      return failure(
+          request, kForbiddenOrigin,
+          "pages of " +
+              (request.header("origin").empty() ? "other sites" : quote(request.header("origin"))) +
+              " may not use this server; allow them with --cors-origin, or name this server's "
+              "public name "
+              "with --allowed-host");
+    if (draining && !route->health)
+      return failure(request, kUnavailable, "the server is shutting down");
     return std::nullopt;
   }
 
@@ -274,11 +331,14 @@ struct Server::Impl {
   std::optional<Response> refuse_stranger(const Request& request, const Route* route) const {
     if (route != nullptr && route->health) return std::nullopt;
     if (request.only_health)
-      return failure(request, kUnavailable, "all " + std::to_string(http->max_connections()) + " connections are at work; try again soon");
+      return failure(request, kUnavailable,
+                     "all " + std::to_string(http->max_connections()) +
+                         " connections are at work; try again soon");
     if (access.host_allowed(request)) return std::nullopt;
     std::string names;
     for (const std::string& name : request.authorities) names += (names.empty() ? "" : ", ") + name;
-    return failure(request, kUnknownHost, "this server is not " + names + "; if it is, start it with --allowed-host NAME");
+    return failure(request, kUnknownHost,
+                   "this server is not " + names + "; if it is, start it with --allowed-host NAME");
   }
 
   void handle(const ExchangePtr& exchange) {
@@ -287,29 +347,37 @@ struct Server::Impl {
     WorkerPool& where = route.at_once ? *desk : *pool;
     if (where.try_run([this, &route, exchange] { run(route, *exchange); })) return;
     metrics.count("blip_rejected_total", "reason=\"requests\"");
-    exchange->respond(failure(exchange->request, kQueueFull, "the server works on " + std::to_string(options.max_requests) +
-                                                                 " requests, its limit; try again soon", seconds_waiting()));
+    exchange->respond(failure(exchange->request, kQueueFull,
+                              "the server works on " + std::to_string(options.max_requests) +
+                                  " requests, its limit; try again soon",
+                              seconds_waiting()));
   }
 
   void run(const Route& route, Exchange& exchange) {
     const Request& request = exchange.request;
-    const auto fail = [&](const ProblemKind& kind, const std::string& detail, double retry_after = 1) {
+    const auto fail = [&](const ProblemKind& kind, const std::string& detail,
+                          double retry_after = 1) {
       exchange.respond(problem_response(request, kind, detail, retry_after));
     };
-    exchange.set_finisher([this, &request](Response response) { return dressed(request, std::move(response)); });
+    exchange.set_finisher(
+        [this, &request](Response response) { return dressed(request, std::move(response)); });
     try {
       unpack_body(exchange, max_body(), memory);
-      const auto reading = route.at_once ? MemoryBudget::Share() : take_memory_to_read(service, exchange);
+      const auto reading =
+          route.at_once ? MemoryBudget::Share() : take_memory_to_read(service, exchange);
       route.answer(exchange);
     } catch (const Problem& problem) {
       if (problem.kind().status == 429) metrics.count("blip_rejected_total", "reason=\"queue\"");
       if (&problem.kind() == &kOverloaded) metrics.count("blip_rejected_total", "reason=\"time\"");
-      if (&problem.kind() == &kOutOfMemory) metrics.count("blip_rejected_total", "reason=\"memory\"");
+      if (&problem.kind() == &kOutOfMemory)
+        metrics.count("blip_rejected_total", "reason=\"memory\"");
       fail(problem.kind(), problem.what(), problem.retry_after());
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kCancelled) return exchange.respond({kClientGone, "", ""});
-      if (&kind_of(error.code()) == &kInternal) log.error("failure", {{"id", request.id}, {"message", error.what()}});
-      fail(kind_of(error.code()), &kind_of(error.code()) == &kInternal ? kUnexpected : error.what());
+      if (&kind_of(error.code()) == &kInternal)
+        log.error("failure", {{"id", request.id}, {"message", error.what()}});
+      fail(kind_of(error.code()),
+           &kind_of(error.code()) == &kInternal ? kUnexpected : error.what());
     } catch (const std::bad_alloc&) {
       fail(kOutOfMemory, kNoMemoryNow, seconds_waiting());
     } catch (const std::exception& error) {
@@ -323,8 +391,10 @@ struct Server::Impl {
     const std::string label = "route=\"" + (route != nullptr ? route->path : "other") + "\"";
     const double ms = ms_since(served.received);
     // Methods are the client's own words: only those of a route become a label.
-    const bool known = route != nullptr && std::find(route->methods.begin(), route->methods.end(), served.method) != route->methods.end();
-    metrics.count("blip_requests_total", label + ",method=\"" + (known ? served.method : "other") + "\",status=\"" + std::to_string(served.status) + "\"");
+    const bool known = route != nullptr && std::find(route->methods.begin(), route->methods.end(),
+                                                     served.method) != route->methods.end();
+    metrics.count("blip_requests_total", label + ",method=\"" + (known ? served.method : "other") +
+                                             "\",status=\"" + std::to_string(served.status) + "\"");
     metrics.observe("blip_request_seconds", label, ms / 1000);
     log.info("request", {{"id", served.id},
                          {"client", served.client},
@@ -348,13 +418,15 @@ struct Server::Impl {
   std::unique_ptr<History> history;
   std::vector<Route> routes;
   std::atomic<bool> draining{false};
-  // In this order they end: no request comes in, those at work are answered, the models' queues run dry.
+  // In this order they end: no request comes in, those at work are answered, the models' queues run
+  // dry.
   std::unique_ptr<WorkerPool> pool;
   std::unique_ptr<WorkerPool> desk;  // one thread for what needs no model
   std::unique_ptr<HttpServer> http;
 };
 
-Server::Server(const ServerOptions& options, const std::vector<NamedEngine>& engines) : impl_(std::make_unique<Impl>(options, engines)) {
+Server::Server(const ServerOptions& options, const std::vector<NamedEngine>& engines)
+    : impl_(std::make_unique<Impl>(options, engines)) {
   Json names = Json::array();
   for (const auto& model : impl_->models.all()) names.push_back(model->name);
   impl_->log.info("listening", {{"host", options.http.host},
@@ -362,9 +434,11 @@ Server::Server(const ServerOptions& options, const std::vector<NamedEngine>& eng
                                 {"models", names},
                                 {"max_connections", impl_->http->max_connections()}});
   if (!impl_->access.needs_key() && !is_loopback(options.http.host))
-    impl_->log.warning("exposed", {{"host", options.http.host},
-                                   {"message", "everyone who can reach this address may use the server; ask for keys "
-                                               "with --api-key-file, or listen on 127.0.0.1"}});
+    impl_->log.warning("exposed",
+                       {{"host", options.http.host},
+                        {"message",
+                         "everyone who can reach this address may use the server; ask for keys "
+                         "with --api-key-file, or listen on 127.0.0.1"}});
 }
 
 Server::~Server() { drain(); }
@@ -382,7 +456,8 @@ void Server::report_keys_problem(const std::string& problem) {
 
 void Server::drain() {
   if (impl_->draining.exchange(true)) return;
-  impl_->log.info("draining", {{"requests", impl_->http->accepted_exchanges()}, {"seconds", impl_->options.drain_seconds}});
+  impl_->log.info("draining", {{"requests", impl_->http->accepted_exchanges()},
+                               {"seconds", impl_->options.drain_seconds}});
   impl_->http->drain();
   const auto started = Clock::now();
   constexpr auto kInterval = std::chrono::milliseconds(10);

@@ -9,31 +9,40 @@
 namespace blip::server {
 namespace {
 
-constexpr std::size_t kBesideDecoding = std::size_t{1} << 20;  // between its two passes the resizing has a narrow copy
-constexpr auto kWatchInterval = std::chrono::milliseconds(20);  // how soon a client that hung up is noticed
+// between its two passes the resizing has a narrow copy
+constexpr std::size_t kBesideDecoding = std::size_t{1} << 20;
+// how soon a client that hung up is noticed
+constexpr auto kWatchInterval = std::chrono::milliseconds(20);
 
 double rounded(double ms) { return std::round(ms * 1000) / 1000; }
 
 }  // namespace
 
-MemoryBudget::Share take_memory(MemoryBudget& memory, Exchange& exchange, MemoryKind kind, std::size_t bytes, Clock::time_point deadline) {
+MemoryBudget::Share take_memory(MemoryBudget& memory, Exchange& exchange, MemoryKind kind,
+                                std::size_t bytes, Clock::time_point deadline) {
   if (bytes == 0) return memory.empty(kind);
   const WorkerPool::Waiting waiting;
   auto share = memory.take(kind, bytes, deadline, [&] { return exchange.client_gone(); });
   if (share) return std::move(*share);
   if (Clock::now() < deadline) throw Error(ErrorCode::kCancelled, "the client hung up");
   // They had it for so long: as long as that it may take again.
-  throw Problem(kOutOfMemory, "this request needs " + shown_bytes(bytes) + " of memory, which others had until its time was over; try again later",
+  throw Problem(kOutOfMemory,
+                "this request needs " + shown_bytes(bytes) +
+                    " of memory, which others had until its time was over; try again later",
                 ms_since(exchange.request.received) / 1000);
 }
 
 MemoryBudget::Share take_memory_to_read(Service& service, Exchange& exchange) {
-  const std::size_t bytes = MemoryBudget::kReadCopies * exchange.request.body.size();  // a body is never too large for that
-  const auto patience = std::chrono::microseconds(static_cast<std::int64_t>(service.limits.timeout_ms * 1000));
-  return take_memory(service.memory, exchange, MemoryKind::kRequests, bytes, exchange.request.received + patience);
+  // a body is never too large for that
+  const std::size_t bytes = MemoryBudget::kReadCopies * exchange.request.body.size();
+  const auto patience =
+      std::chrono::microseconds(static_cast<std::int64_t>(service.limits.timeout_ms * 1000));
+  return take_memory(service.memory, exchange, MemoryKind::kRequests, bytes,
+                     exchange.request.received + patience);
 }
 
-Work::Work(Service& service, Exchange& exchange) : service_(service), exchange_(exchange), ticket_(std::make_shared<Ticket>()) {
+Work::Work(Service& service, Exchange& exchange)
+    : service_(service), exchange_(exchange), ticket_(std::make_shared<Ticket>()) {
   const Request& request = exchange.request;
   ticket_->client = service.keys ? request.header("authorization") : request.client;
   set_timeout(service.limits.timeout_ms);
@@ -48,7 +57,8 @@ void Work::prepared() {
 }
 
 void Work::set_timeout(double ms) {
-  ticket_->deadline = exchange_.request.received + std::chrono::microseconds(static_cast<std::int64_t>(ms * 1000));
+  ticket_->deadline =
+      exchange_.request.received + std::chrono::microseconds(static_cast<std::int64_t>(ms * 1000));
 }
 
 double Work::ms() const { return ms_since(exchange_.request.received); }
@@ -56,8 +66,12 @@ double Work::ms() const { return ms_since(exchange_.request.received); }
 void Work::hold(std::size_t bytes, const std::string& what) {
   const std::size_t most = service_.memory.largest(MemoryKind::kRequests);
   if (bytes > most)
-    throw Problem(kInvalidRequest, what + " takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(most) + " for a request (--memory); ask for less at a time");
-  held_ = std::make_shared<MemoryBudget::Share>(take_memory(service_.memory, exchange_, MemoryKind::kRequests, bytes, ticket_->deadline));
+    throw Problem(kInvalidRequest, what + " takes " + shown_bytes(bytes) +
+                                       " of memory, and the server has at most " +
+                                       shown_bytes(most) +
+                                       " for a request (--memory); ask for less at a time");
+  held_ = std::make_shared<MemoryBudget::Share>(
+      take_memory(service_.memory, exchange_, MemoryKind::kRequests, bytes, ticket_->deadline));
 }
 
 MemoryBudget::Share Work::take_for_decoding(std::size_t bytes) {
@@ -67,7 +81,10 @@ MemoryBudget::Share Work::take_for_decoding(std::size_t bytes) {
 void Work::check() {
   if (exchange_.client_gone()) ticket_->cancelled = true;
   if (ticket_->cancelled) throw Error(ErrorCode::kCancelled, "the client hung up");
-  if (ticket_->expired()) throw Problem(kDeadline, "the deadline passed before the answer was there; ask for less at a time, or later");
+  if (ticket_->expired())
+    throw Problem(
+        kDeadline,
+        "the deadline passed before the answer was there; ask for less at a time, or later");
 }
 
 void Work::wait(std::future<JobResult>& future) {
@@ -111,12 +128,16 @@ std::vector<JobResult> Work::run(Model& model, std::vector<Job> jobs) {
   const auto failed = [](const JobResult& result) { return result.failure.has_value(); };
   if (std::all_of(results.begin(), results.end(), failed)) results.front().failure->raise();
   for (const JobResult& result : results)
-    if (result.failure) service_.metrics.count("blip_part_failures_total", std::string("code=\"") + result.failure->kind_of_problem().code + "\"");
+    if (result.failure)
+      service_.metrics.count(
+          "blip_part_failures_total",
+          std::string("code=\"") + result.failure->kind_of_problem().code + "\"");
   return results;
 }
 
 double read_timeout(Fields& fields, const TaskLimits& limits) {
-  return fields.number("timeout_ms", limits.timeout_ms, std::min(kShortestTimeoutMs, limits.timeout_ms), limits.timeout_ms);
+  return fields.number("timeout_ms", limits.timeout_ms,
+                       std::min(kShortestTimeoutMs, limits.timeout_ms), limits.timeout_ms);
 }
 
 int read_whole(Fields& fields, const Option& row, int otherwise) {
@@ -169,17 +190,21 @@ void read_field(Fields& fields, const Option& row, const std::string& name, Gene
     o.*field = static_cast<Whole>(fields.whole(name, 0, row.whole_low(), row.whole_high()));
 }
 
-[[noreturn]] void over_limit(const std::string& what, const std::string& got, const std::string& limit, const char* option) {
-  throw Problem(kInvalidRequest, what + " " + got + " is more than " + limit + ", this server's limit (" + option + "); ask for less");
+[[noreturn]] void over_limit(const std::string& what, const std::string& got,
+                             const std::string& limit, const char* option) {
+  throw Problem(kInvalidRequest, what + " " + got + " is more than " + limit +
+                                     ", this server's limit (" + option + "); ask for less");
 }
 
 void check_limit(const std::string& name, int value, int limit, const char* option) {
-  if (value > limit) over_limit("field \"" + name + "\":", std::to_string(value), std::to_string(limit), option);
+  if (value > limit)
+    over_limit("field \"" + name + "\":", std::to_string(value), std::to_string(limit), option);
 }
 
 }  // namespace
 
-void check_limits(const GenerateOptions& o, const std::string& count_name, const WorkLimits& limits) {
+void check_limits(const GenerateOptions& o, const std::string& count_name,
+                  const WorkLimits& limits) {
   check_limit(count_name, o.num_return, limits.max_returned, "--max-captions");
   if (!o.sample) check_limit("beams", o.beams, limits.max_beams, "--max-beams");
   check_limit("max_length", o.max_length, limits.max_tokens, "--max-tokens");
@@ -187,7 +212,10 @@ void check_limits(const GenerateOptions& o, const std::string& count_name, const
 
 void check_work(std::uint64_t rows, const WorkLimits& limits) {
   if (rows > limits.max_work)
-    over_limit("the request's work, pictures x questions x beams x max_length and the tokens of its texts, of", std::to_string(rows), std::to_string(limits.max_work), "--max-work");
+    over_limit(
+        "the request's work, pictures x questions x beams x max_length and the tokens of its "
+        "texts, of",
+        std::to_string(rows), std::to_string(limits.max_work), "--max-work");
 }
 
 GenerateOptions read_generate(Fields& fields, GenerateOptions o, const GeneratedText& text,
@@ -204,12 +232,15 @@ GenerateOptions read_generate(Fields& fields, GenerateOptions o, const Generated
   // A default never fights what the client asks for.
   if (o.min_length && *o.min_length > o.max_length) {
     if (max_length_given)
-      throw Problem(kInvalidRequest, "min_length " + std::to_string(*o.min_length) + " is larger than max_length " + std::to_string(o.max_length));
+      throw Problem(kInvalidRequest, "min_length " + std::to_string(*o.min_length) +
+                                         " is larger than max_length " +
+                                         std::to_string(o.max_length));
     o.max_length = *o.min_length;
   }
   if (!o.sample && o.num_return > o.beams) {
     if (beams_given)
-      throw Problem(kInvalidRequest, count_name + " " + std::to_string(o.num_return) + " cannot come from beams " + std::to_string(o.beams) +
+      throw Problem(kInvalidRequest, count_name + " " + std::to_string(o.num_return) +
+                                         " cannot come from beams " + std::to_string(o.beams) +
                                          "; use more beams or sample");
     o.beams = o.num_return;
   }
@@ -234,13 +265,17 @@ Decoded decode(const std::string& file, const std::optional<Color>& background, 
     limits.max_memory = 0;  // the budget's matter
     const auto encoded = std::as_bytes(std::span(file));
     limits.max_memory = Image::inspect(encoded, limits, background).decode_bytes;
-    const std::size_t bytes = limits.max_memory + beside, most = service.memory.largest(MemoryKind::kPictures);
+    const std::size_t bytes = limits.max_memory + beside,
+                      most = service.memory.largest(MemoryKind::kPictures);
     if (bytes > most)
-      throw Problem(kInvalidImage, name + "decoding it takes " + shown_bytes(bytes) + " of memory, and the server has at most " + shown_bytes(most) + " (--memory); send it smaller");
+      throw Problem(kInvalidImage, name + "decoding it takes " + shown_bytes(bytes) +
+                                       " of memory, and the server has at most " +
+                                       shown_bytes(most) + " (--memory); send it smaller");
     auto memory = work.take_for_decoding(bytes);
     const auto started = Clock::now();
     Decoded decoded{Image::from_memory(encoded, limits, background), std::move(memory)};
-    service.metrics.observe("blip_stage_seconds", "stage=\"decode_image\"", ms_since(started) / 1000);
+    service.metrics.observe("blip_stage_seconds", "stage=\"decode_image\"",
+                            ms_since(started) / 1000);
     return decoded;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kImage) throw;
@@ -250,7 +285,9 @@ Decoded decode(const std::string& file, const std::optional<Color>& background, 
   }
 }
 
-std::size_t resized_bytes(const ModelInfo& info) { return 3 * static_cast<std::size_t>(info.image_size) * static_cast<std::size_t>(info.image_size); }
+std::size_t resized_bytes(const ModelInfo& info) {
+  return 3 * static_cast<std::size_t>(info.image_size) * static_cast<std::size_t>(info.image_size);
+}
 
 namespace {
 
@@ -274,7 +311,8 @@ Picture open_picture(const std::string& file, const std::optional<Color>& backgr
   const ModelInfo& info = model.engine.info();
   if (!work.held()) work.hold(resized_bytes(info), "a picture");
   const Decoded decoded = decode(file, background, index, service, work, kBesideDecoding);
-  // Here, where other pictures' threads work too, and a queue of small pictures costs little memory.
+  // Here, where other pictures' threads work too, and a queue of small pictures costs little
+  // memory.
   const auto started = Clock::now();
   picture.image = decoded.image.resized(info.image_size, info.image_size);
   picture.resize_ms = ms_since(started);
@@ -289,7 +327,9 @@ std::vector<Opened> open_pictures(const Fields& fields, const std::optional<Colo
     Opened& opened = all.emplace_back();
     work.check();
     try {
-      if (!fields.picture_problem(i).empty()) throw Problem(kInvalidRequest, "picture " + std::to_string(i) + ": " + fields.picture_problem(i));
+      if (!fields.picture_problem(i).empty())
+        throw Problem(kInvalidRequest,
+                      "picture " + std::to_string(i) + ": " + fields.picture_problem(i));
       opened.picture = open_picture(fields.pictures()[i], background, model, service, work, i);
     } catch (...) {
       opened.failure = Failure::current();
@@ -299,7 +339,9 @@ std::vector<Opened> open_pictures(const Fields& fields, const std::optional<Colo
   return all;
 }
 
-Json error_json(const Failure& failure) { return {{"code", failure.kind_of_problem().code}, {"detail", failure.detail()}}; }
+Json error_json(const Failure& failure) {
+  return {{"code", failure.kind_of_problem().code}, {"detail", failure.detail()}};
+}
 
 Json number_json(double value) {
   if (!std::isfinite(value)) return nullptr;
@@ -318,10 +360,13 @@ Json timings_json(const JobResult& result) {
 }
 
 Json generation_json(const Generation& generation, const std::string& name) {
-  Json json{{name, generation.text}, {"score", number_json(generation.score)}, {"token_ids", generation.token_ids}};
+  Json json{{name, generation.text},
+            {"score", number_json(generation.score)},
+            {"token_ids", generation.token_ids}};
   if (generation.all.size() > 1) {
     for (const Text& text : generation.all)
-      json[name + "s"].push_back({{name, text.text}, {"score", number_json(text.score)}, {"token_ids", text.token_ids}});
+      json[name + "s"].push_back(
+          {{name, text.text}, {"score", number_json(text.score)}, {"token_ids", text.token_ids}});
   }
   return json;
 }

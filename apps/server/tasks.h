@@ -30,13 +30,16 @@ struct Service {
   Metrics& metrics;
   MemoryBudget& memory;
   TaskLimits limits;
-  bool keys = false;              // clients are told apart by their API keys, else by their addresses
+  bool keys = false;  // clients are told apart by their API keys, else by their addresses
   std::atomic<int> preparing{0};  // requests whose jobs are not in a queue yet
 };
 
-// Waits for memory until the deadline. Throws Problem(out_of_memory), or Error(kCancelled) when the client is gone.
-MemoryBudget::Share take_memory(MemoryBudget& memory, Exchange& exchange, MemoryKind kind, std::size_t bytes, Clock::time_point deadline);
-// What reading the body takes, the pictures in it included, to be held until the request is answered.
+// Waits for memory until the deadline. Throws Problem(out_of_memory), or Error(kCancelled) when the
+// client is gone.
+MemoryBudget::Share take_memory(MemoryBudget& memory, Exchange& exchange, MemoryKind kind,
+                                std::size_t bytes, Clock::time_point deadline);
+// What reading the body takes, the pictures in it included, to be held until the request is
+// answered.
 MemoryBudget::Share take_memory_to_read(Service& service, Exchange& exchange);
 
 // A request at work: its deadline, its jobs and the client to watch.
@@ -52,8 +55,8 @@ class Work {
   const std::shared_ptr<Ticket>& ticket() const { return ticket_; }
   double ms() const;
 
-  // Takes memory until the request and its jobs are done, in one piece, before anything is decoded. Throws Problem(invalid_request)
-  // where it has never so much, else as take_memory.
+  // Takes memory until the request and its jobs are done, in one piece, before anything is decoded.
+  // Throws Problem(invalid_request) where it has never so much, else as take_memory.
   void hold(std::size_t bytes, const std::string& what);
   const std::shared_ptr<MemoryBudget::Share>& held() const { return held_; }
   MemoryBudget::Share take_for_decoding(std::size_t bytes);  // as take_memory
@@ -61,10 +64,11 @@ class Work {
   void check();
 
   std::vector<std::future<JobResult>> submit(Model& model, std::vector<Job> jobs);
-  // Waits for the result. Throws what the job threw, Problem(deadline_exceeded), or Error(kCancelled) when the client is gone.
+  // Waits for the result. Throws what the job threw, Problem(deadline_exceeded), or
+  // Error(kCancelled) when the client is gone.
   JobResult get(std::future<JobResult>& future);
-  // One result for each job, in order. Those that failed already are not submitted. Failures of some are in their results;
-  // where all failed, or the request is over, the first is thrown.
+  // One result for each job, in order. Those that failed already are not submitted. Failures of
+  // some are in their results; where all failed, or the request is over, the first is thrown.
   std::vector<JobResult> run(Model& model, std::vector<Job> jobs);
 
  private:
@@ -90,7 +94,8 @@ int read_whole(Fields& fields, const Option& row, int otherwise);
 // others (a temperature without sample) is Problem(invalid_request), as one beyond the limits.
 GenerateOptions read_generate(Fields& fields, GenerateOptions defaults, const GeneratedText& text,
                               const WorkLimits& limits);
-void check_limits(const GenerateOptions& options, const std::string& count_name, const WorkLimits& limits);
+void check_limits(const GenerateOptions& options, const std::string& count_name,
+                  const WorkLimits& limits);
 // rows: of the whole request.
 void check_work(std::uint64_t rows, const WorkLimits& limits);
 
@@ -99,7 +104,8 @@ struct Opened {
   Picture picture;
   std::optional<Failure> failure;
 };
-// Decodes what the model's cache does not hold, within the memory budget. Throws only when the request is over.
+// Decodes what the model's cache does not hold, within the memory budget. Throws only when the
+// request is over.
 std::vector<Opened> open_pictures(const Fields& fields, const std::optional<Color>& background,
                                   Model& model, Service& service, Work& work);
 // One file's; throws its failure. index: for messages.

@@ -22,9 +22,9 @@ class WorkerPool {
   bool try_run(std::function<void()> task);
   int tasks() const;
 
-  // While it lives, the calling task waits for something: another task may have its place, on a thread that is started where
-  // there is none. So requests that wait for a model never keep those out that only have to be read or refused. On a
-  // thread that is no pool's it does nothing.
+  // While it lives, the calling task waits for something: another task may have its place, on a
+  // thread that is started where there is none. So requests that wait for a model never keep those
+  // out that only have to be read or refused. On a thread that is no pool's it does nothing.
   class Waiting {
    public:
     Waiting();

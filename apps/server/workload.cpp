@@ -6,10 +6,11 @@ namespace blip::server {
 namespace {
 
 constexpr double kWeightOfNew = 0.2;  // in the running average: the last ten or so decide
-constexpr int kCachesPerRow = 2;      // a step copies the caches of beams that continue the same one
+constexpr int kCachesPerRow = 2;  // a step copies the caches of beams that continue the same one
 constexpr std::uint64_t kRowsPerPass = 64;  // activations of at least so many rows
 constexpr int kAroundText = 2;              // tokens that the model puts around a text
-constexpr std::uint64_t kAttentionRows = 32;                  // one more pass over a short text, without its shortcuts
+constexpr std::uint64_t kAttentionRows =
+    32;  // one more pass over a short text, without its shortcuts
 
 std::size_t size(int value) { return static_cast<std::size_t>(std::max(value, 0)); }
 
@@ -24,15 +25,18 @@ int text_limit(const ModelInfo& info, const Job& job) {
 // The answer decoder looks at the question, the others at the picture.
 bool looks_at_picture(const std::string& part, std::optional<Task> task) {
   if (part == "text_encoder") return !task || *task == Task::kMatch;
-  if (part == "caption_decoder") return !task || *task == Task::kCaption || *task == Task::kAttention;
-  if (part == "question_encoder") return !task || *task == Task::kAsk || *task == Task::kRank || *task == Task::kAttention;
+  if (part == "caption_decoder")
+    return !task || *task == Task::kCaption || *task == Task::kAttention;
+  if (part == "question_encoder")
+    return !task || *task == Task::kAsk || *task == Task::kRank || *task == Task::kAttention;
   return false;
 }
 
 }  // namespace
 
 std::uint64_t generated_rows(const GenerateOptions& options) {
-  return static_cast<std::uint64_t>(options.sample ? options.num_return : options.beams) * static_cast<std::uint64_t>(options.max_length);
+  return static_cast<std::uint64_t>(options.sample ? options.num_return : options.beams) *
+         static_cast<std::uint64_t>(options.max_length);
 }
 
 std::uint64_t rows_of(const Engine& engine, const Job& job) {
@@ -57,7 +61,8 @@ std::size_t encoded_bytes(const ModelInfo& info, std::optional<Task> task) {
   std::size_t floats = 0;
   for (const PartInfo& part : info.parts) {
     if (part.name == "vision") floats += tokens * size(part.width);
-    if (part.name != "vision" && looks_at_picture(part.name, task)) floats += 2 * tokens * size(part.width) * size(part.layers);
+    if (part.name != "vision" && looks_at_picture(part.name, task))
+      floats += 2 * tokens * size(part.width) * size(part.layers);
   }
   return floats * sizeof(float);
 }
@@ -65,24 +70,31 @@ std::size_t encoded_bytes(const ModelInfo& info, std::optional<Task> task) {
 std::size_t work_bytes(const ModelInfo& info, const Job& job) {
   const bool generates = job.task == Task::kCaption || job.task == Task::kAsk;
   const std::string decoder = job.task == Task::kCaption ? "caption_decoder" : "answer_decoder";
-  const GenerateOptions& options = job.task == Task::kCaption ? job.caption.generate : job.ask.generate;
+  const GenerateOptions& options =
+      job.task == Task::kCaption ? job.caption.generate : job.ask.generate;
   std::size_t bytes = 0, floats_a_row = 0;
   for (const PartInfo& part : info.parts) {
     floats_a_row = std::max(floats_a_row, 8 * size(part.width) + 2 * size(part.mlp));
     if (generates && part.name == decoder)
-      bytes += kCachesPerRow * static_cast<std::size_t>(generated_rows(options)) * 2 * size(part.width) * size(part.layers) * sizeof(float);
+      bytes += kCachesPerRow * static_cast<std::size_t>(generated_rows(options)) * 2 *
+               size(part.width) * size(part.layers) * sizeof(float);
   }
-  const std::size_t rows_at_a_time = generates ? size(options.sample ? options.num_return : options.beams) : static_cast<std::size_t>(job.rows);
+  const std::size_t rows_at_a_time = generates
+                                         ? size(options.sample ? options.num_return : options.beams)
+                                         : static_cast<std::size_t>(job.rows);
   bytes += std::max<std::size_t>(rows_at_a_time, kRowsPerPass) * floats_a_row * sizeof(float);
   bytes += generates ? rows_at_a_time * size(info.vocab_size) * sizeof(float) : 0;
   const std::size_t pixels = 3 * size(info.image_size) * size(info.image_size) * sizeof(float);
-  return bytes + (job.picture && !job.picture->encoded ? encoded_bytes(info, job.task) + pixels : 0);
+  return bytes +
+         (job.picture && !job.picture->encoded ? encoded_bytes(info, job.task) + pixels : 0);
 }
 
 std::size_t attention_bytes(const ModelInfo& info, const Job& job) {
-  constexpr std::size_t kBytesPerWeight = 64;  // a JSON value in a list that grows, and its text on its way through the buffers
+  // a JSON value in a list that grows, and its text on its way through the buffers
+  constexpr std::size_t kBytesPerWeight = 64;
   const std::size_t side = info.patch_size > 0 ? size(info.image_size / info.patch_size) : 0;
-  const std::size_t words = size(job.task == Task::kCaption ? job.caption.generate.max_length : job.ask.generate.max_length);
+  const std::size_t words = size(job.task == Task::kCaption ? job.caption.generate.max_length
+                                                            : job.ask.generate.max_length);
   const std::size_t question = job.question.empty() ? 0 : size(text_limit(info, job));
   return side * side * (words + question) * kBytesPerWeight;
 }

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# The Depends line of a cross-built package: the packages of the libraries that its files need, which dpkg-shlibdeps can tell
-# only of this machine's own architecture.
+# The Depends line of a cross-built package: the packages of the libraries that its files need,
+# which dpkg-shlibdeps can tell only of this machine's own architecture.
 # usage: shlib-depends.sh SYSROOT FILE...    (SYSROOT: the folder of scripts/make-sysroot.sh)
 set -euo pipefail
 
 info=$1/var/lib/dpkg/info
 shift
 
-# "PACKAGE (>= VERSION)" for a library such as libjpeg.so.62, by the .shlibs files: "libjpeg 62 libjpeg62-turbo (>= 1:2.1.5)".
+# "PACKAGE (>= VERSION)" for a library such as libjpeg.so.62, by the .shlibs files: "libjpeg 62
+# libjpeg62-turbo (>= 1:2.1.5)".
 package_of() {
   local soname=$1 name=${1%.so.*} version=${1##*.so.} line package
   line=$(awk -v name="$name" -v version="$version" '$1 == name && $2 == version { sub(/^[^ ]+ [^ ]+ /, ""); print; exit }' "$info"/*.shlibs)

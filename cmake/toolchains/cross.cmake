@@ -1,5 +1,6 @@
-# What the cross toolchains share. The including file sets: cross_processor, cross_triplet, cross_sysroot (the folder of
-# scripts/make-sysroot.sh) and cross_loader (where qemu finds the C library).
+# What the cross toolchains share. The including file sets: cross_processor, cross_triplet,
+# cross_sysroot (the folder of scripts/make-sysroot.sh) and cross_loader (where qemu finds the C
+# library).
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR ${cross_processor})
 set(CMAKE_C_COMPILER ${cross_triplet}-gcc)

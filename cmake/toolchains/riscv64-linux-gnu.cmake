@@ -1,4 +1,5 @@
-# 64-bit RISC-V, with Debian's cross compiler, its C library, and the headers that scripts/make-sysroot.sh unpacked.
+# 64-bit RISC-V, with Debian's cross compiler, its C library, and the headers that
+# scripts/make-sysroot.sh unpacked.
 set(cross_processor riscv64)
 set(cross_triplet riscv64-linux-gnu)
 get_filename_component(cross_sysroot ${CMAKE_CURRENT_LIST_DIR}/../../build/sysroot/riscv64 ABSOLUTE)

@@ -14,7 +14,9 @@ int main(int argc, char** argv) {
     blip::Session session(engine);
     const blip::EncodedImage image = session.encode(blip::Image::from_file(argv[2]));
     std::printf("caption: %s\n", session.caption(image).text.c_str());
-    std::printf("match: %.3f\n", static_cast<double>(session.match(image, {argv[3]}).front().match_probability.value()));
+    std::printf(
+        "match: %.3f\n",
+        static_cast<double>(session.match(image, {argv[3]}).front().match_probability.value()));
     std::printf("answer: %s\n", session.ask(image, argv[4]).text.c_str());
   } catch (const blip::Error& error) {
     std::fprintf(stderr, "%s error: %s\n", blip::to_string(error.code()), error.what());

@@ -125,9 +125,8 @@ typedef int32_t (*blip_token_callback)(int32_t id, const char* text, void* user_
 /* ---- Number types ---- */
 
 enum {
-  BLIP_DTYPE_AUTO =
-      0, /* f32 for small models, else the fastest type on the processor */
-  BLIP_DTYPE_F32 = 1, /* the reference's answers token for token */
+  BLIP_DTYPE_AUTO = 0, /* f32 for small models, else the fastest type on the processor */
+  BLIP_DTYPE_F32 = 1,  /* the reference's answers token for token */
   BLIP_DTYPE_BF16 = 2,
   BLIP_DTYPE_INT8 = 3,
   BLIP_DTYPE_F16 = 4 /* compiled models alone */

@@ -9,25 +9,28 @@
 #include <string>
 #include <vector>
 
-namespace blip __attribute__((visibility("default"))) {
+#pragma GCC visibility push(default)
+namespace blip {
 
-// The number type of the weights and of the matrix products. kInt8: 8-bit weights with a scale per output, activations
-// rounded to 8 bits with a scale per token.
-// kF16: compiled models only.
+// The number type of the weights and of the matrix products. kInt8: 8-bit weights with a scale
+// per output, activations rounded to 8 bits with a scale per token. kF16: compiled models only.
 enum class DType { kAuto, kF32, kBf16, kInt8, kF16 };
 
 // "auto", "f32", "bf16", "int8", "f16"; parse_dtype throws Error(kUsage) on anything else.
 const char* to_string(DType dtype);
 DType parse_dtype(const std::string& name);
 
-// Callbacks run on the thread that called the library, outside of its own work: they may use other sessions, of the same engine too,
-// but not the session that calls them, which refuses with Error(kUsage). What a callback throws ends the call and comes out of it
-// as it is; the session is left as it was before the call.
+// Callbacks run on the thread that called the library, outside of its own work: they may use
+// other sessions, of the same engine too, but not the session that calls them, which refuses with
+// Error(kUsage). What a callback throws ends the call and comes out of it as it is; the session
+// is left as it was before the call.
 
-// Called from the thread that runs the work: first with done = 0, then as done grows, last with done = total. stage is a short
-// word. What it throws ends the work and reaches the caller.
-using ProgressCallback = std::function<void(const char* stage, std::size_t done, std::size_t total)>;
-// Polled between stages and between decoding steps; returning true ends the call with Error(kCancelled).
+// Called from the thread that runs the work: first with done = 0, then as done grows, last with
+// done = total. stage is a short word. What it throws ends the work and reaches the caller.
+using ProgressCallback =
+    std::function<void(const char* stage, std::size_t done, std::size_t total)>;
+// Polled between stages and between decoding steps; returning true ends the call with
+// Error(kCancelled).
 using CancelCallback = std::function<bool()>;
 // Warnings such as "text truncated to 35 tokens: \"...\"". Unset: warnings are dropped.
 using WarningCallback = std::function<void(const std::string& message)>;
@@ -43,9 +46,11 @@ inline constexpr int kTextLength = 35, kShortestText = 3;
 // What a picture may cost before it is refused.
 struct ImageLimits {
   std::size_t max_bytes = std::size_t{256} << 20;  // encoded size of one picture; 0 = no limit
-  std::size_t max_pixels = 178'956'970;            // width x height before decoding (Pillow's own bomb limit x 2); 0 = no limit
-  // Bytes that decoding one picture may take beside its file, estimated from its header; 0 = no limit. The default holds
-  // every picture within max_pixels but some that need several copies (progressive, interlaced or turned ones).
+  std::size_t max_pixels =
+      178'956'970;  // width x height before decoding (Pillow's own bomb limit x 2); 0 = no limit
+  // Bytes that decoding one picture may take beside its file, estimated from its header; 0 = no
+  // limit. The default holds every picture within max_pixels but some that need several copies
+  // (progressive, interlaced or turned ones).
   std::size_t max_memory = std::size_t{1} << 30;
 };
 
@@ -72,49 +77,56 @@ struct EngineOptions {
   // kAuto: f32 for models under 100 million parameters, else the fastest type on this processor.
   // kF32: the reference's answers token for token. kBf16 and kInt8 are faster and round.
   DType dtype = DType::kAuto;
-  int threads = 0;  // 0 = every core this process may use; otherwise 1 to kMaxThreads;
-                    // Error(kDevice) where the system has not so many
-  ProgressCallback progress{};    // loading, by tensor; unset = silent
+  // 0 = every core this process may use; otherwise 1 to kMaxThreads; Error(kDevice) where the
+  // system has not so many
+  int threads = 0;
+  ProgressCallback progress{};                 // loading, by tensor; unset = silent
   std::vector<DeviceOption> device_options{};  // in any order; some may be given several times
   // LoRA adapters as peft saves them, merged when the model is loaded: folders, or names in the
-  // cache (blip/hub.h). Several add up. An adapter can be given in the place of the model too: its
-  // base is then the one that it states. One that lies beside the model is merged as well. What
-  // cannot be merged is Error(kModel), or kUnsupported for compiled models.
+  // cache (blip/hub.h). Several add up. An adapter can be given in the place of the model too:
+  // its base is then the one that it states. One that lies beside the model is merged as well.
+  // What cannot be merged is Error(kModel), or kUnsupported for compiled models.
   std::vector<std::string> adapters{};
 };
 
 struct SessionOptions {
   CancelCallback cancel{};    // unset = never cancelled
   WarningCallback warning{};  // unset = dropped
-  // Threads of its own, 1 to kMaxThreads; 0 = shares the engine's, of which one session computes at
-  // a time. Several sessions of one thread each take more pictures per second through a small model
-  // than one session on all threads, but each picture takes longer.
+  // Threads of its own, 1 to kMaxThreads; 0 = shares the engine's, of which one session computes
+  // at a time. Several sessions of one thread each take more pictures per second through a small
+  // model than one session on all threads, but each picture takes longer.
   int threads = 0;
 };
 
-// The shortest and longest texts of each task unless GenerateOptions says otherwise, in tokens with the prompt.
-inline constexpr int kCaptionMinLength = 5, kAnswerMinLength = 1, kCaptionMaxLength = 20, kAnswerMaxLength = 10;
+// The shortest and longest texts of each task unless GenerateOptions says otherwise, in tokens
+// with the prompt.
+inline constexpr int kCaptionMinLength = 5, kAnswerMinLength = 1, kCaptionMaxLength = 20,
+                     kAnswerMaxLength = 10;
 // How many answers survive the first-token cut of a ranking.
 inline constexpr int kRankCandidates = 128;
 
-// How a text is generated; blip/limits.h has the ranges. Lengths count tokens, prompt included, as
-// transformers' generate counts them. A model may have its decoding compiled in
+// How a text is generated; blip/limits.h has the ranges. Lengths count tokens, prompt included,
+// as transformers' generate counts them. A model may have its decoding compiled in
 // (ModelInfo::fixed_length): it takes the defaults to mean its own greedy way, and beams = 1;
 // anything else is Error(kUnsupported).
 struct GenerateOptions {
   int beams = 3;  // 1 = greedy; beam search keeps this many hypotheses
-  // The end token is forbidden before this length. Unset: kCaptionMinLength for captions, kAnswerMinLength for answers, or
-  // max_length where that is less. With one above max_length the end token is forbidden up to there.
+  // The end token is forbidden before this length. Unset: kCaptionMinLength for captions,
+  // kAnswerMinLength for answers, or max_length where that is less. With one above max_length the
+  // end token is forbidden up to there.
   std::optional<int> min_length{};
-  int max_length = kCaptionMaxLength;  // generation stops at this length, which the model's positions limit
+  // generation stops at this length, which the model's positions limit
+  int max_length = kCaptionMaxLength;
   float length_penalty = 1.0f;      // beam scores are divided by (generated tokens)^penalty
   float repetition_penalty = 1.0f;  // > 1 discourages tokens already in the text; 1 = off
-  bool sample = false;              // draw from the distribution instead of taking the best; beams is then ignored
-  float top_p = 0.9f;               // sampling: smallest set of tokens holding this probability; 1 = off
-  int top_k = 0;                    // sampling: only the k most likely tokens; 0 = off
-  float temperature = 1.0f;         // sampling: > 1 flatter, < 1 sharper; must be > 0
-  std::uint64_t seed = 0;           // sampling: same seed, same texts
-  int num_return = 1;               // texts per input: best beams, or independent samples; at most beams unless sampling
+  bool sample =
+      false;  // draw from the distribution instead of taking the best; beams is then ignored
+  float top_p = 0.9f;        // sampling: smallest set of tokens holding this probability; 1 = off
+  int top_k = 0;             // sampling: only the k most likely tokens; 0 = off
+  float temperature = 1.0f;  // sampling: > 1 flatter, < 1 sharper; must be > 0
+  std::uint64_t seed = 0;    // sampling: same seed, same texts
+  int num_return =
+      1;  // texts per input: best beams, or independent samples; at most beams unless sampling
   // Words, as blip/options.h says below "Words": none of these is written. Empty = off.
   std::vector<std::string> forbid_words{};
   // Beam search: of each of these one alternative is written, "red|blue" one of the two. Needs
@@ -127,22 +139,25 @@ struct GenerateOptions {
 
 // Words of GenerateOptions. Each is a word or a phrase, several are separated by '|' or given one
 // by one. They are tokenised as every text is, so a model without capitals takes none ("Dog" is
-// "dog"), and mean that run of tokens, as transformers' bad_words_ids and force_words_ids do: "dog"
-// is neither forbidden nor found in "dogs", which is a token of its own, but in "doggo", which is
-// spelled dog + ##go; "##go" is text (two signs and a word), not the piece. A word that the
-// vocabulary cannot spell is never written: forbidden, it is left out with a warning; forced, it is
-// Error(kUsage), as is a special token ("[SEP]") and a word that is empty. What the prompt has
-// counts as written.
+// "dog"), and mean that run of tokens, as transformers' bad_words_ids and force_words_ids do:
+// "dog" is neither forbidden nor found in "dogs", which is a token of its own, but in "doggo",
+// which is spelled dog + ##go; "##go" is text (two signs and a word), not the piece. A word that
+// the vocabulary cannot spell is never written: forbidden, it is left out with a warning; forced,
+// it is Error(kUsage), as is a special token ("[SEP]") and a word that is empty. What the prompt
+// has counts as written.
 
 struct CaptionOptions {
-  // The caption continues this text, which is cut off the result. Unset: the model's own (ModelInfo::prompt); "" = no prompt.
+  // The caption continues this text, which is cut off the result. Unset: the model's own
+  // (ModelInfo::prompt); "" = no prompt.
   std::optional<std::string> prompt{};
   GenerateOptions generate{};
-  // Called as a token of the (only) input is decided, greedy or sampling only: its id and the text so far, prompt cut off.
+  // Called as a token of the (only) input is decided, greedy or sampling only: its id and the
+  // text so far, prompt cut off.
   std::function<void(std::int32_t id, const std::string& text)> on_token{};
 };
 
-// The heads of a model that a match uses: kItm gives the match probability, kItc the cosine. Each reads the texts anew, the first over the picture.
+// The heads of a model that a match uses: kItm gives the match probability, kItc the cosine. Each
+// reads the texts anew, the first over the picture.
 enum class MatchHead { kAll, kItm, kItc };
 // Their names, in that order.
 inline constexpr std::array<const char*, 3> kMatchHeads = {"all", "itm", "itc"};
@@ -162,8 +177,8 @@ ItmToken parse_itm_token(const std::string& name);
 struct MatchOptions {
   MatchHead head = MatchHead::kAll;  // kAll: those that the model has
   // Texts are truncated to so many tokens, [CLS] and [SEP] included: kShortestText to
-  // ModelInfo::max_text_length, else Error(kUsage). 0: ModelInfo::text_length, which is kTextLength
-  // unless the model says otherwise.
+  // ModelInfo::max_text_length, else Error(kUsage). 0: ModelInfo::text_length, which is
+  // kTextLength unless the model says otherwise.
   int max_text_length = 0;
   // kEnc: Error(kUnsupported) where the vocabulary has no [ENC]. The ITC heads always read [CLS].
   ItmToken itm_token = ItmToken::kCls;
@@ -174,8 +189,8 @@ struct EmbedOptions {
 };
 
 // Features of single tokens, as LAVIS' BlipFeatureExtractor gives them: the picture's, the text's
-// alone, and the text's over the picture (ITM; begins with [ENC]). Projected ones are those of the
-// ITC heads, each of length 1; an ITC vector is the first of them.
+// alone, and the text's over the picture (ITM; begins with [ENC]). Projected ones are those of
+// the ITC heads, each of length 1; an ITC vector is the first of them.
 enum class FeatureKind { kImage, kImageProjected, kText, kTextProjected, kMultimodal };
 // Their names, in that order.
 inline constexpr std::array<const char*, 5> kFeatureKinds = {"image", "image-projected", "text",
@@ -192,14 +207,18 @@ struct AskOptions {
   // As CaptionOptions::on_token, for the answer to the (only) question.
   std::function<void(std::int32_t id, const std::string& text)> on_token{};
   int rank_candidates = kRankCandidates;  // ranking: how many answers survive the first-token cut
-  int max_text_length = 0;    // of the question, as MatchOptions::max_text_length
+  int max_text_length = 0;                // of the question, as MatchOptions::max_text_length
 };
 
 struct AttentionOptions {
-  std::optional<std::string> prompt{};  // the caption's, which its token ids begin with; unset as in CaptionOptions
-  int layers = 0;  // the last so many of each tower's layers; 0 = the later half, rounded up. On the bundled model's scenes that half
-                   // puts 85 % of the weight of a thing's word on the thing, all layers 75 %
+  // the caption's, which its token ids begin with; unset as in CaptionOptions
+  std::optional<std::string> prompt{};
+  // the last so many of each tower's layers; 0 = the later half, rounded up. On the bundled
+  // model's scenes that half puts 85 % of the weight of a thing's word on the thing, all layers
+  // 75 %
+  int layers = 0;
   int max_text_length = 0;  // of the question, as MatchOptions::max_text_length
 };
 
 }  // namespace blip
+#pragma GCC visibility pop

@@ -20,20 +20,23 @@ std::size_t columns(const Tensor& matrix) { return static_cast<std::size_t>(matr
 
 }  // namespace
 
-// A token's word is the last one of the text up to it. Punctuation may pull words together later ("don", "don '", "don't"):
-// words beyond the last are part of the last.
-TokenWords split_words(const text::Tokenizer& tokenizer, std::span<const std::int32_t> ids, std::size_t prompt) {
+// A token's word is the last one of the text up to it. Punctuation may pull words together later
+// ("don", "don '", "don't"): words beyond the last are part of the last.
+TokenWords split_words(const text::Tokenizer& tokenizer, std::span<const std::int32_t> ids,
+                       std::size_t prompt) {
   TokenWords result{words_in(tokenizer.decode_after(ids, prompt)), {}};
   const int last = static_cast<int>(result.words.size()) - 1;
   for (std::size_t i = prompt; i < ids.size(); ++i) {
     const bool silent = tokenizer.decode(ids.subspan(i, 1)).empty();
-    const int word = static_cast<int>(words_in(tokenizer.decode_after(ids.first(i + 1), prompt)).size()) - 1;
+    const int word =
+        static_cast<int>(words_in(tokenizer.decode_after(ids.first(i + 1), prompt)).size()) - 1;
     result.word_of.push_back(silent ? -1 : std::min(word, last));
   }
   return result;
 }
 
-std::vector<WordAttention> word_maps(const TokenWords& words, const Tensor& weights, std::size_t first_row) {
+std::vector<WordAttention> word_maps(const TokenWords& words, const Tensor& weights,
+                                     std::size_t first_row) {
   const std::size_t patches = columns(weights) - 1;
   std::vector<WordAttention> maps;
   for (const std::string& word : words.words) maps.push_back({word, std::vector<float>(patches)});
@@ -45,17 +48,20 @@ std::vector<WordAttention> word_maps(const TokenWords& words, const Tensor& weig
   }
   for (WordAttention& map : maps) {
     const float sum = std::accumulate(map.weights.begin(), map.weights.end(), 0.f);
-    for (float& weight : map.weights) weight = sum > 0 ? weight / sum : 1.f / static_cast<float>(patches);
+    for (float& weight : map.weights)
+      weight = sum > 0 ? weight / sum : 1.f / static_cast<float>(patches);
   }
   return maps;
 }
 
 Tensor product(const Tensor& left, const Tensor& right) {
-  const std::size_t rows = static_cast<std::size_t>(left.shape[0]), inner = columns(left), n = columns(right);
+  const std::size_t rows = static_cast<std::size_t>(left.shape[0]), inner = columns(left),
+                    n = columns(right);
   Tensor out{{left.shape[0], right.shape[1]}, std::vector<float>(rows * n)};
   for (std::size_t i = 0; i < rows; ++i)
     for (std::size_t k = 0; k < inner; ++k)
-      for (std::size_t j = 0; j < n; ++j) out.values[i * n + j] += left.values[i * inner + k] * right.values[k * n + j];
+      for (std::size_t j = 0; j < n; ++j)
+        out.values[i * n + j] += left.values[i * inner + k] * right.values[k * n + j];
   return out;
 }
 

@@ -140,7 +140,9 @@ std::size_t Engine::caption_prompt_tokens(const std::optional<std::string>& prom
 
 std::size_t Engine::answer_prompt_tokens() const { return impl_->answer_start().size(); }
 
-std::string Engine::decode(std::span<const std::int32_t> token_ids) const { return impl_->tokenizer->decode(token_ids); }
+std::string Engine::decode(std::span<const std::int32_t> token_ids) const {
+  return impl_->tokenizer->decode(token_ids);
+}
 
 std::size_t Engine::spare_bytes() const { return impl_->model->spare_bytes(); }
 std::size_t Engine::trim() const { return impl_->model->trim() + trim_arenas(); }

@@ -49,18 +49,24 @@ ImageInfo Image::inspect(std::span<const std::byte> encoded, const ImageLimits& 
 
 Image Image::from_rgb(const std::uint8_t* rgb, int width, int height, std::size_t stride) {
   if (!rgb || width <= 0 || height <= 0)
-    throw Error(ErrorCode::kUsage, "a picture needs pixels and a size of at least 1 x 1; got " + std::to_string(width) + " x " + std::to_string(height));
+    throw Error(ErrorCode::kUsage, "a picture needs pixels and a size of at least 1 x 1; got " +
+                                       std::to_string(width) + " x " + std::to_string(height));
   const std::size_t row = static_cast<std::size_t>(width) * 3;
   if (stride == 0) stride = row;
-  if (stride < row) throw Error(ErrorCode::kUsage, "stride must be at least 3 x width = " + std::to_string(row) + " bytes; got " + std::to_string(stride));
+  if (stride < row)
+    throw Error(ErrorCode::kUsage, "stride must be at least 3 x width = " + std::to_string(row) +
+                                       " bytes; got " + std::to_string(stride));
   image::Rgb copy{width, height, std::vector<std::uint8_t>(row * static_cast<std::size_t>(height))};
   for (int y = 0; y < height; ++y) std::memcpy(copy.pixels.data() + y * row, rgb + y * stride, row);
   return Image(std::make_shared<const Impl>(Impl{std::move(copy), 0}));
 }
 
 Image Image::resized(int width, int height) const {
-  if (width <= 0 || height <= 0) throw Error(ErrorCode::kUsage, "a picture needs a size of at least 1 x 1; got " + std::to_string(width) + " x " + std::to_string(height));
-  return Image(std::make_shared<const Impl>(Impl{image::resize_bicubic(impl_->rgb, width, height)}));
+  if (width <= 0 || height <= 0)
+    throw Error(ErrorCode::kUsage, "a picture needs a size of at least 1 x 1; got " +
+                                       std::to_string(width) + " x " + std::to_string(height));
+  return Image(
+      std::make_shared<const Impl>(Impl{image::resize_bicubic(impl_->rgb, width, height)}));
 }
 
 int Image::width() const { return impl_->rgb.width; }

@@ -104,8 +104,9 @@ blip_status blip_image_from_file(const char* path, const blip_image_options* opt
   });
 }
 
-blip_status blip_image_from_memory(const void* bytes, size_t size, const blip_image_options* options,
-                                   blip_image** image, blip_error** error) {
+blip_status blip_image_from_memory(const void* bytes, size_t size,
+                                   const blip_image_options* options, blip_image** image,
+                                   blip_error** error) {
   return guarded(error, [&] {
     prepare_output(image);
     if (bytes == nullptr && size > 0) throw blip::Error(blip::ErrorCode::kUsage, "bytes is NULL");

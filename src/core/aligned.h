@@ -17,8 +17,13 @@ class AlignedArray {
  public:
   AlignedArray() = default;
   explicit AlignedArray(std::size_t size)
-      : data_(size ? static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{kAlignment})) : nullptr), size_(size) {}
-  AlignedArray(std::size_t size, T value) : AlignedArray(size) { std::fill_n(data_.get(), size, value); }
+      : data_(size
+                  ? static_cast<T*>(::operator new (size * sizeof(T), std::align_val_t{kAlignment}))
+                  : nullptr),
+        size_(size) {}
+  AlignedArray(std::size_t size, T value) : AlignedArray(size) {
+    std::fill_n(data_.get(), size, value);
+  }
 
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
@@ -36,12 +41,14 @@ class AlignedArray {
 
  private:
   struct Delete {
-    void operator()(T* p) const { ::operator delete(p, std::align_val_t{kAlignment}); }
+    void operator()(T* p) const { ::operator delete (p, std::align_val_t{kAlignment}); }
   };
   std::unique_ptr<T, Delete> data_;
   std::size_t size_ = 0;
 };
 
-inline int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+inline int round_up(int value, int multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace blip

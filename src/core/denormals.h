@@ -1,5 +1,6 @@
-// Arithmetic without denormal numbers on this thread: results and operands below 1.2e-38 count as zero. Products, exponentials and
-// GELUs of small activations give them, and each costs a processor over 100 cycles (a tenth of a ViT's time on random weights).
+// Arithmetic without denormal numbers on this thread: results and operands below 1.2e-38 count as
+// zero. Products, exponentials and GELUs of small activations give them, and each costs a processor
+// over 100 cycles (a tenth of a ViT's time on random weights).
 #pragma once
 
 #if defined(__x86_64__)

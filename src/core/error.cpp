@@ -4,13 +4,20 @@ namespace blip {
 
 const char* to_string(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kUsage: return "usage";
-    case ErrorCode::kIo: return "io";
-    case ErrorCode::kImage: return "image";
-    case ErrorCode::kModel: return "model";
-    case ErrorCode::kUnsupported: return "unsupported";
-    case ErrorCode::kDevice: return "device";
-    case ErrorCode::kCancelled: return "cancelled";
+    case ErrorCode::kUsage:
+      return "usage";
+    case ErrorCode::kIo:
+      return "io";
+    case ErrorCode::kImage:
+      return "image";
+    case ErrorCode::kModel:
+      return "model";
+    case ErrorCode::kUnsupported:
+      return "unsupported";
+    case ErrorCode::kDevice:
+      return "device";
+    case ErrorCode::kCancelled:
+      return "cancelled";
   }
   return "unknown";
 }

@@ -1,4 +1,5 @@
-// Unpacking of deflated data: by zlib (inflate_zlib.cpp) or, where there is none, by stb_image's decoder (inflate_stb.cpp).
+// Unpacking of deflated data: by zlib (inflate_zlib.cpp) or, where there is none, by stb_image's
+// decoder (inflate_stb.cpp).
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,8 @@ struct Inflated {
   bool complete = false;  // the data were sound, and all of them fitted
 };
 
-// Unpacks into `out`, never past its end. Of damaged data, or of more than fits, zlib writes what it can and stb nothing.
+// Unpacks into `out`, never past its end. Of damaged data, or of more than fits, zlib writes what
+// it can and stb nothing.
 Inflated inflate(std::span<const std::byte> data, std::span<std::byte> out, Deflate format);
 
 // CRC-32 as zip archives and PNG use it.

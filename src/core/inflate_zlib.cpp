@@ -8,7 +8,8 @@ namespace blip {
 
 Inflated inflate(std::span<const std::byte> data, std::span<std::byte> out, Deflate format) {
   z_stream stream{};
-  if (inflateInit2(&stream, format == Deflate::kRaw ? -MAX_WBITS : MAX_WBITS) != Z_OK) return {};  // negative: no zlib header
+  // negative: no zlib header
+  if (inflateInit2(&stream, format == Deflate::kRaw ? -MAX_WBITS : MAX_WBITS) != Z_OK) return {};
   std::size_t used = 0, made = 0;
   int state = Z_OK;
   std::byte none;  // zlib wants a place even for nothing
@@ -17,11 +18,13 @@ Inflated inflate(std::span<const std::byte> data, std::span<std::byte> out, Defl
     constexpr std::size_t kPiece = std::size_t{1} << 30;
     const auto in = static_cast<uInt>(std::min(kPiece, data.size() - used));
     const auto room = static_cast<uInt>(std::min(kPiece, out.size() - made));
-    stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(data.data() + used));  // zlib does not write to it
+    // zlib does not write to it
+    stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(data.data() + used));
     stream.avail_in = in;
     stream.next_out = reinterpret_cast<Bytef*>(room == 0 ? &none : out.data() + made);
     stream.avail_out = room;
-    state = ::inflate(&stream, Z_NO_FLUSH);  // Z_BUF_ERROR, which ends the loop, once nothing more can be read or written
+    // Z_BUF_ERROR, which ends the loop, once nothing more can be read or written
+    state = ::inflate(&stream, Z_NO_FLUSH);
     used += in - stream.avail_in;
     made += room - stream.avail_out;
   }
@@ -31,7 +34,8 @@ Inflated inflate(std::span<const std::byte> data, std::span<std::byte> out, Defl
 
 std::uint32_t crc32(std::span<const std::byte> data) {
   const uLong start = crc32_z(0, nullptr, 0);
-  return static_cast<std::uint32_t>(crc32_z(start, reinterpret_cast<const Bytef*>(data.data()), data.size()));
+  return static_cast<std::uint32_t>(
+      crc32_z(start, reinterpret_cast<const Bytef*>(data.data()), data.size()));
 }
 
 }  // namespace blip

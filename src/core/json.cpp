@@ -24,7 +24,9 @@ class Builder : public nlohmann::json_sax<Json> {
   bool boolean(bool value) override { return put(value); }
   bool number_integer(typename Json::number_integer_t value) override { return put(value); }
   bool number_unsigned(typename Json::number_unsigned_t value) override { return put(value); }
-  bool number_float(typename Json::number_float_t value, const std::string&) override { return put(value); }
+  bool number_float(typename Json::number_float_t value, const std::string&) override {
+    return put(value);
+  }
   bool string(std::string& value) override { return put(std::move(value)); }
   bool binary(typename Json::binary_t&) override { return false; }  // no event of JSON text
 
@@ -35,13 +37,16 @@ class Builder : public nlohmann::json_sax<Json> {
 
   bool key(std::string& name) override {
     Level& level = levels_.back();
-    if (!level.keys.insert(name).second) throw JsonError("the key " + shown(Json(name)) + " appears twice in one object");
+    if (!level.keys.insert(name).second)
+      throw JsonError("the key " + shown(Json(name)) + " appears twice in one object");
     level.key = std::move(name);
     return true;
   }
 
-  bool parse_error(std::size_t, const std::string&, const typename Json::exception& error) override {
-    std::string what = error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 5: ..."
+  bool parse_error(std::size_t, const std::string&,
+                   const typename Json::exception& error) override {
+    // "[json.exception.parse_error.101] parse error at line 1, column 5: ..."
+    std::string what = error.what();
     if (const auto end = what.find("] "); end != std::string::npos) what.erase(0, end + 2);
     // It quotes what was read last, a string of any length.
     if (what.size() > kReasonBytes) what = what.substr(0, kReasonBytes) + "...";
@@ -72,7 +77,9 @@ class Builder : public nlohmann::json_sax<Json> {
     if constexpr (std::is_same_v<Json, nlohmann::ordered_json>) {
       // Its own insertion searches all members before; the set of keys has done that.
       using Vector = typename Json::object_t::Container;
-      return &static_cast<Vector&>(members).emplace_back(std::move(level.key), std::move(value)).second;
+      return &static_cast<Vector&>(members)
+                  .emplace_back(std::move(level.key), std::move(value))
+                  .second;
     } else {
       return &members.emplace(std::move(level.key), std::move(value)).first->second;
     }
@@ -100,7 +107,8 @@ class Builder : public nlohmann::json_sax<Json> {
   const JsonLimits limits_;
   std::size_t values_ = 0;
   Json root_;
-  // Pointers into root_: an open container's siblings are complete, so that nothing moves it before it is closed.
+  // Pointers into root_: an open container's siblings are complete, so that nothing moves it before
+  // it is closed.
   std::vector<Level> levels_;
 };
 
@@ -109,7 +117,8 @@ class Builder : public nlohmann::json_sax<Json> {
 template <class Json>
 Json read_json(std::string_view text, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
-    throw JsonError(std::to_string(text.size()) + " bytes; at most " + std::to_string(limits.max_bytes) + " are read");
+    throw JsonError(std::to_string(text.size()) + " bytes; at most " +
+                    std::to_string(limits.max_bytes) + " are read");
   }
   Builder<Json> builder(limits);
   if (!Json::sax_parse(text.begin(), text.end(), &builder)) throw JsonError("not JSON");

@@ -1,8 +1,9 @@
-// The one reader of foreign JSON: model folders, manifests, request bodies and stored rows all go through it.
+// The one reader of foreign JSON: model folders, manifests, request bodies and stored rows all go
+// through it.
 //
-// nlohmann::json parses without recursion, but copies, compares and prints values recursively, and a value takes many
-// times the bytes of its text. So what is read is bounded while it is read: nothing that this reader returns can exhaust
-// the stack or the memory of the code that walks it.
+// nlohmann::json parses without recursion, but copies, compares and prints values recursively, and
+// a value takes many times the bytes of its text. So what is read is bounded while it is read:
+// nothing that this reader returns can exhaust the stack or the memory of the code that walks it.
 #pragma once
 
 #include <cstddef>
@@ -19,15 +20,16 @@ struct JsonLimits {
   std::size_t max_values = 1'000'000;             // scalars, arrays and objects together
 };
 
-// What is wrong with a text, without its name: "nested deeper than 64 levels", "parse error at line 1, column 7: ...".
+// What is wrong with a text, without its name: "nested deeper than 64 levels", "parse error at line
+// 1, column 7: ...".
 class JsonError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// Reads one JSON value (RFC 8259, UTF-8). Throws JsonError for what is not JSON, exceeds a limit, or gives a key of an
-// object twice: which of the two counts, readers disagree about. Defined for nlohmann::json and nlohmann::ordered_json;
-// takes time and memory in proportion to the text.
+// Reads one JSON value (RFC 8259, UTF-8). Throws JsonError for what is not JSON, exceeds a limit,
+// or gives a key of an object twice: which of the two counts, readers disagree about. Defined for
+// nlohmann::json and nlohmann::ordered_json; takes time and memory in proportion to the text.
 template <class Json>
 Json read_json(std::string_view text, const JsonLimits& limits = {});
 

@@ -15,8 +15,9 @@
 namespace blip {
 namespace {
 
-constexpr std::size_t kPage = std::size_t{2} << 20;    // of x86-64 and ARM64 alike
-constexpr std::size_t kChunk = std::size_t{64} << 20;  // of weights; what is not used of it costs addresses only
+constexpr std::size_t kPage = std::size_t{2} << 20;  // of x86-64 and ARM64 alike
+constexpr std::size_t kChunk = std::size_t{64}
+                               << 20;  // of weights; what is not used of it costs addresses only
 
 std::size_t round_to(std::size_t bytes, std::size_t multiple) {
   if (bytes > SIZE_MAX / 2) throw std::bad_alloc();
@@ -35,12 +36,14 @@ struct Pages {
 
 Pages map(std::size_t bytes) {
   Pages p{.mapped = bytes + kPage, .size = bytes};
-  p.mapping = ::mmap(nullptr, p.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  p.mapping = ::mmap(nullptr, p.mapped, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p.mapping == MAP_FAILED) throw std::bad_alloc();
   const auto start = reinterpret_cast<std::uintptr_t>(p.mapping);
   p.begin = static_cast<std::byte*>(p.mapping) + (round_to(start, kPage) - start);
 #ifdef MADV_HUGEPAGE
-  ::madvise(p.begin, p.size, MADV_HUGEPAGE);  // a wish: without it the memory is as good, only slower
+  ::madvise(p.begin, p.size,
+            MADV_HUGEPAGE);  // a wish: without it the memory is as good, only slower
 #endif
   return p;
 }
@@ -55,10 +58,13 @@ struct Chunk {
   std::size_t used = 0;
 };
 
-// Pages of dropped arenas, the latest last. Never destroyed: an arena may outlive any static object.
+// Pages of dropped arenas, the latest last. Never destroyed: an arena may outlive any static
+// object.
 class KeptPages {
  public:
-  KeptPages() { kept_.reserve(kMost / kPage + 1); }  // giving back, in destructors, allocates nothing
+  KeptPages() {
+    kept_.reserve(kMost / kPage + 1);
+  }  // giving back, in destructors, allocates nothing
   static KeptPages& instance() {
     static auto& kept = *new KeptPages;
     return kept;
@@ -104,7 +110,8 @@ class KeptPages {
   }
 
  private:
-  static constexpr std::size_t kMost = std::size_t{192} << 20;  // keys and values of 8 pictures of BLIP-base
+  // keys and values of 8 pictures of BLIP-base
+  static constexpr std::size_t kMost = std::size_t{192} << 20;
 
   std::mutex mutex_;
   std::vector<Pages> kept_;
@@ -116,7 +123,8 @@ class KeptPages {
 std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes) {
   constexpr std::size_t kSmall = std::size_t{64} << 10;
   if (bytes < kSmall) {
-    auto memory = std::make_shared<AlignedArray<std::byte>>(std::max<std::size_t>(bytes, 1), std::byte{0});
+    auto memory =
+        std::make_shared<AlignedArray<std::byte>>(std::max<std::size_t>(bytes, 1), std::byte{0});
     return {memory, memory->data()};
   }
   static std::mutex mutex;
@@ -135,8 +143,11 @@ std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes) {
 
 struct Arena::Block {
   explicit Block(std::size_t bytes) : size(bytes) {
-    if (bytes < kPage) small = AlignedArray<std::byte>(std::max<std::size_t>(bytes, 1));  // the allocator does these better
-    else pages = KeptPages::instance().take_or_map(round_to(bytes, kPage));
+    // the allocator does these better
+    if (bytes < kPage)
+      small = AlignedArray<std::byte>(std::max<std::size_t>(bytes, 1));
+    else
+      pages = KeptPages::instance().take_or_map(round_to(bytes, kPage));
   }
   ~Block() {
     if (pages.mapping) KeptPages::instance().give_back(pages);

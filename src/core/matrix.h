@@ -15,10 +15,11 @@ struct MatrixView {
   std::size_t stride = 0;  // elements between rows, >= cols
 
   MatrixView() = default;
-  MatrixView(T* d, int r, int c, std::size_t s = 0) : data(d), rows(r), cols(c), stride(s ? s : static_cast<std::size_t>(c)) {}
+  MatrixView(T* d, int r, int c, std::size_t s = 0)
+      : data(d), rows(r), cols(c), stride(s ? s : static_cast<std::size_t>(c)) {}
   template <class U>
-    requires(!std::is_same_v<T, U>)
-  MatrixView(const MatrixView<U>& other) : data(other.data), rows(other.rows), cols(other.cols), stride(other.stride) {}
+  requires(!std::is_same_v<T, U>) MatrixView(const MatrixView<U>& other)
+      : data(other.data), rows(other.rows), cols(other.cols), stride(other.stride) {}
 
   T* row(int r) const { return data + static_cast<std::size_t>(r) * stride; }
   MatrixView row_range(int first, int count) const { return {row(first), count, cols, stride}; }
@@ -28,9 +29,11 @@ struct MatrixView {
 using Matrix = MatrixView<float>;
 using ConstMatrix = MatrixView<const float>;
 
-// A tight [rows, cols] matrix over scratch memory, which grows if it must; its former content is lost.
+// A tight [rows, cols] matrix over scratch memory, which grows if it must; its former content is
+// lost.
 inline Matrix scratch_matrix(AlignedArray<float>& memory, int rows, int cols) {
-  return {memory.reserve(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols)), rows, cols};
+  return {memory.reserve(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols)), rows,
+          cols};
 }
 
 }  // namespace blip

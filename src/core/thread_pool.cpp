@@ -44,8 +44,8 @@ std::uint64_t fork_count() {
   return forks;
 }
 
-// Between two loops of a forward pass lie a few microseconds; sleeping costs about 50 to wake up. So wait this many
-// polls (about 20 to 50 microseconds) before sleeping.
+// Between two loops of a forward pass lie a few microseconds; sleeping costs about 50 to wake up.
+// So wait this many polls (about 20 to 50 microseconds) before sleeping.
 constexpr int kSpins = 1000;
 
 inline void pause() {
@@ -65,13 +65,15 @@ int cgroup_cpus() {
     std::ifstream again("/sys/fs/cgroup/cpu.max");
     again >> quota;
   } else {
-    std::ifstream q("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), p("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+    std::ifstream q("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+        p("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
     if (!(q >> quota) || !(p >> period)) return 0;
   }
   return quota > 0 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
 }
 
-// In a forked child. The threads are the parent's; joining or detaching them would reach whatever thread has their memory by now.
+// In a forked child. The threads are the parent's; joining or detaching them would reach whatever
+// thread has their memory by now.
 void forget(std::vector<std::thread>& workers) {
   for (auto& worker : workers) std::construct_at(&worker);
   workers.clear();
@@ -98,7 +100,8 @@ std::uint64_t available_memory() {
   std::uint64_t limit = 0, used = 0;
   std::ifstream v2("/sys/fs/cgroup/memory.max"), v2_used("/sys/fs/cgroup/memory.current");
   if (v2 >> limit && v2_used >> used) return std::min(free, limit > used ? limit - used : 0);
-  std::ifstream v1("/sys/fs/cgroup/memory/memory.limit_in_bytes"), v1_used("/sys/fs/cgroup/memory/memory.usage_in_bytes");
+  std::ifstream v1("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+      v1_used("/sys/fs/cgroup/memory/memory.usage_in_bytes");
   if (v1 >> limit && v1_used >> used) return std::min(free, limit > used ? limit - used : 0);
   return free;
 }
@@ -127,9 +130,7 @@ std::size_t ThreadPool::trim() {
   return bytes;
 }
 
-ThreadPool::~ThreadPool() {
-  forks_ == fork_count() ? stop() : forget(workers_);
-}
+ThreadPool::~ThreadPool() { forks_ == fork_count() ? stop() : forget(workers_); }
 
 void ThreadPool::start(int workers) {
   try {
@@ -138,8 +139,10 @@ void ThreadPool::start(int workers) {
   } catch (const std::exception& e) {  // no thread, or no memory for one
     const std::string started = std::to_string(workers_.size() + 1), why = e.what();
     stop();
-    throw Error(ErrorCode::kDevice, "the system started " + started + " of " + std::to_string(threads_) + " threads (" + why +
-                                        "); ask for fewer (--threads), or allow this process more threads or memory (ulimit -u, ulimit -v)");
+    throw Error(ErrorCode::kDevice, "the system started " + started + " of " +
+                                        std::to_string(threads_) + " threads (" + why +
+                                        "); ask for fewer (--threads), or allow this process more "
+                                        "threads or memory (ulimit -u, ulimit -v)");
   }
 }
 

@@ -15,11 +15,13 @@ namespace blip {
 // Cores this process may use: its affinity mask, cut down by a container's CPU quota. At least 1.
 int available_cpus();
 
-// Bytes this process may still take: what the system has to spare, cut down by a container's limit. 0 = not known.
+// Bytes this process may still take: what the system has to spare, cut down by a container's limit.
+// 0 = not known.
 std::uint64_t available_memory();
 
-// A lock that is given in the order in which it was asked for. A std::mutex goes to whoever comes first when it is free, which is nearly always the thread
-// that has just given it back: one that asks again and again keeps all others out.
+// A lock that is given in the order in which it was asked for. A std::mutex goes to whoever comes
+// first when it is free, which is nearly always the thread that has just given it back: one that
+// asks again and again keeps all others out.
 class FifoLock {
  public:
   void lock();
@@ -31,14 +33,17 @@ class FifoLock {
   std::atomic<std::uint32_t> next_{0}, serving_{0};  // tickets
 };
 
-// Sessions of one engine share a pool: a loop that starts while another runs waits for it, so the process never runs more
-// threads than asked for. Loops that wait get their turn in order. Loops started inside a loop of the same pool run on the calling worker alone.
+// Sessions of one engine share a pool: a loop that starts while another runs waits for it, so the
+// process never runs more threads than asked for. Loops that wait get their turn in order. Loops
+// started inside a loop of the same pool run on the calling worker alone.
 //
-// A fork copies the pool without its workers. They are started anew when the child's first loop runs; what a loop of another thread was at when
-// the process was forked is nothing that the child knows of.
+// A fork copies the pool without its workers. They are started anew when the child's first loop
+// runs; what a loop of another thread was at when the process was forked is nothing that the child
+// knows of.
 class ThreadPool {
  public:
-  // threads: including the caller's; starts threads - 1 workers. Error(kDevice) where the system has not so many, and none is left behind.
+  // threads: including the caller's; starts threads - 1 workers. Error(kDevice) where the system
+  // has not so many, and none is left behind.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -55,11 +60,14 @@ class ThreadPool {
   // Gives it back, between two loops. Not from within a loop of this pool. Returns the bytes.
   std::size_t trim();
 
-  // Calls body(task, worker) for every task in [0, tasks), worker in [0, size()). Returns when all are done; the first
-  // exception of a body is rethrown here.
+  // Calls body(task, worker) for every task in [0, tasks), worker in [0, size()). Returns when all
+  // are done; the first exception of a body is rethrown here.
   template <class Body>
   void parallel_for(int tasks, const Body& body) {
-    run(tasks, [](const void* b, int task, int worker) { (*static_cast<const Body*>(b))(task, worker); }, &body);
+    run(
+        tasks,
+        [](const void* b, int task, int worker) { (*static_cast<const Body*>(b))(task, worker); },
+        &body);
   }
 
  private:
@@ -76,7 +84,7 @@ class ThreadPool {
   const int threads_;
   WorkerScratch scratch_;
   std::vector<std::thread> workers_;
-  FifoLock turn_;  // held while a loop runs
+  FifoLock turn_;                     // held while a loop runs
   std::atomic<std::uint64_t> forks_;  // of this process' ancestors when the workers were started
   std::mutex restart_mutex_;
 
@@ -85,8 +93,9 @@ class ThreadPool {
   const void* body_ = nullptr;
   int tasks_ = 0;
   std::atomic<int> next_task_{0};
-  // How many workers have joined the loop, plus kClosed where none may any more. The caller closes the loop when no task is
-  // left and waits only for those who have joined: on a busy machine a worker may wake up long after the work is done.
+  // How many workers have joined the loop, plus kClosed where none may any more. The caller closes
+  // the loop when no task is left and waits only for those who have joined: on a busy machine a
+  // worker may wake up long after the work is done.
   static constexpr std::uint32_t kClosed = 1u << 31;
   std::atomic<std::uint32_t> joined_{kClosed};
   std::mutex error_mutex_;

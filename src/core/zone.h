@@ -78,8 +78,8 @@ class OperationZone : private OpenZone {
   }
   // work: a function that returns both, called where somebody listens.
   template <class Work>
-    requires std::is_invocable_r_v<std::pair<double, double>, Work>
-  OperationZone(std::string_view name, const Work& work) {
+  requires std::is_invocable_r_v<std::pair<double, double>, Work> OperationZone(
+      std::string_view name, const Work& work) {
     if (!zones_on()) return;
     const std::pair<double, double> sums = work();
     start(name, sums.first, sums.second);

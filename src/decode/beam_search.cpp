@@ -1,11 +1,15 @@
-// Beam search as transformers' generate does it with early_stopping=False, kept per sequence instead of in padded tensors.
+// Beam search as transformers' generate does it with early_stopping=False, kept per sequence
+// instead of in padded tensors.
 //
-// Each step takes the best 2 x beams continuations of a sequence (so that beams unfinished ones remain though every beam may
-// end), files those of the first `beams` that end (the end token, or max_length) under finished, and goes on with the best
-// `beams` that do not. A sequence is done when `beams` texts are finished and the best running one, divided by its present
-// length, is no better than the worst of them. Rows of sequences that are done are dropped, which changes no other sequence.
+// Each step takes the best 2 x beams continuations of a sequence (so that beams unfinished ones
+// remain though every beam may end), files those of the first `beams` that end (the end token, or
+// max_length) under finished, and goes on with the best `beams` that do not. A sequence is done
+// when `beams` texts are finished and the best running one, divided by its present length, is no
+// better than the worst of them. Rows of sequences that are done are dropped, which changes no
+// other sequence.
 //
-// Equal scores: the earlier beam first, then the lower token. torch.topk promises no order for them.
+// Equal scores: the earlier beam first, then the lower token. torch.topk promises no order for
+// them.
 #include <algorithm>
 #include <cmath>
 
@@ -17,7 +21,8 @@ namespace {
 // The search of one sequence.
 class Search {
  public:
-  Search(const Request& request, int row) : request_(request), beams_(static_cast<std::size_t>(request.options.beams)) {
+  Search(const Request& request, int row)
+      : request_(request), beams_(static_cast<std::size_t>(request.options.beams)) {
     running_.push_back({{request.prompt.begin(), request.prompt.end()}, 0.0f, row});
   }
 
@@ -30,9 +35,11 @@ class Search {
     find_continuations(running_, scores, 2 * beams_, continuations_);
     const std::size_t length = running_.front().ids.size() + 1;
     const bool at_end = length >= static_cast<std::size_t>(request_.options.max_length);
-    // Over generated tokens only: in double, then float, as torch divides a float tensor by a Python number.
+    // Over generated tokens only: in double, then float, as torch divides a float tensor by a
+    // Python number.
     const auto generated = static_cast<double>(length - request_.prompt.size());
-    const auto divisor = static_cast<float>(std::pow(generated, static_cast<double>(request_.options.length_penalty)));
+    const auto divisor = static_cast<float>(
+        std::pow(generated, static_cast<double>(request_.options.length_penalty)));
 
     std::vector<Beam> next;
     for (std::size_t i = 0; i < continuations_.size(); ++i) {
@@ -45,13 +52,15 @@ class Search {
     }
     running_ = std::move(next);
     const bool full = finished_.size() == beams_;
-    if (running_.empty() || (full && !(running_.front().score / divisor > finished_.back().score))) running_.clear();
+    if (running_.empty() || (full && !(running_.front().score / divisor > finished_.back().score)))
+      running_.clear();
   }
 
   void append_rows(std::vector<Decoder::Next>& next) { decode::append_rows(running_, next); }
 
   std::vector<Hypothesis> result() {
-    finished_.resize(std::min(finished_.size(), static_cast<std::size_t>(request_.options.num_return)));
+    finished_.resize(
+        std::min(finished_.size(), static_cast<std::size_t>(request_.options.num_return)));
     return std::move(finished_);
   }
 
@@ -63,8 +72,8 @@ class Search {
   // Keeps the best `beams`, best first; a later one of equal score goes behind.
   void finish(const Continuation& continuation, float divisor) {
     const float score = continuation.score / divisor;
-    const auto place =
-        std::find_if(finished_.begin(), finished_.end(), [&](const Hypothesis& other) { return score > other.score; });
+    const auto place = std::find_if(finished_.begin(), finished_.end(),
+                                    [&](const Hypothesis& other) { return score > other.score; });
     if (place == finished_.end() && finished_.size() == beams_) return;
     finished_.insert(place, Hypothesis{extend(continuation).ids, score});
     if (finished_.size() > beams_) finished_.pop_back();

@@ -19,7 +19,8 @@ std::string number(T value) {
   return text;
 }
 
-[[noreturn]] void refuse(const std::string& option, const std::string& value, const std::string& allowed) {
+[[noreturn]] void refuse(const std::string& option, const std::string& value,
+                         const std::string& allowed) {
   throw Error(ErrorCode::kUsage, option + " is " + value + ", but must be " + allowed);
 }
 
@@ -27,7 +28,8 @@ std::string number(T value) {
 template <typename T>
 void check_range(const Option& option, T value) {
   // A float that was written as the bound may lie a hair below the double.
-  const double low = std::is_floating_point_v<T> ? static_cast<double>(static_cast<T>(option.low)) : option.low;
+  const double low =
+      std::is_floating_point_v<T> ? static_cast<double>(static_cast<T>(option.low)) : option.low;
   if (static_cast<double>(value) >= low && static_cast<double>(value) <= option.high) return;
   std::string allowed = "between ";
   allowed.append(number(option.low))
@@ -67,7 +69,8 @@ void check_effect(const GenerateOptions& options, bool forced) {
 void check_tokens(std::span<const std::int32_t> ids, const char* what, int vocab) {
   for (const std::int32_t id : ids) {
     if (id < 0 || id >= vocab) {
-      refuse(std::string(what) + " token", number(id), "between 0 and " + number(vocab - 1) + ", the model's vocabulary");
+      refuse(std::string(what) + " token", number(id),
+             "between 0 and " + number(vocab - 1) + ", the model's vocabulary");
     }
   }
 }
@@ -104,20 +107,23 @@ void check_option(const Option& option, int value) { check_range(option, value);
 void validate(const GenerateOptions& options, int max_positions) {
   // The model's positions are a narrower limit than the table's.
   if (options.max_length < option_named("max_length").low || options.max_length > max_positions) {
-    refuse("max_length", number(options.max_length), "between 1 and " + number(max_positions) + ", the positions of this model");
+    refuse("max_length", number(options.max_length),
+           "between 1 and " + number(max_positions) + ", the positions of this model");
   }
   for (const Option& option : kOptions)
     std::visit([&](auto field) { check_field(option, options, field); }, option.field);
   check_effect(options, !options.force_words.empty());
   if (!options.sample && options.num_return > options.beams) {
     refuse("num_return", number(options.num_return),
-           options.beams == 1 ? "1 with greedy search: set more beams, or sample"
-                              : "between 1 and beams (" + number(options.beams) + ") unless sampling");
+           options.beams == 1
+               ? "1 with greedy search: set more beams, or sample"
+               : "between 1 and beams (" + number(options.beams) + ") unless sampling");
   }
 }
 
 Options with_min_length(Options options, int task_default) {
-  if (!options.min_length) options.min_length = std::max(0, std::min(task_default, options.max_length));
+  if (!options.min_length)
+    options.min_length = std::max(0, std::min(task_default, options.max_length));
   return options;
 }
 
@@ -139,7 +145,8 @@ std::vector<std::vector<Hypothesis>> generate(Decoder& decoder,
   if (options.sample || options.beams == 1) return one_by_one(decoder, request);
   // With fewer tokens not even the first step could fill the beams.
   if (decoder.vocab_size() <= 2 * options.beams) {
-    refuse("beams", number(options.beams), "below half the vocabulary size, which is " + number(decoder.vocab_size()));
+    refuse("beams", number(options.beams),
+           "below half the vocabulary size, which is " + number(decoder.vocab_size()));
   }
   return options.words.forced.empty() ? beam_search(decoder, request)
                                       : forced_search(decoder, request);

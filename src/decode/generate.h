@@ -11,8 +11,9 @@
 
 namespace blip::decode {
 
-// What a search must know of kDigestColumns consecutive logits before it looks at them: the largest, and the sum of exp(logit - largest).
-// That sum is NaN where a logit is NaN or the largest is infinity, and 0 where all are -infinity.
+// What a search must know of kDigestColumns consecutive logits before it looks at them: the
+// largest, and the sum of exp(logit - largest). That sum is NaN where a logit is NaN or the largest
+// is infinity, and 0 where all are -infinity.
 inline constexpr int kDigestColumns = 512;
 struct Digest {
   float max;
@@ -51,17 +52,19 @@ class Decoder {
   virtual ~Decoder() = default;
   virtual int vocab_size() const = 0;
   virtual int max_positions() const = 0;  // longest sequence, prompt included
-  virtual int sequences() const = 0;      // inputs (images or questions) in this batch = rows of prefill
+  virtual int sequences()
+      const = 0;  // inputs (images or questions) in this batch = rows of prefill
 
-  // Feeds the prompt (the same for every sequence) in one pass. Returns the logits of its last position,
-  // [sequences, vocab_size], valid until the next call. Called once.
+  // Feeds the prompt (the same for every sequence) in one pass. Returns the logits of its last
+  // position, [sequences, vocab_size], valid until the next call. Called once.
   virtual std::span<const float> prefill(std::span<const std::int32_t> prompt) = 0;
 
-  // One token for each row; rows may be repeated, reordered or dropped. Returns [next.size(), vocab_size].
+  // One token for each row; rows may be repeated, reordered or dropped. Returns [next.size(),
+  // vocab_size].
   virtual std::span<const float> step(std::span<const Next> next) = 0;
 
-  // Digests of the last call's logits, [rows, digests_of(vocab_size())], where the projection to the vocabulary made them on the way; else
-  // empty, and the search makes them.
+  // Digests of the last call's logits, [rows, digests_of(vocab_size())], where the projection to
+  // the vocabulary made them on the way; else empty, and the search makes them.
   virtual std::span<const Digest> digests() const { return {}; }
 
   // Not null: prefill and step return nothing, and this tells of their logits instead. The
@@ -72,7 +75,8 @@ class Decoder {
 // A finished text.
 struct Hypothesis {
   std::vector<std::int32_t> ids;  // prompt included; ends with eos if it was generated; no padding
-  float score = 0;                // beam search: transformers' sequences_scores; else the summed log-probability of the generated tokens
+  float score = 0;  // beam search: transformers' sequences_scores; else the summed log-probability
+                    // of the generated tokens
 };
 
 struct Tokens {
@@ -80,8 +84,8 @@ struct Tokens {
 };
 
 struct Hooks {
-  std::function<bool()> cancel;                                  // polled before every step; true -> Error(kCancelled)
-  std::function<void(int sequence, std::int32_t id)> on_token;   // greedy and sampling only
+  std::function<bool()> cancel;  // polled before every step; true -> Error(kCancelled)
+  std::function<void(int sequence, std::int32_t id)> on_token;  // greedy and sampling only
 };
 
 // The words of GenerateOptions as tokens.
@@ -108,22 +112,26 @@ std::vector<std::vector<Hypothesis>> generate(Decoder& decoder,
                                               const Options& options, Tokens tokens,
                                               const Hooks& hooks = {});
 
-// Checks the ranges of blip/limits.h and the lengths; Error(kUsage) names the option, the value and the allowed range.
+// Checks the ranges of blip/limits.h and the lengths; Error(kUsage) names the option, the value and
+// the allowed range.
 void validate(const GenerateOptions& options, int max_positions);
 // The same of an option that is no field of GenerateOptions.
 void check_option(const Option& option, int value);
-// The options with the task's shortest text where none was given, lowered to the longest. Without that an unset one is 0.
+// The options with the task's shortest text where none was given, lowered to the longest. Without
+// that an unset one is 0.
 Options with_min_length(Options options, int task_default);
 
-// salesforce/BLIP's rank_answer: the `keep` most likely by first token, then the smallest summed label-smoothed loss.
+// salesforce/BLIP's rank_answer: the `keep` most likely by first token, then the smallest summed
+// label-smoothed loss.
 inline constexpr float kLabelSmoothing = 0.1f;  // of the official ranking loss
 struct Ranked {
   int candidate;  // index into candidates
   float loss;
 };
-// candidates: answer token ids, each [BOS] a b c [EOS] with BOS == prompt token. decoder must hold one sequence.
-// Result: the kept candidates, best (smallest loss) first.
-std::vector<Ranked> rank(Decoder& decoder, std::span<const std::vector<std::int32_t>> candidates, int keep,
-                         float label_smoothing = kLabelSmoothing, const Hooks& hooks = {});
+// candidates: answer token ids, each [BOS] a b c [EOS] with BOS == prompt token. decoder must hold
+// one sequence. Result: the kept candidates, best (smallest loss) first.
+std::vector<Ranked> rank(Decoder& decoder, std::span<const std::vector<std::int32_t>> candidates,
+                         int keep, float label_smoothing = kLabelSmoothing,
+                         const Hooks& hooks = {});
 
 }  // namespace blip::decode

@@ -16,16 +16,19 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Independent accumulators, so that a compiler may use vectors without reordering float sums itself. 64 rather than one
-// vector's worth: loops of up to 16 turns are unrolled before GCC's vectoriser sees them, and then stay scalar.
+// Independent accumulators, so that a compiler may use vectors without reordering float sums
+// itself. 64 rather than one vector's worth: loops of up to 16 turns are unrolled before GCC's
+// vectoriser sees them, and then stay scalar.
 constexpr std::size_t kLanes = 64;
 
 // Below this exp() is subnormal, and next to exp(0) = 1 it is nothing.
 constexpr float kLowest = -87.3f;
 
-// exp(x) for kLowest <= x <= 0 within about 1 ulp, free of branches and calls so that loops over it vectorise. NaN gives NaN.
+// exp(x) for kLowest <= x <= 0 within about 1 ulp, free of branches and calls so that loops over it
+// vectorise. NaN gives NaN.
 inline float exp_nonpositive(float x) {
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, which lands in the low bits
+  // 1.5 * 2^23: adding it rounds to an integer, which lands in the low bits
+  constexpr float kRound = 12582912.0f;
   const float shifted = x * 1.44269504f + kRound;
   const float n = shifted - kRound;
   // ln 2 in two parts, the first with few enough bits that n times it is exact.
@@ -37,7 +40,8 @@ inline float exp_nonpositive(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   const float e = (p * (r * r) + r) + 1.0f;
-  const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(kRound) + 127u;
+  const std::uint32_t exponent =
+      std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(kRound) + 127u;
   return e * std::bit_cast<float>(exponent << 23);
 }
 
@@ -46,7 +50,8 @@ float max_of(std::span<const float> row) {
   lanes.fill(-kInfinity);
   std::size_t i = 0;
   for (; i + kLanes <= row.size(); i += kLanes) {
-    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] = row[i + j] > lanes[j] ? row[i + j] : lanes[j];
+    for (std::size_t j = 0; j < kLanes; ++j)
+      lanes[j] = row[i + j] > lanes[j] ? row[i + j] : lanes[j];
   }
   for (; i < row.size(); ++i) lanes[0] = std::max(lanes[0], row[i]);
   return *std::max_element(lanes.begin(), lanes.end());
@@ -58,10 +63,12 @@ double sum_exp(std::span<const float> part, float max) {
   std::size_t i = 0;
   for (; i + kLanes <= part.size(); i += kLanes) {
     // Two loops: GCC would take the clamp inside the other for a branch, and not vectorise it.
-    for (std::size_t j = 0; j < kLanes; ++j) x[j] = part[i + j] - max < kLowest ? kLowest : part[i + j] - max;
+    for (std::size_t j = 0; j < kLanes; ++j)
+      x[j] = part[i + j] - max < kLowest ? kLowest : part[i + j] - max;
     for (std::size_t j = 0; j < kLanes; ++j) lanes[j] += exp_nonpositive(x[j]);
   }
-  for (; i < part.size(); ++i) lanes[0] += exp_nonpositive(part[i] - max < kLowest ? kLowest : part[i] - max);
+  for (; i < part.size(); ++i)
+    lanes[0] += exp_nonpositive(part[i] - max < kLowest ? kLowest : part[i] - max);
   double total = 0;
   for (const float lane : lanes) total += lane;
   return total;
@@ -76,7 +83,8 @@ bool better(const Candidate& a, const Candidate& b) {
 Digest digest(std::span<const float> logits) {
   const float max = max_of(logits);
   if (std::isfinite(max)) return {max, sum_exp(logits, max)};
-  const bool nothing = max < 0 && std::none_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); });
+  const bool nothing =
+      max < 0 && std::none_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); });
   return {max, nothing ? 0 : std::numeric_limits<double>::quiet_NaN()};
 }
 
@@ -97,7 +105,8 @@ Normaliser normalise(const LogitRow& row) {
     if (d.sum != 0) sum += d.sum * std::exp(static_cast<double>(d.max) - static_cast<double>(max));
   if (!std::isfinite(max) || !std::isfinite(sum)) {
     throw Error(ErrorCode::kModel,
-                "text decoder: the logits are not finite (NaN or infinity); the checkpoint is damaged, or it overflows in the "
+                "text decoder: the logits are not finite (NaN or infinity); the checkpoint is "
+                "damaged, or it overflows in the "
                 "number type in use: try dtype f32");
   }
   return {max, static_cast<float>(std::log(sum))};
@@ -115,7 +124,8 @@ double sum_of(std::span<const float> row) {
 
 namespace {
 
-// The k-th largest of the parts' largest logits: k values are no smaller, so the k best are in parts that reach it.
+// The k-th largest of the parts' largest logits: k values are no smaller, so the k best are in
+// parts that reach it.
 float floor_of_best(std::span<const Digest> digests, std::size_t k) {
   if (k > digests.size()) return -kInfinity;
   std::vector<float> largest;
@@ -125,10 +135,12 @@ float floor_of_best(std::span<const Digest> digests, std::size_t k) {
   return *kth;
 }
 
-// Offers a part's values, from token `first` on, to the k best so far. A value enters only if it is above the least kept, so an equal one
-// with a higher token never displaces it. That is rare (k ln(V/k) times in a row of random order): first ask a block of
-// lanes whether there is any, then insert in order.
-void offer(std::span<const float> part, std::int32_t first, std::size_t k, std::vector<Candidate>& out) {
+// Offers a part's values, from token `first` on, to the k best so far. A value enters only if it is
+// above the least kept, so an equal one with a higher token never displaces it. That is rare (k
+// ln(V/k) times in a row of random order): first ask a block of lanes whether there is any, then
+// insert in order.
+void offer(std::span<const float> part, std::int32_t first, std::size_t k,
+           std::vector<Candidate>& out) {
   const auto offer_one = [&](std::size_t i) {
     if (out.size() == k && !(part[i] > out.back().score)) return;
     const Candidate candidate{part[i], first + static_cast<std::int32_t>(i)};
@@ -217,7 +229,9 @@ Edits::Edits(std::span<const std::int32_t> text, const Options& options, std::in
   sort_distinct(tokens);
 }
 
-bool Edits::contains(std::int32_t token) const { return std::binary_search(tokens.begin(), tokens.end(), token); }
+bool Edits::contains(std::int32_t token) const {
+  return std::binary_search(tokens.begin(), tokens.end(), token);
+}
 bool Edits::bans(std::int32_t token) const {
   return std::binary_search(banned.begin(), banned.end(), token);
 }
@@ -227,7 +241,8 @@ float Edits::apply(std::int32_t token, float score) const {
   return score < 0 ? score * repetition_penalty : score / repetition_penalty;
 }
 
-void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits& edits, std::vector<Candidate>& out) {
+void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits& edits,
+                 std::vector<Candidate>& out) {
   // Many bans are cheaper as changes of a copy than as candidates that are thrown away.
   constexpr std::size_t kFewBans = 64;
   if (edits.banned.size() > kFewBans) {
@@ -240,7 +255,8 @@ void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits
     std::erase_if(penalties.tokens, [&](std::int32_t token) { return edits.bans(token); });
     return best_tokens(LogitRow(values), k, norm, penalties, out);
   }
-  // At most edits.tokens.size() of the best can be edited ones: with so many more, k unedited ones are surely among them.
+  // At most edits.tokens.size() of the best can be edited ones: with so many more, k unedited ones
+  // are surely among them.
   top_candidates(row, k + static_cast<int>(edits.tokens.size()), out);
   std::erase_if(out, [&](const Candidate& candidate) { return edits.contains(candidate.token); });
   for (Candidate& candidate : out) candidate.score = norm.log_prob(candidate.score);
@@ -252,7 +268,8 @@ void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits
   if (out.size() > static_cast<std::size_t>(k)) out.resize(static_cast<std::size_t>(k));
 }
 
-void warp(std::span<const float> scores, const GenerateOptions& options, std::vector<Candidate>& out) {
+void warp(std::span<const float> scores, const GenerateOptions& options,
+          std::vector<Candidate>& out) {
   out.clear();
   const float max = max_of(scores);
   float least = -kInfinity;  // the k-th largest score
@@ -264,14 +281,16 @@ void warp(std::span<const float> scores, const GenerateOptions& options, std::ve
   }
   double total = 0;
   for (std::size_t i = 0; i < scores.size(); ++i) {
-    // The maximum is taken off before the division, which therefore cannot overflow however low the temperature.
+    // The maximum is taken off before the division, which therefore cannot overflow however low the
+    // temperature.
     const float x = (scores[i] - max) / options.temperature;
     if (scores[i] < least || x < kLowest) continue;
     out.push_back({exp_nonpositive(x), static_cast<std::int32_t>(i)});
     total += out.back().score;
   }
   if (options.top_p < 1.0f) {
-    // All tokens below this share together hold less than 1 - top_p, so they are cut without being sorted.
+    // All tokens below this share together hold less than 1 - top_p, so they are cut without being
+    // sorted.
     const double negligible = (1.0 - options.top_p) * total / static_cast<double>(scores.size());
     std::erase_if(out, [&](const Candidate& c) { return c.score < negligible && c.score < 1.0f; });
     std::sort(out.begin(), out.end(), better);

@@ -1,7 +1,9 @@
-// One row of logits: its normaliser, its best tokens, and what the options do to it. Internal to src/decode.
+// One row of logits: its normaliser, its best tokens, and what the options do to it. Internal to
+// src/decode.
 //
-// Greedy and beam search ask two things of a row: normalise() and best_tokens(). Both start from the row's digests, which the backend may
-// have made while it projected to the vocabulary; of the logits themselves they then read the few parts that hold the best.
+// Greedy and beam search ask two things of a row: normalise() and best_tokens(). Both start from
+// the row's digests, which the backend may have made while it projected to the vocabulary; of the
+// logits themselves they then read the few parts that hold the best.
 #pragma once
 
 #include <algorithm>
@@ -33,14 +35,17 @@ struct LogitRow {
     const std::size_t first = i * kDigestColumns;
     return values.subspan(first, std::min<std::size_t>(kDigestColumns, values.size() - first));
   }
-  std::size_t parts() const { return static_cast<std::size_t>(digests_of(static_cast<int>(values.size()))); }
+  std::size_t parts() const {
+    return static_cast<std::size_t>(digests_of(static_cast<int>(values.size())));
+  }
 
  private:
   DeviceLogits* device_ = nullptr;
   int row_ = 0;
 };
 
-// log_softmax(x)[i] = (x[i] - max) - log_sum; the order of the two subtractions is torch's, and decides the last bit.
+// log_softmax(x)[i] = (x[i] - max) - log_sum; the order of the two subtractions is torch's, and
+// decides the last bit.
 struct Normaliser {
   float max = 0;
   float log_sum = 0;
@@ -53,7 +58,8 @@ Normaliser normalise(const LogitRow& row);
 // Of all logits.
 double sum_of(std::span<const float> row);
 
-// The k largest values, descending; of equal ones the lower token first. The row must hold no NaN (normalise() checks).
+// The k largest values, descending; of equal ones the lower token first. The row must hold no NaN
+// (normalise() checks).
 void top_candidates(const LogitRow& row, int k, std::vector<Candidate>& out);
 
 // What transformers' logits processors change: single tokens of a row. Those of the text so far are
@@ -76,14 +82,17 @@ struct Edits {
   }
 };
 
-// The k best tokens after the edits, scored norm.log_prob(logit) and edited then, as beam search wants it.
-// With Normaliser{} the scores are the logits themselves, as greedy search wants it.
-void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits& edits, std::vector<Candidate>& out);
+// The k best tokens after the edits, scored norm.log_prob(logit) and edited then, as beam search
+// wants it. With Normaliser{} the scores are the logits themselves, as greedy search wants it.
+void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits& edits,
+                 std::vector<Candidate>& out);
 
-// The distribution that sampling draws from: temperature, then top-k (every token that ties with the k-th stays), then
-// top-p (of tokens that tie at the cut the lower ids stay), in transformers' order and with its cuts. `scores` are edited
-// logits. Fills out with the tokens that remain, score = probability, summing to 1.
-void warp(std::span<const float> scores, const GenerateOptions& options, std::vector<Candidate>& out);
+// The distribution that sampling draws from: temperature, then top-k (every token that ties with
+// the k-th stays), then top-p (of tokens that tie at the cut the lower ids stay), in transformers'
+// order and with its cuts. `scores` are edited logits. Fills out with the tokens that remain, score
+// = probability, summing to 1.
+void warp(std::span<const float> scores, const GenerateOptions& options,
+          std::vector<Candidate>& out);
 
 // The token at u (0 <= u < 1) of the cumulated distribution.
 std::int32_t draw(std::span<const Candidate> distribution, double u);
@@ -91,9 +100,13 @@ std::int32_t draw(std::span<const Candidate> distribution, double u);
 // Row r of a call's logits, [rows, vocab], or of those on the device.
 inline LogitRow row_of(const Decoder& decoder, std::span<const float> logits, int row) {
   if (DeviceLogits* device = decoder.device_logits()) return {*device, row};
-  const auto of = [row](auto all, int width) { return all.subspan(static_cast<std::size_t>(row) * static_cast<std::size_t>(width), static_cast<std::size_t>(width)); };
+  const auto of = [row](auto all, int width) {
+    return all.subspan(static_cast<std::size_t>(row) * static_cast<std::size_t>(width),
+                       static_cast<std::size_t>(width));
+  };
   const std::span<const Digest> digests = decoder.digests();
-  return {of(logits, decoder.vocab_size()), digests.empty() ? digests : of(digests, digests_of(decoder.vocab_size()))};
+  return {of(logits, decoder.vocab_size()),
+          digests.empty() ? digests : of(digests, digests_of(decoder.vocab_size()))};
 }
 
 }  // namespace blip::decode

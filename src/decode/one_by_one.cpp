@@ -42,14 +42,16 @@ std::int32_t choose(const LogitRow& row, int vocab, const Request& request, Stre
 }
 
 // Adds a token; true when the text goes on.
-bool advance(const Decoder& decoder, std::span<const float> logits, const Request& request, Stream& stream, Scratch& scratch) {
+bool advance(const Decoder& decoder, std::span<const float> logits, const Request& request,
+             Stream& stream, Scratch& scratch) {
   const LogitRow row = row_of(decoder, logits, stream.row);
   const Normaliser norm = normalise(row);
   const std::int32_t token = choose(row, decoder.vocab_size(), request, stream, scratch);
   stream.score += norm.log_prob(row.at(token));
   stream.ids.push_back(token);
   if (request.hooks.on_token && stream.sample == 0) request.hooks.on_token(stream.sequence, token);
-  return token != request.tokens.eos && stream.ids.size() < static_cast<std::size_t>(request.options.max_length);
+  return token != request.tokens.eos &&
+         stream.ids.size() < static_cast<std::size_t>(request.options.max_length);
 }
 
 }  // namespace
@@ -72,7 +74,9 @@ std::vector<std::vector<Hypothesis>> one_by_one(Decoder& decoder, const Request&
   Scratch scratch;
   std::vector<Decoder::Next> next;
   while (true) {
-    std::erase_if(active, [&](Stream* stream) { return !advance(decoder, logits, request, *stream, scratch); });
+    std::erase_if(active, [&](Stream* stream) {
+      return !advance(decoder, logits, request, *stream, scratch);
+    });
     if (active.empty()) break;
     next.clear();
     for (Stream* stream : active) {
@@ -85,10 +89,12 @@ std::vector<std::vector<Hypothesis>> one_by_one(Decoder& decoder, const Request&
 
   std::vector<std::vector<Hypothesis>> results(static_cast<std::size_t>(decoder.sequences()));
   for (Stream& stream : streams) {
-    results[static_cast<std::size_t>(stream.sequence)].push_back({std::move(stream.ids), static_cast<float>(stream.score)});
+    results[static_cast<std::size_t>(stream.sequence)].push_back(
+        {std::move(stream.ids), static_cast<float>(stream.score)});
   }
   for (std::vector<Hypothesis>& texts : results) {
-    std::stable_sort(texts.begin(), texts.end(), [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
+    std::stable_sort(texts.begin(), texts.end(),
+                     [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
   }
   return results;
 }

@@ -6,12 +6,13 @@
 
 namespace blip::decode {
 
-// xoshiro256** (Blackman and Vigna, public domain), its state filled by splitmix64. Its numbers depend on (seed, stream)
-// alone, on every platform and whatever is generated beside it.
+// xoshiro256** (Blackman and Vigna, public domain), its state filled by splitmix64. Its numbers
+// depend on (seed, stream) alone, on every platform and whatever is generated beside it.
 class Random {
  public:
   Random(std::uint64_t seed, std::uint64_t stream) {
-    // Streams lie far apart in splitmix64's sequence: the odd multiplier spreads them over all 2^64 starting points.
+    // Streams lie far apart in splitmix64's sequence: the odd multiplier spreads them over all 2^64
+    // starting points.
     std::uint64_t x = seed + stream * 0xd1342543de82ef95u;
     for (std::uint64_t& word : state_) word = splitmix(x);
   }

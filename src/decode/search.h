@@ -35,7 +35,8 @@ inline std::span<const float> step(Decoder& decoder, std::span<const Decoder::Ne
 }
 
 inline void poll(const Hooks& hooks) {
-  if (hooks.cancel && hooks.cancel()) throw Error(ErrorCode::kCancelled, "cancelled while generating text");
+  if (hooks.cancel && hooks.cancel())
+    throw Error(ErrorCode::kCancelled, "cancelled while generating text");
 }
 
 }  // namespace blip::decode

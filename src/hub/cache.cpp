@@ -29,7 +29,8 @@ std::optional<std::set<std::string>> shards_of(const fs::path& index) {
   try {
     const auto json = read_json<nlohmann::json>(io::read_text(index.string(), kMaxIndex));
     std::set<std::string> shards;
-    for (const auto& [tensor, shard] : json.at("weight_map").items()) shards.insert(shard.get<std::string>());
+    for (const auto& [tensor, shard] : json.at("weight_map").items())
+      shards.insert(shard.get<std::string>());
     return shards;
   } catch (const std::exception&) {
     return std::nullopt;
@@ -38,7 +39,8 @@ std::optional<std::set<std::string>> shards_of(const fs::path& index) {
 
 bool has_all_shards(const fs::path& index) {
   const auto shards = shards_of(index);
-  return shards && !shards->empty() && std::all_of(shards->begin(), shards->end(), [&](const std::string& shard) {
+  return shards && !shards->empty() &&
+         std::all_of(shards->begin(), shards->end(), [&](const std::string& shard) {
            return is_file(index.parent_path() / shard);
          });
 }
@@ -56,7 +58,8 @@ std::vector<fs::path> entries(const fs::path& folder) {
 std::vector<fs::path> all_files(const fs::path& folder) {
   std::vector<fs::path> found;
   std::error_code error;
-  for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+  for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end;
+       it.increment(error)) {
     std::error_code ignored;
     if (!it->is_directory(ignored) || it->is_symlink(ignored)) found.push_back(it->path());
   }
@@ -170,7 +173,8 @@ fs::path Cache::snapshot(const std::string& name, const std::string& commit) con
 
 std::optional<std::string> Cache::commit_of(const Name& name) const {
   if (is_commit(name.revision)) return name.revision;
-  const std::string commit = read_ref(repository(name.repository) / "refs" / name.revision_or_main());
+  const std::string commit =
+      read_ref(repository(name.repository) / "refs" / name.revision_or_main());
   return commit.empty() ? std::nullopt : std::optional(commit);
 }
 
@@ -215,7 +219,8 @@ std::vector<CachedModel> Cache::list() const {
       if (!is_commit(commit) || !holds_model(snapshot)) continue;
       CachedModel model{name, commit, "", snapshot.string(), bytes_below(snapshot)};
       for (const fs::path& ref : all_files(folder / "refs")) {
-        if (read_ref(ref) == commit) model.revision = ref.lexically_relative(folder / "refs").string();
+        if (read_ref(ref) == commit)
+          model.revision = ref.lexically_relative(folder / "refs").string();
       }
       models.push_back(std::move(model));
     }
@@ -229,9 +234,11 @@ std::uint64_t Cache::remove(const Name& name, const WarningCallback& warning) co
   const auto snapshots = entries(folder / "snapshots");
   const auto commit = commit_of(name);
   const bool one = !name.revision.empty();
-  if (snapshots.empty() || (one && (!commit || !fs::exists(snapshot(name.repository, *commit), error)))) {
+  if (snapshots.empty() ||
+      (one && (!commit || !fs::exists(snapshot(name.repository, *commit), error)))) {
     const std::string what = name.repository + (one ? "@" + name.revision : "");
-    throw Error(ErrorCode::kIo, what + " is not in the cache at " + root_.string() + "; `blip models` lists what is");
+    throw Error(ErrorCode::kIo, what + " is not in the cache at " + root_.string() +
+                                    "; `blip models` lists what is");
   }
   std::uint64_t shared = 0;
   const auto tell_shared = [&] {
@@ -245,7 +252,8 @@ std::uint64_t Cache::remove(const Name& name, const WarningCallback& warning) co
     for (const fs::path& blob : all_files(folder / "blobs"))
       (fs::is_symlink(blob, error) ? shared : bytes) += bytes_of(blob);
     fs::remove_all(folder, error);
-    if (error) throw Error(ErrorCode::kIo, "cannot remove " + folder.string() + ": " + error.message());
+    if (error)
+      throw Error(ErrorCode::kIo, "cannot remove " + folder.string() + ": " + error.message());
     fs::remove_all(root_ / ".locks" / folder.filename(), error);
     tell_shared();
     return bytes;
@@ -254,7 +262,8 @@ std::uint64_t Cache::remove(const Name& name, const WarningCallback& warning) co
   remove_refs(folder, *commit);
   const auto used = used_blobs(folder, *commit);
   fs::remove_all(snapshot(name.repository, *commit), error);
-  if (error) throw Error(ErrorCode::kIo, "cannot remove " + folder.string() + ": " + error.message());
+  if (error)
+    throw Error(ErrorCode::kIo, "cannot remove " + folder.string() + ": " + error.message());
   std::uint64_t bytes = 0;
   for (const fs::path& blob : entries(folder / "blobs")) {
     const fs::path whole = fs::canonical(blob, error);
@@ -279,7 +288,8 @@ bool holds_model(const fs::path& folder) {
   const auto files = entries(folder);
   return std::any_of(files.begin(), files.end(), [](const fs::path& file) {
     constexpr std::array kForms{".gguf", ".safetensors", ".pth", ".pt", ".ckpt", ".bin"};
-    return is_file(file) && std::find(kForms.begin(), kForms.end(), file.extension()) != kForms.end();
+    return is_file(file) &&
+           std::find(kForms.begin(), kForms.end(), file.extension()) != kForms.end();
   });
 }
 
@@ -294,7 +304,8 @@ std::optional<fs::path> find_in_modelscope(const Name& name) {
   const fs::path given = folder_in_environment("MODELSCOPE_CACHE");
   const fs::path root = given.empty() ? home_folder() / ".cache" / "modelscope" : given;
   std::string escaped = name.repository;  // as its program writes dots
-  for (std::size_t dot; (dot = escaped.find('.')) != std::string::npos;) escaped.replace(dot, 1, "___");
+  for (std::size_t dot; (dot = escaped.find('.')) != std::string::npos;)
+    escaped.replace(dot, 1, "___");
   for (const char* below : {"hub/models", "models", "hub", "."}) {
     for (const std::string& repository : {name.repository, escaped}) {
       const fs::path folder = (root / below / repository).lexically_normal();
@@ -320,7 +331,8 @@ std::vector<std::string> wanted_files(const std::vector<std::string>& names) {
     return found;
   };
   std::vector<std::string> weights;
-  for (const auto& [start, end] : {std::pair{"model", ".safetensors"}, std::pair{"pytorch_model", ".bin"}}) {
+  for (const auto& [start, end] :
+       {std::pair{"model", ".safetensors"}, std::pair{"pytorch_model", ".bin"}}) {
     const std::string whole = std::string(start) + end, index = whole + ".index.json";
     if (!weights.empty()) break;
     if (has(whole)) {
@@ -343,9 +355,9 @@ std::vector<std::string> wanted_files(const std::vector<std::string>& names) {
   if (weights.empty()) return {};
   std::vector<std::string> wanted;
   for (const char* name :
-       {"config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
-        "adapter_config.json"}) {
+       {"config.json", "generation_config.json", "preprocessor_config.json",
+        "processor_config.json", "tokenizer.json", "tokenizer_config.json",
+        "special_tokens_map.json", "added_tokens.json", "vocab.txt", "adapter_config.json"}) {
     if (has(name)) wanted.push_back(name);
   }
   wanted.insert(wanted.end(), weights.begin(), weights.end());

@@ -5,7 +5,8 @@
 //   models--ORG--NAME/snapshots/COMMIT/FILE    a link to the blob
 //   .locks/models--ORG--NAME/ETAG.lock         held by flock() while the blob is written
 //
-// Readers need no lock: a blob gets its name, and a ref its content, by a rename when they are whole.
+// Readers need no lock: a blob gets its name, and a ref its content, by a rename when they are
+// whole.
 #pragma once
 
 #include <filesystem>
@@ -31,7 +32,8 @@ class Cache {
   std::filesystem::path lock(const std::string& name, const std::string& etag) const;
   std::filesystem::path snapshot(const std::string& name, const std::string& commit) const;
 
-  // The commit of a revision that was downloaded; nullopt where the cache does not know the revision.
+  // The commit of a revision that was downloaded; nullopt where the cache does not know the
+  // revision.
   std::optional<std::string> commit_of(const Name& name) const;
   // The folder of a revision that holds a whole model.
   std::optional<std::filesystem::path> find(const Name& name) const;
@@ -60,8 +62,8 @@ std::string name_of_snapshot(const std::filesystem::path& folder);
 // A model that ModelScope's own program downloaded.
 std::optional<std::filesystem::path> find_in_modelscope(const Name& name);
 
-// Files of a repository that pull() takes, by their names: the configuration, the vocabulary, one form of the weights.
-// Empty where there are no weights of a form that this library reads.
+// Files of a repository that pull() takes, by their names: the configuration, the vocabulary, one
+// form of the weights. Empty where there are no weights of a form that this library reads.
 std::vector<std::string> wanted_files(const std::vector<std::string>& names);
 
 // "" where the variable is unset.

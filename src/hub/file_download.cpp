@@ -30,7 +30,9 @@ constexpr auto kPoll = std::chrono::milliseconds(100);
 constexpr std::size_t kReadBlock = std::size_t{1} << 20;
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kIo, message); }
-[[noreturn]] void fail_with_errno(const std::string& message) { fail(message + ": " + std::strerror(errno)); }
+[[noreturn]] void fail_with_errno(const std::string& message) {
+  fail(message + ": " + std::strerror(errno));
+}
 
 void stop_if_cancelled(const CancelCallback& cancel) {
   if (cancel && cancel()) throw Error(ErrorCode::kCancelled, "the download was cancelled");
@@ -117,7 +119,8 @@ class PartialFile {
     while (!bytes.empty()) {
       const ssize_t written = pwrite(fd_.fd, bytes.data(), bytes.size(), static_cast<off_t>(size_));
       if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) fail_with_errno("cannot write " + path_.string() + " (what arrived is kept)");
+      if (written <= 0)
+        fail_with_errno("cannot write " + path_.string() + " (what arrived is kept)");
       size_ += static_cast<std::uint64_t>(written);
       bytes.remove_prefix(static_cast<std::size_t>(written));
     }
@@ -139,7 +142,8 @@ class PartialFile {
 
   void publish(const fs::path& target) {
     if (fsync(fd_.fd) != 0) fail_with_errno("cannot write " + path_.string());
-    if (::rename(path_.c_str(), target.c_str()) != 0) fail_with_errno("cannot write " + target.string());
+    if (::rename(path_.c_str(), target.c_str()) != 0)
+      fail_with_errno("cannot write " + target.string());
   }
 
  private:
@@ -154,8 +158,9 @@ void check_space(const fs::path& folder, const RemoteFile& file, std::uint64_t t
   if (!file.size_known || statvfs(folder.c_str(), &disk) != 0) return;
   const auto free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
   if (file.size - there <= free) return;
-  fail(file.name + " needs " + std::to_string(file.size - there) + " bytes more in " + folder.string() + ", and " +
-       std::to_string(free) + " are free; make room, or choose another folder with HF_HUB_CACHE");
+  fail(file.name + " needs " + std::to_string(file.size - there) + " bytes more in " +
+       folder.string() + ", and " + std::to_string(free) +
+       " are free; make room, or choose another folder with HF_HUB_CACHE");
 }
 
 // "bytes 100-199/200": 100; npos where it says nothing of the kind.
@@ -163,27 +168,32 @@ std::uint64_t range_start(const std::string& header) {
   if (!header.starts_with("bytes ")) return UINT64_MAX;
   const std::size_t end = header.find('-');
   const std::string digits = header.substr(6, end == std::string::npos ? 0 : end - 6);
-  if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) return UINT64_MAX;
+  if (digits.empty() || digits.size() > 18 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
+    return UINT64_MAX;
   return std::stoull(digits);
 }
 
 // One request for what is missing; what arrives is kept even where the connection breaks.
-Reply fetch_rest(HttpClient& client, const RemoteFile& file, PartialFile& partial, const HubOptions& options) {
+Reply fetch_rest(HttpClient& client, const RemoteFile& file, PartialFile& partial,
+                 const HubOptions& options) {
   const auto start = [&](const Reply& reply) {
-    if (reply.status == 206 && range_start(reply.header("content-range")) == partial.size()) return true;
+    if (reply.status == 206 && range_start(reply.header("content-range")) == partial.size())
+      return true;
     if (reply.status == 200 || reply.status == 206) partial.restart();
     return reply.status == 200;
   };
   const auto sink = [&](std::string_view piece) {
-    if (file.size_known && partial.size() + piece.size() > file.size) return false;  // more than promised
+    // more than promised
+    if (file.size_known && partial.size() + piece.size() > file.size) return false;
     partial.write(piece);
     if (options.progress) options.progress(file.name, partial.size(), file.size);
     return true;
   };
   const Reply reply = client.download(file.url, partial.size(), start, sink);
   if ((reply.status == 200 || reply.status == 206) && file.size_known && partial.size() < file.size)
-    throw ConnectionError(file.name + ": the answer ended after " + std::to_string(partial.size()) + " of " +
-                          std::to_string(file.size) + " bytes");
+    throw ConnectionError(file.name + ": the answer ended after " + std::to_string(partial.size()) +
+                          " of " + std::to_string(file.size) + " bytes");
   return reply;
 }
 
@@ -218,7 +228,8 @@ FileLock::FileLock(const fs::path& path, const CancelCallback& cancel) {
   fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0664);
   if (fd_ < 0) fail_with_errno("cannot lock " + path.string());
   while (flock(fd_, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) return;  // a file system without locks: the rename is still atomic
+    // a file system without locks: the rename is still atomic
+    if (errno != EWOULDBLOCK && errno != EINTR) return;
     stop_if_cancelled(cancel);
     std::this_thread::sleep_for(kPoll);
   }
@@ -226,7 +237,8 @@ FileLock::FileLock(const fs::path& path, const CancelCallback& cancel) {
 
 FileLock::~FileLock() { ::close(fd_); }
 
-void download_file(HttpClient& client, const RemoteFile& file, const fs::path& target, const HubOptions& options) {
+void download_file(HttpClient& client, const RemoteFile& file, const fs::path& target,
+                   const HubOptions& options) {
   PartialFile partial(target.string() + ".incomplete", file);
   check_space(target.parent_path(), file, partial.size());
   if (options.progress) options.progress(file.name, partial.size(), file.size);
@@ -234,7 +246,9 @@ void download_file(HttpClient& client, const RemoteFile& file, const fs::path& t
   for (int attempt = 0; attempt < 2; ++attempt) {
     if (!file.size_known || partial.size() < file.size) {
       std::uint64_t before = partial.size();
-      const auto progressed = [&] { return std::exchange(before, partial.size()) < partial.size(); };
+      const auto progressed = [&] {
+        return std::exchange(before, partial.size()) < partial.size();
+      };
       const Reply reply = with_retries(
           options, [&] { return fetch_rest(client, file, partial, options); }, progressed);
       const bool complete = reply.status == 416 && !file.size_known && partial.size() > 0;
@@ -242,14 +256,18 @@ void download_file(HttpClient& client, const RemoteFile& file, const fs::path& t
         partial.restart();
         continue;
       }
-      if (reply.status != 200 && reply.status != 206 && !complete) refuse(reply, file.name, reply.url);
+      if (reply.status != 200 && reply.status != 206 && !complete)
+        refuse(reply, file.name, reply.url);
     }
-    if ((!file.size_known || partial.size() == file.size) && partial.is_as_promised(options.cancel)) {
+    if ((!file.size_known || partial.size() == file.size) &&
+        partial.is_as_promised(options.cancel)) {
       return partial.publish(target);
     }
     partial.restart();
   }
-  fail(file.name + ": what arrived is not what the hub promised (wrong checksum, twice); nothing was kept. Try again, or "
+  fail(file.name +
+       ": what arrived is not what the hub promised (wrong checksum, twice); nothing was kept. Try "
+       "again, or "
        "another endpoint if HF_ENDPOINT names a mirror");
 }
 
@@ -258,18 +276,24 @@ void refuse(const Reply& reply, const std::string& what, const std::string& endp
   const std::string status = std::to_string(reply.status);
   const std::string told = reply.header("x-error-message").substr(0, 200);
   if (code == "GatedRepo")
-    fail(what + " is gated: accept its terms on its page at " + endpoint + ", then give an access token in HF_TOKEN (" + status + ")");
+    fail(what + " is gated: accept its terms on its page at " + endpoint +
+         ", then give an access token in HF_TOKEN (" + status + ")");
   if (reply.status == 401 || code == "RepoNotFound")
     throw NotFound(ErrorCode::kIo, what + ": " + endpoint +
                                        " has no such model, or it is private (" + status +
                                        "); check the name, or give an access token in HF_TOKEN");
-  if (reply.status == 403) fail(what + ": access denied by " + endpoint + " (403)" + (told.empty() ? "" : ": " + told) + "; check HF_TOKEN");
-  if (code == "RevisionNotFound") fail(what + ": " + endpoint + " has the model, but no such revision (" + status + ")");
+  if (reply.status == 403)
+    fail(what + ": access denied by " + endpoint + " (403)" + (told.empty() ? "" : ": " + told) +
+         "; check HF_TOKEN");
+  if (code == "RevisionNotFound")
+    fail(what + ": " + endpoint + " has the model, but no such revision (" + status + ")");
   if (reply.status == 404)
     throw NotFound(ErrorCode::kIo, what + ": " + endpoint + " has no such model or file (404)");
   if (reply.status == 429 && reply.retry_after > kMaxWaitSeconds)
-    fail(what + ": " + endpoint + " asks to come back in " + std::to_string(static_cast<long>(reply.retry_after)) + " s (429)");
-  fail(what + ": " + endpoint + " answered " + status + (told.empty() ? "" : ": " + told) + "; try again later");
+    fail(what + ": " + endpoint + " asks to come back in " +
+         std::to_string(static_cast<long>(reply.retry_after)) + " s (429)");
+  fail(what + ": " + endpoint + " answered " + status + (told.empty() ? "" : ": " + told) +
+       "; try again later");
 }
 
 }  // namespace blip::hub

@@ -41,7 +41,8 @@ std::string origin_of(const std::string& url) {
 
 long seconds_of(const char* variable, long otherwise) {
   const std::string text = environment(variable);
-  if (text.empty() || text.size() > 6 || text.find_first_not_of("0123456789") != std::string::npos) return otherwise;
+  if (text.empty() || text.size() > 6 || text.find_first_not_of("0123456789") != std::string::npos)
+    return otherwise;
   return std::max(1L, std::stol(text));
 }
 
@@ -49,8 +50,10 @@ struct HeaderList {
   curl_slist* first = nullptr;
   ~HeaderList() { curl_slist_free_all(first); }
   void add(const std::string& line) {
-    if (curl_slist* longer = curl_slist_append(first, line.c_str())) first = longer;
-    else throw std::bad_alloc();
+    if (curl_slist* longer = curl_slist_append(first, line.c_str()))
+      first = longer;
+    else
+      throw std::bad_alloc();
   }
 };
 
@@ -93,12 +96,15 @@ struct HttpClient::Transfer {
   static std::size_t on_header(char* data, std::size_t size, std::size_t count, void* self) {
     auto& t = *static_cast<Transfer*>(self);
     const std::string_view line(data, size * count);
-    if (line.starts_with("HTTP/")) t.reply.headers.clear();  // after a 100 Continue or a proxy's answer
+    // after a 100 Continue or a proxy's answer
+    if (line.starts_with("HTTP/")) t.reply.headers.clear();
     const std::size_t colon = line.find(':');
     if (colon != std::string_view::npos) {
       std::string_view value = line.substr(colon + 1);
-      while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
-      while (!value.empty() && static_cast<unsigned char>(value.back()) <= ' ') value.remove_suffix(1);
+      while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
+        value.remove_prefix(1);
+      while (!value.empty() && static_cast<unsigned char>(value.back()) <= ' ')
+        value.remove_suffix(1);
       t.reply.headers[lower(std::string(line.substr(0, colon)))] = value;
     }
     return size * count;
@@ -140,7 +146,9 @@ struct HttpClient::Transfer {
 };
 
 HttpClient::HttpClient(std::string endpoint, std::string token, CancelCallback cancel)
-    : endpoint_(std::move(endpoint)), token_(std::move(token)), cancel_(std::move(cancel)),
+    : endpoint_(std::move(endpoint)),
+      token_(std::move(token)),
+      cancel_(std::move(cancel)),
       handle_(std::make_unique<Handle>()) {}
 
 HttpClient::~HttpClient() = default;
@@ -151,7 +159,8 @@ void HttpClient::perform(Transfer& t, const std::string& url, bool is_head) {
   HeaderList headers;
   headers.add("User-Agent: blip.cpp/" BLIP_VERSION);
   headers.add("Accept-Encoding: identity");  // sizes and ranges are those of the file
-  if (!token_.empty() && origin_of(url) == origin_of(endpoint_)) headers.add("Authorization: Bearer " + token_);
+  if (!token_.empty() && origin_of(url) == origin_of(endpoint_))
+    headers.add("Authorization: Bearer " + token_);
   if (t.offset > 0) headers.add("Range: bytes=" + std::to_string(t.offset) + "-");
   char error[CURL_ERROR_SIZE] = "";
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
@@ -170,17 +179,22 @@ void HttpClient::perform(Transfer& t, const std::string& url, bool is_head) {
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &t);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, kConnectSeconds);
   curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, seconds_of("HF_HUB_DOWNLOAD_TIMEOUT", kStalledSeconds));
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME,
+                   seconds_of("HF_HUB_DOWNLOAD_TIMEOUT", kStalledSeconds));
   t.client = this;
   t.curl = curl;
   t.reply = {};
   t.started = t.wanted = t.too_large = t.ended_by_sink = false;
   const CURLcode code = curl_easy_perform(curl);
   if (t.failure) std::rethrow_exception(t.failure);
-  if (code == CURLE_ABORTED_BY_CALLBACK) throw Error(ErrorCode::kCancelled, "the download was cancelled");
-  if (t.too_large && t.start == nullptr) throw ConnectionError(url + ": the answer is larger than " + std::to_string(t.max_body) + " bytes");
+  if (code == CURLE_ABORTED_BY_CALLBACK)
+    throw Error(ErrorCode::kCancelled, "the download was cancelled");
+  if (t.too_large && t.start == nullptr)
+    throw ConnectionError(url + ": the answer is larger than " + std::to_string(t.max_body) +
+                          " bytes");
   if (code != CURLE_OK && !t.ended_by_sink)
-    throw ConnectionError(origin_of(url) + ": " + (error[0] != '\0' ? error : curl_easy_strerror(code)));
+    throw ConnectionError(origin_of(url) + ": " +
+                          (error[0] != '\0' ? error : curl_easy_strerror(code)));
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &t.reply.status);
   curl_off_t retry_after = 0;
   curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &retry_after);
@@ -202,10 +216,12 @@ Reply HttpClient::follow(Transfer& t, std::string url, bool is_head) {
     const std::string target = next;
     if (is_head && origin_of(target) != origin_of(url)) return std::move(t.reply);
     if (url.starts_with("https:") && !target.starts_with("https:"))
-      throw ConnectionError(origin_of(url) + ": leads from https to " + origin_of(target) + "; not followed");
+      throw ConnectionError(origin_of(url) + ": leads from https to " + origin_of(target) +
+                            "; not followed");
     url = target;
   }
-  throw ConnectionError(origin_of(url) + ": more than " + std::to_string(kMaxRedirects) + " redirects");
+  throw ConnectionError(origin_of(url) + ": more than " + std::to_string(kMaxRedirects) +
+                        " redirects");
 }
 
 Reply HttpClient::head(const std::string& url) {
@@ -219,7 +235,8 @@ Reply HttpClient::get(const std::string& url, std::size_t max_bytes) {
   return follow(transfer, url, false);
 }
 
-Reply HttpClient::download(const std::string& url, std::uint64_t offset, const std::function<bool(const Reply&)>& start,
+Reply HttpClient::download(const std::string& url, std::uint64_t offset,
+                           const std::function<bool(const Reply&)>& start,
                            const std::function<bool(std::string_view)>& sink) {
   Transfer transfer;
   transfer.offset = offset;

@@ -1,4 +1,5 @@
-// What a hub is asked over HTTP, by libcurl: redirects are followed here, so that the token stays with the endpoint.
+// What a hub is asked over HTTP, by libcurl: redirects are followed here, so that the token stays
+// with the endpoint.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +18,11 @@ struct Reply {
   long status = 0;
   std::string url;                             // that answered, after redirects
   std::map<std::string, std::string> headers;  // names in lower case; of the last answer
-  // Of all answers on the way, the first that has it: a redirect to a store tells of the file it leads to.
+  // Of all answers on the way, the first that has it: a redirect to a store tells of the file it
+  // leads to.
   std::map<std::string, std::string> first_headers;
-  std::string body;                            // as far as it is kept
-  double retry_after = 0;                      // seconds, by Retry-After; 0 = not told
+  std::string body;        // as far as it is kept
+  double retry_after = 0;  // seconds, by Retry-After; 0 = not told
 
   const std::string& header(const std::string& lower_case_name) const;
 };
@@ -43,14 +45,16 @@ class HttpClient {
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  // Follows redirects within the endpoint's host alone: what a redirect elsewhere tells is the answer.
-  // Throws ConnectionError and Error(kCancelled), as all of these.
+  // Follows redirects within the endpoint's host alone: what a redirect elsewhere tells is the
+  // answer. Throws ConnectionError and Error(kCancelled), as all of these.
   Reply head(const std::string& url);
   // A small answer, such as a listing. Throws ConnectionError where it is larger than max_bytes.
   Reply get(const std::string& url, std::size_t max_bytes);
-  // A file's bytes from `offset` on. `start` sees each final answer's status and headers and says whether its body is
-  // wanted; then `sink` gets the body, and ends the download by returning false.
-  Reply download(const std::string& url, std::uint64_t offset, const std::function<bool(const Reply&)>& start,
+  // A file's bytes from `offset` on. `start` sees each final answer's status and headers and says
+  // whether its body is wanted; then `sink` gets the body, and ends the download by returning
+  // false.
+  Reply download(const std::string& url, std::uint64_t offset,
+                 const std::function<bool(const Reply&)>& start,
                  const std::function<bool(std::string_view)>& sink);
 
  private:

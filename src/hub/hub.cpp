@@ -137,7 +137,9 @@ std::vector<bool> wanted_files(const std::vector<std::string>& names) {
   return marks;
 }
 
-std::vector<CachedModel> cached_models(const HubOptions& options) { return Cache(hub::cache_folder(options)).list(); }
+std::vector<CachedModel> cached_models(const HubOptions& options) {
+  return Cache(hub::cache_folder(options)).list();
+}
 
 std::uint64_t remove_cached(const std::string& text, const HubOptions& options) {
   const std::string source = source_of(text);
@@ -145,7 +147,8 @@ std::uint64_t remove_cached(const std::string& text, const HubOptions& options) 
     const fs::path file = file_of(source);
     std::error_code error;
     const auto bytes = fs::file_size(file, error);
-    if (error || !fs::remove(file, error)) throw Error(ErrorCode::kIo, text + " is not in the cache: there is no " + file.string());
+    if (error || !fs::remove(file, error))
+      throw Error(ErrorCode::kIo, text + " is not in the cache: there is no " + file.string());
     return bytes;
   }
   const auto name = hub::parse_name(source);

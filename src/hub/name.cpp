@@ -22,7 +22,8 @@ bool is_word(char c) {
 bool is_plain(std::string_view part) {
   return !part.empty() && part.size() <= kMaxPart && part.front() != '.' && part.front() != '-' &&
          part.back() != '.' && part.find("..") == std::string_view::npos &&
-         part.find("--") == std::string_view::npos && std::all_of(part.begin(), part.end(), is_word);
+         part.find("--") == std::string_view::npos &&
+         std::all_of(part.begin(), part.end(), is_word);
 }
 
 bool is_revision(std::string_view revision) {
@@ -84,13 +85,15 @@ std::vector<std::string> nearest(const std::string& text, const std::vector<std:
     // Also without the organisation, which people leave out.
     const std::size_t slash = name.find('/');
     std::size_t off = distance(wanted, lower(name));
-    if (slash != std::string::npos) off = std::min(off, distance(wanted, lower(name.substr(slash + 1))) + 1);
+    if (slash != std::string::npos)
+      off = std::min(off, distance(wanted, lower(name.substr(slash + 1))) + 1);
     if (off <= std::max<std::size_t>(2, wanted.size() / 3)) near.emplace_back(off, name);
   }
   std::sort(near.begin(), near.end());
   near.erase(std::unique(near.begin(), near.end()), near.end());
   std::vector<std::string> best;
-  for (std::size_t i = 0; i < std::min<std::size_t>(3, near.size()); ++i) best.push_back(near[i].second);
+  for (std::size_t i = 0; i < std::min<std::size_t>(3, near.size()); ++i)
+    best.push_back(near[i].second);
   return best;
 }
 
@@ -100,24 +103,33 @@ std::vector<std::string> nearest(const std::string& text, const std::vector<std:
 const std::vector<KnownModel>& known_models() {
   constexpr const char* kLicence = "BSD-3-Clause";
   const auto official = [](const char* file) {
-    return std::string("https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/") + file;
+    return std::string("https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/") +
+           file;
   };
   static const std::vector<KnownModel> models = {
       {"caption-base", "Salesforce/blip-image-captioning-base", "caption", kLicence, 990'000'000},
-      {"caption-large", "Salesforce/blip-image-captioning-large", "caption", kLicence, 1'880'000'000},
+      {"caption-large", "Salesforce/blip-image-captioning-large", "caption", kLicence,
+       1'880'000'000},
       {"vqa-base", "Salesforce/blip-vqa-base", "ask", kLicence, 1'540'000'000},
       {"vqa-capfilt-large", "Salesforce/blip-vqa-capfilt-large", "ask", kLicence, 1'540'000'000},
       {"match-base-coco", "Salesforce/blip-itm-base-coco", "match", kLicence, 895'000'000},
       {"match-base-flickr", "Salesforce/blip-itm-base-flickr", "match", kLicence, 895'000'000},
       {"match-large-coco", "Salesforce/blip-itm-large-coco", "match", kLicence, 1'780'000'000},
       {"match-large-flickr", "Salesforce/blip-itm-large-flickr", "match", kLicence, 1'780'000'000},
-      {"official-caption-base", official("model_base_caption_capfilt_large.pth"), "caption", kLicence, 896'000'000},
-      {"official-caption-large", official("model_large_caption.pth"), "caption", kLicence, 1'780'000'000},
-      {"official-match-base-coco", official("model_base_retrieval_coco.pth"), "match", kLicence, 1'790'000'000},
-      {"official-match-base-flickr", official("model_base_retrieval_flickr.pth"), "match", kLicence, 1'790'000'000},
-      {"official-match-large-coco", official("model_large_retrieval_coco.pth"), "match", kLicence, 3'550'000'000},
-      {"official-match-large-flickr", official("model_large_retrieval_flickr.pth"), "match", kLicence, 3'550'000'000},
-      {"official-vqa-base", official("model_base_vqa_capfilt_large.pth"), "ask", kLicence, 1'450'000'000},
+      {"official-caption-base", official("model_base_caption_capfilt_large.pth"), "caption",
+       kLicence, 896'000'000},
+      {"official-caption-large", official("model_large_caption.pth"), "caption", kLicence,
+       1'780'000'000},
+      {"official-match-base-coco", official("model_base_retrieval_coco.pth"), "match", kLicence,
+       1'790'000'000},
+      {"official-match-base-flickr", official("model_base_retrieval_flickr.pth"), "match", kLicence,
+       1'790'000'000},
+      {"official-match-large-coco", official("model_large_retrieval_coco.pth"), "match", kLicence,
+       3'550'000'000},
+      {"official-match-large-flickr", official("model_large_retrieval_flickr.pth"), "match",
+       kLicence, 3'550'000'000},
+      {"official-vqa-base", official("model_base_vqa_capfilt_large.pth"), "ask", kLicence,
+       1'450'000'000},
   };
   return models;
 }
@@ -125,7 +137,8 @@ const std::vector<KnownModel>& known_models() {
 bool is_model_name(const std::string& text) {
   const auto& known = known_models();
   return hub::parse_name(text).has_value() ||
-         std::any_of(known.begin(), known.end(), [&](const KnownModel& m) { return m.short_name == text; });
+         std::any_of(known.begin(), known.end(),
+                     [&](const KnownModel& m) { return m.short_name == text; });
 }
 
 }  // namespace blip

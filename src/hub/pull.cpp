@@ -23,7 +23,8 @@ std::string endpoint_of(const HubOptions& options) {
   if (endpoint.empty()) endpoint = kDefaultEndpoint;
   while (endpoint.ends_with('/')) endpoint.pop_back();
   if (!endpoint.starts_with("http://") && !endpoint.starts_with("https://"))
-    throw Error(ErrorCode::kUsage, "the endpoint \"" + endpoint + "\" is no address; give one such as https://example.org");
+    throw Error(ErrorCode::kUsage, "the endpoint \"" + endpoint +
+                                       "\" is no address; give one such as https://example.org");
   return endpoint;
 }
 
@@ -49,11 +50,14 @@ std::string quoted(const std::string& text, const std::string& kept) {
   std::string result;
   for (const char c : text) {
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '_' || c == '.' || c == '~' || kept.find(c) != std::string::npos;
+                       c == '-' || c == '_' || c == '.' || c == '~' ||
+                       kept.find(c) != std::string::npos;
     constexpr char kDigits[] = "0123456789ABCDEF";
     const auto byte = static_cast<unsigned char>(c);
-    if (plain) result += c;
-    else result += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
+    if (plain)
+      result += c;
+    else
+      result += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
   }
   return result;
 }
@@ -67,14 +71,18 @@ std::string plain_etag(std::string etag) {
 
 std::string value_of(const Reply& reply, const char* linked, const char* plain) {
   const auto found = reply.first_headers.find(linked);
-  return found != reply.first_headers.end() && !found->second.empty() ? found->second : reply.header(plain);
+  return found != reply.first_headers.end() && !found->second.empty() ? found->second
+                                                                      : reply.header(plain);
 }
 
 // A repository at one commit.
 class Repository {
  public:
   Repository(const Name& name, const Cache& cache, const HubOptions& options)
-      : name_(name), cache_(cache), options_(options), endpoint_(endpoint_of(options)),
+      : name_(name),
+        cache_(cache),
+        options_(options),
+        endpoint_(endpoint_of(options)),
         client_(endpoint_, token_of(options), options.cancel) {}
 
   fs::path pull() {
@@ -90,16 +98,20 @@ class Repository {
   }
 
  private:
-  std::string shown() const { return name_.repository + (name_.revision.empty() ? "" : "@" + name_.revision); }
+  std::string shown() const {
+    return name_.repository + (name_.revision.empty() ? "" : "@" + name_.revision);
+  }
 
   void list() {
-    const std::string url = endpoint_ + "/api/models/" + name_.repository + "/revision/" + quoted(name_.revision_or_main(), "");
+    const std::string url = endpoint_ + "/api/models/" + name_.repository + "/revision/" +
+                            quoted(name_.revision_or_main(), "");
     const Reply reply = ask([&] { return client_.get(url, kMaxListing); });
     if (reply.status != 200) refuse(reply, shown(), without_password(endpoint_));
     try {
       const auto json = read_json<nlohmann::json>(reply.body);
       commit_ = json.at("sha").get<std::string>();
-      for (const auto& file : json.at("siblings")) files_.push_back(file.at("rfilename").get<std::string>());
+      for (const auto& file : json.at("siblings"))
+        files_.push_back(file.at("rfilename").get<std::string>());
     } catch (const std::exception& error) {
       fail(shown() + ": " + without_password(endpoint_) +
            " answered with something else than a model's listing: " + error.what());
@@ -121,17 +133,22 @@ class Repository {
   RemoteFile describe(const std::string& file) {
     RemoteFile remote;
     remote.name = file;
-    remote.url = endpoint_ + "/" + name_.repository + "/resolve/" + commit_ + "/" + quoted(file, "/");
+    remote.url =
+        endpoint_ + "/" + name_.repository + "/resolve/" + commit_ + "/" + quoted(file, "/");
     const Reply reply = ask([&] { return client_.head(remote.url); });
     if (reply.status >= 400 || reply.status < 200)
       refuse(reply, shown() + ": " + file, without_password(endpoint_));
     remote.etag = plain_etag(value_of(reply, "x-linked-etag", "etag"));
-    const std::string size = value_of(reply, "x-linked-size", reply.status == 200 ? "content-length" : "");
-    remote.size_known = !size.empty() && size.size() <= 18 && size.find_first_not_of("0123456789") == std::string::npos;
+    const std::string size =
+        value_of(reply, "x-linked-size", reply.status == 200 ? "content-length" : "");
+    remote.size_known = !size.empty() && size.size() <= 18 &&
+                        size.find_first_not_of("0123456789") == std::string::npos;
     if (remote.size_known) remote.size = std::stoull(size);
     // The tag becomes a file's name.
-    if (remote.etag.empty() || remote.etag.size() > 128 || remote.etag.front() == '.' || remote.etag.find('/') != std::string::npos)
-      fail(shown() + ": " + file + ": the hub gives no usable ETag; HF_ENDPOINT may name a server that is no hub");
+    if (remote.etag.empty() || remote.etag.size() > 128 || remote.etag.front() == '.' ||
+        remote.etag.find('/') != std::string::npos)
+      fail(shown() + ": " + file +
+           ": the hub gives no usable ETag; HF_ENDPOINT may name a server that is no hub");
     return remote;
   }
 
@@ -146,7 +163,8 @@ class Repository {
     try {
       if (!fs::exists(blob, ignored)) download_file(client_, remote, blob, options_);
     } catch (const ConnectionError& error) {
-      fail(shown() + ": the download broke off: " + error.what() + "; run the command again to go on where it was");
+      fail(shown() + ": the download broke off: " + error.what() +
+           "; run the command again to go on where it was");
     }
     link(blob, pointer);
     drop_part(pointer);
@@ -163,7 +181,9 @@ class Repository {
     for (const fs::path& folder : folders) {
       std::error_code error;
       fs::create_directories(folder, error);
-      if (error) fail("cannot write to the cache: " + folder.string() + ": " + error.message() + "; choose another folder with HF_HUB_CACHE");
+      if (error)
+        fail("cannot write to the cache: " + folder.string() + ": " + error.message() +
+             "; choose another folder with HF_HUB_CACHE");
     }
   }
 
@@ -212,12 +232,14 @@ fs::path pull_address(const std::string& url, const fs::path& target, const HubO
     if (reply.status != 200) refuse(reply, url, "the server");
     RemoteFile file{target.filename().string(), url, plain_etag(reply.header("etag")), 0, false};
     const std::string size = reply.header("content-length");
-    file.size_known = !size.empty() && size.size() <= 18 && size.find_first_not_of("0123456789") == std::string::npos;
+    file.size_known = !size.empty() && size.size() <= 18 &&
+                      size.find_first_not_of("0123456789") == std::string::npos;
     if (file.size_known) file.size = std::stoull(size);
     file.etag.clear();  // another server's tag is no checksum
     if (!fs::exists(target, error) || options.update) download_file(client, file, target, options);
   } catch (const ConnectionError& broken) {
-    fail("cannot download " + url + ": " + broken.what() + "; run the command again to go on where it was");
+    fail("cannot download " + url + ": " + broken.what() +
+         "; run the command again to go on where it was");
   }
   return target;
 }

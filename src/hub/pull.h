@@ -17,9 +17,11 @@ class NotFound : public Error {
 };
 
 // The revision's folder in the cache, with everything that wanted_files() names.
-std::filesystem::path pull_repository(const Name& name, const Cache& cache, const HubOptions& options);
+std::filesystem::path pull_repository(const Name& name, const Cache& cache,
+                                      const HubOptions& options);
 
 // A single file from an address.
-std::filesystem::path pull_address(const std::string& url, const std::filesystem::path& target, const HubOptions& options);
+std::filesystem::path pull_address(const std::string& url, const std::filesystem::path& target,
+                                   const HubOptions& options);
 
 }  // namespace blip::hub

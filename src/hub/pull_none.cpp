@@ -19,7 +19,8 @@ std::filesystem::path pull_repository(const Name& name, const Cache& cache, cons
   refuse(cache.missing(name));
 }
 
-std::filesystem::path pull_address(const std::string& url, const std::filesystem::path& target, const HubOptions&) {
+std::filesystem::path pull_address(const std::string& url, const std::filesystem::path& target,
+                                   const HubOptions&) {
   refuse(url + " is not in the cache: there is no " + target.string());
 }
 

@@ -1,5 +1,5 @@
-// BMP: Windows and OS/2 headers, 1 to 32 bits, run-length encoding, bit fields. What is read and what is refused follows
-// Pillow.
+// BMP: Windows and OS/2 headers, 1 to 32 bits, run-length encoding, bit fields. What is read and
+// what is refused follows Pillow.
 #include <algorithm>
 #include <array>
 #include <vector>
@@ -64,7 +64,8 @@ BmpHeader read_header(const Source& source) {
     header.compression = u32(source, 30);
     header.colors = u32(source, 46);
     if (header.compression == kBitFields) read_masks(source, size, header);
-    if (slice(source.bytes, kFileHeader, size).size() < size) fail(source, kFormat, "the header is truncated");
+    if (slice(source.bytes, kFileHeader, size).size() < size)
+      fail(source, kFormat, "the header is truncated");
   } else {
     fail(source, kFormat, "unknown header of " + std::to_string(size) + " bytes");
   }
@@ -75,14 +76,16 @@ BmpHeader read_header(const Source& source) {
 void check_header(const Source& source, BmpHeader& header) {
   const std::uint32_t bits = header.bits;
   if (bits != 1 && bits != 4 && bits != 8 && bits != 16 && bits != 24 && bits != 32) {
-    fail(source, kFormat, std::to_string(bits) + " bits per pixel; 1, 4, 8, 16, 24 or 32 can be read");
+    fail(source, kFormat,
+         std::to_string(bits) + " bits per pixel; 1, 4, 8, 16, 24 or 32 can be read");
   }
   if (header.colors == 0 && bits <= 8) header.colors = 1u << bits;
   if (bits <= 8 && header.colors > 65536) {
     fail(source, kFormat, "damaged: a palette of " + std::to_string(header.colors) + " colours");
   }
   const std::size_t palette_size = bits <= 8 ? header.palette_entry * header.colors : 0;
-  // Some writers leave the palette out of the offset; an offset of 0 means: right after the headers.
+  // Some writers leave the palette out of the offset; an offset of 0 means: right after the
+  // headers.
   if (header.pixels == 0) header.pixels = header.palette;
   if (header.pixels == header.palette) header.pixels += palette_size;
   switch (header.compression) {
@@ -90,17 +93,22 @@ void check_header(const Source& source, BmpHeader& header) {
       break;
     case kRle8:
     case kRle4:
-      if (bits > 8) fail(source, kFormat, "damaged: run-length encoding of " + std::to_string(bits) + "-bit pixels");
+      if (bits > 8)
+        fail(source, kFormat,
+             "damaged: run-length encoding of " + std::to_string(bits) + "-bit pixels");
       break;
     case kBitFields:
-      if (bits < 16) fail(source, kFormat, "damaged: bit fields in " + std::to_string(bits) + "-bit pixels");
+      if (bits < 16)
+        fail(source, kFormat, "damaged: bit fields in " + std::to_string(bits) + "-bit pixels");
       break;
     default:
-      fail(source, kFormat, "compression " + std::to_string(header.compression) + " is not supported");
+      fail(source, kFormat,
+           "compression " + std::to_string(header.compression) + " is not supported");
   }
 }
 
-// Colours beyond the palette are black, unless the palette is the grey ramp: then index = brightness (Pillow's mode L).
+// Colours beyond the palette are black, unless the palette is the grey ramp: then index =
+// brightness (Pillow's mode L).
 Palette read_palette(const Source& source, const BmpHeader& header) {
   Palette palette{};
   const std::size_t count = std::min<std::size_t>(header.colors, 256);
@@ -113,18 +121,21 @@ Palette read_palette(const Source& source, const BmpHeader& header) {
       ramp = ramp && palette[i][2 - c] == i;
     }
   }
-  for (std::size_t i = ramp ? count : 256; i < 256; ++i) palette[i].fill(static_cast<std::uint8_t>(i));
+  for (std::size_t i = ramp ? count : 256; i < 256; ++i)
+    palette[i].fill(static_cast<std::uint8_t>(i));
   return palette;
 }
 
 // The bit positions of red, green and blue in a 32-bit pixel.
 std::array<unsigned, 3> find_shifts(const Source& source, const BmpHeader& header) {
   const auto& masks = header.masks;
-  if (header.compression != kBitFields || masks == std::array<std::uint32_t, 4>{}) return {16, 8, 0};
+  if (header.compression != kBitFields || masks == std::array<std::uint32_t, 4>{})
+    return {16, 8, 0};
   using Masks = std::array<std::uint32_t, 4>;
   constexpr Masks kKnown[] = {
-      {0xff0000, 0xff00, 0xff, 0},          {0xff000000, 0xff0000, 0xff00, 0},    {0xff000000, 0xff00, 0xff, 0},
-      {0xff000000, 0xff0000, 0xff00, 0xff}, {0xff, 0xff00, 0xff0000, 0xff000000}, {0xff0000, 0xff00, 0xff, 0xff000000},
+      {0xff0000, 0xff00, 0xff, 0},          {0xff000000, 0xff0000, 0xff00, 0},
+      {0xff000000, 0xff00, 0xff, 0},        {0xff000000, 0xff0000, 0xff00, 0xff},
+      {0xff, 0xff00, 0xff0000, 0xff000000}, {0xff0000, 0xff00, 0xff, 0xff000000},
       {0xff000000, 0xff00, 0xff, 0xff0000},
   };
   if (std::find(std::begin(kKnown), std::end(kKnown), masks) == std::end(kKnown)) {
@@ -148,10 +159,12 @@ unsigned find_green_bits(const Source& source, const BmpHeader& header) {
 
 std::uint8_t* row_of(Rgb& rgb, const BmpHeader& header, std::size_t y) {
   const auto height = static_cast<std::size_t>(rgb.height);
-  return rgb.pixels.data() + (header.top_down ? y : height - 1 - y) * static_cast<std::size_t>(rgb.width) * 3;
+  return rgb.pixels.data() +
+         (header.top_down ? y : height - 1 - y) * static_cast<std::size_t>(rgb.width) * 3;
 }
 
-void read_indexed_row(Bytes row, unsigned bits, const Palette& palette, std::uint8_t* out, std::size_t width) {
+void read_indexed_row(Bytes row, unsigned bits, const Palette& palette, std::uint8_t* out,
+                      std::size_t width) {
   const unsigned per_byte = 8 / bits, mask = (1u << bits) - 1;
   for (std::size_t x = 0; x < width; ++x, out += 3) {
     const unsigned byte = std::to_integer<unsigned>(row[x / per_byte]);
@@ -171,8 +184,8 @@ void read_16_bit_row(Bytes row, unsigned green_bits, std::uint8_t* out, std::siz
 }
 
 // 24 and 32 bits: one byte per colour at byte positions `at`.
-void read_byte_row(Bytes row, std::size_t pixel_size, const std::array<std::size_t, 3>& at, std::uint8_t* out,
-                   std::size_t width) {
+void read_byte_row(Bytes row, std::size_t pixel_size, const std::array<std::size_t, 3>& at,
+                   std::uint8_t* out, std::size_t width) {
   for (std::size_t x = 0; x < width; ++x, row = row.subspan(pixel_size)) {
     for (std::size_t c = 0; c < 3; ++c) *out++ = std::to_integer<std::uint8_t>(row[at[c]]);
   }
@@ -192,14 +205,17 @@ void read_alpha(const Source& source, const BmpHeader& header, Decoded& decoded)
 }
 
 void read_raw(const Source& source, const BmpHeader& header, const Palette& palette, Rgb& rgb) {
-  const auto width = static_cast<std::size_t>(rgb.width), height = static_cast<std::size_t>(rgb.height);
-  const std::size_t row_size = (width * header.bits + 7) / 8, stride = (width * header.bits + 31) / 32 * 4;
+  const auto width = static_cast<std::size_t>(rgb.width),
+             height = static_cast<std::size_t>(rgb.height);
+  const std::size_t row_size = (width * header.bits + 7) / 8,
+                    stride = (width * header.bits + 31) / 32 * 4;
   std::array<std::size_t, 3> at{2, 1, 0};
   if (header.bits == 32) {
     const auto shifts = find_shifts(source, header);
     for (std::size_t c = 0; c < 3; ++c) at[c] = shifts[c] / 8;
   } else if (header.bits == 24 && header.compression == kBitFields &&
-             !(header.masks[0] == 0xff0000 && header.masks[1] == 0xff00 && header.masks[2] == 0xff)) {
+             !(header.masks[0] == 0xff0000 && header.masks[1] == 0xff00 &&
+               header.masks[2] == 0xff)) {
     fail(source, kFormat, "this layout of bit fields is not supported");
   }
   const unsigned green_bits = header.bits == 16 ? find_green_bits(source, header) : 0;
@@ -302,15 +318,20 @@ Decoded read_rle(const Source& source, const BmpHeader& header, const Palette& p
   // The indices, in a buffer that doubles as it grows.
   const std::uint64_t working = 3 * header.width * header.height;
   if (source.header_only) return begin(source, kFormat, header.width, header.height, 1, working);
-  begin({source.bytes, source.name, source.limits, true}, kFormat, header.width, header.height, 1, working);  // the limits alone
+  // the limits alone
+  begin({source.bytes, source.name, source.limits, true}, kFormat, header.width, header.height, 1,
+        working);
   RleDecoder decoder(source, header);
   const std::vector<std::uint8_t>& indices = decoder.decode();
-  const auto width = static_cast<std::size_t>(header.width), height = static_cast<std::size_t>(header.height);
-  if (indices.size() < width * height) fail(source, kFormat, "truncated: the run-length data ends before the last row");
+  const auto width = static_cast<std::size_t>(header.width),
+             height = static_cast<std::size_t>(header.height);
+  if (indices.size() < width * height)
+    fail(source, kFormat, "truncated: the run-length data ends before the last row");
   Decoded decoded = begin(source, kFormat, header.width, header.height, 1, working);
   for (std::size_t y = 0; y < height; ++y) {
     std::uint8_t* out = row_of(decoded.rgb, header, y);
-    for (std::size_t x = 0; x < width; ++x) std::copy_n(palette[indices[y * width + x]].data(), 3, out + 3 * x);
+    for (std::size_t x = 0; x < width; ++x)
+      std::copy_n(palette[indices[y * width + x]].data(), 3, out + 3 * x);
   }
   return decoded;
 }
@@ -322,10 +343,13 @@ Decoded decode_bmp(const Source& source) {
   check_size(source, kFormat, header.width, header.height);
   check_header(source, header);
   const Palette palette = header.bits <= 8 ? read_palette(source, header) : Palette{};
-  if (header.compression == kRle8 || header.compression == kRle4) return read_rle(source, header, palette);
-  // Raw pixels take a known number of bytes: a header that promises more than the file holds is found out first.
+  if (header.compression == kRle8 || header.compression == kRle4)
+    return read_rle(source, header, palette);
+  // Raw pixels take a known number of bytes: a header that promises more than the file holds is
+  // found out first.
   const std::uint64_t stride = (header.width * header.bits + 31) / 32 * 4;
-  if (header.height - 1 > source.bytes.size() / stride) fail(source, kFormat, "the file is truncated");
+  if (header.height - 1 > source.bytes.size() / stride)
+    fail(source, kFormat, "the file is truncated");
   const bool has_alpha =
       header.bits == 32 && header.compression == kBitFields && header.masks[3] != 0;
   Decoded decoded = begin(source, kFormat, header.width, header.height, 1, 0, has_alpha);

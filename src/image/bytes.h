@@ -14,8 +14,10 @@ using Bytes = std::span<const std::byte>;
 
 enum class Endian { kLittle, kBig };
 
-// The part of `bytes` from `offset` on, at most `size` long; shorter (down to empty) where the data ends.
-inline Bytes slice(Bytes bytes, std::size_t offset, std::size_t size = static_cast<std::size_t>(-1)) {
+// The part of `bytes` from `offset` on, at most `size` long; shorter (down to empty) where the data
+// ends.
+inline Bytes slice(Bytes bytes, std::size_t offset,
+                   std::size_t size = static_cast<std::size_t>(-1)) {
   if (offset >= bytes.size()) return {};
   return bytes.subspan(offset, std::min(size, bytes.size() - offset));
 }
@@ -32,7 +34,8 @@ std::optional<std::uint32_t> read_number(Bytes bytes, std::size_t offset, Endian
   std::uint32_t value = 0;
   for (int i = 0; i < kSize; ++i) {
     const int at = endian == Endian::kBig ? i : kSize - 1 - i;
-    value = value << 8 | std::to_integer<std::uint32_t>(bytes[offset + static_cast<std::size_t>(at)]);
+    value =
+        value << 8 | std::to_integer<std::uint32_t>(bytes[offset + static_cast<std::size_t>(at)]);
   }
   return value;
 }
@@ -44,8 +47,12 @@ inline std::optional<std::uint32_t> read_u32(Bytes bytes, std::size_t offset, En
   return read_number<4>(bytes, offset, endian);
 }
 
-inline std::string_view as_text(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+inline std::string_view as_text(Bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
-inline bool starts_with(Bytes bytes, std::string_view prefix) { return as_text(bytes).starts_with(prefix); }
+inline bool starts_with(Bytes bytes, std::string_view prefix) {
+  return as_text(bytes).starts_with(prefix);
+}
 
 }  // namespace blip::image

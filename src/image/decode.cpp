@@ -14,18 +14,22 @@ void fail(const Source& source, const char* format, const std::string& problem) 
   throw Error(ErrorCode::kImage, source.name + ": " + format + ": " + problem);
 }
 
-void check_size(const Source& source, const char* format, std::uint64_t width, std::uint64_t height) {
+void check_size(const Source& source, const char* format, std::uint64_t width,
+                std::uint64_t height) {
   const std::string size = std::to_string(width) + " x " + std::to_string(height);
   if (width == 0 || height == 0) fail(source, format, "the picture is empty (" + size + " pixels)");
   constexpr auto kMaxSide = static_cast<std::uint64_t>(std::numeric_limits<int>::max());
-  if (width > kMaxSide || height > kMaxSide) fail(source, format, "the header is damaged: it says " + size + " pixels");
+  if (width > kMaxSide || height > kMaxSide)
+    fail(source, format, "the header is damaged: it says " + size + " pixels");
   const std::uint64_t pixels = width * height;  // no overflow: both are below 2^31
   if (source.limits.max_pixels != 0 && pixels > source.limits.max_pixels) {
     fail(source, format,
          size + " = " + std::to_string(pixels) + " pixels are more than the limit of " +
-             std::to_string(source.limits.max_pixels) + "; raise it with --max-pixels if you trust the file");
+             std::to_string(source.limits.max_pixels) +
+             "; raise it with --max-pixels if you trust the file");
   }
-  if (pixels > std::numeric_limits<std::ptrdiff_t>::max() / 8) fail(source, format, size + " pixels do not fit into memory");
+  if (pixels > std::numeric_limits<std::ptrdiff_t>::max() / 8)
+    fail(source, format, size + " pixels do not fit into memory");
 }
 
 Decoded begin(const Source& source, const char* format, std::uint64_t width, std::uint64_t height,
@@ -39,8 +43,10 @@ Decoded begin(const Source& source, const char* format, std::uint64_t width, std
   if (source.limits.max_memory != 0 && decoded.decode_bytes > source.limits.max_memory) {
     fail(source, format,
          std::to_string(width) + " x " + std::to_string(height) + " pixels would take about " +
-             std::to_string((decoded.decode_bytes + kMegabyte - 1) / kMegabyte) + " MiB to decode, more than the limit of " +
-             std::to_string(source.limits.max_memory / kMegabyte) + " MiB; raise it with --max-memory if you trust the file");
+             std::to_string((decoded.decode_bytes + kMegabyte - 1) / kMegabyte) +
+             " MiB to decode, more than the limit of " +
+             std::to_string(source.limits.max_memory / kMegabyte) +
+             " MiB; raise it with --max-memory if you trust the file");
   }
   if (source.header_only) return decoded;
   decoded.rgb = {static_cast<int>(width), static_cast<int>(height), {}};
@@ -86,8 +92,10 @@ Decoded run(std::span<const std::byte> encoded, const std::string& name, const I
             bool header_only, const std::optional<Color>& background) {
   if (encoded.empty()) throw Error(ErrorCode::kImage, name + ": the file is empty");
   if (limits.max_bytes != 0 && encoded.size() > limits.max_bytes) {
-    throw Error(ErrorCode::kImage, name + ": " + std::to_string(encoded.size()) + " bytes are more than the limit of " +
-                                       std::to_string(limits.max_bytes) + " for an encoded picture (ImageLimits::max_bytes)");
+    throw Error(ErrorCode::kImage, name + ": " + std::to_string(encoded.size()) +
+                                       " bytes are more than the limit of " +
+                                       std::to_string(limits.max_bytes) +
+                                       " for an encoded picture (ImageLimits::max_bytes)");
   }
   const Format* format = find_format(encoded);
   if (!format || !(format->decoder || format->library)) {
@@ -104,7 +112,9 @@ Decoded run(std::span<const std::byte> encoded, const std::string& name, const I
     if (!header_only) decoded.rgb = apply_orientation(std::move(decoded.rgb), decoded.orientation);
     return decoded;
   } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::kImage, name + ": not enough memory to decode it; --max-memory and --max-pixels refuse such pictures before they are decoded");
+    throw Error(ErrorCode::kImage, name +
+                                       ": not enough memory to decode it; --max-memory and "
+                                       "--max-pixels refuse such pictures before they are decoded");
   }
 }
 
@@ -118,7 +128,8 @@ Rgb decode(std::span<const std::byte> encoded, const std::string& name, const Im
 Header inspect(std::span<const std::byte> encoded, const std::string& name,
                const ImageLimits& limits, const std::optional<Color>& background) {
   const Decoded decoded = run(encoded, name, limits, true, background);
-  Header header{decoded.format, static_cast<int>(decoded.width), static_cast<int>(decoded.height), static_cast<std::size_t>(decoded.decode_bytes)};
+  Header header{decoded.format, static_cast<int>(decoded.width), static_cast<int>(decoded.height),
+                static_cast<std::size_t>(decoded.decode_bytes)};
   if (exchanges_sides(decoded.orientation)) std::swap(header.width, header.height);
   return header;
 }

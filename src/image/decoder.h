@@ -1,5 +1,5 @@
-// What the decoders of the single formats share. Each turns a whole encoded picture into RGB as Pillow's
-// convert("RGB") does, without applying its orientation, which it reports.
+// What the decoders of the single formats share. Each turns a whole encoded picture into RGB as
+// Pillow's convert("RGB") does, without applying its orientation, which it reports.
 #pragma once
 
 #include <cstdint>
@@ -55,6 +55,7 @@ Decoded begin(const Source& source, const char* format, std::uint64_t width, std
 // is dropped where begin() made no room for it.
 void split_alpha(std::span<const std::uint8_t> rgba, Decoded& decoded, std::size_t at = 0);
 // The check of the size alone.
-void check_size(const Source& source, const char* format, std::uint64_t width, std::uint64_t height);
+void check_size(const Source& source, const char* format, std::uint64_t width,
+                std::uint64_t height);
 
 }  // namespace blip::image

@@ -21,8 +21,8 @@ int orientation(const OrientationTags& tags);
 // 5 to 8: rows become columns.
 inline bool exchanges_sides(int orientation) { return orientation >= 5; }
 
-// Turns and mirrors the picture so that it stands upright. In place, but for those that exchange the sides: these take a
-// second picture for a moment.
+// Turns and mirrors the picture so that it stands upright. In place, but for those that exchange
+// the sides: these take a second picture for a moment.
 Rgb apply_orientation(Rgb source, int orientation);
 
 }  // namespace blip::image

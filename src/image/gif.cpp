@@ -1,4 +1,5 @@
-// GIF: the first frame on its screen. Our own reader: the format is small, and libraries decode every frame.
+// GIF: the first frame on its screen. Our own reader: the format is small, and libraries decode
+// every frame.
 #include <array>
 #include <optional>
 #include <vector>
@@ -54,8 +55,8 @@ class Reader {
   std::size_t at_;
 };
 
-// A table that is the grey ramp counts as none (Pillow's mode L): index = brightness, even beyond the table. Beyond
-// another table is black.
+// A table that is the grey ramp counts as none (Pillow's mode L): index = brightness, even beyond
+// the table. Beyond another table is black.
 void read_palette(Reader& reader, int bits, Palette& colors) {
   const std::size_t count = std::size_t{1} << bits;
   const Bytes table = reader.take(3 * count);
@@ -79,9 +80,12 @@ Palette grey_palette() {
 // Turns LZW codes back into pixel indices.
 class LzwDecoder {
  public:
-  LzwDecoder(Reader reader, int bits) : reader_(reader), initial_bits_(bits), clear_(1 << bits) { reset(); }
+  LzwDecoder(Reader reader, int bits) : reader_(reader), initial_bits_(bits), clear_(1 << bits) {
+    reset();
+  }
 
-  // The next string of indices; empty at the end code. Valid until the next call. nullptr data = damaged.
+  // The next string of indices; empty at the end code. Valid until the next call. nullptr data =
+  // damaged.
   std::span<const std::uint8_t> next() {
     int code;
     while ((code = read_code()) == clear_) reset();
@@ -125,12 +129,14 @@ class LzwDecoder {
     return code;
   }
 
-  // Writes the code's string into the buffer from its end, and adds the previous string plus one index to the table.
+  // Writes the code's string into the buffer from its end, and adds the previous string plus one
+  // index to the table.
   std::span<const std::uint8_t> expand(int code) {
     if (code > next_) return damaged();
     std::size_t at = buffer_.size();
     int link = code;
-    if (code == next_) {  // a string that is being defined: the previous one and its own first index again
+    // a string that is being defined: the previous one and its own first index again
+    if (code == next_) {
       buffer_[--at] = first_;
       link = previous_;
     }
@@ -167,7 +173,8 @@ class LzwDecoder {
 // The order in which rows are stored.
 class RowOrder {
  public:
-  RowOrder(std::uint32_t height, bool interlaced) : height_(height), pass_(interlaced ? 0 : 3), step_(interlaced ? 8 : 1) {}
+  RowOrder(std::uint32_t height, bool interlaced)
+      : height_(height), pass_(interlaced ? 0 : 3), step_(interlaced ? 8 : 1) {}
 
   std::uint32_t row() const { return row_; }
   // False after the last row.
@@ -194,7 +201,8 @@ void decode_frame(const Source& source, const Frame& frame, const Palette& palet
   LzwDecoder lzw(Reader(source, frame.data), frame.code_bits);
   RowOrder rows(frame.height, frame.interlaced);
   const auto row_start = [&] {
-    return rgb.pixels.data() + (std::size_t{frame.y + rows.row()} * static_cast<std::size_t>(rgb.width) + frame.x) * 3;
+    return rgb.pixels.data() +
+           (std::size_t{frame.y + rows.row()} * static_cast<std::size_t>(rgb.width) + frame.x) * 3;
   };
   std::uint8_t* out = row_start();
   std::uint32_t x = 0;
@@ -218,8 +226,9 @@ void decode_frame(const Source& source, const Frame& frame, const Palette& palet
   }
 }
 
-// A code takes at least code_bits + 1 bits and stands for one index more than any before it, at most for all of the table.
-// What lies outside the frame is not in the file at all; real screens are not much larger than their first frame.
+// A code takes at least code_bits + 1 bits and stands for one index more than any before it, at
+// most for all of the table. What lies outside the frame is not in the file at all; real screens
+// are not much larger than their first frame.
 void check_room(const Source& source, const Frame& frame, std::uint64_t screen) {
   const std::uint64_t bytes = source.bytes.size() - frame.data;
   const std::uint64_t codes = bytes * 8 / (frame.code_bits + 1u) + 1;
@@ -228,8 +237,10 @@ void check_room(const Source& source, const Frame& frame, std::uint64_t screen) 
   if (pixels > most) fail(source, kFormat, "the file is truncated");
   constexpr std::uint64_t kFreeScreen = std::uint64_t{1} << 24, kPixelsPerByte = 4096;
   if (screen > pixels && screen > std::max(kFreeScreen, kPixelsPerByte * source.bytes.size())) {
-    fail(source, kFormat, "a screen of " + std::to_string(screen) + " pixels around a frame of " + std::to_string(pixels) +
-                              ", far more than a file of " + std::to_string(source.bytes.size()) + " bytes is for; refused");
+    fail(source, kFormat,
+         "a screen of " + std::to_string(screen) + " pixels around a frame of " +
+             std::to_string(pixels) + ", far more than a file of " +
+             std::to_string(source.bytes.size()) + " bytes is for; refused");
   }
 }
 
@@ -271,7 +282,8 @@ Decoded decode_gif(const Source& source) {
   frame.code_bits = reader.u8();
   frame.data = reader.at();
   if (frame.width == 0 || frame.height == 0) fail(source, kFormat, "the first frame is empty");
-  if (frame.code_bits > kMaxCodeBits) fail(source, kFormat, "damaged: codes of " + std::to_string(frame.code_bits) + " bits");
+  if (frame.code_bits > kMaxCodeBits)
+    fail(source, kFormat, "damaged: codes of " + std::to_string(frame.code_bits) + " bits");
 
   // A frame that sticks out of the screen enlarges it.
   width = std::max(width, frame.x + frame.width);
@@ -283,7 +295,8 @@ Decoded decode_gif(const Source& source) {
   if (source.header_only) return decoded;
   if (frame.width != width || frame.height != height) {
     const auto& color = palette[transparent.value_or(0)];
-    for (std::size_t i = 0; i < decoded.rgb.pixels.size(); ++i) decoded.rgb.pixels[i] = color[i % 3];
+    for (std::size_t i = 0; i < decoded.rgb.pixels.size(); ++i)
+      decoded.rgb.pixels[i] = color[i % 3];
     std::fill(decoded.alpha.begin(), decoded.alpha.end(), std::uint8_t{0});
   }
   decode_frame(source, frame, palette, transparent, decoded);

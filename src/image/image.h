@@ -1,4 +1,5 @@
-// Pictures: decoding to RGB as Pillow's convert("RGB") gives it, EXIF orientation, Pillow's bicubic, normalisation.
+// Pictures: decoding to RGB as Pillow's convert("RGB") gives it, EXIF orientation, Pillow's
+// bicubic, normalisation.
 #pragma once
 
 #include <array>
@@ -37,11 +38,12 @@ Rgb decode(std::span<const std::byte> encoded, const std::string& name, const Im
 Header inspect(std::span<const std::byte> encoded, const std::string& name,
                const ImageLimits& limits, const std::optional<Color>& background = std::nullopt);
 
-// Image.resize((width, height), BICUBIC) of Pillow 13, bit for bit. Earlier versions differ where rows shrink by over
-// twice as many pixels as columns: they always resized the width first.
+// Image.resize((width, height), BICUBIC) of Pillow 13, bit for bit. Earlier versions differ where
+// rows shrink by over twice as many pixels as columns: they always resized the width first.
 Rgb resize_bicubic(const Rgb& source, int width, int height);
 
-// Per-channel (x / 255 - mean) / std, each step rounded to float, as torchvision's ToTensor and Normalize.
+// Per-channel (x / 255 - mean) / std, each step rounded to float, as torchvision's ToTensor and
+// Normalize.
 struct Normalization {
   std::array<float, 3> mean{0.48145466f, 0.4578275f, 0.40821073f};
   std::array<float, 3> std{0.26862954f, 0.26130258f, 0.27577711f};

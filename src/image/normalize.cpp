@@ -3,13 +3,15 @@
 
 namespace blip::image {
 
-// The order of operations is that of the official code (torchvision's ToTensor, then Normalize), each rounded to float:
-// divide by 255, subtract the mean, divide by the deviation.
+// The order of operations is that of the official code (torchvision's ToTensor, then Normalize),
+// each rounded to float: divide by 255, subtract the mean, divide by the deviation.
 void normalize(const Rgb& source, const Normalization& normalization, std::span<float> out) {
-  const std::size_t plane = static_cast<std::size_t>(source.width) * static_cast<std::size_t>(source.height);
+  const std::size_t plane =
+      static_cast<std::size_t>(source.width) * static_cast<std::size_t>(source.height);
   if (out.size() != plane * 3) {
-    throw Error(ErrorCode::kUsage, "normalize: the output holds " + std::to_string(out.size()) + " values, expected 3 x " +
-                                       std::to_string(source.height) + " x " + std::to_string(source.width));
+    throw Error(ErrorCode::kUsage, "normalize: the output holds " + std::to_string(out.size()) +
+                                       " values, expected 3 x " + std::to_string(source.height) +
+                                       " x " + std::to_string(source.width));
   }
   std::array<std::array<float, 256>, 3> table;
   for (std::size_t c = 0; c < 3; ++c) {

@@ -16,7 +16,9 @@ constexpr std::size_t kMaxText = std::size_t{1} << 20;
 // What can be inflated, up to kMaxText; empty where the data is not a zlib stream.
 std::string inflate_text(std::string_view compressed) {
   std::string text(kMaxText, '\0');
-  text.resize(inflate(std::as_bytes(std::span(compressed)), std::as_writable_bytes(std::span(text)), Deflate::kZlib).size);
+  text.resize(inflate(std::as_bytes(std::span(compressed)), std::as_writable_bytes(std::span(text)),
+                      Deflate::kZlib)
+                  .size);
   return text;
 }
 
@@ -28,13 +30,16 @@ struct StoredText {
   std::string read() const { return compressed ? inflate_text(body) : std::string(body); }
 };
 
-// The text of a tEXt, zTXt or iTXt chunk, if it has one of the two keywords that we use. A later one replaces an earlier one,
-// and only the last is unpacked: a file may hold thousands, each of which grows a thousand times.
+// The text of a tEXt, zTXt or iTXt chunk, if it has one of the two keywords that we use. A later
+// one replaces an earlier one, and only the last is unpacked: a file may hold thousands, each of
+// which grows a thousand times.
 void find_text(std::string_view type, std::string_view body, StoredText& xmp, StoredText& profile) {
   const std::size_t end = body.find('\0');
   if (end == std::string_view::npos) return;
   const std::string_view keyword = body.substr(0, end);
-  StoredText* target = keyword == "XML:com.adobe.xmp" ? &xmp : keyword == "Raw profile type exif" ? &profile : nullptr;
+  StoredText* target = keyword == "XML:com.adobe.xmp"       ? &xmp
+                       : keyword == "Raw profile type exif" ? &profile
+                                                            : nullptr;
   if (!target) return;
   body.remove_prefix(end + 1);
   bool compressed = type == "zTXt";
@@ -61,7 +66,8 @@ int hex_digit(char c) {
   return -1;
 }
 
-// ImageMagick's way to keep EXIF: an empty line, "exif", the length, then lines of hexadecimal. Empty if malformed.
+// ImageMagick's way to keep EXIF: an empty line, "exif", the length, then lines of hexadecimal.
+// Empty if malformed.
 std::string parse_raw_profile(std::string_view profile) {
   for (int line = 0; line < 3; ++line) {
     const std::size_t end = profile.find('\n');
@@ -90,7 +96,8 @@ int jpeg_orientation(Bytes bytes) {
   std::size_t at = 2;
   while (at + 4 <= bytes.size()) {
     const auto marker = std::to_integer<std::uint8_t>(bytes[at + 1]);
-    if (std::to_integer<std::uint8_t>(bytes[at]) != 0xff || marker == 0xff || marker == 0) {  // padding or junk
+    // padding or junk
+    if (std::to_integer<std::uint8_t>(bytes[at]) != 0xff || marker == 0xff || marker == 0) {
       ++at;
       continue;
     }
@@ -124,7 +131,8 @@ int png_orientation(Bytes bytes) {
     const Bytes body = slice(bytes, at + 8, *length);
     if (body.size() < *length || type == "IEND") break;
     if (type == "eXIf") tags.exif = body;
-    if (type == "tEXt" || type == "zTXt" || type == "iTXt") find_text(type, as_text(body), stored_xmp, stored_profile);
+    if (type == "tEXt" || type == "zTXt" || type == "iTXt")
+      find_text(type, as_text(body), stored_xmp, stored_profile);
     at += 12 + std::size_t{*length};
   }
   const std::string xmp = stored_xmp.read(), raw = parse_raw_profile(stored_profile.read());

@@ -1,5 +1,5 @@
-// PNG through libpng. Alpha is dropped, not blended, and 16-bit grey is clipped while 16-bit colour is shifted, as Pillow
-// does it.
+// PNG through libpng. Alpha is dropped, not blended, and 16-bit grey is clipped while 16-bit colour
+// is shifted, as Pillow does it.
 #include <png.h>
 
 #include <algorithm>
@@ -22,8 +22,8 @@ constexpr int kPasses = 7;  // of an interlaced picture
 // How libpng hands over the rows.
 enum class Layout { kRgb, kRgba, kIndex, kGrey8, kGrey16 };
 
-// libpng reports a fatal error by a call that must not return. Objects with destructors live outside the functions that
-// call setjmp, so that the jump back skips none.
+// libpng reports a fatal error by a call that must not return. Objects with destructors live
+// outside the functions that call setjmp, so that the jump back skips none.
 struct Session {
   png_structp png = nullptr;
   png_infop info = nullptr;
@@ -44,7 +44,8 @@ struct Session {
 
 [[noreturn]] void on_error(png_structp png, png_const_charp message) {
   auto* session = static_cast<Session*>(png_get_error_ptr(png));
-  // Once the last row was handed over, what follows is no concern of ours: the rest of the compressed data and its checksum.
+  // Once the last row was handed over, what follows is no concern of ours: the rest of the
+  // compressed data and its checksum.
   session->complete = session->height != 0 && png_get_current_row_number(png) >= session->height &&
                       (!session->interlaced || png_get_current_pass_number(png) >= kPasses);
   std::strncpy(session->message, message ? message : "unknown error", sizeof(session->message) - 1);
@@ -89,10 +90,13 @@ bool read_header(Session& session, Bytes bytes) {
     return false;
   }
   png_set_read_fn(session.png, &session, on_read);
-  png_set_user_limits(session.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // our own limit comes before any row is read
-  // Ancillary chunks say nothing about the RGB values we want; skipping them also keeps damaged ones from mattering.
+  // our own limit comes before any row is read
+  png_set_user_limits(session.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+  // Ancillary chunks say nothing about the RGB values we want; skipping them also keeps damaged
+  // ones from mattering.
   png_set_keep_unknown_chunks(session.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
-  png_set_crc_action(session.png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);  // check_checksums looks at those that matter
+  // check_checksums looks at those that matter
+  png_set_crc_action(session.png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
   png_read_info(session.png, session.info);
   session.width = png_get_image_width(session.png, session.info);
   session.height = png_get_image_height(session.png, session.info);
@@ -123,7 +127,8 @@ bool read_rows(Session& session, std::uint8_t* rows, std::size_t stride) {
   if (setjmp(session.jump)) return session.complete;
   const int passes = session.interlaced ? kPasses : 1;
   for (int pass = 0; pass < passes; ++pass) {
-    for (png_uint_32 y = 0; y < session.height; ++y) png_read_row(session.png, rows + y * stride, nullptr);
+    for (png_uint_32 y = 0; y < session.height; ++y)
+      png_read_row(session.png, rows + y * stride, nullptr);
   }
   return true;
 }
@@ -133,7 +138,8 @@ std::vector<png_color> read_palette(Session& session) {
   std::vector<png_color> palette(256, png_color{0, 0, 0});
   png_colorp colors = nullptr;
   int count = 0;
-  if (png_get_PLTE(session.png, session.info, &colors, &count) != 0) std::copy_n(colors, std::min(count, 256), palette.begin());
+  if (png_get_PLTE(session.png, session.info, &colors, &count) != 0)
+    std::copy_n(colors, std::min(count, 256), palette.begin());
   return palette;
 }
 
@@ -182,8 +188,8 @@ void read_alpha(const Session& session, const Transparency& transparency, const 
   }
 }
 
-void expand_row(Layout layout, const std::vector<png_color>& palette, const std::uint8_t* in, std::uint8_t* out,
-                std::size_t width) {
+void expand_row(Layout layout, const std::vector<png_color>& palette, const std::uint8_t* in,
+                std::uint8_t* out, std::size_t width) {
   for (std::size_t x = 0; x < width; ++x, out += 3) {
     if (layout == Layout::kIndex) {
       const png_color& color = palette[in[x]];
@@ -231,26 +237,33 @@ bool read_pixels(Session& session, const Transparency& transparency, Decoded& de
   return true;
 }
 
-// What libpng takes, and rows that it does not hand over as RGB: one, or all of an interlaced picture.
+// What libpng takes, and rows that it does not hand over as RGB: one, or all of an interlaced
+// picture.
 std::uint64_t working_bytes(const Session& session) {
   constexpr std::uint64_t kBase = 512 << 10, kLargestPixel = 8;
   const std::uint64_t row = kLargestPixel * session.width;
-  const bool grey = session.colour == PNG_COLOR_TYPE_GRAY || session.colour == PNG_COLOR_TYPE_PALETTE;
-  return kBase + 4 * row + (session.interlaced && grey ? std::uint64_t{session.width} * session.height * (session.depth == 16 ? 2 : 1) : 0);
+  const bool grey =
+      session.colour == PNG_COLOR_TYPE_GRAY || session.colour == PNG_COLOR_TYPE_PALETTE;
+  return kBase + 4 * row +
+         (session.interlaced && grey
+              ? std::uint64_t{session.width} * session.height * (session.depth == 16 ? 2 : 1)
+              : 0);
 }
 
 // Do the pixels' chunks say that they are longer than the file?
 bool is_cut(const Source& source) {
   std::size_t at = 8;
   while (const auto length = read_u32(source.bytes, at, Endian::kBig)) {
-    if (slice(source.bytes, at + 8).size() < *length) return as_text(slice(source.bytes, at + 4, 4)) == "IDAT";
+    if (slice(source.bytes, at + 8).size() < *length)
+      return as_text(slice(source.bytes, at + 4, 4)) == "IDAT";
     at += 12 + std::size_t{*length};
   }
   return false;
 }
 
-// As Pillow: a wrong checksum before the pixels makes the file unreadable, whatever the chunk; those of the pixels and what
-// follows them are not looked at, since the compressed data show their own damage.
+// As Pillow: a wrong checksum before the pixels makes the file unreadable, whatever the chunk;
+// those of the pixels and what follows them are not looked at, since the compressed data show their
+// own damage.
 void check_checksums(const Source& source) {
   std::size_t at = 8;
   while (const auto length = read_u32(source.bytes, at, Endian::kBig)) {
@@ -259,7 +272,9 @@ void check_checksums(const Source& source) {
     const Bytes covered = slice(source.bytes, at + 4, std::size_t{*length} + 4);
     const auto checksum = read_u32(source.bytes, at + 8 + std::size_t{*length}, Endian::kBig);
     if (!checksum) fail(source, kFormat, "damaged: the file is truncated");
-    if (crc32(covered) != *checksum) fail(source, kFormat, "damaged: the checksum of its chunk at byte " + std::to_string(at) + " is wrong");
+    if (crc32(covered) != *checksum)
+      fail(source, kFormat,
+           "damaged: the checksum of its chunk at byte " + std::to_string(at) + " is wrong");
     at += 12 + std::size_t{*length};
   }
 }
@@ -268,9 +283,11 @@ void check_checksums(const Source& source) {
 
 Decoded decode_png(const Source& source) {
   Session session;
-  if (!read_header(session, source.bytes)) fail(source, kFormat, std::string("damaged: ") + session.message);
+  if (!read_header(session, source.bytes))
+    fail(source, kFormat, std::string("damaged: ") + session.message);
   check_checksums(source);
-  // By one byte at a time, so that libpng asks for none that is not there while those that are give whole rows.
+  // By one byte at a time, so that libpng asks for none that is not there while those that are give
+  // whole rows.
   if (is_cut(source)) png_set_compression_buffer_size(session.png, 1);
   const Transparency transparency = find_transparency(source);
   const bool mask = session.colour & PNG_COLOR_MASK_ALPHA, has_alpha = mask || transparency.given();

@@ -5,7 +5,8 @@
 
 #include "blip/error.h"
 
-// Coefficients are equal to Pillow's only if no multiplication and addition are fused into one rounding.
+// Coefficients are equal to Pillow's only if no multiplication and addition are fused into one
+// rounding.
 #if defined(__clang__)
 #pragma clang fp contract(off)
 #elif defined(__GNUC__)
@@ -34,7 +35,9 @@ double bicubic(double x) {
 
 constexpr std::int32_t kHalf = 1 << (kPrecisionBits - 1);  // rounds to nearest
 
-std::uint8_t clip8(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255)); }
+std::uint8_t clip8(std::int32_t sum) {
+  return static_cast<std::uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
+}
 
 // When a picture shrinks, the filter widens with it: that is the antialiasing.
 double filter_scale(int in, int out) { return std::max(1.0, static_cast<double>(in) / out); }
@@ -46,21 +49,27 @@ struct Window {
 };
 
 Window window(int in, int out, int i) {
-  const double center = (i + 0.5) * (static_cast<double>(in) / out), support = kSupport * filter_scale(in, out);
-  return {center, std::max(0, static_cast<int>(center - support + 0.5)), std::min(in, static_cast<int>(center + support + 0.5))};
+  const double center = (i + 0.5) * (static_cast<double>(in) / out),
+               support = kSupport * filter_scale(in, out);
+  return {center, std::max(0, static_cast<int>(center - support + 0.5)),
+          std::min(in, static_cast<int>(center + support + 0.5))};
 }
 
 // At least the weights that any output position has.
-int filter_taps(int in, int out) { return std::min(in, static_cast<int>(std::ceil(kSupport * filter_scale(in, out))) * 2 + 1); }
+int filter_taps(int in, int out) {
+  return std::min(in, static_cast<int>(std::ceil(kSupport * filter_scale(in, out))) * 2 + 1);
+}
 
 void horizontal_scalar(const Rows& in, const Filter& filter, int first, int last, Rgb& out) {
   const std::size_t out_stride = static_cast<std::size_t>(out.width) * 3;
   for (int y = 0; y < in.height; ++y) {
-    std::uint8_t* to =
-        out.pixels.data() + out_stride * static_cast<std::size_t>(y) + std::size_t{3} * static_cast<std::size_t>(first);
+    std::uint8_t* to = out.pixels.data() + out_stride * static_cast<std::size_t>(y) +
+                       std::size_t{3} * static_cast<std::size_t>(first);
     for (std::size_t i = 0; i < static_cast<std::size_t>(last - first); ++i, to += 3) {
-      const std::int32_t* weights = filter.weights.data() + i * static_cast<std::size_t>(filter.taps);
-      const std::uint8_t* pixel = in.row(y) + std::size_t{3} * static_cast<std::size_t>(filter.start[i]);
+      const std::int32_t* weights =
+          filter.weights.data() + i * static_cast<std::size_t>(filter.taps);
+      const std::uint8_t* pixel =
+          in.row(y) + std::size_t{3} * static_cast<std::size_t>(filter.start[i]);
       std::int32_t sums[3] = {kHalf, kHalf, kHalf};
       for (int j = 0; j < filter.count[i]; ++j, pixel += 3) {
         for (int c = 0; c < 3; ++c) sums[c] += pixel[c] * weights[j];
@@ -78,7 +87,8 @@ void vertical_scalar(const Rows& in, const Filter& filter, int first, int last, 
     std::uint8_t* to = out.pixels.data() + stride * (static_cast<std::size_t>(first) + i);
     for (std::size_t x = 0; x < stride; ++x) {
       std::int32_t sum = kHalf;
-      for (int j = 0; j < filter.count[i]; ++j) sum += rows[stride * static_cast<std::size_t>(j) + x] * weights[j];
+      for (int j = 0; j < filter.count[i]; ++j)
+        sum += rows[stride * static_cast<std::size_t>(j) + x] * weights[j];
       to[x] = clip8(sum);
     }
   }
@@ -104,13 +114,15 @@ void for_each_tile(int in, int out, const Run& run) {
 
 Rgb resize_width(const Rows& in, int width, const ResizeKernels& kernels) {
   Rgb out = allocate(width, in.height);
-  for_each_tile(in.width, width,
-                [&](const Filter& filter, int first, int last) { kernels.horizontal(in, filter, first, last, out); });
+  for_each_tile(in.width, width, [&](const Filter& filter, int first, int last) {
+    kernels.horizontal(in, filter, first, last, out);
+  });
   return out;
 }
 
 // `in` holds `rows` rows of the picture from first_row on: all that the filter reads.
-Rgb resize_height(const Rows& in, int first_row, int rows, int height, const ResizeKernels& kernels) {
+Rgb resize_height(const Rows& in, int first_row, int rows, int height,
+                  const ResizeKernels& kernels) {
   Rgb out = allocate(in.width, height);
   for_each_tile(rows, height, [&](Filter filter, int first, int last) {
     for (int& start : filter.start) start -= first_row;
@@ -119,10 +131,12 @@ Rgb resize_height(const Rows& in, int first_row, int rows, int height, const Res
   return out;
 }
 
-// Pillow starts with the pass that saves more work later. Which comes first shows in the result: the picture between the
-// passes is rounded to 8 bits. (Rule of Pillow 13; before it, the width always came first.)
+// Pillow starts with the pass that saves more work later. Which comes first shows in the result:
+// the picture between the passes is rounded to 8 bits. (Rule of Pillow 13; before it, the width
+// always came first.)
 bool height_goes_first(const Rgb& source, int width, int height) {
-  const std::int64_t fewer_rows = std::int64_t{source.height} - height, fewer_columns = std::int64_t{source.width} - width;
+  const std::int64_t fewer_rows = std::int64_t{source.height} - height,
+                     fewer_columns = std::int64_t{source.width} - width;
   return fewer_rows > 0 && fewer_rows > 2 * fewer_columns;
 }
 
@@ -134,7 +148,8 @@ Filter bicubic_filter(int in, int out, int first, int last) {
   filter.taps = filter_taps(in, out);
   filter.start.reserve(static_cast<std::size_t>(last - first));
   filter.count.reserve(static_cast<std::size_t>(last - first));
-  filter.weights.resize(static_cast<std::size_t>(last - first) * static_cast<std::size_t>(filter.taps));
+  filter.weights.resize(static_cast<std::size_t>(last - first) *
+                        static_cast<std::size_t>(filter.taps));
   std::vector<double> exact(static_cast<std::size_t>(filter.taps));
   std::int32_t* weights = filter.weights.data();
   for (int i = first; i < last; ++i, weights += filter.taps) {
@@ -146,7 +161,8 @@ Filter bicubic_filter(int in, int out, int first, int last) {
     }
     for (int j = 0; j < end - start; ++j) {
       const double weight = exact[static_cast<std::size_t>(j)] / (total != 0.0 ? total : 1.0);
-      weights[j] = static_cast<std::int32_t>(weight * (1 << kPrecisionBits) + (weight < 0 ? -0.5 : 0.5));
+      weights[j] =
+          static_cast<std::int32_t>(weight * (1 << kPrecisionBits) + (weight < 0 ? -0.5 : 0.5));
     }
     filter.start.push_back(start);
     filter.count.push_back(end - start);
@@ -158,24 +174,31 @@ ResizeKernels scalar_kernels() { return {horizontal_scalar, vertical_scalar}; }
 
 Rgb resize_bicubic(const Rgb& source, int width, int height, const ResizeKernels& kernels) {
   if (width <= 0 || height <= 0 || source.width <= 0 || source.height <= 0) {
-    throw Error(ErrorCode::kUsage, "resize: " + std::to_string(source.width) + " x " + std::to_string(source.height) + " to " +
+    throw Error(ErrorCode::kUsage, "resize: " + std::to_string(source.width) + " x " +
+                                       std::to_string(source.height) + " to " +
                                        std::to_string(width) + " x " + std::to_string(height) +
                                        " pixels; every side must be at least 1");
   }
   if (std::max(source.width, source.height) > kMaxSide) {
-    throw Error(ErrorCode::kImage, "resize: " + std::to_string(source.width) + " x " + std::to_string(source.height) +
-                                       " pixels; a side may have at most " + std::to_string(kMaxSide));
+    throw Error(ErrorCode::kImage,
+                "resize: " + std::to_string(source.width) + " x " + std::to_string(source.height) +
+                    " pixels; a side may have at most " + std::to_string(kMaxSide));
   }
   if (width == source.width && height == source.height) return source;
   if (height == source.height) return resize_width(all_rows(source), width, kernels);
-  if (width == source.width) return resize_height(all_rows(source), 0, source.height, height, kernels);
+  if (width == source.width)
+    return resize_height(all_rows(source), 0, source.height, height, kernels);
   if (height_goes_first(source, width, height)) {
-    return resize_width(all_rows(resize_height(all_rows(source), 0, source.height, height, kernels)), width, kernels);
+    return resize_width(
+        all_rows(resize_height(all_rows(source), 0, source.height, height, kernels)), width,
+        kernels);
   }
   // Rows that no output row needs are left out.
-  const int first = window(source.height, height, 0).start, last = window(source.height, height, height - 1).end;
+  const int first = window(source.height, height, 0).start,
+            last = window(source.height, height, height - 1).end;
   const Rows needed{all_rows(source).row(first), source.width, last - first};
-  return resize_height(all_rows(resize_width(needed, width, kernels)), first, source.height, height, kernels);
+  return resize_height(all_rows(resize_width(needed, width, kernels)), first, source.height, height,
+                       kernels);
 }
 
 }  // namespace blip::image

@@ -1,4 +1,5 @@
-// The two passes of the bicubic resize: filter coefficients, a plain version and one by vector instructions.
+// The two passes of the bicubic resize: filter coefficients, a plain version and one by vector
+// instructions.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +11,8 @@
 
 namespace blip::image {
 
-// Coefficients are whole numbers of 1/2^22: 8 bits of pixel, 2 bits of headroom for the filter's negative lobes and
-// overshoot, and 22 bits make 32.
+// Coefficients are whole numbers of 1/2^22: 8 bits of pixel, 2 bits of headroom for the filter's
+// negative lobes and overshoot, and 22 bits make 32.
 constexpr int kPrecisionBits = 32 - 8 - 2;
 
 // Output position i is the sum over j < count(i) of input[start[i] + j] * weights[i * taps + j].

@@ -1,4 +1,5 @@
-// WebP through libwebp: the picture, or an animation's first frame on its black canvas. Alpha is dropped, not blended.
+// WebP through libwebp: the picture, or an animation's first frame on its black canvas. Alpha is
+// dropped, not blended.
 #include <webp/decode.h>
 #include <webp/demux.h>
 
@@ -37,8 +38,10 @@ struct Chunk : WebPChunkIterator {
 int find_orientation(const WebPDemuxer* demuxer) {
   Chunk exif, xmp;
   OrientationTags tags;
-  if (WebPDemuxGetChunk(demuxer, "EXIF", 1, &exif)) tags.exif = std::as_bytes(std::span(exif.chunk.bytes, exif.chunk.size));
-  if (WebPDemuxGetChunk(demuxer, "XMP ", 1, &xmp)) tags.xmp = {reinterpret_cast<const char*>(xmp.chunk.bytes), xmp.chunk.size};
+  if (WebPDemuxGetChunk(demuxer, "EXIF", 1, &exif))
+    tags.exif = std::as_bytes(std::span(exif.chunk.bytes, exif.chunk.size));
+  if (WebPDemuxGetChunk(demuxer, "XMP ", 1, &xmp))
+    tags.xmp = {reinterpret_cast<const char*>(xmp.chunk.bytes), xmp.chunk.size};
   return orientation(tags);
 }
 
@@ -71,18 +74,23 @@ std::uint64_t working_bytes(const Frame& frame) {
 }  // namespace
 
 Decoded decode_webp(const Source& source) {
-  const WebPData data{reinterpret_cast<const std::uint8_t*>(source.bytes.data()), source.bytes.size()};
+  const WebPData data{reinterpret_cast<const std::uint8_t*>(source.bytes.data()),
+                      source.bytes.size()};
   WebPDemuxState state = WEBP_DEMUX_PARSE_ERROR;
   const Demuxer demuxer(WebPDemuxPartial(&data, &state));
-  if (!demuxer || state == WEBP_DEMUX_PARSE_ERROR) fail(source, kFormat, "damaged: the file's structure is invalid");
+  if (!demuxer || state == WEBP_DEMUX_PARSE_ERROR)
+    fail(source, kFormat, "damaged: the file's structure is invalid");
   if (state != WEBP_DEMUX_DONE) fail(source, kFormat, "the file is truncated");
 
   const std::uint32_t width = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH);
   const std::uint32_t height = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT);
   Frame frame;
-  if (!WebPDemuxGetFrame(demuxer.get(), 1, &frame)) fail(source, kFormat, "damaged: it holds no picture");
-  const auto x = static_cast<std::uint32_t>(frame.x_offset), y = static_cast<std::uint32_t>(frame.y_offset);
-  const auto w = static_cast<std::uint32_t>(frame.width), h = static_cast<std::uint32_t>(frame.height);
+  if (!WebPDemuxGetFrame(demuxer.get(), 1, &frame))
+    fail(source, kFormat, "damaged: it holds no picture");
+  const auto x = static_cast<std::uint32_t>(frame.x_offset),
+             y = static_cast<std::uint32_t>(frame.y_offset);
+  const auto w = static_cast<std::uint32_t>(frame.width),
+             h = static_cast<std::uint32_t>(frame.height);
   if (x > width || w > width - x || y > height || h > height - y)
     fail(source, kFormat, "damaged: the frame lies outside the canvas");
   const bool has_alpha =
@@ -94,7 +102,8 @@ Decoded decode_webp(const Source& source) {
   if (source.header_only) return decoded;
 
   WebPDecoderConfig config;
-  if (!WebPInitDecoderConfig(&config)) fail(source, kFormat, "libwebp has another version than the one built against");
+  if (!WebPInitDecoderConfig(&config))
+    fail(source, kFormat, "libwebp has another version than the one built against");
   const std::size_t canvas_stride = std::size_t{width} * 3,
                     first = y * canvas_stride + std::size_t{x} * 3;
   std::vector<std::uint8_t> rgba(four ? std::size_t{w} * h * 4 : 0);

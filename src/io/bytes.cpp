@@ -20,7 +20,8 @@ std::string quote(std::string_view text) {
 std::string hint_for(std::span<const std::byte> bytes) {
   const std::string_view text = as_text(bytes.first(bytes.size() < 64 ? bytes.size() : 64));
   if (text.empty()) return "the file is empty";
-  if (text.starts_with("version https://git-lfs")) return "this is a Git LFS pointer, not the file itself: run `git lfs pull`";
+  if (text.starts_with("version https://git-lfs"))
+    return "this is a Git LFS pointer, not the file itself: run `git lfs pull`";
   if (text.starts_with("<!DOCTYPE") || text.starts_with("<!doctype") || text.starts_with("<html")) {
     return "this is a web page, not the file itself: download it again";
   }
@@ -32,8 +33,8 @@ void ByteReader::fail(const std::string& message) const {
 }
 
 void ByteReader::fail_short(std::uint64_t count, const char* what) const {
-  fail("the file ends inside " + std::string(what) + ": it takes " + std::to_string(count) + " bytes, " +
-       std::to_string(remaining()) + " are left; the file is truncated or damaged");
+  fail("the file ends inside " + std::string(what) + ": it takes " + std::to_string(count) +
+       " bytes, " + std::to_string(remaining()) + " are left; the file is truncated or damaged");
 }
 
 }  // namespace blip::io

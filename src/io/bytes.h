@@ -14,12 +14,17 @@
 
 namespace blip::io {
 
-// Every format read here is little endian, as are all the machines we build for; a swap in each reader would be untestable.
+// Every format read here is little endian, as are all the machines we build for; a swap in each
+// reader would be untestable.
 static_assert(std::endian::native == std::endian::little, "blip::io needs a little-endian machine");
 
 // a * b and a + b, or false where the result does not fit.
-inline bool multiply(std::uint64_t a, std::uint64_t b, std::uint64_t* result) { return !__builtin_mul_overflow(a, b, result); }
-inline bool add(std::uint64_t a, std::uint64_t b, std::uint64_t* result) { return !__builtin_add_overflow(a, b, result); }
+inline bool multiply(std::uint64_t a, std::uint64_t b, std::uint64_t* result) {
+  return !__builtin_mul_overflow(a, b, result);
+}
+inline bool add(std::uint64_t a, std::uint64_t b, std::uint64_t* result) {
+  return !__builtin_add_overflow(a, b, result);
+}
 
 // A value at an offset the caller has checked; any alignment.
 template <typename T>
@@ -38,16 +43,20 @@ inline std::span<const std::byte> as_bytes(std::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
 
-// Text out of a file, made safe for an error message: in quotes, control and non-ASCII bytes escaped, cut at 100 bytes.
+// Text out of a file, made safe for an error message: in quotes, control and non-ASCII bytes
+// escaped, cut at 100 bytes.
 std::string quote(std::string_view text);
 
-// What a file that is none of our formats looks like (a Git LFS pointer, a web page); "" if nothing is known.
+// What a file that is none of our formats looks like (a Git LFS pointer, a web page); "" if nothing
+// is known.
 std::string hint_for(std::span<const std::byte> bytes);
 
-// Walks over bytes from front to back. Reading past the end throws Error(kModel) that names file, place and what was read.
+// Walks over bytes from front to back. Reading past the end throws Error(kModel) that names file,
+// place and what was read.
 class ByteReader {
  public:
-  ByteReader(std::span<const std::byte> bytes, const std::string& file) : bytes_(bytes), file_(file) {}
+  ByteReader(std::span<const std::byte> bytes, const std::string& file)
+      : bytes_(bytes), file_(file) {}
 
   std::size_t position() const { return position_; }
   std::size_t remaining() const { return bytes_.size() - position_; }

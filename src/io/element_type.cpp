@@ -63,14 +63,16 @@ std::size_t byte_size(ElementType type, std::size_t count) {
   std::size_t units = count, size = element_size(type);
   if (type == ElementType::q8_0) {
     if (count % kQ8BlockValues != 0) {
-      throw Error(ErrorCode::kModel, "q8_0 stores whole blocks of 32 values, got " + std::to_string(count) + " values");
+      throw Error(ErrorCode::kModel, "q8_0 stores whole blocks of 32 values, got " +
+                                         std::to_string(count) + " values");
     }
     units = count / kQ8BlockValues;
     size = kQ8BlockBytes;
   }
   std::uint64_t bytes = 0;
   if (!multiply(units, size, &bytes)) {
-    throw Error(ErrorCode::kModel, std::to_string(count) + " values of type " + to_string(type) + " are more than fit in memory");
+    throw Error(ErrorCode::kModel, std::to_string(count) + " values of type " + to_string(type) +
+                                       " are more than fit in memory");
   }
   return static_cast<std::size_t>(bytes);
 }
@@ -78,7 +80,8 @@ std::size_t byte_size(ElementType type, std::size_t count) {
 std::optional<std::size_t> element_count(std::span<const std::int64_t> shape) {
   std::uint64_t count = 1;
   for (const std::int64_t dimension : shape) {
-    if (dimension < 0 || !multiply(count, static_cast<std::uint64_t>(dimension), &count)) return std::nullopt;
+    if (dimension < 0 || !multiply(count, static_cast<std::uint64_t>(dimension), &count))
+      return std::nullopt;
   }
   return static_cast<std::size_t>(count);
 }
@@ -87,7 +90,8 @@ std::optional<std::size_t> tensor_bytes(ElementType type, std::span<const std::i
   const std::optional<std::size_t> count = element_count(shape);
   if (!count) return std::nullopt;
   if (type == ElementType::q8_0) {
-    if (shape.empty() || shape.back() % static_cast<std::int64_t>(kQ8BlockValues) != 0) return std::nullopt;
+    if (shape.empty() || shape.back() % static_cast<std::int64_t>(kQ8BlockValues) != 0)
+      return std::nullopt;
     // 34/32 of the count; smaller than the count times 2.
     std::uint64_t bytes = 0;
     if (!multiply(*count / kQ8BlockValues, kQ8BlockBytes, &bytes)) return std::nullopt;
@@ -100,7 +104,8 @@ std::optional<std::size_t> tensor_bytes(ElementType type, std::span<const std::i
 
 std::string describe_shape(std::span<const std::int64_t> shape) {
   std::string result = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) result += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    result += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
   return result + "]";
 }
 

@@ -22,17 +22,20 @@ namespace blip::io {
 namespace {
 
 [[noreturn]] void fail(const std::string& action, const std::string& path, int code) {
-  throw Error(ErrorCode::kIo, "cannot " + action + " " + path + ": " + std::generic_category().message(code));
+  throw Error(ErrorCode::kIo,
+              "cannot " + action + " " + path + ": " + std::generic_category().message(code));
 }
 
-[[noreturn]] void fail(const std::string& action, const std::string& path, const std::string& reason) {
+[[noreturn]] void fail(const std::string& action, const std::string& path,
+                       const std::string& reason) {
   throw Error(ErrorCode::kIo, "cannot " + action + " " + path + ": " + reason);
 }
 
 // A path with a zero byte would name another file than the one in our messages.
 void check_path(const std::string& action, const std::string& path) {
   if (path.empty()) fail(action, "\"\"", "the path is empty");
-  if (path.find('\0') != std::string::npos) fail(action, path.c_str(), "the path holds a zero byte");
+  if (path.find('\0') != std::string::npos)
+    fail(action, path.c_str(), "the path holds a zero byte");
 }
 
 // A file descriptor that closes itself.
@@ -52,7 +55,7 @@ class Descriptor {
 };
 
 struct stat status_of(int fd, const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd, &status) != 0) fail("open", path, errno);
   return status;
 }
@@ -66,7 +69,8 @@ Descriptor open_to_read(const std::string& path, FileKind kind) {
   if (file.get() < 0) fail("open", path, errno);
   const struct stat status = status_of(file.get(), path);
   if (S_ISDIR(status.st_mode)) fail("read", path, EISDIR);
-  if (kind == FileKind::kRegular && !S_ISREG(status.st_mode)) fail("open", path, "it is not a regular file");
+  if (kind == FileKind::kRegular && !S_ISREG(status.st_mode))
+    fail("open", path, "it is not a regular file");
   return file;
 }
 
@@ -94,15 +98,18 @@ MappedFile::~MappedFile() {
 
 void MappedFile::check_unchanged() const {
   if (!guard_) return;
-  struct stat status{};
-  const bool same = ::fstat(fd_, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == bytes_.size() &&
+  struct stat status {};
+  const bool same = ::fstat(fd_, &status) == 0 &&
+                    static_cast<std::uint64_t>(status.st_size) == bytes_.size() &&
                     status.st_mtim.tv_sec == seconds_ && status.st_mtim.tv_nsec == nanoseconds_;
-  if (!same) fail("read", path_, "the file changed while it was read; try again once nothing writes to it");
+  if (!same)
+    fail("read", path_, "the file changed while it was read; try again once nothing writes to it");
   if (guard_->damaged()) fail("read", path_, EIO);
 }
 
 void MappedFile::release(std::span<const std::byte> bytes) const {
-  if (bytes.data() < bytes_.data() || bytes.data() + bytes.size() > bytes_.data() + bytes_.size()) return;
+  if (bytes.data() < bytes_.data() || bytes.data() + bytes.size() > bytes_.data() + bytes_.size())
+    return;
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
   const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) / page * page;
@@ -113,19 +120,24 @@ void MappedFile::release(std::span<const std::byte> bytes) const {
 std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes, FileKind kind) {
   const Descriptor file = open_to_read(path, kind);
   const struct stat status = status_of(file.get(), path);
-  const std::string too_large = "it is larger than the limit of " + std::to_string(max_bytes) + " bytes";
-  if (S_ISREG(status.st_mode) && max_bytes != 0 && static_cast<std::uint64_t>(status.st_size) > max_bytes) {
+  const std::string too_large =
+      "it is larger than the limit of " + std::to_string(max_bytes) + " bytes";
+  if (S_ISREG(status.st_mode) && max_bytes != 0 &&
+      static_cast<std::uint64_t>(status.st_size) > max_bytes) {
     fail("read", path, too_large);
   }
   std::vector<std::byte> bytes;
   try {
-    // Pipes and files in /proc have no size beforehand, so the size is a first guess only. One byte more shows the end.
+    // Pipes and files in /proc have no size beforehand, so the size is a first guess only. One byte
+    // more shows the end.
     if (S_ISREG(status.st_mode)) bytes.reserve(static_cast<std::size_t>(status.st_size) + 1);
     constexpr std::size_t kSmallest = std::size_t{64} << 10;
     std::size_t used = 0;
     for (;;) {
-      if (used == bytes.size()) bytes.resize(std::max({used + used / 2, kSmallest, bytes.capacity()}));
-      const ssize_t got = ::read(file.get(), bytes.data() + used, std::min<std::size_t>(bytes.size() - used, INT_MAX));
+      if (used == bytes.size())
+        bytes.resize(std::max({used + used / 2, kSmallest, bytes.capacity()}));
+      const ssize_t got = ::read(file.get(), bytes.data() + used,
+                                 std::min<std::size_t>(bytes.size() - used, INT_MAX));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) fail("read", path, errno);
       if (got == 0) break;
@@ -153,8 +165,8 @@ std::string read_text(const std::string& path, std::size_t max_bytes, FileKind k
 
 namespace {
 
-// Holds back SIGXFSZ, which a write over the process's file size limit raises and which would end the process before it
-// could remove the temporary: the write then fails with EFBIG like any other.
+// Holds back SIGXFSZ, which a write over the process's file size limit raises and which would end
+// the process before it could remove the temporary: the write then fails with EFBIG like any other.
 class HoldSizeSignal {
  public:
   HoldSizeSignal() {
@@ -164,7 +176,7 @@ class HoldSizeSignal {
   }
   ~HoldSizeSignal() {
     if (raised && sigismember(&before_, SIGXFSZ) == 0) {
-      const struct timespec now{};
+      const struct timespec now {};
       sigtimedwait(&size_signal_, nullptr, &now);
     }
     pthread_sigmask(SIG_SETMASK, &before_, nullptr);
@@ -181,7 +193,7 @@ class HoldSizeSignal {
 // Anything but a regular file is refused: renaming over /dev/null would replace the device.
 std::string resolve_target(const std::string& path) {
   check_path("write", path);
-  struct stat status{};
+  struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) {
     if (errno != ENOENT) fail("write", path, errno);
     if (path.back() == '/') fail("write", path, EISDIR);
@@ -190,7 +202,8 @@ std::string resolve_target(const std::string& path) {
   std::string target = path;
   if (S_ISLNK(status.st_mode)) {
     char* const resolved = ::realpath(path.c_str(), nullptr);
-    if (resolved == nullptr) fail("write", path, "it is a link to nothing: " + std::generic_category().message(errno));
+    if (resolved == nullptr)
+      fail("write", path, "it is a link to nothing: " + std::generic_category().message(errno));
     target = resolved;
     std::free(resolved);
     if (::stat(target.c_str(), &status) != 0) fail("write", path, errno);
@@ -205,12 +218,14 @@ std::string folder_of(const std::string& path) {
   return slash == std::string::npos ? "./" : path.substr(0, slash + 1);
 }
 
-// "FOLDER/NAME.0123456789abcdef.tmp"; NAME is cut so that the whole fits into a directory entry (255 bytes).
+// "FOLDER/NAME.0123456789abcdef.tmp"; NAME is cut so that the whole fits into a directory entry
+// (255 bytes).
 std::string temporary_name(const std::string& target, std::random_device& random) {
   constexpr std::size_t kLongestName = 200;
   const std::string folder = folder_of(target);
   const std::size_t slash = target.rfind('/');
-  const std::string name = (slash == std::string::npos ? target : target.substr(slash + 1)).substr(0, kLongestName);
+  const std::string name =
+      (slash == std::string::npos ? target : target.substr(slash + 1)).substr(0, kLongestName);
   std::string digits;
   for (int i = 0; i < 16; ++i) digits += "0123456789abcdef"[random() & 15];
   return folder + name + "." + digits + ".tmp";
@@ -227,7 +242,7 @@ AtomicFile::AtomicFile(std::string path) : path_(resolve_target(path)) {
     if (fd_ < 0 && errno != EEXIST) break;
   }
   if (fd_ < 0) fail("write", path_, errno);
-  struct stat existing{};
+  struct stat existing {};
   if (::stat(path_.c_str(), &existing) == 0) (void)!::fchmod(fd_, existing.st_mode & 07777);
 }
 
@@ -241,7 +256,8 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   HoldSizeSignal hold;
   while (!bytes.empty()) {
     // Linux writes at most 2 GiB a call.
-    const ssize_t written = ::write(fd_, bytes.data(), std::min<std::size_t>(bytes.size(), std::size_t{1} << 30));
+    const ssize_t written =
+        ::write(fd_, bytes.data(), std::min<std::size_t>(bytes.size(), std::size_t{1} << 30));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
       const int code = errno;
@@ -252,7 +268,9 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::write(std::string_view text) { write(std::span(reinterpret_cast<const std::byte*>(text.data()), text.size())); }
+void AtomicFile::write(std::string_view text) {
+  write(std::span(reinterpret_cast<const std::byte*>(text.data()), text.size()));
+}
 
 void AtomicFile::commit() {
   if (fd_ < 0) fail("write", path_, "the file is already complete");
@@ -262,7 +280,8 @@ void AtomicFile::commit() {
   if (closed != 0) fail("write", path_, errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("write", path_, errno);
   temporary_.clear();
-  // The name itself is safe once its folder is synced. The content already is, so a folder that cannot be is no failure.
+  // The name itself is safe once its folder is synced. The content already is, so a folder that
+  // cannot be is no failure.
   const Descriptor folder(::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.get() >= 0) (void)!::fsync(folder.get());
 }

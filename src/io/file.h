@@ -16,8 +16,9 @@
 
 namespace blip::io {
 
-// A read-only memory mapping of a whole regular file. Throws Error(kIo) ("cannot open X: No such file or directory").
-// Where the file shrinks while it is mapped, what it lost reads as zeros: call check_unchanged() after reading.
+// A read-only memory mapping of a whole regular file. Throws Error(kIo) ("cannot open X: No such
+// file or directory"). Where the file shrinks while it is mapped, what it lost reads as zeros: call
+// check_unchanged() after reading.
 class MappedFile {
  public:
   explicit MappedFile(const std::string& path);
@@ -27,8 +28,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   // Unmaps the pages that lie wholly in `bytes` (of this mapping or not) until they are read again.
   void release(std::span<const std::byte> bytes) const;
-  // Throws Error(kIo) where the file was cut, written or could not be read since it was opened: what was read of it is then
-  // not to be trusted.
+  // Throws Error(kIo) where the file was cut, written or could not be read since it was opened:
+  // what was read of it is then not to be trusted.
   void check_unchanged() const;
 
  private:
@@ -43,16 +44,19 @@ class MappedFile {
 enum class FileKind { kRegular, kAny };
 
 // The whole file; Error(kIo) if it cannot be read or is larger than max_bytes (0 = no limit).
-std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes = 0, FileKind kind = FileKind::kRegular);
-std::string read_text(const std::string& path, std::size_t max_bytes = 0, FileKind kind = FileKind::kRegular);
+std::vector<std::byte> read_file(const std::string& path, std::size_t max_bytes = 0,
+                                 FileKind kind = FileKind::kRegular);
+std::string read_text(const std::string& path, std::size_t max_bytes = 0,
+                      FileKind kind = FileKind::kRegular);
 
 // Whether a folder has something of this name, of whatever kind. A link that leads nowhere or a
 // pipe is there too: reading it says what is wrong, where passing over it would load a
 // half-downloaded folder with other answers.
 bool is_there(const std::string& path);
 
-// A file that appears under its name only on commit(): written to a temporary beside it, flushed, synced, renamed.
-// Destroyed without commit, nothing is left. Every failure is Error(kIo) naming the target.
+// A file that appears under its name only on commit(): written to a temporary beside it, flushed,
+// synced, renamed. Destroyed without commit, nothing is left. Every failure is Error(kIo) naming
+// the target.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);

@@ -34,8 +34,9 @@ struct TensorType {
   std::uint32_t number;
   ElementType type;
 };
-inline constexpr TensorType kTensorTypes[] = {{0, ElementType::f32},  {1, ElementType::f16},  {8, ElementType::q8_0},
-                                              {24, ElementType::i8},  {25, ElementType::i16}, {26, ElementType::i32},
-                                              {27, ElementType::i64}, {28, ElementType::f64}, {30, ElementType::bf16}};
+inline constexpr TensorType kTensorTypes[] = {
+    {0, ElementType::f32},  {1, ElementType::f16},  {8, ElementType::q8_0},
+    {24, ElementType::i8},  {25, ElementType::i16}, {26, ElementType::i32},
+    {27, ElementType::i64}, {28, ElementType::f64}, {30, ElementType::bf16}};
 
 }  // namespace blip::io::gguf

@@ -65,13 +65,17 @@ class Header {
     for (const double value : values) put(value);
   }
   void put_value(const std::vector<std::int64_t>& values) {
-    const bool narrow =
-        std::all_of(values.begin(), values.end(), [](std::int64_t value) { return value == static_cast<std::int32_t>(value); });
+    const bool narrow = std::all_of(values.begin(), values.end(), [](std::int64_t value) {
+      return value == static_cast<std::int32_t>(value);
+    });
     put_array(narrow ? ValueType::i32 : ValueType::i64, values.size());
-    for (const std::int64_t value : values) narrow ? put(static_cast<std::int32_t>(value)) : put(value);
+    for (const std::int64_t value : values)
+      narrow ? put(static_cast<std::int32_t>(value)) : put(value);
   }
 
-  void pad(std::uint64_t alignment) { bytes_.resize((bytes_.size() + alignment - 1) / alignment * alignment); }
+  void pad(std::uint64_t alignment) {
+    bytes_.resize((bytes_.size() + alignment - 1) / alignment * alignment);
+  }
   std::span<const std::byte> bytes() const { return bytes_; }
 
  private:
@@ -95,7 +99,8 @@ std::uint32_t type_number(ElementType type) {
   return 0;  // not reached: check_tensors admits only types of the table
 }
 
-std::uint64_t alignment_of(const std::map<std::string, MetadataValue>& metadata, const std::string& path) {
+std::uint64_t alignment_of(const std::map<std::string, MetadataValue>& metadata,
+                           const std::string& path) {
   const auto found = metadata.find(std::string(gguf::kAlignmentKey));
   if (found == metadata.end()) return gguf::kDefaultAlignment;
   const auto* value = std::get_if<std::int64_t>(&found->second);
@@ -111,25 +116,34 @@ void check_tensors(std::span<const GgufTensor> tensors, const std::string& path)
     const std::string where = "tensor " + quote(tensor.name) + ": ";
     const bool writable = tensor.type == ElementType::f32 || tensor.type == ElementType::f16 ||
                           tensor.type == ElementType::bf16 || tensor.type == ElementType::q8_0;
-    if (!writable) refuse(path, where + "the type " + to_string(tensor.type) + " is not written; use f32, f16, bf16 or q8_0");
+    if (!writable)
+      refuse(path, where + "the type " + to_string(tensor.type) +
+                       " is not written; use f32, f16, bf16 or q8_0");
     if (tensor.shape.empty() || tensor.shape.size() > 4) {
-      refuse(path, where + "GGUF tensors have 1 to 4 dimensions, got " + describe_shape(tensor.shape));
+      refuse(path,
+             where + "GGUF tensors have 1 to 4 dimensions, got " + describe_shape(tensor.shape));
     }
     if (!tensor_bytes(tensor.type, tensor.shape)) {
-      refuse(path, where + "the shape " + describe_shape(tensor.shape) + " is impossible as " + to_string(tensor.type) +
-                       (tensor.type == ElementType::q8_0 ? " (its last dimension must be a multiple of 32)" : ""));
+      refuse(path, where + "the shape " + describe_shape(tensor.shape) + " is impossible as " +
+                       to_string(tensor.type) +
+                       (tensor.type == ElementType::q8_0
+                            ? " (its last dimension must be a multiple of 32)"
+                            : ""));
     }
     if (!tensor.fill) refuse(path, where + "it has no fill function");
     if (!names.insert(tensor.name).second) refuse(path, where + "it appears twice");
   }
 }
 
-std::uint64_t padded(std::uint64_t bytes, std::uint64_t alignment) { return (bytes + alignment - 1) / alignment * alignment; }
+std::uint64_t padded(std::uint64_t bytes, std::uint64_t alignment) {
+  return (bytes + alignment - 1) / alignment * alignment;
+}
 
 }  // namespace
 
 void write_gguf(const std::string& path, const std::map<std::string, MetadataValue>& metadata,
-                std::span<const GgufTensor> tensors, const std::function<void(std::size_t done, std::size_t total)>& progress) {
+                std::span<const GgufTensor> tensors,
+                const std::function<void(std::size_t done, std::size_t total)>& progress) {
   check_tensors(tensors, path);
   const std::uint64_t alignment = alignment_of(metadata, path);
   Header header;
@@ -163,7 +177,8 @@ void write_gguf(const std::string& path, const std::map<std::string, MetadataVal
     try {
       buffer.assign(padded(bytes, alignment), std::byte{0});
     } catch (const std::exception&) {  // bad_alloc, length_error
-      refuse(path, "tensor " + quote(tensors[i].name) + ": not enough memory for its " + std::to_string(bytes) + " bytes");
+      refuse(path, "tensor " + quote(tensors[i].name) + ": not enough memory for its " +
+                       std::to_string(bytes) + " bytes");
     }
     tensors[i].fill(std::span(buffer).first(bytes));
     file.write(buffer);

@@ -27,13 +27,21 @@ void f16_row_to_f32(const std::byte* from, std::size_t n, float* to) {
   const auto infinity = hn::Set(d32, 0x7f800000u);
   std::size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    const auto half = hn::PromoteTo(d32, hn::LoadU(d16, reinterpret_cast<const std::uint16_t*>(from) + i));
-    const auto magnitude = hn::And(half, hn::Set(d32, 0x7fffu)), shifted = hn::ShiftLeft<13>(magnitude);
+    const auto half =
+        hn::PromoteTo(d32, hn::LoadU(d16, reinterpret_cast<const std::uint16_t*>(from) + i));
+    const auto magnitude = hn::And(half, hn::Set(d32, 0x7fffu)),
+               shifted = hn::ShiftLeft<13>(magnitude);
     const auto normal = hn::Add(shifted, hn::Set(d32, 112u << 23));
-    const auto subnormal = hn::BitCast(d32, hn::Mul(hn::ConvertTo(d, hn::BitCast(di32, magnitude)), hn::Set(d, 0x1p-24f)));
+    const auto subnormal = hn::BitCast(
+        d32, hn::Mul(hn::ConvertTo(d, hn::BitCast(di32, magnitude)), hn::Set(d, 0x1p-24f)));
     const auto sign = hn::ShiftLeft<16>(hn::And(half, hn::Set(d32, 0x8000u)));
-    const auto below = [&](std::uint32_t limit) HWY_ATTR { return hn::RebindMask(d32, hn::Lt(hn::BitCast(di32, magnitude), hn::Set(di32, static_cast<std::int32_t>(limit)))); };
-    const auto bits = hn::IfThenElse(below(0x0400u), subnormal, hn::IfThenElse(below(0x7c00u), normal, hn::Or(shifted, infinity)));
+    const auto below = [&](std::uint32_t limit) HWY_ATTR {
+      return hn::RebindMask(d32, hn::Lt(hn::BitCast(di32, magnitude),
+                                        hn::Set(di32, static_cast<std::int32_t>(limit))));
+    };
+    const auto bits =
+        hn::IfThenElse(below(0x0400u), subnormal,
+                       hn::IfThenElse(below(0x7c00u), normal, hn::Or(shifted, infinity)));
     hn::StoreU(hn::BitCast(d, hn::Or(bits, sign)), d, to + i);
   }
   for (; i < n; ++i) {
@@ -52,7 +60,9 @@ namespace blip::io {
 
 HWY_EXPORT(f16_row_to_f32);
 
-void f16_row_to_f32(const std::byte* from, std::size_t n, float* to) { HWY_DYNAMIC_DISPATCH(f16_row_to_f32)(from, n, to); }
+void f16_row_to_f32(const std::byte* from, std::size_t n, float* to) {
+  HWY_DYNAMIC_DISPATCH(f16_row_to_f32)(from, n, to);
+}
 
 }  // namespace blip::io
 #endif

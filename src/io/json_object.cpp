@@ -20,7 +20,8 @@ Json parse_json(std::string_view text, const std::string& where) {
   }
 }
 
-JsonObject::JsonObject(const Json& json, std::string where) : json_(&json), where_(std::move(where)) {
+JsonObject::JsonObject(const Json& json, std::string where)
+    : json_(&json), where_(std::move(where)) {
   if (!json_->is_object()) fail(where_ + " is " + shown(*json_) + "; expected an object");
 }
 
@@ -29,7 +30,9 @@ const Json* JsonObject::find(const char* key) const {
   return it == json_->end() || it->is_null() ? nullptr : &*it;
 }
 
-std::string JsonObject::path(const char* key) const { return where_ + (where_.find(": ") == std::string::npos ? ": " : ".") + key; }
+std::string JsonObject::path(const char* key) const {
+  return where_ + (where_.find(": ") == std::string::npos ? ": " : ".") + key;
+}
 
 void JsonObject::refuse(const char* key, const Json& value, const std::string& expected) const {
   fail(path(key) + " is " + shown(value) + "; expected " + expected);
@@ -96,7 +99,8 @@ std::optional<std::array<float, 3>> JsonObject::triple(const char* key) const {
 int JsonObject::checked(const char* key, const Json& value, int low, int high) const {
   const auto range = "an integer of " + std::to_string(low) + " to " + std::to_string(high);
   if (!value.is_number_integer()) refuse(key, value, range);
-  if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(high)) refuse(key, value, range);
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() > static_cast<std::uint64_t>(high))
+    refuse(key, value, range);
   const auto number = value.get<std::int64_t>();
   if (number < low || number > high) refuse(key, value, range);
   return static_cast<int>(number);
@@ -108,7 +112,9 @@ const Json& JsonObject::required(const char* key) const {
   return *value;
 }
 
-int JsonObject::required_integer(const char* key, int low, int high) const { return checked(key, required(key), low, high); }
+int JsonObject::required_integer(const char* key, int low, int high) const {
+  return checked(key, required(key), low, high);
+}
 
 std::uint64_t JsonObject::required_size(const char* key) const {
   const Json& value = required(key);
@@ -138,7 +144,8 @@ std::vector<JsonObject> JsonObject::required_objects(const char* key) const {
   const Json& list = required(key);
   if (!list.is_array()) refuse(key, list, "a list");
   std::vector<JsonObject> objects;
-  for (std::size_t i = 0; i < list.size(); ++i) objects.emplace_back(list[i], path(key) + "[" + std::to_string(i) + "]");
+  for (std::size_t i = 0; i < list.size(); ++i)
+    objects.emplace_back(list[i], path(key) + "[" + std::to_string(i) + "]");
   return objects;
 }
 

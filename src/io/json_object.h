@@ -17,8 +17,9 @@ using Json = nlohmann::json;
 // As read_json (core/json.h) with its default limits; throws Error(kModel) naming `where`.
 Json parse_json(std::string_view text, const std::string& where);
 
-// One JSON object and the path that leads to it, so that every message says where. Every reader but those of required fields
-// gives nullopt where the key is absent or null. Throws Error(kModel). The JSON must outlive it.
+// One JSON object and the path that leads to it, so that every message says where. Every reader but
+// those of required fields gives nullopt where the key is absent or null. Throws Error(kModel). The
+// JSON must outlive it.
 class JsonObject {
  public:
   JsonObject(const Json& json, std::string where);

@@ -9,8 +9,8 @@
 
 namespace blip::io {
 
-// Ranges form a list that only grows, so that the handler can walk it at any moment; one whose guard is gone has begin = 0
-// and is used again.
+// Ranges form a list that only grows, so that the handler can walk it at any moment; one whose
+// guard is gone has begin = 0 and is used again.
 struct MappingGuard::Range {
   std::atomic<std::uintptr_t> begin{0}, end{0};
   std::atomic<std::uint32_t> damaged{0};  // a bool's atomic is not free of locks on every processor
@@ -28,9 +28,11 @@ struct sigaction previous {};
 std::uintptr_t page_size = 4096;
 
 Range* find(std::uintptr_t address) {
-  for (Range* range = ranges.load(std::memory_order_acquire); range != nullptr; range = range->next) {
+  for (Range* range = ranges.load(std::memory_order_acquire); range != nullptr;
+       range = range->next) {
     const std::uintptr_t begin = range->begin.load(std::memory_order_acquire);
-    if (begin != 0 && address >= begin && address < range->end.load(std::memory_order_relaxed)) return range;
+    if (begin != 0 && address >= begin && address < range->end.load(std::memory_order_relaxed))
+      return range;
   }
   return nullptr;
 }
@@ -40,17 +42,22 @@ void on_bus_error(int number, siginfo_t* info, void* context) {
   const int error = errno;
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
   if (Range* const range = info->si_code > 0 ? find(address) : nullptr) {
-    // Behind the first missing page nothing is left of a file that shrank: all of it becomes zeros at once.
+    // Behind the first missing page nothing is left of a file that shrank: all of it becomes zeros
+    // at once.
     range->damaged.store(1, std::memory_order_release);
     const std::uintptr_t page = address / page_size * page_size;
-    void* const zeros = ::mmap(reinterpret_cast<void*>(page), range->end.load(std::memory_order_relaxed) - page, PROT_READ,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    void* const zeros =
+        ::mmap(reinterpret_cast<void*>(page), range->end.load(std::memory_order_relaxed) - page,
+               PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     errno = error;
     if (zeros != MAP_FAILED) return;
   }
-  if ((previous.sa_flags & SA_SIGINFO) != 0 && previous.sa_sigaction != nullptr) return previous.sa_sigaction(number, info, context);
-  if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) return previous.sa_handler(number);
-  // The instruction is run again and ends the process; a signal that was sent by kill() is sent again.
+  if ((previous.sa_flags & SA_SIGINFO) != 0 && previous.sa_sigaction != nullptr)
+    return previous.sa_sigaction(number, info, context);
+  if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN)
+    return previous.sa_handler(number);
+  // The instruction is run again and ends the process; a signal that was sent by kill() is sent
+  // again.
   struct sigaction fallback {};
   fallback.sa_handler = SIG_DFL;
   ::sigaction(SIGBUS, &fallback, nullptr);

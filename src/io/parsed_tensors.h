@@ -29,6 +29,7 @@ ParsedTensors read_torch(std::span<const std::byte> data, const std::string& fil
 ParsedTensors read_gguf(std::span<const std::byte> data, const std::string& file);
 
 // Maps the file, parses it and keeps the mapping with the result.
-ParsedTensors read_mapped(const std::string& path, ParsedTensors (*read)(std::span<const std::byte>, const std::string&));
+ParsedTensors read_mapped(const std::string& path,
+                          ParsedTensors (*read)(std::span<const std::byte>, const std::string&));
 
 }  // namespace blip::io

@@ -1,4 +1,5 @@
-// The only names that a pickle may refer to. Whatever it asks for beyond them is refused before anything is built from it.
+// The only names that a pickle may refer to. Whatever it asks for beyond them is refused before
+// anything is built from it.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ enum class Callable : std::uint8_t {
 struct PickleName {
   std::string_view module, name;
   Callable callable;
-  std::optional<ElementType> element;  // of a storage type or dtype; nullopt: one without a type, or one that we cannot read
+  // of a storage type or dtype; nullopt: one without a type, or one that we cannot read
+  std::optional<ElementType> element;
 };
 
 inline constexpr PickleName kPickleNames[] = {

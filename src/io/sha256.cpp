@@ -11,8 +11,9 @@ namespace {
 constexpr std::size_t kBlock = 64;
 using State = std::array<std::uint32_t, 8>;
 
-// The standard's constants: the first 32 bits of the fractions of the square (2) and cube (3) roots of the first primes. Exact
-// integer arithmetic: root is the largest with root^k <= prime * 2^(32 k).
+// The standard's constants: the first 32 bits of the fractions of the square (2) and cube (3) roots
+// of the first primes. Exact integer arithmetic: root is the largest with root^k <= prime * 2^(32
+// k).
 template <std::size_t Count>
 constexpr std::array<std::uint32_t, Count> root_fractions(int k) {
   __extension__ using Wide = unsigned __int128;
@@ -40,7 +41,8 @@ void add_block(State& state, const std::byte* block) {
   std::array<std::uint32_t, 64> w;
   for (std::size_t i = 0; i < 16; ++i) {
     w[i] = 0;
-    for (std::size_t b = 0; b < 4; ++b) w[i] = w[i] << 8 | std::to_integer<std::uint32_t>(block[4 * i + b]);
+    for (std::size_t b = 0; b < 4; ++b)
+      w[i] = w[i] << 8 | std::to_integer<std::uint32_t>(block[4 * i + b]);
   }
   for (std::size_t i = 16; i < 64; ++i) {
     const std::uint32_t s0 = std::rotr(w[i - 15], 7) ^ std::rotr(w[i - 15], 18) ^ w[i - 15] >> 3;
@@ -49,8 +51,10 @@ void add_block(State& state, const std::byte* block) {
   }
   auto [a, b, c, d, e, f, g, h] = state;
   for (std::size_t i = 0; i < 64; ++i) {
-    const std::uint32_t s1 = std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25), s0 = std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22);
-    const std::uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + kRound[i] + w[i], t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
+    const std::uint32_t s1 = std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25),
+                        s0 = std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22);
+    const std::uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + kRound[i] + w[i],
+                        t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
     h = g;
     g = f;
     f = e;
@@ -76,7 +80,8 @@ std::string sha256(std::span<const std::byte> data) {
   if (rest > 0) std::memcpy(end.data(), data.data() + whole, rest);
   end[rest] = std::byte{0x80};
   const std::size_t length = rest + 9 <= kBlock ? kBlock : 2 * kBlock;
-  for (std::size_t i = 0; i < 8; ++i) end[length - 1 - i] = static_cast<std::byte>(std::uint64_t{data.size()} * 8 >> (8 * i));
+  for (std::size_t i = 0; i < 8; ++i)
+    end[length - 1 - i] = static_cast<std::byte>(std::uint64_t{data.size()} * 8 >> (8 * i));
   for (std::size_t at = 0; at < length; at += kBlock) add_block(state, end.data() + at);
   std::string text;
   for (const std::uint32_t word : state)

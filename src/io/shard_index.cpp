@@ -1,4 +1,5 @@
-// NAME.index.json: {"metadata": {...}, "weight_map": {tensor: shard}}, which names the file of each tensor.
+// NAME.index.json: {"metadata": {...}, "weight_map": {tensor: shard}}, which names the file of each
+// tensor.
 #include <set>
 
 #include "blip/error.h"
@@ -33,8 +34,10 @@ void read_metadata(const Json& object, std::map<std::string, MetadataValue>& met
 
 // A shard is a plain file name beside the index: an index must not make us open any other file.
 void check_shard_name(const std::string& shard, const std::string& file) {
-  if (shard.empty() || shard == "." || shard == ".." || shard.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos) {
-    fail(file, "the shard " + quote(shard) + " is not a plain file name; shards must lie beside the index");
+  if (shard.empty() || shard == "." || shard == ".." ||
+      shard.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos) {
+    fail(file, "the shard " + quote(shard) +
+                   " is not a plain file name; shards must lie beside the index");
   }
 }
 
@@ -43,7 +46,8 @@ using NamesByShard = std::map<std::string, std::set<std::string>>;
 NamesByShard names_by_shard(const Json& index, const std::string& path) {
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (map == index.end() || !map->is_object()) {
-    fail(path, "not a shard index: expected an object \"weight_map\" that names each tensor's shard");
+    fail(path,
+         "not a shard index: expected an object \"weight_map\" that names each tensor's shard");
   }
   NamesByShard result;
   for (const auto& [name, shard] : map->items()) {
@@ -53,17 +57,21 @@ NamesByShard names_by_shard(const Json& index, const std::string& path) {
   }
   if (result.empty()) fail(path, "it names no shards");
   if (result.size() > kMaxShards) {
-    fail(path, std::to_string(result.size()) + " shards; at most " + std::to_string(kMaxShards) + " are read");
+    fail(path, std::to_string(result.size()) + " shards; at most " + std::to_string(kMaxShards) +
+                   " are read");
   }
   return result;
 }
 
 // The tensors that the index names, each out of its shard.
-std::unique_ptr<TensorFile> open_index(const std::string& path, ParsedTensors (*read)(std::span<const std::byte>, const std::string&)) {
+std::unique_ptr<TensorFile> open_index(const std::string& path,
+                                       ParsedTensors (*read)(std::span<const std::byte>,
+                                                             const std::string&)) {
   const Json index = parse_json(read_text(path, kMaxIndex), path);
   NamesByShard shards = names_by_shard(index, path);
   ParsedTensors all;
-  if (const auto metadata = index.find("metadata"); metadata != index.end() && metadata->is_object()) {
+  if (const auto metadata = index.find("metadata");
+      metadata != index.end() && metadata->is_object()) {
     read_metadata(*metadata, all.metadata);
   }
   const std::string folder = path.substr(0, path.rfind('/') + 1);  // npos + 1 = 0: no folder
@@ -72,17 +80,23 @@ std::unique_ptr<TensorFile> open_index(const std::string& path, ParsedTensors (*
     for (TensorView& tensor : part.tensors) {
       if (names.erase(tensor.name) != 0) all.tensors.push_back(std::move(tensor));
     }
-    if (!names.empty()) fail(path, "the tensor " + quote(*names.begin()) + " is not in its shard " + shard);
+    if (!names.empty())
+      fail(path, "the tensor " + quote(*names.begin()) + " is not in its shard " + shard);
     all.metadata.merge(part.metadata);
     for (auto& mapping : part.mappings) all.mappings.push_back(std::move(mapping));
-    for (auto& buffer : part.buffers) all.buffers.push_back(std::move(buffer));  // its bytes stay where they are
+    // its bytes stay where they are
+    for (auto& buffer : part.buffers) all.buffers.push_back(std::move(buffer));
   }
   return make_tensor_file(std::move(all), path);
 }
 
 }  // namespace
 
-std::unique_ptr<TensorFile> open_safetensors_index(const std::string& path) { return open_index(path, read_safetensors); }
-std::unique_ptr<TensorFile> open_torch_index(const std::string& path) { return open_index(path, read_torch); }
+std::unique_ptr<TensorFile> open_safetensors_index(const std::string& path) {
+  return open_index(path, read_safetensors);
+}
+std::unique_ptr<TensorFile> open_torch_index(const std::string& path) {
+  return open_index(path, read_torch);
+}
 
 }  // namespace blip::io

@@ -15,7 +15,8 @@ namespace {
 template <typename Stored, typename Convert>
 void convert_elements(std::span<const std::byte> data, std::span<float> out, Convert convert) {
   const std::byte* from = data.data();
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = convert(load<Stored>(from + i * sizeof(Stored)));
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = convert(load<Stored>(from + i * sizeof(Stored)));
 }
 
 template <typename Stored>
@@ -28,14 +29,16 @@ void dequantise_q8_0(std::span<const std::byte> data, std::span<float> out) {
   for (std::size_t first = 0; first < out.size(); first += kQ8BlockValues, block += kQ8BlockBytes) {
     const float scale = f16_to_f32(load<std::uint16_t>(block));
     for (std::size_t i = 0; i < kQ8BlockValues; ++i) {
-      out[first + i] = scale * static_cast<float>(load<std::int8_t>(block + sizeof(std::uint16_t) + i));
+      out[first + i] =
+          scale * static_cast<float>(load<std::int8_t>(block + sizeof(std::uint16_t) + i));
     }
   }
 }
 
 class ParsedTensorFile : public TensorFile {
  public:
-  explicit ParsedTensorFile(ParsedTensors parsed) : buffers_(std::move(parsed.buffers)), mappings_(std::move(parsed.mappings)) {
+  explicit ParsedTensorFile(ParsedTensors parsed)
+      : buffers_(std::move(parsed.buffers)), mappings_(std::move(parsed.mappings)) {
     metadata_ = std::move(parsed.metadata);
     set_tensors(std::move(parsed.tensors));
   }
@@ -56,7 +59,9 @@ class ParsedTensorFile : public TensorFile {
 
 std::size_t TensorView::count() const {
   const std::optional<std::size_t> count = element_count(shape);
-  if (!count) throw Error(ErrorCode::kModel, "tensor " + quote(name) + ": the shape " + describe_shape(shape) + " is impossible");
+  if (!count)
+    throw Error(ErrorCode::kModel, "tensor " + quote(name) + ": the shape " +
+                                       describe_shape(shape) + " is impossible");
   return *count;
 }
 
@@ -64,17 +69,21 @@ TensorView TensorView::rows(std::int64_t first, std::int64_t count) const {
   TensorView part = *this;
   const auto width = this->count() / static_cast<std::size_t>(shape.at(0));
   part.shape[0] = count;
-  part.data = data.subspan(byte_size(type, static_cast<std::size_t>(first) * width), byte_size(type, static_cast<std::size_t>(count) * width));
+  part.data = data.subspan(byte_size(type, static_cast<std::size_t>(first) * width),
+                           byte_size(type, static_cast<std::size_t>(count) * width));
   return part;
 }
 
-std::string TensorView::describe() const { return std::string(to_string(type)) + " " + describe_shape(shape); }
+std::string TensorView::describe() const {
+  return std::string(to_string(type)) + " " + describe_shape(shape);
+}
 
 void TensorView::to_f32(std::span<float> out) const {
   const std::size_t expected = count();
   if (out.size() != expected || data.size() != byte_size(type, expected)) {
-    throw Error(ErrorCode::kUsage, "tensor " + quote(name) + " (" + describe() + ", " + std::to_string(data.size()) +
-                                       " bytes) cannot be converted into " + std::to_string(out.size()) + " values");
+    throw Error(ErrorCode::kUsage,
+                "tensor " + quote(name) + " (" + describe() + ", " + std::to_string(data.size()) +
+                    " bytes) cannot be converted into " + std::to_string(out.size()) + " values");
   }
   if (expected == 0) return;
   switch (type) {
@@ -98,7 +107,8 @@ void TensorView::to_f32(std::span<float> out) const {
     case ElementType::u8:
       return cast_elements<std::uint8_t>(data, out);
     case ElementType::boolean:
-      return convert_elements<std::uint8_t>(data, out, [](std::uint8_t value) { return value != 0 ? 1.0f : 0.0f; });
+      return convert_elements<std::uint8_t>(
+          data, out, [](std::uint8_t value) { return value != 0 ? 1.0f : 0.0f; });
     case ElementType::q8_0:
       return dequantise_q8_0(data, out);
   }
@@ -127,7 +137,8 @@ std::unique_ptr<TensorFile> make_tensor_file(ParsedTensors parsed, const std::st
   }
 }
 
-ParsedTensors read_mapped(const std::string& path, ParsedTensors (*read)(std::span<const std::byte>, const std::string&)) {
+ParsedTensors read_mapped(const std::string& path,
+                          ParsedTensors (*read)(std::span<const std::byte>, const std::string&)) {
   auto mapping = std::make_unique<MappedFile>(path);
   try {
     ParsedTensors parsed = read(mapping->bytes(), path);
@@ -143,10 +154,15 @@ ParsedTensors read_mapped(const std::string& path, ParsedTensors (*read)(std::sp
 std::unique_ptr<TensorFile> open_safetensors(const std::string& path) {
   return make_tensor_file(read_mapped(path, read_safetensors), path);
 }
-std::unique_ptr<TensorFile> open_torch(const std::string& path) { return make_tensor_file(read_mapped(path, read_torch), path); }
-std::unique_ptr<TensorFile> open_gguf(const std::string& path) { return make_tensor_file(read_mapped(path, read_gguf), path); }
+std::unique_ptr<TensorFile> open_torch(const std::string& path) {
+  return make_tensor_file(read_mapped(path, read_torch), path);
+}
+std::unique_ptr<TensorFile> open_gguf(const std::string& path) {
+  return make_tensor_file(read_mapped(path, read_gguf), path);
+}
 
-std::unique_ptr<TensorFile> parse_safetensors(std::span<const std::byte> data, const std::string& name) {
+std::unique_ptr<TensorFile> parse_safetensors(std::span<const std::byte> data,
+                                              const std::string& name) {
   return make_tensor_file(read_safetensors(data, name), name);
 }
 std::unique_ptr<TensorFile> parse_torch(std::span<const std::byte> data, const std::string& name) {

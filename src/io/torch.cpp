@@ -1,4 +1,5 @@
-// torch.save's zip archive: NAME/data.pkl describes the tensors, NAME/data/KEY are the storages they are views of.
+// torch.save's zip archive: NAME/data.pkl describes the tensors, NAME/data/KEY are the storages
+// they are views of.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -14,7 +15,8 @@ namespace blip::io {
 namespace {
 
 constexpr std::size_t kMaxDimensions = 64;
-// What may be unpacked or copied: weights hardly compress, so several times the file's size is no checkpoint but a bomb.
+// What may be unpacked or copied: weights hardly compress, so several times the file's size is no
+// checkpoint but a bomb.
 constexpr std::uint64_t kFreeCopies = std::uint64_t{16} << 20;
 constexpr std::uint64_t kMaxExpansion = 8;
 // A pickle can name one long text many times, so what is copied out of it is limited.
@@ -27,16 +29,21 @@ constexpr std::size_t kMaxKey = 60;
 class TorchReader {
  public:
   TorchReader(std::span<const std::byte> data, const std::string& file)
-      : file_(file), archive_(data, file), copies_left_(kFreeCopies + data.size() * kMaxExpansion) {}
+      : file_(file),
+        archive_(data, file),
+        copies_left_(kFreeCopies + data.size() * kMaxExpansion) {}
 
   ParsedTensors read() {
     const std::string& first = archive_.first_name();
     const std::size_t slash = first.find('/');
     folder_ = slash == std::string::npos ? "" : first.substr(0, slash + 1);
     if (!archive_.contains(folder_ + "data.pkl"))
-      fail("a zip archive without " + quote(folder_ + "data.pkl") + ", so not written by torch.save");
+      fail("a zip archive without " + quote(folder_ + "data.pkl") +
+           ", so not written by torch.save");
     if (archive_.contains(folder_ + "constants.pkl"))
-      fail("a TorchScript program; save its state dict instead: torch.save(model.state_dict(), ...)");
+      fail(
+          "a TorchScript program; save its state dict instead: torch.save(model.state_dict(), "
+          "...)");
     check_byte_order();
     const std::string pickle_name = folder_ + "data.pkl";
     const std::string where = file_ + ": " + pickle_name;
@@ -47,20 +54,25 @@ class TorchReader {
       fail("it holds no dict at its root; save a state dict: torch.save(model.state_dict(), ...)");
     read_state(find_state(root));
     read_metadata(root, "");
-    if (const Value* config = pickle_.find(root, "config"); config != nullptr && config->kind == ValueKind::dict) {
+    if (const Value* config = pickle_.find(root, "config");
+        config != nullptr && config->kind == ValueKind::dict) {
       read_metadata(*config, "config.");
     }
     return std::move(parsed_);
   }
 
  private:
-  [[noreturn]] void fail(const std::string& message) const { throw Error(ErrorCode::kModel, file_ + ": " + message); }
+  [[noreturn]] void fail(const std::string& message) const {
+    throw Error(ErrorCode::kModel, file_ + ": " + message);
+  }
 
   void check_byte_order() {
     const std::string name = folder_ + "byteorder";
     if (!archive_.contains(name)) return;
     const std::string order(as_text(bytes_of(name)));
-    if (order != "little") fail("its numbers are stored in the byte order " + quote(order) + "; only little endian is supported");
+    if (order != "little")
+      fail("its numbers are stored in the byte order " + quote(order) +
+           "; only little endian is supported");
   }
 
   // An entry's bytes: in place where stored, else unpacked into a buffer that the result keeps.
@@ -75,7 +87,8 @@ class TorchReader {
 
   void spend(std::uint64_t bytes, const std::string& what) {
     if (bytes > copies_left_)
-      fail(what + ": unpacking it would take " + std::to_string(bytes) + " bytes, far more than the file has; refused");
+      fail(what + ": unpacking it would take " + std::to_string(bytes) +
+           " bytes, far more than the file has; refused");
     copies_left_ -= bytes;
   }
 
@@ -89,20 +102,24 @@ class TorchReader {
   void count_tensors(State& state) const {
     for (std::size_t i = 0; i + 1 < state.dict->items.size(); i += 2) {
       const Value& value = pickle_[state.dict->items[i + 1]];
-      if (pickle_[state.dict->items[i]].kind != ValueKind::text || value.kind != ValueKind::tensor) continue;
+      if (pickle_[state.dict->items[i]].kind != ValueKind::text || value.kind != ValueKind::tensor)
+        continue;
       ++state.tensors;
       state.matrices += pickle_[value.items[1]].items.size() >= 2 ? 1 : 0;
     }
   }
 
-  // The dicts under text keys of these, each once. What an optimizer keeps is as large as the weights and none of them.
+  // The dicts under text keys of these, each once. What an optimizer keeps is as large as the
+  // weights and none of them.
   std::vector<State> inside(const std::vector<State>& outer, std::set<const Value*>& seen) const {
     std::vector<State> result;
     for (const State& state : outer) {
       for (std::size_t i = 0; i + 1 < state.dict->items.size(); i += 2) {
         const Value& key = pickle_[state.dict->items[i]];
         const Value& value = pickle_[state.dict->items[i + 1]];
-        if (key.kind != ValueKind::text || value.kind != ValueKind::dict || key.text.starts_with("optim")) continue;
+        if (key.kind != ValueKind::text || value.kind != ValueKind::dict ||
+            key.text.starts_with("optim"))
+          continue;
         if (!seen.insert(&value).second) continue;
         result.push_back({&value, state.path + "[" + quote(key.text.substr(0, kMaxKey)) + "]"});
         count_tensors(result.back());
@@ -111,8 +128,8 @@ class TorchReader {
     return result;
   }
 
-  // The only dict that holds tensors: the root or one inside it, under whatever key. Of several, those without a matrix (the
-  // states of random generators, say) do not count.
+  // The only dict that holds tensors: the root or one inside it, under whatever key. Of several,
+  // those without a matrix (the states of random generators, say) do not count.
   const Value& find_state(const Value& root) const {
     std::set<const Value*> seen = {&root};
     State top{&root, "the root"};
@@ -121,12 +138,15 @@ class TorchReader {
     std::vector<State> all = level;
     if (top.tensors > 0) all.push_back(top);
     const auto empty = [](const State& state) { return state.tensors == 0; };
-    for (int depth = 2; depth <= kMaxStateDepth && std::all_of(all.begin(), all.end(), empty); ++depth) {
+    for (int depth = 2; depth <= kMaxStateDepth && std::all_of(all.begin(), all.end(), empty);
+         ++depth) {
       all = level = inside(level, seen);
     }
     std::erase_if(all, empty);
-    if (all.empty()) fail("no tensors in its root dict, nor in a dict inside; found " + keys_of(root));
-    if (all.size() > 1 && std::any_of(all.begin(), all.end(), [](const State& state) { return state.matrices > 0; })) {
+    if (all.empty())
+      fail("no tensors in its root dict, nor in a dict inside; found " + keys_of(root));
+    if (all.size() > 1 && std::any_of(all.begin(), all.end(),
+                                      [](const State& state) { return state.matrices > 0; })) {
       std::erase_if(all, [](const State& state) { return state.matrices == 0; });
     }
     if (all.size() > 1) fail_several(all);
@@ -143,7 +163,8 @@ class TorchReader {
     if (states.size() > kShown) list += ", ...";
     const State& named = states.front();
     fail("tensors lie in " + std::to_string(states.size()) + " places: " + list +
-         "; save the one you want alone: torch.save(torch.load(\"old.pth\", map_location=\"cpu\")" + named.path + ", \"new.pth\")");
+         "; save the one you want alone: torch.save(torch.load(\"old.pth\", map_location=\"cpu\")" +
+         named.path + ", \"new.pth\")");
   }
 
   void read_state(const Value& state) {
@@ -152,7 +173,8 @@ class TorchReader {
       const Value& name = pickle_[state.items[i]];
       const Value& value = pickle_[state.items[i + 1]];
       if (name.kind != ValueKind::text || value.kind != ValueKind::tensor) continue;
-      if (!names.insert(name.text).second) fail("the tensor " + quote(name.text) + " appears twice");
+      if (!names.insert(name.text).second)
+        fail("the tensor " + quote(name.text) + " appears twice");
       add_tensor(name.text, value);
     }
   }
@@ -187,11 +209,13 @@ class TorchReader {
     const auto offset = static_cast<std::uint64_t>(value.integer);
     const auto last = last_element(offset, tensor.shape, strides);
     if (!last || *last >= storage.size() / element) {
-      fail(where + tensor.describe() + " with strides " + describe_shape(strides) + " at element " + std::to_string(offset) +
-           " reaches past its storage of " + std::to_string(storage.size() / element) + " elements");
+      fail(where + tensor.describe() + " with strides " + describe_shape(strides) + " at element " +
+           std::to_string(offset) + " reaches past its storage of " +
+           std::to_string(storage.size() / element) + " elements");
     }
     const auto from = storage.subspan(static_cast<std::size_t>(offset) * element);
-    tensor.data = is_contiguous(tensor.shape, strides) ? from.first(*bytes) : gathered(from, tensor, strides, *bytes);
+    tensor.data = is_contiguous(tensor.shape, strides) ? from.first(*bytes)
+                                                       : gathered(from, tensor, strides, *bytes);
     parsed_.tensors.push_back(std::move(tensor));
   }
 
@@ -199,24 +223,29 @@ class TorchReader {
     // An untyped storage counts bytes.
     const std::size_t element = storage.element ? byte_size(*storage.element, 1) : 1;
     std::uint64_t expected = 0;
-    if (storage.integer < 0 || !multiply(static_cast<std::uint64_t>(storage.integer), element, &expected)) {
+    if (storage.integer < 0 ||
+        !multiply(static_cast<std::uint64_t>(storage.integer), element, &expected)) {
       fail(where + "its storage has an impossible size");
     }
     const std::string name = folder_ + "data/" + storage.text;
     const std::span<const std::byte> bytes = bytes_of(name);
     if (bytes.size() < expected) {
-      fail(where + "its storage " + quote(name) + " has " + std::to_string(bytes.size()) + " bytes, expected " +
-           std::to_string(expected));
+      fail(where + "its storage " + quote(name) + " has " + std::to_string(bytes.size()) +
+           " bytes, expected " + std::to_string(expected));
     }
     return bytes.first(static_cast<std::size_t>(expected));
   }
 
-  // The furthest element that the tensor reaches; nullopt for negative strides or overflow. No dimension is 0.
-  static std::optional<std::uint64_t> last_element(std::uint64_t offset, std::span<const std::int64_t> shape,
+  // The furthest element that the tensor reaches; nullopt for negative strides or overflow. No
+  // dimension is 0.
+  static std::optional<std::uint64_t> last_element(std::uint64_t offset,
+                                                   std::span<const std::int64_t> shape,
                                                    std::span<const std::int64_t> strides) {
     for (std::size_t i = 0; i < shape.size(); ++i) {
       std::uint64_t reach = 0;
-      if (strides[i] < 0 || !multiply(static_cast<std::uint64_t>(shape[i] - 1), static_cast<std::uint64_t>(strides[i]), &reach) ||
+      if (strides[i] < 0 ||
+          !multiply(static_cast<std::uint64_t>(shape[i] - 1),
+                    static_cast<std::uint64_t>(strides[i]), &reach) ||
           !add(offset, reach, &offset)) {
         return std::nullopt;
       }
@@ -225,7 +254,8 @@ class TorchReader {
   }
 
   // Dimensions of 1 may have any stride.
-  static bool is_contiguous(std::span<const std::int64_t> shape, std::span<const std::int64_t> strides) {
+  static bool is_contiguous(std::span<const std::int64_t> shape,
+                            std::span<const std::int64_t> strides) {
     std::int64_t expected = 1;
     for (std::size_t i = shape.size(); i-- > 0;) {
       if (shape[i] != 1 && strides[i] != expected) return false;
@@ -259,7 +289,9 @@ class TorchReader {
     for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2) {
       const Value& key = pickle_[dict.items[i]];
       const Value& value = pickle_[dict.items[i + 1]];
-      if (key.kind != ValueKind::text || std::max(key.text.size(), value.text.size()) > kMaxMetadataText) continue;
+      if (key.kind != ValueKind::text ||
+          std::max(key.text.size(), value.text.size()) > kMaxMetadataText)
+        continue;
       if (parsed_.metadata.size() >= kMaxMetadata) return;
       const std::string name = prefix + key.text;
       if (value.kind == ValueKind::text) parsed_.metadata[name] = value.text;
@@ -287,22 +319,27 @@ class TorchReader {
   std::map<std::string, std::span<const std::byte>> unpacked_;
 };
 
-// Before version 1.6 torch.save wrote a bare pickle that begins with this number, and before that a tar file.
+// Before version 1.6 torch.save wrote a bare pickle that begins with this number, and before that a
+// tar file.
 bool is_legacy(std::span<const std::byte> data) {
   constexpr std::string_view kPickle = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
   constexpr std::size_t kTarMagic = 257;
   const std::string_view text = as_text(data);
-  return text.starts_with(kPickle) || (text.size() > kTarMagic + 5 && text.substr(kTarMagic, 5) == "ustar");
+  return text.starts_with(kPickle) ||
+         (text.size() > kTarMagic + 5 && text.substr(kTarMagic, 5) == "ustar");
 }
 
 }  // namespace
 
 ParsedTensors read_torch(std::span<const std::byte> data, const std::string& file) {
-  const auto fail = [&file](const std::string& message) { throw Error(ErrorCode::kModel, file + ": " + message); };
+  const auto fail = [&file](const std::string& message) {
+    throw Error(ErrorCode::kModel, file + ": " + message);
+  };
   if (is_legacy(data)) {
     fail(
         "written by torch.save before version 1.6; save it again with a newer torch: "
-        "torch.save(torch.load(\"old.pth\", map_location=\"cpu\", weights_only=True), \"new.pth\")");
+        "torch.save(torch.load(\"old.pth\", map_location=\"cpu\", weights_only=True), "
+        "\"new.pth\")");
   }
   if (!as_text(data).starts_with("PK")) {
     const std::string hint = hint_for(data);

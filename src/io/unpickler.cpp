@@ -10,12 +10,12 @@
 namespace blip::io {
 namespace {
 
-// Far above what checkpoints need (a BLIP with optimizer state builds about 30,000 values), and low enough that the worst
-// pickle stays under 200 MB of memory.
+// Far above what checkpoints need (a BLIP with optimizer state builds about 30,000 values), and low
+// enough that the worst pickle stays under 200 MB of memory.
 constexpr std::size_t kMaxPickle = std::size_t{16} << 20;
 constexpr std::size_t kMaxValues = std::size_t{1} << 20;
-// Opcodes that copy or scan a value which an earlier one built could do so for ever with few bytes; together they may touch this
-// many items.
+// Opcodes that copy or scan a value which an earlier one built could do so for ever with few bytes;
+// together they may touch this many items.
 constexpr std::uint64_t kMaxWork = std::uint64_t{1} << 24;
 constexpr std::size_t kMaxStorageKey = 256;
 
@@ -74,16 +74,18 @@ class Unpickler {
  public:
   Unpickler(std::span<const std::byte> data, const std::string& file) : reader_(data, file) {
     if (data.size() > kMaxPickle) {
-      reader_.fail("the pickle takes " + std::to_string(data.size()) + " bytes, at most " + std::to_string(kMaxPickle) +
-                   " are read");
+      reader_.fail("the pickle takes " + std::to_string(data.size()) + " bytes, at most " +
+                   std::to_string(kMaxPickle) + " are read");
     }
   }
 
   Pickle run() {
-    if (reader_.read<std::uint8_t>("the pickle") != kProto) reader_.fail("no pickle of protocol 2 or later");
+    if (reader_.read<std::uint8_t>("the pickle") != kProto)
+      reader_.fail("no pickle of protocol 2 or later");
     const auto protocol = reader_.read<std::uint8_t>("the protocol");
     if (protocol < 2 || protocol > 5)
-      reader_.fail("pickle protocol " + std::to_string(protocol) + " is not supported (2 to 5 are)");
+      reader_.fail("pickle protocol " + std::to_string(protocol) +
+                   " is not supported (2 to 5 are)");
     for (;;) {
       const auto opcode = reader_.read<std::uint8_t>("the pickle (no STOP)");
       if (opcode == kStop) break;
@@ -91,7 +93,8 @@ class Unpickler {
       if (!known) refuse_opcode(opcode);
     }
     pickle_.root = pop();
-    if (!stack_.empty() || !marks_.empty()) reader_.fail("values are left over at the end of the pickle");
+    if (!stack_.empty() || !marks_.empty())
+      reader_.fail("values are left over at the end of the pickle");
     return std::move(pickle_);
   }
 
@@ -109,7 +112,8 @@ class Unpickler {
     for (const auto& [code, text] : kNames) {
       if (code == opcode) name = text;
     }
-    reader_.fail("the pickle opcode " + name + " is refused: only tensors and plain values are read, nothing is executed" +
+    reader_.fail("the pickle opcode " + name +
+                 " is refused: only tensors and plain values are read, nothing is executed" +
                  kAdvice);
   }
 
@@ -281,9 +285,11 @@ class Unpickler {
         return true;
       }
       case kBuild: {
-        // The attributes of an OrderedDict (a state dict carries "_metadata"): no use here, and nothing is run.
+        // The attributes of an OrderedDict (a state dict carries "_metadata"): no use here, and
+        // nothing is run.
         pop();
-        if (at(top()).kind != ValueKind::dict) reader_.fail("BUILD sets the state of something that is no dict; refused");
+        if (at(top()).kind != ValueKind::dict)
+          reader_.fail("BUILD sets the state of something that is no dict; refused");
         return true;
       }
       case kBinPersId:
@@ -295,10 +301,12 @@ class Unpickler {
   }
 
   void call(ValueRef function, ValueRef arguments) {
-    if (at(function).kind != ValueKind::callable) reader_.fail("REDUCE calls something that is no function");
+    if (at(function).kind != ValueKind::callable)
+      reader_.fail("REDUCE calls something that is no function");
     if (at(arguments).kind != ValueKind::tuple) reader_.fail("REDUCE without a tuple of arguments");
     work(at(arguments).items.size());
-    const std::vector<ValueRef> items = at(arguments).items;  // a copy: building may move the values
+    // a copy: building may move the values
+    const std::vector<ValueRef> items = at(arguments).items;
     switch (kPickleNames[at(function).callable].callable) {
       case Callable::ordered_dict:
         return build_ordered_dict(items);
@@ -307,10 +315,12 @@ class Unpickler {
       case Callable::rebuild_tensor_v3:
         return build_tensor(items, true);
       case Callable::rebuild_parameter:
-        if (items.empty() || at(items[0]).kind != ValueKind::tensor) reader_.fail("a parameter without its tensor");
+        if (items.empty() || at(items[0]).kind != ValueKind::tensor)
+          reader_.fail("a parameter without its tensor");
         return push_ref(items[0]);
       case Callable::size:
-        if (items.size() != 1 || (at(items[0]).kind != ValueKind::list && at(items[0]).kind != ValueKind::tuple)) {
+        if (items.size() != 1 ||
+            (at(items[0]).kind != ValueKind::list && at(items[0]).kind != ValueKind::tuple)) {
           reader_.fail("torch.Size without a list");
         }
         work(at(items[0]).items.size());
@@ -327,13 +337,16 @@ class Unpickler {
   // OrderedDict() or OrderedDict([(key, value), ...])
   void build_ordered_dict(const std::vector<ValueRef>& arguments) {
     std::vector<ValueRef> items;
-    if (arguments.size() > 1) reader_.fail("OrderedDict with " + std::to_string(arguments.size()) + " arguments");
+    if (arguments.size() > 1)
+      reader_.fail("OrderedDict with " + std::to_string(arguments.size()) + " arguments");
     if (!arguments.empty()) {
-      if (at(arguments[0]).kind != ValueKind::list) reader_.fail("OrderedDict of something that is no list");
+      if (at(arguments[0]).kind != ValueKind::list)
+        reader_.fail("OrderedDict of something that is no list");
       work(at(arguments[0]).items.size());
       for (const ValueRef pair : at(arguments[0]).items) {
         const Value& both = at(pair);
-        const bool two = (both.kind == ValueKind::list || both.kind == ValueKind::tuple) && both.items.size() == 2;
+        const bool two = (both.kind == ValueKind::list || both.kind == ValueKind::tuple) &&
+                         both.items.size() == 2;
         if (!two) reader_.fail("OrderedDict of something that is no pair");
         items.insert(items.end(), both.items.begin(), both.items.end());
       }
@@ -341,15 +354,21 @@ class Unpickler {
     push_items(ValueKind::dict, std::move(items));
   }
 
-  // Only the kinds are checked here; whether size, stride and offset fit the storage is checked when the tensor is used.
+  // Only the kinds are checked here; whether size, stride and offset fit the storage is checked
+  // when the tensor is used.
   void build_tensor(const std::vector<ValueRef>& arguments, bool with_dtype) {
-    const bool kinds = arguments.size() >= (with_dtype ? 7u : 4u) && at(arguments[0]).kind == ValueKind::storage &&
-                       at(arguments[1]).kind == ValueKind::integer && is_integers(arguments[2]) && is_integers(arguments[3]);
+    const bool kinds = arguments.size() >= (with_dtype ? 7u : 4u) &&
+                       at(arguments[0]).kind == ValueKind::storage &&
+                       at(arguments[1]).kind == ValueKind::integer && is_integers(arguments[2]) &&
+                       is_integers(arguments[3]);
     if (!kinds) reader_.fail("a tensor's description is not (storage, offset, size, stride, ...)");
-    Value tensor{.kind = ValueKind::tensor, .element = at(arguments[0]).element, .integer = at(arguments[1]).integer};
+    Value tensor{.kind = ValueKind::tensor,
+                 .element = at(arguments[0]).element,
+                 .integer = at(arguments[1]).integer};
     if (with_dtype) {
       const Value& dtype = at(arguments[6]);
-      if (dtype.kind != ValueKind::callable || kPickleNames[dtype.callable].callable != Callable::dtype) {
+      if (dtype.kind != ValueKind::callable ||
+          kPickleNames[dtype.callable].callable != Callable::dtype) {
         reader_.fail("a tensor's dtype is none");
       }
       tensor.element = kPickleNames[dtype.callable].element;
@@ -360,20 +379,26 @@ class Unpickler {
 
   bool is_integers(ValueRef ref) {
     work(at(ref).items.size());
-    return at(ref).kind == ValueKind::tuple && std::all_of(at(ref).items.begin(), at(ref).items.end(),
-                                                           [this](ValueRef item) { return at(item).kind == ValueKind::integer; });
+    return at(ref).kind == ValueKind::tuple &&
+           std::all_of(at(ref).items.begin(), at(ref).items.end(),
+                       [this](ValueRef item) { return at(item).kind == ValueKind::integer; });
   }
 
   // ("storage", storage type, key, location, number of elements)
   void push_storage(ValueRef id) {
     const std::vector<ValueRef>& parts = at(id).items;
-    const bool good = at(id).kind == ValueKind::tuple && parts.size() == 5 && at(parts[0]).text == "storage" &&
-                      at(parts[1]).kind == ValueKind::callable && at(parts[2]).kind == ValueKind::text &&
-                      at(parts[2]).text.size() <= kMaxStorageKey && at(parts[4]).kind == ValueKind::integer;
+    const bool good =
+        at(id).kind == ValueKind::tuple && parts.size() == 5 && at(parts[0]).text == "storage" &&
+        at(parts[1]).kind == ValueKind::callable && at(parts[2]).kind == ValueKind::text &&
+        at(parts[2]).text.size() <= kMaxStorageKey && at(parts[4]).kind == ValueKind::integer;
     if (!good) reader_.fail("a persistent id is not (\"storage\", type, key, location, count)");
     const PickleName& type = kPickleNames[at(parts[1]).callable];
-    if (type.callable != Callable::storage_type) reader_.fail("a storage whose type is no storage type");
-    push(Value{.kind = ValueKind::storage, .element = type.element, .integer = at(parts[4]).integer, .text = at(parts[2]).text});
+    if (type.callable != Callable::storage_type)
+      reader_.fail("a storage whose type is no storage type");
+    push(Value{.kind = ValueKind::storage,
+               .element = type.element,
+               .integer = at(parts[4]).integer,
+               .text = at(parts[2]).text});
   }
 
   void push_name(std::string_view module, std::string_view name) {
@@ -382,7 +407,8 @@ class Unpickler {
       return push(Value{.kind = ValueKind::callable, .callable = static_cast<std::uint8_t>(i)});
     }
     reader_.fail("the pickle asks for " + quote(std::string(module) + "." + std::string(name)) +
-                 ", which is refused: only tensors and plain values are read, nothing is executed" + kAdvice);
+                 ", which is refused: only tensors and plain values are read, nothing is executed" +
+                 kAdvice);
   }
 
   std::string_view read_line() {
@@ -399,16 +425,20 @@ class Unpickler {
     return ahead.take(ahead.remaining(), "the pickle");
   }
 
-  void push_integer(ValueKind kind, std::int64_t integer) { push(Value{.kind = kind, .integer = integer}); }
+  void push_integer(ValueKind kind, std::int64_t integer) {
+    push(Value{.kind = kind, .integer = integer});
+  }
 
   void push_text(std::uint64_t length) {
-    push(Value{.kind = ValueKind::text, .text = std::string(as_text(reader_.take(length, "a string")))});
+    push(Value{.kind = ValueKind::text,
+               .text = std::string(as_text(reader_.take(length, "a string")))});
   }
 
   // Big-endian, unlike everything else in a pickle.
   void push_real() {
     std::uint64_t bits = 0;
-    for (const std::byte byte : reader_.take(8, "BINFLOAT")) bits = bits << 8 | std::to_integer<std::uint64_t>(byte);
+    for (const std::byte byte : reader_.take(8, "BINFLOAT"))
+      bits = bits << 8 | std::to_integer<std::uint64_t>(byte);
     push(Value{.kind = ValueKind::real, .real = std::bit_cast<double>(bits)});
   }
 
@@ -416,12 +446,16 @@ class Unpickler {
   void push_long(std::uint64_t length) {
     const auto bytes = reader_.take(length, "LONG");
     if (bytes.size() > 8) return push(Value{.kind = ValueKind::opaque});
-    std::uint64_t bits = !bytes.empty() && (bytes.back() & std::byte{0x80}) != std::byte{0} ? ~std::uint64_t{0} : 0;
-    for (auto byte = bytes.rbegin(); byte != bytes.rend(); ++byte) bits = bits << 8 | std::to_integer<std::uint64_t>(*byte);
+    std::uint64_t bits =
+        !bytes.empty() && (bytes.back() & std::byte{0x80}) != std::byte{0} ? ~std::uint64_t{0} : 0;
+    for (auto byte = bytes.rbegin(); byte != bytes.rend(); ++byte)
+      bits = bits << 8 | std::to_integer<std::uint64_t>(*byte);
     push_integer(ValueKind::integer, static_cast<std::int64_t>(bits));
   }
 
-  void push_items(ValueKind kind, std::vector<ValueRef> items) { push(Value{.kind = kind, .items = std::move(items)}); }
+  void push_items(ValueKind kind, std::vector<ValueRef> items) {
+    push(Value{.kind = kind, .items = std::move(items)});
+  }
 
   void push(Value value) {
     check_room(pickle_.values.size());
@@ -440,7 +474,8 @@ class Unpickler {
   }
 
   void check_room(std::size_t used) {
-    if (used >= kMaxValues) reader_.fail("the pickle builds more than " + std::to_string(kMaxValues) + " values");
+    if (used >= kMaxValues)
+      reader_.fail("the pickle builds more than " + std::to_string(kMaxValues) + " values");
   }
 
   const Value& at(ValueRef ref) const { return pickle_.values[ref]; }
@@ -474,7 +509,8 @@ class Unpickler {
 
   void extend(ValueKind kind, const std::vector<ValueRef>& items) {
     Value& container = pickle_.values[top()];
-    if (container.kind != kind) reader_.fail("items are added to something that is no list or dict");
+    if (container.kind != kind)
+      reader_.fail("items are added to something that is no list or dict");
     container.items.insert(container.items.end(), items.begin(), items.end());
   }
 
@@ -487,12 +523,14 @@ class Unpickler {
 
   ValueRef remembered(std::uint32_t index) {
     if (index >= memo_.size() || memo_[index] == kUnset)
-      reader_.fail("the pickle recalls the value " + std::to_string(index) + ", which it never kept");
+      reader_.fail("the pickle recalls the value " + std::to_string(index) +
+                   ", which it never kept");
     return memo_[index];
   }
 
   static constexpr ValueRef kUnset = 0xffffffff;
-  static constexpr const char* kAdvice = "; save the state dict alone: torch.save(model.state_dict(), \"weights.pth\")";
+  static constexpr const char* kAdvice =
+      "; save the state dict alone: torch.save(model.state_dict(), \"weights.pth\")";
 
   ByteReader reader_;
   Pickle pickle_;
@@ -507,11 +545,14 @@ class Unpickler {
 const Value* Pickle::find(const Value& dict, std::string_view key) const {
   for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2) {
     const Value& candidate = values[dict.items[i]];
-    if (candidate.kind == ValueKind::text && candidate.text == key) return &values[dict.items[i + 1]];
+    if (candidate.kind == ValueKind::text && candidate.text == key)
+      return &values[dict.items[i + 1]];
   }
   return nullptr;
 }
 
-Pickle unpickle(std::span<const std::byte> data, const std::string& file) { return Unpickler(data, file).run(); }
+Pickle unpickle(std::span<const std::byte> data, const std::string& file) {
+  return Unpickler(data, file).run();
+}
 
 }  // namespace blip::io

@@ -1,5 +1,6 @@
-// A reader of Python pickles that executes nothing: it builds plain values and descriptions of tensors, and refuses any name
-// that is not on its list and any opcode that would call, import or construct something else.
+// A reader of Python pickles that executes nothing: it builds plain values and descriptions of
+// tensors, and refuses any name that is not on its list and any opcode that would call, import or
+// construct something else.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +27,8 @@ enum class ValueKind : std::uint8_t {
   tuple,     // items
   dict,      // items: key, value, key, value...
   callable,  // one of the listed names
-  storage,   // text: key, integer: number of elements, element: their type (nullopt: untyped, counted in bytes)
+  storage,   // text: key, integer: number of elements, element: their type (nullopt: untyped,
+             // counted in bytes)
   tensor,    // items: storage, size, stride; integer: offset in elements; element
   opaque,    // something harmless without use here: a dtype, a device, an integer over 64 bits
 };
@@ -41,7 +43,8 @@ struct Value {
   std::vector<ValueRef> items = {};
 };
 
-// Values may share parts and, in a hostile pickle, form cycles or exponentially large trees: never walk them without a bound.
+// Values may share parts and, in a hostile pickle, form cycles or exponentially large trees: never
+// walk them without a bound.
 struct Pickle {
   std::vector<Value> values;
   ValueRef root = 0;

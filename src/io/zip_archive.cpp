@@ -12,16 +12,19 @@ namespace blip::io {
 namespace {
 
 // PKWARE's APPNOTE.TXT, sections 4.3.7 to 4.3.16.
-constexpr std::uint32_t kLocalHeader = 0x04034b50, kCentralHeader = 0x02014b50, kEnd = 0x06054b50, kZip64End = 0x06064b50,
-                        kZip64Locator = 0x07064b50;
-constexpr std::size_t kLocalHeaderSize = 30, kCentralHeaderSize = 46, kEndSize = 22, kZip64EndSize = 56, kZip64LocatorSize = 20;
+constexpr std::uint32_t kLocalHeader = 0x04034b50, kCentralHeader = 0x02014b50, kEnd = 0x06054b50,
+                        kZip64End = 0x06064b50, kZip64Locator = 0x07064b50;
+constexpr std::size_t kLocalHeaderSize = 30, kCentralHeaderSize = 46, kEndSize = 22,
+                      kZip64EndSize = 56, kZip64LocatorSize = 20;
 constexpr std::size_t kMaxComment = 65535, kMaxName = 4096;
-constexpr std::uint64_t kMaxEntries = 100'000;  // a checkpoint has one for each storage, under a thousand
+// a checkpoint has one for each storage, under a thousand
+constexpr std::uint64_t kMaxEntries = 100'000;
 constexpr std::uint16_t kZip64Field = 1;
 constexpr std::uint32_t kIn64 = 0xffffffff;  // "see the zip64 field"
 constexpr std::uint16_t kStored = 0, kDeflated = 8, kEncrypted = 1;
 
-// The 64-bit values of an entry stand in its zip64 field, in this order, for those that the header leaves at kIn64.
+// The 64-bit values of an entry stand in its zip64 field, in this order, for those that the header
+// leaves at kIn64.
 bool read_zip64(std::span<const std::byte> extra, ZipArchive::Entry& entry) {
   while (extra.size() >= 4) {
     const auto id = load<std::uint16_t>(extra.data());
@@ -43,11 +46,14 @@ bool read_zip64(std::span<const std::byte> extra, ZipArchive::Entry& entry) {
 
 }  // namespace
 
-ZipArchive::ZipArchive(std::span<const std::byte> data, const std::string& file) : data_(data), file_(file) {
+ZipArchive::ZipArchive(std::span<const std::byte> data, const std::string& file)
+    : data_(data), file_(file) {
   read_directory(find_directory());
 }
 
-void ZipArchive::fail(const std::string& message) const { throw Error(ErrorCode::kModel, file_ + ": zip archive: " + message); }
+void ZipArchive::fail(const std::string& message) const {
+  throw Error(ErrorCode::kModel, file_ + ": zip archive: " + message);
+}
 
 ZipArchive::Directory ZipArchive::find_directory() const {
   const std::string truncated = "no end record; the file is truncated or damaged";
@@ -56,17 +62,22 @@ ZipArchive::Directory ZipArchive::find_directory() const {
   const std::size_t first = last > kMaxComment ? last - kMaxComment : 0;
   std::optional<std::size_t> end;
   for (std::size_t at = last + 1; at-- > first && !end;) {
-    const bool fits = load<std::uint32_t>(&data_[at]) == kEnd && load<std::uint16_t>(&data_[at + 20]) == last - at;
+    const bool fits = load<std::uint32_t>(&data_[at]) == kEnd &&
+                      load<std::uint16_t>(&data_[at + 20]) == last - at;
     if (fits) end = at;
   }
   if (!end) fail(truncated);
   const std::byte* const record = &data_[*end];
-  Directory directory{load<std::uint32_t>(record + 16), load<std::uint32_t>(record + 12), load<std::uint16_t>(record + 10)};
+  Directory directory{load<std::uint32_t>(record + 16), load<std::uint32_t>(record + 12),
+                      load<std::uint16_t>(record + 10)};
   std::uint64_t directory_end = *end;
-  if (load<std::uint16_t>(record + 4) != load<std::uint16_t>(record + 6)) fail("it is split over several files");
-  if (*end >= kZip64LocatorSize && load<std::uint32_t>(record - kZip64LocatorSize) == kZip64Locator) {
+  if (load<std::uint16_t>(record + 4) != load<std::uint16_t>(record + 6))
+    fail("it is split over several files");
+  if (*end >= kZip64LocatorSize &&
+      load<std::uint32_t>(record - kZip64LocatorSize) == kZip64Locator) {
     const auto at = load<std::uint64_t>(record - kZip64LocatorSize + 8);
-    if (*end < kZip64EndSize || at > *end - kZip64EndSize || load<std::uint32_t>(&data_[at]) != kZip64End) {
+    if (*end < kZip64EndSize || at > *end - kZip64EndSize ||
+        load<std::uint32_t>(&data_[at]) != kZip64End) {
       fail("the zip64 end record is not where its locator says");
     }
     directory = {load<std::uint64_t>(&data_[at + 48]), load<std::uint64_t>(&data_[at + 40]),
@@ -75,20 +86,24 @@ ZipArchive::Directory ZipArchive::find_directory() const {
   }
   std::uint64_t stop = 0;
   if (!add(directory.offset, directory.size, &stop) || stop > directory_end) {
-    fail("the directory (" + std::to_string(directory.size) + " bytes at " + std::to_string(directory.offset) +
-         ") reaches past its end at " + std::to_string(directory_end));
+    fail("the directory (" + std::to_string(directory.size) + " bytes at " +
+         std::to_string(directory.offset) + ") reaches past its end at " +
+         std::to_string(directory_end));
   }
   return directory;
 }
 
 void ZipArchive::read_directory(const Directory& directory) {
   if (directory.entries > kMaxEntries) {
-    fail(std::to_string(directory.entries) + " entries; at most " + std::to_string(kMaxEntries) + " are read");
+    fail(std::to_string(directory.entries) + " entries; at most " + std::to_string(kMaxEntries) +
+         " are read");
   }
-  auto rest = data_.subspan(static_cast<std::size_t>(directory.offset), static_cast<std::size_t>(directory.size));
+  auto rest = data_.subspan(static_cast<std::size_t>(directory.offset),
+                            static_cast<std::size_t>(directory.size));
   for (std::uint64_t i = 0; i < directory.entries; ++i) {
     if (rest.size() < kCentralHeaderSize || load<std::uint32_t>(rest.data()) != kCentralHeader) {
-      fail("entry " + std::to_string(i) + " of " + std::to_string(directory.entries) + " in the directory is damaged");
+      fail("entry " + std::to_string(i) + " of " + std::to_string(directory.entries) +
+           " in the directory is damaged");
     }
     const std::byte* const header = rest.data();
     Entry entry;
@@ -98,8 +113,10 @@ void ZipArchive::read_directory(const Directory& directory) {
     entry.stored_size = load<std::uint32_t>(header + 20);
     entry.size = load<std::uint32_t>(header + 24);
     entry.header_offset = load<std::uint32_t>(header + 42);
-    const std::size_t name_size = load<std::uint16_t>(header + 28), extra_size = load<std::uint16_t>(header + 30);
-    const std::size_t total = kCentralHeaderSize + name_size + extra_size + load<std::uint16_t>(header + 32);
+    const std::size_t name_size = load<std::uint16_t>(header + 28),
+                      extra_size = load<std::uint16_t>(header + 30);
+    const std::size_t total =
+        kCentralHeaderSize + name_size + extra_size + load<std::uint16_t>(header + 32);
     if (total > rest.size() || name_size > kMaxName)
       fail("entry " + std::to_string(i) + " reaches past the directory or has too long a name");
     std::string name(as_text(rest.subspan(kCentralHeaderSize, name_size)));
@@ -118,7 +135,8 @@ const ZipArchive::Entry& ZipArchive::find(std::string_view name) const {
   return found->second;
 }
 
-std::span<const std::byte> ZipArchive::stored_bytes(std::string_view name, const Entry& entry) const {
+std::span<const std::byte> ZipArchive::stored_bytes(std::string_view name,
+                                                    const Entry& entry) const {
   const std::string where = "entry " + quote(name) + ": ";
   if ((entry.flags & kEncrypted) != 0) fail(where + "it is encrypted; store it without a password");
   if (data_.size() < kLocalHeaderSize || entry.header_offset > data_.size() - kLocalHeaderSize ||
@@ -151,7 +169,8 @@ std::vector<std::byte> ZipArchive::read(std::string_view name) const {
     return {bytes.begin(), bytes.end()};
   }
   if (entry.method != kDeflated)
-    fail(where + "compression method " + std::to_string(entry.method) + " is not supported (stored and deflated are)");
+    fail(where + "compression method " + std::to_string(entry.method) +
+         " is not supported (stored and deflated are)");
   const auto packed = stored_bytes(name, entry);
   std::vector<std::byte> bytes;
   try {
@@ -160,7 +179,8 @@ std::vector<std::byte> ZipArchive::read(std::string_view name) const {
     fail(where + "not enough memory for its " + std::to_string(entry.size) + " bytes");
   }
   const Inflated unpacked = inflate(packed, bytes, Deflate::kRaw);
-  if (!unpacked.complete || unpacked.size != bytes.size()) fail(where + "its compressed data are damaged");
+  if (!unpacked.complete || unpacked.size != bytes.size())
+    fail(where + "its compressed data are damaged");
   if (crc32(bytes) != entry.crc) fail(where + "its checksum is wrong; the file is damaged");
   return bytes;
 }

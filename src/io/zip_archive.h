@@ -1,4 +1,5 @@
-// Reading a zip archive in memory: the central directory, stored entries in place, deflated ones unpacked.
+// Reading a zip archive in memory: the central directory, stored entries in place, deflated ones
+// unpacked.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +21,8 @@ class ZipArchive {
     std::uint64_t stored_size = 0, size = 0, header_offset = 0;
   };
 
-  // Reads the central directory. Throws Error(kModel) naming `file`; both arguments must outlive the archive.
+  // Reads the central directory. Throws Error(kModel) naming `file`; both arguments must outlive
+  // the archive.
   ZipArchive(std::span<const std::byte> data, const std::string& file);
 
   bool contains(std::string_view name) const { return entries_.contains(name); }
@@ -28,9 +30,11 @@ class ZipArchive {
   bool is_stored(std::string_view name) const { return find(name).method == 0; }
   const std::string& first_name() const { return first_name_; }
 
-  // A stored entry's bytes, in place. Its checksum is not verified: that would read the whole file at opening.
+  // A stored entry's bytes, in place. Its checksum is not verified: that would read the whole file
+  // at opening.
   std::span<const std::byte> view(std::string_view name) const;
-  // An entry's bytes, unpacked and verified if deflated. The caller decides beforehand whether size_of() is acceptable.
+  // An entry's bytes, unpacked and verified if deflated. The caller decides beforehand whether
+  // size_of() is acceptable.
   std::vector<std::byte> read(std::string_view name) const;
 
  private:

@@ -90,9 +90,8 @@ HWY_INLINE float round_steps(int n, std::uint8_t* out, const Values& values) {
 
 // A query, and the sum of its rounded values.
 float round_query(const std::uint16_t* q, int n, std::uint8_t* out, std::int32_t& sum) {
-  const float step = round_steps(n, out, [&](auto d, int i) HWY_ATTR {
-    return load_floats(d, q + i);
-  });
+  const float step =
+      round_steps(n, out, [&](auto d, int i) HWY_ATTR { return load_floats(d, q + i); });
   sum = 0;
   for (int i = 0; i < n; ++i) sum += static_cast<std::int32_t>(out[i]) - 128;
   return step;
@@ -182,9 +181,8 @@ void byte_scores(const AttentionBlock& b, int columns, float* scores, std::uint8
   multiply({kernel, b.queries, columns, b.head_dim / 4, reinterpret_cast<const char*>(memory), row,
             dims, kernel.signed_rows ? nullptr : starts, b.keys, b.key_stride, scores,
             static_cast<std::size_t>(columns)});
-  for (int i = 0; i < b.queries; ++i)
-    HWY_DYNAMIC_DISPATCH(scale_columns)
-    (scores + static_cast<std::size_t>(i) * columns, columns, b.key_scales);
+  for (int i = 0; i < b.queries; ++i) HWY_DYNAMIC_DISPATCH(scale_columns)
+  (scores + static_cast<std::size_t>(i) * columns, columns, b.key_scales);
 }
 
 void pair_scores(const AttentionBlock& b, int columns, int width, float* scores, float* memory) {

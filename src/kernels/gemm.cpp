@@ -31,13 +31,16 @@ int padded_units(NumberType type, int k) {
 std::size_t block_bytes(NumberType type, int k, Packing packing) {
   const int units = padded_units(type, k);
   if (packing == Packing::kPlain && !has_avx512_gemm(type)) return panel_block_bytes(type, k);
-  return packing == Packing::kNarrow ? narrow_block_bytes(units) : static_cast<std::size_t>(units) * sizeof(std::uint32_t) * kColumnBlock;
+  return packing == Packing::kNarrow
+             ? narrow_block_bytes(units)
+             : static_cast<std::size_t>(units) * sizeof(std::uint32_t) * kColumnBlock;
 }
 
 // Rows that end within a unit, completed by zeros. Valid until the calling thread's next call.
 const void* whole_units(const GemmTile& t) {
   static thread_local AlignedArray<char> rows;
-  const std::size_t used = static_cast<std::size_t>(t.w->k()) * size_of(t.w->type()), whole = (used + kUnit - 1) / kUnit * kUnit;
+  const std::size_t used = static_cast<std::size_t>(t.w->k()) * size_of(t.w->type()),
+                    whole = (used + kUnit - 1) / kUnit * kUnit;
   char* to = rows.reserve(static_cast<std::size_t>(t.m) * whole);
   for (int r = 0; r < t.m; ++r, to += whole) {
     std::memcpy(to, static_cast<const char*>(t.x) + static_cast<std::size_t>(r) * used, used);
@@ -63,8 +66,10 @@ void PackedWeights::pack(int first, int count, const void* rows) {
   auto* out = const_cast<void*>(columns(first));
   const std::size_t row_bytes = static_cast<std::size_t>(k_) * size_of(type_);
   for (int j = 0; j < count; j += kColumnBlock) {
-    const auto* block = static_cast<const std::byte*>(rows) + static_cast<std::size_t>(j) * row_bytes;
-    auto* to = static_cast<std::byte*>(out) + static_cast<std::size_t>(j / kColumnBlock) * block_bytes_;
+    const auto* block =
+        static_cast<const std::byte*>(rows) + static_cast<std::size_t>(j) * row_bytes;
+    auto* to =
+        static_cast<std::byte*>(out) + static_cast<std::size_t>(j / kColumnBlock) * block_bytes_;
     if (packing_ == Packing::kPlain && !blocked_) {
       pack_panels(type_, std::min(kColumnBlock, count - j), k_, block, to);
     } else if (packing_ == Packing::kNarrow) {
@@ -88,7 +93,8 @@ const void* PackedWeights::columns(int first) const {
 
 NumberType fastest_type() { return has_fast_bytes() ? NumberType::kInt8 : NumberType::kF32; }
 
-// With one share a thread, weights are read once by each. In f32 half of 577 rows do not fit the L2 cache: two shares.
+// With one share a thread, weights are read once by each. In f32 half of 577 rows do not fit the L2
+// cache: two shares.
 RowShares row_shares(NumberType type, int rows, int k) {
   constexpr int kTile = 16, kVectorRows = 6;
   if (has_amx_gemm(type, rows, k)) return {kTile, 1};
@@ -96,9 +102,11 @@ RowShares row_shares(NumberType type, int rows, int k) {
   return {kVectorRows, type == NumberType::kF32 ? 2 : 1};
 }
 
-// Which product serves a row may depend on how many there are, its bits must not: the sums of one type and one k have the same order in all of them.
+// Which product serves a row may depend on how many there are, its bits must not: the sums of one
+// type and one k have the same order in all of them.
 void gemm(const GemmTile& t) {
-  assert((t.w->type() == NumberType::kInt8) == (t.x_scales != nullptr) && !(t.out_bf16 && t.epilogue == Epilogue::kAdd));
+  assert((t.w->type() == NumberType::kInt8) == (t.x_scales != nullptr) &&
+         !(t.out_bf16 && t.epilogue == Epilogue::kAdd));
   const NumberType type = t.w->type();
   if (!t.w->blocked()) return gemm_panels(t);
   if (has_amx_gemm(type, t.m, t.w->k())) return gemm_amx(t);

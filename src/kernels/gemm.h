@@ -17,7 +17,9 @@ namespace blip::kernels {
 //   kBf16: bfloat16 (the upper half of a float, as uint16_t) x bfloat16, summed in float
 //   kInt8: uint8 x int8, summed in int32
 enum class NumberType { kF32, kBf16, kInt8 };
-inline constexpr std::size_t size_of(NumberType type) { return type == NumberType::kF32 ? 4 : type == NumberType::kBf16 ? 2 : 1; }
+inline constexpr std::size_t size_of(NumberType type) {
+  return type == NumberType::kF32 ? 4 : type == NumberType::kBf16 ? 2 : 1;
+}
 
 // What happens to a product before it is stored.
 enum class Epilogue {
@@ -41,8 +43,9 @@ class PackedWeights {
   PackedWeights() = default;
   PackedWeights(NumberType type, int n, int k, Packing packing = Packing::kPlain);
 
-  // rows: [count, k] of a layer's [n, k] weight as torch stores it, from row `first` on (a multiple of kColumnBlock), values of the
-  // number type (float, uint16_t or int8_t). Threads may pack different rows at once.
+  // rows: [count, k] of a layer's [n, k] weight as torch stores it, from row `first` on (a multiple
+  // of kColumnBlock), values of the number type (float, uint16_t or int8_t). Threads may pack
+  // different rows at once.
   void pack(int first, int count, const void* rows);
 
   NumberType type() const { return type_; }
@@ -50,7 +53,9 @@ class PackedWeights {
   int k() const { return k_; }
   Packing packing() const { return packing_; }
   bool blocked() const { return blocked_; }
-  std::span<const char> memory() const { return {reinterpret_cast<const char*>(data_.get()), bytes_}; }  // all of them, packed
+  std::span<const char> memory() const {
+    return {reinterpret_cast<const char*>(data_.get()), bytes_};
+  }                                      // all of them, packed
   const void* columns(int first) const;  // first: a multiple of kColumnBlock
   std::size_t bytes() const { return bytes_; }
 
@@ -67,21 +72,22 @@ class PackedWeights {
   std::shared_ptr<std::byte> data_;
 };
 
-// One tile: out[m, n] = epilogue(x[m, k] W[:, first : first + n] + bias[n]). Rows of x are k values apart, rows of out ldo
-// values. kInt8: the product is x_scales[row] * w_scales[column] * sum of bytes - x_offsets[row] * w_sums[column].
+// One tile: out[m, n] = epilogue(x[m, k] W[:, first : first + n] + bias[n]). Rows of x are k values
+// apart, rows of out ldo values. kInt8: the product is x_scales[row] * w_scales[column] * sum of
+// bytes - x_offsets[row] * w_sums[column].
 struct GemmTile {
   int m, n;
   const void* x;
   const PackedWeights* w;
   int first = 0;
-  const float* x_scales = nullptr;           // kInt8: [m]
-  const float* x_offsets = nullptr;          // kInt8: [m]
-  const float* w_scales = nullptr;           // kInt8: [n], of column `first` and on, as the next two
-  const float* w_sums = nullptr;             // kInt8: [n]
-  const float* bias = nullptr;               // may be null
-  void* out;                                 // float, or bfloat16 (uint16_t) with out_bf16
+  const float* x_scales = nullptr;   // kInt8: [m]
+  const float* x_offsets = nullptr;  // kInt8: [m]
+  const float* w_scales = nullptr;   // kInt8: [n], of column `first` and on, as the next two
+  const float* w_sums = nullptr;     // kInt8: [n]
+  const float* bias = nullptr;       // may be null
+  void* out;                         // float, or bfloat16 (uint16_t) with out_bf16
   std::size_t ldo;
-  Epilogue epilogue = Epilogue::kStore;      // kAdd: not with out_bf16
+  Epilogue epilogue = Epilogue::kStore;  // kAdd: not with out_bf16
   bool out_bf16 = false;
 };
 
@@ -90,7 +96,8 @@ NumberType fastest_type();
 
 void gemm(const GemmTile& tile);
 
-// How many rows are best shared among threads: in multiples of `unit` (the kernel's tile), so many shares a thread.
+// How many rows are best shared among threads: in multiples of `unit` (the kernel's tile), so many
+// shares a thread.
 struct RowShares {
   int unit, per_thread;
 };

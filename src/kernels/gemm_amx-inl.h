@@ -1,4 +1,5 @@
-// The product by matrix units, over PackedWeights' blocks: a unit row of 256 bytes holds 64 columns, so 16 unit rows are four tiles side by side.
+// The product by matrix units, over PackedWeights' blocks: a unit row of 256 bytes holds 64
+// columns, so 16 unit rows are four tiles side by side.
 #pragma once
 
 #include <algorithm>
@@ -11,12 +12,14 @@
 
 namespace blip::kernels {
 
-inline constexpr std::size_t kUnitRowBytes = 256;                                // 64 columns of one unit
-inline constexpr std::size_t kStepBytes = kUnitRowBytes * kTileRowsMax;          // of one step: 64 bytes of each row of x
+inline constexpr std::size_t kUnitRowBytes = 256;  // 64 columns of one unit
+inline constexpr std::size_t kStepBytes =
+    kUnitRowBytes * kTileRowsMax;  // of one step: 64 bytes of each row of x
 inline constexpr int kPanelRows = 2 * kTileRowsMax;
-// Steps of a block of weights, which all rows pass over before the next. With 24 a panel's sums stay in registers for the whole depth of BLIP-base's layers
-// in bfloat16; the block's 96 KB lie in the L2 cache. Measured against 8 and 12, which would stay in the L1 cache but carry 8 KB of sums to and fro
-// between blocks: 5 to 10 % faster.
+// Steps of a block of weights, which all rows pass over before the next. With 24 a panel's sums
+// stay in registers for the whole depth of BLIP-base's layers in bfloat16; the block's 96 KB lie in
+// the L2 cache. Measured against 8 and 12, which would stay in the L1 cache but carry 8 KB of sums
+// to and fro between blocks: 5 to 10 % faster.
 inline constexpr int kBlockSteps = 24;
 
 // Lines to fetch while a panel is computed, so many at each step.
@@ -26,7 +29,9 @@ struct LinesAhead {
 };
 
 inline void fetch(LinesAhead& ahead) {
-  for (int line = 0; line < ahead.lines; ++line, ahead.next += 64) __builtin_prefetch(ahead.next, 0, 2);  // into the L2 cache
+  // into the L2 cache
+  for (int line = 0; line < ahead.lines; ++line, ahead.next += 64)
+    __builtin_prefetch(ahead.next, 0, 2);
 }
 
 // The four sums of a panel: two side by side, two more `second` bytes behind them.
@@ -53,9 +58,11 @@ void keep_sums(char* sums, std::size_t second) {
   Tiles::template store<3>(sums + second + kTileBytes, kUnitRowBytes);
 }
 
-// sums[32, 64] (+)= x w: two row tiles, 32 columns at a time, so that each tile that is loaded is multiplied twice.
+// sums[32, 64] (+)= x w: two row tiles, 32 columns at a time, so that each tile that is loaded is
+// multiplied twice.
 template <class Tiles, NumberType type>
-void wide_panel(int steps, const char* x, std::size_t ldx, const char* w, bool first, char* sums, LinesAhead ahead) {
+void wide_panel(int steps, const char* x, std::size_t ldx, const char* w, bool first, char* sums,
+                LinesAhead ahead) {
   constexpr std::size_t kLower = kTileRowsMax * kUnitRowBytes;
   const char* x_lower = x + kTileRowsMax * ldx;
   for (int half = 0; half < 2; ++half, w += 2 * kTileBytes, sums += 2 * kTileBytes) {
@@ -78,7 +85,8 @@ void wide_panel(int steps, const char* x, std::size_t ldx, const char* w, bool f
 
 // sums[up to 16, 64] (+)= x w
 template <class Tiles, NumberType type>
-void narrow_panel(int steps, const char* x, std::size_t ldx, const char* w, bool first, char* sums, LinesAhead ahead) {
+void narrow_panel(int steps, const char* x, std::size_t ldx, const char* w, bool first, char* sums,
+                  LinesAhead ahead) {
   constexpr std::size_t kRight = 2 * kTileBytes;
   begin_sums<Tiles>(first, sums, kRight);
   for (int s = 0; s < steps; ++s, w += kStepBytes) {
@@ -104,7 +112,8 @@ class PanelShapes {
   void set(int rows) {
     if (rows == rows_) return;
     rows_ = rows;
-    Tiles::configure(rows > kTileRowsMax ? tile_shapes(kTileRowsMax, rows - kTileRowsMax) : tile_shapes(rows, 0));
+    Tiles::configure(rows > kTileRowsMax ? tile_shapes(kTileRowsMax, rows - kTileRowsMax)
+                                         : tile_shapes(rows, 0));
   }
 
  private:
@@ -115,8 +124,10 @@ template <class Tiles, NumberType type>
 void gemm_by_tiles(const GemmTile& t) {
   const std::size_t row_bytes = static_cast<std::size_t>(t.w->k()) * size_of(type);
   assert(t.w->blocked() && row_bytes % kTileBytes == 0);
-  const int steps = static_cast<int>(row_bytes / kTileBytes), panels = (t.m + kPanelRows - 1) / kPanelRows;
-  const int blocks = (steps + kBlockSteps - 1) / kBlockSteps, block_steps = (steps + blocks - 1) / blocks;
+  const int steps = static_cast<int>(row_bytes / kTileBytes),
+            panels = (t.m + kPanelRows - 1) / kPanelRows;
+  const int blocks = (steps + kBlockSteps - 1) / kBlockSteps,
+            block_steps = (steps + blocks - 1) / blocks;
   constexpr std::size_t kSums = kPanelRows * kUnitRowBytes;
   static thread_local AlignedArray<char> scratch;
   char* all_sums = scratch.reserve(static_cast<std::size_t>(blocks > 1 ? panels : 1) * kSums);
@@ -127,23 +138,32 @@ void gemm_by_tiles(const GemmTile& t) {
     for (int step = 0; step < steps; step += block_steps) {
       const int count = std::min(block_steps, steps - step);
       const int units = count * kTileRowsMax, first_unit = step * kTileRowsMax;
-      const char *block = w + static_cast<std::size_t>(step) * kStepBytes, *behind = block + static_cast<std::size_t>(count) * kStepBytes;
+      const char *block = w + static_cast<std::size_t>(step) * kStepBytes,
+                 *behind = block + static_cast<std::size_t>(count) * kStepBytes;
       if (narrow) {
-        block = reinterpret_cast<const char*>(widen_units(reinterpret_cast<const std::byte*>(w), first_unit, units));
+        block = reinterpret_cast<const char*>(
+            widen_units(reinterpret_cast<const std::byte*>(w), first_unit, units));
         behind = w + narrow_block_bytes(first_unit + units);
       }
-      // The panels of this block fetch the next one, which follows in memory, share and share alike.
+      // The panels of this block fetch the next one, which follows in memory, share and share
+      // alike.
       const std::size_t unit_row = narrow ? kNarrowUnitRow : kUnitRowBytes;
-      const std::size_t share = round_up((static_cast<std::size_t>(units) * unit_row + panels - 1) / panels, 64);
+      const std::size_t share =
+          round_up((static_cast<std::size_t>(units) * unit_row + panels - 1) / panels, 64);
       for (int i = 0; i < panels; ++i) {
         const int row = i * kPanelRows, rows = std::min(kPanelRows, t.m - row);
         char* sums = all_sums + (blocks > 1 ? static_cast<std::size_t>(i) * kSums : 0);
-        const char* x = static_cast<const char*>(t.x) + static_cast<std::size_t>(row) * row_bytes + static_cast<std::size_t>(step) * kTileBytes;
+        const char* x = static_cast<const char*>(t.x) + static_cast<std::size_t>(row) * row_bytes +
+                        static_cast<std::size_t>(step) * kTileBytes;
         const int passes = rows > kTileRowsMax ? 2 : 1;  // over the steps
-        const int lines = static_cast<int>((share / 64 + static_cast<std::size_t>(passes * count) - 1) / static_cast<std::size_t>(passes * count));
+        const int lines =
+            static_cast<int>((share / 64 + static_cast<std::size_t>(passes * count) - 1) /
+                             static_cast<std::size_t>(passes * count));
         const LinesAhead ahead{behind + i * share, lines};
         shapes.set(rows);
-        (rows > kTileRowsMax ? wide_panel<Tiles, type> : narrow_panel<Tiles, type>)(count, x, row_bytes, block, step == 0, sums, ahead);
+        (rows > kTileRowsMax
+             ? wide_panel<Tiles, type>
+             : narrow_panel<Tiles, type>)(count, x, row_bytes, block, step == 0, sums, ahead);
         if (step + count == steps) finish_tile(t, sums, row, rows, column);
       }
     }

@@ -5,10 +5,12 @@
 
 namespace blip::kernels {
 
-// Whether this machine (and BLIP_FORCE_ISA) has matrix units for the type, rows of k values are whole tiles long, and enough of them to gain.
+// Whether this machine (and BLIP_FORCE_ISA) has matrix units for the type, rows of k values are
+// whole tiles long, and enough of them to gain.
 bool has_amx_gemm(NumberType type, int rows, int k);
 
-// Whether many rows of this type and k go to matrix units, so that few must be added up in their order.
+// Whether many rows of this type and k go to matrix units, so that few must be added up in their
+// order.
 bool has_tile_order(NumberType type, int k);
 
 void gemm_amx(const GemmTile& tile);

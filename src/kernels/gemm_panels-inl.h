@@ -169,14 +169,8 @@ BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
 
 template <class P>
 constexpr PanelKernel make_panel_kernel() {
-  return {P::kRows,
-          P::kPlanes,
-          P::kStep,
-          P::kParts < 4,
-          P::kSignedRows,
-          P::pack_row,
-          multiply_panels<P>,
-          chain_panels<P>};
+  return {P::kRows,       P::kPlanes,  P::kStep,           P::kParts < 4,
+          P::kSignedRows, P::pack_row, multiply_panels<P>, chain_panels<P>};
 }
 
 #undef BLIP_UNROLL

@@ -11,7 +11,8 @@ namespace blip::kernels {
 namespace {
 
 // In the order of Isa.
-constexpr std::array<const char*, 7> kNames{"baseline", "avx2", "avx2_vnni", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
+constexpr std::array<const char*, 7> kNames{"baseline",    "avx2",        "avx2_vnni", "avx512",
+                                            "avx512_vnni", "avx512_bf16", "amx"};
 
 Isa parse(const std::string& name) {
   std::string names;
@@ -19,14 +20,16 @@ Isa parse(const std::string& name) {
     if (name == kNames[i]) return static_cast<Isa>(i);
     names += (names.empty() ? "" : ", ") + std::string(kNames[i]);
   }
-  throw Error(ErrorCode::kUsage, std::string(kForceIsaVariable) + "=" + name + " is unknown; use one of " + names);
+  throw Error(ErrorCode::kUsage,
+              std::string(kForceIsaVariable) + "=" + name + " is unknown; use one of " + names);
 }
 
 Isa force(const std::string& name) {
   const Isa wanted = parse(name);
   if (!machine_has(wanted))
     throw Error(ErrorCode::kUsage, std::string(kForceIsaVariable) + "=" + name +
-                                       ": this machine lacks it, its best is " + to_string(machine_isa()));
+                                       ": this machine lacks it, its best is " +
+                                       to_string(machine_isa()));
   limit_vectors(wanted);
   return wanted;
 }

@@ -14,8 +14,8 @@ enum class Isa { kBaseline, kAvx2, kAvx2Vnni, kAvx512, kAvx512Vnni, kAvx512Bf16,
 // "amx".
 const char* to_string(Isa isa);
 
-// Found once, at the first call, which must come before any kernel runs (a model's loading sees to it).
-// Throws Error(kUsage) where $BLIP_FORCE_ISA is no name of one, or of one the machine lacks.
+// Found once, at the first call, which must come before any kernel runs (a model's loading sees to
+// it). Throws Error(kUsage) where $BLIP_FORCE_ISA is no name of one, or of one the machine lacks.
 Isa isa();
 // wanted: not kAvx2Vnni.
 inline bool has_isa(Isa wanted) { return isa() >= wanted; }

@@ -21,10 +21,12 @@
 namespace blip::kernels {
 namespace {
 
-double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
-// 24 independent sums hide the latency; nothing is loaded. Each returns something that depends on all of them. In rows, as compilers
-// keep small loops in registers, larger ones in memory.
+// 24 independent sums hide the latency; nothing is loaded. Each returns something that depends on
+// all of them. In rows, as compilers keep small loops in registers, larger ones in memory.
 constexpr int kSumRows = 4, kRowSums = 6, kSums = kSumRows * kRowSums;
 
 #if defined(__x86_64__)
@@ -33,7 +35,8 @@ float bf16_chain(int rounds) {
   __m512 sums[kSumRows][kRowSums];
   for (auto& row : sums)
     for (auto& sum : row) sum = _mm512_set1_ps(1.f);
-  const __m512bh x = (__m512bh)_mm512_set1_epi32(0x3f803f80), y = (__m512bh)_mm512_set1_epi32(0x33803380);
+  const __m512bh x = (__m512bh)_mm512_set1_epi32(0x3f803f80),
+                 y = (__m512bh)_mm512_set1_epi32(0x33803380);
   for (int i = 0; i < rounds; ++i) {
 #pragma GCC unroll 4
     for (auto& row : sums)
@@ -64,12 +67,14 @@ float int8_chain(int rounds) {
   for (int r = 0; r < kSumRows; ++r)
 #pragma GCC unroll 6
     for (int v = 0; v < kRowSums; ++v) total = _mm512_add_epi32(total, sums[r][v]);
-  return static_cast<float>(_mm_cvtsi128_si32(_mm512_castsi512_si128(total)));  // one lane: all of them would overflow
+  // one lane: all of them would overflow
+  return static_cast<float>(_mm_cvtsi128_si32(_mm512_castsi512_si128(total)));
 }
 BLIP_TARGET_END
 #endif
 
-// Operations a second of `chain`, ops_per_round a round, on every thread at once; the best of five, as other work only slows.
+// Operations a second of `chain`, ops_per_round a round, on every thread at once; the best of five,
+// as other work only slows.
 template <class Chain>
 double measure_chain(ThreadPool& pool, double ops_per_round, const Chain& chain) {
   constexpr int kRounds = 4'000'000;  // some 10 ms: a sleeping thread has long woken up
@@ -77,7 +82,8 @@ double measure_chain(ThreadPool& pool, double ops_per_round, const Chain& chain)
   std::vector<float> sink(static_cast<std::size_t>(pool.size()));
   for (int run = 0; run < 5; ++run) {
     const double start = seconds();
-    pool.parallel_for(pool.size(), [&](int i, int) { sink[static_cast<std::size_t>(i)] = chain(kRounds); });
+    pool.parallel_for(pool.size(),
+                      [&](int i, int) { sink[static_cast<std::size_t>(i)] = chain(kRounds); });
     best = std::max(best, kRounds * ops_per_round * pool.size() / (seconds() - start));
   }
   return sink[0] == 12345.f ? 0 : best / 1e9;
@@ -109,17 +115,22 @@ float tile_chain(int rounds) {
 }
 
 double measure_tiles(ThreadPool& pool, NumberType type) {
-  constexpr int kRounds = 32, kProducts = 4;  // rounds are 64 cycles long, those of the other chains 12
-  const auto chain = type == NumberType::kBf16 ? tile_chain<NumberType::kBf16> : tile_chain<NumberType::kInt8>;
+  // rounds are 64 cycles long, those of the other chains 12
+  constexpr int kRounds = 32, kProducts = 4;
+  const auto chain =
+      type == NumberType::kBf16 ? tile_chain<NumberType::kBf16> : tile_chain<NumberType::kInt8>;
   const double values = 4.0 / static_cast<double>(size_of(type));  // in a unit
-  return measure_chain(pool, 2.0 * kProducts * 16 * 16 * 16 * values / kRounds, [&](int rounds) { return chain(rounds / kRounds); });
+  return measure_chain(pool, 2.0 * kProducts * 16 * 16 * 16 * values / kRounds,
+                       [&](int rounds) { return chain(rounds / kRounds); });
 }
 #endif
 
 constexpr std::size_t kReadBytes = std::size_t{256} << 20;
 
 // Bytes of a thread's share: whole steps of or_words.
-std::size_t share_of(int threads) { return kReadBytes / static_cast<std::size_t>(threads) / 512 * 512; }
+std::size_t share_of(int threads) {
+  return kReadBytes / static_cast<std::size_t>(threads) / 512 * 512;
+}
 
 // As the products of this type multiply here.
 double measure_rounded(ThreadPool& pool, NumberType type) {
@@ -135,16 +146,22 @@ double measure_rounded(ThreadPool& pool, NumberType type) {
 
 }  // namespace
 
-MemorySpeed::MemorySpeed(ThreadPool& pool) : pool_(pool), memory_(allocate_zeros(kReadBytes)), sums_(static_cast<std::size_t>(pool.size())) {
+MemorySpeed::MemorySpeed(ThreadPool& pool)
+    : pool_(pool),
+      memory_(allocate_zeros(kReadBytes)),
+      sums_(static_cast<std::size_t>(pool.size())) {
   const std::size_t share = share_of(pool.size());
-  pool.parallel_for(pool.size(), [&](int i, int) { std::fill_n(memory_.get() + static_cast<std::size_t>(i) * share, share, std::byte{1}); });
+  pool.parallel_for(pool.size(), [&](int i, int) {
+    std::fill_n(memory_.get() + static_cast<std::size_t>(i) * share, share, std::byte{1});
+  });
 }
 
 double MemorySpeed::read_gb_s() {
   const std::size_t share = share_of(pool_.size());
   const double start = seconds();
   pool_.parallel_for(pool_.size(), [&](int i, int) {
-    const auto* words = reinterpret_cast<const std::uint64_t*>(memory_.get() + static_cast<std::size_t>(i) * share);
+    const auto* words =
+        reinterpret_cast<const std::uint64_t*>(memory_.get() + static_cast<std::size_t>(i) * share);
     sums_[static_cast<std::size_t>(i)] = or_words(words, share / sizeof(std::uint64_t));
   });
   return 1e-9 * static_cast<double>(share) * pool_.size() / (seconds() - start);
@@ -152,7 +169,8 @@ double MemorySpeed::read_gb_s() {
 
 MachineSpeed measure_machine(ThreadPool& pool, MemorySpeed& memory) {
   MachineSpeed speed;
-  speed.f32_gops = measure_chain(pool, 2.0 * multiply_add_chain(0).values, [](int rounds) { return multiply_add_chain(rounds).sum; });
+  speed.f32_gops = measure_chain(pool, 2.0 * multiply_add_chain(0).values,
+                                 [](int rounds) { return multiply_add_chain(rounds).sum; });
   speed.bf16_gops = measure_rounded(pool, NumberType::kBf16);
   speed.int8_gops = measure_rounded(pool, NumberType::kInt8);
   for (int run = 0; run < 5; ++run) speed.read_gb_s = std::max(speed.read_gb_s, memory.read_gb_s());

@@ -1,4 +1,5 @@
-// What this machine's arithmetic units and memory can do: the ceilings that benchmarks are held against.
+// What this machine's arithmetic units and memory can do: the ceilings that benchmarks are held
+// against.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +30,8 @@ class MemorySpeed {
   std::vector<std::uint64_t> sums_;
 };
 
-// Takes about two seconds on all threads of the pool. Chains of multiply-adds in registers, of vectors or, where there are matrix units, of tiles.
+// Takes about two seconds on all threads of the pool. Chains of multiply-adds in registers, of
+// vectors or, where there are matrix units, of tiles.
 MachineSpeed measure_machine(ThreadPool& pool, MemorySpeed& memory);
 
 }  // namespace blip::kernels

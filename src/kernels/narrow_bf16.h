@@ -1,11 +1,15 @@
-// Bfloat16 weights in 12 bits. A value's lower byte (the last bit of the exponent and the mantissa) is kept as it is; its upper byte (the sign and seven
-// bits of the exponent) is one of 15 that a block of 64 columns has: those of its largest magnitudes, down to 2^-12 of the largest at least, and zero.
-// What is smaller becomes zero, or the smallest that there is, if that is nearer: an error of less than 2^-13 of the block's largest, where rounding
-// that largest to bfloat16 may have cost 2^-9 of it.
+// Bfloat16 weights in 12 bits. A value's lower byte (the last bit of the exponent and the mantissa)
+// is kept as it is; its upper byte (the sign and seven bits of the exponent) is one of 15 that a
+// block of 64 columns has: those of its largest magnitudes, down to 2^-12 of the largest at least,
+// and zero. What is smaller becomes zero, or the smallest that there is, if that is nearer: an
+// error of less than 2^-13 of the block's largest, where rounding that largest to bfloat16 may have
+// cost 2^-9 of it.
 //
-// A block is a line with the 16 upper bytes, then for each unit row (64 columns of two values) 64 lower bytes of columns 0 to 31, 64 of columns 32 to 63,
-// and 64 bytes with the codes of the former in their lower halves and of the latter in their upper halves. In each 16 bytes of lower bytes the first 8 belong
-// to the first 16 columns of the 32, the last 8 to the others, as instructions that interleave two vectors want it.
+// A block is a line with the 16 upper bytes, then for each unit row (64 columns of two values) 64
+// lower bytes of columns 0 to 31, 64 of columns 32 to 63, and 64 bytes with the codes of the former
+// in their lower halves and of the latter in their upper halves. In each 16 bytes of lower bytes
+// the first 8 belong to the first 16 columns of the 32, the last 8 to the others, as instructions
+// that interleave two vectors want it.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +19,9 @@ namespace blip::kernels {
 
 inline constexpr std::size_t kNarrowTable = 64;     // bytes before a block's first unit
 inline constexpr std::size_t kNarrowUnitRow = 192;  // bytes of 64 columns of one unit
-inline constexpr std::size_t narrow_block_bytes(int units) { return kNarrowTable + static_cast<std::size_t>(units) * kNarrowUnitRow; }
+inline constexpr std::size_t narrow_block_bytes(int units) {
+  return kNarrowTable + static_cast<std::size_t>(units) * kNarrowUnitRow;
+}
 
 // units: [n, 64] of two bfloat16s each, the first in the lower half. out: narrow_block_bytes(n) of
 // zeros, aligned to 64 bytes.

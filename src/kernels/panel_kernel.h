@@ -28,8 +28,8 @@ struct PanelBlock {
   std::size_t plane;  // bytes to a second copy of each, where there is one
   const char* panel;  // [panels, units, 16] of 4 bytes, panel_stride and unit_stride bytes apart
   std::size_t panel_stride, unit_stride;
-  const char* start;  // what the first panel's sums begin with (16 of 4 bytes); null: with those
-                      // that are there
+  // what the first panel's sums begin with (16 of 4 bytes); null: with those that are there
+  const char* start;
   std::size_t start_stride;        // to the next panel's; 0: the same
   const std::int32_t* row_starts;  // if set, instead: one of each row
   char* sums;                      // [rows, 16 x panels] of 4 bytes

@@ -8,7 +8,7 @@
 
 namespace blip::kernels {
 
-inline constexpr std::size_t kReadAhead = 1280;      // for a reader that does little but read
+inline constexpr std::size_t kReadAhead = 1280;  // for a reader that does little but read
 inline constexpr std::size_t kReadFarAhead = 6144;
 
 }  // namespace blip::kernels

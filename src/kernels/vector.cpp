@@ -5,10 +5,9 @@
 #include <cstring>
 
 #include "core/aligned.h"
+#include "core/vector_targets.h"  // before Highway
 #include "kernels/isa.h"
 #include "kernels/read_ahead.h"
-
-#include "core/vector_targets.h"  // before Highway
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/vector.cpp"
 #include <hwy/foreach_target.h>
@@ -19,8 +18,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace blip::kernels {
 namespace HWY_NAMESPACE {
-// A register tile: 6 rows x 2 vectors, 12 accumulators, hide an FMA's latency of 4 cycles on two ports (8 needed), and with 2
-// loaded vectors and a broadcast they fit AVX2's 16 registers; 4 vectors load less for a product and fit AVX-512's 32.
+// A register tile: 6 rows x 2 vectors, 12 accumulators, hide an FMA's latency of 4 cycles on two
+// ports (8 needed), and with 2 loaded vectors and a broadcast they fit AVX2's 16 registers; 4
+// vectors load less for a product and fit AVX-512's 32.
 constexpr int kTileRows = 6;
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
 constexpr int kTileVectors = 4;
@@ -30,7 +30,8 @@ constexpr int kTileVectors = 2;
 
 // c[Rows, Vectors * lanes] = a[Rows, k] b[k, ...]
 template <int Rows, int Vectors>
-HWY_INLINE void tile(int k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+HWY_INLINE void tile(int k, const float* a, std::size_t lda, const float* b, std::size_t ldb,
+                     float* c, std::size_t ldc) {
   const Floats d;
   const std::size_t lanes = hn::Lanes(d);
   hn::Vec<Floats> sum[Rows][Vectors];
@@ -49,37 +50,50 @@ HWY_INLINE void tile(int k, const float* a, std::size_t lda, const float* b, std
 }
 
 template <int Rows>
-void row_panel(int n, int k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+void row_panel(int n, int k, const float* a, std::size_t lda, const float* b, std::size_t ldb,
+               float* c, std::size_t ldc) {
   const int lanes = static_cast<int>(hn::Lanes(Floats()));
   int j = 0;
-  for (; j + kTileVectors * lanes <= n; j += kTileVectors * lanes) tile<Rows, kTileVectors>(k, a, lda, b + j, ldb, c + j, ldc);
+  for (; j + kTileVectors * lanes <= n; j += kTileVectors * lanes)
+    tile<Rows, kTileVectors>(k, a, lda, b + j, ldb, c + j, ldc);
   for (; j < n; j += lanes) tile<Rows, 1>(k, a, lda, b + j, ldb, c + j, ldc);
 }
 
 // n at most a register tile's width.
-void column_panel(int m, int n, int k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+void column_panel(int m, int n, int k, const float* a, std::size_t lda, const float* b,
+                  std::size_t ldb, float* c, std::size_t ldc) {
   int i = 0;
-  for (; i + kTileRows <= m; i += kTileRows) row_panel<kTileRows>(n, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc);
+  for (; i + kTileRows <= m; i += kTileRows)
+    row_panel<kTileRows>(n, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc);
   a += i * lda;
   c += i * ldc;
   switch (m - i) {
-    case 5: return row_panel<5>(n, k, a, lda, b, ldb, c, ldc);
-    case 4: return row_panel<4>(n, k, a, lda, b, ldb, c, ldc);
-    case 3: return row_panel<3>(n, k, a, lda, b, ldb, c, ldc);
-    case 2: return row_panel<2>(n, k, a, lda, b, ldb, c, ldc);
-    case 1: return row_panel<1>(n, k, a, lda, b, ldb, c, ldc);
-    default: return;
+    case 5:
+      return row_panel<5>(n, k, a, lda, b, ldb, c, ldc);
+    case 4:
+      return row_panel<4>(n, k, a, lda, b, ldb, c, ldc);
+    case 3:
+      return row_panel<3>(n, k, a, lda, b, ldb, c, ldc);
+    case 2:
+      return row_panel<2>(n, k, a, lda, b, ldb, c, ldc);
+    case 1:
+      return row_panel<1>(n, k, a, lda, b, ldb, c, ldc);
+    default:
+      return;
   }
 }
 
-// c[m, n] = a[m, k] b[k, n]; n a multiple of kLanes. All rows pass over a few columns of b while those are in the L1 cache.
-void small_gemm(int m, int n, int k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c, std::size_t ldc) {
+// c[m, n] = a[m, k] b[k, n]; n a multiple of kLanes. All rows pass over a few columns of b while
+// those are in the L1 cache.
+void small_gemm(int m, int n, int k, const float* a, std::size_t lda, const float* b,
+                std::size_t ldb, float* c, std::size_t ldc) {
   const int width = kTileVectors * static_cast<int>(hn::Lanes(Floats()));
-  for (int j = 0; j < n; j += width) column_panel(m, std::min(width, n - j), k, a, lda, b + j, ldb, c + j, ldc);
+  for (int j = 0; j < n; j += width)
+    column_panel(m, std::min(width, n - j), k, a, lda, b + j, ldb, c + j, ldc);
 }
 
-// x[i] = exp(scale * (x[i] - max)) for the first n values; returns their sum and the max. Values up to the next multiple of the vector
-// are overwritten.
+// x[i] = exp(scale * (x[i] - max)) for the first n values; returns their sum and the max. Values up
+// to the next multiple of the vector are overwritten.
 Exponentials exp_row(float* x, int n, float scale) {
   const Floats d;
   const int lanes = static_cast<int>(hn::Lanes(d));
@@ -92,7 +106,9 @@ Exponentials exp_row(float* x, int n, float scale) {
   float max = hn::GetLane(hn::MaxOfLanes(d, hn::Max(top, top2)));
   for (; i < n; ++i) max = std::max(max, x[i]);
   const auto factor = hn::Set(d, scale * kLog2E), shift = hn::Set(d, max * (scale * kLog2E));
-  const auto weight = [&](int at) HWY_ATTR { return exp2_negative(d, hn::MulSub(hn::LoadU(d, x + at), factor, shift)); };
+  const auto weight = [&](int at) HWY_ATTR {
+    return exp2_negative(d, hn::MulSub(hn::LoadU(d, x + at), factor, shift));
+  };
   Wide totals[2];
   set_zero(totals[0]);
   set_zero(totals[1]);
@@ -120,24 +136,31 @@ void attention(const AttentionBlock& b) {
   const int columns = round_up(b.count, kLanes), width = round_up(b.head_dim, kLanes);
   float* scores = b.scratch;
   float* mixed = scores + static_cast<std::size_t>(b.queries) * columns;
-  small_gemm(b.queries, columns, b.head_dim, static_cast<const float*>(b.q), b.ldq, static_cast<const float*>(b.keys), b.key_stride, scores, static_cast<std::size_t>(columns));
+  small_gemm(b.queries, columns, b.head_dim, static_cast<const float*>(b.q), b.ldq,
+             static_cast<const float*>(b.keys), b.key_stride, scores,
+             static_cast<std::size_t>(columns));
   float* sums = mixed + static_cast<std::size_t>(b.queries) * width;
   for (int i = 0; i < b.queries; ++i) {
-    const int visible = b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
+    const int visible =
+        b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
     float* row = scores + static_cast<std::size_t>(i) * columns;
     const Exponentials e = exp_row(row, visible, b.scale);
     sums[i] = e.sum;
     if (b.log_sums) b.log_sums[i] = b.scale * e.max + std::log(e.sum);
     std::fill(row + visible, row + columns, 0.f);
   }
-  small_gemm(b.queries, width, b.count, scores, static_cast<std::size_t>(columns), static_cast<const float*>(b.values), b.value_stride, mixed, static_cast<std::size_t>(width));
+  small_gemm(b.queries, width, b.count, scores, static_cast<std::size_t>(columns),
+             static_cast<const float*>(b.values), b.value_stride, mixed,
+             static_cast<std::size_t>(width));
   for (int i = 0; i < b.queries; ++i) {
     const float inverse = 1.f / sums[i];
-    for (int j = 0; j < b.head_dim; ++j) b.out[i * b.ldo + j] = mixed[static_cast<std::size_t>(i) * width + j] * inverse;
+    for (int j = 0; j < b.head_dim; ++j)
+      b.out[i * b.ldo + j] = mixed[static_cast<std::size_t>(i) * width + j] * inverse;
   }
 }
 
-void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n, float* out) {
+void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n,
+                float* out) {
   const Floats d;
   const int lanes = static_cast<int>(hn::Lanes(d)), whole = n / kLanes * kLanes;
   Wide total, squares;
@@ -172,10 +195,18 @@ void to_bf16(const float* x, int n, std::uint16_t* out) {
   const hn::Rebind<std::uint16_t, decltype(d32)> d16;
   const int lanes = static_cast<int>(hn::Lanes(d32));
   int i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di32, round_bf16(d32, hn::LoadU(d32, reinterpret_cast<const std::uint32_t*>(x) + i)))), d16, out + i);
+  for (; i + lanes <= n; i += lanes)
+    hn::StoreU(
+        hn::DemoteTo(
+            d16,
+            hn::BitCast(
+                di32,
+                round_bf16(d32, hn::LoadU(d32, reinterpret_cast<const std::uint32_t*>(x) + i)))),
+        d16, out + i);
   for (; i < n; ++i) {
     const hn::CappedTag<std::uint32_t, 1> d1;
-    out[i] = static_cast<std::uint16_t>(hn::GetLane(round_bf16(d1, hn::LoadU(d1, reinterpret_cast<const std::uint32_t*>(x) + i))));
+    out[i] = static_cast<std::uint16_t>(
+        hn::GetLane(round_bf16(d1, hn::LoadU(d1, reinterpret_cast<const std::uint32_t*>(x) + i))));
   }
 }
 
@@ -196,7 +227,8 @@ ByteScale round_to_uint8(const T* x, int n, std::uint8_t* out) {
     min = std::min(min, value);
   }
   const float scale = max > min ? (max - min) / 255.f : 1.f, inverse = 1.f / scale;
-  const auto zero = hn::GetLane(hn::NearestInt(hn::Set(hn::CappedTag<float, 1>(), -min * inverse)));  // defined for NaN too, unlike a cast
+  // defined for NaN too, unlike a cast
+  const auto zero = hn::GetLane(hn::NearestInt(hn::Set(hn::CappedTag<float, 1>(), -min * inverse)));
   for_lanes(n, [&](auto tag, int at) HWY_ATTR {
     const hn::RebindToSigned<decltype(tag)> di;
     const hn::Rebind<std::uint8_t, decltype(tag)> d8;
@@ -207,19 +239,24 @@ ByteScale round_to_uint8(const T* x, int n, std::uint8_t* out) {
 }
 
 ByteScale to_uint8(const float* x, int n, std::uint8_t* out) { return round_to_uint8(x, n, out); }
-ByteScale bf16_to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) { return round_to_uint8(x, n, out); }
+ByteScale bf16_to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) {
+  return round_to_uint8(x, n, out);
+}
 
 float to_int8(const float* x, int n, std::int8_t* out) {
   const Floats d;
   auto top = hn::Zero(d);
   const int whole = n / static_cast<int>(hn::Lanes(d)) * static_cast<int>(hn::Lanes(d));
-  for (int i = 0; i < whole; i += static_cast<int>(hn::Lanes(d))) top = hn::Max(top, hn::Abs(hn::LoadU(d, x + i)));
+  for (int i = 0; i < whole; i += static_cast<int>(hn::Lanes(d)))
+    top = hn::Max(top, hn::Abs(hn::LoadU(d, x + i)));
   float max = hn::GetLane(hn::MaxOfLanes(d, top));
   for (int i = whole; i < n; ++i) max = std::max(max, std::abs(x[i]));
   const float scale = max > 0 ? max / 127.f : 1.f, inverse = 1.f / scale;
   for_lanes(n, [&](auto tag, int at) HWY_ATTR {
     const hn::Rebind<std::int8_t, decltype(tag)> d8;
-    hn::StoreU(hn::DemoteTo(d8, hn::NearestInt(hn::Mul(hn::LoadU(tag, x + at), hn::Set(tag, inverse)))), d8, out + at);
+    hn::StoreU(
+        hn::DemoteTo(d8, hn::NearestInt(hn::Mul(hn::LoadU(tag, x + at), hn::Set(tag, inverse)))),
+        d8, out + at);
   });
   return scale;
 }
@@ -233,12 +270,16 @@ HWY_INLINE V gelu(D d, V x) {
   p = hn::MulAdd(p, t, hn::Set(d, 1.421413741f));
   p = hn::MulAdd(p, t, hn::Set(d, -0.284496736f));
   p = hn::Mul(hn::MulAdd(p, t, hn::Set(d, 0.254829592f)), t);
-  const auto erf = hn::CopySign(hn::NegMulAdd(p, exp2_negative(d, hn::Mul(hn::Mul(a, a), hn::Set(d, -kLog2E))), hn::Set(d, 1.f)), z);
+  const auto erf =
+      hn::CopySign(hn::NegMulAdd(p, exp2_negative(d, hn::Mul(hn::Mul(a, a), hn::Set(d, -kLog2E))),
+                                 hn::Set(d, 1.f)),
+                   z);
   return hn::Mul(hn::Mul(x, hn::Set(d, 0.5f)), hn::Add(erf, hn::Set(d, 1.f)));
 }
 
-// For outputs that are rounded to bfloat16 or 8 bits anyway: x Phi(x), Phi - 1/2 by an odd polynomial on [-4, 4] (least squares,
-// weighted towards the smallest largest error), off by at most 2e-4.
+// For outputs that are rounded to bfloat16 or 8 bits anyway: x Phi(x), Phi - 1/2 by an odd
+// polynomial on [-4, 4] (least squares, weighted towards the smallest largest error), off by at
+// most 2e-4.
 template <class D, class V>
 HWY_INLINE V gelu_rough(D d, V x) {
   const auto z = hn::Min(hn::Max(x, hn::Set(d, -4.f)), hn::Set(d, 4.f)), t = hn::Mul(z, z);
@@ -251,7 +292,8 @@ HWY_INLINE V gelu_rough(D d, V x) {
   return hn::Mul(x, hn::MulAdd(p, z, hn::Set(d, 0.5f)));
 }
 
-// How a finished value is stored. kBf16Native: by AVX-512's own conversion, which Highway's release lacks.
+// How a finished value is stored. kBf16Native: by AVX-512's own conversion, which Highway's release
+// lacks.
 enum class Output { kFloat, kBf16, kBf16Native };
 
 // Rounded to nearest even.
@@ -266,24 +308,29 @@ HWY_INLINE void store_bf16(D, V x, std::uint16_t* out) {
 #endif
   const hn::RebindToUnsigned<D> d32;
   const hn::Rebind<std::uint16_t, D> d16;
-  hn::StoreU(hn::DemoteTo(d16, hn::BitCast(hn::RebindToSigned<D>(), round_bf16(d32, hn::BitCast(d32, x)))), d16, out);
+  hn::StoreU(
+      hn::DemoteTo(d16, hn::BitCast(hn::RebindToSigned<D>(), round_bf16(d32, hn::BitCast(d32, x)))),
+      d16, out);
 }
 
 // One row's values from column i on, as many as D has lanes.
 template <Epilogue kEpilogue, bool kInt32, Output kOutput, class D>
 HWY_INLINE void finish_at(D d, const FinishBlock& b, int row, int i) {
   const hn::RebindToSigned<D> di;
-  const std::size_t from = static_cast<std::size_t>(row) * b.lds + i, to = static_cast<std::size_t>(row) * b.ldo + i;
+  const std::size_t from = static_cast<std::size_t>(row) * b.lds + i,
+                    to = static_cast<std::size_t>(row) * b.ldo + i;
   const auto bias = b.bias ? hn::LoadU(d, b.bias + i) : hn::Zero(d);
   hn::Vec<D> y;
   if constexpr (kInt32) {
-    const auto sum = hn::ConvertTo(d, hn::LoadU(di, static_cast<const std::int32_t*>(b.sums) + from));
+    const auto sum =
+        hn::ConvertTo(d, hn::LoadU(di, static_cast<const std::int32_t*>(b.sums) + from));
     const auto base = hn::NegMulAdd(hn::Set(d, b.x_offsets[row]), hn::LoadU(d, b.w_sums + i), bias);
     y = hn::MulAdd(hn::Mul(sum, hn::LoadU(d, b.w_scales + i)), hn::Set(d, b.x_scales[row]), base);
   } else {
     y = hn::Add(hn::LoadU(d, static_cast<const float*>(b.sums) + from), bias);
   }
-  if constexpr (kEpilogue == Epilogue::kGelu) y = kInt32 || kOutput != Output::kFloat ? gelu_rough(d, y) : gelu(d, y);
+  if constexpr (kEpilogue == Epilogue::kGelu)
+    y = kInt32 || kOutput != Output::kFloat ? gelu_rough(d, y) : gelu(d, y);
   if constexpr (kOutput != Output::kFloat) {
     store_bf16<kOutput>(d, y, static_cast<std::uint16_t*>(b.out) + to);
   } else {
@@ -300,40 +347,52 @@ void finish_rows(const FinishBlock& b) {
   for (int row = 0; row < b.rows; ++row) {
     int i = 0;
     for (; i + lanes <= b.n; i += lanes) finish_at<kEpilogue, kInt32, kOutput>(d, b, row, i);
-    for (; i < b.n; ++i) finish_at<kEpilogue, kInt32, kOutput>(hn::CappedTag<float, 1>(), b, row, i);
+    for (; i < b.n; ++i)
+      finish_at<kEpilogue, kInt32, kOutput>(hn::CappedTag<float, 1>(), b, row, i);
   }
 }
 
 template <bool kInt32, Output kOutput>
 void finish_epilogue(const FinishBlock& b) {
   switch (b.epilogue) {
-    case Epilogue::kStore: return finish_rows<Epilogue::kStore, kInt32, kOutput>(b);
-    case Epilogue::kGelu: return finish_rows<Epilogue::kGelu, kInt32, kOutput>(b);
-    case Epilogue::kAdd: return finish_rows<Epilogue::kAdd, kInt32, Output::kFloat>(b);
+    case Epilogue::kStore:
+      return finish_rows<Epilogue::kStore, kInt32, kOutput>(b);
+    case Epilogue::kGelu:
+      return finish_rows<Epilogue::kGelu, kInt32, kOutput>(b);
+    case Epilogue::kAdd:
+      return finish_rows<Epilogue::kAdd, kInt32, Output::kFloat>(b);
   }
 }
 
 template <bool kInt32>
 void finish_output(const FinishBlock& b) {
   if (!b.out_bf16) return finish_epilogue<kInt32, Output::kFloat>(b);
-  has_isa(Isa::kAvx512Bf16) ? finish_epilogue<kInt32, Output::kBf16Native>(b) : finish_epilogue<kInt32, Output::kBf16>(b);
+  has_isa(Isa::kAvx512Bf16) ? finish_epilogue<kInt32, Output::kBf16Native>(b)
+                            : finish_epilogue<kInt32, Output::kBf16>(b);
 }
 
 void finish(const FinishBlock& b) { b.x_scales ? finish_output<true>(b) : finish_output<false>(b); }
 
 // out[4, 4] = in[4, 4] transposed, of 4-byte units: pairs of rows interleaved, then pairs of pairs.
-HWY_INLINE void transpose_4x4(const std::uint32_t* in, std::size_t ldi, std::uint32_t* out, std::size_t ldo) {
+HWY_INLINE void transpose_4x4(const std::uint32_t* in, std::size_t ldi, std::uint32_t* out,
+                              std::size_t ldo) {
 #if HWY_TARGET == HWY_SCALAR
   for (int r = 0; r < 4; ++r)
-    for (int c = 0; c < 4; ++c) out[static_cast<std::size_t>(c) * ldo + r] = in[static_cast<std::size_t>(r) * ldi + c];
+    for (int c = 0; c < 4; ++c)
+      out[static_cast<std::size_t>(c) * ldo + r] = in[static_cast<std::size_t>(r) * ldi + c];
 #else
   const hn::FixedTag<std::uint32_t, 4> d;
   const hn::Repartition<std::uint64_t, decltype(d)> d64;
-  const auto r0 = hn::LoadU(d, in), r1 = hn::LoadU(d, in + ldi), r2 = hn::LoadU(d, in + 2 * ldi), r3 = hn::LoadU(d, in + 3 * ldi);
+  const auto r0 = hn::LoadU(d, in), r1 = hn::LoadU(d, in + ldi), r2 = hn::LoadU(d, in + 2 * ldi),
+             r3 = hn::LoadU(d, in + 3 * ldi);
   const auto low02 = hn::InterleaveLower(d, r0, r1), low13 = hn::InterleaveLower(d, r2, r3);
   const auto high02 = hn::InterleaveUpper(d, r0, r1), high13 = hn::InterleaveUpper(d, r2, r3);
-  const auto lower = [&](auto a, auto b) HWY_ATTR { return hn::BitCast(d, hn::InterleaveLower(d64, hn::BitCast(d64, a), hn::BitCast(d64, b))); };
-  const auto upper = [&](auto a, auto b) HWY_ATTR { return hn::BitCast(d, hn::InterleaveUpper(d64, hn::BitCast(d64, a), hn::BitCast(d64, b))); };
+  const auto lower = [&](auto a, auto b) HWY_ATTR {
+    return hn::BitCast(d, hn::InterleaveLower(d64, hn::BitCast(d64, a), hn::BitCast(d64, b)));
+  };
+  const auto upper = [&](auto a, auto b) HWY_ATTR {
+    return hn::BitCast(d, hn::InterleaveUpper(d64, hn::BitCast(d64, a), hn::BitCast(d64, b)));
+  };
   hn::StoreU(lower(low02, low13), d, out);
   hn::StoreU(upper(low02, low13), d, out + ldo);
   hn::StoreU(lower(high02, high13), d, out + 2 * ldo);
@@ -341,17 +400,20 @@ HWY_INLINE void transpose_4x4(const std::uint32_t* in, std::size_t ldi, std::uin
 #endif
 }
 
-void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols, std::uint32_t* out, std::size_t ldo) {
+void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols,
+                     std::uint32_t* out, std::size_t ldo) {
   const auto one_by_one = [&](int r0, int r1, int c0, int c1) {
     for (int r = r0; r < r1; ++r)
-      for (int c = c0; c < c1; ++c) out[static_cast<std::size_t>(c) * ldo + r] = in[static_cast<std::size_t>(r) * ldi + c];
+      for (int c = c0; c < c1; ++c)
+        out[static_cast<std::size_t>(c) * ldo + r] = in[static_cast<std::size_t>(r) * ldi + c];
   };
   const int whole_rows = rows / 4 * 4, whole_cols = cols / 4 * 4;
   // 16 rows fill a line of the output.
   for (int r0 = 0; r0 < whole_rows; r0 += 16)
     for (int c = 0; c < whole_cols; c += 4)
       for (int r = r0; r < std::min(r0 + 16, whole_rows); r += 4)
-        transpose_4x4(in + static_cast<std::size_t>(r) * ldi + c, ldi, out + static_cast<std::size_t>(c) * ldo + r, ldo);
+        transpose_4x4(in + static_cast<std::size_t>(r) * ldi + c, ldi,
+                      out + static_cast<std::size_t>(c) * ldo + r, ldo);
   one_by_one(0, whole_rows, whole_cols, cols);
   one_by_one(whole_rows, rows, 0, cols);
 }
@@ -382,7 +444,8 @@ Chain multiply_add_chain(int rounds) {
   auto total = hn::Zero(d);
   for (int r = 0; r < kTileRows; ++r)
     for (int v = 0; v < kTileVectors; ++v) total = hn::Add(total, sums[r][v]);
-  return {hn::GetLane(hn::SumOfLanes(d, total)), kTileRows * kTileVectors * static_cast<int>(hn::Lanes(d))};
+  return {hn::GetLane(hn::SumOfLanes(d, total)),
+          kTileRows * kTileVectors * static_cast<int>(hn::Lanes(d))};
 }
 
 std::uint64_t or_words(const std::uint64_t* words, std::size_t n) {
@@ -426,11 +489,20 @@ HWY_EXPORT(or_words);
 HWY_EXPORT(transpose_units);
 HWY_EXPORT(interleave);
 
-void to_bf16(const float* x, int n, std::uint16_t* out) { HWY_DYNAMIC_DISPATCH(to_bf16)(x, n, out); }
-ByteScale to_uint8(const float* x, int n, std::uint8_t* out) { return HWY_DYNAMIC_DISPATCH(to_uint8)(x, n, out); }
-ByteScale to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) { return HWY_DYNAMIC_DISPATCH(bf16_to_uint8)(x, n, out); }
-float to_int8(const float* x, int n, std::int8_t* out) { return HWY_DYNAMIC_DISPATCH(to_int8)(x, n, out); }
-void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols, std::uint32_t* out, std::size_t ldo) {
+void to_bf16(const float* x, int n, std::uint16_t* out) {
+  HWY_DYNAMIC_DISPATCH(to_bf16)(x, n, out);
+}
+ByteScale to_uint8(const float* x, int n, std::uint8_t* out) {
+  return HWY_DYNAMIC_DISPATCH(to_uint8)(x, n, out);
+}
+ByteScale to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) {
+  return HWY_DYNAMIC_DISPATCH(bf16_to_uint8)(x, n, out);
+}
+float to_int8(const float* x, int n, std::int8_t* out) {
+  return HWY_DYNAMIC_DISPATCH(to_int8)(x, n, out);
+}
+void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols,
+                     std::uint32_t* out, std::size_t ldo) {
   HWY_DYNAMIC_DISPATCH(transpose_units)(in, ldi, rows, cols, out, ldo);
 }
 
@@ -446,22 +518,29 @@ void pack_units(const void* in, int rows, std::size_t row_bytes, std::uint32_t* 
     for (std::size_t u = 0; u * kUnit < row_bytes; ++u)
       std::memcpy(out + u * ldo + r, row + u * kUnit, std::min(kUnit, row_bytes - u * kUnit));
 }
-void interleave(const std::uint16_t* even, const std::uint16_t* odd, int n, std::uint32_t* out) { HWY_DYNAMIC_DISPATCH(interleave)(even, odd, n, out); }
+void interleave(const std::uint16_t* even, const std::uint16_t* odd, int n, std::uint32_t* out) {
+  HWY_DYNAMIC_DISPATCH(interleave)(even, odd, n, out);
+}
 void finish(const FinishBlock& block) { HWY_DYNAMIC_DISPATCH(finish)(block); }
 
-void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n, float* out) {
+void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n,
+                float* out) {
   HWY_DYNAMIC_DISPATCH(layer_norm)(x, gain, bias, eps, n, out);
 }
 
 std::size_t attention_scratch(int queries, int count, int head_dim) {
-  // scores, mixed values, a sum per query; for bfloat16 the queries too (two to a float), their steps and starts
-  return static_cast<std::size_t>(queries) * (round_up(count, kBf16Keys) + 2 * round_up(head_dim, kLanes) + 3);
+  // scores, mixed values, a sum per query; for bfloat16 the queries too (two to a float), their
+  // steps and starts
+  return static_cast<std::size_t>(queries) *
+         (round_up(count, kBf16Keys) + 2 * round_up(head_dim, kLanes) + 3);
 }
 
 void attention(const AttentionBlock& block) { HWY_DYNAMIC_DISPATCH(attention)(block); }
 
 Chain multiply_add_chain(int rounds) { return HWY_DYNAMIC_DISPATCH(multiply_add_chain)(rounds); }
-std::uint64_t or_words(const std::uint64_t* words, std::size_t n) { return HWY_DYNAMIC_DISPATCH(or_words)(words, n); }
+std::uint64_t or_words(const std::uint64_t* words, std::size_t n) {
+  return HWY_DYNAMIC_DISPATCH(or_words)(words, n);
+}
 
 const char* vector_isa() { return HWY_DYNAMIC_DISPATCH(isa_name)(); }
 

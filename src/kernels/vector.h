@@ -1,4 +1,5 @@
-// Our own kernels: one body each, compiled for every vector instruction set and chosen at first use.
+// Our own kernels: one body each, compiled for every vector instruction set and chosen at first
+// use.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +24,8 @@ inline constexpr int kBf16Keys = 32;
 void layer_norm(const float* x, const float* gain, const float* bias, float eps, int n, float* out);
 
 // out[c, r] = in[r, c] of 4-byte units; ldi and ldo in units.
-void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols, std::uint32_t* out, std::size_t ldo);
+void transpose_units(const std::uint32_t* in, std::size_t ldi, int rows, int cols,
+                     std::uint32_t* out, std::size_t ldo);
 
 // Rows of row_bytes, one after the other, as units of 4 bytes (one float, two bfloat16 or four
 // bytes): [units, ldo], of which the first `rows` columns are written. What completes a row's last
@@ -35,7 +37,8 @@ void interleave(const std::uint16_t* even, const std::uint16_t* odd, int n, std:
 
 // out[i] = x[i] as bfloat16, rounded to nearest even.
 void to_bf16(const float* x, int n, std::uint16_t* out);
-// x[i] ~ scale * out[i] - offset, where the range from the least to the largest, 0 included, takes all 256 steps and 0 is one of them.
+// x[i] ~ scale * out[i] - offset, where the range from the least to the largest, 0 included, takes
+// all 256 steps and 0 is one of them.
 struct ByteScale {
   float scale, offset;
 };
@@ -44,48 +47,55 @@ ByteScale to_uint8(const std::uint16_t* x, int n, std::uint8_t* out);  // of bfl
 // x[i] ~ scale * out[i]; returns the scale, the largest magnitude / 127 (1 for a row of zeros).
 float to_int8(const float* x, int n, std::int8_t* out);
 
-// What turns sums of products into the output of a layer: y = sum, or in 8 bits x_scales[row] * w_scales[j] * sum - x_offsets[row] * w_sums[j];
-// then out = epilogue(y + bias[j]).
+// What turns sums of products into the output of a layer: y = sum, or in 8 bits x_scales[row] *
+// w_scales[j] * sum - x_offsets[row] * w_sums[j]; then out = epilogue(y + bias[j]).
 struct FinishBlock {
-  const void* sums;               // [rows, n] float; int32 where there are x_scales
+  const void* sums;  // [rows, n] float; int32 where there are x_scales
   std::size_t lds;
   int rows, n;
-  const float* x_scales;          // [rows], or null: float sums
-  const float* x_offsets;         // [rows]
-  const float* w_scales;          // [n]
-  const float* w_sums;            // [n]: of the weights' column, times its scale
-  const float* bias;              // [n], may be null
+  const float* x_scales;   // [rows], or null: float sums
+  const float* x_offsets;  // [rows]
+  const float* w_scales;   // [n]
+  const float* w_sums;     // [n]: of the weights' column, times its scale
+  const float* bias;       // [n], may be null
   Epilogue epilogue;
-  void* out;                      // [rows, n] float, or bfloat16; may be `sums`
+  void* out;  // [rows, n] float, or bfloat16; may be `sums`
   std::size_t ldo;
   bool out_bf16;
 };
 void finish(const FinishBlock& block);
 
-// One head's attention for some queries over packed keys and values. The query x key matrix exists only for these queries.
+// One head's attention for some queries over packed keys and values. The query x key matrix exists
+// only for these queries.
 struct AttentionBlock {
-  const void* q;       // [queries, head_dim], of the keys' type
+  const void* q;  // [queries, head_dim], of the keys' type
   std::size_t ldq;
   int queries;
-  const void* keys;    // kF32: [head_dim, key_stride]; kBf16: [head_dim / 2, key_stride, 2]. key_stride a multiple of kLanes (kBf16:
-                       // kBf16Keys), columns past `count` readable; odd head_dim: the last pair's other half zero
+  const void* keys;  // kF32: [head_dim, key_stride]; kBf16: [head_dim / 2, key_stride, 2].
+                     // key_stride a multiple of kLanes (kBf16: kBf16Keys), columns past `count`
+                     // readable; odd head_dim: the last pair's other half zero
   std::size_t key_stride;
-  const void* values;  // kF32: [count, value_stride]; kBf16: [count / 2, value_stride, 2]. value_stride a multiple of kLanes, columns past
-                       // head_dim readable; kBf16: rows past `count` zero, up to a multiple of kBf16Keys
+  // kF32: [count, value_stride]; kBf16: [count / 2, value_stride, 2]. value_stride a multiple of
+  // kLanes, columns past head_dim readable; kBf16: rows past `count` zero, up to a multiple of
+  // kBf16Keys
+  const void* values;
   std::size_t value_stride;
-  int count;           // keys
+  int count;  // keys
   int head_dim;
-  int first_visible;   // query i sees keys 0 .. first_visible + i; kAllVisible: every key
-  float scale;         // of the products, 1 / sqrt(head_dim)
-  float* out;          // [queries, head_dim]
+  int first_visible;  // query i sees keys 0 .. first_visible + i; kAllVisible: every key
+  float scale;        // of the products, 1 / sqrt(head_dim)
+  float* out;         // [queries, head_dim]
   std::size_t ldo;
-  float* scratch;      // attention_scratch(queries, count, head_dim) floats, 64-byte aligned
-  // If set: [queries], the log of each query's sum of exp(scale q k), by which outputs over several parts of the keys are joined.
+  float* scratch;  // attention_scratch(queries, count, head_dim) floats, 64-byte aligned
+  // If set: [queries], the log of each query's sum of exp(scale q k), by which outputs over several
+  // parts of the keys are joined.
   float* log_sums = nullptr;
-  // kBf16 alone. If set, keys are bytes instead, [head_dim / 4, key_stride, 4], of scale (byte - 128) with a scale for each key; head_dim a multiple of 4.
-  // See pack_byte_keys; log_sums are off by what it takes off all keys.
+  // kBf16 alone. If set, keys are bytes instead, [head_dim / 4, key_stride, 4], of scale (byte -
+  // 128) with a scale for each key; head_dim a multiple of 4. See pack_byte_keys; log_sums are off
+  // by what it takes off all keys.
   const float* key_scales = nullptr;
-  std::span<const std::span<const char>> next{};  // memory that is needed next, in order: fetched meanwhile as far as that costs nothing
+  // memory that is needed next, in order: fetched meanwhile as far as that costs nothing
+  std::span<const std::span<const char>> next{};
 };
 inline constexpr int kAllVisible = -1;
 // Of a row of scores: the sum of exp(scale (x - max)), and max.
@@ -98,11 +108,14 @@ void attention(const AttentionBlock& block);
 // The same over bfloat16 keys and values; by matrix units where there are some.
 bool has_tile_attention();
 void attention_bf16(const AttentionBlock& block);
-// Keys (bfloat16, [count, head_dim], `stride` apart) as an AttentionBlock with key_scales takes them, less their mean: that is the same for all of a query's
-// scores and changes nothing, and leaves finer steps. Lines of `out` are written to the next multiple of kLanes keys.
-void pack_byte_keys(const std::uint16_t* keys, std::size_t stride, int count, int head_dim, std::uint32_t* out, std::size_t key_stride, float* key_scales);
+// Keys (bfloat16, [count, head_dim], `stride` apart) as an AttentionBlock with key_scales takes
+// them, less their mean: that is the same for all of a query's scores and changes nothing, and
+// leaves finer steps. Lines of `out` are written to the next multiple of kLanes keys.
+void pack_byte_keys(const std::uint16_t* keys, std::size_t stride, int count, int head_dim,
+                    std::uint32_t* out, std::size_t key_stride, float* key_scales);
 
-// For measuring: `rounds` of independent multiply-adds in registers, `values` of them a round; and all bits of n words (a multiple of 64).
+// For measuring: `rounds` of independent multiply-adds in registers, `values` of them a round; and
+// all bits of n words (a multiple of 64).
 struct Chain {
   float sum;
   int values;
@@ -110,7 +123,8 @@ struct Chain {
 Chain multiply_add_chain(int rounds);
 std::uint64_t or_words(const std::uint64_t* words, std::size_t n);
 
-// Name of the instruction set the kernels above run with on this machine: "AVX3_DL", "AVX2", "NEON", ...
+// Name of the instruction set the kernels above run with on this machine: "AVX3_DL", "AVX2",
+// "NEON", ...
 const char* vector_isa();
 
 }  // namespace blip::kernels

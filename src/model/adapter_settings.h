@@ -43,8 +43,8 @@ struct ModuleSelection {
 };
 
 struct AdapterSettings {
-  std::string base;  // the base model, a name (NAME@REVISION where a revision is stated) or a path;
-                     // "" = not stated
+  // the base model, a name (NAME@REVISION where a revision is stated) or a path; "" = not stated
+  std::string base;
   double alpha = 8;
   int rank = 8;
   bool rank_stabilized = false;

@@ -20,44 +20,55 @@ namespace {
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
   return text + "]";
 }
 
 bool is_number(io::ElementType type) {
   using io::ElementType;
-  return type == ElementType::f32 || type == ElementType::f16 || type == ElementType::bf16 || type == ElementType::f64 ||
-         type == ElementType::q8_0;
+  return type == ElementType::f32 || type == ElementType::f16 || type == ElementType::bf16 ||
+         type == ElementType::f64 || type == ElementType::q8_0;
 }
 
-bool is_vision_position(const TensorSpec& spec) { return spec.part == Part::kVision && spec.name == "vision.position"; }
+bool is_vision_position(const TensorSpec& spec) {
+  return spec.part == Part::kVision && spec.name == "vision.position";
+}
 
 // Patches along one side of a position table of `rows` rows; 0 where that is no whole number.
 int table_side(std::int64_t rows) {
   if (rows < 2 || rows > std::int64_t{kMaxSide} * kMaxSide + 1) return 0;
-  const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(rows - 1))));
+  const auto side =
+      static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(rows - 1))));
   return side * side == rows - 1 ? static_cast<int>(side) : 0;
 }
 
-// The view in canonical shape. A vision position table may be of another image size; everything else must fit exactly.
-io::TensorView checked_view(const io::TensorView& on_disk, const TensorSpec& spec, const std::string& where) {
+// The view in canonical shape. A vision position table may be of another image size; everything
+// else must fit exactly.
+io::TensorView checked_view(const io::TensorView& on_disk, const TensorSpec& spec,
+                            const std::string& where) {
   io::TensorView view = on_disk;
   view.shape = squeezed(on_disk.shape, spec.shape.size());
   bool fits = view.shape == spec.shape;
   std::string expected = shape_text(spec.shape);
   if (is_vision_position(spec)) {
-    fits = view.shape.size() == 2 && view.shape[1] == spec.shape[1] && table_side(view.shape[0]) > 0;
+    fits =
+        view.shape.size() == 2 && view.shape[1] == spec.shape[1] && table_side(view.shape[0]) > 0;
     expected = "[n x n + 1, " + std::to_string(spec.shape[1]) + "]";
   }
-  if (!fits) fail(where + ": tensor " + on_disk.name + ": expected shape " + expected + ", got " + shape_text(on_disk.shape));
+  if (!fits)
+    fail(where + ": tensor " + on_disk.name + ": expected shape " + expected + ", got " +
+         shape_text(on_disk.shape));
   if (!is_number(view.type)) {
-    fail(where + ": tensor " + on_disk.name + ": expected floating-point values, got " + io::to_string(view.type));
+    fail(where + ": tensor " + on_disk.name + ": expected floating-point values, got " +
+         io::to_string(view.type));
   }
   return view;
 }
 
 // Finds every tensor of the table. `used` collects the on-disk names.
-TensorMap resolve(const std::vector<TensorSpec>& table, const DiskTensors& disk, std::set<std::string, std::less<>>& used) {
+TensorMap resolve(const std::vector<TensorSpec>& table, const DiskTensors& disk,
+                  std::set<std::string, std::less<>>& used) {
   TensorMap tensors;
   std::vector<const TensorSpec*> missing;
   for (const TensorSpec& spec : table) {
@@ -74,14 +85,16 @@ TensorMap resolve(const std::vector<TensorSpec>& table, const DiskTensors& disk,
   }
   if (!missing.empty()) {
     const TensorSpec& first = *missing.front();
-    const std::string others = missing.size() > 1 ? " (and " + std::to_string(missing.size() - 1) + " more)" : "";
+    const std::string others =
+        missing.size() > 1 ? " (and " + std::to_string(missing.size() - 1) + " more)" : "";
     fail(disk.where() + ": tensor " + first.on_disk + " is missing; expected shape " +
          shape_text(first.shape) + others);
   }
   return tensors;
 }
 
-// Silently dropping a tensor could change answers, so only what is known to be unused may be left over.
+// Silently dropping a tensor could change answers, so only what is known to be unused may be left
+// over.
 void refuse_unexpected(const DiskTensors& disk, const std::set<std::string, std::less<>>& used) {
   std::string names;
   std::size_t count = 0;
@@ -90,14 +103,17 @@ void refuse_unexpected(const DiskTensors& disk, const std::set<std::string, std:
     if (++count <= 3) names += (count > 1 ? ", " : "") + name + " " + shape_text(view.shape);
   }
   if (count > 0) {
-    fail(disk.where() + ": " + std::to_string(count) + (count == 1 ? " unexpected tensor: " : " unexpected tensors: ") + names +
+    fail(disk.where() + ": " + std::to_string(count) +
+         (count == 1 ? " unexpected tensor: " : " unexpected tensors: ") + names +
          (count > 3 ? ", ..." : "") + "; this is not a BLIP of a kind this program knows");
   }
 }
 
 bool same_values(const io::TensorView& a, const io::TensorView& b) {
   if (a.type == b.type) {
-    return a.data.data() == b.data.data() || (a.data.size() == b.data.size() && std::memcmp(a.data.data(), b.data.data(), a.data.size()) == 0);
+    return a.data.data() == b.data.data() ||
+           (a.data.size() == b.data.size() &&
+            std::memcmp(a.data.data(), b.data.data(), a.data.size()) == 0);
   }
   std::vector<float> x(a.count()), y(b.count());
   a.to_f32(x);
@@ -110,11 +126,13 @@ void drop_tied_heads(TensorMap& tensors) {
   for (const Part part : {Part::kCaption, Part::kAnswer}) {
     const std::string tower = canonical_prefix(part);
     const auto head = tensors.find(tower + ".head.weight");
-    if (head != tensors.end() && same_values(head->second, tensors.at(tower + ".word"))) tensors.erase(head);
+    if (head != tensors.end() && same_values(head->second, tensors.at(tower + ".word")))
+      tensors.erase(head);
   }
 }
 
-// "f16" where all matrices of a part have that type. The convolution is left out: its rows are too short for q8_0.
+// "f16" where all matrices of a part have that type. The convolution is left out: its rows are too
+// short for q8_0.
 std::string type_of(const std::set<io::ElementType>& types) {
   return types.size() == 1 ? io::to_string(*types.begin()) : types.empty() ? "" : "mixed";
 }
@@ -134,7 +152,8 @@ PartInfo describe(Part part, const std::vector<TensorSpec>& table, const TensorM
   return info;
 }
 
-ModelInfo make_info(const ModelConfig& config, const std::vector<TensorSpec>& table, const TensorMap& tensors) {
+ModelInfo make_info(const ModelConfig& config, const std::vector<TensorSpec>& table,
+                    const TensorMap& tensors) {
   ModelInfo info;
   info.image_size = config.vision.image_size;
   info.patch_size = config.vision.patch_size;
@@ -148,16 +167,19 @@ ModelInfo make_info(const ModelConfig& config, const std::vector<TensorSpec>& ta
   info.can_rank = info.can_ask;
   info.can_attend = info.can_caption || info.can_ask;
   for (const auto* decoder : {&config.caption_decoder, &config.answer_decoder})
-    if (*decoder) info.max_length = info.max_length == 0 ? (*decoder)->max_positions : std::min(info.max_length, (*decoder)->max_positions);
+    if (*decoder)
+      info.max_length = info.max_length == 0 ? (*decoder)->max_positions
+                                             : std::min(info.max_length, (*decoder)->max_positions);
   info.parts.push_back(describe(Part::kVision, table, tensors));
   info.parts.back().layers = config.vision.layers;
   info.parts.back().width = config.vision.width;
   info.parts.back().heads = config.vision.heads;
   info.parts.back().mlp = config.vision.mlp;
-  const std::pair<Part, const std::optional<TextConfig>*> towers[] = {{Part::kText, &config.text_encoder},
-                                                                      {Part::kCaption, &config.caption_decoder},
-                                                                      {Part::kQuestion, &config.question_encoder},
-                                                                      {Part::kAnswer, &config.answer_decoder}};
+  const std::pair<Part, const std::optional<TextConfig>*> towers[] = {
+      {Part::kText, &config.text_encoder},
+      {Part::kCaption, &config.caption_decoder},
+      {Part::kQuestion, &config.question_encoder},
+      {Part::kAnswer, &config.answer_decoder}};
   for (const auto& [part, tower] : towers) {
     if (!*tower) continue;
     PartInfo text = describe(part, table, tensors);
@@ -186,12 +208,15 @@ struct Plan {
   std::vector<std::string> warnings;
 };
 
-// Without a matrix of its own, a decoder whose words are not tied has none at all: transformers fills it with noise.
-void refuse_untied(const DiskTensors& disk, const PartPrefixes& prefixes, const Settings& settings) {
+// Without a matrix of its own, a decoder whose words are not tied has none at all: transformers
+// fills it with noise.
+void refuse_untied(const DiskTensors& disk, const PartPrefixes& prefixes,
+                   const Settings& settings) {
   for (const std::string& prefix : {prefixes.caption, prefixes.answer}) {
     const std::string matrix = prefix + ".cls.predictions.decoder.weight";
     if (settings.tied_words || prefix.empty() || disk.find(matrix) != nullptr) continue;
-    fail(settings.where + ": tie_word_embeddings is false, but the tensor " + matrix + " is missing");
+    fail(settings.where + ": tie_word_embeddings is false, but the tensor " + matrix +
+         " is missing");
   }
 }
 
@@ -202,8 +227,9 @@ Plan make_plan(const Source& source, const DiskTensors& disk) {
     plan.config = read_config(source.files.front()->metadata(), where);
   } else {
     plan.layout = detect_layout(disk);
-    const Settings settings =
-        plan.layout == Layout::kOfficial ? official_settings() : load_settings(source.folder, source.path);
+    const Settings settings = plan.layout == Layout::kOfficial
+                                  ? official_settings()
+                                  : load_settings(source.folder, source.path);
     const Roles roles = detect_roles(disk, plan.layout, settings.architecture);
     plan.prefixes = roles.prefixes;
     plan.config = infer_config(disk, plan.layout, roles, settings);
@@ -212,7 +238,8 @@ Plan make_plan(const Source& source, const DiskTensors& disk) {
     refuse_untied(disk, plan.prefixes, settings);
   }
   validate(plan.config, where);
-  if (const int positions = plan.config.max_positions(); positions > 0) plan.config.max_text = std::min(plan.config.max_text, positions);
+  if (const int positions = plan.config.max_positions(); positions > 0)
+    plan.config.max_text = std::min(plan.config.max_text, positions);
   return plan;
 }
 

@@ -2,14 +2,16 @@
 //
 // Canonical names (every tensor declared once with its shape, model/tensor_table.h):
 //   vision.{class_token, position, patch.weight, patch.bias, norm.weight, norm.bias}
-//   vision.L.{norm1,norm2}.{weight,bias}  vision.L.{qkv,proj,fc1,fc2}.{weight,bias}          (L = 0..layers-1)
-//   T.{word, position}  T.norm.{weight,bias}                                                  (T = text, caption, question, answer)
+//   vision.L.{norm1,norm2}.{weight,bias}  vision.L.{qkv,proj,fc1,fc2}.{weight,bias}          (L =
+//   0..layers-1) T.{word, position}  T.norm.{weight,bias} (T = text, caption, question, answer)
 //   T.L.self.{q,k,v,out}.{weight,bias}  T.L.self.norm.{weight,bias}
 //   T.L.cross.{q,k,v,out}.{weight,bias}  T.L.cross.norm.{weight,bias}
 //   T.L.{fc1,fc2}.{weight,bias}  T.L.norm.{weight,bias}
-//   T.head.{dense.weight, dense.bias, norm.weight, norm.bias, bias}                           (caption and answer; decoder weight tied to T.word unless T.head.weight is there)
-//   itm.{weight,bias}  itc.vision.{weight,bias}  itc.text.{weight,bias}
-// Linear weights are [out, in] as torch stores them; patch.weight is [width, 3, P, P]; position tables are [N, width].
+//   T.head.{dense.weight, dense.bias, norm.weight, norm.bias, bias} (caption and answer; decoder
+//   weight tied to T.word unless T.head.weight is there) itm.{weight,bias} itc.vision.{weight,bias}
+//   itc.text.{weight,bias}
+// Linear weights are [out, in] as torch stores them; patch.weight is [width, 3, P, P]; position
+// tables are [N, width].
 #pragma once
 
 #include <map>
@@ -44,15 +46,21 @@ class Checkpoint {
   const Location& location() const { return location_; }
 
   bool has(std::string_view name) const;
-  const io::TensorView& tensor(std::string_view name) const;  // canonical name; absent is a bug (assert)
-  // The tensor's values as f32 in canonical shape (vision.position interpolated to config().vision.tokens() already).
+  // canonical name; absent is a bug (assert)
+  const io::TensorView& tensor(std::string_view name) const;
+  // The tensor's values as f32 in canonical shape (vision.position interpolated to
+  // config().vision.tokens() already).
   std::vector<float> values(std::string_view name) const;
   // Its memory may go: the tensor was read and will hardly be read again.
   void release(std::string_view name) const;
-  // Throws Error(kIo) where a file was cut or written since it was opened: to be called once its values have been read.
+  // Throws Error(kIo) where a file was cut or written since it was opened: to be called once its
+  // values have been read.
   void check_unchanged() const;
-  const std::vector<std::string>& names() const { return names_; }  // every canonical tensor, in table order
-  // Linear, convolution and word-embedding weights, which a file may hold in any type; the rest are vectors and positions.
+  const std::vector<std::string>& names() const {
+    return names_;
+  }  // every canonical tensor, in table order
+  // Linear, convolution and word-embedding weights, which a file may hold in any type; the rest are
+  // vectors and positions.
   bool is_matrix(std::string_view name) const { return matrices_.find(name) != matrices_.end(); }
 
  private:

@@ -1,4 +1,5 @@
-// The tensors of a checkpoint under the names its files give them, and what kind of model they make.
+// The tensors of a checkpoint under the names its files give them, and what kind of model they
+// make.
 #pragma once
 
 #include <map>
@@ -17,15 +18,17 @@ class DiskTensors {
   explicit DiskTensors(std::string where) : where_(std::move(where)) {}
   // Adds every tensor of a file. A name two files hold is Error(kModel).
   void add(const io::TensorFile& file);
-  // Takes off the prefix that the names of a BLIP share, whatever it is ("model.", "base_model.model.", "net."), with what
-  // lies beside it, and the levels that torch's wrappers add anywhere ("module.", "_orig_mod."). Several prefixes, and two
-  // names that become one, are Error(kModel). Call once, after the last add.
+  // Takes off the prefix that the names of a BLIP share, whatever it is ("model.",
+  // "base_model.model.", "net."), with what lies beside it, and the levels that torch's wrappers
+  // add anywhere ("module.", "_orig_mod."). Several prefixes, and two names that become one, are
+  // Error(kModel). Call once, after the last add.
   void strip_wrappers();
 
   const std::string& where() const { return where_; }  // the checkpoint, for messages
   const io::TensorView* find(std::string_view name) const;
   bool any_with_prefix(std::string_view prefix) const;
-  // 1 + the largest number that follows `prefix`, 0 if there is none. Throws Error(kModel) above kMaxLayers.
+  // 1 + the largest number that follows `prefix`, 0 if there is none. Throws Error(kModel) above
+  // kMaxLayers.
   int count_layers(const std::string& prefix) const;
   const std::map<std::string, io::TensorView, std::less<>>& all() const { return tensors_; }
 
@@ -37,7 +40,8 @@ class DiskTensors {
   Tensors tensors_;
 };
 
-// Shape without the leading ones by which layouts differ ([1, N, D] and [N, D]), down to `rank` dimensions.
+// Shape without the leading ones by which layouts differ ([1, N, D] and [N, D]), down to `rank`
+// dimensions.
 std::vector<std::int64_t> squeezed(const std::vector<std::int64_t>& shape, std::size_t rank);
 
 // Throws Error(kModel) where the names are those of no BLIP we know.
@@ -50,12 +54,15 @@ struct Roles {
 };
 Roles detect_roles(const DiskTensors& disk, Layout layout, Architecture architecture);
 
-// The configuration: sizes from the tensors, the rest from the settings. Where tensors contradict each other the majority
-// counts, so that the check against the tensor table then names the odd one out. Throws Error(kModel) where the settings state
-// another size than the tensors have, naming the key and a tensor.
-ModelConfig infer_config(const DiskTensors& disk, Layout layout, const Roles& roles, const Settings& settings);
+// The configuration: sizes from the tensors, the rest from the settings. Where tensors contradict
+// each other the majority counts, so that the check against the tensor table then names the odd one
+// out. Throws Error(kModel) where the settings state another size than the tensors have, naming the
+// key and a tensor.
+ModelConfig infer_config(const DiskTensors& disk, Layout layout, const Roles& roles,
+                         const Settings& settings);
 
-// Relations that every configuration must keep, whatever it was read from. Throws Error(kModel) naming `where`.
+// Relations that every configuration must keep, whatever it was read from. Throws Error(kModel)
+// naming `where`.
 void validate(const ModelConfig& config, const std::string& where);
 
 }  // namespace blip::model

@@ -23,8 +23,9 @@ constexpr const char *kTokens = "tokenizer.ggml.tokens",
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
 
-// The keys of the configuration. Visitor: integer(key, int&, low, high), number(key, float&, low, high), text(key, string&), flag(key, bool&),
-// triple(key, array<float, 3>&), tower(key, optional<TextConfig>&) -> bool (is the tower there).
+// The keys of the configuration. Visitor: integer(key, int&, low, high), number(key, float&, low,
+// high), text(key, string&), flag(key, bool&), triple(key, array<float, 3>&), tower(key,
+// optional<TextConfig>&) -> bool (is the tower there).
 template <class Visitor>
 void visit_text(Visitor& v, const std::string& part, std::optional<TextConfig>& tower) {
   const std::string at = "blip." + part + ".";
@@ -64,12 +65,18 @@ void visit(Visitor& v, ModelConfig& c) {
 class Writer {
  public:
   explicit Writer(Metadata& metadata) : metadata_(metadata) {}
-  bool tower(const std::string&, const std::optional<TextConfig>& tower) const { return tower.has_value(); }
-  void integer(const std::string& key, int value, int, int) { metadata_[key] = std::int64_t{value}; }
+  bool tower(const std::string&, const std::optional<TextConfig>& tower) const {
+    return tower.has_value();
+  }
+  void integer(const std::string& key, int value, int, int) {
+    metadata_[key] = std::int64_t{value};
+  }
   void number(const std::string& key, float value) { metadata_[key] = double{value}; }
   void flag(const std::string& key, bool value) { metadata_[key] = value; }
   void text(const std::string& key, const std::string& value) { metadata_[key] = value; }
-  void triple(const std::string& key, const std::array<float, 3>& v) { metadata_[key] = std::vector<double>{v[0], v[1], v[2]}; }
+  void triple(const std::string& key, const std::array<float, 3>& v) {
+    metadata_[key] = std::vector<double>{v[0], v[1], v[2]};
+  }
 
  private:
   Metadata& metadata_;
@@ -77,7 +84,8 @@ class Writer {
 
 class Reader {
  public:
-  Reader(const Metadata& metadata, std::string where) : metadata_(metadata), where_(std::move(where)) {}
+  Reader(const Metadata& metadata, std::string where)
+      : metadata_(metadata), where_(std::move(where)) {}
 
   bool tower(const std::string& key, std::optional<TextConfig>& tower) const {
     if (metadata_.contains(key)) tower.emplace();
@@ -86,20 +94,26 @@ class Reader {
   void integer(const std::string& key, int& value, int low, int high) const {
     const auto number = get<std::int64_t>(key, "an integer");
     if (number < low || number > high) {
-      fail(where_ + ": " + key + " is " + std::to_string(number) + "; expected " + std::to_string(low) + " to " + std::to_string(high));
+      fail(where_ + ": " + key + " is " + std::to_string(number) + "; expected " +
+           std::to_string(low) + " to " + std::to_string(high));
     }
     value = static_cast<int>(number);
   }
   void number(const std::string& key, float& value) const {
     const double number = get<double>(key, "a number");
-    if (!(number > 0 && number < 1)) fail(where_ + ": " + key + " is " + std::to_string(number) + "; expected a number between 0 and 1");
+    if (!(number > 0 && number < 1))
+      fail(where_ + ": " + key + " is " + std::to_string(number) +
+           "; expected a number between 0 and 1");
     value = static_cast<float>(number);
   }
   void flag(const std::string& key, bool& value) const { value = get<bool>(key, "a boolean"); }
-  void text(const std::string& key, std::string& value) const { value = get<std::string>(key, "a string"); }
+  void text(const std::string& key, std::string& value) const {
+    value = get<std::string>(key, "a string");
+  }
   void triple(const std::string& key, std::array<float, 3>& value) const {
     const auto numbers = get<std::vector<double>>(key, "three numbers");
-    if (numbers.size() != 3) fail(where_ + ": " + key + " has " + std::to_string(numbers.size()) + " values; expected 3");
+    if (numbers.size() != 3)
+      fail(where_ + ": " + key + " has " + std::to_string(numbers.size()) + " values; expected 3");
     for (std::size_t i = 0; i < 3; ++i) {
       value[i] = static_cast<float>(numbers[i]);
       if (!std::isfinite(value[i])) fail(where_ + ": " + key + " is not finite");
@@ -110,7 +124,9 @@ class Reader {
   template <class T>
   T get(const std::string& key, const char* expected) const {
     const auto it = metadata_.find(key);
-    if (it == metadata_.end()) fail(where_ + ": the key " + key + " is missing; is this a GGUF file written by `blip convert`?");
+    if (it == metadata_.end())
+      fail(where_ + ": the key " + key +
+           " is missing; is this a GGUF file written by `blip convert`?");
     const T* value = std::get_if<T>(&it->second);
     if (value == nullptr) fail(where_ + ": the key " + key + " is not " + expected);
     return *value;
@@ -130,9 +146,11 @@ void write_config(const ModelConfig& config, Metadata& metadata) {
 
 ModelConfig read_config(const Metadata& metadata, const std::string& where) {
   const auto architecture = metadata.find("general.architecture");
-  const auto* name = architecture == metadata.end() ? nullptr : std::get_if<std::string>(&architecture->second);
+  const auto* name =
+      architecture == metadata.end() ? nullptr : std::get_if<std::string>(&architecture->second);
   if (name == nullptr || *name != "blip") {
-    fail(where + ": general.architecture is " + (name == nullptr ? "missing" : "\"" + *name + "\"") + "; expected \"blip\"");
+    fail(where + ": general.architecture is " +
+         (name == nullptr ? "missing" : "\"" + *name + "\"") + "; expected \"blip\"");
   }
   ModelConfig config;
   const Reader reader(metadata, where);
@@ -158,7 +176,8 @@ std::vector<std::string> merged_before(const Metadata& metadata, const std::stri
   return *names;
 }
 
-void write_vocabulary(const text::Vocabulary& vocabulary, const TokenIds& tokens, int rows, Metadata& metadata) {
+void write_vocabulary(const text::Vocabulary& vocabulary, const TokenIds& tokens, int rows,
+                      Metadata& metadata) {
   const text::SpecialTokens special = text::Tokenizer(vocabulary).special();
   std::vector<std::string> list = vocabulary.tokens;
   list.resize(static_cast<std::size_t>(rows));
@@ -171,15 +190,19 @@ void write_vocabulary(const text::Vocabulary& vocabulary, const TokenIds& tokens
   metadata[kBos] = std::int64_t{tokens.bos};
   metadata[kEos] = std::int64_t{tokens.eos};
   if (tokens.question != special.enc) metadata[kQuestion] = std::int64_t{tokens.question};
-  if (std::string settings = text::settings_json(vocabulary); !settings.empty()) metadata[kSettings] = std::move(settings);
+  if (std::string settings = text::settings_json(vocabulary); !settings.empty())
+    metadata[kSettings] = std::move(settings);
 }
 
-std::optional<text::Vocabulary> read_vocabulary(const Metadata& metadata, const std::string& where, TokenIds& ids) {
+std::optional<text::Vocabulary> read_vocabulary(const Metadata& metadata, const std::string& where,
+                                                TokenIds& ids) {
   const auto tokens = metadata.find(kTokens);
   if (tokens == metadata.end()) return std::nullopt;
   if (const auto kind = metadata.find("tokenizer.ggml.model"); kind != metadata.end()) {
     const auto* name = std::get_if<std::string>(&kind->second);
-    if (name == nullptr || *name != "bert") fail(where + ": tokenizer.ggml.model is not \"bert\"; only WordPiece vocabularies are supported");
+    if (name == nullptr || *name != "bert")
+      fail(where +
+           ": tokenizer.ggml.model is not \"bert\"; only WordPiece vocabularies are supported");
   }
   const auto* list = std::get_if<std::vector<std::string>>(&tokens->second);
   if (list == nullptr || list->empty()) fail(where + ": " + kTokens + " is not a list of strings");
@@ -188,8 +211,9 @@ std::optional<text::Vocabulary> read_vocabulary(const Metadata& metadata, const 
     if (it == metadata.end()) return -1;
     const auto* number = std::get_if<std::int64_t>(&it->second);
     if (number == nullptr || *number < 0 || *number >= static_cast<std::int64_t>(list->size())) {
-      fail(where + ": " + key + " is " + (number == nullptr ? "no integer" : std::to_string(*number)) + "; expected an id of the " +
-           std::to_string(list->size()) + " tokens of " + kTokens);
+      fail(where + ": " + key + " is " +
+           (number == nullptr ? "no integer" : std::to_string(*number)) +
+           "; expected an id of the " + std::to_string(list->size()) + " tokens of " + kTokens);
     }
     return static_cast<int>(*number);
   };
@@ -204,7 +228,9 @@ std::optional<text::Vocabulary> read_vocabulary(const Metadata& metadata, const 
     const int found = id(key);
     if (found < 0) return;
     token = (*list)[static_cast<std::size_t>(found)];
-    if (token.empty()) fail(where + ": " + key + " is " + std::to_string(found) + ", which is no token of " + kTokens);
+    if (token.empty())
+      fail(where + ": " + key + " is " + std::to_string(found) + ", which is no token of " +
+           kTokens);
   };
   role(kUnknown, vocabulary.unk);
   role(kCls, vocabulary.cls);

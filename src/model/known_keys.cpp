@@ -28,7 +28,8 @@ struct Key {
   const char* neutral = "[]";
 };
 
-constexpr Rule kRead = Rule::kRead, kHarmless = Rule::kHarmless, kFixed = Rule::kFixed, kDefault = Rule::kDefault, kUnused = Rule::kUnused;
+constexpr Rule kRead = Rule::kRead, kHarmless = Rule::kHarmless, kFixed = Rule::kFixed,
+               kDefault = Rule::kDefault, kUnused = Rule::kUnused;
 
 // Of every configuration of transformers.
 constexpr Key kCommon[] = {
@@ -226,7 +227,8 @@ constexpr Key kPreprocessor[] = {
     {"do_grayscale", kFixed, "[false]"},
     {"default_to_square", kFixed, "[true]"},
     {"pad_size", kFixed},
-    {"image_processor_type", kFixed, R"(["BlipImageProcessor", "BlipImageProcessorFast", "BlipImageProcessorPil"])"},
+    {"image_processor_type", kFixed,
+     R"(["BlipImageProcessor", "BlipImageProcessorFast", "BlipImageProcessorPil"])"},
     {"feature_extractor_type", kFixed, R"(["BlipFeatureExtractor", "BlipImageProcessor"])"},
     {"crop_size", kHarmless},  // without do_center_crop
     {"data_format", kHarmless},
@@ -242,12 +244,8 @@ constexpr Key kPreprocessor[] = {
 };
 
 constexpr Key kProcessor[] = {
-    {"image_processor", kRead},
-    {"processor_class", kHarmless},
-    {"tokenizer", kHarmless},
-    {"chat_template", kHarmless},
-    {"num_query_tokens", kHarmless},
-    {"auto_map", kFixed},
+    {"image_processor", kRead},   {"processor_class", kHarmless},  {"tokenizer", kHarmless},
+    {"chat_template", kHarmless}, {"num_query_tokens", kHarmless}, {"auto_map", kFixed},
 };
 
 constexpr Key kTokenizerConfig[] = {
@@ -265,15 +263,17 @@ constexpr Key kTokenizerConfig[] = {
     {"strip_accents", kRead},
     {"tokenize_chinese_chars", kRead},
     {"unk_token", kRead},
-    {"tokenizer_class", kFixed, R"(["BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"])"},
+    {"tokenizer_class", kFixed,
+     R"(["BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"])"},
     {"truncation_side", kFixed, R"(["right"])"},
     {"split_special_tokens", kFixed, "[false]"},
     {"add_prefix_space", kFixed, "[false]"},
     {"auto_map", kFixed},
     {"backend", kHarmless},
     {"chat_template", kHarmless},
-    {"do_basic_tokenize", kHarmless},  // of the tokenizer in Python; the one of the `tokenizers` package is used
-    {"never_split", kHarmless},        // the same
+    {"do_basic_tokenize",
+     kHarmless},  // of the tokenizer in Python; the one of the `tokenizers` package is used
+    {"never_split", kHarmless},  // the same
     {"use_fast", kHarmless},
     {"from_slow", kHarmless},
     {"legacy", kHarmless},
@@ -298,17 +298,25 @@ constexpr Key kTokenizerConfig[] = {
     {"vocab_file", kHarmless},
 };
 
-using Table = std::vector<std::pair<std::span<const Key>, bool>>;  // true: what would be refused is warned of instead
+// true: what would be refused is warned of instead
+using Table = std::vector<std::pair<std::span<const Key>, bool>>;
 
 Table tables_of(FolderFile file) {
   switch (file) {
-    case FolderFile::kConfig: return {{kConfig, false}, {kCommon, false}, {kDecoding, false}, {kOtherDecoding, true}};
-    case FolderFile::kVisionConfig: return {{kVision, false}, {kCommon, false}, {kDecoding, false}, {kOtherDecoding, true}};
-    case FolderFile::kTextConfig: return {{kText, false}, {kCommon, false}, {kDecoding, false}, {kOtherDecoding, false}};
-    case FolderFile::kGeneration: return {{kGeneration, false}, {kDecoding, false}, {kOtherDecoding, true}};
-    case FolderFile::kPreprocessor: return {{kPreprocessor, false}};
-    case FolderFile::kProcessor: return {{kProcessor, false}};
-    case FolderFile::kTokenizerConfig: return {{kTokenizerConfig, false}};
+    case FolderFile::kConfig:
+      return {{kConfig, false}, {kCommon, false}, {kDecoding, false}, {kOtherDecoding, true}};
+    case FolderFile::kVisionConfig:
+      return {{kVision, false}, {kCommon, false}, {kDecoding, false}, {kOtherDecoding, true}};
+    case FolderFile::kTextConfig:
+      return {{kText, false}, {kCommon, false}, {kDecoding, false}, {kOtherDecoding, false}};
+    case FolderFile::kGeneration:
+      return {{kGeneration, false}, {kDecoding, false}, {kOtherDecoding, true}};
+    case FolderFile::kPreprocessor:
+      return {{kPreprocessor, false}};
+    case FolderFile::kProcessor:
+      return {{kProcessor, false}};
+    case FolderFile::kTokenizerConfig:
+      return {{kTokenizerConfig, false}};
   }
   return {};
 }
@@ -316,13 +324,17 @@ Table tables_of(FolderFile file) {
 // The options of ours that stand for a default of decoding.
 std::string option_for(std::string_view key) {
   static const std::map<std::string_view, std::string> kOptions = {
-      {"do_sample", "sample"},       {"num_beams", "beams"},  {"num_return_sequences", "num_return"}, {"max_new_tokens", "max_length"},
+      {"do_sample", "sample"},
+      {"num_beams", "beams"},
+      {"num_return_sequences", "num_return"},
+      {"max_new_tokens", "max_length"},
       {"min_new_tokens", "min_length"}};
   const auto it = kOptions.find(key);
   return it == kOptions.end() ? std::string(key) : it->second;
 }
 
-void check(const std::string& name, const json& value, const Key& key, bool lenient, const std::string& path, std::vector<std::string>& warnings) {
+void check(const std::string& name, const json& value, const Key& key, bool lenient,
+           const std::string& path, std::vector<std::string>& warnings) {
   if (key.rule == kRead || key.rule == kHarmless || value.is_null()) return;
   const json neutral = json::parse(key.neutral);
   if (std::find(neutral.begin(), neutral.end(), value) != neutral.end()) return;
@@ -330,10 +342,12 @@ void check(const std::string& name, const json& value, const Key& key, bool leni
   if (key.rule == kFixed && !lenient) {
     std::string expected;
     for (const json& one : neutral) expected += (expected.empty() ? "" : " or ") + shown(one);
-    throw Error(ErrorCode::kModel, is + "; expected " + (expected.empty() ? "none" : expected) + " (nothing else is supported)");
+    throw Error(ErrorCode::kModel, is + "; expected " + (expected.empty() ? "none" : expected) +
+                                       " (nothing else is supported)");
   }
   if (key.rule == kDefault) {
-    warnings.push_back(is + ": not followed; decoding is decided by the option " + option_for(name));
+    warnings.push_back(is + ": not followed; decoding is decided by the option " +
+                       option_for(name));
   } else {
     warnings.push_back(is + ": not followed, as BLIP in transformers does not");
   }
@@ -341,14 +355,16 @@ void check(const std::string& name, const json& value, const Key& key, bool leni
 
 }  // namespace
 
-void check_keys(const json& object, FolderFile file, const std::string& path, std::vector<std::string>& warnings) {
+void check_keys(const json& object, FolderFile file, const std::string& path,
+                std::vector<std::string>& warnings) {
   const Table tables = tables_of(file);
   for (const auto& [name, value] : object.items()) {
     if (name.starts_with('_')) continue;  // what transformers keeps for itself
     const Key* found = nullptr;
     bool lenient = false;
     for (const auto& [keys, warn_only] : tables) {
-      const auto it = std::find_if(keys.begin(), keys.end(), [&name = name](const Key& key) { return name == key.name; });
+      const auto it = std::find_if(keys.begin(), keys.end(),
+                                   [&name = name](const Key& key) { return name == key.name; });
       if (it == keys.end() || found != nullptr) continue;
       found = &*it;
       lenient = warn_only;

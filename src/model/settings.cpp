@@ -15,7 +15,8 @@ using Object = io::JsonObject;
 float read_eps(const Object& object, float fallback) {
   const auto eps = object.number("layer_norm_eps");
   if (!eps) return fallback;
-  if (!(*eps > 0 && *eps < 1)) object.refuse("layer_norm_eps", *object.find("layer_norm_eps"), "a number between 0 and 1");
+  if (!(*eps > 0 && *eps < 1))
+    object.refuse("layer_norm_eps", *object.find("layer_norm_eps"), "a number between 0 and 1");
   return static_cast<float>(*eps);
 }
 
@@ -29,7 +30,8 @@ TowerSettings read_tower(const Object& object, float default_eps, int default_he
   tower.eps = read_eps(object, default_eps);
   tower.default_heads = default_heads;
   if (const auto act = object.string("hidden_act"); act && *act != "gelu") {
-    object.refuse("hidden_act", *object.find("hidden_act"), "\"gelu\" (no other activation is supported)");
+    object.refuse("hidden_act", *object.find("hidden_act"),
+                  "\"gelu\" (no other activation is supported)");
   }
   return tower;
 }
@@ -58,7 +60,8 @@ void read_ids(const Object& object, Settings& settings) {
 
 Architecture read_architecture(const Object& object) {
   const Json* names = object.find("architectures");
-  if (names == nullptr || !names->is_array() || names->empty() || !names->front().is_string()) return Architecture::kUnstated;
+  if (names == nullptr || !names->is_array() || names->empty() || !names->front().is_string())
+    return Architecture::kUnstated;
   const auto name = names->front().get<std::string>();
   if (name == "BlipForConditionalGeneration") return Architecture::kCaption;
   if (name == "BlipForImageTextRetrieval") return Architecture::kRetrieval;
@@ -92,14 +95,17 @@ Settings parse_config_json(std::string_view json, const std::string& where) {
   settings.text = read_text(text_object);
   read_ids(text_object, settings);
   settings.embed = object.integer("image_text_hidden_size", 1, kMaxWidth);
-  settings.tied_words = object.boolean("tie_word_embeddings").value_or(true) && text_object.boolean("tie_word_embeddings").value_or(true);
+  settings.tied_words = object.boolean("tie_word_embeddings").value_or(true) &&
+                        text_object.boolean("tie_word_embeddings").value_or(true);
   settings.architecture = read_architecture(object);
   if (const auto length = object.integer("max_text", kShortestText, kMaxPositions))
     settings.max_text = *length;
   if (auto prompt = object.string("prompt")) settings.prompt = std::move(*prompt);
   check_keys(root, FolderFile::kConfig, where + ": ", settings.warnings);
-  check_keys(vision == nullptr ? kEmpty : *vision, FolderFile::kVisionConfig, object.path("vision_config") + ".", settings.warnings);
-  check_keys(text == nullptr ? kEmpty : *text, FolderFile::kTextConfig, object.path("text_config") + ".", settings.warnings);
+  check_keys(vision == nullptr ? kEmpty : *vision, FolderFile::kVisionConfig,
+             object.path("vision_config") + ".", settings.warnings);
+  check_keys(text == nullptr ? kEmpty : *text, FolderFile::kTextConfig,
+             object.path("text_config") + ".", settings.warnings);
   return settings;
 }
 
@@ -107,22 +113,27 @@ void apply_preprocessor_json(Settings& settings, std::string_view json, const st
   const Json root = io::parse_json(json, where);
   const Object outer(root, where);
   const Json* nested = outer.find("image_processor");
-  const Object object(nested == nullptr ? root : *nested, nested == nullptr ? where : outer.path("image_processor"));
+  const Object object(nested == nullptr ? root : *nested,
+                      nested == nullptr ? where : outer.path("image_processor"));
   if (nested != nullptr) check_keys(root, FolderFile::kProcessor, where + ": ", settings.warnings);
   check_keys(nested == nullptr ? root : *nested, FolderFile::kPreprocessor,
-             nested == nullptr ? where + ": " : outer.path("image_processor") + ".", settings.warnings);
+             nested == nullptr ? where + ": " : outer.path("image_processor") + ".",
+             settings.warnings);
   if (const auto size = object.square("size", 1, kMaxImage)) settings.preprocessor_size = size;
   if (const auto mean = object.triple("image_mean")) settings.normalization.mean = *mean;
   if (const auto deviation = object.triple("image_std")) settings.normalization.std = *deviation;
   for (const float deviation : settings.normalization.std) {
-    if (!(deviation > 0)) object.refuse("image_std", *object.find("image_std"), "three numbers above 0");
+    if (!(deviation > 0))
+      object.refuse("image_std", *object.find("image_std"), "three numbers above 0");
   }
   if (const auto resample = object.integer("resample", 0, 5); resample && *resample != 3) {
     object.refuse("resample", *object.find("resample"), "3 (bicubic, the only filter supported)");
   }
   const auto factor = object.number("rescale_factor");
-  if (factor && std::abs(*factor * 255 - 1) > 1e-6) object.refuse("rescale_factor", *object.find("rescale_factor"), "1/255");
-  if (object.boolean("do_rescale") == false) object.refuse("do_rescale", *object.find("do_rescale"), "true");
+  if (factor && std::abs(*factor * 255 - 1) > 1e-6)
+    object.refuse("rescale_factor", *object.find("rescale_factor"), "1/255");
+  if (object.boolean("do_rescale") == false)
+    object.refuse("do_rescale", *object.find("do_rescale"), "true");
   if (object.boolean("do_normalize") == false) {
     settings.normalization.mean = {0, 0, 0};
     settings.normalization.std = {1, 1, 1};

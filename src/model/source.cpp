@@ -20,7 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxAdapterConfig = std::size_t{1} << 20;
-constexpr std::size_t kMaxJson = std::size_t{64} << 20;  // the largest tokenizer.json and shard index in use are a few MiB
+// the largest tokenizer.json and shard index in use are a few MiB
+constexpr std::size_t kMaxJson = std::size_t{64} << 20;
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kModel, message); }
 
@@ -35,7 +36,8 @@ bool is_folder(const fs::path& path) {
 }
 
 bool ends_with(const std::string& text, std::string_view end) {
-  return text.size() >= end.size() && std::string_view(text).substr(text.size() - end.size()) == end;
+  return text.size() >= end.size() &&
+         std::string_view(text).substr(text.size() - end.size()) == end;
 }
 
 std::string magic_format(const std::string& path) {
@@ -50,9 +52,11 @@ std::string magic_format(const std::string& path) {
   return "";
 }
 
-// The content decides; the extension only where the content is damaged, so that the reader can say what is wrong with it.
+// The content decides; the extension only where the content is damaged, so that the reader can say
+// what is wrong with it.
 std::string file_format(const std::string& path) {
-  if (ends_with(path, ".index.json")) return ends_with(path, ".bin.index.json") ? "torch" : "safetensors";
+  if (ends_with(path, ".index.json"))
+    return ends_with(path, ".bin.index.json") ? "torch" : "safetensors";
   std::string format = magic_format(path);
   if (!format.empty()) return format;
   if (ends_with(path, ".safetensors")) return "safetensors";
@@ -60,13 +64,16 @@ std::string file_format(const std::string& path) {
   for (const char* end : {".bin", ".pth", ".pt", ".ckpt"}) {
     if (ends_with(path, end)) return "torch";
   }
-  fail(path + ": neither safetensors, GGUF nor a torch archive; expected a model folder, a .safetensors, .gguf, .pth, .pt, .ckpt or .bin file");
+  fail(path +
+       ": neither safetensors, GGUF nor a torch archive; expected a model folder, a .safetensors, "
+       ".gguf, .pth, .pt, .ckpt or .bin file");
 }
 
 std::unique_ptr<io::TensorFile> open_file(const std::string& path, const std::string& format) {
   const bool index = ends_with(path, ".index.json");
   if (format == "gguf") return io::open_gguf(path);
-  if (format == "safetensors") return index ? io::open_safetensors_index(path) : io::open_safetensors(path);
+  if (format == "safetensors")
+    return index ? io::open_safetensors_index(path) : io::open_safetensors(path);
   return index ? io::open_torch_index(path) : io::open_torch(path);
 }
 
@@ -78,20 +85,27 @@ constexpr const char* kAdapterConfig = "adapter_config.json";
 // May a file of this name hold a model? Adapters and what a trainer leaves beside a model do not
 // count.
 bool may_be_model(const std::string& name) {
-  constexpr std::string_view kEndings[] = {".safetensors", ".gguf", ".bin", ".pth", ".pt", ".ckpt", ".safetensors.index.json", ".bin.index.json"};
-  constexpr std::string_view kTrainers[] = {"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "scaler.pt"};
-  if (std::find(std::begin(kTrainers), std::end(kTrainers), name) != std::end(kTrainers) || name.starts_with("rng_state")) return false;
+  constexpr std::string_view kEndings[] = {
+      ".safetensors",   ".gguf", ".bin", ".pth", ".pt", ".ckpt", ".safetensors.index.json",
+      ".bin.index.json"};
+  constexpr std::string_view kTrainers[] = {"training_args.bin", "optimizer.pt",  "optimizer.bin",
+                                            "scheduler.pt",      "scheduler.bin", "scaler.pt"};
+  if (std::find(std::begin(kTrainers), std::end(kTrainers), name) != std::end(kTrainers) ||
+      name.starts_with("rng_state"))
+    return false;
   if (std::find(std::begin(kAdapterFiles), std::end(kAdapterFiles), name) !=
       std::end(kAdapterFiles))
     return false;
-  return std::any_of(std::begin(kEndings), std::end(kEndings), [&](std::string_view end) { return ends_with(name, end); });
+  return std::any_of(std::begin(kEndings), std::end(kEndings),
+                     [&](std::string_view end) { return ends_with(name, end); });
 }
 
 // Names in a folder, sorted.
 std::vector<std::string> list(const fs::path& folder) {
   std::vector<std::string> names;
   std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) names.push_back(it->path().filename().string());
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    names.push_back(it->path().filename().string());
   if (error) throw Error(ErrorCode::kIo, "cannot list " + folder.string() + ": " + error.message());
   std::sort(names.begin(), names.end());
   return names;
@@ -100,7 +114,8 @@ std::vector<std::string> list(const fs::path& folder) {
 std::string join(const std::vector<std::string>& names) {
   constexpr std::size_t kShown = 10;
   std::string text;
-  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) text += (i > 0 ? ", " : "") + names[i];
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i)
+    text += (i > 0 ? ", " : "") + names[i];
   return text + (names.size() > kShown ? ", ..." : "");
 }
 
@@ -108,17 +123,21 @@ std::string join(const std::vector<std::string>& names) {
 bool is_shard(const std::string& name) {
   const auto of = name.rfind("-of-");
   const auto digits = [&](std::size_t begin, std::size_t end) {
-    return begin < end && end <= name.size() && std::all_of(name.begin() + static_cast<std::ptrdiff_t>(begin), name.begin() + static_cast<std::ptrdiff_t>(end),
-                                                            [](char c) { return c >= '0' && c <= '9'; });
+    return begin < end && end <= name.size() &&
+           std::all_of(name.begin() + static_cast<std::ptrdiff_t>(begin),
+                       name.begin() + static_cast<std::ptrdiff_t>(end),
+                       [](char c) { return c >= '0' && c <= '9'; });
   };
   if (of == std::string::npos) return false;
   const auto dash = name.find_last_of("-.", of - 1);
-  return dash != std::string::npos && digits(dash + 1, of) && digits(of + 4, std::min(name.find('.', of), name.size()));
+  return dash != std::string::npos && digits(dash + 1, of) &&
+         digits(of + 4, std::min(name.find('.', of), name.size()));
 }
 
 // "" where there is none.
 std::string find_in_folder(const fs::path& folder) {
-  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                           "pytorch_model.bin.index.json"}) {
     if (is_file(folder / name)) return (folder / name).string();
   }
   std::vector<std::string> found;
@@ -126,11 +145,14 @@ std::string find_in_folder(const fs::path& folder) {
     if (may_be_model(name) && is_file(folder / name)) found.push_back(name);
   }
   // The shards of an index are no models of their own.
-  const bool index = std::any_of(found.begin(), found.end(), [](const std::string& name) { return ends_with(name, ".index.json"); });
+  const bool index = std::any_of(found.begin(), found.end(), [](const std::string& name) {
+    return ends_with(name, ".index.json");
+  });
   if (index) std::erase_if(found, is_shard);
   if (found.size() == 1) return (folder / found.front()).string();
   if (found.size() > 1) {
-    fail(folder.string() + ": holds " + std::to_string(found.size()) + " files that may be the model (" + join(found) + "); name the file to load");
+    fail(folder.string() + ": holds " + std::to_string(found.size()) +
+         " files that may be the model (" + join(found) + "); name the file to load");
   }
   return "";
 }
@@ -138,7 +160,8 @@ std::string find_in_folder(const fs::path& folder) {
 std::string model_in_folder(const fs::path& folder) {
   if (std::string found = find_in_folder(folder); !found.empty()) return found;
   fail(folder.string() +
-       ": no model here; looked for model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json, "
+       ": no model here; looked for model.safetensors, model.safetensors.index.json, "
+       "pytorch_model.bin, pytorch_model.bin.index.json, "
        "and for one *.gguf, *.safetensors, *.pth, *.pt, *.ckpt or *.bin");
 }
 
@@ -147,34 +170,44 @@ std::string commit_of(const fs::path& repository, const fs::path& ref) {
   constexpr std::size_t kMaxRef = 4096;
   if (!is_file(ref)) return "";
   std::string commit = io::read_text(ref.string(), kMaxRef);
-  while (!commit.empty() && (commit.back() == '\n' || commit.back() == '\r' || commit.back() == ' ')) commit.pop_back();
+  while (!commit.empty() &&
+         (commit.back() == '\n' || commit.back() == '\r' || commit.back() == ' '))
+    commit.pop_back();
   // A commit is the name of a snapshot; anything else could lead out of the cache.
-  const bool plain = !commit.empty() && commit.front() != '.' && commit.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+  const bool plain = !commit.empty() && commit.front() != '.' &&
+                     commit.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
   return plain && is_folder(repository / "snapshots" / commit) ? commit : "";
 }
 
-// A repository of the Hugging Face cache (models--ORG--NAME) stands for its snapshot: the one of the branch main, else the
-// only one. Any other folder stands for itself.
+// A repository of the Hugging Face cache (models--ORG--NAME) stands for its snapshot: the one of
+// the branch main, else the only one. Any other folder stands for itself.
 fs::path resolved_folder(const fs::path& folder) {
   const fs::path snapshots = folder / "snapshots";
-  if (!is_folder(snapshots) || !(is_folder(folder / "refs") || is_folder(folder / "blobs"))) return folder;
-  if (const std::string commit = commit_of(folder, folder / "refs" / "main"); !commit.empty()) return snapshots / commit;
+  if (!is_folder(snapshots) || !(is_folder(folder / "refs") || is_folder(folder / "blobs")))
+    return folder;
+  if (const std::string commit = commit_of(folder, folder / "refs" / "main"); !commit.empty())
+    return snapshots / commit;
   std::vector<std::string> commits = list(snapshots);
   std::erase_if(commits, [&](const std::string& name) { return !is_folder(snapshots / name); });
   if (commits.size() == 1) return snapshots / commits.front();
-  if (commits.empty()) fail(folder.string() + ": a folder of the Hugging Face cache without a snapshot; download the model again");
-  fail(folder.string() + ": a folder of the Hugging Face cache with " + std::to_string(commits.size()) + " snapshots (" + join(commits) +
+  if (commits.empty())
+    fail(folder.string() +
+         ": a folder of the Hugging Face cache without a snapshot; download the model again");
+  fail(folder.string() + ": a folder of the Hugging Face cache with " +
+       std::to_string(commits.size()) + " snapshots (" + join(commits) +
        "), and refs/main names none of them; name one: " + (snapshots / commits.front()).string());
 }
 
-// "dir/", "." and ".." name their folder; files that every folder calls the same are named by theirs.
+// "dir/", "." and ".." name their folder; files that every folder calls the same are named by
+// theirs.
 std::string model_name(const fs::path& path, bool folder) {
   std::error_code ignored;
   fs::path absolute = fs::absolute(path, ignored).lexically_normal();
   if (absolute.filename().empty()) absolute = absolute.parent_path();
   if (folder) return absolute.filename().string();
   const std::string stem = absolute.stem().string();
-  const bool generic = stem.starts_with("model.safetensors") || stem.starts_with("pytorch_model") || stem == "model";
+  const bool generic =
+      stem.starts_with("model.safetensors") || stem.starts_with("pytorch_model") || stem == "model";
   return generic ? absolute.parent_path().filename().string() : stem;
 }
 
@@ -309,9 +342,12 @@ Location locate(const std::string& name, const std::vector<std::string>& given) 
 Source open_source(const std::string& path) {
   std::error_code error;
   const auto status = fs::status(path, error);
-  if (!fs::exists(status)) throw Error(ErrorCode::kIo, "cannot open " + path + ": " + (error ? error.message() : "No such file or directory"));
+  if (!fs::exists(status))
+    throw Error(ErrorCode::kIo, "cannot open " + path + ": " +
+                                    (error ? error.message() : "No such file or directory"));
   const bool folder = fs::is_directory(status);
-  if (!folder && !fs::is_regular_file(status)) throw Error(ErrorCode::kIo, path + " is neither a file nor a folder");
+  if (!folder && !fs::is_regular_file(status))
+    throw Error(ErrorCode::kIo, path + " is neither a file nor a folder");
   Source source;
   source.path = folder ? model_in_folder(resolved_folder(path)) : path;
   source.folder = fs::path(source.path).parent_path().string();
@@ -325,20 +361,24 @@ Source open_source(const std::string& path) {
 Settings load_settings(const std::string& folder, const std::string& model_file) {
   const fs::path config = fs::path(folder) / "config.json";
   if (!is_file(config)) {
-    fail(config.string() + " is missing; " + model_file + " has transformers' tensor names, and such a model needs its config.json beside it");
+    fail(config.string() + " is missing; " + model_file +
+         " has transformers' tensor names, and such a model needs its config.json beside it");
   }
   Settings settings = parse_config_json(io::read_text(config.string(), kMaxJson), config.string());
-  // transformers 5 writes the second and reads both, 4 knows the first: they must not differ where both are there.
+  // transformers 5 writes the second and reads both, 4 knows the first: they must not differ where
+  // both are there.
   std::optional<Settings> first;
   for (const char* name : {"preprocessor_config.json", "processor_config.json"}) {
     const fs::path file = fs::path(folder) / name;
     if (!io::is_there(file)) continue;
     apply_preprocessor_json(settings, io::read_text(file.string(), kMaxJson), file.string());
     const auto differs = [&] {
-      return first->preprocessor_size != settings.preprocessor_size || first->normalization.mean != settings.normalization.mean ||
+      return first->preprocessor_size != settings.preprocessor_size ||
+             first->normalization.mean != settings.normalization.mean ||
              first->normalization.std != settings.normalization.std;
     };
-    if (first && differs()) fail(file.string() + " and preprocessor_config.json state different pictures; remove one");
+    if (first && differs())
+      fail(file.string() + " and preprocessor_config.json state different pictures; remove one");
     first = settings;
   }
   if (const fs::path file = fs::path(folder) / "generation_config.json"; io::is_there(file)) {

@@ -32,12 +32,14 @@ std::string stated_base(const std::string& folder);
 struct Source {
   std::string path;    // the file (or index) opened, for messages
   std::string folder;  // where config.json and the vocabulary are looked for
-  std::string name;    // what to call the model where no metadata says: the folder's or the file's name
+  std::string
+      name;  // what to call the model where no metadata says: the folder's or the file's name
   std::string format;  // "safetensors", "torch", "gguf"
   std::vector<std::unique_ptr<io::TensorFile>> files;
 };
 
-// Throws Error(kIo) where nothing can be read and Error(kModel) where what is there is no checkpoint.
+// Throws Error(kIo) where nothing can be read and Error(kModel) where what is there is no
+// checkpoint.
 Source open_source(const std::string& path);
 
 // config.json, generation_config.json and the settings of the pictures of the folder. Throws

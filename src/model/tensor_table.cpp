@@ -9,7 +9,18 @@ namespace blip::model {
 namespace {
 
 // Symbolic dimensions of the declarations below.
-enum class Dim { kNone, kWidth, kWidth3, kMlp, kTokens, kChannels, kPatch, kVocab, kPositions, kCross };
+enum class Dim {
+  kNone,
+  kWidth,
+  kWidth3,
+  kMlp,
+  kTokens,
+  kChannels,
+  kPatch,
+  kVocab,
+  kPositions,
+  kCross
+};
 
 // One declaration. '#' stands for the layer number.
 struct Row {
@@ -25,71 +36,149 @@ constexpr TensorKind kVector = TensorKind::kVector;
 
 constexpr Row kVisionRows[] = {
     {"class_token", "embeddings.class_embedding", "cls_token", {Dim::kWidth}, kVector},
-    {"position", "embeddings.position_embedding", "pos_embed", {Dim::kTokens, Dim::kWidth}, kVector},
-    {"patch.weight", "embeddings.patch_embedding.weight", "patch_embed.proj.weight",
-     {Dim::kWidth, Dim::kChannels, Dim::kPatch, Dim::kPatch}, kMatrix},
-    {"patch.bias", "embeddings.patch_embedding.bias", "patch_embed.proj.bias", {Dim::kWidth}, kVector},
+    {"position",
+     "embeddings.position_embedding",
+     "pos_embed",
+     {Dim::kTokens, Dim::kWidth},
+     kVector},
+    {"patch.weight",
+     "embeddings.patch_embedding.weight",
+     "patch_embed.proj.weight",
+     {Dim::kWidth, Dim::kChannels, Dim::kPatch, Dim::kPatch},
+     kMatrix},
+    {"patch.bias",
+     "embeddings.patch_embedding.bias",
+     "patch_embed.proj.bias",
+     {Dim::kWidth},
+     kVector},
     {"norm.weight", "post_layernorm.weight", "norm.weight", {Dim::kWidth}, kVector},
     {"norm.bias", "post_layernorm.bias", "norm.bias", {Dim::kWidth}, kVector},
 };
 
 constexpr Row kVisionLayerRows[] = {
-    {"#.norm1.weight", "encoder.layers.#.layer_norm1.weight", "blocks.#.norm1.weight", {Dim::kWidth}, kVector},
-    {"#.norm1.bias", "encoder.layers.#.layer_norm1.bias", "blocks.#.norm1.bias", {Dim::kWidth}, kVector},
-    {"#.qkv.weight", "encoder.layers.#.self_attn.qkv.weight", "blocks.#.attn.qkv.weight", {Dim::kWidth3, Dim::kWidth}, kMatrix},
-    {"#.qkv.bias", "encoder.layers.#.self_attn.qkv.bias", "blocks.#.attn.qkv.bias", {Dim::kWidth3}, kVector},
-    {"#.proj.weight", "encoder.layers.#.self_attn.projection.weight", "blocks.#.attn.proj.weight", {Dim::kWidth, Dim::kWidth}, kMatrix},
-    {"#.proj.bias", "encoder.layers.#.self_attn.projection.bias", "blocks.#.attn.proj.bias", {Dim::kWidth}, kVector},
-    {"#.norm2.weight", "encoder.layers.#.layer_norm2.weight", "blocks.#.norm2.weight", {Dim::kWidth}, kVector},
-    {"#.norm2.bias", "encoder.layers.#.layer_norm2.bias", "blocks.#.norm2.bias", {Dim::kWidth}, kVector},
-    {"#.fc1.weight", "encoder.layers.#.mlp.fc1.weight", "blocks.#.mlp.fc1.weight", {Dim::kMlp, Dim::kWidth}, kMatrix},
+    {"#.norm1.weight",
+     "encoder.layers.#.layer_norm1.weight",
+     "blocks.#.norm1.weight",
+     {Dim::kWidth},
+     kVector},
+    {"#.norm1.bias",
+     "encoder.layers.#.layer_norm1.bias",
+     "blocks.#.norm1.bias",
+     {Dim::kWidth},
+     kVector},
+    {"#.qkv.weight",
+     "encoder.layers.#.self_attn.qkv.weight",
+     "blocks.#.attn.qkv.weight",
+     {Dim::kWidth3, Dim::kWidth},
+     kMatrix},
+    {"#.qkv.bias",
+     "encoder.layers.#.self_attn.qkv.bias",
+     "blocks.#.attn.qkv.bias",
+     {Dim::kWidth3},
+     kVector},
+    {"#.proj.weight",
+     "encoder.layers.#.self_attn.projection.weight",
+     "blocks.#.attn.proj.weight",
+     {Dim::kWidth, Dim::kWidth},
+     kMatrix},
+    {"#.proj.bias",
+     "encoder.layers.#.self_attn.projection.bias",
+     "blocks.#.attn.proj.bias",
+     {Dim::kWidth},
+     kVector},
+    {"#.norm2.weight",
+     "encoder.layers.#.layer_norm2.weight",
+     "blocks.#.norm2.weight",
+     {Dim::kWidth},
+     kVector},
+    {"#.norm2.bias",
+     "encoder.layers.#.layer_norm2.bias",
+     "blocks.#.norm2.bias",
+     {Dim::kWidth},
+     kVector},
+    {"#.fc1.weight",
+     "encoder.layers.#.mlp.fc1.weight",
+     "blocks.#.mlp.fc1.weight",
+     {Dim::kMlp, Dim::kWidth},
+     kMatrix},
     {"#.fc1.bias", "encoder.layers.#.mlp.fc1.bias", "blocks.#.mlp.fc1.bias", {Dim::kMlp}, kVector},
-    {"#.fc2.weight", "encoder.layers.#.mlp.fc2.weight", "blocks.#.mlp.fc2.weight", {Dim::kWidth, Dim::kMlp}, kMatrix},
-    {"#.fc2.bias", "encoder.layers.#.mlp.fc2.bias", "blocks.#.mlp.fc2.bias", {Dim::kWidth}, kVector},
+    {"#.fc2.weight",
+     "encoder.layers.#.mlp.fc2.weight",
+     "blocks.#.mlp.fc2.weight",
+     {Dim::kWidth, Dim::kMlp},
+     kMatrix},
+    {"#.fc2.bias",
+     "encoder.layers.#.mlp.fc2.bias",
+     "blocks.#.mlp.fc2.bias",
+     {Dim::kWidth},
+     kVector},
 };
 
 // Both layouts use BERT's names for the text towers.
-#define BLIP_BERT(canonical, bert, kind, ...) {canonical, bert, bert, {__VA_ARGS__}, kind}
+#define BLIP_BERT(canonical, bert, kind, ...) \
+  { canonical, bert, bert, {__VA_ARGS__}, kind }
 constexpr Row kTextRows[] = {
     BLIP_BERT("word", "embeddings.word_embeddings.weight", kMatrix, Dim::kVocab, Dim::kWidth),
-    BLIP_BERT("position", "embeddings.position_embeddings.weight", kVector, Dim::kPositions, Dim::kWidth),
+    BLIP_BERT("position", "embeddings.position_embeddings.weight", kVector, Dim::kPositions,
+              Dim::kWidth),
     BLIP_BERT("norm.weight", "embeddings.LayerNorm.weight", kVector, Dim::kWidth),
     BLIP_BERT("norm.bias", "embeddings.LayerNorm.bias", kVector, Dim::kWidth),
 };
 
 constexpr Row kTextLayerRows[] = {
-    BLIP_BERT("#.self.q.weight", "encoder.layer.#.attention.self.query.weight", kMatrix, Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("#.self.q.weight", "encoder.layer.#.attention.self.query.weight", kMatrix,
+              Dim::kWidth, Dim::kWidth),
     BLIP_BERT("#.self.q.bias", "encoder.layer.#.attention.self.query.bias", kVector, Dim::kWidth),
-    BLIP_BERT("#.self.k.weight", "encoder.layer.#.attention.self.key.weight", kMatrix, Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("#.self.k.weight", "encoder.layer.#.attention.self.key.weight", kMatrix, Dim::kWidth,
+              Dim::kWidth),
     BLIP_BERT("#.self.k.bias", "encoder.layer.#.attention.self.key.bias", kVector, Dim::kWidth),
-    BLIP_BERT("#.self.v.weight", "encoder.layer.#.attention.self.value.weight", kMatrix, Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("#.self.v.weight", "encoder.layer.#.attention.self.value.weight", kMatrix,
+              Dim::kWidth, Dim::kWidth),
     BLIP_BERT("#.self.v.bias", "encoder.layer.#.attention.self.value.bias", kVector, Dim::kWidth),
-    BLIP_BERT("#.self.out.weight", "encoder.layer.#.attention.output.dense.weight", kMatrix, Dim::kWidth, Dim::kWidth),
-    BLIP_BERT("#.self.out.bias", "encoder.layer.#.attention.output.dense.bias", kVector, Dim::kWidth),
-    BLIP_BERT("#.self.norm.weight", "encoder.layer.#.attention.output.LayerNorm.weight", kVector, Dim::kWidth),
-    BLIP_BERT("#.self.norm.bias", "encoder.layer.#.attention.output.LayerNorm.bias", kVector, Dim::kWidth),
-    BLIP_BERT("#.cross.q.weight", "encoder.layer.#.crossattention.self.query.weight", kMatrix, Dim::kWidth, Dim::kWidth),
-    BLIP_BERT("#.cross.q.bias", "encoder.layer.#.crossattention.self.query.bias", kVector, Dim::kWidth),
-    BLIP_BERT("#.cross.k.weight", "encoder.layer.#.crossattention.self.key.weight", kMatrix, Dim::kWidth, Dim::kCross),
-    BLIP_BERT("#.cross.k.bias", "encoder.layer.#.crossattention.self.key.bias", kVector, Dim::kWidth),
-    BLIP_BERT("#.cross.v.weight", "encoder.layer.#.crossattention.self.value.weight", kMatrix, Dim::kWidth, Dim::kCross),
-    BLIP_BERT("#.cross.v.bias", "encoder.layer.#.crossattention.self.value.bias", kVector, Dim::kWidth),
-    BLIP_BERT("#.cross.out.weight", "encoder.layer.#.crossattention.output.dense.weight", kMatrix, Dim::kWidth, Dim::kWidth),
-    BLIP_BERT("#.cross.out.bias", "encoder.layer.#.crossattention.output.dense.bias", kVector, Dim::kWidth),
-    BLIP_BERT("#.cross.norm.weight", "encoder.layer.#.crossattention.output.LayerNorm.weight", kVector, Dim::kWidth),
-    BLIP_BERT("#.cross.norm.bias", "encoder.layer.#.crossattention.output.LayerNorm.bias", kVector, Dim::kWidth),
-    BLIP_BERT("#.fc1.weight", "encoder.layer.#.intermediate.dense.weight", kMatrix, Dim::kMlp, Dim::kWidth),
+    BLIP_BERT("#.self.out.weight", "encoder.layer.#.attention.output.dense.weight", kMatrix,
+              Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("#.self.out.bias", "encoder.layer.#.attention.output.dense.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.self.norm.weight", "encoder.layer.#.attention.output.LayerNorm.weight", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.self.norm.bias", "encoder.layer.#.attention.output.LayerNorm.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross.q.weight", "encoder.layer.#.crossattention.self.query.weight", kMatrix,
+              Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("#.cross.q.bias", "encoder.layer.#.crossattention.self.query.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross.k.weight", "encoder.layer.#.crossattention.self.key.weight", kMatrix,
+              Dim::kWidth, Dim::kCross),
+    BLIP_BERT("#.cross.k.bias", "encoder.layer.#.crossattention.self.key.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross.v.weight", "encoder.layer.#.crossattention.self.value.weight", kMatrix,
+              Dim::kWidth, Dim::kCross),
+    BLIP_BERT("#.cross.v.bias", "encoder.layer.#.crossattention.self.value.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross.out.weight", "encoder.layer.#.crossattention.output.dense.weight", kMatrix,
+              Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("#.cross.out.bias", "encoder.layer.#.crossattention.output.dense.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross.norm.weight", "encoder.layer.#.crossattention.output.LayerNorm.weight",
+              kVector, Dim::kWidth),
+    BLIP_BERT("#.cross.norm.bias", "encoder.layer.#.crossattention.output.LayerNorm.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.fc1.weight", "encoder.layer.#.intermediate.dense.weight", kMatrix, Dim::kMlp,
+              Dim::kWidth),
     BLIP_BERT("#.fc1.bias", "encoder.layer.#.intermediate.dense.bias", kVector, Dim::kMlp),
-    BLIP_BERT("#.fc2.weight", "encoder.layer.#.output.dense.weight", kMatrix, Dim::kWidth, Dim::kMlp),
+    BLIP_BERT("#.fc2.weight", "encoder.layer.#.output.dense.weight", kMatrix, Dim::kWidth,
+              Dim::kMlp),
     BLIP_BERT("#.fc2.bias", "encoder.layer.#.output.dense.bias", kVector, Dim::kWidth),
     BLIP_BERT("#.norm.weight", "encoder.layer.#.output.LayerNorm.weight", kVector, Dim::kWidth),
     BLIP_BERT("#.norm.bias", "encoder.layer.#.output.LayerNorm.bias", kVector, Dim::kWidth),
 };
 
 constexpr Row kHeadRows[] = {
-    BLIP_BERT("head.dense.weight", "cls.predictions.transform.dense.weight", kMatrix, Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("head.dense.weight", "cls.predictions.transform.dense.weight", kMatrix, Dim::kWidth,
+              Dim::kWidth),
     BLIP_BERT("head.dense.bias", "cls.predictions.transform.dense.bias", kVector, Dim::kWidth),
-    BLIP_BERT("head.norm.weight", "cls.predictions.transform.LayerNorm.weight", kVector, Dim::kWidth),
+    BLIP_BERT("head.norm.weight", "cls.predictions.transform.LayerNorm.weight", kVector,
+              Dim::kWidth),
     BLIP_BERT("head.norm.bias", "cls.predictions.transform.LayerNorm.bias", kVector, Dim::kWidth),
     BLIP_BERT("head.weight", "cls.predictions.decoder.weight", kMatrix, Dim::kVocab, Dim::kWidth),
     BLIP_BERT("head.bias", "cls.predictions.bias", kVector, Dim::kVocab),
@@ -102,16 +191,26 @@ struct Sizes {
 
   std::int64_t of(Dim dim) const {
     switch (dim) {
-      case Dim::kNone: return 0;
-      case Dim::kWidth: return width;
-      case Dim::kWidth3: return 3 * width;
-      case Dim::kMlp: return mlp;
-      case Dim::kTokens: return tokens;
-      case Dim::kChannels: return 3;
-      case Dim::kPatch: return patch;
-      case Dim::kVocab: return vocab;
-      case Dim::kPositions: return positions;
-      case Dim::kCross: return cross;
+      case Dim::kNone:
+        return 0;
+      case Dim::kWidth:
+        return width;
+      case Dim::kWidth3:
+        return 3 * width;
+      case Dim::kMlp:
+        return mlp;
+      case Dim::kTokens:
+        return tokens;
+      case Dim::kChannels:
+        return 3;
+      case Dim::kPatch:
+        return patch;
+      case Dim::kVocab:
+        return vocab;
+      case Dim::kPositions:
+        return positions;
+      case Dim::kCross:
+        return cross;
     }
     return 0;
   }
@@ -119,12 +218,14 @@ struct Sizes {
 
 std::string with_layer(std::string_view pattern, int layer) {
   std::string result(pattern);
-  if (const auto at = result.find('#'); at != std::string::npos) result.replace(at, 1, std::to_string(layer));
+  if (const auto at = result.find('#'); at != std::string::npos)
+    result.replace(at, 1, std::to_string(layer));
   return result;
 }
 
 // Decoders keep their BERT one level down, beside the language-model head.
-std::string disk_name(Layout layout, Part part, const std::string& prefix, const Row& row, int layer) {
+std::string disk_name(Layout layout, Part part, const std::string& prefix, const Row& row,
+                      int layer) {
   if (layout == Layout::kCanonical) return prefix + "." + with_layer(row.canonical, layer);
   const std::string pattern = layout == Layout::kHuggingFace ? row.hugging_face : row.official;
   const bool head = std::string_view(row.canonical).substr(0, 5) == "head.";
@@ -134,7 +235,8 @@ std::string disk_name(Layout layout, Part part, const std::string& prefix, const
 // Appends the specs of one tower.
 class TowerWriter {
  public:
-  TowerWriter(std::vector<TensorSpec>& out, Layout layout, Part part, std::string prefix, const Sizes& sizes)
+  TowerWriter(std::vector<TensorSpec>& out, Layout layout, Part part, std::string prefix,
+              const Sizes& sizes)
       : out_(out), layout_(layout), part_(part), prefix_(std::move(prefix)), sizes_(sizes) {}
 
   void add(std::span<const Row> rows, int layer = 0) {
@@ -171,7 +273,8 @@ class TowerWriter {
   Sizes sizes_;
 };
 
-void add_vision(std::vector<TensorSpec>& out, const VisionConfig& config, Layout layout, const std::string& prefix) {
+void add_vision(std::vector<TensorSpec>& out, const VisionConfig& config, Layout layout,
+                const std::string& prefix) {
   Sizes sizes;
   sizes.width = config.width;
   sizes.mlp = config.mlp;
@@ -182,7 +285,8 @@ void add_vision(std::vector<TensorSpec>& out, const VisionConfig& config, Layout
   for (int layer = 0; layer < config.layers; ++layer) writer.add(kVisionLayerRows, layer);
 }
 
-void add_text(std::vector<TensorSpec>& out, const TextConfig& config, Layout layout, Part part, const std::string& prefix) {
+void add_text(std::vector<TensorSpec>& out, const TextConfig& config, Layout layout, Part part,
+              const std::string& prefix) {
   Sizes sizes;
   sizes.width = config.width;
   sizes.mlp = config.mlp;
@@ -195,9 +299,18 @@ void add_text(std::vector<TensorSpec>& out, const TextConfig& config, Layout lay
   if (is_decoder(part)) writer.add(kHeadRows);
 }
 
-void add_linear(std::vector<TensorSpec>& out, Layout layout, const char* canonical, const char* on_disk, int rows, int columns) {
-  const std::string name = canonical, disk = layout == Layout::kCanonical ? name : std::string(on_disk);
-  out.push_back({name + ".weight", disk + ".weight", "", false, {rows, columns}, kMatrix, Part::kText, false});
+void add_linear(std::vector<TensorSpec>& out, Layout layout, const char* canonical,
+                const char* on_disk, int rows, int columns) {
+  const std::string name = canonical,
+                    disk = layout == Layout::kCanonical ? name : std::string(on_disk);
+  out.push_back({name + ".weight",
+                 disk + ".weight",
+                 "",
+                 false,
+                 {rows, columns},
+                 kMatrix,
+                 Part::kText,
+                 false});
   out.push_back({name + ".bias", disk + ".bias", "", false, {rows}, kVector, Part::kText, false});
 }
 
@@ -209,22 +322,32 @@ bool ends_with(std::string_view text, std::string_view end) {
 
 const char* canonical_prefix(Part part) {
   switch (part) {
-    case Part::kVision: return "vision";
-    case Part::kText: return "text";
-    case Part::kCaption: return "caption";
-    case Part::kQuestion: return "question";
-    case Part::kAnswer: return "answer";
+    case Part::kVision:
+      return "vision";
+    case Part::kText:
+      return "text";
+    case Part::kCaption:
+      return "caption";
+    case Part::kQuestion:
+      return "question";
+    case Part::kAnswer:
+      return "answer";
   }
   return "";
 }
 
 const char* part_name(Part part) {
   switch (part) {
-    case Part::kVision: return "vision";
-    case Part::kText: return "text_encoder";
-    case Part::kCaption: return "caption_decoder";
-    case Part::kQuestion: return "question_encoder";
-    case Part::kAnswer: return "answer_decoder";
+    case Part::kVision:
+      return "vision";
+    case Part::kText:
+      return "text_encoder";
+    case Part::kCaption:
+      return "caption_decoder";
+    case Part::kQuestion:
+      return "question_encoder";
+    case Part::kAnswer:
+      return "answer_decoder";
   }
   return "";
 }
@@ -233,33 +356,45 @@ bool is_decoder(Part part) { return part == Part::kCaption || part == Part::kAns
 
 const std::string& PartPrefixes::of(Part part) const {
   switch (part) {
-    case Part::kVision: return vision;
-    case Part::kText: return text;
-    case Part::kCaption: return caption;
-    case Part::kQuestion: return question;
-    case Part::kAnswer: break;
+    case Part::kVision:
+      return vision;
+    case Part::kText:
+      return text;
+    case Part::kCaption:
+      return caption;
+    case Part::kQuestion:
+      return question;
+    case Part::kAnswer:
+      break;
   }
   return answer;
 }
 
-std::vector<TensorSpec> tensor_table(const ModelConfig& config, Layout layout, const PartPrefixes& prefixes) {
+std::vector<TensorSpec> tensor_table(const ModelConfig& config, Layout layout,
+                                     const PartPrefixes& prefixes) {
   std::vector<TensorSpec> out;
   add_vision(out, config.vision, layout, prefixes.vision);
   if (config.text_encoder) add_text(out, *config.text_encoder, layout, Part::kText, prefixes.text);
-  if (config.has_itm_head) add_linear(out, layout, "itm", "itm_head", 2, config.text_encoder->width);
+  if (config.has_itm_head)
+    add_linear(out, layout, "itm", "itm_head", 2, config.text_encoder->width);
   if (config.embed_dim > 0) {
     add_linear(out, layout, "itc.vision", "vision_proj", config.embed_dim, config.vision.width);
     add_linear(out, layout, "itc.text", "text_proj", config.embed_dim, config.text_encoder->width);
   }
-  if (config.caption_decoder) add_text(out, *config.caption_decoder, layout, Part::kCaption, prefixes.caption);
-  if (config.question_encoder) add_text(out, *config.question_encoder, layout, Part::kQuestion, prefixes.question);
-  if (config.answer_decoder) add_text(out, *config.answer_decoder, layout, Part::kAnswer, prefixes.answer);
+  if (config.caption_decoder)
+    add_text(out, *config.caption_decoder, layout, Part::kCaption, prefixes.caption);
+  if (config.question_encoder)
+    add_text(out, *config.question_encoder, layout, Part::kQuestion, prefixes.question);
+  if (config.answer_decoder)
+    add_text(out, *config.answer_decoder, layout, Part::kAnswer, prefixes.answer);
   return out;
 }
 
-std::string tower_tensor(Layout layout, Part part, const std::string& prefix, std::string_view suffix, int layer) {
+std::string tower_tensor(Layout layout, Part part, const std::string& prefix,
+                         std::string_view suffix, int layer) {
   const auto find = [&](std::span<const Row> rows) {
-    const auto row = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return suffix == r.canonical; });
+    const auto row =
+        std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return suffix == r.canonical; });
     return row == rows.end() ? std::string() : disk_name(layout, part, prefix, *row, layer);
   };
   const bool vision = part == Part::kVision;
@@ -276,12 +411,13 @@ std::string layer_prefix(Layout layout, Part part, const std::string& prefix) {
 }
 
 bool is_ignorable(std::string_view on_disk) {
-  constexpr std::string_view kExact[] = {"image_queue", "text_queue", "idx_queue", "queue_ptr", "ptr_queue", "temp", "logit_scale"};
+  constexpr std::string_view kExact[] = {"image_queue", "text_queue", "idx_queue",  "queue_ptr",
+                                         "ptr_queue",   "temp",       "logit_scale"};
   if (std::find(std::begin(kExact), std::end(kExact), on_disk) != std::end(kExact)) return true;
   const auto first = on_disk.substr(0, on_disk.find('.'));
   if (first.size() < on_disk.size() && ends_with(first, "_m")) return true;
-  return ends_with(on_disk, ".position_ids") || ends_with(on_disk, ".token_type_ids") || ends_with(on_disk, ".pooler.dense.weight") ||
-         ends_with(on_disk, ".pooler.dense.bias");
+  return ends_with(on_disk, ".position_ids") || ends_with(on_disk, ".token_type_ids") ||
+         ends_with(on_disk, ".pooler.dense.weight") || ends_with(on_disk, ".pooler.dense.bias");
 }
 
 }  // namespace blip::model

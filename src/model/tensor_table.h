@@ -1,4 +1,5 @@
-// Every tensor of a BLIP model, declared once: canonical name, shape, and what the layouts found in the wild call it.
+// Every tensor of a BLIP model, declared once: canonical name, shape, and what the layouts found in
+// the wild call it.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ const char* canonical_prefix(Part part);  // "vision", "text", "caption", "quest
 const char* part_name(Part part);         // as PartInfo::name has it
 bool is_decoder(Part part);
 
-// What the towers of one file are called there ("text_encoder"); empty = the file does not hold the part.
+// What the towers of one file are called there ("text_encoder"); empty = the file does not hold the
+// part.
 struct PartPrefixes {
   std::string vision, text, caption, question, answer;
   const std::string& of(Part part) const;
@@ -36,10 +38,11 @@ enum class TensorKind {
 };
 
 struct TensorSpec {
-  std::string name;         // canonical
-  std::string on_disk;      // in the file's layout
-  std::string alias;        // on-disk name of a tensor tied to it: files hold one or both; "" = none
-  bool alias_wins = false;  // which of the two is read; torch, loading both into one parameter, keeps the later one
+  std::string name;     // canonical
+  std::string on_disk;  // in the file's layout
+  std::string alias;    // on-disk name of a tensor tied to it: files hold one or both; "" = none
+  bool alias_wins = false;  // which of the two is read; torch, loading both into one parameter,
+                            // keeps the later one
   std::vector<std::int64_t> shape;
   TensorKind kind = TensorKind::kMatrix;
   Part part = Part::kVision;
@@ -47,18 +50,22 @@ struct TensorSpec {
 };
 
 // All tensors of a model, in the order a converted file stores them.
-std::vector<TensorSpec> tensor_table(const ModelConfig& config, Layout layout, const PartPrefixes& prefixes);
+std::vector<TensorSpec> tensor_table(const ModelConfig& config, Layout layout,
+                                     const PartPrefixes& prefixes);
 
 // The on-disk name of one tensor of a tower, with `#` in `suffix` standing for the layer.
-// tower_tensor(kOfficial, kVision, "visual_encoder", "patch.weight") -> "visual_encoder.patch_embed.proj.weight".
-std::string tower_tensor(Layout layout, Part part, const std::string& prefix, std::string_view suffix, int layer = 0);
+// tower_tensor(kOfficial, kVision, "visual_encoder", "patch.weight") ->
+// "visual_encoder.patch_embed.proj.weight".
+std::string tower_tensor(Layout layout, Part part, const std::string& prefix,
+                         std::string_view suffix, int layer = 0);
 
 // What precedes the layer number in on-disk names ("text_encoder.encoder.layer.").
 std::string layer_prefix(Layout layout, Part part, const std::string& prefix);
 
-// Tensors that published checkpoints carry and no task uses: momentum towers (visual_encoder_m.*, ...), contrastive queues
-// (image_queue, text_queue, idx_queue, queue_ptr, ptr_queue), temperatures (temp, logit_scale), the buffers *.position_ids
-// and *.token_type_ids, and BERT's pooler (*.pooler.dense.*).
+// Tensors that published checkpoints carry and no task uses: momentum towers (visual_encoder_m.*,
+// ...), contrastive queues (image_queue, text_queue, idx_queue, queue_ptr, ptr_queue), temperatures
+// (temp, logit_scale), the buffers *.position_ids and *.token_type_ids, and BERT's pooler
+// (*.pooler.dense.*).
 bool is_ignorable(std::string_view on_disk);
 
 }  // namespace blip::model

@@ -27,7 +27,8 @@ void layer_norm(ThreadPool& pool, ConstMatrix x, const LayerNorm& norm, Matrix o
   });
 }
 
-Operand layer_norm(ThreadPool& pool, ConstMatrix x, const LayerNorm& norm, NumberType type, OperandBuffer& out) {
+Operand layer_norm(ThreadPool& pool, ConstMatrix x, const LayerNorm& norm, NumberType type,
+                   OperandBuffer& out) {
   assert(x.cols == static_cast<int>(norm.gain.size()));
   const Operand o = out.reserve(type, x.rows, x.cols);
   for_each_row(pool, x.rows, [&](int r, int worker) {
@@ -39,7 +40,8 @@ Operand layer_norm(ThreadPool& pool, ConstMatrix x, const LayerNorm& norm, Numbe
   return o;
 }
 
-Operand layer_norm_keep(ThreadPool& pool, Matrix x, const LayerNorm& norm, NumberType type, OperandBuffer& out) {
+Operand layer_norm_keep(ThreadPool& pool, Matrix x, const LayerNorm& norm, NumberType type,
+                        OperandBuffer& out) {
   assert(x.cols == static_cast<int>(norm.gain.size()));
   const Operand o = type == NumberType::kF32 ? Operand(x) : out.reserve(type, x.rows, x.cols);
   for_each_row(pool, x.rows, [&](int r, int) {

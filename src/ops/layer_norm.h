@@ -17,9 +17,11 @@ struct LayerNorm {
 void layer_norm(ThreadPool& pool, ConstMatrix x, const LayerNorm& norm, Matrix out);
 
 // The same as the operand of a product of `type`, in `out`; x stays as it is.
-Operand layer_norm(ThreadPool& pool, ConstMatrix x, const LayerNorm& norm, NumberType type, OperandBuffer& out);
+Operand layer_norm(ThreadPool& pool, ConstMatrix x, const LayerNorm& norm, NumberType type,
+                   OperandBuffer& out);
 
 // In place, and also as an operand: the post-norm layers need both.
-Operand layer_norm_keep(ThreadPool& pool, Matrix x, const LayerNorm& norm, NumberType type, OperandBuffer& out);
+Operand layer_norm_keep(ThreadPool& pool, Matrix x, const LayerNorm& norm, NumberType type,
+                        OperandBuffer& out);
 
 }  // namespace blip::ops

@@ -12,7 +12,8 @@
 namespace blip::ops {
 namespace {
 
-constexpr int kManyRows = 48;   // a thread: below, passing the weights twice costs more than it gains
+constexpr int kManyRows =
+    48;  // a thread: below, passing the weights twice costs more than it gains
 
 // A tile of the output: rows [r0, r1), columns [c0, c1).
 struct Tile {
@@ -24,16 +25,21 @@ struct Tile {
 
 // [begin, end) of part i of `parts` of n values in units of `unit`.
 std::pair<int, int> share(int n, int unit, int parts, int i) {
-  const auto bound = [&](int p) { return std::min(n, static_cast<int>(static_cast<std::int64_t>((n + unit - 1) / unit) * p / parts) * unit); };
+  const auto bound = [&](int p) {
+    return std::min(
+        n, static_cast<int>(static_cast<std::int64_t>((n + unit - 1) / unit) * p / parts) * unit);
+  };
   return {bound(i), bound(i + 1)};
 }
 
 Parts parts_of(const Operand& x, const Linear& layer, const ThreadPool& pool) {
-  return parts(x.rows, layer.out(), pool.size(), kernels::row_shares(layer.type(), x.rows, layer.in()));
+  return parts(x.rows, layer.out(), pool.size(),
+               kernels::row_shares(layer.type(), x.rows, layer.in()));
 }
 
 template <class Body>
-void for_each_tile(ThreadPool& pool, const Operand& x, const Linear& layer, const Body& body, int unit = kernels::kColumnBlock) {
+void for_each_tile(ThreadPool& pool, const Operand& x, const Linear& layer, const Body& body,
+                   int unit = kernels::kColumnBlock) {
   const OperationZone zone("linear", operations(x.rows, layer),
                            static_cast<double>(layer.weights().bytes()));
   const Parts cut = parts_of(x, layer, pool);
@@ -44,19 +50,28 @@ void for_each_tile(ThreadPool& pool, const Operand& x, const Linear& layer, cons
   });
 }
 
-kernels::GemmTile gemm_tile(const Operand& x, const Linear& layer, const Tile& t, void* out, std::size_t ldo) {
+kernels::GemmTile gemm_tile(const Operand& x, const Linear& layer, const Tile& t, void* out,
+                            std::size_t ldo) {
   const bool int8 = layer.type() == NumberType::kInt8;
-  return {.m = t.rows(), .n = t.cols(), .x = x.row(t.r0), .w = &layer.weights(), .first = t.c0,
+  return {.m = t.rows(),
+          .n = t.cols(),
+          .x = x.row(t.r0),
+          .w = &layer.weights(),
+          .first = t.c0,
           .x_scales = int8 ? x.scales + t.r0 : nullptr,
           .x_offsets = int8 ? x.offsets + t.r0 : nullptr,
           .w_scales = int8 ? layer.scales() + t.c0 : nullptr,
           .w_sums = int8 ? layer.sums() + t.c0 : nullptr,
-          .bias = layer.bias() ? layer.bias() + t.c0 : nullptr, .out = out, .ldo = ldo};
+          .bias = layer.bias() ? layer.bias() + t.c0 : nullptr,
+          .out = out,
+          .ldo = ldo};
 }
 
-// In 8 bits, gelu's output is kept until a row's largest is known. In bfloat16, which rounds finer than that and takes half the cache; always, since
-// what rounds twice differs from what rounds once.
-void gelu_tile_bf16(const Operand& x, const Linear& layer, const Tile& t, std::uint16_t* out, std::size_t ldo) {
+// In 8 bits, gelu's output is kept until a row's largest is known. In bfloat16, which rounds finer
+// than that and takes half the cache; always, since what rounds twice differs from what rounds
+// once.
+void gelu_tile_bf16(const Operand& x, const Linear& layer, const Tile& t, std::uint16_t* out,
+                    std::size_t ldo) {
   auto g = gemm_tile(x, layer, t, out, ldo);
   g.epilogue = Epilogue::kGelu;
   g.out_bf16 = true;
@@ -76,7 +91,8 @@ void int8_gelu_tile(ThreadPool& pool, const Operand& x, const Linear& layer, con
 
 }  // namespace
 
-Linear::Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in, int out, NumberType type, Packing packing)
+Linear::Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in,
+               int out, NumberType type, Packing packing)
     : weights_(type, out, in, packing), bias_(bias.size()) {
   assert(bias.empty() || bias.size() == static_cast<std::size_t>(out));
   std::copy(bias.begin(), bias.end(), bias_.data());
@@ -87,23 +103,25 @@ Linear::Linear(ThreadPool& pool, const RowSource& weight, std::span<const float>
   // A block of rows at a time: from the file to its packed place while it is in the L2 cache.
   pool.parallel_for((out + kernels::kColumnBlock - 1) / kernels::kColumnBlock, [&](int block,
                                                                                    int worker) {
-    const int first = block * kernels::kColumnBlock, count = std::min(kernels::kColumnBlock, out - first);
+    const int first = block * kernels::kColumnBlock,
+              count = std::min(kernels::kColumnBlock, out - first);
     const std::size_t values = static_cast<std::size_t>(count) * static_cast<std::size_t>(in);
     auto* rows = pool.scratch<float>(worker, ScratchUse::kRows, values);
     weight(first, count, rows);
     // Two bytes a value at most; floats are packed as they are.
-    std::uint16_t* narrow =
-        type == NumberType::kF32
-            ? nullptr
-            : pool.scratch<std::uint16_t>(worker, ScratchUse::kNarrow, values);
+    std::uint16_t* narrow = type == NumberType::kF32
+                                ? nullptr
+                                : pool.scratch<std::uint16_t>(worker, ScratchUse::kNarrow, values);
     pack(first, count, rows, narrow);
   });
 }
 
 void Linear::pack(int first, int count, const float* rows, std::uint16_t* narrow) {
-  const std::size_t in = static_cast<std::size_t>(this->in()), values = static_cast<std::size_t>(count) * in;
+  const std::size_t in = static_cast<std::size_t>(this->in()),
+                    values = static_cast<std::size_t>(count) * in;
   switch (type()) {
-    case NumberType::kF32: return weights_.pack(first, count, rows);
+    case NumberType::kF32:
+      return weights_.pack(first, count, rows);
     case NumberType::kBf16: {
       kernels::to_bf16(rows, static_cast<int>(values), narrow);
       return weights_.pack(first, count, narrow);
@@ -112,9 +130,11 @@ void Linear::pack(int first, int count, const float* rows, std::uint16_t* narrow
       auto* bytes = reinterpret_cast<std::int8_t*>(narrow);
       for (int r = 0; r < count; ++r) {
         std::int8_t* row = bytes + static_cast<std::size_t>(r) * in;
-        const float scale = kernels::to_int8(rows + static_cast<std::size_t>(r) * in, static_cast<int>(in), row);
+        const float scale =
+            kernels::to_int8(rows + static_cast<std::size_t>(r) * in, static_cast<int>(in), row);
         scales_[static_cast<std::size_t>(first + r)] = scale;
-        sums_[static_cast<std::size_t>(first + r)] = scale * static_cast<float>(std::accumulate(row, row + in, 0));
+        sums_[static_cast<std::size_t>(first + r)] =
+            scale * static_cast<float>(std::accumulate(row, row + in, 0));
       }
       return weights_.pack(first, count, bytes);
     }
@@ -122,14 +142,18 @@ void Linear::pack(int first, int count, const float* rows, std::uint16_t* narrow
 }
 
 Parts parts(int m, int n, int threads, kernels::RowShares shares) {
-  const int row_units = (m + shares.unit - 1) / shares.unit, blocks = (n + kernels::kColumnBlock - 1) / kernels::kColumnBlock;
+  const int row_units = (m + shares.unit - 1) / shares.unit,
+            blocks = (n + kernels::kColumnBlock - 1) / kernels::kColumnBlock;
   // Many rows: shares of them over all columns. Few: each thread streams its share of the weights.
-  if (m >= kManyRows * threads) return {std::min(shares.per_thread * threads, row_units), 1, shares.unit};
+  if (m >= kManyRows * threads)
+    return {std::min(shares.per_thread * threads, row_units), 1, shares.unit};
   return {1, std::min(threads, blocks), shares.unit};
 }
 
-void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, Epilogue epilogue) {
-  assert(x.type == layer.type() && x.cols == layer.in() && out.cols == layer.out() && x.rows == out.rows);
+void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out,
+            Epilogue epilogue) {
+  assert(x.type == layer.type() && x.cols == layer.in() && out.cols == layer.out() &&
+         x.rows == out.rows);
   assert(x.rows <= 1 || x.stride == static_cast<std::size_t>(x.cols));
   if (x.rows == 0) return;
   for_each_tile(pool, x, layer, [&](const Tile& t) {
@@ -139,22 +163,29 @@ void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out,
   });
 }
 
-void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit, const Then& then) {
-  assert(x.type == layer.type() && x.cols == layer.in() && out.cols == layer.out() && x.rows == out.rows && unit % kernels::kColumnBlock == 0);
-  for_each_tile(pool, x, layer, [&](const Tile& t) {
-    for (int c0 = t.c0; c0 < t.c1; c0 += unit) {
-      const Tile piece{t.r0, t.r1, c0, std::min(c0 + unit, t.c1)};
-      kernels::gemm(gemm_tile(x, layer, piece, out.row(t.r0) + c0, out.stride));
-      then(piece.r0, piece.rows(), piece.c0, piece.cols());
-    }
-  }, unit);
+void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit,
+                 const Then& then) {
+  assert(x.type == layer.type() && x.cols == layer.in() && out.cols == layer.out() &&
+         x.rows == out.rows && unit % kernels::kColumnBlock == 0);
+  for_each_tile(
+      pool, x, layer,
+      [&](const Tile& t) {
+        for (int c0 = t.c0; c0 < t.c1; c0 += unit) {
+          const Tile piece{t.r0, t.r1, c0, std::min(c0 + unit, t.c1)};
+          kernels::gemm(gemm_tile(x, layer, piece, out.row(t.r0) + c0, out.stride));
+          then(piece.r0, piece.rows(), piece.c0, piece.cols());
+        }
+      },
+      unit);
 }
 
 namespace {
 
-void linear_bf16(ThreadPool& pool, const Operand& x, const Linear& layer, const Operand& out, std::uint16_t* data, Epilogue epilogue) {
+void linear_bf16(ThreadPool& pool, const Operand& x, const Linear& layer, const Operand& out,
+                 std::uint16_t* data, Epilogue epilogue) {
   for_each_tile(pool, x, layer, [&](const Tile& t) {
-    auto g = gemm_tile(x, layer, t, data + static_cast<std::size_t>(t.r0) * out.stride + t.c0, out.stride);
+    auto g = gemm_tile(x, layer, t, data + static_cast<std::size_t>(t.r0) * out.stride + t.c0,
+                       out.stride);
     g.epilogue = epilogue;
     g.out_bf16 = true;
     kernels::gemm(g);
@@ -168,15 +199,19 @@ std::span<const char> piece(std::span<const char> memory, int i, int n) {
   return memory.subspan(size * static_cast<std::size_t>(i), size);
 }
 
-std::span<const char> share_of(const Linear& layer, int thread, int threads) { return piece(layer.weights().memory(), thread, threads); }
+std::span<const char> share_of(const Linear& layer, int thread, int threads) {
+  return piece(layer.weights().memory(), thread, threads);
+}
 
-void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out, std::size_t ldo, NumberType type) {
+void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out,
+                 std::size_t ldo, NumberType type) {
   auto g = gemm_tile(x, layer, {0, x.rows, first, first + n}, out, ldo);
   g.out_bf16 = type == NumberType::kBf16;
   kernels::gemm(g);
 }
 
-Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type, OperandBuffer& buffer) {
+Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type,
+                  OperandBuffer& buffer) {
   assert(type != NumberType::kInt8 && x.rows > 0);
   const Operand out = buffer.reserve(type, x.rows, layer.out());
   if (type == NumberType::kBf16)
@@ -186,7 +221,8 @@ Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, Numbe
   return out;
 }
 
-Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, OperandBuffer& buffer) {
+Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer,
+                    OperandBuffer& buffer) {
   assert(x.cols == layer.in() && x.rows > 0);
   const int m = x.rows, n = layer.out();
   const Operand out = buffer.reserve(layer.type(), m, n);
@@ -202,8 +238,13 @@ Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, Ope
       if (parts_of(x, layer, pool).cols > 1) {
         const std::size_t stride = static_cast<std::size_t>(n);
         std::uint16_t* rows = buffer.unrounded(static_cast<std::size_t>(m) * stride);
-        for_each_tile(pool, x, layer, [&](const Tile& t) { gelu_tile_bf16(x, layer, t, rows + static_cast<std::size_t>(t.r0) * stride + t.c0, stride); });
-        pool.parallel_for(m, [&](int r, int) { buffer.store_row(out, r, rows + static_cast<std::size_t>(r) * stride); });
+        for_each_tile(pool, x, layer, [&](const Tile& t) {
+          gelu_tile_bf16(x, layer, t, rows + static_cast<std::size_t>(t.r0) * stride + t.c0,
+                         stride);
+        });
+        pool.parallel_for(m, [&](int r, int) {
+          buffer.store_row(out, r, rows + static_cast<std::size_t>(r) * stride);
+        });
         return out;
       }
       for_each_tile(pool, x, layer,

@@ -15,18 +15,21 @@ namespace blip::ops {
 using kernels::Epilogue;
 using kernels::Packing;
 
-// Fills out[count, in] with rows `first` to first + count of a weight. Called by several threads at once.
+// Fills out[count, in] with rows `first` to first + count of a weight. Called by several threads at
+// once.
 using RowSource = std::function<void(int first, int count, float* out)>;
 
-// Weights of y = x W + b in one number type, immutable after construction. Its input is an Operand of that type.
+// Weights of y = x W + b in one number type, immutable after construction. Its input is an Operand
+// of that type.
 class Linear {
  public:
   Linear() = default;
-  // weight: rows of [out, in] as torch stores it; bias: [out], or empty for none. Stacking several weights along `out` (q, k, v)
-  // is one Linear over their concatenation. kInt8 rounds each output's weights to 8 bits with a scale of their own. packing: kNarrow where products have
-  // few rows, mostly.
-  Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in, int out, NumberType type = NumberType::kF32,
-         Packing packing = Packing::kPlain);
+  // weight: rows of [out, in] as torch stores it; bias: [out], or empty for none. Stacking several
+  // weights along `out` (q, k, v) is one Linear over their concatenation. kInt8 rounds each
+  // output's weights to 8 bits with a scale of their own. packing: kNarrow where products have few
+  // rows, mostly.
+  Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in, int out,
+         NumberType type = NumberType::kF32, Packing packing = Packing::kPlain);
 
   NumberType type() const { return weights_.type(); }
   int in() const { return weights_.k(); }
@@ -34,7 +37,9 @@ class Linear {
   const kernels::PackedWeights& weights() const { return weights_; }
   const float* bias() const { return bias_.size() ? bias_.data() : nullptr; }
   const float* scales() const { return scales_.data(); }  // kInt8: [out]
-  const float* sums() const { return sums_.data(); }      // kInt8: [out], of each output's weights, times its scale
+  const float* sums() const {
+    return sums_.data();
+  }  // kInt8: [out], of each output's weights, times its scale
 
  private:
   void pack(int first, int count, const float* rows, std::uint16_t* narrow);
@@ -48,17 +53,22 @@ inline double operations(int rows, const Linear& layer) {
   return 2.0 * rows * layer.in() * layer.out();
 }
 
-// out[m, layer.out()] = epilogue(x[m, layer.in()] W + b). x (of layer.type(), rows without gaps) and out must not overlap.
-void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, Epilogue epilogue = Epilogue::kStore);
+// out[m, layer.out()] = epilogue(x[m, layer.in()] W + b). x (of layer.type(), rows without gaps)
+// and out must not overlap.
+void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out,
+            Epilogue epilogue = Epilogue::kStore);
 
-// x W + b. Every tile is shown to `then` (first row, rows, first column, columns) by the thread that computed it, while it is in cache. Columns begin
-// at multiples of `unit` (a multiple of kernels::kColumnBlock) and end there or with the layer.
+// x W + b. Every tile is shown to `then` (first row, rows, first column, columns) by the thread
+// that computed it, while it is in cache. Columns begin at multiples of `unit` (a multiple of
+// kernels::kColumnBlock) and end there or with the layer.
 using Then = std::function<void(int row, int rows, int column, int columns)>;
-void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit, const Then& then);
+void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit,
+                 const Then& then);
 
-// Outputs [first, first + n) of x W + b on the calling thread, as f32 or bfloat16 (`type`); rows of out are ldo values apart. first: a multiple of
-// kernels::kColumnBlock.
-void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out, std::size_t ldo, NumberType type);
+// Outputs [first, first + n) of x W + b on the calling thread, as f32 or bfloat16 (`type`); rows of
+// out are ldo values apart. first: a multiple of kernels::kColumnBlock.
+void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out,
+                 std::size_t ldo, NumberType type);
 
 // Part i of n equal ones.
 std::span<const char> piece(std::span<const char> memory, int i, int n);
@@ -66,12 +76,14 @@ std::span<const char> piece(std::span<const char> memory, int i, int n);
 std::span<const char> share_of(const Linear& layer, int thread, int threads);
 
 // x W + b in f32 or bfloat16 (`type`), in `out`.
-Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type, OperandBuffer& out);
+Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type,
+                  OperandBuffer& out);
 
 // gelu(x W + b) as the operand of a product of the same type, in `out`.
 Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, OperandBuffer& out);
 
-// How an [m, n] product is cut for `threads` threads: into equal shares of its rows (of multiples of row_unit) or of its columns. Exposed for tests.
+// How an [m, n] product is cut for `threads` threads: into equal shares of its rows (of multiples
+// of row_unit) or of its columns. Exposed for tests.
 struct Parts {
   int rows, cols, row_unit;
 };

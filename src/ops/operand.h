@@ -14,8 +14,8 @@ namespace blip::ops {
 
 using kernels::NumberType;
 
-// The left factor of a product: [rows, cols], row-major and tight unless f32 (then with the matrix's stride).
-// kInt8: value = scales[row] * byte - offsets[row].
+// The left factor of a product: [rows, cols], row-major and tight unless f32 (then with the
+// matrix's stride). kInt8: value = scales[row] * byte - offsets[row].
 struct Operand {
   NumberType type = NumberType::kF32;
   const void* data = nullptr;
@@ -24,7 +24,8 @@ struct Operand {
   const float *scales = nullptr, *offsets = nullptr;
 
   Operand() = default;
-  Operand(ConstMatrix m) : data(m.data), rows(m.rows), cols(m.cols), stride(m.stride) {}  // f32, as it is
+  Operand(ConstMatrix m)
+      : data(m.data), rows(m.rows), cols(m.cols), stride(m.stride) {}  // f32, as it is
   Operand(Matrix m) : Operand(ConstMatrix(m)) {}
 
   Operand row_range(int first, int count) const {
@@ -39,18 +40,22 @@ struct Operand {
   }
   Operand col_range(int first, int count) const {
     Operand part = *this;
-    part.data = static_cast<const std::byte*>(data) + static_cast<std::size_t>(first) * kernels::size_of(type);
+    part.data = static_cast<const std::byte*>(data) +
+                static_cast<std::size_t>(first) * kernels::size_of(type);
     part.cols = count;
     return part;
   }
-  const void* row(int r) const { return static_cast<const std::byte*>(data) + static_cast<std::size_t>(r) * stride * kernels::size_of(type); }
+  const void* row(int r) const {
+    return static_cast<const std::byte*>(data) +
+           static_cast<std::size_t>(r) * stride * kernels::size_of(type);
+  }
 };
 
 // Memory for one operand, reused between calls.
 class OperandBuffer {
  public:
-  // An operand of the given type and shape over this memory, to be filled row by row by store_row. The memory of the one
-  // before is reused.
+  // An operand of the given type and shape over this memory, to be filled row by row by store_row.
+  // The memory of the one before is reused.
   Operand reserve(NumberType type, int rows, int cols);
   // Converts one row of floats into place. Rows may be stored by several threads at once.
   void store_row(const Operand& operand, int row, const float* values);
@@ -73,7 +78,8 @@ class OperandBuffer {
 // The values of an f32 or bfloat16 operand, row after row.
 void to_floats(const Operand& operand, float* out);
 
-// x as an operand of `type` without gaps between rows: x itself for f32 where it has none, else converted into buffer.
+// x as an operand of `type` without gaps between rows: x itself for f32 where it has none, else
+// converted into buffer.
 Operand to_operand(ThreadPool& pool, ConstMatrix x, NumberType type, OperandBuffer& buffer);
 
 }  // namespace blip::ops

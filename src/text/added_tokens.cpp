@@ -32,28 +32,36 @@ bool word_before(std::string_view utf8, std::size_t at) {
 }
 
 bool word_after(std::string_view utf8, std::size_t at) {
-  return at < utf8.size() && is_word_character(decode_utf8(utf8.substr(at, code_point_length(utf8, at))).front());
+  return at < utf8.size() &&
+         is_word_character(decode_utf8(utf8.substr(at, code_point_length(utf8, at))).front());
 }
 
 }  // namespace
 
-AddedTokenMatcher::AddedTokenMatcher(const std::vector<AddedToken>& tokens, std::vector<std::string> patterns) {
+AddedTokenMatcher::AddedTokenMatcher(const std::vector<AddedToken>& tokens,
+                                     std::vector<std::string> patterns) {
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (patterns[i].empty()) continue;
     const AddedToken& token = tokens[i];
-    crosses_spaces_ = crosses_spaces_ || token.lstrip || token.rstrip || patterns[i].find(' ') != std::string::npos;
-    patterns_.push_back({std::move(patterns[i]), token.id, token.lstrip, token.rstrip, token.single_word});
+    crosses_spaces_ = crosses_spaces_ || token.lstrip || token.rstrip ||
+                      patterns[i].find(' ') != std::string::npos;
+    patterns_.push_back(
+        {std::move(patterns[i]), token.id, token.lstrip, token.rstrip, token.single_word});
   }
-  std::stable_sort(patterns_.begin(), patterns_.end(), [](const Pattern& a, const Pattern& b) { return a.text < b.text; });
+  std::stable_sort(patterns_.begin(), patterns_.end(),
+                   [](const Pattern& a, const Pattern& b) { return a.text < b.text; });
 }
 
-const AddedTokenMatcher::Pattern* AddedTokenMatcher::longest_at(std::string_view utf8, std::size_t at) const {
+const AddedTokenMatcher::Pattern* AddedTokenMatcher::longest_at(std::string_view utf8,
+                                                                std::size_t at) const {
   auto first = patterns_.begin(), last = patterns_.end();
   const Pattern* longest = nullptr;
   // Narrows the patterns to those that begin as the text does, a byte at a time.
   for (std::size_t i = 0; at + i < utf8.size() && first != last; ++i) {
     const auto byte = static_cast<unsigned char>(utf8[at + i]);
-    const auto at_byte = [i](const Pattern& p) { return i < p.text.size() ? static_cast<unsigned char>(p.text[i]) : -1; };
+    const auto at_byte = [i](const Pattern& p) {
+      return i < p.text.size() ? static_cast<unsigned char>(p.text[i]) : -1;
+    };
     first = std::partition_point(first, last, [&](const Pattern& p) { return at_byte(p) < byte; });
     last = std::partition_point(first, last, [&](const Pattern& p) { return at_byte(p) == byte; });
     if (first != last && first->text.size() == i + 1) longest = &*first;

@@ -1,4 +1,5 @@
-// Tokens that are matched whole in a text before its words are split, as the `tokenizers` package's added vocabulary does.
+// Tokens that are matched whole in a text before its words are split, as the `tokenizers` package's
+// added vocabulary does.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,8 @@ struct AddedToken {
   std::string content;
   std::int32_t id = 0;
   bool special = false;      // left out of decoded texts
-  bool normalized = true;    // matched in the normalised text, its own content normalised; else in the text as it is
+  bool normalized = true;    // matched in the normalised text, its own content normalised; else in
+                             // the text as it is
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // takes the white space after it
   bool single_word = false;  // only where no word character touches it
@@ -33,7 +35,8 @@ inline AddedToken special_token(const std::string& content, std::int32_t id) {
   return token;
 }
 
-inline constexpr std::size_t kMaxAddedTokenBytes = 1000;  // of one: what a search costs grows with the longest
+// of one: what a search costs grows with the longest
+inline constexpr std::size_t kMaxAddedTokenBytes = 1000;
 
 // A part of a text: a token, or what lies between tokens (id -1).
 struct Segment {
@@ -49,7 +52,8 @@ class AddedTokenMatcher {
   AddedTokenMatcher(const std::vector<AddedToken>& tokens, std::vector<std::string> patterns);
 
   bool empty() const { return patterns_.empty(); }
-  // Does a match ever depend on what lies beyond a space? Otherwise a text may be searched from space to space.
+  // Does a match ever depend on what lies beyond a space? Otherwise a text may be searched from
+  // space to space.
   bool crosses_spaces() const { return crosses_spaces_; }
   // The leftmost match, the longest of those that begin there, then on behind it.
   std::vector<Segment> split(std::string_view utf8) const;

@@ -4,6 +4,7 @@
 
 namespace blip::text {
 
-extern const std::string_view kBundledVocabulary;  // data/bert-base-uncased/vocab.txt as it is, put here by vocabulary.cmake
+// data/bert-base-uncased/vocab.txt as it is, put here by vocabulary.cmake
+extern const std::string_view kBundledVocabulary;
 
 }  // namespace blip::text

@@ -13,13 +13,16 @@ constexpr char32_t kReplacement = 0xFFFD;
 // The entry of a sorted range table that holds c, or nullptr.
 template <class Range>
 const Range* find_range(std::span<const Range> table, char32_t c) {
-  auto it = std::upper_bound(table.begin(), table.end(), c, [](char32_t value, const Range& r) { return value < r.first; });
+  auto it = std::upper_bound(table.begin(), table.end(), c,
+                             [](char32_t value, const Range& r) { return value < r.first; });
   if (it == table.begin()) return nullptr;
   --it;
   return c <= it->last ? &*it : nullptr;
 }
 
-bool contains(std::span<const CodePointRange> table, char32_t c) { return find_range(table, c) != nullptr; }
+bool contains(std::span<const CodePointRange> table, char32_t c) {
+  return find_range(table, c) != nullptr;
+}
 
 int combining_class(char32_t c) {
   const auto* range = find_range(kCombiningClass, c);
@@ -34,7 +37,8 @@ char32_t lower(char32_t c) {
 
 // Hangul syllables are laid out by rule (The Unicode Standard, section 3.12).
 void append_hangul(std::u32string& out, char32_t syllable) {
-  constexpr char32_t kLead = 0x1100, kVowel = 0x1161, kTrail = 0x11A7, kTrails = 28, kPerLead = 21 * kTrails;
+  constexpr char32_t kLead = 0x1100, kVowel = 0x1161, kTrail = 0x11A7, kTrails = 28,
+                     kPerLead = 21 * kTrails;
   const char32_t index = syllable - 0xAC00;
   out.push_back(kLead + index / kPerLead);
   out.push_back(kVowel + index % kPerLead / kTrails);
@@ -43,13 +47,15 @@ void append_hangul(std::u32string& out, char32_t syllable) {
 
 void append_decomposed(std::u32string& out, char32_t c) {
   if (c >= 0xAC00 && c <= 0xD7A3) return append_hangul(out, c);
-  auto it = std::lower_bound(kDecomposition.begin(), kDecomposition.end(), c,
-                             [](const Decomposition& d, char32_t value) { return d.code_point < value; });
+  auto it =
+      std::lower_bound(kDecomposition.begin(), kDecomposition.end(), c,
+                       [](const Decomposition& d, char32_t value) { return d.code_point < value; });
   if (it == kDecomposition.end() || it->code_point != c) return out.push_back(c);
   for (char32_t part : kDecompositionPool.subspan(it->offset, it->length)) out.push_back(part);
 }
 
-// Canonical ordering: each run of characters of a class other than 0 is sorted by class, equals keep their order.
+// Canonical ordering: each run of characters of a class other than 0 is sorted by class, equals
+// keep their order.
 void reorder_marks(std::u32string& text) {
   for (std::size_t i = 0; i < text.size();) {
     if (combining_class(text[i]) == 0) {
@@ -58,13 +64,16 @@ void reorder_marks(std::u32string& text) {
     }
     std::size_t end = i + 1;
     while (end < text.size() && combining_class(text[end]) != 0) ++end;
-    std::stable_sort(text.begin() + static_cast<std::ptrdiff_t>(i), text.begin() + static_cast<std::ptrdiff_t>(end),
-                     [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
+    std::stable_sort(text.begin() + static_cast<std::ptrdiff_t>(i),
+                     text.begin() + static_cast<std::ptrdiff_t>(end), [](char32_t a, char32_t b) {
+                       return combining_class(a) < combining_class(b);
+                     });
     i = end;
   }
 }
 
-// What follows a lead byte: how many bytes, and which second bytes are allowed (the others are 80..BF).
+// What follows a lead byte: how many bytes, and which second bytes are allowed (the others
+// are 80..BF).
 struct Lead {
   int following = 0;
   std::uint8_t low = 0x80, high = 0xBF;
@@ -123,7 +132,8 @@ void append_utf8(std::string& out, char32_t c) {
 }
 
 std::size_t code_point_length(std::string_view utf8, std::size_t at) {
-  const std::size_t length = 1 + static_cast<std::size_t>(classify(static_cast<std::uint8_t>(utf8[at])).following);
+  const std::size_t length =
+      1 + static_cast<std::size_t>(classify(static_cast<std::uint8_t>(utf8[at])).following);
   return std::min(length, utf8.size() - at);
 }
 
@@ -142,7 +152,8 @@ bool is_valid_utf8(std::string_view text) {
 }
 
 std::u32string normalize(std::u32string_view text, const NormalizerOptions& options) {
-  constexpr char32_t kCapitalIWithDot = 0x130, kDotAbove = 0x307;  // the only character that is two in lower case
+  // the only character that is two in lower case
+  constexpr char32_t kCapitalIWithDot = 0x130, kDotAbove = 0x307;
   std::u32string out;
   out.reserve(text.size());
   for (char32_t c : text) {
@@ -177,8 +188,9 @@ bool is_punctuation(char32_t c) { return contains(kPunctuation, c); }
 bool is_word_character(char32_t c) { return contains(kWord, c); }
 
 bool is_white_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
-         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 }  // namespace blip::text

@@ -12,8 +12,8 @@ std::u32string decode_utf8(std::string_view utf8);
 void append_utf8(std::string& out, char32_t c);
 bool is_valid_utf8(std::string_view text);
 
-// The bytes of the code point that begins at `at`, and where the one that ends at `at` begins. For valid UTF-8; elsewhere
-// at least one byte, never beyond the text.
+// The bytes of the code point that begins at `at`, and where the one that ends at `at` begins. For
+// valid UTF-8; elsewhere at least one byte, never beyond the text.
 std::size_t code_point_length(std::string_view utf8, std::size_t at);
 std::size_t code_point_before(std::string_view utf8, std::size_t at);
 
@@ -32,7 +32,8 @@ std::u32string normalize(std::u32string_view text, const NormalizerOptions& opti
 // Splits words in BertPreTokenizer. White space other than ' ' does not survive normalize().
 bool is_punctuation(char32_t c);
 
-// \w and \s of the regular expressions by which the `tokenizers` package finds the ends of added tokens.
+// \w and \s of the regular expressions by which the `tokenizers` package finds the ends of added
+// tokens.
 bool is_word_character(char32_t c);
 bool is_white_space(char32_t c);
 

@@ -40,7 +40,8 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 
 using Replacement = std::pair<std::string_view, std::string_view>;
 
-// In this order, each over the result of the one before it: the one list of spaces that BERT's decoders take out.
+// In this order, each over the result of the one before it: the one list of spaces that BERT's
+// decoders take out.
 void clean_up(std::string& text, bool contract_do_not) {
   static constexpr std::array<Replacement, 11> kReplacements = {{{" .", "."},
                                                                  {" ?", "?"},
@@ -67,20 +68,23 @@ Tokenizer::Tokenizer(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary))
   std::vector<std::string> raw, normal;
   for (const AddedToken& token : added) {
     if (token.content.size() > kMaxAddedTokenBytes) {
-      throw Error(ErrorCode::kModel, "vocabulary: the added token \"" + token.content.substr(0, 20) + "...\" has " +
-                                         std::to_string(token.content.size()) + " bytes; at most " + std::to_string(kMaxAddedTokenBytes) +
-                                         " are supported");
+      throw Error(ErrorCode::kModel, "vocabulary: the added token \"" +
+                                         token.content.substr(0, 20) + "...\" has " +
+                                         std::to_string(token.content.size()) + " bytes; at most " +
+                                         std::to_string(kMaxAddedTokenBytes) + " are supported");
     }
     const auto it = ids_.find(token.content);
     if (it == ids_.end() || it->second != token.id) {
-      throw Error(ErrorCode::kModel, "vocabulary: the added token \"" + token.content + "\" does not have id " + std::to_string(token.id) +
+      throw Error(ErrorCode::kModel, "vocabulary: the added token \"" + token.content +
+                                         "\" does not have id " + std::to_string(token.id) +
                                          " among the tokens");
     }
     if (token.special) special_ids_.insert(token.id);
     (token.normalized ? after : before).push_back(token);
     if (token.normalized) {
       std::string& pattern = normal.emplace_back();
-      for (char32_t c : normalize(decode_utf8(token.content), vocabulary_.normalizer)) append_utf8(pattern, c);
+      for (char32_t c : normalize(decode_utf8(token.content), vocabulary_.normalizer))
+        append_utf8(pattern, c);
     } else {
       raw.push_back(token.content);
     }
@@ -95,17 +99,20 @@ Tokenizer::Tokenizer(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary))
 void Tokenizer::index_tokens() {
   const std::vector<std::string>& tokens = vocabulary_.tokens;
   if (tokens.size() > kMaxTokens) {
-    throw Error(ErrorCode::kModel, "vocabulary: " + std::to_string(tokens.size()) + " tokens; at most " + std::to_string(kMaxTokens));
+    throw Error(ErrorCode::kModel, "vocabulary: " + std::to_string(tokens.size()) +
+                                       " tokens; at most " + std::to_string(kMaxTokens));
   }
   ids_.reserve(tokens.size());
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i].empty()) continue;
     if (!is_valid_utf8(tokens[i])) {
-      throw Error(ErrorCode::kModel, "vocabulary: token " + std::to_string(i) + " is not valid UTF-8; is this a vocab.txt?");
+      throw Error(ErrorCode::kModel, "vocabulary: token " + std::to_string(i) +
+                                         " is not valid UTF-8; is this a vocab.txt?");
     }
     const auto [other, added] = ids_.emplace(tokens[i], static_cast<std::int32_t>(i));
     if (!added) {
-      throw Error(ErrorCode::kModel, "vocabulary: token \"" + tokens[i] + "\" occurs twice, as id " + std::to_string(other->second) +
+      throw Error(ErrorCode::kModel, "vocabulary: token \"" + tokens[i] +
+                                         "\" occurs twice, as id " + std::to_string(other->second) +
                                          " and as id " + std::to_string(i));
     }
   }
@@ -117,9 +124,10 @@ std::vector<AddedToken> Tokenizer::added_and_roles() {
     const auto it = ids_.find(token);
     if (it != ids_.end()) return it->second;
     if (!required) return std::int32_t{-1};
-    throw Error(ErrorCode::kModel, "vocabulary: " + token + " is missing among its " + std::to_string(size()) +
-                                       " tokens; expected a BERT vocabulary with " + vocabulary_.pad + ", " + vocabulary_.unk + ", " +
-                                       vocabulary_.cls + " and " + vocabulary_.sep);
+    throw Error(ErrorCode::kModel,
+                "vocabulary: " + token + " is missing among its " + std::to_string(size()) +
+                    " tokens; expected a BERT vocabulary with " + vocabulary_.pad + ", " +
+                    vocabulary_.unk + ", " + vocabulary_.cls + " and " + vocabulary_.sep);
   };
   special_ = {.pad = id_of(vocabulary_.pad, true),
               .unk = id_of(vocabulary_.unk, true),
@@ -131,7 +139,8 @@ std::vector<AddedToken> Tokenizer::added_and_roles() {
   std::vector<AddedToken> added = vocabulary_.added;
   std::unordered_set<std::int32_t> listed;
   for (const AddedToken& token : added) listed.insert(token.id);
-  for (const std::int32_t id : {special_.pad, special_.unk, special_.cls, special_.sep, special_.mask}) {
+  for (const std::int32_t id :
+       {special_.pad, special_.unk, special_.cls, special_.sep, special_.mask}) {
     if (id < 0) continue;
     special_ids_.insert(id);
     if (listed.insert(id).second) {
@@ -145,7 +154,8 @@ void Tokenizer::append_word(std::u32string_view word, std::vector<std::int32_t>&
   if (word.size() > kMaxWordCharacters) return ids.push_back(special_.unk);
   const std::size_t before = ids.size();
   std::string piece;
-  std::array<std::size_t, kMaxWordCharacters + 1> ends;  // of the piece, in bytes, after each of its characters
+  // of the piece, in bytes, after each of its characters
+  std::array<std::size_t, kMaxWordCharacters + 1> ends;
   for (std::size_t start = 0; start < word.size();) {
     piece = start > 0 ? kContinuation : "";
     const std::size_t characters = word.size() - start;
@@ -168,9 +178,12 @@ void Tokenizer::append_word(std::u32string_view word, std::vector<std::int32_t>&
   }
 }
 
-// The tokens of a text that is searched as a whole. Stops, with false, behind the token that exceeds `room`.
-bool Tokenizer::append_text(std::string_view utf8, std::size_t room, std::vector<std::int32_t>& ids) const {
-  const auto fits = [&] { return ids.size() <= room; };  // no need to read a text further than it is kept
+// The tokens of a text that is searched as a whole. Stops, with false, behind the token that
+// exceeds `room`.
+bool Tokenizer::append_text(std::string_view utf8, std::size_t room,
+                            std::vector<std::int32_t>& ids) const {
+  // no need to read a text further than it is kept
+  const auto fits = [&] { return ids.size() <= room; };
   const auto append = [&](std::u32string_view word) {
     append_word(word, ids);
     return fits();
@@ -178,7 +191,9 @@ bool Tokenizer::append_text(std::string_view utf8, std::size_t room, std::vector
   for (const Segment& part : raw_.split(utf8)) {
     if (part.id >= 0) {
       ids.push_back(part.id);
-    } else if (const std::u32string text = normalize(decode_utf8(part.text), vocabulary_.normalizer); normalized_.empty()) {
+    } else if (const std::u32string text =
+                   normalize(decode_utf8(part.text), vocabulary_.normalizer);
+               normalized_.empty()) {
       for_each_word(text, append);
     } else {
       std::string normal;
@@ -201,13 +216,17 @@ Encoding Tokenizer::encode(std::string_view utf8, int max_length) const {
   Encoding out;
   out.ids.push_back(special_.cls);
   // Room for [CLS] and the text; [SEP] always fits after it.
-  const std::size_t room = max_length <= 0 ? SIZE_MAX : static_cast<std::size_t>(std::max(max_length, 2)) - 1;
-  // Unless a token looks over a space, a long text can be taken piece by piece. A piece is long enough to be no loss.
+  const std::size_t room =
+      max_length <= 0 ? SIZE_MAX : static_cast<std::size_t>(std::max(max_length, 2)) - 1;
+  // Unless a token looks over a space, a long text can be taken piece by piece. A piece is long
+  // enough to be no loss.
   constexpr std::size_t kPiece = 256;
   const bool whole = raw_.crosses_spaces() || normalized_.crosses_spaces();
   for (bool more = true; more && !utf8.empty();) {
-    const std::size_t space = whole || utf8.size() <= kPiece ? std::string_view::npos : utf8.find(' ', kPiece);
-    const std::string_view piece = utf8.substr(0, space == std::string_view::npos ? space : space + 1);
+    const std::size_t space =
+        whole || utf8.size() <= kPiece ? std::string_view::npos : utf8.find(' ', kPiece);
+    const std::string_view piece =
+        utf8.substr(0, space == std::string_view::npos ? space : space + 1);
     more = append_text(piece, room, out.ids);
     utf8.remove_prefix(piece.size());
   }
@@ -233,7 +252,8 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
         token.insert(0, 1, ' ');
       }
     }
-    // The package's decoder cleans each token, transformers then the whole text; only the former knows "do not".
+    // The package's decoder cleans each token, transformers then the whole text; only the former
+    // knows "do not".
     clean_up(token, true);
     text += token;
     first = false;
@@ -245,9 +265,11 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
 std::string Tokenizer::decode_after(std::span<const std::int32_t> ids, std::size_t prompt) const {
   prompt = std::min(prompt, ids.size());
   const std::string before = decode(ids.first(prompt)), text = decode(ids);
-  // Cleaning takes spaces out, also between the prompt and what follows; all other characters stay. So the prompt ends
-  // behind as many of those as it has.
-  std::size_t left = before.size() - static_cast<std::size_t>(std::count(before.begin(), before.end(), ' ')), at = 0;
+  // Cleaning takes spaces out, also between the prompt and what follows; all other characters stay.
+  // So the prompt ends behind as many of those as it has.
+  std::size_t left = before.size() -
+                     static_cast<std::size_t>(std::count(before.begin(), before.end(), ' ')),
+              at = 0;
   for (; left > 0 && at < text.size(); ++at) left -= text[at] == ' ' ? 0 : 1;
   while (prompt > 0 && at < text.size() && text[at] == ' ') ++at;
   return text.substr(at);

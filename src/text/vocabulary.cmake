@@ -1,4 +1,5 @@
-# Puts data/bert-base-uncased/vocab.txt into the library. Text substitution only: nothing to run, so it works cross-compiled.
+# Puts data/bert-base-uncased/vocab.txt into the library. Text substitution only: nothing to run, so
+# it works cross-compiled.
 set(blip_vocabulary_txt ${PROJECT_SOURCE_DIR}/data/bert-base-uncased/vocab.txt)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${blip_vocabulary_txt})
 file(READ ${blip_vocabulary_txt} blip_vocabulary)

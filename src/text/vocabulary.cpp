@@ -17,7 +17,8 @@ namespace {
 using nlohmann::json;
 
 // As many values as the largest vocabulary has tokens, and those that describe added ones.
-constexpr JsonLimits kLimits{.max_bytes = std::size_t{64} << 20, .max_depth = 64, .max_values = kMaxTokens + kMaxTokens / 2};
+constexpr JsonLimits kLimits{
+    .max_bytes = std::size_t{64} << 20, .max_depth = 64, .max_values = kMaxTokens + kMaxTokens / 2};
 
 // Reads the parts of one file; every message says which.
 class Reader {
@@ -25,7 +26,8 @@ class Reader {
   explicit Reader(std::string where) : where_(std::move(where)) {}
 
   [[noreturn]] void fail(const std::string& what) const {
-    throw Error(ErrorCode::kModel, where_ + ": " + what + "; use a BERT WordPiece tokenizer.json or a vocab.txt");
+    throw Error(ErrorCode::kModel,
+                where_ + ": " + what + "; use a BERT WordPiece tokenizer.json or a vocab.txt");
   }
 
   json parse(std::string_view text) const {
@@ -60,7 +62,8 @@ class Reader {
     return it->get<bool>();
   }
 
-  std::string text(const json& object, const std::string& part, const char* key, const std::string& otherwise) const {
+  std::string text(const json& object, const std::string& part, const char* key,
+                   const std::string& otherwise) const {
     const auto it = object.find(key);
     if (it == object.end()) return otherwise;
     if (!it->is_string()) fail(part + key + ": expected a string, got " + shown(*it));
@@ -75,19 +78,24 @@ class Reader {
     options.lowercase = flag(object, "normalizer.", "lowercase", true);
     options.split_chinese = flag(object, "normalizer.", "handle_chinese_chars", true);
     const auto accents = object.find("strip_accents");
-    const bool stated = accents != object.end() && !accents->is_null();  // null: accents go exactly where letters are lowered
-    options.strip_accents = stated ? flag(object, "normalizer.", "strip_accents", true) : options.lowercase;
+    // null: accents go exactly where letters are lowered
+    const bool stated = accents != object.end() && !accents->is_null();
+    options.strip_accents =
+        stated ? flag(object, "normalizer.", "strip_accents", true) : options.lowercase;
     return options;
   }
 
   AddedToken added(const json& entry) const {
-    if (!entry.is_object() || !entry.contains("content") || !entry["content"].is_string() || !entry.contains("id")) {
+    if (!entry.is_object() || !entry.contains("content") || !entry["content"].is_string() ||
+        !entry.contains("id")) {
       fail("added_tokens: expected objects with \"id\" and \"content\", got " + shown(entry));
     }
     AddedToken token;
     token.content = entry["content"].get<std::string>();
     const json& id = entry["id"];
-    if (!id.is_number_integer() || id < 0 || id >= kMaxTokens) fail("id of token " + shown(entry["content"]) + ": expected a number from 0, got " + shown(id));
+    if (!id.is_number_integer() || id < 0 || id >= kMaxTokens)
+      fail("id of token " + shown(entry["content"]) + ": expected a number from 0, got " +
+           shown(id));
     token.id = id.get<std::int32_t>();
     token.special = flag(entry, "added_tokens.", "special", false);
     token.normalized = flag(entry, "added_tokens.", "normalized", !token.special);
@@ -103,22 +111,32 @@ class Reader {
     if (it == file.end() || it->is_null()) return;
     const std::string type = it->is_object() ? text(*it, "post_processor.", "type", "") : "";
     if (type == "BertProcessing") {
-      for (const auto& [key, token] : {std::pair{"cls", &vocabulary.cls}, {"sep", &vocabulary.sep}}) {
+      for (const auto& [key, token] :
+           {std::pair{"cls", &vocabulary.cls}, {"sep", &vocabulary.sep}}) {
         const json& pair = it->contains(key) ? (*it)[key] : json();
-        if (!pair.is_array() || pair.empty() || !pair[0].is_string()) fail(std::string("post_processor.") + key + ": expected [token, id], got " + shown(pair));
+        if (!pair.is_array() || pair.empty() || !pair[0].is_string())
+          fail(std::string("post_processor.") + key + ": expected [token, id], got " + shown(pair));
         *token = pair[0].get<std::string>();
       }
       return;
     }
     const auto special = [](const json& piece) -> std::optional<std::string> {
-      if (!piece.is_object() || !piece.contains("SpecialToken") || !piece["SpecialToken"].is_object()) return std::nullopt;
+      if (!piece.is_object() || !piece.contains("SpecialToken") ||
+          !piece["SpecialToken"].is_object())
+        return std::nullopt;
       const json& token = piece["SpecialToken"];
-      return token.contains("id") && token["id"].is_string() ? std::optional(token["id"].get<std::string>()) : std::nullopt;
+      return token.contains("id") && token["id"].is_string()
+                 ? std::optional(token["id"].get<std::string>())
+                 : std::nullopt;
     };
     const json single = it->is_object() && it->contains("single") ? (*it)["single"] : json();
-    const bool framed = type == "TemplateProcessing" && single.is_array() && single.size() == 3 && single[1].is_object() && single[1].contains("Sequence");
-    const auto cls = framed ? special(single[0]) : std::nullopt, sep = framed ? special(single[2]) : std::nullopt;
-    if (!cls || !sep) fail("post_processor: expected one that puts [CLS] before and [SEP] behind a text, got " + shown(*it));
+    const bool framed = type == "TemplateProcessing" && single.is_array() && single.size() == 3 &&
+                        single[1].is_object() && single[1].contains("Sequence");
+    const auto cls = framed ? special(single[0]) : std::nullopt,
+               sep = framed ? special(single[2]) : std::nullopt;
+    if (!cls || !sep)
+      fail("post_processor: expected one that puts [CLS] before and [SEP] behind a text, got " +
+           shown(*it));
     vocabulary.cls = *cls;
     vocabulary.sep = *sep;
   }
@@ -133,14 +151,19 @@ class TokenList {
   TokenList(const Reader& reader, std::size_t capacity) : reader_(reader), tokens_(capacity) {}
 
   void put(const std::string& token, const json& id) {
-    if (!id.is_number_integer() || id < 0) reader_.fail("id of token " + shown(json(token)) + ": expected a number from 0, got " + shown(id));
+    if (!id.is_number_integer() || id < 0)
+      reader_.fail("id of token " + shown(json(token)) + ": expected a number from 0, got " +
+                   shown(id));
     const auto index = id.get<std::uint64_t>();
     if (index >= tokens_.size()) {
-      reader_.fail("token " + shown(json(token)) + " has id " + shown(id) + ", but there are only " + std::to_string(tokens_.size()) +
+      reader_.fail("token " + shown(json(token)) + " has id " + shown(id) +
+                   ", but there are only " + std::to_string(tokens_.size()) +
                    " tokens: ids are missing");
     }
     auto& slot = tokens_[index];
-    if (slot && *slot != token) reader_.fail("id " + shown(id) + " is given to both " + shown(json(*slot)) + " and " + shown(json(token)));
+    if (slot && *slot != token)
+      reader_.fail("id " + shown(id) + " is given to both " + shown(json(*slot)) + " and " +
+                   shown(json(token)));
     slot = token;
     used_ = std::max<std::size_t>(used_, index + 1);
   }
@@ -162,8 +185,14 @@ class TokenList {
 };
 
 json entry_of(const AddedToken& token) {
-  return {{"id", token.id},         {"content", token.content}, {"special", token.special},         {"normalized", token.normalized},
-          {"lstrip", token.lstrip}, {"rstrip", token.rstrip},   {"single_word", token.single_word}, {"is_piece", token.is_piece}};
+  return {{"id", token.id},
+          {"content", token.content},
+          {"special", token.special},
+          {"normalized", token.normalized},
+          {"lstrip", token.lstrip},
+          {"rstrip", token.rstrip},
+          {"single_word", token.single_word},
+          {"is_piece", token.is_piece}};
 }
 
 }  // namespace
@@ -175,7 +204,8 @@ int Vocabulary::find(std::string_view token) const {
 
 void Vocabulary::add_special(const std::string& token) {
   int id = find(token);
-  const bool listed = std::any_of(added.begin(), added.end(), [&](const AddedToken& other) { return other.content == token; });
+  const bool listed = std::any_of(added.begin(), added.end(),
+                                  [&](const AddedToken& other) { return other.content == token; });
   if (listed) return;
   const bool is_piece = id >= 0;
   if (!is_piece) {
@@ -230,7 +260,8 @@ Vocabulary parse_tokenizer_json(std::string_view text, const std::string& where)
   reader.expect(*model, "model", "continuing_subword_prefix", "##");
   reader.expect(*model, "model", "max_input_chars_per_word", 100);
   const auto words = model->find("vocab");
-  if (words == model->end() || !words->is_object()) reader.fail("model.vocab: expected an object of token: id");
+  if (words == model->end() || !words->is_object())
+    reader.fail("model.vocab: expected an object of token: id");
   const json added = file.value("added_tokens", json::array());
   if (!added.is_array()) reader.fail("added_tokens: expected a list, got " + shown(added));
 
@@ -286,7 +317,11 @@ void apply_settings(Vocabulary& vocabulary, std::string_view text, const std::st
   vocabulary.normalizer.strip_accents = reader.flag(file, "", "strip_accents", true);
   vocabulary.normalizer.split_chinese = reader.flag(file, "", "split_chinese", true);
   vocabulary.clean_up_spaces = reader.flag(file, "", "clean_up_spaces", true);
-  for (const auto& [key, token] : {std::pair{"pad", &vocabulary.pad}, {"unk", &vocabulary.unk}, {"cls", &vocabulary.cls}, {"sep", &vocabulary.sep}, {"mask", &vocabulary.mask}}) {
+  for (const auto& [key, token] : {std::pair{"pad", &vocabulary.pad},
+                                   {"unk", &vocabulary.unk},
+                                   {"cls", &vocabulary.cls},
+                                   {"sep", &vocabulary.sep},
+                                   {"mask", &vocabulary.mask}}) {
     *token = reader.text(file, "", key, *token);
   }
   const json added = file.value("added_tokens", json::array());

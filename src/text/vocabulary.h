@@ -18,8 +18,10 @@ struct Vocabulary {
   std::vector<std::string> tokens;  // tokens[i] has id i; "" = a row without a token
   std::vector<AddedToken> added;    // matched whole; each is also among the tokens
   NormalizerOptions normalizer;
-  bool clean_up_spaces = true;      // decoded texts lose the spaces before punctuation and in contractions
-  // The tokens with a role. All but [MASK] must be there. They are special and matched whole even where `added` lacks them.
+  bool clean_up_spaces =
+      true;  // decoded texts lose the spaces before punctuation and in contractions
+  // The tokens with a role. All but [MASK] must be there. They are special and matched whole even
+  // where `added` lacks them.
   std::string pad = "[PAD]", unk = "[UNK]", cls = "[CLS]", sep = "[SEP]", mask = "[MASK]";
 
   // The place of a token, -1 where it is none. Linear.
@@ -35,12 +37,13 @@ Vocabulary plain_vocabulary(std::vector<std::string> tokens);
 // As salesforce/BLIP's init_tokenizer: [DEC] and [ENC], at the end where the tokens lack them.
 void add_blip_tokens(Vocabulary& vocabulary);
 Vocabulary official_vocabulary(std::vector<std::string> tokens);
-const std::vector<std::string>& bundled_tokens();  // bert-base-uncased, compiled in: without [DEC] and [ENC]
+// bert-base-uncased, compiled in: without [DEC] and [ENC]
+const std::vector<std::string>& bundled_tokens();
 
 std::vector<std::string> parse_vocab_txt(std::string_view text);  // one token a line, LF or CRLF
 
-// A part of tokenizer.json as stated; what the file leaves out is BERT's. Throws Error(kModel) unless a BERT WordPiece model,
-// naming `where`.
+// A part of tokenizer.json as stated; what the file leaves out is BERT's. Throws Error(kModel)
+// unless a BERT WordPiece model, naming `where`.
 Vocabulary parse_tokenizer_json(std::string_view json, const std::string& where = "tokenizer.json");
 
 // All of a vocabulary but its tokens as JSON; "" where that is official_vocabulary's. Read back by

@@ -14,7 +14,8 @@ TEST(JsonNumber, IsTheShortestThatReadsBack) {
   EXPECT_EQ(json_number(-0.1f).dump(), "-0.1");
   EXPECT_EQ(json_number(1e-20f).dump(), "1e-20");
   EXPECT_EQ(json_number(0.0f).dump(), "0.0");
-  for (float value = 1e-3f; value < 1e3f; value *= 1.0137f) EXPECT_EQ(json_number(value).get<float>(), value);
+  for (float value = 1e-3f; value < 1e3f; value *= 1.0137f)
+    EXPECT_EQ(json_number(value).get<float>(), value);
 }
 
 TEST(JsonNumber, WhatJsonLacksIsNull) {
@@ -30,7 +31,9 @@ TEST(Format, Milliseconds) {
 
 TEST(Format, ControlCharactersCannotReachTheTerminal) {
   EXPECT_EQ(printable("a\tb\nc\r\\ \x1b[31m\x7f"), "a\\tb\\nc\\r\\\\ \\x1b[31m\\x7f");
-  EXPECT_EQ(printable("\xc2\x9b""31m \xe8 \xed\xa0\x80 \xe2\x80\xae"), "\\xc2\\x9b31m \\xe8 \\xed\\xa0\\x80 \\xe2\\x80\\xae");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "31m \xe8 \xed\xa0\x80 \xe2\x80\xae"),
+            "\\xc2\\x9b31m \\xe8 \\xed\\xa0\\x80 \\xe2\\x80\\xae");
   EXPECT_EQ(printable_json("{\"a\":\"\xc2\x9b\"}"), "{\"a\":\"\\u009b\"}");
   EXPECT_EQ(printable("caf\xc3\xa9 \xf0\x9f\x90\xb1"), "caf\xc3\xa9 \xf0\x9f\x90\xb1");
 }
@@ -46,7 +49,8 @@ TEST(Console, ResultsGoToStandardOutputAndTheRestToStandardError) {
   console.warning("once");
   console.warning("once");
   EXPECT_EQ(testing::internal::GetCapturedStdout(),
-            "text\n{\"image\":\"bad \xef\xbf\xbd name\",\"n\":1}\n{\"image\":\"a.png\",\"error\":\"no picture\"}\n");
+            "text\n{\"image\":\"bad \xef\xbf\xbd "
+            "name\",\"n\":1}\n{\"image\":\"a.png\",\"error\":\"no picture\"}\n");
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "blip: note\nblip: warning: once\n");
   EXPECT_EQ(console.failures(), 1u);
 }

@@ -1,8 +1,10 @@
 """Runs the program and makes inputs for it. Needs nothing outside Python's standard library.
 
-The environment says what to test: BLIP_PROGRAM, the program (or a script that runs it under an emulator); BLIP_EXECUTABLE, the
-program's own file, if that is another; BLIP_SOURCE, the source tree.
+The environment says what to test: BLIP_PROGRAM, the program (or a script that runs it under an
+emulator); BLIP_EXECUTABLE, the program's own file, if that is another; BLIP_SOURCE, the source
+tree.
 """
+
 import json
 import os
 import shutil
@@ -38,9 +40,19 @@ class Result:
 
 def run(*arguments, stdin=b"", env=None, program=PROGRAM, preexec=None, cwd=None):
     environment = {**os.environ, **(env or {})}
-    done = subprocess.run([program, *map(os.fspath, map(_text, arguments))], input=stdin, capture_output=True, env=environment,
-                          timeout=TIMEOUT, preexec_fn=preexec, cwd=cwd, check=False)
-    return Result(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8", "replace"))
+    done = subprocess.run(
+        [program, *map(os.fspath, map(_text, arguments))],
+        input=stdin,
+        capture_output=True,
+        env=environment,
+        timeout=TIMEOUT,
+        preexec_fn=preexec,
+        cwd=cwd,
+        check=False,
+    )
+    return Result(
+        done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8", "replace")
+    )
 
 
 def lone_program(folder):
@@ -51,7 +63,9 @@ def lone_program(folder):
     if EXECUTABLE == PROGRAM:
         return copy
     script = folder / "emulated"
-    script.write_text(Path(PROGRAM).read_text(encoding="utf-8").replace(EXECUTABLE, str(copy)), encoding="utf-8")
+    script.write_text(
+        Path(PROGRAM).read_text(encoding="utf-8").replace(EXECUTABLE, str(copy)), encoding="utf-8"
+    )
     script.chmod(0o755)
     return script
 
@@ -71,15 +85,22 @@ def scene_path(scene):
 
 def png(width, height, pixel=lambda x, y: (x * 7 % 256, y * 5 % 256, 128)):
     """The bytes of an RGB PNG."""
-    rows = b"".join(b"\0" + bytes(c for x in range(width) for c in pixel(x, y)) for y in range(height))
+    rows = b"".join(
+        b"\0" + bytes(c for x in range(width) for c in pixel(x, y)) for y in range(height)
+    )
     return png_file(width, height, zlib.compress(rows))
 
 
 def png_file(width, height, data):
     def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
 
 
 def read_npy(path):
@@ -87,13 +108,15 @@ def read_npy(path):
     data = Path(path).read_bytes()
     assert data[:8] == b"\x93NUMPY\x01\x00", data[:8]
     size = struct.unpack("<H", data[8:10])[0]
-    header = eval(data[10:10 + size], {"__builtins__": {}}, {})  # a literal dict, as NumPy writes it
+    header = eval(
+        data[10 : 10 + size], {"__builtins__": {}}, {}
+    )  # a literal dict, as NumPy writes it
     assert header["descr"] == "<f4" and header["fortran_order"] is False, header
     assert (10 + size) % 64 == 0, "the data must be aligned"
     count = 1
     for length in header["shape"]:
         count *= length
-    return header["shape"], struct.unpack(f"<{count}f", data[10 + size:])
+    return header["shape"], struct.unpack(f"<{count}f", data[10 + size :])
 
 
 class CliTest(unittest.TestCase):
@@ -116,7 +139,9 @@ class CliTest(unittest.TestCase):
         return result
 
     def fails(self, code, message, *arguments, **keywords):
-        """Exits with the code, says the message on standard error and nothing on standard output."""
+        """Exits with the code, says the message on standard error and nothing on standard
+        output.
+        """
         result = run(*arguments, **keywords)
         self.assertEqual(result.code, code, result.err + result.out)
         self.assertIn(message, result.err)

@@ -150,7 +150,8 @@ TEST_F(Inputs, ExistingNamesAreNoPatterns) {
 
 TEST_F(Inputs, ArgumentsWithoutPicturesKeepTheirPlaceAsErrors) {
   fs::create_directory(folder_ + "/empty");
-  EXPECT_EQ(names({folder_ + "/empty", folder_ + "/*.bmp"}), (Names{"error " + folder_ + "/empty", "error " + folder_ + "/*.bmp"}));
+  EXPECT_EQ(names({folder_ + "/empty", folder_ + "/*.bmp"}),
+            (Names{"error " + folder_ + "/empty", "error " + folder_ + "/*.bmp"}));
 }
 
 TEST_F(Inputs, NamesAreNeededUnlessThereIsOneFile) {
@@ -163,7 +164,8 @@ TEST_F(Inputs, NamesAreNeededUnlessThereIsOneFile) {
 }
 
 TEST_F(Inputs, LinesWithoutMarksAndBlanks) {
-  EXPECT_EQ(read_lines(write("t", "\xef\xbb\xbfone\r\n\n \t\n two \nthree"), "--texts"), (Names{"one", " two ", "three"}));
+  EXPECT_EQ(read_lines(write("t", "\xef\xbb\xbfone\r\n\n \t\n two \nthree"), "--texts"),
+            (Names{"one", " two ", "three"}));
   EXPECT_THROW(read_lines(write("e", "\n \n"), "--texts"), Exit);
   EXPECT_THROW(read_lines(folder_ + "/none", "--texts"), Exit);
   try {

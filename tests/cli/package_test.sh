@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the build into a folder of its own and uses it as a stranger would: the program with its bundled model, the example
-# with find_package (shared and static) and with pkg-config. Then once more after moving the folder.
+# Installs the build into a folder of its own and uses it as a stranger would: the program with its
+# bundled model, the example with find_package (shared and static) and with pkg-config. Then once
+# more after moving the folder.
 # usage: package_test.sh BUILD SOURCE
 set -euo pipefail
 

@@ -1,4 +1,7 @@
-"""blip bench: every stage is there with figures that hang together; instruction sets can be limited, and only to what is there."""
+"""blip bench: every stage is there with figures that hang together; instruction sets can be
+limited, and only to what is there.
+"""
+
 import json
 import shutil
 import struct
@@ -16,7 +19,9 @@ class Bench(CliTest):
         return ("--model", self.small_model()) if EMULATED else ()
 
     def small_model(self):
-        """The unit tests' tiny model of every task, with room for the texts of a benchmark: its tables of positions three times."""
+        """The unit tests' tiny model of every task, with room for the texts of a benchmark: its
+        tables of positions three times.
+        """
         source, folder = SOURCE / "tests" / "data" / "model" / "combined", self.folder / "small"
         shutil.copytree(source, folder)
         data = (source / "model.safetensors").read_bytes()
@@ -29,7 +34,7 @@ class Bench(CliTest):
             times = 3 if name.endswith("position_embeddings.weight") else 1
             entry["shape"][0] *= times
             entry["data_offsets"] = [len(body), len(body) + times * (last - first)]
-            body += times * data[start + first:start + last]
+            body += times * data[start + first : start + last]
         head = json.dumps(table).encode()
         (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + body)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -38,13 +43,35 @@ class Bench(CliTest):
         return folder
 
     def test_stages(self):
-        machine, *rows = self.ok("bench", *self.model(), "--json", "--runs", "2", "--tokens", "4", "--threads", "1", "--dtype", "f32",
-                                 "--batch", "1,2").objects
+        machine, *rows = self.ok(
+            "bench",
+            *self.model(),
+            "--json",
+            "--runs",
+            "2",
+            "--tokens",
+            "4",
+            "--threads",
+            "1",
+            "--dtype",
+            "f32",
+            "--batch",
+            "1,2",
+        ).objects
         self.assertEqual(machine["threads"], 1)
         self.assertGreater(machine["f32_gops"], 0)
         self.assertGreater(machine["read_gb_s"], 0)
         stages = [row["stage"] for row in rows if row["batch"] == 1]
-        for stage in ("preprocess", "vision", "image keys", "prefill", "token", "caption, greedy to 20", "match, 10 texts of 35", "ask, greedy to 10"):
+        for stage in (
+            "preprocess",
+            "vision",
+            "image keys",
+            "prefill",
+            "token",
+            "caption, greedy to 20",
+            "match, 10 texts of 35",
+            "ask, greedy to 10",
+        ):
             self.assertIn(stage, stages)
         self.assertEqual(stages, [row["stage"] for row in rows if row["batch"] == 2])
         for row in rows:
@@ -54,17 +81,48 @@ class Bench(CliTest):
         # Operations in Gop/s times milliseconds: twice as many for twice the pictures.
         work = {batch: row["gops"] * row["median_ms"] for batch, row in vision.items()}
         self.assertAlmostEqual(work[2] / work[1], 2, places=1)
-        self.assertAlmostEqual(vision[1]["peak_share"], vision[1]["gops"] / machine["f32_gops"], places=2)
+        self.assertAlmostEqual(
+            vision[1]["peak_share"], vision[1]["gops"] / machine["f32_gops"], places=2
+        )
 
     def test_table(self):
-        result = self.ok("bench", *self.model(), "--runs", "1", "--tokens", "2", "--dtype", "f32", "--image", PICTURE)
-        self.assertRegex(result.out, r"at their best: f32 \d+, bf16 (\d+|none), int8 (\d+|none) Gop/s|at its best")
+        result = self.ok(
+            "bench",
+            *self.model(),
+            "--runs",
+            "1",
+            "--tokens",
+            "2",
+            "--dtype",
+            "f32",
+            "--image",
+            PICTURE,
+        )
+        self.assertRegex(
+            result.out,
+            r"at their best: f32 \d+, bf16 (\d+|none), int8 (\d+|none) Gop/s|at its best",
+        )
         self.assertRegex(result.out, r"\nvision +f32 +\d+ +1 +\d+\.\d\d")
 
     def test_chosen_stages(self):
         wanted = ["ask, greedy to 10", "token"]
-        rows = self.ok("bench", *self.model(), "--json", "--runs", "1", "--tokens", "3", "--threads", "1", "--dtype", "f32",
-                       "--stage", wanted[0], "--stage", wanted[1]).objects[1:]
+        rows = self.ok(
+            "bench",
+            *self.model(),
+            "--json",
+            "--runs",
+            "1",
+            "--tokens",
+            "3",
+            "--threads",
+            "1",
+            "--dtype",
+            "f32",
+            "--stage",
+            wanted[0],
+            "--stage",
+            wanted[1],
+        ).objects[1:]
         self.assertEqual(sorted(row["stage"] for row in rows), wanted)
         token = next(row for row in rows if row["stage"] == "token")
         self.assertGreater(token["median_ms"], 0)
@@ -82,7 +140,12 @@ class Bench(CliTest):
 class InstructionSets(CliTest):
     def test_unknown(self):
         for command in (("bench",), ("caption", PICTURE)):
-            self.fails(2, "BLIP_FORCE_ISA=sse9 is unknown; use one of baseline, avx2", *command, env={"BLIP_FORCE_ISA": "sse9"})
+            self.fails(
+                2,
+                "BLIP_FORCE_ISA=sse9 is unknown; use one of baseline, avx2",
+                *command,
+                env={"BLIP_FORCE_ISA": "sse9"},
+            )
 
     def test_every_level_captions_alike_or_is_refused(self):
         best = self.ok("caption", PICTURE).out
@@ -94,7 +157,9 @@ class InstructionSets(CliTest):
                 self.assertEqual(result.out, best, level)
             else:
                 self.assertEqual(result.code, 2)
-                self.assertIn(f"BLIP_FORCE_ISA={level}: this machine lacks it, its best is ", result.err)
+                self.assertIn(
+                    f"BLIP_FORCE_ISA={level}: this machine lacks it, its best is ", result.err
+                )
         self.assertIn(0, seen)
 
     def levels(self):
@@ -120,7 +185,9 @@ class InstructionSets(CliTest):
                 self.assertEqual(token_ids, said["baseline"], f"{dtype}, {level}")
 
     def test_vectors_are_the_same_bits(self):
-        """But for SSE4, which rounds twice in a multiply-add, and matrix units, whose attention adds up in their own order."""
+        """But for SSE4, which rounds twice in a multiply-add, and matrix units, whose attention
+        adds up in their own order.
+        """
         alike = set(self.levels()) - {"baseline", "amx"}
         for dtype in ("f32", "int8", "bf16"):
             vectors = {

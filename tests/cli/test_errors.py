@@ -1,4 +1,5 @@
 """Usage errors, models that cannot be had, outputs that end, signals: exit codes and messages."""
+
 import json
 import re
 import signal
@@ -14,40 +15,65 @@ PICTURE = scene_path(scenes()[0])
 class Usage(CliTest):
     def test_nothing_runs_on_a_wrong_command_line(self):
         for message, *arguments in (
-                ("a command is needed",),
-                ('no command "bogus"', "bogus"),
-                ("images is required", "caption"),
-                ("--bogus", "caption", PICTURE, "--bogus"),
-                ("--threads", "caption", PICTURE, "--threads", "0"),
-                ("--threads", "caption", PICTURE, "--threads", "10000"),
-                ("--threads", "caption", PICTURE, "--threads", "-1"),
-                ("--threads", "caption", PICTURE, "--threads", "99999999999999999999"),
-                ("--batch", "caption", PICTURE, "--batch", "0"),
-                ("--batch", "caption", PICTURE, "--batch", "100000"),
-                ("--beams", "caption", PICTURE, "--beams", "0"),
-                ("--beams", "caption", PICTURE, "--beams", "65"),
-                ("--beams", "caption", PICTURE, "--beams", "2.5"),
-                ("--temperature", "caption", PICTURE, "--sample", "--temperature", "nan"),
-                ("--temperature", "caption", PICTURE, "--sample", "--temperature", "0"),
-                ("--top-p", "caption", PICTURE, "--sample", "--top-p", "1.5"),
-                ("--seed", "caption", PICTURE, "--sample", "--seed", "-1"),
-                ("--max-pixels", "caption", PICTURE, "--max-pixels", "many"),
-                ("--min-length 30 is larger than --max-length 20", "caption", PICTURE, "--min-length", "30", "--max-length", "20"),
-                ("--length-penalty", "caption", PICTURE, "--length-penalty", "50"),
-                ("4 texts cannot come from --beams 2", "caption", PICTURE, "--beams", "2", "--num-captions", "4"),
-                ("--dtype", "caption", PICTURE, "--dtype", "f64"),
-                ("--model", "caption", PICTURE, "--model", ""),
-                ("--text TEXT or --texts FILE", "match", PICTURE),
-                ("must not be empty", "match", PICTURE, "--text", ""),
-                ("both is none of {all,itm,itc}", "match", PICTURE, "--text", "a cat", "--head", "both"),
-                ("must not be empty", "match", PICTURE, "--text", "a cat", "--text", " \t"),
-                ("must not be empty", "ask", PICTURE, "--question", ""),
-                ("No such file", "match", PICTURE, "--texts", "/nonexistent/texts"),
-                ("no line of text", "match", PICTURE, "--texts", "/dev/null"),
-                ("--question", "ask", "-"),
-                ("--stage", "dump", "--stage", "soul", "--image", PICTURE, "--output", "x.npy"),
-                ("needs --text", "dump", "--stage", "text", "--image", PICTURE, "--output", "x.npy"),
-                ("tcsh", "completions", "tcsh")):
+            ("a command is needed",),
+            ('no command "bogus"', "bogus"),
+            ("images is required", "caption"),
+            ("--bogus", "caption", PICTURE, "--bogus"),
+            ("--threads", "caption", PICTURE, "--threads", "0"),
+            ("--threads", "caption", PICTURE, "--threads", "10000"),
+            ("--threads", "caption", PICTURE, "--threads", "-1"),
+            ("--threads", "caption", PICTURE, "--threads", "99999999999999999999"),
+            ("--batch", "caption", PICTURE, "--batch", "0"),
+            ("--batch", "caption", PICTURE, "--batch", "100000"),
+            ("--beams", "caption", PICTURE, "--beams", "0"),
+            ("--beams", "caption", PICTURE, "--beams", "65"),
+            ("--beams", "caption", PICTURE, "--beams", "2.5"),
+            ("--temperature", "caption", PICTURE, "--sample", "--temperature", "nan"),
+            ("--temperature", "caption", PICTURE, "--sample", "--temperature", "0"),
+            ("--top-p", "caption", PICTURE, "--sample", "--top-p", "1.5"),
+            ("--seed", "caption", PICTURE, "--sample", "--seed", "-1"),
+            ("--max-pixels", "caption", PICTURE, "--max-pixels", "many"),
+            (
+                "--min-length 30 is larger than --max-length 20",
+                "caption",
+                PICTURE,
+                "--min-length",
+                "30",
+                "--max-length",
+                "20",
+            ),
+            ("--length-penalty", "caption", PICTURE, "--length-penalty", "50"),
+            (
+                "4 texts cannot come from --beams 2",
+                "caption",
+                PICTURE,
+                "--beams",
+                "2",
+                "--num-captions",
+                "4",
+            ),
+            ("--dtype", "caption", PICTURE, "--dtype", "f64"),
+            ("--model", "caption", PICTURE, "--model", ""),
+            ("--text TEXT or --texts FILE", "match", PICTURE),
+            ("must not be empty", "match", PICTURE, "--text", ""),
+            (
+                "both is none of {all,itm,itc}",
+                "match",
+                PICTURE,
+                "--text",
+                "a cat",
+                "--head",
+                "both",
+            ),
+            ("must not be empty", "match", PICTURE, "--text", "a cat", "--text", " \t"),
+            ("must not be empty", "ask", PICTURE, "--question", ""),
+            ("No such file", "match", PICTURE, "--texts", "/nonexistent/texts"),
+            ("no line of text", "match", PICTURE, "--texts", "/dev/null"),
+            ("--question", "ask", "-"),
+            ("--stage", "dump", "--stage", "soul", "--image", PICTURE, "--output", "x.npy"),
+            ("needs --text", "dump", "--stage", "text", "--image", PICTURE, "--output", "x.npy"),
+            ("tcsh", "completions", "tcsh"),
+        ):
             with self.subTest(arguments=arguments):
                 # A model that is not there shows that nothing was loaded before.
                 self.fails(2, message, *arguments, env={"BLIP_MODEL": "/nonexistent/model"})
@@ -130,10 +156,17 @@ class Usage(CliTest):
             ),
         ):
             with self.subTest(arguments=arguments):
-                self.fails(2, f"{option} has no effect", *arguments, env={"BLIP_MODEL": "/nonexistent/model"})
+                self.fails(
+                    2,
+                    f"{option} has no effect",
+                    *arguments,
+                    env={"BLIP_MODEL": "/nonexistent/model"},
+                )
 
     def test_empty_values_are_refused_everywhere(self):
-        """Every option and argument of every command that takes a name, file or text: an unset variable changes no task."""
+        """Every option and argument of every command that takes a name, file or text: an unset
+        variable changes no task.
+        """
         needed = {
             "caption": (PICTURE,),
             "make-captions": (".",),
@@ -169,14 +202,22 @@ class Usage(CliTest):
                 extra = [a for a in needed.get(command, ()) if True]
                 if option in extra:
                     at = extra.index(option)
-                    del extra[at:at + 2]
+                    del extra[at : at + 2]
                 with self.subTest(command=command, option=option):
-                    result = run(command, *extra, option, "", env={"BLIP_MODEL": "/nonexistent/model"})
+                    result = run(
+                        command, *extra, option, "", env={"BLIP_MODEL": "/nonexistent/model"}
+                    )
                     self.assertEqual((result.code, result.out), (2, ""), result.err)
                     self.assertIn("must not be empty", result.err)
                     tried += 1
         self.assertGreater(tried, 35)
-        for arguments in (("caption", ""), ("match", "", "--text", "a"), ("convert", "", "b"), ("convert", "a", ""), ("rm", "")):
+        for arguments in (
+            ("caption", ""),
+            ("match", "", "--text", "a"),
+            ("convert", "", "b"),
+            ("convert", "a", ""),
+            ("rm", ""),
+        ):
             self.fails(2, "must not be empty", *arguments)
 
     def test_defaults_do_not_fight_what_is_given(self):
@@ -185,24 +226,46 @@ class Usage(CliTest):
         self.ok("caption", PICTURE, "--max-length", 4, "--prompt", "a")
         (long,) = self.ok("caption", PICTURE, "--min-length", 30, "--json").objects
         self.assertEqual(len(long["token_ids"]), 30)
-        self.assertEqual(len(self.ok("ask", PICTURE, "--question", "what?", "--min-length", 12, "--json").objects[0]["token_ids"]), 12)
+        self.assertEqual(
+            len(
+                self.ok(
+                    "ask", PICTURE, "--question", "what?", "--min-length", 12, "--json"
+                ).objects[0]["token_ids"]
+            ),
+            12,
+        )
 
 
 class Models(CliTest):
     def test_missing_model(self):
         self.fails(3, "/nonexistent/model", "caption", PICTURE, "--model", "/nonexistent/model")
-        self.fails(3, "/nonexistent/model", "caption", PICTURE, env={"BLIP_MODEL": "/nonexistent/model"})
+        self.fails(
+            3, "/nonexistent/model", "caption", PICTURE, env={"BLIP_MODEL": "/nonexistent/model"}
+        )
 
     def test_no_model_at_all(self):
-        self.fails(3, "--model PATH", "caption", PICTURE, program=lone_program(self.folder), env={"BLIP_MODEL": ""})
+        self.fails(
+            3,
+            "--model PATH",
+            "caption",
+            PICTURE,
+            program=lone_program(self.folder),
+            env={"BLIP_MODEL": ""},
+        )
 
     def test_damaged_models(self):
         whole = json.loads(self.ok("info", "--json").out)["path"]
         if Path(whole).is_dir():
             self.skipTest("the model under test is a folder")
         data = Path(whole).read_bytes()
-        for name, content in (("half.gguf", data[:len(data) // 2]), ("head.gguf", data[:64]), ("empty.gguf", b""),
-                              ("text.gguf", b"hello " * 100), ("text.pth", b"hello " * 100), ("text.safetensors", b"hello " * 100)):
+        for name, content in (
+            ("half.gguf", data[: len(data) // 2]),
+            ("head.gguf", data[:64]),
+            ("empty.gguf", b""),
+            ("text.gguf", b"hello " * 100),
+            ("text.pth", b"hello " * 100),
+            ("text.safetensors", b"hello " * 100),
+        ):
             with self.subTest(name=name):
                 self.fails(3, name, "caption", PICTURE, "--model", self.write(name, content))
 
@@ -213,14 +276,17 @@ class Models(CliTest):
     def test_model_without_the_task(self):
         models = SOURCE / "tests" / "data" / "parity"
         for task, arguments, model, can in (
-                ("match", ("--text", "a cat"), "caption", "caption"),
-                ("ask", ("--question", "what?"), "caption", "caption"),
-                ("embed", (), "caption", "caption"),
-                ("caption", (), "vqa", "ask"),
-                ("caption", (), "match", "match (ITM)"),
-                ("ask", ("--question", "what?"), "match", "match (ITM)")):
+            ("match", ("--text", "a cat"), "caption", "caption"),
+            ("ask", ("--question", "what?"), "caption", "caption"),
+            ("embed", (), "caption", "caption"),
+            ("caption", (), "vqa", "ask"),
+            ("caption", (), "match", "match (ITM)"),
+            ("ask", ("--question", "what?"), "match", "match (ITM)"),
+        ):
             with self.subTest(task=task, model=model):
-                result = self.fails(3, f"cannot {task}", task, PICTURE, *arguments, "--model", models / model)
+                result = self.fails(
+                    3, f"cannot {task}", task, PICTURE, *arguments, "--model", models / model
+                )
                 self.assertIn(f"it can: {can}", result.err)
 
     def test_unknown_device(self):
@@ -251,13 +317,22 @@ class Models(CliTest):
 class Outputs(CliTest):
     def test_full_disk(self):
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([PROGRAM, "caption", PICTURE], stdout=full, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+            done = subprocess.run(
+                [PROGRAM, "caption", PICTURE],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                timeout=TIMEOUT,
+                check=False,
+            )
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"No space left on device", done.stderr)
 
     def test_reader_that_goes_away(self):
-        process = subprocess.Popen([PROGRAM, "caption", *[PICTURE] * 500, "--batch", "1", "-q"], stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [PROGRAM, "caption", *[PICTURE] * 500, "--batch", "1", "-q"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         self.assertTrue(process.stdout.readline())
         process.stdout.close()
         self.assertEqual(process.wait(TIMEOUT), 128 + signal.SIGPIPE)
@@ -265,8 +340,11 @@ class Outputs(CliTest):
         process.stderr.close()
 
     def interrupt(self, number):
-        process = subprocess.Popen([PROGRAM, "caption", *[PICTURE] * 2000, "--batch", "1", "--json"], stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [PROGRAM, "caption", *[PICTURE] * 2000, "--batch", "1", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         first = process.stdout.readline()
         process.send_signal(number)
         out, err = process.communicate(timeout=TIMEOUT)
@@ -281,8 +359,12 @@ class Outputs(CliTest):
         self.interrupt(signal.SIGTERM)
 
     def test_interrupt_while_waiting_for_a_picture(self):
-        process = subprocess.Popen([PROGRAM, "caption", PICTURE, "-", "--batch", "1", "-q"], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [PROGRAM, "caption", PICTURE, "-", "--batch", "1", "-q"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         self.assertTrue(process.stdout.readline())
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(TIMEOUT), 128 + signal.SIGINT)
@@ -290,8 +372,11 @@ class Outputs(CliTest):
 
     def test_lines_come_as_they_are_ready(self):
         """The first result is there while the picture after it is still awaited."""
-        process = subprocess.Popen([PROGRAM, "caption", PICTURE, "-", "--batch", "1", "-q"], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [PROGRAM, "caption", PICTURE, "-", "--batch", "1", "-q"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         self.assertIn(PICTURE.encode(), process.stdout.readline())
         out, _ = process.communicate(png(10, 10), timeout=TIMEOUT)
         self.assertTrue(out.startswith(b"-\t"), out)

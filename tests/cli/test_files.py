@@ -1,4 +1,5 @@
 """convert, info, devices and dump: files written whole or not at all."""
+
 import os
 import resource
 import shutil
@@ -29,10 +30,15 @@ class Convert(CliTest):
             target = self.folder / f"{kind}.gguf"
             (report,) = self.ok("convert", self.model, target, "--type", kind, "--json").objects
             sizes[kind] = target.stat().st_size
-            self.assertEqual((report["destination"], report["type"], report["bytes"]), (str(target), kind, sizes[kind]))
+            self.assertEqual(
+                (report["destination"], report["type"], report["bytes"]),
+                (str(target), kind, sizes[kind]),
+            )
             (info,) = self.ok("info", "--model", target, "--json").objects
             self.assertEqual(info["format"], "gguf")
-            self.assertTrue(all(part["type"] in (kind, "mixed") for part in info["parts"]), info["parts"])
+            self.assertTrue(
+                all(part["type"] in (kind, "mixed") for part in info["parts"]), info["parts"]
+            )
             self.assertEqual(self.ok("caption", PICTURE, "--model", target).out, caption)
         self.assertLess(sizes["q8_0"], sizes["f16"])
         self.assertEqual(sizes["f16"], sizes["bf16"])
@@ -41,8 +47,10 @@ class Convert(CliTest):
 
     def test_full_disk_leaves_the_old_file_and_nothing_else(self):
         target = self.write("model.gguf", "the old file")
+
         def limit():
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
         result = run("convert", self.model, target, preexec=limit)
         self.assertEqual(result.code, 1, result.err)
         self.assertIn("model.gguf", result.err)
@@ -69,8 +77,13 @@ class Convert(CliTest):
         only = self.folder / "only"
         only.mkdir()
         shutil.copy(self.model, only / "m.gguf")
-        for source, target in ((folder, folder / "model.safetensors"), (folder, self.folder / "hard.gguf"), (folder, folder / "config.json"),
-                               (only, only / "m.gguf"), (only / "m.gguf", only / ".." / "only" / "m.gguf")):
+        for source, target in (
+            (folder, folder / "model.safetensors"),
+            (folder, self.folder / "hard.gguf"),
+            (folder, folder / "config.json"),
+            (only, only / "m.gguf"),
+            (only / "m.gguf", only / ".." / "only" / "m.gguf"),
+        ):
             with self.subTest(source=source, target=target):
                 before = Path(target).read_bytes()
                 self.fails(2, "source and destination are the same file", "convert", source, target)
@@ -80,7 +93,9 @@ class Convert(CliTest):
 
     def test_missing_or_wrong_source(self):
         self.fails(3, "none.pth", "convert", self.folder / "none.pth", self.folder / "x.gguf")
-        self.fails(3, "bad.pth", "convert", self.write("bad.pth", "no model"), self.folder / "x.gguf")
+        self.fails(
+            3, "bad.pth", "convert", self.write("bad.pth", "no model"), self.folder / "x.gguf"
+        )
         self.assertEqual(self.files(), ["bad.pth"])
 
 
@@ -90,10 +105,20 @@ class Info(CliTest):
         self.assertEqual(set(info["tasks"]), {"caption", "match_itm", "match_itc", "ask", "rank"})
         self.assertTrue(all(info["tasks"].values()), info["tasks"])
         names = [part["name"] for part in info["parts"]]
-        self.assertEqual(names, ["vision", "text_encoder", "caption_decoder", "question_encoder", "answer_decoder"])
+        self.assertEqual(
+            names,
+            ["vision", "text_encoder", "caption_decoder", "question_encoder", "answer_decoder"],
+        )
         for part in info["parts"]:
-            self.assertTrue(part["layers"] > 0 and part["width"] % part["heads"] == 0 and part["parameters"] > 0, part)
-        self.assertGreaterEqual(info["parameters"], sum(part["parameters"] for part in info["parts"]))
+            self.assertTrue(
+                part["layers"] > 0
+                and part["width"] % part["heads"] == 0
+                and part["parameters"] > 0,
+                part,
+            )
+        self.assertGreaterEqual(
+            info["parameters"], sum(part["parameters"] for part in info["parts"])
+        )
         self.assertEqual(info["image_size"] % info["patch_size"], 0)
         self.assertEqual(info["device"], "cpu")
 
@@ -106,7 +131,7 @@ class Info(CliTest):
         self.assertEqual(self.ok("info", "--json", "--threads", 1).objects[0]["threads"], 1)
 
     def test_devices(self):
-        (device, *_) = self.ok("devices", "--json").objects
+        device, *_ = self.ok("devices", "--json").objects
         self.assertEqual(device["id"], "cpu")
         self.assertTrue(device["description"])
         self.assertEqual(self.ok("devices").lines[0], f"cpu\t{device['description']}")
@@ -115,7 +140,9 @@ class Info(CliTest):
 class Dump(CliTest):
     def dump(self, stage, *arguments):
         output = self.folder / f"{stage}.npy"
-        (report,) = self.ok("dump", "--stage", stage, "--output", output, "--json", *arguments).objects
+        (report,) = self.ok(
+            "dump", "--stage", stage, "--output", output, "--json", *arguments
+        ).objects
         shape, values = read_npy(output)
         self.assertEqual(tuple(report["shape"]), shape)
         return shape, values
@@ -123,11 +150,13 @@ class Dump(CliTest):
     def test_pixels_of_a_plain_picture_are_its_normalised_colour(self):
         size = self.ok("info", "--json").objects[0]["image_size"]
         colour = (200, 100, 50)
-        shape, values = self.dump("pixels", "--image", self.write("plain.png", png(33, 21, lambda x, y: colour)))
+        shape, values = self.dump(
+            "pixels", "--image", self.write("plain.png", png(33, 21, lambda x, y: colour))
+        )
         self.assertEqual(shape, (1, 3, size, size))
         for channel in range(3):
             expected = (colour[channel] / 255 - MEAN[channel]) / STD[channel]
-            plane = values[channel * size * size:(channel + 1) * size * size]
+            plane = values[channel * size * size : (channel + 1) * size * size]
             self.assertAlmostEqual(min(plane), expected, places=5)
             self.assertAlmostEqual(max(plane), expected, places=5)
 
@@ -135,7 +164,9 @@ class Dump(CliTest):
         (info,) = self.ok("info", "--json").objects
         width = {part["name"]: part["width"] for part in info["parts"]}
         shape, values = self.dump("vision", "--image", PICTURE)
-        self.assertEqual(shape, (1, (info["image_size"] // info["patch_size"]) ** 2 + 1, width["vision"]))
+        self.assertEqual(
+            shape, (1, (info["image_size"] // info["patch_size"]) ** 2 + 1, width["vision"])
+        )
         self.assertTrue(all(abs(v) < 1000 for v in values))
         shape, _ = self.dump("text", "--image", PICTURE, "--text", "a cat")
         self.assertEqual((shape[0], shape[2]), (1, width["text_encoder"]))
@@ -144,7 +175,11 @@ class Dump(CliTest):
         self.assertNotEqual(question, self.dump("text", "--image", PICTURE, "--text", "a cat")[1])
 
     def test_to_standard_output(self):
-        done = subprocess.run([PROGRAM, "dump", "--stage", "pixels", "--image", PICTURE, "--output", "-"], capture_output=True, check=True)
+        done = subprocess.run(
+            [PROGRAM, "dump", "--stage", "pixels", "--image", PICTURE, "--output", "-"],
+            capture_output=True,
+            check=True,
+        )
         self.assertEqual(done.stdout, self.pixels_file())
 
     def pixels_file(self):
@@ -174,11 +209,39 @@ class Dump(CliTest):
         self.ok("embed", picture, "--output", self.folder / "v.npy")  # an older result
 
     def test_failures(self):
-        result = run("dump", "--stage", "pixels", "--image", self.write("bad.png", "x"), "--output", self.folder / "x.npy")
+        result = run(
+            "dump",
+            "--stage",
+            "pixels",
+            "--image",
+            self.write("bad.png", "x"),
+            "--output",
+            self.folder / "x.npy",
+        )
         self.assertEqual(result.code, 1)
         self.assertIn("bad.png", result.err)
-        self.fails(1, "No space left", "dump", "--stage", "pixels", "--image", PICTURE, "--output", "/dev/full")
-        self.fails(1, "no folder", "dump", "--stage", "pixels", "--image", PICTURE, "--output", self.folder / "none" / "x.npy")
+        self.fails(
+            1,
+            "No space left",
+            "dump",
+            "--stage",
+            "pixels",
+            "--image",
+            PICTURE,
+            "--output",
+            "/dev/full",
+        )
+        self.fails(
+            1,
+            "no folder",
+            "dump",
+            "--stage",
+            "pixels",
+            "--image",
+            PICTURE,
+            "--output",
+            self.folder / "none" / "x.npy",
+        )
         self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ["bad.png"])
 
 

@@ -89,7 +89,7 @@ class Filters(CliTest):
     def images(self, *options):
         result = run("caption", self.folder, "--json", *options)
         self.assertEqual(result.code, 0, result.err)
-        return [str(o["image"])[len(str(self.folder)) + 1:] for o in result.objects], result.err
+        return [str(o["image"])[len(str(self.folder)) + 1 :] for o in result.objects], result.err
 
     def test_names_and_paths_are_left_out_and_counted(self):
         images, err = self.images("--exclude", "*_mask.*", "--exclude", "new/*")

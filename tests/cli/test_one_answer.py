@@ -1,12 +1,23 @@
-"""The same picture and text give the same JSON whatever --batch, --threads, the texts beside them and the order."""
+"""The same picture and text give the same JSON whatever --batch, --threads, the texts beside them
+and the order.
+"""
+
 import json
 import unittest
 
 from harness import EMULATED, CliTest, run, scene_path, scenes
 
 TYPES = ("f32", "bf16", "int8")
-TEXTS = ["a cat", "a bus above a cat", "a clock", "a train to the left of a snail", "two dogs on a blue background", "a fox", "x",
-         "a crown beside a fox on a very long red carpet in a palace by the sea where nobody lives any more"]
+TEXTS = [
+    "a cat",
+    "a bus above a cat",
+    "a clock",
+    "a train to the left of a snail",
+    "two dogs on a blue background",
+    "a fox",
+    "x",
+    "a crown beside a fox on a very long red carpet in a palace by the sea where nobody lives any more",
+]
 
 
 def texts(of):
@@ -28,25 +39,83 @@ class OneAnswer(CliTest):
 
     def test_captions(self):
         paths = list(map(scene_path, scenes()))
-        ways = [("--batch", 1, "--threads", 1), ("--batch", 3, "--threads", 2)] if EMULATED else [
-            ("--batch", b, "--threads", t) for b, t in ((1, 1), (1, 2), (2, 3), (3, 2), (64, 1), (64, 5))]
+        ways = (
+            [("--batch", 1, "--threads", 1), ("--batch", 3, "--threads", 2)]
+            if EMULATED
+            else [
+                ("--batch", b, "--threads", t)
+                for b, t in ((1, 1), (1, 2), (2, 3), (3, 2), (64, 1), (64, 5))
+            ]
+        )
         for dtype in self.types():
             for options in ((), ("--beams", 1)):
                 first = None
                 for way in ways:
                     for order in (paths, paths[::-1]):
-                        lines = sorted(told(self.ok("caption", *order, "--dtype", dtype, "--json", "-q", *way, *options)))
+                        lines = sorted(
+                            told(
+                                self.ok(
+                                    "caption",
+                                    *order,
+                                    "--dtype",
+                                    dtype,
+                                    "--json",
+                                    "-q",
+                                    *way,
+                                    *options
+                                )
+                            )
+                        )
                         first = first or lines
                         self.assertEqual(lines, first, (dtype, way, options))
 
     def test_matches(self):
         picture = scene_path(scenes()[0])
         for dtype in self.types():
-            everything = told(self.ok("match", picture, *texts(TEXTS), "--dtype", dtype, "--json", "-q", "--threads", 2))
+            everything = told(
+                self.ok(
+                    "match",
+                    picture,
+                    *texts(TEXTS),
+                    "--dtype",
+                    dtype,
+                    "--json",
+                    "-q",
+                    "--threads",
+                    2
+                )
+            )
             self.assertEqual(len(everything), len(TEXTS))
-            backwards = told(self.ok("match", picture, *texts(TEXTS[::-1]), "--dtype", dtype, "--json", "-q", "--threads", 5))
+            backwards = told(
+                self.ok(
+                    "match",
+                    picture,
+                    *texts(TEXTS[::-1]),
+                    "--dtype",
+                    dtype,
+                    "--json",
+                    "-q",
+                    "--threads",
+                    5
+                )
+            )
             self.assertEqual(sorted(backwards), sorted(everything), dtype)
-            alone = [told(self.ok("match", picture, *texts([text]), "--dtype", dtype, "--json", "-q", "--threads", 1))[0] for text in TEXTS]
+            alone = [
+                told(
+                    self.ok(
+                        "match",
+                        picture,
+                        *texts([text]),
+                        "--dtype",
+                        dtype,
+                        "--json",
+                        "-q",
+                        "--threads",
+                        1
+                    )
+                )[0]
+                for text in TEXTS
+            ]
             self.assertEqual(sorted(alone), sorted(everything), dtype)
 
 

@@ -1,5 +1,6 @@
 """Ranges and defaults that people read in comments and documents are those of the table of options
 (blip/limits.h), which the OpenAPI document and the program's help show."""
+
 import json
 import re
 import unittest
@@ -39,7 +40,7 @@ def comments(struct):
 
 
 def default_of(comment):
-    """"Default 3", or "0 = off (default)"."""
+    """ "Default 3", or "0 = off (default)"."""
     found = re.search(r"Default ([-0-9.]+?)\.?(?:\s|$)", comment)
     found = found or re.search(r"([-0-9.]+) = [^;()]*\(default\)", comment)
     return None if found is None else number(found[1])

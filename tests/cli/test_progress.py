@@ -1,4 +1,7 @@
-"""Progress on a terminal: of loading and of converting, made slow by stopping the program again and again."""
+"""Progress on a terminal: of loading and of converting, made slow by stopping the program again and
+again.
+"""
+
 import os
 import pty
 import select
@@ -16,7 +19,9 @@ class Progress(CliTest):
     def terminal(self, *arguments):
         """What the command writes to a terminal on standard error."""
         leader, follower = pty.openpty()
-        process = subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=follower)
+        process = subprocess.Popen(
+            [PROGRAM, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=follower
+        )
         os.close(follower)
         shown, deadline = b"", time.monotonic() + TIMEOUT
         while process.poll() is None:

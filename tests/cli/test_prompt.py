@@ -1,4 +1,5 @@
 """blip ask without --question: from a pipe and at a terminal."""
+
 import os
 import pty
 import signal
@@ -15,15 +16,23 @@ class Pipe(CliTest):
     def test_answers_each_line_until_exit(self):
         scene = scenes()[0]
         questions = [q["question"] for q in scene["questions"]]
-        result = self.ok("ask", scene_path(scene), stdin=("\n".join(questions) + "\n\nexit\nnever asked\n").encode())
-        expected = [self.ok("ask", scene_path(scene), "--question", q).out.strip() for q in questions]
+        result = self.ok(
+            "ask",
+            scene_path(scene),
+            stdin=("\n".join(questions) + "\n\nexit\nnever asked\n").encode(),
+        )
+        expected = [
+            self.ok("ask", scene_path(scene), "--question", q).out.strip() for q in questions
+        ]
         self.assertEqual(result.lines, expected)
         self.assertRegex(result.err, MEANS % (1, len(questions)))
         self.assertNotIn("question>", result.err)
 
     def test_ends_with_the_input(self):
         scene = scenes()[0]
-        result = self.ok("ask", scene_path(scene), "--json", stdin=scene["questions"][0]["question"].encode())
+        result = self.ok(
+            "ask", scene_path(scene), "--json", stdin=scene["questions"][0]["question"].encode()
+        )
         (answer,) = result.objects
         self.assertEqual(list(answer), ["image", "question", "answer", "token_ids", "score"])
         self.assertRegex(result.err, MEANS % (1, 1))
@@ -45,8 +54,12 @@ class Terminal(CliTest):
     def start(self):
         leader, follower = pty.openpty()
         self.addCleanup(os.close, leader)
-        process = subprocess.Popen([PROGRAM, "ask", scene_path(scenes()[0])], stdin=follower, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [PROGRAM, "ask", scene_path(scenes()[0])],
+            stdin=follower,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         os.close(follower)
         return leader, process
 

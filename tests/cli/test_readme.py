@@ -1,7 +1,8 @@
 """The examples of the README and of docs/ print what is shown. After a change of the model or of
 the output: test_readme.py --update
 
-A ```console block holds commands ("$ ...") and what they print. Times are not compared, other numbers roughly.
+A ```console block holds commands ("$ ...") and what they print. Times are not compared, other
+numbers roughly.
 """
 
 import contextlib
@@ -17,13 +18,16 @@ from pathlib import Path
 from harness import PROGRAM, SCENES, SOURCE, TIMEOUT
 
 DOCUMENTS = [
-    SOURCE / name
-    for name in ("README.md", "docs/CLI.md", "docs/MODELS.md", "docs/DATASETS.md")
+    SOURCE / name for name in ("README.md", "docs/CLI.md", "docs/MODELS.md", "docs/DATASETS.md")
 ]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TIME = re.compile(r'[\d.]+ (ms|s)\b|(?<=preprocess":)[\d.]+|(?<=encode":)[\d.]+|(?<=decode":)[\d.]+|\d+ threads?|"bytes":\d+')
+TIME = re.compile(
+    r'[\d.]+ (ms|s)\b|(?<=preprocess":)[\d.]+|(?<=encode":)[\d.]+|(?<=decode":)[\d.]+|\d+ threads?|"bytes":\d+'
+)
 NUMBER = re.compile(r"-?\d+\.\d+")
-PROGRESS = re.compile(r"^blip: \d+/\d+ pictures, .* left\n", re.MULTILINE)  # said where it takes long
+PROGRESS = re.compile(
+    r"^blip: \d+/\d+ pictures, .* left\n", re.MULTILINE
+)  # said where it takes long
 TOLERANCE = 0.01  # instruction sets round differently
 
 
@@ -59,7 +63,9 @@ def run_command(command, folder):
 
 
 def examples(block):
-    """(command, output) pairs. In the output of make demo, the commands it shows follow an empty line."""
+    """(command, output) pairs. In the output of make demo, the commands it shows follow an empty
+    line.
+    """
     if block.startswith("$ make demo\n"):
         return [("make demo", block.split("\n", 1)[1])]
     parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
@@ -105,9 +111,11 @@ class Readme(unittest.TestCase):
 def update():
     for document in DOCUMENTS:
         with workplace() as folder:
+
             def renewed(block):
                 shown = (f"$ {c}\n{run_command(c, folder)}" for c, _ in examples(block[1]))
                 return "```console\n" + "".join(shown) + "```"
+
             document.write_text(BLOCK.sub(renewed, document.read_text()))
 
 

@@ -177,7 +177,7 @@ class Sources(JobTest):
         job = ("caption", self.path("a.tar"), "-o", self.path(), *FAST, "--sidecar", ".json")
         result = self.ok(*job, "--write-shards", self.path("out"))
         added = ("./x/0.json", json.dumps({"caption": caption}, separators=(",", ":")).encode())
-        (first, second, last) = self.members("out/a.tar")
+        first, second, last = self.members("out/a.tar")
         self.assertEqual(
             (first[0], second, last[0]), ("./x/0.png", (added[0], added[1] + b"\n"), "./x/0.jpg")
         )

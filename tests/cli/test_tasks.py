@@ -1,4 +1,5 @@
 """caption, match, ask and embed on the bundled scenes: texts, JSON, columns, decoding options."""
+
 import math
 import unittest
 
@@ -18,7 +19,9 @@ class Caption(CliTest):
         objects = self.ok("caption", *map(scene_path, all_scenes), "--json").objects
         self.assertEqual([o["image"] for o in objects], [scene_path(s) for s in all_scenes])
         named = sum(kinds_named(s, o["caption"]) for s, o in zip(all_scenes, objects))
-        self.assertGreaterEqual(named, NEEDED_SHARE * len(all_scenes), [o["caption"] for o in objects])
+        self.assertGreaterEqual(
+            named, NEEDED_SHARE * len(all_scenes), [o["caption"] for o in objects]
+        )
 
     def test_json_has_the_documented_keys_in_order(self):
         result = self.ok("caption", scene_path(scenes()[0]), "--json")
@@ -35,12 +38,20 @@ class Caption(CliTest):
         first, second = map(scene_path, scenes()[:2])
         captions = [o["caption"] for o in self.ok("caption", first, second, "--json").objects]
         self.assertEqual(self.ok("caption", first).out, captions[0] + "\n")
-        self.assertEqual(self.ok("caption", first, second).lines, [f"{first}\t{captions[0]}", f"{second}\t{captions[1]}"])
+        self.assertEqual(
+            self.ok("caption", first, second).lines,
+            [f"{first}\t{captions[0]}", f"{second}\t{captions[1]}"],
+        )
 
     def test_batches_change_nothing(self):
         paths = list(map(scene_path, scenes()))
-        texts = [[(o["image"], o["caption"], o["token_ids"]) for o in self.ok("caption", *paths, "--json", "--batch", n).objects]
-                 for n in (1, 3, 64)]
+        texts = [
+            [
+                (o["image"], o["caption"], o["token_ids"])
+                for o in self.ok("caption", *paths, "--json", "--batch", n).objects
+            ]
+            for n in (1, 3, 64)
+        ]
         self.assertEqual(texts[0], texts[1])
         self.assertEqual(texts[0], texts[2])
 
@@ -49,14 +60,23 @@ class Caption(CliTest):
         (caption,) = self.ok("caption", path, "--json", "--beams", 4, "--num-captions", 4).objects
         texts = caption["captions"]
         self.assertEqual(len({t["caption"] for t in texts}), 4)
-        self.assertEqual(texts[0], {"caption": caption["caption"], "score": caption["score"], "token_ids": caption["token_ids"]})
+        self.assertEqual(
+            texts[0],
+            {
+                "caption": caption["caption"],
+                "score": caption["score"],
+                "token_ids": caption["token_ids"],
+            },
+        )
         scores = [t["score"] for t in texts]
         self.assertEqual(scores, sorted(scores, reverse=True))
         lines = self.ok("caption", path, "--beams", 4, "--num-captions", 4).lines
         self.assertEqual(lines, [t["caption"] for t in texts])
 
     def test_more_captions_than_the_default_beams_raise_the_beams(self):
-        (caption,) = self.ok("caption", scene_path(scenes()[0]), "--json", "--num-captions", 5).objects
+        (caption,) = self.ok(
+            "caption", scene_path(scenes()[0]), "--json", "--num-captions", 5
+        ).objects
         self.assertEqual(len(caption["captions"]), 5)
 
     def test_length_counts_the_prompt(self):
@@ -102,7 +122,8 @@ class Caption(CliTest):
         odd = self.ok("caption", path, path, "--batch", 1, "--forbid-words", "\N{SNOWMAN}")
         self.assertEqual([line.split("\t")[1] for line in odd.lines], [free["caption"]] * 2)
         self.assertEqual(odd.err.count("is left out: the vocabulary cannot spell it"), 1, odd.err)
-        # A word that is none is a mistake of the command line, one that no caption has the picture's failure.
+        # A word that is none is a mistake of the command line, one that no caption has the
+        # picture's failure.
         self.fails(
             2, "the vocabulary cannot spell it", "caption", path, "--force-words", "\N{SNOWMAN}"
         )
@@ -122,8 +143,12 @@ class Caption(CliTest):
 
     def test_sampling_follows_the_seed(self):
         path = scene_path(scenes()[-1])
+
         def sample(seed):
-            return self.ok("caption", path, "--sample", "--temperature", 2, "--top-p", 1, "--seed", seed, "-q").out
+            return self.ok(
+                "caption", path, "--sample", "--temperature", 2, "--top-p", 1, "--seed", seed, "-q"
+            ).out
+
         self.assertEqual(sample(7), sample(7))
         self.assertGreater(len({sample(seed) for seed in range(6)}), 1)
 
@@ -136,8 +161,18 @@ class Match(CliTest):
         right = 0
         for scene in scenes():
             statement = scene["statement"]
-            objects = self.ok("match", scene_path(scene), "--text", statement["true"], "--text", statement["false"], "--json").objects
-            self.assertEqual([list(o) for o in objects], [["image", "text", "match_probability", "cosine"]] * 2)
+            objects = self.ok(
+                "match",
+                scene_path(scene),
+                "--text",
+                statement["true"],
+                "--text",
+                statement["false"],
+                "--json",
+            ).objects
+            self.assertEqual(
+                [list(o) for o in objects], [["image", "text", "match_probability", "cosine"]] * 2
+            )
             self.assertEqual([o["text"] for o in objects], [statement["true"], statement["false"]])
             for o in objects:
                 self.assertTrue(0 <= o["match_probability"] <= 1 and -1 <= o["cosine"] <= 1, o)
@@ -148,14 +183,18 @@ class Match(CliTest):
         path = scene_path(scenes()[0])
         texts = self.write("texts.txt", b"\xef\xbb\xbfa clock\r\n\r\n  \ntwo dogs")
         lines = self.ok("match", path, "--text", "a zebra", "--texts", texts).lines
-        self.assertEqual([line.split("\t")[2] for line in lines], ["a zebra", "a clock", "two dogs"])
+        self.assertEqual(
+            [line.split("\t")[2] for line in lines], ["a zebra", "a clock", "two dogs"]
+        )
         probabilities = [float(line.split("\t")[0]) for line in lines]
         self.assertTrue(all(0 <= p <= 1 for p in probabilities))
 
     def test_several_pictures_have_their_path_first(self):
         paths = list(map(scene_path, scenes()[:2]))
         lines = self.ok("match", *paths, "--text", "a clock", "--text", "a cat").lines
-        self.assertEqual([line.split("\t")[0] for line in lines], [paths[0], paths[0], paths[1], paths[1]])
+        self.assertEqual(
+            [line.split("\t")[0] for line in lines], [paths[0], paths[0], paths[1], paths[1]]
+        )
 
 
 class Ask(CliTest):
@@ -165,7 +204,10 @@ class Ask(CliTest):
             questions = [q["question"] for q in scene["questions"]]
             flags = [f for q in questions for f in ("--question", q)]
             objects = self.ok("ask", scene_path(scene), *flags, "--json").objects
-            self.assertEqual([list(o) for o in objects], [["image", "question", "answer", "token_ids", "score"]] * len(questions))
+            self.assertEqual(
+                [list(o) for o in objects],
+                [["image", "question", "answer", "token_ids", "score"]] * len(questions),
+            )
             self.assertEqual([o["question"] for o in objects], questions)
             right += sum(o["answer"] == q["answer"] for o, q in zip(objects, scene["questions"]))
             total += len(questions)
@@ -176,9 +218,13 @@ class Ask(CliTest):
         question = first["questions"][0]["question"]
         alone = self.ok("ask", scene_path(first), "--question", question).lines
         self.assertEqual(len(alone), 1)
-        both = self.ok("ask", scene_path(first), "--question", question, "--question", "what is there?").lines
+        both = self.ok(
+            "ask", scene_path(first), "--question", question, "--question", "what is there?"
+        ).lines
         self.assertEqual(both[0], f"{question}\t{alone[0]}")
-        pictures = self.ok("ask", scene_path(first), scene_path(second), "--question", question).lines
+        pictures = self.ok(
+            "ask", scene_path(first), scene_path(second), "--question", question
+        ).lines
         self.assertEqual(pictures[0], f"{scene_path(first)}\t{alone[0]}")
 
     def test_ranks_a_list_of_answers(self):
@@ -186,26 +232,57 @@ class Ask(CliTest):
         answers = ["zebra", "yes", "no", "gray"]
         file = self.write("answers.txt", "\n".join(answers))
         question = scene["questions"][0]
-        (o,) = self.ok("ask", scene_path(scene), "--question", question["question"], "--answers", file, "--json").objects
+        (o,) = self.ok(
+            "ask",
+            scene_path(scene),
+            "--question",
+            question["question"],
+            "--answers",
+            file,
+            "--json",
+        ).objects
         self.assertEqual(sorted(a["answer"] for a in o["answers"]), sorted(answers))
         scores = [a["score"] for a in o["answers"]]
         self.assertEqual(scores, sorted(scores, reverse=True))
         self.assertEqual(o["answer"], o["answers"][0]["answer"])
         self.assertEqual(o["answer"], question["answer"])
-        few = self.ok("ask", scene_path(scene), "--question", question["question"], "--answers", file, "--rank-candidates", 2, "--json")
+        few = self.ok(
+            "ask",
+            scene_path(scene),
+            "--question",
+            question["question"],
+            "--answers",
+            file,
+            "--rank-candidates",
+            2,
+            "--json",
+        )
         self.assertEqual(len(few.objects[0]["answers"]), 2)
 
     def test_several_answers(self):
         scene = scenes()[0]
-        (o,) = self.ok("ask", scene_path(scene), "--question", scene["questions"][0]["question"], "--num-answers", 3, "--json").objects
+        (o,) = self.ok(
+            "ask",
+            scene_path(scene),
+            "--question",
+            scene["questions"][0]["question"],
+            "--num-answers",
+            3,
+            "--json",
+        ).objects
         self.assertEqual(len(o["answers"]), 3)
         self.assertEqual(o["answers"][0]["answer"], o["answer"])
         question = ("ask", scene_path(scene), "--question", scene["questions"][0]["question"])
-        self.assertEqual(self.ok(*question, "--num-answers", 3).lines, [a["answer"] for a in o["answers"]])
+        self.assertEqual(
+            self.ok(*question, "--num-answers", 3).lines, [a["answer"] for a in o["answers"]]
+        )
         answers = self.write("answers.txt", "yes\nno\nbus\n")
         (ranked,) = self.ok(*question, "--answers", answers, "--num-answers", 2, "--json").objects
         self.assertEqual(len(ranked["answers"]), 2)
-        self.assertEqual(self.ok(*question, "--answers", answers, "--num-answers", 2).lines, [a["answer"] for a in ranked["answers"]])
+        self.assertEqual(
+            self.ok(*question, "--answers", answers, "--num-answers", 2).lines,
+            [a["answer"] for a in ranked["answers"]],
+        )
         self.assertEqual(self.ok(*question, "--answers", answers).lines, [ranked["answer"]])
 
 
@@ -213,17 +290,26 @@ class Embed(CliTest):
     def test_vectors_have_length_one_and_give_the_cosine_of_match(self):
         path, text = scene_path(scenes()[0]), "a clock on a gray background"
         image, words = self.ok("embed", path, "--text", text).objects
-        self.assertEqual([list(image), list(words)], [["image", "embedding"], ["text", "embedding"]])
+        self.assertEqual(
+            [list(image), list(words)], [["image", "embedding"], ["text", "embedding"]]
+        )
         for vector in (image["embedding"], words["embedding"]):
             self.assertAlmostEqual(math.sqrt(sum(v * v for v in vector)), 1, places=4)
         (match,) = self.ok("match", path, "--text", text, "--json").objects
-        self.assertAlmostEqual(sum(a * b for a, b in zip(image["embedding"], words["embedding"])), match["cosine"], places=4)
+        self.assertAlmostEqual(
+            sum(a * b for a, b in zip(image["embedding"], words["embedding"])),
+            match["cosine"],
+            places=4,
+        )
 
     def test_npy_has_a_row_for_each_good_input(self):
         paths = list(map(scene_path, scenes()[:3]))
         output = self.folder / "vectors.npy"
         rows = self.ok("embed", *paths, "--text", "a cat", "--output", output, "--json").objects
-        self.assertEqual(rows, [{"image": p, "row": i} for i, p in enumerate(paths)] + [{"text": "a cat", "row": 3}])
+        self.assertEqual(
+            rows,
+            [{"image": p, "row": i} for i, p in enumerate(paths)] + [{"text": "a cat", "row": 3}],
+        )
         shape, values = read_npy(output)
         vectors = [o["embedding"] for o in self.ok("embed", *paths, "--text", "a cat").objects]
         self.assertEqual(shape, (4, len(vectors[0])))

@@ -1,4 +1,6 @@
-"""--trace: a file that chrome://tracing and Perfetto read, of every stage and thread, and no file where a run fails."""
+"""--trace: a file that chrome://tracing and Perfetto read, of every stage and thread, and no file
+where a run fails.
+"""
 
 import collections
 import json
@@ -45,7 +47,8 @@ class Trace(CliTest):
             "--json",
         )
         count = collections.Counter(zone["name"] for zone in zones)
-        # A caption of 9 tokens after a prompt of 4: the first of the 5 new ones comes out of the prompt's pass.
+        # A caption of 9 tokens after a prompt of 4: the first of the 5 new ones comes out of the
+        # prompt's pass.
         for name, times in (
             ("load", 1),
             ("read picture", 1),

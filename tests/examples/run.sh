@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the command of an example's README and compares its output with the one shown there; then with a picture that is not
-# there, which must be a message and status 1. Exits with 77 where the toolchain or its packages cannot be had.
+# Runs the command of an example's README and compares its output with the one shown there; then
+# with a picture that is not there, which must be a message and status 1. Exits with 77 where the
+# toolchain or its packages cannot be had.
 # usage: run.sh LANGUAGE LIBRARY_FOLDER
 set -euo pipefail
 

@@ -37,7 +37,8 @@ for link in $(grep -oE '\]\([^)#]+' "$doc/README.md" | cut -c 3- | grep -v '://'
   [ -e "$doc/$link" ] || fail "README.md links to $link, which is not in the package"
 done
 
-# It depends on the packages of the libraries that it links, in this build, and on no others of these.
+# It depends on the packages of the libraries that it links, in this build, and on no others of
+# these.
 needed=$(readelf -d "$work/root/usr/bin/blip" | grep NEEDED)
 for library in libavif libde265 libheif libhwy libjpeg libjxl libpng16 libsqlite3 libstdc++ libtiff libwebp libxxhash; do
   [[ ${needed/"$library"/} != "$needed" ]] && linked=yes || linked=no

@@ -1,8 +1,10 @@
-"""A hub on loopback: the part of the Hugging Face hub's protocol that downloads need, with faults on demand.
+"""A hub on loopback: the part of the Hugging Face hub's protocol that downloads need, with faults
+on demand.
 
-Large files are stored elsewhere, as at the hub: a request for them is answered with a redirect to a second server, the
-store, on another port. Both keep a log of what they were asked.
+Large files are stored elsewhere, as at the hub: a request for them is answered with a redirect to a
+second server, the store, on another port. Both keep a log of what they were asked.
 """
+
 import hashlib
 import json
 import socket
@@ -27,17 +29,17 @@ def git_sha1(data):
 
 
 class Hub:
-    """files: {"ORG/NAME": {"revision": {file: bytes}}}. faults: functions(handler, method, path) -> True where they
-    answered; each is tried in order, and removed once it says "done"."""
+    """files: {"ORG/NAME": {"revision": {file: bytes}}}. faults: functions(handler, method, path) ->
+    True where they answered; each is tried in order, and removed once it says "done"."""
 
     def __init__(self, repositories):
         self.repositories = repositories
         self.asked = []
         self.faults = []
-        self.token = None          # needed where set
+        self.token = None  # needed where set
         self.gated = set()
         self.wrong_checksums = False
-        self.pace = 0.0            # seconds between blocks of the store
+        self.pace = 0.0  # seconds between blocks of the store
         self.hub = _serve(self, _HubHandler)
         self.store = _serve(self, _StoreHandler)
         self.endpoint = "http://127.0.0.1:%d" % self.hub.server_port
@@ -59,7 +61,9 @@ class Hub:
 
     @staticmethod
     def _hash(files):
-        return hashlib.sha1(json.dumps(sorted((n, git_sha1(d)) for n, d in files.items())).encode()).hexdigest()
+        return hashlib.sha1(
+            json.dumps(sorted((n, git_sha1(d)) for n, d in files.items())).encode()
+        ).hexdigest()
 
     def count(self, method, part):
         return sum(a.method == method and part in a.path for a in self.asked)
@@ -123,31 +127,60 @@ class _HubHandler(_Handler):
         state = self.state
         path = urllib.parse.unquote(self.path)
         api = path.startswith("/api/models/")
-        parts = (path[len("/api/models"):] if api else path).split("/")
+        parts = (path[len("/api/models") :] if api else path).split("/")
         repository = "/".join(parts[1:3])
         if state.token and self.headers.get("Authorization") != "Bearer " + state.token:
             return self.reply(401, b"", [("X-Error-Code", "RepoNotFound")])
         if repository not in state.repositories:
-            return self.reply(401 if not self.headers.get("Authorization") else 404, b"", [("X-Error-Code", "RepoNotFound")])
+            return self.reply(
+                401 if not self.headers.get("Authorization") else 404,
+                b"",
+                [("X-Error-Code", "RepoNotFound")],
+            )
         if repository in state.gated and not api:
-            return self.reply(403, b"", [("X-Error-Code", "GatedRepo"), ("X-Error-Message", "Access to it is restricted.")])
+            return self.reply(
+                403,
+                b"",
+                [("X-Error-Code", "GatedRepo"), ("X-Error-Message", "Access to it is restricted.")],
+            )
         if api:
             commit, files = state.commit(repository, "/".join(parts[4:]) or "main")
             if files is None:
                 return self.reply(404, b"", [("X-Error-Code", "RevisionNotFound")])
-            listing = {"id": repository, "sha": commit, "siblings": [{"rfilename": name} for name in sorted(files)]}
-            return self.reply(200, json.dumps(listing).encode(), [("Content-Type", "application/json")])
+            listing = {
+                "id": repository,
+                "sha": commit,
+                "siblings": [{"rfilename": name} for name in sorted(files)],
+            }
+            return self.reply(
+                200, json.dumps(listing).encode(), [("Content-Type", "application/json")]
+            )
         commit, files = state.commit(repository, parts[4])
         name = "/".join(parts[5:])
         if files is None or name not in files:
-            return self.reply(404, b"", [("X-Error-Code", "EntryNotFound"), ("X-Repo-Commit", commit or "")])
+            return self.reply(
+                404, b"", [("X-Error-Code", "EntryNotFound"), ("X-Repo-Commit", commit or "")]
+            )
         data = files[name]
         if len(data) < LARGE:
-            return self.reply(200, data, [("ETag", '"%s"' % git_sha1(data)), ("X-Repo-Commit", commit)])
+            return self.reply(
+                200, data, [("ETag", '"%s"' % git_sha1(data)), ("X-Repo-Commit", commit)]
+            )
         digest = hashlib.sha256(data + (b"!" if state.wrong_checksums else b"")).hexdigest()
-        where = state.store_address + "/" + urllib.parse.quote(repository + "/" + commit + "/" + name)
-        return self.reply(302, b"", [("Location", where), ("ETag", '"store-%d"' % len(data)), ("X-Linked-Etag", '"%s"' % digest),
-                                     ("X-Linked-Size", str(len(data))), ("X-Repo-Commit", commit)])
+        where = (
+            state.store_address + "/" + urllib.parse.quote(repository + "/" + commit + "/" + name)
+        )
+        return self.reply(
+            302,
+            b"",
+            [
+                ("Location", where),
+                ("ETag", '"store-%d"' % len(data)),
+                ("X-Linked-Etag", '"%s"' % digest),
+                ("X-Linked-Size", str(len(data))),
+                ("X-Repo-Commit", commit),
+            ],
+        )
 
 
 class _StoreHandler(_Handler):
@@ -160,16 +193,20 @@ class _StoreHandler(_Handler):
         start = 0
         asked = self.headers.get("Range")
         if asked:
-            start = int(asked[len("bytes="):].split("-")[0])
+            start = int(asked[len("bytes=") :].split("-")[0])
             if start >= len(data):
                 return self.reply(416, b"", [("Content-Range", "bytes */%d" % len(data))])
-        headers = [("Content-Range", "bytes %d-%d/%d" % (start, len(data) - 1, len(data)))] if asked else []
+        headers = (
+            [("Content-Range", "bytes %d-%d/%d" % (start, len(data) - 1, len(data)))]
+            if asked
+            else []
+        )
         body = data[start:]
         if not self.state.pace:
             return self.reply(206 if asked else 200, body, headers)
         self.reply(206 if asked else 200, b"", headers, length=len(body))
         for at in range(0, len(body), 65536):
-            self.wfile.write(body[at:at + 65536])
+            self.wfile.write(body[at : at + 65536])
             time.sleep(self.state.pace)
         return None
 
@@ -184,6 +221,7 @@ def times(count, where, act):
         left[0] -= 1
         act(handler)
         return True
+
     return fault
 
 
@@ -193,17 +231,21 @@ def status(code, headers=()):
 
 def drop_after(count):
     """Sends the beginning of the store's file from where it was asked for, then breaks off."""
+
     def act(handler):
         parts = urllib.parse.unquote(handler.path).split("/")
         _, files = handler.state.commit("/".join(parts[1:3]), parts[3])
         data = files["/".join(parts[4:])]
         asked = handler.headers.get("Range")
-        start = int(asked[len("bytes="):].split("-")[0]) if asked else 0
+        start = int(asked[len("bytes=") :].split("-")[0]) if asked else 0
         handler.send_response(206 if asked else 200)
         if asked:
-            handler.send_header("Content-Range", "bytes %d-%d/%d" % (start, len(data) - 1, len(data)))
+            handler.send_header(
+                "Content-Range", "bytes %d-%d/%d" % (start, len(data) - 1, len(data))
+            )
         handler.send_header("Content-Length", str(len(data) - start))
         handler.end_headers()
-        handler.wfile.write(data[start:start + count])
+        handler.wfile.write(data[start : start + count])
         handler.drop()
+
     return act

@@ -1,4 +1,7 @@
-"""Models by name: blip pull, models, rm and --model NAME against a hub on loopback, whole and faulty."""
+"""Models by name: blip pull, models, rm and --model NAME against a hub on loopback, whole and
+faulty.
+"""
+
 import hashlib
 import importlib.util
 import json
@@ -18,8 +21,20 @@ from hub_server import Hub, drop_after, status, times  # noqa: E402
 
 MODEL = SOURCE / "tests" / "data" / "parity" / "caption"
 NAME = "Salesforce/blip-tiny"
-VARIABLES = ("HF_TOKEN", "HF_HOME", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_OFFLINE",
-             "HF_HUB_DISABLE_IMPLICIT_TOKEN", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+VARIABLES = (
+    "HF_TOKEN",
+    "HF_HOME",
+    "HF_HUB_OFFLINE",
+    "HF_TOKEN_PATH",
+    "HUGGINGFACE_HUB_CACHE",
+    "TRANSFORMERS_OFFLINE",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+    "http_proxy",
+    "https_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+)
 
 
 def model_files():
@@ -37,7 +52,12 @@ class HubTest(CliTest):
         self.addCleanup(self.hub.close)
         self.cache = self.folder / "cache"
         self.env = {key: "" for key in VARIABLES}
-        self.env |= {"HF_ENDPOINT": self.hub.endpoint, "HF_HUB_CACHE": str(self.cache), "HOME": str(self.folder), "NO_PROXY": "*"}
+        self.env |= {
+            "HF_ENDPOINT": self.hub.endpoint,
+            "HF_HUB_CACHE": str(self.cache),
+            "HOME": str(self.folder),
+            "NO_PROXY": "*",
+        }
         self.weights = "model.safetensors"
 
     def blip(self, *arguments, **more):
@@ -77,7 +97,9 @@ class Pull(HubTest):
         self.assertEqual(os.readlink(path / self.weights), "../../blobs/" + digest)
         asked = len(self.hub.asked)
         self.assertEqual(self.pulled(), path)
-        self.assertEqual(len(self.hub.asked), asked, "a cached revision asks nothing of the network")
+        self.assertEqual(
+            len(self.hub.asked), asked, "a cached revision asks nothing of the network"
+        )
 
     def test_a_name_is_a_model_everywhere(self):
         picture = scene_path(scenes()[0])
@@ -115,11 +137,18 @@ class Pull(HubTest):
         self.assertNotEqual(new, old)
         self.check_whole(new)
         self.assertTrue((old / "config.json").exists())
-        self.assertEqual(self.hub.count("GET", self.weights), 2, "the same weights are not fetched again: one redirect, one file")
+        self.assertEqual(
+            self.hub.count("GET", self.weights),
+            2,
+            "the same weights are not fetched again: one redirect, one file",
+        )
         self.assertEqual(self.pulled("--revision", old.name), old)
 
     def test_revisions_by_branch_and_commit(self):
-        self.hub.repositories[NAME]["refs/pr/1"] = {**self.files, "config.json": self.files["config.json"] + b"\n"}
+        self.hub.repositories[NAME]["refs/pr/1"] = {
+            **self.files,
+            "config.json": self.files["config.json"] + b"\n",
+        }
         commit, _ = self.hub.commit(NAME, "refs/pr/1")
         result = self.blip("pull", NAME + "@refs/pr/1")
         self.assertEqual(Path(result.out.strip()).name, commit, result.err)
@@ -142,7 +171,10 @@ class Pull(HubTest):
             )
         listed = self.blip("models", "--json")
         rows = [json.loads(line) for line in listed.out.splitlines()]
-        self.assertEqual([(row["name"], row["revision"], row["tasks"]) for row in rows], [(NAME, "main", "caption")])
+        self.assertEqual(
+            [(row["name"], row["revision"], row["tasks"]) for row in rows],
+            [(NAME, "main", "caption")],
+        )
         self.assertIn("1 model of other kinds", listed.err)
         size = sum(f.stat().st_size for f in (path.parent.parent / "blobs").iterdir())
         self.assertEqual(rows[0]["bytes"], size)
@@ -157,8 +189,10 @@ class Pull(HubTest):
             **json.loads((adapter / "adapter_config.json").read_text()),
             "base_model_name_or_path": NAME,
         }
-        files = {"adapter_config.json": json.dumps(config).encode(),
-                 "adapter_model.safetensors": (adapter / "adapter_model.safetensors").read_bytes()}
+        files = {
+            "adapter_config.json": json.dumps(config).encode(),
+            "adapter_model.safetensors": (adapter / "adapter_model.safetensors").read_bytes(),
+        }
         self.hub.repositories["someone/lora"] = {"main": files}
         self.hub.repositories["someone/both"] = {"main": {**self.files, **files}}
         picture, short = scene_path(scenes()[0]), ("--prompt", "two people", "--json", "-q")
@@ -202,14 +236,15 @@ class Pull(HubTest):
         self.refused("example/base", "caption", scene_path(scenes()[0]), "--model", "someone/lora")
 
     def test_known_names(self):
-        rows = [json.loads(line) for line in self.blip("models", "--known", "--json").out.splitlines()]
+        rows = [
+            json.loads(line) for line in self.blip("models", "--known", "--json").out.splitlines()
+        ]
         by_name = {row["short_name"]: row for row in rows}
         self.assertEqual(by_name["caption-base"]["source"], "Salesforce/blip-image-captioning-base")
         self.hub.repositories["Salesforce/blip-image-captioning-base"] = {"main": self.files}
         result = self.blip("pull", "caption-base")
         self.assertEqual(result.code, 0, result.err)
         self.assertIn("models--Salesforce--blip-image-captioning-base", result.out)
-
 
     def test_the_vendors_models_are_instructions(self):
         told = self.refused(
@@ -237,7 +272,8 @@ class Pull(HubTest):
         )
 
     def test_what_another_program_left_out_is_fetched(self):
-        """transformers' from_pretrained leaves the tokenizer away that its processor would fetch.
+        """transformers' from_pretrained leaves the tokenizer away that its processor would
+        fetch.
         """
         path = self.pulled()
         (path / "vocab.txt").unlink()
@@ -254,7 +290,10 @@ class Pull(HubTest):
 class Faults(HubTest):
     def test_a_broken_connection_goes_on_where_it_was(self):
         size = len(self.files[self.weights])
-        self.hub.faults = [times(1, "GET store", drop_after(size // 3)), times(1, "GET store", drop_after(size // 3))]
+        self.hub.faults = [
+            times(1, "GET store", drop_after(size // 3)),
+            times(1, "GET store", drop_after(size // 3)),
+        ]
         self.check_whole(self.pulled())
         ranges = [a.range for a in self.hub.asked if a.server == "store"]
         self.assertEqual(ranges, [None, f"bytes={size // 3}-", f"bytes={2 * (size // 3)}-"])
@@ -268,13 +307,28 @@ class Faults(HubTest):
     def test_wrong_checksum(self):
         self.hub.wrong_checksums = True
         self.refused("wrong checksum")
-        self.assertEqual(self.hub.count("GET", "/model.safetensors"), 4, "twice, each a redirect and the store")
-        self.assertEqual(self.blip("info", "--model", NAME, "--offline").code, 3, "nothing half-done is loaded")
+        self.assertEqual(
+            self.hub.count("GET", "/model.safetensors"), 4, "twice, each a redirect and the store"
+        )
+        self.assertEqual(
+            self.blip("info", "--model", NAME, "--offline").code, 3, "nothing half-done is loaded"
+        )
 
     def test_a_damaged_part_on_disk_is_fetched_anew(self):
         data = self.files[self.weights]
-        blob = self.cache / "models--Salesforce--blip-tiny" / "blobs" / (hashlib.sha256(data).hexdigest() + ".incomplete")
-        for rest in (b"!" * (len(data) // 2), b"!" * len(data), b"!" * (len(data) + 9), data[:1000], data):
+        blob = (
+            self.cache
+            / "models--Salesforce--blip-tiny"
+            / "blobs"
+            / (hashlib.sha256(data).hexdigest() + ".incomplete")
+        )
+        for rest in (
+            b"!" * (len(data) // 2),
+            b"!" * len(data),
+            b"!" * (len(data) + 9),
+            data[:1000],
+            data,
+        ):
             with self.subTest(bytes=len(rest)):
                 blob.parent.mkdir(parents=True, exist_ok=True)
                 blob.write_bytes(rest)
@@ -283,7 +337,12 @@ class Faults(HubTest):
 
     def test_a_server_without_ranges_and_416(self):
         data = self.files[self.weights]
-        blob = self.cache / "models--Salesforce--blip-tiny" / "blobs" / (hashlib.sha256(data).hexdigest() + ".incomplete")
+        blob = (
+            self.cache
+            / "models--Salesforce--blip-tiny"
+            / "blobs"
+            / (hashlib.sha256(data).hexdigest() + ".incomplete")
+        )
         for fault in (lambda handler: handler.reply(200, data), status(416)):
             blob.parent.mkdir(parents=True, exist_ok=True)
             blob.write_bytes(data[:500])
@@ -292,8 +351,11 @@ class Faults(HubTest):
             self.assertEqual(self.blip("rm", NAME).code, 0)
 
     def test_passing_failures_are_tried_again_as_retry_after_says(self):
-        self.hub.faults = [times(1, "GET hub /api", status(503)), times(1, "HEAD hub", status(429, [("Retry-After", "2")])),
-                           times(1, "GET store", status(500))]
+        self.hub.faults = [
+            times(1, "GET hub /api", status(503)),
+            times(1, "HEAD hub", status(429, [("Retry-After", "2")])),
+            times(1, "GET store", status(500)),
+        ]
         started = time.monotonic()
         self.check_whole(self.pulled())
         self.assertGreaterEqual(time.monotonic() - started, 2)
@@ -304,7 +366,9 @@ class Faults(HubTest):
 
     def test_wrong_names(self):
         self.refused("did you mean Salesforce/blip-vqa-base", "pull", "Salesforce/blip-vqa-bsae")
-        self.refused("is no file or folder here and no model's name", "pull", "captoin-base", code=2)
+        self.refused(
+            "is no file or folder here and no model's name", "pull", "captoin-base", code=2
+        )
         self.assertIn("did you mean caption-base", self.blip("pull", "captoin-base").err)
         self.refused(
             "did you mean caption-base?",
@@ -313,7 +377,13 @@ class Faults(HubTest):
             "--model",
             "captoin-base",
         )
-        self.refused("No such file or directory", "caption", scene_path(scenes()[0]), "--model", "./Salesforce/none")
+        self.refused(
+            "No such file or directory",
+            "caption",
+            scene_path(scenes()[0]),
+            "--model",
+            "./Salesforce/none",
+        )
 
     def test_gated_private_and_forbidden(self):
         self.hub.gated.add(NAME)
@@ -365,17 +435,32 @@ class Faults(HubTest):
         self.refused("is no address", env={"HF_ENDPOINT": "hub.example"}, code=2)
 
     def test_answers_that_are_no_hub(self):
-        for body in (b"<html>login</html>", b'{"sha": "x", "siblings": []}', b"[" * 100_000, b'{"sha": 1}'):
-            self.hub.faults = [times(9, "/api", lambda handler, body=body: handler.reply(200, body))]
+        for body in (
+            b"<html>login</html>",
+            b'{"sha": "x", "siblings": []}',
+            b"[" * 100_000,
+            b'{"sha": 1}',
+        ):
+            self.hub.faults = [
+                times(9, "/api", lambda handler, body=body: handler.reply(200, body))
+            ]
             self.refused("127.0.0.1")
-        self.hub.faults = [times(99, "HEAD hub", lambda handler: handler.reply(200, b"", [("ETag", '"../../../evil"')]))]
+        self.hub.faults = [
+            times(
+                99,
+                "HEAD hub",
+                lambda handler: handler.reply(200, b"", [("ETag", '"../../../evil"')]),
+            )
+        ]
         self.refused("no usable ETag")
         self.assertFalse((self.folder / "evil").exists())
 
     def test_a_full_disk(self):
         def small(*_):
             import resource
+
             resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
         self.refused("cannot write", preexec=small)
         self.check_whole(self.pulled())
 
@@ -400,6 +485,7 @@ class Faults(HubTest):
             handler.end_headers()
             handler.wfile.write(self.files[self.weights][:5000])
             time.sleep(15)
+
         self.hub.faults = [times(1, "GET store", silent)]
         started = time.monotonic()
         self.check_whole(self.pulled(env={"HF_HUB_DOWNLOAD_TIMEOUT": "1"}))
@@ -432,10 +518,17 @@ class Interruptions(HubTest):
         super().setUp()
         self.hub.pace = 0.05
         self.big = os.urandom(3_000_000)
-        self.hub.repositories["big/model"] = {"main": {"config.json": b"{}", "model.safetensors": self.big}}
+        self.hub.repositories["big/model"] = {
+            "main": {"config.json": b"{}", "model.safetensors": self.big}
+        }
 
     def start(self):
-        return subprocess.Popen([PROGRAM, "pull", "big/model"], env={**os.environ, **self.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            [PROGRAM, "pull", "big/model"],
+            env={**os.environ, **self.env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def wait_for_part(self):
         for _ in range(400):
@@ -478,22 +571,33 @@ class Interruptions(HubTest):
         self.assertEqual(sum(a.server == "store" for a in self.hub.asked), 1)
 
 
-@unittest.skipUnless(importlib.util.find_spec("huggingface_hub"), "huggingface_hub is not installed")
+@unittest.skipUnless(
+    importlib.util.find_spec("huggingface_hub"), "huggingface_hub is not installed"
+)
 class WithTheirPackage(HubTest):
     """Each side finds what the other left."""
 
     def theirs(self, code):
-        done = subprocess.run([sys.executable, "-c", code], env={k: v for k, v in {**os.environ, **self.env}.items() if v}, capture_output=True,
-                              text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={k: v for k, v in {**os.environ, **self.env}.items() if v},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout.strip()
 
     def test_they_find_ours(self):
         path = self.pulled()
         self.hub.close()
-        found = self.theirs(f"from huggingface_hub import hf_hub_download as d; print(d({NAME!r}, 'model.safetensors', local_files_only=True))")
+        found = self.theirs(
+            f"from huggingface_hub import hf_hub_download as d; print(d({NAME!r}, 'model.safetensors', local_files_only=True))"
+        )
         self.assertEqual(found, str(path / "model.safetensors"))
-        listed = self.theirs("from huggingface_hub import scan_cache_dir as s; r = s(); print([(x.repo_id, x.size_on_disk, [y.commit_hash for y in x.revisions]) for x in r.repos], r.warnings)")
+        listed = self.theirs(
+            "from huggingface_hub import scan_cache_dir as s; r = s(); print([(x.repo_id, x.size_on_disk, [y.commit_hash for y in x.revisions]) for x in r.repos], r.warnings)"
+        )
         size = sum(f.stat().st_size for f in (path.parent.parent / "blobs").iterdir())
         self.assertEqual(listed, f"[('{NAME}', {size}, ['{path.name}'])] []")
         rows = json.loads(
@@ -521,7 +625,9 @@ class WithTheirPackage(HubTest):
     def test_we_find_theirs(self):
         for name in ("config.json", "model.safetensors", "preprocessor_config.json", "vocab.txt"):
             if name in self.files:
-                self.theirs(f"from huggingface_hub import hf_hub_download as d; d({NAME!r}, {name!r})")
+                self.theirs(
+                    f"from huggingface_hub import hf_hub_download as d; d({NAME!r}, {name!r})"
+                )
         asked = len(self.hub.asked)
         path = self.pulled()
         self.assertEqual(len(self.hub.asked), asked)

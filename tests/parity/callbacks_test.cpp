@@ -15,7 +15,10 @@ namespace {
 const std::filesystem::path kData = std::filesystem::path(BLIP_TEST_DATA) / "parity";
 
 struct Loaded {
-  explicit Loaded(const char* name, int threads = 2) : golden(kData / name), engine(load(golden.model_path(), threads)), picture(golden.image(golden.image_names()[0])) {}
+  explicit Loaded(const char* name, int threads = 2)
+      : golden(kData / name),
+        engine(load(golden.model_path(), threads)),
+        picture(golden.image(golden.image_names()[0])) {}
   Golden golden;
   Engine engine;
   Image picture;
@@ -28,7 +31,9 @@ CaptionOptions greedy() {
   return options;
 }
 
-const std::string kAtWork = "this session is at work: it was used from one of its own callbacks or from a second thread; make another session for that";
+const std::string kAtWork =
+    "this session is at work: it was used from one of its own callbacks or from a second thread; "
+    "make another session for that";
 
 TEST(Callbacks, ASessionWithinItsOwnIsRefusedAndStaysUsable) {
   const Loaded model("caption");
@@ -77,7 +82,8 @@ TEST(Callbacks, ASessionWithinItsOwnIsRefusedAndStaysUsable) {
   EXPECT_EQ(session->caption(*image, greedy()).token_ids, alone.token_ids);
 }
 
-// Whatever a callback throws comes out of the call as it is, and the session goes on as if the call had not been.
+// Whatever a callback throws comes out of the call as it is, and the session goes on as if the call
+// had not been.
 TEST(Callbacks, AnExceptionComesOutAndTheSessionStaysUsable) {
   const Loaded model("caption");
   int polls = 0, limit = 1 << 20;
@@ -152,7 +158,8 @@ TEST(Fork, AnEngineWorksInTheChildAndInTheParent) {
   const auto ids = session->caption(image).token_ids;
   const auto works = [&] {
     Session anew(model->engine);
-    return session->caption(image).token_ids == ids && anew.caption(anew.encode(model->picture)).token_ids == ids;
+    return session->caption(image).token_ids == ids &&
+           anew.caption(anew.encode(model->picture)).token_ids == ids;
   };
   EXPECT_TRUE(in_child(works));
   EXPECT_TRUE(in_child([&] {  // unused, then given back

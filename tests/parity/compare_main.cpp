@@ -1,5 +1,6 @@
-// parity_compare FOLDER [THREADS]: compares a folder of goldens with the library and prints one JSON object: what was
-// compared, the largest errors, the failures. Exit code 1 if there are failures.
+// parity_compare FOLDER [THREADS]: compares a folder of goldens with the library and prints one
+// JSON object: what was compared, the largest errors, the failures. Exit code 1 if there are
+// failures.
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -13,7 +14,8 @@ int main(int argc, char** argv) {
   }
   try {
     const blip::parity::Golden golden(argv[1]);
-    const blip::Engine engine = blip::parity::load(golden.model_path(), argc > 2 ? std::atoi(argv[2]) : 1);
+    const blip::Engine engine =
+        blip::parity::load(golden.model_path(), argc > 2 ? std::atoi(argv[2]) : 1);
     blip::Session session(engine);
     blip::parity::Findings found;
     compare(golden, session, encode_all(golden, session), {}, found);

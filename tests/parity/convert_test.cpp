@@ -1,4 +1,5 @@
-// GGUF files of each type made from each layout: f32 gives the same answers, fewer bits give close ones.
+// GGUF files of each type made from each layout: f32 gives the same answers, fewer bits give close
+// ones.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -80,15 +81,20 @@ const Tolerance kQ8 = loose(0.12, 0.1, 0.05);    // 8 bits and a scale for each 
 
 INSTANTIATE_TEST_SUITE_P(
     Parity, Converted,
-    testing::Values(Case{"caption", FileType::kF32, "f32", kExact}, Case{"caption", FileType::kF16, "f16", kExact},
-                    Case{"caption", FileType::kBf16, "bf16", kBf16}, Case{"caption-official", FileType::kQ8_0, "q8_0", kQ8},
+    testing::Values(Case{"caption", FileType::kF32, "f32", kExact},
+                    Case{"caption", FileType::kF16, "f16", kExact},
+                    Case{"caption", FileType::kBf16, "bf16", kBf16},
+                    Case{"caption-official", FileType::kQ8_0, "q8_0", kQ8},
                     Case{"caption-official", FileType::kF16, "f16", kExact},
-                    Case{"caption-interpolated", FileType::kF32, "f32", kExact}, Case{"match", FileType::kF32, "f32", kExact},
+                    Case{"caption-interpolated", FileType::kF32, "f32", kExact},
+                    Case{"match", FileType::kF32, "f32", kExact},
                     Case{"match", FileType::kBf16, "bf16", kExact},
                     Case{"match", FileType::kQ8_0, "f16", kQ8} /* rows of 24 are no blocks of 32 */,
-                    Case{"vqa", FileType::kF32, "f32", kExact}, Case{"vqa", FileType::kF16, "f16", kExact}),
+                    Case{"vqa", FileType::kF32, "f32", kExact},
+                    Case{"vqa", FileType::kF16, "f16", kExact}),
     [](const auto& param) {
-      std::string name = std::string(param.param.model) + "_" + std::to_string(static_cast<int>(param.param.type));
+      std::string name =
+          std::string(param.param.model) + "_" + std::to_string(static_cast<int>(param.param.type));
       std::replace(name.begin(), name.end(), '-', '_');
       return name;
     });

@@ -37,14 +37,20 @@ std::string environment(const char* name) {
 // One model's comparison.
 class Comparer {
  public:
-  Comparer(const Golden& golden, Session& session, const std::map<std::string, EncodedImage>& encoded, const Tolerance& tolerance,
+  Comparer(const Golden& golden, Session& session,
+           const std::map<std::string, EncodedImage>& encoded, const Tolerance& tolerance,
            Findings& findings)
-      : golden_(golden), session_(session), encoded_(encoded), tolerance_(tolerance), found_(findings) {}
+      : golden_(golden),
+        session_(session),
+        encoded_(encoded),
+        tolerance_(tolerance),
+        found_(findings) {}
 
   void all() {
     for (const auto& [name, entry] : items("pixels")) pixels(name, entry);
     for (const auto& [name, entry] : items("vision"))
-      tensor("hidden", entry, session_.dump(Stage::kVision, golden_.image(name)), "vision of " + name);
+      tensor("hidden", entry, session_.dump(Stage::kVision, golden_.image(name)),
+             "vision of " + name);
     for (const Json& item : list("text_states")) states(item, Stage::kText);
     for (const Json& item : list("question_states")) states(item, Stage::kQuestion);
     for (const auto& [name, entry] : items("image_vectors"))
@@ -66,7 +72,8 @@ class Comparer {
                                         : std::map<std::string, Json>{};
   }
   std::vector<Json> list(const char* key) const {
-    return golden_.json().contains(key) ? golden_.json().at(key).get<std::vector<Json>>() : std::vector<Json>{};
+    return golden_.json().contains(key) ? golden_.json().at(key).get<std::vector<Json>>()
+                                        : std::vector<Json>{};
   }
 
   void pixels(const std::string& name, const Json& entry) {
@@ -74,18 +81,21 @@ class Comparer {
     const auto want = golden_.values(entry);
     if (!same_shape(got.shape, entry, "pixels of " + name)) return;
     double worst = 0;
-    for (std::size_t i = 0; i < want.size(); ++i) worst = std::max(worst, std::abs(double{got.values[i]} - want[i]));
+    for (std::size_t i = 0; i < want.size(); ++i)
+      worst = std::max(worst, std::abs(double{got.values[i]} - want[i]));
     found_.count("pictures");
     found_.error("pixel", worst, tolerance_.pixels, "pixels of " + name);
   }
 
-  bool same_shape(const std::vector<std::int64_t>& got, const Json& entry, const std::string& where) {
+  bool same_shape(const std::vector<std::int64_t>& got, const Json& entry,
+                  const std::string& where) {
     if (got == golden_.shape(entry)) return true;
     found_.fail(where, "shape " + Json(got).dump() + ", expected " + entry.at("shape").dump());
     return false;
   }
 
-  void tensor(const std::string& kind, const Json& entry, const Tensor& got, const std::string& where) {
+  void tensor(const std::string& kind, const Json& entry, const Tensor& got,
+              const std::string& where) {
     if (!same_shape(got.shape, entry, where)) return;
     const Difference d = difference(got.values, golden_.values(entry));
     found_.count(kind + "_tensors");
@@ -102,23 +112,26 @@ class Comparer {
   void vector(const Json& entry, const std::vector<float>& got, const std::string& where) {
     if (!same_shape({static_cast<std::int64_t>(got.size())}, entry, where)) return;
     found_.count("itc_vectors");
-    found_.error("itc_vector_norm", difference(got, golden_.values(entry)).norm, tolerance_.hidden, where);
+    found_.error("itc_vector_norm", difference(got, golden_.values(entry)).norm, tolerance_.hidden,
+                 where);
   }
 
   void match(const Json& item) {
     const std::string image = item.at("image"), text = item.at("text");
     const Match got = session_.match(encoded_.at(image), {text}).front();
     found_.count("matches");
-    found_.error("probability", std::abs(got.match_probability.value() - item.at("probability").get<double>()),
+    found_.error("probability",
+                 std::abs(got.match_probability.value() - item.at("probability").get<double>()),
                  tolerance_.probability, "match of " + image + " with \"" + text + "\"");
-    found_.error("cosine", std::abs(got.cosine.value() - item.at("cosine").get<double>()), tolerance_.cosine,
-                 "cosine of " + image + " with \"" + text + "\"");
+    found_.error("cosine", std::abs(got.cosine.value() - item.at("cosine").get<double>()),
+                 tolerance_.cosine, "cosine of " + image + " with \"" + text + "\"");
   }
 
   // A near tie may fall either way: arithmetic differs in the last bits between any two programs.
   void texts(const Json& want, const Generation& got, bool stable, const std::string& where) {
     if (got.all.size() != want.size())
-      return found_.fail(where, std::to_string(got.all.size()) + " texts, expected " + std::to_string(want.size()));
+      return found_.fail(where, std::to_string(got.all.size()) + " texts, expected " +
+                                    std::to_string(want.size()));
     for (std::size_t i = 0; i < want.size(); ++i) {
       const Text& text = got.all[i];
       const bool same = text.token_ids == want[i].at("ids").get<std::vector<std::int32_t>>();
@@ -132,13 +145,15 @@ class Comparer {
         found_.fail(where, shown(text.token_ids) + ", expected " + want[i].at("ids").dump());
         continue;
       }
-      if (text.text != want[i].at("text")) found_.fail(where, "\"" + text.text + "\", expected " + want[i].at("text").dump());
+      if (text.text != want[i].at("text"))
+        found_.fail(where, "\"" + text.text + "\", expected " + want[i].at("text").dump());
       score(text.score, want[i].at("score"), where);
     }
   }
 
   void score(double got, double want, const std::string& where) {
-    found_.error("score", std::abs(got - want) / std::max(1.0, std::abs(want)), tolerance_.score, where);
+    found_.error("score", std::abs(got - want) / std::max(1.0, std::abs(want)), tolerance_.score,
+                 where);
   }
 
   // The batch, and each picture by itself.
@@ -149,65 +164,85 @@ class Comparer {
     const CaptionOptions options = caption_options(item);
     const auto batch = session_.caption(images, options);
     for (std::size_t i = 0; i < names.size(); ++i) {
-      const std::string where = "caption of " + names[i] + " after \"" + options.prompt.value_or("") + "\" with " + item.at("options").dump();
-      texts(item.at("results")[i], batch[i], item.at("stable"), where + " (batch of " + std::to_string(names.size()) + ")");
-      if (names.size() > 1) texts(item.at("results")[i], session_.caption(images[i], options), item.at("stable"), where);
+      const std::string where = "caption of " + names[i] + " after \"" +
+                                options.prompt.value_or("") + "\" with " +
+                                item.at("options").dump();
+      texts(item.at("results")[i], batch[i], item.at("stable"),
+            where + " (batch of " + std::to_string(names.size()) + ")");
+      if (names.size() > 1)
+        texts(item.at("results")[i], session_.caption(images[i], options), item.at("stable"),
+              where);
     }
   }
 
   void answer(const Json& item) {
     const std::string image = item.at("image"), question = item.at("question");
-    texts(item.at("results"), session_.ask(encoded_.at(image), question, ask_options(item)), item.at("stable"),
+    texts(item.at("results"), session_.ask(encoded_.at(image), question, ask_options(item)),
+          item.at("stable"),
           "answer of " + image + " to \"" + question + "\" with " + item.at("options").dump());
   }
 
   void rank(const Json& item) {
     const std::string image = item.at("image"), question = item.at("question");
-    const std::string where = "ranking of " + image + " for \"" + question + "\" among " + item.at("answers").dump();
+    const std::string where =
+        "ranking of " + image + " for \"" + question + "\" among " + item.at("answers").dump();
     AskOptions options;
     options.rank_candidates = item.at("keep");
-    const auto got = session_.rank(encoded_.at(image), question, item.at("answers").get<std::vector<std::string>>(), options);
+    const auto got = session_.rank(encoded_.at(image), question,
+                                   item.at("answers").get<std::vector<std::string>>(), options);
     const Json& want = item.at("ranking");
     const bool stable = item.at("stable");
     found_.count(stable ? "rankings" : "near_tie_rankings");
     if (got.all.size() != want.size())
-      return found_.fail(where, std::to_string(got.all.size()) + " answers, expected " + want.dump());
+      return found_.fail(where,
+                         std::to_string(got.all.size()) + " answers, expected " + want.dump());
     for (std::size_t i = 0; i < want.size(); ++i) {
       if (got.all[i].text != want[i].at("answer")) {
         found_.count(stable ? "rankings_different" : "near_tie_rankings_different");
         if (stable)
-          found_.fail(where, "place " + std::to_string(i) + " is \"" + got.all[i].text + "\", expected " + want[i].dump());
+          found_.fail(where, "place " + std::to_string(i) + " is \"" + got.all[i].text +
+                                 "\", expected " + want[i].dump());
         return;
       }
       score(-got.all[i].score, want[i].at("loss"), where);
     }
   }
 
-  void words(const std::vector<WordAttention>& got, const Json& want, const Json& entry, const std::string& where) {
+  void words(const std::vector<WordAttention>& got, const Json& want, const Json& entry,
+             const std::string& where) {
     const auto weights = golden_.values(entry);
-    if (got.size() != want.size()) return found_.fail(where, std::to_string(got.size()) + " words, expected " + want.dump());
+    if (got.size() != want.size())
+      return found_.fail(where, std::to_string(got.size()) + " words, expected " + want.dump());
     for (std::size_t i = 0; i < got.size(); ++i) {
       const std::size_t patches = weights.size() / got.size();
-      if (got[i].word != want[i]) return found_.fail(where, "word \"" + got[i].word + "\", expected " + want[i].dump());
-      if (got[i].weights.size() != patches) return found_.fail(where, std::to_string(got[i].weights.size()) + " patches");
+      if (got[i].word != want[i])
+        return found_.fail(where, "word \"" + got[i].word + "\", expected " + want[i].dump());
+      if (got[i].weights.size() != patches)
+        return found_.fail(where, std::to_string(got[i].weights.size()) + " patches");
       double worst = 0;
-      for (std::size_t p = 0; p < patches; ++p) worst = std::max(worst, std::abs(double{got[i].weights[p]} - weights[i * patches + p]));
+      for (std::size_t p = 0; p < patches; ++p)
+        worst = std::max(worst, std::abs(double{got[i].weights[p]} - weights[i * patches + p]));
       found_.count("word_maps");
-      found_.error("attention", worst, tolerance_.attention, where + ", word \"" + got[i].word + "\"");
+      found_.error("attention", worst, tolerance_.attention,
+                   where + ", word \"" + got[i].word + "\"");
     }
   }
 
   void attention(const Json& item) {
-    const std::string where = "attention of " + item.at("image").get<std::string>() + " for \"" + item.at("text").get<std::string>() + "\"";
+    const std::string where = "attention of " + item.at("image").get<std::string>() + " for \"" +
+                              item.at("text").get<std::string>() + "\"";
     const EncodedImage& image = encoded_.at(item.at("image"));
     const Text text{item.at("text"), item.at("ids"), 0};
     AttentionOptions options;
     options.layers = item.at("layers");
     const bool asked = item.contains("question");
     if (!asked) options.prompt = item.at("prompt").get<std::string>();
-    const Attention got = asked ? session_.attention(image, item.at("question"), text, options) : session_.attention(image, text, options);
+    const Attention got = asked ? session_.attention(image, item.at("question"), text, options)
+                                : session_.attention(image, text, options);
     words(got.words, item.at("words"), item.at("weights"), where);
-    if (asked) words(got.question, item.at("question_words"), item.at("question_weights"), where + ", question");
+    if (asked)
+      words(got.question, item.at("question_words"), item.at("question_weights"),
+            where + ", question");
   }
 
   const Golden& golden_;
@@ -226,7 +261,8 @@ Golden::Golden(const std::filesystem::path& folder) : folder_(folder) {
   std::ifstream raw(folder / "golden.f32", std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(raw), {}};
   values_.resize(bytes.size() / sizeof(float));
-  std::copy_n(bytes.data(), values_.size() * sizeof(float), reinterpret_cast<char*>(values_.data()));
+  std::copy_n(bytes.data(), values_.size() * sizeof(float),
+              reinterpret_cast<char*>(values_.data()));
 }
 
 std::string Golden::model_path() const {
@@ -246,14 +282,17 @@ std::span<const float> Golden::values(const Json& entry) const {
   std::size_t count = 1;
   for (const std::int64_t n : shape(entry)) count *= static_cast<std::size_t>(n);
   const std::size_t offset = entry.at("offset");
-  if (offset + count > values_.size()) throw std::runtime_error("golden.f32 is shorter than golden.json says");
+  if (offset + count > values_.size())
+    throw std::runtime_error("golden.f32 is shorter than golden.json says");
   return std::span(values_).subspan(offset, count);
 }
 
-void Findings::error(const std::string& kind, double value, double limit, const std::string& where) {
+void Findings::error(const std::string& kind, double value, double limit,
+                     const std::string& where) {
   double& worst = max_errors["max_" + kind];
   worst = std::max(worst, std::isnan(value) ? std::numeric_limits<double>::infinity() : value);
-  if (!(value <= limit)) fail(where, kind + " error " + std::to_string(value) + ", allowed " + std::to_string(limit));
+  if (!(value <= limit))
+    fail(where, kind + " error " + std::to_string(value) + ", allowed " + std::to_string(limit));
 }
 
 std::string device() {
@@ -312,12 +351,14 @@ std::map<std::string, EncodedImage> encode_all(const Golden& golden, Session& se
   for (const auto& name : golden.image_names()) images.push_back(golden.image(name));
   const auto encoded = session.encode(images);
   std::map<std::string, EncodedImage> by_name;
-  for (std::size_t i = 0; i < images.size(); ++i) by_name.emplace(golden.image_names()[i], encoded[i]);
+  for (std::size_t i = 0; i < images.size(); ++i)
+    by_name.emplace(golden.image_names()[i], encoded[i]);
   return by_name;
 }
 
-void compare(const Golden& golden, Session& session, const std::map<std::string, EncodedImage>& encoded,
-             const Tolerance& tolerance, Findings& findings) {
+void compare(const Golden& golden, Session& session,
+             const std::map<std::string, EncodedImage>& encoded, const Tolerance& tolerance,
+             Findings& findings) {
   Comparer(golden, session, encoded, tolerance, findings).all();
 }
 

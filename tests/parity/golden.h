@@ -1,4 +1,5 @@
-// A folder of goldens (a model, golden.json, golden.f32; pictures in ../images) and its comparison with the library.
+// A folder of goldens (a model, golden.json, golden.f32; pictures in ../images) and its comparison
+// with the library.
 #pragma once
 
 #include <filesystem>
@@ -14,7 +15,8 @@ namespace blip::parity {
 
 using Json = nlohmann::json;
 
-// What transformers and torch say of one model. Throws std::runtime_error where the files do not fit together.
+// What transformers and torch say of one model. Throws std::runtime_error where the files do not
+// fit together.
 class Golden {
  public:
   explicit Golden(const std::filesystem::path& folder);
@@ -25,10 +27,16 @@ class Golden {
   std::string model_path() const;
   // LoRA adapters that the goldens are of; none where they are of the model alone.
   std::vector<std::string> adapters() const;
-  std::vector<std::string> image_names() const { return json_.at("images").get<std::vector<std::string>>(); }
-  Image image(const std::string& name) const { return Image::from_file((folder_.parent_path() / "images" / name).string()); }
+  std::vector<std::string> image_names() const {
+    return json_.at("images").get<std::vector<std::string>>();
+  }
+  Image image(const std::string& name) const {
+    return Image::from_file((folder_.parent_path() / "images" / name).string());
+  }
   std::span<const float> values(const Json& entry) const;
-  std::vector<std::int64_t> shape(const Json& entry) const { return entry.at("shape").get<std::vector<std::int64_t>>(); }
+  std::vector<std::int64_t> shape(const Json& entry) const {
+    return entry.at("shape").get<std::vector<std::int64_t>>();
+  }
 
  private:
   std::filesystem::path folder_;
@@ -38,7 +46,8 @@ class Golden {
 
 // How far an answer may be from the reference. Looser where weights were stored in fewer bits.
 struct Tolerance {
-  double hidden = 1e-4;       // of hidden states: |a - b| / |b|, and the largest difference over the largest value
+  double hidden =
+      1e-4;  // of hidden states: |a - b| / |b|, and the largest difference over the largest value
   double pixels = 1e-6;       // absolute
   double probability = 1e-4;  // absolute
   double cosine = 1e-5;       // absolute
@@ -64,15 +73,18 @@ struct Findings {
   void count(const std::string& what) { ++counts[what]; }
   // Notes the error; a failure above the limit (or where it is no number).
   void error(const std::string& kind, double value, double limit, const std::string& where);
-  void fail(const std::string& where, const std::string& what) { failures.push_back(where + ": " + what); }
+  void fail(const std::string& where, const std::string& what) {
+    failures.push_back(where + ": " + what);
+  }
 };
 
 CaptionOptions caption_options(const Json& item);
 AskOptions ask_options(const Json& item);
 
 // Everything in the goldens. encoded: the pictures of image_names(), by this session's engine.
-void compare(const Golden& golden, Session& session, const std::map<std::string, EncodedImage>& encoded,
-             const Tolerance& tolerance, Findings& findings);
+void compare(const Golden& golden, Session& session,
+             const std::map<std::string, EncodedImage>& encoded, const Tolerance& tolerance,
+             Findings& findings);
 std::map<std::string, EncodedImage> encode_all(const Golden& golden, Session& session);
 
 // Difference of two tensors: relative in norm, and the largest over the largest value of `want`.

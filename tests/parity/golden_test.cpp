@@ -1,4 +1,5 @@
-// Every committed model against transformers: pixels, hidden states, probabilities, vectors, texts, rankings.
+// Every committed model against transformers: pixels, hidden states, probabilities, vectors, texts,
+// rankings.
 #include "golden.h"
 
 #include <gtest/gtest.h>
@@ -42,7 +43,8 @@ TEST_P(Models, EncodeTheSameAloneAndInABatch) {
   const Engine engine = load(golden.model_path(), 1, golden.adapters());
   Session session(engine);
   std::map<std::string, EncodedImage> alone;
-  for (const auto& name : golden.image_names()) alone.emplace(name, session.encode(golden.image(name)));
+  for (const auto& name : golden.image_names())
+    alone.emplace(name, session.encode(golden.image(name)));
   Findings found;
   Tolerance allowed = tolerance();
   allowed.attentions = engine.info().can_attend;

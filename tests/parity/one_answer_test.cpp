@@ -1,4 +1,5 @@
-// What a session gives for a picture and a text is the same, bit for bit, whatever the threads, the batch, the texts beside it and their order.
+// What a session gives for a picture and a text is the same, bit for bit, whatever the threads, the
+// batch, the texts beside it and their order.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,17 +29,20 @@ std::optional<Engine> load(const std::string& path, DType dtype, int threads) {
 }
 
 // body(engine, where) for every type and some numbers of threads.
-void for_each_engine(const std::string& path, const std::function<void(const Engine&, const std::string&)>& body) {
+void for_each_engine(const std::string& path,
+                     const std::function<void(const Engine&, const std::string&)>& body) {
   for (const DType dtype : {DType::kF32, DType::kBf16, DType::kInt8})
     for (const int threads : {1, 2, 5}) {
       const auto engine = load(path, dtype, threads);
-      if (engine) body(*engine, std::string(to_string(dtype)) + ", " + std::to_string(threads) + " threads");
+      if (engine)
+        body(*engine, std::string(to_string(dtype)) + ", " + std::to_string(threads) + " threads");
     }
 }
 
 std::vector<Image> pictures() {
   std::vector<Image> images;
-  for (const char* name : {"0-61x47.png", "1-90x133.jpg", "2-211x77.jpg"}) images.push_back(Image::from_file((kData / "images" / name).string()));
+  for (const char* name : {"0-61x47.png", "1-90x133.jpg", "2-211x77.jpg"})
+    images.push_back(Image::from_file((kData / "images" / name).string()));
   for (const char* name : {"clock", "cat-bus", "fox-crown", "balloons"}) {
     const std::string path = std::string(BLIP_SOURCE_DIR) + "/demo/scenes/" + name + ".png";
     images.push_back(Image::from_file(path));
@@ -66,13 +70,15 @@ std::string told(const Generation& generation) {
   return all;
 }
 std::string told(const Match& match) {
-  return (match.match_probability ? bits(*match.match_probability) : "none") + " " + (match.cosine ? bits(*match.cosine) : "none");
+  return (match.match_probability ? bits(*match.match_probability) : "none") + " " +
+         (match.cosine ? bits(*match.cosine) : "none");
 }
 
 // What must be the same for every engine of one type; the first to come says it.
 class Answers {
  public:
-  void expect(const std::string& type, const std::string& what, const std::string& got, const std::string& where) {
+  void expect(const std::string& type, const std::string& what, const std::string& got,
+              const std::string& where) {
     const auto [known, added] = answers_.try_emplace(type + " " + what, got);
     EXPECT_EQ(known->second, got) << where << ": " << what;
     count_ += !added;
@@ -114,7 +120,9 @@ void caption_in_every_company(const Engine& engine, const std::string& where, An
         for (std::size_t w = 0; w < options.size(); ++w) {
           const auto captions = session.caption(encoded, options[w]);
           for (std::size_t i = 0; i < part.size(); ++i)
-            answers.expect(type, "caption " + std::to_string(w) + " of picture " + std::to_string(which[i]), told(captions[i]), where + ", batch " + std::to_string(batch));
+            answers.expect(
+                type, "caption " + std::to_string(w) + " of picture " + std::to_string(which[i]),
+                told(captions[i]), where + ", batch " + std::to_string(batch));
         }
       }
     }
@@ -123,15 +131,19 @@ void caption_in_every_company(const Engine& engine, const std::string& where, An
 TEST(OneAnswer, CaptionsInEveryCompany) {
   for (const std::string& path : {Golden(kData / "caption").model_path(), kBundled}) {
     Answers answers;
-    for_each_engine(path, [&](const Engine& engine, const std::string& where) { caption_in_every_company(engine, where, answers); });
+    for_each_engine(path, [&](const Engine& engine, const std::string& where) {
+      caption_in_every_company(engine, where, answers);
+    });
     EXPECT_GT(answers.compared(), 50);
   }
 }
 
 std::vector<std::string> many_texts() {
   std::vector<std::string> texts;
-  for (const char* subject : {"a cat", "a dog and a fish", "the clock", "two trains above a boat on a blue background", "x"})
-    for (const char* place : {"", " on a table", " to the left of a snail", " in the snow with nobody near it"})
+  for (const char* subject : {"a cat", "a dog and a fish", "the clock",
+                              "two trains above a boat on a blue background", "x"})
+    for (const char* place :
+         {"", " on a table", " to the left of a snail", " in the snow with nobody near it"})
       for (const char* end : {"", " today"}) texts.push_back(std::string(subject) + place + end);
   return texts;
 }
@@ -142,20 +154,27 @@ void texts_in_every_company(const Engine& engine, const std::string& where, Answ
   const std::string type = to_string(engine.dtype());
   auto texts = many_texts();
   const auto image = session.encode(pictures().front());
-  for (const std::size_t together : {std::size_t{1}, std::size_t{3}, std::size_t{10}, texts.size()}) {
+  for (const std::size_t together :
+       {std::size_t{1}, std::size_t{3}, std::size_t{10}, texts.size()}) {
     for (std::size_t first = 0; first < texts.size(); first += together) {
       const auto part = std::span(texts).subspan(first, std::min(together, texts.size() - first));
       if (engine.info().can_match_itm || engine.info().can_match_itc) {
         const auto matches = session.match(image, part);
-        for (std::size_t i = 0; i < part.size(); ++i) answers.expect(type, "match " + part[i], told(matches[i]), where + ", " + std::to_string(together) + " texts");
+        for (std::size_t i = 0; i < part.size(); ++i)
+          answers.expect(type, "match " + part[i], told(matches[i]),
+                         where + ", " + std::to_string(together) + " texts");
       }
       if (engine.info().can_match_itc) {
         const auto vectors = session.embed(part);
-        for (std::size_t i = 0; i < part.size(); ++i) answers.expect(type, "embed " + part[i], bits(vectors[i]), where + ", " + std::to_string(together) + " texts");
+        for (std::size_t i = 0; i < part.size(); ++i)
+          answers.expect(type, "embed " + part[i], bits(vectors[i]),
+                         where + ", " + std::to_string(together) + " texts");
       }
       if (engine.info().can_ask) {
         const auto given = session.ask(image, part);
-        for (std::size_t i = 0; i < part.size(); ++i) answers.expect(type, "ask " + part[i], told(given[i]), where + ", " + std::to_string(together) + " questions");
+        for (std::size_t i = 0; i < part.size(); ++i)
+          answers.expect(type, "ask " + part[i], told(given[i]),
+                         where + ", " + std::to_string(together) + " questions");
       }
     }
     std::reverse(texts.begin(), texts.end());
@@ -163,9 +182,12 @@ void texts_in_every_company(const Engine& engine, const std::string& where, Answ
 }
 
 TEST(OneAnswer, TextsAndQuestionsInEveryCompany) {
-  for (const std::string& path : {Golden(kData / "match").model_path(), Golden(kData / "vqa").model_path(), kBundled}) {
+  for (const std::string& path :
+       {Golden(kData / "match").model_path(), Golden(kData / "vqa").model_path(), kBundled}) {
     Answers answers;
-    for_each_engine(path, [&](const Engine& engine, const std::string& where) { texts_in_every_company(engine, where, answers); });
+    for_each_engine(path, [&](const Engine& engine, const std::string& where) {
+      texts_in_every_company(engine, where, answers);
+    });
     EXPECT_GT(answers.compared(), 100) << path;
   }
 }
@@ -181,8 +203,11 @@ TEST(OneAnswer, RankedAnswersInEveryCompany) {
       const auto image = session.encode(pictures().front());
       for (const std::size_t together : {std::size_t{1}, std::size_t{4}, texts.size()}) {
         for (std::size_t first = 0; first < texts.size(); first += together) {
-          const auto part = std::span(texts).subspan(first, std::min(together, texts.size() - first));
-          for (const Text& answer : session.rank(image, "what is this?", part).all) answers.expect(to_string(engine.dtype()), "rank " + answer.text, bits(answer.score), where);
+          const auto part =
+              std::span(texts).subspan(first, std::min(together, texts.size() - first));
+          for (const Text& answer : session.rank(image, "what is this?", part).all)
+            answers.expect(to_string(engine.dtype()), "rank " + answer.text, bits(answer.score),
+                           where);
         }
         std::reverse(texts.begin(), texts.end());
       }
@@ -201,7 +226,9 @@ TEST(OneAnswer, PicturesInEveryBatch) {
       const auto together = session.encode(images);
       for (std::size_t i = 0; i < images.size(); ++i)
         for (const auto& encoded : {together[i], session.encode(images[i])})
-          if (engine.info().can_match_itc) answers.expect(to_string(engine.dtype()), "vector of picture " + std::to_string(i), bits(session.embed(encoded)), where);
+          if (engine.info().can_match_itc)
+            answers.expect(to_string(engine.dtype()), "vector of picture " + std::to_string(i),
+                           bits(session.embed(encoded)), where);
     });
     EXPECT_GT(answers.compared(), 5) << path;
   }

@@ -27,13 +27,15 @@ Error error_of(Call call) {
   return Error(ErrorCode::kUsage, "nothing was thrown");
 }
 
-// Pictures encoded once and used by sessions on several threads at the same time, over the engine's own two threads.
+// Pictures encoded once and used by sessions on several threads at the same time, over the engine's
+// own two threads.
 TEST(Session, SharesEngineAndPicturesBetweenThreads) {
   for (const char* name : {"caption", "match", "vqa"}) {
     const Golden model = golden(name);
     const Engine engine = load(model, 2);
     Session first(engine);
-    const auto encoded = encode_all(model, first);  // their cross-attention keys are still to be made: the threads race for them
+    // their cross-attention keys are still to be made: the threads race for them
+    const auto encoded = encode_all(model, first);
     std::vector<Findings> found(4);
     std::vector<std::thread> threads;
     for (auto& findings : found)
@@ -82,7 +84,8 @@ TEST(Session, CancelsBetweenSteps) {
     EXPECT_EQ(polls, 4);  // the text would have taken over 10 steps
   }
   polls = 0, limit = 1000;
-  EXPECT_EQ(session.caption(image).token_ids, whole.token_ids);  // nothing is left over from the cancelled calls
+  // nothing is left over from the cancelled calls
+  EXPECT_EQ(session.caption(image).token_ids, whole.token_ids);
 }
 
 TEST(Session, WarnsOfTruncatedTexts) {
@@ -100,7 +103,8 @@ TEST(Session, WarnsOfTruncatedTexts) {
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_NE(warnings[0].find("truncated to 35 tokens"), std::string::npos) << warnings[0];
   // 33 words and [CLS], [SEP]: what lies behind does not count.
-  EXPECT_EQ(session.match(image, {longer + "and a cat"}).front().match_probability, truncated.match_probability);
+  EXPECT_EQ(session.match(image, {longer + "and a cat"}).front().match_probability,
+            truncated.match_probability);
   Session silent(load(model));
   EXPECT_NO_THROW(silent.match(silent.encode(model.image(model.image_names()[0])), {longer}));
 }
@@ -119,7 +123,9 @@ TEST(Session, ReadsTextsUpToTheModelsPositions) {
   const EncodedImage image = session.encode(match.image(match.image_names()[0]));
   std::string text;
   for (int i = 0; i < 12; ++i) text += "a red car ";  // 36 words
-  const auto probability = [&](const std::string& of, int length) { return session.match(image, {of}, {.max_text_length = length}).front().match_probability; };
+  const auto probability = [&](const std::string& of, int length) {
+    return session.match(image, {of}, {.max_text_length = length}).front().match_probability;
+  };
   const auto cut = probability(text, 0);
   EXPECT_EQ(probability(text, 35), cut);
   EXPECT_EQ(warnings.size(), 2u);
@@ -133,8 +139,12 @@ TEST(Session, ReadsTextsUpToTheModelsPositions) {
   for (const int length : {-1, 1, 2, most + 1}) {
     const Error error = error_of([&] { probability(text, length); });
     EXPECT_EQ(error.code(), ErrorCode::kUsage);
-    EXPECT_NE(std::string(error.what()).find("max_text_length is " + std::to_string(length)), std::string::npos) << error.what();
-    EXPECT_NE(std::string(error.what()).find("of 3 to " + std::to_string(most) + " tokens"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("max_text_length is " + std::to_string(length)),
+              std::string::npos)
+        << error.what();
+    EXPECT_NE(std::string(error.what()).find("of 3 to " + std::to_string(most) + " tokens"),
+              std::string::npos)
+        << error.what();
   }
   Session asker(load(vqa), listening);
   const EncodedImage asked = asker.encode(vqa.image(vqa.image_names()[0]));
@@ -150,37 +160,47 @@ TEST(Session, ReadsTextsUpToTheModelsPositions) {
 
 // The prompt that a model's files state is the one of captions without another.
 TEST(Session, UsesTheModelsOwnPrompt) {
-  const Engine engine = Engine::load(std::string(BLIP_TEST_DATA) + "/model/combined", {.dtype = DType::kF32, .threads = 1});
+  const Engine engine = Engine::load(std::string(BLIP_TEST_DATA) + "/model/combined",
+                                     {.dtype = DType::kF32, .threads = 1});
   EXPECT_EQ(engine.info().prompt, "a red ");
   Session session(engine);
-  const EncodedImage image = session.encode(golden("caption").image(golden("caption").image_names()[0]));
+  const EncodedImage image =
+      session.encode(golden("caption").image(golden("caption").image_names()[0]));
   const Generation own = session.caption(image);
   CaptionOptions options;
   options.prompt = "a red ";
   EXPECT_EQ(session.caption(image, options).token_ids, own.token_ids);
-  EXPECT_EQ(std::vector<std::int32_t>(own.token_ids.begin(), own.token_ids.begin() + 3), (std::vector<std::int32_t>{125, 5, 10}));
+  EXPECT_EQ(std::vector<std::int32_t>(own.token_ids.begin(), own.token_ids.begin() + 3),
+            (std::vector<std::int32_t>{125, 5, 10}));
   options.prompt = "";
   const Generation none = session.caption(image, options);
   EXPECT_EQ(none.token_ids.front(), 125);
   EXPECT_NE(none.token_ids, own.token_ids);
-  const Attention unsaid = session.attention(image, own), said = session.attention(image, own, {.prompt = "a red "});
+  const Attention unsaid = session.attention(image, own),
+                  said = session.attention(image, own, {.prompt = "a red "});
   ASSERT_EQ(unsaid.words.size(), said.words.size());
-  for (std::size_t i = 0; i < said.words.size(); ++i) EXPECT_EQ(unsaid.words[i].weights, said.words[i].weights);
+  for (std::size_t i = 0; i < said.words.size(); ++i)
+    EXPECT_EQ(unsaid.words[i].weights, said.words[i].weights);
 }
 
 // A text without a token in it is an empty one.
 TEST(Session, RefusesTextsWithoutAToken) {
   const Golden match = golden("match"), vqa = golden("vqa");
   Session matcher(load(match)), asker(load(vqa));
-  const EncodedImage m = matcher.encode(match.image(match.image_names()[0])), a = asker.encode(vqa.image(vqa.image_names()[0]));
+  const EncodedImage m = matcher.encode(match.image(match.image_names()[0])),
+                     a = asker.encode(vqa.image(vqa.image_names()[0]));
   const std::vector<std::string> answers{"yes", "\u200b"};
   for (const std::string text : {"", " \t", "\u200b", "\x01\x02", "\u200d \u0301"}) {
     const std::vector<std::string> texts{text};
-    const std::pair<std::function<void()>, const char*> calls[] = {{[&] { matcher.match(m, texts); }, "empty text: give at least one word"},
-                                                                   {[&] { matcher.embed(texts); }, "empty text: give at least one word"},
-                                                                   {[&] { asker.ask(a, text); }, "empty question: give at least one word"},
-                                                                   {[&] { asker.rank(a, text, {&answers[0], 1}); }, "empty question: give at least one word"},
-                                                                   {[&] { asker.rank(a, "what?", answers); }, "empty answer: give at least one word"}};
+    const std::pair<std::function<void()>, const char*> calls[] = {
+        {[&] { matcher.match(m, texts); }, "empty text: give at least one word"},
+        {[&] { matcher.embed(texts); }, "empty text: give at least one word"},
+        {[&] { asker.ask(a, text); }, "empty question: give at least one word"},
+        {[&] {
+           asker.rank(a, text, {&answers[0], 1});
+         },
+         "empty question: give at least one word"},
+        {[&] { asker.rank(a, "what?", answers); }, "empty answer: give at least one word"}};
     for (const auto& [call, message] : calls) {
       const Error error = error_of(call);
       EXPECT_EQ(error.code(), ErrorCode::kUsage);
@@ -189,7 +209,8 @@ TEST(Session, RefusesTextsWithoutAToken) {
   }
 }
 
-// A caption that goes on inside the prompt's last word reads as the reference's: the whole is decoded, then the prompt goes.
+// A caption that goes on inside the prompt's last word reads as the reference's: the whole is
+// decoded, then the prompt goes.
 TEST(Session, CutsThePromptOffTheWholeText) {
   const Golden model = golden("caption");
   Session session(load(model));
@@ -200,7 +221,9 @@ TEST(Session, CutsThePromptOffTheWholeText) {
   const EncodedImage image = session.encode(model.image("2-211x77.jpg"));
   const Generation caption = session.caption(image, options);
   EXPECT_EQ(caption.text, "d there field bottom right");
-  EXPECT_EQ(streamed, (std::vector<std::string>{"d", "d there", "d there field", "d there field bottom", "d there field bottom right"}));
+  EXPECT_EQ(streamed,
+            (std::vector<std::string>{"d", "d there", "d there field", "d there field bottom",
+                                      "d there field bottom right"}));
   EXPECT_EQ(session.attention(image, caption).words.front().word, "d");
 }
 
@@ -208,7 +231,8 @@ TEST(Session, NamesWhatAModelCannotDo) {
   const Golden caption = golden("caption"), match = golden("match"), vqa = golden("vqa");
   Session captioner(load(caption)), matcher(load(match)), asker(load(vqa));
   const Image picture = caption.image(caption.image_names()[0]);
-  const EncodedImage c = captioner.encode(picture), m = matcher.encode(picture), a = asker.encode(picture);
+  const EncodedImage c = captioner.encode(picture), m = matcher.encode(picture),
+                     a = asker.encode(picture);
   const std::vector<std::string> answers = {"yes", "no"}, texts = {"a cat"};
   const std::pair<std::function<void()>, const char*> calls[] = {
       {[&] { captioner.match(c, {"a cat"}); }, "caption"},
@@ -225,7 +249,8 @@ TEST(Session, NamesWhatAModelCannotDo) {
   for (const auto& [call, has] : calls) {
     const Error error = error_of(call);
     EXPECT_EQ(error.code(), ErrorCode::kUnsupported) << error.what();
-    EXPECT_NE(std::string(error.what()).find(std::string("it can: ") + has), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find(std::string("it can: ") + has), std::string::npos)
+        << error.what();
   }
 }
 
@@ -233,7 +258,8 @@ TEST(Session, RefusesBadInput) {
   const Golden caption = golden("caption"), match = golden("match"), vqa = golden("vqa");
   Session captioner(load(caption)), matcher(load(match)), asker(load(vqa));
   const Image picture = caption.image(caption.image_names()[0]);
-  const EncodedImage c = captioner.encode(picture), m = matcher.encode(picture), a = asker.encode(picture);
+  const EncodedImage c = captioner.encode(picture), m = matcher.encode(picture),
+                     a = asker.encode(picture);
   const std::vector<std::string> none;
   const auto with = [](auto change) {
     CaptionOptions options;
@@ -247,10 +273,14 @@ TEST(Session, RefusesBadInput) {
       [&] { asker.rank(a, "what?", none); },
       [&] { matcher.match(c, {"a cat"}); },  // another engine's picture
       [&] { captioner.caption(c, with([](auto& g) { g.beams = 0; })); },
-      [&] { captioner.caption(c, with([](auto& g) { g.max_length = 1000; })); },  // the model has 48 positions
-      [&] { captioner.caption(c, with([](auto& g) { g.num_return = 4; })); },     // of 3 beams
+      [&] {
+        captioner.caption(c, with([](auto& g) { g.max_length = 1000; }));
+      },  // the model has 48 positions
+      [&] { captioner.caption(c, with([](auto& g) { g.num_return = 4; })); },  // of 3 beams
       [&] { captioner.caption(c, with([](auto& g) { g.repetition_penalty = 0; })); },
-      [&] { captioner.caption(c, with([](auto& g) { g.max_length = 3; })); },  // the prompt alone has 4 tokens
+      [&] {
+        captioner.caption(c, with([](auto& g) { g.max_length = 3; }));
+      },  // the prompt alone has 4 tokens
   };
   int call_number = 0;
   for (const auto& call : calls) {
@@ -261,7 +291,8 @@ TEST(Session, RefusesBadInput) {
   }
 }
 
-// Samples are the same for the same seed on any thread count, differ between seeds, and stream their tokens.
+// Samples are the same for the same seed on any thread count, differ between seeds, and stream
+// their tokens.
 TEST(Session, SamplesBySeed) {
   const Golden model = golden("caption");
   CaptionOptions options;
@@ -272,7 +303,8 @@ TEST(Session, SamplesBySeed) {
   for (const auto& [seed, threads] : {std::pair{7, 1}, {7, 2}, {8, 1}}) {
     Session session(load(model, threads));
     options.generate.seed = static_cast<std::uint64_t>(seed);
-    const Generation got = session.caption(session.encode(model.image(model.image_names()[1])), options);
+    const Generation got =
+        session.caption(session.encode(model.image(model.image_names()[1])), options);
     texts.emplace_back();
     for (const auto& text : got.all) texts.back().push_back(text.text);
   }
@@ -292,7 +324,8 @@ TEST(Session, StreamsGreedyTokens) {
     streamed.push_back(id);
     last = text;
   };
-  const Generation got = session.caption(session.encode(model.image(model.image_names()[1])), options);
+  const Generation got =
+      session.caption(session.encode(model.image(model.image_names()[1])), options);
   ASSERT_GT(streamed.size(), 2u);
   EXPECT_TRUE(std::equal(streamed.rbegin(), streamed.rend(), got.token_ids.rbegin()));
   EXPECT_EQ(streamed.size() + 4, got.token_ids.size());  // [DEC] a picture of
@@ -316,20 +349,23 @@ TEST(Session, ToldHowManyTokensTextsBeginWith) {
   }
 }
 
-// One pass over many questions of different lengths, or over more texts than a pass holds, equals one at a time.
+// One pass over many questions of different lengths, or over more texts than a pass holds, equals
+// one at a time.
 TEST(Session, BatchesOfTextsEqualSingles) {
   const Golden vqa = golden("vqa"), match = golden("match");
   Session asker(load(vqa)), matcher(load(match, 2));
-  const EncodedImage a = asker.encode(vqa.image(vqa.image_names()[2])), m = matcher.encode(match.image(match.image_names()[2]));
-  const std::vector<std::string> questions = {"what is this?", "how many dogs are there in the big red house near the sea?",
-                                              "where?"};
+  const EncodedImage a = asker.encode(vqa.image(vqa.image_names()[2])),
+                     m = matcher.encode(match.image(match.image_names()[2]));
+  const std::vector<std::string> questions = {
+      "what is this?", "how many dogs are there in the big red house near the sea?", "where?"};
   const auto together = asker.ask(a, questions);
   for (std::size_t i = 0; i < questions.size(); ++i)
     EXPECT_EQ(together[i].token_ids, asker.ask(a, questions[i]).token_ids) << questions[i];
 
   std::vector<std::string> texts;
   for (int i = 0; i < 70; ++i)
-    texts.push_back(std::to_string(i) + " cats and " + std::string(static_cast<std::size_t>(i % 9), '!') + " a dog");
+    texts.push_back(std::to_string(i) + " cats and " +
+                    std::string(static_cast<std::size_t>(i % 9), '!') + " a dog");
   const auto all = matcher.match(m, texts);
   ASSERT_EQ(all.size(), texts.size());
   for (std::size_t i = 0; i < texts.size(); i += 3) {
@@ -337,7 +373,8 @@ TEST(Session, BatchesOfTextsEqualSingles) {
     EXPECT_NEAR(*all[i].match_probability, *one.match_probability, 1e-5) << texts[i];
     EXPECT_NEAR(*all[i].cosine, *one.cosine, 1e-5) << texts[i];
   }
-  const auto itm = matcher.match(m, texts, {MatchHead::kItm}), itc = matcher.match(m, texts, {MatchHead::kItc});
+  const auto itm = matcher.match(m, texts, {MatchHead::kItm}),
+             itc = matcher.match(m, texts, {MatchHead::kItc});
   for (std::size_t i = 0; i < texts.size(); ++i) {
     EXPECT_EQ(itm[i].match_probability, all[i].match_probability);
     EXPECT_EQ(itc[i].cosine, all[i].cosine);

@@ -348,8 +348,8 @@ class Tasks(unittest.TestCase):
 
 class Speed(unittest.TestCase):
     def test_a_call_costs_little(self):
-        """Over what the library measures of its own work, at a tiny model on one thread: the best of many calls, for
-        others use this machine, too."""
+        """Over what the library measures of its own work, at a tiny model on one thread: the best
+        of many calls, for others use this machine, too."""
         model = blipcpp.Model.load(SOURCE / "tests/data/parity/caption", threads=1)
         picture = model.encode(CLOCK)
         over = []

@@ -1,4 +1,6 @@
-"""Pipelines against what transformers' own returned for the same calls (tests/reference/pipelines.py)."""
+"""Pipelines against what transformers' own returned for the same calls
+(tests/reference/pipelines.py).
+"""
 
 import json
 import os

@@ -77,7 +77,9 @@ class Threads(unittest.TestCase):
         self.assertEqual((out, errors), ("interrupted a clock on a gray background\n", ""))
 
     def test_fork(self):
-        """The child loads the model anew; a picture that was encoded before is refused; nothing hangs."""
+        """The child loads the model anew; a picture that was encoded before is refused; nothing
+        hangs.
+        """
         picture = self.model.encode(CLOCK)
         child = os.fork()
         if child == 0:
@@ -91,9 +93,11 @@ class Threads(unittest.TestCase):
             finally:
                 os._exit(status)
         self.assertEqual(
-            os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            if hasattr(os, "waitstatus_to_exitcode")
-            else os.waitpid(child, 0)[1],
+            (
+                os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                if hasattr(os, "waitstatus_to_exitcode")
+                else os.waitpid(child, 0)[1]
+            ),
             0,
         )
         self.assertEqual(str(self.model.caption(picture)), "a clock on a gray background")

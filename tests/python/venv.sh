@@ -1,4 +1,5 @@
-# For sourcing: a virtual environment in $work/venv with packages from PyPI, or the end of the test with 77.
+# For sourcing: a virtual environment in $work/venv with packages from PyPI, or the end of the test
+# with 77.
 # usage: make_venv PACKAGE...    (sets $python)
 make_venv() {
   "${BLIP_PYTHON:-python3}" -m venv "$work/venv" >"$work/venv.log" 2>&1 ||

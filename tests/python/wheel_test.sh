@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the wheel, installs it with NumPy alone where nothing else of this checkout is seen, and captions a picture.
+# Makes the wheel, installs it with NumPy alone where nothing else of this checkout is seen, and
+# captions a picture.
 # usage: wheel_test.sh SOURCE
 set -euo pipefail
 

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Reference answers for src/decode: texts by transformers' own `generate`, distributions by its logits processors, and answer
-rankings by torch, all over a toy model whose logits are a hash of the text so far. The hash gives multiples of a power of two,
-so that the C++ tests compute the same floats from a few integers.
+"""Reference answers for src/decode: texts by transformers' own `generate`, distributions by its
+logits processors, and answer rankings by torch, all over a toy model whose logits are a hash of the
+text so far. The hash gives multiples of a power of two, so that the C++ tests compute the same
+floats from a few integers.
 
-    python3 tests/reference/decode.py                                         # rewrites tests/data/decode/*.txt
-    python3 tests/reference/decode.py --out DIR --cases 5000 --seed 1         # a larger set; run it with
-    BLIP_DECODE_CASES=DIR test_decode --gtest_filter='Golden.*'               # the C++ tests
+    python3 tests/reference/decode.py                                         # rewrites
+    tests/data/decode/*.txt python3 tests/reference/decode.py --out DIR --cases 5000 --seed 1
+    # a larger set; run it with BLIP_DECODE_CASES=DIR test_decode --gtest_filter='Golden.*'
+    # the C++ tests
 """
+
 import argparse
 import pathlib
 import random
@@ -38,11 +41,19 @@ def mix(x):
 
 
 class Toy:
-    """The next token's logits, in multiples of `step`: uniform over `levels` of them, or with levels = 0 the negative binary
-    logarithm of a uniform number (a few tokens stand out, as from a real model). The end token's is moved by eos_bias steps."""
+    """The next token's logits, in multiples of `step`: uniform over `levels` of them, or with
+    levels = 0 the negative binary logarithm of a uniform number (a few tokens stand out, as from a
+    real model). The end token's is moved by eos_bias steps.
+    """
 
     def __init__(self, vocab, levels, step, eos, eos_bias):
-        self.vocab, self.levels, self.step, self.eos, self.eos_bias = vocab, levels, step, eos, eos_bias
+        self.vocab, self.levels, self.step, self.eos, self.eos_bias = (
+            vocab,
+            levels,
+            step,
+            eos,
+            eos_bias,
+        )
 
     def logits(self, ids, salt):
         h = salt
@@ -83,12 +94,16 @@ class ToyModel(PreTrainedModel, GenerationMixin):
         return {"input_ids": input_ids, "salt": salt}
 
     def forward(self, input_ids, salt=None, attention_mask=None, return_dict=True):
-        rows = [self.toy.logits(ids, int(s) & MASK) for ids, s in zip(input_ids.tolist(), salt.tolist())]
+        rows = [
+            self.toy.logits(ids, int(s) & MASK) for ids, s in zip(input_ids.tolist(), salt.tolist())
+        ]
         return CausalLMOutput(logits=torch.from_numpy(np.stack(rows))[:, None, :])
 
 
 def stable_topk(values, k, dim=-1, **_):
-    """torch.topk, but of equal values the one with the lower index first, which torch leaves open."""
+    """torch.topk, but of equal values the one with the lower index first, which torch leaves
+    open.
+    """
     ordered, indices = torch.sort(values, dim=dim, descending=True, stable=True)
     return ordered.narrow(dim, 0, k), indices.narrow(dim, 0, k)
 
@@ -105,14 +120,24 @@ def f32(x):
 def run(toy, salts, prompt, **options):
     inputs = torch.tensor([prompt] * len(salts))
     return ToyModel(toy).generate(
-        input_ids=inputs, attention_mask=torch.ones_like(inputs), salt=torch.tensor(salts), eos_token_id=toy.eos,
-        pad_token_id=PAD, use_cache=False, return_dict_in_generate=True, output_scores=True, **options)
+        input_ids=inputs,
+        attention_mask=torch.ones_like(inputs),
+        salt=torch.tensor(salts),
+        eos_token_id=toy.eos,
+        pad_token_id=PAD,
+        use_cache=False,
+        return_dict_in_generate=True,
+        output_scores=True,
+        **options,
+    )
 
 
 def run_rounded(seed, *args, **options):
-    """run() with the float logarithms inside log_softmax one last place up or down at random. Texts whose scores differ only by
-    rounding come out differently, and say nothing about the order of equal ones."""
+    """run() with the float logarithms inside log_softmax one last place up or down at random. Texts
+    whose scores differ only by rounding come out differently, and say nothing about the order of
+    equal ones."""
     random_bits = torch.Generator().manual_seed(seed)
+
     def log_softmax(x, dim):
         shifted = x - x.amax(dim, keepdim=True)
         log_sum = shifted.double().exp().sum(dim, keepdim=True).log().float()
@@ -146,24 +171,48 @@ def text_case(rng, vocab=None, ties=False):
     eos = rng.randrange(1, vocab)
     bias = rng.choice([0, 0, 0.1, 0.2, 0.3, 0.5, -0.2])
     toy = Toy(vocab, levels, step, eos, round(bias * (levels or 16 * LOG_STEPS)))
-    prompt = [rng.choice([t for t in range(vocab) if t != eos]) for _ in range(rng.choice([1, 1, 3, 5]))]
+    prompt = [
+        rng.choice([t for t in range(vocab) if t != eos]) for _ in range(rng.choice([1, 1, 3, 5]))
+    ]
     options = dict(
-        num_beams=beams, num_return_sequences=rng.randint(1, beams), min_length=rng.choice([0, 1, 3, 5, 8, 12]),
+        num_beams=beams,
+        num_return_sequences=rng.randint(1, beams),
+        min_length=rng.choice([0, 1, 3, 5, 8, 12]),
         max_length=len(prompt) + rng.choice([1, 2, 3, 5, 8, 10, 15, 20]),
         length_penalty=f32(rng.choice([1, 1, 1, 0, 2, -1, 0.6])),
-        repetition_penalty=f32(rng.choice([1, 1, 1, 1.1, 1.5, 3, 0.8])))
+        repetition_penalty=f32(rng.choice([1, 1, 1, 1.1, 1.5, 3, 0.8])),
+    )
     salts = [rng.getrandbits(62) for _ in range(rng.choice([1, 1, 2, 3, 4]))]
     torch.topk = stable_topk if ties else TORCH_TOPK
     out = run(toy, salts, prompt, do_sample=False, early_stopping=False, **options)
     for seed in range(4 if ties else 0):
-        again = run_rounded(seed, toy, salts, prompt, do_sample=False, early_stopping=False, **options)
+        again = run_rounded(
+            seed, toy, salts, prompt, do_sample=False, early_stopping=False, **options
+        )
         if not torch.equal(out.sequences, again.sequences):
             return text_case(rng, ties=True)
     torch.topk = TORCH_TOPK
     scores = out.sequences_scores.tolist() if beams > 1 else [0.0] * len(out.sequences)
-    lines = [" ".join(map(str, [toy.text(), len(salts), *salts, len(prompt), *prompt, beams, options["num_return_sequences"],
-                                options["min_length"], options["max_length"], number(options["length_penalty"]),
-                                number(options["repetition_penalty"])]))]
+    lines = [
+        " ".join(
+            map(
+                str,
+                [
+                    toy.text(),
+                    len(salts),
+                    *salts,
+                    len(prompt),
+                    *prompt,
+                    beams,
+                    options["num_return_sequences"],
+                    options["min_length"],
+                    options["max_length"],
+                    number(options["length_penalty"]),
+                    number(options["repetition_penalty"]),
+                ],
+            )
+        )
+    ]
     for ids, score in zip(out.sequences.tolist(), scores):
         ids = cut(ids, len(prompt), eos)
         lines.append(" ".join(map(str, [number(score), len(ids), *ids])))
@@ -171,44 +220,91 @@ def text_case(rng, vocab=None, ties=False):
 
 
 def warp_case(rng):
-    """The distribution of one sampled token, through all processors and warpers that generate builds."""
+    """The distribution of one sampled token, through all processors and warpers that generate
+    builds.
+    """
     vocab = rng.choice([10, 24, 40, 64])
     eos = rng.randrange(1, vocab)
-    prompt = [rng.choice([t for t in range(vocab) if t != eos]) for _ in range(rng.choice([1, 3, 6]))]
+    prompt = [
+        rng.choice([t for t in range(vocab) if t != eos]) for _ in range(rng.choice([1, 3, 6]))
+    ]
     salt = rng.getrandbits(62)
     temperature = f32(rng.choice([1, 1, 0.7, 0.25, 1.9]))
-    top_k, top_p = rng.choice([0, 0, 1, 3, 8, 1000]), f32(rng.choice([1, 1, 0.9, 0.9, 0.5, 0.31, 0.99]))
-    # Top-k keeps all that tie with the k-th. Which of several equal tokens top-p cuts is up to torch.sort, so it gets none.
+    top_k, top_p = rng.choice([0, 0, 1, 3, 8, 1000]), f32(
+        rng.choice([1, 1, 0.9, 0.9, 0.5, 0.31, 0.99])
+    )
+    # Top-k keeps all that tie with the k-th. Which of several equal tokens top-p cuts is up to
+    # torch.sort, so it gets none.
     uniform = [(1 << 18, 2.0**-14), (1 << 18, 2.0**-16)]
-    levels, step = rng.choice([(4, 1.0), (16, 0.25)] if top_p == 1 else [*uniform, (0, 1.0 / LOG_STEPS)])
+    levels, step = rng.choice(
+        [(4, 1.0), (16, 0.25)] if top_p == 1 else [*uniform, (0, 1.0 / LOG_STEPS)]
+    )
     toy = Toy(vocab, levels, step, eos, 0)
     repetition, min_length = f32(rng.choice([1, 1.1, 2.5])), rng.choice([0, 4])
-    out = run(toy, [salt], prompt, do_sample=True, num_beams=1, max_length=len(prompt) + 1, min_length=min_length,
-              temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=repetition)
+    out = run(
+        toy,
+        [salt],
+        prompt,
+        do_sample=True,
+        num_beams=1,
+        max_length=len(prompt) + 1,
+        min_length=min_length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=repetition,
+    )
     probabilities = torch.softmax(out.scores[0][0], dim=-1)
     kept = [(t, p) for t, p in enumerate(probabilities.tolist()) if p > 0]
-    head = " ".join(map(str, [toy.text(), salt, len(prompt), *prompt, min_length, number(repetition), number(temperature), top_k,
-                              number(top_p), len(kept)]))
+    head = " ".join(
+        map(
+            str,
+            [
+                toy.text(),
+                salt,
+                len(prompt),
+                *prompt,
+                min_length,
+                number(repetition),
+                number(temperature),
+                top_k,
+                number(top_p),
+                len(kept),
+            ],
+        )
+    )
     return head + "\n" + " ".join(f"{t} {number(p)}" for t, p in kept)
 
 
 def rank_case(rng):
-    """rank_answer of salesforce/BLIP: top-k by the first token, then the label-smoothed loss summed over an answer's tokens."""
+    """rank_answer of salesforce/BLIP: top-k by the first token, then the label-smoothed loss summed
+    over an answer's tokens.
+    """
     vocab = rng.choice([24, 61, 257])
     bos, eos = 1, 2
     toy = Toy(vocab, 1 << 14, 2.0**-10, eos, 0)
     salt, smoothing = rng.getrandbits(62), f32(rng.choice([0.1, 0.1, 0.1, 0, 0.3]))
-    first = [rng.randrange(3, vocab) for _ in range(rng.choice([2, 5, 20]))]  # few of them: shared and tied first tokens
+    first = [
+        rng.randrange(3, vocab) for _ in range(rng.choice([2, 5, 20]))
+    ]  # few of them: shared and tied first tokens
     answers = []
     for _ in range(rng.choice([1, 2, 7, 20, 70])):
         length = rng.choice([0, 1, 1, 2, 3, 5])
-        answers.append([bos, *[rng.choice(first) if i == 0 else rng.randrange(3, vocab) for i in range(length)], eos])
+        answers.append(
+            [
+                bos,
+                *[rng.choice(first) if i == 0 else rng.randrange(3, vocab) for i in range(length)],
+                eos,
+            ]
+        )
     if len(answers) > 6:
-        answers[3] = answers[1]            # a duplicate
+        answers[3] = answers[1]  # a duplicate
         answers[4] = answers[2][:-1] + [5, eos]  # a prefix
     keep = rng.choice([1, 2, 5, 128])
     logits = torch.from_numpy(toy.logits([bos], salt))[None]
-    first_probability = torch.softmax(logits, dim=1).index_select(1, torch.tensor([a[1] for a in answers]))
+    first_probability = torch.softmax(logits, dim=1).index_select(
+        1, torch.tensor([a[1] for a in answers])
+    )
     kept = first_probability.topk(min(keep, len(answers)), dim=1)[1][0].tolist()
     width = max(len(answers[i]) for i in kept)
     targets = torch.full((len(kept), width), -100)
@@ -217,18 +313,31 @@ def rank_case(rng):
         targets[row, : len(answers[i])] = torch.tensor(answers[i])
         for position in range(len(answers[i])):
             scores[row, position] = torch.from_numpy(toy.logits(answers[i][: position + 1], salt))
-    loss = torch.nn.CrossEntropyLoss(reduction="none", label_smoothing=smoothing)(
-        scores[:, :-1].reshape(-1, vocab), targets[:, 1:].reshape(-1)).view(len(kept), -1).sum(1)
+    loss = (
+        torch.nn.CrossEntropyLoss(reduction="none", label_smoothing=smoothing)(
+            scores[:, :-1].reshape(-1, vocab), targets[:, 1:].reshape(-1)
+        )
+        .view(len(kept), -1)
+        .sum(1)
+    )
     order = torch.sort(loss, stable=True)[1].tolist()
-    lines = [" ".join(map(str, [toy.text(), salt, keep, number(smoothing), len(answers), len(kept)]))]
+    lines = [
+        " ".join(map(str, [toy.text(), salt, keep, number(smoothing), len(answers), len(kept)]))
+    ]
     lines += [" ".join(map(str, [len(a), *a])) for a in answers]
     lines.append(" ".join(f"{kept[i]} {number(loss[i])}" for i in order))
     return "\n".join(lines)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parents[1] / "data" / "decode")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default=pathlib.Path(__file__).resolve().parents[1] / "data" / "decode",
+    )
     parser.add_argument("--cases", type=int, default=400)
     parser.add_argument("--seed", type=int, default=20)
     args = parser.parse_args()
@@ -238,7 +347,8 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     rng = random.Random(args.seed)
     kinds = {
-        "texts": [text_case(rng) for _ in range(args.cases)] + [text_case(rng, vocab=30524) for _ in range(args.cases // 50)],
+        "texts": [text_case(rng) for _ in range(args.cases)]
+        + [text_case(rng, vocab=30524) for _ in range(args.cases // 50)],
         "ties": [text_case(rng, ties=True) for _ in range(args.cases // 5)],
         "distributions": [warp_case(rng) for _ in range(args.cases // 5)],
         "rankings": [rank_case(rng) for _ in range(args.cases // 8)],

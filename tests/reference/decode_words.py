@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""Reference answers for forbidden and forced words and for repeated n-grams in src/decode, over the toy model of decode.py.
+"""Reference answers for forbidden and forced words and for repeated n-grams in src/decode, over the
+toy model of decode.py.
 
-    python3 tests/reference/decode_words.py                  # transformers 5: rewrites tests/data/decode/words.txt and word_distributions.txt
-    python3 tests/reference/decode_words.py --forced         # transformers 4 (4.52): rewrites tests/data/decode/forced.txt
+    python3 tests/reference/decode_words.py                  # transformers 5: rewrites
+    tests/data/decode/words.txt and word_distributions.txt python3 tests/reference/decode_words.py
+    --forced         # transformers 4 (4.52): rewrites tests/data/decode/forced.txt
 
-Forced words are constrained beam search, which transformers 5 no longer has. With --out DIR --cases N --seed S as decode.py.
+Forced words are constrained beam search, which transformers 5 no longer has. With --out DIR --cases
+N --seed S as decode.py.
 
-A line of a case is that of decode.py's texts, then: no_repeat_ngram; the forbidden runs of tokens, each after its length; and of forced.txt
-the forced words, each a list of alternatives. A text of forced.txt says first whether it has all of them.
+A line of a case is that of decode.py's texts, then: no_repeat_ngram; the forbidden runs of tokens,
+each after its length; and of forced.txt the forced words, each a list of alternatives. A text of
+forced.txt says first whether it has all of them.
 """
 
 import argparse
@@ -128,7 +132,9 @@ def word_case(rng):
 
 
 def distribution_case(rng):
-    """The distribution that sampling draws from, the bans among decode.py's processors and warpers."""
+    """The distribution that sampling draws from, the bans among decode.py's processors and
+    warpers.
+    """
     toy = Toy(rng.choice([24, 40, 64]), 1 << 18, 2.0 ** -rng.choice([14, 16]), 1, 0)
     prompt = [
         rng.choice([0, 2, 3, 4, 5]) for _ in range(rng.choice([3, 6, 9]))
@@ -201,7 +207,9 @@ def constraints(forced):
 
 
 def forced_word(rng, tokens):
-    """Alternatives of one to three tokens, of which none begins another; often with a beginning in common."""
+    """Alternatives of one to three tokens, of which none begins another; often with a beginning in
+    common.
+    """
     stem = [rng.choice(tokens) for _ in range(rng.choice([0, 0, 1, 2]))]
     word = []
     for _ in range(rng.choice([1, 1, 2, 3])):

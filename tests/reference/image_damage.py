@@ -2,13 +2,15 @@
 """What Pillow makes of damaged pictures: writes tests/data/image/damaged.txt.
 
     python3 tests/reference/image_damage.py                           # rewrites the committed list
-    python3 tests/reference/image_damage.py --out FILE --step 1       # every byte; run it with BLIP_IMAGE_DAMAGES=FILE
-    python3 tests/reference/image_damage.py --formats                 # the same for TIFF, HEIF and AVIF: formats/damaged.txt;
+    python3 tests/reference/image_damage.py --out FILE --step 1       # every byte; run it with
+    BLIP_IMAGE_DAMAGES=FILE python3 tests/reference/image_damage.py --formats                 # the
+    same for TIFF, HEIF and AVIF: formats/damaged.txt;
                                                                       # needs pillow-heif;
                                                                       # BLIP_FORMAT_DAMAGES
 
-A line is: the picture, "cut" or "xor", a byte's place, the value (of xor, else 0), and what Pillow shows: "-" where it
-raises, else the width, the height and the hash of the pixels after EXIF transposition and conversion to RGB.
+A line is: the picture, "cut" or "xor", a byte's place, the value (of xor, else 0), and what Pillow
+shows: "-" where it raises, else the width, the height and the hash of the pixels after EXIF
+transposition and conversion to RGB.
 """
 
 import argparse
@@ -53,7 +55,12 @@ def main():
     parser = argparse.ArgumentParser()
     data = Path(__file__).resolve().parent.parent / "data" / "image"
     parser.add_argument("--out", type=Path, default=data / "damaged.txt")
-    parser.add_argument("--step", type=int, default=0, help="bytes between two damages; 0 = about 60 of each kind per picture")
+    parser.add_argument(
+        "--step",
+        type=int,
+        default=0,
+        help="bytes between two damages; 0 = about 60 of each kind per picture",
+    )
     parser.add_argument("--formats", action="store_true")
     arguments = parser.parse_args()
     names = PICTURES
@@ -73,7 +80,9 @@ def main():
         for at in range(0, len(whole), step):
             damaged = [("cut", at, 0, whole[:at])]
             for value in (0x01, 0x80, 0xFF):
-                damaged.append(("xor", at, value, whole[:at] + bytes([whole[at] ^ value]) + whole[at + 1 :]))
+                damaged.append(
+                    ("xor", at, value, whole[:at] + bytes([whole[at] ^ value]) + whole[at + 1 :])
+                )
             for kind, place, value, content in damaged:
                 lines.append(f"{name} {kind} {place} {value} {verdict(content)}\n")
     arguments.out.write_text("".join(lines))

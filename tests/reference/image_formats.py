@@ -3,9 +3,9 @@
 references make of them.
 
     pip install pillow pillow-heif imagecodecs tifffile numpy
-    python3 tests/reference/image_formats.py         # rewrites tests/data/image/formats; needs avifenc for a grid
-    python3 tests/reference/image_formats.py --out DIR --seed 1     # other pictures; run them with
-    BLIP_FORMAT_CASES=DIR test_image --gtest_filter='Formats.*'
+    python3 tests/reference/image_formats.py         # rewrites tests/data/image/formats; needs
+    avifenc for a grid python3 tests/reference/image_formats.py --out DIR --seed 1     # other
+    pictures; run them with BLIP_FORMAT_CASES=DIR test_image --gtest_filter='Formats.*'
 
 References: Pillow for TIFF and AVIF, pillow-heif for HEIF, imagecodecs (libjxl) for JPEG XL, whose
 16-bit samples are rounded to 8 bits here, since Pillow has no mode for them. A line of formats.txt
@@ -32,7 +32,7 @@ from PIL import Image, ImageColor, ImageOps
 pillow_heif.register_heif_opener()
 SEED = 0
 
-# --- TIFF -----------------------------------------------------------------------------------------
+# --- TIFF
 
 SHORT, LONG, BYTE = 3, 4, 1
 # The tags' numbers.
@@ -281,7 +281,7 @@ def tiff_compressed():
     yield "predictor", predicted.getvalue()
 
 
-# --- HEIF and AVIF --------------------------------------------------------------------------------
+# --- HEIF and AVIF
 
 
 def heifs():
@@ -349,7 +349,7 @@ def avifs():
     yield "mif1", save(small, "AVIF", quality=60).replace(b"ftypavif", b"ftypmif1", 1)
 
 
-# --- JPEG XL --------------------------------------------------------------------------------------
+# --- JPEG XL
 
 
 def jxls():
@@ -369,7 +369,7 @@ def jxls():
         yield f"jpeg_exif{orientation}", imagecodecs.jpegxl_encode_jpeg(jpeg, usecontainer=True)
 
 
-# --- Other names of JPEG --------------------------------------------------------------------------
+# --- Other names of JPEG
 
 
 def jpegs():
@@ -380,7 +380,7 @@ def jpegs():
     yield "jfif.jfif", save(small, "JPEG", quality=80)
 
 
-# --- What the references make of them -------------------------------------------------------------
+# --- What the references make of them
 
 
 def transparent(width, height, seed):

@@ -2,11 +2,13 @@
 """Tensor files against their references: torch.save, safetensors, the gguf package, NumPy.
 
     io.py --write                                  goldens into tests/data/io/
-    io.py --check N --binary TEST_IO [--seed S]    N random files of each kind: read by the tests' program TEST_IO, which also
-                                                   writes each as GGUF in every type; those are read back with the gguf package
+    io.py --check N --binary TEST_IO [--seed S]    N random files of each kind: read by the tests'
+    program TEST_IO, which also
+                                                   writes each as GGUF in every type; those are read
+                                                   back with the gguf package
 
-A file X is described by X.json ({"tensors": [[name, type, shape], ...], "metadata": {...}}) and X.f32, the values of all its
-tensors, in that order, as f32.
+A file X is described by X.json ({"tensors": [[name, type, shape], ...], "metadata": {...}}) and
+X.f32, the values of all its tensors, in that order, as f32.
 """
 
 import argparse
@@ -28,21 +30,40 @@ import torch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/data/io"
-TYPES = {torch.float64: "f64", torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.int64: "i64",
-         torch.int32: "i32", torch.int16: "i16", torch.int8: "i8", torch.uint8: "u8", torch.bool: "bool"}
+TYPES = {
+    torch.float64: "f64",
+    torch.float32: "f32",
+    torch.float16: "f16",
+    torch.bfloat16: "bf16",
+    torch.int64: "i64",
+    torch.int32: "i32",
+    torch.int16: "i16",
+    torch.int8: "i8",
+    torch.uint8: "u8",
+    torch.bool: "bool",
+}
 
 
 def describe(path, tensors, metadata):
     """tensors: (name, type, shape, f32 values)."""
     listing = [[name, kind, [int(n) for n in shape]] for name, kind, shape, _ in tensors]
-    path.with_name(path.name + ".json").write_text(json.dumps({"tensors": listing, "metadata": metadata}, indent=1) + "\n")
+    path.with_name(path.name + ".json").write_text(
+        json.dumps({"tensors": listing, "metadata": metadata}, indent=1) + "\n"
+    )
     with open(path.with_name(path.name + ".f32"), "wb") as out:
         for *_, values in tensors:
             out.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
 
 
 def describe_torch(path, state, metadata):
-    describe(path, [(n, TYPES[t.dtype], t.shape, t.detach().to(torch.float32).numpy()) for n, t in state.items()], metadata)
+    describe(
+        path,
+        [
+            (n, TYPES[t.dtype], t.shape, t.detach().to(torch.float32).numpy())
+            for n, t in state.items()
+        ],
+        metadata,
+    )
 
 
 def random_tensor(rng, shape, dtype):
@@ -69,7 +90,7 @@ def random_view(rng, t):
         if kind == 0 and t.dim() > 1:
             t = t.permute(*rng.sample(range(t.dim()), t.dim()))
         elif kind == 1 and t.dim() > 0 and t.shape[0] > 1:
-            t = t[rng.randint(0, t.shape[0] - 1):]
+            t = t[rng.randint(0, t.shape[0] - 1) :]
         elif kind == 2 and t.dim() > 0 and t.shape[-1] > 1:
             t = t[..., :: rng.randint(1, 3)]
         elif kind == 3 and t.dim() < 4:
@@ -81,10 +102,17 @@ def random_view(rng, t):
 
 def random_state(rng):
     state = collections.OrderedDict()
-    bases = [random_tensor(rng, random_shape(rng), rng.choice(list(TYPES))) for _ in range(rng.randint(1, 4))]
+    bases = [
+        random_tensor(rng, random_shape(rng), rng.choice(list(TYPES)))
+        for _ in range(rng.randint(1, 4))
+    ]
     for i in range(rng.randint(1, 8)):
         t = random_view(rng, rng.choice(bases))
-        state[f"layer.{i}.weight"] = torch.nn.Parameter(t, rng.random() < 0.5) if t.is_floating_point() and rng.random() < 0.3 else t
+        state[f"layer.{i}.weight"] = (
+            torch.nn.Parameter(t, rng.random() < 0.5)
+            if t.is_floating_point() and rng.random() < 0.3
+            else t
+        )
     return state
 
 
@@ -100,13 +128,28 @@ def rezip(path, method):
 def write_torch(path, rng):
     state, metadata, root = random_state(rng), {}, None
     if rng.random() < 0.5:
-        metadata = {"epoch": rng.randint(-5, 2**40), "config.image_size": 384, "config.vit": "base", "config.init_lr": 1e-5}
+        metadata = {
+            "epoch": rng.randint(-5, 2**40),
+            "config.image_size": 384,
+            "config.vit": "base",
+            "config.init_lr": 1e-5,
+        }
         weight = torch.nn.Parameter(torch.zeros(3, 2))
         optimizer = torch.optim.AdamW([weight])
         weight.sum().backward()
         optimizer.step()
-        root = {rng.choice(["model", "state_dict"]): state, "optimizer": optimizer.state_dict(), "epoch": metadata["epoch"],
-                "config": {"image_size": 384, "vit": "base", "init_lr": 1e-5, "train_file": ["a", "b"], "none": None}}
+        root = {
+            rng.choice(["model", "state_dict"]): state,
+            "optimizer": optimizer.state_dict(),
+            "epoch": metadata["epoch"],
+            "config": {
+                "image_size": 384,
+                "vit": "base",
+                "init_lr": 1e-5,
+                "train_file": ["a", "b"],
+                "none": None,
+            },
+        }
     torch.save(root or state, path, pickle_protocol=rng.choice([2, 2, 3, 4, 5]))
     if rng.random() < 0.3:
         rezip(path, rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
@@ -114,14 +157,26 @@ def write_torch(path, rng):
 
 
 def write_safetensors(path, rng):
-    state = {f"t.{i}": random_tensor(rng, random_shape(rng, 5), rng.choice(list(TYPES))) for i in range(rng.randint(1, 8))}
-    metadata = {"format": "pt", "note": "ä \u4e2d \\ \""} if rng.random() < 0.5 else {}
+    state = {
+        f"t.{i}": random_tensor(rng, random_shape(rng, 5), rng.choice(list(TYPES)))
+        for i in range(rng.randint(1, 8))
+    }
+    metadata = {"format": "pt", "note": 'ä \u4e2d \\ "'} if rng.random() < 0.5 else {}
     safetensors.torch.save_file(state, path, metadata=metadata or None)
     describe_torch(path, state, metadata)
 
 
-GGUF_TYPES = {"f64": np.float64, "f32": np.float32, "f16": np.float16, "i64": np.int64, "i32": np.int32, "i16": np.int16,
-              "i8": np.int8, "bf16": ml_dtypes.bfloat16, "q8_0": None}
+GGUF_TYPES = {
+    "f64": np.float64,
+    "f32": np.float32,
+    "f16": np.float16,
+    "i64": np.int64,
+    "i32": np.int32,
+    "i16": np.int16,
+    "i8": np.int8,
+    "bf16": ml_dtypes.bfloat16,
+    "q8_0": None,
+}
 
 
 def write_gguf(path, rng):
@@ -130,14 +185,24 @@ def write_gguf(path, rng):
     if rng.random() < 0.5:
         metadata["general.alignment"] = rng.choice([32, 64, 256])
         writer.add_custom_alignment(metadata["general.alignment"])
-    for key, add, value in (("t.u8", writer.add_uint8, 200), ("t.i8", writer.add_int8, -100), ("t.u16", writer.add_uint16, 60000),
-                            ("t.i16", writer.add_int16, -30000), ("t.u32", writer.add_uint32, 2**32 - 1),
-                            ("t.i32", writer.add_int32, -2**31), ("t.u64", writer.add_uint64, 2**63 - 1),
-                            ("t.i64", writer.add_int64, -2**63), ("t.f32", writer.add_float32, 0.5),
-                            ("t.f64", writer.add_float64, 1e-12), ("t.true", writer.add_bool, True),
-                            ("t.false", writer.add_bool, False), ("t.text", writer.add_string, "ä \u4e2d"),
-                            ("t.texts", writer.add_array, ["", "b", "##c"]), ("t.ints", writer.add_array, [1, -2, 3]),
-                            ("t.reals", writer.add_array, [0.5, -1.0])):
+    for key, add, value in (
+        ("t.u8", writer.add_uint8, 200),
+        ("t.i8", writer.add_int8, -100),
+        ("t.u16", writer.add_uint16, 60000),
+        ("t.i16", writer.add_int16, -30000),
+        ("t.u32", writer.add_uint32, 2**32 - 1),
+        ("t.i32", writer.add_int32, -(2**31)),
+        ("t.u64", writer.add_uint64, 2**63 - 1),
+        ("t.i64", writer.add_int64, -(2**63)),
+        ("t.f32", writer.add_float32, 0.5),
+        ("t.f64", writer.add_float64, 1e-12),
+        ("t.true", writer.add_bool, True),
+        ("t.false", writer.add_bool, False),
+        ("t.text", writer.add_string, "ä \u4e2d"),
+        ("t.texts", writer.add_array, ["", "b", "##c"]),
+        ("t.ints", writer.add_array, [1, -2, 3]),
+        ("t.reals", writer.add_array, [0.5, -1.0]),
+    ):
         if rng.random() < 0.7:
             add(key, value)
             metadata[key] = value
@@ -165,19 +230,37 @@ def write_gguf(path, rng):
 
 
 def write_encodings(folder, count, seed):
-    """f32 values, among them every boundary of f16 and bf16 rounding, and what the references store for them."""
+    """f32 values, among them every boundary of f16 and bf16 rounding, and what the references store
+    for them.
+    """
     rng = np.random.default_rng(seed)
-    halves = np.arange(0x7c00, dtype=np.uint16)[:: max(1, 40_000 // count)].view(np.float16).astype(np.float64)
+    halves = (
+        np.arange(0x7C00, dtype=np.uint16)[:: max(1, 40_000 // count)]
+        .view(np.float16)
+        .astype(np.float64)
+    )
     edges = np.concatenate([halves, (halves[1:] + halves[:-1]) / 2]).astype(np.float32)
-    edges = np.concatenate([edges, np.nextafter(edges, np.float32(np.inf)), np.nextafter(edges, np.float32(-np.inf)),
-                            np.float32([0, 65504, 65519.996, 65520, 65536, 3.3e38, 3.4028235e38, 1e-45, 1e-38, 2e-8, 3e-8])])
+    edges = np.concatenate(
+        [
+            edges,
+            np.nextafter(edges, np.float32(np.inf)),
+            np.nextafter(edges, np.float32(-np.inf)),
+            np.float32(
+                [0, 65504, 65519.996, 65520, 65536, 3.3e38, 3.4028235e38, 1e-45, 1e-38, 2e-8, 3e-8]
+            ),
+        ]
+    )
     bits = rng.integers(0, 2**32, count, dtype=np.uint32).view(np.float32)
-    values = np.concatenate([edges, -edges, bits[np.isfinite(bits)], [np.inf, -np.inf]]).astype(np.float32)
+    values = np.concatenate([edges, -edges, bits[np.isfinite(bits)], [np.inf, -np.inf]]).astype(
+        np.float32
+    )
     values.tofile(folder / "half.f32")
     with np.errstate(over="ignore"):
         values.astype(np.float16).tofile(folder / "half.f16")
     values.astype(ml_dtypes.bfloat16).tofile(folder / "half.bf16")
-    blocks = rng.standard_normal((max(4, count // 32), 32)).astype(np.float32) * 10.0 ** rng.integers(-9, 6, (max(4, count // 32), 1))
+    blocks = rng.standard_normal((max(4, count // 32), 32)).astype(
+        np.float32
+    ) * 10.0 ** rng.integers(-9, 6, (max(4, count // 32), 1))
     blocks[0] = 0
     blocks[1] = np.arange(-16, 16) + 0.5  # with a largest magnitude of 127, ties
     blocks[1, 0] = 127
@@ -198,11 +281,24 @@ def write_fixed(folder):
     state = {f"block.{i}.w": torch.full((2,), float(i)) for i in range(150)}
     torch.save({"model": state}, big)
     describe_torch(big, state, {})
-    for name, shape in (("scalar", []), ("vector", [3]), ("matrix", [2, 3]), ("empty", [0, 4]), ("five", [1, 2, 1, 2, 3])):
-        np.save(folder / f"{name}.npy", np.arange(np.prod(shape, dtype=int), dtype="<f4").reshape(shape) - 1.5)
+    for name, shape in (
+        ("scalar", []),
+        ("vector", [3]),
+        ("matrix", [2, 3]),
+        ("empty", [0, 4]),
+        ("five", [1, 2, 1, 2, 3]),
+    ):
+        np.save(
+            folder / f"{name}.npy",
+            np.arange(np.prod(shape, dtype=int), dtype="<f4").reshape(shape) - 1.5,
+        )
     from huggingface_hub import save_torch_state_dict
+
     (folder / "sharded").mkdir(exist_ok=True)
-    state = {f"layer.{i}.weight": torch.randn(8, 8, generator=torch.Generator().manual_seed(i)) for i in range(5)}
+    state = {
+        f"layer.{i}.weight": torch.randn(8, 8, generator=torch.Generator().manual_seed(i))
+        for i in range(5)
+    }
     save_torch_state_dict(state, str(folder / "sharded"), max_shard_size=600)
     describe_torch(folder / "sharded" / "model.safetensors.index.json", state, {})
 
@@ -217,7 +313,9 @@ def write_random(folder, count, seed):
 
 
 def check_rewritten(source, written):
-    """GGUFs that the library wrote of source's tensors: equal to what the gguf package would have stored."""
+    """GGUFs that the library wrote of source's tensors: equal to what the gguf package would have
+    stored.
+    """
     compared = 0
     for path in sorted(written.glob("*.gguf")):
         name, kind = path.name[: -len(".gguf")].rsplit(".", 1)
@@ -229,7 +327,7 @@ def check_rewritten(source, written):
         position = 0
         for tensor_name, _, shape in listing:
             size = int(np.prod(shape, dtype=np.int64))
-            original = values[position: position + size].reshape(shape)
+            original = values[position : position + size].reshape(shape)
             position += size
             if not (1 <= len(shape) <= 4) or size == 0:
                 assert tensor_name not in tensors, (path, tensor_name)
@@ -240,13 +338,20 @@ def check_rewritten(source, written):
             assert got.tensor_type.name == expected_type, (path, tensor_name, got.tensor_type)
             decoded = gguf.quants.dequantize(got.data, got.tensor_type).reshape(shape)
             with np.errstate(over="ignore"):
-                expected = gguf.quants.dequantize(gguf.quants.quantize(original, got.tensor_type), got.tensor_type).reshape(shape)
+                expected = gguf.quants.dequantize(
+                    gguf.quants.quantize(original, got.tensor_type), got.tensor_type
+                ).reshape(shape)
             assert np.array_equal(decoded, expected, equal_nan=True), (path, tensor_name)
             compared += 1
         assert not tensors, (path, tensors.keys())
         assert reader.get_field("test.texts").contents() == ["", "b", "\u4e2d"], path
-        assert reader.get_field("test.integer").contents() == -7 and reader.get_field("test.real").contents() == 1e-12
-        assert reader.get_field("test.flag").contents() is True and reader.get_field("test.integers").contents() == [1, -2, 2**40]
+        assert (
+            reader.get_field("test.integer").contents() == -7
+            and reader.get_field("test.real").contents() == 1e-12
+        )
+        assert reader.get_field("test.flag").contents() is True and reader.get_field(
+            "test.integers"
+        ).contents() == [1, -2, 2**40]
     return compared
 
 
@@ -259,16 +364,26 @@ def check(count, binary, seed):
         write_fixed(source)
         write_encodings(source, 2_000_000, seed)
         environment = {**os.environ, "BLIP_IO_DATA": str(source), "BLIP_IO_OUTPUT": str(written)}
-        subprocess.run([binary, "--gtest_filter=Golden*", "--gtest_brief=1"], check=True, env=environment)
+        subprocess.run(
+            [binary, "--gtest_filter=Golden*", "--gtest_brief=1"], check=True, env=environment
+        )
         listings = [p for p in source.rglob("*.json") if p.with_suffix(".f32").exists()]
-        files, tensors = len(listings), sum(len(json.loads(p.read_text())["tensors"]) for p in listings)
-        print(f"{files} files, {tensors} tensors read equal; {np.fromfile(source / 'half.f32', '<f4').size} values encoded equal "
-              f"as f16 and bf16, {np.fromfile(source / 'blocks.f32', '<f4').size} as q8_0")
-        print(f"{check_rewritten(source, written)} tensors in {len(list(written.glob('*.gguf')))} written GGUF files equal")
+        files, tensors = len(listings), sum(
+            len(json.loads(p.read_text())["tensors"]) for p in listings
+        )
+        print(
+            f"{files} files, {tensors} tensors read equal; {np.fromfile(source / 'half.f32', '<f4').size} values encoded equal "
+            f"as f16 and bf16, {np.fromfile(source / 'blocks.f32', '<f4').size} as q8_0"
+        )
+        print(
+            f"{check_rewritten(source, written)} tensors in {len(list(written.glob('*.gguf')))} written GGUF files equal"
+        )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--check", type=int, metavar="N")
     parser.add_argument("--binary")

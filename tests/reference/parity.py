@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Whole models against their reference: transformers for the towers, captions, matching and answers, and the official code's
-ranking and [ENC] questions on top of transformers' modules.
+"""Whole models against their reference: transformers for the towers, captions, matching and
+answers, and the official code's ranking and [ENC] questions on top of transformers' modules.
 
-    parity.py --write                        models and goldens into tests/data/parity (what `test_parity` asserts)
-    parity.py --compare N --tool PARITY_COMPARE [--blip BLIP] [--seed S]
-                                             N random models of other shapes through the library (tool: the parity_compare
-                                             program of the build) and, given --blip, through the program's JSON
+    parity.py --write                        models and goldens into tests/data/parity (what
+    `test_parity` asserts) parity.py --compare N --tool PARITY_COMPARE [--blip BLIP] [--seed S]
+                                             N random models of other shapes through the library
+                                             (tool: the parity_compare program of the build) and,
+                                             given --blip, through the program's JSON
     parity.py --base | --large  --tool ...   one model of BLIP's published size with random weights
 """
 
@@ -30,7 +31,16 @@ DATA = ROOT / "tests/data/parity"
 
 COMMITTED = {
     # Heads of 12 in vision and of 8 in text; the text is narrower than the picture.
-    "caption": Shape("caption", "safetensors", 29, image=48, patch=16, vision_width=48, text_width=32, end_bias=3.0),
+    "caption": Shape(
+        "caption",
+        "safetensors",
+        29,
+        image=48,
+        patch=16,
+        vision_width=48,
+        text_width=32,
+        end_bias=3.0,
+    ),
     # The official layout: heads of 64, so one head here; 5 x 5 + 1 tokens of 8 x 8 pixels.
     "caption-official": Shape(
         "caption",
@@ -108,7 +118,9 @@ def write_goldens():
         rng = random.Random(shape.seed)
         model = Model(shape)
         path = model.save(DATA / name)
-        out, tensors = g.golden(model, path, DATA / "images", names, rng, count=24 if shape.kind == "caption" else 14)
+        out, tensors = g.golden(
+            model, path, DATA / "images", names, rng, count=24 if shape.kind == "caption" else 14
+        )
         g.write(g.drop_unstable(out), tensors, DATA / name)
         report(name, out)
     print("bytes:", g.folder_size(DATA))
@@ -117,15 +129,24 @@ def write_goldens():
 def report(name, out):
     print(f"{name}: near ties left out: {out['skipped_near_ties']}")
     for case in out.get("captions", [])[:6] + out.get("answers", [])[:6]:
-        results = case["results"] if "answers" not in case and "question" not in case else [case["results"]]
-        print("   ", case["options"]["beams"], [r[0]["text"] for r in results], round(results[0][0]["score"], 3))
+        results = (
+            case["results"]
+            if "answers" not in case and "question" not in case
+            else [case["results"]]
+        )
+        print(
+            "   ",
+            case["options"]["beams"],
+            [r[0]["text"] for r in results],
+            round(results[0][0]["score"], 3),
+        )
     for case in out.get("matches", [])[:8]:
         print("   ", round(case["probability"], 4), round(case["cosine"], 4))
     for case in out.get("ranks", [])[:3]:
         print("   ", [(r["answer"], round(r["loss"], 2)) for r in case["ranking"][:4]])
 
 
-# ---- a larger comparison ------------------------------------------------------------------------------------------------------
+# ---- a larger comparison
 
 
 def random_shape(rng, seed):
@@ -138,7 +159,9 @@ def random_shape(rng, seed):
         vision_heads, text_heads, eps = heads[vision], heads[text], 1e-6
     else:
         vision_heads, text_heads = rng.choice([1, 2, 3, 4]), rng.choice([1, 2, 3, 4])
-        vision, text = vision_heads * rng.choice([8, 12, 20, 24, 33, 64]), text_heads * rng.choice([7, 12, 16, 24, 40, 64])
+        vision, text = vision_heads * rng.choice([8, 12, 20, 24, 33, 64]), text_heads * rng.choice(
+            [7, 12, 16, 24, 40, 64]
+        )
         eps = rng.choice([1e-5, 1e-6])
     image = patch * rng.randint(2, 6) + rng.choice([0, 0, 3]) * (layout != "pth")
     table = patch * rng.randint(2, 6) if layout != "pth" and rng.random() < 0.3 else 0
@@ -167,7 +190,10 @@ def random_shape(rng, seed):
 
 
 def random_sizes(rng):
-    return [(rng.randint(16, 320), rng.randint(16, 320), rng.choice(["png", "jpg", "webp", "bmp"])) for _ in range(3)]
+    return [
+        (rng.randint(16, 320), rng.randint(16, 320), rng.choice(["png", "jpg", "webp", "bmp"]))
+        for _ in range(3)
+    ]
 
 
 def run_tool(tool, folder):
@@ -231,7 +257,9 @@ def published_shape(args):
         vocabulary="full",
     )
     if args.large:
-        return Shape(**common, vision_width=1024, vision_layers=24, vision_heads=16, vision_mlp=4096)
+        return Shape(
+            **common, vision_width=1024, vision_layers=24, vision_heads=16, vision_mlp=4096
+        )
     return Shape(**common, vision_width=768, vision_layers=12, vision_heads=12, vision_mlp=3072)
 
 
@@ -250,8 +278,12 @@ def published(args):
             "pixels": {n: tensors.add(reference.pixels(n)) for n in names},
             "vision": {n: tensors.add(reference.vision(n)) for n in names},
         }
-        options = [] if args.large else [g.decoding_options(1), g.decoding_options(3, 5)]  # Large differs in its vision tower only
-        out["captions"] = [reference.caption([n], "a picture of ", o) for n in names for o in options]
+        options = (
+            [] if args.large else [g.decoding_options(1), g.decoding_options(3, 5)]
+        )  # Large differs in its vision tower only
+        out["captions"] = [
+            reference.caption([n], "a picture of ", o) for n in names for o in options
+        ]
         for case in out["captions"]:
             print(case["results"][0][0]["text"], "" if case["stable"] else "(near tie)")
         g.write(out, tensors, root / "model")
@@ -269,7 +301,9 @@ def print_totals(total):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--compare", type=int, default=0, metavar="N")
     parser.add_argument("--cases", type=int, default=12, help="texts per model and kind")

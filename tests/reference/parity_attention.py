@@ -1,10 +1,14 @@
-"""Where transformers' towers look: heat maps of words from the cross-attention weights they return."""
+"""Where transformers' towers look: heat maps of words from the cross-attention weights they
+return.
+"""
 
 import torch
 
 
 def looked_at(tower, ids, states, layers, **extra):
-    """Weights [T, N] of each token of ids over states: mean over heads and the last `layers` layers (0 = the later half)."""
+    """Weights [T, N] of each token of ids over states: mean over heads and the last `layers` layers
+    (0 = the later half).
+    """
     ids = torch.tensor([ids])
     out = tower(
         input_ids=ids,
@@ -29,7 +33,9 @@ def words_of(decode, ids, decode_after=None):
 
 
 def maps(decode, ids, rows, decode_after=None):
-    """rows: [T, N] of the steps that decided ids. One map [P] a word: its tokens' sum over the patches, together 1."""
+    """rows: [T, N] of the steps that decided ids. One map [P] a word: its tokens' sum over the
+    patches, together 1.
+    """
     words, place = words_of(decode, ids, decode_after)
     result = torch.zeros(len(words), rows.shape[1] - 1)
     for word, row in zip(place, rows):
@@ -45,8 +51,20 @@ def caption_case(reference, tensors, case, layers):
     start = len(reference.prompt_ids(case["prompt"]))
     rows = looked_at(reference.decoder, text["ids"], reference.vision(name), layers)
     prompt = text["ids"][:start]
-    words, weights = maps(reference.decode, text["ids"][start:], rows[start - 1 :], lambda ids: reference.decode_after(prompt + ids, start))
-    return {"image": name, "prompt": case["prompt"], **named(text), "layers": layers, "words": words, "weights": tensors.add(weights)}
+    words, weights = maps(
+        reference.decode,
+        text["ids"][start:],
+        rows[start - 1 :],
+        lambda ids: reference.decode_after(prompt + ids, start),
+    )
+    return {
+        "image": name,
+        "prompt": case["prompt"],
+        **named(text),
+        "layers": layers,
+        "words": words,
+        "weights": tensors.add(weights),
+    }
 
 
 @torch.no_grad()
@@ -54,9 +72,13 @@ def answer_case(reference, tensors, case, layers):
     name, question, text = case["image"], case["question"], case["results"][0]
     ids = reference.question_ids(question)[0].tolist()
     on_picture = looked_at(reference.net.text_encoder, ids, reference.vision(name), layers)
-    on_question = looked_at(reference.decoder, text["ids"], reference.question(name, question), layers)
+    on_question = looked_at(
+        reference.decoder, text["ids"], reference.question(name, question), layers
+    )
     words, weights = maps(reference.decode, text["ids"][1:], on_question @ on_picture)
-    question_words, question_weights = maps(reference.decode, ids[1:], on_picture[1:])  # [ENC] is no word
+    question_words, question_weights = maps(
+        reference.decode, ids[1:], on_picture[1:]
+    )  # [ENC] is no word
     return {
         "image": name,
         "question": question,

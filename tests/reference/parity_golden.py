@@ -1,4 +1,6 @@
-"""What transformers and torch say of a model's pictures and texts, as one JSON file and one file of raw float32 tensors."""
+"""What transformers and torch say of a model's pictures and texts, as one JSON file and one file of
+raw float32 tensors.
+"""
 
 import json
 import pathlib
@@ -55,7 +57,9 @@ def draw_picture(rng, width, height):
     y, x = np.mgrid[0:height, 0:width]
     channels = [
         rng.uniform(40, 215)
-        + rng.uniform(-70, 70) * np.sin(x / rng.uniform(8, 60) + rng.uniform(0, 6)) * np.cos(y / rng.uniform(8, 60))
+        + rng.uniform(-70, 70)
+        * np.sin(x / rng.uniform(8, 60) + rng.uniform(0, 6))
+        * np.cos(y / rng.uniform(8, 60))
         for _ in range(3)
     ]
     image = Image.fromarray(np.clip(np.stack(channels, -1), 0, 255).astype(np.uint8))
@@ -66,7 +70,9 @@ def draw_picture(rng, width, height):
         colour = tuple(rng.randrange(256) for _ in range(3))
         rng.choice([draw.ellipse, draw.rectangle])(box, fill=colour)
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.5)))
-    noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(0, 12), (height, width, 3))
+    noise = np.random.default_rng(rng.getrandbits(32)).normal(
+        0, rng.uniform(0, 12), (height, width, 3)
+    )
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
 
 
@@ -89,7 +95,11 @@ class Noise(LogitsProcessor):
         self.amplitude = amplitude
 
     def __call__(self, input_ids, scores):
-        return scores + (torch.rand(scores.shape, generator=self.generator, dtype=scores.dtype) - 0.5) * self.amplitude
+        return (
+            scores
+            + (torch.rand(scores.shape, generator=self.generator, dtype=scores.dtype) - 0.5)
+            * self.amplitude
+        )
 
 
 class Tensors:
@@ -110,7 +120,9 @@ class Tensors:
 
 
 class Reference:
-    """One model's answers. Pictures are read by Pillow and prepared by transformers' Pillow image processor."""
+    """One model's answers. Pictures are read by Pillow and prepared by transformers' Pillow image
+    processor.
+    """
 
     def __init__(self, model, pictures):
         self.model, self.net, self.folder = model, model.net, pictures
@@ -136,9 +148,11 @@ class Reference:
         return self.vision_of[name]
 
     def ids(self, text):
-        return self.model.tokenizer(text, truncation=True, max_length=35, return_tensors="pt").input_ids
+        return self.model.tokenizer(
+            text, truncation=True, max_length=35, return_tensors="pt"
+        ).input_ids
 
-    # ---- texts ---------------------------------------------------------------------------------------------------------
+    # ---- texts
 
     @torch.no_grad()
     def _generate(self, prompt, states, options, noise=None):
@@ -174,23 +188,35 @@ class Reference:
         return ids
 
     def generate(self, prompt, states, options):
-        """One list of texts for each row of states, and whether small noise leaves the tokens as they are."""
+        """One list of texts for each row of states, and whether small noise leaves the tokens as
+        they are.
+        """
         out = self._generate(prompt, states, options)
         tokens = [self._cut(ids, len(prompt)) for ids in out.sequences.tolist()]
         stable = all(
-            self._generate(prompt, states, options, seed).sequences.tolist() == out.sequences.tolist() for seed in (1, 2)
+            self._generate(prompt, states, options, seed).sequences.tolist()
+            == out.sequences.tolist()
+            for seed in (1, 2)
         )
         if options["beams"] > 1:
             scores = out.sequences_scores.tolist()
         else:
             logs = [torch.log_softmax(step, -1) for step in out.logits]
-            scores = [sum(logs[i][row][t].item() for i, t in enumerate(ids[len(prompt) :])) for row, ids in enumerate(tokens)]
-        texts = [{"ids": ids, "score": score, "text": self.decode_after(ids, len(prompt))} for ids, score in zip(tokens, scores)]
+            scores = [
+                sum(logs[i][row][t].item() for i, t in enumerate(ids[len(prompt) :]))
+                for row, ids in enumerate(tokens)
+            ]
+        texts = [
+            {"ids": ids, "score": score, "text": self.decode_after(ids, len(prompt))}
+            for ids, score in zip(tokens, scores)
+        ]
         n = options["num_return"]
         return [texts[i : i + n] for i in range(0, len(texts), n)], stable
 
     def decode_after(self, ids, prompt):
-        """The whole is decoded, then the prompt goes: a text may go on inside the prompt's last word."""
+        """The whole is decoded, then the prompt goes: a text may go on inside the prompt's last
+        word.
+        """
         before, text = self.decode(ids[:prompt]), self.decode(ids)
         assert text.startswith(before), (before, text)
         return text[len(before) :].lstrip(" ") if before else text
@@ -199,17 +225,30 @@ class Reference:
         # BLIP's own special tokens, which the tokenizer takes for words: a piece of a word would be
         # joined to them.
         ids = [id for id in ids if id not in (self.model.dec, self.model.enc)]
-        return self.model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=True)
+        return self.model.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=True
+        )
 
     def prompt_ids(self, prompt):
         ids = self.ids(prompt)[0].tolist()
-        return [self.model.dec, *ids[1:-1]]  # as transformers: the first token becomes [DEC], [SEP] goes
+        return [
+            self.model.dec,
+            *ids[1:-1],
+        ]  # as transformers: the first token becomes [DEC], [SEP] goes
 
     def caption(self, names, prompt, options):
-        results, stable = self.generate(self.prompt_ids(prompt), torch.cat([self.vision(n) for n in names]), options)
-        return {"images": names, "prompt": prompt, "options": options, "results": results, "stable": stable}
+        results, stable = self.generate(
+            self.prompt_ids(prompt), torch.cat([self.vision(n) for n in names]), options
+        )
+        return {
+            "images": names,
+            "prompt": prompt,
+            "options": options,
+            "results": results,
+            "stable": stable,
+        }
 
-    # ---- questions -----------------------------------------------------------------------------------------------------
+    # ---- questions
 
     def question_ids(self, text):
         ids = self.ids(text)
@@ -228,17 +267,27 @@ class Reference:
 
     def ask(self, name, text, options):
         results, stable = self.generate([self.model.dec], self.question(name, text), options)
-        return {"image": name, "question": text, "options": options, "results": results[0], "stable": stable}
+        return {
+            "image": name,
+            "question": text,
+            "options": options,
+            "results": results[0],
+            "stable": stable,
+        }
 
     @torch.no_grad()
     def rank(self, name, text, answers, keep):
-        """The official ranking: the likeliest first tokens survive, then the label-smoothed loss of the whole answer decides."""
+        """The official ranking: the likeliest first tokens survive, then the label-smoothed loss of
+        the whole answer decides.
+        """
         states = self.question(name, text)
         mask = torch.ones(states.shape[:2], dtype=torch.long)
         batch = self.model.tokenizer(answers, padding="longest", return_tensors="pt")
         ids = batch.input_ids.clone()
         ids[:, 0] = self.model.dec
-        start = self.decoder(input_ids=ids[:1, :1], encoder_hidden_states=states, encoder_attention_mask=mask).logits[:, 0]
+        start = self.decoder(
+            input_ids=ids[:1, :1], encoder_hidden_states=states, encoder_attention_mask=mask
+        ).logits[:, 0]
         first = torch.softmax(start, 1)[0].index_select(0, ids[:, 1])
         kept = first.topk(min(keep, len(answers)))[1]
         rows = ids.index_select(0, kept)
@@ -249,23 +298,38 @@ class Reference:
             encoder_attention_mask=mask.expand(len(kept), -1),
         ).logits
         targets = rows.masked_fill(rows == 0, -100)[:, 1:]
-        loss = F.cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction="none", label_smoothing=0.1).sum(1)
+        loss = F.cross_entropy(
+            logits[:, :-1].transpose(1, 2), targets, reduction="none", label_smoothing=0.1
+        ).sum(1)
         final = loss.sort(stable=True)
-        # Answers often share their first token: of exactly equal probabilities topk's choice is the reference's.
+        # Answers often share their first token: of exactly equal probabilities topk's choice is the
+        # reference's.
         left_out = [float(first[i]) for i in range(len(answers)) if i not in kept.tolist()]
         last_kept = float(first[kept].min())
         cut_gap = min([abs(last_kept / p - 1) for p in left_out if p != last_kept], default=1.0)
         gaps = (final.values[1:] - final.values[:-1]).tolist()
         stable = min([cut_gap, *gaps]) > NOISE
-        ranking = [{"answer": answers[kept[i]], "loss": l} for i, l in zip(final.indices.tolist(), final.values.tolist())]
-        return {"image": name, "question": text, "answers": answers, "keep": keep, "ranking": ranking, "stable": stable}
+        ranking = [
+            {"answer": answers[kept[i]], "loss": l}
+            for i, l in zip(final.indices.tolist(), final.values.tolist())
+        ]
+        return {
+            "image": name,
+            "question": text,
+            "answers": answers,
+            "keep": keep,
+            "ranking": ranking,
+            "stable": stable,
+        }
 
-    # ---- matching ------------------------------------------------------------------------------------------------------
+    # ---- matching
 
     @torch.no_grad()
     def match(self, name, text):
         """Padded to 35 as the official code does; the answer must not depend on it."""
-        batch = self.model.tokenizer(text, padding="max_length", truncation=True, max_length=35, return_tensors="pt")
+        batch = self.model.tokenizer(
+            text, padding="max_length", truncation=True, max_length=35, return_tensors="pt"
+        )
         inputs = dict(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -294,12 +358,18 @@ class Reference:
     def text_vector(self, text):
         ids = self.ids(text)
         return F.normalize(
-            self.net.text_proj(self.net.text_encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[:, 0]),
+            self.net.text_proj(
+                self.net.text_encoder(
+                    input_ids=ids, attention_mask=torch.ones_like(ids)
+                ).last_hidden_state[:, 0]
+            ),
             dim=-1,
         )[0]
 
 
-def decoding_options(beams=1, min_length=0, max_length=20, length_penalty=1.0, repetition_penalty=1.0, num_return=1):
+def decoding_options(
+    beams=1, min_length=0, max_length=20, length_penalty=1.0, repetition_penalty=1.0, num_return=1
+):
     as_float = lambda x: float(np.float32(x))  # what a C++ float option of this value is
     return dict(
         beams=beams,
@@ -334,7 +404,9 @@ ANSWER_OPTIONS = [
 
 
 def golden(model, path, pictures, names, rng, count):
-    """Everything one model's tests compare. count: texts, questions or option sets per kind; rng picks which."""
+    """Everything one model's tests compare. count: texts, questions or option sets per kind; rng
+    picks which.
+    """
     reference, tensors = Reference(model, pictures), Tensors()
     some = lambda items, n: rng.sample(items, min(n, len(items)))
     out = {"path": path, "shape": vars(model.shape), "images": names, "pixels": {}, "vision": {}}
@@ -345,7 +417,10 @@ def golden(model, path, pictures, names, rng, count):
     if kind == "caption":
         pairs = [(prompt, options) for options in CAPTION_OPTIONS for prompt in PROMPTS]
         runs = some(pairs, count)
-        out["captions"] = [reference.caption(names if i % 3 == 0 else [rng.choice(names)], *run) for i, run in enumerate(runs)]
+        out["captions"] = [
+            reference.caption(names if i % 3 == 0 else [rng.choice(names)], *run)
+            for i, run in enumerate(runs)
+        ]
     if kind == "match":
         texts = some(TEXTS, count) + [LONG_TEXT]
         out["matches"] = [reference.match(name, text) for name in names for text in texts]
@@ -360,14 +435,17 @@ def golden(model, path, pictures, names, rng, count):
         pairs = [(question, options) for options in ANSWER_OPTIONS for question in QUESTIONS]
         out["answers"] = [reference.ask(rng.choice(names), *run) for run in some(pairs, count)]
         out["question_states"] = [
-            {"image": names[0], "text": q, "states": tensors.add(reference.question(names[0], q))} for q in some(QUESTIONS, 2)
+            {"image": names[0], "text": q, "states": tensors.add(reference.question(names[0], q))}
+            for q in some(QUESTIONS, 2)
         ]
         out["ranks"] = [
             reference.rank(name, rng.choice(QUESTIONS), some(ANSWERS, n), keep)
             for name in names
             for n, keep in ((16, 128), (16, 5), (9, 3), (1, 128))
         ]
-    out["attentions"] = attention.cases(reference, tensors, out.get("captions", []), out.get("answers", []))
+    out["attentions"] = attention.cases(
+        reference, tensors, out.get("captions", []), out.get("answers", [])
+    )
     return out, tensors
 
 
@@ -384,7 +462,9 @@ def drop_unstable(out):
 
 
 def write(out, tensors, folder):
-    (folder / "golden.json").write_text(json.dumps(out, indent=None, separators=(",", ":"), ensure_ascii=True) + "\n")
+    (folder / "golden.json").write_text(
+        json.dumps(out, indent=None, separators=(",", ":"), ensure_ascii=True) + "\n"
+    )
     tensors.save(folder / "golden.f32")
 
 

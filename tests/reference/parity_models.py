@@ -1,8 +1,9 @@
 """Small random BLIP checkpoints in every layout found in the wild, made with transformers.
 
-Plain random weights say nothing: next-token logits are nearly uniform, attention averages everything away and every picture
-gets the same text. The weights here are scaled so that attention has favourites, texts follow the picture and end at different
-lengths. Values are representable in the stored 16-bit type, so that reader and reference start from the same numbers.
+Plain random weights say nothing: next-token logits are nearly uniform, attention averages
+everything away and every picture gets the same text. The weights here are scaled so that attention
+has favourites, texts follow the picture and end at different lengths. Values are representable in
+the stored 16-bit type, so that reader and reference start from the same numbers.
 """
 
 import json
@@ -31,7 +32,21 @@ house tree grass water beach sky snow sun table chair bed kitchen room plate piz
 yellow brown small large big little young old two three four one five six sitting standing walking running riding holding
 eating playing looking next side front top bottom left right colour color kite ball phone clock umbrella hat shirt yes no not
 field park city night day""".split()
-PIECES = ["##s", "##ing", "##ed", "##er", "##ly", "##es", "##y", "##al", "##en", "##le", "##man", "##board", "##light"]
+PIECES = [
+    "##s",
+    "##ing",
+    "##ed",
+    "##er",
+    "##ly",
+    "##es",
+    "##y",
+    "##al",
+    "##en",
+    "##le",
+    "##man",
+    "##board",
+    "##light",
+]
 
 
 def small_vocabulary():
@@ -123,12 +138,15 @@ class Model:
             text_config=text,
             image_text_hidden_size=s.embed,
         )
-        kind = {"caption": BlipForConditionalGeneration, "match": BlipForImageTextRetrieval, "vqa": BlipForQuestionAnswering}[
-            s.kind
-        ]
+        kind = {
+            "caption": BlipForConditionalGeneration,
+            "match": BlipForImageTextRetrieval,
+            "vqa": BlipForQuestionAnswering,
+        }[s.kind]
         net = kind(config)
         if s.kind == "vqa" and s.text_width != s.vision_width:
-            # transformers gives the answer decoder the vision width; it reads question states, so the official code does not.
+            # transformers gives the answer decoder the vision width; it reads question states, so
+            # the official code does not.
             decoder = BlipTextConfig(**text, encoder_hidden_size=s.text_width)
             net.text_decoder = BlipTextLMHeadModel(decoder)
         return net
@@ -142,10 +160,13 @@ class Model:
                 if "orm" in name and name.endswith("weight"):
                     p.add_(1)
             elif "word_embeddings" in name:
-                # Tied to the output: logits of standard deviation 2. Rows of one length, so that no token wins everywhere.
+                # Tied to the output: logits of standard deviation 2. Rows of one length, so that no
+                # token wins everywhere.
                 p.normal_().mul_(2 / p.norm(dim=1, keepdim=True))
             elif "position_embeddings" in name:
-                p.normal_(0, 6 / p.shape[1] ** 0.5)  # above the words': what comes next depends on where
+                p.normal_(
+                    0, 6 / p.shape[1] ** 0.5
+                )  # above the words': what comes next depends on where
             elif "embed" in name and "patch" not in name:
                 p.normal_(0, 0.3)
             else:
@@ -168,7 +189,7 @@ class Model:
                 head.decoder.weight = decoder.bert.embeddings.word_embeddings.weight
                 head.decoder.bias = head.bias
 
-    # ---- files --------------------------------------------------------------------------------------------------------
+    # ---- files
 
     def _state(self):
         dtype = getattr(torch, self.shape.dtype)
@@ -188,7 +209,10 @@ class Model:
             (folder / "vocab.txt").write_text("\n".join(self.vocabulary) + "\n")
         if layout == "pth":
             state = official_names(self._state())
-            torch.save({"model": state, "config": {"image_size": self.shape.image}, "epoch": 1}, folder / "model.pth")
+            torch.save(
+                {"model": state, "config": {"image_size": self.shape.image}, "epoch": 1},
+                folder / "model.pth",
+            )
             return "model.pth"
         config = json.loads(self.net.config.to_json_string())
         config["architectures"] = [type(self.net).__name__]
@@ -206,8 +230,14 @@ class Model:
             files = [f"model-{i + 1:05}-of-00003.safetensors" for i in range(3)]
             where = {name: files[i * 3 // len(names)] for i, name in enumerate(names)}
             for file in files:
-                save_file({k: state[k] for k in names if where[k] == file}, folder / file, metadata={"format": "pt"})
-            (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}, indent=1))
+                save_file(
+                    {k: state[k] for k in names if where[k] == file},
+                    folder / file,
+                    metadata={"format": "pt"},
+                )
+            (folder / "model.safetensors.index.json").write_text(
+                json.dumps({"metadata": {}, "weight_map": where}, indent=1)
+            )
         return "."
 
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Forbidden and forced words and repeated n-grams, and matching with [ENC], of the committed tiny checkpoints of parity.py, by transformers.
+"""Forbidden and forced words and repeated n-grams, and matching with [ENC], of the committed tiny
+checkpoints of parity.py, by transformers.
 
 parity_words.py              transformers 5: rewrites tests/data/parity/words.json
-parity_words.py --features   transformers 5: rewrites tests/data/parity/features.json, what LAVIS' BlipFeatureExtractor computes
-parity_words.py --forced     transformers 4 (4.52), whose constrained beam search 5 dropped: rewrites tests/data/parity/forced.json
+parity_words.py --features   transformers 5: rewrites tests/data/parity/features.json, what LAVIS'
+BlipFeatureExtractor computes parity_words.py --forced     transformers 4 (4.52), whose constrained
+beam search 5 dropped: rewrites tests/data/parity/forced.json
 """
 
 import argparse
@@ -304,7 +306,9 @@ def write_forced(images, rng):
 
 @torch.no_grad()
 def write_features(images):
-    """Its three modes; a text over the picture begins with [ENC]. Sums and a few values of each tensor say enough."""
+    """Its three modes; a text over the picture begins with [ENC]. Sums and a few values of each
+    tensor say enough.
+    """
     model, out = Checkpoint("match", BlipForImageTextRetrieval), []
 
     def add(kind, features, **said):

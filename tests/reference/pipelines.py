@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""What transformers' pipelines return for the tiny checkpoints of tests/data/parity: tests/data/python/pipelines.json.
+"""What transformers' pipelines return for the tiny checkpoints of tests/data/parity:
+tests/data/python/pipelines.json.
 
-    pipelines.py           runs the tasks that the installed transformers has and keeps the others of the file: with 5.x
-                           image-text-to-text and zero-shot-image-classification, with 4.40 image-to-text and
-                           visual-question-answering
+    pipelines.py           runs the tasks that the installed transformers has and keeps the others
+    of the file: with 5.x
+                           image-text-to-text and zero-shot-image-classification, with 4.40
+                           image-to-text and visual-question-answering
 
-Two things are put right for the sake of the official code. Questions begin with [ENC] (transformers leaves [CLS]), as blip does. And
-zero-shot classification, which transformers does with BlipModel's heads that no published checkpoint has, gets its
-logits from the ITC heads of a retrieval checkpoint, over the temperature that BLIP was trained from, 0.07.
+Two things are put right for the sake of the official code. Questions begin with [ENC] (transformers
+leaves [CLS]), as blip does. And zero-shot classification, which transformers does with BlipModel's
+heads that no published checkpoint has, gets its logits from the ITC heads of a retrieval
+checkpoint, over the temperature that BLIP was trained from, 0.07.
 """
 
 import json

@@ -1,8 +1,11 @@
-"""Starts `blip serve` and talks to it. Needs nothing outside Python's standard library; all traffic stays on 127.0.0.1.
+"""Starts `blip serve` and talks to it. Needs nothing outside Python's standard library; all traffic
+stays on 127.0.0.1.
 
-The environment says what to test: BLIP_PROGRAM, the program (or a script that runs it under an emulator); BLIP_EXECUTABLE, the
-program's own file, if that is another; BLIP_SOURCE, the source tree; BLIP_MODEL, the model (default: the bundled one).
+The environment says what to test: BLIP_PROGRAM, the program (or a script that runs it under an
+emulator); BLIP_EXECUTABLE, the program's own file, if that is another; BLIP_SOURCE, the source
+tree; BLIP_MODEL, the model (default: the bundled one).
 """
+
 import base64
 import http.client
 import json
@@ -40,14 +43,23 @@ def scene_names():
 
 def png_file(width, height, data):
     def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
 
 
 def picture(seed):
     """A small PNG that differs from seed to seed."""
-    rows = b"".join(b"\0" + bytes((seed * 31 + x * 7 + y * 3 + c * 50) % 256 for x in range(32) for c in range(3)) for y in range(32))
+    rows = b"".join(
+        b"\0"
+        + bytes((seed * 31 + x * 7 + y * 3 + c * 50) % 256 for x in range(32) for c in range(3))
+        for y in range(32)
+    )
     return png_file(32, 32, zlib.compress(rows))
 
 
@@ -61,7 +73,12 @@ def data_url(data):
 
 def cli(command, *arguments):
     """What the command line says, as JSON: the server must agree with it."""
-    done = subprocess.run([PROGRAM, command, *map(str, arguments), "--json", "-q", "-m", MODEL], capture_output=True, timeout=TIMEOUT, check=True)
+    done = subprocess.run(
+        [PROGRAM, command, *map(str, arguments), "--json", "-q", "-m", MODEL],
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=True,
+    )
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -89,17 +106,34 @@ class Reply:
 
 
 class Server:
-    def __init__(self, *arguments, history=None, model=MODEL, port=0, keep_history=True, launcher=()):
-        """keep_history: name the history's file; without, blip chooses. launcher: a command that starts the server."""
+    def __init__(
+        self, *arguments, history=None, model=MODEL, port=0, keep_history=True, launcher=()
+    ):
+        """keep_history: name the history's file; without, blip chooses. launcher: a command that
+        starts the server.
+        """
         self.folder = tempfile.TemporaryDirectory(prefix="blip-server-")
         self.history = history or os.path.join(self.folder.name, "history.db")
         self.log_path = os.path.join(self.folder.name, f"log-{uuid.uuid4().hex}")
         patience = ("--timeout", TIMEOUT) if EMULATED and "--timeout" not in arguments else ()
         with open(self.log_path, "wb") as log:
             kept = ("--history", self.history) if keep_history else ()
-            self.process = subprocess.Popen([*launcher, PROGRAM, "serve", "-m", model, "--port", str(port), *kept,
-                                             *map(str, (*patience, *arguments))], stdout=subprocess.PIPE, stderr=log,
-                                            env={**os.environ, "XDG_DATA_HOME": self.folder.name})
+            self.process = subprocess.Popen(
+                [
+                    *launcher,
+                    PROGRAM,
+                    "serve",
+                    "-m",
+                    model,
+                    "--port",
+                    str(port),
+                    *kept,
+                    *map(str, (*patience, *arguments)),
+                ],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "XDG_DATA_HOME": self.folder.name},
+            )
         line = self.process.stdout.readline().decode()
         if not line:
             self.process.wait()
@@ -146,10 +180,14 @@ class Server:
             else:
                 body += b"\r\n\r\n" + str(value).encode()
             body += b"\r\n"
-        return self.post(path, body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}")
+        return self.post(
+            path, body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+        )
 
     def metric(self, name):
-        """The value of a sample line, its labels included in the name; 0 where it is not there yet."""
+        """The value of a sample line, its labels included in the name; 0 where it is not there
+        yet.
+        """
         for line in self.get("/metrics").text.splitlines():
             if line.startswith(name + " "):
                 return float(line.rsplit(" ", 1)[1])
@@ -198,6 +236,7 @@ def wait_until(condition, seconds=TIMEOUT):
 
 class ServerTest(unittest.TestCase):
     """Tests that share one server."""
+
     arguments = ()
 
     @classmethod
@@ -215,9 +254,16 @@ class ServerTest(unittest.TestCase):
         return reply.json
 
     def problem(self, reply, status, code, words=""):
-        self.assertEqual((reply.status, reply.headers["Content-Type"]), (status, "application/problem+json"), reply.body[:2000])
+        self.assertEqual(
+            (reply.status, reply.headers["Content-Type"]),
+            (status, "application/problem+json"),
+            reply.body[:2000],
+        )
         problem = reply.json
-        self.assertEqual((problem["status"], problem["code"], problem["type"]), (status, code, "urn:blip:problem:" + code))
+        self.assertEqual(
+            (problem["status"], problem["code"], problem["type"]),
+            (status, code, "urn:blip:problem:" + code),
+        )
         self.assertEqual(problem["request_id"], reply.headers["X-Request-Id"])
         self.assertIn(words, problem["detail"])
         return problem

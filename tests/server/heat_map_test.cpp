@@ -10,14 +10,18 @@ namespace blip::server {
 namespace {
 
 Image gray(int width, int height) {
-  const std::vector<std::uint8_t> rgb(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3, 100);
+  const std::vector<std::uint8_t> rgb(
+      static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3, 100);
   return Image::from_rgb(rgb.data(), width, height);
 }
 
 Image decoded(const std::string& png) { return Image::from_memory(std::as_bytes(std::span(png))); }
 
 std::vector<int> pixel(const Image& image, int x, int y) {
-  const std::uint8_t* p = image.data() + (static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width()) + static_cast<std::size_t>(x)) * 3;
+  const std::uint8_t* p =
+      image.data() + (static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width()) +
+                      static_cast<std::size_t>(x)) *
+                         3;
   return {p[0], p[1], p[2]};
 }
 

@@ -29,12 +29,14 @@ class HistoryFile : public testing::Test {
   static std::int64_t add(History& history, const std::string& name, const std::string& summary) {
     return add_to(history, "", name, summary);
   }
-  static std::int64_t add_to(History& history, const std::string& owner, const std::string& name, const std::string& summary) {
+  static std::int64_t add_to(History& history, const std::string& owner, const std::string& name,
+                             const std::string& summary) {
     const HistoryEntry entry{.task = "caption", .name = name, .summary = summary, .result = "{}"};
     return history.add(owner, entry, {"image/png", std::string("\x89PNG\0x", 6)}).entry.id;
   }
   static History::Change add_large(History& history, const std::string& owner, std::size_t bytes) {
-    return history.add(owner, {.task = "ask", .name = "n", .result = "{}"}, {"image/png", std::string(bytes, 'p')});
+    return history.add(owner, {.task = "ask", .name = "n", .result = "{}"},
+                       {"image/png", std::string(bytes, 'p')});
   }
   // A database of this program or another, written without History.
   std::string database(const std::string& name, const std::string& sql) const {
@@ -84,7 +86,7 @@ TEST_F(HistoryFile, KeepsEntriesAndPicturesOverAReopening) {
   EXPECT_EQ(entry->name + "|" + entry->summary + "|" + entry->task, "a.png|a cat|caption");
   EXPECT_EQ(history.picture("", id)->bytes, std::string("\x89PNG\0x", 6));
   EXPECT_EQ(history.picture("", id)->type, "image/png");
-  struct stat status{};
+  struct stat status {};
   ASSERT_EQ(stat(path_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0600u);  // somebody's pictures
 }
@@ -92,7 +94,8 @@ TEST_F(HistoryFile, KeepsEntriesAndPicturesOverAReopening) {
 TEST_F(HistoryFile, ListsNewestFirstByPageAndSearch) {
   History history(path_);
   std::vector<std::int64_t> ids;
-  for (const char* text : {"a Cat", "a dog", "two cats", "100 %"}) ids.push_back(add(history, "x.png", text));
+  for (const char* text : {"a Cat", "a dog", "two cats", "100 %"})
+    ids.push_back(add(history, "x.png", text));
   const auto all = history.list("", "", 0, 10).entries;
   ASSERT_EQ(all.size(), 4u);
   EXPECT_EQ(all.front().id, ids[3]);
@@ -122,11 +125,19 @@ TEST_F(HistoryFile, UpdatesAndRemoves) {
 TEST_F(HistoryFile, DeletedPicturesLeaveNoTrace) {
   {
     History history(path_);
-    const auto id = history.add("", {.task = "ask", .name = "SECRET-NAME", .summary = "SECRET-SUMMARY", .result = "{}"},
-                                {"image/png", std::string(50'000, 'x') + "SECRET-PICTURE" + std::string(50'000, 'x')}).entry.id;
-    for (int i = 0; i < 5; ++i) add(history, "n", "other");  // behind it, to be moved into its place
+    const auto id =
+        history
+            .add(
+                "",
+                {.task = "ask", .name = "SECRET-NAME", .summary = "SECRET-SUMMARY", .result = "{}"},
+                {"image/png",
+                 std::string(50'000, 'x') + "SECRET-PICTURE" + std::string(50'000, 'x')})
+            .entry.id;
+    // behind it, to be moved into its place
+    for (int i = 0; i < 5; ++i) add(history, "n", "other");
     history.remove("", id);
-    for (const char* file : {"", "-wal"}) EXPECT_EQ(contents(path_ + file).find("SECRET"), std::string::npos) << file;
+    for (const char* file : {"", "-wal"})
+      EXPECT_EQ(contents(path_ + file).find("SECRET"), std::string::npos) << file;
   }
   EXPECT_EQ(contents(path_).find("SECRET"), std::string::npos);
 }
@@ -174,7 +185,8 @@ TEST_F(HistoryFile, KeysAreNotInTheFileAndAreKnownAgain) {
   EXPECT_EQ(history.owner_of("SECRET-KEY"), owner);
   EXPECT_EQ(history.list(owner, "", 0, 10).entries.size(), 1u);
   History other((folder_ / "other.db").string());
-  EXPECT_NE(other.owner_of("SECRET-KEY"), owner);  // two files do not tell that they know the same key
+  // two files do not tell that they know the same key
+  EXPECT_NE(other.owner_of("SECRET-KEY"), owner);
 }
 
 TEST_F(HistoryFile, TheOldestMakeRoomAndOnlyTheOwners) {
@@ -204,7 +216,8 @@ TEST_F(HistoryFile, BytesAreCountedWithPicturesAndTexts) {
   EXPECT_FALSE(history.find("", third).has_value());
   EXPECT_EQ(history.find("", second)->result.size(), 20'001u);
   EXPECT_EQ(problem_of([&] { add_large(history, "", 100'000); }), &kTooLarge);
-  EXPECT_EQ(problem_of([&] { history.update("", second, "", std::string(90'000, ' ') + "1"); }), &kTooLarge);
+  EXPECT_EQ(problem_of([&] { history.update("", second, "", std::string(90'000, ' ') + "1"); }),
+            &kTooLarge);
   EXPECT_EQ(history.find("", second)->result.size(), 20'001u);
   EXPECT_EQ(history.usage("").entries, 2);
 }
@@ -213,7 +226,9 @@ TEST_F(HistoryFile, GivesSpaceBack) {
   History history(path_);
   std::vector<std::int64_t> ids;
   for (int i = 0; i < 20; ++i) ids.push_back(add_large(history, "", 200'000).entry.id);
-  const auto size = [&] { return std::filesystem::file_size(path_) + std::filesystem::file_size(path_ + "-wal"); };
+  const auto size = [&] {
+    return std::filesystem::file_size(path_) + std::filesystem::file_size(path_ + "-wal");
+  };
   EXPECT_GT(size(), 4'000'000u);
   for (int i = 0; i < 10; ++i) EXPECT_TRUE(history.remove("", ids[static_cast<std::size_t>(i)]));
   EXPECT_LT(size(), 2'200'000u);
@@ -224,9 +239,11 @@ TEST_F(HistoryFile, GivesSpaceBack) {
 
 // What version 1 of the file was like.
 constexpr const char* kFirstVersion = R"(
-  CREATE TABLE entries (id INTEGER PRIMARY KEY AUTOINCREMENT, created TEXT NOT NULL, task TEXT NOT NULL, name TEXT NOT NULL,
-    summary TEXT NOT NULL, result TEXT NOT NULL, picture_type TEXT NOT NULL, picture BLOB NOT NULL);
-  INSERT INTO entries VALUES (7, '2026-01-01T00:00:00.000Z', 'caption', 'old.png', 'an old cat', '{"a":1}', 'image/png', zeroblob(300000));
+  CREATE TABLE entries (id INTEGER PRIMARY KEY AUTOINCREMENT, created TEXT NOT NULL,
+    task TEXT NOT NULL, name TEXT NOT NULL, summary TEXT NOT NULL, result TEXT NOT NULL,
+    picture_type TEXT NOT NULL, picture BLOB NOT NULL);
+  INSERT INTO entries VALUES (7, '2026-01-01T00:00:00.000Z', 'caption', 'old.png', 'an old cat',
+    '{"a":1}', 'image/png', zeroblob(300000));
   PRAGMA user_version = 1;)";
 
 TEST_F(HistoryFile, FilesOfTheFirstVersionAreBroughtUpToDate) {
@@ -248,13 +265,17 @@ TEST_F(HistoryFile, FilesOfTheFirstVersionAreBroughtUpToDate) {
 }
 
 TEST_F(HistoryFile, DatabasesOfOthersAreRefusedAndLeftAlone) {
-  const std::string path = database("other.db", "CREATE TABLE mail (text TEXT); INSERT INTO mail VALUES ('dear')");
+  const std::string path =
+      database("other.db", "CREATE TABLE mail (text TEXT); INSERT INTO mail VALUES ('dear')");
   const std::string before = contents(path);
-  EXPECT_NE(opening_fails(path).find("other.db is a database of another program"), std::string::npos);
+  EXPECT_NE(opening_fails(path).find("other.db is a database of another program"),
+            std::string::npos);
   EXPECT_EQ(contents(path), before);
-  const std::string like = database("like.db", "CREATE TABLE entries (id INTEGER PRIMARY KEY, title TEXT)");
+  const std::string like =
+      database("like.db", "CREATE TABLE entries (id INTEGER PRIMARY KEY, title TEXT)");
   EXPECT_NE(opening_fails(like).find("another program"), std::string::npos);
-  const std::string newer = database("newer.db", std::string(kFirstVersion) + "PRAGMA user_version = 99");
+  const std::string newer =
+      database("newer.db", std::string(kFirstVersion) + "PRAGMA user_version = 99");
   EXPECT_NE(opening_fails(newer).find("newer version of blip"), std::string::npos);
   EXPECT_NE(opening_fails(folder_.string()).find("is no file"), std::string::npos);
 }
@@ -275,20 +296,27 @@ TEST_F(HistoryFile, RowsOfStrangersAreShownOrExplained) {
   { History history(path_); }
   const std::string deep = std::string(60'000, '[') + std::string(60'000, ']');
   const auto row = [](int id, const std::string& columns) {
-    return "INSERT INTO entries (id, created, task, name, summary, result, picture_type, picture) VALUES (" + std::to_string(id) + ", " +
-           columns + ");";
+    return "INSERT INTO entries (id, created, task, name, summary, result, picture_type, picture) "
+           "VALUES (" +
+           std::to_string(id) + ", " + columns + ");";
   };
   database("deep/history.db",
            row(1, "'now', 'caption', 'deep', '', '" + deep + "', 'image/png', x'00'") +
                row(2, "5, 6.5, x'ff00fe', x'41c3', 7, 8, '<svg onload=alert(1)>'") +
                row(3, "'', 'dance', char(0), '', 'no JSON', 'text/html', x'89504e470d0a1a0a'") +
-               row(4, "'', 'ask', CAST(zeroblob(10000) AS TEXT), '', printf('%.*c', 5000000, '1'), '', zeroblob(1000)") +
-               row(5, "'', 'ask', 'broad', '', '[' || replace(printf('%.*c', 100000, '1'), '1', '1,') || '1]', '', ''") +
+               row(4,
+                   "'', 'ask', CAST(zeroblob(10000) AS TEXT), '', printf('%.*c', 5000000, '1'), "
+                   "'', zeroblob(1000)") +
+               row(5,
+                   "'', 'ask', 'broad', '', '[' || replace(printf('%.*c', 100000, '1'), '1', '1,') "
+                   "|| '1]', '', ''") +
                row(-6, "'', 'ask', 'below', '', '{}', '', ''"));
   History history(path_);
   const auto page = history.list("", "", 0, 10);
   ASSERT_EQ(page.entries.size(), 5u);
-  const auto shown = [&](std::int64_t id) { return Json::parse(entry_text(*history.find("", id))); };
+  const auto shown = [&](std::int64_t id) {
+    return Json::parse(entry_text(*history.find("", id)));
+  };
   EXPECT_EQ(shown(1)["result"], nullptr);
   EXPECT_EQ(shown(1)["error"], "the stored result cannot be shown: nested deeper than 64 levels");
   EXPECT_EQ(shown(2)["created"], "5");
@@ -296,9 +324,13 @@ TEST_F(HistoryFile, RowsOfStrangersAreShownOrExplained) {
   EXPECT_EQ(shown(2)["summary"], "A\xef\xbf\xbd");
   EXPECT_EQ(shown(2)["result"], 7);
   EXPECT_EQ(shown(3)["task"], "dance");
-  EXPECT_TRUE(shown(3)["error"].get<std::string>().starts_with("the stored result cannot be shown: parse error at line 1")) << shown(3);
+  EXPECT_TRUE(shown(3)["error"].get<std::string>().starts_with(
+      "the stored result cannot be shown: parse error at line 1"))
+      << shown(3);
   EXPECT_EQ(shown(4)["name"].get<std::string>().size(), History::kMaxName);
-  EXPECT_EQ(shown(4)["error"], "the name is longer than 4096 bytes and cut; the stored result cannot be shown: longer than 4194304 bytes");
+  EXPECT_EQ(shown(4)["error"],
+            "the name is longer than 4096 bytes and cut; the stored result cannot be shown: longer "
+            "than 4194304 bytes");
   EXPECT_EQ(shown(5)["error"], "the stored result cannot be shown: more than 20000 values");
 }
 
@@ -306,7 +338,8 @@ TEST_F(HistoryFile, LargeTextsComeInMorePages) {
   History history(path_);
   const std::string large = Json(std::string(3'000'000, 'x')).dump();
   std::vector<std::int64_t> ids;
-  for (int i = 0; i < 5; ++i) ids.push_back(history.add("", {.task = "ask", .result = large}, {"image/png", "p"}).entry.id);
+  for (int i = 0; i < 5; ++i)
+    ids.push_back(history.add("", {.task = "ask", .result = large}, {"image/png", "p"}).entry.id);
   const auto first = history.list("", "", 0, 100);
   ASSERT_EQ(first.entries.size(), 3u);
   EXPECT_EQ(first.next, ids[2]);

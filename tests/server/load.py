@@ -1,13 +1,16 @@
 """Measures a server under load with wrk (`apt install wrk`). Run it on an otherwise idle machine:
 
-    BLIP_PROGRAM=build/release/bin/blip BLIP_SOURCE=. python3 tests/server/load.py FIGURE... [--model PATH] [--seconds 10]
+    BLIP_PROGRAM=build/release/bin/blip BLIP_SOURCE=. python3 tests/server/load.py FIGURE...
+    [--model PATH] [--seconds 10]
 
 FIGURE: ask       questions about one picture, per second, from one client and from eight
-        distinct  captions of distinct pictures per second from eight clients (--rounds, the median), beside `blip caption` on the same files
-        overhead  what HTTP adds to the model's own time, in milliseconds: median and 95th percentile
-        memory    the server's memory after 1,000 requests and after --requests more
+        distinct  captions of distinct pictures per second from eight clients (--rounds, the
+        median), beside `blip caption` on the same files overhead  what HTTP adds to the model's own
+        time, in milliseconds: median and 95th percentile memory    the server's memory after 1,000
+        requests and after --requests more
 Each prints one JSON object.
 """
+
 import argparse
 import json
 import re
@@ -28,10 +31,25 @@ HERE = Path(__file__).parent
 
 
 def picture(seed):
-    """A PNG of the usual proportions that no other seed gives; gradients, as a photo has, and edges."""
+    """A PNG of the usual proportions that no other seed gives; gradients, as a photo has, and
+    edges.
+    """
     width, height = SIZE
-    rows = (b"\0" + bytes(((x * (seed % 5 + 1)) // 3 + y // (c + 1) + (90 if (x // 40 + y // 40 + seed) % 3 == c else 0) + seed * 37) % 256
-                          for x in range(width) for c in range(3)) for y in range(height))
+    rows = (
+        b"\0"
+        + bytes(
+            (
+                (x * (seed % 5 + 1)) // 3
+                + y // (c + 1)
+                + (90 if (x // 40 + y // 40 + seed) % 3 == c else 0)
+                + seed * 37
+            )
+            % 256
+            for x in range(width)
+            for c in range(3)
+        )
+        for y in range(height)
+    )
     return png_file(width, height, zlib.compress(b"".join(rows), 1))
 
 
@@ -44,7 +62,19 @@ def write_pictures(folder, count):
 
 def wrk(server, path, folder, clients, seconds):
     """Answers per second."""
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s", str(HERE / "load.lua"), f"http://127.0.0.1:{server.port}{path}", "--", str(folder)]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{clients}",
+        f"-d{seconds}s",
+        "--timeout",
+        "60s",
+        "-s",
+        str(HERE / "load.lua"),
+        f"http://127.0.0.1:{server.port}{path}",
+        "--",
+        str(folder),
+    ]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(output)
@@ -75,21 +105,34 @@ def ask(options):
         server = Server("-q", "--no-history", keep_history=False, model=options.model)
         try:
             wrk(server, QUESTION, folder, 1, 1)  # the picture is known, the processor warm
-            rounds = [[wrk(server, QUESTION, folder, clients, max(1, options.seconds // 3)) for clients in (1, CLIENTS)] for _ in range(3)]
+            rounds = [
+                [
+                    wrk(server, QUESTION, folder, clients, max(1, options.seconds // 3))
+                    for clients in (1, CLIENTS)
+                ]
+                for _ in range(3)
+            ]
         finally:
             server.stop()
     one, eight = (statistics.median(figures) for figures in zip(*rounds))
-    return {"ask_1_client_per_s": round(one, 2), f"ask_{CLIENTS}_clients_per_s": round(eight, 2), "ratio": round(eight / one, 2)}
+    return {
+        "ask_1_client_per_s": round(one, 2),
+        f"ask_{CLIENTS}_clients_per_s": round(eight, 2),
+        "ratio": round(eight / one, 2),
+    }
 
 
 def fixed_count(server, path, files, count):
-    """Answers per second, for models that are too slow for wrk's fixed time: the clients share `count` requests."""
+    """Answers per second, for models that are too slow for wrk's fixed time: the clients share
+    `count` requests.
+    """
     waiting = [files[i % len(files)].read_bytes() for i in range(count)]
 
     def work(_):
         client = Client(server)
         while waiting:
             client.post(path, waiting.pop())
+
     started = time.perf_counter()
     for failure in in_parallel(CLIENTS, work):
         if failure is not None:
@@ -100,21 +143,29 @@ def fixed_count(server, path, files, count):
 def cli_per_second(model, files, count):
     """From the first batch's captions on, so that loading the model does not count."""
     names = [str(files[i % len(files)]) for i in range(BATCH + count)]
-    with subprocess.Popen([PROGRAM, "caption", *names, "--json", "-q", "-m", model, "--batch", str(BATCH)], stdout=subprocess.PIPE, bufsize=1 << 20) as process:
+    with subprocess.Popen(
+        [PROGRAM, "caption", *names, "--json", "-q", "-m", model, "--batch", str(BATCH)],
+        stdout=subprocess.PIPE,
+        bufsize=1 << 20,
+    ) as process:
         for _ in range(BATCH):
             process.stdout.readline()
         started = time.perf_counter()
         lines = sum(1 for _ in process.stdout)
         taken = time.perf_counter() - started
     if process.returncode != 0 or lines != count:
-        raise RuntimeError(f"blip caption: exit code {process.returncode}, {BATCH + lines} of {BATCH + count} captions")
+        raise RuntimeError(
+            f"blip caption: exit code {process.returncode}, {BATCH + lines} of {BATCH + count} captions"
+        )
     return count / taken
 
 
 def distinct(options):
     with tempfile.TemporaryDirectory() as folder:
         files = write_pictures(folder, 64)
-        server = Server("-q", "--no-history", "--cache-entries", 0, keep_history=False, model=options.model)
+        server = Server(
+            "-q", "--no-history", "--cache-entries", 0, keep_history=False, model=options.model
+        )
         figures = []
         try:
             warm = fixed_count(server, "/v1/caption", files, 2 * CLIENTS)
@@ -122,12 +173,30 @@ def distinct(options):
                 if warm > 20:
                     served = wrk(server, "/v1/caption", folder, CLIENTS, options.seconds)
                 else:
-                    served = fixed_count(server, "/v1/caption", files, CLIENTS * max(2, round(warm * options.seconds / CLIENTS)))
-                figures.append((served, cli_per_second(options.model, files, CLIENTS * max(2, round(served * options.seconds / CLIENTS)))))
+                    served = fixed_count(
+                        server,
+                        "/v1/caption",
+                        files,
+                        CLIENTS * max(2, round(warm * options.seconds / CLIENTS)),
+                    )
+                figures.append(
+                    (
+                        served,
+                        cli_per_second(
+                            options.model,
+                            files,
+                            CLIENTS * max(2, round(served * options.seconds / CLIENTS)),
+                        ),
+                    )
+                )
         finally:
             server.stop()
     served, alone = (statistics.median(column) for column in zip(*figures))
-    return {f"caption_{CLIENTS}_clients_per_s": round(served, 3), "blip_caption_per_s": round(alone, 3), "ratio": round(served / alone, 3)}
+    return {
+        f"caption_{CLIENTS}_clients_per_s": round(served, 3),
+        "blip_caption_per_s": round(alone, 3),
+        "ratio": round(served / alone, 3),
+    }
 
 
 def overhead(options):
@@ -142,7 +211,11 @@ def overhead(options):
             extra.append(taken - answer["results"][0]["timings_ms"]["task"])
     finally:
         server.stop()
-    return {"overhead_median_ms": round(statistics.median(extra), 3), "overhead_p95_ms": round(statistics.quantiles(extra, n=20)[-1], 3), "requests": len(extra)}
+    return {
+        "overhead_median_ms": round(statistics.median(extra), 3),
+        "overhead_p95_ms": round(statistics.quantiles(extra, n=20)[-1], 3),
+        "requests": len(extra),
+    }
 
 
 def memory_mib(server):
@@ -160,10 +233,17 @@ def memory(options):
 
         def send(count):
             for i in range(count):
-                client.post("/v1/caption?beams=1&max_length=8" if i % 4 == 0 else QUESTION + "&beams=1", bodies[i * 7 % len(bodies)])
+                client.post(
+                    "/v1/caption?beams=1&max_length=8" if i % 4 == 0 else QUESTION + "&beams=1",
+                    bodies[i * 7 % len(bodies)],
+                )
             return memory_mib(server)
+
         before = send(1000)
-        return {"memory_mib_after_1000": round(before, 1), f"memory_mib_after_{1000 + options.requests}": round(send(options.requests), 1)}
+        return {
+            "memory_mib_after_1000": round(before, 1),
+            f"memory_mib_after_{1000 + options.requests}": round(send(options.requests), 1),
+        }
     finally:
         server.stop()
 
@@ -172,7 +252,9 @@ FIGURES = {"ask": ask, "distinct": distinct, "overhead": overhead, "memory": mem
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("figures", nargs="+", choices=FIGURES)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3, help="of distinct")

@@ -43,7 +43,9 @@ TEST(MemoryBudget, TooLittleIsSaid) {
     FAIL() << "ten megabytes for requests were enough";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kUsage);
-    EXPECT_STREQ(error.what(), "--memory 100.0 MiB is too little: the program with its models takes 90.0 MiB, and requests need at least 64.0 MiB beside it");
+    EXPECT_STREQ(error.what(),
+                 "--memory 100.0 MiB is too little: the program with its models takes 90.0 MiB, "
+                 "and requests need at least 64.0 MiB beside it");
   }
 }
 
@@ -80,7 +82,12 @@ TEST(MemoryBudget, WaitingEndsWithTheClient) {
   MemoryBudget memory(800 * kMiB, 0);
   const auto held = memory.take(MemoryKind::kPictures, 400 * kMiB, Clock::now());
   std::atomic<bool> gone{false};
-  std::thread client([&] { EXPECT_FALSE(memory.take(MemoryKind::kPictures, 400 * kMiB, Clock::now() + kLate, [&] { return gone.load(); }).has_value()); });
+  std::thread client([&] {
+    EXPECT_FALSE(memory
+                     .take(MemoryKind::kPictures, 400 * kMiB, Clock::now() + kLate,
+                           [&] { return gone.load(); })
+                     .has_value());
+  });
   gone = true;
   client.join();
   EXPECT_EQ(memory.held(MemoryKind::kPictures), 400 * kMiB);
@@ -94,8 +101,12 @@ TEST(MemoryBudget, BodiesNeverGetAllOfIt) {
   // Whatever is read out of them fits, and so does what they are then worked on with.
   const auto read = memory.take(MemoryKind::kRequests, 100 * kMiB, Clock::now());
   EXPECT_TRUE(read.has_value());
-  EXPECT_TRUE(memory.take(MemoryKind::kRequests, memory.largest(MemoryKind::kRequests), Clock::now()).has_value());
-  EXPECT_TRUE(memory.take(MemoryKind::kPictures, memory.largest(MemoryKind::kPictures), Clock::now()).has_value());
+  EXPECT_TRUE(
+      memory.take(MemoryKind::kRequests, memory.largest(MemoryKind::kRequests), Clock::now())
+          .has_value());
+  EXPECT_TRUE(
+      memory.take(MemoryKind::kPictures, memory.largest(MemoryKind::kPictures), Clock::now())
+          .has_value());
 }
 
 TEST(MemoryBudget, AsksThoseWhoCanDoWithout) {

@@ -51,7 +51,8 @@ TEST(OpenApi, RangesAndDefaultsAreTheTables) {
   EXPECT_EQ(
       caption["beams"],
       Json::parse(R"({"type": "integer", "minimum": 1, "maximum": 64, "default": 3, "description":
-      "Beam search keeps this many texts; 1 = greedy. With sample an error. At most the server's --max-beams."})"));
+      "Beam search keeps this many texts; 1 = greedy. )"
+                  R"(With sample an error. At most the server's --max-beams."})"));
   EXPECT_EQ(caption["min_length"]["default"], 5);
   EXPECT_EQ(ask["min_length"]["default"], 1);
   EXPECT_EQ(caption["max_length"]["default"], 20);

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-
 #include <thread>
 
 #include "server/models.h"
@@ -25,15 +24,19 @@ const Engine& engine() {
   return loaded;
 }
 
-const std::vector<std::string> kSix = {"cat-bus.png", "clock.png", "balloons.png", "fox-crown.png", "robot-pizzas.png", "pencil-dog-turtle.png"};
+const std::vector<std::string> kSix = {"cat-bus.png",      "clock.png",
+                                       "balloons.png",     "fox-crown.png",
+                                       "robot-pizzas.png", "pencil-dog-turtle.png"};
 
 Image scene(const std::string& name) { return Image::from_file(kSource + "/demo/scenes/" + name); }
 
 class Queue : public testing::Test {
  protected:
-  Model& start(SchedulerOptions options, std::size_t cache_entries = 8, const Engine& loaded = engine()) {
+  Model& start(SchedulerOptions options, std::size_t cache_entries = 8,
+               const Engine& loaded = engine()) {
     metrics_.describe("blip_batch_size", "", {1, 2, 4, 8});
-    model_ = std::make_unique<Model>("demo", loaded, options, cache_entries, std::size_t{1} << 30, memory_, metrics_, preparing_);
+    model_ = std::make_unique<Model>("demo", loaded, options, cache_entries, std::size_t{1} << 30,
+                                     memory_, metrics_, preparing_);
     return *model_;
   }
 
@@ -72,7 +75,8 @@ class Queue : public testing::Test {
 TEST_F(Queue, QuestionsAboutOnePictureShareAPass) {
   start({});
   std::vector<Job> jobs;
-  for (const char* text : {"what animal is this?", "is there a bus?", "is there a clock?"}) jobs.push_back(question(text));
+  for (const char* text : {"what animal is this?", "is there a bus?", "is there a clock?"})
+    jobs.push_back(question(text));
   auto futures = model_->scheduler.submit(std::move(jobs));
   Session session(engine());
   const EncodedImage image = session.encode(scene("cat-bus.png"));
@@ -98,7 +102,9 @@ TEST_F(Queue, OptionsAndPicturesThatDifferDoNotMix) {
   jobs.push_back(job(Task::kCaption));
   jobs.push_back(job(Task::kCaption, "clock.png"));
   auto futures = model_->scheduler.submit(std::move(jobs));
-  const std::vector<std::string> texts = {"yes", "no", "yes", "a cat to the left of a bus on a pink background", "a clock on a gray background"};
+  const std::vector<std::string> texts = {"yes", "no", "yes",
+                                          "a cat to the left of a bus on a pink background",
+                                          "a clock on a gray background"};
   const std::vector<int> batches = {1, 1, 1, 2, 2};
   for (std::size_t i = 0; i < futures.size(); ++i) {
     const JobResult result = take(futures[i]);
@@ -113,7 +119,8 @@ TEST_F(Queue, ABatchHasFourNewPicturesAtMost) {
   std::vector<Job> jobs;
   for (const std::string& name : names) jobs.push_back(job(Task::kCaption, name));
   auto futures = model_->scheduler.submit(std::move(jobs));
-  for (std::size_t i = 0; i < futures.size(); ++i) EXPECT_EQ(take(futures[i]).batch, i < 4 ? 4 : 2) << names[i];
+  for (std::size_t i = 0; i < futures.size(); ++i)
+    EXPECT_EQ(take(futures[i]).batch, i < 4 ? 4 : 2) << names[i];
   jobs.clear();
   for (const std::string& name : names) jobs.push_back(job(Task::kCaption, name));
   for (Job& known : jobs) known.picture->encoded = model_->cache.find(known.picture->hash);
@@ -124,7 +131,8 @@ TEST_F(Queue, ABatchHasFourNewPicturesAtMost) {
 TEST_F(Queue, LanesShareNewPicturesAndGiveTheSameTexts) {
   start({});
   std::vector<std::string> alone;
-  for (const std::string& name : kSix) alone.push_back(run(job(Task::kCaption, name)).generation.text);
+  for (const std::string& name : kSix)
+    alone.push_back(run(job(Task::kCaption, name)).generation.text);
   start({}, 8, load(2));
   std::vector<Job> jobs;
   for (const std::string& name : kSix) jobs.push_back(job(Task::kCaption, name));
@@ -152,8 +160,11 @@ TEST_F(Queue, ManyThreadsSubmitToManyLanes) {
     threads.emplace_back([&, i] {
       for (std::size_t round = 0; round < 6; ++round) {
         const std::string& name = kSix[(i + round) % kSix.size()];
-        if (round % 2 == 0) right += run(question("is there a bus?", name)).generation.text == (name == "cat-bus.png" ? "yes" : "no");
-        else right += !run(job(Task::kCaption, name)).generation.text.empty();
+        if (round % 2 == 0)
+          right += run(question("is there a bus?", name)).generation.text ==
+                   (name == "cat-bus.png" ? "yes" : "no");
+        else
+          right += !run(job(Task::kCaption, name)).generation.text.empty();
       }
     });
   for (std::thread& thread : threads) thread.join();
@@ -191,13 +202,19 @@ class Gate {
 
 TEST_F(Queue, AFullQueueSaysWhenToComeBack) {
   Gate gate;
-  start({.queue_limit = 2, .max_batch = 1, .window_ms = 0, .before_pass = [&](const std::string& pass, const auto&) {
+  start({.queue_limit = 2,
+         .max_batch = 1,
+         .window_ms = 0,
+         .before_pass = [&](const std::string& pass, const auto&) {
            if (pass == "ask") gate.pass();
          }});
   run(question("is there a bus?"));  // now it is known how long one takes
   gate.close();
   std::vector<std::future<JobResult>> futures;
-  const auto add = [&] { futures.push_back(std::move(model_->scheduler.submit(list(question("is there a bus?"))).front())); };
+  const auto add = [&] {
+    futures.push_back(
+        std::move(model_->scheduler.submit(list(question("is there a bus?"))).front()));
+  };
   add();
   while (model_->scheduler.waiting() > 0) std::this_thread::yield();
   add();
@@ -208,7 +225,8 @@ TEST_F(Queue, AFullQueueSaysWhenToComeBack) {
   } catch (const Problem& problem) {
     EXPECT_STREQ(problem.kind().code, "queue_full");
     EXPECT_GT(problem.retry_after(), 0);
-    EXPECT_EQ(to_response(problem.kind(), "", "", 7.2).headers.front(), (std::pair<std::string, std::string>{"Retry-After", "8"}));
+    EXPECT_EQ(to_response(problem.kind(), "", "", 7.2).headers.front(),
+              (std::pair<std::string, std::string>{"Retry-After", "8"}));
   }
   gate.open();
   for (auto& future : futures) EXPECT_EQ(take(future).generation.text, "yes");
@@ -224,9 +242,12 @@ TEST_F(Queue, WhoCannotBeAnsweredInTimeIsToldAtOnce) {
   const double one_ms = ms_since(started);
   gate.close();
   std::vector<std::future<JobResult>> futures;
-  for (int i = 0; i < 200; ++i) futures.push_back(std::move(model_->scheduler.submit(list(question("is there a bus?"))).front()));
+  for (int i = 0; i < 200; ++i)
+    futures.push_back(
+        std::move(model_->scheduler.submit(list(question("is there a bus?"))).front()));
   Job hasty = question("is there a bus?");
-  hasty.ticket->deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(one_ms));
+  hasty.ticket->deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                              std::chrono::duration<double, std::milli>(one_ms));
   try {
     model_->scheduler.submit(list(std::move(hasty)));
     FAIL() << "it was taken behind two hundred others";
@@ -243,14 +264,17 @@ TEST_F(Queue, WhoCannotBeAnsweredInTimeIsToldAtOnce) {
 
 TEST_F(Queue, ALongJobStandsInNobodysWay) {
   Gate gate;
-  start({.max_batch = 1, .window_ms = 0, .before_pass = [&](const std::string&, const std::vector<Job*>& jobs) {
+  start({.max_batch = 1,
+         .window_ms = 0,
+         .before_pass = [&](const std::string&, const std::vector<Job*>& jobs) {
            if (jobs.front()->rows > kLongRows) gate.pass();
          }});
   gate.close();
   Job lengthy = job(Task::kCaption);
   lengthy.caption.generate = {.beams = 16, .min_length = 40, .max_length = 44};
   auto waiting = model_->scheduler.submit(list(std::move(lengthy)));
-  for (const std::string& name : kSix) EXPECT_FALSE(run(job(Task::kCaption, name)).generation.text.empty());
+  for (const std::string& name : kSix)
+    EXPECT_FALSE(run(job(Task::kCaption, name)).generation.text.empty());
   EXPECT_EQ(waiting.front().wait_for(std::chrono::seconds(0)), std::future_status::timeout);
   gate.open();
   EXPECT_FALSE(take(waiting.front()).generation.text.empty());
@@ -259,7 +283,9 @@ TEST_F(Queue, ALongJobStandsInNobodysWay) {
 TEST_F(Queue, RequestsAndClientsTakeTurns) {
   Gate gate;
   std::vector<std::string> order;
-  start({.max_batch = 1, .window_ms = 0, .before_pass = [&](const std::string& pass, const std::vector<Job*>& jobs) {
+  start({.max_batch = 1,
+         .window_ms = 0,
+         .before_pass = [&](const std::string& pass, const std::vector<Job*>& jobs) {
            if (pass == "encode") return;
            gate.pass();
            order.push_back(jobs.front()->question);
@@ -274,18 +300,23 @@ TEST_F(Queue, RequestsAndClientsTakeTurns) {
       list.push_back(question(name + " " + std::to_string(i)));
       list.back().ticket = ticket;
     }
-    for (auto& future : model_->scheduler.submit(std::move(list))) futures.push_back(std::move(future));
+    for (auto& future : model_->scheduler.submit(std::move(list)))
+      futures.push_back(std::move(future));
   };
   send("a", "first", 1);
-  while (model_->scheduler.waiting() > 0) std::this_thread::yield();  // it is at work; the others wait
+  // it is at work; the others wait
+  while (model_->scheduler.waiting() > 0) std::this_thread::yield();
   send("a", "large", 6);
   for (int i = 0; i < 3; ++i) send("b", "crowd" + std::to_string(i), 1);
   send("c", "alone", 1);
   gate.open();
   for (auto& future : futures) future.wait();
   ASSERT_EQ(order.size(), 11u);
-  const auto place = [&](const std::string& name) { return std::find(order.begin(), order.end(), name) - order.begin(); };
-  EXPECT_LT(place("alone 0"), place("large 2"));   // a request of one passes most of a request of many
+  const auto place = [&](const std::string& name) {
+    return std::find(order.begin(), order.end(), name) - order.begin();
+  };
+  EXPECT_LT(place("alone 0"),
+            place("large 2"));  // a request of one passes most of a request of many
   EXPECT_LT(place("crowd0 0"), place("large 2"));
   EXPECT_LT(place("alone 0"), place("crowd1 0"));  // a client's first passes another's second
   EXPECT_LT(place("large 4"), place("large 5"));   // within a request the order stays
@@ -293,12 +324,14 @@ TEST_F(Queue, RequestsAndClientsTakeTurns) {
 
 TEST_F(Queue, APassThatFailsIsDoneAgainForEachAlone) {
   const auto bad = [](const std::string& pass, const Job* job) {
-    return pass == "encode" ? job->picture->hash == content_hash("fox-crown.png") : job->question == "what broke it?";
+    return pass == "encode" ? job->picture->hash == content_hash("fox-crown.png")
+                            : job->question == "what broke it?";
   };
   std::atomic<int> passes{0};
   start({.before_pass = [&](const std::string& pass, const std::vector<Job*>& jobs) {
     ++passes;
-    if (std::any_of(jobs.begin(), jobs.end(), [&](const Job* job) { return bad(pass, job); })) throw std::runtime_error("a fault of this job's");
+    if (std::any_of(jobs.begin(), jobs.end(), [&](const Job* job) { return bad(pass, job); }))
+      throw std::runtime_error("a fault of this job's");
   }});
   std::vector<Job> jobs;
   jobs.push_back(question("is there a bus?"));
@@ -325,13 +358,15 @@ TEST_F(Queue, WhatNeverFitsIntoMemoryIsRefusedAtOnce) {
     EXPECT_STREQ(problem.kind().code, "invalid_request");
     EXPECT_NE(std::string(problem.what()).find("--memory"), std::string::npos) << problem.what();
   }
-  EXPECT_EQ(take(model.scheduler.submit(list(job(Task::kCaption))).front()).generation.text, "a cat to the left of a bus on a pink background");
+  EXPECT_EQ(take(model.scheduler.submit(list(job(Task::kCaption))).front()).generation.text,
+            "a cat to the left of a bus on a pink background");
   while (small.held(MemoryKind::kWork) > 0) std::this_thread::yield();  // all of it comes back
 }
 
 TEST_F(Queue, WhatIsOverIsNotComputed) {
   start({});
-  Job late = job(Task::kCaption), given_up = job(Task::kCaption), wanted = job(Task::kCaption, "clock.png");
+  Job late = job(Task::kCaption), given_up = job(Task::kCaption),
+      wanted = job(Task::kCaption, "clock.png");
   late.ticket->deadline = Clock::now() - std::chrono::seconds(1);
   given_up.ticket->cancelled = true;
   std::vector<Job> jobs;
@@ -406,7 +441,9 @@ TEST_F(Queue, AttentionComesWithTheTextAndOfAGivenText) {
 TEST_F(Queue, TheEndFinishesWhatIsQueued) {
   start({.max_batch = 2});
   std::vector<std::future<JobResult>> futures;
-  for (int i = 0; i < 6; ++i) futures.push_back(std::move(model_->scheduler.submit(list(question("is there a bus?"))).front()));
+  for (int i = 0; i < 6; ++i)
+    futures.push_back(
+        std::move(model_->scheduler.submit(list(question("is there a bus?"))).front()));
   model_.reset();
   for (auto& future : futures) EXPECT_EQ(take(future).generation.text, "yes");
 }
@@ -441,7 +478,8 @@ TEST_F(Queue, ThreadsMaySubmitAtOnce) {
   std::atomic<int> right{0};
   for (int i = 0; i < 4; ++i)
     threads.emplace_back([&] {
-      for (int round = 0; round < 3; ++round) right += run(question("is there a bus?")).generation.text == "yes";
+      for (int round = 0; round < 3; ++round)
+        right += run(question("is there a bus?")).generation.text == "yes";
     });
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(right, 12);
@@ -504,8 +542,10 @@ TEST(ImageCache, GivesItsMemoryToThoseWhoNeedIt) {
   ImageCache cache(1'000'000, std::size_t{1} << 30, memory);
   for (std::uint64_t i = 0; i < 5000; ++i) cache.insert({i, 0}, image);
   EXPECT_LT(cache.entries(), 5000u);
-  EXPECT_GT(memory.held(MemoryKind::kCache), memory.largest(MemoryKind::kPictures) - 2 * image.bytes());
-  auto share = memory.take(MemoryKind::kPictures, memory.largest(MemoryKind::kPictures) / 2, Clock::now());
+  EXPECT_GT(memory.held(MemoryKind::kCache),
+            memory.largest(MemoryKind::kPictures) - 2 * image.bytes());
+  auto share =
+      memory.take(MemoryKind::kPictures, memory.largest(MemoryKind::kPictures) / 2, Clock::now());
   ASSERT_TRUE(share.has_value());  // at once: the deadline has come already
   EXPECT_LE(memory.held(MemoryKind::kCache), memory.largest(MemoryKind::kPictures) / 2);
   EXPECT_GT(cache.entries(), 100u);  // no more than was wanted

@@ -18,7 +18,8 @@ TEST(ResultStore, AResultIsPendingThenReady) {
   store.expect({"ask", "1"});
   EXPECT_EQ(store.wait({"ask", "1"}, Clock::now() + kSoon, response), State::kPending);
   std::thread later([&] { store.put({"ask", "1"}, {200, "", "answer"}); });
-  EXPECT_EQ(store.wait({"ask", "1"}, Clock::now() + std::chrono::minutes(1), response), State::kReady);
+  EXPECT_EQ(store.wait({"ask", "1"}, Clock::now() + std::chrono::minutes(1), response),
+            State::kReady);
   later.join();
   EXPECT_EQ(response.body, "answer");
   EXPECT_EQ(store.wait({"caption", "1"}, Clock::now(), response), State::kUnknown);
@@ -48,15 +49,18 @@ TEST(ResultStore, TheOldestGoesWhenItIsFull) {
     store.put({"ask", id}, {200, "", id});
   }
   EXPECT_EQ(store.wait({"ask", "1"}, Clock::now(), response), State::kUnknown);
-  for (const char* id : {"2", "3", "4"}) EXPECT_EQ(store.wait({"ask", id}, Clock::now(), response), State::kReady) << id;
+  for (const char* id : {"2", "3", "4"})
+    EXPECT_EQ(store.wait({"ask", id}, Clock::now(), response), State::kReady) << id;
 }
 
 TEST(ResultStore, TheOldestGoesWhenItsBytesAreTooMany) {
   ResultStore store(60, 1000, 10'000);
   Response response;
-  for (const char* id : {"1", "2", "3", "4"}) store.put({"ask", id}, {200, "", std::string(3000, 'x')});
+  for (const char* id : {"1", "2", "3", "4"})
+    store.put({"ask", id}, {200, "", std::string(3000, 'x')});
   EXPECT_EQ(store.wait({"ask", "1"}, Clock::now(), response), State::kUnknown);
-  for (const char* id : {"3", "4"}) EXPECT_EQ(store.wait({"ask", id}, Clock::now(), response), State::kReady) << id;
+  for (const char* id : {"3", "4"})
+    EXPECT_EQ(store.wait({"ask", id}, Clock::now(), response), State::kReady) << id;
   // Results that are only expected count too.
   for (int i = 0; i < 1000; ++i) store.expect({"caption", std::to_string(i)});
   EXPECT_EQ(store.wait({"ask", "4"}, Clock::now(), response), State::kUnknown);

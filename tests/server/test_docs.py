@@ -1,8 +1,9 @@
-"""Runs every example of docs/SERVER.md against a server. What they print must have the form that the document shows: the same
-lines where they are no JSON, the same keys and types where they are.
+"""Runs every example of docs/SERVER.md against a server. What they print must have the form that
+the document shows: the same lines where they are no JSON, the same keys and types where they are.
 
 test_docs.py --update writes what the examples print into the document.
 """
+
 import json
 import re
 import shutil
@@ -18,7 +19,9 @@ EXAMPLE = re.compile(r"```console\n\$ (.*)\n((?:(?!```).*\n)*)```")
 
 def run(server, command):
     command = command.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
-    done = subprocess.run(["bash", "-c", command], cwd=SCENES, capture_output=True, timeout=TIMEOUT, check=True)
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=SCENES, capture_output=True, timeout=TIMEOUT, check=True
+    )
     return done.stdout.decode().replace(str(server.port), "8080")
 
 
@@ -28,7 +31,11 @@ def form(value):
         return {key: form(item) for key, item in value.items()}
     if isinstance(value, list):
         return [form(item) for item in value[:1]]
-    return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value).__name__
+    return (
+        "number"
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        else type(value).__name__
+    )
 
 
 def form_of_line(line):
@@ -41,7 +48,9 @@ def form_of_line(line):
 
 def comparable(output):
     lines = [form_of_line(line) for line in output.splitlines()]
-    return [line for i, line in enumerate(lines) if line not in lines[:i]]  # a stream has as many tokens as it has
+    return [
+        line for i, line in enumerate(lines) if line not in lines[:i]
+    ]  # a stream has as many tokens as it has
 
 
 @unittest.skipUnless(shutil.which("curl"), "the examples are written with curl")
@@ -56,13 +65,18 @@ class Document(unittest.TestCase):
                 output = run(server, command)
                 self.assertNotEqual(output, "")
                 if "| cut" in command:  # a piece of an object
-                    self.assertEqual(re.sub(r"[-0-9.e]+", "0", output)[:60], re.sub(r"[-0-9.e]+", "0", shown)[:60])
+                    self.assertEqual(
+                        re.sub(r"[-0-9.e]+", "0", output)[:60],
+                        re.sub(r"[-0-9.e]+", "0", shown)[:60],
+                    )
                 else:
                     self.assertEqual(comparable(output), comparable(shown))
 
     def test_every_path_of_the_api_has_an_example(self):
         text = DOCUMENT.read_text(encoding="utf-8")
-        api = json.loads((SOURCE / "apps" / "server" / "web" / "openapi.json").read_text(encoding="utf-8"))
+        api = json.loads(
+            (SOURCE / "apps" / "server" / "web" / "openapi.json").read_text(encoding="utf-8")
+        )
         for path in api["paths"]:
             self.assertIn(":8080" + path.replace("{id}", "1"), text)
 
@@ -70,8 +84,10 @@ class Document(unittest.TestCase):
 def update():
     server = Server()
     try:
-        text = EXAMPLE.sub(lambda match: f"```console\n$ {match[1]}\n{run(server, match[1]).rstrip(chr(10))}\n```",
-                           DOCUMENT.read_text(encoding="utf-8"))
+        text = EXAMPLE.sub(
+            lambda match: f"```console\n$ {match[1]}\n{run(server, match[1]).rstrip(chr(10))}\n```",
+            DOCUMENT.read_text(encoding="utf-8"),
+        )
         DOCUMENT.write_text(text, encoding="utf-8")
     finally:
         server.stop()

@@ -1,4 +1,5 @@
 """What goes wrong: bad input, limits, slow and vanished clients, full queues, signals."""
+
 import http.client
 import json
 import signal
@@ -9,7 +10,18 @@ import time
 import unittest
 import zlib
 
-from harness import EMULATED, TIMEOUT, Server, ServerTest, b64, in_parallel, picture, png_file, scene, wait_until
+from harness import (
+    EMULATED,
+    TIMEOUT,
+    Server,
+    ServerTest,
+    b64,
+    in_parallel,
+    picture,
+    png_file,
+    scene,
+    wait_until,
+)
 
 MIB = 1 << 20
 
@@ -18,55 +30,182 @@ class BadRequests(ServerTest):
     arguments = ("--max-body", MIB, "--max-images", 3, "--max-texts", 5, "--max-pixels", 1_000_000)
 
     def test_bad_json(self):
-        for body in (b"{", b"[]", b"null", b"\xff\xfe", b'{"image": 3}', b'{"image": ["x"]}', b'{"images": "x"}', b"[" * 100_000, b""):
-            self.problem(self.server.post("/v1/caption", body, "application/json"), 400, "invalid_request")
+        for body in (
+            b"{",
+            b"[]",
+            b"null",
+            b"\xff\xfe",
+            b'{"image": 3}',
+            b'{"image": ["x"]}',
+            b'{"images": "x"}',
+            b"[" * 100_000,
+            b"",
+        ):
+            self.problem(
+                self.server.post("/v1/caption", body, "application/json"), 400, "invalid_request"
+            )
 
     def test_fields_are_checked_and_named(self):
         image = b64(picture(1))
-        for field, value, words in (("beams", 0, "from 1 to 64"), ("beams", "3", "whole number"), ("beams", 1.5, "whole number"), ("beams", -1, "whole number"),
-                                    ("beams", 10**30, "whole number"), ("temperature", 0, "number"), ("sample", "yes", "true or false"),
-                                    ("prompt", 3, "must be text"), ("model", [], "must be text"), ("timeout_ms", 0, "number"), ("seed", -1, "whole")):
-            problem = self.problem(self.server.post_json("/v1/caption", {"image": image, field: value}), 400, "invalid_request", words)
+        for field, value, words in (
+            ("beams", 0, "from 1 to 64"),
+            ("beams", "3", "whole number"),
+            ("beams", 1.5, "whole number"),
+            ("beams", -1, "whole number"),
+            ("beams", 10**30, "whole number"),
+            ("temperature", 0, "number"),
+            ("sample", "yes", "true or false"),
+            ("prompt", 3, "must be text"),
+            ("model", [], "must be text"),
+            ("timeout_ms", 0, "number"),
+            ("seed", -1, "whole"),
+        ):
+            problem = self.problem(
+                self.server.post_json("/v1/caption", {"image": image, field: value}),
+                400,
+                "invalid_request",
+                words,
+            )
             self.assertIn(f'"{field}"', problem["detail"])
-        self.problem(self.server.post_json("/v1/caption", {"image": image, "beam": 3}), 400, "invalid_request", 'unknown field "beam"')
-        self.problem(self.server.post("/v1/caption?beams=x", picture(1)), 400, "invalid_request", '"beams"')
-        self.problem(self.server.post_json("/v1/caption", {"image": image, "min_length": 9, "max_length": 5}), 400, "invalid_request", "larger than")
-        self.problem(self.server.post_json("/v1/caption", {"image": image, "beams": 2, "num_captions": 3}), 400, "invalid_request", "cannot come")
+        self.problem(
+            self.server.post_json("/v1/caption", {"image": image, "beam": 3}),
+            400,
+            "invalid_request",
+            'unknown field "beam"',
+        )
+        self.problem(
+            self.server.post("/v1/caption?beams=x", picture(1)), 400, "invalid_request", '"beams"'
+        )
+        self.problem(
+            self.server.post_json(
+                "/v1/caption", {"image": image, "min_length": 9, "max_length": 5}
+            ),
+            400,
+            "invalid_request",
+            "larger than",
+        )
+        self.problem(
+            self.server.post_json("/v1/caption", {"image": image, "beams": 2, "num_captions": 3}),
+            400,
+            "invalid_request",
+            "cannot come",
+        )
 
     def test_a_field_is_sent_once_and_is_never_null(self):
         image = b64(picture(1))
-        self.problem(self.server.post_json("/v1/caption?beams=2", {"image": image, "beams": 3}), 400, "invalid_request", '"beams": is in the query and in the body')
-        self.problem(self.server.post_form("/v1/ask?question=a", [("image", picture(1)), ("question", "b")]), 400, "invalid_request", "send it once")
-        self.problem(self.server.post_json("/v1/caption", {"image": image, "prompt": None}), 400, "invalid_request", '"prompt": must not be null')
-        self.problem(self.server.post_json("/v1/match", {"image": image, "text": "a" * 1025}), 400, "invalid_request", "longer than 1024 characters")
+        self.problem(
+            self.server.post_json("/v1/caption?beams=2", {"image": image, "beams": 3}),
+            400,
+            "invalid_request",
+            '"beams": is in the query and in the body',
+        )
+        self.problem(
+            self.server.post_form("/v1/ask?question=a", [("image", picture(1)), ("question", "b")]),
+            400,
+            "invalid_request",
+            "send it once",
+        )
+        self.problem(
+            self.server.post_json("/v1/caption", {"image": image, "prompt": None}),
+            400,
+            "invalid_request",
+            '"prompt": must not be null',
+        )
+        self.problem(
+            self.server.post_json("/v1/match", {"image": image, "text": "a" * 1025}),
+            400,
+            "invalid_request",
+            "longer than 1024 characters",
+        )
         self.ok(self.server.post_json("/v1/match", {"image": image, "text": "\u56fe" * 1024}))
 
     def test_missing_parts(self):
         self.problem(self.server.post_json("/v1/caption", {}), 400, "invalid_request", "no picture")
-        self.problem(self.server.post_json("/v1/match", {"image": b64(picture(1))}), 400, "invalid_request", "no text")
-        self.problem(self.server.post_json("/v1/ask", {"image": b64(picture(1))}), 400, "invalid_request", "no question")
-        self.problem(self.server.post_json("/v1/ask", {"image": b64(picture(1)), "question": " "}), 400, "invalid_request", "empty")
-        self.problem(self.server.post_json("/v1/embed", {}), 400, "invalid_request", "nothing to embed")
+        self.problem(
+            self.server.post_json("/v1/match", {"image": b64(picture(1))}),
+            400,
+            "invalid_request",
+            "no text",
+        )
+        self.problem(
+            self.server.post_json("/v1/ask", {"image": b64(picture(1))}),
+            400,
+            "invalid_request",
+            "no question",
+        )
+        self.problem(
+            self.server.post_json("/v1/ask", {"image": b64(picture(1)), "question": " "}),
+            400,
+            "invalid_request",
+            "empty",
+        )
+        self.problem(
+            self.server.post_json("/v1/embed", {}), 400, "invalid_request", "nothing to embed"
+        )
 
     def test_counts_are_limited(self):
-        self.problem(self.server.post_json("/v1/caption", {"images": [b64(picture(i)) for i in range(4)]}), 400, "invalid_request", "more than 3 pictures")
-        self.problem(self.server.post_json("/v1/match", {"image": b64(picture(1)), "texts": ["a"] * 6}), 400, "invalid_request", "more than 5 texts")
-        self.problem(self.server.post_json("/v1/match", {"image": b64(picture(1)), "texts": ["a" * 5000]}), 400, "invalid_request", "longer than")
+        self.problem(
+            self.server.post_json("/v1/caption", {"images": [b64(picture(i)) for i in range(4)]}),
+            400,
+            "invalid_request",
+            "more than 3 pictures",
+        )
+        self.problem(
+            self.server.post_json("/v1/match", {"image": b64(picture(1)), "texts": ["a"] * 6}),
+            400,
+            "invalid_request",
+            "more than 5 texts",
+        )
+        self.problem(
+            self.server.post_json("/v1/match", {"image": b64(picture(1)), "texts": ["a" * 5000]}),
+            400,
+            "invalid_request",
+            "longer than",
+        )
 
     def test_long_addresses_are_told_so(self):
         for query in ("text=" + "a" * 20_000, "&".join(["texts=%C3%A4bcdefghij"] * 1400)):
-            self.problem(self.server.post("/v1/embed?" + query, b"{}", "application/json"), 414, "uri_too_long", "send them in the body")
+            self.problem(
+                self.server.post("/v1/embed?" + query, b"{}", "application/json"),
+                414,
+                "uri_too_long",
+                "send them in the body",
+            )
         for query in ("&".join(["texts=a"] * 500), "&" * 5000):
-            self.problem(self.server.post("/v1/embed?" + query, b"{}", "application/json"), 400, "invalid_request", "send them in the body")
-        self.problem(self.server.post("/v1/embed?" + "&".join(["texts=a"] * 300), b"{}", "application/json"), 400, "invalid_request", "more than 5 texts")
+            self.problem(
+                self.server.post("/v1/embed?" + query, b"{}", "application/json"),
+                400,
+                "invalid_request",
+                "send them in the body",
+            )
+        self.problem(
+            self.server.post("/v1/embed?" + "&".join(["texts=a"] * 300), b"{}", "application/json"),
+            400,
+            "invalid_request",
+            "more than 5 texts",
+        )
         self.ok(self.server.post("/v1/embed?text=dog", b"{}", "application/json"))
 
     def test_pictures_are_checked(self):
-        self.problem(self.server.post_json("/v1/caption", {"image": "!!!"}), 400, "invalid_request", "base64")
-        self.problem(self.server.post_json("/v1/caption", {"image": "https://example.org/a.png"}), 400, "invalid_request", "fetches no addresses")
-        self.problem(self.server.post("/v1/caption", b"not a picture"), 422, "invalid_image", "picture 0")
+        self.problem(
+            self.server.post_json("/v1/caption", {"image": "!!!"}), 400, "invalid_request", "base64"
+        )
+        self.problem(
+            self.server.post_json("/v1/caption", {"image": "https://example.org/a.png"}),
+            400,
+            "invalid_request",
+            "fetches no addresses",
+        )
+        self.problem(
+            self.server.post("/v1/caption", b"not a picture"), 422, "invalid_image", "picture 0"
+        )
         self.problem(self.server.post("/v1/caption", scene()[:1000]), 422, "invalid_image")
-        self.problem(self.server.post_json("/v1/caption", {"images": [b64(b"GIF87a"), b64(b"GIF89a")]}), 422, "invalid_image", "picture 0")
+        self.problem(
+            self.server.post_json("/v1/caption", {"images": [b64(b"GIF87a"), b64(b"GIF89a")]}),
+            422,
+            "invalid_image",
+            "picture 0",
+        )
 
     def test_an_image_bomb_is_refused_before_it_is_decoded(self):
         bomb = png_file(60_000, 60_000, zlib.compress(b"\0" * 100_000))
@@ -75,11 +214,21 @@ class BadRequests(ServerTest):
         self.assertLess(time.monotonic() - started, 10)
 
     def test_forms_are_checked(self):
-        for body, kind in ((b"", "multipart/form-data; boundary=x"), (b"--x\r\n", "multipart/form-data; boundary=x"), (b"--x--", "multipart/form-data"),
-                           (b"--x\r\nno colon\r\n\r\ndata\r\n--x--", "multipart/form-data; boundary=x"), (b"image=%zz", "application/x-www-form-urlencoded"),
-                           (b"--x\r\nContent-Disposition: form-data\r\n\r\ndata\r\n--x--\r\n", "multipart/form-data; boundary=x")):
+        for body, kind in (
+            (b"", "multipart/form-data; boundary=x"),
+            (b"--x\r\n", "multipart/form-data; boundary=x"),
+            (b"--x--", "multipart/form-data"),
+            (b"--x\r\nno colon\r\n\r\ndata\r\n--x--", "multipart/form-data; boundary=x"),
+            (b"image=%zz", "application/x-www-form-urlencoded"),
+            (
+                b"--x\r\nContent-Disposition: form-data\r\n\r\ndata\r\n--x--\r\n",
+                "multipart/form-data; boundary=x",
+            ),
+        ):
             self.problem(self.server.post("/v1/caption", body, kind), 400, "invalid_request")
-        self.problem(self.server.post("/v1/caption", b"hello", "text/plain"), 415, "unsupported_media_type")
+        self.problem(
+            self.server.post("/v1/caption", b"hello", "text/plain"), 415, "unsupported_media_type"
+        )
 
     def test_paths_and_methods(self):
         self.problem(self.server.get("/nothing"), 404, "not_found")
@@ -90,13 +239,18 @@ class BadRequests(ServerTest):
         self.problem(self.server.request("TRACE", "/healthz"), 405, "method_not_allowed")
 
     def test_a_large_body_is_told_so(self):
-        self.problem(self.server.post("/v1/caption", b"x" * (2 * MIB)), 413, "payload_too_large", str(MIB))
+        self.problem(
+            self.server.post("/v1/caption", b"x" * (2 * MIB)), 413, "payload_too_large", str(MIB)
+        )
 
         def pieces():
             for _ in range(64):
                 yield b"x" * 65536
+
         connection = self.server.connect()
-        connection.request("POST", "/v1/caption", pieces(), {"Content-Type": "image/png"}, encode_chunked=True)
+        connection.request(
+            "POST", "/v1/caption", pieces(), {"Content-Type": "image/png"}, encode_chunked=True
+        )
         self.assertEqual(connection.getresponse().status, 413)
         connection.close()
 
@@ -104,9 +258,15 @@ class BadRequests(ServerTest):
         def pieces():
             for _ in range(1024):
                 yield b"x" * MIB
+
         connection = self.server.connect()
         try:
-            connection.request("POST", "/v1/caption", pieces(), {"Content-Type": "image/png", "Content-Length": str(1024 * MIB)})
+            connection.request(
+                "POST",
+                "/v1/caption",
+                pieces(),
+                {"Content-Type": "image/png", "Content-Length": str(1024 * MIB)},
+            )
             self.assertEqual(connection.getresponse().status, 413)
         finally:
             connection.close()
@@ -115,8 +275,13 @@ class BadRequests(ServerTest):
         self.assertLess(peak, 900 * 1024)
 
     def test_garbage_instead_of_http(self):
-        for garbage in (b"\0" * 1000, b"GET\r\n\r\n", b"A" * 200_000, b"POST /v1/caption HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-                        b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"):
+        for garbage in (
+            b"\0" * 1000,
+            b"GET\r\n\r\n",
+            b"A" * 200_000,
+            b"POST /v1/caption HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+            b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        ):
             with socket.create_connection(("127.0.0.1", self.server.port), TIMEOUT) as client:
                 try:
                     client.sendall(garbage)
@@ -139,13 +304,27 @@ class Access(unittest.TestCase):
             file.write("# ours\nfirst-key\nsecond-key\n")
             file.flush()
             server = self.start("--api-key-file", file.name)
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer "}, {"Authorization": "first-key"}, {"Authorization": "Bearer first-ke"}):
+        for headers in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Bearer "},
+            {"Authorization": "first-key"},
+            {"Authorization": "Bearer first-ke"},
+        ):
             reply = server.post("/v1/caption", picture(1), headers=headers)
-            self.assertEqual((reply.status, reply.json["code"], reply.headers["WWW-Authenticate"]), (401, "unauthorized", "Bearer"))
+            self.assertEqual(
+                (reply.status, reply.json["code"], reply.headers["WWW-Authenticate"]),
+                (401, "unauthorized", "Bearer"),
+            )
             for path in ("/v1/models", "/metrics", "/v1/history", "/caption/get_result?id=1"):
                 self.assertEqual(server.get(path, headers).status, 401, path)
         for key in ("first-key", "second-key"):
-            self.assertEqual(server.post("/v1/caption", picture(1), headers={"Authorization": "Bearer " + key}).status, 200)
+            self.assertEqual(
+                server.post(
+                    "/v1/caption", picture(1), headers={"Authorization": "Bearer " + key}
+                ).status,
+                200,
+            )
         for path in ("/", "/healthz", "/readyz", "/openapi.json"):
             self.assertEqual(server.get(path).status, 200, path)
 
@@ -159,17 +338,37 @@ class Access(unittest.TestCase):
         self.assertIsNone(server.get("/healthz", foreign).headers["Access-Control-Allow-Origin"])
         listed = self.start("--cors-origin", "https://example.org")
         reply = listed.post("/v1/caption", picture(1), headers=foreign)
-        self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (200, "https://example.org"))
-        asks = {**foreign, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        self.assertEqual(
+            (reply.status, reply.headers["Access-Control-Allow-Origin"]),
+            (200, "https://example.org"),
+        )
+        asks = {
+            **foreign,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-type",
+        }
         reply = listed.request("OPTIONS", "/v1/caption", headers=asks)
-        self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]), (204, "https://example.org"))
-        self.assertEqual(listed.request("OPTIONS", "/v1/caption", headers={**asks, "Origin": "https://other.example"}).status, 405)
+        self.assertEqual(
+            (reply.status, reply.headers["Access-Control-Allow-Origin"]),
+            (204, "https://example.org"),
+        )
+        self.assertEqual(
+            listed.request(
+                "OPTIONS", "/v1/caption", headers={**asks, "Origin": "https://other.example"}
+            ).status,
+            405,
+        )
 
 
 def slow_request(pictures=4, beams=16):
     """Keeps a model busy for a while, about as long under an emulator."""
     length = 8 if EMULATED else 40
-    return {"images": [b64(picture(i)) for i in range(pictures)], "beams": beams // 4 if EMULATED else beams, "min_length": length, "max_length": length + 4}
+    return {
+        "images": [b64(picture(i)) for i in range(pictures)],
+        "beams": beams // 4 if EMULATED else beams,
+        "min_length": length,
+        "max_length": length + 4,
+    }
 
 
 AS_MUCH_AS_THERE_IS = ("--max-beams", 64, "--max-work", 10**6)
@@ -186,7 +385,9 @@ class Overload(unittest.TestCase):
                 if reply.status == 429:
                     self.assertEqual(reply.json["code"], "queue_full")
                     self.assertGreaterEqual(int(reply.headers["Retry-After"]), 1)
-            self.assertEqual(server.metric('blip_rejected_total{reason="queue"}'), statuses.count(429))
+            self.assertEqual(
+                server.metric('blip_rejected_total{reason="queue"}'), statuses.count(429)
+            )
             self.assertEqual(server.post("/v1/caption", picture(1)).status, 200)
         finally:
             server.stop()
@@ -194,7 +395,12 @@ class Overload(unittest.TestCase):
     def test_too_many_requests_at_a_time_are_told_429(self):
         server = Server("--timeout", 900, "--max-requests", 2, "--batch", 1)
         try:
-            statuses = [reply.status for reply in in_parallel(10, lambda i: server.post_json("/v1/caption", slow_request()))]
+            statuses = [
+                reply.status
+                for reply in in_parallel(
+                    10, lambda i: server.post_json("/v1/caption", slow_request())
+                )
+            ]
             self.assertEqual(set(statuses), {200, 429}, statuses)
         finally:
             server.stop()
@@ -214,10 +420,23 @@ class Overload(unittest.TestCase):
         try:
             body = json.dumps(slow_request(16, 64)).encode()
             with socket.create_connection(("127.0.0.1", server.port)) as client:
-                client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                client.sendall(
+                    b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                    % len(body)
+                    + body
+                )
                 self.assertTrue(wait_until(lambda: server.metric("blip_queue_jobs") > 3))
             self.assertTrue(wait_until(lambda: server.metric("blip_queue_jobs") == 0))
-            self.assertTrue(wait_until(lambda: [line["status"] for line in server.log_lines("request") if line["path"] == "/v1/caption"] == [499]))
+            self.assertTrue(
+                wait_until(
+                    lambda: [
+                        line["status"]
+                        for line in server.log_lines("request")
+                        if line["path"] == "/v1/caption"
+                    ]
+                    == [499]
+                )
+            )
             captions = server.metric('blip_batch_size_count{task="caption"}')
             self.assertLess(captions, 16, "the jobs of the client that is gone were computed")
         finally:
@@ -228,11 +447,18 @@ class Overload(unittest.TestCase):
         try:
             with socket.create_connection(("127.0.0.1", server.port)) as client:
                 body = picture(3)
-                client.sendall(b"POST /v1/caption?stream=true&min_length=400&max_length=500 HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
-                               % len(body) + body)
+                client.sendall(
+                    b"POST /v1/caption?stream=true&min_length=400&max_length=500 HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+                    % len(body)
+                    + body
+                )
                 self.assertIn(b"200 OK", client.recv(100))
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, as from a crash
-            self.assertTrue(wait_until(lambda: server.metric("blip_requests_in_flight") == 1))  # the question itself
+                client.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )  # a reset, as from a crash
+            self.assertTrue(
+                wait_until(lambda: server.metric("blip_requests_in_flight") == 1)
+            )  # the question itself
             self.assertEqual(server.post("/v1/caption", picture(1)).status, 200)
         finally:
             server.stop()
@@ -245,7 +471,9 @@ class SlowClients(unittest.TestCase):
         try:
             for _ in range(100):
                 client = socket.create_connection(("127.0.0.1", server.port))
-                client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc")
+                client.sendall(
+                    b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc"
+                )
                 clients.append(client)
             self.assertTrue(wait_until(lambda: server.metric("blip_requests_in_flight") == 101))
             self.assertEqual(server.post("/v1/caption", picture(1)).status, 200)
@@ -262,9 +490,12 @@ class SlowClients(unittest.TestCase):
         try:
             body = picture(2)
             with socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as client:
-                client.sendall(b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body))
+                client.sendall(
+                    b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+                    % len(body)
+                )
                 for i in range(0, len(body), 300):
-                    client.sendall(body[i:i + 300])
+                    client.sendall(body[i : i + 300])
                     time.sleep(0.01)
                 reply = http.client.HTTPResponse(client)
                 reply.begin()
@@ -283,14 +514,20 @@ class Shutdown(unittest.TestCase):
                 server.signal(signal.SIGTERM)
                 return None
             try:
-                return server.post_json("/v1/caption", {"image": b64(picture(i)), "beams": 8, "min_length": 30, "max_length": 32}).status
+                return server.post_json(
+                    "/v1/caption",
+                    {"image": b64(picture(i)), "beams": 8, "min_length": 30, "max_length": 32},
+                ).status
             except ConnectionRefusedError:
                 return "refused"
+
         statuses = [status for status in in_parallel(21, ask) if status is not None]
         self.assertEqual(server.wait(), 0, server.log())
         self.assertTrue(set(statuses) <= {200, 503, "refused"}, statuses)
         self.assertGreater(statuses.count(200), 2)
-        accepted = [line["status"] for line in server.log_lines("request") if line["path"] == "/v1/caption"]
+        accepted = [
+            line["status"] for line in server.log_lines("request") if line["path"] == "/v1/caption"
+        ]
         self.assertEqual(accepted.count(200), statuses.count(200))
         self.assertEqual(len(server.log_lines("stopped")), 1)
         server.stop()

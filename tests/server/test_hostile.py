@@ -1,8 +1,11 @@
-"""Honest clients among hostile ones: every honest request gets the right caption, no 5xx but 503, memory stays flat.
+"""Honest clients among hostile ones: every honest request gets the right caption, no 5xx but 503,
+memory stays flat.
 
-A few seconds by default; BLIP_HOSTILE=full sends 20,000 requests from 200 clients. Hostile ones send malformed HTTP, deep and
-broad JSON, huge claims, dribble, hang up in the middle of bodies and answers, and retry without a pause.
+A few seconds by default; BLIP_HOSTILE=full sends 20,000 requests from 200 clients. Hostile ones
+send malformed HTTP, deep and broad JSON, huge claims, dribble, hang up in the middle of bodies and
+answers, and retry without a pause.
 """
+
 import collections
 import json
 import os
@@ -24,7 +27,13 @@ RETRIED = (429, 503)
 
 
 def request_of(path, body, kind=b"application/json"):
-    return b"POST %s HTTP/1.1\r\n" % path + HOST + CLOSE + b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n" % (kind, len(body)) + body
+    return (
+        b"POST %s HTTP/1.1\r\n" % path
+        + HOST
+        + CLOSE
+        + b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n" % (kind, len(body))
+        + body
+    )
 
 
 class Client:
@@ -68,19 +77,26 @@ class Client:
     def nested_json(self):
         depth = self.random.choice([100, 5000, 60_000])
         field = self.random.choice(["images", "texts", "image"])
-        path = self.random.choice([b"/v1/caption", b"/v1/match", b"/v1/chat/completions", b"/v1/history"])
-        self.send(request_of(path, b'{"%s": ' % field.encode() + b"[" * depth + b"]" * depth + b"}"))
+        path = self.random.choice(
+            [b"/v1/caption", b"/v1/match", b"/v1/chat/completions", b"/v1/history"]
+        )
+        self.send(
+            request_of(path, b'{"%s": ' % field.encode() + b"[" * depth + b"]" * depth + b"}")
+        )
 
     def broad_json(self):
         self.send(request_of(b"/v1/match", b'{"texts": [' + b"1," * 50_000 + b"1]}"))
 
     def huge_claim(self):
-        self.send(POST + b"Content-Length: %d\r\n\r\nabc" % self.random.choice([10**9, 10**15, 60 << 20]), 0.2)
+        self.send(
+            POST + b"Content-Length: %d\r\n\r\nabc" % self.random.choice([10**9, 10**15, 60 << 20]),
+            0.2,
+        )
 
     def dribble(self):
         with socket.create_connection(("127.0.0.1", self.port), WAIT) as client:
             try:
-                for byte in POST[:self.random.randrange(8)]:
+                for byte in POST[: self.random.randrange(8)]:
                     client.sendall(bytes([byte]))
                     time.sleep(0.05)
             except OSError:
@@ -89,10 +105,12 @@ class Client:
     def hang_up_in_body(self):
         body = json.dumps({"image": b64(scene())}).encode()
         data = request_of(b"/v1/caption", body)
-        self.send(data[:self.random.randrange(len(data))], read=False)
+        self.send(data[: self.random.randrange(len(data))], read=False)
 
     def hang_up_in_answer(self):
-        body = json.dumps({"image": b64(scene()), "stream": True, "min_length": 40, "max_length": 60}).encode()
+        body = json.dumps(
+            {"image": b64(scene()), "stream": True, "min_length": 40, "max_length": 60}
+        ).encode()
         with socket.create_connection(("127.0.0.1", self.port), WAIT) as client:
             try:
                 client.sendall(request_of(b"/v1/caption", body))
@@ -104,12 +122,25 @@ class Client:
         for _ in range(10):
             self.send(b"GET /nothing HTTP/1.1\r\n" + HOST + CLOSE + b"\r\n")
 
-    HOSTILE = (malformed, nested_json, broad_json, huge_claim, dribble, hang_up_in_body, hang_up_in_answer, retry_storm)
+    HOSTILE = (
+        malformed,
+        nested_json,
+        broad_json,
+        huge_claim,
+        dribble,
+        hang_up_in_body,
+        hang_up_in_answer,
+        retry_storm,
+    )
 
     def run(self, count):
         for _ in range(count):
             self.seen["requests"] += 1
-            (self.honest if self.random.random() < HONEST else self.random.choice(self.HOSTILE).__get__(self))()
+            (
+                self.honest
+                if self.random.random() < HONEST
+                else self.random.choice(self.HOSTILE).__get__(self)
+            )()
 
 
 def resident_mib(pid):
@@ -120,7 +151,12 @@ def resident_mib(pid):
 class Hostile(unittest.TestCase):
     def test_honest_clients_among_hostile_ones(self):
         names = scene_names()[:12]
-        captions = {name: one["caption"] for name, one in zip(names, cli("caption", *(SCENES / name for name in names), "--beams", 1))}
+        captions = {
+            name: one["caption"]
+            for name, one in zip(
+                names, cli("caption", *(SCENES / name for name in names), "--beams", 1)
+            )
+        }
         server = Server("--timeout", 600, "--header-timeout", 2)
         self.addCleanup(server.stop)
         memory, slow_health, stop = [], [], threading.Event()
@@ -132,23 +168,37 @@ class Hostile(unittest.TestCase):
                 if server.get("/healthz").status != 200:
                     slow_health.append("not 200")
                 slow_health.append(time.monotonic() - started)
+
         watcher = threading.Thread(target=watch)
         watcher.start()
         clients = [Client(server.port, seed, captions) for seed in range(CLIENTS)]
         started = time.monotonic()
-        failures = [one for one in in_parallel(CLIENTS, lambda i: clients[i].run(REQUESTS // CLIENTS)) if one is not None]
+        failures = [
+            one
+            for one in in_parallel(CLIENTS, lambda i: clients[i].run(REQUESTS // CLIENTS))
+            if one is not None
+        ]
         taken = time.monotonic() - started
         stop.set()
         watcher.join()
         seen = sum((client.seen for client in clients), collections.Counter())
         half = len(memory) // 2
-        print(f"{seen['requests']} requests in {taken:.1f} s: {dict(seen)}; MiB: {memory[0]:.0f} at first, "
-              f"{max(memory[:half]):.0f} at most in the first half, {max(memory[half:]):.0f} in the second; "
-              f"/healthz took {max(slow_health):.3f} s at most")
+        print(
+            f"{seen['requests']} requests in {taken:.1f} s: {dict(seen)}; MiB: {memory[0]:.0f} at first, "
+            f"{max(memory[:half]):.0f} at most in the first half, {max(memory[half:]):.0f} in the second; "
+            f"/healthz took {max(slow_health):.3f} s at most"
+        )
         self.assertEqual(failures, [])
         self.assertEqual(sum((client.wrong for client in clients), [])[:3], [])
         self.assertGreater(seen["honest"], REQUESTS * HONEST / 2)
-        self.assertEqual([status for status in seen if isinstance(status, int) and status >= 500 and status not in (501, 503, 505)], [])
+        self.assertEqual(
+            [
+                status
+                for status in seen
+                if isinstance(status, int) and status >= 500 and status not in (501, 503, 505)
+            ],
+            [],
+        )
         self.assertLess(max(memory[half:]), 1.5 * max(memory[:half]) + 64)
         self.assertLess(max(slow_health), 30 if EMULATED else 5)
         self.assertIsNone(server.process.poll())

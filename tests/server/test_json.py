@@ -1,4 +1,7 @@
-"""JSON that is deep, broad or no text, in every place where the server reads JSON: a refusal, quickly and in little memory."""
+"""JSON that is deep, broad or no text, in every place where the server reads JSON: a refusal,
+quickly and in little memory.
+"""
+
 import json
 import unittest
 
@@ -18,12 +21,16 @@ def peak(server):
 class Json(ServerTest):
     def refused(self, path, body, words):
         reply = self.server.post(path, body, "application/json")
-        self.assertEqual((reply.status, reply.json["code"]), (400, "invalid_request"), reply.body[:500])
+        self.assertEqual(
+            (reply.status, reply.json["code"]), (400, "invalid_request"), reply.body[:500]
+        )
         self.assertIn(words, reply.json["detail"])
         self.assertLess(len(reply.body), 1000)
 
     def tearDown(self):
-        self.assertEqual(self.server.post("/v1/caption", picture(1)).status, 200)  # it is there, and well
+        self.assertEqual(
+            self.server.post("/v1/caption", picture(1)).status, 200
+        )  # it is there, and well
 
     def test_deep_values(self):
         words = "the body cannot be read as JSON: nested deeper than 64 levels"
@@ -34,36 +41,67 @@ class Json(ServerTest):
             for path in ("/caption/push_data", "/v1/history"):
                 self.refused(path, f'{{"image": {deep}}}', words)
             message = '{"messages": [{"role": "user", "content": %s}]}'
-            for content in (deep, f'[{{"type": "image_url", "image_url": {{"url": {deep}}}}}]', f'[{{"type": "text", "text": {deep}}}]'):
+            for content in (
+                deep,
+                f'[{{"type": "image_url", "image_url": {{"url": {deep}}}}}]',
+                f'[{{"type": "text", "text": {deep}}}]',
+            ):
                 self.refused("/v1/chat/completions", message % content, words)
 
     def test_deep_text(self):
         """JSON inside of a text: a result of the history, a list of texts."""
-        reply = self.server.post_json("/v1/history", {"task": "ask", "image": b64(scene()), "result": DEEP})
-        self.assertEqual((reply.status, reply.json["detail"]),
-                         (400, 'field "result": is not JSON text: nested deeper than 64 levels'))
-        for texts in ("[" * 300 + "]" * 300, '["a cat", [[[["a dog"]]]]]'):  # one text that begins like a list
-            self.ok(self.server.post_json("/match/push_data", {"id": "d", "image": b64(scene()), "text": texts}))
+        reply = self.server.post_json(
+            "/v1/history", {"task": "ask", "image": b64(scene()), "result": DEEP}
+        )
+        self.assertEqual(
+            (reply.status, reply.json["detail"]),
+            (400, 'field "result": is not JSON text: nested deeper than 64 levels'),
+        )
+        for texts in (
+            "[" * 300 + "]" * 300,
+            '["a cat", [[[["a dog"]]]]]',
+        ):  # one text that begins like a list
+            self.ok(
+                self.server.post_json(
+                    "/match/push_data", {"id": "d", "image": b64(scene()), "text": texts}
+                )
+            )
             self.assertEqual(self.ok(self.server.get("/match/get_result?id=d"))["texts"], [texts])
 
     def test_broad_values_take_no_memory(self):
         before = peak(self.server)
         broad = "[" + "1," * ((4 if EMULATED else 30) << 20) + "1]"
-        self.refused("/v1/caption", '{"images": %s}' % broad, "the body cannot be read as JSON: more than")
-        self.refused("/v1/match", '{"texts": %s}' % broad, "the body cannot be read as JSON: more than")
-        self.refused("/v1/chat/completions", '{"messages": %s}' % broad, "the body cannot be read as JSON: more than 50000 values")
+        self.refused(
+            "/v1/caption", '{"images": %s}' % broad, "the body cannot be read as JSON: more than"
+        )
+        self.refused(
+            "/v1/match", '{"texts": %s}' % broad, "the body cannot be read as JSON: more than"
+        )
+        self.refused(
+            "/v1/chat/completions",
+            '{"messages": %s}' % broad,
+            "the body cannot be read as JSON: more than 50000 values",
+        )
         if not SANITIZED:
             self.assertLess(peak(self.server) - before, 3 * len(broad))
 
     def test_texts_that_are_none(self):
         self.refused("/v1/match", b'{"text": "caf\xe9"}', "the body cannot be read as JSON")
         self.refused("/v1/match", r'{"text": "\ud800"}', "the body cannot be read as JSON")
-        self.refused("/v1/match", '{"text": "a", "text": "b"}', 'the key "text" appears twice in one object')
-        self.refused("/v1/match", '{"image": "%s", "text": 1}' % b64(scene()), 'field "text": must be text')
+        self.refused(
+            "/v1/match", '{"text": "a", "text": "b"}', 'the key "text" appears twice in one object'
+        )
+        self.refused(
+            "/v1/match", '{"image": "%s", "text": 1}' % b64(scene()), 'field "text": must be text'
+        )
         for path in ("/v1/match?text=caf%E9", "/v1/match?text=%ED%A0%80", "/v1/match?text=%C0%80"):
             reply = self.server.post(path, scene(), "image/png")
             self.problem(reply, 400, "invalid_request", 'field "text": is not UTF-8')
-        reply = self.server.post("/v1/match", b"text=caf%E9&image=" + b64(scene()).replace("+", "%2B").encode(), "application/x-www-form-urlencoded")
+        reply = self.server.post(
+            "/v1/match",
+            b"text=caf%E9&image=" + b64(scene()).replace("+", "%2B").encode(),
+            "application/x-www-form-urlencoded",
+        )
         self.problem(reply, 400, "invalid_request", 'field "text": is not UTF-8')
 
     def test_what_is_quoted_is_short(self):

@@ -1,4 +1,7 @@
-"""blip serve behind nginx and Caddy, with the settings that docs/SERVER.md gives. Skipped where they are not installed."""
+"""blip serve behind nginx and Caddy, with the settings that docs/SERVER.md gives. Skipped where
+they are not installed.
+"""
+
 import os
 import re
 import shutil
@@ -37,8 +40,13 @@ class Behind:
         self.addCleanup(self.folder.cleanup)
         self.port = free_port()
         command = self.prepare(Path(self.folder.name))
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder.name,
-                                        env={"HOME": self.folder.name, "PATH": "/usr/sbin:/usr/bin:/bin"})
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder.name,
+            env={"HOME": self.folder.name, "PATH": "/usr/sbin:/usr/bin:/bin"},
+        )
         self.addCleanup(self.end)
         self.assertTrue(wait_until(self.answers, 30))
 
@@ -61,19 +69,40 @@ class Behind:
 
     def test_the_page_and_its_requests(self):
         self.assertEqual(statuses(self.send("GET", "/")), [200])
-        answer = self.send("POST", "/v1/caption", picture(1), Content_Type="image/png", Origin=f"https://{PUBLIC}")
+        answer = self.send(
+            "POST", "/v1/caption", picture(1), Content_Type="image/png", Origin=f"https://{PUBLIC}"
+        )
         self.assertEqual(statuses(answer), [200], answer[:500])
         self.assertIn(b'"caption":', answer)
-        self.assertEqual(statuses(self.send("POST", "/v1/caption", picture(1), Content_Type="image/png", Origin="https://evil.example")), [403])
+        self.assertEqual(
+            statuses(
+                self.send(
+                    "POST",
+                    "/v1/caption",
+                    picture(1),
+                    Content_Type="image/png",
+                    Origin="https://evil.example",
+                )
+            ),
+            [403],
+        )
 
     def test_large_bodies_reach_the_server(self):
-        answer = self.send("POST", "/v1/caption", b"x" * (3 << 20), Content_Type="image/png", Origin=f"https://{PUBLIC}")
+        answer = self.send(
+            "POST",
+            "/v1/caption",
+            b"x" * (3 << 20),
+            Content_Type="image/png",
+            Origin=f"https://{PUBLIC}",
+        )
         self.assertEqual(statuses(answer), [422], answer[:500])
 
     def test_streams_are_not_held_back(self):
         body = picture(2)
-        head = (f"POST /v1/caption?stream=true&min_length=40&max_length=60 HTTP/1.1\r\nHost: {PUBLIC}\r\nConnection: close\r\n"
-                f"Content-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n")
+        head = (
+            f"POST /v1/caption?stream=true&min_length=40&max_length=60 HTTP/1.1\r\nHost: {PUBLIC}\r\nConnection: close\r\n"
+            f"Content-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         pieces = []
         with socket.create_connection(("127.0.0.1", self.port), 60) as client:
             client.sendall(head.encode() + body)
@@ -91,10 +120,24 @@ class Nginx(Behind, unittest.TestCase):
         # TLS ends before what is tested here.
         site = re.sub(r"listen .*;", f"listen 127.0.0.1:{self.port};", site, count=1)
         site = re.sub(r"\n *(listen \[|ssl_).*", "", site)
-        paths = "".join(f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        (folder / "nginx.conf").write_text(f"{'user root; ' if os.geteuid() == 0 else ''}daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
-                                           f"http {{ access_log off; {paths}\n{site}\n}}\n", encoding="utf-8")
-        return ["nginx", "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
+        paths = "".join(
+            f"{name}_temp_path {folder}/{name};"
+            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (folder / "nginx.conf").write_text(
+            f"{'user root; ' if os.geteuid() == 0 else ''}daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
+            f"http {{ access_log off; {paths}\n{site}\n}}\n",
+            encoding="utf-8",
+        )
+        return [
+            "nginx",
+            "-e",
+            str(folder / "error.log"),
+            "-p",
+            str(folder),
+            "-c",
+            str(folder / "nginx.conf"),
+        ]
 
 
 @unittest.skipUnless(shutil.which("caddy"), "caddy is not installed")

@@ -1,13 +1,18 @@
-"""How far compiled networks are from the CPU on an emulated chip, away from the tests' own pictures and texts.
+"""How far compiled networks are from the CPU on an emulated chip, away from the tests' own pictures
+and texts.
 
-    accuracy.py bm1688 f16                                                       the folders of fixtures.folders()
-    accuracy.py bm1688 f16 --checkpoints DIR --compiled DIR --toolchain DIR      other checkpoints; compiled where that was not done yet
+    accuracy.py bm1688 f16                                                       the folders of
+    fixtures.folders() accuracy.py bm1688 f16 --checkpoints DIR --compiled DIR --toolchain DIR
+    other checkpoints; compiled where that was not done yet
 
-with the environment of the folder tests (tests/sophon/CMakeLists.txt). A checkpoint's task is what its folder's name begins with: match, caption or vqa
-(checkpoints.py makes random ones). Compared are match probabilities, ITC cosines, and captions and answers of 1 and 3 beams. Of a text that is another one
-it tells how near a tie that was in F32, by what onnxruntime makes of the graphs, where it can be imported: by the logits where greedy texts part, or by
-what the search keeps and leaves out.
+with the environment of the folder tests (tests/sophon/CMakeLists.txt). A checkpoint's task is what
+its folder's name begins with: match, caption or vqa (checkpoints.py makes random ones). Compared
+are match probabilities, ITC cosines, and captions and answers of 1 and 3 beams. Of a text that is
+another one it tells how near a tie that was in F32, by what onnxruntime makes of the graphs, where
+it can be imported: by the logits where greedy texts part, or by what the search keeps and leaves
+out.
 """
+
 import argparse
 import json
 import random
@@ -25,17 +30,27 @@ from harness import png  # noqa: E402
 program.TIMEOUT_BM1688 = 200  # many pairs in one run
 CORES = {"bm1688": 2}
 QUESTION = "where is the dog?"
-LENGTHS = {"caption": (5, 12), "ask": (1, 5)}  # shortest (the program's own) and longest text, prompt included
+LENGTHS = {
+    "caption": (5, 12),
+    "ask": (1, 5),
+}  # shortest (the program's own) and longest text, prompt included
 
 
 def picture(path, rng):
     """Squares of random colours, coarse or fine, with a slope of light."""
-    width, height, square = rng.randrange(40, 160), rng.randrange(40, 160), rng.choice([4, 8, 16, 32])
+    width, height, square = (
+        rng.randrange(40, 160),
+        rng.randrange(40, 160),
+        rng.choice([4, 8, 16, 32]),
+    )
     colours = {}
 
     def pixel(x, y):
-        colour = colours.setdefault((x // square, y // square), [rng.randrange(256) for _ in range(3)])
+        colour = colours.setdefault(
+            (x // square, y // square), [rng.randrange(256) for _ in range(3)]
+        )
         return (c * (width + x) // (2 * width) for c in colour)
+
     path.write_bytes(png(width, height, pixel))
     return str(path)
 
@@ -48,8 +63,26 @@ def objects(*arguments, runtime="/nonexistent"):
 
 
 def build(toolchain, checkpoint, chip, dtype, folder):
-    command = [sys.executable, fixtures.SOURCE / "tools/sophon/build-bmodels", "--toolchain", toolchain, "--model", checkpoint, "--chip", chip,
-               "--dtype", dtype, "--cores", CORES.get(chip, 1), "--slots", 24, "--match-rows", 8, "--out", folder]
+    command = [
+        sys.executable,
+        fixtures.SOURCE / "tools/sophon/build-bmodels",
+        "--toolchain",
+        toolchain,
+        "--model",
+        checkpoint,
+        "--chip",
+        chip,
+        "--dtype",
+        dtype,
+        "--cores",
+        CORES.get(chip, 1),
+        "--slots",
+        24,
+        "--match-rows",
+        8,
+        "--out",
+        folder,
+    ]
     subprocess.run(list(map(str, command)), check=True, stderr=subprocess.DEVNULL)
 
 
@@ -60,38 +93,63 @@ class Gaps:
         import numpy  # pylint: disable=import-outside-toplevel
         import onnxruntime  # pylint: disable=import-outside-toplevel
         from blip_sophon.calibration import load_pixels  # pylint: disable=import-outside-toplevel
-        from blip_sophon.checkpoint import open_checkpoint  # pylint: disable=import-outside-toplevel
+        from blip_sophon.checkpoint import (
+            open_checkpoint,
+        )  # pylint: disable=import-outside-toplevel
         from blip_sophon.networks import Builder, Options  # pylint: disable=import-outside-toplevel
         from blip_sophon.texts import Tokenizer  # pylint: disable=import-outside-toplevel
-        self.np, self.pixels, self.c, options = numpy, load_pixels, open_checkpoint(checkpoint), Options(slots=24, step_rows=[1])
+
+        self.np, self.pixels, self.c, options = (
+            numpy,
+            load_pixels,
+            open_checkpoint(checkpoint),
+            Options(slots=24, step_rows=[1]),
+        )
         self.sessions = {}
         for make in Builder(self.c, options).networks():
             network = make()
-            self.sessions[network.role] = onnxruntime.InferenceSession(network.graph.model().SerializeToString(), providers=["CPUExecutionProvider"])
+            self.sessions[network.role] = onnxruntime.InferenceSession(
+                network.graph.model().SerializeToString(), providers=["CPUExecutionProvider"]
+            )
         self.shape = Builder(self.c, options).cache_shape
         self.tokenizer = Tokenizer(self.c.vocabulary)
 
     def run(self, role, *values):
         session = self.sessions[role]
-        return session.run(None, {port.name: value for port, value in zip(session.get_inputs(), values)})
+        return session.run(
+            None, {port.name: value for port, value in zip(session.get_inputs(), values)}
+        )
 
     def start(self, image):
-        """Makes a function that feeds a token: step(token, position, cache) gives the logits and the cache behind it."""
+        """Makes a function that feeds a token: step(token, position, cache) gives the logits and
+        the cache behind it.
+        """
         np, part = self.np, "caption" if "caption" in self.c.text else "answer"
         tokens = self.run("vision", self.pixels(image, self.c))[0]
         if part == "caption":
             cross, extra = self.run("caption_cross", tokens)[0], ()
         else:
-            ids, mask = np.zeros((1, self.c.max_text), np.int32), np.full((1, 1, 1, self.c.max_text), -10000, np.float32)
+            ids, mask = np.zeros((1, self.c.max_text), np.int32), np.full(
+                (1, 1, 1, self.c.max_text), -10000, np.float32
+            )
             question = self.tokenizer(QUESTION, "[ENC]")
-            ids[0, :len(question)], mask[..., :len(question)] = question, 0
-            cross, extra = self.run("question", ids, mask, self.run("question_cross", tokens)[0])[1], (mask,)
+            ids[0, : len(question)], mask[..., : len(question)] = question, 0
+            cross, extra = self.run("question", ids, mask, self.run("question_cross", tokens)[0])[
+                1
+            ], (mask,)
         empty = np.zeros(self.shape(part, 1), np.float32)
 
         def step(token, position, cache=None):
-            logits, cache = self.run(f"{part}_step", np.array([[token]], np.int32), np.full((1, 1), position, np.float32),
-                                     empty if cache is None else cache, cross, *extra)
+            logits, cache = self.run(
+                f"{part}_step",
+                np.array([[token]], np.int32),
+                np.full((1, 1), position, np.float32),
+                empty if cache is None else cache,
+                cross,
+                *extra,
+            )
             return logits[0].astype(np.float64), cache
+
         return step
 
     def feed(self, step, fed):
@@ -101,13 +159,17 @@ class Gaps:
         return logits, cache
 
     def greedy(self, image, fed, one, other):
-        """logit(one) - logit(other) behind the tokens `fed`, and how far the deviation of all logits is."""
+        """logit(one) - logit(other) behind the tokens `fed`, and how far the deviation of all
+        logits is.
+        """
         logits, _ = self.feed(self.start(image), fed)
         return logits[one] - logits[other], logits.std()
 
     def beams(self, image, prompt, other, beams, lengths):
-        """Beam search as src/decode/beam_search.cpp does it. Texts as (sum of log-probabilities, tokens), best first: those that are finished, and for
-        each choice of running beams the candidates. One that continues `other` is among these however bad it is."""
+        """Beam search as src/decode/beam_search.cpp does it. Texts as (sum of log-probabilities,
+        tokens), best first: those that are finished, and for each choice of running beams the
+        candidates. One that continues `other` is among these however bad it is.
+        """
         np, step, end = self.np, self.start(image), self.tokenizer.id("[SEP]")
         running, finished, choices = [(0.0, prompt, *self.feed(step, prompt))], [], []
         score = lambda text: text[0] / (len(text[1]) - len(prompt))
@@ -118,45 +180,86 @@ class Gaps:
                 logs -= np.log(np.exp(logs).sum())
                 if length <= lengths[0]:
                     logs[end] = -np.inf
-                best = set(np.argsort(-logs)[:2 * beams].tolist()) | set(other[length - 1:length] if ids == other[:length - 1] else ())
+                best = set(np.argsort(-logs)[: 2 * beams].tolist()) | set(
+                    other[length - 1 : length] if ids == other[: length - 1] else ()
+                )
                 found += [(float(total + logs[token]), ids + [token], cache) for token in best]
             found.sort(key=lambda text: -text[0])
             ended = [text[1][-1] == end or length == lengths[1] for text in found]
-            finished = sorted(finished + [text[:2] for text, last in zip(found[:beams], ended) if last], key=score, reverse=True)[:beams]
+            finished = sorted(
+                finished + [text[:2] for text, last in zip(found[:beams], ended) if last],
+                key=score,
+                reverse=True,
+            )[:beams]
             going = [text for text, last in zip(found, ended) if not last]
             choices.append([text[:2] for text in going])
             if not going or (len(finished) == beams and score(going[0]) <= score(finished[-1])):
                 break
-            running = [(total, ids, *step(ids[-1], length - 1, cache)) for total, ids, cache in going[:beams]]
+            running = [
+                (total, ids, *step(ids[-1], length - 1, cache))
+                for total, ids, cache in going[:beams]
+            ]
         return finished, [choice for choice in choices if choice]
 
 
 class Comparison:
     def __init__(self, runtime, checkpoint, folder, label):
-        self.runtime, self.checkpoint, self.folder, self.label, self.gaps = runtime, checkpoint, folder, label, None
+        self.runtime, self.checkpoint, self.folder, self.label, self.gaps = (
+            runtime,
+            checkpoint,
+            folder,
+            label,
+            None,
+        )
 
     def both(self, command, *arguments):
         expected = objects(command, "--model", self.checkpoint, *arguments)
-        return list(zip(objects(command, "--device", "sophon:0", "--model", self.folder, *arguments, runtime=self.runtime), expected))
+        return list(
+            zip(
+                objects(
+                    command,
+                    "--device",
+                    "sophon:0",
+                    "--model",
+                    self.folder,
+                    *arguments,
+                    runtime=self.runtime,
+                ),
+                expected,
+            )
+        )
 
     def numbers(self, pictures, texts):
-        pairs = self.both("match", *pictures, *(word for text in texts for word in ("--text", text)))
+        pairs = self.both(
+            "match", *pictures, *(word for text in texts for word in ("--text", text))
+        )
         for key in ("match_probability", "cosine"):
             errors = sorted(abs(got[key] - expected[key]) for got, expected in pairs)
             over, worse = (sum(error > limit for error in errors) for limit in (0.01, 0.005))
             mean = (sum(error * error for error in errors) / len(errors)) ** 0.5
-            print(f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean square {mean:.5f}, "
-                  f"{worse} by more than 0.005, {over} by more than 0.01", flush=True)
+            print(
+                f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean square {mean:.5f}, "
+                f"{worse} by more than 0.005, {over} by more than 0.01",
+                flush=True,
+            )
 
     def texts(self, command, pictures):
         more = ("--question", QUESTION) if command == "ask" else ()
         for beams in (1, 3):
-            pairs = self.both(command, *pictures, *more, "--beams", beams, "--max-length", LENGTHS[command][1])
+            pairs = self.both(
+                command, *pictures, *more, "--beams", beams, "--max-length", LENGTHS[command][1]
+            )
             differ = [(g, e) for g, e in pairs if g["token_ids"] != e["token_ids"]]
-            print(f"{self.label} {command}, {beams} beams: {len(differ)} of {len(pairs)} differ", flush=True)
+            print(
+                f"{self.label} {command}, {beams} beams: {len(differ)} of {len(pairs)} differ",
+                flush=True,
+            )
             for got, expected in differ:
-                print(f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of {expected['score']:.3f}"
-                      f"{self.tie(command, beams, got, expected)}", flush=True)
+                print(
+                    f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of {expected['score']:.3f}"
+                    f"{self.tie(command, beams, got, expected)}",
+                    flush=True,
+                )
 
     def tie(self, command, beams, got, expected):
         try:
@@ -171,29 +274,42 @@ class Comparison:
         return f"; at token {at + 1} the CPU's logit is {gap:.4f} above the chip's choice (deviation of all logits {deviation:.2f})"
 
     def beams_tie(self, image, ids, others, beams, command):
-        prompt = ids[:4 if command == "caption" else 1]
+        prompt = ids[: 4 if command == "caption" else 1]
         finished, choices = self.gaps.beams(image, prompt, others, beams, LENGTHS[command])
         if finished[0][1] != ids:
             return "; the graphs in F32 give another text"
-        kept, left_out = [], []  # (margin, token) of the CPU's text above the best that is left out, of the chip's below the worst that is kept
+        kept, left_out = (
+            [],
+            [],
+        )  # (margin, token) of the CPU's text above the best that is left out, of the chip's below the worst that is kept
         for at, choice in enumerate(choices, len(prompt) + 1):
             sums = {tuple(text): total for total, text in choice}
             if tuple(ids[:at]) in sums and len(choice) > beams:
                 kept.append((sums[tuple(ids[:at])] - choice[beams][0], at))
             if tuple(others[:at]) in sums and sums[tuple(others[:at])] < choice[beams - 1][0]:
                 left_out.append((choice[beams - 1][0] - sums[tuple(others[:at])], at))
-        scores = [total / (len(text) - len(prompt)) for total, text in finished if text in (ids, others)]
+        scores = [
+            total / (len(text) - len(prompt)) for total, text in finished if text in (ids, others)
+        ]
         told = "; in F32, in sums of log-probabilities, the chip's text is "
         told += "left out by {:.4f} at token {}".format(*left_out[0]) if left_out else "kept"
         told += ", the CPU's kept by {:.4f} at token {}".format(*min(kept)) if kept else ""
-        return told + (f"; the CPU's scores {scores[0]:.4f} there, the chip's {scores[1]:.4f}" if len(scores) == 2 else "")
+        return told + (
+            f"; the CPU's scores {scores[0]:.4f} there, the chip's {scores[1]:.4f}"
+            if len(scores) == 2
+            else ""
+        )
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("chip")
     parser.add_argument("types", nargs="*", metavar="TYPE")
-    parser.add_argument("--checkpoints", type=Path, default=fixtures.SOURCE / "tests" / "data" / "parity")
+    parser.add_argument(
+        "--checkpoints", type=Path, default=fixtures.SOURCE / "tests" / "data" / "parity"
+    )
     parser.add_argument("--compiled", type=Path, help="folder with CHIP-TYPE/CHECKPOINT")
     parser.add_argument("--toolchain", type=Path, help="compiles what is not in --compiled")
     parser.add_argument("--only", nargs="+", help="checkpoints by name")
@@ -205,8 +321,14 @@ def parse():
 
 def main():
     args = parse()
-    runtime, folders = fixtures.prepare_emulator(args.chip), {} if args.compiled else fixtures.folders(args.chip)
-    names = args.only or sorted(path.name for path in args.checkpoints.iterdir() if path.name.split("-")[0] in ("match", "caption", "vqa"))
+    runtime, folders = fixtures.prepare_emulator(args.chip), (
+        {} if args.compiled else fixtures.folders(args.chip)
+    )
+    names = args.only or sorted(
+        path.name
+        for path in args.checkpoints.iterdir()
+        if path.name.split("-")[0] in ("match", "caption", "vqa")
+    )
     with tempfile.TemporaryDirectory() as temporary:
         rng = random.Random(args.seed)
         pictures = [picture(Path(temporary) / f"{i}.png", rng) for i in range(args.pictures)]
@@ -217,11 +339,28 @@ def main():
                     build(args.toolchain, args.checkpoints / name, args.chip, dtype, root / name)
                 if not (root / name).is_dir():
                     continue
-                comparison, kind = Comparison(runtime, args.checkpoints / name, root / name, f"{args.chip} {dtype} {name}"), name.split("-")[0]
+                comparison, kind = (
+                    Comparison(
+                        runtime, args.checkpoints / name, root / name, f"{args.chip} {dtype} {name}"
+                    ),
+                    name.split("-")[0],
+                )
                 if kind == "match":
-                    words = [word for word in (args.checkpoints / name / "vocab.txt").read_text(encoding="utf-8").split() if word.isalpha()]
+                    words = [
+                        word
+                        for word in (args.checkpoints / name / "vocab.txt")
+                        .read_text(encoding="utf-8")
+                        .split()
+                        if word.isalpha()
+                    ]
                     words_rng = random.Random(f"texts {args.seed}")
-                    comparison.numbers(pictures, [" ".join(words_rng.choices(words, k=words_rng.randrange(2, 16))) for _ in range(args.texts)])
+                    comparison.numbers(
+                        pictures,
+                        [
+                            " ".join(words_rng.choices(words, k=words_rng.randrange(2, 16)))
+                            for _ in range(args.texts)
+                        ],
+                    )
                 else:
                     comparison.texts("ask" if kind == "vqa" else "caption", pictures)
 

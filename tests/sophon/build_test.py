@@ -1,4 +1,5 @@
 """What tools/sophon/build-bmodels refuses before it needs a compiler."""
+
 import os
 import subprocess
 import sys
@@ -10,7 +11,17 @@ PROGRAM = Path(os.environ["BLIP_SOURCE"]) / "tools/sophon/build-bmodels"
 
 
 def build(*arguments, toolchain="/nowhere"):
-    command = [sys.executable, str(PROGRAM), "--model", "model", "--out", "out", "--toolchain", str(toolchain), *arguments]
+    command = [
+        sys.executable,
+        str(PROGRAM),
+        "--model",
+        "model",
+        "--out",
+        "out",
+        "--toolchain",
+        str(toolchain),
+        *arguments,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr.strip().splitlines()[-1]
 
@@ -21,19 +32,33 @@ class Refused(unittest.TestCase):
         self.assertEqual((code, out, last), (1, "", "build-bmodels: " + message))
 
     def test_number_type_the_chip_lacks(self):
-        self.check(["--chip", "bm1684", "--dtype", "f16"], "bm1684 does not compute in f16; it knows f32, int8")
+        self.check(
+            ["--chip", "bm1684", "--dtype", "f16"],
+            "bm1684 does not compute in f16; it knows f32, int8",
+        )
 
     def test_cores_the_chip_lacks(self):
-        self.check(["--chip", "bm1684x", "--dtype", "f16", "--cores", "2"], "--cores 2: bm1684x has 1 core")
-        self.check(["--chip", "bm1688", "--dtype", "f16", "--cores", "3"], "--cores 3: bm1688 has 2 cores")
+        self.check(
+            ["--chip", "bm1684x", "--dtype", "f16", "--cores", "2"], "--cores 2: bm1684x has 1 core"
+        )
+        self.check(
+            ["--chip", "bm1688", "--dtype", "f16", "--cores", "3"], "--cores 3: bm1688 has 2 cores"
+        )
 
     def test_int8_without_pictures(self):
-        self.check(["--chip", "bm1688", "--dtype", "int8"], "int8 needs --calibration IMAGE ...: 8 to 32 pictures like those to come")
+        self.check(
+            ["--chip", "bm1688", "--dtype", "int8"],
+            "int8 needs --calibration IMAGE ...: 8 to 32 pictures like those to come",
+        )
 
     def test_no_compiler(self):
         with tempfile.TemporaryDirectory() as folder:
-            self.check(["--chip", "bm1688", "--dtype", "f16"], f"no compiler in {folder}: run {PROGRAM.with_name('install-toolchain')}, or name "
-                       "its folder with --toolchain", toolchain=folder)
+            self.check(
+                ["--chip", "bm1688", "--dtype", "f16"],
+                f"no compiler in {folder}: run {PROGRAM.with_name('install-toolchain')}, or name "
+                "its folder with --toolchain",
+                toolchain=folder,
+            )
 
     def test_rows(self):
         code, _, last = build("--chip", "bm1688", "--dtype", "f16", "--step-rows", "0,3")

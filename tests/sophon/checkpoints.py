@@ -1,7 +1,10 @@
-"""Small random checkpoints of other seeds, sizes and sharpness than those of tests/data/parity: checkpoints.py FOLDER --seed 1 --models 4
+"""Small random checkpoints of other seeds, sizes and sharpness than those of tests/data/parity:
+checkpoints.py FOLDER --seed 1 --models 4
 
-Writes match-SEED.N, caption-SEED.N and vqa-SEED.N, weights in F32 as trained checkpoints have them. Needs torch and transformers.
+Writes match-SEED.N, caption-SEED.N and vqa-SEED.N, weights in F32 as trained checkpoints have them.
+Needs torch and transformers.
 """
+
 import argparse
 import json
 import random
@@ -23,9 +26,22 @@ def shape_of(kind, rng):
     vision, text = rng.choice(width[h]), rng.choice(width[text_h])
     if kind == "vqa":
         text_h, text = h, vision  # transformers' answer decoder has the vision width
-    return Shape(kind, "safetensors", rng.randrange(1 << 30), dtype="float32", image=rng.choice([64, 96]), vision_width=vision, vision_heads=vision // h,
-                 vision_layers=rng.randint(2, 6), vision_mlp=2 * vision, text_width=text, text_heads=text // text_h, text_layers=rng.randint(2, 4),
-                 text_mlp=2 * text, embed=24)
+    return Shape(
+        kind,
+        "safetensors",
+        rng.randrange(1 << 30),
+        dtype="float32",
+        image=rng.choice([64, 96]),
+        vision_width=vision,
+        vision_heads=vision // h,
+        vision_layers=rng.randint(2, 6),
+        vision_mlp=2 * vision,
+        text_width=text,
+        text_heads=text // text_h,
+        text_layers=rng.randint(2, 4),
+        text_mlp=2 * text,
+        embed=24,
+    )
 
 
 @torch.no_grad()
@@ -33,13 +49,15 @@ def soften(net, factor):
     """Scores of all attentions times the factor: those of trained models are less sharp."""
     for name, p in net.named_parameters():
         if any(k in name for k in ("query", "key")) and p.ndim == 2:
-            p.mul_(factor ** 0.5)
+            p.mul_(factor**0.5)
         elif "qkv.weight" in name:
-            p[:2 * len(p) // 3].mul_(factor ** 0.5)
+            p[: 2 * len(p) // 3].mul_(factor**0.5)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--models", type=int, default=4, help="of each kind")
@@ -53,10 +71,15 @@ def main():
             soften(model.net, factor)
             folder = args.folder / f"{kind}-{args.seed}.{i}"
             model.save(folder)
-            (folder / "shape.json").write_text(json.dumps({**describe(shape), "sharpness": factor}) + "\n", encoding="utf-8")
-            print(f"{folder.name}: pictures of {shape.image}, vision {shape.vision_layers} layers, {shape.vision_heads} heads of "
-                  f"{shape.vision_width // shape.vision_heads}; text {shape.text_layers} layers, {shape.text_heads} heads of "
-                  f"{shape.text_width // shape.text_heads}; sharpness {factor}", flush=True)
+            (folder / "shape.json").write_text(
+                json.dumps({**describe(shape), "sharpness": factor}) + "\n", encoding="utf-8"
+            )
+            print(
+                f"{folder.name}: pictures of {shape.image}, vision {shape.vision_layers} layers, {shape.vision_heads} heads of "
+                f"{shape.vision_width // shape.vision_heads}; text {shape.text_layers} layers, {shape.text_heads} heads of "
+                f"{shape.text_width // shape.text_heads}; sharpness {factor}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

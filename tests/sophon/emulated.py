@@ -1,7 +1,9 @@
-"""Runs compiled networks on an emulated chip through ctypes: what tests and checks in Python need of the vendor's runtime.
+"""Runs compiled networks on an emulated chip through ctypes: what tests and checks in Python need
+of the vendor's runtime.
 
 A process emulates one chip: the one whose libraries lie in the folder.
 """
+
 import ctypes as c
 import json
 import os
@@ -9,28 +11,55 @@ from pathlib import Path
 
 import numpy as np
 
-TYPES = {0: np.float32, 1: np.float16, 6: np.int32, 8: np.uint16}  # of the runtime; bf16 as its bits
+TYPES = {
+    0: np.float32,
+    1: np.float16,
+    6: np.int32,
+    8: np.uint16,
+}  # of the runtime; bf16 as its bits
 
 
 class Memory(c.Structure):
-    _fields_ = [("address", c.c_ulong), ("reserved", c.c_uint), ("fd", c.c_int), ("flags", c.c_uint), ("size", c.c_uint)]
+    _fields_ = [
+        ("address", c.c_ulong),
+        ("reserved", c.c_uint),
+        ("fd", c.c_int),
+        ("flags", c.c_uint),
+        ("size", c.c_uint),
+    ]
 
 
 class Shape(c.Structure):
     _fields_ = [("rank", c.c_int), ("dims", c.c_int * 8)]
 
     def tuple(self):
-        return tuple(self.dims[:self.rank])
+        return tuple(self.dims[: self.rank])
 
 
 class Stage(c.Structure):
-    _fields_ = [("inputs", c.POINTER(Shape)), ("outputs", c.POINTER(Shape)), ("input_mems", c.c_void_p), ("output_mems", c.c_void_p)]
+    _fields_ = [
+        ("inputs", c.POINTER(Shape)),
+        ("outputs", c.POINTER(Shape)),
+        ("input_mems", c.c_void_p),
+        ("output_mems", c.c_void_p),
+    ]
 
 
 class Info(c.Structure):
-    _fields_ = [("name", c.c_char_p), ("dynamic", c.c_bool), ("inputs", c.c_int), ("input_names", c.c_void_p), ("input_types", c.POINTER(c.c_int)),
-                ("input_scales", c.c_void_p), ("outputs", c.c_int), ("output_names", c.c_void_p), ("output_types", c.POINTER(c.c_int)),
-                ("output_scales", c.c_void_p), ("stage_count", c.c_int), ("stages", c.POINTER(Stage))]
+    _fields_ = [
+        ("name", c.c_char_p),
+        ("dynamic", c.c_bool),
+        ("inputs", c.c_int),
+        ("input_names", c.c_void_p),
+        ("input_types", c.POINTER(c.c_int)),
+        ("input_scales", c.c_void_p),
+        ("outputs", c.c_int),
+        ("output_names", c.c_void_p),
+        ("output_types", c.POINTER(c.c_int)),
+        ("output_scales", c.c_void_p),
+        ("stage_count", c.c_int),
+        ("stages", c.POINTER(Stage)),
+    ]
 
 
 class Chip:
@@ -62,15 +91,34 @@ class Chip:
         """Arrays in, arrays out, in the networks' own types; inputs are converted."""
         info = self.info(name)
         stage = info.stages[0]
-        arrays = [np.ascontiguousarray(to_type(v, info.input_types[i])) for i, v in enumerate(values)]
+        arrays = [
+            np.ascontiguousarray(to_type(v, info.input_types[i])) for i, v in enumerate(values)
+        ]
         shapes = (Shape * info.inputs)(*(stage.inputs[i] for i in range(info.inputs)))
         for i, array in enumerate(arrays):
-            assert array.shape == stage.inputs[i].tuple(), (name, i, array.shape, stage.inputs[i].tuple())
-        out = [np.empty(stage.outputs[i].tuple(), TYPES[info.output_types[i]]) for i in range(info.outputs)]
+            assert array.shape == stage.inputs[i].tuple(), (
+                name,
+                i,
+                array.shape,
+                stage.inputs[i].tuple(),
+            )
+        out = [
+            np.empty(stage.outputs[i].tuple(), TYPES[info.output_types[i]])
+            for i in range(info.outputs)
+        ]
         out_shapes = (Shape * info.outputs)()
         pointers = lambda list_: (c.c_void_p * len(list_))(*(a.ctypes.data for a in list_))
-        if not self._rt.bmrt_launch_data(self._runtime, name.encode(), pointers(arrays), shapes, len(arrays), pointers(out), out_shapes, len(out),
-                                         c.c_bool(True)):
+        if not self._rt.bmrt_launch_data(
+            self._runtime,
+            name.encode(),
+            pointers(arrays),
+            shapes,
+            len(arrays),
+            pointers(out),
+            out_shapes,
+            len(out),
+            c.c_bool(True),
+        ):
             raise RuntimeError(f"{name} did not run")
         return [from_type(a, info.output_types[i]) for i, a in enumerate(out)]
 

@@ -1,4 +1,7 @@
-"""The program on fake chips (fake/fake_runtime.cpp), without an emulator: what depends on several chips or on an order of events."""
+"""The program on fake chips (fake/fake_runtime.cpp), without an emulator: what depends on several
+chips or on an order of events.
+"""
+
 import http.client
 import json
 import os
@@ -19,7 +22,7 @@ def bmodel(lines, chip=b"BM1684X"):
     """A real file's head (src/backend/sophon/bmodel_file.h), then the lines."""
     table = struct.pack("<IHHHHHHiII", 16, 12, 8, 0, 0, 0, 4, 12, 4, len(chip)) + chip
     body = "".join(line + "\n" for line in lines).encode()
-    return struct.pack("<IIII48x", 0xff55aaee, 64, len(table), len(body)) + table + body
+    return struct.pack("<IIII48x", 0xFF55AAEE, 64, len(table), len(body)) + table + body
 
 
 def png(width, height, seed):
@@ -28,12 +31,20 @@ def png(width, height, seed):
     for _ in range(height):
         noise.append(0)
         for _ in range(3 * width):
-            state = (state * 1103515245 + 12345) & 0x7fffffff
-            noise.append(state >> 16 & 0xff)
+            state = (state * 1103515245 + 12345) & 0x7FFFFFFF
+            noise.append(state >> 16 & 0xFF)
 
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(bytes(noise), 1)) + chunk(b"IEND", b"")
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(bytes(noise), 1))
+        + chunk(b"IEND", b"")
+    )
 
 
 class FakeChips(unittest.TestCase):
@@ -41,15 +52,28 @@ class FakeChips(unittest.TestCase):
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.log = self.folder / "events"
         self.model = self.folder / "caption.bmodel"
-        self.model.write_bytes(bmodel([f"network cap caption 1", f"in 0 1,3,{SIZE},{SIZE}", f"out 0 1,{LENGTH}"]))
+        self.model.write_bytes(
+            bmodel([f"network cap caption 1", f"in 0 1,3,{SIZE},{SIZE}", f"out 0 1,{LENGTH}"])
+        )
         self.pictures = []
         for i in range(5):
             self.pictures.append(str(self.folder / f"{i}.png"))
             Path(self.pictures[-1]).write_bytes(png(20, 20, i + 1))
 
     def command(self, *arguments, chips=2, **settings):
-        environment = {**os.environ, "BLIP_BMRT_DIR": RUNTIME, "BLIP_FAKE_CHIPS": str(chips), "BLIP_FAKE_LOG": str(self.log), **settings}
-        return {"args": [PROGRAM, *arguments], "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        environment = {
+            **os.environ,
+            "BLIP_BMRT_DIR": RUNTIME,
+            "BLIP_FAKE_CHIPS": str(chips),
+            "BLIP_FAKE_LOG": str(self.log),
+            **settings,
+        }
+        return {
+            "args": [PROGRAM, *arguments],
+            "env": environment,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
 
     def run_program(self, *arguments, code=0, **keywords):
         done = subprocess.run(**self.command(*arguments, **keywords), timeout=120, check=False)
@@ -60,12 +84,29 @@ class FakeChips(unittest.TestCase):
         return self.log.read_text().splitlines()
 
     def captions(self, *arguments, **keywords):
-        done = self.run_program("caption", "--bmodel-path", str(self.model), "--json", *arguments, *self.pictures, **keywords)
+        done = self.run_program(
+            "caption",
+            "--bmodel-path",
+            str(self.model),
+            "--json",
+            *arguments,
+            *self.pictures,
+            **keywords,
+        )
         results = [json.loads(line) for line in done.stdout.splitlines()]
         return [(r["image"], r["token_ids"]) for r in results]
 
     def refused(self, model, value, *arguments):
-        done = self.run_program(*arguments, "--bmodel-path", str(model), "--device", "sophon:0", "--json", code=3, BLIP_FAKE_GARBLED=value)
+        done = self.run_program(
+            *arguments,
+            "--bmodel-path",
+            str(model),
+            "--device",
+            "sophon:0",
+            "--json",
+            code=3,
+            BLIP_FAKE_GARBLED=value,
+        )
         self.assertEqual(done.stdout, b"")
         return done.stderr.decode()
 
@@ -73,11 +114,30 @@ class FakeChips(unittest.TestCase):
         picture = self.pictures[0]
         self.assertIn("is nan, not a token id", self.refused(self.model, "nan", "caption", picture))
         match = self.folder / "match.bmodel"
-        match.write_bytes(bmodel(["network match match 1", f"in 0 1,3,{SIZE},{SIZE}", f"in 0 1,{LENGTH}", f"in 0 1,{LENGTH}", "out 0 1,1"]))
+        match.write_bytes(
+            bmodel(
+                [
+                    "network match match 1",
+                    f"in 0 1,3,{SIZE},{SIZE}",
+                    f"in 0 1,{LENGTH}",
+                    f"in 0 1,{LENGTH}",
+                    "out 0 1,1",
+                ]
+            )
+        )
         arguments = ("match", picture, "--text", "a cat")
-        self.assertIn("gives a match probability that is not finite (NaN or infinite): the model is damaged", self.refused(match, "nan", *arguments))
-        self.assertIn("gives a match probability that is not finite (NaN or infinite): the model is damaged", self.refused(match, "-inf", *arguments))
-        self.assertIn("gives 37.000000 as a match probability: the model is damaged", self.refused(match, "37", *arguments))
+        self.assertIn(
+            "gives a match probability that is not finite (NaN or infinite): the model is damaged",
+            self.refused(match, "nan", *arguments),
+        )
+        self.assertIn(
+            "gives a match probability that is not finite (NaN or infinite): the model is damaged",
+            self.refused(match, "-inf", *arguments),
+        )
+        self.assertIn(
+            "gives 37.000000 as a match probability: the model is damaged",
+            self.refused(match, "37", *arguments),
+        )
 
     def test_pictures_are_spread_and_captions_stay_the_same(self):
         expected = self.captions("--device", "sophon:0")
@@ -93,27 +153,59 @@ class FakeChips(unittest.TestCase):
 
     @unittest.skipUnless(os.environ.get("BLIP_HAS_SERVER") == "1", "built without blip serve")
     def test_the_server_says_what_a_chip_cannot(self):
-        """A chip gives out no attention, and a compiled decoder takes no options: a stable code each, not an internal error."""
-        command = self.command("serve", "--model", str(self.model), "--device", "sophon:0", "--port", "0", "--no-history", "-q")
+        """A chip gives out no attention, and a compiled decoder takes no options: a stable code
+        each, not an internal error.
+        """
+        command = self.command(
+            "serve",
+            "--model",
+            str(self.model),
+            "--device",
+            "sophon:0",
+            "--port",
+            "0",
+            "--no-history",
+            "-q",
+        )
         with subprocess.Popen(**command) as process:
             try:
-                port = int(process.stdout.readline().decode().rstrip().rstrip("/").rsplit(":", 1)[1])
+                port = int(
+                    process.stdout.readline().decode().rstrip().rstrip("/").rsplit(":", 1)[1]
+                )
                 picture = Path(self.pictures[0]).read_bytes()
 
                 def ask(path, body=picture):
                     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-                    connection.request("GET" if body is None else "POST", path, body, {"Content-Type": "image/png"})
+                    connection.request(
+                        "GET" if body is None else "POST", path, body, {"Content-Type": "image/png"}
+                    )
                     response = connection.getresponse()
                     self.addCleanup(connection.close)
                     return response.status, json.loads(response.read())
+
                 (model,) = ask("/v1/models", None)[1]["data"]
                 self.assertEqual((model["tasks"], model["device"]), (["caption"], "sophon:0"))
                 status, answer = ask("/v1/caption")
-                self.assertEqual((status, answer["results"][0]["token_ids"]), (200, self.captions("--device", "sophon:0")[0][1]))
-                for path in ("/v1/attention", "/v1/attention?format=png", "/v1/caption?attention=true", f"/v1/attention?model={model['id']}",
-                             "/v1/caption?beams=4", "/v1/caption?sample=true", "/v1/match?text=a+cat", "/v1/ask?question=why"):
+                self.assertEqual(
+                    (status, answer["results"][0]["token_ids"]),
+                    (200, self.captions("--device", "sophon:0")[0][1]),
+                )
+                for path in (
+                    "/v1/attention",
+                    "/v1/attention?format=png",
+                    "/v1/caption?attention=true",
+                    f"/v1/attention?model={model['id']}",
+                    "/v1/caption?beams=4",
+                    "/v1/caption?sample=true",
+                    "/v1/match?text=a+cat",
+                    "/v1/ask?question=why",
+                ):
                     status, problem = ask(path)
-                    self.assertEqual((status, problem["code"], problem["type"]), (422, "unsupported_task", "urn:blip:problem:unsupported_task"), (path, problem))
+                    self.assertEqual(
+                        (status, problem["code"], problem["type"]),
+                        (422, "unsupported_task", "urn:blip:problem:unsupported_task"),
+                        (path, problem),
+                    )
                     self.assertIn("request_id", problem)
                 self.assertIn("tell where it looked", ask("/v1/attention")[1]["detail"])
             finally:
@@ -121,10 +213,22 @@ class FakeChips(unittest.TestCase):
                 process.wait(60)
 
     def test_the_next_picture_is_read_while_the_chip_works(self):
-        """The chip holds the first caption back until the second picture has been read, which is more than a pipe holds."""
+        """The chip holds the first caption back until the second picture has been read, which is
+        more than a pipe holds.
+        """
         gate = self.folder / "gate"
-        command = self.command("caption", "--bmodel-path", str(self.model), "--batch", "1", "--device", "sophon:0", self.pictures[0], "-",
-                               BLIP_FAKE_GATE=str(gate))
+        command = self.command(
+            "caption",
+            "--bmodel-path",
+            str(self.model),
+            "--batch",
+            "1",
+            "--device",
+            "sophon:0",
+            self.pictures[0],
+            "-",
+            BLIP_FAKE_GATE=str(gate),
+        )
         picture = png(500, 500, 9)
         self.assertGreater(len(picture), 1 << 19)
 
@@ -132,24 +236,44 @@ class FakeChips(unittest.TestCase):
             with process.stdin as pipe:
                 pipe.write(picture)
             gate.touch()
+
         with subprocess.Popen(**command, stdin=subprocess.PIPE) as process:
             feeder = threading.Thread(target=feed)
             feeder.start()
             feeder.join()
             self.assertEqual(process.wait(60), 0)
-        self.assertEqual(self.events(), ["launch 0 0 cap", "gate", "done 0 0 cap", "launch 0 0 cap", "done 0 0 cap"])
+        self.assertEqual(
+            self.events(),
+            ["launch 0 0 cap", "gate", "done 0 0 cap", "launch 0 0 cap", "done 0 0 cap"],
+        )
 
     def test_devices(self):
         lines = self.run_program("devices", "--json", chips=3).stdout.splitlines()
         devices = [json.loads(line) for line in lines]
         self.assertEqual([d["id"] for d in devices], ["cpu", "sophon:0", "sophon:1", "sophon:2"])
-        self.assertEqual(devices[3]["description"], "FAKE, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.2.3 (fa4e)")
+        self.assertEqual(
+            devices[3]["description"],
+            "FAKE, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.2.3 (fa4e)",
+        )
 
     def test_device_names(self):
-        for device, code, message in (("sophon:2", 3, "this machine has sophon:0 to sophon:1"), ("sophon:0,2", 3, "no device sophon:2"),
-                                      ("sophon:0,0", 2, "twice"), ("sophon:0,", 2, "unknown device"), ("sophon:every", 2, "sophon:all")):
+        for device, code, message in (
+            ("sophon:2", 3, "this machine has sophon:0 to sophon:1"),
+            ("sophon:0,2", 3, "no device sophon:2"),
+            ("sophon:0,0", 2, "twice"),
+            ("sophon:0,", 2, "unknown device"),
+            ("sophon:every", 2, "sophon:all"),
+        ):
             with self.subTest(device=device):
-                done = self.run_program("caption", "--bmodel-path", str(self.model), "--device", device, self.pictures[0], code=code)
+                done = self.run_program(
+                    "caption",
+                    "--bmodel-path",
+                    str(self.model),
+                    "--device",
+                    device,
+                    self.pictures[0],
+                    code=code,
+                )
                 self.assertIn(message, done.stderr.decode())
 
 

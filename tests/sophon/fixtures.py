@@ -1,9 +1,12 @@
-"""What the tests need from outside the tree: tiny models in the form of the vendor's samples, and emulated chips.
+"""What the tests need from outside the tree: tiny models in the form of the vendor's samples, and
+emulated chips.
 
-The models are an archive beside the checkout, ../shared/sophon/seed-form-tiny.tar.zst, or what $BLIP_SOPHON_FIXTURES names: the
-archive or a folder with its contents. The emulators are installed once into the build folder by tools/sophon/install-emulator;
-$BLIP_SOPHON_EMULATOR names a folder where that was done already.
+The models are an archive beside the checkout, ../shared/sophon/seed-form-tiny.tar.zst, or what
+$BLIP_SOPHON_FIXTURES names: the archive or a folder with its contents. The emulators are installed
+once into the build folder by tools/sophon/install-emulator; $BLIP_SOPHON_EMULATOR names a folder
+where that was done already.
 """
+
 import contextlib
 import fcntl
 import os
@@ -33,7 +36,9 @@ def _unpack(archive, folder):
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with subprocess.Popen(["zstd", "-d", "--long=30", "-c", str(archive)], stdout=subprocess.PIPE) as zstd:
+    with subprocess.Popen(
+        ["zstd", "-d", "--long=30", "-c", str(archive)], stdout=subprocess.PIPE
+    ) as zstd:
         subprocess.run(["tar", "-x", "-C", str(partial)], stdin=zstd.stdout, check=True)
     if zstd.returncode != 0:
         raise RuntimeError(f"zstd cannot read {archive}")
@@ -45,7 +50,9 @@ def models():
     given = os.environ.get("BLIP_SOPHON_FIXTURES")
     source = Path(given) if given else SOURCE.parent / ARCHIVE
     if not source.exists():
-        skip(f"no models: {source} is absent; set BLIP_SOPHON_FIXTURES to seed-form-tiny.tar.zst or its contents")
+        skip(
+            f"no models: {source} is absent; set BLIP_SOPHON_FIXTURES to seed-form-tiny.tar.zst or its contents"
+        )
     if source.is_dir():
         root = source
     else:
@@ -60,7 +67,13 @@ def models():
 def emulator(chip):
     """The folder for $BLIP_BMRT_DIR."""
     root = Path(os.environ.get("BLIP_SOPHON_EMULATOR") or WORK / "emulator")
-    command = [sys.executable, str(SOURCE / "tools" / "sophon" / "install-emulator"), "--quiet", "--out", str(root)]
+    command = [
+        sys.executable,
+        str(SOURCE / "tools" / "sophon" / "install-emulator"),
+        "--quiet",
+        "--out",
+        str(root),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         skip(done.stderr.strip())
@@ -68,14 +81,16 @@ def emulator(chip):
 
 
 def folders(chip):
-    """Our own compiled networks for the chip, {"f16": folder}: the sets CHIP-TYPE of tests/sophon/bmodels/compiled.tar.xz, or of the folder
-    $BLIP_SOPHON_BMODELS."""
+    """Our own compiled networks for the chip, {"f16": folder}: the sets CHIP-TYPE of
+    tests/sophon/bmodels/compiled.tar.xz, or of the folder $BLIP_SOPHON_BMODELS."""
     given = os.environ.get("BLIP_SOPHON_BMODELS")
     root = Path(given) if given else WORK / "bmodels"
     if not given:
         archive = SOURCE / "tests" / "sophon" / "bmodels" / "compiled.tar.xz"
         if not archive.exists():
-            skip(f"no compiled networks: {archive} is absent; set BLIP_SOPHON_BMODELS to a folder of them")
+            skip(
+                f"no compiled networks: {archive} is absent; set BLIP_SOPHON_BMODELS to a folder of them"
+            )
         with _alone():
             stamp = root / "of"  # of which archive they are
             of = f"{archive.stat().st_size} {archive.stat().st_mtime_ns}"

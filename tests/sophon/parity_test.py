@@ -1,7 +1,8 @@
-"""The goldens of tests/parity, as transformers and torch gave them, on an emulated chip: python3 parity_test.py CHIP TEST_PARITY.
+"""The goldens of tests/parity, as transformers and torch gave them, on an emulated chip: python3
+parity_test.py CHIP TEST_PARITY.
 
-The models are our own compiled networks of the same checkpoints. How far a number may be off is that of folders_test.py; texts
-must be the same token for token.
+The models are our own compiled networks of the same checkpoints. How far a number may be off is
+that of folders_test.py; texts must be the same token for token.
 """
 
 import os

@@ -1,4 +1,5 @@
 """Running the program in tests: on a chip by way of a runtime's folder, or on the CPU."""
+
 import json
 import os
 import subprocess
@@ -14,8 +15,16 @@ def run(*arguments, runtime, stdin=""):
     fastest = str(runtime).endswith("bm1688")
 
     def once():
-        return subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True, text=True, check=False,
-                              env={**os.environ, "BLIP_BMRT_DIR": str(runtime)}, timeout=TIMEOUT_BM1688 if fastest else TIMEOUT)
+        return subprocess.run(
+            [PROGRAM, *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "BLIP_BMRT_DIR": str(runtime)},
+            timeout=TIMEOUT_BM1688 if fastest else TIMEOUT,
+        )
+
     try:
         return once()
     except subprocess.TimeoutExpired:
@@ -37,7 +46,10 @@ class ProgramTest(unittest.TestCase):
 
     def objects(self, *arguments, **keywords):
         """Standard output as JSON lines: nothing that the runtime prints may be among them."""
-        return [json.loads(line) for line in self.ok(*arguments, "--json", **keywords).stdout.splitlines()]
+        return [
+            json.loads(line)
+            for line in self.ok(*arguments, "--json", **keywords).stdout.splitlines()
+        ]
 
     def fails(self, code, message, *arguments, **keywords):
         done = self.run_program(*arguments, **keywords)

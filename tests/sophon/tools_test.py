@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""The tools of tools/sophon as far as they go without the vendor's compiler: their errors, and the sums of the cycle model."""
+"""The tools of tools/sophon as far as they go without the vendor's compiler: their errors, and the
+sums of the cycle model.
+"""
+
 import os
 import subprocess
 import sys
@@ -10,8 +13,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools" / "sophon"
 sys.path.insert(0, str(TOOLS))
-from blip_sophon.cycle_table import Figures, Lengths, Target, at_tokens, own_stages, read_profile, read_profiles, task_table  # noqa: E402
-from blip_sophon.compiler import WIDE, Compiler, compiled_as, has_eight_bit_weights, narrow_products  # noqa: E402
+from blip_sophon.cycle_table import (
+    Figures,
+    Lengths,
+    Target,
+    at_tokens,
+    own_stages,
+    read_profile,
+    read_profiles,
+    task_table,
+)  # noqa: E402
+from blip_sophon.compiler import (
+    WIDE,
+    Compiler,
+    compiled_as,
+    has_eight_bit_weights,
+    narrow_products,
+)  # noqa: E402
 from blip_sophon.errors import BuildError  # noqa: E402
 from blip_sophon.precision import EVERY_LAYER, Lowered, float_names  # noqa: E402
 import vendor  # noqa: E402
@@ -30,8 +48,14 @@ TWO_CORES = Target("bm1688", 2)
 
 
 def run(tool, *arguments, **variables):
-    return subprocess.run([sys.executable, "-B", TOOLS / tool, *map(str, arguments)], capture_output=True, text=True, check=False,
-                          env={**os.environ, **variables}, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-B", TOOLS / tool, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **variables},
+        timeout=60,
+    )
 
 
 class Profiles(unittest.TestCase):
@@ -39,10 +63,15 @@ class Profiles(unittest.TestCase):
         self.assertAlmostEqual(read_profile(PROFILE, "p"), 5.596762)
 
     def test_adds_the_parts_of_one_core(self):
-        self.assertAlmostEqual(read_profile(PROFILE + "flops: 1, runtime: 0.25ms, ComputationAbility: 0.1T\n", "p"), 5.846762)
+        self.assertAlmostEqual(
+            read_profile(PROFILE + "flops: 1, runtime: 0.25ms, ComputationAbility: 0.1T\n", "p"),
+            5.846762,
+        )
 
     def test_without_a_figure(self):
-        with self.assertRaisesRegex(BuildError, "compiler_profile_0.txt: no figure of the cycle model"):
+        with self.assertRaisesRegex(
+            BuildError, "compiler_profile_0.txt: no figure of the cycle model"
+        ):
             read_profile("ENGINE_BD\n", "compiler_profile_0.txt")
 
     def test_takes_the_slower_core(self):
@@ -62,13 +91,19 @@ class Sums(unittest.TestCase):
         self.figures = Figures(Lengths())
         base = Target("bm1688", 1)
         self.figures.times = {
-            ("caption", "blip_cap_2", base, "F32"): 120.0, ("caption", "blip_cap_4", base, "F32"): 140.0,
-            ("caption", "vision", TWO_CORES, "F16"): 15.0, ("caption", "caption_cross", TWO_CORES, "F16"): 2.0,
-            ("caption", "caption_prefill", TWO_CORES, "F16"): 8.0, ("caption", "caption_step", TWO_CORES, "F16"): 4.0,
-            ("caption", "caption_prefill", TWO_CORES, "W8F16"): 5.0, ("caption", "caption_step", TWO_CORES, "W8F16"): 2.0,
+            ("caption", "blip_cap_2", base, "F32"): 120.0,
+            ("caption", "blip_cap_4", base, "F32"): 140.0,
+            ("caption", "vision", TWO_CORES, "F16"): 15.0,
+            ("caption", "caption_cross", TWO_CORES, "F16"): 2.0,
+            ("caption", "caption_prefill", TWO_CORES, "F16"): 8.0,
+            ("caption", "caption_step", TWO_CORES, "F16"): 4.0,
+            ("caption", "caption_prefill", TWO_CORES, "W8F16"): 5.0,
+            ("caption", "caption_step", TWO_CORES, "W8F16"): 2.0,
             ("match", "match_8", TWO_CORES, "F16"): 12.0,
-            ("ask", "blip_vqa_venc", base, "F32"): 100.0, ("ask", "blip_vqa_tenc", base, "F32"): 10.0,
-            ("ask", "blip_vqa_tdec_2", base, "F32"): 20.0, ("ask", "blip_vqa_tdec_4", base, "F32"): 36.0,
+            ("ask", "blip_vqa_venc", base, "F32"): 100.0,
+            ("ask", "blip_vqa_tenc", base, "F32"): 10.0,
+            ("ask", "blip_vqa_tdec_2", base, "F32"): 20.0,
+            ("ask", "blip_vqa_tdec_4", base, "F32"): 36.0,
         }
 
     def test_a_straight_line(self):
@@ -85,14 +120,19 @@ class Sums(unittest.TestCase):
     def test_the_sample(self):
         self.assertEqual(self.figures.sample("caption", Target("bm1688", 1)), 260.0)
         self.assertEqual(self.figures.sample("ask", Target("bm1688", 1)), 100 + 10 + 20 + 7 * 8)
-        self.assertEqual(self.figures.sample("ask, further question", Target("bm1688", 1)), 10 + 20 + 7 * 8)
+        self.assertEqual(
+            self.figures.sample("ask, further question", Target("bm1688", 1)), 10 + 20 + 7 * 8
+        )
 
     def test_the_table(self):
         row = task_table(self.figures, ["caption"], TWO_CORES, ["f16", "w8f16"]).splitlines()[-1]
         self.assertEqual(row, "| caption | 260.0 | 85.0 (3.1 x) | 52.0 (5.0 x) |")
 
     def test_names(self):
-        self.assertEqual((str(X), str(TWO_CORES), str(Target("bm1688", 1))), ("BM1684X", "BM1688, 2 cores", "BM1688, 1 core"))
+        self.assertEqual(
+            (str(X), str(TWO_CORES), str(Target("bm1688", 1))),
+            ("BM1684X", "BM1688, 2 cores", "BM1688, 1 core"),
+        )
 
 
 # A layer's first lines as the compiler writes them, attributes cut.
@@ -138,21 +178,31 @@ class Precision(unittest.TestCase):
     def test_which_operations_are_f32(self):
         self.assertEqual(float_names(TOP), ["vision.1.norm1_Layer"])
         self.assertEqual(float_names(TOP.replace("vision.1", "vision.2")), [])
-        self.assertEqual(float_names(TOP.replace("vision.1", "vision.2"), EVERY_LAYER), ["vision.2.norm1_Layer"])
-        self.assertEqual(float_names(TOP.replace("vision.1", "text.11.self")), ["text.11.self.norm1_Layer"])
+        self.assertEqual(
+            float_names(TOP.replace("vision.1", "vision.2"), EVERY_LAYER), ["vision.2.norm1_Layer"]
+        )
+        self.assertEqual(
+            float_names(TOP.replace("vision.1", "text.11.self")), ["text.11.self.norm1_Layer"]
+        )
         self.assertEqual(float_names(TOP.replace("vision.1", "caption.1.self")), [])
 
     def test_a_product_gives_out_f32(self):
         text = self.made_precise("text.0.self.scores_MatMul")
         self.assertIn("none, none, none) -> tensor<1x4x48xf32> loc(#loc3)", text)
-        self.assertIn('"tpu.Reshape"(%3) {shape = [4, 48]} : (tensor<1x4x48xf32>) -> tensor<4x48xf32>', text)
+        self.assertIn(
+            '"tpu.Reshape"(%3) {shape = [4, 48]} : (tensor<1x4x48xf32>) -> tensor<4x48xf32>', text
+        )
         self.assertEqual(text.count("tpu.Cast"), 1)
         self.assertNotIn("tpu.Sub", text)
 
     def test_queries_are_made_of_two_halves(self):
         text = self.made_precise("text.0.self.q_Add")
-        self.assertEqual((text.count("tpu.MatMul"), text.count("tpu.Sub"), text.count("tpu.Add")), (2, 1, 1))
-        self.assertEqual(text.count("xf16>, tensor<48x48xf16>, none, none, none) -> tensor<1x4x48xf32>"), 2)
+        self.assertEqual(
+            (text.count("tpu.MatMul"), text.count("tpu.Sub"), text.count("tpu.Add")), (2, 1, 1)
+        )
+        self.assertEqual(
+            text.count("xf16>, tensor<48x48xf16>, none, none, none) -> tensor<1x4x48xf32>"), 2
+        )
 
     def test_other_networks_stay(self):
         for name in ("vision.2.q_Add", "caption.0.self.q_Add", "text.0.fc1_Add"):
@@ -168,7 +218,14 @@ class Precision(unittest.TestCase):
     def test_bf16_networks_that_stay_f16(self):
         for role in ("vision", "text_cross", "match", "match_8", "text"):
             self.assertEqual(compiled_as(role, "bf16"), WIDE, role)
-        for role in ("caption_cross", "caption_prefill", "caption_step_3", "question_cross", "question", "answer_step"):
+        for role in (
+            "caption_cross",
+            "caption_prefill",
+            "caption_step_3",
+            "question_cross",
+            "question",
+            "answer_step",
+        ):
             self.assertEqual(compiled_as(role, "bf16"), "BF16", role)
 
 
@@ -177,16 +234,22 @@ class Combined(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             wrapper = Path(folder) / "bin/tpu-mlir"
             wrapper.parent.mkdir()
-            wrapper.write_text("""#!/bin/sh
+            wrapper.write_text(
+                """#!/bin/sh
 if [ $2 = --info ]; then echo "device mem size: 9 (weight: 7, instruct: 2, runtime: $(cat $3))"; else echo "$@" > combined; fi
-""", encoding="utf-8")
+""",
+                encoding="utf-8",
+            )
             wrapper.chmod(0o755)
             files = []
             for name, bytes_ in (("step", 70), ("vision", 600), ("cross", 0)):
                 files.append(Path(folder) / name)
                 files[-1].write_text(str(bytes_), encoding="utf-8")
             Compiler(folder, "bm1688", 2, folder).combine(files, Path(folder) / "all")
-            names = [Path(word).name for word in (Path(folder) / "combined").read_text(encoding="utf-8").split()]
+            names = [
+                Path(word).name
+                for word in (Path(folder) / "combined").read_text(encoding="utf-8").split()
+            ]
         self.assertEqual(names, ["model_tool", "--combine", "cross", "step", "vision", "-o", "all"])
 
 
@@ -215,7 +278,9 @@ class Cycles(unittest.TestCase):
 
 
 class InstallToolchain(unittest.TestCase):
-    """Nothing is downloaded: each run ends before, or at a repository that is a folder of this test."""
+    """Nothing is downloaded: each run ends before, or at a repository that is a folder of this
+    test.
+    """
 
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -223,14 +288,19 @@ class InstallToolchain(unittest.TestCase):
         self.root = Path(self.folder.name) / "toolchain"
 
     def install(self, *arguments, **variables):
-        return run("install-toolchain", self.root, *arguments, **{"HOME": self.folder.name, **variables})
+        return run(
+            "install-toolchain", self.root, *arguments, **{"HOME": self.folder.name, **variables}
+        )
 
     def test_a_wrong_file(self):
         jar = Path(self.folder.name) / "python.jar"
         jar.write_bytes(b"not a jar")
         got = self.install("--cpython-jar", jar)
         self.assertEqual(got.returncode, 1)
-        self.assertIn(f"install-toolchain: {jar} is not CPython 3.10.8 of org.bytedeco: its SHA-256 is ", got.stderr)
+        self.assertIn(
+            f"install-toolchain: {jar} is not CPython 3.10.8 of org.bytedeco: its SHA-256 is ",
+            got.stderr,
+        )
         self.assertEqual(got.stdout, "")
         self.assertFalse((self.root / "env.sh").exists())
 
@@ -238,18 +308,23 @@ class InstallToolchain(unittest.TestCase):
         where = Path(self.folder.name).as_uri() + "/nothing"
         got = self.install(BLIP_MAVEN_REPOSITORY=where)
         self.assertEqual(got.returncode, 1)
-        self.assertIn(f"install-toolchain: cannot download {where}/org/bytedeco/cpython/", got.stderr)
+        self.assertIn(
+            f"install-toolchain: cannot download {where}/org/bytedeco/cpython/", got.stderr
+        )
         self.assertIn("set BLIP_MAVEN_REPOSITORY", got.stderr)
 
     def test_a_mirror_of_maven_central(self):
         settings = Path(self.folder.name) / ".m2" / "settings.xml"
         settings.parent.mkdir()
         mirror = Path(self.folder.name).as_uri() + "/mirror"
-        settings.write_text(f"""<settings xmlns="http://maven.apache.org/SETTINGS/1.2.0"><mirrors>
+        settings.write_text(
+            f"""<settings xmlns="http://maven.apache.org/SETTINGS/1.2.0"><mirrors>
           <mirror><id>blocker</id><mirrorOf>external:http:*</mirrorOf><url>http://0.0.0.0/</url></mirror>
           <mirror><id>others</id><mirrorOf>*,!central</mirrorOf><url>http://0.0.0.0/</url></mirror>
           <mirror><id>near</id><mirrorOf>central</mirrorOf><url>{mirror}</url></mirror>
-        </mirrors></settings>""", encoding="utf-8")
+        </mirrors></settings>""",
+            encoding="utf-8",
+        )
         got = self.install(BLIP_MAVEN_REPOSITORY="")
         self.assertEqual(got.returncode, 1)
         self.assertIn(f"cannot download {mirror}/org/bytedeco/cpython/", got.stderr)
@@ -276,14 +351,21 @@ class Vendor(unittest.TestCase):
             root = Path(folder)
             libraries = root / "lib"
             libraries.mkdir()
-            for name in (*vendor.LIBRARIES, *(vendor.EMULATOR.format(chip=chip) for chip in vendor.CHIPS), *vendor.STALE):
+            for name in (
+                *vendor.LIBRARIES,
+                *(vendor.EMULATOR.format(chip=chip) for chip in vendor.CHIPS),
+                *vendor.STALE,
+            ):
                 (libraries / name).write_text(name, encoding="utf-8")
             self.assertFalse(vendor.chips_linked(root))
             vendor.remove_stale(libraries)
             vendor.link_chips(libraries, root)
             self.assertTrue(vendor.chips_linked(root))
             for chip in vendor.CHIPS:
-                self.assertEqual((root / chip / "libcmodel.so").read_text(encoding="utf-8"), f"libcmodel_{chip}.so")
+                self.assertEqual(
+                    (root / chip / "libcmodel.so").read_text(encoding="utf-8"),
+                    f"libcmodel_{chip}.so",
+                )
             self.assertFalse((libraries / "libc.so.6").exists())
 
 

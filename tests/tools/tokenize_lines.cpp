@@ -1,9 +1,11 @@
-// Runs the tokenizer over lines of JSON, for tests/reference/text.py. Developers only; not installed.
+// Runs the tokenizer over lines of JSON, for tests/reference/text.py. Developers only; not
+// installed.
 //
 //   tokenize_lines [--cased] [--vocab vocab.txt] [--max-length N] < lines > ids
 //
-// A line is a string (answer: its ids), a list of ids (answer: the decoded text), {"hex": "6162ff"}, raw bytes as hex
-// (answer: ids), or {"normalize": "text"} (answer: the normalised text).
+// A line is a string (answer: its ids), a list of ids (answer: the decoded text), {"hex":
+// "6162ff"}, raw bytes as hex (answer: ids), or {"normalize": "text"} (answer: the normalised
+// text).
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
@@ -23,20 +25,26 @@ using nlohmann::json;
 
 std::string from_hex(const std::string& hex) {
   std::string out;
-  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+    out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return out;
 }
 
 std::string normalized(const std::string& text, bool lowercase) {
   std::string out;
-  for (char32_t c : blip::text::normalize(blip::text::decode_utf8(text), {lowercase, lowercase, true})) blip::text::append_utf8(out, c);
+  for (char32_t c :
+       blip::text::normalize(blip::text::decode_utf8(text), {lowercase, lowercase, true}))
+    blip::text::append_utf8(out, c);
   return out;
 }
 
-json answer(const blip::text::Tokenizer& tokenizer, const json& line, bool lowercase, int max_length) {
+json answer(const blip::text::Tokenizer& tokenizer, const json& line, bool lowercase,
+            int max_length) {
   if (line.is_array()) return tokenizer.decode(line.get<std::vector<std::int32_t>>());
-  if (line.contains("normalize")) return normalized(line["normalize"].get<std::string>(), lowercase);
-  const std::string text = line.is_object() ? from_hex(line.at("hex").get<std::string>()) : line.get<std::string>();
+  if (line.contains("normalize"))
+    return normalized(line["normalize"].get<std::string>(), lowercase);
+  const std::string text =
+      line.is_object() ? from_hex(line.at("hex").get<std::string>()) : line.get<std::string>();
   return tokenizer.encode(text, max_length).ids;
 }
 

@@ -1,7 +1,10 @@
-"""What the installers of this folder share: which release of the vendor's compiler, how to get it, and its runtime per chip.
+"""What the installers of this folder share: which release of the vendor's compiler, how to get it,
+and its runtime per chip.
 
-The vendor publishes compiler, runtime and emulators as one PyPI package for x86-64 Linux, under a 2-clause BSD licence.
+The vendor publishes compiler, runtime and emulators as one PyPI package for x86-64 Linux, under a
+2-clause BSD licence.
 """
+
 import hashlib
 import os
 import platform
@@ -24,7 +27,8 @@ LINKS = {  # name in a chip's folder -> library
     "libbmlib.so.0": "libbmlib.so.0",
     "libcpuop.so": "libcpuop.so",
 }
-# The package carries these of an older system. A program that picks them up beside the machine's own loader crashes.
+# The package carries these of an older system. A program that picks them up beside the machine's
+# own loader crashes.
 STALE = ("libc.so.6", "libm.so.6", "libpthread.so.0", "libgcc_s.so.1", "libstdc++.so.6")
 
 
@@ -34,7 +38,9 @@ class InstallError(Exception):
 
 def require_host(what):
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise InstallError(f"{what} for Linux on x86-64; this is {sys.platform} on {platform.machine()}")
+        raise InstallError(
+            f"{what} for Linux on x86-64; this is {sys.platform} on {platform.machine()}"
+        )
 
 
 def cache_folder(name):
@@ -63,13 +69,28 @@ def last_line(text):
 
 def download_wheel(folder, python=sys.executable):
     """The wheel, through pip and whatever index it is set up to use."""
-    command = [str(python), "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--python-version", PYTHON, "--quiet",
-               "--disable-pip-version-check", "--dest", str(folder), f"{PACKAGE}=={VERSION}"]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--python-version",
+        PYTHON,
+        "--quiet",
+        "--disable-pip-version-check",
+        "--dest",
+        str(folder),
+        f"{PACKAGE}=={VERSION}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(Path(folder).glob(f"{PACKAGE}-{VERSION}-*.whl"))
     if done.returncode != 0 or not wheels:
-        raise InstallError(f"pip cannot download {PACKAGE} {VERSION}: {last_line(done.stderr or done.stdout)}\n"
-                           "  needed: python3-pip and a package index; or pass a downloaded wheel with --wheel FILE")
+        raise InstallError(
+            f"pip cannot download {PACKAGE} {VERSION}: {last_line(done.stderr or done.stdout)}\n"
+            "  needed: python3-pip and a package index; or pass a downloaded wheel with --wheel FILE"
+        )
     check_digest(wheels[0], WHEEL_SHA256, f"{PACKAGE} {VERSION}")
     return wheels[0]
 

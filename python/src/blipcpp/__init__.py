@@ -1,16 +1,14 @@
-"""BLIP on your own machine: captions of pictures, how well texts fit them, and answers to questions about them.
+"""BLIP on your own machine: captions of pictures, how well texts fit them, and answers to questions
+about them.
 
 >>> import blipcpp
->>> model = blipcpp.Model.load()                    # the small bundled model; or a path, or "caption-base"
->>> print(model.caption("cat-bus.png"))             # a path, bytes, a PIL image or an array
-a cat to the left of a bus on a pink background
->>> model.match("cat-bus.png", "a cat").match_probability > 0.5
-True
->>> print(model.ask("cat-bus.png", "is there a dog?"))
-no
+>>> model = blipcpp.Model.load()                    # the small bundled model; or a path, or
+"caption-base" >>> print(model.caption("cat-bus.png"))             # a path, bytes, a PIL image or
+an array a cat to the left of a bus on a pink background >>> model.match("cat-bus.png", "a
+cat").match_probability > 0.5 True >>> print(model.ask("cat-bus.png", "is there a dog?")) no
 
-The library's work is done without the GIL; a Model may be used by any number of threads. blipcpp.aio has the same for
-asyncio, blipcpp.pipeline what transformers' pipelines return.
+The library's work is done without the GIL; a Model may be used by any number of threads.
+blipcpp.aio has the same for asyncio, blipcpp.pipeline what transformers' pipelines return.
 """
 
 from __future__ import annotations
@@ -57,7 +55,9 @@ __all__ = [
 
 
 def pipeline(task: str, model: Any = None, **options: Any) -> Any:
-    """What transformers.pipeline(task, model) gives, for the tasks of BLIP: see blipcpp.pipelines."""
+    """What transformers.pipeline(task, model) gives, for the tasks of BLIP: see
+    blipcpp.pipelines.
+    """
     from .pipelines import pipeline as make
 
     return make(task, model, **options)

@@ -30,7 +30,8 @@ download_callback = ctypes.CFUNCTYPE(c_int32, c_char_p, c_uint64, c_uint64, c_vo
 
 
 class _Struct(ctypes.Structure):
-    """A struct whose numbers are refused where C has no room for them; ctypes alone would cut them.
+    """A struct whose numbers are refused where C has no room for them; ctypes alone would cut
+    them.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

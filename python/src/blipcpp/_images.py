@@ -35,9 +35,11 @@ _DLPACK_CPU = 1
 
 
 class Image:
-    """A decoded picture: 8-bit RGB, EXIF orientation applied. Immutable; may be used by several threads.
+    """A decoded picture: 8-bit RGB, EXIF orientation applied. Immutable; may be used by several
+    threads.
 
-    Wherever a picture is taken, a path, the bytes of a file, a PIL image or an array will do as well.
+    Wherever a picture is taken, a path, the bytes of a file, a PIL image or an array will do as
+    well.
 
     >>> import blipcpp
     >>> picture = blipcpp.Image.open("clock.png")
@@ -89,7 +91,8 @@ class Image:
     def from_array(cls, array: Any) -> "Image":
         """Copies pixels: [height, width, 3] of uint8, or grey ones, [height, width].
 
-        Anything with `__array_interface__`, or with DLPack on the CPU, is taken without a copy in between.
+        Anything with `__array_interface__`, or with DLPack on the CPU, is taken without a copy in
+        between.
 
         >>> import blipcpp, numpy
         >>> blipcpp.Image.from_array(numpy.zeros((20, 30, 3), numpy.uint8))

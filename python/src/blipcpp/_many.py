@@ -29,7 +29,9 @@ def in_batches(
     progress: Optional[Callable[[int, Optional[int]], Any]],
     raises: bool,
 ) -> Iterator[Any]:
-    """task over batches of images, each a result or, unless it raises, the exception of its picture."""
+    """task over batches of images, each a result or, unless it raises, the exception of its
+    picture.
+    """
     if workers < 1 or batch_size < 1:
         raise UsageError(
             "workers and batch_size must be at least 1, not %d and %d" % (workers, batch_size)
@@ -102,7 +104,9 @@ def _stay_in(process: int) -> None:
 def _results(
     batch: List[Any], task: Callable[[List[Any]], List[Any]], raises: bool
 ) -> Iterator[Any]:
-    """Of a batch in order. A picture that cannot be read does not keep those before it from being done."""
+    """Of a batch in order. A picture that cannot be read does not keep those before it from being
+    done.
+    """
     if raises:
         first = next((i for i, image in enumerate(batch) if isinstance(image, Exception)), None)
         batch = batch if first is None else batch[: first + 1]

@@ -56,7 +56,9 @@ if TYPE_CHECKING:
     Picture = Union["Encoded", ImageLike]
 
     class GenerateOptions(TypedDict, total=False):
-        """How a text is generated; lengths count tokens with the prompt. None is the library's default."""
+        """How a text is generated; lengths count tokens with the prompt. None is the library's
+        default.
+        """
 
         beams: Optional[int]  # 1 = greedy; default 3
         min_length: Optional[int]
@@ -91,7 +93,8 @@ _NAN = float("nan")
 
 
 class Encoded:
-    """A picture after the vision tower: encode once, then caption, match and ask as often as you like.
+    """A picture after the vision tower: encode once, then caption, match and ask as often as you
+    like.
 
     >>> import blipcpp
     >>> model = blipcpp.Model.load()
@@ -133,7 +136,9 @@ class Encoded:
 
 
 class _Engine:
-    """A blip_engine and its sessions; freed with the last model, picture or session that uses it."""
+    """A blip_engine and its sessions; freed with the last model, picture or session that uses
+    it.
+    """
 
     __slots__ = ("handle", "pool", "process")
 
@@ -199,11 +204,12 @@ def _all_known(options: "dict[str, Any]", method: str) -> None:
 
 
 class Model:
-    """A loaded BLIP model. Immutable, and safe to use from any number of threads: each call takes a session of its own.
+    """A loaded BLIP model. Immutable, and safe to use from any number of threads: each call takes a
+    session of its own.
 
-    After a fork the child loads the model anew at its first call, for threads do not survive that; pictures that were
-    encoded before are refused there. It can be pickled, as its file's name: processes that are
-    spawned load it, too.
+    After a fork the child loads the model anew at its first call, for threads do not survive that;
+    pictures that were encoded before are refused there. It can be pickled, as its file's name:
+    processes that are spawned load it, too.
 
     >>> import blipcpp
     >>> model = blipcpp.Model.load()
@@ -243,14 +249,14 @@ class Model:
         or one by its name, "ORG/NAME", "ORG/NAME@REVISION" or a short name of
         blipcpp.known_models(), downloaded once (blipcpp.pull).
 
-        name_or_path: None is the model of $BLIP_MODEL, else the small one that comes with the package.
-        device: "cpu", or a SOPHON chip ("sophon:0") for compiled models (bmodels, tokenizer).
-        dtype: "auto", "f32", "bf16", "int8". threads: 0 = every core that this process may use.
-        session_threads: threads of their own for the sessions of each calling thread; 0 shares the model's.
-        adapter: a LoRA adapter as peft saves it, or several, merged into the model: folders or
-        names. An adapter can be given as the model too, which is then the base that it states.
-        progress: called with (stage, done, total) while tensors are loaded, and before that with
-        (file, bytes, of all) where the library downloads the model.
+        name_or_path: None is the model of $BLIP_MODEL, else the small one that comes with the
+        package. device: "cpu", or a SOPHON chip ("sophon:0") for compiled models (bmodels,
+        tokenizer). dtype: "auto", "f32", "bf16", "int8". threads: 0 = every core that this process
+        may use. session_threads: threads of their own for the sessions of each calling thread; 0
+        shares the model's. adapter: a LoRA adapter as peft saves it, or several, merged into the
+        model: folders or names. An adapter can be given as the model too, which is then the base
+        that it states. progress: called with (stage, done, total) while tensors are loaded, and
+        before that with (file, bytes, of all) where the library downloads the model.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load(threads=1)
@@ -333,13 +339,15 @@ class Model:
         )
 
     def prepare(self, image: "ImageLike") -> Image:
-        """The picture in the model's size, which is the slow part of what encode does first: for another thread."""
+        """The picture in the model's size, which is the slow part of what encode does first: for
+        another thread.
+        """
         picture = Image.of(image)
         return Image(made(c.engine_prepare, self._engine.handle, picture._handle))
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text without those that the model puts around it. A caption after this prompt begins with as many
-        and one more.
+        """Tokens of a text without those that the model puts around it. A caption after this prompt
+        begins with as many and one more.
 
         >>> import blipcpp
         >>> blipcpp.Model.load().count_tokens("a picture of")
@@ -417,15 +425,15 @@ class Model:
     def caption(self, image: Any, **options: Any) -> Any:
         """Describes a picture, or each of several.
 
-        prompt: the caption continues it, and it is cut off the result; None is the model's own, "" none.
-        num_captions: so many texts in `all`, best first: beams, or samples with sample=True.
-        batch_size: pictures for one pass.
-        beams (3; 1 is greedy), min_length (5) and max_length (20) in tokens with the prompt, length_penalty,
-        repetition_penalty, and for sample=True top_p, top_k, temperature and seed: how the text is generated.
-        forbid_words: words or phrases that are not written. force_words: of each entry one alternative ("cat|dog") is
-        written; beams only. no_repeat_ngram: no run of so many tokens is written twice; 0 is off. Words are tokenised
-        as every text is, and mean that run of tokens.
-        on_token: called with each Token as it is decided; one picture, beams=1 or sample=True.
+        prompt: the caption continues it, and it is cut off the result; None is the model's own, ""
+        none. num_captions: so many texts in `all`, best first: beams, or samples with sample=True.
+        batch_size: pictures for one pass. beams (3; 1 is greedy), min_length (5) and max_length
+        (20) in tokens with the prompt, length_penalty, repetition_penalty, and for sample=True
+        top_p, top_k, temperature and seed: how the text is generated. forbid_words: words or
+        phrases that are not written. force_words: of each entry one alternative ("cat|dog") is
+        written; beams only. no_repeat_ngram: no run of so many tokens is written twice; 0 is off.
+        Words are tokenised as every text is, and mean that run of tokens. on_token: called with
+        each Token as it is decided; one picture, beams=1 or sample=True.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
@@ -471,12 +479,12 @@ class Model:
         errors: "Literal['raise', 'yield']" = "raise",
         **options: Any,
     ) -> "Iterator[Any]":
-        """Captions of many pictures, in order, as soon as they are there. The next ones are read and resized by `workers`
-        threads meanwhile; no more than a few batches are ever held.
+        """Captions of many pictures, in order, as soon as they are there. The next ones are read
+        and resized by `workers` threads meanwhile; no more than a few batches are ever held.
 
-        progress: called with (done, total) after each picture; total is None where images has no length.
-        errors: "raise" ends at a picture that cannot be read; "yield" gives the exception in its place and goes on.
-        Other arguments are those of caption.
+        progress: called with (done, total) after each picture; total is None where images has no
+        length. errors: "raise" ends at a picture that cannot be read; "yield" gives the exception
+        in its place and goes on. Other arguments are those of caption.
 
         >>> import blipcpp, glob
         >>> model = blipcpp.Model.load()
@@ -488,7 +496,9 @@ class Model:
         from ._many import in_batches
 
         _choice(errors, {"raise": 0, "yield": 1}, "errors")
-        caption = lambda pictures: self.caption(pictures, batch_size=batch_size, **options)  # noqa: E731
+        caption = lambda pictures: self.caption(
+            pictures, batch_size=batch_size, **options
+        )  # noqa: E731
         return in_batches(self, images, caption, batch_size, workers, progress, errors == "raise")
 
     # ---- questions ----
@@ -506,13 +516,14 @@ class Model:
     def ask(self, image: Any, question: Any, **options: Any) -> Any:
         """Answers a question about a picture, or several at once.
 
-        num_answers: so many texts in `all`. max_text_length: tokens that questions are truncated to; 0 = the model's.
-        Other options as for caption, but for prompt and batch_size; answers have 1 to 10 tokens.
+        num_answers: so many texts in `all`. max_text_length: tokens that questions are truncated
+        to; 0 = the model's. Other options as for caption, but for prompt and batch_size; answers
+        have 1 to 10 tokens.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
-        >>> [str(a) for a in model.ask("cat-bus.png", ["what is to the right of the cat?", "is there a dog?"])]
-        ['bus', 'no']
+        >>> [str(a) for a in model.ask("cat-bus.png", ["what is to the right of the cat?", "is there
+        a dog?"])] ['bus', 'no']
         """
         struct = defaults("ask_options")
         struct.generate = ctypes.pointer(_generate(options, options.pop("num_answers", 1)))
@@ -544,14 +555,15 @@ class Model:
         candidates: int = 128,
         max_text_length: int = 0,
     ) -> Generation:
-        """Ranks given answers to a question: `all` holds them, best first; their scores are minus their losses.
+        """Ranks given answers to a question: `all` holds them, best first; their scores are minus
+        their losses.
 
         candidates: so many survive the cut by their first token.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
-        >>> [str(a) for a in model.rank("cat-bus.png", "what is to the right of the cat?", ["dog", "bus", "cat"])][0]
-        'bus'
+        >>> [str(a) for a in model.rank("cat-bus.png", "what is to the right of the cat?", ["dog",
+        "bus", "cat"])][0] 'bus'
         """
         options = defaults("ask_options")
         options.rank_candidates = candidates
@@ -575,7 +587,8 @@ class Model:
     def stream(
         self, image: "Picture", question: Optional[str] = None, **options: Any
     ) -> "Iterator[Token]":
-        """The tokens of a caption, or of the answer to a question, as they are decided. Leaving the loop ends the work.
+        """The tokens of a caption, or of the answer to a question, as they are decided. Leaving the
+        loop ends the work.
 
         Options are those of caption or ask; beams is 1 unless sample=True.
 
@@ -637,11 +650,12 @@ class Model:
         max_text_length: int = 0,
         itm_token: str = "cls",
     ) -> Any:
-        """How well a text, or each of several, fits a picture (for several pictures: a list of results for each).
+        """How well a text, or each of several, fits a picture (for several pictures: a list of
+        results for each).
 
         head: "itm" gives the probability alone, in half of the time of both; "itc" the cosine.
-        itm_token: what a text begins with for the probability: "cls", as in the published demo and transformers, or "enc",
-        as in training and the official evaluation.
+        itm_token: what a text begins with for the probability: "cls", as in the published demo and
+        transformers, or "enc", as in training and the official evaluation.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
@@ -670,8 +684,8 @@ class Model:
     def embed(
         self, image: "Union[Picture, Sequence[Picture]]", *, batch_size: int = 8
     ) -> "npt.NDArray[np.float32]":
-        """The ITC vector of a picture, [embed_dim], or of several, [n, embed_dim]; of length 1, so that dot products with
-        those of texts are cosines.
+        """The ITC vector of a picture, [embed_dim], or of several, [n, embed_dim]; of length 1, so
+        that dot products with those of texts are cosines.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
@@ -708,9 +722,9 @@ class Model:
     ) -> "npt.NDArray[np.float32]":
         """Features of single tokens, as LAVIS' feature extractor gives them: [tokens, width].
 
-        kind: "image" of a picture, "text" of a text alone, "multimodal" of a text over a picture, "image-projected" and
-        "text-projected" as the ITC heads compare them: [tokens, embed_dim], each of length 1.
-        max_text_length: 0 reads a text whole, up to the model's own limit.
+        kind: "image" of a picture, "text" of a text alone, "multimodal" of a text over a picture,
+        "image-projected" and "text-projected" as the ITC heads compare them: [tokens, embed_dim],
+        each of length 1. max_text_length: 0 reads a text whole, up to the model's own limit.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
@@ -746,10 +760,12 @@ class Model:
         prompt: Optional[str] = None,
         max_text_length: int = 0,
     ) -> Attention:
-        """Where the model looked for each word of a caption, or (question given) of an answer to it.
+        """Where the model looked for each word of a caption, or (question given) of an answer to
+        it.
 
         text: what caption or ask gave, or any text, which is read as if the model had written it.
-        layers: the last so many of each tower's; 0 = the later half. prompt: the caption's, as it was given to caption.
+        layers: the last so many of each tower's; 0 = the later half. prompt: the caption's, as it
+        was given to caption.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
@@ -784,7 +800,8 @@ class Model:
     def dump(
         self, stage: str, image: "ImageLike", text: Optional[str] = None
     ) -> "npt.NDArray[np.float32]":
-        """What a stage computes ("pixels", "vision", "text", "question"), to compare with a reference.
+        """What a stage computes ("pixels", "vision", "text", "question"), to compare with a
+        reference.
 
         >>> import blipcpp
         >>> blipcpp.Model.load().dump("vision", "clock.png").shape
@@ -840,7 +857,8 @@ class _Tokens(Callback):
             )
 
 
-# In a child after a fork nothing of these engines may be used, nor may locks that other threads held.
+# In a child after a fork nothing of these engines may be used, nor may locks that other threads
+# held.
 _models: "weakref.WeakSet[Model]" = weakref.WeakSet()
 
 

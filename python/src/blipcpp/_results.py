@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 class Timings(NamedTuple):
-    """Milliseconds for one input; of a batch, its time divided by its inputs. preprocess and encode are NaN where the
-    picture had been encoded before."""
+    """Milliseconds for one input; of a batch, its time divided by its inputs. preprocess and encode
+    are NaN where the picture had been encoded before."""
 
     preprocess: float
     encode: float
@@ -50,7 +50,9 @@ class Text:
 
 
 class Generation(Text):
-    """The best text for an input and, where more were asked for, all of them in `all`, best first."""
+    """The best text for an input and, where more were asked for, all of them in `all`, best
+    first.
+    """
 
     __slots__ = ("all", "timings")
 
@@ -75,10 +77,11 @@ class Match(NamedTuple):
 
 
 class Attention:
-    """Where the model looked: for each word of a text its weights over the picture's patches, together 1.
+    """Where the model looked: for each word of a text its weights over the picture's patches,
+    together 1.
 
-    `weights` is [words, side, side] over the picture squashed to a square. For answers `question_words` and
-    `question_weights` are the same of the question.
+    `weights` is [words, side, side] over the picture squashed to a square. For answers
+    `question_words` and `question_weights` are the same of the question.
     """
 
     __slots__ = ("words", "weights", "question_words", "question_weights")
@@ -208,7 +211,9 @@ def info_of(pointer: Any) -> ModelInfo:
 
 
 def generations_of(handle: ctypes.c_void_p, timings: List[Tuple[float, float]]) -> List[Generation]:
-    """A blip_generations; token ids look into its memory. timings: preprocess and encode of each input."""
+    """A blip_generations; token ids look into its memory. timings: preprocess and encode of each
+    input.
+    """
     owner = Owner(handle, c.generations_free)
     results = []
     for i in range(c.generations_count(handle)):

@@ -1,4 +1,6 @@
-"""Sessions: what works for one call at a time, kept in a pool so that a model may be used by any number of threads."""
+"""Sessions: what works for one call at a time, kept in a pool so that a model may be used by any
+number of threads.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from ._errors import BlipWarning, CancelledError, made
 
 
 class Scope:
-    """Cancels what a thread does for somebody else: a task of asyncio, a stream that is left early."""
+    """Cancels what a thread does for somebody else: a task of asyncio, a stream that is left
+    early.
+    """
 
     __slots__ = ("cancelled", "session")
 
@@ -74,7 +78,9 @@ class Session:
 
 
 class Pool:
-    """The sessions of one engine that are idle. Those of the main thread look for signals, which costs a little."""
+    """The sessions of one engine that are idle. Those of the main thread look for signals, which
+    costs a little.
+    """
 
     def __init__(self, engine: c_void_p, threads: int) -> None:
         self._engine, self._threads = engine, threads
@@ -86,7 +92,9 @@ class Pool:
 
 
 class Use:
-    """A session for one `with` block. Appending and popping are atomic, so that no lock is needed."""
+    """A session for one `with` block. Appending and popping are atomic, so that no lock is
+    needed.
+    """
 
     __slots__ = ("_idle", "_pool", "_session", "_scope")
 

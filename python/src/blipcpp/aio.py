@@ -3,11 +3,10 @@
 >>> import asyncio, blipcpp, blipcpp.aio
 >>> async def main():
 ...     model = blipcpp.aio.AsyncModel(blipcpp.Model.load())
-...     captions = await asyncio.gather(*[model.caption(name) for name in ("clock.png", "balloons.png")])
-...     words = [token.text async for token in model.stream("clock.png")]
-...     return [str(caption) for caption in captions], words[-1]
->>> asyncio.run(main())
-(['a clock on a gray background', 'two balloons on a purple background'], 'a clock on a gray background')
+...     captions = await asyncio.gather(*[model.caption(name) for name in ("clock.png",
+"balloons.png")]) ...     words = [token.text async for token in model.stream("clock.png")] ...
+return [str(caption) for caption in captions], words[-1] >>> asyncio.run(main()) (['a clock on a
+gray background', 'two balloons on a purple background'], 'a clock on a gray background')
 """
 
 from __future__ import annotations
@@ -24,7 +23,9 @@ from ._sessions import Scope, in_scope
 
 
 class AsyncModel:
-    """A Model whose tasks are awaited; their arguments and results are the same. Cancelling a task ends its work."""
+    """A Model whose tasks are awaited; their arguments and results are the same. Cancelling a task
+    ends its work.
+    """
 
     def __init__(self, model: Model, workers: int = 4) -> None:
         """workers: so many calls at a time; they share the model's threads."""
@@ -88,7 +89,9 @@ class AsyncModel:
     async def stream(
         self, image: Any, question: Optional[str] = None, **options: Any
     ) -> AsyncIterator[Token]:
-        """The tokens of a caption or an answer as they are decided; leaving the loop ends the work."""
+        """The tokens of a caption or an answer as they are decided; leaving the loop ends the
+        work.
+        """
         loop = asyncio.get_running_loop()
         queue: "asyncio.Queue[Any]" = asyncio.Queue()
         options.setdefault("beams", 1)

@@ -8,7 +8,8 @@
 >>> classify("clock.png", candidate_labels=["clock", "dog"], hypothesis_template="a {}")[0]["label"]
 'clock'
 
-As there, decoding is greedy unless generate_kwargs say otherwise. Questions begin with [ENC], as in BLIP's own code.
+As there, decoding is greedy unless generate_kwargs say otherwise. Questions begin with [ENC], as in
+BLIP's own code.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ _KEPT = {
 
 
 def pipeline(task: str, model: "Union[Model, str, None]" = None, **options: Any) -> "Pipeline":
-    """A callable for a task: "image-text-to-text", "image-to-text", "visual-question-answering" (or "vqa"),
-    "zero-shot-image-classification". model: a Model, or what Model.load takes; options are those of Model.load."""
+    """A callable for a task: "image-text-to-text", "image-to-text", "visual-question-answering" (or
+    "vqa"), "zero-shot-image-classification". model: a Model, or what Model.load takes; options are
+    those of Model.load.
+    """
     options.pop("framework", None)
     try:
         kind = _KINDS[task]
@@ -70,7 +73,9 @@ class Pipeline:
     def _generate_options(
         self, max_new_tokens: Optional[int], generate_kwargs: Optional[Dict[str, Any]], prompt: int
     ) -> Dict[str, Any]:
-        """Arguments of Model.caption or ask, for those of generate. prompt tells how many tokens it has."""
+        """Arguments of Model.caption or ask, for those of generate. prompt tells how many tokens it
+        has.
+        """
         given = dict(generate_kwargs or {})
         if max_new_tokens is not None:
             if "max_new_tokens" in given:
@@ -97,7 +102,9 @@ class Pipeline:
         return self.model.count_tokens(prompt) + 1
 
     def _new_text(self, text: Text, prompt: str) -> str:
-        """What a text adds to its prompt, with the space between unless it goes on inside the prompt's last word."""
+        """What a text adds to its prompt, with the space between unless it goes on inside the
+        prompt's last word.
+        """
         length = self._prompt_length(prompt)
         whole, before = (
             self.model.decode(text.token_ids),
@@ -122,7 +129,9 @@ class ImageToText(Pipeline):
         inputs: Any = None,
         timeout: Any = None,
     ) -> Any:
-        """[{"generated_text": ...}] for a picture, a list of those for several. With a prompt the text begins with it."""
+        """[{"generated_text": ...}] for a picture, a list of those for several. With a prompt the
+        text begins with it.
+        """
         images = inputs if images is None else images
         words = prompt or ""
         pictures: List[Encoded] = self.model.encode(listed(images), batch_size=batch_size)
@@ -156,8 +165,8 @@ class ImageTextToText(Pipeline):
         batch_size: int = 8,
         timeout: Any = None,
     ) -> List[Dict[str, str]]:
-        """[{"input_text": ..., "generated_text": ...}]: texts go on from the prompt, which is in front of them unless
-        return_full_text is False. Several pictures take as many texts."""
+        """[{"input_text": ..., "generated_text": ...}]: texts go on from the prompt, which is in
+        front of them unless return_full_text is False. Several pictures take as many texts."""
         if images is None or text is None:
             raise UsageError(
                 "image-text-to-text needs images and text; text is what captions continue"
@@ -199,7 +208,9 @@ class VisualQuestionAnswering(Pipeline):
         top_k: Optional[int] = None,
         timeout: Any = None,
     ) -> Any:
-        """[{"answer": ...}] for a picture and a question; a list of those for several, or for dicts with both."""
+        """[{"answer": ...}] for a picture and a question; a list of those for several, or for dicts
+        with both.
+        """
         single = False
         if isinstance(image, dict) or (
             is_many(image) and len(image) and isinstance(image[0], dict)
@@ -243,7 +254,9 @@ class ZeroShotImageClassification(Pipeline):
         batch_size: int = 8,
         timeout: Any = None,
     ) -> Any:
-        """[{"score": ..., "label": ...}] for a picture, best first, scores together 1; a list of those for several."""
+        """[{"score": ..., "label": ...}] for a picture, best first, scores together 1; a list of
+        those for several.
+        """
         image = images if image is None else image
         if not candidate_labels:
             raise UsageError("zero-shot-image-classification needs candidate_labels")

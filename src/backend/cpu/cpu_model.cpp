@@ -26,10 +26,12 @@ constexpr int kManyRows = 1 << 20;  // too many to look at the tokens themselves
 // The towers that look at the picture; each has its own cross-attention keys and values of it.
 enum class Reader { kText, kCaption, kQuestion };
 
-// A picture's tokens, and for each reader what it looks at: made at first use, then shared by every task and session.
+// A picture's tokens, and for each reader what it looks at: made at first use, then shared by every
+// task and session.
 class CpuImage final : public EncodedImage {
  public:
-  CpuImage(int tokens, int width) : tokens_(static_cast<std::size_t>(tokens) * width), shape_{tokens, width} {}
+  CpuImage(int tokens, int width)
+      : tokens_(static_cast<std::size_t>(tokens) * width), shape_{tokens, width} {}
   Matrix tokens() { return {tokens_.data(), shape_[0], shape_[1]}; }
   ConstMatrix tokens() const { return {tokens_.data(), shape_[0], shape_[1]}; }
 
@@ -41,8 +43,8 @@ class CpuImage final : public EncodedImage {
     return sum;
   }
 
-  // For `rows` rows of one text in all. How many its own options or its own length come to decides what they look at, not what is there already or beside
-  // it: the same task gives the same result.
+  // For `rows` rows of one text in all. How many its own options or its own length come to decides
+  // what they look at, not what is there already or beside it: the same task gives the same result.
   Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights,
               TextScratch& scratch) const {
     const std::lock_guard lock(mutex_);
@@ -72,7 +74,10 @@ class CpuImage final : public EncodedImage {
 
 const CpuImage& cpu_image(const EncodedImage& image) {
   const auto* cpu = dynamic_cast<const CpuImage*>(&image);
-  if (!cpu) throw Error(ErrorCode::kUsage, "this picture was encoded on another device; encode it with a session of this engine");
+  if (!cpu)
+    throw Error(
+        ErrorCode::kUsage,
+        "this picture was encoded on another device; encode it with a session of this engine");
   return *cpu;
 }
 
@@ -85,7 +90,8 @@ class CpuRunner final : public StagedRunner {
   std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override {
     const auto& c = weights_->vision.config;
     const int n = c.tokens();
-    const Matrix tokens(tokens_.reserve(static_cast<std::size_t>(count) * n * c.width), count * n, c.width);
+    const Matrix tokens(tokens_.reserve(static_cast<std::size_t>(count) * n * c.width), count * n,
+                        c.width);
     vision_forward(*pool_, weights_->vision, pixels, count, tokens, vision_);
     std::vector<EncodedImagePtr> images;
     for (int i = 0; i < count; ++i) {
@@ -96,17 +102,22 @@ class CpuRunner final : public StagedRunner {
     return images;
   }
 
-  std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, const GenerateOptions& options) override {
-    const std::int64_t rows = std::int64_t{options.sample ? options.num_return : options.beams} * options.max_length;
+  std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images,
+                                                   const GenerateOptions& options) override {
+    const std::int64_t rows =
+        std::int64_t{options.sample ? options.num_return : options.beams} * options.max_length;
     std::vector<Cross> cross;
     for (const auto& image : images)
       cross.push_back(cpu_image(*image).cross(
           Reader::kCaption, static_cast<int>(std::min<std::int64_t>(rows, kManyRows)), *pool_,
           *weights_->caption, text_));
-    return std::make_unique<Decoder>(*pool_, *weights_->caption, std::move(cross), options.max_length);
+    return std::make_unique<Decoder>(*pool_, *weights_->caption, std::move(cross),
+                                     options.max_length);
   }
 
-  std::unique_ptr<decode::Decoder> answer_decoder(const EncodedImage& image, std::span<const TokenIds> questions, int max_length) override {
+  std::unique_ptr<decode::Decoder> answer_decoder(const EncodedImage& image,
+                                                  std::span<const TokenIds> questions,
+                                                  int max_length) override {
     // Short and long ones look at the picture in different ways, of which a pass takes one.
     std::vector<Cross> caches(questions.size());
     for (const bool few : {true, false}) {
@@ -127,13 +138,15 @@ class CpuRunner final : public StagedRunner {
     const Cross looked = keys_of(image, Reader::kText, *weights_->text);
     const std::vector<float> logits = project_texts(texts, &looked, *weights_->itm);
     std::vector<float> probabilities;
-    for (std::size_t i = 0; i < texts.size(); ++i) probabilities.push_back(1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1])));
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      probabilities.push_back(1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1])));
     return probabilities;
   }
 
   std::vector<float> embed_image(const EncodedImage& image) override {
     std::vector<float> vector(static_cast<std::size_t>(weights_->itc_vision->out()));
-    ops::linear(*pool_, cpu_image(image).tokens().row_range(0, 1), *weights_->itc_vision, Matrix(vector.data(), 1, weights_->itc_vision->out()));
+    ops::linear(*pool_, cpu_image(image).tokens().row_range(0, 1), *weights_->itc_vision,
+                Matrix(vector.data(), 1, weights_->itc_vision->out()));
     normalize_length(vector);
     return vector;
   }
@@ -150,11 +163,16 @@ class CpuRunner final : public StagedRunner {
   }
 
   Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers) override {
-    return cross_weights(*weights_->caption, ids, keys_of(image, Reader::kCaption, *weights_->caption), true, layers).weights;
+    return cross_weights(*weights_->caption, ids,
+                         keys_of(image, Reader::kCaption, *weights_->caption), true, layers)
+        .weights;
   }
 
-  AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question, const TokenIds& ids, int layers) override {
-    auto [looked, states] = cross_weights(*weights_->question, question, keys_of(image, Reader::kQuestion, *weights_->question), false, layers);
+  AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question,
+                                   const TokenIds& ids, int layers) override {
+    auto [looked, states] =
+        cross_weights(*weights_->question, question,
+                      keys_of(image, Reader::kQuestion, *weights_->question), false, layers);
     const Cross read{std::make_shared<const LayerCache>(
                          cross_keys_values(*pool_, *weights_->answer, states, text_)),
                      nullptr};
@@ -195,8 +213,10 @@ class CpuRunner final : public StagedRunner {
   }
 
  private:
-  // caches[which[i]] = what an answer to texts[i] looks at. The texts are of one kind, few rows or many.
-  void read_questions(const EncodedImage& image, std::span<const TokenIds> texts, std::span<const std::size_t> which, std::span<Cross> caches) {
+  // caches[which[i]] = what an answer to texts[i] looks at. The texts are of one kind, few rows or
+  // many.
+  void read_questions(const EncodedImage& image, std::span<const TokenIds> texts,
+                      std::span<const std::size_t> which, std::span<Cross> caches) {
     const Cross looked =
         cpu_image(image).cross(Reader::kQuestion, static_cast<int>(texts.front().size()), *pool_,
                                *weights_->question, text_);
@@ -227,7 +247,8 @@ class CpuRunner final : public StagedRunner {
     std::vector<std::int32_t> ids;
     std::vector<int> positions;
     for (const auto& text : texts) {
-      rows.spans.push_back({static_cast<int>(ids.size()), static_cast<int>(text.size()), nullptr, cross});
+      rows.spans.push_back(
+          {static_cast<int>(ids.size()), static_cast<int>(text.size()), nullptr, cross});
       ids.insert(ids.end(), text.begin(), text.end());
       for (int p = 0; p < static_cast<int>(text.size()); ++p) positions.push_back(p);
     }
@@ -245,7 +266,8 @@ class CpuRunner final : public StagedRunner {
   }
 
   // The layer over each text's first state: [texts, layer.out()].
-  std::vector<float> project_texts(std::span<const TokenIds> texts, const Cross* cross, const ops::Linear& layer) {
+  std::vector<float> project_texts(std::span<const TokenIds> texts, const Cross* cross,
+                                   const ops::Linear& layer) {
     const StageZone zone("texts", texts.size());
     const TextWeights& w = *weights_->text;
     const Rows rows = rows_of(w, texts, cross);
@@ -261,19 +283,25 @@ class CpuRunner final : public StagedRunner {
   };
 
   // One text's states, and how its tokens' attention spread over what `cross` holds.
-  Looked cross_weights(const TextWeights& w, const TokenIds& ids, const Cross& cross, bool causal, int layers) {
-    const int rows = static_cast<int>(ids.size()), all = w.config.layers, seen = cross.layers->front().count();
+  Looked cross_weights(const TextWeights& w, const TokenIds& ids, const Cross& cross, bool causal,
+                       int layers) {
+    const int rows = static_cast<int>(ids.size()), all = w.config.layers,
+              seen = cross.layers->front().count();
     const int first_layer = layers == 0 ? all / 2 : std::max(0, all - layers);
     LayerCache self;
-    for (int i = 0; causal && i < all; ++i) self.emplace_back(w.config.heads, w.config.width / w.config.heads, rows, w.cache_type);
+    for (int i = 0; causal && i < all; ++i)
+      self.emplace_back(w.config.heads, w.config.width / w.config.heads, rows, w.cache_type);
     const Span span{0, rows, causal ? &self : nullptr, &cross};
     Tensor weights{{rows, seen}, std::vector<float>(ids.size() * static_cast<std::size_t>(seen))};
     const auto observe = [&](std::size_t layer, const ops::Operand& query) {
-      if (static_cast<int>(layer) >= first_layer) ops::add_attention_weights(*pool_, query, (*cross.layers)[layer], Matrix(weights.values.data(), rows, seen));
+      if (static_cast<int>(layer) >= first_layer)
+        ops::add_attention_weights(*pool_, query, (*cross.layers)[layer],
+                                   Matrix(weights.values.data(), rows, seen));
     };
     std::vector<int> positions(ids.size());
     std::iota(positions.begin(), positions.end(), 0);
-    const Matrix x(text_states_.reserve(ids.size() * static_cast<std::size_t>(w.config.width)), rows, w.config.width);
+    const Matrix x(text_states_.reserve(ids.size() * static_cast<std::size_t>(w.config.width)),
+                   rows, w.config.width);
     embed_tokens(*pool_, w, ids, positions, x);
     text_forward(*pool_, w, std::span(&span, 1), x, text_, observe);
     for (float& weight : weights.values) weight /= static_cast<float>(all - first_layer);
@@ -281,7 +309,8 @@ class CpuRunner final : public StagedRunner {
   }
 
   static Tensor tensor(ConstMatrix m) {
-    return {{1, m.rows, m.cols}, std::vector<float>(m.data, m.data + static_cast<std::size_t>(m.rows) * m.cols)};
+    return {{1, m.rows, m.cols},
+            std::vector<float>(m.data, m.data + static_cast<std::size_t>(m.rows) * m.cols)};
   }
 
   std::shared_ptr<const Weights> weights_;
@@ -291,16 +320,18 @@ class CpuRunner final : public StagedRunner {
   TextScratch text_;
 };
 
-// The fastest type that keeps the answers (docs/PERFORMANCE.md, "Which number type"). A small model is fast in any type, so it keeps the
-// reference's answers to the token.
+// The fastest type that keeps the answers (docs/PERFORMANCE.md, "Which number type"). A small model
+// is fast in any type, so it keeps the reference's answers to the token.
 ops::NumberType choose_type(std::size_t parameters) {
-  constexpr std::size_t kSmallModel = 100'000'000;  // a vision tower of BLIP-base alone has 86 million
+  // a vision tower of BLIP-base alone has 86 million
+  constexpr std::size_t kSmallModel = 100'000'000;
   return parameters < kSmallModel ? ops::NumberType::kF32 : kernels::fastest_type();
 }
 
 // What the layers are computed in; Error(kUsage) where it is a compiled model's.
 ops::NumberType number_type(DType dtype, std::size_t parameters) {
-  if (dtype == DType::kF16) throw Error(ErrorCode::kUsage, "f16 is for compiled models; on the CPU use f32, bf16 or int8");
+  if (dtype == DType::kF16)
+    throw Error(ErrorCode::kUsage, "f16 is for compiled models; on the CPU use f32, bf16 or int8");
   if (dtype == DType::kAuto) return choose_type(parameters);
   if (dtype == DType::kF32) return ops::NumberType::kF32;
   return dtype == DType::kBf16 ? ops::NumberType::kBf16 : ops::NumberType::kInt8;
@@ -308,7 +339,9 @@ ops::NumberType number_type(DType dtype, std::size_t parameters) {
 
 class CpuModel final : public Model {
  public:
-  CpuModel(const model::Checkpoint& checkpoint, const EngineOptions& options, ops::NumberType type, int threads) : pool_(std::make_shared<ThreadPool>(threads)) {
+  CpuModel(const model::Checkpoint& checkpoint, const EngineOptions& options, ops::NumberType type,
+           int threads)
+      : pool_(std::make_shared<ThreadPool>(threads)) {
     const auto report = [&](std::size_t done, std::size_t total) {
       if (options.progress) options.progress("load", done, total);
     };
@@ -327,7 +360,9 @@ class CpuModel final : public Model {
                                        capabilities_, ids_);
   }
   DType dtype() const override {
-    return weights_->type == ops::NumberType::kF32 ? DType::kF32 : weights_->type == ops::NumberType::kBf16 ? DType::kBf16 : DType::kInt8;
+    return weights_->type == ops::NumberType::kF32    ? DType::kF32
+           : weights_->type == ops::NumberType::kBf16 ? DType::kBf16
+                                                      : DType::kInt8;
   }
   int threads() const override { return pool_->size(); }
   std::size_t spare_bytes() const override { return pool_->scratch_bytes(); }

@@ -6,8 +6,12 @@
 
 namespace blip::backend::cpu {
 
-Decoder::Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<Cross> cross, int max_length)
-    : pool_(pool), weights_(weights), cross_(std::move(cross)), max_length_(std::min(max_length, weights.config.max_positions)) {}
+Decoder::Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<Cross> cross,
+                 int max_length)
+    : pool_(pool),
+      weights_(weights),
+      cross_(std::move(cross)),
+      max_length_(std::min(max_length, weights.config.max_positions)) {}
 
 Decoder::Row Decoder::make_row(int sequence) {
   Row row{sequence, {}};
@@ -18,7 +22,8 @@ Decoder::Row Decoder::make_row(int sequence) {
     return row;
   }
   const auto& c = weights_.config;
-  for (int i = 0; i < c.layers; ++i) row.self.emplace_back(c.heads, c.width / c.heads, max_length_, weights_.cache_type);
+  for (int i = 0; i < c.layers; ++i)
+    row.self.emplace_back(c.heads, c.width / c.heads, max_length_, weights_.cache_type);
   return row;
 }
 
@@ -47,7 +52,8 @@ std::vector<Decoder::Row> Decoder::continue_rows(std::span<const Next> next) {
   for (std::size_t i = 0; i < next.size(); ++i) {
     const int parent = next[i].parent;
     if (--children[parent] == 0) owner[parent] = static_cast<int>(i);
-    rows.push_back(owner[parent] == static_cast<int>(i) ? Row{rows_[parent].sequence, {}} : make_row(rows_[parent].sequence));
+    rows.push_back(owner[parent] == static_cast<int>(i) ? Row{rows_[parent].sequence, {}}
+                                                        : make_row(rows_[parent].sequence));
   }
   std::vector<int> copies;
   for (int i = 0; i < static_cast<int>(next.size()); ++i)
@@ -58,7 +64,8 @@ std::vector<Decoder::Row> Decoder::continue_rows(std::span<const Next> next) {
     rows[i].self[layer].copy_from(rows_[next[i].parent].self[layer]);
   });
   for (std::size_t i = 0; i < next.size(); ++i)
-    if (owner[next[i].parent] == static_cast<int>(i)) rows[i].self = std::move(rows_[next[i].parent].self);
+    if (owner[next[i].parent] == static_cast<int>(i))
+      rows[i].self = std::move(rows_[next[i].parent].self);
   return rows;
 }
 
@@ -72,17 +79,21 @@ std::span<const float> Decoder::step(std::span<const Next> next) {
 }
 
 // ids: per_row tokens of every row. Returns the logits of each row's last token, [rows, vocab].
-std::span<const float> Decoder::forward(std::span<const std::int32_t> ids, std::span<const int> positions, int per_row) {
+std::span<const float> Decoder::forward(std::span<const std::int32_t> ids,
+                                        std::span<const int> positions, int per_row) {
   const int rows = static_cast<int>(rows_.size()), d = weights_.config.width;
   const Matrix x(states_.reserve(ids.size() * static_cast<std::size_t>(d)), rows * per_row, d);
   embed_tokens(pool_, weights_, ids, positions, x);
   std::vector<Span> spans;
-  for (int r = 0; r < rows; ++r) spans.push_back({r * per_row, per_row, &rows_[r].self, &cross_[rows_[r].sequence]});
+  for (int r = 0; r < rows; ++r)
+    spans.push_back({r * per_row, per_row, &rows_[r].self, &cross_[rows_[r].sequence]});
   text_forward(pool_, weights_, spans, x, scratch_);
 
   const Matrix last(x.row(per_row - 1), rows, d, x.stride * static_cast<std::size_t>(per_row));
-  const Matrix logits(logits_.reserve(static_cast<std::size_t>(rows) * weights_.config.vocab), rows, weights_.config.vocab);
-  digests_.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(decode::digests_of(weights_.config.vocab)));
+  const Matrix logits(logits_.reserve(static_cast<std::size_t>(rows) * weights_.config.vocab), rows,
+                      weights_.config.vocab);
+  digests_.resize(static_cast<std::size_t>(rows) *
+                  static_cast<std::size_t>(decode::digests_of(weights_.config.vocab)));
   text_head(pool_, *weights_.head, last, logits, digests_, scratch_);
   return {logits.data, static_cast<std::size_t>(rows) * weights_.config.vocab};
 }

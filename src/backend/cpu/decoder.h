@@ -29,7 +29,8 @@ class Decoder final : public decode::Decoder {
   };
   Row make_row(int sequence);
   std::vector<Row> continue_rows(std::span<const Next> next);
-  std::span<const float> forward(std::span<const std::int32_t> ids, std::span<const int> positions, int per_row);
+  std::span<const float> forward(std::span<const std::int32_t> ids, std::span<const int> positions,
+                                 int per_row);
 
   ThreadPool& pool_;
   const TextWeights& weights_;

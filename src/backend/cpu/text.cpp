@@ -8,24 +8,31 @@
 namespace blip::backend::cpu {
 namespace {
 
-// The activations between two blocks: x in f32, to add to, and the same as the next product's operand.
+// The activations between two blocks: x in f32, to add to, and the same as the next product's
+// operand.
 struct State {
   Matrix x;
   ops::Operand operand;
 };
 
 // x = norm(x + layer(mixed)), where mixed is what attention gave.
-void add_and_norm(ThreadPool& pool, ConstMatrix mixed, const ops::Linear& layer, const ops::LayerNorm& norm, State& state, TextScratch& scratch) {
-  ops::linear(pool, ops::to_operand(pool, mixed, layer.type(), scratch.mixed), layer, state.x, ops::Epilogue::kAdd);
+void add_and_norm(ThreadPool& pool, ConstMatrix mixed, const ops::Linear& layer,
+                  const ops::LayerNorm& norm, State& state, TextScratch& scratch) {
+  ops::linear(pool, ops::to_operand(pool, mixed, layer.type(), scratch.mixed), layer, state.x,
+              ops::Epilogue::kAdd);
   state.operand = ops::layer_norm_keep(pool, state.x, norm, layer.type(), scratch.state);
 }
 
-// Each span's attention over itself, behind what its cache holds, row by row; or of each span's first row alone: [spans, D].
-Matrix attend_self(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, const State& state, bool first_rows,
+// Each span's attention over itself, behind what its cache holds, row by row; or of each span's
+// first row alone: [spans, D].
+Matrix attend_self(ThreadPool& pool, const TextWeights& w, std::size_t index,
+                   std::span<const Span> spans, const State& state, bool first_rows,
                    TextScratch& scratch) {
   const int d = w.config.width, heads = w.config.heads;
-  const Matrix context = scratch_matrix(scratch.context, first_rows ? static_cast<int>(spans.size()) : state.x.rows, d);
-  const auto qkv = ops::linear_as(pool, state.operand, w.layers[index].self_qkv, w.cache_type, scratch.qkv);
+  const Matrix context = scratch_matrix(
+      scratch.context, first_rows ? static_cast<int>(spans.size()) : state.x.rows, d);
+  const auto qkv =
+      ops::linear_as(pool, state.operand, w.layers[index].self_qkv, w.cache_type, scratch.qkv);
   std::vector<ops::KeyValues> own;
   own.reserve(spans.size());
   std::vector<ops::AttentionItem> items;
@@ -36,9 +43,12 @@ Matrix attend_self(ThreadPool& pool, const TextWeights& w, std::size_t index, st
     ops::KeyValues& kv = span.self ? (*span.self)[index] : own.back();
     items.push_back({.q = rows.row_range(0, first_rows ? 1 : span.count).col_range(0, d),
                      .kv = &kv,
-                     .out = first_rows ? context.row_range(static_cast<int>(s), 1) : context.row_range(span.first, span.count),
+                     .out = first_rows ? context.row_range(static_cast<int>(s), 1)
+                                       : context.row_range(span.first, span.count),
                      .first_visible = span.self ? kv.count() : ops::kAllVisible,
-                     .growing = &kv, .k = rows.col_range(d, d), .v = rows.col_range(2 * d, d)});
+                     .growing = &kv,
+                     .k = rows.col_range(d, d),
+                     .v = rows.col_range(2 * d, d)});
   }
   const ops::Linear* const following[] = {&w.layers[index].self_out};
   ops::attention(pool, items, following);
@@ -46,13 +56,16 @@ Matrix attend_self(ThreadPool& pool, const TextWeights& w, std::size_t index, st
 }
 
 // x = self_norm(x + out(attention(q, k, v of x)))
-void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch) {
+void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index,
+                    std::span<const Span> spans, State& state, TextScratch& scratch) {
   const OperationZone zone("self-attention");
   const auto& layer = w.layers[index];
-  add_and_norm(pool, attend_self(pool, w, index, spans, state, false, scratch), layer.self_out, layer.self_norm, state, scratch);
+  add_and_norm(pool, attend_self(pool, w, index, spans, state, false, scratch), layer.self_out,
+               layer.self_norm, state, scratch);
 }
 
-// Neighbouring spans that look at the same thing (beams, texts of one image) are one block of queries, so it is read once for all of them.
+// Neighbouring spans that look at the same thing (beams, texts of one image) are one block of
+// queries, so it is read once for all of them.
 template <class Body>
 void for_each_block(std::span<const Span> spans, const Body& body) {
   for (std::size_t s = 0; s < spans.size();) {
@@ -65,32 +78,41 @@ void for_each_block(std::span<const Span> spans, const Body& body) {
 }
 
 // context = attention(q of x, k and v of the image)
-void attend_keys(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, const State& state, Matrix context, TextScratch& scratch,
-                 const QueryObserver& observe) {
-  const auto query = ops::linear_as(pool, state.operand, w.layers[index].cross_q, w.cache_type, scratch.query);
+void attend_keys(ThreadPool& pool, const TextWeights& w, std::size_t index,
+                 std::span<const Span> spans, const State& state, Matrix context,
+                 TextScratch& scratch, const QueryObserver& observe) {
+  const auto query =
+      ops::linear_as(pool, state.operand, w.layers[index].cross_q, w.cache_type, scratch.query);
   if (observe) observe(index, query);
   std::vector<ops::AttentionItem> items;
   for_each_block(spans, [&](const Cross& cross, int first, int count) {
-    items.push_back({query.row_range(first, count), &(*cross.layers)[index], context.row_range(first, count)});
+    items.push_back(
+        {query.row_range(first, count), &(*cross.layers)[index], context.row_range(first, count)});
   });
   const ops::Linear* const following[] = {&w.layers[index].cross_out, &w.layers[index].fc1};
   ops::attention(pool, items, following);
 }
 
 // The same over the image's tokens themselves.
-void attend_tokens(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, const State& state, Matrix context, TextScratch& scratch) {
+void attend_tokens(ThreadPool& pool, const TextWeights& w, std::size_t index,
+                   std::span<const Span> spans, const State& state, Matrix context,
+                   TextScratch& scratch) {
   const auto& layer = w.layers[index];
   scratch.query.reserve(ops::NumberType::kF32, state.x.rows, w.config.width);
   const Matrix query(scratch.query.f32(), state.x.rows, w.config.width);
   ops::linear(pool, state.operand, layer.cross_q, query);
   std::vector<ops::AbsorbedItem> items;
-  for_each_block(spans, [&](const Cross& cross, int first, int count) { items.push_back({first, count, cross.tokens.get()}); });
+  for_each_block(spans, [&](const Cross& cross, int first, int count) {
+    items.push_back({first, count, cross.tokens.get()});
+  });
   const ops::Linear* const following[] = {&layer.cross_out, &layer.fc1};
-  ops::absorbed_attention(pool, layer.cross_absorbed, query, items, context, scratch.absorbed, following);
+  ops::absorbed_attention(pool, layer.cross_absorbed, query, items, context, scratch.absorbed,
+                          following);
 }
 
 // x = cross_norm(x + out(attention over the image))
-void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch,
+void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index,
+                     std::span<const Span> spans, State& state, TextScratch& scratch,
                      const QueryObserver& observe) {
   const OperationZone zone("cross-attention");
   const auto& layer = w.layers[index];
@@ -105,7 +127,8 @@ void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index, 
 // x = norm(x + fc2(gelu(fc1(x))))
 void mlp(ThreadPool& pool, const TextLayer& layer, State& state, TextScratch& scratch) {
   const OperationZone zone("feed-forward");
-  ops::linear(pool, ops::linear_gelu(pool, state.operand, layer.fc1, scratch.wide), layer.fc2, state.x, ops::Epilogue::kAdd);
+  ops::linear(pool, ops::linear_gelu(pool, state.operand, layer.fc1, scratch.wide), layer.fc2,
+              state.x, ops::Epilogue::kAdd);
   state.operand = ops::layer_norm_keep(pool, state.x, layer.norm, layer.fc2.type(), scratch.state);
 }
 
@@ -114,7 +137,8 @@ State start(ThreadPool& pool, const TextWeights& w, Matrix x, TextScratch& scrat
   return {x, ops::to_operand(pool, x, w.layers.front().self_qkv.type(), scratch.state)};
 }
 
-void layer_forward(ThreadPool& pool, const TextWeights& w, std::size_t index, std::span<const Span> spans, State& state, TextScratch& scratch,
+void layer_forward(ThreadPool& pool, const TextWeights& w, std::size_t index,
+                   std::span<const Span> spans, State& state, TextScratch& scratch,
                    const QueryObserver& observe) {
   self_attention(pool, w, index, spans, state, scratch);
   if (spans.front().cross) cross_attention(pool, w, index, spans, state, scratch, observe);
@@ -139,8 +163,10 @@ LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix
   return cache;
 }
 
-void embed_tokens(ThreadPool& pool, const TextWeights& w, std::span<const std::int32_t> ids, std::span<const int> positions, Matrix x) {
-  assert(static_cast<int>(ids.size()) == x.rows && positions.size() == ids.size() && x.cols == w.config.width);
+void embed_tokens(ThreadPool& pool, const TextWeights& w, std::span<const std::int32_t> ids,
+                  std::span<const int> positions, Matrix x) {
+  assert(static_cast<int>(ids.size()) == x.rows && positions.size() == ids.size() &&
+         x.cols == w.config.width);
   const std::size_t d = static_cast<std::size_t>(w.config.width);
   for (int r = 0; r < x.rows; ++r) {
     assert(ids[r] >= 0 && ids[r] < w.config.vocab && positions[r] < w.config.max_positions);
@@ -151,13 +177,15 @@ void embed_tokens(ThreadPool& pool, const TextWeights& w, std::span<const std::i
   ops::layer_norm(pool, x, w.norm, x);
 }
 
-void text_forward(ThreadPool& pool, const TextWeights& w, std::span<const Span> spans, Matrix x, TextScratch& scratch,
-                  const QueryObserver& observe) {
+void text_forward(ThreadPool& pool, const TextWeights& w, std::span<const Span> spans, Matrix x,
+                  TextScratch& scratch, const QueryObserver& observe) {
   State state = start(pool, w, x, scratch);
-  for (std::size_t i = 0; i < w.layers.size(); ++i) layer_forward(pool, w, i, spans, state, scratch, observe);
+  for (std::size_t i = 0; i < w.layers.size(); ++i)
+    layer_forward(pool, w, i, spans, state, scratch, observe);
 }
 
-Matrix text_forward_first(ThreadPool& pool, const TextWeights& w, std::span<const Span> spans, Matrix x, TextScratch& scratch) {
+Matrix text_forward_first(ThreadPool& pool, const TextWeights& w, std::span<const Span> spans,
+                          Matrix x, TextScratch& scratch) {
   State state = start(pool, w, x, scratch);
   const std::size_t last = w.layers.size() - 1;
   for (std::size_t i = 0; i < last; ++i) layer_forward(pool, w, i, spans, state, scratch, {});
@@ -176,17 +204,23 @@ Matrix text_forward_first(ThreadPool& pool, const TextWeights& w, std::span<cons
   return state.x;
 }
 
-void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits, std::span<decode::Digest> digests, TextScratch& scratch) {
+void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits,
+               std::span<decode::Digest> digests, TextScratch& scratch) {
   const OperationZone zone("vocabulary");
   // The norm between the two products wants floats.
   const Matrix hidden = scratch_matrix(scratch.hidden, states.rows, states.cols);
-  ops::linear(pool, ops::to_operand(pool, states, head.dense.type(), scratch.mixed), head.dense, hidden, ops::Epilogue::kGelu);
-  const auto normed = ops::layer_norm_keep(pool, hidden, head.norm, head.decoder.type(), scratch.state);
+  ops::linear(pool, ops::to_operand(pool, states, head.dense.type(), scratch.mixed), head.dense,
+              hidden, ops::Epilogue::kGelu);
+  const auto normed =
+      ops::layer_norm_keep(pool, hidden, head.norm, head.decoder.type(), scratch.state);
   const int per_row = decode::digests_of(logits.cols);
-  ops::linear_then(pool, normed, head.decoder, logits, decode::kDigestColumns, [&](int row, int rows, int column, int columns) {
-    for (int r = row; r < row + rows; ++r)
-      digests[static_cast<std::size_t>(r * per_row + column / decode::kDigestColumns)] = decode::digest({logits.row(r) + column, static_cast<std::size_t>(columns)});
-  });
+  ops::linear_then(
+      pool, normed, head.decoder, logits, decode::kDigestColumns,
+      [&](int row, int rows, int column, int columns) {
+        for (int r = row; r < row + rows; ++r)
+          digests[static_cast<std::size_t>(r * per_row + column / decode::kDigestColumns)] =
+              decode::digest({logits.row(r) + column, static_cast<std::size_t>(columns)});
+      });
 }
 
 }  // namespace blip::backend::cpu

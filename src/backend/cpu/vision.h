@@ -18,6 +18,7 @@ struct VisionScratch {
 };
 
 // pixels [B, 3, S, S] -> tokens [B N, D], every token after the final LayerNorm.
-void vision_forward(ThreadPool& pool, const VisionWeights& weights, std::span<const float> pixels, int batch, Matrix tokens, VisionScratch& scratch);
+void vision_forward(ThreadPool& pool, const VisionWeights& weights, std::span<const float> pixels,
+                    int batch, Matrix tokens, VisionScratch& scratch);
 
 }  // namespace blip::backend::cpu

@@ -17,7 +17,8 @@ namespace {
 // Reads tensors by canonical name and counts them.
 class Loader {
  public:
-  Loader(const model::Checkpoint& checkpoint, ops::NumberType type, ThreadPool& pool, const std::function<void(std::size_t, std::size_t)>& progress)
+  Loader(const model::Checkpoint& checkpoint, ops::NumberType type, ThreadPool& pool,
+         const std::function<void(std::size_t, std::size_t)>& progress)
       : checkpoint_(checkpoint), type_(type), pool_(pool), progress_(progress) {}
 
   ops::NumberType type() const { return type_; }
@@ -29,7 +30,8 @@ class Loader {
   std::vector<float> values(const std::string& name) {
     count();
     auto values = checkpoint_.values(name);
-    if (!io::fits(values, io::ElementType::f32)) refuse({&checkpoint_.tensor(name)}, io::ElementType::f32);
+    if (!io::fits(values, io::ElementType::f32))
+      refuse({&checkpoint_.tensor(name)}, io::ElementType::f32);
     checkpoint_.release(name);
     return values;
   }
@@ -60,7 +62,8 @@ class Loader {
     std::atomic<bool> good{true};
     pool_.parallel_for((rows + block - 1) / block, [&](int i, int) {
       const int first = i * block, n = std::min(block, rows - first);
-      const auto part = all.subspan(static_cast<std::size_t>(first) * width, static_cast<std::size_t>(n) * width);
+      const auto part =
+          all.subspan(static_cast<std::size_t>(first) * width, static_cast<std::size_t>(n) * width);
       view.rows(first, n).to_f32(part);
       if (!io::fits(part, stored_as(type_))) good = false;
     });
@@ -69,13 +72,17 @@ class Loader {
     return all;
   }
 
-  ops::LayerNorm norm(const std::string& name, float eps) { return {array(name + ".weight"), array(name + ".bias"), eps}; }
+  ops::LayerNorm norm(const std::string& name, float eps) {
+    return {array(name + ".weight"), array(name + ".bias"), eps};
+  }
 
   // The layers `names`, all reading the same input, stacked along their outputs.
-  ops::Linear linear(std::initializer_list<std::string> names, int in, int out, ops::Packing packing = ops::Packing::kPlain) {
+  ops::Linear linear(std::initializer_list<std::string> names, int in, int out,
+                     ops::Packing packing = ops::Packing::kPlain) {
     return linear(names, in, out, type_, packing);
   }
-  ops::Linear linear(std::initializer_list<std::string> names, int in, int out, ops::NumberType type, ops::Packing packing = ops::Packing::kPlain) {
+  ops::Linear linear(std::initializer_list<std::string> names, int in, int out,
+                     ops::NumberType type, ops::Packing packing = ops::Packing::kPlain) {
     std::vector<float> bias;
     std::vector<const io::TensorView*> weights;
     for (const auto& name : names) {
@@ -87,7 +94,9 @@ class Loader {
     std::atomic<bool> good{true};
     const auto rows = [&](int first, int count, float* to) {
       read_stacked(weights, first, count, to);
-      if (!io::fits({to, static_cast<std::size_t>(count) * static_cast<std::size_t>(in)}, stored_as(type))) good = false;
+      if (!io::fits({to, static_cast<std::size_t>(count) * static_cast<std::size_t>(in)},
+                    stored_as(type)))
+        good = false;
     };
     ops::Linear layer(pool_, rows, bias, in, out, type, packing);
     if (!good) refuse(weights, stored_as(type));
@@ -96,17 +105,22 @@ class Loader {
   }
 
   // The weights of cross-attention's keys and values in both forms.
-  std::pair<ops::Linear, ops::AbsorbedWeights> cross(const std::string& name, const model::TextConfig& c) {
+  std::pair<ops::Linear, ops::AbsorbedWeights> cross(const std::string& name,
+                                                     const model::TextConfig& c) {
     const auto key_bias = values(name + ".k.bias"), value_bias = values(name + ".v.bias");
     const auto key = floats(name + ".k.weight", key_), value = floats(name + ".v.weight", value_);
     std::vector<float> bias = key_bias;
     bias.insert(bias.end(), value_bias.begin(), value_bias.end());
     const auto rows = [&](int first, int count, float* to) {
       for (int r = first; r < first + count; ++r, to += c.vision_width)
-        std::copy_n((r < c.width ? key : value).data() + static_cast<std::size_t>(r % c.width) * static_cast<std::size_t>(c.vision_width), c.vision_width, to);
+        std::copy_n(
+            (r < c.width ? key : value).data() +
+                static_cast<std::size_t>(r % c.width) * static_cast<std::size_t>(c.vision_width),
+            c.vision_width, to);
     };
     return {ops::Linear(pool_, rows, bias, c.vision_width, 2 * c.width, type_),
-            ops::AbsorbedWeights(pool_, key, value, value_bias, c.heads, c.width / c.heads, c.vision_width, type_)};
+            ops::AbsorbedWeights(pool_, key, value, value_bias, c.heads, c.width / c.heads,
+                                 c.vision_width, type_)};
   }
 
   const model::Checkpoint& checkpoint() const { return checkpoint_; }
@@ -114,26 +128,34 @@ class Loader {
 
   // Says that all is read, where a tensor was not counted on its own.
   void finish() {
-    if (progress_ && read_ != checkpoint_.names().size()) progress_(checkpoint_.names().size(), checkpoint_.names().size());
+    if (progress_ && read_ != checkpoint_.names().size())
+      progress_(checkpoint_.names().size(), checkpoint_.names().size());
   }
 
  private:
   void count() {
     ++read_;
-    if (progress_) progress_(std::min(read_, checkpoint_.names().size()), checkpoint_.names().size());
+    if (progress_)
+      progress_(std::min(read_, checkpoint_.names().size()), checkpoint_.names().size());
   }
 
-  // What must hold the values of a layer of this type. In 8 bits activations are rounded to bfloat16 here and there.
-  static io::ElementType stored_as(ops::NumberType type) { return type == ops::NumberType::kF32 ? io::ElementType::f32 : io::ElementType::bf16; }
+  // What must hold the values of a layer of this type. In 8 bits activations are rounded to
+  // bfloat16 here and there.
+  static io::ElementType stored_as(ops::NumberType type) {
+    return type == ops::NumberType::kF32 ? io::ElementType::f32 : io::ElementType::bf16;
+  }
 
-  // Of these tensors, those that make a layer, at least one holds a value that is no number, or none in `type`.
-  [[noreturn]] void refuse(const std::vector<const io::TensorView*>& views, io::ElementType type) const {
+  // Of these tensors, those that make a layer, at least one holds a value that is no number, or
+  // none in `type`.
+  [[noreturn]] void refuse(const std::vector<const io::TensorView*>& views,
+                           io::ElementType type) const {
     for (const io::TensorView* view : views) {
       std::vector<float> values(view->count());
       view->to_f32(values);
       if (!io::fits(values, type)) io::refuse_values(checkpoint_.info().path, *view, type);
     }
-    throw Error(ErrorCode::kModel, checkpoint_.info().path + ": tensor " + views.front()->name + " holds values too large to be interpolated");
+    throw Error(ErrorCode::kModel, checkpoint_.info().path + ": tensor " + views.front()->name +
+                                       " holds values too large to be interpolated");
   }
 
   void check_rows(const StoredRows& rows, const io::TensorView& view) {
@@ -152,11 +174,13 @@ class Loader {
   }
 
   // Rows of the weights on top of each other.
-  static void read_stacked(std::span<const io::TensorView* const> weights, int first, int count, float* out) {
+  static void read_stacked(std::span<const io::TensorView* const> weights, int first, int count,
+                           float* out) {
     for (const io::TensorView* view : weights) {
       const int rows = static_cast<int>(view->shape[0]), n = std::min(count, rows - first);
       if (n > 0) {
-        const std::size_t values = view->count() / static_cast<std::size_t>(rows) * static_cast<std::size_t>(n);
+        const std::size_t values =
+            view->count() / static_cast<std::size_t>(rows) * static_cast<std::size_t>(n);
         view->rows(first, n).to_f32({out, values});
         out += values;
         count -= n;
@@ -178,7 +202,9 @@ VisionWeights load_vision(Loader& load, const model::VisionConfig& c) {
   VisionWeights w;
   w.config = c;
   w.cache_type = load.cache_type();
-  w.patch = load.linear({"vision.patch"}, 3 * c.patch_size * c.patch_size, c.width, load.cache_type());  // 8 bits would lose pixels
+  // 8 bits would lose pixels
+  w.patch =
+      load.linear({"vision.patch"}, 3 * c.patch_size * c.patch_size, c.width, load.cache_type());
   w.class_token = load.array("vision.class_token");
   w.position = load.array("vision.position");
   w.norm = load.norm("vision.norm", c.eps);
@@ -197,10 +223,15 @@ VisionWeights load_vision(Loader& load, const model::VisionConfig& c) {
 // Of text, whose rows are few: a token for each beam, or a question's.
 constexpr auto kFewRows = ops::Packing::kNarrow;
 
-TextLayer load_text_layer(Loader& load, const std::string& layer, const model::TextConfig& c, bool absorb) {
+TextLayer load_text_layer(Loader& load, const std::string& layer, const model::TextConfig& c,
+                          bool absorb) {
   const auto self = layer + ".self", cross = layer + ".cross";
-  auto [cross_kv, absorbed] = absorb ? load.cross(cross, c) : std::pair{load.linear({cross + ".k", cross + ".v"}, c.vision_width, 2 * c.width), ops::AbsorbedWeights()};
-  return {.self_qkv = load.linear({self + ".q", self + ".k", self + ".v"}, c.width, 3 * c.width, kFewRows),
+  auto [cross_kv, absorbed] =
+      absorb ? load.cross(cross, c)
+             : std::pair{load.linear({cross + ".k", cross + ".v"}, c.vision_width, 2 * c.width),
+                         ops::AbsorbedWeights()};
+  return {.self_qkv =
+              load.linear({self + ".q", self + ".k", self + ".v"}, c.width, 3 * c.width, kFewRows),
           .self_out = load.linear({self + ".out"}, c.width, c.width, kFewRows),
           .self_norm = load.norm(self + ".norm", c.eps),
           .cross_q = load.linear({cross + ".q"}, c.width, c.width, kFewRows),
@@ -218,14 +249,18 @@ TextHead load_head(Loader& load, const std::string& tower, const TextWeights& w)
   const int d = w.config.width;
   const std::vector<float> bias = load.values(head + ".bias");
   // Usually tied: the word embeddings are the output matrix too.
-  const StoredRows own = load.checkpoint().has(head + ".weight") ? load.table(head + ".weight") : w.word;
+  const StoredRows own =
+      load.checkpoint().has(head + ".weight") ? load.table(head + ".weight") : w.word;
   const auto rows = [&](int first, int count, float* out) { own.read(first, count, out); };
-  return {.dense = load.linear({head + ".dense"}, d, d, kFewRows),
-          .norm = load.norm(head + ".norm", w.config.eps),
-          .decoder = ops::Linear(load.pool(), rows, bias, d, w.config.vocab, load.type(), kFewRows)};
+  return {
+      .dense = load.linear({head + ".dense"}, d, d, kFewRows),
+      .norm = load.norm(head + ".norm", w.config.eps),
+      .decoder = ops::Linear(load.pool(), rows, bias, d, w.config.vocab, load.type(), kFewRows)};
 }
 
-std::optional<TextWeights> load_text(Loader& load, const std::string& tower, const std::optional<model::TextConfig>& config, bool head, bool absorb) {
+std::optional<TextWeights> load_text(Loader& load, const std::string& tower,
+                                     const std::optional<model::TextConfig>& config, bool head,
+                                     bool absorb) {
   if (!config) return std::nullopt;
   TextWeights w;
   w.config = *config;
@@ -233,20 +268,23 @@ std::optional<TextWeights> load_text(Loader& load, const std::string& tower, con
   w.word = load.table(tower + ".word");
   w.position = load.array(tower + ".position");
   w.norm = load.norm(tower + ".norm", config->eps);
-  for (int i = 0; i < config->layers; ++i) w.layers.push_back(load_text_layer(load, tower + "." + std::to_string(i), *config, absorb));
+  for (int i = 0; i < config->layers; ++i)
+    w.layers.push_back(load_text_layer(load, tower + "." + std::to_string(i), *config, absorb));
   if (head) w.head = load_head(load, tower, w);
   return w;
 }
 
 }  // namespace
 
-StoredRows::StoredRows(ThreadPool& pool, const io::TensorView& table) : memory_(allocate_zeros(table.data.size())), table_(table) {
+StoredRows::StoredRows(ThreadPool& pool, const io::TensorView& table)
+    : memory_(allocate_zeros(table.data.size())), table_(table) {
   table_.data = {memory_.get(), table.data.size()};
   constexpr std::size_t kPiece = std::size_t{1} << 20;
   const std::size_t pieces = (table.data.size() + kPiece - 1) / kPiece;
   pool.parallel_for(static_cast<int>(pieces), [&](int piece, int) {
     const auto from = table.data.subspan(static_cast<std::size_t>(piece) * kPiece);
-    std::copy_n(from.begin(), std::min(kPiece, from.size()), memory_.get() + static_cast<std::size_t>(piece) * kPiece);
+    std::copy_n(from.begin(), std::min(kPiece, from.size()),
+                memory_.get() + static_cast<std::size_t>(piece) * kPiece);
   });
 }
 
@@ -270,7 +308,8 @@ Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, 
   if (c.has_itm_head) w.itm = load.linear({"itm"}, c.text_encoder->width, 2, ops::NumberType::kF32);
   if (c.embed_dim) {
     w.itc_vision = load.linear({"itc.vision"}, c.vision.width, c.embed_dim, ops::NumberType::kF32);
-    w.itc_text = load.linear({"itc.text"}, c.text_encoder->width, c.embed_dim, ops::NumberType::kF32);
+    w.itc_text =
+        load.linear({"itc.text"}, c.text_encoder->width, c.embed_dim, ops::NumberType::kF32);
   }
   load.finish();
   return w;

@@ -1,4 +1,5 @@
-// The CPU model's weights: one struct per layer, members named as in the checkpoint. Immutable after loading.
+// The CPU model's weights: one struct per layer, members named as in the checkpoint. Immutable
+// after loading.
 #pragma once
 
 #include <functional>
@@ -25,17 +26,18 @@ struct VisionLayer {
 struct VisionWeights {
   model::VisionConfig config;
   ops::NumberType cache_type = ops::NumberType::kF32;  // of attention's keys and values
-  ops::Linear patch;                            // [3 P P, D]: the patch convolution as a product
-  AlignedArray<float> class_token, position;    // [D], [N, D]
+  ops::Linear patch;                          // [3 P P, D]: the patch convolution as a product
+  AlignedArray<float> class_token, position;  // [D], [N, D]
   std::vector<VisionLayer> layers;
   ops::LayerNorm norm;
 };
 
 struct TextLayer {
-  ops::Linear self_qkv, self_out;                    // [D, 3D], [D, D]
+  ops::Linear self_qkv, self_out;  // [D, 3D], [D, D]
   ops::LayerNorm self_norm;
-  ops::Linear cross_q, cross_kv, cross_out;          // [D, D], [Dv, 2D], [D, D]
-  ops::AbsorbedWeights cross_absorbed;               // cross_kv once more, for few queries; only where a picture is looked at while generating or reading a question
+  ops::Linear cross_q, cross_kv, cross_out;  // [D, D], [Dv, 2D], [D, D]
+  ops::AbsorbedWeights cross_absorbed;  // cross_kv once more, for few queries; only where a picture
+                                        // is looked at while generating or reading a question
   ops::LayerNorm cross_norm;
   ops::Linear fc1, fc2;
   ops::LayerNorm norm;
@@ -79,7 +81,8 @@ struct Weights {
   std::optional<ops::Linear> itm, itc_vision, itc_text;
 };
 
-// Reads every tensor the checkpoint's config calls for. progress is called with tensors read and in all.
+// Reads every tensor the checkpoint's config calls for. progress is called with tensors read and in
+// all.
 Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, ThreadPool& pool,
                      const std::function<void(std::size_t, std::size_t)>& progress);
 

@@ -7,15 +7,20 @@
 
 namespace blip::backend::sophon {
 
-void check_baked_options(const GenerateOptions& options, const GenerateOptions& defaults, int length, const std::string& what) {
+void check_baked_options(const GenerateOptions& options, const GenerateOptions& defaults,
+                         int length, const std::string& what) {
   const auto refuse = [&](const std::string& asked) {
-    throw Error(ErrorCode::kUnsupported, asked + " is not possible: this bmodel has its decoding baked in: greedy, one " + what + " of up to " +
-                                             std::to_string(length) + " tokens; leave the option at its default, or use a checkpoint on the CPU");
+    throw Error(ErrorCode::kUnsupported,
+                asked + " is not possible: this bmodel has its decoding baked in: greedy, one " +
+                    what + " of up to " + std::to_string(length) +
+                    " tokens; leave the option at its default, or use a checkpoint on the CPU");
   };
   if (options.sample) refuse("sampling");
   if (options.num_return != 1) refuse(std::to_string(options.num_return) + " texts per input");
-  if (options.beams != 1 && options.beams != defaults.beams) refuse("beam search with " + std::to_string(options.beams) + " beams");
-  if (options.max_length != length && options.max_length != defaults.max_length) refuse("a maximal length of " + std::to_string(options.max_length));
+  if (options.beams != 1 && options.beams != defaults.beams)
+    refuse("beam search with " + std::to_string(options.beams) + " beams");
+  if (options.max_length != length && options.max_length != defaults.max_length)
+    refuse("a maximal length of " + std::to_string(options.max_length));
   if (options.min_length) refuse("a minimal length of " + std::to_string(*options.min_length));
   if (options.repetition_penalty != defaults.repetition_penalty) refuse("a repetition penalty");
   if (!options.forbid_words.empty()) refuse("forbid_words");
@@ -23,14 +28,19 @@ void check_baked_options(const GenerateOptions& options, const GenerateOptions& 
   if (options.no_repeat_ngram != defaults.no_repeat_ngram) refuse("no_repeat_ngram");
 }
 
-decode::Hypothesis baked_text(std::span<const std::int32_t> ids, std::span<const std::int32_t> prompt, std::int32_t eos, const std::string& path) {
+decode::Hypothesis baked_text(std::span<const std::int32_t> ids,
+                              std::span<const std::int32_t> prompt, std::int32_t eos,
+                              const std::string& path) {
   if (ids.size() < prompt.size() || !std::equal(prompt.begin(), prompt.end(), ids.begin())) {
     std::string got;
-    for (const std::int32_t id : ids.first(std::min(ids.size(), prompt.size()))) got += (got.empty() ? "" : ", ") + std::to_string(id);
+    for (const std::int32_t id : ids.first(std::min(ids.size(), prompt.size())))
+      got += (got.empty() ? "" : ", ") + std::to_string(id);
     throw Error(ErrorCode::kModel, path + ": its text starts with the ids " + got +
-                                       ", not with the prompt's: it is compiled with another prompt or for another vocabulary");
+                                       ", not with the prompt's: it is compiled with another "
+                                       "prompt or for another vocabulary");
   }
-  const auto end = std::find(ids.begin() + static_cast<std::ptrdiff_t>(prompt.size()), ids.end(), eos);
+  const auto end =
+      std::find(ids.begin() + static_cast<std::ptrdiff_t>(prompt.size()), ids.end(), eos);
   // The network keeps its logits to itself: no score.
   return {{ids.begin(), end == ids.end() ? end : end + 1}, std::numeric_limits<float>::quiet_NaN()};
 }

@@ -9,12 +9,17 @@
 
 namespace blip::backend::sophon {
 
-// Such a network decodes greedily to a fixed length. Options at their defaults ask for nothing; any other value that it
-// cannot follow is Error(kUnsupported). `length`: its fixed number of ids; `what`: "caption" or "answer".
-void check_baked_options(const GenerateOptions& options, const GenerateOptions& defaults, int length, const std::string& what);
+// Such a network decodes greedily to a fixed length. Options at their defaults ask for nothing; any
+// other value that it cannot follow is Error(kUnsupported). `length`: its fixed number of ids;
+// `what`: "caption" or "answer".
+void check_baked_options(const GenerateOptions& options, const GenerateOptions& defaults,
+                         int length, const std::string& what);
 
-// Ids as the network gives them -> a text: everything after the first end token is left out. ids must start with `prompt`,
-// else Error(kModel): the network was compiled with another one, or for another vocabulary.
-decode::Hypothesis baked_text(std::span<const std::int32_t> ids, std::span<const std::int32_t> prompt, std::int32_t eos, const std::string& path);
+// Ids as the network gives them -> a text: everything after the first end token is left out. ids
+// must start with `prompt`, else Error(kModel): the network was compiled with another one, or for
+// another vocabulary.
+decode::Hypothesis baked_text(std::span<const std::int32_t> ids,
+                              std::span<const std::int32_t> prompt, std::int32_t eos,
+                              const std::string& path);
 
 }  // namespace blip::backend::sophon

@@ -17,8 +17,8 @@ constexpr std::uint32_t kMagic = 0xff55aaee;
 constexpr std::size_t kHeaderBytes = 64;
 constexpr std::size_t kMaxChipName = 32;
 
-// The file after its 64-byte header starts with a FlatBuffers table (the model's description); all offsets come from the
-// file, so every read says whether it lies inside.
+// The file after its 64-byte header starts with a FlatBuffers table (the model's description); all
+// offsets come from the file, so every read says whether it lies inside.
 class Table {
  public:
   explicit Table(std::span<const std::byte> bytes) : bytes_(bytes) {}
@@ -52,8 +52,10 @@ class Table {
  private:
   std::optional<std::string> string_at(std::uint64_t place) const {
     const auto length = read<std::uint32_t>(place);
-    if (!length || *length > kMaxChipName || bytes_.size() - place - sizeof *length < *length) return std::nullopt;
-    return std::string(reinterpret_cast<const char*>(bytes_.data() + place + sizeof *length), *length);
+    if (!length || *length > kMaxChipName || bytes_.size() - place - sizeof *length < *length)
+      return std::nullopt;
+    return std::string(reinterpret_cast<const char*>(bytes_.data() + place + sizeof *length),
+                       *length);
   }
 
   std::span<const std::byte> bytes_;
@@ -61,32 +63,44 @@ class Table {
 
 }  // namespace
 
-BmodelHead parse_bmodel_head(std::span<const std::byte> head, std::uint64_t file_bytes, const std::string& path) {
+BmodelHead parse_bmodel_head(std::span<const std::byte> head, std::uint64_t file_bytes,
+                             const std::string& path) {
   const Table header(head.first(std::min(head.size(), kHeaderBytes)));
   if (header.read<std::uint32_t>(0) != kMagic)
-    throw Error(ErrorCode::kModel, path + " is not a bmodel: it must start with the bytes ee aa 55 ff");
-  const auto header_bytes = header.read<std::uint32_t>(4), table_bytes = header.read<std::uint32_t>(8), data_bytes = header.read<std::uint32_t>(12);
+    throw Error(ErrorCode::kModel,
+                path + " is not a bmodel: it must start with the bytes ee aa 55 ff");
+  const auto header_bytes = header.read<std::uint32_t>(4),
+             table_bytes = header.read<std::uint32_t>(8),
+             data_bytes = header.read<std::uint32_t>(12);
   if (!data_bytes || *header_bytes != kHeaderBytes || head.size() < kHeaderBytes)
-    throw Error(ErrorCode::kModel, path + ": damaged bmodel: its header must be " + std::to_string(kHeaderBytes) + " bytes");
-  // The size of the data has 32 bits, which a file of 4 GiB and more overflows: only what is below is known to be cut.
+    throw Error(ErrorCode::kModel, path + ": damaged bmodel: its header must be " +
+                                       std::to_string(kHeaderBytes) + " bytes");
+  // The size of the data has 32 bits, which a file of 4 GiB and more overflows: only what is below
+  // is known to be cut.
   const std::uint64_t expected = kHeaderBytes + std::uint64_t{*table_bytes} + *data_bytes;
   if (file_bytes < expected)
-    throw Error(ErrorCode::kModel, path + ": truncated bmodel: expected " + std::to_string(expected) + " bytes, got " + std::to_string(file_bytes) +
-                                       "; copy or download it again");
+    throw Error(ErrorCode::kModel, path + ": truncated bmodel: expected " +
+                                       std::to_string(expected) + " bytes, got " +
+                                       std::to_string(file_bytes) + "; copy or download it again");
   const std::size_t table_end = std::min<std::size_t>(head.size(), kHeaderBytes + *table_bytes);
   constexpr unsigned kChipField = 3;  // type, version, time, chip, ...
-  return {Table(head.subspan(kHeaderBytes, table_end - kHeaderBytes)).root_string(kChipField).value_or("")};
+  return {Table(head.subspan(kHeaderBytes, table_end - kHeaderBytes))
+              .root_string(kChipField)
+              .value_or("")};
 }
 
 BmodelHead read_bmodel_head(const std::string& path) {
   std::error_code error;
-  const auto bytes = std::filesystem::is_directory(path, error) ? 0 : std::filesystem::file_size(path, error);
+  const auto bytes =
+      std::filesystem::is_directory(path, error) ? 0 : std::filesystem::file_size(path, error);
   if (error || std::filesystem::is_directory(path, error))
-    throw Error(ErrorCode::kIo, "cannot open bmodel " + path + ": " + (error ? error.message() : "it is a folder"));
+    throw Error(ErrorCode::kIo,
+                "cannot open bmodel " + path + ": " + (error ? error.message() : "it is a folder"));
   std::ifstream file(path, std::ios::binary);
   std::vector<std::byte> head(std::min<std::uint64_t>(bytes, kBmodelHeadBytes));
   file.read(reinterpret_cast<char*>(head.data()), static_cast<std::streamsize>(head.size()));
-  if (!file && !head.empty()) throw Error(ErrorCode::kIo, "cannot read bmodel " + path + ": " + std::strerror(errno));
+  if (!file && !head.empty())
+    throw Error(ErrorCode::kIo, "cannot read bmodel " + path + ": " + std::strerror(errno));
   return parse_bmodel_head(head, bytes, path);
 }
 

@@ -1,4 +1,5 @@
-// The head of a bmodel file, read before the vendor's loader sees it: is it whole, and for which chip.
+// The head of a bmodel file, read before the vendor's loader sees it: is it whole, and for which
+// chip.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +13,11 @@ struct BmodelHead {
   std::string chip;  // "BM1684X"; empty where the file does not say
 };
 
-// head: the first bytes of the file, as many as kBmodelHeadBytes or the whole file. Throws Error(kModel).
+// head: the first bytes of the file, as many as kBmodelHeadBytes or the whole file. Throws
+// Error(kModel).
 constexpr std::size_t kBmodelHeadBytes = std::size_t{1} << 20;
-BmodelHead parse_bmodel_head(std::span<const std::byte> head, std::uint64_t file_bytes, const std::string& path);
+BmodelHead parse_bmodel_head(std::span<const std::byte> head, std::uint64_t file_bytes,
+                             const std::string& path);
 // Throws Error(kIo | kModel).
 BmodelHead read_bmodel_head(const std::string& path);
 

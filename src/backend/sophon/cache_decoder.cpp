@@ -8,17 +8,20 @@ namespace blip::backend::sophon {
 namespace {
 
 // Ports of the step and prefill networks (NETWORKS.md).
-constexpr std::size_t kStepIds = 0, kStepPosition = 1, kStepCache = 2, kStepCross = 3, kStepMask = 4;
+constexpr std::size_t kStepIds = 0, kStepPosition = 1, kStepCache = 2, kStepCross = 3,
+                      kStepMask = 4;
 constexpr std::size_t kPrefillIds = 0, kPrefillLast = 1, kPrefillCross = 2;
 constexpr std::size_t kLogits = 0, kNextCache = 1;
 
 }  // namespace
 
-StepNetworks::StepNetworks(const NetworkSet& networks, Part step, std::optional<Part> prefill) : networks_(networks), step_(step) {
+StepNetworks::StepNetworks(const NetworkSet& networks, Part step, std::optional<Part> prefill)
+    : networks_(networks), step_(step) {
   for (const int rows : sizes()) steps_.emplace(rows, networks.get(step, rows));
   if (prefill) prefill_.emplace(networks.get(*prefill));
   const int rows = sizes().front();
-  row_bytes_ = this->step(rows).network().outputs()[kNextCache].bytes / static_cast<std::size_t>(rows);
+  row_bytes_ =
+      this->step(rows).network().outputs()[kNextCache].bytes / static_cast<std::size_t>(rows);
 }
 
 Launcher& StepNetworks::step(int rows) { return steps_.at(rows); }
@@ -31,14 +34,16 @@ MemoryPtr StepNetworks::take_cache(int rows) {
     return cache;
   }
   const Network& network = step(rows).network();
-  std::size_t bytes = std::max(network.inputs()[kStepCache].capacity, network.outputs()[kNextCache].capacity);
+  std::size_t bytes =
+      std::max(network.inputs()[kStepCache].capacity, network.outputs()[kNextCache].capacity);
   if (prefill_) bytes = std::max(bytes, prefill_->network().outputs()[kNextCache].capacity);
   auto cache = std::make_unique<DeviceMemory>(networks_.device(), bytes);
   cache->upload(std::vector<std::byte>(bytes));
   return cache;
 }
 
-CacheDecoder::CacheDecoder(StepNetworks& networks, std::vector<Attended> sequences) : networks_(networks) {
+CacheDecoder::CacheDecoder(StepNetworks& networks, std::vector<Attended> sequences)
+    : networks_(networks) {
   for (Attended& attended : sequences) sequences_.push_back({std::move(attended), {}});
 }
 
@@ -62,13 +67,15 @@ void CacheDecoder::release(std::vector<Chunk>& chunks) {
 std::span<const float> CacheDecoder::prefill(std::span<const std::int32_t> prompt) {
   assert(rows_.empty() && !prompt.empty() && static_cast<int>(prompt.size()) <= max_positions());
   for (int s = 0; s < sequences(); ++s) {
-    sequences_[static_cast<std::size_t>(s)].chunks.push_back(make_chunk(split_rows(1, networks_.sizes()).front()));
+    sequences_[static_cast<std::size_t>(s)].chunks.push_back(
+        make_chunk(split_rows(1, networks_.sizes()).front()));
     rows_.push_back({s, {0, 0}});
   }
   if (networks_.prefill()) prefill_prompt(prompt);
   while (length_ < static_cast<int>(prompt.size())) {
     std::vector<Next> next;
-    for (int s = 0; s < sequences(); ++s) next.push_back({s, prompt[static_cast<std::size_t>(length_)]});
+    for (int s = 0; s < sequences(); ++s)
+      next.push_back({s, prompt[static_cast<std::size_t>(length_)]});
     step(next);
   }
   return logits_;
@@ -91,7 +98,8 @@ void CacheDecoder::prefill_prompt(std::span<const std::int32_t> prompt) {
     std::vector<const DeviceMemory*> inputs(kPrefillCross + 1, nullptr);
     inputs[kPrefillCross] = sequence.attended.cross.get();
     launcher.run(std::move(inputs), {nullptr, sequence.chunks.front().cache.get()});
-    const std::vector<float> logits = launcher.floats(kLogits, static_cast<std::size_t>(vocab_size()));
+    const std::vector<float> logits =
+        launcher.floats(kLogits, static_cast<std::size_t>(vocab_size()));
     logits_.insert(logits_.end(), logits.begin(), logits.end());
   }
   length_ = static_cast<int>(fed);
@@ -100,7 +108,9 @@ void CacheDecoder::prefill_prompt(std::span<const std::int32_t> prompt) {
 std::span<const float> CacheDecoder::step(std::span<const Next> next) {
   assert(!rows_.empty() && !next.empty() && length_ < max_positions());
   std::vector<std::vector<std::size_t>> by_sequence(sequences_.size());
-  for (std::size_t i = 0; i < next.size(); ++i) by_sequence[static_cast<std::size_t>(rows_[static_cast<std::size_t>(next[i].parent)].sequence)].push_back(i);
+  for (std::size_t i = 0; i < next.size(); ++i)
+    by_sequence[static_cast<std::size_t>(rows_[static_cast<std::size_t>(next[i].parent)].sequence)]
+        .push_back(i);
   logits_.resize(next.size() * static_cast<std::size_t>(vocab_size()));
   std::vector<Row> rows(next.size());
   for (std::size_t s = 0; s < sequences_.size(); ++s) {
@@ -111,19 +121,23 @@ std::span<const float> CacheDecoder::step(std::span<const Next> next) {
       continue;
     }
     const std::vector<Place> places = arrange(sequence, next, which);
-    for (std::size_t chunk = 0; chunk < sequence.chunks.size(); ++chunk) launch(sequence, chunk, next, which, places);
-    for (std::size_t i = 0; i < which.size(); ++i) rows[which[i]] = {static_cast<int>(s), places[i]};
+    for (std::size_t chunk = 0; chunk < sequence.chunks.size(); ++chunk)
+      launch(sequence, chunk, next, which, places);
+    for (std::size_t i = 0; i < which.size(); ++i)
+      rows[which[i]] = {static_cast<int>(s), places[i]};
   }
   rows_ = std::move(rows);
   ++length_;
   return logits_;
 }
 
-std::vector<Place> CacheDecoder::arrange(Sequence& sequence, std::span<const Next> next, const std::vector<std::size_t>& which) {
+std::vector<Place> CacheDecoder::arrange(Sequence& sequence, std::span<const Next> next,
+                                         const std::vector<std::size_t>& which) {
   std::vector<int> chunks;
   for (const Chunk& chunk : sequence.chunks) chunks.push_back(chunk.rows);
   std::vector<Place> parents;
-  for (const std::size_t i : which) parents.push_back(rows_[static_cast<std::size_t>(next[i].parent)].place);
+  for (const std::size_t i : which)
+    parents.push_back(rows_[static_cast<std::size_t>(next[i].parent)].place);
   StepPlan plan = plan_step(chunks, parents, networks_.sizes());
   std::vector<Chunk> made;
   if (plan.repack)
@@ -131,8 +145,10 @@ std::vector<Place> CacheDecoder::arrange(Sequence& sequence, std::span<const Nex
   std::vector<Chunk>& target = plan.repack ? made : sequence.chunks;
   const std::size_t bytes = networks_.row_bytes();
   for (const StepPlan::Copy& copy : plan.copies)
-    target[static_cast<std::size_t>(copy.to.chunk)].cache->copy(static_cast<std::size_t>(copy.to.row) * bytes, *sequence.chunks[static_cast<std::size_t>(copy.from.chunk)].cache,
-                                                                static_cast<std::size_t>(copy.from.row) * bytes, bytes);
+    target[static_cast<std::size_t>(copy.to.chunk)].cache->copy(
+        static_cast<std::size_t>(copy.to.row) * bytes,
+        *sequence.chunks[static_cast<std::size_t>(copy.from.chunk)].cache,
+        static_cast<std::size_t>(copy.from.row) * bytes, bytes);
   if (plan.repack) {
     release(sequence.chunks);
     sequence.chunks = std::move(made);
@@ -140,7 +156,8 @@ std::vector<Place> CacheDecoder::arrange(Sequence& sequence, std::span<const Nex
   return std::move(plan.places);
 }
 
-void CacheDecoder::launch(Sequence& sequence, std::size_t chunk, std::span<const Next> next, const std::vector<std::size_t>& which, const std::vector<Place>& places) {
+void CacheDecoder::launch(Sequence& sequence, std::size_t chunk, std::span<const Next> next,
+                          const std::vector<std::size_t>& which, const std::vector<Place>& places) {
   Chunk& rows = sequence.chunks[chunk];
   std::vector<std::int32_t> ids(static_cast<std::size_t>(rows.rows), networks_.manifest().pad);
   int used = 0;
@@ -161,10 +178,12 @@ void CacheDecoder::launch(Sequence& sequence, std::size_t chunk, std::span<const
   launcher.run(std::move(inputs), {nullptr, rows.next.get()});
   std::swap(rows.cache, rows.next);
   const auto vocab = static_cast<std::size_t>(vocab_size());
-  const std::vector<float> logits = launcher.floats(kLogits, static_cast<std::size_t>(used) * vocab);
+  const std::vector<float> logits =
+      launcher.floats(kLogits, static_cast<std::size_t>(used) * vocab);
   for (std::size_t i = 0; i < which.size(); ++i) {
     if (places[i].chunk != static_cast<int>(chunk)) continue;
-    const auto row = logits.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(places[i].row) * vocab);
+    const auto row = logits.begin() +
+                     static_cast<std::ptrdiff_t>(static_cast<std::size_t>(places[i].row) * vocab);
     std::copy_n(row, vocab, logits_.begin() + static_cast<std::ptrdiff_t>(which[i] * vocab));
   }
 }

@@ -13,7 +13,8 @@
 
 namespace blip::backend::sophon {
 
-// The step networks of one decoder and cache memory for them, kept from one text to the next. One thread at a time.
+// The step networks of one decoder and cache memory for them, kept from one text to the next. One
+// thread at a time.
 class StepNetworks {
  public:
   // prefill: kCaptionPrefill, or nullopt where the decoder has none.
@@ -74,8 +75,10 @@ class CacheDecoder final : public decode::Decoder {
   void release(std::vector<Chunk>& chunks);
   void prefill_prompt(std::span<const std::int32_t> prompt);
   // which: the rows of `next` that are of this sequence. Gives their new places.
-  std::vector<Place> arrange(Sequence& sequence, std::span<const Next> next, const std::vector<std::size_t>& which);
-  void launch(Sequence& sequence, std::size_t chunk, std::span<const Next> next, const std::vector<std::size_t>& which, const std::vector<Place>& places);
+  std::vector<Place> arrange(Sequence& sequence, std::span<const Next> next,
+                             const std::vector<std::size_t>& which);
+  void launch(Sequence& sequence, std::size_t chunk, std::span<const Next> next,
+              const std::vector<std::size_t>& which, const std::vector<Place>& places);
 
   StepNetworks& networks_;
   std::vector<Sequence> sequences_;

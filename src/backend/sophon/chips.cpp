@@ -28,7 +28,8 @@ class Place {
 
 class ChipImage final : public EncodedImage {
  public:
-  ChipImage(std::unique_ptr<const Place> place, EncodedImagePtr image) : place_(std::move(place)), image_(std::move(image)) {}
+  ChipImage(std::unique_ptr<const Place> place, EncodedImagePtr image)
+      : place_(std::move(place)), image_(std::move(image)) {}
   std::size_t chip() const { return place_->chip(); }
   const EncodedImagePtr& on_chip() const { return image_; }
   std::size_t bytes() const override { return image_->bytes(); }
@@ -38,17 +39,21 @@ class ChipImage final : public EncodedImage {
   EncodedImagePtr image_;
 };
 
-const ChipImage& chip_image(const EncodedImage& image) { return static_cast<const ChipImage&>(image); }
+const ChipImage& chip_image(const EncodedImage& image) {
+  return static_cast<const ChipImage&>(image);
+}
 
 // The places in a batch that one chip works on.
 using Shares = std::vector<std::vector<std::size_t>>;
 
-// Work on several chips at a time, each chip's on a thread of its own. The first error stops the others and is thrown.
+// Work on several chips at a time, each chip's on a thread of its own. The first error stops the
+// others and is thrown.
 class Together {
  public:
   explicit Together(const decode::Hooks& hooks) : hooks_(hooks) {}
 
-  // Called back from any of the threads, but from one at a time. share: what the sequences of this chip are in the batch.
+  // Called back from any of the threads, but from one at a time. share: what the sequences of this
+  // chip are in the batch.
   decode::Hooks hooks_of(const std::vector<std::size_t>& share) {
     decode::Hooks hooks;
     hooks.cancel = [this] {
@@ -100,7 +105,8 @@ class Together {
 
 class SpreadRunner final : public Runner {
  public:
-  SpreadRunner(const std::vector<std::shared_ptr<const Model>>& models, std::shared_ptr<Load> load) : load_(std::move(load)) {
+  SpreadRunner(const std::vector<std::shared_ptr<const Model>>& models, std::shared_ptr<Load> load)
+      : load_(std::move(load)) {
     for (const auto& model : models) runners_.push_back(model->make_runner());
   }
 
@@ -114,13 +120,16 @@ class SpreadRunner final : public Runner {
       shares[places.back()->chip()].push_back(i);
     }
     std::vector<EncodedImagePtr> encoded(images);
-    each_chip(shares, {}, [&](Runner& runner, const std::vector<std::size_t>& share, const decode::Hooks& hooks) {
-      for (const std::size_t i : share) {
-        if (hooks.cancel && hooks.cancel()) return;
-        auto image = runner.encode(pixels.subspan(i * values, values), 1);
-        encoded[i] = std::make_shared<const ChipImage>(std::move(places[i]), std::move(image.front()));
-      }
-    });
+    each_chip(
+        shares, {},
+        [&](Runner& runner, const std::vector<std::size_t>& share, const decode::Hooks& hooks) {
+          for (const std::size_t i : share) {
+            if (hooks.cancel && hooks.cancel()) return;
+            auto image = runner.encode(pixels.subspan(i * values, values), 1);
+            encoded[i] =
+                std::make_shared<const ChipImage>(std::move(places[i]), std::move(image.front()));
+          }
+        });
     return encoded;
   }
 
@@ -129,18 +138,22 @@ class SpreadRunner final : public Runner {
                                                        const decode::Options& options,
                                                        const decode::Hooks& hooks) override {
     Shares shares(runners_.size());
-    for (std::size_t i = 0; i < images.size(); ++i) shares[chip_image(*images[i]).chip()].push_back(i);
+    for (std::size_t i = 0; i < images.size(); ++i)
+      shares[chip_image(*images[i]).chip()].push_back(i);
     std::vector<std::vector<decode::Hypothesis>> captions(images.size());
-    each_chip(shares, hooks, [&](Runner& runner, const std::vector<std::size_t>& share, const decode::Hooks& own_hooks) {
-      std::vector<EncodedImagePtr> own;
-      for (const std::size_t i : share) own.push_back(chip_image(*images[i]).on_chip());
-      auto results = runner.caption(own, prompt, options, own_hooks);
-      for (std::size_t i = 0; i < share.size(); ++i) captions[share[i]] = std::move(results[i]);
-    });
+    each_chip(
+        shares, hooks,
+        [&](Runner& runner, const std::vector<std::size_t>& share, const decode::Hooks& own_hooks) {
+          std::vector<EncodedImagePtr> own;
+          for (const std::size_t i : share) own.push_back(chip_image(*images[i]).on_chip());
+          auto results = runner.caption(own, prompt, options, own_hooks);
+          for (std::size_t i = 0; i < share.size(); ++i) captions[share[i]] = std::move(results[i]);
+        });
     return captions;
   }
 
-  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const MatchOptions& options, const decode::Hooks& hooks) override {
+  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts,
+                                const MatchOptions& options, const decode::Hooks& hooks) override {
     return runner_of(image).match(*chip_image(image).on_chip(), texts, options, hooks);
   }
   std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image,
@@ -149,16 +162,21 @@ class SpreadRunner final : public Runner {
                                                    const decode::Hooks& hooks) override {
     return runner_of(image).ask(*chip_image(image).on_chip(), questions, options, hooks);
   }
-  std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question, std::span<const TokenIds> candidates, int keep,
+  std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question,
+                                   std::span<const TokenIds> candidates, int keep,
                                    const decode::Hooks& hooks) override {
     return runner_of(image).rank(*chip_image(image).on_chip(), question, candidates, keep, hooks);
   }
-  std::vector<float> embed_image(const EncodedImage& image) override { return runner_of(image).embed_image(*chip_image(image).on_chip()); }
+  std::vector<float> embed_image(const EncodedImage& image) override {
+    return runner_of(image).embed_image(*chip_image(image).on_chip());
+  }
   std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) override {
     const Place place(load_);
     return runners_[place.chip()]->embed_texts(texts);
   }
-  Tensor dump_vision(const EncodedImage& image) override { return runner_of(image).dump_vision(*chip_image(image).on_chip()); }
+  Tensor dump_vision(const EncodedImage& image) override {
+    return runner_of(image).dump_vision(*chip_image(image).on_chip());
+  }
   Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
     return runner_of(image).dump_text(*chip_image(image).on_chip(), text, question);
   }
@@ -166,7 +184,8 @@ class SpreadRunner final : public Runner {
  private:
   Runner& runner_of(const EncodedImage& image) const { return *runners_[chip_image(image).chip()]; }
 
-  // Calls work(runner, share, hooks) for every chip that has something to do; without a thread where that is one chip.
+  // Calls work(runner, share, hooks) for every chip that has something to do; without a thread
+  // where that is one chip.
   template <class Work>
   void each_chip(const Shares& shares, const decode::Hooks& hooks, Work work) {
     std::size_t busy = 0, last = 0;
@@ -175,9 +194,12 @@ class SpreadRunner final : public Runner {
         ++busy;
         last = chip;
       }
-    if (busy == 1) return work(*runners_[last], shares[last], hooks);  // everything is its share: nothing to map
+    // everything is its share: nothing to map
+    if (busy == 1) return work(*runners_[last], shares[last], hooks);
     Together together(hooks);
-    together.run(shares, [&](std::size_t chip, const std::vector<std::size_t>& share) { work(*runners_[chip], share, together.hooks_of(share)); });
+    together.run(shares, [&](std::size_t chip, const std::vector<std::size_t>& share) {
+      work(*runners_[chip], share, together.hooks_of(share));
+    });
   }
 
   std::shared_ptr<Load> load_;
@@ -186,10 +208,13 @@ class SpreadRunner final : public Runner {
 
 class SpreadModel final : public Model {
  public:
-  explicit SpreadModel(std::vector<std::shared_ptr<const Model>> models) : models_(std::move(models)), load_(std::make_shared<Load>(models_.size())) {}
+  explicit SpreadModel(std::vector<std::shared_ptr<const Model>> models)
+      : models_(std::move(models)), load_(std::make_shared<Load>(models_.size())) {}
 
   const Capabilities& capabilities() const override { return models_.front()->capabilities(); }
-  std::unique_ptr<Runner> make_runner() const override { return std::make_unique<SpreadRunner>(models_, load_); }
+  std::unique_ptr<Runner> make_runner() const override {
+    return std::make_unique<SpreadRunner>(models_, load_);
+  }
   DType dtype() const override { return models_.front()->dtype(); }
   int threads() const override { return static_cast<int>(models_.size()); }
   std::vector<ExecutableUse> executables() const override {

@@ -1,4 +1,5 @@
-// One model on several chips: pictures are spread over them, and the tasks of a picture run where it was encoded.
+// One model on several chips: pictures are spread over them, and the tasks of a picture run where
+// it was encoded.
 #pragma once
 
 #include <cstddef>

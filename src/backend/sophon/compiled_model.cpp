@@ -26,7 +26,9 @@ class DeviceImage final : public EncodedImage {
   MemoryPtr memory_;
 };
 
-const DeviceMemory& memory_of(const EncodedImage& image) { return static_cast<const DeviceImage&>(image).memory(); }
+const DeviceMemory& memory_of(const EncodedImage& image) {
+  return static_cast<const DeviceImage&>(image).memory();
+}
 
 TokenIds download_ids(const DeviceMemory& memory, const Port& port, const std::string& path) {
   TokenIds ids(port.elements());
@@ -39,7 +41,8 @@ TokenIds download_ids(const DeviceMemory& memory, const Port& port, const std::s
   for (std::size_t i = 0; i < values.size(); ++i) {
     const float rounded = std::nearbyint(values[i]);
     if (!(values[i] >= 0 && values[i] < kLargestId && rounded == values[i]))
-      throw Error(ErrorCode::kModel, path + ": id " + std::to_string(i) + " of its output is " + std::to_string(values[i]) + ", not a token id");
+      throw Error(ErrorCode::kModel, path + ": id " + std::to_string(i) + " of its output is " +
+                                         std::to_string(values[i]) + ", not a token id");
     ids[i] = static_cast<std::int32_t>(rounded);
   }
   return ids;
@@ -47,14 +50,19 @@ TokenIds download_ids(const DeviceMemory& memory, const Port& port, const std::s
 
 // Memory that one network writes and the next reads, large enough for either.
 MemoryPtr make_pipe(const Network& from, const Network& to) {
-  return std::make_unique<DeviceMemory>(from.device(), std::max(from.outputs()[0].capacity, to.inputs()[0].capacity));
+  return std::make_unique<DeviceMemory>(
+      from.device(), std::max(from.outputs()[0].capacity, to.inputs()[0].capacity));
 }
 
 // The memory of a text's ids and mask, made once.
 class TextInput {
  public:
   TextInput(const Network& network, std::int32_t pad)
-      : ids_port_(network.inputs()[1]), mask_port_(network.inputs()[2]), ids_(network.make_input(1)), mask_(network.make_input(2)), pad_(pad) {}
+      : ids_port_(network.inputs()[1]),
+        mask_port_(network.inputs()[2]),
+        ids_(network.make_input(1)),
+        mask_(network.make_input(2)),
+        pad_(pad) {}
 
   void set(const TokenIds& text) {
     TokenIds ids = text, mask(text.size(), 1);
@@ -90,7 +98,8 @@ class CompiledRunner final : public Runner {
   std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override {
     std::vector<EncodedImagePtr> images;
     const std::size_t values = pixels.size() / static_cast<std::size_t>(std::max(count, 1));
-    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) images.push_back(encode_one(pixels.subspan(i * values, values)));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
+      images.push_back(encode_one(pixels.subspan(i * values, values)));
     return images;
   }
 
@@ -98,7 +107,8 @@ class CompiledRunner final : public Runner {
                                                        const TokenIds& prompt,
                                                        const decode::Options& options,
                                                        const decode::Hooks& hooks) override {
-    check_baked_options(options, CaptionOptions().generate, capabilities_.caption_length, "caption");
+    check_baked_options(options, CaptionOptions().generate, capabilities_.caption_length,
+                        "caption");
     const Network& network = *stages_[Role::kCaption];
     std::vector<std::vector<decode::Hypothesis>> captions;
     for (const EncodedImagePtr& image : images) {
@@ -109,7 +119,8 @@ class CompiledRunner final : public Runner {
     return captions;
   }
 
-  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts, const MatchOptions&, const decode::Hooks& hooks) override {
+  std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts,
+                                const MatchOptions&, const decode::Hooks& hooks) override {
     std::vector<MatchScore> scores;
     for (const TokenIds& text : texts) {
       poll(hooks);
@@ -139,11 +150,14 @@ class CompiledRunner final : public Runner {
     return answers;
   }
 
-  std::vector<decode::Ranked> rank(const EncodedImage&, const TokenIds&, std::span<const TokenIds>, int, const decode::Hooks&) override {
+  std::vector<decode::Ranked> rank(const EncodedImage&, const TokenIds&, std::span<const TokenIds>,
+                                   int, const decode::Hooks&) override {
     lacks("rank answers");
   }
   std::vector<float> embed_image(const EncodedImage&) override { lacks("embed pictures"); }
-  std::vector<std::vector<float>> embed_texts(std::span<const TokenIds>) override { lacks("embed texts"); }
+  std::vector<std::vector<float>> embed_texts(std::span<const TokenIds>) override {
+    lacks("embed texts");
+  }
 
   Tensor dump_vision(const EncodedImage& image) override {
     if (!stages_[Role::kVision]) lacks("dump image tokens");
@@ -158,15 +172,19 @@ class CompiledRunner final : public Runner {
 
  private:
   [[noreturn]] static void lacks(const std::string& task) {
-    throw Error(ErrorCode::kUnsupported, "this bmodel cannot " + task + ": the network does not give them out");
+    throw Error(ErrorCode::kUnsupported,
+                "this bmodel cannot " + task + ": the network does not give them out");
   }
 
-  const NetworkPtr& text_network() const { return stages_[Role::kMatch] ? stages_[Role::kMatch] : stages_[Role::kQuestion]; }
+  const NetworkPtr& text_network() const {
+    return stages_[Role::kMatch] ? stages_[Role::kMatch] : stages_[Role::kQuestion];
+  }
 
   EncodedImagePtr encode_one(std::span<const float> pixels) {
     const NetworkPtr& vision = stages_[Role::kVision];
     if (!vision) {
-      MemoryPtr memory = stages_[capabilities_.caption ? Role::kCaption : Role::kMatch]->make_input(0);
+      MemoryPtr memory =
+          stages_[capabilities_.caption ? Role::kCaption : Role::kMatch]->make_input(0);
       memory->upload(std::as_bytes(pixels));
       return std::make_shared<const DeviceImage>(std::move(memory));
     }
@@ -182,16 +200,19 @@ class CompiledRunner final : public Runner {
     run(*stages_[Role::kQuestion], {&memory_of(image), text_->ids(), text_->mask()}, *states_);
   }
 
-  static void run(const Network& network, std::initializer_list<const DeviceMemory*> inputs, DeviceMemory& output) {
+  static void run(const Network& network, std::initializer_list<const DeviceMemory*> inputs,
+                  DeviceMemory& output) {
     DeviceMemory* const outputs[] = {&output};
     network.run(std::span(inputs.begin(), inputs.size()), outputs);
   }
 
-  decode::Hypothesis read_text(const Network& network, const TokenIds& prompt, int sequence, const decode::Hooks& hooks) {
+  decode::Hypothesis read_text(const Network& network, const TokenIds& prompt, int sequence,
+                               const decode::Hooks& hooks) {
     const TokenIds ids = download_ids(*output_, network.outputs()[0], network.path());
     decode::Hypothesis text = baked_text(ids, prompt, ids_.eos, network.path());
     if (hooks.on_token)
-      for (std::size_t i = prompt.size(); i < text.ids.size(); ++i) hooks.on_token(sequence, text.ids[i]);
+      for (std::size_t i = prompt.size(); i < text.ids.size(); ++i)
+        hooks.on_token(sequence, text.ids[i]);
     return text;
   }
 
@@ -213,13 +234,22 @@ class CompiledModel final : public Model {
     const auto last = [](const Port& port) { return port.shape.dims[port.shape.num_dims - 1]; };
     if (c.caption) c.caption_length = last(stages_[Role::kCaption]->outputs()[0]);
     if (c.ask) c.answer_length = last(stages_[Role::kAnswer]->outputs()[0]);
-    c.image_size = last(stages_[c.caption ? Role::kCaption : c.itm ? Role::kMatch : Role::kVision]->inputs()[0]);
-    if (c.itm || c.ask) c.text_length = c.max_text_length = last(stages_[c.itm ? Role::kMatch : Role::kQuestion]->inputs()[1]);
+    c.image_size = last(stages_[c.caption ? Role::kCaption
+                                : c.itm   ? Role::kMatch
+                                          : Role::kVision]
+                            ->inputs()[0]);
+    if (c.itm || c.ask)
+      c.text_length = c.max_text_length =
+          last(stages_[c.itm ? Role::kMatch : Role::kQuestion]->inputs()[1]);
   }
 
   const Capabilities& capabilities() const override { return capabilities_; }
-  std::unique_ptr<Runner> make_runner() const override { return std::make_unique<CompiledRunner>(stages_, capabilities_, ids_); }
-  DType dtype() const override { return DType::kF32; }  // of what goes in and out; the graph's own type is the compiler's business
+  std::unique_ptr<Runner> make_runner() const override {
+    return std::make_unique<CompiledRunner>(stages_, capabilities_, ids_);
+  }
+  DType dtype() const override {
+    return DType::kF32;
+  }  // of what goes in and out; the graph's own type is the compiler's business
   int threads() const override { return 1; }
   std::vector<ExecutableUse> executables() const override {
     std::vector<ExecutableUse> list;
@@ -236,7 +266,9 @@ class CompiledModel final : public Model {
 
 }  // namespace
 
-std::shared_ptr<const Model> load_compiled(const std::shared_ptr<Device>& device, const std::vector<std::string>& bmodels, SpecialIds ids) {
+std::shared_ptr<const Model> load_compiled(const std::shared_ptr<Device>& device,
+                                           const std::vector<std::string>& bmodels,
+                                           SpecialIds ids) {
   std::vector<NetworkPtr> networks;
   for (const std::string& path : bmodels)
     for (NetworkPtr& network : Network::load(device, path)) networks.push_back(std::move(network));

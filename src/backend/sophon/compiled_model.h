@@ -1,4 +1,5 @@
-// Models in the form of the vendor's samples: whole tasks compiled into a network, or into the stages of question answering.
+// Models in the form of the vendor's samples: whole tasks compiled into a network, or into the
+// stages of question answering.
 #pragma once
 
 #include <memory>
@@ -12,6 +13,7 @@
 namespace blip::backend::sophon {
 
 // Throws Error(kIo | kModel | kDevice).
-std::shared_ptr<const Model> load_compiled(const std::shared_ptr<Device>& device, const std::vector<std::string>& bmodels, SpecialIds ids);
+std::shared_ptr<const Model> load_compiled(const std::shared_ptr<Device>& device,
+                                           const std::vector<std::string>& bmodels, SpecialIds ids);
 
 }  // namespace blip::backend::sophon

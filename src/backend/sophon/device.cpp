@@ -24,8 +24,10 @@ std::string hex(unsigned value) {
 
 std::size_t core_number(const Library& library, abi::Handle handle) {
   unsigned count = 0;
-  const bool known = library.bmlib.core_number && library.bmlib.synchronize_core && library.bmrt.launch_on_cores;
-  if (!known || library.bmlib.core_number(handle, &count) != 0 || count < 1 || count > kMaxCores) return 1;
+  const bool known =
+      library.bmlib.core_number && library.bmlib.synchronize_core && library.bmrt.launch_on_cores;
+  if (!known || library.bmlib.core_number(handle, &count) != 0 || count < 1 || count > kMaxCores)
+    return 1;
   return count;
 }
 
@@ -33,10 +35,14 @@ std::size_t core_number(const Library& library, abi::Handle handle) {
 
 std::string chip_name(unsigned chip_id) {
   switch (chip_id) {
-    case kBm1684: return "bm1684";
-    case kBm1684x: return "bm1684x";
-    case kBm1688: return "bm1688";
-    default: return "chip " + hex(chip_id);
+    case kBm1684:
+      return "bm1684";
+    case kBm1684x:
+      return "bm1684x";
+    case kBm1688:
+      return "bm1688";
+    default:
+      return "chip " + hex(chip_id);
   }
 }
 
@@ -49,16 +55,21 @@ std::shared_ptr<Device> Device::open(int id) {
   const Library& library = Library::get();
   const int chips = count();
   if (chips == 0)
-    throw Error(ErrorCode::kDevice, "no SOPHON chip in this machine: the runtime in " +
-                                        (library.folder.empty() ? "the loader's path" : library.folder) + " finds none; check that the card is seated and its driver loaded (/dev/bm-sophon0)");
+    throw Error(
+        ErrorCode::kDevice,
+        "no SOPHON chip in this machine: the runtime in " +
+            (library.folder.empty() ? "the loader's path" : library.folder) +
+            " finds none; check that the card is seated and its driver loaded (/dev/bm-sophon0)");
   if (id < 0 || id >= chips)
-    throw Error(ErrorCode::kDevice, "no device sophon:" + std::to_string(id) + "; this machine has sophon:0" +
-                                        (chips > 1 ? " to sophon:" + std::to_string(chips - 1) : ""));
+    throw Error(ErrorCode::kDevice,
+                "no device sophon:" + std::to_string(id) + "; this machine has sophon:0" +
+                    (chips > 1 ? " to sophon:" + std::to_string(chips - 1) : ""));
   abi::Handle handle = nullptr;
   const abi::Status status = library.bmlib.request(&handle, id);
   if (status != 0 || !handle)
-    throw Error(ErrorCode::kDevice, "cannot open sophon:" + std::to_string(id) + " (status " + std::to_string(status) +
-                                        "); check the permissions of /dev/bm-sophon" + std::to_string(id));
+    throw Error(ErrorCode::kDevice,
+                "cannot open sophon:" + std::to_string(id) + " (status " + std::to_string(status) +
+                    "); check the permissions of /dev/bm-sophon" + std::to_string(id));
   return std::shared_ptr<Device>(new Device(library, handle, id));
 }
 
@@ -69,33 +80,44 @@ Device::Device(const Library& library, abi::Handle handle, int id)
 
 Device::~Device() { library_.bmlib.release(handle_); }
 
-std::string Device::name() const { return "sophon:" + std::to_string(id_) + " (" + chip_name(chip_id_) + ")"; }
+std::string Device::name() const {
+  return "sophon:" + std::to_string(id_) + " (" + chip_name(chip_id_) + ")";
+}
 
 std::string Device::describe() const {
   const std::lock_guard lock(mutex_);
   std::string chip = chip_name(chip_id_);
   for (char& c : chip) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  // What a call leaves untouched stays unknown: emulators and SoCs succeed without an answer in places.
+  // What a call leaves untouched stays unknown: emulators and SoCs succeed without an answer in
+  // places.
   char board[256] = {};
-  std::string text = library_.bmlib.board_name(handle_, board) == 0 && board[0] && chip != board ? board + (", " + chip) : chip;
+  std::string text = library_.bmlib.board_name(handle_, board) == 0 && board[0] && chip != board
+                         ? board + (", " + chip)
+                         : chip;
   abi::DeviceStat stat = {};
   if (library_.bmlib.stat(handle_, &stat) == 0 && stat.mem_total > 0)
-    text += ", " + std::to_string(stat.mem_used) + " of " + std::to_string(stat.mem_total) + " MiB used";
+    text += ", " + std::to_string(stat.mem_used) + " of " + std::to_string(stat.mem_total) +
+            " MiB used";
   if (cores() > 1) text += ", " + std::to_string(cores()) + " cores";
   unsigned temperature = 0, power = 0;
-  if (library_.bmlib.chip_temperature(handle_, &temperature) == 0 && temperature > 0) text += ", " + std::to_string(temperature) + " °C";
-  if (library_.bmlib.board_power(handle_, &power) == 0 && power > 0) text += ", " + std::to_string(power) + " W";
+  if (library_.bmlib.chip_temperature(handle_, &temperature) == 0 && temperature > 0)
+    text += ", " + std::to_string(temperature) + " °C";
+  if (library_.bmlib.board_power(handle_, &power) == 0 && power > 0)
+    text += ", " + std::to_string(power) + " W";
   int driver = 0;
   if (library_.bmlib.driver_version(handle_, &driver) == 0 && driver > 0)
-    text += ", driver " + std::to_string(driver >> 16) + "." + std::to_string(driver >> 8 & 0xff) + "." + std::to_string(driver & 0xff);
-  if (const std::string runtime = library_.version(); !runtime.empty()) text += ", runtime " + runtime;
+    text += ", driver " + std::to_string(driver >> 16) + "." + std::to_string(driver >> 8 & 0xff) +
+            "." + std::to_string(driver & 0xff);
+  if (const std::string runtime = library_.version(); !runtime.empty())
+    text += ", runtime " + runtime;
   return text;
 }
 
 Device::Cores::Cores(const Device& device, int count) : device_(device) {
   std::unique_lock lock(device_.cores_mutex_);
   auto& busy = device_.core_busy_;
-  device_.cores_freed_.wait(lock, [&] { return std::count(busy.begin(), busy.end(), false) >= count; });
+  device_.cores_freed_.wait(lock,
+                            [&] { return std::count(busy.begin(), busy.end(), false) >= count; });
   for (int core = 0; static_cast<int>(list_.size()) < count; ++core) {
     if (busy[static_cast<std::size_t>(core)]) continue;
     busy[static_cast<std::size_t>(core)] = true;
@@ -118,10 +140,12 @@ void Device::Cores::synchronize() const {
     status = bmlib.synchronize(device_.handle());
   } else {
     for (const int core : list_)
-      if (const abi::Status one = bmlib.synchronize_core(device_.handle(), core); one != 0) status = one;
+      if (const abi::Status one = bmlib.synchronize_core(device_.handle(), core); one != 0)
+        status = one;
   }
   if (status != 0)
-    throw Error(ErrorCode::kDevice, device_.name() + " did not finish its work (status " + std::to_string(status) + "); the chip may hang: see dmesg");
+    throw Error(ErrorCode::kDevice, device_.name() + " did not finish its work (status " +
+                                        std::to_string(status) + "); the chip may hang: see dmesg");
 }
 
 bool Device::copies() const {
@@ -137,22 +161,30 @@ bool Device::try_copy() const {
   std::array<abi::Memory, 2> memory{};
   std::size_t made = 0;
   bool good = true;
-  for (; good && made < memory.size(); made += good ? 1 : 0) good = bmlib.allocate(handle_, &memory[made], sizeof values) == 0;
-  good = good && bmlib.upload(handle_, memory[0], values.data()) == 0 && bmlib.upload(handle_, memory[1], zeros.data()) == 0 &&
-         bmlib.copy(handle_, memory[1], 1, memory[0], 1, static_cast<int>(values.size()), sizeof values[0]) == 0 &&
+  for (; good && made < memory.size(); made += good ? 1 : 0)
+    good = bmlib.allocate(handle_, &memory[made], sizeof values) == 0;
+  good = good && bmlib.upload(handle_, memory[0], values.data()) == 0 &&
+         bmlib.upload(handle_, memory[1], zeros.data()) == 0 &&
+         bmlib.copy(handle_, memory[1], 1, memory[0], 1, static_cast<int>(values.size()),
+                    sizeof values[0]) == 0 &&
          bmlib.download(handle_, got.data(), memory[1]) == 0 && got == values;
   for (std::size_t i = 0; i < made; ++i) bmlib.deallocate(handle_, memory[i]);
   return good;
 }
 
-DeviceMemory::DeviceMemory(std::shared_ptr<const Device> device, std::size_t bytes) : device_(std::move(device)) {
+DeviceMemory::DeviceMemory(std::shared_ptr<const Device> device, std::size_t bytes)
+    : device_(std::move(device)) {
   const std::lock_guard lock(device_->mutex());
   const abi::Status status = bytes > std::numeric_limits<unsigned>::max()
                                  ? -1
-                                 : device_->library().bmlib.allocate(device_->handle(), &memory_, static_cast<unsigned>(bytes));
+                                 : device_->library().bmlib.allocate(device_->handle(), &memory_,
+                                                                     static_cast<unsigned>(bytes));
   if (status != 0)
-    throw Error(ErrorCode::kDevice, device_->name() + " has no memory for " + std::to_string(bytes) + " bytes (status " + std::to_string(status) +
-                                        "); end other programs on it or, on a SoC, give the TPU more memory (docs/SOPHON.md)");
+    throw Error(
+        ErrorCode::kDevice,
+        device_->name() + " has no memory for " + std::to_string(bytes) + " bytes (status " +
+            std::to_string(status) +
+            "); end other programs on it or, on a SoC, give the TPU more memory (docs/SOPHON.md)");
 }
 
 DeviceMemory::~DeviceMemory() {
@@ -162,7 +194,9 @@ DeviceMemory::~DeviceMemory() {
 
 abi::Memory DeviceMemory::part(std::size_t offset, std::size_t count) const {
   if (offset > bytes() || count > bytes() - offset)
-    throw Error(ErrorCode::kDevice, "bug: bytes " + std::to_string(offset) + " to " + std::to_string(offset + count) + " of device memory of " + std::to_string(bytes()));
+    throw Error(ErrorCode::kDevice, "bug: bytes " + std::to_string(offset) + " to " +
+                                        std::to_string(offset + count) + " of device memory of " +
+                                        std::to_string(bytes()));
   abi::Memory part = memory_;
   part.address.device_addr += offset;
   part.size = static_cast<unsigned>(count);
@@ -172,33 +206,45 @@ abi::Memory DeviceMemory::part(std::size_t offset, std::size_t count) const {
 void DeviceMemory::upload(std::span<const std::byte> data) {
   const abi::Memory to = part(0, data.size());
   const std::lock_guard lock(device_->mutex());
-  const abi::Status status = device_->library().bmlib.upload(device_->handle(), to, const_cast<std::byte*>(data.data()));
-  if (status != 0) throw Error(ErrorCode::kDevice, "copying to " + device_->name() + " failed (status " + std::to_string(status) + ")");
+  const abi::Status status =
+      device_->library().bmlib.upload(device_->handle(), to, const_cast<std::byte*>(data.data()));
+  if (status != 0)
+    throw Error(ErrorCode::kDevice, "copying to " + device_->name() + " failed (status " +
+                                        std::to_string(status) + ")");
 }
 
 void DeviceMemory::download(std::span<std::byte> data) const {
   const abi::Memory from = part(0, data.size());
   const std::lock_guard lock(device_->mutex());
-  const abi::Status status = device_->library().bmlib.download(device_->handle(), data.data(), from);
-  if (status != 0) throw Error(ErrorCode::kDevice, "copying from " + device_->name() + " failed (status " + std::to_string(status) + ")");
+  const abi::Status status =
+      device_->library().bmlib.download(device_->handle(), data.data(), from);
+  if (status != 0)
+    throw Error(ErrorCode::kDevice, "copying from " + device_->name() + " failed (status " +
+                                        std::to_string(status) + ")");
 }
 
-void DeviceMemory::copy(std::size_t offset, const DeviceMemory& from, std::size_t from_offset, std::size_t count) {
+void DeviceMemory::copy(std::size_t offset, const DeviceMemory& from, std::size_t from_offset,
+                        std::size_t count) {
   constexpr int kElement = 4;
-  if (count % kElement != 0) throw Error(ErrorCode::kDevice, "bug: " + std::to_string(count) + " bytes copied; multiples of 4 are possible");
+  if (count % kElement != 0)
+    throw Error(ErrorCode::kDevice,
+                "bug: " + std::to_string(count) + " bytes copied; multiples of 4 are possible");
   const abi::Memory source = from.part(from_offset, count), target = part(offset, count);
   const auto& bmlib = device_->library().bmlib;
   const bool on_chip = device_->copies();
   const std::lock_guard lock(device_->mutex());
   abi::Status status = 0;
   if (on_chip) {
-    status = bmlib.copy(device_->handle(), target, 1, source, 1, static_cast<int>(count / kElement), kElement);
+    status = bmlib.copy(device_->handle(), target, 1, source, 1, static_cast<int>(count / kElement),
+                        kElement);
   } else {
     std::vector<std::byte> host(count);
     status = bmlib.download(device_->handle(), host.data(), source);
     if (status == 0) status = bmlib.upload(device_->handle(), target, host.data());
   }
-  if (status != 0) throw Error(ErrorCode::kDevice, "copying on " + device_->name() + " failed (status " + std::to_string(status) + ")");
+  if (status != 0)
+    throw Error(ErrorCode::kDevice, "copying on " + device_->name() + " failed (status " +
+                                        std::to_string(status) + ")");
 }
 
 }  // namespace blip::backend::sophon

@@ -19,13 +19,15 @@ namespace {
 constexpr float kHidden = -10000.f;  // of an additive mask
 // Ports of the networks (NETWORKS.md).
 constexpr std::size_t kTextIds = 0, kTextMask = 1, kTextCross = 2;
-constexpr std::size_t kVisionTokens = 0, kVisionVector = 1, kMatchLogits = 0, kMatchStates = 1, kQuestionStates = 0, kAnswerCross = 1;
+constexpr std::size_t kVisionTokens = 0, kVisionVector = 1, kMatchLogits = 0, kMatchStates = 1,
+                      kQuestionStates = 0, kAnswerCross = 1;
 
-// A picture on the chip: its tokens, and for each reader its keys and values, made at first use, then shared by every task
-// and session.
+// A picture on the chip: its tokens, and for each reader its keys and values, made at first use,
+// then shared by every task and session.
 class KeptImage final : public EncodedImage {
  public:
-  KeptImage(MemoryPtr tokens, std::vector<float> vector) : tokens_(std::move(tokens)), vector_(std::move(vector)) {}
+  KeptImage(MemoryPtr tokens, std::vector<float> vector)
+      : tokens_(std::move(tokens)), vector_(std::move(vector)) {}
   const DeviceMemory& tokens() const { return *tokens_; }
   const std::vector<float>& vector() const { return vector_; }  // ITC, unit length
 
@@ -85,14 +87,21 @@ class ChipRunner final : public StagedRunner {
     return images;
   }
 
-  std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images, const GenerateOptions&) override {
+  std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images,
+                                                   const GenerateOptions&) override {
     std::vector<Attended> sequences;
-    for (const auto& image : images) sequences.push_back({cross(*image, Part::kCaptionCross), nullptr});
-    if (!caption_) caption_.emplace(*networks_, Part::kCaptionStep, manifest().prompt_length > 0 ? std::optional(Part::kCaptionPrefill) : std::nullopt);
+    for (const auto& image : images)
+      sequences.push_back({cross(*image, Part::kCaptionCross), nullptr});
+    if (!caption_)
+      caption_.emplace(
+          *networks_, Part::kCaptionStep,
+          manifest().prompt_length > 0 ? std::optional(Part::kCaptionPrefill) : std::nullopt);
     return std::make_unique<CacheDecoder>(*caption_, std::move(sequences));
   }
 
-  std::unique_ptr<decode::Decoder> answer_decoder(const EncodedImage& image, std::span<const TokenIds> questions, int) override {
+  std::unique_ptr<decode::Decoder> answer_decoder(const EncodedImage& image,
+                                                  std::span<const TokenIds> questions,
+                                                  int) override {
     std::vector<Attended> sequences;
     Launcher& network = launcher(Part::kQuestion);
     for (const TokenIds& question : questions) {
@@ -112,7 +121,8 @@ class ChipRunner final : public StagedRunner {
     each_part(Part::kMatch, texts, [&](Launcher& network, std::span<const TokenIds> part) {
       run_match(network, image, part);
       const std::vector<float> logits = network.floats(kMatchLogits, 2 * part.size());
-      for (std::size_t i = 0; i < part.size(); ++i) probabilities.push_back(1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1])));
+      for (std::size_t i = 0; i < part.size(); ++i)
+        probabilities.push_back(1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1])));
     });
     return probabilities;
   }
@@ -127,7 +137,8 @@ class ChipRunner final : public StagedRunner {
       put_texts(network, part);
       network.run({nullptr, nullptr}, {nullptr});
       const auto embed = static_cast<std::ptrdiff_t>(manifest().embed);
-      const std::vector<float> all = network.floats(0, part.size() * static_cast<std::size_t>(embed));
+      const std::vector<float> all =
+          network.floats(0, part.size() * static_cast<std::size_t>(embed));
       for (auto begin = all.begin(); begin != all.end(); begin += embed) {
         vectors.emplace_back(begin, begin + embed);
         normalize_length(vectors.back());
@@ -137,19 +148,22 @@ class ChipRunner final : public StagedRunner {
   }
 
   Tensor dump_vision(const EncodedImage& image) override {
-    return download_tensor(kept(image).tokens(), launcher(Part::kVision).network().outputs()[kVisionTokens]);
+    return download_tensor(kept(image).tokens(),
+                           launcher(Part::kVision).network().outputs()[kVisionTokens]);
   }
 
   Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
     const std::size_t output = question ? kQuestionStates : kMatchStates;
-    Launcher& network = question ? launcher(Part::kQuestion) : launcher(Part::kMatch, networks_->sizes(Part::kMatch).front());
+    Launcher& network = question ? launcher(Part::kQuestion)
+                                 : launcher(Part::kMatch, networks_->sizes(Part::kMatch).front());
     if (question) {
       run_question(image, text, nullptr);
     } else {
       run_match(network, image, std::span(&text, 1));
     }
     // Of the first row, without what stands for the padding.
-    const auto length = static_cast<std::int64_t>(text.size()), width = static_cast<std::int64_t>(manifest().width);
+    const auto length = static_cast<std::int64_t>(text.size()),
+               width = static_cast<std::int64_t>(manifest().width);
     return {{1, length, width}, network.floats(output, static_cast<std::size_t>(length * width))};
   }
 
@@ -160,7 +174,9 @@ class ChipRunner final : public StagedRunner {
     return launchers_.try_emplace(std::pair(part, rows), networks_->get(part, rows)).first->second;
   }
 
-  std::shared_ptr<const DeviceMemory> cross(const EncodedImage& image, Part part) const { return kept(image).cross(part, networks_->get(part)); }
+  std::shared_ptr<const DeviceMemory> cross(const EncodedImage& image, Part part) const {
+    return kept(image).cross(part, networks_->get(part));
+  }
 
   // work(network, texts) for as many texts at a time as a network takes.
   template <class Work>
@@ -178,7 +194,8 @@ class ChipRunner final : public StagedRunner {
     std::vector<float> mask(rows * length, kHidden);
     for (std::size_t r = 0; r < rows; ++r) {
       const TokenIds& text = texts[r < texts.size() ? r : 0];
-      std::fill_n(mask.begin() + static_cast<std::ptrdiff_t>(r * length), std::min(text.size(), length), 0.f);
+      std::fill_n(mask.begin() + static_cast<std::ptrdiff_t>(r * length),
+                  std::min(text.size(), length), 0.f);
     }
     return mask;
   }
@@ -189,7 +206,8 @@ class ChipRunner final : public StagedRunner {
     TokenIds ids(rows * length, manifest().pad);
     for (std::size_t r = 0; r < rows; ++r) {
       const TokenIds& text = texts[r < texts.size() ? r : 0];
-      std::copy_n(text.begin(), std::min(text.size(), length), ids.begin() + static_cast<std::ptrdiff_t>(r * length));
+      std::copy_n(text.begin(), std::min(text.size(), length),
+                  ids.begin() + static_cast<std::ptrdiff_t>(r * length));
     }
     network.put_numbers(kTextIds, ids);
     network.put_floats(kTextMask, mask_of(texts, rows));
@@ -203,7 +221,8 @@ class ChipRunner final : public StagedRunner {
   }
 
   // Leaves the states in the network's output; answer_cross: null where it is not needed.
-  void run_question(const EncodedImage& image, const TokenIds& question, DeviceMemory* answer_cross) {
+  void run_question(const EncodedImage& image, const TokenIds& question,
+                    DeviceMemory* answer_cross) {
     Launcher& network = launcher(Part::kQuestion);
     const auto keys_values = cross(image, Part::kQuestionCross);
     put_texts(network, std::span(&question, 1));
@@ -217,7 +236,8 @@ class ChipRunner final : public StagedRunner {
 
 class FolderModel final : public Model {
  public:
-  FolderModel(const Manifest& manifest, const std::shared_ptr<Device>& device) : networks_(std::make_shared<const NetworkSet>(manifest, device)) {
+  FolderModel(const Manifest& manifest, const std::shared_ptr<Device>& device)
+      : networks_(std::make_shared<const NetworkSet>(manifest, device)) {
     const Manifest& m = networks_->manifest();
     capabilities_ = capabilities_of(m);
     ids_ = {m.dec, m.sep, m.pad};
@@ -229,7 +249,10 @@ class FolderModel final : public Model {
   }
   DType dtype() const override {
     const std::string& type = networks_->manifest().dtype;
-    return type == "f16" ? DType::kF16 : type == "bf16" ? DType::kBf16 : type == "int8" ? DType::kInt8 : DType::kF32;
+    return type == "f16"    ? DType::kF16
+           : type == "bf16" ? DType::kBf16
+           : type == "int8" ? DType::kInt8
+                            : DType::kF32;
   }
   int threads() const override { return 1; }
   std::vector<ExecutableUse> executables() const override { return networks_->use(); }
@@ -254,7 +277,8 @@ Capabilities capabilities_of(const Manifest& manifest) {
           .max_text_length = manifest.text_length};
 }
 
-std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device, const Manifest& manifest) {
+std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device,
+                                         const Manifest& manifest) {
   return std::make_shared<const FolderModel>(manifest, device);
 }
 

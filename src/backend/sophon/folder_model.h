@@ -1,4 +1,5 @@
-// A folder of compiled networks as a model: the stages of every task on the chip, decoding on the host.
+// A folder of compiled networks as a model: the stages of every task on the chip, decoding on the
+// host.
 #pragma once
 
 #include <memory>
@@ -12,6 +13,7 @@ namespace blip::backend::sophon {
 Capabilities capabilities_of(const Manifest& manifest);
 
 // Throws Error(kIo | kModel | kDevice).
-std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device, const Manifest& manifest);
+std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device,
+                                         const Manifest& manifest);
 
 }  // namespace blip::backend::sophon

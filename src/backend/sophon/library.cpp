@@ -14,12 +14,16 @@ namespace {
 
 constexpr const char* kVendorFolder = "/opt/sophon/libsophon-current/lib";
 constexpr const char* kHowToGet =
-    "install the vendor's libsophon (on a SOPHON box it is there already), or run tools/sophon/install-emulator for an emulated chip, and set "
+    "install the vendor's libsophon (on a SOPHON box it is there already), or run "
+    "tools/sophon/install-emulator for an emulated chip, and set "
     "BLIP_BMRT_DIR to the folder that holds libbmlib.so and libbmrt.so";
 
-[[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kDevice, what + "; " + kHowToGet); }
+[[noreturn]] void fail(const std::string& what) {
+  throw Error(ErrorCode::kDevice, what + "; " + kHowToGet);
+}
 
-// The first of the names that loads. In a folder only files that exist are tried, so that the message is about the one there.
+// The first of the names that loads. In a folder only files that exist are tried, so that the
+// message is about the one there.
 void* open_first(const std::string& folder, const std::array<const char*, 2>& names) {
   std::string reason;
   for (const char* name : names) {
@@ -31,9 +35,12 @@ void* open_first(const std::string& folder, const std::array<const char*, 2>& na
     const char* said = dlerror();  // NOLINT(concurrency-mt-unsafe): per thread in glibc
     reason = said ? said : "unknown reason";
   }
-  const std::string where = folder.empty() ? "on the loader's path (nor in " + std::string(kVendorFolder) + ")" : "in " + folder;
+  const std::string where = folder.empty()
+                                ? "on the loader's path (nor in " + std::string(kVendorFolder) + ")"
+                                : "in " + folder;
   const std::string name = names[0];
-  fail("SOPHON runtime: " + (reason.empty() ? "no " + name + " " + where : "cannot load " + name + ": " + reason));
+  fail("SOPHON runtime: " +
+       (reason.empty() ? "no " + name + " " + where : "cannot load " + name + ": " + reason));
 }
 
 template <class Function>
@@ -44,18 +51,22 @@ void find(void* library, const char* symbol, Function*& function) {
 template <class Function>
 void resolve(void* library, const char* library_name, const char* symbol, Function*& function) {
   find(library, symbol, function);
-  if (!function) fail("SOPHON runtime: " + std::string(library_name) + " lacks the function " + symbol + ": it is too old or damaged");
+  if (!function)
+    fail("SOPHON runtime: " + std::string(library_name) + " lacks the function " + symbol +
+         ": it is too old or damaged");
 }
 
 std::string find_folder() {
   // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
   if (const char* folder = std::getenv(kFolderVariable); folder && *folder) {
     std::error_code error;
-    if (!std::filesystem::is_directory(folder, error)) fail(std::string(kFolderVariable) + "=" + folder + " is not a folder");
+    if (!std::filesystem::is_directory(folder, error))
+      fail(std::string(kFolderVariable) + "=" + folder + " is not a folder");
     return folder;
   }
   std::error_code error;
-  return std::filesystem::exists(std::string(kVendorFolder) + "/libbmrt.so", error) ? kVendorFolder : "";
+  return std::filesystem::exists(std::string(kVendorFolder) + "/libbmrt.so", error) ? kVendorFolder
+                                                                                    : "";
 }
 
 }  // namespace
@@ -66,10 +77,12 @@ Library Library::load() {
   // libbmlib first: libbmrt asks for it by its name and gets this one.
   void* bmlib = open_first(library.folder, {"libbmlib.so", "libbmlib.so.0"});
   void* bmrt = open_first(library.folder, {"libbmrt.so", "libbmrt.so.1.0"});
-#define BLIP_RESOLVE(member, symbol, result, parameters) resolve(bmlib, "libbmlib", #symbol, library.bmlib.member);
+#define BLIP_RESOLVE(member, symbol, result, parameters) \
+  resolve(bmlib, "libbmlib", #symbol, library.bmlib.member);
   BLIP_BMLIB_FUNCTIONS(BLIP_RESOLVE)
 #undef BLIP_RESOLVE
-#define BLIP_RESOLVE(member, symbol, result, parameters) resolve(bmrt, "libbmrt", #symbol, library.bmrt.member);
+#define BLIP_RESOLVE(member, symbol, result, parameters) \
+  resolve(bmrt, "libbmrt", #symbol, library.bmrt.member);
   BLIP_BMRT_FUNCTIONS(BLIP_RESOLVE)
 #undef BLIP_RESOLVE
 #define BLIP_FIND(member, symbol, result, parameters) find(bmlib, #symbol, library.bmlib.member);

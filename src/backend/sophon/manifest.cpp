@@ -17,15 +17,18 @@ namespace {
 
 using io::JsonObject;
 
-constexpr std::size_t kMaxManifestBytes = std::size_t{16} << 20, kMaxVocabularyBytes = std::size_t{64} << 20;
+constexpr std::size_t kMaxManifestBytes = std::size_t{16} << 20,
+                      kMaxVocabularyBytes = std::size_t{64} << 20;
 constexpr int kMaxCores = 64, kMaxRows = 1024, kMaxNetworks = 1024;
 constexpr std::size_t kDigestInName = 12;
 
-constexpr std::array<const char*, kParts> kPartNames = {"vision",   "text_cross",    "match",           "text",         "question_cross",
-                                                        "question", "caption_cross", "caption_prefill", "caption_step", "answer_step"};
+constexpr std::array<const char*, kParts> kPartNames = {
+    "vision",   "text_cross",    "match",           "text",         "question_cross",
+    "question", "caption_cross", "caption_prefill", "caption_step", "answer_step"};
 
 // One of the words.
-std::string choice(const JsonObject& object, const char* key, const std::vector<std::string>& words) {
+std::string choice(const JsonObject& object, const char* key,
+                   const std::vector<std::string>& words) {
   const std::string word = object.required_string(key);
   if (std::find(words.begin(), words.end(), word) != words.end()) return word;
   std::string list;
@@ -43,13 +46,15 @@ std::string digest(const JsonObject& object, const char* key) {
 // A file of the folder itself: a manifest from elsewhere must not reach out of it.
 std::string file_name(const JsonObject& object, const char* key) {
   const std::string name = object.required_string(key);
-  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos || name.find('\0') != std::string::npos)
+  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
+      name.find('\0') != std::string::npos)
     object.refuse(key, object.required(key), "the name of a file in this folder");
   return name;
 }
 
 void read_sizes(const JsonObject& root, Manifest& m) {
-  using model::kMaxImage, model::kMaxLayers, model::kMaxPositions, model::kMaxVocab, model::kMaxWidth;
+  using model::kMaxImage, model::kMaxLayers, model::kMaxPositions, model::kMaxVocab,
+      model::kMaxWidth;
   const JsonObject vocabulary = root.required_object("vocabulary");
   m.vocabulary_file = file_name(vocabulary, "file");
   m.vocabulary_digest = digest(vocabulary, "sha256");
@@ -66,42 +71,56 @@ void read_sizes(const JsonObject& root, Manifest& m) {
   m.width = text.required_integer("width", 1, kMaxWidth);
   m.layers = text.required_integer("layers", 1, kMaxLayers);
   m.heads = text.required_integer("heads", 1, kMaxWidth);
-  if (m.width % m.heads != 0) text.refuse("heads", text.required("heads"), "a divisor of the width, " + std::to_string(m.width));
+  if (m.width % m.heads != 0)
+    text.refuse("heads", text.required("heads"),
+                "a divisor of the width, " + std::to_string(m.width));
   m.text_length = text.required_integer("length", kShortestText, kMaxPositions);
   m.embed = text.required_integer("embed", 0, kMaxWidth);
   const JsonObject decoder = root.required_object("decoder");
   m.slots = decoder.required_integer("slots", 0, kMaxPositions);
   m.prompt_length = decoder.required_integer("prompt", 0, m.slots);
   const JsonObject special = root.required_object("special");
-  for (const auto& [key, id] : {std::pair{"pad", &m.pad}, {"cls", &m.cls}, {"sep", &m.sep}, {"dec", &m.dec}, {"enc", &m.enc}})
+  for (const auto& [key, id] : {std::pair{"pad", &m.pad},
+                                {"cls", &m.cls},
+                                {"sep", &m.sep},
+                                {"dec", &m.dec},
+                                {"enc", &m.enc}})
     *id = special.required_integer(key, 0, m.vocabulary_size - 1);
 }
 
 Manifest::Entry read_network(const JsonObject& object, const std::string& model_digest) {
   const std::string part = choice(object, "role", {kPartNames.begin(), kPartNames.end()});
   Manifest::Entry entry;
-  entry.part = static_cast<Part>(std::find(kPartNames.begin(), kPartNames.end(), part) - kPartNames.begin());
+  entry.part =
+      static_cast<Part>(std::find(kPartNames.begin(), kPartNames.end(), part) - kPartNames.begin());
   entry.name = object.required_string("name");
   std::string ending = model_digest.substr(0, kDigestInName);
   ending.insert(ending.begin(), '_');
   if (!entry.name.ends_with(ending))
-    object.refuse("name", object.required("name"), "a name that ends with " + ending + ", the checkpoint's digest: this network is of another model");
+    object.refuse("name", object.required("name"),
+                  "a name that ends with " + ending +
+                      ", the checkpoint's digest: this network is of another model");
   entry.file = file_name(object, "file");
   entry.bytes = object.required_size("bytes");
   entry.rows = object.required_integer("rows", 1, kMaxRows);
-  const bool batched = entry.part == Part::kMatch || entry.part == Part::kText || entry.part == Part::kCaptionStep || entry.part == Part::kAnswerStep;
-  if (!batched && entry.rows != 1) object.refuse("rows", object.required("rows"), "1 for a " + part + " network");
+  const bool batched = entry.part == Part::kMatch || entry.part == Part::kText ||
+                       entry.part == Part::kCaptionStep || entry.part == Part::kAnswerStep;
+  if (!batched && entry.rows != 1)
+    object.refuse("rows", object.required("rows"), "1 for a " + part + " network");
   return entry;
 }
 
 void read_networks(const JsonObject& root, Manifest& m) {
   std::set<std::pair<Part, int>> seen;
   for (const JsonObject& object : root.required_objects("networks")) {
-    if (m.networks.size() == kMaxNetworks) root.refuse("networks", root.required("networks"), "at most " + std::to_string(kMaxNetworks) + " networks");
+    if (m.networks.size() == kMaxNetworks)
+      root.refuse("networks", root.required("networks"),
+                  "at most " + std::to_string(kMaxNetworks) + " networks");
     m.networks.push_back(read_network(object, m.digest));
     const Manifest::Entry& entry = m.networks.back();
     if (!seen.emplace(entry.part, entry.rows).second)
-      object.refuse("role", object.required("role"), "one network of this role with " + std::to_string(entry.rows) + " rows");
+      object.refuse("role", object.required("role"),
+                    "one network of this role with " + std::to_string(entry.rows) + " rows");
   }
 }
 
@@ -109,9 +128,12 @@ void read_tasks(const JsonObject& root, Manifest& m) {
   const std::vector<std::string> tasks = root.required_strings("tasks");
   const auto need = [&](const std::string& task, std::initializer_list<Part> parts) {
     for (const Part part : parts)
-      if (!m.has(part)) throw Error(ErrorCode::kModel, m.path + ": the task \"" + task + "\" needs a " + to_string(part) + " network; there is none");
+      if (!m.has(part))
+        throw Error(ErrorCode::kModel, m.path + ": the task \"" + task + "\" needs a " +
+                                           to_string(part) + " network; there is none");
   };
-  if (tasks.empty()) root.refuse("tasks", root.required("tasks"), "at least one of caption, itm, itc, ask");
+  if (tasks.empty())
+    root.refuse("tasks", root.required("tasks"), "at least one of caption, itm, itc, ask");
   for (const std::string& task : tasks) {
     need(task, {Part::kVision});
     if (task == "caption") {
@@ -131,8 +153,13 @@ void read_tasks(const JsonObject& root, Manifest& m) {
       root.refuse("tasks", root.required("tasks"), "a list of caption, itm, itc, ask");
     }
   }
-  if (m.itc != (m.embed > 0)) throw Error(ErrorCode::kModel, m.path + ": text.embed is " + std::to_string(m.embed) + (m.itc ? "; expected 1 or more for the task \"itc\"" : "; expected 0 without the task \"itc\""));
-  if ((m.caption || m.ask) && m.slots < 2) throw Error(ErrorCode::kModel, m.path + ": decoder.slots is " + std::to_string(m.slots) + "; expected 2 or more");
+  if (m.itc != (m.embed > 0))
+    throw Error(ErrorCode::kModel, m.path + ": text.embed is " + std::to_string(m.embed) +
+                                       (m.itc ? "; expected 1 or more for the task \"itc\""
+                                              : "; expected 0 without the task \"itc\""));
+  if ((m.caption || m.ask) && m.slots < 2)
+    throw Error(ErrorCode::kModel,
+                m.path + ": decoder.slots is " + std::to_string(m.slots) + "; expected 2 or more");
 }
 
 }  // namespace
@@ -140,7 +167,8 @@ void read_tasks(const JsonObject& root, Manifest& m) {
 const char* to_string(Part part) { return kPartNames[static_cast<std::size_t>(part)]; }
 
 bool Manifest::has(Part part) const {
-  return std::any_of(networks.begin(), networks.end(), [part](const Entry& entry) { return entry.part == part; });
+  return std::any_of(networks.begin(), networks.end(),
+                     [part](const Entry& entry) { return entry.part == part; });
 }
 
 bool is_compiled_folder(const std::string& path) {
@@ -176,11 +204,14 @@ Manifest read_manifest(const std::string& folder) {
 }
 
 std::vector<std::string> read_vocabulary(const Manifest& manifest) {
-  const std::string path = (std::filesystem::path(manifest.folder) / manifest.vocabulary_file).string();
+  const std::string path =
+      (std::filesystem::path(manifest.folder) / manifest.vocabulary_file).string();
   const std::vector<std::byte> file = io::read_file(path, kMaxVocabularyBytes);
   if (const std::string got = io::sha256(file); got != manifest.vocabulary_digest)
-    throw Error(ErrorCode::kModel, path + " is not the vocabulary that these networks were compiled for: its SHA-256 is " + got + ", expected " +
-                                       manifest.vocabulary_digest);
+    throw Error(
+        ErrorCode::kModel,
+        path + " is not the vocabulary that these networks were compiled for: its SHA-256 is " +
+            got + ", expected " + manifest.vocabulary_digest);
   return text::parse_vocab_txt({reinterpret_cast<const char*>(file.data()), file.size()});
 }
 

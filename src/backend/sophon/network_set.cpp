@@ -24,11 +24,14 @@ struct Signature {
 
 // The table of NETWORKS.md. B: rows.
 Signature signature(const Manifest& m, Part part, int B) {
-  const int S = m.image_size, N = m.image_tokens, Dv = m.image_width, D = m.width, h = m.head_width(), K = m.cache_rows();
+  const int S = m.image_size, N = m.image_tokens, Dv = m.image_width, D = m.width,
+            h = m.head_width(), K = m.cache_rows();
   const int T = m.text_length, C = m.slots, P = m.prompt_length, V = m.vocabulary_size, E = m.embed;
-  const Expected tokens{Kind::kKept, {1, N, Dv}}, cross{Kind::kKept, {1, K, h, N}}, answer_cross{Kind::kKept, {1, K, h, T}};
+  const Expected tokens{Kind::kKept, {1, N, Dv}}, cross{Kind::kKept, {1, K, h, N}},
+      answer_cross{Kind::kKept, {1, K, h, T}};
   const Expected cache{Kind::kKept, {B, K, C, h}}, logits{Kind::kFloat, {B, V}};
-  const Expected token{Kind::kIds, {B, 1}}, position{Kind::kIds, {1, 1}}, text{Kind::kIds, {B, T}}, mask{Kind::kFloat, {B, 1, 1, T}};
+  const Expected token{Kind::kIds, {B, 1}}, position{Kind::kIds, {1, 1}}, text{Kind::kIds, {B, T}},
+      mask{Kind::kFloat, {B, 1, 1, T}};
   switch (part) {
     case Part::kVision: {
       Signature s{{{Kind::kFloat, {1, 3, S, S}}}, {tokens}};
@@ -37,28 +40,41 @@ Signature signature(const Manifest& m, Part part, int B) {
     }
     case Part::kTextCross:
     case Part::kQuestionCross:
-    case Part::kCaptionCross: return {{tokens}, {cross}};
-    case Part::kMatch: return {{text, mask, cross}, {{Kind::kFloat, {B, 2}}, {Kind::kKept, {B, T, D}}}};
-    case Part::kText: return {{text, mask}, {{Kind::kFloat, {B, E}}}};
-    case Part::kQuestion: return {{text, mask, cross}, {{Kind::kKept, {1, T, D}}, answer_cross}};
-    case Part::kCaptionPrefill: return {{{Kind::kIds, {1, P}}, {Kind::kFloat, {1, 1, P}}, cross}, {logits, cache}};
-    case Part::kCaptionStep: return {{token, position, cache, cross}, {logits, cache}};
-    case Part::kAnswerStep: return {{token, position, cache, answer_cross, {Kind::kFloat, {1, 1, 1, T}}}, {logits, cache}};
+    case Part::kCaptionCross:
+      return {{tokens}, {cross}};
+    case Part::kMatch:
+      return {{text, mask, cross}, {{Kind::kFloat, {B, 2}}, {Kind::kKept, {B, T, D}}}};
+    case Part::kText:
+      return {{text, mask}, {{Kind::kFloat, {B, E}}}};
+    case Part::kQuestion:
+      return {{text, mask, cross}, {{Kind::kKept, {1, T, D}}, answer_cross}};
+    case Part::kCaptionPrefill:
+      return {{{Kind::kIds, {1, P}}, {Kind::kFloat, {1, 1, P}}, cross}, {logits, cache}};
+    case Part::kCaptionStep:
+      return {{token, position, cache, cross}, {logits, cache}};
+    case Part::kAnswerStep:
+      return {{token, position, cache, answer_cross, {Kind::kFloat, {1, 1, 1, T}}},
+              {logits, cache}};
   }
   return {};
 }
 
 bool has_shape(const Port& port, const std::vector<int>& shape) {
-  return port.shape.num_dims == static_cast<int>(shape.size()) && std::equal(shape.begin(), shape.end(), port.shape.dims);
+  return port.shape.num_dims == static_cast<int>(shape.size()) &&
+         std::equal(shape.begin(), shape.end(), port.shape.dims);
 }
 
 bool has_type(const Port& port, Kind kind, std::optional<abi::DataType>& kept) {
   using abi::DataType;
   switch (kind) {
-    case Kind::kFloat: return port.dtype == DataType::kF32;
-    case Kind::kIds: return port.dtype == DataType::kF32 || port.dtype == DataType::kI32;
+    case Kind::kFloat:
+      return port.dtype == DataType::kF32;
+    case Kind::kIds:
+      return port.dtype == DataType::kF32 || port.dtype == DataType::kI32;
     case Kind::kKept:
-      if (port.dtype != DataType::kF32 && port.dtype != DataType::kF16 && port.dtype != DataType::kBf16) return false;
+      if (port.dtype != DataType::kF32 && port.dtype != DataType::kF16 &&
+          port.dtype != DataType::kBf16)
+        return false;
       if (!kept) kept = port.dtype;
       return port.dtype == *kept;
   }
@@ -66,7 +82,9 @@ bool has_type(const Port& port, Kind kind, std::optional<abi::DataType>& kept) {
 }
 
 std::string text_of(const Expected& expected) {
-  std::string text = expected.kind == Kind::kFloat ? "f32 [" : expected.kind == Kind::kIds ? "i32 or f32 [" : "the kept type [";
+  std::string text = expected.kind == Kind::kFloat ? "f32 ["
+                     : expected.kind == Kind::kIds ? "i32 or f32 ["
+                                                   : "the kept type [";
   for (const int dim : expected.shape) {
     if (text.back() != '[') text += ", ";
     text += std::to_string(dim);
@@ -74,19 +92,25 @@ std::string text_of(const Expected& expected) {
   return text + "]";
 }
 
-void check_side(const std::string& name, const char* side, std::span<const Port> ports, const std::vector<Expected>& expected, std::optional<abi::DataType>& kept) {
+void check_side(const std::string& name, const char* side, std::span<const Port> ports,
+                const std::vector<Expected>& expected, std::optional<abi::DataType>& kept) {
   if (ports.size() != expected.size())
-    throw Error(ErrorCode::kModel, name + " has " + std::to_string(ports.size()) + " " + side + "s; expected " + std::to_string(expected.size()));
+    throw Error(ErrorCode::kModel, name + " has " + std::to_string(ports.size()) + " " + side +
+                                       "s; expected " + std::to_string(expected.size()));
   for (std::size_t i = 0; i < ports.size(); ++i) {
-    if (has_shape(ports[i], expected[i].shape) && has_type(ports[i], expected[i].kind, kept)) continue;
-    throw Error(ErrorCode::kModel, name + ": " + side + " " + std::to_string(i) + " is " + ports[i].text() + "; by the manifest it must be " +
-                                       text_of(expected[i]) + ": the file and the manifest are not of one build");
+    if (has_shape(ports[i], expected[i].shape) && has_type(ports[i], expected[i].kind, kept))
+      continue;
+    throw Error(ErrorCode::kModel, name + ": " + side + " " + std::to_string(i) + " is " +
+                                       ports[i].text() + "; by the manifest it must be " +
+                                       text_of(expected[i]) +
+                                       ": the file and the manifest are not of one build");
   }
 }
 
 }  // namespace
 
-void check_ports(const Manifest& manifest, const Manifest::Entry& entry, std::span<const Port> inputs, std::span<const Port> outputs,
+void check_ports(const Manifest& manifest, const Manifest::Entry& entry,
+                 std::span<const Port> inputs, std::span<const Port> outputs,
                  std::optional<abi::DataType>& kept) {
   const Signature expected = signature(manifest, entry.part, entry.rows);
   const std::string name = entry.file + ": network " + entry.name;
@@ -104,12 +128,18 @@ std::vector<int> split_rows(int rows, std::span<const int> sizes) {
   return parts;
 }
 
-NetworkSet::NetworkSet(Manifest manifest, const std::shared_ptr<Device>& device) : manifest_(std::move(manifest)), device_(device) {
+NetworkSet::NetworkSet(Manifest manifest, const std::shared_ptr<Device>& device)
+    : manifest_(std::move(manifest)), device_(device) {
   if (const std::string chip = chip_name(device->chip_id()); chip != manifest_.chip)
-    throw Error(ErrorCode::kModel, manifest_.folder + " is compiled for " + manifest_.chip + ", but " + device->name() + " is another chip; build it with --chip " + chip);
+    throw Error(ErrorCode::kModel, manifest_.folder + " is compiled for " + manifest_.chip +
+                                       ", but " + device->name() +
+                                       " is another chip; build it with --chip " + chip);
   auto& entries = manifest_.networks;
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return std::pair(a.part, a.rows) < std::pair(b.part, b.rows); });
-  for (const Manifest::Entry& entry : entries) sizes_[static_cast<std::size_t>(entry.part)].push_back(entry.rows);
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.part, a.rows) < std::pair(b.part, b.rows);
+  });
+  for (const Manifest::Entry& entry : entries)
+    sizes_[static_cast<std::size_t>(entry.part)].push_back(entry.rows);
   for (std::size_t part = 0; part < kParts; ++part) networks_[part].resize(sizes_[part].size());
   std::set<std::string> files;
   for (const Manifest::Entry& entry : entries)
@@ -128,16 +158,19 @@ void NetworkSet::open_file(const std::string& file, const std::shared_ptr<Device
   if (error) throw Error(ErrorCode::kIo, "cannot open bmodel " + path + ": " + error.message());
   for (const Manifest::Entry& entry : manifest_.networks)
     if (entry.file == file && entry.bytes != bytes)
-      throw Error(ErrorCode::kModel, path + " has " + std::to_string(bytes) + " bytes; the manifest says " + std::to_string(entry.bytes) +
-                                         ": it is cut off or not of this build");
+      throw Error(ErrorCode::kModel,
+                  path + " has " + std::to_string(bytes) + " bytes; the manifest says " +
+                      std::to_string(entry.bytes) + ": it is cut off or not of this build");
   const std::vector<NetworkPtr> found = Network::load(device, path);
   for (const Manifest::Entry& entry : manifest_.networks) {
     if (entry.file != file) continue;
-    const auto network = std::find_if(found.begin(), found.end(), [&](const NetworkPtr& n) { return n->name() == entry.name; });
+    const auto network = std::find_if(found.begin(), found.end(),
+                                      [&](const NetworkPtr& n) { return n->name() == entry.name; });
     if (network == found.end()) {
       std::string names;
       for (const NetworkPtr& n : found) names += (names.empty() ? "" : ", ") + n->name();
-      throw Error(ErrorCode::kModel, path + " does not belong to this folder: it holds " + names + "; the manifest expects " + entry.name);
+      throw Error(ErrorCode::kModel, path + " does not belong to this folder: it holds " + names +
+                                         "; the manifest expects " + entry.name);
     }
     const auto& sizes = sizes_[static_cast<std::size_t>(entry.part)];
     const auto place = std::find(sizes.begin(), sizes.end(), entry.rows) - sizes.begin();
@@ -148,7 +181,9 @@ void NetworkSet::open_file(const std::string& file, const std::shared_ptr<Device
 const Network& NetworkSet::get(Part part, int rows) const {
   const auto& all = sizes(part);
   const auto place = std::find(all.begin(), all.end(), rows);
-  if (place == all.end()) throw Error(ErrorCode::kModel, manifest_.path + ": no " + to_string(part) + " network of " + std::to_string(rows) + " rows");
+  if (place == all.end())
+    throw Error(ErrorCode::kModel, manifest_.path + ": no " + to_string(part) + " network of " +
+                                       std::to_string(rows) + " rows");
   return *networks_[static_cast<std::size_t>(part)][static_cast<std::size_t>(place - all.begin())];
 }
 

@@ -14,12 +14,15 @@ namespace blip::backend::sophon {
 
 using NetworkPtr = std::shared_ptr<const Network>;
 
-// Error(kModel) unless the inputs and outputs are those of NETWORKS.md for this part with these rows. kept: the type of the
-// tensors that stay on the chip, nullopt where none has been seen yet; set by the first.
-void check_ports(const Manifest& manifest, const Manifest::Entry& entry, std::span<const Port> inputs, std::span<const Port> outputs,
+// Error(kModel) unless the inputs and outputs are those of NETWORKS.md for this part with these
+// rows. kept: the type of the tensors that stay on the chip, nullopt where none has been seen yet;
+// set by the first.
+void check_ports(const Manifest& manifest, const Manifest::Entry& entry,
+                 std::span<const Port> inputs, std::span<const Port> outputs,
                  std::optional<abi::DataType>& kept);
 
-// The rows of the networks to run for `rows` rows: the fewest that hold them, or else the largest several times. sizes: ascending.
+// The rows of the networks to run for `rows` rows: the fewest that hold them, or else the largest
+// several times. sizes: ascending.
 std::vector<int> split_rows(int rows, std::span<const int> sizes);
 
 class NetworkSet {
@@ -30,7 +33,9 @@ class NetworkSet {
   const Manifest& manifest() const { return manifest_; }
   const std::shared_ptr<Device>& device() const { return device_; }
   bool has(Part part) const { return !sizes(part).empty(); }
-  const std::vector<int>& sizes(Part part) const { return sizes_[static_cast<std::size_t>(part)]; }  // ascending
+  const std::vector<int>& sizes(Part part) const {
+    return sizes_[static_cast<std::size_t>(part)];
+  }  // ascending
   const Network& get(Part part, int rows = 1) const;
   std::vector<ExecutableUse> use() const;
 

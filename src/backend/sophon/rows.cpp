@@ -20,17 +20,22 @@ void place_anew(StepPlan& plan, std::span<const Place> parents) {
 void stay(StepPlan& plan, std::span<const Place> parents) {
   std::vector<std::vector<bool>> taken;
   for (const int rows : plan.chunks) taken.emplace_back(static_cast<std::size_t>(rows), false);
-  const auto is_taken = [&](const Place& place) { return taken[static_cast<std::size_t>(place.chunk)][static_cast<std::size_t>(place.row)]; };
+  const auto is_taken = [&](const Place& place) {
+    return taken[static_cast<std::size_t>(place.chunk)][static_cast<std::size_t>(place.row)];
+  };
   std::vector<std::size_t> further;
   for (std::size_t i = 0; i < parents.size(); ++i) {
     plan.places.push_back(parents[i]);
     if (is_taken(parents[i])) further.push_back(i);
-    taken[static_cast<std::size_t>(parents[i].chunk)][static_cast<std::size_t>(parents[i].row)] = true;
+    taken[static_cast<std::size_t>(parents[i].chunk)][static_cast<std::size_t>(parents[i].row)] =
+        true;
   }
   Place free{0, 0};
   for (const std::size_t i : further) {
     while (free.row == plan.chunks[static_cast<std::size_t>(free.chunk)] || is_taken(free))
-      free = free.row == plan.chunks[static_cast<std::size_t>(free.chunk)] ? Place{free.chunk + 1, 0} : Place{free.chunk, free.row + 1};
+      free = free.row == plan.chunks[static_cast<std::size_t>(free.chunk)]
+                 ? Place{free.chunk + 1, 0}
+                 : Place{free.chunk, free.row + 1};
     plan.places[i] = free;
     plan.copies.push_back({parents[i], free});
     ++free.row;
@@ -39,7 +44,8 @@ void stay(StepPlan& plan, std::span<const Place> parents) {
 
 }  // namespace
 
-StepPlan plan_step(std::span<const int> chunks, std::span<const Place> parents, std::span<const int> sizes) {
+StepPlan plan_step(std::span<const int> chunks, std::span<const Place> parents,
+                   std::span<const int> sizes) {
   StepPlan plan;
   plan.chunks = split_rows(static_cast<int>(parents.size()), sizes);
   plan.repack = !std::equal(chunks.begin(), chunks.end(), plan.chunks.begin(), plan.chunks.end());

@@ -1,4 +1,5 @@
-// Where the rows of a decoder lie: in chunks, each the rows of one launch. Decides what has to be copied between two steps.
+// Where the rows of a decoder lie: in chunks, each the rows of one launch. Decides what has to be
+// copied between two steps.
 #pragma once
 
 #include <span>
@@ -12,8 +13,8 @@ struct Place {
 };
 
 struct StepPlan {
-  bool repack;               // into new chunks; else the chunks stay
-  std::vector<int> chunks;   // rows of each chunk of this step
+  bool repack;                // into new chunks; else the chunks stay
+  std::vector<int> chunks;    // rows of each chunk of this step
   std::vector<Place> places;  // of each row of this step
   struct Copy {
     Place from, to;  // from: before the step; to: in this step's chunks
@@ -22,11 +23,13 @@ struct StepPlan {
   std::vector<Copy> copies;
 };
 
-// chunks: rows of each chunk as they are; parents: for each row of the step the place of the row that it continues;
-// sizes: the numbers of rows that networks have, ascending.
+// chunks: rows of each chunk as they are; parents: for each row of the step the place of the row
+// that it continues; sizes: the numbers of rows that networks have, ascending.
 //
-// Where as many launches of the same sizes do as before, a parent's first child stays in its place and only further children
-// are copied, to places whose row has no child. So beams that change places cost nothing.
-StepPlan plan_step(std::span<const int> chunks, std::span<const Place> parents, std::span<const int> sizes);
+// Where as many launches of the same sizes do as before, a parent's first child stays in its place
+// and only further children are copied, to places whose row has no child. So beams that change
+// places cost nothing.
+StepPlan plan_step(std::span<const int> chunks, std::span<const Place> parents,
+                   std::span<const int> sizes);
 
 }  // namespace blip::backend::sophon

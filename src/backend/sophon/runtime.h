@@ -1,7 +1,9 @@
-// The vendor's runtime, found at run time, behind owning types: library, chip, memory on it, loaded networks.
+// The vendor's runtime, found at run time, behind owning types: library, chip, memory on it, loaded
+// networks.
 //
-// The vendor's libraries print on standard output of their own accord. A program whose standard output is data keeps it
-// elsewhere first (apps/cli/console.h does); redirecting it here would tear it away from the program's other threads.
+// The vendor's libraries print on standard output of their own accord. A program whose standard
+// output is data keeps it elsewhere first (apps/cli/console.h does); redirecting it here would tear
+// it away from the program's other threads.
 #pragma once
 
 #include <atomic>
@@ -23,12 +25,13 @@ namespace blip::backend::sophon {
 // The environment variable that says where the vendor's libraries lie.
 constexpr const char* kFolderVariable = "BLIP_BMRT_DIR";
 
-// libbmlib and libbmrt with every function resolved. Stays loaded until the program ends: the vendor's libraries leave
-// threads and exit handlers behind.
+// libbmlib and libbmrt with every function resolved. Stays loaded until the program ends: the
+// vendor's libraries leave threads and exit handlers behind.
 class Library {
  public:
-  // Looks in $BLIP_BMRT_DIR; if that is not set in the vendor's install folder, then on the loader's path.
-  // Throws Error(kDevice) naming what is missing and how to get it. A failure is not remembered.
+  // Looks in $BLIP_BMRT_DIR; if that is not set in the vendor's install folder, then on the
+  // loader's path. Throws Error(kDevice) naming what is missing and how to get it. A failure is not
+  // remembered.
   static const Library& get();
 
 #define BLIP_DECLARE(member, symbol, result, parameters) result(*member) parameters = nullptr;
@@ -49,7 +52,7 @@ class Library {
     BLIP_BMRT_OPTIONAL_FUNCTIONS(BLIP_DECLARE)
   } bmrt;
 #undef BLIP_DECLARE
-  std::string folder;  // where it was found; empty: on the loader's path
+  std::string folder;           // where it was found; empty: on the loader's path
   std::string version() const;  // of libbmrt: "1.0.0 (ee6becb0)"; empty where it does not say
 
  private:
@@ -60,13 +63,15 @@ class Library {
 // "bm1684x" for 0x1686; "chip 0x..." for one we do not know.
 std::string chip_name(unsigned chip_id);
 
-// "libbmrt_version:1.0.0, branch:master,commit:ee6becb0 ,compiled on ..." -> "1.0.0 (ee6becb0)"; another text as it is.
+// "libbmrt_version:1.0.0, branch:master,commit:ee6becb0 ,compiled on ..." -> "1.0.0 (ee6becb0)";
+// another text as it is.
 std::string short_version(const std::string& text);
 
 class DeviceMemory;
 
-// A chip that this process holds. May be used by several threads: calls of the vendor's library take turns (mutex), and a
-// launch has the cores it computes on for itself (Cores) while other threads copy.
+// A chip that this process holds. May be used by several threads: calls of the vendor's library
+// take turns (mutex), and a launch has the cores it computes on for itself (Cores) while other
+// threads copy.
 class Device {
  public:
   // Throws Error(kDevice) when there is no such chip.
@@ -82,10 +87,12 @@ class Device {
   unsigned chip_id() const { return chip_id_; }
   int cores() const { return static_cast<int>(core_busy_.size()); }
   std::string name() const;  // "sophon:0 (bm1684x)"
-  // "SC7 Pro, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.0.0 (ee6becb0)": what the library tells.
+  // "SC7 Pro, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.0.0
+  // (ee6becb0)": what the library tells.
   std::string describe() const;
   std::mutex& mutex() const { return mutex_; }
-  // Whether the vendor's library copies from memory to memory on this chip: some versions do nothing and say all went well.
+  // Whether the vendor's library copies from memory to memory on this chip: some versions do
+  // nothing and say all went well.
   bool copies() const;
 
   // `count` cores, the first that are free, until destroyed.
@@ -129,8 +136,10 @@ class DeviceMemory {
   const abi::Memory& descriptor() const { return memory_; }
   void upload(std::span<const std::byte> data);    // to the start; at most bytes()
   void download(std::span<std::byte> data) const;  // from the start; at most bytes()
-  // bytes [from_offset, from_offset + count) of `from` to `offset` here, on the chip. Whole multiples of 4; the places must not overlap.
-  void copy(std::size_t offset, const DeviceMemory& from, std::size_t from_offset, std::size_t count);
+  // bytes [from_offset, from_offset + count) of `from` to `offset` here, on the chip. Whole
+  // multiples of 4; the places must not overlap.
+  void copy(std::size_t offset, const DeviceMemory& from, std::size_t from_offset,
+            std::size_t count);
 
  private:
   friend class Device;
@@ -156,7 +165,8 @@ class Runtime;
 class Network {
  public:
   // The networks of a bmodel file, at least one. Throws Error(kIo | kModel | kDevice).
-  static std::vector<std::shared_ptr<const Network>> load(const std::shared_ptr<Device>& device, const std::string& path);
+  static std::vector<std::shared_ptr<const Network>> load(const std::shared_ptr<Device>& device,
+                                                          const std::string& path);
 
   const std::string& path() const { return path_; }
   const std::string& name() const { return name_; }
@@ -169,12 +179,16 @@ class Network {
 
   std::unique_ptr<DeviceMemory> make_input(std::size_t index) const;
   std::unique_ptr<DeviceMemory> make_output(std::size_t index) const;
-  // All memory on the device; returns when the outputs are there. Several threads may run one network.
-  void run(std::span<const DeviceMemory* const> inputs, std::span<DeviceMemory* const> outputs) const;
+  // All memory on the device; returns when the outputs are there. Several threads may run one
+  // network.
+  void run(std::span<const DeviceMemory* const> inputs,
+           std::span<DeviceMemory* const> outputs) const;
 
  private:
-  Network(std::shared_ptr<Device> device, std::shared_ptr<const Runtime> runtime, std::string path, const abi::NetworkInfo& info);
-  void launch(std::span<const abi::Tensor> inputs, std::span<abi::Tensor> outputs, const std::vector<int>& cores) const;
+  Network(std::shared_ptr<Device> device, std::shared_ptr<const Runtime> runtime, std::string path,
+          const abi::NetworkInfo& info);
+  void launch(std::span<const abi::Tensor> inputs, std::span<abi::Tensor> outputs,
+              const std::vector<int>& cores) const;
   std::shared_ptr<Device> device_;
   std::shared_ptr<const Runtime> runtime_;
   std::string path_, name_;

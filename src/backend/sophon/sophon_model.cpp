@@ -19,7 +19,10 @@ namespace {
 constexpr std::string_view kAllChips = "all";
 
 [[noreturn]] void unknown_device(const std::string& device) {
-  throw Error(ErrorCode::kUsage, "unknown device \"" + device + "\"; use sophon, sophon:N with the number of one chip, sophon:N,M,... or sophon:all");
+  throw Error(
+      ErrorCode::kUsage,
+      "unknown device \"" + device +
+          "\"; use sophon, sophon:N with the number of one chip, sophon:N,M,... or sophon:all");
 }
 
 // The model on each of the chips: load_one(device).
@@ -54,25 +57,32 @@ std::vector<int> chip_numbers(const std::string& device, int count) {
   const std::string_view list = *name.place;
   std::vector<int> ids;
   if (list == kAllChips) {
-    for (int id = 0; id < std::max(count, 1); ++id) ids.push_back(id);  // with none, opening the first says so
+    // with none, opening the first says so
+    for (int id = 0; id < std::max(count, 1); ++id) ids.push_back(id);
     return ids;
   }
   for (const char* begin = list.data();; ++begin) {
     int id = 0;
     const char* end = list.data() + list.size();
     const auto [stopped, error] = std::from_chars(begin, end, id);
-    if (error != std::errc() || id < 0 || (stopped != end && *stopped != ',')) unknown_device(device);
-    if (std::find(ids.begin(), ids.end(), id) != ids.end()) throw Error(ErrorCode::kUsage, device + " names chip " + std::to_string(id) + " twice");
+    if (error != std::errc() || id < 0 || (stopped != end && *stopped != ','))
+      unknown_device(device);
+    if (std::find(ids.begin(), ids.end(), id) != ids.end())
+      throw Error(ErrorCode::kUsage, device + " names chip " + std::to_string(id) + " twice");
     ids.push_back(id);
     if (stopped == end) return ids;
     begin = stopped;
   }
 }
 
-Loaded load(const std::vector<std::string>& bmodels, const std::string& device_name, SpecialIds ids) {
+Loaded load(const std::vector<std::string>& bmodels, const std::string& device_name,
+            SpecialIds ids) {
   Loaded loaded;
-  loaded.model = load_on(device_name, [&](const std::shared_ptr<Device>& device) { return load_compiled(device, bmodels, ids); });
-  for (const std::string& path : bmodels) loaded.info.path += (loaded.info.path.empty() ? "" : ", ") + path;
+  loaded.model = load_on(device_name, [&](const std::shared_ptr<Device>& device) {
+    return load_compiled(device, bmodels, ids);
+  });
+  for (const std::string& path : bmodels)
+    loaded.info.path += (loaded.info.path.empty() ? "" : ", ") + path;
   loaded.info.format = "bmodel";
   loaded.info.name = std::filesystem::path(bmodels.front()).stem().string();
   describe(loaded.model->capabilities(), loaded.info);
@@ -80,7 +90,10 @@ Loaded load(const std::vector<std::string>& bmodels, const std::string& device_n
 }
 
 Loaded load(const Manifest& manifest, const std::string& device_name) {
-  return {load_on(device_name, [&](const std::shared_ptr<Device>& device) { return load_folder(device, manifest); }), info_of(manifest)};
+  return {
+      load_on(device_name,
+              [&](const std::shared_ptr<Device>& device) { return load_folder(device, manifest); }),
+      info_of(manifest)};
 }
 
 ModelInfo info_of(const Manifest& manifest) {

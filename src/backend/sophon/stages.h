@@ -25,7 +25,8 @@ const char* to_string(Role role);
 
 // By number, type and shape of what goes in and comes out, as names vary with the compiler.
 // Throws Error(kModel) for a network that is no stage of BLIP.
-Role find_role(const std::string& path, const std::string& signature, std::span<const Port> inputs, std::span<const Port> outputs);
+Role find_role(const std::string& path, const std::string& signature, std::span<const Port> inputs,
+               std::span<const Port> outputs);
 
 // The networks of one model, by role; null where it has none.
 struct Stages {

@@ -13,7 +13,8 @@ void upload_numbers(DeviceMemory& memory, const Port& port, std::span<const std:
   upload_floats(memory, floats);
 }
 
-std::vector<float> download_floats(const DeviceMemory& memory, const Port& port, std::size_t count) {
+std::vector<float> download_floats(const DeviceMemory& memory, const Port& port,
+                                   std::size_t count) {
   std::vector<float> values(count);
   if (port.dtype == abi::DataType::kF32) {
     memory.download(std::as_writable_bytes(std::span(values)));

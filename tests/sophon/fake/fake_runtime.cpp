@@ -1,6 +1,7 @@
-// Stands in for the vendor's libbmlib and libbmrt in tests that want several chips, an order of events, or no emulator. Its
-// networks are no BLIP: they compute numbers (fake_numbers.h) that show whether the right memory of the right chip was used.
-// Memory that is not of the chip, or not large enough, ends the program.
+// Stands in for the vendor's libbmlib and libbmrt in tests that want several chips, an order of
+// events, or no emulator. Its networks are no BLIP: they compute numbers (fake_numbers.h) that show
+// whether the right memory of the right chip was used. Memory that is not of the chip, or not large
+// enough, ends the program.
 //
 // A fake bmodel is a real one's head (bmodel_file.h) followed by lines of text:
 //   network NAME KIND CORES
@@ -9,12 +10,13 @@
 //
 // Environment:
 //   BLIP_FAKE_CHIPS   how many chips; default 1
-//   BLIP_FAKE_CHIP    their number, as bm_get_chipid gives it: 0x1686 (default), 0x1686a200 (two cores), 0x1684
-//   BLIP_FAKE_LOG     a file to append events to: "launch CHIP CORES NAME", "done CHIP CORES NAME", "met", "alone", "gate", "no gate"
-//   BLIP_FAKE_MEET    N: the first launch does not end before N launches run at the same time ("met"), or 20 s ("alone"). What follows a
+//   BLIP_FAKE_CHIP    their number, as bm_get_chipid gives it: 0x1686 (default), 0x1686a200 (two
+//   cores), 0x1684 BLIP_FAKE_LOG     a file to append events to: "launch CHIP CORES NAME", "done
+//   CHIP CORES NAME", "met", "alone", "gate", "no gate" BLIP_FAKE_MEET    N: the first launch does
+//   not end before N launches run at the same time ("met"), or 20 s ("alone"). What follows a
 //                     comma is not read: another text is another meeting
-//   BLIP_FAKE_GATE    a path: the first launch does not end before that file exists ("gate"), or 20 s ("no gate")
-//   BLIP_FAKE_GARBLED a number ("nan", "1e6"): all that networks give is it
+//   BLIP_FAKE_GATE    a path: the first launch does not end before that file exists ("gate"), or 20
+//   s ("no gate") BLIP_FAKE_GARBLED a number ("nan", "1e6"): all that networks give is it
 //   BLIP_FAKE_COPIES  0: copies on the chip do nothing and say all went well
 #include <algorithm>
 #include <atomic>
@@ -66,14 +68,16 @@ struct Chip {
   int id;
   std::mutex mutex;
   std::map<unsigned long, unsigned> memory;  // address -> bytes
-  std::map<int, std::deque<std::function<void()>>> queues;  // by core; run when somebody waits for them
+  // by core; run when somebody waits for them
+  std::map<int, std::deque<std::function<void()>>> queues;
 
   void* at(const Memory& m, std::size_t bytes) {
     const std::lock_guard lock(mutex);
     auto block = memory.upper_bound(m.address.device_addr);
     if (block == memory.begin()) die("memory that is not of chip " + std::to_string(id));
     --block;
-    if (m.address.device_addr + bytes > block->first + block->second || bytes > m.size) die("memory of chip " + std::to_string(id) + " is too small");
+    if (m.address.device_addr + bytes > block->first + block->second || bytes > m.size)
+      die("memory of chip " + std::to_string(id) + " is too small");
     return reinterpret_cast<void*>(m.address.device_addr);
   }
 
@@ -124,7 +128,8 @@ Value read_value(std::istringstream& line) {
   line >> type >> dims;
   Value value{static_cast<DataType>(type), {}};
   std::istringstream list(dims);
-  for (std::string dim; std::getline(list, dim, ',');) value.shape.dims[value.shape.num_dims++] = std::stoi(dim);
+  for (std::string dim; std::getline(list, dim, ',');)
+    value.shape.dims[value.shape.num_dims++] = std::stoi(dim);
   return value;
 }
 
@@ -174,10 +179,13 @@ void fill(std::span<float> out, std::uint64_t hash) {
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = fake::number(fake::mix(hash, i));
 }
 
-// A cache row is [K, C, h]: a token's id + 1 stands in its slot of the first and of the last of the K.
+// A cache row is [K, C, h]: a token's id + 1 stands in its slot of the first and of the last of the
+// K.
 void step(Arrays& a, int rows, int fed, bool prefill) {
   const Shape& cache = a.out_shapes[1];
-  const auto keys = static_cast<std::size_t>(cache.dims[1]), slots = static_cast<std::size_t>(cache.dims[2]), width = static_cast<std::size_t>(cache.dims[3]);
+  const auto keys = static_cast<std::size_t>(cache.dims[1]),
+             slots = static_cast<std::size_t>(cache.dims[2]),
+             width = static_cast<std::size_t>(cache.dims[3]);
   const std::size_t row_values = keys * slots * width, last = (keys - 1) * slots * width;
   const std::size_t cross = prefill ? 2 : 3;
   std::uint64_t attended = fake::digest(a.in[cross]);
@@ -188,7 +196,9 @@ void step(Arrays& a, int rows, int fed, bool prefill) {
     if (prefill) {
       std::fill(out.begin(), out.end(), 0.f);
     } else {
-      std::copy_n(a.in[2].begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(r) * row_values), row_values, out.begin());
+      std::copy_n(
+          a.in[2].begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(r) * row_values),
+          row_values, out.begin());
     }
     const auto position = prefill ? 0 : static_cast<std::size_t>(a.in[1][0]);
     for (std::size_t i = 0; i < static_cast<std::size_t>(fed); ++i) {
@@ -196,14 +206,20 @@ void step(Arrays& a, int rows, int fed, bool prefill) {
       out[(position + i) * width] = out[last + (position + i) * width] = id;
     }
     std::size_t end = position + 1;
-    if (prefill) end = static_cast<std::size_t>(std::find(a.in[1].begin(), a.in[1].end(), 1.f) - a.in[1].begin()) + 1;
+    if (prefill)
+      end = static_cast<std::size_t>(std::find(a.in[1].begin(), a.in[1].end(), 1.f) -
+                                     a.in[1].begin()) +
+            1;
     std::vector<std::int32_t> history;
     for (std::size_t i = 0; i < end; ++i) {
       const float id = out[i * width];
-      history.push_back(id == out[last + i * width] ? static_cast<std::int32_t>(id) - 1 : -7);  // -7: half a row was copied
+      // -7: half a row was copied
+      history.push_back(id == out[last + i * width] ? static_cast<std::int32_t>(id) - 1 : -7);
     }
     const auto values = fake::logits(history, attended, vocab);
-    std::copy(values.begin(), values.end(), a.out[0].begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(r) * static_cast<std::size_t>(vocab)));
+    std::copy(values.begin(), values.end(),
+              a.out[0].begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(r) *
+                                                             static_cast<std::size_t>(vocab)));
   }
 }
 
@@ -233,7 +249,8 @@ void compute(const std::string& kind, Arrays& a) {
     const int prompt[] = {30522, 1037, 3861, 1997};
     const std::uint64_t hash = fake::digest(a.in[0]);
     for (std::size_t i = 0; i < a.out[0].size(); ++i)
-      a.out[0][i] = i < 4 ? static_cast<float>(prompt[i]) : 2000.f + static_cast<float>(fake::mix(hash, i) % 1000);
+      a.out[0][i] = i < 4 ? static_cast<float>(prompt[i])
+                          : 2000.f + static_cast<float>(fake::mix(hash, i) % 1000);
   } else {
     die("no network of kind " + kind);
   }
@@ -270,7 +287,8 @@ void hold_back() {
   const std::string gate = setting("BLIP_FAKE_GATE");
   if (gate.empty() || gate_over.exchange(true)) return;
   const auto end = std::chrono::steady_clock::now() + kPatience;
-  while (!std::filesystem::exists(gate) && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  while (!std::filesystem::exists(gate) && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   log_event(std::filesystem::exists(gate) ? "gate" : "no gate");
 }
 
@@ -285,13 +303,15 @@ std::vector<float> as_floats(const void* data, const Value& value) {
   return floats;
 }
 
-void execute(Chip& chip, const FakeNetwork& network, const std::string& cores, const std::vector<Tensor>& in, const std::vector<Tensor>& out) {
+void execute(Chip& chip, const FakeNetwork& network, const std::string& cores,
+             const std::vector<Tensor>& in, const std::vector<Tensor>& out) {
   const std::string what = std::to_string(chip.id) + " " + cores + " " + network.name;
   log_event("launch " + what);
   hold_back();
   Arrays arrays;
   for (std::size_t i = 0; i < in.size(); ++i) {
-    arrays.in.push_back(as_floats(chip.at(in[i].device_mem, 4 * network.inputs[i].count()), network.inputs[i]));
+    arrays.in.push_back(
+        as_floats(chip.at(in[i].device_mem, 4 * network.inputs[i].count()), network.inputs[i]));
     arrays.in_shapes.push_back(network.inputs[i].shape);
   }
   for (std::size_t i = 0; i < out.size(); ++i) {
@@ -302,7 +322,8 @@ void execute(Chip& chip, const FakeNetwork& network, const std::string& cores, c
   if (const std::string garbled = setting("BLIP_FAKE_GARBLED"); garbled.empty())
     compute(network.kind, arrays);
   else
-    for (const auto& values : arrays.out) std::fill(values.begin(), values.end(), std::strtof(garbled.c_str(), nullptr));
+    for (const auto& values : arrays.out)
+      std::fill(values.begin(), values.end(), std::strtof(garbled.c_str(), nullptr));
   log_event("done " + what);
 }
 
@@ -333,7 +354,8 @@ Status bm_dev_request(Handle* handle, int id) {
   return 0;
 }
 void bm_dev_free(Handle handle) {
-  if (!chip_of(handle).memory.empty()) die("chip " + std::to_string(chip_of(handle).id) + " is freed with memory in use");
+  if (!chip_of(handle).memory.empty())
+    die("chip " + std::to_string(chip_of(handle).id) + " is freed with memory in use");
 }
 Status bm_get_chipid(Handle, unsigned* id) {
   *id = static_cast<unsigned>(std::stoul(setting("BLIP_FAKE_CHIP", "0x1686"), nullptr, 0));
@@ -350,7 +372,8 @@ Status bm_malloc_device_byte(Handle handle, Memory* memory, unsigned bytes) {
   *memory = {};
   memory->address.device_addr = reinterpret_cast<unsigned long>(std::malloc(bytes));
   memory->size = bytes;
-  std::memset(reinterpret_cast<void*>(memory->address.device_addr), 0x7f, bytes);  // 3.4e38: whoever reads what nobody wrote sees it
+  // 3.4e38: whoever reads what nobody wrote sees it
+  std::memset(reinterpret_cast<void*>(memory->address.device_addr), 0x7f, bytes);
   const std::lock_guard lock(chip.mutex);
   chip.memory[memory->address.device_addr] = bytes;
   return 0;
@@ -358,7 +381,8 @@ Status bm_malloc_device_byte(Handle handle, Memory* memory, unsigned bytes) {
 void bm_free_device(Handle handle, Memory memory) {
   Chip& chip = chip_of(handle);
   const std::lock_guard lock(chip.mutex);
-  if (chip.memory.erase(memory.address.device_addr) == 0) die("memory is freed that is not of chip " + std::to_string(chip.id));
+  if (chip.memory.erase(memory.address.device_addr) == 0)
+    die("memory is freed that is not of chip " + std::to_string(chip.id));
   std::free(reinterpret_cast<void*>(memory.address.device_addr));
 }
 Status bm_memcpy_s2d(Handle handle, Memory to, void* from) {
@@ -369,7 +393,8 @@ Status bm_memcpy_d2s(Handle handle, void* to, Memory from) {
   std::memcpy(to, chip_of(handle).at(from, from.size), from.size);
   return 0;
 }
-Status bm_memcpy_d2d_stride(Handle handle, Memory to, int to_stride, Memory from, int from_stride, int count, int bytes) {
+Status bm_memcpy_d2d_stride(Handle handle, Memory to, int to_stride, Memory from, int from_stride,
+                            int count, int bytes) {
   if (to_stride != 1 || from_stride != 1) return 1;
   if (setting("BLIP_FAKE_COPIES", "1") == "0") return 0;
   const auto size = static_cast<std::size_t>(count) * static_cast<std::size_t>(bytes);
@@ -403,7 +428,9 @@ Status bm_get_stat(Handle, DeviceStat* stat) {
   return 0;
 }
 
-const char* libbmrt_version() { return "libbmrt_version:1.2.3, branch:master,commit:fa4e ,compiled on a day."; }
+const char* libbmrt_version() {
+  return "libbmrt_version:1.2.3, branch:master,commit:fa4e ,compiled on a day.";
+}
 
 RuntimeHandle bmrt_create(Handle handle) { return new Runtime{&chip_of(handle), {}}; }
 void bmrt_destroy(RuntimeHandle runtime) { delete static_cast<Runtime*>(runtime); }
@@ -422,7 +449,8 @@ bool bmrt_load_bmodel(RuntimeHandle handle, const char* path) {
       networks.push_back(std::make_unique<FakeNetwork>());
       line >> networks.back()->name >> networks.back()->kind >> networks.back()->cores;
     } else if (word == "in" || word == "out") {
-      (word == "in" ? networks.back()->inputs : networks.back()->outputs).push_back(read_value(line));
+      (word == "in" ? networks.back()->inputs : networks.back()->outputs)
+          .push_back(read_value(line));
     } else {
       return false;
     }
@@ -430,7 +458,9 @@ bool bmrt_load_bmodel(RuntimeHandle handle, const char* path) {
   for (auto& network : networks) describe(*network);
   return !networks.empty();
 }
-int bmrt_get_network_number(RuntimeHandle runtime) { return static_cast<int>(static_cast<Runtime*>(runtime)->networks.size()); }
+int bmrt_get_network_number(RuntimeHandle runtime) {
+  return static_cast<int>(static_cast<Runtime*>(runtime)->networks.size());
+}
 void bmrt_get_network_names(RuntimeHandle runtime, const char*** names) {
   const auto& networks = static_cast<Runtime*>(runtime)->networks;
   *names = static_cast<const char**>(std::malloc(networks.size() * sizeof(char*)));
@@ -442,10 +472,12 @@ const NetworkInfo* bmrt_get_network_info(RuntimeHandle runtime, const char* name
   return nullptr;
 }
 
-bool bmrt_launch_tensor_multi_cores(RuntimeHandle handle, const char* name, const Tensor* in, int inputs, Tensor* out, int outputs, bool, bool, const int* cores,
-                                    int core_count) {
+bool bmrt_launch_tensor_multi_cores(RuntimeHandle handle, const char* name, const Tensor* in,
+                                    int inputs, Tensor* out, int outputs, bool, bool,
+                                    const int* cores, int core_count) {
   Runtime& runtime = *static_cast<Runtime*>(handle);
-  const auto network = std::find_if(runtime.networks.begin(), runtime.networks.end(), [&](const auto& n) { return n->name == name; });
+  const auto network = std::find_if(runtime.networks.begin(), runtime.networks.end(),
+                                    [&](const auto& n) { return n->name == name; });
   if (network == runtime.networks.end() || core_count != (*network)->cores) return false;
   std::string list;
   for (int i = 0; i < core_count; ++i) {
@@ -453,14 +485,18 @@ bool bmrt_launch_tensor_multi_cores(RuntimeHandle handle, const char* name, cons
     list += std::to_string(cores[i]);
   }
   const std::lock_guard lock(runtime.chip->mutex);
-  runtime.chip->queues[cores[core_count - 1]].push_back([&runtime, &network = **network, list, a = std::vector(in, in + inputs), b = std::vector<Tensor>(out, out + outputs)] {
-    execute(*runtime.chip, network, list, a, b);
-  });
+  runtime.chip->queues[cores[core_count - 1]].push_back(
+      [&runtime, &network = **network, list, a = std::vector(in, in + inputs),
+       b = std::vector<Tensor>(out, out + outputs)] {
+        execute(*runtime.chip, network, list, a, b);
+      });
   return true;
 }
-bool bmrt_launch_tensor_ex(RuntimeHandle runtime, const char* name, const Tensor* in, int inputs, Tensor* out, int outputs, bool own_memory, bool own_mode) {
+bool bmrt_launch_tensor_ex(RuntimeHandle runtime, const char* name, const Tensor* in, int inputs,
+                           Tensor* out, int outputs, bool own_memory, bool own_mode) {
   const int core = 0;
-  return bmrt_launch_tensor_multi_cores(runtime, name, in, inputs, out, outputs, own_memory, own_mode, &core, 1);
+  return bmrt_launch_tensor_multi_cores(runtime, name, in, inputs, out, outputs, own_memory,
+                                        own_mode, &core, 1);
 }
 
 }  // extern "C"

@@ -18,7 +18,9 @@ namespace {
 namespace fs = std::filesystem;
 using model::Checkpoint;
 
-std::string source_path(const std::string& name) { return std::string(BLIP_TEST_DATA) + "/model/" + name; }
+std::string source_path(const std::string& name) {
+  return std::string(BLIP_TEST_DATA) + "/model/" + name;
+}
 
 class Convert : public testing::Test {
  protected:
@@ -33,7 +35,8 @@ class Convert : public testing::Test {
   std::string file(const std::string& name) const { return folder_ + "/" + name; }
   std::vector<std::string> files() const {
     std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(folder_)) names.push_back(entry.path().filename().string());
+    for (const auto& entry : fs::directory_iterator(folder_))
+      names.push_back(entry.path().filename().string());
     return names;
   }
 
@@ -43,11 +46,15 @@ class Convert : public testing::Test {
 // The largest error of one value that a type allows, given the largest magnitude near it.
 double tolerance(io::ElementType type, double largest) {
   switch (type) {
-    case io::ElementType::f16: return largest / 2048 + 1e-7;
-    case io::ElementType::bf16: return largest / 256;
+    case io::ElementType::f16:
+      return largest / 2048 + 1e-7;
+    case io::ElementType::bf16:
+      return largest / 256;
     // Half a step, and the f16 rounding of the scale times the 127 steps it is multiplied by.
-    case io::ElementType::q8_0: return largest / 127 * (0.5 + 127.0 / 2048);
-    default: return 0;
+    case io::ElementType::q8_0:
+      return largest / 127 * (0.5 + 127.0 / 2048);
+    default:
+      return 0;
   }
 }
 
@@ -77,7 +84,8 @@ void expect_same_model(const Checkpoint& a, const Checkpoint& b) {
       largest = std::max(largest, std::abs(static_cast<double>(x[i])));
       error = std::max(error, std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])));
     }
-    EXPECT_LE(error, tolerance(b.tensor(name).type, largest)) << name << " as " << io::to_string(b.tensor(name).type);
+    EXPECT_LE(error, tolerance(b.tensor(name).type, largest))
+        << name << " as " << io::to_string(b.tensor(name).type);
   }
 }
 
@@ -108,7 +116,8 @@ TEST_P(ConvertCases, KeepsModelVocabularyAndSettings) {
 
   const Checkpoint after = Checkpoint::open(file("model.gguf"));
   EXPECT_EQ(after.info().format, "gguf");
-  for (const PartInfo& part : after.info().parts) EXPECT_EQ(part.type, GetParam().stored) << part.name;
+  for (const PartInfo& part : after.info().parts)
+    EXPECT_EQ(part.type, GetParam().stored) << part.name;
   expect_same_model(before, after);
   // Vectors and position tables keep every bit.
   for (const std::string& name : after.names()) {
@@ -119,13 +128,18 @@ TEST_P(ConvertCases, KeepsModelVocabularyAndSettings) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, ConvertCases,
-                         testing::Values(Case{"caption", FileType::kF32, "f32"}, Case{"caption", FileType::kF16, "f16"},
-                                         Case{"caption", FileType::kBf16, "bf16"}, Case{"retrieval", FileType::kF32, "f32"},
-                                         Case{"retrieval", FileType::kBf16, "bf16"}, Case{"vqa", FileType::kF16, "f16"},
-                                         Case{"pretrained", FileType::kF32, "f32"}, Case{"combined", FileType::kF16, "f16"},
+                         testing::Values(Case{"caption", FileType::kF32, "f32"},
+                                         Case{"caption", FileType::kF16, "f16"},
+                                         Case{"caption", FileType::kBf16, "bf16"},
+                                         Case{"retrieval", FileType::kF32, "f32"},
+                                         Case{"retrieval", FileType::kBf16, "bf16"},
+                                         Case{"vqa", FileType::kF16, "f16"},
+                                         Case{"pretrained", FileType::kF32, "f32"},
+                                         Case{"combined", FileType::kF16, "f16"},
                                          Case{"combined", FileType::kF32, "f32"}));
 
-// Rows of 40, 48 and 56 values are not whole blocks of 32 and fall back to f16; rows of 32 and 64 become q8_0.
+// Rows of 40, 48 and 56 values are not whole blocks of 32 and fall back to f16; rows of 32 and 64
+// become q8_0.
 TEST_F(Convert, RowsThatQ8BlocksDoNotDivideFallBackToF16) {
   ConvertOptions options;
   options.type = FileType::kQ8_0;
@@ -133,9 +147,9 @@ TEST_F(Convert, RowsThatQ8BlocksDoNotDivideFallBackToF16) {
   const Checkpoint after = Checkpoint::open(file("m.gguf"));
   EXPECT_EQ(after.tensor("caption.word").type, io::ElementType::q8_0);
   EXPECT_EQ(after.tensor("caption.0.self.q.weight").type, io::ElementType::q8_0);
-  EXPECT_EQ(after.tensor("caption.0.fc2.weight").type, io::ElementType::f16);    // [32, 56]
+  EXPECT_EQ(after.tensor("caption.0.fc2.weight").type, io::ElementType::f16);      // [32, 56]
   EXPECT_EQ(after.tensor("caption.0.cross.k.weight").type, io::ElementType::f16);  // [32, 48]
-  EXPECT_EQ(after.tensor("vision.patch.weight").type, io::ElementType::f16);     // [48, 3, 8, 8]
+  EXPECT_EQ(after.tensor("vision.patch.weight").type, io::ElementType::f16);       // [48, 3, 8, 8]
   EXPECT_EQ(after.tensor("caption.position").type, io::ElementType::f32);
   EXPECT_EQ(after.info().parts.front().type, "f16");
   EXPECT_EQ(after.info().parts.back().type, "mixed");
@@ -165,7 +179,8 @@ TEST_F(Convert, PositionTableIsNotResampledOnDisk) {
   const Checkpoint after = Checkpoint::open(file("m.gguf"));
   EXPECT_EQ(after.tensor("vision.position").shape, (std::vector<std::int64_t>{17, 48}));
   EXPECT_EQ(after.config().vision.image_size, 40);
-  EXPECT_EQ(after.values("vision.position"), Checkpoint::open(source_path("caption")).values("vision.position"));
+  EXPECT_EQ(after.values("vision.position"),
+            Checkpoint::open(source_path("caption")).values("vision.position"));
 }
 
 TEST_F(Convert, FailuresLeaveNothingBehind) {

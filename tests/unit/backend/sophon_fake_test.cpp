@@ -1,5 +1,5 @@
-// Compiled folders on a fake chip (tests/sophon/fake): every task against the same arithmetic on the host, on one chip and on
-// two, with both cores, and with files that do not belong together.
+// Compiled folders on a fake chip (tests/sophon/fake): every task against the same arithmetic on
+// the host, on one chip and on two, with both cores, and with files that do not belong together.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -35,10 +35,13 @@ const bool kFakeChips = [] {
 
 class FakeFolder : public testing::Test {
  protected:
-  FakeFolder() : folder_(testing::TempDir() + "blip-fake-" + std::to_string(getpid())) { std::filesystem::create_directories(folder_); }
+  FakeFolder() : folder_(testing::TempDir() + "blip-fake-" + std::to_string(getpid())) {
+    std::filesystem::create_directories(folder_);
+  }
   ~FakeFolder() override { std::filesystem::remove_all(folder_); }
 
-  std::shared_ptr<const Model> load(const std::string& device = "sophon:0", const fake::Options& options = {}) {
+  std::shared_ptr<const Model> load(const std::string& device = "sophon:0",
+                                    const fake::Options& options = {}) {
     fake::write(folder_, options);
     return sophon::load(read_manifest(folder_), device).model;
   }
@@ -75,7 +78,10 @@ struct Host {
     tokens = fake::digest(filled(fake::kN * fake::kDv, fake::mix(hash, 'v')));
     vector = fake::mix(hash, 'v' + 1);
   }
-  std::uint64_t cross(char reader) const { return fake::digest(filled(fake::kK * fake::kN * fake::kh, fake::mix(tokens, static_cast<std::uint64_t>(reader)))); }
+  std::uint64_t cross(char reader) const {
+    return fake::digest(filled(fake::kK * fake::kN * fake::kh,
+                               fake::mix(tokens, static_cast<std::uint64_t>(reader))));
+  }
   static std::uint64_t text(const TokenIds& ids) {
     std::uint64_t hash = fake::kSeed;
     for (const std::int32_t id : ids) hash = fake::mix(hash, static_cast<std::uint64_t>(id));
@@ -85,7 +91,9 @@ struct Host {
   std::uint64_t answer(const TokenIds& ids) const {
     std::vector<float> mask(fake::kT, -10000.f);
     std::fill_n(mask.begin(), ids.size(), 0.f);
-    return fake::mix(fake::digest(filled(fake::kK * fake::kT * fake::kh, fake::mix(question(ids), 1))), fake::digest(mask));
+    return fake::mix(
+        fake::digest(filled(fake::kK * fake::kT * fake::kh, fake::mix(question(ids), 1))),
+        fake::digest(mask));
   }
 };
 
@@ -96,7 +104,8 @@ class HostDecoder final : public decode::Decoder {
   int max_positions() const override { return fake::kC; }
   int sequences() const override { return static_cast<int>(attended_.size()); }
   std::span<const float> prefill(std::span<const std::int32_t> prompt) override {
-    for (const std::uint64_t attended : attended_) rows_.push_back({attended, {prompt.begin(), prompt.end()}});
+    for (const std::uint64_t attended : attended_)
+      rows_.push_back({attended, {prompt.begin(), prompt.end()}});
     return say();
   }
   std::span<const float> step(std::span<const Next> next) override {
@@ -117,7 +126,8 @@ class HostDecoder final : public decode::Decoder {
   std::span<const float> say() {
     logits_.clear();
     for (const Row& row : rows_)
-      for (const float value : fake::logits(row.history, row.attended, fake::kV)) logits_.push_back(value);
+      for (const float value : fake::logits(row.history, row.attended, fake::kV))
+        logits_.push_back(value);
     return logits_;
   }
   std::vector<std::uint64_t> attended_;
@@ -138,24 +148,30 @@ void expect_same(const Texts& got, const Texts& expected) {
   }
 }
 
-const std::vector<GenerateOptions> kWays = {{.beams = 1, .max_length = 12},
-                                            {.beams = 3, .max_length = 12, .num_return = 3},
-                                            {.beams = 5, .max_length = 11, .num_return = 2},
-                                            {.beams = 9, .min_length = 1, .max_length = 12},
-                                            {.min_length = 1, .max_length = 12, .sample = true, .seed = 7, .num_return = 4}};
+const std::vector<GenerateOptions> kWays = {
+    {.beams = 1, .max_length = 12},
+    {.beams = 3, .max_length = 12, .num_return = 3},
+    {.beams = 5, .max_length = 11, .num_return = 2},
+    {.beams = 9, .min_length = 1, .max_length = 12},
+    {.min_length = 1, .max_length = 12, .sample = true, .seed = 7, .num_return = 4}};
 
 TEST_F(FakeFolder, CaptionsOfEveryWayOfDecoding) {
-  for (const fake::Options& options : {fake::Options{}, fake::Options{.step_rows = {1}}, fake::Options{.step_rows = {2, 4}, .prompt = 0}, fake::Options{.step_rows = {5}, .prompt = 2}}) {
+  for (const fake::Options& options : {fake::Options{}, fake::Options{.step_rows = {1}},
+                                       fake::Options{.step_rows = {2, 4}, .prompt = 0},
+                                       fake::Options{.step_rows = {5}, .prompt = 2}}) {
     const auto model = load("sophon:0", options);
     const auto runner = model->make_runner();
     const std::vector<float> pixels = pictures(3);
     const auto images = runner->encode(pixels, 3);
     std::vector<std::uint64_t> attended;
-    for (std::size_t i = 0; i < 3; ++i) attended.push_back(Host(std::span(pixels).subspan(i * kPixels, kPixels)).cross('c'));
-    for (const TokenIds& prompt : {TokenIds{3, 10, 11}, TokenIds{3}, TokenIds{3, 10, 11, 12, 13, 14}})
+    for (std::size_t i = 0; i < 3; ++i)
+      attended.push_back(Host(std::span(pixels).subspan(i * kPixels, kPixels)).cross('c'));
+    for (const TokenIds& prompt :
+         {TokenIds{3, 10, 11}, TokenIds{3}, TokenIds{3, 10, 11, 12, 13, 14}})
       for (const GenerateOptions& way : kWays) {
         HostDecoder host(attended);
-        expect_same(runner->caption(images, prompt, way, {}), decode::generate(host, prompt, way, {fake::kSep, fake::kPad}));
+        expect_same(runner->caption(images, prompt, way, {}),
+                    decode::generate(host, prompt, way, {fake::kSep, fake::kPad}));
       }
   }
 }
@@ -169,7 +185,8 @@ TEST_F(FakeFolder, AnswersAndRanking) {
   const std::vector<TokenIds> questions = {{4, 20, 2}, {4, 21, 22, 23, 24, 2}};
   for (const GenerateOptions& way : kWays) {
     HostDecoder decoder({host.answer(questions[0]), host.answer(questions[1])});
-    expect_same(runner->ask(*image, questions, way, {}), decode::generate(decoder, TokenIds{3}, way, {fake::kSep, fake::kPad}));
+    expect_same(runner->ask(*image, questions, way, {}),
+                decode::generate(decoder, TokenIds{3}, way, {fake::kSep, fake::kPad}));
   }
   std::vector<TokenIds> candidates;
   for (std::int32_t i = 5; i < 35; ++i) candidates.push_back({3, i, 5 + i % 4, 7, 2});
@@ -190,7 +207,8 @@ TEST_F(FakeFolder, MatchesEmbeddingsAndStates) {
   const auto image = runner->encode(pixels, 1).front();
   const Host host(pixels);
   std::vector<TokenIds> texts;
-  for (std::int32_t i = 0; i < 70; ++i) texts.push_back(i % 2 ? TokenIds{1, 5 + i % 30, 2} : TokenIds{1, 5 + i % 30, 6, 7, 2});
+  for (std::int32_t i = 0; i < 70; ++i)
+    texts.push_back(i % 2 ? TokenIds{1, 5 + i % 30, 2} : TokenIds{1, 5 + i % 30, 6, 7, 2});
   const auto scores = runner->match(*image, texts, {}, {});
   const auto vectors = runner->embed_texts(texts);
   const std::vector<float> image_vector = runner->embed_image(*image);
@@ -212,9 +230,11 @@ TEST_F(FakeFolder, MatchesEmbeddingsAndStates) {
   }
   const Tensor states = runner->dump_text(*image, texts[1], false);
   EXPECT_EQ(states.shape, (std::vector<std::int64_t>{1, 3, fake::kD}));
-  EXPECT_EQ(states.values, filled(3 * fake::kD, fake::mix(fake::mix(Host::text(texts[1]), host.cross('t')), 1)));
+  EXPECT_EQ(states.values,
+            filled(3 * fake::kD, fake::mix(fake::mix(Host::text(texts[1]), host.cross('t')), 1)));
   const TokenIds question{4, 9, 2};
-  EXPECT_EQ(runner->dump_text(*image, question, true).values, filled(3 * fake::kD, fake::mix(host.question(question), 0)));
+  EXPECT_EQ(runner->dump_text(*image, question, true).values,
+            filled(3 * fake::kD, fake::mix(host.question(question), 0)));
   const Tensor tokens = runner->dump_vision(*image);
   EXPECT_EQ(tokens.shape, (std::vector<std::int64_t>{1, fake::kN, fake::kDv}));
   EXPECT_EQ(fake::digest(tokens.values), host.tokens);
@@ -228,18 +248,23 @@ TEST_F(FakeFolder, TwoChipsShareTheWorkAndGiveTheSame) {
   const std::vector<float> pixels = pictures(5);
   const auto images = alone->encode(pixels, 5), spread_images = spread->encode(pixels, 5);
   const TokenIds prompt{3, 10};
-  for (const GenerateOptions& way : kWays) expect_same(spread->caption(spread_images, prompt, way, {}), alone->caption(images, prompt, way, {}));
+  for (const GenerateOptions& way : kWays)
+    expect_same(spread->caption(spread_images, prompt, way, {}),
+                alone->caption(images, prompt, way, {}));
   const std::vector<TokenIds> texts = {{1, 8, 2}, {1, 9, 10, 2}}, questions = {{4, 20, 2}};
   for (std::size_t i = 0; i < images.size(); ++i) {
-    const auto expected = alone->match(*images[i], texts, {}, {}), got = spread->match(*spread_images[i], texts, {}, {});
+    const auto expected = alone->match(*images[i], texts, {}, {}),
+               got = spread->match(*spread_images[i], texts, {}, {});
     for (std::size_t t = 0; t < texts.size(); ++t) EXPECT_EQ(got[t].itm, expected[t].itm);
-    expect_same(spread->ask(*spread_images[i], questions, kWays[1], {}), alone->ask(*images[i], questions, kWays[1], {}));
+    expect_same(spread->ask(*spread_images[i], questions, kWays[1], {}),
+                alone->ask(*images[i], questions, kWays[1], {}));
     EXPECT_EQ(spread->embed_image(*spread_images[i]), alone->embed_image(*images[i]));
     EXPECT_EQ(spread->dump_vision(*spread_images[i]).values, alone->dump_vision(*images[i]).values);
   }
   std::uint64_t encoded[2] = {};
   for (const ExecutableUse& use : both->executables())
-    if (use.name == "vision_1" + fake::kEnding) encoded[use.device == "sophon:1 (bm1688)"] += use.launches;
+    if (use.name == "vision_1" + fake::kEnding)
+      encoded[use.device == "sophon:1 (bm1688)"] += use.launches;
   EXPECT_EQ(encoded[0], 3u);
   EXPECT_EQ(encoded[1], 2u);
 }
@@ -289,7 +314,8 @@ TEST_F(FakeFolder, PicturesGoWhereTheFewestAre) {
   };
   const auto kept = runner->encode(std::span(pixels).first(kPixels), 1);  // on the first chip
   for (int i = 0; i < 3; ++i) other->encode(std::span(pixels).first(kPixels), 1);
-  EXPECT_EQ(launches(), (std::vector<std::uint64_t>{1, 3})) << "one picture stays on the first chip, so single ones go to the second";
+  EXPECT_EQ(launches(), (std::vector<std::uint64_t>{1, 3}))
+      << "one picture stays on the first chip, so single ones go to the second";
 }
 
 TEST_F(FakeFolder, TokensAndErrorsOfTwoChips) {
@@ -298,23 +324,29 @@ TEST_F(FakeFolder, TokensAndErrorsOfTwoChips) {
   const auto images = runner->encode(pixels, 4);
   std::vector<TokenIds> told(4);
   decode::Hooks hooks;
-  hooks.on_token = [&](int sequence, std::int32_t id) { told.at(static_cast<std::size_t>(sequence)).push_back(id); };
+  hooks.on_token = [&](int sequence, std::int32_t id) {
+    told.at(static_cast<std::size_t>(sequence)).push_back(id);
+  };
   const auto captions = runner->caption(images, TokenIds{3, 10}, kWays[0], hooks);
-  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(told[i], TokenIds(captions[i][0].ids.begin() + 2, captions[i][0].ids.end()));
+  for (std::size_t i = 0; i < 4; ++i)
+    EXPECT_EQ(told[i], TokenIds(captions[i][0].ids.begin() + 2, captions[i][0].ids.end()));
   std::atomic<int> asked = 0;
   const decode::Hooks cancel{[&] { return ++asked > 3; }, {}};
   EXPECT_THROW(runner->caption(images, TokenIds{3, 10}, kWays[0], cancel), Error);
-  EXPECT_EQ(runner->caption(images, TokenIds{3, 10}, kWays[0], {})[2][0].ids, captions[2][0].ids) << "usable after an error";
+  EXPECT_EQ(runner->caption(images, TokenIds{3, 10}, kWays[0], {})[2][0].ids, captions[2][0].ids)
+      << "usable after an error";
   try {
     runner->caption(images, TokenIds{3, 10}, GenerateOptions{.max_length = fake::kC + 1}, {});
     ADD_FAILURE() << "too long";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("between 1 and 12"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("between 1 and 12"), std::string::npos)
+        << error.what();
   }
 }
 
 // Runs work while the fake chips' first launch waits for a second one at the same time; the events.
-std::vector<std::string> events_of_meeting(const std::string& folder, const std::string& name, const std::function<void()>& work) {
+std::vector<std::string> events_of_meeting(const std::string& folder, const std::string& name,
+                                           const std::function<void()>& work) {
   const std::string log = folder + "/" + name + ".log";
   setenv("BLIP_FAKE_LOG", log.c_str(), 1);
   setenv("BLIP_FAKE_MEET", ("2," + name).c_str(), 1);
@@ -331,11 +363,13 @@ TEST_F(FakeFolder, ChipsWorkAtTheSameTime) {
   const auto runner = load("sophon:0,1")->make_runner();
   const std::vector<float> pixels = pictures(2);
   std::vector<EncodedImagePtr> images;
-  const auto encode = events_of_meeting(folder_, "encode", [&] { images = runner->encode(pixels, 2); });
+  const auto encode =
+      events_of_meeting(folder_, "encode", [&] { images = runner->encode(pixels, 2); });
   ASSERT_GE(encode.size(), 3u);
   EXPECT_EQ(encode[2], "met");
   EXPECT_NE(encode[0], encode[1]) << "one launch on each chip";
-  const auto caption = events_of_meeting(folder_, "caption", [&] { runner->caption(images, TokenIds{3}, kWays[0], {}); });
+  const auto caption = events_of_meeting(
+      folder_, "caption", [&] { runner->caption(images, TokenIds{3}, kWays[0], {}); });
   EXPECT_EQ(caption.at(2), "met");
 }
 
@@ -356,8 +390,10 @@ TEST_F(FakeFolder, OneCoreNetworksOfTwoThreadsTakeACoreEach) {
   });
   for (const Texts& texts : got) expect_same(texts, expected);
   const std::vector<std::string> first(events.begin(), events.begin() + 2);
-  EXPECT_NE(std::find(first.begin(), first.end(), "launch 0 0 vision_1" + fake::kEnding), first.end());
-  EXPECT_NE(std::find(first.begin(), first.end(), "launch 0 1 vision_1" + fake::kEnding), first.end());
+  EXPECT_NE(std::find(first.begin(), first.end(), "launch 0 0 vision_1" + fake::kEnding),
+            first.end());
+  EXPECT_NE(std::find(first.begin(), first.end(), "launch 0 1 vision_1" + fake::kEnding),
+            first.end());
   EXPECT_EQ(events.at(2), "met");
 }
 
@@ -366,7 +402,8 @@ TEST_F(FakeFolder, TwoCoreNetworks) {
   const auto runner = model->make_runner();
   const std::vector<float> pixels = pictures(1);
   HostDecoder host({Host(pixels).cross('c')});
-  expect_same(runner->caption(runner->encode(pixels, 1), TokenIds{3}, kWays[1], {}), decode::generate(host, TokenIds{3}, kWays[1], {fake::kSep, fake::kPad}));
+  expect_same(runner->caption(runner->encode(pixels, 1), TokenIds{3}, kWays[1], {}),
+              decode::generate(host, TokenIds{3}, kWays[1], {fake::kSep, fake::kPad}));
   for (const ExecutableUse& use : model->executables()) EXPECT_EQ(use.cores, 2);
 }
 
@@ -376,7 +413,8 @@ TEST_F(FakeFolder, WithoutCopiesOnTheChip) {
   EXPECT_FALSE(Device::open(0)->copies());
   const std::vector<float> pixels = pictures(1);
   HostDecoder host({Host(pixels).cross('c')});
-  expect_same(runner->caption(runner->encode(pixels, 1), TokenIds{3}, kWays[2], {}), decode::generate(host, TokenIds{3}, kWays[2], {fake::kSep, fake::kPad}));
+  expect_same(runner->caption(runner->encode(pixels, 1), TokenIds{3}, kWays[2], {}),
+              decode::generate(host, TokenIds{3}, kWays[2], {fake::kSep, fake::kPad}));
   setenv("BLIP_FAKE_COPIES", "1", 1);
 }
 
@@ -392,21 +430,29 @@ TEST_F(FakeFolder, FilesThatDoNotBelong) {
   std::ofstream(folder_ + "/model.bmodel", std::ios::app) << "x";
   EXPECT_NE(load_error().find("the manifest says"), std::string::npos) << load_error();
   std::string other = whole;
-  for (std::size_t at = 0; (at = other.find(fake::kEnding, at)) != std::string::npos; ++at) other.replace(at, fake::kEnding.size(), "_bbbbbbbbbbbb");
+  for (std::size_t at = 0; (at = other.find(fake::kEnding, at)) != std::string::npos; ++at)
+    other.replace(at, fake::kEnding.size(), "_bbbbbbbbbbbb");
   replace(other);
-  EXPECT_NE(load_error().find("does not belong to this folder: it holds vision_1_bbbbbbbbbbbb"), std::string::npos) << load_error();
+  EXPECT_NE(load_error().find("does not belong to this folder: it holds vision_1_bbbbbbbbbbbb"),
+            std::string::npos)
+      << load_error();
   std::string narrow = whole;
   narrow.replace(narrow.find("1,3,8"), 5, "1,3,9");
   replace(narrow);
-  EXPECT_NE(load_error().find("by the manifest it must be the kept type [1, 3, 8]"), std::string::npos) << load_error();
+  EXPECT_NE(load_error().find("by the manifest it must be the kept type [1, 3, 8]"),
+            std::string::npos)
+      << load_error();
   replace("nonsense\n");
   EXPECT_NE(load_error().find("refuses"), std::string::npos) << load_error();
   replace(fake::lines(fake::networks({}), 3));
-  EXPECT_NE(load_error().find("compiled for 3 cores; sophon:0 (bm1688) has 2"), std::string::npos) << load_error();
+  EXPECT_NE(load_error().find("compiled for 3 cores; sophon:0 (bm1688) has 2"), std::string::npos)
+      << load_error();
   std::filesystem::remove(folder_ + "/model.bmodel");
   EXPECT_NE(load_error().find("cannot open bmodel"), std::string::npos) << load_error();
   fake::write(folder_, {.chip = "bm1684"});
-  EXPECT_NE(load_error().find("compiled for bm1684, but sophon:0 (bm1688) is another chip"), std::string::npos) << load_error();
+  EXPECT_NE(load_error().find("compiled for bm1684, but sophon:0 (bm1688) is another chip"),
+            std::string::npos)
+      << load_error();
 }
 
 TEST(DeviceNames, OneSeveralAll) {
@@ -416,7 +462,9 @@ TEST(DeviceNames, OneSeveralAll) {
   EXPECT_EQ(chip_numbers("sophon:2,0,1", 2), (Ids{2, 0, 1}));
   EXPECT_EQ(chip_numbers("sophon:all", 3), (Ids{0, 1, 2}));
   EXPECT_EQ(chip_numbers("sophon:all", 0), Ids{0});
-  for (const char* name : {"sophon:", "sophon:x", "sophon:-1", "sophon:1,", "sophon:,1", "sophon:1,,2", "sophon:1 ", "sophon:al", "sophon:0,0", "sophon:99999999999"})
+  for (const char* name :
+       {"sophon:", "sophon:x", "sophon:-1", "sophon:1,", "sophon:,1", "sophon:1,,2", "sophon:1 ",
+        "sophon:al", "sophon:0,0", "sophon:99999999999"})
     EXPECT_THROW(chip_numbers(name, 2), Error) << name;
 }
 
@@ -424,8 +472,13 @@ TEST(Devices, DescribedAsFarAsTheLibraryTells) {
   const auto devices = list_devices();
   ASSERT_EQ(devices.size(), 2u);
   EXPECT_EQ(devices[1].id, "sophon:1");
-  EXPECT_EQ(devices[1].description, "FAKE, BM1688, 5120 of 14336 MiB used, 2 cores, 45 °C, 18 W, driver 0.5.1, runtime 1.2.3 (fa4e)");
-  EXPECT_EQ(short_version("libbmrt_version:1.0.0, branch:master,commit:ee6becb0 ,compiled on 20260812-11:14:52."), "1.0.0 (ee6becb0)");
+  EXPECT_EQ(devices[1].description,
+            "FAKE, BM1688, 5120 of 14336 MiB used, 2 cores, 45 °C, 18 W, driver 0.5.1, runtime "
+            "1.2.3 (fa4e)");
+  EXPECT_EQ(
+      short_version(
+          "libbmrt_version:1.0.0, branch:master,commit:ee6becb0 ,compiled on 20260812-11:14:52."),
+      "1.0.0 (ee6becb0)");
   EXPECT_EQ(short_version("version:2.1"), "2.1");
   EXPECT_EQ(short_version("2.1"), "2.1");
 }

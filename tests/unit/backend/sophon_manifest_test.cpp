@@ -50,7 +50,8 @@ TEST(Manifest, EveryFieldMustBeThereAndOfItsType) {
     Json changed = good();
     changed[pointer] = Json::array();
     EXPECT_NE(refusal(changed), "accepted") << name;
-    const bool element = value.is_number_float() || name.starts_with("/tasks/");  // of a list, which is no field of its own
+    // of a list, which is no field of its own
+    const bool element = value.is_number_float() || name.starts_with("/tasks/");
     if (value.is_number() && !element) {
       changed[pointer] = -1;
       EXPECT_NE(refusal(changed), "accepted") << name;
@@ -58,7 +59,8 @@ TEST(Manifest, EveryFieldMustBeThereAndOfItsType) {
     if (element) continue;
     changed[pointer.parent_pointer()].erase(pointer.back());
     const std::string message = refusal(changed);
-    EXPECT_TRUE(message.starts_with("m.json: ") && message.ends_with(" is missing")) << name << ": " << message;
+    EXPECT_TRUE(message.starts_with("m.json: ") && message.ends_with(" is missing"))
+        << name << ": " << message;
   }
 }
 
@@ -68,7 +70,9 @@ TEST(Manifest, RefusesWithTheReason) {
     json[Json::json_pointer(pointer)] = value;
     return refusal(json);
   };
-  const auto has = [](const std::string& message, const std::string& part) { EXPECT_NE(message.find(part), std::string::npos) << message; };
+  const auto has = [](const std::string& message, const std::string& part) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
   has(with("/format", "onnx"), "format is \"onnx\"; expected one of blip-bmodels");
   has(with("/version", 2), "version is 2; expected an integer of 1 to 1");
   has(with("/chip", "bm1690"), "one of bm1684, bm1684x, bm1688");
@@ -100,7 +104,8 @@ TEST(Ports, EveryShapeAndTypeIsChecked) {
   };
   using enum abi::DataType;
   const Manifest::Entry entry{Part::kMatch, "match", "f.bmodel", 0, 2};
-  const std::vector<Port> in{port(kI32, {2, 6}), port(kF32, {2, 1, 1, 6}), port(kF16, {1, 8, 4, 3})};
+  const std::vector<Port> in{port(kI32, {2, 6}), port(kF32, {2, 1, 1, 6}),
+                             port(kF16, {1, 8, 4, 3})};
   const std::vector<Port> out{port(kF32, {2, 2}), port(kF16, {2, 6, 8})};
   const auto message = [&](std::vector<Port> inputs, std::vector<Port> outputs) -> std::string {
     std::optional<abi::DataType> kept;

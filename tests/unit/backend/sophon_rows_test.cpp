@@ -51,12 +51,14 @@ TEST(PlanStep, AnotherNumberOfRowsMayWantOtherLaunches) {
   EXPECT_EQ(shrunk.places, (std::vector<Place>{{0, 0}}));
 }
 
-// Carries the plans out on numbers: after every step each row must hold its parent's, and no copy may read what another wrote.
+// Carries the plans out on numbers: after every step each row must hold its parent's, and no copy
+// may read what another wrote.
 TEST(PlanStep, EveryRowContinuesItsParent) {
   std::mt19937 random(1);
   for (const Rows& sizes : {Rows{1}, Rows{3}, Rows{1, 3}, Rows{2, 5}, Rows{1, 4, 16}}) {
     std::vector<std::vector<int>> cache;
-    for (const int rows : split_rows(1, sizes)) cache.emplace_back(static_cast<std::size_t>(rows), 0);
+    for (const int rows : split_rows(1, sizes))
+      cache.emplace_back(static_cast<std::size_t>(rows), 0);
     std::vector<Place> rows{{0, 0}};
     int next_value = 1;
     cache[0][0] = 0;
@@ -66,7 +68,8 @@ TEST(PlanStep, EveryRowContinuesItsParent) {
       std::vector<int> expected;
       for (std::size_t i = 0; i < count; ++i) {
         parents.push_back(rows[random() % rows.size()]);
-        expected.push_back(cache[static_cast<std::size_t>(parents.back().chunk)][static_cast<std::size_t>(parents.back().row)]);
+        expected.push_back(cache[static_cast<std::size_t>(parents.back().chunk)]
+                                [static_cast<std::size_t>(parents.back().row)]);
       }
       Rows chunks;
       for (const auto& chunk : cache) chunks.push_back(static_cast<int>(chunk.size()));
@@ -80,15 +83,20 @@ TEST(PlanStep, EveryRowContinuesItsParent) {
       std::shuffle(copies.begin(), copies.end(), random);
       for (const auto& copy : copies) {
         const auto& from = plan.repack ? cache : after;
-        after[static_cast<std::size_t>(copy.to.chunk)][static_cast<std::size_t>(copy.to.row)] = from[static_cast<std::size_t>(copy.from.chunk)][static_cast<std::size_t>(copy.from.row)];
+        after[static_cast<std::size_t>(copy.to.chunk)][static_cast<std::size_t>(copy.to.row)] =
+            from[static_cast<std::size_t>(copy.from.chunk)]
+                [static_cast<std::size_t>(copy.from.row)];
       }
       ASSERT_EQ(plan.places.size(), count);
       for (std::size_t i = 0; i < count; ++i) {
-        int& value = after[static_cast<std::size_t>(plan.places[i].chunk)][static_cast<std::size_t>(plan.places[i].row)];
+        int& value = after[static_cast<std::size_t>(plan.places[i].chunk)]
+                          [static_cast<std::size_t>(plan.places[i].row)];
         ASSERT_EQ(value, expected[i]);
         for (std::size_t j = 0; j < i; ++j) ASSERT_NE(plan.places[i], plan.places[j]);
       }
-      for (const Place& place : plan.places) after[static_cast<std::size_t>(place.chunk)][static_cast<std::size_t>(place.row)] = next_value++;
+      for (const Place& place : plan.places)
+        after[static_cast<std::size_t>(place.chunk)][static_cast<std::size_t>(place.row)] =
+            next_value++;
       cache = std::move(after);
       rows = plan.places;
     }

@@ -38,7 +38,9 @@ std::vector<std::byte> head(const std::string& chip, std::uint32_t data_bytes) {
   std::vector<std::uint32_t> words(16);
   const std::uint32_t vtable = 12u | (8u << 16);  // 12 bytes of vtable, 8 of table
   //              root  vtable  fields 0..3        to vtable  to string  string
-  for (const std::uint32_t word : {16u, vtable, 0u, 4u << 16, 12u, 4u, static_cast<std::uint32_t>(chip.size())}) words.push_back(word);
+  for (const std::uint32_t word :
+       {16u, vtable, 0u, 4u << 16, 12u, 4u, static_cast<std::uint32_t>(chip.size())})
+    words.push_back(word);
   std::vector<std::byte> bytes(words.size() * 4 + chip.size());
   words[0] = 0xff55aaee;
   words[1] = 64;
@@ -52,15 +54,21 @@ std::vector<std::byte> head(const std::string& chip, std::uint32_t data_bytes) {
 TEST(BmodelHead, SaysTheChip) {
   const auto bytes = head("BM1684X", 100);
   EXPECT_EQ(parse_bmodel_head(bytes, bytes.size() + 100, "f").chip, "BM1684X");
-  EXPECT_EQ(parse_bmodel_head(bytes, bytes.size() + 101, "f").chip, "BM1684X") << "more than announced is the runtime's business";
+  EXPECT_EQ(parse_bmodel_head(bytes, bytes.size() + 101, "f").chip, "BM1684X")
+      << "more than announced is the runtime's business";
 }
 
 TEST(BmodelHead, TruncatedFile) {
   const auto bytes = head("BM1688", 100);
-  const std::string message = message_of(ErrorCode::kModel, [&] { parse_bmodel_head(bytes, bytes.size() + 99, "f.bmodel"); });
-  EXPECT_NE(message.find("f.bmodel: truncated bmodel: expected " + std::to_string(bytes.size() + 100)), std::string::npos) << message;
+  const std::string message = message_of(
+      ErrorCode::kModel, [&] { parse_bmodel_head(bytes, bytes.size() + 99, "f.bmodel"); });
+  EXPECT_NE(
+      message.find("f.bmodel: truncated bmodel: expected " + std::to_string(bytes.size() + 100)),
+      std::string::npos)
+      << message;
   for (std::size_t size = 0; size < bytes.size(); ++size)
-    message_of(ErrorCode::kModel, [&] { parse_bmodel_head(std::span(bytes).first(size), size, "f"); });
+    message_of(ErrorCode::kModel,
+               [&] { parse_bmodel_head(std::span(bytes).first(size), size, "f"); });
 }
 
 TEST(BmodelHead, DamagedTableHasNoChip) {
@@ -74,9 +82,13 @@ TEST(BmodelHead, DamagedTableHasNoChip) {
 }
 
 TEST(Roles, ByTypeAndShape) {
-  const Port picture = port(DataType::kF32, {1, 3, 384, 384}), tokens = port(DataType::kF32, {1, 577, 768});
-  const Port ids = port(DataType::kI32, {1, 35}), float_ids = port(DataType::kF32, {1, 35}), one = port(DataType::kF32, {1});
-  const auto role = [](std::vector<Port> in, std::vector<Port> out) { return find_role("f", "s", in, out); };
+  const Port picture = port(DataType::kF32, {1, 3, 384, 384}),
+             tokens = port(DataType::kF32, {1, 577, 768});
+  const Port ids = port(DataType::kI32, {1, 35}), float_ids = port(DataType::kF32, {1, 35}),
+             one = port(DataType::kF32, {1});
+  const auto role = [](std::vector<Port> in, std::vector<Port> out) {
+    return find_role("f", "s", in, out);
+  };
   EXPECT_EQ(role({picture}, {ids}), Role::kCaption);
   EXPECT_EQ(role({picture}, {float_ids}), Role::kCaption);
   EXPECT_EQ(role({picture}, {tokens}), Role::kVision);
@@ -85,7 +97,9 @@ TEST(Roles, ByTypeAndShape) {
   EXPECT_EQ(role({tokens}, {ids}), Role::kAnswer);
   message_of(ErrorCode::kModel, [&] { role({picture}, {one}); });
   message_of(ErrorCode::kModel, [&] { role({picture, ids}, {one}); });
-  message_of(ErrorCode::kModel, [&] { role({picture, ids, port(DataType::kF32, {1, 34})}, {one}); });
+  message_of(ErrorCode::kModel, [&] {
+    role({picture, ids, port(DataType::kF32, {1, 34})}, {one});
+  });
   message_of(ErrorCode::kModel, [&] { role({port(DataType::kF32, {1, 3, 384, 256})}, {ids}); });
   message_of(ErrorCode::kModel, [&] { role({port(DataType::kF16, {1, 3, 384, 384})}, {ids}); });
   message_of(ErrorCode::kModel, [&] { role({picture}, {ids, ids}); });
@@ -96,9 +110,12 @@ TEST(Baked, DefaultsAndGreedyAreNoRequest) {
   const GenerateOptions defaults;
   EXPECT_NO_THROW(check_baked_options(defaults, defaults, 8, "caption"));
   EXPECT_NO_THROW(check_baked_options({.beams = 1, .max_length = 8}, defaults, 8, "caption"));
-  for (const GenerateOptions& asked : {GenerateOptions{.beams = 2}, GenerateOptions{.min_length = 6}, GenerateOptions{.max_length = 9},
-                                       GenerateOptions{.repetition_penalty = 1.5f}, GenerateOptions{.sample = true}, GenerateOptions{.num_return = 2}})
-    message_of(ErrorCode::kUnsupported, [&] { check_baked_options(asked, defaults, 8, "caption"); });
+  for (const GenerateOptions& asked :
+       {GenerateOptions{.beams = 2}, GenerateOptions{.min_length = 6},
+        GenerateOptions{.max_length = 9}, GenerateOptions{.repetition_penalty = 1.5f},
+        GenerateOptions{.sample = true}, GenerateOptions{.num_return = 2}})
+    message_of(ErrorCode::kUnsupported,
+               [&] { check_baked_options(asked, defaults, 8, "caption"); });
   GenerateOptions forbid, force;
   forbid.forbid_words = {"dog"};
   force.force_words = {"cat|dog"};
@@ -113,9 +130,13 @@ TEST(Baked, DefaultsAndGreedyAreNoRequest) {
 
 TEST(Baked, TextEndsWithItsEndToken) {
   const TokenIds prompt{30522, 1037};
-  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 7, 102, 0, 9}, prompt, 102, "f").ids, (TokenIds{30522, 1037, 7, 102}));
-  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 7, 8}, prompt, 102, "f").ids, (TokenIds{30522, 1037, 7, 8}));
-  const std::string message = message_of(ErrorCode::kModel, [&] { baked_text(TokenIds{30522, 5, 7}, prompt, 102, "f"); });
+  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 7, 102, 0, 9}, prompt, 102, "f").ids,
+            (TokenIds{30522, 1037, 7, 102}));
+  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 7, 8}, prompt, 102, "f").ids,
+            (TokenIds{30522, 1037, 7, 8}));
+  const std::string message = message_of(ErrorCode::kModel, [&] {
+    baked_text(TokenIds{30522, 5, 7}, prompt, 102, "f");
+  });
   EXPECT_NE(message.find("30522, 5"), std::string::npos) << message;
   message_of(ErrorCode::kModel, [&] { baked_text(TokenIds{30522}, prompt, 102, "f"); });
 }

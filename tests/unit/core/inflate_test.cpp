@@ -1,10 +1,10 @@
 // Unpacking by this build's decoder and by the portable one, compiled here under another name.
+#include "core/inflate.h"
+
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
-
-#include "core/inflate.h"
 
 namespace blip {
 Inflated stb_inflate(std::span<const std::byte> data, std::span<std::byte> out, Deflate format);
@@ -19,9 +19,12 @@ std::uint32_t stb_crc32(std::span<const std::byte> data);
 namespace blip {
 namespace {
 
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
 
-// python3 -c "import zlib; c = zlib.compressobj(9, zlib.DEFLATED, -15); print((c.compress(b'ab' * 50 + b'c') + c.flush()).hex())"
+// python3 -c "import zlib; c = zlib.compressobj(9, zlib.DEFLATED, -15); print((c.compress(b'ab' *
+// 50 + b'c') + c.flush()).hex())"
 constexpr std::string_view kRaw("\x4b\x4c\x4a\xa4\x39\x4c\x06\x00", 8);
 // python3 -c "import zlib; print(zlib.compress(b'ab' * 50 + b'c', 9).hex())"
 constexpr std::string_view kZlib("\x78\xda\x4b\x4c\x4a\xa4\x39\x4c\x06\x00\xaa\x85\x26\x7a", 14);
@@ -34,9 +37,11 @@ std::string expected() {
 
 TEST(Inflate, UnpacksRawAndZlib) {
   for (const auto unpack : {inflate, stb_inflate})
-    for (const auto& [data, format] : {std::pair(kRaw, Deflate::kRaw), std::pair(kZlib, Deflate::kZlib)}) {
+    for (const auto& [data, format] :
+         {std::pair(kRaw, Deflate::kRaw), std::pair(kZlib, Deflate::kZlib)}) {
       std::string out(200, '#');
-      const Inflated result = unpack(bytes_of(data), std::as_writable_bytes(std::span(out)), format);
+      const Inflated result =
+          unpack(bytes_of(data), std::as_writable_bytes(std::span(out)), format);
       EXPECT_TRUE(result.complete);
       ASSERT_EQ(result.size, 101u);
       EXPECT_EQ(out.substr(0, 101), expected());
@@ -48,7 +53,8 @@ TEST(Inflate, NeverWritesPastTheEnd) {
   for (const auto unpack : {inflate, stb_inflate})
     for (const std::size_t room : {0, 1, 50, 100}) {
       std::string out(200, '#');
-      const Inflated result = unpack(bytes_of(kRaw), std::as_writable_bytes(std::span(out).first(room)), Deflate::kRaw);
+      const Inflated result =
+          unpack(bytes_of(kRaw), std::as_writable_bytes(std::span(out).first(room)), Deflate::kRaw);
       EXPECT_FALSE(result.complete) << room;
       EXPECT_LE(result.size, room);
       EXPECT_EQ(out.substr(room), std::string(200 - room, '#'));
@@ -57,7 +63,8 @@ TEST(Inflate, NeverWritesPastTheEnd) {
 
 TEST(Inflate, DamagedDataAreIncomplete) {
   for (const auto unpack : {inflate, stb_inflate})
-    for (const std::string_view data : {kRaw.substr(0, 3), std::string_view(), std::string_view("\xff\xff\xff", 3)}) {
+    for (const std::string_view data :
+         {kRaw.substr(0, 3), std::string_view(), std::string_view("\xff\xff\xff", 3)}) {
       std::vector<std::byte> out(200);
       EXPECT_FALSE(unpack(bytes_of(data), out, Deflate::kRaw).complete) << data.size();
     }

@@ -1,4 +1,5 @@
-// The bounded JSON reader: the values it gives are nlohmann's, and what is too deep, too broad or ambiguous is refused.
+// The bounded JSON reader: the values it gives are nlohmann's, and what is too deep, too broad or
+// ambiguous is refused.
 #include "core/json.h"
 
 #include <gtest/gtest.h>
@@ -29,20 +30,22 @@ std::string repeated(const std::string& text, std::size_t count) {
 
 TEST(Json, GivesWhatTheLibraryGives) {
   for (const std::string text :
-       {"null", "true", " -3 ", "18446744073709551615", "1.5e3", "\"\\u00e9\\ud83d\\ude00\"", "[]", "{}", "[1,[2,[]],{}]",
-        R"({"b":{"c":[1,2,{"d":null}]},"a":"x","":0})"}) {
+       {"null", "true", " -3 ", "18446744073709551615", "1.5e3", "\"\\u00e9\\ud83d\\ude00\"", "[]",
+        "{}", "[1,[2,[]],{}]", R"({"b":{"c":[1,2,{"d":null}]},"a":"x","":0})"}) {
     EXPECT_EQ(read_json<json>(text), json::parse(text)) << text;
     EXPECT_EQ(read_json<ordered_json>(text).dump(), ordered_json::parse(text).dump()) << text;
   }
 }
 
 TEST(Json, KeepsTheOrderOfMembers) {
-  EXPECT_EQ(read_json<ordered_json>(R"({"z":1,"a":{"y":2,"b":3}})").dump(), R"({"z":1,"a":{"y":2,"b":3}})");
+  EXPECT_EQ(read_json<ordered_json>(R"({"z":1,"a":{"y":2,"b":3}})").dump(),
+            R"({"z":1,"a":{"y":2,"b":3}})");
 }
 
 TEST(Json, SaysWhereItIsNotJson) {
   EXPECT_EQ(reason("{\"a\": ").substr(0, 36), "parse error at line 1, column 7: syn");
-  for (const std::string text : {"", "[1,]", "{\"a\" 1}", "\"\xff\"", "[1] 2", "1e999", "nul", "'a'", "[1"}) {
+  for (const std::string text :
+       {"", "[1,]", "{\"a\" 1}", "\"\xff\"", "[1] 2", "1e999", "nul", "'a'", "[1"}) {
     EXPECT_NE(reason(text), "") << text;
   }
 }
@@ -50,7 +53,8 @@ TEST(Json, SaysWhereItIsNotJson) {
 TEST(Json, DepthIsBounded) {
   EXPECT_EQ(reason(repeated("[", 64) + repeated("]", 64)), "");
   EXPECT_EQ(reason(repeated("[", 65) + repeated("]", 65)), "nested deeper than 64 levels");
-  EXPECT_EQ(reason(repeated("{\"a\":", 65) + "1" + repeated("}", 65)), "nested deeper than 64 levels");
+  EXPECT_EQ(reason(repeated("{\"a\":", 65) + "1" + repeated("}", 65)),
+            "nested deeper than 64 levels");
   EXPECT_EQ(reason(repeated("[", 10'000'000)), "nested deeper than 64 levels");
   EXPECT_EQ(reason("[[1]]", {.max_depth = 1}), "nested deeper than 1 levels");
 }
@@ -62,7 +66,9 @@ TEST(Json, NumberOfValuesIsBounded) {
   EXPECT_EQ(reason(R"({"a":1,"b":{}})", {.max_values = 2}), "more than 2 values");
 }
 
-TEST(Json, SizeIsBounded) { EXPECT_EQ(reason("[1]  ", {.max_bytes = 4}), "5 bytes; at most 4 are read"); }
+TEST(Json, SizeIsBounded) {
+  EXPECT_EQ(reason("[1]  ", {.max_bytes = 4}), "5 bytes; at most 4 are read");
+}
 
 TEST(Json, AKeyThatAppearsTwiceIsAmbiguous) {
   EXPECT_EQ(reason(R"({"a":1,"b":2,"a":3})"), "the key \"a\" appears twice in one object");

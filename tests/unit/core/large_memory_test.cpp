@@ -17,21 +17,26 @@ namespace {
 constexpr std::size_t kMegabyte = std::size_t{1} << 20;
 
 bool all_are(const std::byte* data, std::size_t bytes, std::size_t value) {
-  return std::all_of(data, data + bytes, [value](std::byte b) { return b == static_cast<std::byte>(value); });
+  return std::all_of(data, data + bytes,
+                     [value](std::byte b) { return b == static_cast<std::byte>(value); });
 }
 
-bool is_aligned(const std::byte* data) { return reinterpret_cast<std::uintptr_t>(data) % kAlignment == 0; }
+bool is_aligned(const std::byte* data) {
+  return reinterpret_cast<std::uintptr_t>(data) % kAlignment == 0;
+}
 
 TEST(Zeros, AreAlignedZeroAndApart) {
   std::vector<std::shared_ptr<std::byte>> pieces;
-  const std::size_t sizes[] = {0, 1, 100, 65535, 65536, 65537, 3 * kMegabyte + 1, 70 * kMegabyte, 5};
+  const std::size_t sizes[] = {0, 1, 100, 65535, 65536, 65537, 3 * kMegabyte + 1, 70 * kMegabyte,
+                               5};
   for (const std::size_t size : sizes) pieces.push_back(allocate_zeros(size));
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     EXPECT_TRUE(is_aligned(pieces[i].get()));
     EXPECT_TRUE(all_are(pieces[i].get(), sizes[i], 0));
     std::memset(pieces[i].get(), static_cast<int>(i + 1), sizes[i]);
   }
-  for (std::size_t i = 0; i < pieces.size(); ++i) EXPECT_TRUE(all_are(pieces[i].get(), sizes[i], i + 1)) << i;
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    EXPECT_TRUE(all_are(pieces[i].get(), sizes[i], i + 1)) << i;
 }
 
 TEST(Zeros, AreZeroWhateverArenasHeld) {
@@ -55,7 +60,8 @@ TEST(Arena, PiecesAreAlignedApartAndOutliveIt) {
     EXPECT_TRUE(is_aligned(pieces[i].get()));
     std::memset(pieces[i].get(), static_cast<int>(i + 1), sizes[i]);
   }
-  for (std::size_t i = 0; i < pieces.size(); ++i) EXPECT_TRUE(all_are(pieces[i].get(), sizes[i], i + 1)) << i;
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    EXPECT_TRUE(all_are(pieces[i].get(), sizes[i], i + 1)) << i;
 }
 
 TEST(Arena, PagesAreUsedAgainOnceAllPiecesAreDropped) {

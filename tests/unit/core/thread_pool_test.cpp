@@ -1,7 +1,6 @@
 #include "core/thread_pool.h"
 
 #include <gtest/gtest.h>
-
 #include <sys/resource.h>
 
 #include <chrono>
@@ -35,7 +34,8 @@ TEST(ThreadPool, RunsEveryTaskOnceOnKnownWorkers) {
 TEST(ThreadPool, ManySmallLoopsSeeOneAnother) {
   ThreadPool pool(4);
   std::vector<int> values(64, 0);
-  for (int loop = 0; loop < 2000; ++loop) pool.parallel_for(64, [&](int i, int) { values[static_cast<std::size_t>(i)] += i; });
+  for (int loop = 0; loop < 2000; ++loop)
+    pool.parallel_for(64, [&](int i, int) { values[static_cast<std::size_t>(i)] += i; });
   EXPECT_EQ(std::accumulate(values.begin(), values.end(), 0), 2000 * 63 * 64 / 2);
 }
 
@@ -56,7 +56,11 @@ TEST(ThreadPool, NestedLoopRunsOnItsWorker) {
 TEST(ThreadPool, RethrowsAndStaysUsable) {
   ThreadPool pool(4);
   for (int bad = 0; bad < 20; ++bad) {
-    EXPECT_THROW(pool.parallel_for(20, [&](int i, int) { if (i == bad) throw std::runtime_error("task"); }), std::runtime_error);
+    EXPECT_THROW(pool.parallel_for(20,
+                                   [&](int i, int) {
+                                     if (i == bad) throw std::runtime_error("task");
+                                   }),
+                 std::runtime_error);
     std::atomic<int> ran{0};
     pool.parallel_for(20, [&](int, int) { ++ran; });
     EXPECT_EQ(ran, 20);
@@ -71,7 +75,8 @@ TEST(ThreadPool, LoopsOfSeveralThreadsTakeTurns) {
       pool.parallel_for(6, [&](int, int) {
         const int now = ++inside;
         int seen = most;
-        while (now > seen && !most.compare_exchange_weak(seen, now)) {}
+        while (now > seen && !most.compare_exchange_weak(seen, now)) {
+        }
         ++total;
         --inside;
       });
@@ -89,7 +94,8 @@ TEST(ThreadPool, LoopsWithinLoopsOfOneTaskOrOneThread) {
       ThreadPool pool(threads);
       std::atomic<int> sum{0};
       pool.parallel_for(tasks, [&](int, int) {
-        pool.parallel_for(1, [&](int, int) { pool.parallel_for(10, [&](int i, int) { sum += i; }); });
+        pool.parallel_for(1,
+                          [&](int, int) { pool.parallel_for(10, [&](int i, int) { sum += i; }); });
       });
       EXPECT_EQ(sum, tasks * 45);
     }
@@ -110,7 +116,8 @@ TEST(ThreadPool, LoopsOfAnotherPoolWithinALoopUseItsOwnWorkers) {
   EXPECT_TRUE(known);
 }
 
-// One thread with loop after loop, another with few: the second waits for at most one loop of the first each time.
+// One thread with loop after loop, another with few: the second waits for at most one loop of the
+// first each time.
 TEST(ThreadPool, ALongJobDoesNotStarveAShortOne) {
   for (const int threads : {1, 2}) {
     ThreadPool pool(threads);
@@ -118,7 +125,8 @@ TEST(ThreadPool, ALongJobDoesNotStarveAShortOne) {
     std::atomic<int> long_loops{0};
     std::thread long_job([&] {
       while (!stop) {
-        pool.parallel_for(2, [&](int, int) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
+        pool.parallel_for(
+            2, [&](int, int) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
         ++long_loops;
       }
     });
@@ -129,13 +137,15 @@ TEST(ThreadPool, ALongJobDoesNotStarveAShortOne) {
     const int between = long_loops - before;
     stop = true;
     long_job.join();
-    EXPECT_LE(between, 2 * kShort);  // one is under way when the short one asks, and one may begin before it asks again
+    // one is under way when the short one asks, and one may begin before it asks again
+    EXPECT_LE(between, 2 * kShort);
   }
 }
 
 TEST(ThreadPool, SaysSoWhereTheSystemHasNoThreads) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(BLIP_TESTS_EMULATED)
-  GTEST_SKIP() << "sanitizers want more address space than a limit leaves, and qemu-user keeps none";
+  GTEST_SKIP()
+      << "sanitizers want more address space than a limit leaves, and qemu-user keeps none";
 #endif
   EXPECT_TRUE(in_child([] {
     const rlimit limit{std::size_t{2} << 30, std::size_t{2} << 30};
@@ -151,7 +161,8 @@ TEST(ThreadPool, SaysSoWhereTheSystemHasNoThreads) {
     ThreadPool pool(4);
     std::atomic<int> ran{0};
     pool.parallel_for(20, [&](int, int) { ++ran; });
-    return ran == 20 && message.find(" of 1024 threads (") != std::string::npos && message.find("ask for fewer (--threads)") != std::string::npos;
+    return ran == 20 && message.find(" of 1024 threads (") != std::string::npos &&
+           message.find("ask for fewer (--threads)") != std::string::npos;
   }));
 }
 

@@ -33,7 +33,8 @@ Error error_of(F f) {
 
 TEST(Normalise, AgreesWithDoubleAtEveryLength) {
   std::mt19937 random(1);
-  for (const std::size_t length : {1u, 2u, 15u, 16u, 17u, 31u, 33u, 1023u, 1024u, 1025u, 1047u, 30524u}) {
+  for (const std::size_t length :
+       {1u, 2u, 15u, 16u, 17u, 31u, 33u, 1023u, 1024u, 1025u, 1047u, 30524u}) {
     for (const float scale : {0.01f, 1.0f, 20.0f, 300.0f}) {
       std::vector<float> row(length);
       std::normal_distribution<float> normal(scale, scale);
@@ -44,7 +45,8 @@ TEST(Normalise, AgreesWithDoubleAtEveryLength) {
       const Normaliser norm = normalise(row);
       EXPECT_EQ(norm.max, static_cast<float>(max));
       EXPECT_NEAR(sum_of(row), std::accumulate(row.begin(), row.end(), 0.0), 1e-6 * scale);
-      EXPECT_NEAR(norm.log_sum, std::log(sum), 3e-7 * (1 + std::log(sum))) << length << " " << scale;
+      EXPECT_NEAR(norm.log_sum, std::log(sum), 3e-7 * (1 + std::log(sum)))
+          << length << " " << scale;
     }
   }
 }
@@ -64,8 +66,10 @@ TEST(Normalise, RefusesWhatIsNoDistribution) {
         EXPECT_EQ(error_of([&] { normalise(row); }).code(), ErrorCode::kModel);
       }
     }
-    EXPECT_EQ(error_of([&] { normalise(std::vector<float>(length, -kInfinity)); }).code(), ErrorCode::kModel);
-    EXPECT_EQ(error_of([&] { normalise(std::vector<float>(length, kNan)); }).code(), ErrorCode::kModel);
+    EXPECT_EQ(error_of([&] { normalise(std::vector<float>(length, -kInfinity)); }).code(),
+              ErrorCode::kModel);
+    EXPECT_EQ(error_of([&] { normalise(std::vector<float>(length, kNan)); }).code(),
+              ErrorCode::kModel);
   }
 }
 
@@ -76,8 +80,10 @@ TEST(TopCandidates, AreThoseOfAStableSort) {
     const unsigned levels = trial % 2 ? 7 : 1000000;
     for (float& x : row) x = random() % 9 ? static_cast<float>(random() % levels) : -kInfinity;
     std::vector<Candidate> all;
-    for (std::size_t i = 0; i < row.size(); ++i) all.push_back({row[i], static_cast<std::int32_t>(i)});
-    std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
+    for (std::size_t i = 0; i < row.size(); ++i)
+      all.push_back({row[i], static_cast<std::int32_t>(i)});
+    std::stable_sort(all.begin(), all.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
     const std::size_t k = random() % 150;
     std::vector<Candidate> top;
     top_candidates(row, static_cast<int>(k), top);
@@ -92,7 +98,8 @@ TEST(TopCandidates, AreThoseOfAStableSort) {
 std::vector<Digest> digests_of_row(std::span<const float> row) {
   std::vector<Digest> digests;
   for (std::size_t first = 0; first < row.size(); first += kDigestColumns)
-    digests.push_back(digest(row.subspan(first, std::min<std::size_t>(kDigestColumns, row.size() - first))));
+    digests.push_back(
+        digest(row.subspan(first, std::min<std::size_t>(kDigestColumns, row.size() - first))));
   return digests;
 }
 
@@ -103,7 +110,10 @@ TEST(Digests, ChangeNoAnswer) {
     for (int trial = 0; trial < 20; ++trial) {
       std::vector<float> row(length);
       // Few levels: many equal values, in every part.
-      for (float& x : row) x = random() % 7 == 0 ? -kInfinity : trial % 2 ? std::round(normal(random)) : normal(random);
+      for (float& x : row)
+        x = random() % 7 == 0 ? -kInfinity
+            : trial % 2       ? std::round(normal(random))
+                              : normal(random);
       row[random() % length] = 1;
       const std::vector<Digest> digests = digests_of_row(row);
       const Normaliser with = normalise({row, digests}), without = normalise(row);
@@ -378,7 +388,9 @@ TEST(Generate, ReportsTokensAsTheyAreDecided) {
     options.num_return = sample ? 2 : 1;
     std::vector<std::vector<std::int32_t>> heard(2, prompt);
     Hooks hooks;
-    hooks.on_token = [&](int sequence, std::int32_t id) { heard.at(static_cast<std::size_t>(sequence)).push_back(id); };
+    hooks.on_token = [&](int sequence, std::int32_t id) {
+      heard.at(static_cast<std::size_t>(sequence)).push_back(id);
+    };
     ToyDecoder decoder({}, {3, 4});
     const auto texts = generate(decoder, prompt, options, {2, 0}, hooks);
     for (std::size_t s = 0; s < 2; ++s) {
@@ -398,7 +410,10 @@ TEST(Generate, PollsCancelBeforeEveryCall) {
       Hooks hooks;
       hooks.cancel = [&] { return polls++ == allowed; };
       ToyDecoder decoder({}, {3});
-      EXPECT_EQ(error_of([&] { generate(decoder, prompt, options, {2, 0}, hooks); }).code(), ErrorCode::kCancelled);
+      EXPECT_EQ(error_of([&] {
+                  generate(decoder, prompt, options, {2, 0}, hooks);
+                }).code(),
+                ErrorCode::kCancelled);
       EXPECT_EQ(static_cast<int>(decoder.step_rows.size()), std::max(allowed - 1, 0));
     }
   }
@@ -421,7 +436,10 @@ TEST(Generate, RefusesLogitsThatAreNotFinite) {
   const std::vector<std::int32_t> prompt{5};
   for (GenerateOptions options : {GenerateOptions{}, GenerateOptions{.beams = 1}, sampling()}) {
     BrokenDecoder decoder(toy, {3});
-    EXPECT_EQ(error_of([&] { generate(decoder, prompt, options, {2, 0}); }).code(), ErrorCode::kModel);
+    EXPECT_EQ(error_of([&] {
+                generate(decoder, prompt, options, {2, 0});
+              }).code(),
+              ErrorCode::kModel);
   }
 }
 
@@ -436,27 +454,36 @@ TEST(Validate, NamesOptionValueAndRange) {
   validate({}, 512);
   validate({.beams = 64, .min_length = 0, .max_length = 512, .num_return = 64}, 512);
   validate({.beams = 1, .sample = true, .top_p = 0, .num_return = 256}, 512);
-  validate({.min_length = 30, .max_length = 20}, 512);  // transformers warns, and stops at max_length
+  // transformers warns, and stops at max_length
+  validate({.min_length = 30, .max_length = 20}, 512);
   validate({.max_length = 4}, 512);  // no minimum that nobody gave
   expect([](auto& o) { o.beams = 0; }, "beams is 0, but must be between 1 and 64");
   expect([](auto& o) { o.beams = 65; }, "beams is 65, but must be between 1 and 64");
   expect([](auto& o) { o.min_length = -1; }, "min_length is -1, but must be between 0 and 1000000");
-  expect([](auto& o) { o.max_length = 0; }, "max_length is 0, but must be between 1 and 512, the positions of this model");
-  expect([](auto& o) { o.max_length = 513; }, "max_length is 513, but must be between 1 and 512, the positions of this model");
-  expect([](auto& o) { o.length_penalty = kNan; }, "length_penalty is nan, but must be between -10 and 10");
-  expect([](auto& o) { o.length_penalty = -11; }, "length_penalty is -11, but must be between -10 and 10");
-  expect([](auto& o) { o.repetition_penalty = 0; }, "repetition_penalty is 0, but must be between 0.01 and 100 (1 = off)");
+  expect([](auto& o) { o.max_length = 0; },
+         "max_length is 0, but must be between 1 and 512, the positions of this model");
+  expect([](auto& o) { o.max_length = 513; },
+         "max_length is 513, but must be between 1 and 512, the positions of this model");
+  expect([](auto& o) { o.length_penalty = kNan; },
+         "length_penalty is nan, but must be between -10 and 10");
+  expect([](auto& o) { o.length_penalty = -11; },
+         "length_penalty is -11, but must be between -10 and 10");
+  expect([](auto& o) { o.repetition_penalty = 0; },
+         "repetition_penalty is 0, but must be between 0.01 and 100 (1 = off)");
   expect([](auto& o) { o.repetition_penalty = kInfinity; },
          "repetition_penalty is inf, but must be between 0.01 and 100 (1 = off)");
   expect([](auto& o) { o.top_p = 1.5f; }, "top_p is 1.5, but must be between 0 and 1 (1 = off)");
   expect([](auto& o) { o.top_p = kNan; }, "top_p is nan, but must be between 0 and 1 (1 = off)");
   expect([](auto& o) { o.top_k = -3; }, "top_k is -3, but must be between 0 and 1000000 (0 = off)");
   expect([](auto& o) { o.temperature = 0; },
-         "temperature is 0, but must be between 0.001 and 100; for the most likely text use greedy search instead");
-  expect([](auto& o) { o.num_return = 4; }, "num_return is 4, but must be between 1 and beams (3) unless sampling");
+         "temperature is 0, but must be between 0.001 and 100; for the most likely text use greedy "
+         "search instead");
+  expect([](auto& o) { o.num_return = 4; },
+         "num_return is 4, but must be between 1 and beams (3) unless sampling");
   expect([](auto& o) { o.beams = 1, o.num_return = 2; },
          "num_return is 2, but must be 1 with greedy search: set more beams, or sample");
-  expect([](auto& o) { o.sample = true, o.num_return = 257; }, "num_return is 257, but must be between 1 and 256");
+  expect([](auto& o) { o.sample = true, o.num_return = 257; },
+         "num_return is 257, but must be between 1 and 256");
 }
 
 TEST(Words, AreObeyedBySamples) {
@@ -543,7 +570,8 @@ TEST(Validate, MinimumOfTheTask) {
 }
 
 TEST(Generate, RefusesPromptsThatLeaveNoRoom) {
-  const auto message = [](const std::vector<std::int32_t>& prompt, const GenerateOptions& options, Toy toy = {}) {
+  const auto message = [](const std::vector<std::int32_t>& prompt, const GenerateOptions& options,
+                          Toy toy = {}) {
     ToyDecoder decoder(toy, {1}, 30);
     const Error error = error_of([&] { generate(decoder, prompt, options, {2, 0}); });
     EXPECT_EQ(error.code(), ErrorCode::kUsage);
@@ -552,11 +580,16 @@ TEST(Generate, RefusesPromptsThatLeaveNoRoom) {
   };
   EXPECT_EQ(message({5, 5, 5}, {.max_length = 3}),
             "max_length is 3, but must be more than the prompt's 3 tokens, which it counts");
-  EXPECT_EQ(message({5}, {.max_length = 31}), "max_length is 31, but must be between 1 and 30, the positions of this model");
-  EXPECT_EQ(message({}, {}), "the prompt is empty, but must be at least the token that begins a text");
-  EXPECT_EQ(message({40}, {}), "a prompt token is 40, but must be between 0 and 39, the model's vocabulary");
-  EXPECT_EQ(message({-1}, {}), "a prompt token is -1, but must be between 0 and 39, the model's vocabulary");
-  EXPECT_EQ(message({3}, {.beams = 3}, {.vocab = 6}), "beams is 3, but must be below half the vocabulary size, which is 6");
+  EXPECT_EQ(message({5}, {.max_length = 31}),
+            "max_length is 31, but must be between 1 and 30, the positions of this model");
+  EXPECT_EQ(message({}, {}),
+            "the prompt is empty, but must be at least the token that begins a text");
+  EXPECT_EQ(message({40}, {}),
+            "a prompt token is 40, but must be between 0 and 39, the model's vocabulary");
+  EXPECT_EQ(message({-1}, {}),
+            "a prompt token is -1, but must be between 0 and 39, the model's vocabulary");
+  EXPECT_EQ(message({3}, {.beams = 3}, {.vocab = 6}),
+            "beams is 3, but must be below half the vocabulary size, which is 6");
 }
 
 TEST(Generate, UsesTheLastPosition) {
@@ -582,29 +615,35 @@ TEST(Rank, SharesRowsOfAnswersThatBeginAlike) {
   for (std::size_t i = 1; i < ranked.size(); ++i) EXPECT_LE(ranked[i - 1].loss, ranked[i].loss);
   for (const Ranked& entry : ranked) {
     ToyDecoder alone({}, {5});
-    const std::vector<std::vector<std::int32_t>> only{answers[static_cast<std::size_t>(entry.candidate)]};
+    const std::vector<std::vector<std::int32_t>> only{
+        answers[static_cast<std::size_t>(entry.candidate)]};
     EXPECT_EQ(rank(alone, only, 1).front().loss, entry.loss);
   }
 }
 
 TEST(Rank, RefusesBadInput) {
-  const auto message = [](const std::vector<std::vector<std::int32_t>>& answers, int keep = 1, std::size_t sequences = 1,
-                          float smoothing = 0.1f) {
+  const auto message = [](const std::vector<std::vector<std::int32_t>>& answers, int keep = 1,
+                          std::size_t sequences = 1, float smoothing = 0.1f) {
     ToyDecoder decoder({}, std::vector<std::uint64_t>(sequences, 1), 4);
     const Error error = error_of([&] { rank(decoder, answers, keep, smoothing); });
     EXPECT_EQ(error.code(), ErrorCode::kUsage);
     return std::string(error.what());
   };
   EXPECT_EQ(message({}), "rank: the list of answers is empty");
-  EXPECT_EQ(message({{1, 2}}, 0), "rank: the number of answers to keep is 0, but must be 1 or more");
-  EXPECT_EQ(message({{1, 2}, {1}}), "rank: answer 1 has 1 tokens, expected a begin and an end token at least");
-  EXPECT_EQ(message({{1, 2}, {3, 2}}), "rank: answer 1 does not begin with the token the others begin with");
-  EXPECT_EQ(message({{1, 3, 3, 3, 3, 2}}), "rank: answer 0 has 6 tokens, more than fit the model's 4 positions");
+  EXPECT_EQ(message({{1, 2}}, 0),
+            "rank: the number of answers to keep is 0, but must be 1 or more");
+  EXPECT_EQ(message({{1, 2}, {1}}),
+            "rank: answer 1 has 1 tokens, expected a begin and an end token at least");
+  EXPECT_EQ(message({{1, 2}, {3, 2}}),
+            "rank: answer 1 does not begin with the token the others begin with");
+  EXPECT_EQ(message({{1, 3, 3, 3, 3, 2}}),
+            "rank: answer 0 has 6 tokens, more than fit the model's 4 positions");
   EXPECT_EQ(message({{1, 40, 2}}), "rank: answer 0 holds token 40, outside the vocabulary of 40");
   EXPECT_EQ(message({{1, 2}}, 1, 2), "rank: the decoder holds 2 sequences, expected 1");
   EXPECT_EQ(message({{1, 2}}, 1, 1, 1.0f), "rank: label smoothing must be at least 0 and below 1");
   ToyDecoder decoder({}, {1}, 4);
-  EXPECT_EQ(rank(decoder, std::vector<std::vector<std::int32_t>>{{1, 3, 3, 3, 2}}, 1).size(), 1u);  // exactly fits
+  // exactly fits
+  EXPECT_EQ(rank(decoder, std::vector<std::vector<std::int32_t>>{{1, 3, 3, 3, 2}}, 1).size(), 1u);
 }
 
 TEST(Rank, CanBeCancelled) {
@@ -613,7 +652,8 @@ TEST(Rank, CanBeCancelled) {
   hooks.cancel = [&] { return polls++ == 1; };
   ToyDecoder decoder({}, {5});
   const std::vector<std::vector<std::int32_t>> answers{{1, 7, 8, 2}};
-  EXPECT_EQ(error_of([&] { rank(decoder, answers, 1, 0.1f, hooks); }).code(), ErrorCode::kCancelled);
+  EXPECT_EQ(error_of([&] { rank(decoder, answers, 1, 0.1f, hooks); }).code(),
+            ErrorCode::kCancelled);
   EXPECT_TRUE(decoder.step_rows.empty());
 }
 

@@ -14,12 +14,14 @@
 namespace blip::decode {
 namespace {
 
-// Reads one file of cases. BLIP_DECODE_CASES names a folder with a larger set than the committed one.
+// Reads one file of cases. BLIP_DECODE_CASES names a folder with a larger set than the committed
+// one.
 class Cases {
  public:
   explicit Cases(const std::string& name) {
     const char* folder = std::getenv("BLIP_DECODE_CASES");
-    const std::string path = (folder ? std::string(folder) : std::string(BLIP_TEST_DATA "/decode")) + "/" + name;
+    const std::string path =
+        (folder ? std::string(folder) : std::string(BLIP_TEST_DATA "/decode")) + "/" + name;
     file_.open(path);
     if (!file_) throw std::runtime_error("cannot open " + path);
     count = read<int>();
@@ -240,7 +242,8 @@ void check_distributions(const std::string& file, bool words) {
     std::vector<Candidate> kept;
     warp(scores, options, kept);
     std::vector<float> actual(expected.size());
-    for (const Candidate& candidate : kept) actual[static_cast<std::size_t>(candidate.token)] = candidate.score;
+    for (const Candidate& candidate : kept)
+      actual[static_cast<std::size_t>(candidate.token)] = candidate.score;
     for (std::size_t t = 0; t < expected.size(); ++t) {
       SCOPED_TRACE("token " + std::to_string(t));
       EXPECT_EQ(actual[t] > 0, expected[t] > 0);

@@ -36,11 +36,14 @@ struct Toy {
 
   void logits(std::span<const std::int32_t> ids, std::uint64_t salt, float* out) const {
     std::uint64_t h = salt;
-    for (const std::int32_t id : ids.last(std::min(ids.size(), std::size_t{3}))) h = mix(h + static_cast<std::uint64_t>(id) + 1);
+    for (const std::int32_t id : ids.last(std::min(ids.size(), std::size_t{3})))
+      h = mix(h + static_cast<std::uint64_t>(id) + 1);
     h = mix(h + ids.size());
     for (int t = 0; t < vocab; ++t) {
-      const std::uint64_t value = mix(static_cast<std::uint64_t>(t) * 0x9e3779b97f4a7c15u + h) >> 24;
-      const std::int64_t level = levels > 0 ? static_cast<std::int64_t>(value) % levels : logarithm(value | 1);
+      const std::uint64_t value =
+          mix(static_cast<std::uint64_t>(t) * 0x9e3779b97f4a7c15u + h) >> 24;
+      const std::int64_t level =
+          levels > 0 ? static_cast<std::int64_t>(value) % levels : logarithm(value | 1);
       out[t] = static_cast<float>(level + (t == eos ? eos_bias : 0)) * step;
     }
   }
@@ -67,7 +70,8 @@ class ToyDecoder : public Decoder {
     for (const Next& row : next) {
       rows.push_back(rows_.at(static_cast<std::size_t>(row.parent)));
       rows.back().ids.push_back(row.token);
-      if (static_cast<int>(rows.back().ids.size()) > max_positions_) throw std::logic_error("past the last position");
+      if (static_cast<int>(rows.back().ids.size()) > max_positions_)
+        throw std::logic_error("past the last position");
     }
     rows_ = std::move(rows);
     step_rows.push_back(static_cast<int>(next.size()));
@@ -87,7 +91,8 @@ class ToyDecoder : public Decoder {
     if (rows_.empty()) throw std::logic_error("a call without rows");
     std::vector<float>(rows_.size() * static_cast<std::size_t>(toy_.vocab)).swap(logits_);
     for (std::size_t r = 0; r < rows_.size(); ++r) {
-      toy_.logits(rows_[r].ids, rows_[r].salt, logits_.data() + r * static_cast<std::size_t>(toy_.vocab));
+      toy_.logits(rows_[r].ids, rows_[r].salt,
+                  logits_.data() + r * static_cast<std::size_t>(toy_.vocab));
     }
     return logits_;
   }

@@ -1,4 +1,5 @@
-// Names, the cache's layout, which files of a repository are wanted; downloads are tested in tests/hub.
+// Names, the cache's layout, which files of a repository are wanted; downloads are tested in
+// tests/hub.
 #include "blip/hub.h"
 
 #include <gtest/gtest.h>
@@ -33,7 +34,8 @@ class HubTest : public ::testing::Test {
     std::ofstream(file) << text;
   }
   // A file of a snapshot as the hub's own package leaves it.
-  void add(const std::string& commit, const std::string& name, const std::string& text, const std::string& etag) {
+  void add(const std::string& commit, const std::string& name, const std::string& text,
+           const std::string& etag) {
     const fs::path repository = fs::path(options_.cache) / "models--org--name";
     write(repository / "blobs" / etag, text);
     fs::create_directories(repository / "snapshots" / commit);
@@ -53,15 +55,18 @@ TEST(Names, OfTwoPartsAndARevision) {
   EXPECT_EQ(name->repository, "Salesforce/blip-vqa-base");
   EXPECT_EQ(name->revision, "refs/pr/1");
   EXPECT_EQ(parse_name("a/b")->revision_or_main(), "main");
-  for (const char* text : {"a", "a/b/c", "/a/b", "a/", "/b", "../b", "a/..", "a/.b", "a/b@", "a/b@../c", "a/b@/c", "a/b@c//d",
-                           "a b/c", "a/b@c d", "a/b\n", "https://a/b", "./a/b", "a/b.", "a/b--c", "-a/b", "a/-b"}) {
+  for (const char* text :
+       {"a",     "a/b/c",       "/a/b",     "a/",     "/b",       "../b",  "a/..",
+        "a/.b",  "a/b@",        "a/b@../c", "a/b@/c", "a/b@c//d", "a b/c", "a/b@c d",
+        "a/b\n", "https://a/b", "./a/b",    "a/b.",   "a/b--c",   "-a/b",  "a/-b"}) {
     EXPECT_FALSE(parse_name(text)) << text;
   }
   EXPECT_FALSE(parse_name("a/" + std::string(97, 'x')));
 }
 
 TEST(Names, TheNearestAreTold) {
-  const std::vector<std::string> names = {"Salesforce/blip-vqa-base", "Salesforce/blip-itm-base-coco", "caption-base"};
+  const std::vector<std::string> names = {"Salesforce/blip-vqa-base",
+                                          "Salesforce/blip-itm-base-coco", "caption-base"};
   EXPECT_EQ(nearest("salesforce/blip-vqa-bse", names).front(), "Salesforce/blip-vqa-base");
   EXPECT_EQ(nearest("caption-bsae", names).front(), "caption-base");
   EXPECT_TRUE(nearest("something-else-entirely", names).empty());
@@ -85,7 +90,8 @@ TEST_F(HubTest, APathThatExistsIsItself) {
 TEST_F(HubTest, ARevisionIsFoundByItsRefAndByItsCommit) {
   add(kCommit, "config.json", "{}", "c1");
   add(kCommit, "model.safetensors", "weights", "w1");
-  const std::string path = (fs::path(options_.cache) / "models--org--name" / "snapshots" / kCommit).string();
+  const std::string path =
+      (fs::path(options_.cache) / "models--org--name" / "snapshots" / kCommit).string();
   EXPECT_EQ(find_model("org/name", options_), "");  // no ref: nobody says that this is main
   EXPECT_EQ(find_model("org/name@" + kCommit, options_), path);
   point("main", kCommit);
@@ -102,7 +108,9 @@ TEST_F(HubTest, WhatIsNotWholeIsNotFound) {
   add(kOther, "model.safetensors", "weights without their configuration", "w9");
   EXPECT_EQ(find_model("org/name@" + kOther, options_), "");
   add(kCommit, "model.safetensors.index.json",
-      R"({"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}})", "i1");
+      R"({"weight_map":{"a":"model-00001-of-00002.safetensors",)"
+      R"("b":"model-00002-of-00002.safetensors"}})",
+      "i1");
   add(kCommit, "model-00001-of-00002.safetensors", "1", "s1");
   EXPECT_EQ(find_model("org/name", options_), "");
   add(kCommit, "model-00002-of-00002.safetensors", "2", "s2");
@@ -112,17 +120,20 @@ TEST_F(HubTest, WhatIsNotWholeIsNotFound) {
 }
 
 TEST_F(HubTest, ModelScopesFoldersAreFound) {
-  write(folder_ / "modelscope" / "hub" / "models" / "org" / "name-1___5" / "pytorch_model.bin", "weights");
+  write(folder_ / "modelscope" / "hub" / "models" / "org" / "name-1___5" / "pytorch_model.bin",
+        "weights");
   EXPECT_EQ(find_model("org/name-1.5", options_), "");
   write(folder_ / "modelscope" / "hub" / "models" / "org" / "name-1___5" / "config.json", "{}");
-  EXPECT_EQ(find_model("org/name-1.5", options_), (folder_ / "modelscope/hub/models/org/name-1___5").string());
+  EXPECT_EQ(find_model("org/name-1.5", options_),
+            (folder_ / "modelscope/hub/models/org/name-1___5").string());
   EXPECT_EQ(find_model("org/name-1.5@main", options_), "");
 }
 
 TEST_F(HubTest, ModelsAreListedAndRemoved) {
   add(kCommit, "model.gguf", "weights", "w1");
   add(kOther, "model.gguf", "others", "w2");
-  fs::create_symlink("../../blobs/w1", fs::path(options_.cache) / "models--org--name/snapshots" / kOther / "shared.txt");
+  fs::create_symlink("../../blobs/w1", fs::path(options_.cache) / "models--org--name/snapshots" /
+                                           kOther / "shared.txt");
   add(kOther, "only.txt", "12345", "o1");
   point("main", kCommit);
   point("v2", kOther);
@@ -132,7 +143,8 @@ TEST_F(HubTest, ModelsAreListedAndRemoved) {
   EXPECT_EQ(models[0].revision, "main");
   EXPECT_EQ(models[0].bytes, 7u);
   EXPECT_EQ(models[1].revision, "v2");
-  EXPECT_EQ(remove_cached("org/name@v2", options_), 11u);  // "others" and "12345"; the shared blob stays
+  // "others" and "12345"; the shared blob stays
+  EXPECT_EQ(remove_cached("org/name@v2", options_), 11u);
   EXPECT_NE(find_model("org/name", options_), "");
   EXPECT_EQ(find_model("org/name@v2", options_), "");
   EXPECT_EQ(remove_cached("org/name", options_), 7u + 40u);
@@ -226,10 +238,13 @@ TEST_F(HubTest, TheHomeFolderStandsForATilde) {
 using Files = std::vector<std::string>;
 
 TEST(WantedFiles, OneFormOfTheWeights) {
-  EXPECT_EQ(wanted_files({"README.md", "config.json", "model.safetensors", "pytorch_model.bin", "tf_model.h5", "vocab.txt"}),
+  EXPECT_EQ(wanted_files({"README.md", "config.json", "model.safetensors", "pytorch_model.bin",
+                          "tf_model.h5", "vocab.txt"}),
             (Files{"config.json", "vocab.txt", "model.safetensors"}));
-  EXPECT_EQ(wanted_files({"pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin", "training_args.bin", "config.json"}),
-            (Files{"config.json", "pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin"}));
+  EXPECT_EQ(
+      wanted_files({"pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin",
+                    "training_args.bin", "config.json"}),
+      (Files{"config.json", "pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin"}));
   EXPECT_EQ(wanted_files({"blip.gguf", "README.md"}), (Files{"blip.gguf"}));
   EXPECT_EQ(wanted_files({"adapter_config.json", "adapter_model.safetensors"}),
             (Files{"adapter_config.json", "adapter_model.safetensors"}));

@@ -1,4 +1,5 @@
-// Damaged pictures are read where Pillow reads them, to the same pixels, and refused where it refuses them.
+// Damaged pictures are read where Pillow reads them, to the same pixels, and refused where it
+// refuses them.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -24,14 +25,17 @@ std::vector<Damage> damages(const char* variable, const std::string& committed) 
   const char* path = std::getenv(variable);
   std::ifstream list(path ? std::string(path) : BLIP_TEST_DATA "/image/" + committed);
   std::vector<Damage> all;
-  for (Damage d; list >> d.file >> d.kind >> d.place >> d.value && std::getline(list >> std::ws, d.verdict);) all.push_back(d);
+  for (Damage d;
+       list >> d.file >> d.kind >> d.place >> d.value && std::getline(list >> std::ws, d.verdict);)
+    all.push_back(d);
   return all;
 }
 
 std::string damaged(const Damage& damage, const std::string& path) {
   std::string bytes = read_all(path);
   if (damage.kind == "cut") return bytes.substr(0, damage.place);
-  bytes[damage.place] = static_cast<char>(static_cast<unsigned char>(bytes[damage.place]) ^ damage.value);
+  bytes[damage.place] =
+      static_cast<char>(static_cast<unsigned char>(bytes[damage.place]) ^ damage.value);
   return bytes;
 }
 
@@ -54,13 +58,18 @@ std::string verdict(const std::string& bytes) {
 
 // Where we differ by choice, and why.
 bool differs_by_choice(const Damage& damage, const std::string& ours) {
-  // EXIF that is none makes Pillow's transposition raise; the pixels are sound, so they are shown as they lie.
-  if (damage.file == "webp_exif6.webp" && damage.verdict == "-" && damage.place >= 204) return ours.starts_with("17 12 ");
-  // libpng wants the mark at the end of the compressed data, which Pillow does without once it has all rows.
+  // EXIF that is none makes Pillow's transposition raise; the pixels are sound, so they are shown
+  // as they lie.
+  if (damage.file == "webp_exif6.webp" && damage.verdict == "-" && damage.place >= 204)
+    return ours.starts_with("17 12 ");
+  // libpng wants the mark at the end of the compressed data, which Pillow does without once it has
+  // all rows.
   const std::size_t size = read_all(case_file(damage.file)).size();
-  if (damage.file.ends_with(".png") && damage.kind == "cut" && size - damage.place <= 24) return ours == "-";
+  if (damage.file.ends_with(".png") && damage.kind == "cut" && size - damage.place <= 24)
+    return ours == "-";
   // A length of 2 GiB and more is none in a PNG; Pillow takes it for a file that ends early.
-  return damage.file.ends_with(".png") && damage.kind == "xor" && damage.value >= 0x80 && ours == "-" && damage.verdict != "-" && damage.place == 154;
+  return damage.file.ends_with(".png") && damage.kind == "xor" && damage.value >= 0x80 &&
+         ours == "-" && damage.verdict != "-" && damage.place == 154;
 }
 
 TEST(Damage, IsJudgedAsPillowJudgesIt) {
@@ -70,10 +79,12 @@ TEST(Damage, IsJudgedAsPillowJudgesIt) {
   for (const Damage& damage : all) {
     const std::string ours = verdict(damaged(damage, case_file(damage.file)));
     if (ours == damage.verdict || differs_by_choice(damage, ours)) continue;
-    const std::string kind = ours == "-" ? "refused" : damage.verdict == "-" ? "read" : "other pixels";
+    const std::string kind = ours == "-"             ? "refused"
+                             : damage.verdict == "-" ? "read"
+                                                     : "other pixels";
     if (++differences[damage.file + ": " + kind] > 12) continue;
-    ADD_FAILURE() << damage.file << " " << damage.kind << " " << damage.place << " " << damage.value << ": " << ours
-                  << ", Pillow: " << damage.verdict;
+    ADD_FAILURE() << damage.file << " " << damage.kind << " " << damage.place << " " << damage.value
+                  << ": " << ours << ", Pillow: " << damage.verdict;
   }
   for (const auto& [what, count] : differences) ADD_FAILURE() << what << ": " << count << " times";
 }

@@ -22,7 +22,8 @@ std::string error_of(const std::string& bytes, const ImageLimits& limits = {}) {
   return "";
 }
 
-void expect_error(const std::string& bytes, const std::string& part, const ImageLimits& limits = {}) {
+void expect_error(const std::string& bytes, const std::string& part,
+                  const ImageLimits& limits = {}) {
   const std::string error = error_of(bytes, limits);
   EXPECT_EQ(error.find("cat.img: "), 0u) << error;
   EXPECT_NE(error.find(part), std::string::npos) << error;
@@ -38,7 +39,8 @@ TEST(Golden, PicturesEqualPillows) {
     const Rgb rgb = decode(bytes_of(bytes), picture.file, {});
     EXPECT_EQ(rgb.width, picture.width);
     EXPECT_EQ(rgb.height, picture.height);
-    ASSERT_EQ(rgb.pixels.size(), static_cast<std::size_t>(picture.width) * static_cast<std::size_t>(picture.height) * 3);
+    ASSERT_EQ(rgb.pixels.size(), static_cast<std::size_t>(picture.width) *
+                                     static_cast<std::size_t>(picture.height) * 3);
     EXPECT_EQ(hash(rgb.pixels), picture.hash);
   }
 }
@@ -46,11 +48,15 @@ TEST(Golden, PicturesEqualPillows) {
 TEST(Decode, EightOrientationsAreTurnsOfOnePicture) {
   // The same pixels were saved with each EXIF value; 5 to 8 exchange the sides.
   const auto load = [](int orientation) {
-    return decode(bytes_of(read_all(BLIP_TEST_DATA "/image/jpeg_exif" + std::to_string(orientation) + ".jpg")), "x", {});
+    return decode(bytes_of(read_all(BLIP_TEST_DATA "/image/jpeg_exif" +
+                                    std::to_string(orientation) + ".jpg")),
+                  "x", {});
   };
   const Rgb upright = load(1);
   const int w = upright.width, h = upright.height;
-  const auto at = [](const Rgb& rgb, int x, int y) { return rgb.pixels.data() + (y * rgb.width + x) * 3; };
+  const auto at = [](const Rgb& rgb, int x, int y) {
+    return rgb.pixels.data() + (y * rgb.width + x) * 3;
+  };
   for (int orientation = 1; orientation <= 8; ++orientation) {
     SCOPED_TRACE(orientation);
     const Rgb turned = load(orientation);
@@ -61,7 +67,9 @@ TEST(Decode, EightOrientationsAreTurnsOfOnePicture) {
         const int places[8][2] = {{x, y}, {w - 1 - x, y}, {w - 1 - x, h - 1 - y}, {x, h - 1 - y},
                                   {y, x}, {h - 1 - y, x}, {h - 1 - y, w - 1 - x}, {y, w - 1 - x}};
         const int* place = places[orientation - 1];
-        ASSERT_TRUE(std::equal(at(upright, x, y), at(upright, x, y) + 3, at(turned, place[0], place[1]))) << x << ", " << y;
+        ASSERT_TRUE(
+            std::equal(at(upright, x, y), at(upright, x, y) + 3, at(turned, place[0], place[1])))
+            << x << ", " << y;
       }
     }
   }
@@ -72,12 +80,13 @@ TEST(Decode, PixelLimitNamesTheOption) {
   for (const Picture& picture : pictures()) {
     const std::string kind = picture.file.substr(0, picture.file.find('_'));
     const std::string bytes = read_all(case_file(picture.file));
-    const std::size_t pixels = static_cast<std::size_t>(picture.width) * static_cast<std::size_t>(picture.height);
+    const std::size_t pixels =
+        static_cast<std::size_t>(picture.width) * static_cast<std::size_t>(picture.height);
     EXPECT_EQ(error_of(bytes, {.max_pixels = pixels}), "") << picture.file;
     if (pixels == 1) continue;
     expect_error(bytes,
-                 "= " + std::to_string(pixels) + " pixels are more than the limit of " + std::to_string(pixels - 1) +
-                     "; raise it with --max-pixels",
+                 "= " + std::to_string(pixels) + " pixels are more than the limit of " +
+                     std::to_string(pixels - 1) + "; raise it with --max-pixels",
                  {.max_pixels = pixels - 1});
     kinds.insert(kind);
   }
@@ -89,7 +98,9 @@ TEST(Decode, BombsAreRefusedBeforeTheyAreAllocated) {
   std::string jpeg = read_all(BLIP_TEST_DATA "/image/jpeg_444_q30.jpg");
   const std::size_t sof = jpeg.find("\xff\xc0");
   jpeg.replace(sof + 5, 4, "\xff\xdc\xff\xdc");
-  expect_error(jpeg, "65500 x 65500 = 4290250000 pixels are more than the limit of 178956970; raise it with --max-pixels");
+  expect_error(jpeg,
+               "65500 x 65500 = 4290250000 pixels are more than the limit of 178956970; raise it "
+               "with --max-pixels");
   std::string gif = read_all(BLIP_TEST_DATA "/image/gif_global.gif");
   gif.replace(6, 4, "\xff\xff\xff\xff");
   expect_error(gif, "65535 x 65535 = 4294836225 pixels are more than the limit");
@@ -115,8 +126,10 @@ TEST(Decode, AScreenFarLargerThanItsFileIsRefused) {
   expect_error(small_gif(13'000),
                "GIF: a screen of 169000000 pixels around a frame of 1, far more than a file of 35 "
                "bytes is for; refused");
-  std::string gif = read_all(BLIP_TEST_DATA "/image/gif_global.gif");  // a frame that the file cannot fill
-  gif.replace(gif.find(std::string(",\0\0\0\0\x1f\0", 7)) + 5, 4, std::string("\x88\x33\x88\x33", 4));
+  // a frame that the file cannot fill
+  std::string gif = read_all(BLIP_TEST_DATA "/image/gif_global.gif");
+  gif.replace(gif.find(std::string(",\0\0\0\0\x1f\0", 7)) + 5, 4,
+              std::string("\x88\x33\x88\x33", 4));
   expect_error(gif, "GIF: the file is truncated");
 }
 
@@ -137,32 +150,41 @@ TEST(Inspect, SizesAreThoseOfThePixels) {
     const Header header = inspect(bytes_of(bytes), "cat.img", {});
     EXPECT_EQ(header.width, picture.width);
     EXPECT_EQ(header.height, picture.height);
-    EXPECT_GE(header.decode_bytes, static_cast<std::size_t>(picture.width) * static_cast<std::size_t>(picture.height) * 3);
+    EXPECT_GE(header.decode_bytes, static_cast<std::size_t>(picture.width) *
+                                       static_cast<std::size_t>(picture.height) * 3);
   }
-  EXPECT_STREQ(inspect(bytes_of(read_all(BLIP_TEST_DATA "/image/webp_rgb_lossy.webp")), "x", {}).format, "WebP");
+  EXPECT_STREQ(
+      inspect(bytes_of(read_all(BLIP_TEST_DATA "/image/webp_rgb_lossy.webp")), "x", {}).format,
+      "WebP");
 }
 
 TEST(Inspect, CountsWhatTheKindOfPictureTakes) {
   const auto bytes_for = [](const char* name) {
     std::string jpeg = read_all(std::string(BLIP_TEST_DATA "/image/") + name);
-    const std::size_t frame = jpeg.find(std::string("\xff") + (std::string_view(name).find("progressive") == std::string_view::npos ? "\xc0" : "\xc2"));
+    const std::size_t frame = jpeg.find(
+        std::string("\xff") +
+        (std::string_view(name).find("progressive") == std::string_view::npos ? "\xc0" : "\xc2"));
     jpeg.replace(frame + 5, 4, std::string("\x1f\x40\x1f\x40", 4));  // 8000 x 8000
     return inspect(bytes_of(jpeg), "x", {}).decode_bytes;
   };
   const std::size_t pixels = 8000 * 8000;
   EXPECT_LT(bytes_for("jpeg_444_q30.jpg"), pixels * 33 / 10);
-  EXPECT_GT(bytes_for("jpeg_444_progressive.jpg"), pixels * 9);   // 2 bytes for each of 3 x 64 coefficients of a block
+  EXPECT_GT(bytes_for("jpeg_444_progressive.jpg"),
+            pixels * 9);  // 2 bytes for each of 3 x 64 coefficients of a block
   EXPECT_GT(bytes_for("jpeg_420_progressive.jpg"), pixels * 6);
   EXPECT_LT(bytes_for("jpeg_420_progressive.jpg"), pixels * 64 / 10);
-  EXPECT_GT(bytes_for("jpeg_exif6.jpg"), pixels * 6);             // turned into a second picture
-  EXPECT_LT(bytes_for("jpeg_exif3.jpg"), pixels * 33 / 10);       // in place
+  EXPECT_GT(bytes_for("jpeg_exif6.jpg"), pixels * 6);        // turned into a second picture
+  EXPECT_LT(bytes_for("jpeg_exif3.jpg"), pixels * 33 / 10);  // in place
 }
 
 TEST(Decode, ManyCompressedTextsAreNotUnpacked) {
   std::string png = read_all(BLIP_TEST_DATA "/image/png_xmp_z.png");
-  const std::size_t text = png.find("iTXt") == std::string::npos ? png.find("zTXt") : png.find("iTXt");
+  const std::size_t text =
+      png.find("iTXt") == std::string::npos ? png.find("zTXt") : png.find("iTXt");
   ASSERT_NE(text, std::string::npos);
-  const std::string chunk = png.substr(text - 4, 12 + static_cast<unsigned char>(png[text - 1]) + 256u * static_cast<unsigned char>(png[text - 2]));
+  const std::string chunk =
+      png.substr(text - 4, 12 + static_cast<unsigned char>(png[text - 1]) +
+                               256u * static_cast<unsigned char>(png[text - 2]));
   const Rgb plain = decode(bytes_of(png), "x", {});
   std::string many;
   for (int i = 0; i < 100'000; ++i) many += chunk;  // 200 s at 2 ms each
@@ -175,7 +197,8 @@ TEST(Decode, EncodedSizeLimit) {
   const std::string bytes = read_all(BLIP_TEST_DATA "/image/png_c2_d8_i0.png");
   EXPECT_EQ(error_of(bytes, {.max_bytes = bytes.size()}), "");
   EXPECT_EQ(error_of(bytes, {.max_bytes = 0}), "");
-  expect_error(bytes, "bytes are more than the limit of " + std::to_string(bytes.size() - 1), {.max_bytes = bytes.size() - 1});
+  expect_error(bytes, "bytes are more than the limit of " + std::to_string(bytes.size() - 1),
+               {.max_bytes = bytes.size() - 1});
 }
 
 TEST(Decode, WhatIsNoPictureSaysSo) {
@@ -211,8 +234,8 @@ TEST(Decode, EmptyPictures) {
   expect_error(jpeg, "JPEG: damaged: ");
 }
 
-// Whatever the file, cutting it short gives an error that names file and format, or the whole picture where only
-// bytes after the pixels are missing.
+// Whatever the file, cutting it short gives an error that names file and format, or the whole
+// picture where only bytes after the pixels are missing.
 TEST(Decode, TruncatedFiles) {
   for (const Picture& picture : pictures()) {
     const std::string bytes = read_all(case_file(picture.file));
@@ -242,7 +265,8 @@ TEST(Decode, TruncatedFiles) {
   expect_error(png.substr(0, png.size() / 2), "PNG: damaged: the file is truncated");
 }
 
-// Bytes at random: an error or a picture, never anything else. Run with sanitizers this finds the rest.
+// Bytes at random: an error or a picture, never anything else. Run with sanitizers this finds the
+// rest.
 TEST(Decode, DamagedFiles) {
   std::uint32_t state = 7;
   const auto random = [&state](std::size_t below) {
@@ -257,7 +281,8 @@ TEST(Decode, DamagedFiles) {
       for (int i = 0; i < 3; ++i) damaged[random(damaged.size())] = static_cast<char>(random(256));
       try {
         const Rgb rgb = decode(bytes_of(damaged), "cat.img", {.max_pixels = 1 << 20});
-        ASSERT_EQ(rgb.pixels.size(), static_cast<std::size_t>(rgb.width) * static_cast<std::size_t>(rgb.height) * 3);
+        ASSERT_EQ(rgb.pixels.size(),
+                  static_cast<std::size_t>(rgb.width) * static_cast<std::size_t>(rgb.height) * 3);
         ++decoded;
       } catch (const Error& error) {
         ASSERT_EQ(error.code(), ErrorCode::kImage);

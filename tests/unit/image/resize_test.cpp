@@ -1,7 +1,6 @@
-// The bicubic resize against Pillow, for every instruction set of this machine, and the normalisation.
+// The bicubic resize against Pillow, for every instruction set of this machine, and the
+// normalisation.
 #include "image/resize.h"
-
-#include "core/vector_targets.h"  // before Highway
 
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
@@ -10,6 +9,7 @@
 #include <limits>
 
 #include "blip/error.h"
+#include "core/vector_targets.h"  // before Highway
 #include "support.h"
 
 namespace blip::image {
@@ -24,7 +24,8 @@ struct Case {
 std::vector<Case> cases() {
   std::vector<Case> all;
   std::ifstream list(case_file("resizes.txt"));
-  for (Case c; list >> c.seed >> c.width >> c.height >> c.new_width >> c.new_height >> std::hex >> c.hash >> std::dec;)
+  for (Case c; list >> c.seed >> c.width >> c.height >> c.new_width >> c.new_height >> std::hex >>
+               c.hash >> std::dec;)
     all.push_back(c);
   return all;
 }
@@ -33,12 +34,15 @@ void expect_equal_pillow(const ResizeKernels& kernels) {
   const std::vector<Case> all = cases();
   ASSERT_GE(all.size(), 400u);
   for (const Case& c : all) {
-    const Rgb resized = resize_bicubic(noise(c.width, c.height, c.seed), c.new_width, c.new_height, kernels);
+    const Rgb resized =
+        resize_bicubic(noise(c.width, c.height, c.seed), c.new_width, c.new_height, kernels);
     ASSERT_EQ(resized.width, c.new_width);
     ASSERT_EQ(resized.height, c.new_height);
-    ASSERT_EQ(resized.pixels.size(), static_cast<std::size_t>(c.new_width) * static_cast<std::size_t>(c.new_height) * 3);
-    EXPECT_EQ(hash(resized.pixels), c.hash) << "seed " << c.seed << ": " << c.width << " x " << c.height << " to " << c.new_width
-                                            << " x " << c.new_height;
+    ASSERT_EQ(resized.pixels.size(),
+              static_cast<std::size_t>(c.new_width) * static_cast<std::size_t>(c.new_height) * 3);
+    EXPECT_EQ(hash(resized.pixels), c.hash)
+        << "seed " << c.seed << ": " << c.width << " x " << c.height << " to " << c.new_width
+        << " x " << c.new_height;
   }
 }
 
@@ -75,12 +79,15 @@ TEST(Resize, SameSizeIsACopy) {
   EXPECT_EQ(resize_bicubic(picture, 19, 13).pixels, picture.pixels);
 }
 
-// A filter of millions of weights is made piece by piece; the plain and the vector passes still agree.
+// A filter of millions of weights is made piece by piece; the plain and the vector passes still
+// agree.
 TEST(Resize, ExtremeSides) {
   const Rgb wide = noise(700'000, 2, 6);
-  EXPECT_EQ(resize_bicubic(wide, 40, 40, scalar_kernels()).pixels, resize_bicubic(wide, 40, 40, vector_kernels()).pixels);
+  EXPECT_EQ(resize_bicubic(wide, 40, 40, scalar_kernels()).pixels,
+            resize_bicubic(wide, 40, 40, vector_kernels()).pixels);
   Rgb tall = noise(2, 700'000, 6);
-  EXPECT_EQ(resize_bicubic(tall, 40, 40, scalar_kernels()).pixels, resize_bicubic(tall, 40, 40, vector_kernels()).pixels);
+  EXPECT_EQ(resize_bicubic(tall, 40, 40, scalar_kernels()).pixels,
+            resize_bicubic(tall, 40, 40, vector_kernels()).pixels);
 }
 
 TEST(Resize, SidesBelowOneAreErrors) {
@@ -90,7 +97,8 @@ TEST(Resize, SidesBelowOneAreErrors) {
       FAIL();
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kUsage);
-      EXPECT_NE(std::string(error.what()).find("every side must be at least 1"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("every side must be at least 1"), std::string::npos)
+          << error.what();
     }
   }
 }
@@ -98,13 +106,15 @@ TEST(Resize, SidesBelowOneAreErrors) {
 TEST(Golden, NormalizationEqualsTheReferenceBitForBit) {
   std::ifstream list(case_file("normalized.txt"));
   Rgb ramp{256, 1, {}};
-  for (int v = 0; v < 256; ++v) ramp.pixels.insert(ramp.pixels.end(), 3, static_cast<std::uint8_t>(v));
+  for (int v = 0; v < 256; ++v)
+    ramp.pixels.insert(ramp.pixels.end(), 3, static_cast<std::uint8_t>(v));
   std::vector<float> out(256 * 3);
   normalize(ramp, {}, out);
   for (std::size_t i = 0; i < out.size(); ++i) {
     std::uint32_t bits = 0;
     ASSERT_TRUE(list >> std::hex >> bits);
-    EXPECT_EQ(std::bit_cast<std::uint32_t>(out[i]), bits) << "channel " << i / 256 << ", value " << i % 256;
+    EXPECT_EQ(std::bit_cast<std::uint32_t>(out[i]), bits)
+        << "channel " << i / 256 << ", value " << i % 256;
   }
 }
 
@@ -112,7 +122,8 @@ TEST(Normalize, WritesPlanes) {
   const Rgb picture{2, 1, {0, 51, 102, 153, 204, 255}};
   std::vector<float> out(6);
   normalize(picture, {.mean = {0, 0, 0}, .std = {1, 0.5f, 0.25f}}, out);
-  EXPECT_EQ(out, (std::vector<float>{0.0f, 153 / 255.0f, 51 / 255.0f / 0.5f, 204 / 255.0f / 0.5f, 102 / 255.0f / 0.25f, 4.0f}));
+  EXPECT_EQ(out, (std::vector<float>{0.0f, 153 / 255.0f, 51 / 255.0f / 0.5f, 204 / 255.0f / 0.5f,
+                                     102 / 255.0f / 0.25f, 4.0f}));
 }
 
 TEST(Normalize, OutputOfAnotherSizeIsAnError) {

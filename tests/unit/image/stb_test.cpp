@@ -1,4 +1,5 @@
-// The portable decoders (image/stb.cpp), compiled here under other names beside the ones that this build uses.
+// The portable decoders (image/stb.cpp), compiled here under other names beside the ones that this
+// build uses.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -33,7 +34,8 @@ Rgb portable(const std::string& bytes, const std::string& name, const ImageLimit
   return apply_orientation(std::move(decoded.rgb), decoded.orientation);
 }
 
-std::string error_of(const std::string& bytes, const std::string& name, const ImageLimits& limits = {}) {
+std::string error_of(const std::string& bytes, const std::string& name,
+                     const ImageLimits& limits = {}) {
   try {
     portable(bytes, name, limits);
   } catch (const Error& error) {
@@ -63,11 +65,15 @@ TEST(PortableDecoder, JpegIsWithinAFewLevels) {
     if (!picture.file.starts_with("jpeg")) continue;
     SCOPED_TRACE(picture.file);
     const std::string bytes = read_all(case_file(picture.file));
-    if (picture.file.find("cmyk") != std::string::npos || picture.file.find("ycck") != std::string::npos) {
-      EXPECT_EQ(error_of(bytes, picture.file), picture.file + ": JPEG: 4 colour components; this build has no libjpeg and reads 1 or 3");
+    if (picture.file.find("cmyk") != std::string::npos ||
+        picture.file.find("ycck") != std::string::npos) {
+      EXPECT_EQ(
+          error_of(bytes, picture.file),
+          picture.file + ": JPEG: 4 colour components; this build has no libjpeg and reads 1 or 3");
       continue;
     }
-    const Rgb expected = decode(bytes_of(bytes), picture.file, {}), rgb = portable(bytes, picture.file);
+    const Rgb expected = decode(bytes_of(bytes), picture.file, {}),
+              rgb = portable(bytes, picture.file);
     ASSERT_EQ(rgb.width, expected.width);
     ASSERT_EQ(rgb.height, expected.height);
     int largest = 0;
@@ -85,11 +91,14 @@ TEST(PortableDecoder, JpegIsWithinAFewLevels) {
 }
 
 TEST(PortableDecoder, TruncatedFilesAreRefused) {
-  for (const char* name : {"jpeg_420_q30.jpg", "jpeg_420_progressive.jpg", "jpeg_gray.jpg", "png_c2_d8_i0.png", "png_c3_d4_i1.png"}) {
+  for (const char* name : {"jpeg_420_q30.jpg", "jpeg_420_progressive.jpg", "jpeg_gray.jpg",
+                           "png_c2_d8_i0.png", "png_c3_d4_i1.png"}) {
     const std::string bytes = read_all(BLIP_TEST_DATA "/image/" + std::string(name));
     ASSERT_FALSE(bytes.empty()) << name;
-    const std::size_t needed = bytes.size() - (std::string(name).starts_with("png") ? 12 : 2);  // up to the end mark
-    for (std::size_t size = 4; size < needed; size += 7) EXPECT_NE(error_of(bytes.substr(0, size), name), "") << name << " cut to " << size;
+    // up to the end mark
+    const std::size_t needed = bytes.size() - (std::string(name).starts_with("png") ? 12 : 2);
+    for (std::size_t size = 4; size < needed; size += 7)
+      EXPECT_NE(error_of(bytes.substr(0, size), name), "") << name << " cut to " << size;
   }
   const std::string jpeg = read_all(BLIP_TEST_DATA "/image/jpeg_gray.jpg");
   EXPECT_EQ(error_of(jpeg.substr(0, jpeg.size() / 2), "jpeg"), "jpeg: JPEG: the file is truncated");
@@ -98,9 +107,13 @@ TEST(PortableDecoder, TruncatedFilesAreRefused) {
 TEST(PortableDecoder, LimitsComeFirst) {
   std::string jpeg = read_all(BLIP_TEST_DATA "/image/jpeg_444_q30.jpg");
   jpeg.replace(jpeg.find("\xff\xc0") + 5, 4, "\xff\xdc\xff\xdc");
-  EXPECT_NE(error_of(jpeg, "jpeg").find("65500 x 65500 = 4290250000 pixels are more than the limit of 178956970; raise it with --max-pixels"), std::string::npos);
+  EXPECT_NE(error_of(jpeg, "jpeg")
+                .find("65500 x 65500 = 4290250000 pixels are more than the limit of 178956970; "
+                      "raise it with --max-pixels"),
+            std::string::npos);
   const std::string png = read_all(BLIP_TEST_DATA "/image/png_c2_d8_i0.png");
-  EXPECT_NE(error_of(png, "png", {.max_pixels = 1}).find("more than the limit of 1"), std::string::npos);
+  EXPECT_NE(error_of(png, "png", {.max_pixels = 1}).find("more than the limit of 1"),
+            std::string::npos);
 }
 
 TEST(PortableDecoder, SaysThatWebPIsLeftOut) {

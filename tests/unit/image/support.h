@@ -23,7 +23,9 @@ inline std::string read_all(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-inline std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+inline std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
 
 // FNV-1a, as tests/reference/image.py computes it.
 inline std::uint64_t hash(const std::vector<std::uint8_t>& bytes) {
@@ -52,7 +54,8 @@ struct Picture {
 inline std::vector<Picture> pictures() {
   std::vector<Picture> all;
   std::ifstream list(case_file("pictures.txt"));
-  for (Picture p; list >> p.file >> p.width >> p.height >> std::hex >> p.hash >> std::dec;) all.push_back(p);
+  for (Picture p; list >> p.file >> p.width >> p.height >> std::hex >> p.hash >> std::dec;)
+    all.push_back(p);
   return all;
 }
 

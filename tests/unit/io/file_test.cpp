@@ -19,7 +19,9 @@
 namespace blip::io {
 namespace {
 
-void write_plain(const std::string& path, std::string_view text) { std::ofstream(path, std::ios::binary) << text; }
+void write_plain(const std::string& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
 
 TEST(MappedFile, HoldsTheBytes) {
   const TempFolder folder;
@@ -36,13 +38,17 @@ TEST(MappedFile, EmptyFileIsEmpty) {
 
 TEST(MappedFile, SaysWhatIsWrong) {
   const TempFolder folder;
-  expect_error(ErrorCode::kIo, {"cannot open", folder / "none", "No such file"}, [&] { MappedFile(folder / "none"); });
-  expect_error(ErrorCode::kIo, {folder.path().string(), "directory"}, [&] { MappedFile(folder.path().string()); });
+  expect_error(ErrorCode::kIo, {"cannot open", folder / "none", "No such file"},
+               [&] { MappedFile(folder / "none"); });
+  expect_error(ErrorCode::kIo, {folder.path().string(), "directory"},
+               [&] { MappedFile(folder.path().string()); });
   expect_error(ErrorCode::kIo, {"path is empty"}, [] { MappedFile(""); });
-  expect_error(ErrorCode::kIo, {"zero byte"}, [&] { MappedFile((folder / "a") + std::string("\0b", 2)); });
+  expect_error(ErrorCode::kIo, {"zero byte"},
+               [&] { MappedFile((folder / "a") + std::string("\0b", 2)); });
   expect_error(ErrorCode::kIo, {"regular file"}, [] { MappedFile("/dev/null"); });
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
-  expect_error(ErrorCode::kIo, {"regular file"}, [&] { MappedFile(folder / "pipe"); });  // and does not wait for a writer
+  // and does not wait for a writer
+  expect_error(ErrorCode::kIo, {"regular file"}, [&] { MappedFile(folder / "pipe"); });
 }
 
 TEST(ReadFile, ReadsFilesOfAnySize) {
@@ -54,7 +60,8 @@ TEST(ReadFile, ReadsFilesOfAnySize) {
     EXPECT_EQ(read_text(folder / "a"), text);
     EXPECT_EQ(read_file(folder / "a", size), to_bytes(text));
     if (size > 1) {
-      expect_error(ErrorCode::kIo, {"cannot read", folder / "a", "limit of " + std::to_string(size - 1)},
+      expect_error(ErrorCode::kIo,
+                   {"cannot read", folder / "a", "limit of " + std::to_string(size - 1)},
                    [&] { read_file(folder / "a", size - 1); });
     }
   }
@@ -62,14 +69,17 @@ TEST(ReadFile, ReadsFilesOfAnySize) {
 
 TEST(ReadFile, FilesWithoutSize) {
   EXPECT_FALSE(read_text("/proc/self/maps").empty());
-  expect_error(ErrorCode::kIo, {"/dev/zero", "limit of 1000000"}, [] { read_file("/dev/zero", 1'000'000, FileKind::kAny); });
+  expect_error(ErrorCode::kIo, {"/dev/zero", "limit of 1000000"},
+               [] { read_file("/dev/zero", 1'000'000, FileKind::kAny); });
 }
 
 TEST(ReadFile, PipesAndDevicesAreRefusedUnlessAskedFor) {
   const TempFolder folder;
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
-  for (const std::string& path : {folder / "pipe", std::string("/dev/zero"), std::string("/dev/null")}) {
-    expect_error(ErrorCode::kIo, {"cannot open " + path, "it is not a regular file"}, [&] { read_file(path); });
+  for (const std::string& path :
+       {folder / "pipe", std::string("/dev/zero"), std::string("/dev/null")}) {
+    expect_error(ErrorCode::kIo, {"cannot open " + path, "it is not a regular file"},
+                 [&] { read_file(path); });
   }
   EXPECT_EQ(read_text("/dev/null", 0, FileKind::kAny), "");
 }
@@ -86,7 +96,8 @@ TEST(MappedFile, ReadsZerosWhereTheFileWasCutAndSaysSo) {
   for (const std::byte byte : file.bytes()) sum += byte == std::byte{'x'} ? 1 : 0;
   EXPECT_EQ(sum, 5000u);
   EXPECT_EQ(file.bytes()[kSize - 1], std::byte{0});
-  expect_error(ErrorCode::kIo, {folder / "a", "changed while it was read"}, [&] { file.check_unchanged(); });
+  expect_error(ErrorCode::kIo, {folder / "a", "changed while it was read"},
+               [&] { file.check_unchanged(); });
   EXPECT_EQ(other.bytes()[kSize - 1], std::byte{'y'});
   EXPECT_NO_THROW(other.check_unchanged());
 }
@@ -120,7 +131,8 @@ TEST(MappedFile, SurvivesAFileThatIsCutWhileThreadsReadIt) {
 volatile std::sig_atomic_t bus_errors = 0;
 
 TEST(MappedFile, GivesOtherHandlersTheirSignals) {
-  struct sigaction mine {}, before {}, after {};
+  struct sigaction mine {
+  }, before{}, after{};
   mine.sa_handler = [](int) { bus_errors = bus_errors + 1; };
   ASSERT_EQ(::sigaction(SIGBUS, &mine, &before), 0);
   {
@@ -136,8 +148,10 @@ TEST(MappedFile, GivesOtherHandlersTheirSignals) {
 
 TEST(ReadFile, SaysWhatIsWrong) {
   const TempFolder folder;
-  expect_error(ErrorCode::kIo, {"cannot open", "none", "No such file"}, [&] { read_file(folder / "none"); });
-  expect_error(ErrorCode::kIo, {"cannot read", "directory"}, [&] { read_file(folder.path().string()); });
+  expect_error(ErrorCode::kIo, {"cannot open", "none", "No such file"},
+               [&] { read_file(folder / "none"); });
+  expect_error(ErrorCode::kIo, {"cannot read", "directory"},
+               [&] { read_file(folder.path().string()); });
 }
 
 TEST(AtomicFile, AppearsOnCommitOnly) {
@@ -177,7 +191,8 @@ TEST(AtomicFile, ReplacesKeepingPermissionsAndLinks) {
   file.commit();
   EXPECT_EQ(read_text(folder / "real"), "after");
   EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
-  EXPECT_EQ(std::filesystem::status(folder / "real").permissions(), std::filesystem::perms::owner_all);
+  EXPECT_EQ(std::filesystem::status(folder / "real").permissions(),
+            std::filesystem::perms::owner_all);
   EXPECT_EQ(folder.entries(), 2u);
 }
 
@@ -193,8 +208,10 @@ TEST(AtomicFile, LongestNameFits) {
 TEST(AtomicFile, RefusesWhatIsNoFile) {
   const TempFolder folder;
   std::filesystem::create_symlink("nowhere", folder / "link");
-  expect_error(ErrorCode::kIo, {"cannot write", "/dev/full", "regular file"}, [] { AtomicFile("/dev/full"); });
-  expect_error(ErrorCode::kIo, {"cannot write", "directory"}, [&] { AtomicFile(folder.path().string()); });
+  expect_error(ErrorCode::kIo, {"cannot write", "/dev/full", "regular file"},
+               [] { AtomicFile("/dev/full"); });
+  expect_error(ErrorCode::kIo, {"cannot write", "directory"},
+               [&] { AtomicFile(folder.path().string()); });
   expect_error(ErrorCode::kIo, {"directory"}, [&] { AtomicFile(folder / "none/"); });
   expect_error(ErrorCode::kIo, {"No such file"}, [&] { AtomicFile(folder / "none/a"); });
   expect_error(ErrorCode::kIo, {"link to nothing"}, [&] { AtomicFile(folder / "link"); });
@@ -202,7 +219,8 @@ TEST(AtomicFile, RefusesWhatIsNoFile) {
   EXPECT_EQ(folder.entries(), 1u);
 }
 
-// A child process that may not write files over 64 KB, as on a disk that fills up; SIGXFSZ keeps its deadly default.
+// A child process that may not write files over 64 KB, as on a disk that fills up; SIGXFSZ keeps
+// its deadly default.
 int with_small_files(const std::function<void()>& body) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -213,7 +231,10 @@ int with_small_files(const std::function<void()>& body) {
     try {
       body();
     } catch (const Error& error) {
-      result = error.code() == ErrorCode::kIo && std::strstr(error.what(), "cannot write") != nullptr ? 0 : 2;
+      result =
+          error.code() == ErrorCode::kIo && std::strstr(error.what(), "cannot write") != nullptr
+              ? 0
+              : 2;
     }
     ::_exit(result);
   }
@@ -237,7 +258,9 @@ TEST(FullDisk, GgufLeavesNothingAndKeepsTheOldFile) {
   const TempFolder folder;
   write_plain(folder / "a.gguf", "before");
   EXPECT_EQ(with_small_files([&] {
-              const auto fill = [](std::span<std::byte> out) { std::fill(out.begin(), out.end(), std::byte{1}); };
+              const auto fill = [](std::span<std::byte> out) {
+                std::fill(out.begin(), out.end(), std::byte{1});
+              };
               const std::vector<GgufTensor> tensors(1, {"t", ElementType::f32, {100, 1000}, fill});
               write_gguf(folder / "a.gguf", {}, tensors);
             }),
@@ -250,7 +273,8 @@ TEST(WriteGguf, CancelledLeavesNothing) {
   const TempFolder folder;
   const auto fill = [](std::span<std::byte>) { throw Error(ErrorCode::kCancelled, "stop"); };
   const std::vector<GgufTensor> tensors(1, {"t", ElementType::f32, {10}, fill});
-  expect_error(ErrorCode::kCancelled, {"stop"}, [&] { write_gguf(folder / "a.gguf", {}, tensors); });
+  expect_error(ErrorCode::kCancelled, {"stop"},
+               [&] { write_gguf(folder / "a.gguf", {}, tensors); });
   EXPECT_EQ(folder.entries(), 0u);
 }
 

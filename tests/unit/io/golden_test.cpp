@@ -1,5 +1,6 @@
-// Files written by torch.save, safetensors, the gguf package and NumPy (tests/reference/io.py), value by value.
-// BLIP_IO_DATA names another folder to read; BLIP_IO_OUTPUT one in which to keep the GGUF files written.
+// Files written by torch.save, safetensors, the gguf package and NumPy (tests/reference/io.py),
+// value by value. BLIP_IO_DATA names another folder to read; BLIP_IO_OUTPUT one in which to keep
+// the GGUF files written.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -73,7 +74,9 @@ TEST(Golden, FilesReadEqual) {
       ASSERT_EQ(tensor->shape, entry[2].get<std::vector<std::int64_t>>()) << tensor->name;
       const std::vector<float> got = to_floats(*tensor);
       ASSERT_LE(position + got.size(), values.size());
-      EXPECT_TRUE(got.empty() || std::memcmp(got.data(), &values[position], got.size() * sizeof(float)) == 0) << tensor->name;
+      EXPECT_TRUE(got.empty() ||
+                  std::memcmp(got.data(), &values[position], got.size() * sizeof(float)) == 0)
+          << tensor->name;
       position += got.size();
       types.insert(to_string(tensor->type));
     }
@@ -86,7 +89,8 @@ TEST(Golden, FilesReadEqual) {
   EXPECT_EQ(types.size(), 11u) << "the files hold every element type";
 }
 
-// Every file's tensors written as GGUF in each type and read back; tests/reference/io.py reads them with the gguf package.
+// Every file's tensors written as GGUF in each type and read back; tests/reference/io.py reads them
+// with the gguf package.
 TEST(Golden, RewrittenAsGguf) {
   const TempFolder temporary;
   const char* const kept = std::getenv("BLIP_IO_OUTPUT");
@@ -103,18 +107,23 @@ TEST(Golden, RewrittenAsGguf) {
   std::size_t written = 0;
   for (const fs::path& path : described_files()) {
     const auto source = open(path);
-    for (const ElementType type : {ElementType::f32, ElementType::f16, ElementType::bf16, ElementType::q8_0}) {
+    for (const ElementType type :
+         {ElementType::f32, ElementType::f16, ElementType::bf16, ElementType::q8_0}) {
       std::vector<GgufTensor> tensors;
       for (const TensorView& tensor : source->tensors()) {
         if (tensor.shape.empty() || tensor.shape.size() > 4 || tensor.count() == 0) continue;
         const bool blocks = type != ElementType::q8_0 || tensor.shape.back() % 32 == 0;
         const ElementType stored = blocks ? type : ElementType::f32;
-        const auto fill = [&tensor, stored](std::span<std::byte> out) { encode(to_floats(tensor), stored, out); };
+        const auto fill = [&tensor, stored](std::span<std::byte> out) {
+          encode(to_floats(tensor), stored, out);
+        };
         tensors.push_back({tensor.name, stored, tensor.shape, fill});
       }
-      const std::string target = (folder / (path.filename().string() + "." + to_string(type) + ".gguf")).string();
+      const std::string target =
+          (folder / (path.filename().string() + "." + to_string(type) + ".gguf")).string();
       std::size_t last = 0;
-      write_gguf(target, metadata, tensors, [&last](std::size_t done, std::size_t) { last = done; });
+      write_gguf(target, metadata, tensors,
+                 [&last](std::size_t done, std::size_t) { last = done; });
       EXPECT_EQ(last, tensors.size());
       const auto copy = open_gguf(target);
       EXPECT_EQ(copy->metadata(), metadata);
@@ -126,7 +135,9 @@ TEST(Golden, RewrittenAsGguf) {
         EXPECT_EQ(read->type, tensor.type);
         Bytes encoded(read->data.size());
         tensor.fill(encoded);
-        EXPECT_TRUE(std::equal(encoded.begin(), encoded.end(), read->data.begin(), read->data.end())) << tensor.name;
+        EXPECT_TRUE(
+            std::equal(encoded.begin(), encoded.end(), read->data.begin(), read->data.end()))
+            << tensor.name;
       }
       ++written;
     }
@@ -142,7 +153,8 @@ void expect_encoded(const std::string& values, ElementType type, const std::stri
   encode(input, type, got);
   ASSERT_EQ(got.size(), bytes.size());
   const auto difference = std::mismatch(got.begin(), got.end(), bytes.begin()).first - got.begin();
-  EXPECT_EQ(static_cast<std::size_t>(difference), got.size()) << "the first difference is in byte " << difference;
+  EXPECT_EQ(static_cast<std::size_t>(difference), got.size())
+      << "the first difference is in byte " << difference;
 }
 
 TEST(GoldenEncoding, F16AsNumpy) { expect_encoded("half.f32", ElementType::f16, "half.f16"); }
@@ -152,13 +164,18 @@ TEST(GoldenEncoding, Q8AsGguf) { expect_encoded("blocks.f32", ElementType::q8_0,
 TEST(GoldenEncoding, Q8DecodesAsGguf) {
   const Bytes blocks = file_bytes(data_folder() / "blocks.q8_0");
   const std::vector<float> expected = values_of<float>(data_folder() / "blocks.decoded");
-  const TensorView tensor{"blocks", ElementType::q8_0, {static_cast<std::int64_t>(expected.size())}, blocks};
+  const TensorView tensor{
+      "blocks", ElementType::q8_0, {static_cast<std::int64_t>(expected.size())}, blocks};
   EXPECT_EQ(to_floats(tensor), expected);
 }
 
 TEST(GoldenNpy, BytesAsNumpy) {
   const std::vector<std::pair<std::string, std::vector<std::int64_t>>> cases = {
-      {"scalar", {}}, {"vector", {3}}, {"matrix", {2, 3}}, {"empty", {0, 4}}, {"five", {1, 2, 1, 2, 3}}};
+      {"scalar", {}},
+      {"vector", {3}},
+      {"matrix", {2, 3}},
+      {"empty", {0, 4}},
+      {"five", {1, 2, 1, 2, 3}}};
   for (const auto& [name, shape] : cases) {
     std::size_t count = 1;
     for (const std::int64_t dimension : shape) count *= static_cast<std::size_t>(dimension);

@@ -58,8 +58,8 @@ class TempFolder {
   TempFolder& operator=(const TempFolder&) = delete;
   std::string operator/(const std::string& name) const { return (path_ / name).string(); }
   std::size_t entries() const {
-    return static_cast<std::size_t>(
-        std::distance(std::filesystem::directory_iterator(path_), std::filesystem::directory_iterator()));
+    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path_),
+                                                  std::filesystem::directory_iterator()));
   }
   const std::filesystem::path& path() const { return path_; }
 
@@ -68,7 +68,8 @@ class TempFolder {
 };
 
 // The call throws Error with that code, and its message holds every one of `parts`.
-inline void expect_error(ErrorCode code, std::initializer_list<std::string> parts, const std::function<void()>& call) {
+inline void expect_error(ErrorCode code, std::initializer_list<std::string> parts,
+                         const std::function<void()>& call) {
   try {
     call();
     ADD_FAILURE() << "no error; expected " << to_string(code);
@@ -83,8 +84,9 @@ inline void expect_error(ErrorCode code, std::initializer_list<std::string> part
 
 using Parser = std::unique_ptr<TensorFile> (*)(std::span<const std::byte>, const std::string&);
 
-// Reads every value of what the parser makes of the bytes; false where it throws Error(kModel). Anything else fails the test.
-// The bytes lie in a heap block of exactly their size, so that AddressSanitizer sees a read past them.
+// Reads every value of what the parser makes of the bytes; false where it throws Error(kModel).
+// Anything else fails the test. The bytes lie in a heap block of exactly their size, so that
+// AddressSanitizer sees a read past them.
 inline bool reads(Parser parse, std::span<const std::byte> bytes) {
   const Bytes exact(bytes.begin(), bytes.end());
   try {
@@ -102,11 +104,13 @@ inline bool reads(Parser parse, std::span<const std::byte> bytes) {
 inline void expect_no_prefix_reads(Parser parse, std::span<const std::byte> bytes) {
   ASSERT_TRUE(reads(parse, bytes));
   for (std::size_t length = 0; length < bytes.size(); ++length) {
-    EXPECT_FALSE(reads(parse, bytes.first(length))) << "the first " << length << " of " << bytes.size() << " bytes";
+    EXPECT_FALSE(reads(parse, bytes.first(length)))
+        << "the first " << length << " of " << bytes.size() << " bytes";
   }
 }
 
-// Every byte replaced in several ways is read or refused, and nothing else happens. Some replacements must be refused.
+// Every byte replaced in several ways is read or refused, and nothing else happens. Some
+// replacements must be refused.
 inline void expect_flips_are_safe(Parser parse, std::span<const std::byte> bytes) {
   Bytes copy(bytes.begin(), bytes.end());
   std::size_t refused = 0;

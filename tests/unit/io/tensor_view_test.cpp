@@ -17,8 +17,10 @@ namespace {
 double half_by_definition(std::uint16_t half) {
   const int exponent = half >> 10 & 31, mantissa = half & 1023;
   const double sign = (half & 0x8000) != 0 ? -1 : 1;
-  if (exponent == 31) return mantissa != 0 ? std::numeric_limits<double>::quiet_NaN() : sign * HUGE_VAL;
-  return sign * (exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25));
+  if (exponent == 31)
+    return mantissa != 0 ? std::numeric_limits<double>::quiet_NaN() : sign * HUGE_VAL;
+  return sign *
+         (exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25));
 }
 
 TEST(Half, EveryF16DecodesAndEncodesBack) {
@@ -47,7 +49,9 @@ TEST(Half, RowsOfF16AreTheirValues) {
     std::vector<float> row(n);
     f16_row_to_f32(bytes.data() + 1, n, row.data());
     for (std::size_t i = 0; i < n; ++i)
-      ASSERT_EQ(std::bit_cast<std::uint32_t>(row[i]), std::bit_cast<std::uint32_t>(f16_to_f32(static_cast<std::uint16_t>(i)))) << i;
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(row[i]),
+                std::bit_cast<std::uint32_t>(f16_to_f32(static_cast<std::uint16_t>(i))))
+          << i;
   }
 }
 
@@ -63,7 +67,8 @@ void expect_converted(ElementType type, std::vector<T> stored, const std::vector
   // One byte in front, so that the values are unaligned.
   Bytes bytes(1 + stored.size() * sizeof(T));
   std::memcpy(&bytes[1], stored.data(), stored.size() * sizeof(T));
-  const TensorView tensor{"t", type, {static_cast<std::int64_t>(stored.size())}, std::span(bytes).subspan(1)};
+  const TensorView tensor{
+      "t", type, {static_cast<std::int64_t>(stored.size())}, std::span(bytes).subspan(1)};
   EXPECT_EQ(to_floats(tensor), expected) << to_string(type);
 }
 
@@ -88,17 +93,23 @@ TEST(TensorView, Describes) {
 TEST(TensorView, RefusesTheWrongRoom) {
   const Bytes bytes(8);
   std::vector<float> three(3);
-  expect_error(ErrorCode::kUsage, {"\"t\"", "f32 [2]", "3 values"},
-               [&] { TensorView{"t", ElementType::f32, {2}, bytes}.to_f32(three); });
-  expect_error(ErrorCode::kUsage, {"8 bytes"}, [&] { TensorView{"t", ElementType::f32, {3}, bytes}.to_f32(three); });
-  expect_error(ErrorCode::kModel, {"impossible"}, [&] { TensorView{"t", ElementType::f32, {-1}, bytes}.to_f32(three); });
+  expect_error(ErrorCode::kUsage, {"\"t\"", "f32 [2]", "3 values"}, [&] {
+    TensorView{"t", ElementType::f32, {2}, bytes}.to_f32(three);
+  });
+  expect_error(ErrorCode::kUsage, {"8 bytes"}, [&] {
+    TensorView{"t", ElementType::f32, {3}, bytes}.to_f32(three);
+  });
+  expect_error(ErrorCode::kModel, {"impossible"}, [&] {
+    TensorView{"t", ElementType::f32, {-1}, bytes}.to_f32(three);
+  });
 }
 
 TEST(ByteSize, CountsAndRefuses) {
   EXPECT_EQ(byte_size(ElementType::f64, 3), 24u);
   EXPECT_EQ(byte_size(ElementType::q8_0, 64), 68u);
   expect_error(ErrorCode::kModel, {"33 values"}, [] { byte_size(ElementType::q8_0, 33); });
-  expect_error(ErrorCode::kModel, {"fit in memory"}, [] { byte_size(ElementType::f32, SIZE_MAX / 2); });
+  expect_error(ErrorCode::kModel, {"fit in memory"},
+               [] { byte_size(ElementType::f32, SIZE_MAX / 2); });
 }
 
 TEST(ElementCount, NeverOverflows) {
@@ -107,7 +118,8 @@ TEST(ElementCount, NeverOverflows) {
   EXPECT_EQ(element_count(std::vector<std::int64_t>{2, 0, 3}), 0u);
   EXPECT_EQ(element_count(std::vector<std::int64_t>{large, large}), std::nullopt);
   EXPECT_EQ(element_count(std::vector<std::int64_t>{2, -1}), std::nullopt);
-  EXPECT_EQ(tensor_bytes(ElementType::f32, std::vector<std::int64_t>{large, large / 4}), std::nullopt);
+  EXPECT_EQ(tensor_bytes(ElementType::f32, std::vector<std::int64_t>{large, large / 4}),
+            std::nullopt);
   EXPECT_EQ(tensor_bytes(ElementType::q8_0, std::vector<std::int64_t>{2, 31}), std::nullopt);
   EXPECT_EQ(tensor_bytes(ElementType::q8_0, std::vector<std::int64_t>{32, 16}),
             std::nullopt);  // blocks lie along the last dimension
@@ -129,14 +141,17 @@ TEST(Encode, RefusesWhatQ8CannotHold) {
 TEST(Encode, RefusesWrongSizesAndTypes) {
   const std::vector<float> values(32);
   Bytes out(34);
-  expect_error(ErrorCode::kUsage, {"32 values as f16 take 64 bytes, got 34"}, [&] { encode(values, ElementType::f16, out); });
+  expect_error(ErrorCode::kUsage, {"32 values as f16 take 64 bytes, got 34"},
+               [&] { encode(values, ElementType::f16, out); });
   out.resize(32);
   expect_error(ErrorCode::kUsage, {"i8"}, [&] { encode(values, ElementType::i8, out); });
 }
 
 TEST(Npy, RefusesTheWrongShape) {
   const std::vector<float> values(5);
-  expect_error(ErrorCode::kUsage, {"5 values", "[2, 3]"}, [&] { npy_bytes(std::vector<std::int64_t>{2, 3}, values); });
+  expect_error(ErrorCode::kUsage, {"5 values", "[2, 3]"}, [&] {
+    npy_bytes(std::vector<std::int64_t>{2, 3}, values);
+  });
 }
 
 }  // namespace

@@ -21,20 +21,22 @@ void expect_refused(const std::string& body, std::initializer_list<std::string> 
 const std::string kRun = text("echo broken > blip-was-here");
 
 TEST(Unpickler, RefusesEveryNameNotOnItsList) {
-  const std::pair<const char*, const char*> names[] = {{"os", "system"},
-                                                       {"posix", "system"},
-                                                       {"builtins", "eval"},
-                                                       {"__builtin__", "exec"},
-                                                       {"subprocess", "Popen"},
-                                                       {"argparse", "Namespace"},
-                                                       {"torch", "load"},
-                                                       {"torch.hub", "load"},
-                                                       {"collections", "defaultdict"},
-                                                       {"torch._utils", "_rebuild_tensor_v2.__globals__"},
-                                                       {"numpy.core.multiarray", "scalar"}};
+  const std::pair<const char*, const char*> names[] = {
+      {"os", "system"},
+      {"posix", "system"},
+      {"builtins", "eval"},
+      {"__builtin__", "exec"},
+      {"subprocess", "Popen"},
+      {"argparse", "Namespace"},
+      {"torch", "load"},
+      {"torch.hub", "load"},
+      {"collections", "defaultdict"},
+      {"torch._utils", "_rebuild_tensor_v2.__globals__"},
+      {"numpy.core.multiarray", "scalar"}};
   for (const auto& [module, name] : names) {
     const std::string full = std::string(module) + "." + name;
-    expect_refused(global(module, name) + kRun + "\x85R", {"x: byte", full, "refused", "torch.save(model.state_dict()"});
+    expect_refused(global(module, name) + kRun + "\x85R",
+                   {"x: byte", full, "refused", "torch.save(model.state_dict()"});
     expect_refused(text(module) + text(name) + "\x93" + kRun + "\x85R", {full, "refused"});
     expect_refused(dict({{"args", global(module, name) + ")R}b"}}), {full, "refused"});
   }
@@ -65,7 +67,8 @@ TEST(Unpickler, CallsNothingButItsOwn) {
   expect_refused(global("collections", "OrderedDict") + "]Na\x85R", {"no pair"});
   expect_refused(global("torch._utils", "_rebuild_parameter") + "N\x85R", {"parameter"});
   expect_refused(global("torch._utils", "_rebuild_tensor_v2") + ")R", {"tensor's description"});
-  expect_refused(global("torch._utils", "_rebuild_tensor_v2") + "(NK\1))tR", {"tensor's description"});
+  expect_refused(global("torch._utils", "_rebuild_tensor_v2") + "(NK\1))tR",
+                 {"tensor's description"});
   expect_refused(global("torch", "Size") + "N\x85R", {"torch.Size"});
 }
 
@@ -74,7 +77,8 @@ TEST(Unpickler, BuildRunsNoSetState) {
   expect_refused(tensor(storage("FloatStorage", "0", 1), 0, {1}, {1}) + "}b", {"BUILD"});
   expect_refused(global("collections", "OrderedDict") + "}b", {"BUILD"});
   // A state dict carries its versions this way: accepted and left aside.
-  const Pickle pickle = read(global("collections", "OrderedDict") + ")R" + dict({{"_metadata", "}"}}) + "b");
+  const Pickle pickle =
+      read(global("collections", "OrderedDict") + ")R" + dict({{"_metadata", "}"}}) + "b");
   EXPECT_EQ(pickle[pickle.root].kind, ValueKind::dict);
   EXPECT_TRUE(pickle[pickle.root].items.empty());
 }
@@ -92,23 +96,26 @@ TEST(Unpickler, RefusesStrangePersistentIds) {
 }
 
 TEST(Unpickler, ReadsPlainValues) {
-  const std::string longs = std::string("\x8a\x00", 2) + std::string("\x8a\x01\xff", 3) + std::string("\x8a\x02\xff\x00", 4) +
+  const std::string longs = std::string("\x8a\x00", 2) + std::string("\x8a\x01\xff", 3) +
+                            std::string("\x8a\x02\xff\x00", 4) +
                             std::string("\x8b\x01\x00\x00\x00\x80", 6);
   const Pickle pickle = read("(J\xfe\xff\xff\xffK\xffM\xff\xff" + longs + "t");
   const std::int64_t expected[] = {-2, 255, 65535, 0, -1, 255, -128};
   const Value& root = pickle[pickle.root];
   ASSERT_EQ(root.items.size(), std::size(expected));
-  for (std::size_t i = 0; i < root.items.size(); ++i) EXPECT_EQ(pickle[root.items[i]].integer, expected[i]) << i;
+  for (std::size_t i = 0; i < root.items.size(); ++i)
+    EXPECT_EQ(pickle[root.items[i]].integer, expected[i]) << i;
 
-  const Pickle others =
-      read("(N\x88\x89G" + std::string("\xbf\xf8\0\0\0\0\0\0", 8) + text("t") + std::string("\x8c\x01u", 3) + "U\1vt");
+  const Pickle others = read("(N\x88\x89G" + std::string("\xbf\xf8\0\0\0\0\0\0", 8) + text("t") +
+                             std::string("\x8c\x01u", 3) + "U\1vt");
   const Value& tuple = others[others.root];
   ASSERT_EQ(tuple.items.size(), 7u);
   EXPECT_EQ(others[tuple.items[0]].kind, ValueKind::none);
   EXPECT_EQ(others[tuple.items[1]].integer, 1);
   EXPECT_EQ(others[tuple.items[2]].integer, 0);
   EXPECT_EQ(others[tuple.items[3]].real, -1.5);
-  EXPECT_EQ(others[tuple.items[4]].text + others[tuple.items[5]].text + others[tuple.items[6]].text, "tuv");
+  EXPECT_EQ(others[tuple.items[4]].text + others[tuple.items[5]].text + others[tuple.items[6]].text,
+            "tuv");
 }
 
 TEST(Unpickler, IntegersBeyond64BitsAreNotMistaken) {
@@ -134,7 +141,8 @@ TEST(Unpickler, RefusesBrokenStacks) {
 }
 
 TEST(Unpickler, RefusesOtherProtocols) {
-  expect_error(ErrorCode::kModel, {"protocol 2 or later"}, [] { unpickle(to_bytes("(dp0\n."), "x"); });
+  expect_error(ErrorCode::kModel, {"protocol 2 or later"},
+               [] { unpickle(to_bytes("(dp0\n."), "x"); });
   expect_error(ErrorCode::kModel, {"protocol 6"}, [] { unpickle(to_bytes("\x80\x06N."), "x"); });
   expect_refused(kProto + "N", {"second protocol"});
 }
@@ -155,7 +163,8 @@ TEST(Unpickler, BoundsWhatItBuilds) {
   expect_refused(std::string(2'000'000, 'N'), {"more than 1048576 values"});
   expect_refused(std::string(2'000'000, '('), {"more than 1048576 values"});
   expect_refused(std::string("N") + std::string(2'000'000, '2'), {"more than 1048576 values"});
-  EXPECT_EQ(read(std::string(500'000, ']') + std::string(499'999, 'a')).values.size(), 500'000u);  // deep nesting
+  // deep nesting
+  EXPECT_EQ(read(std::string(500'000, ']') + std::string(499'999, 'a')).values.size(), 500'000u);
   expect_refused(std::string(17 << 20, 'N'), {"at most 16777216"});
 }
 

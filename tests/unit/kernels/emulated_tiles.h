@@ -1,4 +1,5 @@
-// The matrix units' instructions (AMX) as Intel's manual words them, for machines without: one thread's eight registers in memory.
+// The matrix units' instructions (AMX) as Intel's manual words them, for machines without: one
+// thread's eight registers in memory.
 #pragma once
 
 #include <cassert>
@@ -15,7 +16,9 @@ struct EmulatedTiles {
   static inline thread_local unsigned char data[8][16][64];
 
   static void configure(const TileShapes& wanted) {
-    for (int t = 0; t < 8; ++t) assert(wanted.palette == 1 && wanted.rows[t] <= 16 && wanted.row_bytes[t] <= 64 && wanted.row_bytes[t] % 4 == 0);
+    for (int t = 0; t < 8; ++t)
+      assert(wanted.palette == 1 && wanted.rows[t] <= 16 && wanted.row_bytes[t] <= 64 &&
+             wanted.row_bytes[t] % 4 == 0);
     shapes = wanted;
     configured = true;
     std::memset(data, 0, sizeof(data));
@@ -32,19 +35,23 @@ struct EmulatedTiles {
   template <int T>
   static void load(const void* from, std::size_t stride) {
     zero<T>();
-    for (int r = 0; r < shapes.rows[T]; ++r) std::memcpy(data[T][r], static_cast<const char*>(from) + r * stride, shapes.row_bytes[T]);
+    for (int r = 0; r < shapes.rows[T]; ++r)
+      std::memcpy(data[T][r], static_cast<const char*>(from) + r * stride, shapes.row_bytes[T]);
   }
   template <int T>
   static void store(void* to, std::size_t stride) {
     assert(configured);
-    for (int r = 0; r < shapes.rows[T]; ++r) std::memcpy(static_cast<char*>(to) + r * stride, data[T][r], shapes.row_bytes[T]);
+    for (int r = 0; r < shapes.rows[T]; ++r)
+      std::memcpy(static_cast<char*>(to) + r * stride, data[T][r], shapes.row_bytes[T]);
   }
   template <NumberType type, int C, int A, int B>
   static void dot() {
     const int units = shapes.row_bytes[A] / 4, columns = shapes.row_bytes[B] / 4;
-    assert(configured && shapes.rows[C] == shapes.rows[A] && shapes.rows[B] == units && shapes.row_bytes[C] == shapes.row_bytes[B]);
+    assert(configured && shapes.rows[C] == shapes.rows[A] && shapes.rows[B] == units &&
+           shapes.row_bytes[C] == shapes.row_bytes[B]);
     for (int r = 0; r < shapes.rows[C]; ++r)
-      for (int c = 0; c < columns; ++c) add<type>(data[C][r] + 4 * c, data[A][r], data[B][0] + 4 * c, units);
+      for (int c = 0; c < columns; ++c)
+        add<type>(data[C][r] + 4 * c, data[A][r], data[B][0] + 4 * c, units);
   }
 
  private:
@@ -54,14 +61,16 @@ struct EmulatedTiles {
     std::memcpy(&value, &bits, sizeof(value));
     return value;
   }
-  // sum += the products of a row's units by a column's: two bfloat16s, of which the even ones and the odd ones are added up by themselves, each product in
-  // one rounding with its sum; or four unsigned bytes by signed ones.
+  // sum += the products of a row's units by a column's: two bfloat16s, of which the even ones and
+  // the odd ones are added up by themselves, each product in one rounding with its sum; or four
+  // unsigned bytes by signed ones.
   template <NumberType type>
   static void add(unsigned char* sum, const unsigned char* a, const unsigned char* b, int units) {
     if constexpr (type == NumberType::kBf16) {
       float value, part[2] = {0, 0};
       for (int u = 0; u < units; ++u)
-        for (int i = 0; i < 2; ++i) part[i] = std::fma(widened(a + 4 * u + 2 * i), widened(b + 64 * u + 2 * i), part[i]);
+        for (int i = 0; i < 2; ++i)
+          part[i] = std::fma(widened(a + 4 * u + 2 * i), widened(b + 64 * u + 2 * i), part[i]);
       std::memcpy(&value, sum, 4);
       value += part[0] + part[1];
       std::memcpy(sum, &value, 4);

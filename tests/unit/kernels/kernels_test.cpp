@@ -1,23 +1,22 @@
 // Every kernel, on every instruction set this machine has, against a double-precision reference.
-#include "core/vector_targets.h"  // before Highway
-
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <cmath>
 #include <cstring>
-#include <hwy/targets.h>
 #include <random>
 #include <vector>
 
 #include "core/aligned.h"
+#include "core/vector_targets.h"  // before Highway
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
 #include "kernels/narrow_bf16.h"
 #include "kernels/vector.h"
 #if defined(__x86_64__)
+#include "emulated_tiles.h"
 #include "kernels/attention_bf16-inl.h"
 #include "kernels/gemm_amx-inl.h"
-#include "emulated_tiles.h"
 #endif
 
 namespace blip::kernels {
@@ -50,14 +49,16 @@ void for_each_isa(const Test& test) {
 TEST(LayerNorm, EqualsDoubleReference) {
   for_each_isa([] {
     for (const int n : {1, 2, 7, 15, 16, 17, 31, 64, 100, 768, 1023, 1024}) {
-      const auto x = random_values(n, 1, 3.f), gain = random_values(n, 2), bias = random_values(n, 3);
+      const auto x = random_values(n, 1, 3.f), gain = random_values(n, 2),
+                 bias = random_values(n, 3);
       std::vector<float> out(n);
       layer_norm(x.data(), gain.data(), bias.data(), 1e-6f, n, out.data());
       double mean = 0, variance = 0;
       for (const float v : x) mean += v / n;
       for (const float v : x) variance += (v - mean) * (v - mean) / n;
       for (int i = 0; i < n; ++i)
-        EXPECT_NEAR(out[i], (x[i] - mean) / std::sqrt(variance + 1e-6) * gain[i] + bias[i], 2e-5) << n << " " << i;
+        EXPECT_NEAR(out[i], (x[i] - mean) / std::sqrt(variance + 1e-6) * gain[i] + bias[i], 2e-5)
+            << n << " " << i;
       std::vector<float> in_place = x;
       layer_norm(in_place.data(), gain.data(), bias.data(), 1e-6f, n, in_place.data());
       EXPECT_EQ(in_place, out);
@@ -78,7 +79,8 @@ float rounded_bf16(float x) {
   return y;
 }
 
-// Random queries, keys and values, the latter packed as the kernels read them. kInt8: the keys alone, all else in bfloat16.
+// Random queries, keys and values, the latter packed as the kernels read them. kInt8: the keys
+// alone, all else in bfloat16.
 struct AttentionData {
   AttentionData(const AttentionCase& shape, NumberType number) : c(shape), type(number) {
     q = random_values(c.queries * ldq(), 1);
@@ -88,15 +90,23 @@ struct AttentionData {
     if (bf16)
       for (auto* factor : {&q, &k, &v})
         for (float& x : *factor) x = rounded_bf16(x);  // leaves only the products' own rounding
-    keys = AlignedArray<std::byte>(round_up(c.head_dim, 2) * key_stride() * size_of(type), std::byte{0});
-    values = AlignedArray<std::byte>(round_up(c.count, kBf16Keys) * value_stride() * size_of(bf16 ? NumberType::kBf16 : type), std::byte{0});
+    keys = AlignedArray<std::byte>(round_up(c.head_dim, 2) * key_stride() * size_of(type),
+                                   std::byte{0});
+    values = AlignedArray<std::byte>(
+        round_up(c.count, kBf16Keys) * value_stride() * size_of(bf16 ? NumberType::kBf16 : type),
+        std::byte{0});
     if (type == NumberType::kInt8) round_to_bytes();
     for (int j = 0; j < c.count; ++j)
       for (int d = 0; d < c.head_dim; ++d) {
         const float key = k[j * c.head_dim + d], value = v[j * c.head_dim + d];
         if (bf16) {
-          if (type == NumberType::kBf16) to_bf16(&key, 1, reinterpret_cast<std::uint16_t*>(keys.data()) + (d / 2 * key_stride() + j) * 2 + d % 2);
-          to_bf16(&value, 1, reinterpret_cast<std::uint16_t*>(values.data()) + (j / 2 * value_stride() + d) * 2 + j % 2);
+          if (type == NumberType::kBf16)
+            to_bf16(&key, 1,
+                    reinterpret_cast<std::uint16_t*>(keys.data()) + (d / 2 * key_stride() + j) * 2 +
+                        d % 2);
+          to_bf16(&value, 1,
+                  reinterpret_cast<std::uint16_t*>(values.data()) +
+                      (j / 2 * value_stride() + d) * 2 + j % 2);
         } else {
           reinterpret_cast<float*>(keys.data())[d * key_stride() + j] = key;
           reinterpret_cast<float*>(values.data())[j * value_stride() + d] = value;
@@ -105,9 +115,12 @@ struct AttentionData {
   }
   std::size_t ldq() const { return c.head_dim * 3 + 5; }
   std::size_t ldo() const { return c.head_dim * 2 + 3; }
-  std::size_t key_stride() const { return round_up(c.count + 20, type == NumberType::kF32 ? kLanes : kBf16Keys); }
+  std::size_t key_stride() const {
+    return round_up(c.count + 20, type == NumberType::kF32 ? kLanes : kBf16Keys);
+  }
   std::size_t value_stride() const { return round_up(c.head_dim, kLanes); }
-  // Keys as they are packed, which must be theirs less their mean to half a step, and queries as the kernel rounds them.
+  // Keys as they are packed, which must be theirs less their mean to half a step, and queries as
+  // the kernel rounds them.
   void round_to_bytes() {
     const std::size_t dims = c.head_dim, stride = dims + 6;
     std::vector<std::uint16_t> rows(c.count * stride);
@@ -117,15 +130,18 @@ struct AttentionData {
       for (std::size_t d = 0; d < dims; ++d) mean[d] += k[j * dims + d] / double(c.count);
     }
     key_scales.assign(key_stride(), 0.f);
-    pack_byte_keys(rows.data(), stride, c.count, c.head_dim, reinterpret_cast<std::uint32_t*>(keys.data()), key_stride(), key_scales.data());
+    pack_byte_keys(rows.data(), stride, c.count, c.head_dim,
+                   reinterpret_cast<std::uint32_t*>(keys.data()), key_stride(), key_scales.data());
     for (int j = 0; j < c.count; ++j) {
       double top = 0;
-      for (std::size_t d = 0; d < dims; ++d) top = std::max(top, std::abs(k[j * dims + d] - mean[d]));
+      for (std::size_t d = 0; d < dims; ++d)
+        top = std::max(top, std::abs(k[j * dims + d] - mean[d]));
       EXPECT_NEAR(key_scales[j], top > 1e-5 ? top / 127 : key_scales[j], 1e-5);
       for (std::size_t d = 0; d < dims; ++d) {
         const int byte = static_cast<int>(keys.data()[(d / 4 * key_stride() + j) * 4 + d % 4]);
         const float packed = key_scales[j] * static_cast<float>(byte - 128);
-        EXPECT_NEAR(packed, k[j * dims + d] - mean[d], 0.51 * key_scales[j] + 1e-5) << "key " << j << " dim " << d << " of " << c.count << "x" << c.head_dim;
+        EXPECT_NEAR(packed, k[j * dims + d] - mean[d], 0.51 * key_scales[j] + 1e-5)
+            << "key " << j << " dim " << d << " of " << c.count << "x" << c.head_dim;
         k[j * dims + d] = packed;
       }
     }
@@ -133,15 +149,18 @@ struct AttentionData {
       float* query = &q[i * ldq()];
       float top = 0;
       for (std::size_t d = 0; d < dims; ++d) top = std::max(top, std::abs(query[d]));
-      for (std::size_t d = 0; d < dims && top > 0; ++d) query[d] = std::nearbyint(query[d] * (1.f / (top / 127))) * (top / 127);
+      for (std::size_t d = 0; d < dims && top > 0; ++d)
+        query[d] = std::nearbyint(query[d] * (1.f / (top / 127))) * (top / 127);
     }
   }
   double expected(int i, int d) const {
-    const int visible = c.first_visible == kAllVisible ? c.count : std::min(c.count, c.first_visible + i + 1);
+    const int visible =
+        c.first_visible == kAllVisible ? c.count : std::min(c.count, c.first_visible + i + 1);
     std::vector<double> p(visible);
     double top = -1e300, sum = 0, result = 0;
     for (int j = 0; j < visible; ++j) {
-      for (int e = 0; e < c.head_dim; ++e) p[j] += static_cast<double>(q[i * ldq() + e]) * k[j * c.head_dim + e];
+      for (int e = 0; e < c.head_dim; ++e)
+        p[j] += static_cast<double>(q[i * ldq() + e]) * k[j * c.head_dim + e];
       top = std::max(top, p[j] /= std::sqrt(c.head_dim));
     }
     for (auto& x : p) sum += x = std::exp(x - top);
@@ -155,23 +174,29 @@ struct AttentionData {
   AlignedArray<std::byte> keys, values;
 };
 
-void check_attention(const AttentionCase& c, NumberType type = NumberType::kF32, void (*kernel)(const AttentionBlock&) = attention) {
+void check_attention(const AttentionCase& c, NumberType type = NumberType::kF32,
+                     void (*kernel)(const AttentionBlock&) = attention) {
   const AttentionData data(c, type);
   const auto unrounded = random_values(data.q.size(), 1);
   std::vector<float> out(c.queries * data.ldo(), -7.f);
   AlignedArray<float> scratch(attention_scratch(c.queries, c.count, c.head_dim));
   std::vector<std::uint16_t> narrow(data.q.size() + 1);
   to_bf16(unrounded.data(), static_cast<int>(unrounded.size()), narrow.data());
-  const void* queries = type == NumberType::kF32 ? data.q.data() : static_cast<const void*>(narrow.data());
-  kernel({queries, data.ldq(), c.queries, data.keys.data(), data.key_stride(), data.values.data(), data.value_stride(), c.count, c.head_dim,
-          c.first_visible, 1.f / std::sqrt(static_cast<float>(c.head_dim)), out.data(), data.ldo(), scratch.data(), nullptr,
-          type == NumberType::kInt8 ? data.key_scales.data() : nullptr});
+  const void* queries =
+      type == NumberType::kF32 ? data.q.data() : static_cast<const void*>(narrow.data());
+  kernel({queries, data.ldq(), c.queries, data.keys.data(), data.key_stride(), data.values.data(),
+          data.value_stride(), c.count, c.head_dim, c.first_visible,
+          1.f / std::sqrt(static_cast<float>(c.head_dim)), out.data(), data.ldo(), scratch.data(),
+          nullptr, type == NumberType::kInt8 ? data.key_scales.data() : nullptr});
   // bfloat16 weights are off by up to 2^-9 of the largest value (about 3 standard deviations).
   const double tolerance = type == NumberType::kF32 ? 2e-5 : 1e-2;
   for (int i = 0; i < c.queries; ++i) {
     for (int d = 0; d < c.head_dim; ++d)
-      EXPECT_NEAR(out[i * data.ldo() + d], data.expected(i, d), tolerance) << "query " << i << " dim " << d << " of " << c.queries << "x" << c.count << "x" << c.head_dim;
-    for (std::size_t d = c.head_dim; d < data.ldo(); ++d) EXPECT_EQ(out[i * data.ldo() + d], -7.f);  // nothing written past the head
+      EXPECT_NEAR(out[i * data.ldo() + d], data.expected(i, d), tolerance)
+          << "query " << i << " dim " << d << " of " << c.queries << "x" << c.count << "x"
+          << c.head_dim;
+    // nothing written past the head
+    for (std::size_t d = c.head_dim; d < data.ldo(); ++d) EXPECT_EQ(out[i * data.ldo() + d], -7.f);
   }
 }
 
@@ -179,7 +204,8 @@ template <class Check>
 void for_attention_shapes(const Check& check) {
   for (const int queries : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 48})
     for (const int count : {1, 2, 15, 16, 17, 33, 65})
-      for (const int head_dim : {1, 8, 12, 16, 24, 64, 80}) check({queries, count, head_dim, kAllVisible});
+      for (const int head_dim : {1, 8, 12, 16, 24, 64, 80})
+        check({queries, count, head_dim, kAllVisible});
   check({48, 577, 64, kAllVisible});
   check({3, 901, 64, kAllVisible});
   for (const int before : {0, 1, 5, 16})
@@ -191,14 +217,18 @@ TEST(Attention, EqualsDoubleReference) {
 }
 
 TEST(Attention, Bf16EqualsDoubleReference) {
-  for_attention_shapes([](const AttentionCase& c) { check_attention(c, NumberType::kBf16, attention_bf16); });
+  for_attention_shapes(
+      [](const AttentionCase& c) { check_attention(c, NumberType::kBf16, attention_bf16); });
 }
 
 TEST(Attention, ByteKeysEqualDoubleReference) {
-  const auto check = [](const AttentionCase& c) { check_attention(c, NumberType::kInt8, attention_bf16); };
+  const auto check = [](const AttentionCase& c) {
+    check_attention(c, NumberType::kInt8, attention_bf16);
+  };
   for (const int queries : {1, 2, 5, 6, 7, 13, 48})
     for (const int count : {1, 2, 15, 16, 17, 33, 65})
-      for (const int head_dim : {4, 8, 12, 36, 64, 80, 128, 132}) check({queries, count, head_dim, kAllVisible});
+      for (const int head_dim : {4, 8, 12, 36, 64, 80, 128, 132})
+        check({queries, count, head_dim, kAllVisible});
   check({48, 577, 64, kAllVisible});
   check({7, 901, 64, kAllVisible});
   check({17, 22, 24, 5});
@@ -207,7 +237,10 @@ TEST(Attention, ByteKeysEqualDoubleReference) {
 #if defined(__x86_64__)
 TEST(AttentionByTiles, EmulatedEqualsDoubleReference) {
   if (!has_isa(Isa::kAvx512Bf16)) GTEST_SKIP() << "this machine has no AVX-512 bfloat16";
-  const auto check = [](const AttentionCase& c) { check_attention(c, NumberType::kBf16, attention_detail::attend<attention_detail::TileProduct<EmulatedTiles>>); };
+  const auto check = [](const AttentionCase& c) {
+    check_attention(c, NumberType::kBf16,
+                    attention_detail::attend<attention_detail::TileProduct<EmulatedTiles>>);
+  };
   for (const int queries : {1, 7, 16, 17, 31, 32, 33, 48})
     for (const int count : {1, 2, 31, 32, 33, 65}) check({queries, count, 64, kAllVisible});
   check({32, 577, 64, kAllVisible});
@@ -218,7 +251,8 @@ TEST(AttentionByTiles, EmulatedEqualsDoubleReference) {
 TEST(Convert, Bf16RoundsToNearestEven) {
   for_each_isa([] {
     std::vector<float> x = random_values(1000, 5, 100.f);
-    x.insert(x.end(), {0.f, -0.f, 1.f, 1.00390625f, 1.01171875f, 3e38f, -1e-40f});  // two ties: down to even, up to even
+    // two ties: down to even, up to even
+    x.insert(x.end(), {0.f, -0.f, 1.f, 1.00390625f, 1.01171875f, 3e38f, -1e-40f});
     std::vector<std::uint16_t> out(x.size());
     to_bf16(x.data(), static_cast<int>(x.size()), out.data());
     for (std::size_t i = 0; i < x.size(); ++i) {
@@ -242,16 +276,22 @@ TEST(Convert, Uint8KeepsHalfAStep) {
         std::vector<std::uint16_t> narrow(n);
         to_bf16(x.data(), n, narrow.data());
         std::vector<std::uint8_t> out(n), out16(n);
-        const ByteScale scale = to_uint8(x.data(), n, out.data()), scale16 = to_uint8(narrow.data(), n, out16.data());
-        const float max = std::max(0.f, *std::max_element(x.begin(), x.end())), min = std::min(0.f, *std::min_element(x.begin(), x.end()));
+        const ByteScale scale = to_uint8(x.data(), n, out.data()),
+                        scale16 = to_uint8(narrow.data(), n, out16.data());
+        const float max = std::max(0.f, *std::max_element(x.begin(), x.end())),
+                    min = std::min(0.f, *std::min_element(x.begin(), x.end()));
         EXPECT_FLOAT_EQ(scale.scale, (max - min) / 255.f);
         const float zero = scale.offset / scale.scale;  // 0 is a step
         EXPECT_NEAR(zero, std::round(zero), 1e-4f);
-        for (int i = 0; i < n; ++i) EXPECT_NEAR(out[i] * scale.scale - scale.offset, x[i], scale.scale * 1.01f) << n << " " << shift;
+        for (int i = 0; i < n; ++i)
+          EXPECT_NEAR(out[i] * scale.scale - scale.offset, x[i], scale.scale * 1.01f)
+              << n << " " << shift;
         double error = 0;
-        for (int i = 0; i < n; ++i) error += std::pow((out[i] * scale.scale - scale.offset - x[i]) / scale.scale, 2) / n;
+        for (int i = 0; i < n; ++i)
+          error += std::pow((out[i] * scale.scale - scale.offset - x[i]) / scale.scale, 2) / n;
         if (n >= 31) {
-          EXPECT_LT(std::sqrt(error), 0.4);  // 1 / sqrt(12) for errors spread evenly over half a step either way
+          // 1 / sqrt(12) for errors spread evenly over half a step either way
+          EXPECT_LT(std::sqrt(error), 0.4);
         }
         EXPECT_EQ(out16, out);
         EXPECT_EQ(scale16.scale, scale.scale);
@@ -286,7 +326,8 @@ TEST(Convert, Int8KeepsHalfAStep) {
 
 // Sums of a product, in int32 or float, that finish() turns into a layer's output.
 struct Sums {
-  Sums(int rows, int n) : int32(rows * (n + 3)), floats(int32.size()), column(random_values(n, 11, 3.f)) {
+  Sums(int rows, int n)
+      : int32(rows * (n + 3)), floats(int32.size()), column(random_values(n, 11, 3.f)) {
     std::mt19937 generator(n);
     for (auto& s : int32) s = static_cast<int>(generator() % 20000) - 10000;
     floats = random_values(floats.size(), 6, 2.f);
@@ -298,18 +339,25 @@ struct Sums {
 void check_finish(int rows, int n, Epilogue epilogue, bool with_bias, bool int32, bool out_bf16) {
   const Sums sums(rows, n);
   const std::size_t lds = n + 3, ldo = n + 5;
-  const auto scale = random_values(n, 7, 0.01f), bias = random_values(n, 8), before = random_values(rows * ldo, 9), x_scale = random_values(rows, 10, 0.05f), x_offset = random_values(rows, 12);
+  const auto scale = random_values(n, 7, 0.01f), bias = random_values(n, 8),
+             before = random_values(rows * ldo, 9), x_scale = random_values(rows, 10, 0.05f),
+             x_offset = random_values(rows, 12);
   std::vector<float> out = before;
   std::vector<std::uint16_t> narrow(out.size());
-  finish({int32 ? static_cast<const void*>(sums.int32.data()) : sums.floats.data(), lds, rows, n, int32 ? x_scale.data() : nullptr, x_offset.data(), scale.data(),
-          sums.column.data(), with_bias ? bias.data() : nullptr, epilogue, out_bf16 ? static_cast<void*>(narrow.data()) : out.data(), ldo, out_bf16});
+  finish({int32 ? static_cast<const void*>(sums.int32.data()) : sums.floats.data(), lds, rows, n,
+          int32 ? x_scale.data() : nullptr, x_offset.data(), scale.data(), sums.column.data(),
+          with_bias ? bias.data() : nullptr, epilogue,
+          out_bf16 ? static_cast<void*>(narrow.data()) : out.data(), ldo, out_bf16});
   for (int r = 0; r < rows; ++r)
     for (int i = 0; i < n; ++i) {
       const std::size_t from = r * lds + i, to = r * ldo + i;
-      double y = int32 ? static_cast<double>(x_scale[r]) * scale[i] * sums.int32[from] - static_cast<double>(x_offset[r]) * sums.column[i] : sums.floats[from];
+      double y = int32 ? static_cast<double>(x_scale[r]) * scale[i] * sums.int32[from] -
+                             static_cast<double>(x_offset[r]) * sums.column[i]
+                       : sums.floats[from];
       if (with_bias) y += bias[i];
       // GELU is rough where its output is rounded anyway.
-      double tolerance = 1e-5 * (1 + std::abs(y)) + (epilogue == Epilogue::kGelu && (int32 || out_bf16) ? 2e-4 : 0);
+      double tolerance = 1e-5 * (1 + std::abs(y)) +
+                         (epilogue == Epilogue::kGelu && (int32 || out_bf16) ? 2e-4 : 0);
       if (epilogue == Epilogue::kGelu) y = gelu(y);
       if (epilogue == Epilogue::kAdd) y += before[to];
       float got = out[to];
@@ -318,7 +366,8 @@ void check_finish(int rows, int n, Epilogue epilogue, bool with_bias, bool int32
         std::memcpy(&got, &bits, sizeof(bits));
         tolerance += std::abs(y) / 256;
       }
-      ASSERT_NEAR(got, y, tolerance) << rows << "x" << n << " " << r << " " << i << (int32 ? " int32" : "") << (out_bf16 ? " bf16" : "");
+      ASSERT_NEAR(got, y, tolerance) << rows << "x" << n << " " << r << " " << i
+                                     << (int32 ? " int32" : "") << (out_bf16 ? " bf16" : "");
     }
 }
 
@@ -327,7 +376,8 @@ TEST(Finish, EqualsDoubleReference) {
     for (const int n : {1, 15, 16, 37, 64})
       for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd})
         for (int bits = 0; bits < 8; ++bits)
-          if (!(e == Epilogue::kAdd && bits & 4)) check_finish(3, n, e, bits & 1, bits & 2, bits & 4);
+          if (!(e == Epilogue::kAdd && bits & 4))
+            check_finish(3, n, e, bits & 1, bits & 2, bits & 4);
   });
 }
 
@@ -337,12 +387,16 @@ TEST(Transpose, MovesUnits) {
       for (const int cols : {1, 5, 32}) {
         const std::size_t ldi = cols + 3, ldo = rows + 2;
         std::vector<std::uint32_t> in(rows * ldi), out(cols * ldo, 7u);
-        for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<std::uint32_t>(i * 2654435761u);
+        for (std::size_t i = 0; i < in.size(); ++i)
+          in[i] = static_cast<std::uint32_t>(i * 2654435761u);
         transpose_units(in.data(), ldi, rows, cols, out.data(), ldo);
         for (int c = 0; c < cols; ++c)
-          for (std::size_t r = 0; r < ldo; ++r) ASSERT_EQ(out[c * ldo + r], r < static_cast<std::size_t>(rows) ? in[r * ldi + c] : 7u);
+          for (std::size_t r = 0; r < ldo; ++r)
+            ASSERT_EQ(out[c * ldo + r], r < static_cast<std::size_t>(rows) ? in[r * ldi + c] : 7u);
         std::vector<std::uint16_t> even(cols), odd(cols);
-        for (int c = 0; c < cols; ++c) even[c] = static_cast<std::uint16_t>(in[c]), odd[c] = static_cast<std::uint16_t>(in[c] >> 16);
+        for (int c = 0; c < cols; ++c)
+          even[c] = static_cast<std::uint16_t>(in[c]),
+          odd[c] = static_cast<std::uint16_t>(in[c] >> 16);
         std::vector<std::uint32_t> both(cols), half(cols);
         interleave(even.data(), odd.data(), cols, both.data());
         interleave(even.data(), nullptr, cols, half.data());
@@ -355,17 +409,21 @@ TEST(Transpose, MovesUnits) {
 }
 
 // In parts, as the loader does.
-PackedWeights pack(NumberType type, const void* weight, int n, int k, Packing packing = Packing::kPlain) {
+PackedWeights pack(NumberType type, const void* weight, int n, int k,
+                   Packing packing = Packing::kPlain) {
   PackedWeights packed(type, n, k, packing);
   for (int first = 0; first < n; first += 2 * kColumnBlock)
-    packed.pack(first, std::min(2 * kColumnBlock, n - first), static_cast<const std::byte*>(weight) + static_cast<std::size_t>(first) * k * size_of(type));
+    packed.pack(first, std::min(2 * kColumnBlock, n - first),
+                static_cast<const std::byte*>(weight) +
+                    static_cast<std::size_t>(first) * k * size_of(type));
   return packed;
 }
 
 using Multiply = void (*)(const GemmTile&);
 
 // Weights packed as kNarrow have to have no magnitude that is lost there.
-void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberType type, Multiply multiply = gemm, Packing packing = Packing::kPlain) {
+void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberType type,
+                Multiply multiply = gemm, Packing packing = Packing::kPlain) {
   const std::size_t ldo = n + 7;
   auto x = random_values(m * k, 1), w = random_values(n * k, 2);
   if (packing == Packing::kNarrow)
@@ -379,13 +437,21 @@ void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberTy
       for (float& v : *values) v = rounded_bf16(v);
   }
   const bool bf16 = type == NumberType::kBf16;
-  const PackedWeights packed = pack(type, bf16 ? static_cast<const void*>(w16.data()) : w.data(), n, k, packing);
+  const PackedWeights packed =
+      pack(type, bf16 ? static_cast<const void*>(w16.data()) : w.data(), n, k, packing);
   EXPECT_EQ(packed.packing(), bf16 && k % 2 == 0 ? packing : Packing::kPlain);
   for (int first = 0; first < n; first += 2 * kColumnBlock) {  // a slice of columns at a time
     const int cols = std::min(2 * kColumnBlock, n - first);
     std::vector<float> out = before;
-    multiply({.m = m, .n = cols, .x = bf16 ? static_cast<const void*>(x16.data()) : x.data(), .w = &packed, .first = first,
-          .bias = with_bias ? bias.data() + first : nullptr, .out = out.data(), .ldo = ldo, .epilogue = epilogue});
+    multiply({.m = m,
+              .n = cols,
+              .x = bf16 ? static_cast<const void*>(x16.data()) : x.data(),
+              .w = &packed,
+              .first = first,
+              .bias = with_bias ? bias.data() + first : nullptr,
+              .out = out.data(),
+              .ldo = ldo,
+              .epilogue = epilogue});
     for (int i = 0; i < m; ++i)
       for (std::size_t j = 0; j < ldo; ++j) {
         const std::size_t at = i * ldo + j;
@@ -401,8 +467,10 @@ void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberTy
         }
         if (epilogue == Epilogue::kGelu) sum = gelu(sum);
         if (epilogue == Epilogue::kAdd) sum += before[at];
-        // A float sum of k terms is off by at most k x 2^-24 of their magnitudes; GELU's slope stays under 1.13.
-        EXPECT_NEAR(out[at], sum, 1.2 * magnitude * (k + 8) * 6e-8 + 1e-6) << m << "x" << n << "x" << k;
+        // A float sum of k terms is off by at most k x 2^-24 of their magnitudes; GELU's slope
+        // stays under 1.13.
+        EXPECT_NEAR(out[at], sum, 1.2 * magnitude * (k + 8) * 6e-8 + 1e-6)
+            << m << "x" << n << "x" << k;
       }
   }
 }
@@ -412,7 +480,8 @@ TEST(Gemm, EqualsDoubleReference) {
     for (const int m : {1, 2, 3, 5, 16, 17, 65})
       for (const int n : {1, 2, 20, 48, 64, 65, 200})
         for (const int k : {1, 12, 36, 64, 100})
-          for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd}) check_gemm(m, n, k, e, m % 2 == 0, type);
+          for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd})
+            check_gemm(m, n, k, e, m % 2 == 0, type);
     check_gemm(37, 130, 768, Epilogue::kGelu, true, type);
     check_gemm(20, 70, 1500, Epilogue::kStore, true, type);  // several blocks of units
     check_gemm(3, 1000, 3072, Epilogue::kAdd, true, type);
@@ -423,9 +492,12 @@ TEST(Gemm, NarrowWeightsEqualDoubleReference) {
   for (const int m : {1, 2, 3, 4, 5, 6, 7, 13, 65})
     for (const int n : {1, 20, 64, 65, 200})
       for (const int k : {1, 2, 12, 64, 100, 770})
-        check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, m % 2 == 0, NumberType::kBf16, gemm, Packing::kNarrow);
-  for (const int m : {1, 3, 20}) check_gemm(m, 130, 3072, Epilogue::kGelu, true, NumberType::kBf16, gemm, Packing::kNarrow);
-  check_gemm(3, 70, 64, Epilogue::kGelu, true, NumberType::kF32, gemm, Packing::kNarrow);  // stays plain
+        check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, m % 2 == 0,
+                   NumberType::kBf16, gemm, Packing::kNarrow);
+  for (const int m : {1, 3, 20})
+    check_gemm(m, 130, 3072, Epilogue::kGelu, true, NumberType::kBf16, gemm, Packing::kNarrow);
+  // stays plain
+  check_gemm(3, 70, 64, Epilogue::kGelu, true, NumberType::kF32, gemm, Packing::kNarrow);
 }
 
 float from_bf16(std::uint16_t value) {
@@ -437,11 +509,14 @@ float from_bf16(std::uint16_t value) {
 
 // Every bfloat16 there is, under largest magnitudes from the least to the greatest.
 TEST(NarrowBf16, KeepsWhatItPromises) {
-  for (const int top : {0x0000, 0x0001, 0x0080, 0x0100, 0x067f, 0x0700, 0x0c00, 0x3f80, 0x3fff, 0x4000, 0x42aa, 0x7f7f}) {
+  for (const int top : {0x0000, 0x0001, 0x0080, 0x0100, 0x067f, 0x0700, 0x0c00, 0x3f80, 0x3fff,
+                        0x4000, 0x42aa, 0x7f7f}) {
     const int units = 512;
     AlignedArray<std::uint32_t> in(units * kColumnBlock), out(units * kColumnBlock);
-    auto *values = reinterpret_cast<std::uint16_t*>(in.data()), *widened = reinterpret_cast<std::uint16_t*>(out.data());
-    for (int i = 0; i < 0x10000; ++i) values[i] = static_cast<std::uint16_t>((i & 0x7fff) <= top ? i : top);
+    auto *values = reinterpret_cast<std::uint16_t*>(in.data()),
+         *widened = reinterpret_cast<std::uint16_t*>(out.data());
+    for (int i = 0; i < 0x10000; ++i)
+      values[i] = static_cast<std::uint16_t>((i & 0x7fff) <= top ? i : top);
     AlignedArray<std::byte> block(narrow_block_bytes(units));
     narrow_block(in.data(), units, block.data());
     const auto to = [&](int unit) {
@@ -450,13 +525,17 @@ TEST(NarrowBf16, KeepsWhatItPromises) {
     widen_units(block.data(), 0, 100, to(0));
     widen_units(block.data(), 100, units - 100, to(100));
     const int lowest = (top >> 8) - 6;
-    const float smallest = lowest > 0 ? from_bf16(static_cast<std::uint16_t>(lowest << 8)) : 0.f, largest = from_bf16(static_cast<std::uint16_t>(top));
+    const float smallest = lowest > 0 ? from_bf16(static_cast<std::uint16_t>(lowest << 8)) : 0.f,
+                largest = from_bf16(static_cast<std::uint16_t>(top));
     EXPECT_LE(smallest, largest * 0x1p-12f);
     for (int i = 0; i < 0x10000; ++i) {
       const float before = from_bf16(values[i]), after = from_bf16(widened[i]);
-      if (std::abs(before) >= smallest) ASSERT_EQ(before, after) << i << " under " << top;
-      else if (std::abs(before) >= smallest / 2) ASSERT_EQ(after, std::copysign(smallest, before)) << i << " under " << top;
-      else ASSERT_EQ(widened[i], 0) << i << " under " << top;
+      if (std::abs(before) >= smallest)
+        ASSERT_EQ(before, after) << i << " under " << top;
+      else if (std::abs(before) >= smallest / 2)
+        ASSERT_EQ(after, std::copysign(smallest, before)) << i << " under " << top;
+      else
+        ASSERT_EQ(widened[i], 0) << i << " under " << top;
     }
   }
 }
@@ -467,7 +546,8 @@ TEST(Gemm, EqualsDoubleReferenceOnEveryIsa) {
     for (const int m : {1, 4, 7})
       for (const int n : {15, 16, 33, 80})
         for (const int k : {3, 4, 65, 400})
-          for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd}) check_gemm(m, n, k, e, n % 2 == 0, NumberType::kF32);
+          for (const Epilogue e : {Epilogue::kStore, Epilogue::kGelu, Epilogue::kAdd})
+            check_gemm(m, n, k, e, n % 2 == 0, NumberType::kF32);
   });
 }
 
@@ -481,8 +561,16 @@ void check_int8_sums(int m, int n, int k, Multiply multiply) {
   // Scales of 1 and sums below 2^24: exact in floats.
   const std::vector<float> x_scales(m, 1.f), x_offsets(m, 0.f), w_scales(n, 1.f), w_sums(n, 1.f);
   std::vector<float> out(m * n);
-  multiply({.m = m, .n = n, .x = x.data(), .w = &packed, .x_scales = x_scales.data(), .x_offsets = x_offsets.data(), .w_scales = w_scales.data(), .w_sums = w_sums.data(),
-            .out = out.data(), .ldo = static_cast<std::size_t>(n)});
+  multiply({.m = m,
+            .n = n,
+            .x = x.data(),
+            .w = &packed,
+            .x_scales = x_scales.data(),
+            .x_offsets = x_offsets.data(),
+            .w_scales = w_scales.data(),
+            .w_sums = w_sums.data(),
+            .out = out.data(),
+            .ldo = static_cast<std::size_t>(n)});
   for (int i = 0; i < m; ++i)
     for (int j = 0; j < n; ++j) {
       std::int32_t sum = 0;
@@ -500,15 +588,18 @@ TEST(Gemm, Int8SumsAreExact) {
 #if defined(__x86_64__)
 // The same body that runs on matrix units where there are some.
 TEST(GemmByTiles, EmulatedEqualsDoubleReference) {
-  if (!has_isa(Isa::kAvx512Bf16)) GTEST_SKIP() << "weights are not packed for matrix units on this machine";
+  if (!has_isa(Isa::kAvx512Bf16))
+    GTEST_SKIP() << "weights are not packed for matrix units on this machine";
   for (const int m : {1, 7, 16, 17, 31, 32, 33, 65})
     for (const int n : {1, 64, 130})
       for (const int k : {32, 96, 800})  // 1, 3 and 25 steps: one block, one, and two
-        check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, n == 64, NumberType::kBf16, gemm_by_tiles<EmulatedTiles, NumberType::kBf16>,
+        check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, n == 64, NumberType::kBf16,
+                   gemm_by_tiles<EmulatedTiles, NumberType::kBf16>,
                    n == 1 ? Packing::kPlain : Packing::kNarrow);
   for (const int m : {1, 16, 33})
     for (const int n : {1, 130})
-      for (const int k : {64, 576, 1600}) check_int8_sums(m, n, k, gemm_by_tiles<EmulatedTiles, NumberType::kInt8>);
+      for (const int k : {64, 576, 1600})
+        check_int8_sums(m, n, k, gemm_by_tiles<EmulatedTiles, NumberType::kInt8>);
 }
 #endif
 

@@ -30,7 +30,8 @@ std::vector<float> random_values(std::size_t n, unsigned seed) {
   std::mt19937 generator(seed);
   std::normal_distribution<float> normal;
   std::vector<float> values(n);
-  for (float& v : values) v = normal(generator) * std::exp(static_cast<float>(generator() % 9) - 4.f);
+  for (float& v : values)
+    v = normal(generator) * std::exp(static_cast<float>(generator() % 9) - 4.f);
   return values;
 }
 
@@ -43,8 +44,18 @@ std::vector<std::uint16_t> halves(const std::vector<float>& values) {
 // A layer and rows for it.
 struct Product {
   Product(NumberType number, int rows, int columns, int depth, Packing packing)
-      : type(number), m(rows), n(columns), k(depth), weights(type, n, k, packing), bias(random_values(n, 1)), scales(random_values(n, 2)), sums(random_values(n, 3)),
-        x_scales(random_values(m, 4)), x_offsets(random_values(m, 5)), x(random_values(static_cast<std::size_t>(m) * k, 6)), w(random_values(static_cast<std::size_t>(n) * k, 7)) {
+      : type(number),
+        m(rows),
+        n(columns),
+        k(depth),
+        weights(type, n, k, packing),
+        bias(random_values(n, 1)),
+        scales(random_values(n, 2)),
+        sums(random_values(n, 3)),
+        x_scales(random_values(m, 4)),
+        x_offsets(random_values(m, 5)),
+        x(random_values(static_cast<std::size_t>(m) * k, 6)),
+        w(random_values(static_cast<std::size_t>(n) * k, 7)) {
     x16 = halves(x);
     const auto w16 = halves(w);
     w8.resize(w.size());
@@ -53,25 +64,44 @@ struct Product {
       w8[i] = static_cast<std::int8_t>(std::clamp(w[i] * 8, -127.f, 127.f));
     for (std::size_t i = 0; i < x.size(); ++i)
       x8[i] = static_cast<std::uint8_t>(std::min(std::fabs(x[i]) * 8, 255.f));
-    const void* all = type == NumberType::kF32 ? static_cast<const void*>(w.data()) : type == NumberType::kBf16 ? static_cast<const void*>(w16.data()) : w8.data();
+    const void* all = type == NumberType::kF32    ? static_cast<const void*>(w.data())
+                      : type == NumberType::kBf16 ? static_cast<const void*>(w16.data())
+                                                  : w8.data();
     weights.pack(0, n, all);
   }
   const void* row(int r) const {
     const auto at = static_cast<std::size_t>(r) * static_cast<std::size_t>(k);
-    return type == NumberType::kF32 ? static_cast<const void*>(x.data() + at) : type == NumberType::kBf16 ? static_cast<const void*>(x16.data() + at) : x8.data() + at;
+    return type == NumberType::kF32    ? static_cast<const void*>(x.data() + at)
+           : type == NumberType::kBf16 ? static_cast<const void*>(x16.data() + at)
+                                       : x8.data() + at;
   }
-  // Rows from `first` on by columns from c0 on, as the bytes of floats or bfloat16s; what kAdd adds to is a row's own.
+  // Rows from `first` on by columns from c0 on, as the bytes of floats or bfloat16s; what kAdd adds
+  // to is a row's own.
   template <class Multiply>
-  std::vector<float> run(int first, int count, int c0, int c1, Epilogue epilogue, bool bf16, Multiply multiply) const {
+  std::vector<float> run(int first, int count, int c0, int c1, Epilogue epilogue, bool bf16,
+                         Multiply multiply) const {
     const std::size_t columns = static_cast<std::size_t>(c1 - c0);
     std::vector<float> out(static_cast<std::size_t>(count) * columns, 0.f);
     if (epilogue == Epilogue::kAdd)
       for (int r = 0; r < count; ++r)
-        for (int c = c0; c < c1; ++c) out[static_cast<std::size_t>(r) * columns + static_cast<std::size_t>(c - c0)] = std::sin(static_cast<float>((first + r) * 977 + c));
+        for (int c = c0; c < c1; ++c)
+          out[static_cast<std::size_t>(r) * columns + static_cast<std::size_t>(c - c0)] =
+              std::sin(static_cast<float>((first + r) * 977 + c));
     const bool bytes = type == NumberType::kInt8;
-    multiply(GemmTile{.m = count, .n = c1 - c0, .x = row(first), .w = &weights, .first = c0, .x_scales = bytes ? x_scales.data() + first : nullptr,
-                      .x_offsets = bytes ? x_offsets.data() + first : nullptr, .w_scales = bytes ? scales.data() + c0 : nullptr, .w_sums = bytes ? sums.data() + c0 : nullptr,
-                      .bias = bias.data() + c0, .out = out.data(), .ldo = columns, .epilogue = epilogue, .out_bf16 = bf16});
+    multiply(GemmTile{.m = count,
+                      .n = c1 - c0,
+                      .x = row(first),
+                      .w = &weights,
+                      .first = c0,
+                      .x_scales = bytes ? x_scales.data() + first : nullptr,
+                      .x_offsets = bytes ? x_offsets.data() + first : nullptr,
+                      .w_scales = bytes ? scales.data() + c0 : nullptr,
+                      .w_sums = bytes ? sums.data() + c0 : nullptr,
+                      .bias = bias.data() + c0,
+                      .out = out.data(),
+                      .ldo = columns,
+                      .epilogue = epilogue,
+                      .out_bf16 = bf16});
     if (!bf16) return out;
     std::vector<float> wide(out.size());
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -91,22 +121,29 @@ struct Product {
   std::vector<std::int8_t> w8;
 };
 
-bool same_bits(const float* a, const float* b, std::size_t n) { return std::memcmp(a, b, n * sizeof(float)) == 0; }
+bool same_bits(const float* a, const float* b, std::size_t n) {
+  return std::memcmp(a, b, n * sizeof(float)) == 0;
+}
 
 void check_company(const Product& p, Epilogue epilogue, bool bf16) {
   const auto all = p.run(0, p.m, 0, p.n, epilogue, bf16, gemm);
   for (const int count : {1, 2, 3, 4, 6, 7, 8, 9, 15, 17, 32, 33})
     for (const int first : {0, 1, 5, p.m - count}) {
       const auto part = p.run(first, count, 0, p.n, epilogue, bf16, gemm);
-      ASSERT_TRUE(same_bits(part.data(), all.data() + static_cast<std::size_t>(first) * static_cast<std::size_t>(p.n), part.size()))
-          << count << " rows of " << p.m << " from " << first << ", k " << p.k << ", type " << static_cast<int>(p.type) << ", epilogue " << static_cast<int>(epilogue);
+      ASSERT_TRUE(same_bits(
+          part.data(), all.data() + static_cast<std::size_t>(first) * static_cast<std::size_t>(p.n),
+          part.size()))
+          << count << " rows of " << p.m << " from " << first << ", k " << p.k << ", type "
+          << static_cast<int>(p.type) << ", epilogue " << static_cast<int>(epilogue);
     }
   // Shares of the columns, as threads have them.
   for (int c0 = 0; c0 < p.n; c0 += kColumnBlock) {
     const int c1 = std::min(p.n, c0 + kColumnBlock);
     const auto part = p.run(0, 5, c0, c1, epilogue, bf16, gemm);
     for (int r = 0; r < 5; ++r)
-      ASSERT_TRUE(same_bits(part.data() + static_cast<std::size_t>(r * (c1 - c0)), all.data() + static_cast<std::size_t>(r * p.n + c0), static_cast<std::size_t>(c1 - c0)));
+      ASSERT_TRUE(same_bits(part.data() + static_cast<std::size_t>(r * (c1 - c0)),
+                            all.data() + static_cast<std::size_t>(r * p.n + c0),
+                            static_cast<std::size_t>(c1 - c0)));
   }
 }
 
@@ -230,12 +267,19 @@ TEST(OneAnswer, FewRowsAddUpAsMatrixUnitsDo) {
   for (const int k : {32, 64, 768, 1664})
     for (const Packing packing : {Packing::kPlain, Packing::kNarrow}) {
       const Product p(NumberType::kBf16, 20, 130, k, packing);
-      const auto tiles = p.run(0, p.m, 0, p.n, Epilogue::kStore, false, gemm_by_tiles<EmulatedTiles, NumberType::kBf16>);
+      const auto tiles = p.run(0, p.m, 0, p.n, Epilogue::kStore, false,
+                               gemm_by_tiles<EmulatedTiles, NumberType::kBf16>);
       for (const int count : {1, kTileOrderRows})
         for (int first = 0; first + count <= p.m; first += count) {
-          const auto few = p.run(first, count, 0, p.n, Epilogue::kStore, false, [](const GemmTile& t) { gemm_avx512(t, SumOrder::kTiles); });
-          ASSERT_TRUE(same_bits(few.data(), tiles.data() + static_cast<std::size_t>(first) * static_cast<std::size_t>(p.n), few.size())) << "k " << k << ", row " << first;
-          const auto pairs = p.run(first, count, 0, p.n, Epilogue::kStore, false, [](const GemmTile& t) { gemm_avx512(t, SumOrder::kUnits); });
+          const auto few = p.run(first, count, 0, p.n, Epilogue::kStore, false,
+                                 [](const GemmTile& t) { gemm_avx512(t, SumOrder::kTiles); });
+          ASSERT_TRUE(same_bits(
+              few.data(),
+              tiles.data() + static_cast<std::size_t>(first) * static_cast<std::size_t>(p.n),
+              few.size()))
+              << "k " << k << ", row " << first;
+          const auto pairs = p.run(first, count, 0, p.n, Epilogue::kStore, false,
+                                   [](const GemmTile& t) { gemm_avx512(t, SumOrder::kUnits); });
           differ += !same_bits(few.data(), pairs.data(), few.size());
         }
     }
@@ -245,8 +289,14 @@ TEST(OneAnswer, FewRowsAddUpAsMatrixUnitsDo) {
 
 // Queries by packed keys and values of one head.
 struct Heads {
-  Heads(NumberType number, int keys, int dim) : type(number), count(keys), head_dim(dim), stride(static_cast<std::size_t>(round_up(keys, kBf16Keys))), width(static_cast<std::size_t>(round_up(dim, kLanes))) {
-    const auto k = random_values(stride * static_cast<std::size_t>(round_up(dim, 2)), 8), v = random_values(stride * width, 9);
+  Heads(NumberType number, int keys, int dim)
+      : type(number),
+        count(keys),
+        head_dim(dim),
+        stride(static_cast<std::size_t>(round_up(keys, kBf16Keys))),
+        width(static_cast<std::size_t>(round_up(dim, kLanes))) {
+    const auto k = random_values(stride * static_cast<std::size_t>(round_up(dim, 2)), 8),
+               v = random_values(stride * width, 9);
     q = random_values(64 * static_cast<std::size_t>(dim), 10);
     for (float& x : q) x *= 0.1f;
     q16 = halves(q);
@@ -257,19 +307,36 @@ struct Heads {
     }
     auto k16 = halves(k), v16 = halves(v);
     for (int r = count; r < static_cast<int>(stride); ++r)  // rows past the last are zero
-      for (std::size_t d = 0; d < width; ++d) v16[static_cast<std::size_t>(r / 2) * width * 2 + 2 * d + static_cast<std::size_t>(r % 2)] = 0;
+      for (std::size_t d = 0; d < width; ++d)
+        v16[static_cast<std::size_t>(r / 2) * width * 2 + 2 * d + static_cast<std::size_t>(r % 2)] =
+            0;
     fill(key_bytes, k16.data(), k16.size() * 2);
     fill(value_bytes, v16.data(), v16.size() * 2);
   }
-  static void fill(AlignedArray<std::byte>& to, const void* from, std::size_t bytes) { std::memcpy(to.reserve(bytes), from, bytes); }
+  static void fill(AlignedArray<std::byte>& to, const void* from, std::size_t bytes) {
+    std::memcpy(to.reserve(bytes), from, bytes);
+  }
 
-  std::vector<float> run(int first, int queries, void (*kernel)(const AttentionBlock&), int first_visible = kAllVisible) const {
+  std::vector<float> run(int first, int queries, void (*kernel)(const AttentionBlock&),
+                         int first_visible = kAllVisible) const {
     std::vector<float> out(static_cast<std::size_t>(queries * head_dim));
     AlignedArray<float> scratch(attention_scratch(queries, count, head_dim));
     const auto at = static_cast<std::size_t>(first * head_dim);
-    kernel({.q = type == NumberType::kF32 ? static_cast<const void*>(q.data() + at) : q16.data() + at, .ldq = static_cast<std::size_t>(head_dim), .queries = queries,
-            .keys = key_bytes.data(), .key_stride = stride, .values = value_bytes.data(), .value_stride = width, .count = count, .head_dim = head_dim,
-            .first_visible = first_visible, .scale = 0.125f, .out = out.data(), .ldo = static_cast<std::size_t>(head_dim), .scratch = scratch.data()});
+    kernel(
+        {.q = type == NumberType::kF32 ? static_cast<const void*>(q.data() + at) : q16.data() + at,
+         .ldq = static_cast<std::size_t>(head_dim),
+         .queries = queries,
+         .keys = key_bytes.data(),
+         .key_stride = stride,
+         .values = value_bytes.data(),
+         .value_stride = width,
+         .count = count,
+         .head_dim = head_dim,
+         .first_visible = first_visible,
+         .scale = 0.125f,
+         .out = out.data(),
+         .ldo = static_cast<std::size_t>(head_dim),
+         .scratch = scratch.data()});
     return out;
   }
 
@@ -288,8 +355,10 @@ void check_queries(const Heads& heads, void (*kernel)(const AttentionBlock&), bo
   for (const int queries : {1, 2, 3, 4, 5, 16, 17, 32})
     for (const int first : {0, 1, kQueries - queries}) {
       const auto part = heads.run(first, queries, kernel, causal ? visible + first : kAllVisible);
-      ASSERT_TRUE(same_bits(part.data(), all.data() + static_cast<std::size_t>(first * heads.head_dim), part.size()))
-          << queries << " queries from " << first << ", " << heads.count << " keys, head " << heads.head_dim << (causal ? ", causal" : "");
+      ASSERT_TRUE(same_bits(
+          part.data(), all.data() + static_cast<std::size_t>(first * heads.head_dim), part.size()))
+          << queries << " queries from " << first << ", " << heads.count << " keys, head "
+          << heads.head_dim << (causal ? ", causal" : "");
     }
 }
 
@@ -303,7 +372,8 @@ TEST(OneAnswer, QueriesOfAttentionAreTheSameInAnyCompany) {
       }
 #if defined(__x86_64__)
       if (has_isa(Isa::kAvx512Bf16) && head_dim % 32 == 0)
-        check_queries(Heads(NumberType::kBf16, count, head_dim), attention_detail::attend<attention_detail::TileProduct<EmulatedTiles>>, true);
+        check_queries(Heads(NumberType::kBf16, count, head_dim),
+                      attention_detail::attend<attention_detail::TileProduct<EmulatedTiles>>, true);
 #endif
     }
 }
@@ -354,7 +424,9 @@ TEST(OneAnswer, KeysOfBytesAreTheSameOnEveryInstructionSet) {
 TEST(Convert, Bf16KeepsWhatIsNoNumber) {
   const FlushDenormals flush;
   std::vector<float> x;
-  for (const std::uint32_t bits : {0x7f800000u, 0xff800000u, 0x7f800001u, 0x7fffffffu, 0xffffffffu, 0xff800001u, 0x7fc00000u, 0x7f7fffffu, 0x7f7f7fffu, 0x3f808000u}) {
+  for (const std::uint32_t bits :
+       {0x7f800000u, 0xff800000u, 0x7f800001u, 0x7fffffffu, 0xffffffffu, 0xff800001u, 0x7fc00000u,
+        0x7f7fffffu, 0x7f7f7fffu, 0x3f808000u}) {
     float value;
     std::memcpy(&value, &bits, sizeof(value));
     for (int i = 0; i < 7; ++i) x.push_back(value);  // whole vectors and what is left over

@@ -31,8 +31,8 @@ TEST(AdapterSettings, ScaleIsAlphaOverRank) {
 }
 
 TEST(AdapterSettings, PatternsAreNamesOrExpressionsForTheirEnd) {
-  const AdapterSettings s = settings(
-      R"(,"rank_pattern":{"layer\\.[01]\\.query":2,"fc1":16},"alpha_pattern":{"fc1":4,"^enc.fc2":1,"a|b":16})");
+  const AdapterSettings s = settings(R"(,"rank_pattern":{"layer\\.[01]\\.query":2,"fc1":16},)"
+                                     R"("alpha_pattern":{"fc1":4,"^enc.fc2":1,"a|b":16})");
   EXPECT_DOUBLE_EQ(s.scale("encoder.layer.0.query", 2, "x"), 4.0);
   EXPECT_DOUBLE_EQ(s.scale("layer.1.query", 2, "x"), 4.0);
   EXPECT_DOUBLE_EQ(s.scale("encoder.layer.2.query", 4, "x"), 2.0);
@@ -60,8 +60,9 @@ TEST(AdapterSettings, TheFirstPatternOfTheFileCounts) {
 }
 
 TEST(AdapterSettings, TargetsAreAListOrAnExpression) {
-  const AdapterSettings list = settings(
-      R"(,"target_modules":["query","mlp.fc1"],"exclude_modules":["crossattention.self.query"],"modules_to_save":["head"])");
+  const AdapterSettings list =
+      settings(R"(,"target_modules":["query","mlp.fc1"],)"
+               R"("exclude_modules":["crossattention.self.query"],"modules_to_save":["head"])");
   EXPECT_EQ(list.targets("d.layer.0.attention.self.query"), kYes);
   EXPECT_EQ(list.targets("d.layer.0.crossattention.self.query"), kNo);
   EXPECT_EQ(list.targets("query"), kYes);
@@ -180,7 +181,8 @@ TEST(AdapterSettings, WhatIsNotUnderstoodIsRefusedByName) {
     EXPECT_LT(refusal(json).size(), 12000u);
   }
   settings(
-      R"(,"use_dora":false,"something_new":null,"another":{},"init_lora_weights":"gaussian","fan_in_fan_out":true,"auto_mapping":{"base_model_class":"x"})");
+      R"(,"use_dora":false,"something_new":null,"another":{},)"
+      R"("init_lora_weights":"gaussian","fan_in_fan_out":true,"auto_mapping":{"base_model_class":"x"})");
 }
 
 // Python's matcher would try 2^60 ways.

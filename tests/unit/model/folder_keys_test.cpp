@@ -1,5 +1,6 @@
-// Every key of the folders that Salesforce published and that transformers writes: changed, it is applied, refused by name or
-// warned of by name, or it stands in the list of those that change no answer.
+// Every key of the folders that Salesforce published and that transformers writes: changed, it is
+// applied, refused by name or warned of by name, or it stands in the list of those that change no
+// answer.
 #include <algorithm>
 #include <set>
 #include <sstream>
@@ -17,24 +18,31 @@ constexpr const char* kWords = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\ncat\n";
 
 const std::set<std::string> kHarmless = {
     // Of every configuration.
-    "_commit_hash", "_name_or_path", "_from_model_config", "add_cross_attention", "chunk_size_feed_forward", "cross_attention_hidden_size", "dtype",
-    "finetuning_task", "id2label", "initializer_factor", "initializer_range", "label2id", "model_type", "output_attentions", "output_hidden_states",
-    "output_scores", "problem_type", "projection_dim", "remove_invalid_values", "return_dict", "return_dict_in_generate", "task_specific_params",
-    "tf_legacy_loss", "tie_encoder_decoder", "tokenizer_class", "torch_dtype", "torchscript", "transformers_version", "use_bfloat16", "use_cache",
+    "_commit_hash", "_name_or_path", "_from_model_config", "add_cross_attention",
+    "chunk_size_feed_forward", "cross_attention_hidden_size", "dtype", "finetuning_task",
+    "id2label", "initializer_factor", "initializer_range", "label2id", "model_type",
+    "output_attentions", "output_hidden_states", "output_scores", "problem_type", "projection_dim",
+    "remove_invalid_values", "return_dict", "return_dict_in_generate", "task_specific_params",
+    "tf_legacy_loss", "tie_encoder_decoder", "tokenizer_class", "torch_dtype", "torchscript",
+    "transformers_version", "use_bfloat16", "use_cache",
     // Of training.
-    "attention_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob", "label_smoothing", "logit_scale_init_value",
+    "attention_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob", "label_smoothing",
+    "logit_scale_init_value",
     // BLIP takes others: the vision tower's width, sep_token_id.
     "encoder_hidden_size", "eos_token_id",
     // Of pictures that all have one size.
     "do_pad", "size_divisor", "processor_class", "_valid_processor_keys",
     // Of the tokenizer in Python, and of how a tokenizer was called or found.
-    "do_basic_tokenize", "never_split", "model_input_names", "model_max_length", "name_or_path", "special_tokens_map_file", "backend", "is_local",
-    "local_files_only"};
+    "do_basic_tokenize", "never_split", "model_input_names", "model_max_length", "name_or_path",
+    "special_tokens_map_file", "backend", "is_local", "local_files_only"};
 
 // Where a key that is told elsewhere changes nothing, and the other way round.
-const std::set<std::string> kHarmlessAt = {"config.json/text_config/architectures", "config.json/vision_config/architectures", "config.json/vision_config/is_decoder",
-                                           "config.json/vision_config/tie_word_embeddings"};
-const std::set<std::string> kToldAt = {"config.json/model_type", "config.json/vision_config/eos_token_id", "tokenizer_config.json/tokenizer_class"};
+const std::set<std::string> kHarmlessAt = {
+    "config.json/text_config/architectures", "config.json/vision_config/architectures",
+    "config.json/vision_config/is_decoder", "config.json/vision_config/tie_word_embeddings"};
+const std::set<std::string> kToldAt = {"config.json/model_type",
+                                       "config.json/vision_config/eos_token_id",
+                                       "tokenizer_config.json/tokenizer_class"};
 
 // A value of the same kind that says something else.
 Json changed(const Json& value) {
@@ -52,15 +60,19 @@ Json changed(const Json& value) {
 
 std::string digest(const TowerSettings& t) {
   std::ostringstream out;
-  for (const auto& number : {t.width, t.layers, t.heads, t.mlp, t.vocab, t.positions, t.image_size, t.patch_size}) out << number.value_or(-1) << ' ';
+  for (const auto& number :
+       {t.width, t.layers, t.heads, t.mlp, t.vocab, t.positions, t.image_size, t.patch_size})
+    out << number.value_or(-1) << ' ';
   out << t.eps << ' ';
   return out.str();
 }
 
 std::string digest(const Settings& s) {
   std::ostringstream out;
-  out << digest(s.vision) << digest(s.text) << static_cast<int>(s.architecture) << ' ' << s.embed.value_or(-1) << ' ' << s.tied_words << ' '
-      << s.preprocessor_size.value_or(-1) << ' ' << s.bos.value_or(-1) << ' ' << s.eos.value_or(-1) << ' ' << s.pad.value_or(-1) << ' ' << s.prompt;
+  out << digest(s.vision) << digest(s.text) << static_cast<int>(s.architecture) << ' '
+      << s.embed.value_or(-1) << ' ' << s.tied_words << ' ' << s.preprocessor_size.value_or(-1)
+      << ' ' << s.bos.value_or(-1) << ' ' << s.eos.value_or(-1) << ' ' << s.pad.value_or(-1) << ' '
+      << s.prompt;
   for (const auto& triple : {s.normalization.mean, s.normalization.std}) {
     for (const float value : triple) out << ' ' << value;
   }
@@ -81,7 +93,8 @@ Reading read(const std::string& file, const Json& json) {
       folder.write("vocab.txt", kWords);
       folder.write(file, json.dump());
       const auto found = load_vocabulary(folder.path());
-      reading.result = text::settings_json(found->vocabulary) + std::to_string(found->vocabulary.tokens.size());
+      reading.result =
+          text::settings_json(found->vocabulary) + std::to_string(found->vocabulary.tokens.size());
       reading.warnings = found->warnings;
       return reading;
     }
@@ -101,22 +114,29 @@ Reading read(const std::string& file, const Json& json) {
   return reading;
 }
 
-bool names(const std::string& message, const std::string& key) { return message.find(key) != std::string::npos; }
+bool names(const std::string& message, const std::string& key) {
+  return message.find(key) != std::string::npos;
+}
 
 // `root` is the file, `object` the place in it whose keys are changed.
-void change_each(const std::string& folder, const std::string& file, const Json& root, const Json::json_pointer& object) {
+void change_each(const std::string& folder, const std::string& file, const Json& root,
+                 const Json::json_pointer& object) {
   const Reading before = read(file, root);
   for (const auto& [key, value] : root.at(object).items()) {
     if (key == "text_config" || key == "vision_config") continue;
     Json other = root;
     other[object][key] = changed(value);
     const Reading after = read(file, other);
-    const bool warned = std::any_of(after.warnings.begin(), after.warnings.end(), [&key = key](const std::string& w) { return names(w, key); });
-    const bool told = names(after.error, key) || warned || (after.error.empty() && after.result != before.result);
+    const bool warned = std::any_of(after.warnings.begin(), after.warnings.end(),
+                                    [&key = key](const std::string& w) { return names(w, key); });
+    const bool told =
+        names(after.error, key) || warned || (after.error.empty() && after.result != before.result);
     const std::string place = file + object.to_string() + "/" + key;
-    const bool harmless = !kToldAt.contains(place) && (kHarmless.contains(key) || kHarmlessAt.contains(place) ||
-                                                       (file == "generation_config.json" && key.ends_with("_token_id")));
-    EXPECT_NE(told, harmless) << folder << ": " << place << " -> " << other[object][key] << ": " << after.error;
+    const bool harmless = !kToldAt.contains(place) &&
+                          (kHarmless.contains(key) || kHarmlessAt.contains(place) ||
+                           (file == "generation_config.json" && key.ends_with("_token_id")));
+    EXPECT_NE(told, harmless) << folder << ": " << place << " -> " << other[object][key] << ": "
+                              << after.error;
   }
 }
 
@@ -147,31 +167,44 @@ TEST(FolderKeys, NothingIsSaidOfFoldersAsTheyAre) {
 }
 
 TEST(FolderKeys, AnUnknownKeyIsWarnedOf) {
-  for (const char* file : {"config.json", "preprocessor_config.json", "generation_config.json", "tokenizer_config.json"}) {
+  for (const char* file : {"config.json", "preprocessor_config.json", "generation_config.json",
+                           "tokenizer_config.json"}) {
     const Reading reading = read(file, {{"frobnicate", 3}});
     ASSERT_EQ(reading.warnings.size(), 1u) << file;
-    EXPECT_TRUE(names(reading.warnings[0], std::string(file) + ": frobnicate is not known: not followed")) << reading.warnings[0];
+    EXPECT_TRUE(
+        names(reading.warnings[0], std::string(file) + ": frobnicate is not known: not followed"))
+        << reading.warnings[0];
   }
 }
 
 TEST(FolderKeys, MessagesSayWhatToDo) {
-  const auto config = [](const char* part, const char* key, const Json& value) { return read(kConfigFile, {{part, {{key, value}}}}); };
-  EXPECT_EQ(config("text_config", "no_repeat_ngram_size", 3).error,
-            "config.json: text_config.no_repeat_ngram_size is 3; expected 0 (nothing else is supported)");
-  EXPECT_EQ(config("text_config", "is_decoder", false).error, "config.json: text_config.is_decoder is false; expected true (nothing else is supported)");
+  const auto config = [](const char* part, const char* key, const Json& value) {
+    return read(kConfigFile, {{part, {{key, value}}}});
+  };
+  EXPECT_EQ(
+      config("text_config", "no_repeat_ngram_size", 3).error,
+      "config.json: text_config.no_repeat_ngram_size is 3; expected 0 (nothing else is supported)");
+  EXPECT_EQ(
+      config("text_config", "is_decoder", false).error,
+      "config.json: text_config.is_decoder is false; expected true (nothing else is supported)");
   EXPECT_EQ(config("text_config", "num_beams", 5).warnings,
-            (std::vector<std::string>{"config.json: text_config.num_beams is 5: not followed; decoding is decided by the option beams"}));
+            (std::vector<std::string>{"config.json: text_config.num_beams is 5: not followed; "
+                                      "decoding is decided by the option beams"}));
   EXPECT_EQ(config("text_config", "decoder_start_token_id", 5).warnings,
-            (std::vector<std::string>{"config.json: text_config.decoder_start_token_id is 5: not followed, as BLIP in transformers does not"}));
-  EXPECT_EQ(read("preprocessor_config.json", {{"do_resize", false}}).error,
-            "preprocessor_config.json: do_resize is false; expected true (nothing else is supported)");
-  EXPECT_EQ(read("preprocessor_config.json", {{"pad_size", 9}}).error, "preprocessor_config.json: pad_size is 9; expected none (nothing else is supported)");
+            (std::vector<std::string>{"config.json: text_config.decoder_start_token_id is 5: not "
+                                      "followed, as BLIP in transformers does not"}));
+  EXPECT_EQ(
+      read("preprocessor_config.json", {{"do_resize", false}}).error,
+      "preprocessor_config.json: do_resize is false; expected true (nothing else is supported)");
+  EXPECT_EQ(read("preprocessor_config.json", {{"pad_size", 9}}).error,
+            "preprocessor_config.json: pad_size is 9; expected none (nothing else is supported)");
   EXPECT_EQ(read("generation_config.json", {{"no_repeat_ngram_size", 2}}).warnings.size(), 1u);
 }
 
 TEST(FolderKeys, IdsOfTheConfigurationDecide) {
   Draft draft("caption");
-  draft.config["text_config"].update({{"bos_token_id", 2}, {"sep_token_id", 7}, {"pad_token_id", 4}});
+  draft.config["text_config"].update(
+      {{"bos_token_id", 2}, {"sep_token_id", 7}, {"pad_token_id", 4}});
   draft.vocabulary += "[DEC]\n[ENC]\nx\ny\nz\n";  // a token for every row: none is added
   const ModelInfo info = draft.open().info();
   EXPECT_EQ(info.bos_token, 2);
@@ -183,7 +216,8 @@ TEST(FolderKeys, IdsOfTheConfigurationDecide) {
     wrong.vocabulary += "[DEC]\n[ENC]\nx\ny\nz\n";
     wrong.config["text_config"][key] = 130;
     expect_contains(error_of(ErrorCode::kModel, [&] { wrong.open(); }),
-                    std::string("config.json: text_config.") + key + " is 130, but the word embeddings of the caption_decoder have 130 rows");
+                    std::string("config.json: text_config.") + key +
+                        " is 130, but the word embeddings of the caption_decoder have 130 rows");
   }
 }
 
@@ -192,7 +226,9 @@ TEST(FolderKeys, EmbeddingsOfAPlainBert) {
   for (const int rows : {125, 126}) {
     Draft draft("combined");
     std::erase_if(draft.tensors, [](const auto& item) {
-      return item.first.starts_with("text_decoder.") || item.first.starts_with("question_encoder.") || item.first.starts_with("answer_decoder.");
+      return item.first.starts_with("text_decoder.") ||
+             item.first.starts_with("question_encoder.") ||
+             item.first.starts_with("answer_decoder.");
     });
     RawTensor& words = draft.tensors.at("text_encoder.embeddings.word_embeddings.weight");
     words.bytes.resize(words.bytes.size() / 130 * static_cast<std::size_t>(rows));
@@ -221,7 +257,8 @@ TEST(FolderKeys, PicturesOfTwoFilesMustAgree) {
   const Draft draft("caption");
   draft.folder.write("preprocessor_config.json", R"({"size": 32})");
   draft.folder.write("processor_config.json", R"({"image_processor": {"size": 40}})");
-  expect_contains(error_of(ErrorCode::kModel, [&] { draft.open(); }), "processor_config.json and preprocessor_config.json state different pictures");
+  expect_contains(error_of(ErrorCode::kModel, [&] { draft.open(); }),
+                  "processor_config.json and preprocessor_config.json state different pictures");
   draft.folder.write("processor_config.json", R"({"image_processor": {"size": 32}})");
   EXPECT_EQ(draft.open().config().vision.image_size, 32);
 }
@@ -230,7 +267,8 @@ TEST(FolderKeys, UntiedWordsNeedAMatrix) {
   Draft draft("caption");
   draft.config["tie_word_embeddings"] = false;
   expect_contains(error_of(ErrorCode::kModel, [&] { draft.open(); }),
-                  "config.json: tie_word_embeddings is false, but the tensor text_decoder.cls.predictions.decoder.weight is missing");
+                  "config.json: tie_word_embeddings is false, but the tensor "
+                  "text_decoder.cls.predictions.decoder.weight is missing");
 }
 
 }  // namespace

@@ -22,7 +22,9 @@ namespace blip::model {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-inline std::string data_path(const std::string& name) { return std::string(BLIP_TEST_DATA) + "/model/" + name; }
+inline std::string data_path(const std::string& name) {
+  return std::string(BLIP_TEST_DATA) + "/model/" + name;
+}
 
 inline Json load_json(const std::string& path) { return Json::parse(io::read_text(path)); }
 
@@ -42,7 +44,9 @@ class TemporaryFolder {
 
   const std::string& path() const { return path_; }
   std::string file(const std::string& name) const { return path_ + "/" + name; }
-  void write(const std::string& name, const std::string& text) const { std::ofstream(file(name), std::ios::binary) << text; }
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(file(name), std::ios::binary) << text;
+  }
 
  private:
   std::string path_;
@@ -79,7 +83,9 @@ inline std::string safetensors_bytes(const RawTensors& tensors) {
   Json header = Json::object();
   std::string data;
   for (const auto& [name, tensor] : tensors) {
-    header[name] = {{"dtype", tensor.type}, {"shape", tensor.shape}, {"data_offsets", {data.size(), data.size() + tensor.bytes.size()}}};
+    header[name] = {{"dtype", tensor.type},
+                    {"shape", tensor.shape},
+                    {"data_offsets", {data.size(), data.size() + tensor.bytes.size()}}};
     data += tensor.bytes;
   }
   const std::string text = header.dump();

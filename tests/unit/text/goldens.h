@@ -16,6 +16,8 @@ inline std::string read_golden(const std::string& name) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-inline nlohmann::json json_golden(const std::string& name) { return nlohmann::json::parse(read_golden(name)); }
+inline nlohmann::json json_golden(const std::string& name) {
+  return nlohmann::json::parse(read_golden(name));
+}
 
 }  // namespace blip::text

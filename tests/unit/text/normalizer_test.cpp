@@ -14,7 +14,9 @@ std::string to_utf8(std::u32string_view text) {
   return out;
 }
 
-std::string normalized(std::string_view text, bool lowercase = true) { return to_utf8(normalize(decode_utf8(text), {lowercase, lowercase, true})); }
+std::string normalized(std::string_view text, bool lowercase = true) {
+  return to_utf8(normalize(decode_utf8(text), {lowercase, lowercase, true}));
+}
 
 TEST(DecodeUtf8, ReplacesEachMaximalInvalidPart) {
   struct Case {
@@ -26,25 +28,32 @@ TEST(DecodeUtf8, ReplacesEachMaximalInvalidPart) {
       {"a\xC3\xA9\xE4\xBD\xA0\xF0\x9F\x98\x80", U"a\u00e9\u4f60\U0001f600"},
       {"\xFF", U"\ufffd"},
       {"\x80\xBF", U"\ufffd\ufffd"},
-      {"\xC0\x80", U"\ufffd\ufffd"},                                       // overlong
-      {"\xE0\x80\x80", U"\ufffd\ufffd\ufffd"},                             // overlong
-      {"\xED\xA0\x80", U"\ufffd\ufffd\ufffd"},                             // surrogate
-      {"\xF4\x90\x80\x80", U"\ufffd\ufffd\ufffd\ufffd"},                   // over U+10FFFF
-      {"\xF0\x9F\x98" "a", U"\ufffd" U"a"},                                // cut short: one part
-      {"\xE4\xBD", U"\ufffd"},                                             // cut short at the end
+      {"\xC0\x80", U"\ufffd\ufffd"},                      // overlong
+      {"\xE0\x80\x80", U"\ufffd\ufffd\ufffd"},            // overlong
+      {"\xED\xA0\x80", U"\ufffd\ufffd\ufffd"},            // surrogate
+      {"\xF4\x90\x80\x80", U"\ufffd\ufffd\ufffd\ufffd"},  // over U+10FFFF
+      {"\xF0\x9F\x98"
+       "a",
+       U"\ufffd"
+       U"a"},                   // cut short: one part
+      {"\xE4\xBD", U"\ufffd"},  // cut short at the end
       {"\xE4[", U"\ufffd["},
       {"\xF0\x9F\xF0\x9F\x98\x80", U"\ufffd\U0001f600"},
       {std::string("\0b", 2), std::u32string(U"\0b", 2)},
   };
-  for (const Case& c : cases) EXPECT_EQ(decode_utf8(c.bytes), c.expected) << testing::PrintToString(c.bytes);
+  for (const Case& c : cases)
+    EXPECT_EQ(decode_utf8(c.bytes), c.expected) << testing::PrintToString(c.bytes);
 }
 
 TEST(Normalizer, CleansSpacesLowersAndStripsAccents) {
   EXPECT_EQ(normalized("H\xC3\xA9llo\tW\xC3\x96RLD"), "hello world");
   EXPECT_EQ(normalized("\xC4\xB0\xCE\xA3"), "i\xCF\x83");  // I with dot, no final sigma
-  EXPECT_EQ(normalized("a\xE4\xBD\xA0" "b"), "a \xE4\xBD\xA0 b");
+  EXPECT_EQ(normalized("a\xE4\xBD\xA0"
+                       "b"),
+            "a \xE4\xBD\xA0 b");
   EXPECT_EQ(normalized("a\xE2\x80\x8B\xEF\xBF\xBD\x01z"), "az");
-  EXPECT_EQ(normalized("\xEA\xB0\x81"), "\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8");  // Hangul to its letters
+  // Hangul to its letters
+  EXPECT_EQ(normalized("\xEA\xB0\x81"), "\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8");
 }
 
 TEST(Normalizer, KeepsCaseAndAccentsWhenCased) {
@@ -52,14 +61,18 @@ TEST(Normalizer, KeepsCaseAndAccentsWhenCased) {
 }
 
 TEST(Normalizer, SwitchesAreIndependent) {
-  const auto with = [](const char* text, NormalizerOptions options) { return to_utf8(normalize(decode_utf8(text), options)); };
-  EXPECT_EQ(with("\u00c9\u0130", {true, false, true}), "\u00e9i\u0307");  // lower case alone: one character becomes two
+  const auto with = [](const char* text, NormalizerOptions options) {
+    return to_utf8(normalize(decode_utf8(text), options));
+  };
+  // lower case alone: one character becomes two
+  EXPECT_EQ(with("\u00c9\u0130", {true, false, true}), "\u00e9i\u0307");
   EXPECT_EQ(with("\u00c9\u0130", {false, true, true}), "EI");
   EXPECT_EQ(with("a\u4f60", {true, true, false}), "a\u4f60");
 }
 
 TEST(Normalizer, OrdersMarksThatStay) {
-  // U+302E (class 224, spacing) comes before U+1D16D (226, spacing), whatever their order in the text; U+0301 goes.
+  // U+302E (class 224, spacing) comes before U+1D16D (226, spacing), whatever their order in the
+  // text; U+0301 goes.
   EXPECT_EQ(normalize(U"a\U0001d16d\u0301\u302e"), U"a\u302e\U0001d16d");
   EXPECT_EQ(normalize(U"a\u302e\U0001d16d"), U"a\u302e\U0001d16d");
 }

@@ -16,7 +16,9 @@ const Tokenizer& bert() {
   return tokenizer;
 }
 
-Tokenizer plain(std::vector<std::string> tokens) { return Tokenizer(official_vocabulary(std::move(tokens))); }
+Tokenizer plain(std::vector<std::string> tokens) {
+  return Tokenizer(official_vocabulary(std::move(tokens)));
+}
 
 Tokenizer small(bool lowercase = true) {
   Vocabulary vocabulary = official_vocabulary(parse_vocab_txt(read_golden("small_vocab.txt")));
@@ -26,7 +28,8 @@ Tokenizer small(bool lowercase = true) {
 
 std::string from_hex(const std::string& hex) {
   std::string out;
-  for (std::size_t i = 0; i < hex.size(); i += 2) out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  for (std::size_t i = 0; i < hex.size(); i += 2)
+    out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return out;
 }
 
@@ -61,7 +64,8 @@ TEST(Tokenizer, TruncatesAsTheReference) {
     const std::string text = row[0].get<std::string>();
     const Encoding encoding = bert().encode(text, row[1].get<int>());
     EXPECT_EQ(encoding.ids, row[2].get<Ids>()) << row[0];
-    EXPECT_EQ(encoding.truncated, bert().encode(text).ids.size() > row[1].get<std::size_t>()) << row[0];
+    EXPECT_EQ(encoding.truncated, bert().encode(text).ids.size() > row[1].get<std::size_t>())
+        << row[0];
   }
 }
 
@@ -79,11 +83,14 @@ TEST(Tokenizer, TruncationKeepsBothEnds) {
 TEST(Tokenizer, DecodesAsTheReference) {
   const nlohmann::json rows = json_golden("decode.json");
   ASSERT_GT(rows.size(), 500u);
-  for (const auto& row : rows) EXPECT_EQ(bert().decode(row[0].get<Ids>()), row[1].get<std::string>()) << row[0];
+  for (const auto& row : rows)
+    EXPECT_EQ(bert().decode(row[0].get<Ids>()), row[1].get<std::string>()) << row[0];
 }
 
 TEST(Tokenizer, DecodeLeavesOutSpecialAndForeignIds) {
-  EXPECT_EQ(bert().decode(Ids{101, 30522, 1037, -1, 3861, 100, 30524, 2147483647, 30523, 102, 0, 103}), "a picture");
+  EXPECT_EQ(
+      bert().decode(Ids{101, 30522, 1037, -1, 3861, 100, 30524, 2147483647, 30523, 102, 0, 103}),
+      "a picture");
   EXPECT_EQ(bert().decode(Ids{}), "");
   EXPECT_EQ(bert().decode(bert().encode("Don't stop, it's a cat.").ids), "don't stop, it's a cat.");
 }
@@ -123,8 +130,16 @@ TEST(Tokenizer, CopiesAreIndependent) {
 TEST(Tokenizer, RefusesVocabulariesItCannotUse) {
   expect_error([] { plain({"[PAD]", "[CLS]", "[SEP]"}); }, "[UNK] is missing");
   expect_error([] { plain({}); }, "[PAD] is missing");
-  expect_error([] { plain({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "a"}); }, "\"a\" occurs twice, as id 4 and as id 5");
-  expect_error([] { plain({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\xFF"}); }, "token 4 is not valid UTF-8");
+  expect_error(
+      [] {
+        plain({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "a"});
+      },
+      "\"a\" occurs twice, as id 4 and as id 5");
+  expect_error(
+      [] {
+        plain({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\xFF"});
+      },
+      "token 4 is not valid UTF-8");
 }
 
 TEST(VocabTxt, ReadsLines) {
@@ -157,12 +172,16 @@ nlohmann::json minimal() {
 }
 
 TEST(TokenizerJson, OrdersByIdAndAppendsAddedTokens) {
-  EXPECT_EQ(parse_tokenizer_json(minimal().dump()).tokens, (std::vector<std::string>{"a", "b", "[X]"}));
+  EXPECT_EQ(parse_tokenizer_json(minimal().dump()).tokens,
+            (std::vector<std::string>{"a", "b", "[X]"}));
 }
 
 TEST(TokenizerJson, TellsTheNormalizer) {
   nlohmann::json file = minimal();
-  file["normalizer"] = {{"type", "BertNormalizer"}, {"lowercase", false}, {"strip_accents", nullptr}, {"handle_chinese_chars", false}};
+  file["normalizer"] = {{"type", "BertNormalizer"},
+                        {"lowercase", false},
+                        {"strip_accents", nullptr},
+                        {"handle_chinese_chars", false}};
   EXPECT_EQ(parse_tokenizer_json(file.dump()).normalizer, (NormalizerOptions{false, false, false}));
   file["normalizer"]["strip_accents"] = true;
   EXPECT_EQ(parse_tokenizer_json(file.dump()).normalizer, (NormalizerOptions{false, true, false}));
@@ -195,8 +214,11 @@ TEST(VocabularySettings, ComeBack) {
   Vocabulary back = plain_vocabulary(vocabulary.tokens);
   apply_settings(back, settings, "m.gguf");
   EXPECT_EQ(back, vocabulary);
-  expect_error([&] { apply_settings(back, "[]", "m.gguf: blip.tokenizer"); }, "m.gguf: blip.tokenizer: expected an object, got []");
-  expect_error([&] { apply_settings(back, R"({"added_tokens": [{"id": -1, "content": "x"}]})", "m.gguf"); }, "expected a number from 0, got -1");
+  expect_error([&] { apply_settings(back, "[]", "m.gguf: blip.tokenizer"); },
+               "m.gguf: blip.tokenizer: expected an object, got []");
+  expect_error(
+      [&] { apply_settings(back, R"({"added_tokens": [{"id": -1, "content": "x"}]})", "m.gguf"); },
+      "expected a number from 0, got -1");
 }
 
 TEST(AddedTokens, MustBeAmongTheTokensAndShort) {
@@ -216,11 +238,12 @@ TEST(Tokenizer, DecodesWhatFollowsAPrompt) {
   };
   const Ids picture{30522, 1037, 3861, 1997};  // [DEC] a picture of
   EXPECT_EQ(after(picture, {4937, 102}), "cat");
-  EXPECT_EQ(after(picture, {21077, 4937}), bert().decode(Ids{1037, 21077, 4937}).substr(1));  // ##bial: inside the word
+  // ##bial: inside the word
+  EXPECT_EQ(after(picture, {21077, 4937}), bert().decode(Ids{1037, 21077, 4937}).substr(1));
   EXPECT_TRUE(bert().vocabulary().tokens[21077].starts_with("##"));
   EXPECT_EQ(after(picture, {1010, 4937}), ", cat");
-  EXPECT_EQ(after({30522, 2009}, {1005, 1055, 1037}), "'s a");    // it | ' s a: cleaning joins them
-  EXPECT_EQ(after({30522, 2009, 1005}, {1055, 1037}), "s a");     // it ' | s a
+  EXPECT_EQ(after({30522, 2009}, {1005, 1055, 1037}), "'s a");  // it | ' s a: cleaning joins them
+  EXPECT_EQ(after({30522, 2009, 1005}, {1055, 1037}), "s a");   // it ' | s a
   EXPECT_EQ(after(picture, {102}), "");
   EXPECT_EQ(after(picture, {}), "");
   EXPECT_EQ(after({30522}, {4937}), "cat");
@@ -228,15 +251,18 @@ TEST(Tokenizer, DecodesWhatFollowsAPrompt) {
 }
 
 TEST(Tokenizer, TellsTextsWithoutAToken) {
-  for (const char* text : {"", " \t\n", "\u200b", "\x01\x02", "\u0301", "\u00a0\u3000", "\ufeff", "\ufffd", "\u200d \u200b"}) {
+  for (const char* text : {"", " \t\n", "\u200b", "\x01\x02", "\u0301", "\u00a0\u3000", "\ufeff",
+                           "\ufffd", "\u200d \u200b"}) {
     EXPECT_TRUE(bert().encode(text).empty()) << testing::PrintToString(text);
   }
-  for (const char* text : {"a", ".", "[SEP]", "\u4f60", "\U0001f600"}) EXPECT_FALSE(bert().encode(text).empty()) << text;
+  for (const char* text : {"a", ".", "[SEP]", "\u4f60", "\U0001f600"})
+    EXPECT_FALSE(bert().encode(text).empty()) << text;
   EXPECT_FALSE(bert().encode("a b", 2).empty());  // cut off, not empty
 }
 
 TEST(TokenizerJson, RefusesOtherTokenizers) {
-  const auto refuse = [](const std::string& path, const nlohmann::json& value, const std::string& part) {
+  const auto refuse = [](const std::string& path, const nlohmann::json& value,
+                         const std::string& part) {
     nlohmann::json file = minimal();
     file[nlohmann::json::json_pointer(path)] = value;
     expect_error([&] { parse_tokenizer_json(file.dump()); }, part);
@@ -266,12 +292,15 @@ TEST(TokenizerJson, RefusesOtherTokenizers) {
 
 TEST(TokenizerJson, RefusesWhatIsNotJson) {
   expect_error([] { parse_tokenizer_json(""); }, "tokenizer.json: not valid JSON: ");
-  expect_error([] { parse_tokenizer_json("{\"model\": "); }, "not valid JSON: parse error at line 1, column 11");
+  expect_error([] { parse_tokenizer_json("{\"model\": "); },
+               "not valid JSON: parse error at line 1, column 11");
   expect_error([] { parse_tokenizer_json("[1e999]"); }, "not valid JSON");
   expect_error([] { parse_tokenizer_json("[]"); }, "expected an object, got []");
   expect_error([] { parse_tokenizer_json("{}"); }, "no \"model\" object");
-  expect_error([] { parse_tokenizer_json(std::string(200000, '[') + std::string(200000, ']')); }, "nested deeper than 64 levels");
-  expect_error([] { parse_tokenizer_json(R"({"model": {"vocab": {"a": 0, "a": 1}}})"); }, "the key \"a\" appears twice");
+  expect_error([] { parse_tokenizer_json(std::string(200000, '[') + std::string(200000, ']')); },
+               "nested deeper than 64 levels");
+  expect_error([] { parse_tokenizer_json(R"({"model": {"vocab": {"a": 0, "a": 1}}})"); },
+               "the key \"a\" appears twice");
 }
 
 }  // namespace

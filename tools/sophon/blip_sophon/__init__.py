@@ -1,1 +1,3 @@
-"""Exports BLIP's stages to ONNX and compiles them for SOPHON chips. tools/sophon/NETWORKS.md says what comes out."""
+"""Exports BLIP's stages to ONNX and compiles them for SOPHON chips. tools/sophon/NETWORKS.md says
+what comes out.
+"""

@@ -1,4 +1,5 @@
 """From checkpoints to the folder that NETWORKS.md describes."""
+
 import hashlib
 import json
 import shutil
@@ -16,9 +17,15 @@ from .networks import Builder
 FORMAT, VERSION = "blip-bmodels", 1
 MODEL_FILE = "model.bmodel"
 DIGEST_DIGITS = 12
-# Chips whose networks go into one file; those of BM1684 have no program in them that could be shared, and cannot be combined.
+# Chips whose networks go into one file; those of BM1684 have no program in them that could be
+# shared, and cannot be combined.
 COMBINED = ("bm1684x", "bm1688")
-FLOAT_TYPE = {"f32": "F32", "f16": "F16", "bf16": "BF16", "w8f16": "F16"}  # int8: what stays in floating point is F16 where the chip has it
+FLOAT_TYPE = {
+    "f32": "F32",
+    "f16": "F16",
+    "bf16": "BF16",
+    "w8f16": "F16",
+}  # int8: what stays in floating point is F16 where the chip has it
 
 
 def progress(message):
@@ -40,9 +47,25 @@ def manifest(checkpoint, digest, networks, options, target, vocabulary):
         "cores": target.cores,
         "dtype": "f16" if target.dtype == "w8f16" else target.dtype,
         "checkpoint": {"name": c.name, "sha256": digest},
-        "vocabulary": {"file": "vocab.txt", "sha256": hashlib.sha256(vocabulary).hexdigest(), "size": len(c.vocabulary)},
-        "image": {"size": c.vision.image_size, "mean": c.mean, "std": c.std, "tokens": c.vision.tokens, "width": c.vision.width},
-        "text": {"width": text.width, "layers": text.layers, "heads": text.heads, "length": c.max_text, "embed": c.embed_dim},
+        "vocabulary": {
+            "file": "vocab.txt",
+            "sha256": hashlib.sha256(vocabulary).hexdigest(),
+            "size": len(c.vocabulary),
+        },
+        "image": {
+            "size": c.vision.image_size,
+            "mean": c.mean,
+            "std": c.std,
+            "tokens": c.vision.tokens,
+            "width": c.vision.width,
+        },
+        "text": {
+            "width": text.width,
+            "layers": text.layers,
+            "heads": text.heads,
+            "length": c.max_text,
+            "embed": c.embed_dim,
+        },
         "decoder": {"slots": options.slots, "prompt": options.prompt if "caption" in c.text else 0},
         "special": _special(c.vocabulary),
         "tasks": c.tasks,
@@ -57,7 +80,9 @@ class Staging:
     def __init__(self, target):
         self.target = Path(target).absolute()
         if self.target.exists() and not self._replaceable():
-            raise BuildError(f"{self.target} exists and is no folder of compiled networks; name another, or remove it")
+            raise BuildError(
+                f"{self.target} exists and is no folder of compiled networks; name another, or remove it"
+            )
 
     def _replaceable(self):
         if not self.target.is_dir():
@@ -65,13 +90,20 @@ class Staging:
         if not any(self.target.iterdir()):
             return True
         try:
-            return json.loads((self.target / "manifest.json").read_text(encoding="utf-8")).get("format") == FORMAT
+            return (
+                json.loads((self.target / "manifest.json").read_text(encoding="utf-8")).get(
+                    "format"
+                )
+                == FORMAT
+            )
         except (OSError, ValueError):
             return False
 
     def __enter__(self):
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix=f".{self.target.name}.", suffix=".part", dir=self.target.parent))
+        self.folder = Path(
+            tempfile.mkdtemp(prefix=f".{self.target.name}.", suffix=".part", dir=self.target.parent)
+        )
         return self.folder
 
     def __exit__(self, kind, *_):
@@ -89,18 +121,28 @@ class NetworkCompiler:
     def __init__(self, toolchain, target, calibration):
         self._toolchain, self._target, self._calibration = toolchain, target, calibration
         self._tables = {}  # role -> ranges of its numbers, the same for any rows
-        self.float_type = FLOAT_TYPE.get(target.dtype) or ("F32" if target.chip in WRITTEN_OUT_NORM else "F16")
-        self._float_dtype = {"F32": "f32", "F16": "w8f16"}[self.float_type] if target.dtype == "int8" else target.dtype  # of networks not all in 8 bits
+        self.float_type = FLOAT_TYPE.get(target.dtype) or (
+            "F32" if target.chip in WRITTEN_OUT_NORM else "F16"
+        )
+        self._float_dtype = (
+            {"F32": "f32", "F16": "w8f16"}[self.float_type]
+            if target.dtype == "int8"
+            else target.dtype
+        )  # of networks not all in 8 bits
 
     def compile(self, network, name, folder):
-        """Returns the bmodel in `folder`. The graph is dropped as soon as it is on disk: it holds all weights."""
+        """Returns the bmodel in `folder`. The graph is dropped as soon as it is on disk: it holds
+        all weights.
+        """
         start = time.monotonic()
         compiler = Compiler(self._toolchain, self._target.chip, self._target.cores, folder)
         network.graph.save(folder / f"{name}.onnx")
         network.graph = None
         eight_bits = self._calibration and self._eight_bits(network.role)
         samples = folder / "samples" if eight_bits else None
-        if self._calibration and network.rows == 1 and (eight_bits or self.float_type == "F32"):  # later networks take in what it gives out
+        if (
+            self._calibration and network.rows == 1 and (eight_bits or self.float_type == "F32")
+        ):  # later networks take in what it gives out
             self._calibration.samples(network, folder / f"{name}.onnx", samples)
         mlir = compiler.transform(f"{name}.onnx", name)
         table, exceptions = None, None
@@ -109,19 +151,31 @@ class NetworkCompiler:
             if network.rows == 1:
                 compiler.calibrate(mlir, samples, table)
                 self._tables[network.role] = table.read_text(encoding="utf-8")
-            # The compiler puts samples together until they fill the rows; with one row it takes them as they are.
+            # The compiler puts samples together until they fill the rows; with one row it takes
+            # them as they are.
             table.write_text(self._tables[network.role], encoding="utf-8")
             exceptions = mlir.with_suffix(".float")
-            exceptions.write_text("".join(f"{operation} {self.float_type}\n" for operation in float_operations(mlir)), encoding="utf-8")
+            exceptions.write_text(
+                "".join(f"{operation} {self.float_type}\n" for operation in float_operations(mlir)),
+                encoding="utf-8",
+            )
         else:
             quantize = compiled_as(network.role, self._float_dtype)
-        kept = ((), ()) if self.float_type in F32_ENDS else (network.kept_inputs, network.kept_outputs)
-        compiled = self._deploy(compiler, mlir, quantize, folder / f"{name}.bmodel", *kept, table, exceptions)
-        progress(f"{name}: {compiled.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s")
+        kept = (
+            ((), ()) if self.float_type in F32_ENDS else (network.kept_inputs, network.kept_outputs)
+        )
+        compiled = self._deploy(
+            compiler, mlir, quantize, folder / f"{name}.bmodel", *kept, table, exceptions
+        )
+        progress(
+            f"{name}: {compiled.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s"
+        )
         return compiled
 
     def _deploy(self, compiler, mlir, quantize, target, *rest):
-        """The compiler fails at some small networks with 8-bit weights for BM1688; F16 is what they are computed in anyway."""
+        """The compiler fails at some small networks with 8-bit weights for BM1688; F16 is what they
+        are computed in anyway.
+        """
         try:
             return compiler.deploy(mlir, quantize, target, *rest)
         except BuildError:
@@ -131,7 +185,9 @@ class NetworkCompiler:
         return compiler.deploy(mlir, "F16", target, *rest)
 
     def _eight_bits(self, role):
-        """Everything computed in 8 bits. Keys and values that everything later looks at are worth their full precision."""
+        """Everything computed in 8 bits. Keys and values that everything later looks at are worth
+        their full precision.
+        """
         return role == "vision" or self.float_type == "F32" and not role.endswith("_cross")
 
 
@@ -142,12 +198,19 @@ def build(models, target, options, toolchain):
     checkpoint = merge([open_checkpoint(path) for path in models])
     options.written_out_norm = target.chip in WRITTEN_OUT_NORM
     if target.dtype == "int8" and "f16" not in CHIPS[target.chip]:
-        # Texts are computed in 8 bits too. Ranges are measured with one row; the compiler does not know the names of another graph's values.
+        # Texts are computed in 8 bits too. Ranges are measured with one row; the compiler does not
+        # know the names of another graph's values.
         options.match_rows, options.step_rows = [1], sorted({1, *options.step_rows})
     makers = Builder(checkpoint, options).networks()
     digest = checkpoint.digest()
-    progress(f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, {target.cores} core(s): {len(makers)} networks")
-    calibration = Calibration(checkpoint, options, target.calibration, read_texts(target.calibration_texts)) if target.dtype == "int8" else None
+    progress(
+        f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, {target.cores} core(s): {len(makers)} networks"
+    )
+    calibration = (
+        Calibration(checkpoint, options, target.calibration, read_texts(target.calibration_texts))
+        if target.dtype == "int8"
+        else None
+    )
     with staging as out:
         compiler = NetworkCompiler(toolchain, target, calibration)
         compiled, networks = [], []
@@ -156,13 +219,30 @@ def build(models, target, options, toolchain):
         for number, make in enumerate(makers, 1):
             network = make()
             name = f"{network.stem}_{digest[:DIGEST_DIGITS]}"
-            progress(f"{number}/{len(makers)} {network.role}" + (f", {network.rows} rows" if network.rows > 1 else ""))
+            progress(
+                f"{number}/{len(makers)} {network.role}"
+                + (f", {network.rows} rows" if network.rows > 1 else "")
+            )
             with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
-                compiled.append(compiler.compile(network, name, Path(folder)).rename(bmodels / f"{network.stem}.bmodel"))
-            networks.append({"role": network.role, "name": name, "file": compiled[-1].name, "bytes": 0, "rows": network.rows})
+                compiled.append(
+                    compiler.compile(network, name, Path(folder)).rename(
+                        bmodels / f"{network.stem}.bmodel"
+                    )
+                )
+            networks.append(
+                {
+                    "role": network.role,
+                    "name": name,
+                    "file": compiled[-1].name,
+                    "bytes": 0,
+                    "rows": network.rows,
+                }
+            )
         if target.chip in COMBINED:
             with tempfile.TemporaryDirectory(prefix="blip-compile-", dir=out) as folder:
-                Compiler(toolchain, target.chip, target.cores, folder).combine(compiled, out / MODEL_FILE)
+                Compiler(toolchain, target.chip, target.cores, folder).combine(
+                    compiled, out / MODEL_FILE
+                )
             for network in networks:
                 network["file"] = MODEL_FILE
         else:
@@ -173,6 +253,10 @@ def build(models, target, options, toolchain):
             network["bytes"] = (out / network["file"]).stat().st_size
         vocabulary = ("\n".join(checkpoint.vocabulary) + "\n").encode()
         (out / "vocab.txt").write_bytes(vocabulary)
-        text = json.dumps(manifest(checkpoint, digest, networks, options, target, vocabulary), indent=1)
+        text = json.dumps(
+            manifest(checkpoint, digest, networks, options, target, vocabulary), indent=1
+        )
         (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    progress(f"{target.out}: {sum(file.stat().st_size for file in Path(target.out).iterdir()) / 1e6:.1f} MB")
+    progress(
+        f"{target.out}: {sum(file.stat().st_size for file in Path(target.out).iterdir()) / 1e6:.1f} MB"
+    )

@@ -1,4 +1,7 @@
-"""A BLIP checkpoint of any layout as canonical tensors and sizes: what src/model/ does for the program, in numpy."""
+"""A BLIP checkpoint of any layout as canonical tensors and sizes: what src/model/ does for the
+program, in numpy.
+"""
+
 import hashlib
 import json
 import math
@@ -12,9 +15,19 @@ from .tensor_files import read_any
 
 BUNDLED_VOCABULARY = Path(__file__).resolve().parents[3] / "data/bert-base-uncased/vocab.txt"
 DEC, ENC = "[DEC]", "[ENC]"
-MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+MODEL_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 # Part -> its name in an error message.
-TEXT_PARTS = {"text": "text encoder", "caption": "caption decoder", "question": "question encoder", "answer": "answer decoder"}
+TEXT_PARTS = {
+    "text": "text encoder",
+    "caption": "caption decoder",
+    "question": "question encoder",
+    "answer": "answer decoder",
+}
 DECODERS = ("caption", "answer")
 
 # Canonical name -> (transformers', salesforce/BLIP's); '#' is the layer.
@@ -124,7 +137,7 @@ class Checkpoint:
         return total.hexdigest()
 
 
-# ---- finding the files ------------------------------------------------------------------------------------------------------
+# ---- finding the files
 
 
 def _model_file(path):
@@ -142,7 +155,9 @@ def _model_file(path):
             return found[0]
         if found:
             raise BuildError(f"{path} holds {len(found)} {extension} files; name the one to use")
-    raise BuildError(f"{path}: no model here; looked for {', '.join(MODEL_FILES)} and one .gguf, .pth or .safetensors file")
+    raise BuildError(
+        f"{path}: no model here; looked for {', '.join(MODEL_FILES)} and one .gguf, .pth or .safetensors file"
+    )
 
 
 def _load_json(path):
@@ -153,15 +168,28 @@ def _load_json(path):
 
 
 def _check_tokenizer(folder):
-    """A compiled folder keeps the tokens alone: what else a tokenizer may be told has to be BERT's own."""
-    config = _load_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    """A compiled folder keeps the tokens alone: what else a tokenizer may be told has to be BERT's
+    own.
+    """
+    config = (
+        _load_json(folder / "tokenizer_config.json")
+        if (folder / "tokenizer_config.json").is_file()
+        else {}
+    )
     whole = _load_json(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else {}
     normalizer = whole.get("normalizer") or {}
-    for place, keys, name, expected in (("tokenizer_config.json", config, "do_lower_case", True), ("tokenizer_config.json", config, "strip_accents", True),
-                                        ("tokenizer_config.json", config, "tokenize_chinese_chars", True), ("tokenizer.json", normalizer, "lowercase", True),
-                                        ("tokenizer.json", normalizer, "strip_accents", True), ("tokenizer.json", normalizer, "handle_chinese_chars", True)):
+    for place, keys, name, expected in (
+        ("tokenizer_config.json", config, "do_lower_case", True),
+        ("tokenizer_config.json", config, "strip_accents", True),
+        ("tokenizer_config.json", config, "tokenize_chinese_chars", True),
+        ("tokenizer.json", normalizer, "lowercase", True),
+        ("tokenizer.json", normalizer, "strip_accents", True),
+        ("tokenizer.json", normalizer, "handle_chinese_chars", True),
+    ):
         if keys.get(name) not in (None, expected):
-            raise BuildError(f"{folder / place}: {name} is {json.dumps(keys[name])}; only uncased tokenizers can be compiled")
+            raise BuildError(
+                f"{folder / place}: {name} is {json.dumps(keys[name])}; only uncased tokenizers can be compiled"
+            )
     usual = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", DEC, ENC}
     added = [entry["content"] for entry in whole.get("added_tokens", [])]
     added += [entry["content"] for entry in config.get("added_tokens_decoder", {}).values()]
@@ -169,7 +197,9 @@ def _check_tokenizer(folder):
         added += list(_load_json(folder / "added_tokens.json"))
     other = sorted(set(added) - usual)
     if other:
-        raise BuildError(f"{folder}: the added token {other[0]} is matched whole, which a compiled folder cannot say; compile a model without added tokens")
+        raise BuildError(
+            f"{folder}: the added token {other[0]} is matched whole, which a compiled folder cannot say; compile a model without added tokens"
+        )
 
 
 def _vocabulary(folder):
@@ -193,13 +223,22 @@ def _with_special(tokens):
     return tokens + [token for token in (DEC, ENC) if token not in tokens]
 
 
-# ---- layouts of torch checkpoints -------------------------------------------------------------------------------------------
+# ---- layouts of torch checkpoints
 
 
 def _strip_wrappers(tensors):
     for wrapper in ("model.", "state_dict.", "module."):
-        if any(name.startswith((wrapper + "visual_encoder.", wrapper + "vision_model.", wrapper + "module.")) for name in tensors):
-            tensors = {name[len(wrapper):]: value for name, value in tensors.items() if name.startswith(wrapper)}
+        if any(
+            name.startswith(
+                (wrapper + "visual_encoder.", wrapper + "vision_model.", wrapper + "module.")
+            )
+            for name in tensors
+        ):
+            tensors = {
+                name[len(wrapper) :]: value
+                for name, value in tensors.items()
+                if name.startswith(wrapper)
+            }
     return tensors
 
 
@@ -211,12 +250,18 @@ class _Layout:
         has = lambda prefix: any(name.startswith(prefix + ".") for name in tensors)
         self.hugging_face = has("vision_model")
         if not self.hugging_face and not has("visual_encoder"):
-            raise BuildError(f"{where}: not a BLIP checkpoint: no tensors named vision_model.* or visual_encoder.*")
+            raise BuildError(
+                f"{where}: not a BLIP checkpoint: no tensors named vision_model.* or visual_encoder.*"
+            )
         if has("text_model"):
-            raise BuildError(f"{where}: transformers' BlipModel has no captioning, matching or question-answering head")
+            raise BuildError(
+                f"{where}: transformers' BlipModel has no captioning, matching or question-answering head"
+            )
         self.itm, self.itc = has("itm_head"), has("vision_proj")
         encoder, decoder = has("text_encoder"), has("text_decoder")
-        named = has("question_encoder") or has("answer_decoder")  # the layout with all towers over one vision tower
+        named = has("question_encoder") or has(
+            "answer_decoder"
+        )  # the layout with all towers over one vision tower
         vqa = encoder and decoder and not (self.itm or self.itc or named)
         self.prefixes = {}
         if encoder:
@@ -236,26 +281,35 @@ class _Layout:
         return value
 
     def layers(self, prefix):
-        numbers = [name[len(prefix):].split(".", 1)[0] for name in self.tensors if name.startswith(prefix)]
+        numbers = [
+            name[len(prefix) :].split(".", 1)[0] for name in self.tensors if name.startswith(prefix)
+        ]
         return 1 + max((int(n) for n in numbers if n.isdigit()), default=-1)
 
     def vision(self):
         side = 0 if self.hugging_face else 1
         prefix = "vision_model." if self.hugging_face else "visual_encoder."
         ranks = {"class_token": 1, "position": 2, "patch.weight": 4}
-        out = {f"vision.{name}": self.take(prefix + names[side], ranks.get(name)) for name, names in VISION_NAMES.items()}
+        out = {
+            f"vision.{name}": self.take(prefix + names[side], ranks.get(name))
+            for name, names in VISION_NAMES.items()
+        }
         blocks = prefix + ("encoder.layers." if self.hugging_face else "blocks.")
         for layer in range(self.layers(blocks)):
             for name, names in VISION_LAYER_NAMES.items():
                 for kind in ("weight", "bias"):
-                    out[f"vision.{layer}.{name}.{kind}"] = self.take(f"{blocks}{layer}.{names[side]}.{kind}")
+                    out[f"vision.{layer}.{name}.{kind}"] = self.take(
+                        f"{blocks}{layer}.{names[side]}.{kind}"
+                    )
         return out
 
     def text(self, part):
         tower = self.prefixes[part] + "."
         bert = tower + ("bert." if part in DECODERS else "")
         head = tower + "cls.predictions."
-        out = {f"{part}.{name}": self.tensors.get(bert + theirs) for name, theirs in TEXT_NAMES.items()}
+        out = {
+            f"{part}.{name}": self.tensors.get(bert + theirs) for name, theirs in TEXT_NAMES.items()
+        }
         if part in DECODERS and out[f"{part}.word"] is None:  # tied: saved under the other name
             out[f"{part}.word"] = self.take(head + "decoder.weight")
         for name, theirs in TEXT_NAMES.items():
@@ -264,7 +318,9 @@ class _Layout:
         for layer in range(self.layers(f"{bert}encoder.layer.")):
             for name, theirs in TEXT_LAYER_NAMES.items():
                 for kind in ("weight", "bias"):
-                    out[f"{part}.{layer}.{name}.{kind}"] = self.take(f"{bert}encoder.layer.{layer}.{theirs}.{kind}")
+                    out[f"{part}.{layer}.{name}.{kind}"] = self.take(
+                        f"{bert}encoder.layer.{layer}.{theirs}.{kind}"
+                    )
         if part in DECODERS:
             self._head(part, head, out)
         return out
@@ -282,7 +338,11 @@ class _Layout:
 
     def heads(self):
         out = {}
-        for canonical, theirs in (("itm", "itm_head"), ("itc.vision", "vision_proj"), ("itc.text", "text_proj")):
+        for canonical, theirs in (
+            ("itm", "itm_head"),
+            ("itc.vision", "vision_proj"),
+            ("itc.text", "text_proj"),
+        ):
             if self.itm if canonical == "itm" else self.itc:
                 for kind in ("weight", "bias"):
                     out[f"{canonical}.{kind}"] = self.take(f"{theirs}.{kind}")
@@ -292,12 +352,16 @@ class _Layout:
 def _read_settings(folder, model_file):
     config = folder / "config.json"
     if not config.is_file():
-        raise BuildError(f"{config} is missing; {model_file} has transformers' tensor names, and such a model needs it")
+        raise BuildError(
+            f"{config} is missing; {model_file} has transformers' tensor names, and such a model needs it"
+        )
     settings = _load_json(config)
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             settings["preprocessor"] = _load_json(folder / name)
-            settings["preprocessor"] = settings["preprocessor"].get("image_processor", settings["preprocessor"])
+            settings["preprocessor"] = settings["preprocessor"].get(
+                "image_processor", settings["preprocessor"]
+            )
             break
     return settings
 
@@ -307,7 +371,9 @@ def _square(value):
         value = [value["height"], value["width"]]
     if isinstance(value, list):
         if value[0] != value[1]:
-            raise BuildError(f"images of {value[0]} x {value[1]} pixels are not supported: expected a square")
+            raise BuildError(
+                f"images of {value[0]} x {value[1]} pixels are not supported: expected a square"
+            )
         value = value[0]
     return value
 
@@ -319,22 +385,49 @@ def _table_side(table):
 def _from_layout(path, tensors, name):
     layout = _Layout(_strip_wrappers(tensors), path)
     settings = _read_settings(path.parent, path) if layout.hugging_face else {}
-    vision_settings, text_settings = settings.get("vision_config", {}), settings.get("text_config", {})
+    vision_settings, text_settings = settings.get("vision_config", {}), settings.get(
+        "text_config", {}
+    )
     canonical = layout.vision()
-    width, patch = canonical["vision.patch.weight"].shape[0], canonical["vision.patch.weight"].shape[-1]
+    width, patch = (
+        canonical["vision.patch.weight"].shape[0],
+        canonical["vision.patch.weight"].shape[-1],
+    )
     processor = settings.get("preprocessor", {})
-    size = _square(processor.get("size") or vision_settings.get("image_size") or _table_side(canonical["vision.position"]) * patch)
+    size = _square(
+        processor.get("size")
+        or vision_settings.get("image_size")
+        or _table_side(canonical["vision.position"]) * patch
+    )
     official_heads = lambda w: max(1, w // 64)
-    vision = VisionSizes(size, patch, width, _count_layers(canonical, "vision"),
-                         vision_settings.get("num_attention_heads", 12) if layout.hugging_face else official_heads(width),
-                         vision_settings.get("layer_norm_eps", 1e-5 if layout.hugging_face else 1e-6))
+    vision = VisionSizes(
+        size,
+        patch,
+        width,
+        _count_layers(canonical, "vision"),
+        (
+            vision_settings.get("num_attention_heads", 12)
+            if layout.hugging_face
+            else official_heads(width)
+        ),
+        vision_settings.get("layer_norm_eps", 1e-5 if layout.hugging_face else 1e-6),
+    )
     text = {}
     for part in layout.prefixes:
         canonical.update(layout.text(part))
         vocab, text_width = canonical[f"{part}.word"].shape
-        text[part] = TextSizes(text_width, _count_layers(canonical, part),
-                               text_settings.get("num_attention_heads", 8) if layout.hugging_face else official_heads(text_width),
-                               canonical[f"{part}.position"].shape[0], vocab, text_settings.get("layer_norm_eps", 1e-12))
+        text[part] = TextSizes(
+            text_width,
+            _count_layers(canonical, part),
+            (
+                text_settings.get("num_attention_heads", 8)
+                if layout.hugging_face
+                else official_heads(text_width)
+            ),
+            canonical[f"{part}.position"].shape[0],
+            vocab,
+            text_settings.get("layer_norm_eps", 1e-12),
+        )
     canonical.update(layout.heads())
     checkpoint = Checkpoint(
         name,
@@ -348,34 +441,71 @@ def _from_layout(path, tensors, name):
         prompt=settings.get("prompt", ""),
     )
     if processor.get("do_normalize", True):
-        checkpoint.mean, checkpoint.std = processor.get("image_mean", checkpoint.mean), processor.get("image_std", checkpoint.std)
+        checkpoint.mean, checkpoint.std = processor.get(
+            "image_mean", checkpoint.mean
+        ), processor.get("image_std", checkpoint.std)
     else:
         checkpoint.mean, checkpoint.std = [0, 0, 0], [1, 1, 1]
     return checkpoint
 
 
-# ---- our own files ----------------------------------------------------------------------------------------------------------
+# ---- our own files
 
 
 def _from_gguf(path, tensors, data):
     get = lambda key: data[f"blip.{key}"]
     try:
-        vision = VisionSizes(get("vision.image_size"), get("vision.patch_size"), get("vision.embedding_length"), get("vision.block_count"),
-                             get("vision.attention.head_count"), get("vision.attention.layer_norm_epsilon"))
-        text = {part: TextSizes(get(f"{part}.embedding_length"), get(f"{part}.block_count"), get(f"{part}.attention.head_count"),
-                                get(f"{part}.context_length"), get(f"{part}.vocab_size"), get(f"{part}.attention.layer_norm_epsilon"))
-                for part in TEXT_PARTS if f"blip.{part}.block_count" in data}
-        return Checkpoint(data.get("general.name") or path.stem, vision, text, tensors, data["tokenizer.ggml.tokens"], get("itc_length"),
-                          get("itm_head"), get("max_text_length"), get("prompt"), get("vision.image_mean"), get("vision.image_std"))
+        vision = VisionSizes(
+            get("vision.image_size"),
+            get("vision.patch_size"),
+            get("vision.embedding_length"),
+            get("vision.block_count"),
+            get("vision.attention.head_count"),
+            get("vision.attention.layer_norm_epsilon"),
+        )
+        text = {
+            part: TextSizes(
+                get(f"{part}.embedding_length"),
+                get(f"{part}.block_count"),
+                get(f"{part}.attention.head_count"),
+                get(f"{part}.context_length"),
+                get(f"{part}.vocab_size"),
+                get(f"{part}.attention.layer_norm_epsilon"),
+            )
+            for part in TEXT_PARTS
+            if f"blip.{part}.block_count" in data
+        }
+        return Checkpoint(
+            data.get("general.name") or path.stem,
+            vision,
+            text,
+            tensors,
+            data["tokenizer.ggml.tokens"],
+            get("itc_length"),
+            get("itm_head"),
+            get("max_text_length"),
+            get("prompt"),
+            get("vision.image_mean"),
+            get("vision.image_std"),
+        )
     except KeyError as error:
-        raise BuildError(f"{path}: the key {error} is missing; is this a GGUF file written by `blip convert`?") from error
+        raise BuildError(
+            f"{path}: the key {error} is missing; is this a GGUF file written by `blip convert`?"
+        ) from error
 
 
-# ---- the whole --------------------------------------------------------------------------------------------------------------
+# ---- the whole
 
 
 def _count_layers(tensors, part):
-    return 1 + max((int(name.split(".")[1]) for name in tensors if name.startswith(part + ".") and name.split(".")[1].isdigit()), default=-1)
+    return 1 + max(
+        (
+            int(name.split(".")[1])
+            for name in tensors
+            if name.startswith(part + ".") and name.split(".")[1].isdigit()
+        ),
+        default=-1,
+    )
 
 
 def expected_shapes(c):
@@ -384,30 +514,61 @@ def expected_shapes(c):
     mlp = c.tensors["vision.0.fc1.weight"].shape[0]
     linear = lambda name, out, into: {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
     norm = lambda name, width: {f"{name}.weight": (width,), f"{name}.bias": (width,)}
-    shapes = {"vision.class_token": (d,), "vision.position": (v.tokens, d), "vision.patch.weight": (d, 3, v.patch_size, v.patch_size),
-              "vision.patch.bias": (d,), **norm("vision.norm", d)}
+    shapes = {
+        "vision.class_token": (d,),
+        "vision.position": (v.tokens, d),
+        "vision.patch.weight": (d, 3, v.patch_size, v.patch_size),
+        "vision.patch.bias": (d,),
+        **norm("vision.norm", d),
+    }
     for i in range(v.layers):
         at = f"vision.{i}."
-        shapes |= {**norm(at + "norm1", d), **linear(at + "qkv", 3 * d, d), **linear(at + "proj", d, d), **norm(at + "norm2", d),
-                   **linear(at + "fc1", mlp, d), **linear(at + "fc2", d, mlp)}
+        shapes |= {
+            **norm(at + "norm1", d),
+            **linear(at + "qkv", 3 * d, d),
+            **linear(at + "proj", d, d),
+            **norm(at + "norm2", d),
+            **linear(at + "fc1", mlp, d),
+            **linear(at + "fc2", d, mlp),
+        }
     for part, t in c.text.items():
         w, cross = t.width, d if part != "answer" else c.text["question"].width
         mlp = c.tensors[f"{part}.0.fc1.weight"].shape[0]
-        shapes |= {f"{part}.word": (t.vocab, w), f"{part}.position": (t.positions, w), **norm(f"{part}.norm", w)}
+        shapes |= {
+            f"{part}.word": (t.vocab, w),
+            f"{part}.position": (t.positions, w),
+            **norm(f"{part}.norm", w),
+        }
         for i in range(t.layers):
             at = f"{part}.{i}."
             for kind, width in (("self", w), ("cross", cross)):
-                shapes |= {**linear(at + kind + ".q", w, w), **linear(at + kind + ".k", w, width), **linear(at + kind + ".v", w, width),
-                           **linear(at + kind + ".out", w, w), **norm(at + kind + ".norm", w)}
-            shapes |= {**linear(at + "fc1", mlp, w), **linear(at + "fc2", w, mlp), **norm(at + "norm", w)}
+                shapes |= {
+                    **linear(at + kind + ".q", w, w),
+                    **linear(at + kind + ".k", w, width),
+                    **linear(at + kind + ".v", w, width),
+                    **linear(at + kind + ".out", w, w),
+                    **norm(at + kind + ".norm", w),
+                }
+            shapes |= {
+                **linear(at + "fc1", mlp, w),
+                **linear(at + "fc2", w, mlp),
+                **norm(at + "norm", w),
+            }
         if part in DECODERS:
-            shapes |= {**linear(f"{part}.head.dense", w, w), **norm(f"{part}.head.norm", w), f"{part}.head.bias": (t.vocab,)}
+            shapes |= {
+                **linear(f"{part}.head.dense", w, w),
+                **norm(f"{part}.head.norm", w),
+                f"{part}.head.bias": (t.vocab,),
+            }
             if f"{part}.head.weight" in c.tensors:
                 shapes[f"{part}.head.weight"] = (t.vocab, w)
     if c.has_itm:
         shapes |= linear("itm", 2, c.text["text"].width)
     if c.embed_dim:
-        shapes |= {**linear("itc.vision", c.embed_dim, d), **linear("itc.text", c.embed_dim, c.text["text"].width)}
+        shapes |= {
+            **linear("itc.vision", c.embed_dim, d),
+            **linear("itc.text", c.embed_dim, c.text["text"].width),
+        }
     return shapes
 
 
@@ -415,30 +576,40 @@ def _check(c, path):
     if not c.text:
         raise BuildError(f"{path}: no text tower")
     if ("answer" in c.text) != ("question" in c.text):
-        raise BuildError(f"{path}: question answering needs both its question encoder and its answer decoder")
+        raise BuildError(
+            f"{path}: question answering needs both its question encoder and its answer decoder"
+        )
     if (c.has_itm or c.embed_dim) and "text" not in c.text:
         raise BuildError(f"{path}: matching heads without a text encoder")
     for part, sizes in [("vision", c.vision), *c.text.items()]:
         if sizes.layers < 1 or sizes.width % sizes.heads:
-            raise BuildError(f"{path}: the {part} tower has {sizes.layers} layers, width {sizes.width} and {sizes.heads} heads")
+            raise BuildError(
+                f"{path}: the {part} tower has {sizes.layers} layers, width {sizes.width} and {sizes.heads} heads"
+            )
     shapes = expected_shapes(c)
     for name, shape in shapes.items():
         if name not in c.tensors:
             raise BuildError(f"{path}: tensor {name} is missing; expected shape {list(shape)}")
         got = c.tensors[name].shape
         if tuple(got) != tuple(shape):
-            raise BuildError(f"{path}: tensor {name}: expected shape {list(shape)}, got {list(got)}")
+            raise BuildError(
+                f"{path}: tensor {name}: expected shape {list(shape)}, got {list(got)}"
+            )
     c.tensors = {name: c.tensors[name] for name in shapes}
     for part, sizes in c.text.items():
         if len(c.vocabulary) > sizes.vocab:
-            raise BuildError(f"{path}: the vocabulary has {len(c.vocabulary)} tokens, the {TEXT_PARTS[part]} {sizes.vocab}; "
-                             "put the model's own vocab.txt beside it")
+            raise BuildError(
+                f"{path}: the vocabulary has {len(c.vocabulary)} tokens, the {TEXT_PARTS[part]} {sizes.vocab}; "
+                "put the model's own vocab.txt beside it"
+            )
         if part not in DECODERS:
             c.max_text = min(c.max_text, sizes.positions)
 
 
 def _cubic(x):
-    """Weights of the four neighbours at distance x behind the second: cubic convolution with a = -0.75, as torch's."""
+    """Weights of the four neighbours at distance x behind the second: cubic convolution with a =
+    -0.75, as torch's.
+    """
     a = -0.75
     near = lambda t: ((a + 2) * t - (a + 3)) * t * t + 1
     far = lambda t: ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
@@ -456,13 +627,17 @@ def _resize_matrix(before, after):
 
 
 def _fit_positions(c):
-    """A table trained at another image size is interpolated (bicubic); the class token's row stays."""
+    """A table trained at another image size is interpolated (bicubic); the class token's row
+    stays.
+    """
     table = np.asarray(c.tensors["vision.position"])
     if table.ndim != 2 or table.shape[0] == c.vision.tokens:
         return
     before, after = _table_side(table), c.vision.image_size // c.vision.patch_size
     if before * before + 1 != table.shape[0]:
-        raise BuildError(f"the position table has {table.shape[0]} rows, which are not a square and one")
+        raise BuildError(
+            f"the position table has {table.shape[0]} rows, which are not a square and one"
+        )
     m = _resize_matrix(before, after)
     grid = table[1:].astype(np.float64).reshape(before, before, -1)
     grid = np.einsum("yi,xj,ijc->yxc", m, m, grid).reshape(after * after, -1)
@@ -474,7 +649,11 @@ def open_checkpoint(path):
     given, path = Path(path), _model_file(path)
     tensors, metadata = read_any(path)
     name = given.resolve().name if given.is_dir() else path.stem
-    c = _from_gguf(path, tensors, metadata) if metadata is not None else _from_layout(path, tensors, name)
+    c = (
+        _from_gguf(path, tensors, metadata)
+        if metadata is not None
+        else _from_layout(path, tensors, name)
+    )
     _fit_positions(c)
     _check(c, path)
     return c
@@ -484,14 +663,28 @@ def merge(checkpoints):
     """One model of several checkpoints with the same vision tower and vocabulary."""
     first = checkpoints[0]
     for other in checkpoints[1:]:
-        for name in (n for n in other.tensors if n.startswith("vision.") or n.startswith("itc.vision")):
-            if name in first.tensors and not np.array_equal(first.tensors[name], other.tensors[name]):
-                raise BuildError(f"{first.name} and {other.name} have different vision towers ({name} differs): build a folder for each")
-        if first.vocabulary != other.vocabulary or first.vision != other.vision or (first.mean, first.std) != (other.mean, other.std):
-            raise BuildError(f"{first.name} and {other.name} have different vocabularies or images: build a folder for each")
+        for name in (
+            n for n in other.tensors if n.startswith("vision.") or n.startswith("itc.vision")
+        ):
+            if name in first.tensors and not np.array_equal(
+                first.tensors[name], other.tensors[name]
+            ):
+                raise BuildError(
+                    f"{first.name} and {other.name} have different vision towers ({name} differs): build a folder for each"
+                )
+        if (
+            first.vocabulary != other.vocabulary
+            or first.vision != other.vision
+            or (first.mean, first.std) != (other.mean, other.std)
+        ):
+            raise BuildError(
+                f"{first.name} and {other.name} have different vocabularies or images: build a folder for each"
+            )
         both = sorted(set(first.text) & set(other.text))
         if both:
-            raise BuildError(f"{first.name} and {other.name} both have a {TEXT_PARTS[both[0]]}: build a folder for each")
+            raise BuildError(
+                f"{first.name} and {other.name} both have a {TEXT_PARTS[both[0]]}: build a folder for each"
+            )
         first.tensors |= other.tensors
         first.text |= other.text
         first.name += "+" + other.name

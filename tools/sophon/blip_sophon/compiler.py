@@ -1,4 +1,5 @@
 """Runs the vendor's compiler, TPU-MLIR, on one ONNX graph at a time."""
+
 import json
 import os
 import re
@@ -20,27 +21,40 @@ WRITTEN_OUT_NORM = ("bm1684",)
 WRAPPER = Path("bin/tpu-mlir")
 SECOND_STEP = Path(__file__).with_name("second_step.py")
 WIDE = "F16 of F32"  # ours: factors of products are F16, everything else is F32, in every layer
-PRECISE = {"F16": FIRST_LAYERS, WIDE: EVERY_LAYER}  # number type -> layers of the vision tower of which only factors are halves
-F32_ENDS = ("F32", "BF16", WIDE)  # number types of folders whose kept tensors are F32: two types of halves meet in it
+PRECISE = {
+    "F16": FIRST_LAYERS,
+    WIDE: EVERY_LAYER,
+}  # number type -> layers of the vision tower of which only factors are halves
+F32_ENDS = (
+    "F32",
+    "BF16",
+    WIDE,
+)  # number types of folders whose kept tensors are F32: two types of halves meet in it
 GROUP = 64  # 8-bit weights that share a scale: so many of what comes into a product
 WIDER = 1.3  # than the ranges that the compiler finds for 8-bit numbers, at most
 
 
 def has_eight_bit_weights(role):
-    """Networks that write texts and read questions: few tokens at a time, which are as fast as the weights are read.
+    """Networks that write texts and read questions: few tokens at a time, which are as fast as the
+    weights are read.
 
-    What compares texts gives numbers out, and most of its task's time is the picture's: it keeps its precision.
+    What compares texts gives numbers out, and most of its task's time is the picture's: it keeps
+    its precision.
     """
     return "_prefill" in role or "_step" in role or role == "question"
 
 
 def stays_f16(role):
-    """Networks that give numbers out, and the picture's, of which everything is made: BF16 rounds factors eight times as coarsely."""
+    """Networks that give numbers out, and the picture's, of which everything is made: BF16 rounds
+    factors eight times as coarsely.
+    """
     return role.split("_")[0] in ("vision", "match", "text")
 
 
 def compiled_as(role, dtype):
-    """The compiler's number type of a network, for a dtype of build-bmodels: of int8 those of w8f16, but for what is all in 8 bits."""
+    """The compiler's number type of a network, for a dtype of build-bmodels: of int8 those of
+    w8f16, but for what is all in 8 bits.
+    """
     if dtype == "w8f16" and not has_eight_bit_weights(role):
         return "F16"
     if dtype == "bf16" and stays_f16(role):
@@ -52,18 +66,23 @@ def check_target(target):
     """target: chip, dtype, cores, calibration"""
     chip = target.chip
     if target.dtype not in CHIPS[chip]:
-        raise BuildError(f"{chip} does not compute in {target.dtype}; it knows {', '.join(CHIPS[chip])}")
+        raise BuildError(
+            f"{chip} does not compute in {target.dtype}; it knows {', '.join(CHIPS[chip])}"
+        )
     if not 1 <= target.cores <= MAX_CORES[chip]:
-        raise BuildError(f"--cores {target.cores}: {chip} has {MAX_CORES[chip]} core{'s' if MAX_CORES[chip] > 1 else ''}")
+        raise BuildError(
+            f"--cores {target.cores}: {chip} has {MAX_CORES[chip]} core{'s' if MAX_CORES[chip] > 1 else ''}"
+        )
     if target.dtype == "int8" and not target.calibration:
         raise BuildError("int8 needs --calibration IMAGE ...: 8 to 32 pictures like those to come")
 
 
 def wider(line):
-    """A line of a calibration table, "name threshold min max", with more of the values that were seen.
+    """A line of a calibration table, "name threshold min max", with more of the values that were
+    seen.
 
-    The compiler's search cuts off more than pays. In a vision tower, its ranges lose nearly twice as much as those that leave everything in; only
-    values far out are better cut.
+    The compiler's search cuts off more than pays. In a vision tower, its ranges lose nearly twice
+    as much as those that leave everything in; only values far out are better cut.
     """
     parts = line.split()
     if line.startswith("#") or len(parts) != 4:
@@ -73,9 +92,13 @@ def wider(line):
 
 
 def narrow_products(top):
-    """Names of the products with weights of a top-level MLIR file that take in one group of weights: it cannot be shared by two cores."""
+    """Names of the products with weights of a top-level MLIR file that take in one group of
+    weights: it cannot be shared by two cores.
+    """
     names = operation_names(top)
-    products = re.findall(r'"top.MatMul"\(.*: \(tensor<[\dx]+xf32>, tensor<(\d+)x\d+xf32>.*loc\((#loc\d*)\)', top)
+    products = re.findall(
+        r'"top.MatMul"\(.*: \(tensor<[\dx]+xf32>, tensor<(\d+)x\d+xf32>.*loc\((#loc\d*)\)', top
+    )
     return [names[place] for width, place in products if int(width) < 2 * GROUP]
 
 
@@ -85,34 +108,77 @@ class Compiler:
         self.chip, self.cores, self.folder = chip, cores, Path(folder)
 
     def run(self, *command):
-        """One command of the compiler in the work folder. Its messages go to a log, of which the end is shown when it fails."""
+        """One command of the compiler in the work folder. Its messages go to a log, of which the
+        end is shown when it fails.
+        """
         log = self.folder / f"{command[0]}.log"
         with open(log, "w", encoding="utf-8") as file:
-            done = subprocess.run([str(self.wrapper), *map(str, command)], cwd=self.folder, stdout=file, stderr=subprocess.STDOUT,
-                                  check=False)
+            done = subprocess.run(
+                [str(self.wrapper), *map(str, command)],
+                cwd=self.folder,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
         text = log.read_text(encoding="utf-8", errors="replace")
         if done.returncode != 0:
             tail = "\n  ".join(text.strip().splitlines()[-15:])
-            raise BuildError(f"{' '.join(map(str, command))} failed ({done.returncode}); its last messages:\n  {tail}")
+            raise BuildError(
+                f"{' '.join(map(str, command))} failed ({done.returncode}); its last messages:\n  {tail}"
+            )
         return text
 
     def transform(self, onnx, name):
         """ONNX -> MLIR; returns its path."""
         mlir = self.folder / f"{name}.mlir"
-        self.run("model_transform.py", "--model_name", name, "--model_def", onnx, "--mlir", mlir.name)
+        self.run(
+            "model_transform.py", "--model_name", name, "--model_def", onnx, "--mlir", mlir.name
+        )
         return mlir
 
     def calibrate(self, mlir, samples, table):
         """samples: a folder of npz files with the inputs of real runs."""
         count = len(list(Path(samples).glob("*.npz")))
-        self.run("run_calibration.py", mlir.name, "--dataset", samples, "--input_num", count, "--chip", self.chip,
-                 "--cali_method", "mse", "--tune_num", 0, "-o", table.name)
-        table.write_text("".join(f"{wider(line)}\n" for line in table.read_text(encoding="utf-8").splitlines()), encoding="utf-8")
+        self.run(
+            "run_calibration.py",
+            mlir.name,
+            "--dataset",
+            samples,
+            "--input_num",
+            count,
+            "--chip",
+            self.chip,
+            "--cali_method",
+            "mse",
+            "--tune_num",
+            0,
+            "-o",
+            table.name,
+        )
+        table.write_text(
+            "".join(f"{wider(line)}\n" for line in table.read_text(encoding="utf-8").splitlines()),
+            encoding="utf-8",
+        )
 
-    def deploy(self, mlir, quantize, target, strip_inputs=(), strip_outputs=(), calibration=None, exceptions=None):
-        """MLIR -> bmodel. Inputs and outputs at the positions to strip keep the type the chip computes in."""
+    def deploy(
+        self,
+        mlir,
+        quantize,
+        target,
+        strip_inputs=(),
+        strip_outputs=(),
+        calibration=None,
+        exceptions=None,
+    ):
+        """MLIR -> bmodel. Inputs and outputs at the positions to strip keep the type the chip
+        computes in.
+        """
         stripped = {"input": strip_inputs, "output": strip_outputs}
-        numbers = {side: ",".join(str(p + 1) for p in positions) for side, positions in stripped.items() if positions}
+        numbers = {
+            side: ",".join(str(p + 1) for p in positions)
+            for side, positions in stripped.items()
+            if positions
+        }
         layers = PRECISE.get(quantize)
         precise = float_names(mlir.read_text(encoding="utf-8"), layers) if layers else []
         quantize = "F16" if quantize == WIDE else quantize
@@ -121,41 +187,78 @@ class Compiler:
         else:
             if quantize == "W8F16" and self.cores > 1:
                 exceptions = mlir.with_suffix(".narrow")
-                exceptions.write_text("".join(f"{name} F16\n" for name in narrow_products(mlir.read_text(encoding="utf-8"))), encoding="utf-8")
+                exceptions.write_text(
+                    "".join(
+                        f"{name} F16\n"
+                        for name in narrow_products(mlir.read_text(encoding="utf-8"))
+                    ),
+                    encoding="utf-8",
+                )
             options = ["--calibration_table", calibration.name] if calibration else []
-            options += ["--quantize_table", exceptions.name] if exceptions and exceptions.read_text(encoding="utf-8") else []
+            options += (
+                ["--quantize_table", exceptions.name]
+                if exceptions and exceptions.read_text(encoding="utf-8")
+                else []
+            )
             for side, positions in numbers.items():
                 options += [f"--quant_{side}", f"--quant_{side}_list", positions]
             command = self._command(mlir, quantize, target, *options)
             if not self._with_scale_per_output(command, calibration):
                 self.run(*command)
         if not target.is_file():
-            raise BuildError(f"the compiler made no {target.name}; its log: {self.folder / 'model_deploy.py.log'}")
+            raise BuildError(
+                f"the compiler made no {target.name}; its log: {self.folder / 'model_deploy.py.log'}"
+            )
         return target
 
     def _command(self, mlir, quantize, target, *options):
         cores = ["--num_core", self.cores] if self.cores > 1 else []
-        return ["model_deploy.py", "--mlir", mlir.name, "--chip", self.chip, "--quantize", quantize, "--model", target.name, "--skip_validation",
-                "--q_group_size", GROUP, *cores, *options]
+        return [
+            "model_deploy.py",
+            "--mlir",
+            mlir.name,
+            "--chip",
+            self.chip,
+            "--quantize",
+            quantize,
+            "--model",
+            target.name,
+            "--skip_validation",
+            "--q_group_size",
+            GROUP,
+            *cores,
+            *options,
+        ]
 
     def _deploy_precisely(self, mlir, target, stripped, precise, layers):
         """F16 in the compiler's two steps, with a change of what the first one wrote."""
         table = mlir.with_suffix(".precise")
         table.write_text("".join(f"{name} F32\n" for name in precise), encoding="utf-8")
-        self.run(*self._command(mlir, "F16", target, "--quantize_table", table.name, "--not_gen_bmodel"))
+        self.run(
+            *self._command(mlir, "F16", target, "--quantize_table", table.name, "--not_gen_bmodel")
+        )
         lowered_file = mlir.with_name(f"{mlir.stem}_{self.chip}_f16_tpu.mlir")
         lowered = Lowered(lowered_file, layers)
         lowered.make_precise()
-        lowered.halve_outputs(int(number) - 1 for number in stripped.get("output", "").split(",") if number)
+        lowered.halve_outputs(
+            int(number) - 1 for number in stripped.get("output", "").split(",") if number
+        )
         lowered.write()
-        settings = {"tpu_mlir": lowered_file.name, "bmodel_path": target.name, "final_mlir": lowered_file.name.replace("_tpu.mlir", "_final.mlir"),
-                    "gdma_check": True, "enable_affine": True}
+        settings = {
+            "tpu_mlir": lowered_file.name,
+            "bmodel_path": target.name,
+            "final_mlir": lowered_file.name.replace("_tpu.mlir", "_final.mlir"),
+            "gdma_check": True,
+            "enable_affine": True,
+        }
         for side, positions in stripped.items():
             settings |= {f"quant_{side}": True, f"quant_{side}_list": positions}
         self.run("python3.10", SECOND_STEP, json.dumps(settings))
 
     def _with_scale_per_output(self, command, calibration):
-        """8-bit weights with a scale per output, not one for all. BM1684 has no such products, and the compiler fails at some networks."""
+        """8-bit weights with a scale per output, not one for all. BM1684 has no such products, and
+        the compiler fails at some networks.
+        """
         if not calibration or self.chip == "bm1684":
             return False
         try:
@@ -165,12 +268,16 @@ class Compiler:
         return True
 
     def combine(self, bmodels, target):
-        """One file of several: the chip's own program, 5 MB, is in it once, and the networks share their working memory.
+        """One file of several: the chip's own program, 5 MB, is in it once, and the networks share
+        their working memory.
 
-        One that needs working memory comes last: the runtime of 1.30.2 frees what they share only if the last one has a part in it, and
-        BM1688's emulator ends the program at what was not freed.
+        One that needs working memory comes last: the runtime of 1.30.2 frees what they share only
+        if the last one has a part in it, and BM1688's emulator ends the program at what was not
+        freed.
         """
-        self.run("model_tool", "--combine", *sorted(bmodels, key=self._working_memory), "-o", target)
+        self.run(
+            "model_tool", "--combine", *sorted(bmodels, key=self._working_memory), "-o", target
+        )
 
     def _working_memory(self, bmodel):
         """In bytes, of a file with one network."""
@@ -179,10 +286,14 @@ class Compiler:
 
 def find_toolchain(given, script):
     """The folder that install-toolchain made."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blip/sophon-toolchain"
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blip/sophon-toolchain"
+    )
     place = Path(given or os.environ.get("BLIP_SOPHON_TOOLCHAIN") or cache).absolute()
     if not (place / WRAPPER).is_file():
-        raise BuildError(f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name its folder with --toolchain")
+        raise BuildError(
+            f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name its folder with --toolchain"
+        )
     return place
 
 
@@ -190,7 +301,11 @@ INSIDE = "BLIP_INSIDE_TOOLCHAIN"
 
 
 def enter_toolchain(place, script):
-    """Goes on in the compiler's own Python, which has the NumPy and ONNX that it wants: starts the script anew there."""
+    """Goes on in the compiler's own Python, which has the NumPy and ONNX that it wants: starts the
+    script anew there.
+    """
     if INSIDE not in os.environ:
         os.environ[INSIDE] = "1"
-        os.execv(place / WRAPPER, [str(WRAPPER), "python3.10", os.path.abspath(script), *sys.argv[1:]])
+        os.execv(
+            place / WRAPPER, [str(WRAPPER), "python3.10", os.path.abspath(script), *sys.argv[1:]]
+        )

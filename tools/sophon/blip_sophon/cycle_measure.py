@@ -1,4 +1,5 @@
 """Compiles networks of full size for the cycle model's figures, and remembers those."""
+
 import hashlib
 import json
 import sys
@@ -9,7 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from . import sample_graphs
-from .checkpoint import BUNDLED_VOCABULARY, DEC, ENC, Checkpoint, TextSizes, VisionSizes, expected_shapes
+from .checkpoint import (
+    BUNDLED_VOCABULARY,
+    DEC,
+    ENC,
+    Checkpoint,
+    TextSizes,
+    VisionSizes,
+    expected_shapes,
+)
 from .compiler import F32_ENDS, PRECISE, Compiler
 from .cycle_table import Target, checkpoint_of, compiled_as, own_stages, read_profiles
 from .networks import Builder, Options
@@ -32,7 +41,10 @@ def random_checkpoint(task):
     widths = {f"{part}.0.fc1.weight": np.empty((3072, 0)) for part in ("vision", *text)}
     c = Checkpoint(f"random {task}", vision, text, widths, vocabulary, has_itm=task == "match")
     random = np.random.default_rng(0)
-    c.tensors = {name: random.standard_normal(shape, np.float32) * np.float32(0.02) for name, shape in expected_shapes(c).items()}
+    c.tensors = {
+        name: random.standard_normal(shape, np.float32) * np.float32(0.02)
+        for name, shape in expected_shapes(c).items()
+    }
     return c
 
 
@@ -42,34 +54,74 @@ def sample_makers(task, c, lengths):
         return {f"blip_cap_{n}": lambda n=n: sample_graphs.caption(c, n) for n in lengths.unrolled}
     if task == "match":
         return {"blip_itm": lambda: sample_graphs.match(c)}
-    return {"blip_vqa_venc": lambda: sample_graphs.vision_encoder(c), "blip_vqa_tenc": lambda: sample_graphs.question_encoder(c),
-            **{f"blip_vqa_tdec_{n}": lambda n=n: sample_graphs.answer_decoder(c, n) for n in lengths.unrolled}}
+    return {
+        "blip_vqa_venc": lambda: sample_graphs.vision_encoder(c),
+        "blip_vqa_tenc": lambda: sample_graphs.question_encoder(c),
+        **{
+            f"blip_vqa_tdec_{n}": lambda n=n: sample_graphs.answer_decoder(c, n)
+            for n in lengths.unrolled
+        },
+    }
 
 
 def own_makers(task, c, lengths, tasks):
     """Our networks that the tasks need: name -> a function that makes the Network."""
     b = Builder(c, Options())
     makers = {
-        "vision": b.vision, "question": b.question, "caption_prefill": b.prefill, "match": lambda: b.match(1),
+        "vision": b.vision,
+        "question": b.question,
+        "caption_prefill": b.prefill,
+        "match": lambda: b.match(1),
         f"match_{lengths.match_rows}": lambda: b.match(lengths.match_rows),
-        **{f"{part}_cross": lambda part=part: b.cross(part) for part in ("caption", "text", "question")},
-        **{f"{part}_step{'' if rows == 1 else f'_{rows}'}": lambda part=part, rows=rows: b.step(part, rows)
-           for part in ("caption", "answer") for rows in (1, lengths.beams)},
+        **{
+            f"{part}_cross": lambda part=part: b.cross(part)
+            for part in ("caption", "text", "question")
+        },
+        **{
+            f"{part}_step{'' if rows == 1 else f'_{rows}'}": lambda part=part, rows=rows: b.step(
+                part, rows
+            )
+            for part in ("caption", "answer")
+            for rows in (1, lengths.beams)
+        },
     }
-    needed = dict.fromkeys(stage for other in tasks if checkpoint_of(other) == task for stage in own_stages(other, lengths))
+    needed = dict.fromkeys(
+        stage
+        for other in tasks
+        if checkpoint_of(other) == task
+        for stage in own_stages(other, lengths)
+    )
     return {stage: makers[stage] for stage in needed}
 
 
 def _digest(model, kept):
-    """Of what the cycle model looks at: operators, shapes, and which ends keep the chip's type. Values do not count."""
+    """Of what the cycle model looks at: operators, shapes, and which ends keep the chip's type.
+    Values do not count.
+    """
     graph, numbers = model.graph, {}
     number = lambda name: numbers.setdefault(name, len(numbers))
-    parts = [(number(port.name), port.type.SerializeToString(deterministic=True)) for port in graph.input]
-    parts += [(number(tensor.name), list(tensor.dims), tensor.data_type) for tensor in graph.initializer]
+    parts = [
+        (number(port.name), port.type.SerializeToString(deterministic=True)) for port in graph.input
+    ]
+    parts += [
+        (number(tensor.name), list(tensor.dims), tensor.data_type) for tensor in graph.initializer
+    ]
     for node in graph.node:
-        attributes = [attribute.SerializeToString(deterministic=True) for attribute in node.attribute]
-        parts.append((node.op_type, node.name, [number(name) for name in (*node.input, *node.output)], attributes))
-    parts += [(number(port.name), port.type.SerializeToString(deterministic=True)) for port in graph.output]
+        attributes = [
+            attribute.SerializeToString(deterministic=True) for attribute in node.attribute
+        ]
+        parts.append(
+            (
+                node.op_type,
+                node.name,
+                [number(name) for name in (*node.input, *node.output)],
+                attributes,
+            )
+        )
+    parts += [
+        (number(port.name), port.type.SerializeToString(deterministic=True))
+        for port in graph.output
+    ]
     return _short(repr((parts, kept)).encode())
 
 
@@ -80,7 +132,9 @@ def _short(data):
 def _precision(model, quantize):
     """What says which operators are more than halves, where any can be."""
     names = [node.name for node in model.graph.node]
-    return f" {_short(PRECISION.read_bytes())}" if quantize in PRECISE and has_precise(names) else ""
+    return (
+        f" {_short(PRECISION.read_bytes())}" if quantize in PRECISE and has_precise(names) else ""
+    )
 
 
 class Measurer:
@@ -99,10 +153,15 @@ class Measurer:
         part.replace(self.work / RESULTS)
 
     def measure(self, name, graph, kept, jobs):
-        """Milliseconds of a graph for each (target, number type). Only what is not known yet is compiled, one after the other."""
+        """Milliseconds of a graph for each (target, number type). Only what is not known yet is
+        compiled, one after the other.
+        """
         model = graph.model()
         digest = _digest(model, kept)
-        keys = {job: f"{digest}{_precision(model, job[1])} {job[0].chip} {job[0].cores} {job[1]} {self.version}" for job in jobs}
+        keys = {
+            job: f"{digest}{_precision(model, job[1])} {job[0].chip} {job[0].cores} {job[1]} {self.version}"
+            for job in jobs
+        }
         missing = [job for job in jobs if keys[job] not in self.results]
         if missing:
             with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=self.work) as folder:
@@ -116,10 +175,14 @@ class Measurer:
         for target, quantize in jobs:
             start = time.monotonic()
             ends = ((), ()) if quantize in F32_ENDS else kept
-            Compiler(self.toolchain, target.chip, target.cores, folder).deploy(mlir, quantize, folder / "out.bmodel", *ends)
+            Compiler(self.toolchain, target.chip, target.cores, folder).deploy(
+                mlir, quantize, folder / "out.bmodel", *ends
+            )
             figure = read_profiles(sorted(folder.glob("compiler_profile_*.txt")))
             self._remember(keys[target, quantize], figure)
-            progress(f"{name} {quantize} {target}: {figure:.2f} ms (compiled in {time.monotonic() - start:.0f} s)")
+            progress(
+                f"{name} {quantize} {target}: {figure:.2f} ms (compiled in {time.monotonic() - start:.0f} s)"
+            )
             for path in set(folder.iterdir()) - keep:  # gigabytes
                 if path.is_file():
                     path.unlink()
@@ -131,11 +194,19 @@ def measure_all(figures, measurer, checkpoints, tasks, targets, dtypes):
         c = checkpoints[task]()
         bases = dict.fromkeys(Target(target.chip, 1) for target in targets)
         for name, make in sample_makers(task, c, figures.lengths).items():
-            for (target, quantize), ms in measurer.measure(name, make(), ((), ()), [(base, "F32") for base in bases]).items():
+            for (target, quantize), ms in measurer.measure(
+                name, make(), ((), ()), [(base, "F32") for base in bases]
+            ).items():
                 figures.times[task, name, target, quantize] = ms
         for name, make in own_makers(task, c, figures.lengths, tasks).items():
             network = make()
-            jobs = list(dict.fromkeys((target, compiled_as(name, dtype)) for target in targets for dtype in dtypes))
-            times = measurer.measure(name, network.graph, (network.kept_inputs, network.kept_outputs), jobs)
+            jobs = list(
+                dict.fromkeys(
+                    (target, compiled_as(name, dtype)) for target in targets for dtype in dtypes
+                )
+            )
+            times = measurer.measure(
+                name, network.graph, (network.kept_inputs, network.kept_outputs), jobs
+            )
             for (target, quantize), ms in times.items():
                 figures.times[task, name, target, quantize] = ms

@@ -1,4 +1,7 @@
-"""The compiler's cycle model: reading its figures, and adding them up to the time of a task. Needs nothing but Python."""
+"""The compiler's cycle model: reading its figures, and adding them up to the time of a task. Needs
+nothing but Python.
+"""
+
 import re
 from dataclasses import dataclass
 
@@ -10,22 +13,32 @@ CHIP_NAMES = {"bm1684x": "BM1684X", "bm1688": "BM1688"}
 
 
 def read_profile(text, where):
-    """Milliseconds of one core: what a compiler_profile_*.txt says at its end, all parts of the network together."""
+    """Milliseconds of one core: what a compiler_profile_*.txt says at its end, all parts of the
+    network together.
+    """
     figures = [float(figure) for figure in _FIGURE.findall(text)]
     if not figures:
-        raise BuildError(f'{where}: no figure of the cycle model; expected a line "flops: ..., runtime: ... ms"')
+        raise BuildError(
+            f'{where}: no figure of the cycle model; expected a line "flops: ..., runtime: ... ms"'
+        )
     return sum(figures)
 
 
 def read_profiles(paths):
     """Milliseconds of a network: those of the core that takes longest."""
     if not paths:
-        raise BuildError("the compiler wrote no compiler_profile_*.txt; it has no cycle model for this chip")
-    return max(read_profile(path.read_text(encoding="utf-8", errors="replace"), path) for path in paths)
+        raise BuildError(
+            "the compiler wrote no compiler_profile_*.txt; it has no cycle model for this chip"
+        )
+    return max(
+        read_profile(path.read_text(encoding="utf-8", errors="replace"), path) for path in paths
+    )
 
 
 def at_tokens(tokens, short, long):
-    """The time of an unrolled decoder on a straight line through two shorter ones: (tokens, ms) each."""
+    """The time of an unrolled decoder on a straight line through two shorter ones: (tokens, ms)
+    each.
+    """
     (n1, t1), (n2, t2) = short, long
     return t1 + (t2 - t1) * (tokens - n1) / (n2 - n1)
 
@@ -41,12 +54,18 @@ class Lengths:
     beams: int = 3
 
 
-# A task as its networks and how often each runs. The caption prompt's pass gives the first new token, a step each further one.
+# A task as its networks and how often each runs. The caption prompt's pass gives the first new
+# token, a step each further one.
 def own_stages(task, lengths):
     steps = lengths.caption - 1
     return {
         "caption": {"vision": 1, "caption_cross": 1, "caption_prefill": 1, "caption_step": steps},
-        "caption, 3 beams": {"vision": 1, "caption_cross": 1, "caption_prefill": 1, f"caption_step_{lengths.beams}": steps},
+        "caption, 3 beams": {
+            "vision": 1,
+            "caption_cross": 1,
+            "caption_prefill": 1,
+            f"caption_step_{lengths.beams}": steps,
+        },
         "match": {"vision": 1, "text_cross": 1, "match": 1},
         "match, further text": {f"match_{lengths.match_rows}": 1 / lengths.match_rows},
         "ask": {"vision": 1, "question_cross": 1, "question": 1, "answer_step": lengths.answer},
@@ -57,7 +76,8 @@ def own_stages(task, lengths):
 DTYPES = ("f32", "f16", "bf16", "w8f16")
 
 
-# The sample's task that each of ours is compared with. It decodes greedily and reads the picture again for every text.
+# The sample's task that each of ours is compared with. It decodes greedily and reads the picture
+# again for every text.
 SAMPLE_STAGES = {
     "caption": ("blip_cap",),
     "caption, 3 beams": ("blip_cap",),
@@ -92,17 +112,27 @@ class Figures:
         self.lengths, self.times = lengths, {}
 
     def own(self, task, target, dtype):
-        return sum(count * self.times[checkpoint_of(task), stage, target, compiled_as(stage, dtype)]
-                   for stage, count in own_stages(task, self.lengths).items())
+        return sum(
+            count * self.times[checkpoint_of(task), stage, target, compiled_as(stage, dtype)]
+            for stage, count in own_stages(task, self.lengths).items()
+        )
 
     def sample(self, task, target):
-        return sum(self._sample_network(checkpoint_of(task), name, target) for name in SAMPLE_STAGES[task])
+        return sum(
+            self._sample_network(checkpoint_of(task), name, target) for name in SAMPLE_STAGES[task]
+        )
 
     def _sample_network(self, checkpoint, name, target):
         wanted = {"blip_cap": self.lengths.caption, "blip_vqa_tdec": self.lengths.answer}.get(name)
         if wanted is None:
             return self.times[checkpoint, name, target, "F32"]
-        return at_tokens(wanted, *((n, self.times[checkpoint, f"{name}_{n}", target, "F32"]) for n in self.lengths.unrolled))
+        return at_tokens(
+            wanted,
+            *(
+                (n, self.times[checkpoint, f"{name}_{n}", target, "F32"])
+                for n in self.lengths.unrolled
+            ),
+        )
 
 
 def _row(cells):
@@ -110,22 +140,34 @@ def _row(cells):
 
 
 def task_table(figures, tasks, target, dtypes):
-    """Markdown: milliseconds of each task, and how many times as fast as the sample's graphs on one core of the chip."""
+    """Markdown: milliseconds of each task, and how many times as fast as the sample's graphs on one
+    core of the chip.
+    """
     base = Target(target.chip, 1)
-    lines = [_row(["task", f"sample, f32 ({base})", *(f"{dtype} ({target})" for dtype in dtypes)]), _row(["---"] * (2 + len(dtypes)))]
+    lines = [
+        _row(["task", f"sample, f32 ({base})", *(f"{dtype} ({target})" for dtype in dtypes)]),
+        _row(["---"] * (2 + len(dtypes))),
+    ]
     for task in tasks:
         sample = figures.sample(task, base)
         own = [figures.own(task, target, dtype) for dtype in dtypes]
-        lines.append(_row([task, f"{sample:.1f}", *(f"{ms:.1f} ({sample / ms:.1f} x)" for ms in own)]))
+        lines.append(
+            _row([task, f"{sample:.1f}", *(f"{ms:.1f} ({sample / ms:.1f} x)" for ms in own)])
+        )
     return "\n".join(lines)
 
 
 def network_table(figures, columns):
     """Markdown: milliseconds of each network; a column is (target, the compiler's number type)."""
     names = list(dict.fromkeys((checkpoint, name) for checkpoint, name, *_ in figures.times))
-    lines = [_row(["checkpoint", "network", *(f"{q} {target}" for target, q in columns)]), _row(["---"] * (2 + len(columns)))]
+    lines = [
+        _row(["checkpoint", "network", *(f"{q} {target}" for target, q in columns)]),
+        _row(["---"] * (2 + len(columns))),
+    ]
     for checkpoint, name in names:
         cells = [figures.times.get((checkpoint, name, target, q)) for target, q in columns]
         if any(cell is not None for cell in cells):
-            lines.append(_row([checkpoint, name, *("" if cell is None else f"{cell:.2f}" for cell in cells)]))
+            lines.append(
+                _row([checkpoint, name, *("" if cell is None else f"{cell:.2f}" for cell in cells)])
+            )
     return "\n".join(lines)

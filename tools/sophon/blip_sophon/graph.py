@@ -1,18 +1,24 @@
-"""Building blocks of ONNX graphs. Each says its shapes and the expression it builds; a graph's values are their names."""
+"""Building blocks of ONNX graphs. Each says its shapes and the expression it builds; a graph's
+values are their names.
+"""
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
 IR_VERSION = 8
-HIDDEN = -10000.0  # added to a score that must not be seen: exp() of it is 0, and half precision holds it
+HIDDEN = (
+    -10000.0
+)  # added to a score that must not be seen: exp() of it is 0, and half precision holds it
 INT, FLOAT = TensorProto.INT32, TensorProto.FLOAT
 
 
 class Graph:
     """A graph under construction.
 
-    written_out_norm: LayerNorm as its arithmetic, for a compiler that makes of the operator what its chip lacks (BM1684).
+    written_out_norm: LayerNorm as its arithmetic, for a compiler that makes of the operator what
+    its chip lacks (BM1684).
     """
 
     def __init__(self, name, written_out_norm=False):
@@ -22,7 +28,7 @@ class Graph:
         self._count = 0
         self._named = set()
 
-    # ---- ends and constants -------------------------------------------------------------------------------------------------
+    # ---- ends and constants
 
     def input(self, name, shape, kind=FLOAT):
         self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
@@ -38,12 +44,16 @@ class Graph:
         return name
 
     def ints(self, values):
-        return self.constant("i64_" + "_".join(str(v).replace("-", "m") for v in values), np.array(values, np.int64))
+        return self.constant(
+            "i64_" + "_".join(str(v).replace("-", "m") for v in values), np.array(values, np.int64)
+        )
 
     def scalar(self, value):
-        return self.constant(f"f32_{value!r}".replace("-", "m").replace(".", "_"), np.array([value], np.float32))
+        return self.constant(
+            f"f32_{value!r}".replace("-", "m").replace(".", "_"), np.array([value], np.float32)
+        )
 
-    # ---- operators ----------------------------------------------------------------------------------------------------------
+    # ---- operators
 
     def op(self, kind, *inputs, name=None, **attributes):
         self._count += 1
@@ -73,19 +83,27 @@ class Graph:
         return self.op("Gather", table, indices, axis=0)
 
     def linear(self, x, name, weight, bias):
-        """x · weightᵀ + bias: [..., in] -> [..., out]; weight [out, in] as torch keeps it. `name` stays that of the result."""
+        """x · weightᵀ + bias: [..., in] -> [..., out]; weight [out, in] as torch keeps it. `name`
+        stays that of the result.
+        """
         y = self.op("MatMul", x, self.constant(name + ".weight", weight.T))
         return self.op("Add", y, self.constant(name + ".bias", bias), name=name)
 
     def two_halves(self, x, name, weight):
-        """x · weightᵀ with weights as two halves, rounded values and the rest, for a compiler that rounds them"""
+        """x · weightᵀ with weights as two halves, rounded values and the rest, for a compiler that
+        rounds them
+        """
         rounded = weight.astype(np.float16).astype(np.float32)
-        parts = (self.op("MatMul", x, self.constant(f"{of}.weight", values.T), name=of)
-                 for of, values in ((name, rounded), (name + "_rest", weight - rounded)))
+        parts = (
+            self.op("MatMul", x, self.constant(f"{of}.weight", values.T), name=of)
+            for of, values in ((name, rounded), (name + "_rest", weight - rounded))
+        )
         return self.add(*parts)
 
     def gelu(self, x):
-        """0.5 · x · (1 + erf(x / √2)), written as torch exports it, so that compilers know it again"""
+        """0.5 · x · (1 + erf(x / √2)), written as torch exports it, so that compilers know it
+        again
+        """
         erf = self.op("Erf", self.op("Div", x, self.scalar(1.4142135623730951)))
         return self.op("Mul", self.op("Mul", x, self.add(erf, self.scalar(1.0))), self.scalar(0.5))
 
@@ -100,17 +118,25 @@ class Graph:
         return self.add(self.op("Mul", self.op("Div", centred, deviation), weight), bias)
 
     def attention(self, query, keys, values, mask=None):
-        """softmax(query · keysᵀ + mask) · values: [b, H, q, h], [b, H, n, h] twice -> [b, H, q, h]; the query is scaled already"""
-        scores = self.op("MatMul", query, self.transpose(keys, 0, 1, 3, 2), name=f"{self.scope}scores")
+        """softmax(query · keysᵀ + mask) · values: [b, H, q, h], [b, H, n, h] twice -> [b, H, q, h];
+        the query is scaled already
+        """
+        scores = self.op(
+            "MatMul", query, self.transpose(keys, 0, 1, 3, 2), name=f"{self.scope}scores"
+        )
         if mask is not None:
             scores = self.op("Add", scores, mask, name=f"{self.scope}scores.masked")
         return self.op("MatMul", self.op("Softmax", scores, axis=-1), values)
 
-    # ---- the whole ----------------------------------------------------------------------------------------------------------
+    # ---- the whole
 
     def model(self):
-        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._initializers.values()))
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="blip")
+        graph = helper.make_graph(
+            self._nodes, self.name, self._inputs, self._outputs, list(self._initializers.values())
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="blip"
+        )
         model.ir_version = IR_VERSION
         return model
 

@@ -1,4 +1,5 @@
 """The networks of NETWORKS.md: what a checkpoint needs, and the ONNX graph of each."""
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,9 +42,13 @@ class Builder:
     def _check(self):
         for part in ("caption", "answer"):
             if part in self.c.text and self.o.slots > self.c.text[part].positions:
-                raise BuildError(f"--slots {self.o.slots} is more than the {self.c.text[part].positions} positions of the {part} decoder")
+                raise BuildError(
+                    f"--slots {self.o.slots} is more than the {self.c.text[part].positions} positions of the {part} decoder"
+                )
         if "caption" in self.c.text and not 1 <= self.o.prompt <= self.o.slots:
-            raise BuildError(f"--prompt-tokens {self.o.prompt} must be 1 to {self.o.slots}, the slots of the cache")
+            raise BuildError(
+                f"--prompt-tokens {self.o.prompt} must be 1 to {self.o.slots}, the slots of the cache"
+            )
 
     def _graph(self, name):
         return Graph(name, self.o.written_out_norm)
@@ -56,7 +61,7 @@ class Builder:
         sizes = self.c.text[part]
         return [rows, 2 * sizes.layers * sizes.heads, self.o.slots, sizes.width // sizes.heads]
 
-    # ---- image --------------------------------------------------------------------------------------------------------------
+    # ---- image
 
     def vision(self):
         v = self.c.vision
@@ -65,7 +70,12 @@ class Builder:
         g.output(tokens, "tokens", [1, v.tokens, v.width])
         if self.c.embed_dim:
             first = g.reshape(g.slice(tokens, 1, 0, 1), 1, v.width)
-            vector = g.linear(first, "itc.vision", self.c.values("itc.vision.weight"), self.c.values("itc.vision.bias"))
+            vector = g.linear(
+                first,
+                "itc.vision",
+                self.c.values("itc.vision.weight"),
+                self.c.values("itc.vision.bias"),
+            )
             g.output(vector, "image_vector", [1, self.c.embed_dim])
         return Network("vision", 1, g, [], [0])
 
@@ -73,15 +83,21 @@ class Builder:
         v = self.c.vision
         g = self._graph(f"{part}_cross")
         tokens = g.input("tokens", [1, v.tokens, v.width])
-        g.output(cross_keys_values(g, self.c, part, tokens, v.tokens), "cross", self.cross_shape(part, v.tokens))
+        g.output(
+            cross_keys_values(g, self.c, part, tokens, v.tokens),
+            "cross",
+            self.cross_shape(part, v.tokens),
+        )
         return Network(g.name, 1, g, [0], [0])
 
-    # ---- encoders -----------------------------------------------------------------------------------------------------------
+    # ---- encoders
 
     def _encode(self, g, part, rows, with_image):
         tower = TextTower(g, self.c, part, rows, self.c.max_text)
         ids, mask = text_inputs(g, rows, self.c.max_text)
-        cross = g.input("cross", self.cross_shape(part, self.c.vision.tokens)) if with_image else None
+        cross = (
+            g.input("cross", self.cross_shape(part, self.c.vision.tokens)) if with_image else None
+        )
         return tower.states(tower.layers(tower.embed(ids, tower.first_positions()), mask, cross))
 
     def _first(self, g, states, rows, width):
@@ -90,14 +106,25 @@ class Builder:
     def match(self, rows):
         g, width = self._graph("match"), self.c.text["text"].width
         states = self._encode(g, "text", rows, with_image=True)
-        g.output(g.linear(self._first(g, states, rows, width), "itm", self.c.values("itm.weight"), self.c.values("itm.bias")), "logits", [rows, 2])
+        g.output(
+            g.linear(
+                self._first(g, states, rows, width),
+                "itm",
+                self.c.values("itm.weight"),
+                self.c.values("itm.bias"),
+            ),
+            "logits",
+            [rows, 2],
+        )
         g.output(states, "states", [rows, self.c.max_text, width])
         return Network("match", rows, g, [2], [1])
 
     def text(self, rows):
         g, width = self._graph("text"), self.c.text["text"].width
         first = self._first(g, self._encode(g, "text", rows, with_image=False), rows, width)
-        vector = g.linear(first, "itc.text", self.c.values("itc.text.weight"), self.c.values("itc.text.bias"))
+        vector = g.linear(
+            first, "itc.text", self.c.values("itc.text.weight"), self.c.values("itc.text.bias")
+        )
         g.output(vector, "text_vector", [rows, self.c.embed_dim])
         return Network("text", rows, g, [], [])
 
@@ -105,10 +132,14 @@ class Builder:
         g, length = self._graph("question"), self.c.max_text
         states = self._encode(g, "question", 1, with_image=True)
         g.output(states, "states", [1, length, self.c.text["question"].width])
-        g.output(cross_keys_values(g, self.c, "answer", states, length), "answer_cross", self.cross_shape("answer", length))
+        g.output(
+            cross_keys_values(g, self.c, "answer", states, length),
+            "answer_cross",
+            self.cross_shape("answer", length),
+        )
         return Network("question", 1, g, [2], [0, 1])
 
-    # ---- decoders -----------------------------------------------------------------------------------------------------------
+    # ---- decoders
 
     def prefill(self):
         """The first tokens of the caption prompt in one pass."""
@@ -131,24 +162,39 @@ class Builder:
         filled = g.concat(cache, axis=1)
         if slots > length:
             heads, h = 2 * tower.sizes.layers * tower.sizes.heads, tower.h
-            filled = g.concat([filled, g.constant("empty_slots", np.zeros((1, heads, slots - length, h), np.float32))], axis=2)
+            filled = g.concat(
+                [
+                    filled,
+                    g.constant("empty_slots", np.zeros((1, heads, slots - length, h), np.float32)),
+                ],
+                axis=2,
+            )
         g.output(filled, "cache", self.cache_shape("caption", 1))
         return Network(g.name, 1, g, [2], [1])
 
     def _at_position(self, g, part, position):
-        """What depends on the position p alone, in arithmetic: BM1684 looks up at most one table in a network, and that is the words'.
+        """What depends on the position p alone, in arithmetic: BM1684 looks up at most one table in
+        a network, and that is the words'.
 
-        write, keep [1, 1, C, 1]: 1 and 0 at slot p, 0 and 1 elsewhere; mask [1, 1, 1, C]: 0 up to p; place [1, 1, D]: its position row.
+        write, keep [1, 1, C, 1]: 1 and 0 at slot p, 0 and 1 elsewhere; mask [1, 1, 1, C]: 0 up to
+        p; place [1, 1, D]: its position row.
         """
         slots = self.o.slots
         scaled = lambda x, factor: g.op("Mul", x, g.scalar(factor))
-        behind = g.add(g.constant("slots", np.arange(slots, dtype=np.float32).reshape(1, 1, slots, 1)), scaled(g.reshape(position, 1, 1, 1, 1), -1.0))
+        behind = g.add(
+            g.constant("slots", np.arange(slots, dtype=np.float32).reshape(1, 1, slots, 1)),
+            scaled(g.reshape(position, 1, 1, 1, 1), -1.0),
+        )
         distance = g.add(g.op("Relu", behind), g.op("Relu", scaled(behind, -1.0)))
         write = g.op("Relu", g.add(scaled(distance, -1.0), g.scalar(1.0)))
         keep = g.add(scaled(write, -1.0), g.scalar(1.0))
-        later = g.add(g.op("Relu", behind), scaled(g.op("Relu", g.add(behind, g.scalar(-1.0))), -1.0))  # 1 behind slot p, 0 elsewhere
+        later = g.add(
+            g.op("Relu", behind), scaled(g.op("Relu", g.add(behind, g.scalar(-1.0))), -1.0)
+        )  # 1 behind slot p, 0 elsewhere
         table = g.constant(f"{part}.positions", Weights(self.c, part)("position")[None, :slots])
-        place = g.op("ReduceSum", g.op("Mul", table, g.reshape(write, 1, slots, 1)), g.ints([1]), keepdims=1)
+        place = g.op(
+            "ReduceSum", g.op("Mul", table, g.reshape(write, 1, slots, 1)), g.ints([1]), keepdims=1
+        )
         return write, keep, g.reshape(scaled(later, HIDDEN), 1, 1, 1, slots), place
 
     def step(self, part, rows):
@@ -160,7 +206,9 @@ class Builder:
         sizes, heads = tower.sizes, tower.sizes.heads
         ids, position = g.input("ids", [rows, 1], INT), g.input("position", [1, 1])
         cache = g.input("cache", self.cache_shape(part, rows))
-        cross = g.input("cross", self.cross_shape(part, self.c.max_text if masked else self.c.vision.tokens))
+        cross = g.input(
+            "cross", self.cross_shape(part, self.c.max_text if masked else self.c.vision.tokens)
+        )
         cross_mask = g.input("mask", [1, 1, 1, self.c.max_text]) if masked else None
 
         write, keep, mask, place = self._at_position(g, part, position)
@@ -172,23 +220,40 @@ class Builder:
             parts.append(g.add(g.op("Mul", old, keep), g.op("Mul", new, write)))
             return parts[-1]
 
-        x = tower.layers(tower.embed(ids, place), mask, cross, cross_mask, lambda i, k, v: (fill(i, 0, k), fill(i, 1, v)))
+        x = tower.layers(
+            tower.embed(ids, place),
+            mask,
+            cross,
+            cross_mask,
+            lambda i, k, v: (fill(i, 0, k), fill(i, 1, v)),
+        )
         g.output(tower.logits(x), "logits", [rows, sizes.vocab])
         g.output(g.concat(parts, axis=1), "next_cache", self.cache_shape(part, rows))
         return Network(g.name, rows, g, [2, 3], [1])
 
-    # ---- all ----------------------------------------------------------------------------------------------------------------
+    # ---- all
 
     def networks(self):
         """A function for each network, so that only one graph is in memory at a time."""
         c, o = self.c, self.o
         makers = [self.vision]
         if c.has_itm:
-            makers += [lambda: self.cross("text"), *(lambda r=r: self.match(r) for r in o.match_rows)]
+            makers += [
+                lambda: self.cross("text"),
+                *(lambda r=r: self.match(r) for r in o.match_rows),
+            ]
         if c.embed_dim:
             makers += [lambda r=r: self.text(r) for r in o.text_rows]
         if "answer" in c.text:
-            makers += [lambda: self.cross("question"), self.question, *(lambda r=r: self.step("answer", r) for r in o.step_rows)]
+            makers += [
+                lambda: self.cross("question"),
+                self.question,
+                *(lambda r=r: self.step("answer", r) for r in o.step_rows),
+            ]
         if "caption" in c.text:
-            makers += [lambda: self.cross("caption"), self.prefill, *(lambda r=r: self.step("caption", r) for r in o.step_rows)]
+            makers += [
+                lambda: self.cross("caption"),
+                self.prefill,
+                *(lambda r=r: self.step("caption", r) for r in o.step_rows),
+            ]
         return makers

@@ -1,8 +1,11 @@
-"""The whole-task graphs of the vendor's BLIP sample, as its export traces them from the official code.
+"""The whole-task graphs of the vendor's BLIP sample, as its export traces them from the official
+code.
 
-They are what our networks are compared with: pixels to token ids in one graph. The decoder is unrolled, every token a copy of its layers; keys and
-values of earlier tokens and of the image are used again. Operators and their order are the trace's, which decides what the compiler fuses.
+They are what our networks are compared with: pixels to token ids in one graph. The decoder is
+unrolled, every token a copy of its layers; keys and values of earlier tokens and of the image are
+used again. Operators and their order are the trace's, which decides what the compiler fuses.
 """
+
 import numpy as np
 from onnx import numpy_helper
 
@@ -17,7 +20,9 @@ TEXT_LENGTH = 35
 def _softmax_context(g, query, keys, values, mask, heads_width):
     """softmax(query · keysᵀ / √h + mask) · values, heads joined: [1, H, q, h] ... -> [1, q, D]"""
     queries, heads, width = heads_width
-    scores = g.op("Div", g.op("MatMul", query, g.transpose(keys, 0, 1, 3, 2)), g.scalar(float(np.sqrt(width))))
+    scores = g.op(
+        "Div", g.op("MatMul", query, g.transpose(keys, 0, 1, 3, 2)), g.scalar(float(np.sqrt(width)))
+    )
     if mask is not None:
         scores = g.add(scores, mask)
     context = g.op("MatMul", g.op("Softmax", scores, axis=-1), values)
@@ -28,15 +33,26 @@ def _vision(g, checkpoint, pixels):
     """[1, 3, S, S] -> [1, N, D]"""
     w = Weights(checkpoint, "vision")
     v, tokens, h = w.sizes, w.sizes.tokens, w.head_width
-    patches = g.op("Conv", pixels, g.constant("patch.weight", w("patch.weight")), g.constant("patch.bias", w("patch.bias")),
-                   kernel_shape=[v.patch_size] * 2, strides=[v.patch_size] * 2)
+    patches = g.op(
+        "Conv",
+        pixels,
+        g.constant("patch.weight", w("patch.weight")),
+        g.constant("patch.bias", w("patch.bias")),
+        kernel_shape=[v.patch_size] * 2,
+        strides=[v.patch_size] * 2,
+    )
     patches = g.transpose(g.reshape(patches, 1, v.width, tokens - 1), 0, 2, 1)
     x = g.concat([g.constant("class_token", w("class_token").reshape(1, 1, -1)), patches], axis=1)
     x = g.add(x, g.constant("position", w("position")[None]))
     for i in range(v.layers):
         qkv = g.linear(g.layer_norm(x, *w.pair(f"{i}.norm1"), v.eps), *w.pair(f"{i}.qkv"))
         qkv = g.transpose(g.reshape(qkv, 1, tokens, 3, v.heads, h), 2, 0, 3, 1, 4)
-        query, keys, values = (g.op("Gather", qkv, g.op("Constant", value=numpy_helper.from_array(np.array(k))), axis=0) for k in range(3))
+        query, keys, values = (
+            g.op(
+                "Gather", qkv, g.op("Constant", value=numpy_helper.from_array(np.array(k))), axis=0
+            )
+            for k in range(3)
+        )
         context = _softmax_context(g, query, keys, values, None, (tokens, v.heads, h))
         x = g.add(x, g.linear(context, *w.pair(f"{i}.proj")))
         normed = g.layer_norm(x, *w.pair(f"{i}.norm2"), v.eps)
@@ -50,17 +66,28 @@ class _Text:
     def __init__(self, g, checkpoint, part, states, count):
         self.g, self.w, self.count = g, Weights(checkpoint, part), count
         self.sizes = self.w.sizes
-        self.cross = [[self._heads(g.linear(states, *self.w.pair(f"{i}.cross.{name}")), count) for name in "kv"]
-                      for i in range(self.sizes.layers)]
+        self.cross = [
+            [
+                self._heads(g.linear(states, *self.w.pair(f"{i}.cross.{name}")), count)
+                for name in "kv"
+            ]
+            for i in range(self.sizes.layers)
+        ]
         self.past = [None] * self.sizes.layers
 
     def _heads(self, x, length):
-        return self.g.transpose(self.g.reshape(x, 1, length, self.sizes.heads, self.w.head_width), 0, 2, 1, 3)
+        return self.g.transpose(
+            self.g.reshape(x, 1, length, self.sizes.heads, self.w.head_width), 0, 2, 1, 3
+        )
 
     def _attend(self, i, kind, x, length, keys_values, mask):
         query = self._heads(self.g.linear(x, *self.w.pair(f"{i}.{kind}.q")), length)
-        context = _softmax_context(self.g, query, *keys_values, mask, (length, self.sizes.heads, self.w.head_width))
-        return self._add_and_norm(x, self.g.linear(context, *self.w.pair(f"{i}.{kind}.out")), f"{i}.{kind}.norm")
+        context = _softmax_context(
+            self.g, query, *keys_values, mask, (length, self.sizes.heads, self.w.head_width)
+        )
+        return self._add_and_norm(
+            x, self.g.linear(context, *self.w.pair(f"{i}.{kind}.out")), f"{i}.{kind}.norm"
+        )
 
     def _add_and_norm(self, x, y, norm):
         return self.g.layer_norm(self.g.add(y, x), *self.w.pair(norm), self.sizes.eps)
@@ -75,11 +102,15 @@ class _Text:
         """ids [1, T] at positions begin ... -> [1, T, D]"""
         g, w = self.g, self.w
         words = g.gather(g.constant(f"{w.part}.word", w("word")), ids)
-        places = g.constant(f"{w.part}.position_{begin}", w("position")[None, begin:begin + length])
+        places = g.constant(
+            f"{w.part}.position_{begin}", w("position")[None, begin : begin + length]
+        )
         x = g.layer_norm(g.add(words, places), *w.pair("norm"), self.sizes.eps)
         for i in range(self.sizes.layers):
             new = [self._heads(g.linear(x, *w.pair(f"{i}.self.{name}")), length) for name in "kv"]
-            x = self._attend(i, "self", x, length, self._remember(i, new) if remember else new, mask)
+            x = self._attend(
+                i, "self", x, length, self._remember(i, new) if remember else new, mask
+            )
             x = self._attend(i, "cross", x, length, self.cross[i], None)
             y = g.linear(g.gelu(g.linear(x, *w.pair(f"{i}.fc1"))), *w.pair(f"{i}.fc2"))
             x = self._add_and_norm(x, y, f"{i}.norm")
@@ -88,14 +119,18 @@ class _Text:
     def last_logits(self, x, length):
         """[1, T, D] -> [1, V] of the last token"""
         g, w = self.g, self.w
-        x = g.layer_norm(g.gelu(g.linear(x, *w.pair("head.dense"))), *w.pair("head.norm"), self.sizes.eps)
+        x = g.layer_norm(
+            g.gelu(g.linear(x, *w.pair("head.dense"))), *w.pair("head.norm"), self.sizes.eps
+        )
         weight = w("head.weight" if w.has("head.weight") else "word")
         logits = g.linear(x, f"{w.part}.head", weight, w("head.bias"))
         return g.reshape(g.slice(logits, 1, length - 1, length), 1, self.sizes.vocab)
 
 
 def _greedy(g, text, checkpoint, prompt, tokens, min_length):
-    """Token ids [1, prompt + tokens]. After [SEP] comes [PAD], computed all the same: nothing ends an unrolled loop."""
+    """Token ids [1, prompt + tokens]. After [SEP] comes [PAD], computed all the same: nothing ends
+    an unrolled loop.
+    """
     ids = {token: i for i, token in enumerate(checkpoint.vocabulary)}
     end, pad = ids["[SEP]"], ids["[PAD]"]
     parts = [g.constant("prompt", np.array([[ids[token] for token in prompt]], np.int64))]
@@ -107,12 +142,21 @@ def _greedy(g, text, checkpoint, prompt, tokens, min_length):
         logits, begin = text.last_logits(states, length), begin + length
         if begin < min_length:
             index = g.constant("end_place", np.array([[0, end]], np.int64))
-            logits = g.op("ScatterND", logits, index, g.constant("never", np.array([-np.inf], np.float32)))
+            logits = g.op(
+                "ScatterND", logits, index, g.constant("never", np.array([-np.inf], np.float32))
+            )
         x = g.op("ArgMax", logits, axis=-1, keepdims=1)
         if unfinished is not None:
             finished = g.op("Sub", g.constant("one", np.ones((1, 1), np.int64)), unfinished)
-            x = g.add(g.op("Mul", x, unfinished), g.op("Mul", finished, g.constant("pad", np.full((1, 1), pad, np.int64))))
-        going = g.op("Cast", g.op("Not", g.op("Equal", x, g.constant("end", np.full((1, 1), end, np.int64)))), to=7)
+            x = g.add(
+                g.op("Mul", x, unfinished),
+                g.op("Mul", finished, g.constant("pad", np.full((1, 1), pad, np.int64))),
+            )
+        going = g.op(
+            "Cast",
+            g.op("Not", g.op("Equal", x, g.constant("end", np.full((1, 1), end, np.int64)))),
+            to=7,
+        )
         unfinished = going if unfinished is None else g.op("Mul", unfinished, going)
         parts.append(x)
     g.output(g.concat(parts, axis=1), "output", [1, len(prompt) + tokens], kind=7)
@@ -125,7 +169,9 @@ def _question_mask(g, mask):
 
 
 def _text_inputs(g):
-    return g.input("input_ids", [1, TEXT_LENGTH], INT), g.input("attention_mask", [1, TEXT_LENGTH], INT)
+    return g.input("input_ids", [1, TEXT_LENGTH], INT), g.input(
+        "attention_mask", [1, TEXT_LENGTH], INT
+    )
 
 
 def _pixels(g, checkpoint):
@@ -136,7 +182,13 @@ def _pixels(g, checkpoint):
 def caption(checkpoint, tokens):
     """pixels -> ids of the prompt and that many new tokens"""
     g = Graph("blip_cap")
-    text = _Text(g, checkpoint, "caption", _vision(g, checkpoint, _pixels(g, checkpoint)), checkpoint.vision.tokens)
+    text = _Text(
+        g,
+        checkpoint,
+        "caption",
+        _vision(g, checkpoint, _pixels(g, checkpoint)),
+        checkpoint.vision.tokens,
+    )
     _greedy(g, text, checkpoint, PROMPT, tokens, MIN_LENGTH)
     return g
 
@@ -155,7 +207,11 @@ def match(checkpoint):
 
 def vision_encoder(checkpoint):
     g = Graph("blip_vqa_venc")
-    g.output(_vision(g, checkpoint, _pixels(g, checkpoint)), "output", [1, checkpoint.vision.tokens, checkpoint.vision.width])
+    g.output(
+        _vision(g, checkpoint, _pixels(g, checkpoint)),
+        "output",
+        [1, checkpoint.vision.tokens, checkpoint.vision.width],
+    )
     return g
 
 
@@ -165,7 +221,11 @@ def question_encoder(checkpoint):
     states = g.input("image_embeds", [1, v.tokens, v.width])
     ids, mask = _text_inputs(g)
     text = _Text(g, checkpoint, "question", states, v.tokens)
-    g.output(text(ids, 0, TEXT_LENGTH, _question_mask(g, mask)), "output", [1, TEXT_LENGTH, text.sizes.width])
+    g.output(
+        text(ids, 0, TEXT_LENGTH, _question_mask(g, mask)),
+        "output",
+        [1, TEXT_LENGTH, text.sizes.width],
+    )
     return g
 
 

@@ -1,4 +1,7 @@
-"""The second step of the compiler's model_deploy.py, from a lowered network to a bmodel: second_step.py SETTINGS (JSON), in its own Python."""
+"""The second step of the compiler's model_deploy.py, from a lowered network to a bmodel:
+second_step.py SETTINGS (JSON), in its own Python.
+"""
+
 import json
 import sys
 

@@ -1,4 +1,7 @@
-"""Files of named tensors - safetensors, torch archives, GGUF - read with numpy alone. Values come out as float32."""
+"""Files of named tensors - safetensors, torch archives, GGUF - read with numpy alone. Values come
+out as float32.
+"""
+
 import json
 import pickle
 import struct
@@ -15,9 +18,18 @@ def bf16_to_f32(bits):
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-# ---- safetensors ------------------------------------------------------------------------------------------------------------
+# ---- safetensors
 
-_SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
+_SAFETENSORS_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "U8": "u1",
+    "BOOL": "?",
+}
 
 
 def read_safetensors(path):
@@ -27,24 +39,38 @@ def read_safetensors(path):
     (length,) = struct.unpack("<Q", data[:8].tobytes())
     if length > data.size - 8:
         raise BuildError(f"{path}: truncated: the header should have {length} bytes")
-    header = json.loads(data[8:8 + length].tobytes())
+    header = json.loads(data[8 : 8 + length].tobytes())
     header.pop("__metadata__", None)
     tensors = {}
     for name, entry in header.items():
         begin, end = (8 + length + offset for offset in entry["data_offsets"])
         if entry["dtype"] not in _SAFETENSORS_TYPES:
-            raise BuildError(f"{path}: tensor {name} has the type {entry['dtype']}, which BLIP checkpoints do not have")
+            raise BuildError(
+                f"{path}: tensor {name} has the type {entry['dtype']}, which BLIP checkpoints do not have"
+            )
         if end > data.size:
-            raise BuildError(f"{path}: truncated: tensor {name} ends at byte {end}, the file at {data.size}")
+            raise BuildError(
+                f"{path}: truncated: tensor {name} ends at byte {end}, the file at {data.size}"
+            )
         values = data[begin:end].view(_SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
         tensors[name] = bf16_to_f32(values) if entry["dtype"] == "BF16" else values
     return tensors
 
 
-# ---- torch archives ---------------------------------------------------------------------------------------------------------
+# ---- torch archives
 
-_STORAGE_TYPES = {"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2", "LongStorage": "<i8",
-                  "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
+_STORAGE_TYPES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "BFloat16Storage": "<u2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
 
 
 class _Opaque:
@@ -81,7 +107,9 @@ class _TorchUnpickler(pickle.Unpickler):
     def persistent_load(self, pid):
         _, kind, key, _, _ = pid
         if key not in self._storages:
-            raw = np.frombuffer(self._archive.read(f"{self._root}/data/{key}"), _STORAGE_TYPES[kind])
+            raw = np.frombuffer(
+                self._archive.read(f"{self._root}/data/{key}"), _STORAGE_TYPES[kind]
+            )
             self._storages[key] = bf16_to_f32(raw) if kind == "BFloat16Storage" else raw
         return self._storages[key]
 
@@ -89,8 +117,12 @@ class _TorchUnpickler(pickle.Unpickler):
     def _rebuild(storage, offset, shape, strides, *_):
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
         if offset < 0 or (0 not in shape and last >= storage.size):
-            raise BuildError(f"a tensor of shape {list(shape)} lies outside its storage of {storage.size} values: a damaged file?")
-        return np.lib.stride_tricks.as_strided(storage[offset:], shape, [s * storage.itemsize for s in strides])
+            raise BuildError(
+                f"a tensor of shape {list(shape)} lies outside its storage of {storage.size} values: a damaged file?"
+            )
+        return np.lib.stride_tricks.as_strided(
+            storage[offset:], shape, [s * storage.itemsize for s in strides]
+        )
 
 
 def read_torch(path):
@@ -115,9 +147,21 @@ def read_torch(path):
     return tensors
 
 
-# ---- GGUF -------------------------------------------------------------------------------------------------------------------
+# ---- GGUF
 
-_GGUF_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_GGUF_SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
 _GGUF_STRING, _GGUF_ARRAY = 8, 9
 _GGUF_TYPES = {0: "<f4", 1: "<f2", 28: "<f8", 30: "<u2"}
 _GGUF_BF16, _GGUF_Q8_0 = 30, 8
@@ -136,7 +180,7 @@ class _GgufReader:
     def string(self):
         length = self.scalar("<Q")
         self._at += length
-        return bytes(self._data[self._at - length:self._at]).decode()
+        return bytes(self._data[self._at - length : self._at]).decode()
 
     def value(self, kind):
         if kind == _GGUF_STRING:
@@ -169,18 +213,25 @@ def read_gguf(path):
     except (struct.error, KeyError, UnicodeDecodeError, MemoryError) as error:
         raise BuildError(f"{path}: a damaged GGUF file: {error}") from error
     base = reader.align(metadata.get("general.alignment", 32))
-    return {name: _gguf_tensor(path, data, base + offset, shape, kind) for name, shape, kind, offset in infos}, metadata
+    return {
+        name: _gguf_tensor(path, data, base + offset, shape, kind)
+        for name, shape, kind, offset in infos
+    }, metadata
 
 
 def _gguf_tensor(path, data, begin, shape, kind):
     elements = int(np.prod(shape, dtype=np.int64))
     dtype = _Q8_0 if kind == _GGUF_Q8_0 else np.dtype(_GGUF_TYPES.get(kind, "V"))
     if dtype.itemsize == 0:
-        raise BuildError(f"{path}: tensor type {kind} is not supported; expected f32, f16, bf16 or q8_0")
+        raise BuildError(
+            f"{path}: tensor type {kind} is not supported; expected f32, f16, bf16 or q8_0"
+        )
     size = elements // (32 if kind == _GGUF_Q8_0 else 1) * dtype.itemsize
     if begin + size > data.size:
-        raise BuildError(f"{path}: truncated: a tensor ends at byte {begin + size}, the file at {data.size}")
-    raw = data[begin:begin + size].view(dtype)
+        raise BuildError(
+            f"{path}: truncated: a tensor ends at byte {begin + size}, the file at {data.size}"
+        )
+    raw = data[begin : begin + size].view(dtype)
     if kind == _GGUF_Q8_0:
         raw = raw["values"].astype(np.float32) * raw["scale"].astype(np.float32)[:, None]
     elif kind == _GGUF_BF16:
@@ -188,7 +239,7 @@ def _gguf_tensor(path, data, begin, shape, kind):
     return raw.reshape(shape)
 
 
-# ---- any of them ------------------------------------------------------------------------------------------------------------
+# ---- any of them
 
 
 def _read_shards(index):

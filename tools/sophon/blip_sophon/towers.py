@@ -1,4 +1,7 @@
-"""BLIP's towers in ONNX: the vision transformer, and BERT with cross-attention. Shapes as in NETWORKS.md."""
+"""BLIP's towers in ONNX: the vision transformer, and BERT with cross-attention. Shapes as in
+NETWORKS.md.
+"""
+
 import numpy as np
 
 from .graph import HIDDEN, INT
@@ -29,16 +32,16 @@ class Weights:
 def query(g, x, name, weight, bias, h):
     """(x · weightᵀ + bias) / √h
 
-    Heads that are 16 or 64 wide scale weights by a power of two, exactly. Others would round weights anew, halves too, and scores feel it: precise
-    layers have such weights as two halves.
+    Heads that are 16 or 64 wide scale weights by a power of two, exactly. Others would round
+    weights anew, halves too, and scores feel it: precise layers have such weights as two halves.
     """
-    scale = np.float32(h ** -0.5)
+    scale = np.float32(h**-0.5)
     if np.frexp(scale)[0] == 0.5 or not is_precise(name):
         return g.linear(x, name, weight * scale, bias * scale)
     return g.add(g.two_halves(x, name, weight * scale), g.constant(name + ".bias", bias * scale))
 
 
-# ---- vision -----------------------------------------------------------------------------------------------------------------
+# ---- vision
 
 
 def _vision_layer(g, w, i, x, tokens):
@@ -48,7 +51,7 @@ def _vision_layer(g, w, i, x, tokens):
     qkv, bias = w(f"{i}.qkv.weight"), w(f"{i}.qkv.bias")
     split = []
     for k, name in enumerate("qkv"):
-        part = (normed, f"vision.{i}.{name}", qkv[k * d:(k + 1) * d], bias[k * d:(k + 1) * d])
+        part = (normed, f"vision.{i}.{name}", qkv[k * d : (k + 1) * d], bias[k * d : (k + 1) * d])
         y = query(g, *part, h) if name == "q" else g.linear(*part)
         split.append(g.transpose(g.reshape(y, 1, tokens, heads, h), 0, 2, 1, 3))
     context = g.reshape(g.transpose(g.attention(*split), 0, 2, 1, 3), 1, tokens, d)
@@ -58,24 +61,39 @@ def _vision_layer(g, w, i, x, tokens):
 
 
 def _patches(g, w, checkpoint, pixels, side):
-    """The tower's first residual [1, N, D]: class token and patches · weight + bias, all of them + position
+    """The tower's first residual [1, N, D]: class token and patches · weight + bias, all of them +
+    position
 
-    Pixels were bytes: as (byte - 128) / 64 halves hold them exactly. Weights are two halves, the rounded value and the rest. The class
-    token is a row of zeros until biases and positions are added, which saves a copy of the larger result.
+    Pixels were bytes: as (byte - 128) / 64 halves hold them exactly. Weights are two halves, the
+    rounded value and the rest. The class token is a row of zeros until biases and positions are
+    added, which saves a copy of the larger result.
     """
     v, patch = w.sizes, w.sizes.patch_size
-    mean, std = (255 * np.array(values, np.float64).reshape(1, 3, 1, 1) for values in (checkpoint.mean, checkpoint.std))
-    pixels = g.add(g.op("Mul", pixels, g.constant("vision.pixel.factor", np.float32(std / 64))),
-                   g.constant("vision.pixel.shift", np.float32((mean - 128) / 64)))
+    mean, std = (
+        255 * np.array(values, np.float64).reshape(1, 3, 1, 1)
+        for values in (checkpoint.mean, checkpoint.std)
+    )
+    pixels = g.add(
+        g.op("Mul", pixels, g.constant("vision.pixel.factor", np.float32(std / 64))),
+        g.constant("vision.pixel.shift", np.float32((mean - 128) / 64)),
+    )
     x = g.transpose(g.reshape(pixels, 1, 3, side, patch, side, patch), 0, 2, 4, 1, 3, 5)
     rows = 3 * patch * patch
-    x = g.concat([g.constant("vision.first", np.zeros((1, 1, rows), np.float32)), g.reshape(x, 1, side * side, rows)], axis=1)
+    x = g.concat(
+        [
+            g.constant("vision.first", np.zeros((1, 1, rows), np.float32)),
+            g.reshape(x, 1, side * side, rows),
+        ],
+        axis=1,
+    )
     exact = w("patch.weight").astype(np.float64)
     weight = np.float32(exact * 64 / std).reshape(v.width, rows)
     table = w("position")[None].copy()
     table[:, :1] += w("class_token").reshape(1, 1, -1)
     table[:, 1:] += np.float32(w("patch.bias") + (exact * (128 - mean) / std).sum((1, 2, 3)))
-    return g.add(g.two_halves(x, "vision.start.patch", weight), g.constant("vision.position", table))
+    return g.add(
+        g.two_halves(x, "vision.start.patch", weight), g.constant("vision.position", table)
+    )
 
 
 def vision_tower(g, checkpoint, pixels):
@@ -94,11 +112,13 @@ def vision_tower(g, checkpoint, pixels):
     return g.layer_norm(x, *w.pair("norm"), v.eps)
 
 
-# ---- text -------------------------------------------------------------------------------------------------------------------
+# ---- text
 
 
 class TextTower:
-    """One BERT tower over B rows of T tokens. x is [1, B·T, D], so that every product with weights is one of two matrices."""
+    """One BERT tower over B rows of T tokens. x is [1, B·T, D], so that every product with weights
+    is one of two matrices.
+    """
 
     def __init__(self, g, checkpoint, part, rows, length):
         self.g, self.w, self.rows, self.length = g, Weights(checkpoint, part), rows, length
@@ -108,7 +128,9 @@ class TextTower:
         """norm(word[ids] + position): ids [B, T] -> x; position_rows [1, T, D]"""
         self.g.scope = f"{self.w.part}.start."
         words = self.g.gather(self.g.constant(f"{self.w.part}.word", self.w("word")), ids)
-        return self.g.layer_norm(self.flat(self.g.add(words, position_rows)), *self.w.pair("norm"), self.sizes.eps)
+        return self.g.layer_norm(
+            self.flat(self.g.add(words, position_rows)), *self.w.pair("norm"), self.sizes.eps
+        )
 
     def flat(self, y):
         """[B, T, ...] -> [1, B·T, D]"""
@@ -120,12 +142,16 @@ class TextTower:
 
     def first_positions(self):
         """Rows 0 ... T-1 of the position table: [1, T, D]"""
-        return self.g.constant(f"{self.w.part}.positions", self.w("position")[None, :self.length])
+        return self.g.constant(f"{self.w.part}.positions", self.w("position")[None, : self.length])
 
     def project(self, x, name, scaled=False):
         """A query, key or value of every token: x -> [B, H, T, h]"""
         heads = (self.rows, self.length, self.sizes.heads, self.h)
-        y = query(self.g, x, *self.w.pair(name), self.h) if scaled else self.g.linear(x, *self.w.pair(name))
+        y = (
+            query(self.g, x, *self.w.pair(name), self.h)
+            if scaled
+            else self.g.linear(x, *self.w.pair(name))
+        )
         if self.length == 1:  # nothing to move
             return self.g.reshape(y, self.rows, self.sizes.heads, 1, self.h)
         return self.g.transpose(self.g.reshape(y, *heads), 0, 2, 1, 3)
@@ -140,18 +166,26 @@ class TextTower:
         return self.g.layer_norm(self.g.add(x, y), *self.w.pair(norm), self.sizes.eps)
 
     def self_attention(self, i, x, mask, remember):
-        """norm(x + out(attention(q, k, v of x))). remember(i, k, v) gives the keys and values to look at."""
+        """norm(x + out(attention(q, k, v of x))). remember(i, k, v) gives the keys and values to
+        look at.
+        """
         queries = self.project(x, f"{i}.self.q", scaled=True)
         keys, values = remember(i, self.project(x, f"{i}.self.k"), self.project(x, f"{i}.self.v"))
         context = self.merge(self.g.attention(queries, keys, values, mask))
-        return self.add_and_norm(x, self.g.linear(context, *self.w.pair(f"{i}.self.out")), f"{i}.self.norm")
+        return self.add_and_norm(
+            x, self.g.linear(context, *self.w.pair(f"{i}.self.out")), f"{i}.self.norm"
+        )
 
     def cross_attention(self, i, x, cross, mask):
-        """norm(x + out(attention(q of x; k, v of the image))). All rows see one image: their tokens are queries of one product."""
+        """norm(x + out(attention(q of x; k, v of the image))). All rows see one image: their tokens
+        are queries of one product.
+        """
         g, heads, queries = self.g, self.sizes.heads, self.rows * self.length
         q = query(g, x, *self.w.pair(f"{i}.cross.q"), self.h)
         q = g.transpose(g.reshape(q, 1, queries, heads, self.h), 0, 2, 1, 3)
-        keys, values = (g.slice(cross, 1, (2 * i + k) * heads, (2 * i + k + 1) * heads) for k in range(2))
+        keys, values = (
+            g.slice(cross, 1, (2 * i + k) * heads, (2 * i + k + 1) * heads) for k in range(2)
+        )
         keys, values = (g.transpose(y, 0, 1, 3, 2) for y in (keys, values))
         context = self.flat(g.transpose(g.attention(q, keys, values, mask), 0, 2, 1, 3))
         out, weight, bias = self.w.pair(f"{i}.cross.out")
@@ -166,7 +200,9 @@ class TextTower:
                 self.g.scope = f"{self.w.part}.{i}.cross."
                 x = self.cross_attention(i, x, cross, cross_mask)
             self.g.scope = f"{self.w.part}.{i}."
-            y = self.g.linear(self.g.gelu(self.g.linear(x, *self.w.pair(f"{i}.fc1"))), *self.w.pair(f"{i}.fc2"))
+            y = self.g.linear(
+                self.g.gelu(self.g.linear(x, *self.w.pair(f"{i}.fc1"))), *self.w.pair(f"{i}.fc2")
+            )
             x = self.add_and_norm(x, y, f"{i}.norm")
         self.g.scope = f"{self.w.part}.end."
         return x
@@ -174,23 +210,30 @@ class TextTower:
     def logits(self, x):
         """The language-model head: [1, B, D] -> [B, V]"""
         g, w = self.g, self.w
-        x = g.layer_norm(g.gelu(g.linear(x, *w.pair("head.dense"))), *w.pair("head.norm"), self.sizes.eps)
+        x = g.layer_norm(
+            g.gelu(g.linear(x, *w.pair("head.dense"))), *w.pair("head.norm"), self.sizes.eps
+        )
         weight = w("head.weight" if w.has("head.weight") else "word")
-        return g.reshape(g.linear(x, f"{w.part}.head", weight, w("head.bias")), self.rows, self.sizes.vocab)
+        return g.reshape(
+            g.linear(x, f"{w.part}.head", weight, w("head.bias")), self.rows, self.sizes.vocab
+        )
 
 
 def cross_keys_values(g, checkpoint, part, states, count):
     """Keys and values of all layers in one product: states [1, N, Dv] -> [1, 2·L·H, h, N]
 
-    Weights first: the product is in the order that it is kept in, and reading it back goes along the long axis. Biases added along that
-    axis would take longer than the product. The softmax does not feel those of keys, for they add the same to every score; and as its
-    weights sum to 1, those of values come through it whole: cross_attention adds them behind it.
+    Weights first: the product is in the order that it is kept in, and reading it back goes along
+    the long axis. Biases added along that axis would take longer than the product. The softmax does
+    not feel those of keys, for they add the same to every score; and as its weights sum to 1, those
+    of values come through it whole: cross_attention adds them behind it.
     """
     w = Weights(checkpoint, part)
     names = [f"{i}.cross.{k}" for i in range(w.sizes.layers) for k in "kv"]
     weight = np.concatenate([w(f"{name}.weight") for name in names])
     heads = 2 * w.sizes.layers * w.sizes.heads
-    y = g.op("MatMul", g.constant(f"{part}.cross_kv.weight", weight[None]), g.transpose(states, 0, 2, 1))
+    y = g.op(
+        "MatMul", g.constant(f"{part}.cross_kv.weight", weight[None]), g.transpose(states, 0, 2, 1)
+    )
     return g.reshape(y, 1, heads, w.head_width, count)
 
 
