@@ -15,7 +15,7 @@
 #include "server/content_encoding.h"
 #include "server/history_api.h"
 #include "server/log.h"
-#include "server/seed_protocol.h"
+#include "server/sophon_demo_protocol.h"
 #include "server/worker_pool.h"
 
 namespace blip::server {

@@ -68,7 +68,7 @@ class OpenAi(ServerTest):
 
 
 class Requests(ServerTest):
-    def test_the_seeds_pages_way(self):
+    def test_the_sophon_demo_pages_way(self):
         address = f"http://127.0.0.1:{self.server.port}"
         for task, texts in (
             ("caption", []),

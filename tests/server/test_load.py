@@ -106,7 +106,7 @@ class Client:
             },
         )
 
-    def seed(self):
+    def sophon_demo(self):
         name = str(self.random.randrange(5))
         pushed = self.server.post_form(
             "/ask/push_data", [("id", name), ("image", self.image()), ("texts", "is there a bus?")]
@@ -168,7 +168,7 @@ class Client:
         embed,
         attention,
         chat,
-        seed,
+        sophon_demo,
         history,
         metrics,
         short_deadline,

@@ -1,9 +1,9 @@
-// The store of the seed protocol's results.
+// The store of results of the protocol of SOPHON's sample.
 #include <gtest/gtest.h>
 
 #include <thread>
 
-#include "server/seed_protocol.h"
+#include "server/sophon_demo_protocol.h"
 
 namespace blip::server {
 namespace {

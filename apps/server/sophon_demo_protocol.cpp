@@ -1,4 +1,4 @@
-#include "server/seed_protocol.h"
+#include "server/sophon_demo_protocol.h"
 
 #include <cstdio>
 
@@ -49,7 +49,7 @@ Push read_push(Service& service, const std::string& task, Exchange& exchange, Wo
     const auto some = fields.texts(one, many);
     push.texts.insert(push.texts.end(), some.begin(), some.end());
   }
-  // The seed's pages send a list as repeated fields; a list as one JSON text is understood too.
+  // The sample's pages send a list as repeated fields; a list as one JSON text is understood too.
   push.texts = fields.unpacked(std::move(push.texts), "texts");
   const std::string name = fields.text("model");
   if (push.id.empty()) throw Problem(kInvalidRequest, "field \"id\" is missing");

@@ -1,4 +1,4 @@
-"""The seed's form protocol: push a picture under an id, get that id's result."""
+"""The form protocol of SOPHON's sample: push a picture under an id, get that id's result."""
 
 import unittest
 import urllib.parse
@@ -6,9 +6,9 @@ import urllib.parse
 from harness import SCENES, ServerTest, b64, cli, in_parallel, picture, scene
 
 
-class Seed(ServerTest):
+class SophonDemo(ServerTest):
     def push(self, task, fields):
-        """As the seed's pages do: requests.post(url, data=...) is a urlencoded form."""
+        """As the sample's pages do: requests.post(url, data=...) is a urlencoded form."""
         return self.server.post(
             f"/{task}/push_data",
             urllib.parse.urlencode(fields),

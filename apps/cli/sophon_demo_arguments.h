@@ -10,6 +10,6 @@ namespace blip::cli {
 // `cap`, `itm` and `vqa` with their options -> `caption`, `match` and `ask` with ours; anything
 // else stays as it is.
 // (--bmodel_path, --tokenizer_path and their like are known to those commands already.)
-std::vector<std::string> modern_arguments(std::vector<std::string> arguments);
+std::vector<std::string> sophon_demo_arguments(std::vector<std::string> arguments);
 
 }  // namespace blip::cli

@@ -1,4 +1,4 @@
-#include "cli/seed_spelling.h"
+#include "cli/sophon_demo_arguments.h"
 
 #include <array>
 #include <string_view>
@@ -17,11 +17,11 @@ std::string as_path(std::string value) {
 
 }  // namespace
 
-std::vector<std::string> modern_arguments(std::vector<std::string> arguments) {
+std::vector<std::string> sophon_demo_arguments(std::vector<std::string> arguments) {
   if (arguments.empty()) return arguments;
   std::string_view command;
-  for (const auto& [seed, ours] : kCommands)
-    if (arguments.front() == seed) command = ours;
+  for (const auto& [program, ours] : kCommands)
+    if (arguments.front() == program) command = ours;
   if (command.empty()) return arguments;
   std::vector<std::string> result{std::string(command)};
   bool device = false;
