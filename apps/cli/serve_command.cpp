@@ -161,8 +161,9 @@ void add_model_flags(CLI::App& command, ServeFlags& flags) {
   command.remove_option(command.get_option("--model"));
   command
       .add_option("-m,--model", flags.models,
-                  "A model's name, Hugging Face folder, .pth, .bin, .safetensors or .gguf, or "
-                  "NAME=PATH; repeat for several; else $BLIP_MODEL, else the bundled model")
+                  "A model's name, Hugging Face folder, .pth, .bin, .safetensors, .gguf or .bmodel "
+                  "(several files of one compiled model with commas), or NAME=PATH; repeat for "
+                  "several; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
       ->check(not_empty())
       ->allow_extra_args(false)
