@@ -2,6 +2,7 @@
 fake chip: `python3 python/blip_X.py` replaced by `blip X` and nothing else changed.
 """
 
+import base64
 import json
 import os
 
@@ -10,6 +11,9 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+import urllib.error
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import sample_folder
@@ -280,6 +284,94 @@ class OneWayToNameAModel(SampleTest):
         shutil.copy(self.folder / model("cap"), self.folder / "a,b.bmodel")
         (info,) = self.objects("info", "-m", "a,b.bmodel")
         self.assertEqual(info["tasks"]["caption"], True)
+
+
+@unittest.skipUnless(os.environ.get("BLIP_HAS_SERVER") == "1", "built without blip serve")
+class Backends(SampleTest):
+    """blip serve in the place of the sample's web_ui/server-backend_X.py."""
+
+    def serve(self, *arguments, folder=""):
+        process = subprocess.Popen(
+            [PROGRAM, "serve", "--port", "0", "--no-history", "-q", *arguments],
+            cwd=self.folder / folder,
+            env=sample_folder.environment(),
+            stdout=subprocess.PIPE,
+        )
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait, 60)
+        self.addCleanup(process.terminate)
+        return process.stdout.readline().decode().strip().rstrip("/")
+
+    def request(self, address, form=None):
+        data = None if form is None else urllib.parse.urlencode(form, doseq=True).encode()
+        try:
+            with urllib.request.urlopen(address, data, timeout=60) as reply:
+                return reply.status, json.loads(reply.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def answer(self, address, name, texts):
+        picture = (self.folder / "datasets/test/demo.jpg").read_bytes()
+        form = {"id": name, "texts": texts, "image": base64.b64encode(picture)}
+        pushed = self.request(address + "/push_data", form)
+        self.assertEqual(pushed, (200, {"status": "success"}))
+        status, result = 400, None
+        while status == 400:
+            status, result = self.request(address + f"/get_result?id={name}")
+        return result
+
+    def expected(self, task):
+        picture = "datasets/test/demo.jpg"
+        if task == "caption":
+            return {"texts": list(self.captions("demo.jpg").values())}
+        if task == "ask":
+            return {
+                "question": QUESTIONS,
+                "texts": [a for _, a in self.answers(picture, *QUESTIONS)],
+            }
+        similarity = [str(value) for _, value in self.matches(picture, *TEXTS)]
+        return {"question": TEXTS, "similarity": similarity}
+
+    def test_with_the_samples_own_models(self):
+        """The sample starts its backends in web_ui, beside models."""
+        (self.folder / "web_ui").mkdir()
+        for task, texts, folder in (
+            ("caption", [], "web_ui"),
+            ("match", TEXTS, "web_ui"),
+            ("ask", QUESTIONS, ""),
+        ):
+            with self.subTest(task):
+                address = self.serve("--sophon-demo", task, folder=folder)
+                got = self.answer(address, 1700000000123, texts)
+                self.assertEqual(got, {"id": 1700000000123, **self.expected(task)})
+
+    def test_all_three_in_one(self):
+        files = ",".join(model(f"vqa_{stage}") for stage in ("venc", "tenc", "tdec"))
+        address = self.serve(
+            "--model", model("cap"), "--model", model("itm"), "--model", "vqa=" + files
+        )
+        for task, texts in (("caption", []), ("match", TEXTS), ("ask", QUESTIONS)):
+            got = self.answer(f"{address}/{task}", 5, texts)
+            self.assertEqual(got, {"id": 5, **self.expected(task)})
+        _, models = self.request(address + "/v1/models")
+        self.assertEqual(
+            [(one["id"], one["tasks"]) for one in models["data"]],
+            [
+                ("blip_cap_bm1684x_f32_1b", ["caption"]),
+                ("blip_itm_bm1684x_f32_1b", ["match"]),
+                ("vqa", ["ask"]),
+            ],
+        )
+
+    def test_the_samples_options(self):
+        address = self.serve(*VQA, "--bmodel_path", model("itm"), "--tokenizer_path", TOKENIZER)
+        for task, texts in (("match", TEXTS), ("ask", QUESTIONS)):
+            got = self.answer(f"{address}/{task}", 5, texts)
+            self.assertEqual(got, {"id": 5, **self.expected(task)})
+
+    def test_a_model_of_another_task(self):
+        done = self.blip("serve", "--sophon-demo", "ask", "--model", model("cap"), code=2)
+        self.assertIn("--sophon-demo ask: no loaded model can ask", done.stderr)
 
 
 if __name__ == "__main__":
