@@ -196,8 +196,9 @@ std::string Fields::text(const std::string& name, const std::string& otherwise,
 
 std::string Fields::number_text(const std::string& name, std::size_t max_characters) {
   const Json* value = find(name);
-  const bool whole = value != nullptr && value->is_number_integer();
-  return whole ? value->dump() : text(name, "", max_characters);
+  if (value == nullptr || value->is_string()) return text(name, "", max_characters);
+  if (!value->is_number_integer()) invalid(name, "must be one whole number");
+  return value->dump();
 }
 
 void Fields::add_text(const std::string& name, const Json& item, std::vector<std::string>& texts,

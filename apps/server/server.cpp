@@ -203,7 +203,9 @@ struct Server::Impl {
     task("/v1/attention", answer_attention);
     task("/v1/chat/completions", answer_chat);
     for (const std::string name : kSophonDemoTasks) add_sophon_demo_routes("/" + name, name);
-    if (!options.sophon_demo.empty()) add_sophon_demo_routes("", options.sophon_demo);
+    // "/": who starts the page with an address that ends in one
+    if (!options.sophon_demo.empty())
+      for (const char* folder : {"", "/"}) add_sophon_demo_routes(folder, options.sophon_demo);
     const auto at_once = [&](const std::string& path, bool open, std::function<Response()> answer) {
       routes.push_back(
           {path,

@@ -17,6 +17,9 @@ constexpr auto kWatchInterval = std::chrono::milliseconds(50);
 constexpr std::size_t kEntryBytes = 512;    // of the store's own, for one result
 constexpr std::size_t kMaxIdDigits = 4300;  // Python's limit
 constexpr int kTextTokens = 35;             // the sample's tokenizer truncates to so many
+// Of a longer text the rest is not read: 35 tokens of at most 100 characters of at most 4 bytes,
+// which is as long as the tokenizer knows words, fit in.
+constexpr std::size_t kTextBytes = 16384;
 constexpr const char* kNoResult =
     "result is None,you should sent data first";  // the sample's words
 
@@ -73,7 +76,15 @@ std::vector<std::string> read_texts(Fields& fields) {
     const auto some = fields.texts(one, many);
     texts.insert(texts.end(), some.begin(), some.end());
   }
-  return fields.unpacked(std::move(texts), "texts");
+  texts = fields.unpacked(std::move(texts), "texts");
+  for (std::string& text : texts) {
+    if (text.size() <= kTextBytes) continue;
+    std::size_t end = kTextBytes;
+    while ((static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // whole characters
+    text.resize(end);
+    text.shrink_to_fit();
+  }
+  return texts;
 }
 
 void add_jobs(Push& push, Task kind, const Picture& picture, Work& work) {

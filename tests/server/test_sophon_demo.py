@@ -104,8 +104,10 @@ class SophonDemo(Protocol):
         self.assertNotEqual(whole, shorter)
         self.pushed("/match", other, " ".join(words + ["dog"] * 3), " ".join(words * 100))
         self.assertEqual(self.result("/match", other)["similarity"], [whole, whole])
-        self.pushed("/match", huge, " ".join(words) + " dog" * 500_000)
-        self.assertEqual(self.result("/match", huge)["similarity"], [whole])
+        self.pushed("/match", huge, " ".join(words) + " 猫 dog" * 500_000)
+        result = self.result("/match", huge)
+        self.assertEqual(result["similarity"], [whole])
+        self.assertLessEqual(len(result["question"][0].encode()), 16384)  # nor kept
         self.pushed("/ask", long, "is there a bus? " + "x" * 3000)
         self.assertEqual(len(self.result("/ask", long)["texts"]), 1)
 
@@ -151,6 +153,11 @@ class SophonDemo(Protocol):
                 )
         self.ok(self.server.post_json("/caption/push_data", {"id": 70, "image": b64(scene())}))
         self.assertEqual(self.result("/caption", 70)["id"], 70)
+        for name in (1.5, [1], True, {}):
+            body = {"id": name, "image": b64(scene())}
+            self.refused(
+                self.server.post_json("/caption/push_data", body), 500, 'field "id": must be one'
+            )
 
     def test_ids_that_are_none(self):
         for name in (
@@ -219,6 +226,10 @@ class AtTheRoot(Protocol):
         self.pushed("", 4, "a cat")
         self.assertEqual(self.result("", 4)["id"], 4)
         self.assertEqual(self.poll("/get_result?id=")["id"], 6)
+
+    def test_an_address_with_a_slash_at_its_end(self):
+        self.pushed("/", 77, "a cat")
+        self.assertEqual(self.poll("//get_result?id=77")["id"], 77)
 
     def test_the_other_paths_are_there_too(self):
         self.pushed("", 91, "a cat")
