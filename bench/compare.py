@@ -67,7 +67,8 @@ class Peers:
             with contextlib.suppress(json.JSONDecodeError):
                 return json.loads(line)
         sys.exit(
-            f"{' '.join(map(str, self.process.args))}: exit code {self.process.wait()}; run it to see why"
+            f"{' '.join(map(str, self.process.args))}: exit code {self.process.wait()}; run it to "
+            "see why"
         )
 
     def measure(self, work):
@@ -153,12 +154,14 @@ def print_ratios(figures):
             statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
         )
         print(
-            f"| {work} | {'best of ' if len(peers) > 1 else ''}{names} | {ours} | {statistics.median(ratios):.2f} x | {low:.2f} to {high:.2f} | "
+            f"| {work} | {'best of ' if len(peers) > 1 else ''}{names} | {ours} | "
+            f"{statistics.median(ratios):.2f} x | {low:.2f} to {high:.2f} | "
             f"{min(ratios):.2f} to {max(ratios):.2f} |"
         )
 
     print(
-        "| work | against | blip in | faster by | middle half | rounds |\n|---|---|---|---:|---:|---:|"
+        "| work | against | blip in | faster by | middle half | rounds "
+        "|\n|---|---|---|---:|---:|---:|"
     )
     for dtype in ("f32", "bf16", "int8"):
         row(

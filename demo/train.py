@@ -204,7 +204,8 @@ class Log:
             means = "  ".join(f"{k} {sum(v) / len(v):.3f}" for k, v in self.sums.items())
             speed = (self.run.step - self.step) * BATCH / max(1e-9, self.run.seconds - self.since)
             print(
-                f"step {self.run.step}  {self.run.seconds / 60:.1f} min  {speed:.0f} scenes/s  {means}",
+                f"step {self.run.step}  {self.run.seconds / 60:.1f} min  {speed:.0f} scenes/s  "
+                f"{means}",
                 flush=True,
             )
             self.clear()

@@ -263,7 +263,8 @@ def forced_case(rng):
     )
     torch.Tensor.sort, BeamHypotheses.add = sort, add
     lines = [
-        f"{head(toy, salts, prompt, options)} {ngram} {runs(forbidden)} {len(forced)} {' '.join(map(runs, forced))}"
+        f"{head(toy, salts, prompt, options)} {ngram} {runs(forbidden)} {len(forced)} "
+        f"{' '.join(map(runs, forced))}"
     ]
     for ids, score in zip(out.sequences.tolist(), out.sequences_scores.tolist()):
         ids = cut(ids, len(prompt), toy.eos)

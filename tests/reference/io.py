@@ -370,11 +370,13 @@ def check(count, binary, seed):
             len(json.loads(p.read_text())["tensors"]) for p in listings
         )
         print(
-            f"{files} files, {tensors} tensors read equal; {np.fromfile(source / 'half.f32', '<f4').size} values encoded equal "
+            f"{files} files, {tensors} tensors read equal; "
+            f"{np.fromfile(source / 'half.f32', '<f4').size} values encoded equal "
             f"as f16 and bf16, {np.fromfile(source / 'blocks.f32', '<f4').size} as q8_0"
         )
         print(
-            f"{check_rewritten(source, written)} tensors in {len(list(written.glob('*.gguf')))} written GGUF files equal"
+            f"{check_rewritten(source, written)} tensors in {len(list(written.glob('*.gguf')))} "
+            "written GGUF files equal"
         )
 
 

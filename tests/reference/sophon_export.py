@@ -157,7 +157,8 @@ class Comparison:
             wanted = logits if "logits" in what else embeddings
             if not (error <= allowed and cosine >= wanted):
                 found.append(
-                    f"{what}: error {error:.2e} (allowed {allowed}), cosine {cosine:.6f} (wanted {wanted})"
+                    f"{what}: error {error:.2e} (allowed {allowed}), cosine {cosine:.6f} (wanted "
+                    f"{wanted})"
                 )
         return found
 

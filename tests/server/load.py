@@ -153,7 +153,8 @@ def cli_per_second(model, files, count):
         taken = time.perf_counter() - started
     if process.returncode != 0 or lines != count:
         raise RuntimeError(
-            f"blip caption: exit code {process.returncode}, {BATCH + lines} of {BATCH + count} captions"
+            f"blip caption: exit code {process.returncode}, {BATCH + lines} of {BATCH + count} "
+            "captions"
         )
     return count / taken
 

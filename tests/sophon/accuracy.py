@@ -236,7 +236,8 @@ class Comparison:
             over, worse = (sum(error > limit for error in errors) for limit in (0.01, 0.005))
             mean = (sum(error * error for error in errors) / len(errors)) ** 0.5
             print(
-                f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean square {mean:.5f}, "
+                f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean "
+                f"square {mean:.5f}, "
                 f"{worse} by more than 0.005, {over} by more than 0.01",
                 flush=True,
             )
@@ -254,7 +255,8 @@ class Comparison:
             )
             for got, expected in differ:
                 print(
-                    f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of {expected['score']:.3f}"
+                    f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of "
+                    f"{expected['score']:.3f}"
                     f"{self.tie(command, beams, got, expected)}",
                     flush=True,
                 )
