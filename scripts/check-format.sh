@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Says which files the formatters would write otherwise (clang-format 14 of Debian 12 for C++; black
-# 26 for Python, where it is installed) and which lines have over 100 columns. --write formats instead.
-# Long lines are allowed where nothing can break them: a line of one word, tables and code blocks in
-# Markdown (commands and their output stand as they are), texts that a program prints or reads
-# (Python, which black breaks), and examples in languages with formatters of their own.
+# Says which files the formatters would write otherwise (clang-format 14 of Debian 12 for C++, black
+# 26 for Python where it is installed) and which lines have over 100 columns. --write formats
+# instead. Long lines are allowed where nothing can break them: a line of one word, tables and code
+# blocks in Markdown (commands and their output stand as they are), texts that a program prints or
+# reads (Python, which black breaks), and examples in languages with formatters of their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=
@@ -37,4 +37,7 @@ git ls-files '*.h' '*.cpp' '*.c' '*.in' '*.sh' '*.cmake' '*CMakeLists.txt' '*.md
       $found = 1;
     }
     END { exit($found ? 1 : 0) }' >&2 || failed=1
-[ -z "$failed" ] || { echo "check-format.sh: run make format; the rest is done by hand" >&2; exit 1; }
+if [ -n "$failed" ]; then
+  echo "check-format.sh: run make format; the rest is done by hand" >&2
+  exit 1
+fi
