@@ -27,7 +27,8 @@ string(JOIN " " portable_link ${portable_build}/zig/bin/zig-cc
        -target ${cross_processor}-linux-gnu.${portable_glibc} -s -Wl,--gc-sections)
 list(TRANSFORM portable_libraries PREPEND ${cross_sysroot}/usr/lib/${cross_triplet}/)
 string(JOIN " " portable_end -o <TARGET> <LINK_LIBRARIES>
-       ${CMAKE_CURRENT_LIST_DIR}/newer_glibc.c ${portable_libraries} ${portable_runtime} -ldl -lpthread -lm)
+       ${CMAKE_CURRENT_LIST_DIR}/newer_glibc.c ${portable_libraries} ${portable_runtime}
+       -ldl -lpthread -lm)
 set(CMAKE_CXX_LINK_EXECUTABLE "${portable_link} <LINK_FLAGS> <OBJECTS> ${portable_end}")
 # For the runtime of tests/sophon/fake, which programs load.
 set(CMAKE_CXX_CREATE_SHARED_LIBRARY
