@@ -18,6 +18,8 @@ show() {
 }
 
 show caption '*.png'
-show match cat-bus.png --text "a cat to the left of a bus" --text "a cat to the right of a bus" --text "a dog"
-show ask cat-bus.png --question "what is to the right of the cat?" --question "what color is the background?" \
+show match cat-bus.png --text "a cat to the left of a bus" --text "a cat to the right of a bus" \
+    --text "a dog"
+show ask cat-bus.png --question "what is to the right of the cat?" \
+    --question "what color is the background?" \
   --question "is there a dog?"

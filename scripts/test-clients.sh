@@ -21,7 +21,8 @@ wanted=$root/tests/server/requirements.txt
 give_up() {
   echo "test-clients.sh: $1" >&2
   if [ -n "$optional" ]; then
-    echo "SKIPPED: blip serve with real clients; run \`make test-clients\` where that can be installed" >&2
+    echo "SKIPPED: blip serve with real clients;" \
+    "run \`make test-clients\` where that can be installed" >&2
     exit 0
   fi
   exit 1
@@ -30,7 +31,8 @@ give_up() {
 prepare_python() {
   cmp -s "$wanted" "$venv/installed.txt" && return
   rm -rf "$venv"
-  "$root/scripts/install-deps.sh" clients && python3 -m venv "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check -r "$wanted" &&
+  "$root/scripts/install-deps.sh" clients && python3 -m venv "$venv" &&
+    "$venv/bin/pip" install -q --disable-pip-version-check -r "$wanted" &&
     cp "$wanted" "$venv/installed.txt"
 }
 
@@ -45,20 +47,26 @@ find_browser() {
   return 1
 }
 
-prepare_python >"/tmp/test-clients.$$" 2>&1 || { tail -n 5 "/tmp/test-clients.$$" >&2; rm -f "/tmp/test-clients.$$"; give_up "cannot install the Python packages of tests/server/requirements.txt"; }
+prepare_python >"/tmp/test-clients.$$" 2>&1 ||
+  { tail -n 5 "/tmp/test-clients.$$" >&2; rm -f "/tmp/test-clients.$$"; 
+    give_up "cannot install the Python packages of tests/server/requirements.txt"; }
 rm -f "/tmp/test-clients.$$"
-BROWSER=$(find_browser) || { "$root/scripts/install-deps.sh" browser >&2 && BROWSER=$(find_browser); } || BROWSER=
+BROWSER=$(find_browser) || { "$root/scripts/install-deps.sh" browser >&2 &&
+  BROWSER=$(find_browser); } || BROWSER=
 if [ -z "$BROWSER" ]; then
-  "$venv/bin/playwright" install --with-deps chromium >&2 || give_up "no Chromium, and neither apt nor Playwright can install one"
+  "$venv/bin/playwright" install --with-deps chromium >&2 ||
+    give_up "no Chromium, and neither apt nor Playwright can install one"
 fi
-export BROWSER BLIP_PROGRAM=$program BLIP_SOURCE=$root PYTHONDONTWRITEBYTECODE=1 PATH=$venv/bin:$PATH
+export BROWSER BLIP_PROGRAM=$program BLIP_SOURCE=$root PYTHONDONTWRITEBYTECODE=1 \
+    PATH=$venv/bin:$PATH
 
 mkdir -p "$shots"
 cd "$root/tests/server"
 python3 clients.py
 python3 -B ../hub/test_pull.py WithTheirPackage  # the cache as the huggingface_hub package sees it
 library=$(dirname "$(dirname "$program")")/src/libblip.so
-[ ! -e "$library" ] || BLIPCPP_LIBRARY=$library BLIP_MODEL=$root/models/blip-demo.gguf PYTHONPATH=$root/python/src \
+[ ! -e "$library" ] || BLIPCPP_LIBRARY=$library BLIP_MODEL=$root/models/blip-demo.gguf \
+    PYTHONPATH=$root/python/src \
   python3 -B ../python/test_hub.py ByTheirPackage  # downloads by that package from Python
 python3 page.py "$shots"
 
@@ -89,14 +97,16 @@ else
 fi
 
 folder=$(mktemp -d)
-"$program" serve -q --timeout 2 --port 0 --history "$folder/history.db" >"$folder/address" 2>"$folder/log" &
+"$program" serve -q --timeout 2 --port 0 --history "$folder/history.db" >"$folder/address" \
+    2>"$folder/log" &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
 until [ -s "$folder/address" ]; do
   kill -0 "$server" 2>/dev/null || { cat "$folder/log" >&2; exit 1; }
   sleep 0.1
 done
-if ! ./schema.sh "$(sed 's|/$||' "$folder/address")" --seed 1 --request-timeout 60 >"$folder/schema" 2>&1; then
+if ! ./schema.sh "$(sed 's|/$||' "$folder/address")" --seed 1 --request-timeout 60 \
+    >"$folder/schema" 2>&1; then
   cat "$folder/schema" >&2
   exit 1
 fi

@@ -59,7 +59,8 @@ class Completions(CliTest):
                 self.assertIn(f"--{option}[", self.scripts["zsh"])
                 self.assertRegex(
                     self.scripts["fish"],
-                    rf"(__fish_seen_subcommand_from {command}'|__fish_use_subcommand).* -l {option} ",
+                    rf"(__fish_seen_subcommand_from {command}'|__fish_use_subcommand).* -l "
+                    rf"{option} ",
                 )
 
     def test_the_shells_accept_them(self):

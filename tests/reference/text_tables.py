@@ -174,7 +174,8 @@ def main():
 
     def array(name, kind, items):
         print(
-            f"\nconst {kind} {name}Data[] = {{\n{rows(items)}\n}};\nconst std::span<const {kind}> {name} = {name}Data;"
+            f"\nconst {kind} {name}Data[] = {{\n{rows(items)}\n}};\nconst std::span<const {kind}> "
+            f"{name} = {name}Data;"
         )
 
     print(

@@ -235,7 +235,8 @@ class Strangers(unittest.TestCase):
             Path(path).write_bytes(b"no database" * 1000)
             with self.assertRaisesRegex(
                 RuntimeError,
-                "file is not a database; choose another file with --history, or keep none with --no-history",
+                "file is not a database; choose another file with --history, or keep none with "
+                "--no-history",
             ):
                 Server(history=path)
 
@@ -250,7 +251,8 @@ class Strangers(unittest.TestCase):
         self.assertIn("nested deeper than 64 levels", reply.json["detail"])
         database = sqlite3.connect(server.history)
         database.execute(
-            "INSERT INTO entries (created, task, name, summary, result, picture_type, picture) VALUES ('', 'dance', ?, ?, ?, ?, ?)",
+            "INSERT INTO entries (created, task, name, summary, result, picture_type, picture) "
+            "VALUES ('', 'dance', ?, ?, ?, ?, ?)",
             (b"caf\xe9\0", "<b>x</b>", deep, "text/html", b"<script>alert(1)</script>"),
         )
         database.commit()

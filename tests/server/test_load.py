@@ -157,8 +157,8 @@ class Client:
         ).encode()
         with socket.create_connection(("127.0.0.1", self.server.port)) as client:
             client.sendall(
-                b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                % len(body)
+                b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                b"application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
             )
             client.sendall(body[: self.random.choice([10, len(body)])])
             time.sleep(self.random.random() * 0.05)

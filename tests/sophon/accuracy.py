@@ -1,9 +1,8 @@
 """How far compiled networks are from the CPU on an emulated chip, away from the tests' own pictures
 and texts.
 
-    accuracy.py bm1688 f16                                                       the folders of
-    fixtures.folders() accuracy.py bm1688 f16 --checkpoints DIR --compiled DIR --toolchain DIR
-    other checkpoints; compiled where that was not done yet
+    accuracy.py bm1688 f16                                                       the folders of fixtures.folders()
+    accuracy.py bm1688 f16 --checkpoints DIR --compiled DIR --toolchain DIR      other checkpoints; compiled where that was not done yet
 
 with the environment of the folder tests (tests/sophon/CMakeLists.txt). A checkpoint's task is what
 its folder's name begins with: match, caption or vqa (checkpoints.py makes random ones). Compared
@@ -168,8 +167,7 @@ class Gaps:
     def beams(self, image, prompt, other, beams, lengths):
         """Beam search as src/decode/beam_search.cpp does it. Texts as (sum of log-probabilities,
         tokens), best first: those that are finished, and for each choice of running beams the
-        candidates. One that continues `other` is among these however bad it is.
-        """
+        candidates. One that continues `other` is among these however bad it is."""
         np, step, end = self.np, self.start(image), self.tokenizer.id("[SEP]")
         running, finished, choices = [(0.0, prompt, *self.feed(step, prompt))], [], []
         score = lambda text: text[0] / (len(text[1]) - len(prompt))
@@ -238,7 +236,8 @@ class Comparison:
             over, worse = (sum(error > limit for error in errors) for limit in (0.01, 0.005))
             mean = (sum(error * error for error in errors) / len(errors)) ** 0.5
             print(
-                f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean square {mean:.5f}, "
+                f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean "
+                f"square {mean:.5f}, "
                 f"{worse} by more than 0.005, {over} by more than 0.01",
                 flush=True,
             )
@@ -256,7 +255,8 @@ class Comparison:
             )
             for got, expected in differ:
                 print(
-                    f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of {expected['score']:.3f}"
+                    f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of "
+                    f"{expected['score']:.3f}"
                     f"{self.tie(command, beams, got, expected)}",
                     flush=True,
                 )

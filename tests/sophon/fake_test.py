@@ -224,7 +224,8 @@ class FakeChips(unittest.TestCase):
         self.assertEqual([d["id"] for d in devices], ["cpu", "sophon:0", "sophon:1", "sophon:2"])
         self.assertEqual(
             devices[3]["description"],
-            "FAKE, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.2.3 (fa4e)",
+            "FAKE, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.2.3 "
+            "(fa4e)",
         )
 
     def test_device_names(self):

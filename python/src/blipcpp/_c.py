@@ -376,7 +376,8 @@ def _open() -> Tuple[ctypes.CDLL, str]:
         abi = library.blip_abi_version()
     except (OSError, AttributeError) as problem:
         raise ImportError(
-            "blipcpp cannot load libblip from %s: %s. Install the package with pip, or name the library in "
+            "blipcpp cannot load libblip from %s: %s. Install the package with pip, or name the "
+            "library in "
             "BLIPCPP_LIBRARY" % (path, problem)
         ) from None
     if abi != ABI_VERSION:

@@ -81,7 +81,8 @@ class Staging:
         self.target = Path(target).absolute()
         if self.target.exists() and not self._replaceable():
             raise BuildError(
-                f"{self.target} exists and is no folder of compiled networks; name another, or remove it"
+                f"{self.target} exists and is no folder of compiled networks; name another, or "
+                "remove it"
             )
 
     def _replaceable(self):
@@ -204,7 +205,8 @@ def build(models, target, options, toolchain):
     makers = Builder(checkpoint, options).networks()
     digest = checkpoint.digest()
     progress(
-        f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, {target.cores} core(s): {len(makers)} networks"
+        f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, "
+        f"{target.cores} core(s): {len(makers)} networks"
     )
     calibration = (
         Calibration(checkpoint, options, target.calibration, read_texts(target.calibration_texts))

@@ -181,7 +181,8 @@ class Measurer:
             figure = read_profiles(sorted(folder.glob("compiler_profile_*.txt")))
             self._remember(keys[target, quantize], figure)
             progress(
-                f"{name} {quantize} {target}: {figure:.2f} ms (compiled in {time.monotonic() - start:.0f} s)"
+                f"{name} {quantize} {target}: {figure:.2f} ms (compiled in "
+                f"{time.monotonic() - start:.0f} s)"
             )
             for path in set(folder.iterdir()) - keep:  # gigabytes
                 if path.is_file():
