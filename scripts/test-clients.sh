@@ -93,7 +93,8 @@ sample_pages() {
 if sample_pages >&2; then
   python3 sophon_demo_pages.py "$shots"
 else
-  echo "SKIPPED: the pages of SOPHON's BLIP sample cannot be had; BLIP_SOPHON_DEMO names their folder" >&2
+  echo "SKIPPED: the pages of SOPHON's BLIP sample, which cannot be had; BLIP_SOPHON_DEMO names" \
+    "their folder" >&2
 fi
 
 folder=$(mktemp -d)

@@ -249,7 +249,7 @@ void compute(const std::string& kind, Arrays& a) {
     step(a, rows, 1, false);
   } else if (kind == "prefill") {
     step(a, 1, a.in_shapes[0].dims[1], true);
-  } else if (kind == "caption") {  // the vendor's sample's form: the ids of "a picture of ", then some
+  } else if (kind == "caption") {  // as the sample's: "a picture of ", then some
     const int prompt[] = {30522, 1037, 3861, 1997};
     const std::uint64_t hash = fake::digest(a.in[0]);
     for (std::size_t i = 0; i < a.out[0].size(); ++i)
