@@ -22,7 +22,8 @@ DOCUMENTS = [
 ]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TIME = re.compile(
-    r'[\d.]+ (ms|s)\b|(?<=preprocess":)[\d.]+|(?<=encode":)[\d.]+|(?<=decode":)[\d.]+|\d+ threads?|"bytes":\d+'
+    r'[\d.]+ (ms|s)\b|(?<=preprocess":)[\d.]+|(?<=encode":)[\d.]+|(?<=decode":)[\d.]+'
+    r'|\d+ threads?|"bytes":\d+'
 )
 NUMBER = re.compile(r"-?\d+\.\d+")
 PROGRESS = re.compile(

@@ -236,7 +236,11 @@ class Combined(unittest.TestCase):
             wrapper.parent.mkdir()
             wrapper.write_text(
                 """#!/bin/sh
-if [ $2 = --info ]; then echo "device mem size: 9 (weight: 7, instruct: 2, runtime: $(cat $3))"; else echo "$@" > combined; fi
+if [ $2 = --info ]; then
+  echo "device mem size: 9 (weight: 7, instruct: 2, runtime: $(cat $3))"
+else
+  echo "$@" > combined
+fi
 """,
                 encoding="utf-8",
             )

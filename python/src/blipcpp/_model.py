@@ -376,7 +376,9 @@ class Model:
     # ---- encode ----
 
     @overload
-    def encode(self, image: "Picture", *, batch_size: int = 8) -> Encoded: ...  # type: ignore[overload-overlap]
+    def encode(  # type: ignore[overload-overlap]
+        self, image: "Picture", *, batch_size: int = 8
+    ) -> Encoded: ...
 
     @overload
     def encode(self, image: "Sequence[Picture]", *, batch_size: int = 8) -> "List[Encoded]": ...

@@ -259,6 +259,5 @@ def build(models, target, options, toolchain):
             manifest(checkpoint, digest, networks, options, target, vocabulary), indent=1
         )
         (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    progress(
-        f"{target.out}: {sum(file.stat().st_size for file in Path(target.out).iterdir()) / 1e6:.1f} MB"
-    )
+    size = sum(file.stat().st_size for file in Path(target.out).iterdir())
+    progress(f"{target.out}: {size / 1e6:.1f} MB")

@@ -89,7 +89,8 @@ def wider(line):
     if line.startswith("#") or len(parts) != 4:
         return line
     name, threshold, *seen = parts
-    return f"{name} {min(max(abs(float(value)) for value in seen), WIDER * float(threshold)):.7f} {' '.join(seen)}"
+    widest = min(max(abs(float(value)) for value in seen), WIDER * float(threshold))
+    return f"{name} {widest:.7f} {' '.join(seen)}"
 
 
 def narrow_products(top):
