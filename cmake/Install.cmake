@@ -71,8 +71,8 @@ if(BLIP_BUILD_CLI)
       COMMAND blip completions fish > ${completions}/blip.fish
       DEPENDS blip)
     set(manual ${CMAKE_BINARY_DIR}/man)
-    list(JOIN CMAKE_CROSSCOMPILING_EMULATOR "," emulator) # a shell would end its command at a
-        semicolon
+    # A shell would end its command at a semicolon.
+    list(JOIN CMAKE_CROSSCOMPILING_EMULATOR "," emulator)
     set(manual_stamp ${CMAKE_BINARY_DIR}/man.stamp)
     add_custom_command(
       OUTPUT ${manual_stamp}
