@@ -226,7 +226,7 @@ std::vector<Task> tasks_of(std::span<const AttentionItem> items) {
   const int heads = items.empty() ? 0 : items.front().kv->heads();
   for (int head = 0; head < heads; ++head)
     for (const auto& item : items) {
-      // rows are appended before anybody looks at them
+      // rows are appended before anybody attends to them
       const int block = item.growing ? item.q.rows : query_block(item.q.type);
       for (int first = 0; first < item.q.rows; first += block)
         tasks.push_back({&item, head, first, std::min(block, item.q.rows - first)});

@@ -234,7 +234,7 @@ Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer,
       linear_bf16(pool, x, layer, out, buffer.bf16(), Epilogue::kGelu);
       return out;
     case NumberType::kInt8: {
-      // Few rows are cut by columns: no thread has whole rows.
+      // Few rows are split by columns: no thread has whole rows.
       if (parts_of(x, layer, pool).cols > 1) {
         const std::size_t stride = static_cast<std::size_t>(n);
         std::uint16_t* rows = buffer.unrounded(static_cast<std::size_t>(m) * stride);

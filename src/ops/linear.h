@@ -82,7 +82,7 @@ Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, Numbe
 // gelu(x W + b) as the operand of a product of the same type, in `out`.
 Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, OperandBuffer& out);
 
-// How an [m, n] product is cut for `threads` threads: into equal shares of its rows (of multiples
+// How an [m, n] product is split for `threads` threads: into equal shares of its rows (of multiples
 // of row_unit) or of its columns. Exposed for tests.
 struct Parts {
   int rows, cols, row_unit;

@@ -112,7 +112,7 @@ class Token(NamedTuple):
     """A token as it was decided."""
 
     id: int
-    text: str  #: all of the text so far, prompt cut off
+    text: str  #: all of the text so far, without the prompt
 
 
 class Part(NamedTuple):

@@ -186,7 +186,7 @@ class NetworkCompiler:
         return compiler.deploy(mlir, "F16", target, *rest)
 
     def _eight_bits(self, role):
-        """Everything computed in 8 bits. Keys and values that everything later looks at are worth
+        """Everything computed in 8 bits. Keys and values that everything later attends to are worth
         their full precision.
         """
         return role == "vision" or self.float_type == "F32" and not role.endswith("_cross")
