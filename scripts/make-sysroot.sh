@@ -40,7 +40,8 @@ case $kind in
     case $arch in
       amd64) unpacked=highway ;;  # Debian has no archive of it
       arm64) headers+=(libhwy-dev) ;;
-      riscv64) headers+=(libhwy-dev); suite=trixie; packages+=(libsharpyuv-dev) ;;
+      riscv64) headers+=(libhwy-dev); suite=trixie
+               packages+=(libsharpyuv-dev libzstd-dev) ;;  # OpenSSL calls the latter
     esac ;;
   old-*) packages=(libc6)
          suite=bullseye
