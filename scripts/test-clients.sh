@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Tests `blip serve` with real clients: the openai and requests packages, Chromium (with axe) on the
-# page, schemathesis on the API. Installs what it needs: Python packages from PyPI into a folder
-# beside the build, Chromium by apt or else by Playwright.
+# page, schemathesis on the API, the pages of SOPHON's BLIP sample. Installs what it needs: Python
+# packages from PyPI into a folder beside the build, Chromium by apt or else by Playwright. The
+# sample's pages come from its repository, or from the folder sample/BLIP of it that
+# $BLIP_SOPHON_DEMO names; without either they are left out.
 # usage: test-clients.sh [--optional] [PROGRAM [SCREENSHOT_FOLDER]]
 #   --optional: where something cannot be installed (no network, no root), say so and succeed
 set -euo pipefail
@@ -67,6 +69,33 @@ library=$(dirname "$(dirname "$program")")/src/libblip.so
     PYTHONPATH=$root/python/src \
   python3 -B ../python/test_hub.py ByTheirPackage  # downloads by that package from Python
 python3 page.py "$shots"
+
+# The sample's own pages, with the Streamlit of their time.
+fetch_sample() {
+  local clone=$venv-sophon-demo
+  if [ ! -d "$clone/sample/BLIP/web_ui" ]; then
+    rm -rf "$clone"
+    GIT_TERMINAL_PROMPT=0 timeout 120 git clone -q --depth 1 --filter=blob:none --sparse \
+      https://github.com/sophgo/sophon-demo "$clone" &&
+      git -C "$clone" sparse-checkout set sample/BLIP/web_ui || return 1
+  fi
+  BLIP_SOPHON_DEMO=$clone/sample/BLIP
+}
+sample_pages() {
+  local packages=$root/tests/server/requirements-sophon-demo.txt
+  local installed=$venv/installed-sophon-demo.txt
+  [ -n "${BLIP_SOPHON_DEMO:-}" ] || fetch_sample || return 1
+  export BLIP_SOPHON_DEMO
+  cmp -s "$packages" "$installed" && return
+  "$venv/bin/pip" install -q --disable-pip-version-check -r "$packages" &&
+    cp "$packages" "$installed"
+}
+if sample_pages >&2; then
+  python3 sophon_demo_pages.py "$shots"
+else
+  echo "SKIPPED: the pages of SOPHON's BLIP sample, which cannot be had; BLIP_SOPHON_DEMO names" \
+    "their folder" >&2
+fi
 
 folder=$(mktemp -d)
 "$program" serve -q --timeout 2 --port 0 --history "$folder/history.db" >"$folder/address" \

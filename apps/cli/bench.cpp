@@ -346,10 +346,16 @@ std::vector<std::string> dtypes_of(const BenchFlags& flags) {
   return types.empty() ? std::vector<std::string>{"auto"} : types;
 }
 
+// Where the model runs by itself.
+std::string device_of(const ModelOptions& model) {
+  const std::vector<std::string> files = bmodels_of(model);
+  return files.empty() ? device_for(given_model(model.model)) : model.sophon.device();
+}
+
 int run_bench(const BenchFlags& flags) {
   Console console(flags.output);
   const bool given = flags.model.device_option->count() > 0;
-  const std::string device = given ? flags.model.device : device_for(flags.model.model);
+  const std::string device = given ? flags.model.device : device_of(flags.model);
   if (!device_kind(device).on_host)
     return bench_executables(flags.model, flags.image, flags.runs, console);
   std::vector<int> thread_counts = flags.threads;

@@ -30,7 +30,9 @@ struct ServerOptions {
   std::string history;                     // SQLite file of the page's history; "" = none kept
   HistoryLimits history_limits;
   double result_seconds = 600;  // how long /caption/get_result and its like remember
-  bool quiet = false;           // log errors only
+  // "caption", "match" or "ask": /push_data and /get_result are of this task, too; "" = of none
+  std::string sophon_demo;
+  bool quiet = false;  // log errors only
 };
 
 struct NamedEngine {

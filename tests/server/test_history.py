@@ -345,7 +345,8 @@ class Keys(unittest.TestCase):
             server.post_json("/caption/push_data", {"id": "7", "image": b64(scene())}, ann).status,
             200,
         )
-        self.assertEqual(server.get("/caption/get_result?id=7", bob).status, 404)
+        self.assertEqual(server.get("/caption/get_result?id=7", bob).status, 400)
+        self.assertEqual(server.get("/caption/get_result", bob).status, 400)
         self.assertEqual(
             server.get("/caption/get_result?id=7", ann).json["texts"],
             ["a cat to the left of a bus on a pink background"],

@@ -106,12 +106,17 @@ class Client:
             },
         )
 
-    def seed(self):
-        name = str(self.random.randrange(5))
+    def sophon_demo(self):
+        name = str(self.random.getrandbits(60))
         pushed = self.server.post_form(
             "/ask/push_data", [("id", name), ("image", self.image()), ("texts", "is there a bus?")]
         )
-        return self.server.get("/ask/get_result?id=" + name) if pushed.status == 200 else pushed
+        reply = pushed
+        while pushed.status == 200:  # until it is there
+            reply = self.server.get("/ask/get_result?id=" + name)
+            if reply.status != 400:
+                break
+        return reply
 
     def history(self):
         added = self.server.post_form(
@@ -168,7 +173,7 @@ class Client:
         embed,
         attention,
         chat,
-        seed,
+        sophon_demo,
         history,
         metrics,
         short_deadline,
