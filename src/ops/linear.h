@@ -58,12 +58,12 @@ inline double operations(int rows, const Linear& layer) {
 void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out,
             Epilogue epilogue = Epilogue::kStore);
 
-// x W + b. Every tile is shown to `then` (first row, rows, first column, columns) by the thread
+// x W + b. Every tile is shown to `epilogue` (first row, rows, first column, columns) by the thread
 // that computed it, while it is in cache. Columns begin at multiples of `unit` (a multiple of
 // kernels::kColumnBlock) and end there or with the layer.
-using Then = std::function<void(int row, int rows, int column, int columns)>;
+using RangeEpilogue = std::function<void(int row, int rows, int column, int columns)>;
 void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit,
-                 const Then& then);
+                 const RangeEpilogue& epilogue);
 
 // Outputs [first, first + n) of x W + b on the calling thread, as f32 or bfloat16 (`type`); rows of
 // out are ldo values apart. first: a multiple of kernels::kColumnBlock.
