@@ -18,7 +18,25 @@ from ._vqa import VqaFigures, given_answers, made_answers, vqa_accuracy, vqa_fig
 from ._words import normalised_answer, prepared_caption, prepared_question
 
 __all__ = [
-    "CaptionFigures", "DataError", "Journal", "Picture", "Question", "Retrieval", "VqaFigures", "caption_figures",
-    "given_answers", "given_captions", "made_answers", "made_captions", "normalised_answer", "prepared_caption",
-    "prepared_question", "rank_of", "read_pictures", "read_questions", "recall_figures", "vqa_accuracy", "vqa_figures",
-]  # fmt: skip
+    "CaptionFigures",
+    "DataError",
+    "Journal",
+    "Picture",
+    "Question",
+    "Retrieval",
+    "VqaFigures",
+    "caption_figures",
+    "given_answers",
+    "given_captions",
+    "made_answers",
+    "made_captions",
+    "normalised_answer",
+    "prepared_caption",
+    "prepared_question",
+    "rank_of",
+    "read_pictures",
+    "read_questions",
+    "recall_figures",
+    "vqa_accuracy",
+    "vqa_figures",
+]

@@ -169,8 +169,8 @@ def vqa(options: Any) -> None:
     few = sum(len(question.answers) < _ENOUGH_ANSWERS for question in questions)
     if few:
         note(
-            "%d of %d questions have fewer than %d answers: by the official formula, which asks for "
-            "three others that agree, nothing can be wholly right there"
+            "%d of %d questions have fewer than %d answers: by the official formula, which asks "
+            "for three others that agree, nothing can be wholly right there"
             % (few, len(questions), _ENOUGH_ANSWERS)
         )
     found = _vqa.vqa_figures(questions, answers)

@@ -18,7 +18,7 @@ from ._errors import DataError
 from ._json import Name, Row
 from ._predictions import Journal
 from ._progress import Progress
-from ._run import Failures, File, find, over, require_folder
+from ._run import Failures, File, encoder, find, over, require_folder
 from ._sources import Picture
 from ._words import prepared_caption
 
@@ -195,7 +195,7 @@ class Retrieval:
         missing = [np.setdiff1d(texts, self._logits[i][0]) for i, texts in enumerate(asked)]
         left = [image for image, texts in enumerate(missing) if len(texts)]
         files = [self._files[image] for image in left]
-        encode = lambda batch: self._model.encode(batch, batch_size=self._batch_size)  # noqa: E731
+        encode = encoder(self._model, self._batch_size)
         total = len(self._files)
         with Progress("images matched", total, total - len(left)) as progress:
             for i, encoded in over(self._model, files, encode, self._batch_size, failures):

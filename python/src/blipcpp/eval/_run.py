@@ -77,3 +77,9 @@ def over(
             failures.add(files[i].where, result)
         else:
             yield i, result
+
+
+def encoder(model: "Model", batch_size: int) -> Callable[[List[Any]], List[Any]]:
+    """The task of over() that gives encoded pictures."""
+    encode: Any = model.encode
+    return lambda pictures: encode(pictures, batch_size=batch_size)

@@ -78,7 +78,7 @@ def _java(jar: str, lines: List[str]) -> List[str]:
     with tempfile.TemporaryDirectory(prefix="blip-eval-") as folder:
         path = os.path.join(folder, "captions.txt")
         with open(path, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines))
+            file.write("".join(line + "\n" for line in lines))
         command = ["java", *_UTF8, "-cp", jar, _TOKENIZER, "-preserveLines", "-lowerCase"]
         done = subprocess.run(
             [*command, "-encoding", "UTF-8", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -88,8 +88,7 @@ def _java(jar: str, lines: List[str]) -> List[str]:
         raise IoError(
             "the tokenizer's java failed (%d): %s" % (done.returncode, " ".join(told[-1:]))
         )
-    text = done.stdout.decode("utf-8")
-    return text[:-1].split("\n") if text.endswith("\n") else text.split("\n")
+    return done.stdout.decode("utf-8").split("\n")[:-1]
 
 
 def score(

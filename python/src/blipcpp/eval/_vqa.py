@@ -8,7 +8,7 @@ from ._errors import DataError
 from ._json import Name
 from ._predictions import Journal, read_predictions, read_rows, require_all
 from ._progress import Progress
-from ._run import Failures, File, find, over, require_folder
+from ._run import Failures, File, encoder, find, over, require_folder
 from ._sources import Question
 from ._words import normalised_answer, prepared_question, trimmed_answer
 
@@ -116,7 +116,7 @@ def made_answers(
             path = find(images, question.names, question.where)
             groups.setdefault(path, []).append(question)
     files = [File(path, group[0].where) for path, group in groups.items()]
-    encode = lambda batch: model.encode(batch, batch_size=batch_size)  # noqa: E731
+    encode = encoder(model, batch_size)
     failures = Failures()
     with Progress("answers", len(questions), len(said)) as progress:
         for i, encoded in over(model, files, encode, batch_size, failures):

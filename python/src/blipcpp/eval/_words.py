@@ -85,8 +85,8 @@ def trimmed_answer(answer: str) -> str:
 def normalised_answer(answer: str) -> str:
     """An answer as the official formula compares it where annotators disagree.
 
-    >>> normalised_answer("The two dogs."), normalised_answer("dont know"), normalised_answer("1,000")
-    ('2 dogs', "don't know", '1000')
+    >>> [normalised_answer(answer) for answer in ("The two dogs.", "dont know", "1,000")]
+    ['2 dogs', "don't know", '1000']
     """
     words: List[str] = []
     for word in _without_punctuation(trimmed_answer(answer)).lower().split():
