@@ -114,6 +114,21 @@ class Reference(EvalTest):
         words = [["a dog"], ["b c", "d e f"], ["x", ""], [""], ["zug \u00fcber"], [""]]
         self.assertEqual(_scorers.tokenized(given), words)
 
+    def test_java_that_fails(self):
+        if _scorers.missing():
+            self.skipTest(_scorers.missing())
+        java = shutil.which("java")
+        path = "%s:%s" % (self.folder, os.environ["PATH"])
+        for fails, message in (
+            ("true", r"error: the tokenizer's java failed \(3\): broken"),
+            ("[ $1 = -jar ]", r"error: METEOR's java ended \(.*broken; it needs 2 GB"),
+        ):
+            script = '#!/bin/sh\nif %s; then echo broken >&2; exit 3; fi\nexec %s "$@"\n'
+            self.write("java", script % (fails, java)).chmod(0o755)
+            with mock.patch.dict(os.environ, {"PATH": path}):
+                self.fails(message, "caption", DATA / "captions_gt.json", "--predictions",
+                           DATA / "captions.json", "--metrics", "meteor")  # fmt: skip
+
     def test_answers_are_judged_as_by_the_official_code(self):
         arguments = (*JUDGE, DATA / "vqa_results.json")
         told = json.loads(self.ok(*arguments, "--json"))
