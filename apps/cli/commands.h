@@ -22,6 +22,7 @@ void add_formats(CLI::App& app, Run& run);
 void add_dump(CLI::App& app, Run& run);
 void add_serve(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
+void add_eval(CLI::App& app, Run& run);
 void add_completions(CLI::App& app, Run& run);
 
 }  // namespace blip::cli

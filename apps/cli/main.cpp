@@ -41,7 +41,7 @@ void define(CLI::App& app, Run& run) {
   app.footer(kFooter);
   for (const auto add : {add_caption, add_make_captions, add_match, add_ask, add_embed, add_convert,
                          add_pull, add_models, add_rm, add_info, add_devices, add_formats, add_dump,
-                         add_bench, add_completions})
+                         add_bench, add_eval, add_completions})
     add(app, run);
 #ifdef BLIP_HAS_SERVER
   add_serve(app, run);

@@ -137,6 +137,9 @@ struct Match {
   // ITM head, 0..1; nullopt where the model lacks the head or it was not asked for
   std::optional<float> match_probability;
   std::optional<float> cosine;  // ITC heads, -1..1; the same
+  // The ITM head's number for "fits" before the softmax, to which the official evaluation of
+  // retrieval adds the cosine; nullopt also where a compiled model gives the probability alone
+  std::optional<float> match_logit;
 };
 
 // How much of what a word was decided by came from each patch of the picture.

@@ -471,6 +471,9 @@ BLIP_C_API size_t blip_matches_count(const blip_matches* matches);
  */
 BLIP_C_API const float* blip_matches_probabilities(const blip_matches* matches); /* 0 to 1 */
 BLIP_C_API const float* blip_matches_cosines(const blip_matches* matches);       /* -1 to 1 */
+/* The ITM head's number for "fits" before the softmax; NaN also where a compiled model gives the
+   probability alone. */
+BLIP_C_API const float* blip_matches_logits(const blip_matches* matches);
 BLIP_C_API void blip_matches_free(blip_matches* matches);
 
 /* ---- Tensors: float32, row-major ---- */

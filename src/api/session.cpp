@@ -357,7 +357,8 @@ std::vector<Match> Session::match(const EncodedImage& image, std::span<const std
   for (const auto& score : scores) {
     if (score.itm) impl_->require_probability(*score.itm);
     if (score.itc) impl_->require_finite({&*score.itc, 1}, "a cosine");
-    matches.push_back({score.itm, score.itc});
+    if (score.itm_logit) impl_->require_finite({&*score.itm_logit, 1}, "a match logit");
+    matches.push_back({score.itm, score.itc, score.itm_logit});
   }
   return matches;
 }

@@ -47,6 +47,7 @@ using EncodedImagePtr = std::shared_ptr<const EncodedImage>;
 
 struct MatchScore {
   std::optional<float> itm, itc;
+  std::optional<float> itm_logit = std::nullopt;  // where a runner has it
 };
 
 struct AnswerAttention {

@@ -59,8 +59,11 @@ std::vector<MatchScore> StagedRunner::match(const EncodedImage& image,
     poll(hooks);
     const auto part = texts.subspan(first, std::min(kTextsPerPass, texts.size() - first));
     if (itm) {
-      const auto probabilities = match_pass(image, part);
-      for (std::size_t i = 0; i < part.size(); ++i) scores[first + i].itm = probabilities[i];
+      const auto logits = match_pass(image, part);
+      for (std::size_t i = 0; i < part.size(); ++i) {
+        scores[first + i].itm = 1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1]));
+        scores[first + i].itm_logit = logits[2 * i + 1];
+      }
     }
     if (itc) {
       const auto vectors = embed_pass(part);

@@ -47,8 +47,8 @@ class StagedRunner : public Runner {
                                                           std::span<const TokenIds> questions,
                                                           int max_length) = 0;
 
-  // Of few texts in one pass: the ITM probability of each, and each ITC vector [embed_dim], of unit
-  // length.
+  // Of few texts in one pass: each one's ITM logits, [texts, 2] (does not fit, fits), and each ITC
+  // vector [embed_dim], of unit length.
   virtual std::vector<float> match_pass(const EncodedImage& image,
                                         std::span<const TokenIds> texts) = 0;
   virtual std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) = 0;

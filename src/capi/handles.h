@@ -88,7 +88,7 @@ struct blip_generations : blip::capi::Handle<0x67656e65> {  // "gene"
 
 struct blip_matches : blip::capi::Handle<0x6d617463> {  // "matc"
   explicit blip_matches(const std::vector<blip::Match>& made);
-  std::vector<float> probabilities, cosines;
+  std::vector<float> probabilities, cosines, logits;
 };
 
 struct blip_tensor : blip::capi::Handle<0x74656e73> {  // "tens"

@@ -171,6 +171,7 @@ void test_matches(void) {
   options.head = BLIP_HEAD_ITC;
   OK(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error));
   CHECK(isnan(blip_matches_probabilities(matches)[0]));
+  CHECK(isnan(blip_matches_logits(matches)[0]));
   CHECK(fabsf(blip_matches_cosines(matches)[0] - 0.6236f) < kTolerance);
   blip_matches_free(matches);
   options.head = BLIP_HEAD_ITM;
@@ -178,6 +179,7 @@ void test_matches(void) {
   OK(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error));
   CHECK(fabsf(blip_matches_probabilities(matches)[0] - 0.9995f) > 1e-6f);
   CHECK(isnan(blip_matches_cosines(matches)[0]));
+  CHECK(blip_matches_logits(matches)[0] > blip_matches_logits(matches)[1]);
   blip_matches_free(matches);
   options.itm_token = 2;
   FAILS(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error),

@@ -186,13 +186,12 @@ class ReferenceRunner final : public backend::StagedRunner {
   }
   std::vector<float> match_pass(const EncodedImage& image,
                                 std::span<const TokenIds> texts) override {
-    std::vector<float> probabilities;
+    std::vector<float> logits;
     for (const TokenIds& text : texts) {
-      const Matrix logits = network_->linear("itm", first_row(states(false, image, text)));
-      const double odds = logits.values[0] - logits.values[1];
-      probabilities.push_back(static_cast<float>(1 / (1 + std::exp(odds))));
+      const Matrix two = network_->linear("itm", first_row(states(false, image, text)));
+      for (const int i : {0, 1}) logits.push_back(static_cast<float>(two.values[i]));
     }
-    return probabilities;
+    return logits;
   }
   std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) override {
     std::vector<std::vector<float>> vectors;

@@ -305,6 +305,7 @@ FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "matches_count": (c_size_t, (_H,)),
     "matches_probabilities": (POINTER(c_float), (_H,)),
     "matches_cosines": (POINTER(c_float), (_H,)),
+    "matches_logits": (POINTER(c_float), (_H,)),
     "matches_free": (None, (_H,)),
     "tensor_rank": (c_size_t, (_H,)),
     "tensor_shape": (POINTER(c_int64), (_H,)),

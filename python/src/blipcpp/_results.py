@@ -75,6 +75,9 @@ class Match(NamedTuple):
 
     match_probability: Optional[float]  #: of the ITM head, 0 to 1
     cosine: Optional[float]  #: of the ITC heads, -1 to 1
+    match_logit: Optional[float] = None
+    """The ITM head's number for "fits" before the softmax; None also where a compiled model gives
+    the probability alone."""
 
 
 class Attention:
@@ -230,12 +233,9 @@ def generations_of(handle: ctypes.c_void_p, timings: List[Tuple[float, float]]) 
 
 def matches_of(handle: ctypes.c_void_p) -> List[Match]:
     count = c.matches_count(handle)
-    probabilities, cosines = (
-        c.matches_probabilities(handle)[:count],
-        c.matches_cosines(handle)[:count],
-    )
-    c.matches_free(handle)
-    return [
-        Match(None if math.isnan(p) else p, None if math.isnan(v) else v)
-        for p, v in zip(probabilities, cosines)
+    columns = [
+        [None if math.isnan(value) else value for value in values(handle)[:count]]
+        for values in (c.matches_probabilities, c.matches_cosines, c.matches_logits)
     ]
+    c.matches_free(handle)
+    return [Match(*row) for row in zip(*columns)]

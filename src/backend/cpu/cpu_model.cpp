@@ -2,7 +2,6 @@
 
 #include <array>
 #include <cassert>
-#include <cmath>
 #include <fstream>
 #include <memory>
 #include <mutex>
@@ -137,11 +136,7 @@ class CpuRunner final : public StagedRunner {
   std::vector<float> match_pass(const EncodedImage& image,
                                 std::span<const TokenIds> texts) override {
     const Cross looked = keys_of(image, Reader::kText, *weights_->text);
-    const std::vector<float> logits = project_texts(texts, &looked, *weights_->itm);
-    std::vector<float> probabilities;
-    for (std::size_t i = 0; i < texts.size(); ++i)
-      probabilities.push_back(1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1])));
-    return probabilities;
+    return project_texts(texts, &looked, *weights_->itm);
   }
 
   std::vector<float> embed_image(const EncodedImage& image) override {
