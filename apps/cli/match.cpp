@@ -97,8 +97,16 @@ int run_match(const MatchFlags& flags) {
     return emits;
   };
   run_pictures(engine, session, flags.pictures, console, timings, task);
-  note_timings(console, timings, watch.ms() / 1000,
-               texts.size() == 1 ? "match" : "match of " + std::to_string(texts.size()) + " texts");
+  const auto pictures = static_cast<double>(timings.pictures),
+             pairs = pictures * static_cast<double>(texts.size());
+  if (flags.model.sophon.demo_times)
+    note_sophon_demo_times(console, SophonDemoProgram::kMatch, texts.size(),
+                           timings.preprocess_ms / pictures,
+                           (timings.encode_ms + timings.predict_ms) / pairs);
+  else
+    note_timings(
+        console, timings, watch.ms() / 1000,
+        texts.size() == 1 ? "match" : "match of " + std::to_string(texts.size()) + " texts");
   return exit_code(console);
 }
 
@@ -123,7 +131,7 @@ void add_match(CLI::App& app, Run& run) {
           ->group("Input");
   add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
-  add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
+  add_sophon_demo_times(command, flags->model.sophon);
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);

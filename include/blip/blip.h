@@ -1,7 +1,7 @@
 // libblip: BLIP image captioning, image-text matching and visual question answering.
 //
-//   blip::Engine engine = blip::Engine::load("model.gguf");        // immutable, share it between
-//   threads blip::Session session(engine);                                 // one per thread
+//   blip::Engine engine = blip::Engine::load("model.gguf");  // immutable; threads share it
+//   blip::Session session(engine);                           // one for each thread
 //   blip::EncodedImage image = session.encode(blip::Image::from_file("cat.jpg"));
 //   std::string text = session.caption(image).text;                // "a cat on a sofa"
 //   float p = *session.match(image, {"a cat"}).front().match_probability;
@@ -120,7 +120,7 @@ class EncodedImage {
 };
 
 struct Text {
-  std::string text;  // prompt cut off
+  std::string text;  // without the prompt
   std::vector<std::int32_t>
       token_ids;    // with the prompt, without padding; the end token stays where it was generated
   float score = 0;  // beams: summed log-probability / generated tokens^length_penalty; else the

@@ -1,5 +1,5 @@
-"""tools/sophon/download from a web server of this machine and from a stand-in for the vendor's client,
-and what build-bmodels does with folders of builds that were killed.
+"""tools/sophon/download from a web server of this machine and from a stand-in for the vendor's
+client, and what build-bmodels does with folders of builds that were killed.
 """
 
 import contextlib

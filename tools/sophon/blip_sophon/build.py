@@ -140,7 +140,7 @@ class NetworkCompiler:
         return compiler.deploy(mlir, "F16", target, *rest)
 
     def _eight_bits(self, role):
-        """Everything computed in 8 bits. Keys and values that everything later looks at are worth
+        """Everything computed in 8 bits. Keys and values that everything later attends to are worth
         their full precision.
         """
         return role == "vision" or self.float_type == "F32" and not role.endswith("_cross")
@@ -159,7 +159,8 @@ def build(models, target, options, toolchain):
     makers = Builder(checkpoint, options).networks()
     digest = checkpoint.digest()
     progress(
-        f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, {target.cores} core(s): {len(makers)} networks"
+        f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, "
+        f"{target.cores} core(s): {len(makers)} networks"
     )
     calibration = (
         Calibration(checkpoint, options, target.calibration, read_texts(target.calibration_texts))
@@ -212,6 +213,5 @@ def build(models, target, options, toolchain):
             manifest(checkpoint, digest, networks, options, target, vocabulary), indent=1
         )
         (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    progress(
-        f"{target.out}: {sum(file.stat().st_size for file in Path(target.out).iterdir()) / 1e6:.1f} MB"
-    )
+    size = sum(file.stat().st_size for file in Path(target.out).iterdir())
+    progress(f"{target.out}: {size / 1e6:.1f} MB")

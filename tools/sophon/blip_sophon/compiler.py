@@ -72,9 +72,9 @@ def compiled_as(role, dtype):
 def check_chip(chip):
     if chip in UNTRIED:
         raise BuildError(
-            f"{UNTRIED[chip]} is not supported, though the vendor's compiler knows it: our networks were "
-            f"never compiled for it nor compared on its emulator, and blip does not know the id by which "
-            f"such a chip is told; supported are {', '.join(CHIPS)}"
+            f"{UNTRIED[chip]} is not supported, though the vendor's compiler knows it: our networks "
+            "were never compiled for it nor compared on its emulator, and blip does not know the id "
+            f"by which such a chip is told; supported are {', '.join(CHIPS)}"
         )
     if chip not in CHIPS:
         raise BuildError(f"--chip {chip}: supported are {', '.join(CHIPS)}")
@@ -90,7 +90,8 @@ def check_target(target):
         )
     if not 1 <= target.cores <= MAX_CORES[chip]:
         raise BuildError(
-            f"--cores {target.cores}: {chip} has {MAX_CORES[chip]} core{'s' if MAX_CORES[chip] > 1 else ''}"
+            f"--cores {target.cores}: {chip} has {MAX_CORES[chip]} "
+            f"core{'s' if MAX_CORES[chip] > 1 else ''}"
         )
     if target.dtype == "int8" and not target.calibration:
         raise BuildError("int8 needs --calibration IMAGE ...: 8 to 32 pictures like those to come")
@@ -107,7 +108,8 @@ def wider(line):
     if line.startswith("#") or len(parts) != 4:
         return line
     name, threshold, *seen = parts
-    return f"{name} {min(max(abs(float(value)) for value in seen), WIDER * float(threshold)):.7f} {' '.join(seen)}"
+    widest = min(max(abs(float(value)) for value in seen), WIDER * float(threshold))
+    return f"{name} {widest:.7f} {' '.join(seen)}"
 
 
 def narrow_products(top):
@@ -143,7 +145,8 @@ class Compiler:
         if done.returncode != 0:
             tail = "\n  ".join(text.strip().splitlines()[-15:])
             raise BuildError(
-                f"{' '.join(map(str, command))} failed ({done.returncode}); its last messages:\n  {tail}"
+                f"{' '.join(map(str, command))} failed ({done.returncode}); its last messages:\n  "
+                f"{tail}"
             )
         return text
 
@@ -226,7 +229,8 @@ class Compiler:
                 self.run(*command)
         if not target.is_file():
             raise BuildError(
-                f"the compiler made no {target.name}; its log: {self.folder / 'model_deploy.py.log'}"
+                f"the compiler made no {target.name}; its log: "
+                f"{self.folder / 'model_deploy.py.log'}"
             )
         return target
 
@@ -311,7 +315,8 @@ def find_toolchain(given, script):
     place = Path(given or os.environ.get("BLIP_SOPHON_TOOLCHAIN") or cache).absolute()
     if not (place / WRAPPER).is_file():
         raise BuildError(
-            f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name its folder with --toolchain"
+            f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name "
+            "its folder with --toolchain"
         )
     return place
 

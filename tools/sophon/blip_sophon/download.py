@@ -75,7 +75,7 @@ def sha256(path):
 
 
 class Sums:
-    """SHA256SUMS of a folder, as sha256sum writes and reads it: what was fetched and found whole."""
+    """SHA256SUMS of a folder, as sha256sum has it: what was fetched and found whole."""
 
     def __init__(self, folder):
         self.path = Path(folder) / SUMS

@@ -56,7 +56,8 @@ def save(graph, path):
             onnx.save(model, str(partial))
         else:
             raise BuildError(
-                f"{path.name} would have 2 GiB or more, which no ONNX file holds; use fewer tokens (--tokens)"
+                f"{path.name} would have 2 GiB or more, which no ONNX file holds; use fewer "
+                "tokens (--tokens)"
             )
         partial.replace(path)
     except ValueError as error:  # protobuf's own limit

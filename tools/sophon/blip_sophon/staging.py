@@ -49,7 +49,8 @@ class Staging:
         self.target = Path(target).absolute()
         if self.target.exists() and not self._replaceable():
             raise BuildError(
-                f"{self.target} exists and is no folder of compiled networks; name another, or remove it"
+                f"{self.target} exists and is no folder of compiled networks; name another, or "
+                "remove it"
             )
 
     def _replaceable(self):
