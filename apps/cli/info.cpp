@@ -122,7 +122,7 @@ void print(Console& console, const Engine& engine) {
 
 // Reads every file of the model, and says which are not what was made. No device is needed.
 int run_verify(const InfoFlags& flags, Console& console) {
-  if (!flags.model.sophon.first_file().empty())
+  if (!flags.model.sophon.files().empty() || !split_bmodels(flags.model.model).empty())
     throw Exit(kExitUsage,
                "--verify reads a folder of build-bmodels (--model DIR): a bmodel alone comes with "
                "no digests");
