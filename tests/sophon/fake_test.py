@@ -247,7 +247,10 @@ class FakeChips(unittest.TestCase):
 
                 def ask(path, body=None):
                     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-                    connection.request("GET" if body is None else "POST", path, body)
+                    method, headers = (
+                        ("POST", {"Content-Type": "image/png"}) if body else ("GET", {})
+                    )
+                    connection.request(method, path, body, headers)
                     response = connection.getresponse()
                     status, answer = response.status, json.loads(response.read())
                     connection.close()

@@ -44,7 +44,8 @@ class Faults : public testing::Test {
     setenv("BLIP_FAKE_FAULTS", (folder_ + "/faults").c_str(), 1);
   }
   ~Faults() override {
-    faults("");  // what hangs goes on
+    faults("");  // what hangs goes on, and ends before the environment changes
+    std::this_thread::sleep_for(std::chrono::milliseconds(150));
     unsetenv("BLIP_FAKE_FAULTS");
     unsetenv("BLIP_SOPHON_TIMEOUT");
     std::filesystem::remove_all(folder_);
