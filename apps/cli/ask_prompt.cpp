@@ -45,8 +45,8 @@ std::vector<NamedImage> encode_all(const Engine& engine, Session& session, const
   return encoded;
 }
 
-void answer(Asker& asker, const std::vector<NamedImage>& images, const std::string& question,
-            bool all, Console& console, Timings& timings) {
+void answer(const Engine& engine, Asker& asker, const std::vector<NamedImage>& images,
+            const std::string& question, bool all, Console& console, Timings& timings) {
   const AskColumns columns{images.size() > 1, false, all};
   if (find_not_utf8(question) != std::string::npos)
     return console.failed(Json{{"question", question}}, question, "the question is not UTF-8");
@@ -57,7 +57,7 @@ void answer(Asker& asker, const std::vector<NamedImage>& images, const std::stri
       print_answer(console, columns, image.name, question, answers.front());
     } catch (const Error& error) {
       stop_if_interrupted();
-      if (error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kModel) throw;
+      if (error.code() == ErrorCode::kModel || !engine.works()) throw;
       console.failed(joined(named("image", image.name), {{"question", question}}), image.name,
                      error.what());
     }
@@ -77,7 +77,8 @@ int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const A
   for (show_prompt(); reader.next(line); show_prompt()) {
     const std::string question = trimmed(line);
     if (question == "exit") break;
-    if (!question.empty()) answer(asker, images, question, wants_all(flags), console, timings);
+    if (!question.empty())
+      answer(engine, asker, images, question, wants_all(flags), console, timings);
   }
   stop_if_interrupted();
   if (flags.model.sophon.demo_times) {

@@ -17,15 +17,22 @@
 namespace blip::cli {
 namespace {
 
-// Whether the other pictures can still be done after it.
-bool concerns_one_picture(const Error& error) {
-  return error.code() == ErrorCode::kImage || error.code() == ErrorCode::kIo;
+// Whether the other pictures can still be done after it. A device that still works failed at one.
+bool concerns_one_picture(const Error& error, const Engine& engine) {
+  return error.code() == ErrorCode::kImage || error.code() == ErrorCode::kIo ||
+         (error.code() == ErrorCode::kDevice && engine.works());
 }
 
 class PictureRun {
  public:
-  PictureRun(Session& session, Console& console, Timings& timings, const Task& task, Keeper* keeper)
-      : session_(session), console_(console), timings_(timings), task_(task), keeper_(keeper) {}
+  PictureRun(const Engine& engine, Session& session, Console& console, Timings& timings,
+             const Task& task, Keeper* keeper)
+      : engine_(engine),
+        session_(session),
+        console_(console),
+        timings_(timings),
+        task_(task),
+        keeper_(keeper) {}
 
   void run_batch(std::span<const Decoded> batch) {
     std::vector<Image> images;
@@ -91,7 +98,7 @@ class PictureRun {
     try {
       known.emit(input);
     } catch (const Error& error) {
-      if (!concerns_one_picture(error)) throw;
+      if (!concerns_one_picture(error, engine_)) throw;
       fail(input, error.what());
     }
   }
@@ -105,13 +112,14 @@ class PictureRun {
       return "";
     } catch (const Error& error) {
       stop_if_interrupted();
-      if (!concerns_one_picture(error)) throw;
+      if (!concerns_one_picture(error, engine_)) throw;
       return error.what();
     } catch (const std::bad_alloc&) {
       return "not enough memory; try a smaller --batch";
     }
   }
 
+  const Engine& engine_;
   Session& session_;
   Console& console_;
   Timings& timings_;
@@ -151,7 +159,7 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
       [&](const Stop& stop) { return keeper ? keeper->next(*source, stop) : source->next(stop); },
       options.decode, 2 * batch_size,
       [&engine](const Image& image) { return engine.prepare(image); }, options.dedupe);
-  PictureRun run(session, console, timings, task, keeper);
+  PictureRun run(engine, session, console, timings, task, keeper);
   console.start_progress("pictures", std::nullopt);
   std::size_t done = 0;
   std::vector<Decoded> batch;

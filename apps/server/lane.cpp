@@ -254,6 +254,8 @@ void Lane::compute(const Group& group) {
   parts_.metrics.observe("blip_stage_seconds", "stage=\"" + task + "\"", ms / 1000);
   for (Job* job : group) {
     if (failure) {
+      // What a device that failed held of the picture is lost: the next request encodes it anew.
+      if (failure->is_of_device() && job->picture) parts_.cache.erase(job->picture->hash);
       job->fail(job->ticket->over() ? over_failure(*job) : *failure);
       continue;
     }

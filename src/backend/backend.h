@@ -119,6 +119,10 @@ class Model {
   virtual int threads() const = 0;
   // Of a model that is compiled into networks: each, with what it has done so far.
   virtual std::vector<ExecutableUse> executables() const { return {}; }
+  // Why devices of the model do not work now, one text for each; and whether any does. From any
+  // thread.
+  virtual std::vector<std::string> faults() const { return {}; }
+  virtual bool works() const { return true; }
 };
 
 }  // namespace blip::backend

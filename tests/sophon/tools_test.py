@@ -376,5 +376,22 @@ class Vendor(unittest.TestCase):
             self.assertFalse((libraries / "libc.so.6").exists())
 
 
+class ExportedNetworks(unittest.TestCase):
+    def test_errors(self):
+        with tempfile.TemporaryDirectory() as folder:
+            model = ["--model", folder, "--form", "ours", "--out", folder]
+            for arguments, code, message in (
+                (["--model", "/nowhere", *model[2:]], 1, "/nowhere: no such checkpoint"),
+                ([*model[:2], *model[4:], "--form", "both"], 2, "invalid choice: 'both'"),
+                ([*model, "--tokens", "0"], 2, "0: expected 1 to 64"),
+                ([*model, "--slots", "x"], 2, "x: expected 2 to 512"),
+                ([*model, "--toolchain", folder], 1, "export-onnx: "),
+            ):
+                done = run("export-onnx", *arguments)
+                self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
+                self.assertIn(message, done.stderr)
+                self.assertNotIn("Traceback", done.stderr)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -86,7 +86,8 @@ BmodelHead parse_bmodel_head(std::span<const std::byte> head, std::uint64_t file
   constexpr unsigned kChipField = 3;  // type, version, time, chip, ...
   return {Table(head.subspan(kHeaderBytes, table_end - kHeaderBytes))
               .root_string(kChipField)
-              .value_or("")};
+              .value_or(""),
+          kHeaderBytes + std::uint64_t{*table_bytes}};
 }
 
 BmodelHead read_bmodel_head(const std::string& path) {
