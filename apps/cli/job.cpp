@@ -27,7 +27,8 @@ constexpr std::size_t kHandedOver = 4;
 
 // Until a job without --output is complete: in the folder of its pictures or of their list, hidden,
 // so that it is no input.
-std::string implied_journal(const std::vector<std::string>& arguments, const std::string& sidecar) {
+std::string implied_journal(const std::vector<std::string>& arguments, const std::string& sidecar,
+                            const Shard& shard) {
   const std::string& first = arguments.front();
   std::error_code ignored;
   fs::path folder = first;
@@ -42,14 +43,36 @@ std::string implied_journal(const std::vector<std::string>& arguments, const std
   std::string all;
   for (const std::string& argument : arguments) all += argument + '\0';
   // Other pictures are another job.
+  if (shard.count > 1) all += std::to_string(shard.index) + '/' + std::to_string(shard.count);
   char number[17];
   std::snprintf(number, sizeof number, "%016llx",
                 static_cast<unsigned long long>(jobs::digest(all)));
   return (folder / (".blip-caption" + sidecar + "." + number + ".job")).string();
 }
 
-std::string errors_path(const std::string& output) {
-  return fs::path(output).replace_extension(".errors.jsonl").string();
+constexpr const char* kErrors = ".errors.jsonl";
+
+// captions.errors.jsonl of captions.jsonl; where that is the file of captions.csv already,
+// captions.jsonl.errors.jsonl.
+std::vector<std::string> errors_paths(const std::string& output) {
+  return {fs::path(output).replace_extension(kErrors).string(), output + kErrors};
+}
+
+std::string journal_of(const std::string& output) { return output + ".job"; }
+
+// Whether the first of errors_paths() may be that of a job whose output has another ending.
+bool errors_are_taken(const std::string& output) {
+  const auto taken = [&](const char* ending) {
+    const std::string other = fs::path(output).replace_extension(ending).string();
+    return other != output && io::is_there(journal_of(other));
+  };
+  return std::any_of(jobs::kEndings.begin(), jobs::kEndings.end(), taken);
+}
+
+// A line of the file of errors.
+std::string error_row(const std::string& name, const std::string& why) {
+  const jobs::Json object = joined(named("image", name), {{"error", why}});
+  return object.dump(-1, ' ', false, jobs::Json::error_handler_t::replace) + '\n';
 }
 
 std::string dotted(const std::string& extension) {
@@ -136,8 +159,7 @@ void check_job(const JobFlags& flags, const OutputOptions& output,
     throw Exit(kExitUsage, "--sidecar: \"" + flags.sidecar + "\" is no ending such as .txt");
   if (!sidecar.empty() && image::find_format_by_ending(sidecar))
     throw Exit(kExitUsage, "--sidecar: " + sidecar + " is the ending of pictures");
-  const bool adds = flags.existing == "append" || flags.existing == "prepend";
-  if (adds && sidecar == ".json")
+  if (jobs::adds(jobs::parse_existing(flags.existing)) && sidecar == ".json")
     throw Exit(kExitUsage, "--existing " + flags.existing + " adds to texts, not to .json files");
   if (!flags.shards_to.empty()) check_shards(flags);
   if (flags.output.empty()) return;
@@ -148,6 +170,7 @@ void check_job(const JobFlags& flags, const OutputOptions& output,
 Job::Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::string>& arguments,
          std::size_t group, Console& console)
     : existing_(jobs::parse_existing(flags.existing)),
+      adds_(adds(existing_)),
       shard_(read_shard(flags.shard)),
       output_(flags.output),
       sidecar_(dotted(flags.sidecar)),
@@ -163,13 +186,14 @@ Job::Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::stri
   }
   options.identity = std::move(identity);
   if (output_.empty()) {
-    journal_path_ = implied_journal(arguments, sidecar_);
+    journal_path_ = implied_journal(arguments, sidecar_, shard_);
   } else {
     format_ = jobs::format_of(output_);
-    journal_path_ = output_ + ".job";
+    journal_path_ = journal_of(output_);
     options.output = jobs::rows_path(*format_, output_);
     options.preamble = jobs::preamble(*format_);
-    options.errors = errors_path(output_);
+    options.errors = errors_paths(output_);
+    options.first_is_taken = errors_are_taken(output_);
     std::error_code ignored;
     if (options.output != output_ && fs::exists(output_, ignored) &&
         !fs::exists(journal_path_, ignored))
@@ -249,8 +273,9 @@ bool Job::is_wanted(Input& input) {
   input.key = again ? jobs::key_of(input.name, ++repeats_[name]) : name;
   if (input.archive > 0 && (archives_.empty() || !input.name.starts_with(archives_.back() + "/")))
     archives_.push_back(input.name.substr(0, input.archive));
-  const bool skip = !sidecar_.empty() && sidecar_decides(input);
-  if (name.high % shard_.count != shard_.index - 1) return false;
+  const bool ours = name.high % shard_.count == shard_.index - 1;
+  const bool skip = !sidecar_.empty() && sidecar_decides(input, ours);
+  if (!ours) return false;
   if (!skip && journal_->state(input.key) == jobs::State::kFree) return true;
   ++passed_;
   return false;
@@ -268,7 +293,8 @@ bool Job::may_be_wanted(const std::string& name) const {
 }
 
 // Whether the sidecar says that there is nothing to do. A picture whose sidecar is another's fails.
-bool Job::sidecar_decides(Input& input) {
+// ours: it falls to this shard; of the others only the names are remembered.
+bool Job::sidecar_decides(Input& input, bool ours) {
   if (!input.error.empty()) return false;
   if (input.archive > 0) {
     if (shards_to_.empty())
@@ -278,10 +304,14 @@ bool Job::sidecar_decides(Input& input) {
   }
   const bool first = input.key == jobs::key_of(input.name);
   const std::string path = jobs::sidecar_path(input.name, sidecar_);
-  if (first && !sidecars_.insert(jobs::key_of(path))) {
+  // However the picture's name is spelled.
+  std::error_code ignored;
+  const std::string place = fs::absolute(path, ignored).lexically_normal().string();
+  if (first && !sidecars_.insert(jobs::key_of(place))) {
     input.error = "its sidecar " + path + " is another picture's; rename one of the two";
     return false;
   }
+  if (!ours) return false;
   // Where rows are written too, the picture's row may be missing.
   return output_.empty() &&
          (!first || (existing_ == jobs::Existing::kSkip && jobs::has_content(path)));
@@ -304,18 +334,17 @@ void Job::claim(std::vector<Input> inputs) {
 }
 
 void Job::failed(const Input& input, const std::string& why) {
-  const jobs::Json object = joined(named("image", input.name), {{"error", why}});
-  const std::string line = object.dump(-1, ' ', false, jobs::Json::error_handler_t::replace);
-  batch_.push_back({{input.key, true, line + '\n'}, input.name, "", false});
+  batch_.push_back({{input.key, true, error_row(input.name, why)}, input.name, "", false});
 }
 
 void Job::add(const Input& input, const std::string& text, jobs::Json object) {
   std::string row;
   if (format_) row = jobs::row(*format_, output_, {input.name, text, std::move(object)});
-  batch_.push_back({{input.key, false, std::move(row)},
-                    input.name,
-                    text,
-                    !sidecar_.empty() && input.archive == 0});
+  batch_.push_back(
+      {{input.key, false, std::move(row)},
+       input.name,
+       text,
+       !sidecar_.empty() && input.archive == 0 && input.key == jobs::key_of(input.name)});
 }
 
 void Job::end_batch() {
@@ -362,53 +391,68 @@ void Job::write_all() {
 }
 
 void Job::write(std::vector<Result> batch) {
+  std::vector<Sidecar> sidecars;
+  for (Result& result : batch)
+    if (result.has_sidecar)
+      if (std::optional<Sidecar> sidecar = plan_sidecar(result))
+        sidecars.push_back(std::move(*sidecar));
+  // Added to twice, a file would hold its caption twice: what it is to hold is known before.
+  std::vector<jobs::Journal::Intent> intents;
+  for (const Sidecar& sidecar : sidecars)
+    if (adds_) intents.push_back({sidecar.result.row.key, jobs::digest(sidecar.content)});
+  journal_->intend(intents);
+  for (const Sidecar& sidecar : sidecars) write_sidecar(sidecar);
   std::vector<jobs::Row> rows;
-  for (Result& result : batch) {
-    if (result.has_sidecar) write_sidecar(result);
-    rows.push_back(std::move(result.row));
-  }
+  for (Result& result : batch) rows.push_back(std::move(result.row));
   journal_->commit(std::move(rows));
 }
 
-void Job::write_sidecar(Result& result) {
+// nullopt: there is nothing to write, or it failed.
+std::optional<Job::Sidecar> Job::plan_sidecar(Result& result) {
   const std::string path = jobs::sidecar_path(result.name, sidecar_);
-  if (existing_ == jobs::Existing::kSkip && jobs::has_content(path)) return;
-  std::string content;
-  std::unique_ptr<io::AtomicFile> file;
+  if (existing_ == jobs::Existing::kSkip && jobs::has_content(path)) return std::nullopt;
   try {
-    const bool adds = existing_ == jobs::Existing::kAppend || existing_ == jobs::Existing::kPrepend;
+    const std::string before = adds_ ? jobs::read_sidecar(path) : "";
     // An earlier worker may have ended between the file and the journal.
-    if (adds && io::is_there(path) &&
-        journal_->was_intended(result.row.key,
-                               jobs::digest(io::read_text(path, jobs::kLargestSidecar))))
-      return;
-    content = jobs::sidecar_content(adds ? jobs::read_sidecar(path) : "",
-                                    jobs::sidecar_text(sidecar_, result.text), existing_);
-    file = std::make_unique<io::AtomicFile>(path);
-    if (adds) journal_->intend(result.row.key, jobs::digest(content));
+    if (!before.empty() && journal_->was_intended(result.row.key, jobs::digest(before)))
+      return std::nullopt;
+    return Sidecar{
+        result, path,
+        jobs::sidecar_content(before, jobs::sidecar_text(sidecar_, result.text), existing_)};
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kCancelled) throw;
-    const jobs::Json object = joined(named("image", result.name), {{"error", error.what()}});
-    result.row.failed = true;
-    {
-      const std::lock_guard lock(mutex_);
-      unwritten_.emplace_back(result.name, error.what());
-    }
-    result.row.text = object.dump(-1, ' ', false, jobs::Json::error_handler_t::replace) + '\n';
-    return;
+    fail_unwritten(result, error);
+    return std::nullopt;
+  }
+}
+
+void Job::write_sidecar(const Sidecar& sidecar) {
+  std::unique_ptr<io::AtomicFile> file;
+  try {
+    file = std::make_unique<io::AtomicFile>(sidecar.path);
+  } catch (const Error& error) {
+    return fail_unwritten(sidecar.result, error);
   }
   // A full disk ends the job: the next pictures would fail as well.
-  file->write(content);
+  file->write(sidecar.content);
   file->commit();
+}
+
+void Job::fail_unwritten(Result& result, const Error& error) {
+  result.row.failed = true;
+  result.row.text = error_row(result.name, error.what());
+  const std::lock_guard lock(mutex_);
+  unwritten_.emplace_back(result.name, error.what());
 }
 
 void Job::write_shards() {
   const jobs::Journal::Rows rows(*journal_);
-  const auto caption_of = [&](const std::string& name) -> std::optional<std::string> {
-    const std::optional<std::string> row = rows.find(jobs::key_of(name));
-    if (!row) return std::nullopt;
-    return read_json<jobs::Json>(*row).value("caption", "");
-  };
+  const Captions captions{
+      [&](const std::string& name) { return rows.contains(jobs::key_of(name)); },
+      [&](const std::string& name) {
+        const std::optional<std::string> row = rows.find(jobs::key_of(name));
+        return row ? read_json<jobs::Json>(*row).value("caption", "") : "";
+      }};
   const ShardOptions options{shards_to_, sidecar_.empty() ? ".txt" : sidecar_, existing_};
   std::unordered_map<std::string, std::string> written;
   std::size_t copies = 0;
@@ -420,7 +464,7 @@ void Job::write_shards() {
     } else if (is_zip(archive)) {
       console_.input_failed(archive, "zip archives are not copied, tar archives are");
     } else if (first && !io::is_there(path)) {
-      const std::size_t unwritten = write_shard(options, archive, caption_of);
+      const std::size_t unwritten = write_shard(options, archive, captions);
       ++copies;
       if (unwritten > 0)
         console_.warning(path + " lacks " + std::to_string(unwritten) +

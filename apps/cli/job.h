@@ -68,22 +68,30 @@ class Job : public Keeper {
   struct Result {
     jobs::Row row;
     std::string name, text;
-    bool has_sidecar;
+    bool has_sidecar;  // of pictures that are named again only the first has
   };
   // On the thread of the source.
   void fill(Source& source, const Stop& stop);
   bool is_wanted(Input& input);
   bool may_be_wanted(const std::string& name) const;
-  bool sidecar_decides(Input& input);
+  bool sidecar_decides(Input& input, bool ours);
   void claim(std::vector<Input> inputs);
   // On the thread of the writer.
   void write_all();
   void write(std::vector<Result> batch);
-  void write_sidecar(Result& result);
+  // A sidecar that is to be written.
+  struct Sidecar {
+    Result& result;
+    std::string path, content;
+  };
+  std::optional<Sidecar> plan_sidecar(Result& result);
+  void write_sidecar(const Sidecar& sidecar);
+  void fail_unwritten(Result& result, const Error& error);
   void report_unwritten();
   void write_shards();
 
   jobs::Existing existing_;
+  bool adds_;  // to sidecars that exist
   Shard shard_;
   std::string output_, sidecar_, shards_to_;
   std::vector<std::string> archives_;  // that were met

@@ -1,16 +1,8 @@
 #include "cli/list_reader.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "blip/error.h"
-#include "cli/exit.h"
-#include "cli/interrupt.h"
 
 namespace blip::cli {
 namespace {
@@ -22,37 +14,27 @@ constexpr std::size_t kBlock = std::size_t{64} << 10, kLongestName = kBlock;
               "cannot read the list " + (path == "-" ? "on standard input" : path) + ": " + why);
 }
 
+// With the list in what the system says of it.
+template <class Work>
+auto naming(const std::string& path, const Work& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    fail(path, error.what());
+  }
+}
+
 }  // namespace
 
 ListReader::ListReader(std::string path, char end)
     : path_(std::move(path)),
       end_(end),
-      fd_(path_ == "-" ? ::dup(STDIN_FILENO) : ::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (fd_ < 0) fail(path_, std::strerror(errno));
-  struct stat status {};
-  waits_ = ::fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode);
-}
-
-ListReader::~ListReader() {
-  if (fd_ >= 0) ::close(fd_);
-}
+      stream_(naming(path_, [this] { return std::make_unique<Stream>(path_); })) {}
 
 bool ListReader::fill(const std::function<bool()>& stop) {
   buffer_.erase(0, at_);
   at_ = 0;
-  const std::size_t used = buffer_.size();
-  for (;;) {
-    const Wait wait = waits_ ? wait_for_input(fd_, stop) : Wait::kReady;
-    stop_if_interrupted();
-    if (wait == Wait::kStopped) throw Exit(kExitSomeFailed, "");
-    if (wait == Wait::kNothing) continue;
-    buffer_.resize(used + kBlock);
-    const ssize_t got = ::read(fd_, buffer_.data() + used, kBlock);
-    buffer_.resize(used + static_cast<std::size_t>(got > 0 ? got : 0));
-    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (got < 0) fail(path_, std::strerror(errno));
-    return got > 0;
-  }
+  return naming(path_, [&] { return stream_->read(buffer_, kBlock, stop); });
 }
 
 std::optional<std::string> ListReader::next(const std::function<bool()>& stop) {

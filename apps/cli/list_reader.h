@@ -3,8 +3,11 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+
+#include "cli/stream.h"
 
 namespace blip::cli {
 
@@ -13,9 +16,6 @@ class ListReader {
   // path: "-" is standard input. end: the byte behind each name, '\n' (a carriage return before it
   // and a byte order mark are dropped) or '\0'. Throws Error(kIo).
   ListReader(std::string path, char end);
-  ~ListReader();
-  ListReader(const ListReader&) = delete;
-  ListReader& operator=(const ListReader&) = delete;
 
   // The next name that is not empty; nullopt after the last. Throws Error(kIo) where the list
   // cannot be read or a name is longer than 64 KiB, Exit when interrupted or stopped.
@@ -26,8 +26,7 @@ class ListReader {
 
   std::string path_;
   char end_;
-  int fd_;
-  bool waits_ = false;  // reading may block
+  std::unique_ptr<Stream> stream_;
   bool ended_ = false, begun_ = false;
   std::string buffer_;
   std::size_t at_ = 0;

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
-#include <set>
 
 #include "cli/exit.h"
 #include "cli/interrupt.h"
@@ -118,7 +117,7 @@ void add_hub_options(CLI::App& command, HubFlags& flags) {
                             ->group("Model");
   command
       .add_flag("--offline", flags.offline,
-                "Use no network: a model given by name must be in the cache")
+                "Use no network: a model given by name must be in the cache; others never use it")
       ->group("Model")
       ->excludes(update);
 }
@@ -173,15 +172,15 @@ CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   options.all.push_back(
       command
           .add_option("--exclude", options.exclude,
-                      "Leave files and folders of this name (a pattern) out of folders; with a "
-                      "slash, of this path below the folder; repeatable")
+                      "Leave out files, and folders in folders, of this name (a pattern); with a "
+                      "slash, of this path (below the folder or archive given); repeatable")
           ->type_name("GLOB")
           ->check(not_empty())
           ->allow_extra_args(false)
           ->group("Input"));
   options.all.push_back(command
                             .add_option("--newer-than", options.newer_than,
-                                        "Of folders, pictures changed after this date (2026-01-31, "
+                                        "Pictures changed after this date (2026-01-31, "
                                         "2026-01-31T18:30:00) or after this file")
                             ->type_name("TIME")
                             ->check(not_empty())
@@ -211,8 +210,8 @@ CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& back
       ->group("Input");
 }
 
-FolderFilter folder_filter(const PictureOptions& options) {
-  FolderFilter filter{options.exclude, std::nullopt, options.subfolders};
+InputFilter input_filter(const PictureOptions& options) {
+  InputFilter filter{options.exclude, std::nullopt, options.subfolders};
   if (!options.newer_than.empty())
     filter.newer_than = read_time(options.newer_than, "--newer-than");
   return filter;
@@ -384,11 +383,7 @@ Engine load_engine(const ModelOptions& options, Console& console) {
 Session make_session(const Engine& engine, Console& console) {
   SessionOptions options;
   options.cancel = [] { return interrupted() != 0; };
-  // What is said of a word holds for every picture.
-  options.warning = [&console, said = std::set<std::string>()](const std::string& message) mutable {
-    if (!message.starts_with(option_named("forbid_words").name) || said.insert(message).second)
-      console.warning(message);
-  };
+  options.warning = [&console](const std::string& message) { console.warning(message); };
   return Session(engine, options);
 }
 

@@ -68,7 +68,7 @@ CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& back
 // --max-bytes.
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
 // Throws Exit(2) for a time that is none.
-FolderFilter folder_filter(const PictureOptions& options);
+InputFilter input_filter(const PictureOptions& options);
 // The rows of blip/limits.h that generating takes.
 void add_generate_options(CLI::App& command, GenerateFlags& flags, const GeneratedText& text);
 // One row of blip/limits.h, by its name and range; what is not given leaves the value, which help

@@ -1,10 +1,8 @@
 #include "cli/pictures.h"
 
 #include <algorithm>
-#include <deque>
 #include <memory>
 #include <new>
-#include <unordered_map>
 #include <utility>
 
 #include "cli/exit.h"
@@ -12,6 +10,7 @@
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/prefetch.h"
+#include "cli/recent.h"
 
 namespace blip::cli {
 namespace {
@@ -43,7 +42,7 @@ class PictureRun {
         const bool good = decoded.image && failure.empty();
         Known known{good ? *emit++ : Emit(), decoded.image ? failure : decoded.error, decoded.name};
         give_out(decoded, known);
-        if (decoded.content) remember(*decoded.content, std::move(known));
+        if (decoded.content) known_.put(*decoded.content, std::move(known));
       }
     }
   }
@@ -67,18 +66,8 @@ class PictureRun {
     std::string name;
   };
 
-  void remember(jobs::Key content, Known known) {
-    known_.insert_or_assign(content, std::move(known));
-    known_in_order_.push_back(content);
-    // Those that the decoding thread took for duplicates are behind it by a batch or two.
-    constexpr std::size_t kBehind = 4 * kMaxBatch;
-    if (known_in_order_.size() <= kDistinct + kBehind) return;
-    known_.erase(known_in_order_.front());
-    known_in_order_.pop_front();
-  }
-
   void give_out_again(const Decoded& decoded) {
-    const Known& known = known_.at(*decoded.content);
+    const Known& known = *known_.find(*decoded.content);
     ++duplicates_;
     if (!known.emit)
       return fail(decoded, "its bytes are those of " + known.name + ": " + known.failure);
@@ -116,15 +105,16 @@ class PictureRun {
   Timings& timings_;
   const Task& task_;
   Keeper* keeper_;
-  std::unordered_map<jobs::Key, Known, jobs::KeyHash> known_;
-  std::deque<jobs::Key> known_in_order_;
+  // Those that the decoding thread took for duplicates are behind it by a batch or two.
+  static constexpr std::size_t kBehind = std::size_t{4} * kMaxBatch;
+  Recent<Known> known_{kDistinct + kBehind};
   std::size_t duplicates_ = 0;
 };
 
 std::unique_ptr<Source> make_source(const PictureOptions& options) {
   return std::make_unique<Source>(
       options.images,
-      SourceOptions{folder_filter(options), options.nul_lists, options.decode.limits.max_bytes});
+      SourceOptions{input_filter(options), options.nul_lists, options.decode.limits.max_bytes});
 }
 
 }  // namespace
@@ -144,7 +134,8 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
                   Console& console, Timings& timings, const Task& task, Keeper* keeper) {
   const auto batch_size = static_cast<std::size_t>(options.batch);
   const std::unique_ptr<Source> source = make_source(options);
-  const InputCount count(source->can_be_repeated() ? make_source(options) : nullptr,
+  const bool counts = console.shows_progress() && source->can_be_repeated();
+  const InputCount count(counts ? make_source(options) : nullptr,
                          [&](const Input& input) { return !keeper || keeper->counts(input); });
   Prefetch prefetch(
       [&](const Stop& stop) { return keeper ? keeper->next(*source, stop) : source->next(stop); },
@@ -171,7 +162,7 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
   if (run.duplicates() > 0)
     console.note(std::to_string(run.duplicates()) + " pictures had the bytes of others");
   if (const std::string text = describe(source->left_out()); !text.empty())
-    console.note("left out of folders: " + text);
+    console.note("left out: " + text);
 }
 
 void note_timings(Console& console, const Timings& timings, double seconds,

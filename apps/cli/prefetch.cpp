@@ -42,12 +42,8 @@ bool Prefetch::has_room() const {
 void Prefetch::find_content(Decoded& decoded) {
   decoded.content = content_of(decoded, options_.limits.max_bytes);
   if (!decoded.content) return;
-  decoded.duplicate = !contents_.insert(*decoded.content).second;
-  if (decoded.duplicate) return;
-  contents_in_order_.push_back(*decoded.content);
-  if (contents_in_order_.size() <= kDistinct) return;
-  contents_.erase(contents_in_order_.front());
-  contents_in_order_.pop_front();
+  decoded.duplicate = contents_.find(*decoded.content) != nullptr;
+  if (!decoded.duplicate) contents_.put(*decoded.content, {});
 }
 
 std::optional<Decoded> Prefetch::decode_next(const Stop& stop) {

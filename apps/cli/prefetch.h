@@ -9,10 +9,11 @@
 #include <optional>
 #include <string>
 #include <thread>
-#include <unordered_set>
+#include <variant>
 
 #include "blip/blip.h"
 #include "cli/inputs.h"
+#include "cli/recent.h"
 
 namespace blip::cli {
 
@@ -57,8 +58,7 @@ class Prefetch {
   const std::size_t ahead_;
   const Prepare prepare_;
   const bool dedupe_;
-  std::unordered_set<jobs::Key, jobs::KeyHash> contents_;
-  std::deque<jobs::Key> contents_in_order_;
+  Recent<std::monostate> contents_{kDistinct};
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Decoded> ready_;

@@ -99,6 +99,20 @@ using FolderId = std::pair<dev_t, ino_t>;
 
 }  // namespace
 
+bool InputFilter::excludes(const std::string& path) const {
+  const char* const name = path.c_str() + (path.rfind('/') + 1);
+  return std::any_of(exclude.begin(), exclude.end(), [&](const std::string& pattern) {
+    const bool whole = pattern.find('/') != std::string::npos;
+    return ::fnmatch(pattern.c_str(), whole ? path.c_str() : name, whole ? FNM_PATHNAME : 0) == 0;
+  });
+}
+
+bool InputFilter::is_newer(const timespec& time) const {
+  if (!newer_than) return true;
+  const timespec& limit = *newer_than;
+  return time.tv_sec != limit.tv_sec ? time.tv_sec > limit.tv_sec : time.tv_nsec > limit.tv_nsec;
+}
+
 // Where a Source is: the argument, the list or matches that it stands for, and the folders in it.
 class Source::Walk {
  public:
@@ -171,7 +185,11 @@ class Source::Walk {
       if (!name) list_.reset();
       if (!name) return std::nullopt;
       // A list of a million pictures is gone through without a look at each of them.
-      if (image::find_format_by_ending(*name)) return Input{*name, ""};
+      if (image::find_format_by_ending(*name) && !options_.filter.newer_than) {
+        if (!options_.filter.excludes(*name)) return Input{*name, ""};
+        ++left_out_.excluded;
+        return std::nullopt;
+      }
       return enter_path(*name == "-" ? "./-" : *name);
     } catch (const Error& error) {
       list_.reset();
@@ -182,9 +200,20 @@ class Source::Walk {
   std::optional<Input> enter_path(const std::string& path) {
     struct stat status = {};
     // One that is missing fails when it is opened, with the system's reason.
-    if (::stat(path.c_str(), &status) != 0) return Input{path, ""};
-    if (S_ISREG(status.st_mode) && is_archive(path)) return enter_archive(path);
-    if (!S_ISDIR(status.st_mode)) return Input{path, ""};
+    const bool there = ::stat(path.c_str(), &status) == 0;
+    if (!there || !S_ISDIR(status.st_mode)) {
+      const bool archive = there && S_ISREG(status.st_mode) && is_archive(path);
+      if (options_.filter.excludes(path)) {
+        ++left_out_.excluded;
+      } else if (archive) {
+        return enter_archive(path);
+      } else if (there && !options_.filter.is_newer(status.st_mtim)) {
+        ++left_out_.older;
+      } else {
+        return Input{path, ""};
+      }
+      return std::nullopt;
+    }
     root_ = path;
     searched_.clear();
     found_ = false;
@@ -194,9 +223,10 @@ class Source::Walk {
 
   std::optional<Input> enter_archive(const std::string& path) {
     found_ = false;
+    filtered_before_ = filtered();
     archive_path_ = path;
     try {
-      archive_ = std::make_unique<ArchiveReader>(path, options_.max_bytes);
+      archive_ = std::make_unique<ArchiveReader>(path, options_);
     } catch (const Error& error) {
       return Input{path, error.what()};
     }
@@ -206,7 +236,7 @@ class Source::Walk {
   std::optional<Input> next_of_archive(const Wanted& wanted) {
     try {
       std::optional<Input> input = archive_->next(wanted, left_out_);
-      if (input || found_) {
+      if (input || found_ || filtered() != filtered_before_) {
         found_ = true;
         if (!input) archive_.reset();
         return input;
@@ -249,21 +279,8 @@ class Source::Walk {
   }
 
   bool is_excluded(const std::string& path) const {
-    if (options_.filter.exclude.empty()) return false;
-    const std::string below = fs::path(path).lexically_relative(root_).string(),
-                      name = fs::path(path).filename().string();
-    return std::any_of(options_.filter.exclude.begin(), options_.filter.exclude.end(),
-                       [&](const std::string& pattern) {
-                         const bool whole = pattern.find('/') != std::string::npos;
-                         return ::fnmatch(pattern.c_str(), (whole ? below : name).c_str(),
-                                          whole ? FNM_PATHNAME : 0) == 0;
-                       });
-  }
-
-  bool is_newer(const struct stat& status) const {
-    if (!options_.filter.newer_than) return true;
-    const timespec &time = status.st_mtim, &limit = *options_.filter.newer_than;
-    return time.tv_sec != limit.tv_sec ? time.tv_sec > limit.tv_sec : time.tv_nsec > limit.tv_nsec;
+    return !options_.filter.exclude.empty() &&
+           options_.filter.excludes(fs::path(path).lexically_relative(root_).string());
   }
 
   std::size_t filtered() const { return left_out_.excluded + left_out_.older + left_out_.below; }
@@ -293,7 +310,7 @@ class Source::Walk {
       ++left_out_.special;
     } else if (!image::find_format_by_ending(path) && !holds_picture(path)) {
       ++left_out_.others;
-    } else if (is_newer(status)) {
+    } else if (options_.filter.is_newer(status.st_mtim)) {
       return Input{path, ""};
     } else {
       ++left_out_.older;
@@ -353,15 +370,6 @@ std::string describe(const LeftOut& left_out) {
   add(left_out.again, "link to a folder searched already", "links to folders searched already");
   add(left_out.below, "folder below", "folders below");
   return text;
-}
-
-std::vector<Input> expand_inputs(const std::vector<std::string>& arguments,
-                                 const FolderFilter& filter, LeftOut* left_out) {
-  Source source(arguments, {.filter = filter});
-  std::vector<Input> inputs;
-  while (std::optional<Input> input = source.next()) inputs.push_back(std::move(*input));
-  if (left_out != nullptr) *left_out = source.left_out();
-  return inputs;
 }
 
 bool names_needed(const std::vector<std::string>& arguments) {

@@ -29,24 +29,28 @@ struct Input {
   std::size_t archive = 0;  // of a picture in an archive: the length of the archive's name
 };
 
-// Which files of folders are inputs. Files that are named themselves always are.
-struct FolderFilter {
-  // Patterns (* ? [) of names of files and folders, or with a slash of paths below the folder
-  // given. A folder is left out whole.
+// Which files are inputs, whether they are named themselves or lie in folders and archives. Folders
+// that are named themselves are always searched.
+struct InputFilter {
+  // Patterns (* ? [) of names of files and folders, or with a slash of paths: below the folder or
+  // archive given, else as they are given. A folder is left out whole.
   std::vector<std::string> exclude;
   std::optional<timespec> newer_than;  // changed after it; not given: any
   bool subfolders = true;
+
+  bool excludes(const std::string& path) const;
+  bool is_newer(const timespec& time) const;
 };
 
-// What the folders among the arguments held that is no input.
+// What the arguments held that is no input.
 struct LeftOut {
-  std::size_t others = 0;    // files that are no pictures, by name and content
+  std::size_t others = 0;    // files of folders that are no pictures, by name and content
   std::size_t hidden = 0;    // files and folders whose names begin with a dot
   std::size_t special = 0;   // pipes, sockets and devices
   std::size_t again = 0;     // links to folders that were searched already
-  std::size_t excluded = 0;  // files and folders, by FolderFilter::exclude
-  std::size_t older = 0;     // pictures that are not newer than FolderFilter::newer_than
-  std::size_t below = 0;     // folders in folders, without FolderFilter::subfolders
+  std::size_t excluded = 0;  // files and folders, by InputFilter::exclude
+  std::size_t older = 0;     // pictures that are not newer than InputFilter::newer_than
+  std::size_t below = 0;     // folders in folders, without InputFilter::subfolders
 };
 // "3 files that are no pictures, 1 hidden file or folder"; "" for nothing.
 std::string describe(const LeftOut& left_out);
@@ -59,7 +63,7 @@ using Wanted = std::function<bool(const std::string& name)>;
 
 // How a Source reads its arguments.
 struct SourceOptions {
-  FolderFilter filter{};
+  InputFilter filter{};
   bool nul_lists = false;     // lists end their names with NUL instead of line ends
   std::size_t max_bytes = 0;  // of a picture in an archive; 0 = no limit
 };
@@ -70,8 +74,8 @@ struct SourceOptions {
 // (@-: of standard input). An archive (tar, zip) that is named itself, by a pattern or by a list
 // becomes the pictures in it, in its order. A file of a folder is a picture by its ending or its
 // first bytes, whether this program reads that format or not: one it cannot read fails by name when
-// it is opened. A folder of which the filter left something out may have no picture; any other
-// without one is a failed input.
+// it is opened. A folder or an archive of which the filter left something out may have no picture;
+// any other without one is a failed input.
 class Source {
  public:
   Source(std::vector<std::string> arguments, SourceOptions options);
@@ -84,17 +88,14 @@ class Source {
   // Complete after the last.
   const LeftOut& left_out() const;
   // Whether another Source gives the same soon: nothing is read from standard input or a pipe, and
-  // nothing has to be decompressed.
+  // no argument is a compressed tar, which would have to be read whole. (Those that a list names
+  // are not known before it is read.)
   bool can_be_repeated() const;
 
  private:
   class Walk;
   std::unique_ptr<Walk> walk_;
 };
-
-// All that a Source gives.
-std::vector<Input> expand_inputs(const std::vector<std::string>& arguments,
-                                 const FolderFilter& filter, LeftOut* left_out = nullptr);
 
 // Whether a line of text output must say its picture: several arguments, a list, a folder or a
 // pattern, however many pictures they hold.

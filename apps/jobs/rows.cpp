@@ -103,6 +103,7 @@ void finish(Format format, const std::string& path) {
     file.write(text);
     text.clear();
   }
+  if (rows.bad()) throw Error(ErrorCode::kIo, "cannot read " + rows_path(format, path));
   file.write(text + "\n]\n");
   file.commit();
 }

@@ -1,6 +1,7 @@
 // The files that a job's captions go to.
 #pragma once
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -17,6 +18,9 @@ enum class Format {
               // text
   kCoco,      // COCO results: [{"image_id", "caption"}]
 };
+
+// The endings of their names.
+inline constexpr std::array<const char*, 3> kEndings = {".jsonl", ".csv", ".json"};
 
 // By the name of the file: metadata.jsonl, .jsonl, .csv or .json. Throws Error(kUsage) for another.
 Format format_of(const std::string& path);

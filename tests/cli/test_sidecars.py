@@ -60,6 +60,19 @@ class Sidecars(JobTest):
             f"{self.names[1]}: its sidecar {other[:-4]}.txt is another picture's", result.err
         )
 
+    def test_a_picture_that_is_named_again(self):
+        name, caption = self.names[0], self.expected[self.names[0]]
+        self.write("pictures/0000.txt", "mine\n")
+        options = ("--sidecar", ".txt", "--existing", "append")
+        self.ok("caption", name, name, "-o", self.path(), *options, *FAST)
+        self.assertEqual([row["image"] for row in self.rows()], [name, name])
+        self.assertEqual(self.text(0), f"mine, {caption}\n")
+        spelled = f"{self.folder}/pictures/../pictures/0001.png"
+        result = run("caption", self.names[1], spelled, *options, *FAST)
+        self.assertEqual(result.code, 1)
+        self.assertIn(f"{spelled}: its sidecar {spelled[:-4]}.txt is another picture's", result.err)
+        self.assertEqual(self.text(1), self.expected[self.names[1]] + "\n")
+
     def test_one_that_cannot_be_written(self):
         (self.folder / "pictures/0002.txt").mkdir()
         result = run(*self.job, "--sidecar", ".txt", "--existing", "overwrite", "-o", self.path())
