@@ -69,7 +69,7 @@ check-hosts: ## The two below, where their compilers and libraries can be had
 	  else echo "SKIPPED: what $$arch needs cannot be installed here" >&2; fi; done
 
 check-arm64: deps-cross-arm64 build ## Cross-build for 64-bit ARM and run the tests under qemu-user
-	$(CONFIGURE) arm64 -DBLIP_BUILD_TESTS=ON
+	$(CONFIGURE) arm64 -DBLIP_BUILD_TESTS=ON $(if $(ARM64_PRESET),-DBLIP_TESTS=all)
 	$(CMAKE_BUILD) arm64 -j $(JOBS)
 	ctest --preset $(or $(ARM64_PRESET),arm64) -j $(JOBS)
 

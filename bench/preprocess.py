@@ -2,7 +2,7 @@
 """Reading a 12-megapixel JPEG, resizing and normalising it: blip against Pillow and numpy, as
 transformers' slow processor does it.
 
-bench/.venv/bin/python bench/preprocess.py --blip build/release/bin/blip
+    bench/.venv/bin/python bench/preprocess.py --blip build/release/bin/blip
 """
 
 import argparse

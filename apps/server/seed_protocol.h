@@ -1,7 +1,8 @@
 // The protocol of the three Flask programs this server replaces: push a picture under an id, then
 // ask for that id's result.
-//   POST /caption/push_data, /match/push_data, /ask/push_data   form: id, image (base64 or file),
-//   texts GET  /caption/get_result?id=...                             waits for the result
+// - POST /caption/push_data, /match/push_data, /ask/push_data: a form with id, image (base64 or
+//   file) and texts.
+// - GET /caption/get_result?id=... and its twins: waits for the result.
 #pragma once
 
 #include <condition_variable>

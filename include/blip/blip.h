@@ -1,7 +1,7 @@
 // libblip: BLIP image captioning, image-text matching and visual question answering.
 //
-//   blip::Engine engine = blip::Engine::load("model.gguf");        // immutable, share it between
-//   threads blip::Session session(engine);                                 // one per thread
+//   blip::Engine engine = blip::Engine::load("model.gguf");  // immutable; threads share it
+//   blip::Session session(engine);                           // one for each thread
 //   blip::EncodedImage image = session.encode(blip::Image::from_file("cat.jpg"));
 //   std::string text = session.caption(image).text;                // "a cat on a sofa"
 //   float p = *session.match(image, {"a cat"}).front().match_probability;

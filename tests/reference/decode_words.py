@@ -2,9 +2,8 @@
 """Reference answers for forbidden and forced words and for repeated n-grams in src/decode, over the
 toy model of decode.py.
 
-    python3 tests/reference/decode_words.py                  # transformers 5: rewrites
-    tests/data/decode/words.txt and word_distributions.txt python3 tests/reference/decode_words.py
-    --forced         # transformers 4 (4.52): rewrites tests/data/decode/forced.txt
+    python3 tests/reference/decode_words.py                  # transformers 5: rewrites tests/data/decode/words.txt and word_distributions.txt
+    python3 tests/reference/decode_words.py --forced         # transformers 4 (4.52): rewrites tests/data/decode/forced.txt
 
 Forced words are constrained beam search, which transformers 5 no longer has. With --out DIR --cases
 N --seed S as decode.py.

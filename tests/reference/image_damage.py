@@ -2,9 +2,8 @@
 """What Pillow makes of damaged pictures: writes tests/data/image/damaged.txt.
 
     python3 tests/reference/image_damage.py                           # rewrites the committed list
-    python3 tests/reference/image_damage.py --out FILE --step 1       # every byte; run it with
-    BLIP_IMAGE_DAMAGES=FILE python3 tests/reference/image_damage.py --formats                 # the
-    same for TIFF, HEIF and AVIF: formats/damaged.txt;
+    python3 tests/reference/image_damage.py --out FILE --step 1       # every byte; run it with BLIP_IMAGE_DAMAGES=FILE
+    python3 tests/reference/image_damage.py --formats                 # the same for TIFF, HEIF and AVIF: formats/damaged.txt;
                                                                       # needs pillow-heif;
                                                                       # BLIP_FORMAT_DAMAGES
 

@@ -2,9 +2,8 @@
 """Compares the networks that tools/sophon exports with transformers: as ONNX graphs, and compiled,
 on emulated chips.
 
-    sophon_export.py --models 30                                                       random
-    models, by onnxruntime sophon_export.py --compiled caption-bm1684x --checkpoint
-    tests/data/parity/caption --emulator EMULATORS/bm1684x
+    sophon_export.py --models 30                                                       random models, by onnxruntime
+    sophon_export.py --compiled caption-bm1684x --checkpoint tests/data/parity/caption --emulator EMULATORS/bm1684x
 
 Every stage is compared: image tokens and vectors, text states, ITM logits, text vectors, question
 states with padding, and the logits of prefill and steps along random texts, with rows that change

@@ -109,8 +109,9 @@ class Behind:
             while piece := client.recv(65536):
                 pieces.append((time.monotonic(), piece.count(b"event: ")))
         with_events = [one for one in pieces if one[1] > 0]
-        self.assertGreater(len(with_events), 5, pieces)
-        self.assertGreater(with_events[-1][0] - with_events[0][0], 0.005)
+        # A proxy that holds answers back gives all events at once; on a busy machine several that
+        # were sent one by one may be read together.
+        self.assertGreater(len(with_events), 1, pieces)
 
 
 @unittest.skipUnless(shutil.which("nginx", path="/usr/sbin:/usr/bin"), "nginx is not installed")

@@ -1,9 +1,8 @@
 """How far compiled networks are from the CPU on an emulated chip, away from the tests' own pictures
 and texts.
 
-    accuracy.py bm1688 f16                                                       the folders of
-    fixtures.folders() accuracy.py bm1688 f16 --checkpoints DIR --compiled DIR --toolchain DIR
-    other checkpoints; compiled where that was not done yet
+    accuracy.py bm1688 f16                                                       the folders of fixtures.folders()
+    accuracy.py bm1688 f16 --checkpoints DIR --compiled DIR --toolchain DIR      other checkpoints; compiled where that was not done yet
 
 with the environment of the folder tests (tests/sophon/CMakeLists.txt). A checkpoint's task is what
 its folder's name begins with: match, caption or vqa (checkpoints.py makes random ones). Compared
@@ -168,8 +167,7 @@ class Gaps:
     def beams(self, image, prompt, other, beams, lengths):
         """Beam search as src/decode/beam_search.cpp does it. Texts as (sum of log-probabilities,
         tokens), best first: those that are finished, and for each choice of running beams the
-        candidates. One that continues `other` is among these however bad it is.
-        """
+        candidates. One that continues `other` is among these however bad it is."""
         np, step, end = self.np, self.start(image), self.tokenizer.id("[SEP]")
         running, finished, choices = [(0.0, prompt, *self.feed(step, prompt))], [], []
         score = lambda text: text[0] / (len(text[1]) - len(prompt))

@@ -250,13 +250,15 @@ class Model:
         blipcpp.known_models(), downloaded once (blipcpp.pull).
 
         name_or_path: None is the model of $BLIP_MODEL, else the small one that comes with the
-        package. device: "cpu", or a SOPHON chip ("sophon:0") for compiled models (bmodels,
-        tokenizer). dtype: "auto", "f32", "bf16", "int8". threads: 0 = every core that this process
-        may use. session_threads: threads of their own for the sessions of each calling thread; 0
-        shares the model's. adapter: a LoRA adapter as peft saves it, or several, merged into the
-        model: folders or names. An adapter can be given as the model too, which is then the base
-        that it states. progress: called with (stage, done, total) while tensors are loaded, and
-        before that with (file, bytes, of all) where the library downloads the model.
+        package.
+        device: "cpu", or a SOPHON chip ("sophon:0") for compiled models (bmodels, tokenizer).
+        dtype: "auto", "f32", "bf16", "int8". threads: 0 = every core that this process may use.
+        session_threads: threads of their own for the sessions of each calling thread; 0 shares the
+        model's.
+        adapter: a LoRA adapter as peft saves it, or several, merged into the model: folders or
+        names. An adapter can be given as the model too, which is then the base that it states.
+        progress: called with (stage, done, total) while tensors are loaded, and before that with
+        (file, bytes, of all) where the library downloads the model.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load(threads=1)
@@ -426,14 +428,16 @@ class Model:
         """Describes a picture, or each of several.
 
         prompt: the caption continues it, and it is cut off the result; None is the model's own, ""
-        none. num_captions: so many texts in `all`, best first: beams, or samples with sample=True.
-        batch_size: pictures for one pass. beams (3; 1 is greedy), min_length (5) and max_length
-        (20) in tokens with the prompt, length_penalty, repetition_penalty, and for sample=True
-        top_p, top_k, temperature and seed: how the text is generated. forbid_words: words or
-        phrases that are not written. force_words: of each entry one alternative ("cat|dog") is
-        written; beams only. no_repeat_ngram: no run of so many tokens is written twice; 0 is off.
-        Words are tokenised as every text is, and mean that run of tokens. on_token: called with
-        each Token as it is decided; one picture, beams=1 or sample=True.
+        none.
+        num_captions: so many texts in `all`, best first: beams, or samples with sample=True.
+        batch_size: pictures for one pass.
+        beams (3; 1 is greedy), min_length (5) and max_length (20) in tokens with the prompt,
+        length_penalty, repetition_penalty, and for sample=True top_p, top_k, temperature and seed:
+        how the text is generated.
+        forbid_words: words or phrases that are not written. force_words: of each entry one
+        alternative ("cat|dog") is written; beams only. no_repeat_ngram: no run of so many tokens is
+        written twice; 0 is off. Words are tokenised as every text is, and mean that run of tokens.
+        on_token: called with each Token as it is decided; one picture, beams=1 or sample=True.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
@@ -483,8 +487,9 @@ class Model:
         and resized by `workers` threads meanwhile; no more than a few batches are ever held.
 
         progress: called with (done, total) after each picture; total is None where images has no
-        length. errors: "raise" ends at a picture that cannot be read; "yield" gives the exception
-        in its place and goes on. Other arguments are those of caption.
+        length.
+        errors: "raise" ends at a picture that cannot be read; "yield" gives the exception in its
+        place and goes on. Other arguments are those of caption.
 
         >>> import blipcpp, glob
         >>> model = blipcpp.Model.load()
@@ -522,8 +527,9 @@ class Model:
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
-        >>> [str(a) for a in model.ask("cat-bus.png", ["what is to the right of the cat?", "is there
-        a dog?"])] ['bus', 'no']
+        >>> questions = ["what is to the right of the cat?", "is there a dog?"]
+        >>> [str(answer) for answer in model.ask("cat-bus.png", questions)]
+        ['bus', 'no']
         """
         struct = defaults("ask_options")
         struct.generate = ctypes.pointer(_generate(options, options.pop("num_answers", 1)))
@@ -562,8 +568,9 @@ class Model:
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
-        >>> [str(a) for a in model.rank("cat-bus.png", "what is to the right of the cat?", ["dog",
-        "bus", "cat"])][0] 'bus'
+        >>> answers = ["dog", "bus", "cat"]
+        >>> str(model.rank("cat-bus.png", "what is to the right of the cat?", answers))
+        'bus'
         """
         options = defaults("ask_options")
         options.rank_candidates = candidates
@@ -724,7 +731,8 @@ class Model:
 
         kind: "image" of a picture, "text" of a text alone, "multimodal" of a text over a picture,
         "image-projected" and "text-projected" as the ITC heads compare them: [tokens, embed_dim],
-        each of length 1. max_text_length: 0 reads a text whole, up to the model's own limit.
+        each of length 1.
+        max_text_length: 0 reads a text whole, up to the model's own limit.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()

@@ -3,10 +3,12 @@
 >>> import asyncio, blipcpp, blipcpp.aio
 >>> async def main():
 ...     model = blipcpp.aio.AsyncModel(blipcpp.Model.load())
-...     captions = await asyncio.gather(*[model.caption(name) for name in ("clock.png",
-"balloons.png")]) ...     words = [token.text async for token in model.stream("clock.png")] ...
-return [str(caption) for caption in captions], words[-1] >>> asyncio.run(main()) (['a clock on a
-gray background', 'two balloons on a purple background'], 'a clock on a gray background')
+...     names = ["clock.png", "balloons.png"]
+...     captions = await asyncio.gather(*[model.caption(name) for name in names])
+...     words = [token.text async for token in model.stream("clock.png")]
+...     return [str(caption) for caption in captions], words[-1]
+>>> asyncio.run(main())
+(['a clock on a gray background', 'two balloons on a purple background'], 'a clock on a gray background')
 """
 
 from __future__ import annotations

@@ -9,15 +9,18 @@
 //   out TYPE DIMS
 //
 // Environment:
-//   BLIP_FAKE_CHIPS   how many chips; default 1
-//   BLIP_FAKE_CHIP    their number, as bm_get_chipid gives it: 0x1686 (default), 0x1686a200 (two
-//   cores), 0x1684 BLIP_FAKE_LOG     a file to append events to: "launch CHIP CORES NAME", "done
-//   CHIP CORES NAME", "met", "alone", "gate", "no gate" BLIP_FAKE_MEET    N: the first launch does
-//   not end before N launches run at the same time ("met"), or 20 s ("alone"). What follows a
-//                     comma is not read: another text is another meeting
-//   BLIP_FAKE_GATE    a path: the first launch does not end before that file exists ("gate"), or 20
-//   s ("no gate") BLIP_FAKE_GARBLED a number ("nan", "1e6"): all that networks give is it
-//   BLIP_FAKE_COPIES  0: copies on the chip do nothing and say all went well
+// - BLIP_FAKE_CHIPS: how many chips; default 1.
+// - BLIP_FAKE_CHIP: their number, as bm_get_chipid gives it: 0x1686 (default), 0x1686a200 (two
+//   cores), 0x1684.
+// - BLIP_FAKE_LOG: a file to append events to: "launch CHIP CORES NAME", "done CHIP CORES NAME",
+//   "met", "alone", "gate", "no gate".
+// - BLIP_FAKE_MEET: N: the first launch does not end before N launches run at the same time
+// ("met"),
+//   or 20 s ("alone"). What follows a comma is not read: another text is another meeting.
+// - BLIP_FAKE_GATE: a path: the first launch does not end before that file exists ("gate"), or 20 s
+//   ("no gate").
+// - BLIP_FAKE_GARBLED: a number ("nan", "1e6"): all that networks give is it.
+// - BLIP_FAKE_COPIES: 0: copies on the chip do nothing and say all went well.
 #include <algorithm>
 #include <atomic>
 #include <chrono>

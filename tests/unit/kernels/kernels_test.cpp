@@ -1,6 +1,5 @@
 // Every kernel, on every instruction set this machine has, against a double-precision reference.
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 #include <cstring>
@@ -8,7 +7,6 @@
 #include <vector>
 
 #include "core/aligned.h"
-#include "core/vector_targets.h"  // before Highway
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
 #include "kernels/narrow_bf16.h"
@@ -18,6 +16,12 @@
 #include "kernels/attention_bf16-inl.h"
 #include "kernels/gemm_amx-inl.h"
 #endif
+
+// The choice of targets comes before Highway.
+// clang-format off
+#include "core/vector_targets.h"
+#include <hwy/targets.h>
+// clang-format on
 
 namespace blip::kernels {
 namespace {
