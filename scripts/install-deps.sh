@@ -11,7 +11,7 @@ for group in "$@"; do
   case $group in
     build) packages+=(g++ cmake ninja-build pkg-config libhwy-dev nlohmann-json3-dev libcli11-dev
                       libjpeg-dev libpng-dev zlib1g-dev libwebp-dev libtiff-dev libheif-dev libde265-dev libavif-dev libjxl-dev
-                      libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libarchive-dev libsqlite3-dev) ;;
+                      libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libarchive-dev libexiv2-dev libsqlite3-dev) ;;
     test) packages+=(libgtest-dev libstb-dev dpkg-dev python3 python3-pip python3-numpy python3-pil python3-venv zstd) ;;
     clients) packages+=(python3-venv) ;;
     browser) packages+=(chromium) ;;

@@ -7,11 +7,15 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 
 #include "cli/archive_reader.h"
 #include "cli/exit.h"
 #include "cli/files.h"
 #include "cli/interrupt.h"
+#include "cli/list_reader.h"
+#include "cli/pair_reader.h"
+#include "cli/picture_description.h"
 #include "cli/shard_writer.h"
 #include "core/json.h"
 #include "image/formats.h"
@@ -70,9 +74,10 @@ bool errors_are_taken(const std::string& output) {
 }
 
 // A line of the file of errors.
-std::string error_row(const std::string& name, const std::string& why) {
-  const jobs::Json object = joined(named("image", name), {{"error", why}});
-  return object.dump(-1, ' ', false, jobs::Json::error_handler_t::replace) + '\n';
+std::string error_row(const jobs::Json& object, const std::string& why) {
+  return joined(object, {{"error", why}})
+             .dump(-1, ' ', false, jobs::Json::error_handler_t::replace) +
+         '\n';
 }
 
 std::string dotted(const std::string& extension) {
@@ -81,7 +86,7 @@ std::string dotted(const std::string& extension) {
 
 // Captions of shards are taken from the rows.
 void check_shards(const JobFlags& flags) {
-  if (flags.output.empty() || jobs::format_of(flags.output) != jobs::Format::kJsonl)
+  if (flags.output.empty() || jobs::format_of(flags.output, *flags.table) != jobs::Format::kJsonl)
     throw Exit(kExitUsage, "--write-shards needs --output FILE.jsonl: captions are taken from it");
   std::error_code ignored;
   if (!fs::is_directory(flags.shards_to, ignored))
@@ -104,33 +109,16 @@ Shard read_shard(const std::string& text) {
 
 }  // namespace
 
-void add_job_options(CLI::App& command, JobFlags& flags) {
+void add_job_options(CLI::App& command, JobFlags& flags, const std::string& formats) {
   const std::string group = "Job";
   const auto add = [&](CLI::Option* option) { flags.all.push_back(option->group(group)); };
   command
       .add_option("-o,--output", flags.output,
-                  "Write captions to this file and go on where it ends when started again: .jsonl, "
-                  "metadata.jsonl (datasets library), .csv or .json (COCO results)")
+                  std::string("Write ") + flags.table->noun +
+                      " to this file and go on where it ends when started again: " + formats)
       ->type_name("FILE")
       ->check(not_empty())
       ->group(group);
-  command
-      .add_option("--sidecar", flags.sidecar,
-                  "Write each caption to a file beside its picture, of this ending: .txt, .caption")
-      ->type_name("ENDING")
-      ->check(not_empty())
-      ->group(group);
-  flags.existing_option =
-      add_choice(command, "--existing", flags.existing, {"skip", "overwrite", "append", "prepend"},
-                 "What becomes of sidecars that exist")
-          ->capture_default_str()
-          ->group(group);
-  flags.all.push_back(flags.existing_option);
-  flags.shards_option = command.add_option(
-      "--write-shards", flags.shards_to,
-      "When all is done, copy the tar archives among the inputs to this folder with captions in "
-      "them, in members of the ending of --sidecar (else .txt)");
-  add(flags.shards_option->type_name("FOLDER")->check(not_empty()));
   add(command
           .add_option("--shard", flags.shard,
                       "Do the I-th of N parts of the pictures, which is told by their names")
@@ -140,16 +128,61 @@ void add_job_options(CLI::App& command, JobFlags& flags) {
                        "Do the pictures again that failed before"));
 }
 
+void add_sidecar_options(CLI::App& command, JobFlags& flags) {
+  const std::string group = "Job";
+  command
+      .add_option("--sidecar", flags.sidecar,
+                  "Write each caption to a file beside its picture, of this ending: .txt, .caption")
+      ->type_name("ENDING")
+      ->check(not_empty())
+      ->group(group);
+  flags.existing_option =
+      add_choice(command, "--existing", flags.existing, {"skip", "overwrite", "append", "prepend"},
+                 "What becomes of sidecars and descriptions that exist")
+          ->capture_default_str()
+          ->group(group);
+  flags.shards_option =
+      command
+          .add_option("--write-shards", flags.shards_to,
+                      "When all is done, copy the tar archives among the inputs to this folder "
+                      "with captions in them, in members of the ending of --sidecar (else .txt)")
+          ->type_name("FOLDER")
+          ->check(not_empty())
+          ->group(group);
+  command
+      .add_flag("--write-metadata", flags.metadata,
+                "Write each caption into its picture's own file, as its description in XMP and "
+                "EXIF")
+      ->group(group);
+  flags.all.push_back(flags.existing_option);
+  flags.all.push_back(flags.shards_option);
+}
+
+namespace {
+
+void check_metadata(const JobFlags& flags) {
+  if (!flags.metadata) return;
+  if (!can_describe())
+    throw Exit(kExitUsage, "--write-metadata: this build lacks exiv2 (-DBLIP_METADATA=ON)");
+  if (jobs::adds(jobs::parse_existing(flags.existing)))
+    throw Exit(kExitUsage, "--existing " + flags.existing + " adds to sidecars, not to metadata");
+}
+
+}  // namespace
+
 void check_job(const JobFlags& flags, const OutputOptions& output,
                const std::vector<std::string>& arguments) {
-  if (!flags.is_job()) return refuse_given(flags.all, "without --output or --sidecar");
-  if (output.json) throw Exit(kExitUsage, "--json has no effect with --output or --sidecar");
+  const std::string given =
+      flags.existing_option ? "--output, --sidecar or --write-metadata" : "--output";
+  if (!flags.is_job()) return refuse_given(flags.all, "without " + given);
+  if (output.json) throw Exit(kExitUsage, "--json has no effect with " + given);
   if (std::find(arguments.begin(), arguments.end(), "-") != arguments.end())
     throw Exit(kExitUsage,
                "a picture on standard input has no name to remember: it cannot be part of a job");
   read_shard(flags.shard);
-  if (flags.sidecar.empty() && flags.shards_to.empty())
-    refuse_given({flags.existing_option}, "without --sidecar");
+  if (flags.existing_option && !flags.writes_beside() && flags.shards_to.empty())
+    refuse_given({flags.existing_option}, "without --sidecar or --write-metadata");
+  check_metadata(flags);
   if (flags.output.empty() && flags.retry_errors)
     throw Exit(kExitUsage,
                "--retry-errors has no effect without --output: pictures without a "
@@ -163,20 +196,23 @@ void check_job(const JobFlags& flags, const OutputOptions& output,
     throw Exit(kExitUsage, "--existing " + flags.existing + " adds to texts, not to .json files");
   if (!flags.shards_to.empty()) check_shards(flags);
   if (flags.output.empty()) return;
-  jobs::format_of(flags.output);
+  jobs::format_of(flags.output, *flags.table);
   check_destination(flags.output);
 }
 
 Job::Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::string>& arguments,
          std::size_t group, Console& console)
-    : existing_(jobs::parse_existing(flags.existing)),
+    : table_(*flags.table),
+      existing_(jobs::parse_existing(flags.existing)),
       adds_(adds(existing_)),
+      metadata_(flags.metadata),
       shard_(read_shard(flags.shard)),
       output_(flags.output),
       sidecar_(dotted(flags.sidecar)),
       shards_to_(flags.shards_to),
       group_(group),
-      console_(console) {
+      console_(console),
+      things_(names_pair_file(arguments) ? "rows" : "pictures") {
   jobs::JournalOptions options;
   options.stop = [] { return interrupted() != 0; };
   options.notice = [&console](const std::string& message) { console.note(message); };
@@ -184,14 +220,18 @@ Job::Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::stri
     identity["--sidecar"] = sidecar_;
     identity["--existing"] = flags.existing;
   }
+  if (metadata_) {
+    identity["--write-metadata"] = true;
+    identity["--existing"] = flags.existing;
+  }
   options.identity = std::move(identity);
   if (output_.empty()) {
-    journal_path_ = implied_journal(arguments, sidecar_, shard_);
+    journal_path_ = implied_journal(arguments, sidecar_ + (metadata_ ? ".metadata" : ""), shard_);
   } else {
-    format_ = jobs::format_of(output_);
+    format_ = jobs::format_of(output_, table_);
     journal_path_ = journal_of(output_);
     options.output = jobs::rows_path(*format_, output_);
-    options.preamble = jobs::preamble(*format_);
+    options.preamble = jobs::preamble(*format_, table_);
     options.errors = errors_paths(output_);
     options.first_is_taken = errors_are_taken(output_);
     std::error_code ignored;
@@ -213,8 +253,8 @@ Job::~Job() {
   changed_.notify_all();
   writer_.join();
   if (!finished_ && journal_->done() > 0 && !failure_)
-    console_.note("stopped with " + std::to_string(journal_->done()) +
-                  " pictures done; the same command goes on from there");
+    console_.note("stopped with " + std::to_string(journal_->done()) + " " + things_ +
+                  " done; the same command goes on from there");
 }
 
 bool Job::counts(const Input& input) const {
@@ -268,13 +308,13 @@ void Job::fill(Source& source, const Stop& stop) {
 
 // Gives the input its key. False for one that is done already, or another shard's.
 bool Job::is_wanted(Input& input) {
-  const jobs::Key name = jobs::key_of(input.name);
-  const bool again = !seen_.insert(name);
-  input.key = again ? jobs::key_of(input.name, ++repeats_[name]) : name;
+  const jobs::Key identity = jobs::key_of(input.identity());
+  const bool again = !seen_.insert(identity);
+  input.key = again ? jobs::key_of(input.identity(), ++repeats_[identity]) : identity;
   if (input.archive > 0 && (archives_.empty() || !input.name.starts_with(archives_.back() + "/")))
     archives_.push_back(input.name.substr(0, input.archive));
-  const bool ours = name.high % shard_.count == shard_.index - 1;
-  const bool skip = !sidecar_.empty() && sidecar_decides(input, ours);
+  const bool ours = counts(input);
+  const bool skip = (!sidecar_.empty() || metadata_) && beside_decides(input, ours);
   if (!ours) return false;
   if (!skip && journal_->state(input.key) == jobs::State::kFree) return true;
   ++passed_;
@@ -292,9 +332,9 @@ bool Job::may_be_wanted(const std::string& name) const {
   return journal_->state(jobs::key_of(name, occurrence)) == jobs::State::kFree;
 }
 
-// Whether the sidecar says that there is nothing to do. A picture whose sidecar is another's fails.
-// ours: it falls to this shard; of the others only the names are remembered.
-bool Job::sidecar_decides(Input& input, bool ours) {
+// Whether the sidecar and the metadata say that there is nothing to do. A picture whose sidecar is
+// another's fails. ours: it falls to this shard; of the others only the names are remembered.
+bool Job::beside_decides(Input& input, bool ours) {
   if (!input.error.empty()) return false;
   if (input.archive > 0) {
     if (shards_to_.empty())
@@ -304,17 +344,20 @@ bool Job::sidecar_decides(Input& input, bool ours) {
   }
   const bool first = input.key == jobs::key_of(input.name);
   const std::string path = jobs::sidecar_path(input.name, sidecar_);
+  if (first && !sidecar_.empty()) claim_sidecar(input, path);
+  // Where rows are written too, the picture's row may be missing.
+  if (!ours || !input.error.empty() || !output_.empty()) return false;
+  if (!first) return true;
+  return existing_ == jobs::Existing::kSkip && (sidecar_.empty() || jobs::has_content(path)) &&
+         (!metadata_ || !description_of(input.name).empty());
+}
+
+void Job::claim_sidecar(Input& input, const std::string& path) {
   // However the picture's name is spelled.
   std::error_code ignored;
   const std::string place = fs::absolute(path, ignored).lexically_normal().string();
-  if (first && !sidecars_.insert(jobs::key_of(place))) {
+  if (!sidecars_.insert(jobs::key_of(place)))
     input.error = "its sidecar " + path + " is another picture's; rename one of the two";
-    return false;
-  }
-  if (!ours) return false;
-  // Where rows are written too, the picture's row may be missing.
-  return output_.empty() &&
-         (!first || (existing_ == jobs::Existing::kSkip && jobs::has_content(path)));
 }
 
 void Job::claim(std::vector<Input> inputs) {
@@ -334,17 +377,20 @@ void Job::claim(std::vector<Input> inputs) {
 }
 
 void Job::failed(const Input& input, const std::string& why) {
-  batch_.push_back({{input.key, true, error_row(input.name, why)}, input.name, "", false});
+  batch_.push_back(
+      {{input.key, true, error_row(input.object(), why)}, input.name, "", false, false});
 }
 
-void Job::add(const Input& input, const std::string& text, jobs::Json object) {
-  std::string row;
-  if (format_) row = jobs::row(*format_, output_, {input.name, text, std::move(object)});
-  batch_.push_back(
-      {{input.key, false, std::move(row)},
-       input.name,
-       text,
-       !sidecar_.empty() && input.archive == 0 && input.key == jobs::key_of(input.name)});
+void Job::add(const Input& input, const std::vector<jobs::Json>& rows, const std::string& text) {
+  std::string all;
+  for (const jobs::Json& object : rows)
+    if (format_) all += jobs::row(*format_, output_, table_, object);
+  const bool beside = input.archive == 0 && input.key == jobs::key_of(input.name);
+  batch_.push_back({{input.key, false, std::move(all)},
+                    input.name,
+                    text,
+                    beside && !sidecar_.empty(),
+                    beside && metadata_});
 }
 
 void Job::end_batch() {
@@ -402,6 +448,8 @@ void Job::write(std::vector<Result> batch) {
     if (adds_) intents.push_back({sidecar.result.row.key, jobs::digest(sidecar.content)});
   journal_->intend(intents);
   for (const Sidecar& sidecar : sidecars) write_sidecar(sidecar);
+  for (Result& result : batch)
+    if (result.has_metadata && !result.row.failed) write_metadata(result);
   std::vector<jobs::Row> rows;
   for (Result& result : batch) rows.push_back(std::move(result.row));
   journal_->commit(std::move(rows));
@@ -438,9 +486,20 @@ void Job::write_sidecar(const Sidecar& sidecar) {
   file->commit();
 }
 
+void Job::write_metadata(Result& result) {
+  if (existing_ == jobs::Existing::kSkip && !description_of(result.name).empty()) return;
+  std::optional<Described> described;
+  try {
+    described.emplace(result.name, result.text);
+  } catch (const Error& error) {
+    return fail_unwritten(result, error);
+  }
+  described->write();
+}
+
 void Job::fail_unwritten(Result& result, const Error& error) {
   result.row.failed = true;
-  result.row.text = error_row(result.name, error.what());
+  result.row.text = error_row(named("image", result.name), error.what());
   const std::lock_guard lock(mutex_);
   unwritten_.emplace_back(result.name, error.what());
 }
@@ -486,9 +545,16 @@ void Job::finish() {
   if (!shards_to_.empty()) write_shards();
   if (output_.empty()) journal_->remove();
   finished_ = true;
-  const std::string where = output_.empty() ? "sidecars " + sidecar_ : output_;
-  console_.note(where + ": " + std::to_string(journal_->done()) + " pictures done, " +
+  const std::string beside = sidecar_.empty() ? "metadata" : "sidecars " + sidecar_;
+  const std::string where = output_.empty() ? beside : output_;
+  console_.note(where + ": " + std::to_string(journal_->done()) + " " + things_ + " done, " +
                 std::to_string(journal_->failed()) + " failed");
+}
+
+void Job::for_each_row(const std::function<void(const jobs::Json& object)>& take) const {
+  ListReader lines(output_, '\n', std::numeric_limits<std::size_t>::max());
+  while (const std::optional<std::string> line = lines.next([] { return false; }))
+    take(read_json<jobs::Json>(*line));
 }
 
 }  // namespace blip::cli

@@ -7,7 +7,7 @@
 namespace blip::cli {
 namespace {
 
-constexpr std::size_t kBlock = std::size_t{64} << 10, kLongestName = kBlock;
+constexpr std::size_t kBlock = std::size_t{64} << 10;
 
 [[noreturn]] void fail(const std::string& path, const std::string& why) {
   throw Error(ErrorCode::kIo,
@@ -26,9 +26,10 @@ auto naming(const std::string& path, const Work& work) {
 
 }  // namespace
 
-ListReader::ListReader(std::string path, char end)
+ListReader::ListReader(std::string path, char end, std::size_t longest)
     : path_(std::move(path)),
       end_(end),
+      longest_(longest),
       stream_(naming(path_, [this] { return std::make_unique<Stream>(path_); })) {}
 
 bool ListReader::fill(const std::function<bool()>& stop) {
@@ -41,8 +42,9 @@ std::optional<std::string> ListReader::next(const std::function<bool()>& stop) {
   for (;;) {
     std::size_t end = buffer_.find(end_, at_);
     while (end == std::string::npos && !ended_) {
-      if (buffer_.size() - at_ > kLongestName)
-        fail(path_, "a name is longer than 64 KiB; names end with " +
+      if (buffer_.size() - at_ > longest_)
+        fail(path_, "a name or row is longer than " + std::to_string(longest_ >> 10) +
+                        " KiB; they end with " +
                         std::string(end_ == '\0' ? "NUL" : "a line end (-0: with NUL)"));
       ended_ = !fill(stop);
       if (!std::exchange(begun_, true)) {
@@ -55,6 +57,7 @@ std::optional<std::string> ListReader::next(const std::function<bool()>& stop) {
     if (end == std::string::npos && at_ >= buffer_.size()) return std::nullopt;
     std::string name = buffer_.substr(at_, end == std::string::npos ? end : end - at_);
     at_ = end == std::string::npos ? buffer_.size() : end + 1;
+    ++line_;
     if (end_ == '\n' && name.ends_with('\r')) name.pop_back();
     if (end_ == '\n' && name.find('\0') != std::string::npos)
       fail(path_, "a name holds a NUL; lists whose names end with NUL are read with -0");

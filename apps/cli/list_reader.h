@@ -14,18 +14,21 @@ namespace blip::cli {
 class ListReader {
  public:
   // path: "-" is standard input. end: the byte behind each name, '\n' (a carriage return before it
-  // and a byte order mark are dropped) or '\0'. Throws Error(kIo).
-  ListReader(std::string path, char end);
+  // and a byte order mark are dropped) or '\0'. longest: of a name. Throws Error(kIo).
+  ListReader(std::string path, char end, std::size_t longest = std::size_t{64} << 10);
 
   // The next name that is not empty; nullopt after the last. Throws Error(kIo) where the list
-  // cannot be read or a name is longer than 64 KiB, Exit when interrupted or stopped.
+  // cannot be read or a name is too long, Exit when interrupted or stopped.
   std::optional<std::string> next(const std::function<bool()>& stop);
+  // Of the name that next() gave: 1 is the first.
+  std::size_t line() const { return line_; }
 
  private:
   bool fill(const std::function<bool()>& stop);
 
   std::string path_;
   char end_;
+  std::size_t longest_, line_ = 0;
   std::unique_ptr<Stream> stream_;
   bool ended_ = false, begun_ = false;
   std::string buffer_;

@@ -10,6 +10,7 @@
 #include "cli/exit.h"
 #include "cli/interrupt.h"
 #include "cli/model_path.h"
+#include "cli/pair_reader.h"
 #include "core/thread_pool.h"
 
 namespace blip::cli {
@@ -189,6 +190,27 @@ CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   for (CLI::Option* option : add_limit_options(command, options.decode.limits))
     options.all.push_back(option);
   return images;
+}
+
+void add_pair_options(CLI::App& command, PictureOptions& options,
+                      const std::vector<const char*>& keys) {
+  options.pairs.emplace().keys = keys;
+  options.images_option = add_named(command, "--images", options.pairs->images,
+                                    "The folder of names in PAIRS.jsonl that are relative; else "
+                                    "\"image\" is seen from here, \"file_name\" from the file",
+                                    "FOLDER")
+                              ->group("Input");
+}
+
+void check_pairs(const PictureOptions& options) {
+  const bool lists = std::any_of(options.images.begin(), options.images.end(),
+                                 [](const std::string& name) { return name.starts_with('@'); });
+  if (!lists && !names_pair_file(options.images))
+    refuse_given({options.images_option}, "without PAIRS.jsonl");
+  std::error_code ignored;
+  if (!options.pairs->images.empty() &&
+      !std::filesystem::is_directory(options.pairs->images, ignored))
+    throw Exit(kExitUsage, "--images: there is no folder " + options.pairs->images);
 }
 
 CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background) {

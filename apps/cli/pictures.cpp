@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "cli/exit.h"
 #include "cli/input_count.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
-#include "cli/prefetch.h"
 #include "cli/recent.h"
 
 namespace blip::cli {
@@ -26,21 +26,21 @@ class PictureRun {
       : session_(session), console_(console), timings_(timings), task_(task), keeper_(keeper) {}
 
   void run_batch(std::span<const Decoded> batch) {
-    std::vector<Image> images;
-    for (const Decoded& decoded : batch) {
-      if (decoded.image) images.push_back(*decoded.image);
-    }
+    std::vector<const Decoded*> good;
+    for (const Decoded& decoded : batch)
+      if (decoded.image) good.push_back(&decoded);
     std::vector<Emit> emits;
     std::string failure;
-    if (!images.empty()) failure = compute(images, emits);
-    if (!failure.empty() && images.size() > 1) return run_one_by_one(batch);
+    if (!good.empty()) failure = compute(good, emits);
+    if (!failure.empty() && good.size() > 1) return run_one_by_one(batch);
     auto emit = emits.begin();
     for (const Decoded& decoded : batch) {
       if (decoded.duplicate) {
         give_out_again(decoded);
       } else {
-        const bool good = decoded.image && failure.empty();
-        Known known{good ? *emit++ : Emit(), decoded.image ? failure : decoded.error, decoded.name};
+        const bool ended_well = decoded.image && failure.empty();
+        Known known{ended_well ? *emit++ : Emit(), decoded.image ? failure : decoded.error,
+                    decoded.name};
         give_out(decoded, known);
         if (decoded.content) known_.put(*decoded.content, std::move(known));
       }
@@ -56,7 +56,7 @@ class PictureRun {
 
   void fail(const Input& input, const std::string& why) {
     if (keeper_) keeper_->failed(input, why);
-    console_.input_failed(input.name, why);
+    console_.failed(input.object(), input.name, why);
   }
 
   // What became of a picture, for those of the same bytes.
@@ -85,11 +85,9 @@ class PictureRun {
   }
 
   // Returns why it failed, empty when it went well.
-  std::string compute(const std::vector<Image>& images, std::vector<Emit>& emits) {
+  std::string compute(const std::vector<const Decoded*>& inputs, std::vector<Emit>& emits) {
     try {
-      const std::vector<EncodedImage> encoded = session_.encode(std::span<const Image>(images));
-      emits = task_(encoded);
-      for (const EncodedImage& image : encoded) timings_.add_picture(image);
+      emits = task_(encoded(inputs), inputs);
       return "";
     } catch (const Error& error) {
       stop_if_interrupted();
@@ -100,11 +98,31 @@ class PictureRun {
     }
   }
 
+  // Rows of pairs one after the other that are of one picture share it.
+  std::vector<EncodedImage> encoded(const std::vector<const Decoded*>& inputs) {
+    std::vector<Image> images;
+    std::vector<bool> shares;
+    for (const Decoded* input : inputs) {
+      shares.push_back(input->same_picture && (last_ || !images.empty()));
+      if (!shares.back()) images.push_back(*input->image);
+    }
+    const std::optional<EncodedImage> before = std::exchange(last_, std::nullopt);
+    const std::vector<EncodedImage> each = session_.encode(std::span<const Image>(images));
+    for (const EncodedImage& image : each) timings_.add_picture(image);
+    std::vector<EncodedImage> all;
+    auto next = each.begin();
+    for (const bool share : shares)
+      all.push_back(!share ? *next++ : all.empty() ? *before : all.back());
+    if (inputs.back()->row) last_ = all.back();
+    return all;
+  }
+
   Session& session_;
   Console& console_;
   Timings& timings_;
   const Task& task_;
   Keeper* keeper_;
+  std::optional<EncodedImage> last_;  // of the row of pairs before
   // Those that the decoding thread took for duplicates are behind it by a batch or two.
   static constexpr std::size_t kBehind = std::size_t{4} * kMaxBatch;
   Recent<Known> known_{kDistinct + kBehind};
@@ -112,9 +130,9 @@ class PictureRun {
 };
 
 std::unique_ptr<Source> make_source(const PictureOptions& options) {
-  return std::make_unique<Source>(
-      options.images,
-      SourceOptions{input_filter(options), options.nul_lists, options.decode.limits.max_bytes});
+  return std::make_unique<Source>(options.images,
+                                  SourceOptions{input_filter(options), options.nul_lists,
+                                                options.decode.limits.max_bytes, options.pairs});
 }
 
 }  // namespace
@@ -140,7 +158,9 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
   Prefetch prefetch(
       [&](const Stop& stop) { return keeper ? keeper->next(*source, stop) : source->next(stop); },
       options.decode, 2 * batch_size,
-      [&engine](const Image& image) { return engine.prepare(image); }, options.dedupe);
+      options.prepare ? [&engine](const Image& image) { return engine.prepare(image); }
+                      : Prefetch::Prepare(),
+      options.dedupe);
   PictureRun run(session, console, timings, task, keeper);
   console.start_progress("pictures", std::nullopt);
   std::size_t done = 0;

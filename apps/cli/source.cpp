@@ -20,6 +20,7 @@
 #include "cli/archive_reader.h"
 #include "cli/interrupt.h"
 #include "cli/list_reader.h"
+#include "cli/pair_reader.h"
 #include "image/formats.h"
 
 namespace blip::cli {
@@ -99,6 +100,19 @@ using FolderId = std::pair<dev_t, ino_t>;
 
 }  // namespace
 
+Json Input::object() const {
+  if (row) return *row;
+  return row_text.empty() ? named("image", name) : Json{{"row", row_text}};
+}
+
+Json object_of_text(const Input& input, const char* key, const std::string& text) {
+  Json object = input.object();
+  if (input.texts_key != nullptr && object[input.texts_key].is_array())
+    object.erase(input.texts_key);
+  object[key] = text;
+  return object;
+}
+
 bool InputFilter::excludes(const std::string& path) const {
   const char* const name = path.c_str() + (path.rfind('/') + 1);
   return std::any_of(exclude.begin(), exclude.end(), [&](const std::string& pattern) {
@@ -124,6 +138,10 @@ class Source::Walk {
       stop_if_interrupted();
       if (archive_) {
         if (std::optional<Input> input = next_of_archive(wanted)) return input;
+        continue;
+      }
+      if (pairs_) {
+        if (std::optional<Input> input = next_of_pairs(stop)) return input;
         continue;
       }
       if (!folders_.empty()) {
@@ -207,6 +225,8 @@ class Source::Walk {
         ++left_out_.excluded;
       } else if (archive) {
         return enter_archive(path);
+      } else if (options_.pairs && is_pair_file(path)) {
+        return enter_pairs(path);
       } else if (there && !options_.filter.is_newer(status.st_mtim)) {
         ++left_out_.older;
       } else {
@@ -247,6 +267,30 @@ class Source::Walk {
     }
     archive_.reset();
     return Input{archive_path_, "no picture in archive " + archive_path_};
+  }
+
+  std::optional<Input> enter_pairs(const std::string& path) {
+    pairs_path_ = path;
+    try {
+      pairs_ = std::make_unique<PairReader>(path, *options_.pairs);
+    } catch (const Error& error) {
+      return Input{path, error.what()};
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Input> next_of_pairs(const Stop& stop) {
+    try {
+      while (std::optional<Input> input = pairs_->next(stop)) {
+        if (!input->error.empty() || !options_.filter.excludes(input->name)) return input;
+        ++left_out_.excluded;
+      }
+      pairs_.reset();
+      return std::nullopt;
+    } catch (const Error& error) {
+      pairs_.reset();
+      return Input{pairs_path_, error.what()};
+    }
   }
 
   std::optional<Input> enter_folder(const std::string& path, const struct stat& status) {
@@ -324,7 +368,8 @@ class Source::Walk {
   bool standard_input_ = false;  // was read from
   std::unique_ptr<ListReader> list_;
   std::unique_ptr<ArchiveReader> archive_;
-  std::string archive_path_;
+  std::unique_ptr<PairReader> pairs_;
+  std::string archive_path_, pairs_path_;
   std::vector<std::string> matches_;
   std::vector<Folder> folders_;  // each in the one before
   std::string root_;             // the first of them
@@ -346,14 +391,14 @@ std::optional<Input> Source::next(const Stop& stop, const Wanted& wanted) {
 const LeftOut& Source::left_out() const { return walk_->left_out(); }
 
 bool Source::can_be_repeated() const {
-  return std::all_of(walk_->arguments().begin(), walk_->arguments().end(),
-                     [](const std::string& argument) {
-                       if (is_compressed_archive(argument)) return false;
-                       if (!is_list(argument)) return true;
-                       struct stat status = {};
-                       return argument != "@-" && ::stat(argument.c_str() + 1, &status) == 0 &&
-                              S_ISREG(status.st_mode);
-                     });
+  return std::all_of(
+      walk_->arguments().begin(), walk_->arguments().end(), [](const std::string& argument) {
+        if (is_compressed_archive(argument)) return false;
+        if (!is_list(argument) && !is_pair_file(argument)) return true;
+        struct stat status = {};
+        const char* const path = argument.c_str() + (is_list(argument) ? 1 : 0);
+        return argument != "@-" && (::stat(path, &status) != 0 || S_ISREG(status.st_mode));
+      });
 }
 
 std::string describe(const LeftOut& left_out) {
@@ -376,8 +421,8 @@ bool names_needed(const std::vector<std::string>& arguments) {
   if (arguments.size() != 1) return true;
   struct stat status = {};
   return arguments.front() != "-" &&
-         (is_archive(arguments.front()) || stat(arguments.front().c_str(), &status) != 0 ||
-          S_ISDIR(status.st_mode));
+         (is_archive(arguments.front()) || is_pair_file(arguments.front()) ||
+          stat(arguments.front().c_str(), &status) != 0 || S_ISDIR(status.st_mode));
 }
 
 }  // namespace blip::cli
