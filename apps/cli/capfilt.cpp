@@ -272,7 +272,7 @@ void write_files(const CapfiltFlags& flags, const Job& job, Console& console) {
   object["failed"] = job.failures();
   object["keep"] = flags.keep;
   io::AtomicFile file(summary_path(flags.job.output));
-  file.write(object.dump(2) + '\n');
+  file.write(object.dump() + '\n');
   file.commit();
   console.note(summary.text());
 }

@@ -43,9 +43,10 @@ std::optional<std::string> ListReader::next(const std::function<bool()>& stop) {
     std::size_t end = buffer_.find(end_, at_);
     while (end == std::string::npos && !ended_) {
       if (buffer_.size() - at_ > longest_)
-        fail(path_, "a name or row is longer than " + std::to_string(longest_ >> 10) +
-                        " KiB; they end with " +
-                        std::string(end_ == '\0' ? "NUL" : "a line end (-0: with NUL)"));
+        throw TooLong(ErrorCode::kIo, "cannot read " + (path_ == "-" ? "standard input" : path_) +
+                                          " on: a name is longer than " +
+                                          std::to_string(longest_ >> 10) + " KiB; names end with " +
+                                          (end_ == '\0' ? "NUL" : "a line end (-0: with NUL)"));
       ended_ = !fill(stop);
       if (!std::exchange(begun_, true)) {
         if (buffer_.starts_with("\xff\xfe") || buffer_.starts_with("\xfe\xff"))
@@ -63,6 +64,17 @@ std::optional<std::string> ListReader::next(const std::function<bool()>& stop) {
       fail(path_, "a name holds a NUL; lists whose names end with NUL are read with -0");
     if (!name.empty()) return name;
   }
+}
+
+void ListReader::skip(const std::function<bool()>& stop) {
+  std::size_t end = buffer_.find(end_, at_);
+  while (end == std::string::npos && !ended_) {
+    at_ = buffer_.size();
+    ended_ = !fill(stop);
+    end = buffer_.find(end_, at_);
+  }
+  at_ = end == std::string::npos ? buffer_.size() : end + 1;
+  ++line_;
 }
 
 }  // namespace blip::cli

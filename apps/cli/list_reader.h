@@ -7,9 +7,16 @@
 #include <optional>
 #include <string>
 
+#include "blip/error.h"
 #include "cli/stream.h"
 
 namespace blip::cli {
+
+// A name that is longer than a ListReader reads.
+class TooLong : public Error {
+ public:
+  using Error::Error;
+};
 
 class ListReader {
  public:
@@ -18,9 +25,11 @@ class ListReader {
   ListReader(std::string path, char end, std::size_t longest = std::size_t{64} << 10);
 
   // The next name that is not empty; nullopt after the last. Throws Error(kIo) where the list
-  // cannot be read or a name is too long, Exit when interrupted or stopped.
+  // cannot be read, TooLong, Exit when interrupted or stopped.
   std::optional<std::string> next(const std::function<bool()>& stop);
-  // Of the name that next() gave: 1 is the first.
+  // After TooLong: passes over that name.
+  void skip(const std::function<bool()>& stop);
+  // Of the name that next() gave or skip() passed over: 1 is the first.
   std::size_t line() const { return line_; }
 
  private:

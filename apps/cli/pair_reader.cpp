@@ -43,12 +43,25 @@ bool names_pair_file(const std::vector<std::string>& arguments) {
 PairReader::PairReader(std::string path, const PairOptions& options)
     : path_(std::move(path)), options_(options), lines_(path_, '\n', kLongestRow) {}
 
+// Of a line that is too long, what is told of it; too_long_ says so.
+std::optional<std::string> PairReader::next_line(const Stop& stop) {
+  too_long_ = false;
+  try {
+    return lines_.next(stop);
+  } catch (const TooLong&) {
+    too_long_ = true;
+    lines_.skip(stop);
+    return "line " + std::to_string(lines_.line());
+  }
+}
+
 std::optional<Input> PairReader::next(const Stop& stop) {
-  while (const std::optional<std::string> line = lines_.next(stop)) {
+  while (const std::optional<std::string> line = next_line(stop)) {
     if (line->find_first_not_of(" \t") == std::string::npos) continue;
     Input input{path_ + ", line " + std::to_string(lines_.line()), ""};
     input.row_text = *line;
     try {
+      if (too_long_) refuse("it is longer than " + std::to_string(kLongestRow >> 20) + " MiB");
       read(*line, input);
     } catch (const Error& error) {
       input.error = input.name + ": " + error.what();

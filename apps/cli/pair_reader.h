@@ -27,6 +27,7 @@ class PairReader {
   std::optional<Input> next(const Stop& stop);
 
  private:
+  std::optional<std::string> next_line(const Stop& stop);
   void read(const std::string& line, Input& input) const;
   std::string picture_of(const Json& row) const;
   void read_texts(const Json& row, Input& input) const;
@@ -34,6 +35,7 @@ class PairReader {
   std::string path_;
   const PairOptions& options_;
   ListReader lines_;
+  bool too_long_ = false;
   std::string before_;  // the picture of the row before
 };
 

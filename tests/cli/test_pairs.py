@@ -143,6 +143,14 @@ class Match(PairTest):
         self.assertEqual(len(self.rows("second.jsonl")), 10)
         self.assertNotIn("error", self.rows("second.jsonl")[0])
 
+    def test_a_row_that_is_too_long(self):
+        row = {"image": self.names[0], "text": "x" * (17 << 20)}
+        pairs = self.pairs([row, {"image": self.names[0], "text": "a clock"}])
+        result = run("match", pairs, "--json")
+        self.assertEqual(result.code, 1)
+        self.assertIn("line 1: it is longer than 16 MiB", result.objects[0]["error"])
+        self.assertEqual(result.objects[1]["text"], "a clock")
+
     def test_where_pictures_are(self):
         shutil.copy(self.names[0], self.folder / "pictures" / "ü x.png")
         pairs = self.pairs([{"file_name": "ü x.png", "text": "a"}], "pictures/metadata.jsonl")

@@ -38,7 +38,7 @@ class Sources(JobTest):
         for content, message in (
             ("a\0b\n", "a name holds a NUL; lists whose names end with NUL are read with -0"),
             (b"\xff\xfea\0", "it is UTF-16; save it as UTF-8"),
-            ("x" * 200000, "a name or row is longer than 64 KiB"),
+            ("x" * 200000, "a name is longer than 64 KiB"),
         ):
             with self.subTest(message):
                 listed = self.write("list", content)
