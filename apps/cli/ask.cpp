@@ -125,7 +125,10 @@ int answer_all(const Engine& engine, Session& session, Asker& asker, const AskFl
   };
   run_pictures(engine, session, flags.pictures, console, timings, task, job);
   if (job != nullptr) job->finish();
-  note_timings(console, timings, watch.ms() / 1000, "answer");
+  if (flags.model.sophon.demo_times)
+    note_sophon_demo_times(console, timings);
+  else
+    note_timings(console, timings, watch.ms() / 1000, "answer");
   return job != nullptr && job->has_failures() ? kExitSomeFailed : exit_code(console);
 }
 
@@ -219,6 +222,12 @@ void Asker::drop_bad_answers(const EncodedImage& image) {
   answers_ = std::move(good);
 }
 
+void note_sophon_demo_times(Console& console, const Timings& timings) {
+  const auto answers = static_cast<double>(timings.results);
+  note_sophon_demo_times(console, SophonDemoProgram::kAsk, timings.results,
+                         timings.preprocess_ms / answers, timings.predict_ms / answers);
+}
+
 bool wants_all(const AskFlags& flags) { return flags.generate.given("num_return"); }
 
 void print_answer(Console& console, const AskColumns& columns, const Input& input,
@@ -248,7 +257,7 @@ void add_ask(CLI::App& app, Run& run) {
   add_text_length(command, flags->max_text_length);
   add_generate_options(command, flags->generate, kAnswerText);
   add_model_options(command, flags->model);
-  add_sophon_options(command, flags->model.sophon, BmodelFiles::kStages);
+  add_sophon_demo_times(command, flags->model.sophon);
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);

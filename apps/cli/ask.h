@@ -7,6 +7,7 @@
 #include "cli/console.h"
 #include "cli/job.h"
 #include "cli/options.h"
+#include "cli/pictures.h"
 
 namespace blip::cli {
 
@@ -61,6 +62,9 @@ void print_answer(Console& console, const AskColumns& columns, const Input& inpu
 // Reads questions from standard input until "exit" or its end; returns the exit code.
 int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const AskFlags& flags,
                    Console& console);
+
+// The times of questions by the labels of the vendor's sample, which takes both means over them.
+void note_sophon_demo_times(Console& console, const Timings& timings);
 
 // Whether each of several answers gets a line: they were asked for by number.
 bool wants_all(const AskFlags& flags);

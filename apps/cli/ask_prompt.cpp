@@ -80,6 +80,10 @@ int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const A
     if (!question.empty()) answer(asker, images, question, wants_all(flags), console, timings);
   }
   stop_if_interrupted();
+  if (flags.model.sophon.demo_times) {
+    note_sophon_demo_times(console, timings);
+    return exit_code(console);
+  }
   const auto mean = [](double sum, std::size_t count) {
     return count == 0 ? std::string("-") : format_ms(sum / static_cast<double>(count));
   };

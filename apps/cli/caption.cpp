@@ -204,7 +204,13 @@ int run_captions(CaptionPlan plan, Console& console) {
   };
   run_pictures(engine, session, plan.pictures, console, timings, task, job.get());
   if (job) job->finish();
-  note_timings(console, timings, watch.ms() / 1000, "decode");
+  const auto pictures = static_cast<double>(timings.pictures);
+  if (plan.model.sophon.demo_times)
+    note_sophon_demo_times(console, SophonDemoProgram::kCaption, timings.pictures,
+                           timings.preprocess_ms / pictures,
+                           (timings.encode_ms + timings.predict_ms) / pictures);
+  else
+    note_timings(console, timings, watch.ms() / 1000, "decode");
   return job && job->has_failures() ? kExitSomeFailed : exit_code(console);
 }
 
@@ -228,7 +234,7 @@ void add_caption(CLI::App& app, Run& run) {
   add_generate_options(command, flags->generate, kCaptionText);
   add_wording_options(command, *flags);
   add_model_options(command, flags->model);
-  add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
+  add_sophon_demo_times(command, flags->model.sophon);
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);

@@ -10,7 +10,7 @@
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
-#include "cli/seed_spelling.h"
+#include "cli/sophon_demo_arguments.h"
 
 namespace blip::cli {
 namespace {
@@ -103,7 +103,7 @@ int parse_and_run(int argc, char** argv, Console& console) {
       "blip");
   Run run;
   define(app, run);
-  std::vector<std::string> arguments = modern_arguments(arguments_of(argc, argv));
+  std::vector<std::string> arguments = sophon_demo_arguments(arguments_of(argc, argv));
   check_command(app, arguments);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {

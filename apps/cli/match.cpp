@@ -110,6 +110,19 @@ Json identity_of(const MatchFlags& flags, const std::vector<std::string>& texts,
   return identity;
 }
 
+void note_times(Console& console, const MatchFlags& flags, const Timings& timings, double ms,
+                std::size_t texts) {
+  const auto pictures = static_cast<double>(timings.pictures),
+             pairs = pictures * static_cast<double>(texts);
+  if (flags.model.sophon.demo_times)
+    note_sophon_demo_times(console, SophonDemoProgram::kMatch, texts,
+                           timings.preprocess_ms / pictures,
+                           (timings.encode_ms + timings.predict_ms) / pairs);
+  else
+    note_timings(console, timings, ms / 1000,
+                 texts <= 1 ? "match" : "match of " + std::to_string(texts) + " texts");
+}
+
 int run_match(MatchFlags flags) {
   Console console(flags.output);
   check_job(flags.job, flags.output, flags.pictures.images);
@@ -156,8 +169,7 @@ int run_match(MatchFlags flags) {
   };
   run_pictures(engine, session, flags.pictures, console, timings, task, job.get());
   if (job) job->finish();
-  note_timings(console, timings, watch.ms() / 1000,
-               texts.size() <= 1 ? "match" : "match of " + std::to_string(texts.size()) + " texts");
+  note_times(console, flags, timings, watch.ms(), texts.size());
   return job && job->has_failures() ? kExitSomeFailed : exit_code(console);
 }
 
@@ -184,7 +196,7 @@ void add_match(CLI::App& app, Run& run) {
           ->group("Input");
   add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
-  add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
+  add_sophon_demo_times(command, flags->model.sophon);
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);

@@ -129,7 +129,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       .add_option(
           "-m,--model", options.model,
           "Name (ORG/NAME[@REVISION], or a short one of `blip models --known`), Hugging Face "
-          "folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
+          "folder, .pth, .bin, .safetensors, .gguf or .bmodel (several files of one compiled model "
+          "with commas); else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
       ->check(not_empty())
       ->group(group);
@@ -144,6 +145,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->group(group);
   add_row(command, option_named("threads"), options.threads, group, Shown::kNothing);
   add_hub_options(command, options.hub);
+  add_sophon_options(command, options.sophon);
 }
 
 std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limits) {
@@ -361,6 +363,13 @@ void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const Mo
   }
 }
 
+std::vector<std::string> bmodels_of(const ModelOptions& options) {
+  std::vector<std::string> files = options.sophon.files();
+  if (!files.empty() && !options.model.empty())
+    throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
+  return files.empty() ? split_bmodels(given_model(options.model)) : files;
+}
+
 Engine load_engine(const ModelOptions& options, Console& console) {
   const auto started = std::chrono::steady_clock::now();
   EngineOptions engine_options;
@@ -372,19 +381,17 @@ Engine load_engine(const ModelOptions& options, Console& console) {
     if (done == 0) console.start_progress("tensors loaded", total);
     console.progress(done);
   };
-  engine_options.device_options = options.sophon.device_options();
   engine_options.adapters = adapter_paths(options.adapters, options.hub, console);
-  const std::string file = options.sophon.first_file();
-  if (!file.empty() && !options.model.empty())
-    throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
+  const std::vector<std::string> files = bmodels_of(options);
+  engine_options.device_options = options.sophon.device_options(files);
   const std::string path =
-      file.empty() ? model_path(options.model, options.hub, console, engine_options.adapters)
-                   : file;
+      files.empty() ? model_path(options.model, options.hub, console, engine_options.adapters)
+                    : files.front();
   if (options.device_option && options.device_option->count() == 0)
-    engine_options.device = file.empty() ? device_for(path) : options.sophon.device();
+    engine_options.device = files.empty() ? device_for(path) : options.sophon.device();
   try {
     const DeviceKind& kind = device_kind(engine_options.device);
-    options.sophon.check(kind);
+    options.sophon.check(kind, files);
     if (kind.prints) keep_output_for_results(console.quiet());
     Engine engine = Engine::load(path, engine_options);
     console.end_progress();

@@ -122,6 +122,9 @@ void refuse_given(const std::vector<CLI::Option*>& options, const std::string& w
 // decoding is compiled in. Throws Exit(3) naming the first that was given.
 void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info);
 
+// The files of a compiled model that the options, or else $BLIP_MODEL, name one by one; empty where
+// the model is one file or folder.
+std::vector<std::string> bmodels_of(const ModelOptions& options);
 // Loads the model that the options ask for, with progress, and says what was loaded. Throws
 // Exit(3), Error.
 Engine load_engine(const ModelOptions& options, Console& console);

@@ -1,6 +1,7 @@
 #include "cli/pictures.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <new>
 #include <optional>
@@ -202,6 +203,24 @@ void note_timings(Console& console, const Timings& timings, double seconds,
   if (timings.results > 0)
     text += ", " + predict_name + " " + mean(timings.predict_ms, timings.results);
   console.note(text);
+}
+
+void note_sophon_demo_times(Console& console, SophonDemoProgram program, std::size_t count,
+                            double mean_preprocess_ms, double mean_predict_ms) {
+  const std::string number = std::to_string(count);
+  std::string before_preprocess = "---------------------------------- ",
+              before_predict = "INFO - ------------------ Question num " + number + ", ";
+  if (program == SophonDemoProgram::kCaption) {
+    before_preprocess = "-------------------Image num " + number + ", ";
+    before_predict = "------------------ Image num " + number + ", ";
+  } else if (program == SophonDemoProgram::kMatch) {
+    before_preprocess = before_predict = "------------------ Text num " + number + ", ";
+  }
+  const auto shown = [](double ms) { return std::isfinite(ms) ? fixed(ms, 2) : std::string("-"); };
+  console.note(before_preprocess + "Preprocess average time ------------------------");
+  console.note("preprocess(ms): " + shown(mean_preprocess_ms));
+  console.note(before_predict + "Predict average time ----------------------");
+  console.note("predict(ms)   : " + shown(mean_predict_ms));
 }
 
 int exit_code(const Console& console) {

@@ -61,6 +61,12 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
 void note_timings(Console& console, const Timings& timings, double seconds,
                   const std::string& predict_name);
 
+// The same by the labels of the vendor's sample programs, as notes. count: of what the label says;
+// means: of what the sample takes the mean of.
+enum class SophonDemoProgram { kCaption, kMatch, kAsk };
+void note_sophon_demo_times(Console& console, SophonDemoProgram program, std::size_t count,
+                            double mean_preprocess_ms, double mean_predict_ms);
+
 // 0, or 1 when an input failed.
 int exit_code(const Console& console);
 

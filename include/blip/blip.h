@@ -120,7 +120,7 @@ class EncodedImage {
 };
 
 struct Text {
-  std::string text;  // prompt cut off
+  std::string text;  // without the prompt
   std::vector<std::int32_t>
       token_ids;    // with the prompt, without padding; the end token stays where it was generated
   float score = 0;  // beams: summed log-probability / generated tokens^length_penalty; else the

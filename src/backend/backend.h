@@ -22,10 +22,10 @@ using TokenIds = std::vector<std::int32_t>;
 struct Capabilities {
   bool caption = false, itm = false, itc = false, ask = false, rank = false;
   bool attention = false;  // gives out cross-attention weights
-  bool beams = true;       // false: decoding is baked in (greedy)
+  bool beams = true;       // false: greedy decoding is compiled in
   bool sampling = true;
-  bool prompt = true;      // false: the caption prompt is baked in
-  int caption_length = 0;  // baked-in maximum, prompt included
+  bool prompt = true;      // false: the caption prompt is compiled in
+  int caption_length = 0;  // compiled-in maximum, with the prompt
   int answer_length = 0;
   int max_length = 0;  // longest text that can be generated, prompt included
   int image_size = 0;  // pixels go in as [3, image_size, image_size]

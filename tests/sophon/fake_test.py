@@ -5,46 +5,17 @@ chips or on an order of events.
 import http.client
 import json
 import os
-import struct
 import subprocess
 import tempfile
 import threading
 import unittest
-import zlib
 from pathlib import Path
+
+from sample_folder import bmodel, png
 
 PROGRAM = os.environ["BLIP_PROGRAM"]
 RUNTIME = os.environ["BLIP_FAKE_RUNTIME"]
 SIZE, LENGTH = 16, 8
-
-
-def bmodel(lines, chip=b"BM1684X"):
-    """A real file's head (src/backend/sophon/bmodel_file.h), then the lines."""
-    table = struct.pack("<IHHHHHHiII", 16, 12, 8, 0, 0, 0, 4, 12, 4, len(chip)) + chip
-    body = "".join(line + "\n" for line in lines).encode()
-    return struct.pack("<IIII48x", 0xFF55AAEE, 64, len(table), len(body)) + table + body
-
-
-def png(width, height, seed):
-    """A picture of noise, which does not compress."""
-    noise, state = bytearray(), seed
-    for _ in range(height):
-        noise.append(0)
-        for _ in range(3 * width):
-            state = (state * 1103515245 + 12345) & 0x7FFFFFFF
-            noise.append(state >> 16 & 0xFF)
-
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(bytes(noise), 1))
-        + chunk(b"IEND", b"")
-    )
 
 
 class FakeChips(unittest.TestCase):
@@ -253,7 +224,8 @@ class FakeChips(unittest.TestCase):
         self.assertEqual([d["id"] for d in devices], ["cpu", "sophon:0", "sophon:1", "sophon:2"])
         self.assertEqual(
             devices[3]["description"],
-            "FAKE, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.2.3 (fa4e)",
+            "FAKE, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.2.3 "
+            "(fa4e)",
         )
 
     def test_device_names(self):

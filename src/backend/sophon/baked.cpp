@@ -11,7 +11,7 @@ void check_baked_options(const GenerateOptions& options, const GenerateOptions& 
                          int length, const std::string& what) {
   const auto refuse = [&](const std::string& asked) {
     throw Error(ErrorCode::kUnsupported,
-                asked + " is not possible: this bmodel has its decoding baked in: greedy, one " +
+                asked + " is not possible: this bmodel has its decoding compiled in: greedy, one " +
                     what + " of up to " + std::to_string(length) +
                     " tokens; leave the option at its default, or use a checkpoint on the CPU");
   };

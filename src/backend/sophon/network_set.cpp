@@ -160,7 +160,7 @@ void NetworkSet::open_file(const std::string& file, const std::shared_ptr<Device
     if (entry.file == file && entry.bytes != bytes)
       throw Error(ErrorCode::kModel,
                   path + " has " + std::to_string(bytes) + " bytes; the manifest says " +
-                      std::to_string(entry.bytes) + ": it is cut off or not of this build");
+                      std::to_string(entry.bytes) + ": it is truncated or not of this build");
   const std::vector<NetworkPtr> found = Network::load(device, path);
   for (const Manifest::Entry& entry : manifest_.networks) {
     if (entry.file != file) continue;

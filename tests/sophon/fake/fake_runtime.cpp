@@ -170,11 +170,12 @@ struct Arrays {
   std::vector<Shape> in_shapes, out_shapes;
 };
 
-// A text of ids and mask: those that are not hidden.
-std::uint64_t digest_of_text(std::span<const float> ids, std::span<const float> mask) {
+// A text of ids and mask: those that are not hidden. shown: what the mask says of them.
+std::uint64_t digest_of_text(std::span<const float> ids, std::span<const float> mask,
+                             float shown = 0) {
   std::uint64_t hash = fake::kSeed;
   for (std::size_t i = 0; i < ids.size(); ++i)
-    if (mask[i] == 0) hash = fake::mix(hash, static_cast<std::uint64_t>(ids[i]));
+    if (mask[i] == shown) hash = fake::mix(hash, static_cast<std::uint64_t>(ids[i]));
   return hash;
 }
 
@@ -248,12 +249,20 @@ void compute(const std::string& kind, Arrays& a) {
     step(a, rows, 1, false);
   } else if (kind == "prefill") {
     step(a, 1, a.in_shapes[0].dims[1], true);
-  } else if (kind == "caption") {  // the seed's form: the ids of "a picture of ", then some
+  } else if (kind == "caption") {  // as the sample's: "a picture of ", then some
     const int prompt[] = {30522, 1037, 3861, 1997};
     const std::uint64_t hash = fake::digest(a.in[0]);
     for (std::size_t i = 0; i < a.out[0].size(); ++i)
       a.out[0][i] = i < 4 ? static_cast<float>(prompt[i])
                           : 2000.f + static_cast<float>(fake::mix(hash, i) % 1000);
+  } else if (kind == "demo_match" || kind == "demo_question") {  // likewise: picture, ids, mask
+    fill(a.out[0], fake::mix(digest_of_text(a.in[1], a.in[2], 1), fake::digest(a.in[0])));
+  } else if (kind == "demo_answer") {  // likewise: [DEC], two words, [SEP], padding
+    std::fill(a.out[0].begin(), a.out[0].end(), 0.f);
+    a.out[0][0] = 30522;
+    for (std::size_t i = 1; i < 3; ++i)
+      a.out[0][i] = 2000.f + static_cast<float>(fake::mix(fake::digest(a.in[0]), i) % 1000);
+    a.out[0][3] = 102;
   } else {
     die("no network of kind " + kind);
   }

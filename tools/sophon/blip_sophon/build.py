@@ -81,7 +81,8 @@ class Staging:
         self.target = Path(target).absolute()
         if self.target.exists() and not self._replaceable():
             raise BuildError(
-                f"{self.target} exists and is no folder of compiled networks; name another, or remove it"
+                f"{self.target} exists and is no folder of compiled networks; name another, or "
+                "remove it"
             )
 
     def _replaceable(self):
@@ -185,7 +186,7 @@ class NetworkCompiler:
         return compiler.deploy(mlir, "F16", target, *rest)
 
     def _eight_bits(self, role):
-        """Everything computed in 8 bits. Keys and values that everything later looks at are worth
+        """Everything computed in 8 bits. Keys and values that everything later attends to are worth
         their full precision.
         """
         return role == "vision" or self.float_type == "F32" and not role.endswith("_cross")
@@ -204,7 +205,8 @@ def build(models, target, options, toolchain):
     makers = Builder(checkpoint, options).networks()
     digest = checkpoint.digest()
     progress(
-        f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, {target.cores} core(s): {len(makers)} networks"
+        f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, "
+        f"{target.cores} core(s): {len(makers)} networks"
     )
     calibration = (
         Calibration(checkpoint, options, target.calibration, read_texts(target.calibration_texts))
@@ -257,6 +259,5 @@ def build(models, target, options, toolchain):
             manifest(checkpoint, digest, networks, options, target, vocabulary), indent=1
         )
         (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    progress(
-        f"{target.out}: {sum(file.stat().st_size for file in Path(target.out).iterdir()) / 1e6:.1f} MB"
-    )
+    size = sum(file.stat().st_size for file in Path(target.out).iterdir())
+    progress(f"{target.out}: {size / 1e6:.1f} MB")

@@ -71,7 +71,8 @@ def check_target(target):
         )
     if not 1 <= target.cores <= MAX_CORES[chip]:
         raise BuildError(
-            f"--cores {target.cores}: {chip} has {MAX_CORES[chip]} core{'s' if MAX_CORES[chip] > 1 else ''}"
+            f"--cores {target.cores}: {chip} has {MAX_CORES[chip]} "
+            f"core{'s' if MAX_CORES[chip] > 1 else ''}"
         )
     if target.dtype == "int8" and not target.calibration:
         raise BuildError("int8 needs --calibration IMAGE ...: 8 to 32 pictures like those to come")
@@ -88,7 +89,8 @@ def wider(line):
     if line.startswith("#") or len(parts) != 4:
         return line
     name, threshold, *seen = parts
-    return f"{name} {min(max(abs(float(value)) for value in seen), WIDER * float(threshold)):.7f} {' '.join(seen)}"
+    widest = min(max(abs(float(value)) for value in seen), WIDER * float(threshold))
+    return f"{name} {widest:.7f} {' '.join(seen)}"
 
 
 def narrow_products(top):
@@ -124,7 +126,8 @@ class Compiler:
         if done.returncode != 0:
             tail = "\n  ".join(text.strip().splitlines()[-15:])
             raise BuildError(
-                f"{' '.join(map(str, command))} failed ({done.returncode}); its last messages:\n  {tail}"
+                f"{' '.join(map(str, command))} failed ({done.returncode}); its last messages:\n  "
+                f"{tail}"
             )
         return text
 
@@ -207,7 +210,8 @@ class Compiler:
                 self.run(*command)
         if not target.is_file():
             raise BuildError(
-                f"the compiler made no {target.name}; its log: {self.folder / 'model_deploy.py.log'}"
+                f"the compiler made no {target.name}; its log: "
+                f"{self.folder / 'model_deploy.py.log'}"
             )
         return target
 
@@ -292,7 +296,8 @@ def find_toolchain(given, script):
     place = Path(given or os.environ.get("BLIP_SOPHON_TOOLCHAIN") or cache).absolute()
     if not (place / WRAPPER).is_file():
         raise BuildError(
-            f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name its folder with --toolchain"
+            f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name "
+            "its folder with --toolchain"
         )
     return place
 
