@@ -86,7 +86,8 @@ bool Lane::cancelled() const {
 // A warning quotes its text: it goes to the jobs that sent that text, once, and to nobody else.
 // Those of words concern all jobs of a pass, which have the same.
 void Lane::warn(const std::string& message) {
-  const bool of_words = message.starts_with(option_named("forbid_words").name);
+  const bool of_words = message.starts_with(option_named("forbid_words").name) ||
+                        message.starts_with(option_named("force_words").name);
   for (Job* job : current_) {
     const auto quoted = [&](const std::string& text) {
       return !text.empty() && message.ends_with("\"" + text + "\"");
