@@ -7,9 +7,11 @@
 //   T.L.self.{q,k,v,out}.{weight,bias}  T.L.self.norm.{weight,bias}
 //   T.L.cross.{q,k,v,out}.{weight,bias}  T.L.cross.norm.{weight,bias}
 //   T.L.{fc1,fc2}.{weight,bias}  T.L.norm.{weight,bias}
-//   T.head.{dense.weight, dense.bias, norm.weight, norm.bias, bias} (caption and answer; decoder
-//   weight tied to T.word unless T.head.weight is there) itm.{weight,bias} itc.vision.{weight,bias}
-//   itc.text.{weight,bias}
+//   nlvr.* as T.*, with nlvr.L.cross{0,1}.{q,k,v,out}.{weight,bias},
+//   nlvr.L.cross.norm.{weight,bias} and, from layer 6 on, nlvr.L.merge.{weight,bias};
+//   nlvr.head.{dense,out}.{weight,bias} T.head.{dense.weight, dense.bias, norm.weight, norm.bias,
+//   bias} (caption and answer; decoder weight tied to T.word unless T.head.weight is there)
+//   itm.{weight,bias} itc.vision.{weight,bias} itc.text.{weight,bias}
 // Linear weights are [out, in] as torch stores them; patch.weight is [width, 3, P, P]; position
 // tables are [N, width].
 #pragma once
