@@ -27,7 +27,7 @@ constexpr int kManyRows = 1 << 20;  // too many to look at the tokens themselves
 enum class Reader { kText, kCaption, kQuestion, kNlvrFirst, kNlvrSecond };
 constexpr std::size_t kReaders = 5;
 
-// Many texts share one picture there, so they never look at the tokens themselves.
+// Many texts share one picture there, so they never attend to the tokens themselves.
 bool keeps_keys(Reader reader) { return reader != Reader::kCaption && reader != Reader::kQuestion; }
 
 // A picture's tokens, and for each reader what it looks at: made at first use, then shared by every

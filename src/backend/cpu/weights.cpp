@@ -335,12 +335,13 @@ TextLayer load_twin_layer(Loader& load, const std::string& layer, const model::T
       .norm = load.norm(layer + ".norm", c.eps)};
 }
 
-// What a tower's layers look at, and how.
-enum class Looks { kAtKeys, kAtTokensToo, kAtTwo };
+// What the layers of a tower attend to: keys and values, the tokens themselves as well, or two
+// pictures' keys and values.
+enum class Attends { kToKeys, kToTokensToo, kToTwo };
 
 std::optional<TextWeights> load_text(Loader& load, const std::string& tower,
                                      const std::optional<model::TextConfig>& config, bool head,
-                                     Looks looks) {
+                                     Attends attends) {
   if (!config) return std::nullopt;
   TextWeights w;
   w.config = *config;
@@ -350,9 +351,10 @@ std::optional<TextWeights> load_text(Loader& load, const std::string& tower,
   w.norm = load.norm(tower + ".norm", config->eps);
   for (int i = 0; i < config->layers; ++i) {
     const std::string layer = tower + "." + std::to_string(i);
-    w.layers.push_back(looks == Looks::kAtTwo
-                           ? load_twin_layer(load, layer, *config, i >= model::kNlvrFirstMerge)
-                           : load_text_layer(load, layer, *config, looks == Looks::kAtTokensToo));
+    w.layers.push_back(
+        attends == Attends::kToTwo
+            ? load_twin_layer(load, layer, *config, i >= model::kNlvrFirstMerge)
+            : load_text_layer(load, layer, *config, attends == Attends::kToTokensToo));
   }
   if (head) w.head = load_head(load, tower, w);
   return w;
@@ -385,11 +387,11 @@ Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, 
   Weights w;
   w.type = type;
   w.vision = load_vision(load, c.vision);
-  w.text = load_text(load, "text", c.text_encoder, false, Looks::kAtKeys);
-  w.caption = load_text(load, "caption", c.caption_decoder, true, Looks::kAtTokensToo);
-  w.question = load_text(load, "question", c.question_encoder, false, Looks::kAtTokensToo);
-  w.answer = load_text(load, "answer", c.answer_decoder, true, Looks::kAtKeys);
-  w.nlvr = load_text(load, "nlvr", c.nlvr_encoder, false, Looks::kAtTwo);
+  w.text = load_text(load, "text", c.text_encoder, false, Attends::kToKeys);
+  w.caption = load_text(load, "caption", c.caption_decoder, true, Attends::kToTokensToo);
+  w.question = load_text(load, "question", c.question_encoder, false, Attends::kToTokensToo);
+  w.answer = load_text(load, "answer", c.answer_decoder, true, Attends::kToKeys);
+  w.nlvr = load_text(load, "nlvr", c.nlvr_encoder, false, Attends::kToTwo);
   if (c.has_itm_head) w.itm = load.linear({"itm"}, c.text_encoder->width, 2, ops::NumberType::kF32);
   if (c.embed_dim) {
     w.itc_vision = load.linear({"itc.vision"}, c.vision.width, c.embed_dim, ops::NumberType::kF32);
