@@ -137,10 +137,14 @@ class Loader {
       const std::string out = layer + ".cross" + std::to_string(picture) + ".out";
       add_twin(floats(out + ".weight", value_), values(out + ".bias"), merge, picture, bias, all);
     }
+    // Halves of what fits do fit.
     if (!io::fits(all, stored_as(type_)))
-      throw Error(ErrorCode::kModel, checkpoint_.info().path + ": " + layer + ".merge and " +
-                                         layer + ".cross0.out or .cross1.out hold values too " +
-                                         "large to be multiplied");
+      throw Error(ErrorCode::kModel, checkpoint_.info().path + ": tensor " +
+                                         checkpoint_.tensor(layer + ".merge.weight").name +
+                                         " holds values too large to be multiplied by those of " +
+                                         checkpoint_.tensor(layer + ".cross0.out.weight").name +
+                                         " or of " +
+                                         checkpoint_.tensor(layer + ".cross1.out.weight").name);
     const std::size_t row = 2 * bias.size();
     const auto rows = [&](int first, int count, float* to) {
       std::copy_n(all.data() + static_cast<std::size_t>(first) * row,
