@@ -31,6 +31,13 @@ void poll(const decode::Hooks& hooks) {
 
 }  // namespace
 
+std::vector<float> Runner::nlvr(const EncodedImage&, const EncodedImage&, std::span<const TokenIds>,
+                                const decode::Hooks&) {
+  throw Error(ErrorCode::kUnsupported,
+              "this device does not judge statements about two pictures (NLVR); the CPU does, for "
+              "model files of weights");
+}
+
 Tensor Runner::text_alone(const TokenIds&) { no_features(); }
 Tensor Runner::projected(const Tensor&, bool) { no_features(); }
 Tensor Runner::caption_attention(const EncodedImage&, const TokenIds&, int) { no_attention(); }
@@ -73,6 +80,24 @@ std::vector<MatchScore> StagedRunner::match(const EncodedImage& image,
     }
   }
   return scores;
+}
+
+std::vector<float> StagedRunner::nlvr(const EncodedImage& first, const EncodedImage& second,
+                                      std::span<const TokenIds> statements,
+                                      const decode::Hooks& hooks) {
+  std::vector<float> probabilities;
+  for (std::size_t begin = 0; begin < statements.size(); begin += kTextsPerPass) {
+    poll(hooks);
+    const auto part = statements.subspan(begin, std::min(kTextsPerPass, statements.size() - begin));
+    for (const float probability : nlvr_pass(first, second, part))
+      probabilities.push_back(probability);
+  }
+  return probabilities;
+}
+
+std::vector<float> StagedRunner::nlvr_pass(const EncodedImage& first, const EncodedImage& second,
+                                           std::span<const TokenIds> statements) {
+  return Runner::nlvr(first, second, statements, {});
 }
 
 std::vector<std::vector<decode::Hypothesis>> StagedRunner::ask(const EncodedImage& image,

@@ -22,6 +22,7 @@ using LayerCache = std::vector<ops::KeyValues>;
 struct Cross {
   std::shared_ptr<const LayerCache> layers;
   std::shared_ptr<const ops::KeyValues> tokens;
+  std::shared_ptr<const LayerCache> second{};  // beside layers: of the second of two pictures
   bool operator==(const Cross&) const = default;
 };
 
@@ -46,9 +47,10 @@ struct TextScratch {
 using QueryObserver = std::function<void(std::size_t layer, const ops::Operand& query)>;
 
 // Cross-attention keys and values of every layer for states [N, vision_width]; computed once per
-// image.
+// image. `of` says which layer makes them.
 LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& weights, ConstMatrix states,
-                             TextScratch& scratch);
+                             TextScratch& scratch,
+                             ops::Linear TextLayer::*of = &TextLayer::cross_kv);
 
 // x[row] = norm(word[ids[row]] + position[positions[row]]), f32.
 void embed_tokens(ThreadPool& pool, const TextWeights& weights, std::span<const std::int32_t> ids,
