@@ -1,6 +1,10 @@
 // Every kernel, on every instruction set this machine has, against a double-precision reference.
-#include <gtest/gtest.h>
+// Highway's own choice of instruction sets would include what ours leaves out.
+// clang-format off
+#include "core/vector_targets.h"
 #include <hwy/targets.h>
+// clang-format on
+#include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
@@ -8,7 +12,6 @@
 #include <vector>
 
 #include "core/aligned.h"
-#include "core/vector_targets.h"  // before Highway
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
 #include "kernels/narrow_bf16.h"
