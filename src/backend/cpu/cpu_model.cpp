@@ -408,9 +408,9 @@ std::unique_ptr<Model> make_model(const model::Checkpoint& checkpoint,
                                     options.threads ? options.threads : available_cpus());
 }
 
-// "AMD ...; 2 threads; AVX3_DL"
+// "AMD ...; 2 threads; AVX3_DL", on ARM64 "...; NEON, i8mm"
 std::string describe_cpu() {
-  kernels::isa();
+  const kernels::Isa isa = kernels::isa();
   std::string name = "CPU";
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);)
@@ -418,7 +418,8 @@ std::string describe_cpu() {
       name = line.substr(std::min(line.size(), line.find(':') + 2));
       break;
     }
-  return name + "; " + std::to_string(available_cpus()) + " threads; " + kernels::vector_isa();
+  name += "; " + std::to_string(available_cpus()) + " threads; " + kernels::vector_isa();
+  return isa > kernels::Isa::kNeon ? name + ", " + kernels::to_string(isa) : name;
 }
 
 class CpuBackend final : public Backend {

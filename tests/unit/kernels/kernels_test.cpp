@@ -1,4 +1,9 @@
 // Every kernel, on every instruction set this machine has, against a double-precision reference.
+// Highway's own choice of instruction sets would include what ours leaves out.
+// clang-format off
+#include "core/vector_targets.h"
+#include <hwy/targets.h>
+// clang-format on
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -16,12 +21,6 @@
 #include "kernels/attention_bf16-inl.h"
 #include "kernels/gemm_amx-inl.h"
 #endif
-
-// The choice of targets comes before Highway.
-// clang-format off
-#include "core/vector_targets.h"
-#include <hwy/targets.h>
-// clang-format on
 
 namespace blip::kernels {
 namespace {
