@@ -54,6 +54,15 @@ std::vector<std::vector<decode::Hypothesis>> StagedRunner::caption(
                           tokens_, hooks);
 }
 
+namespace {
+
+// Softmax over the two logits of row i: the second one's probability.
+float second_of_two(std::span<const float> logits, std::size_t i) {
+  return 1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1]));
+}
+
+}  // namespace
+
 std::vector<MatchScore> StagedRunner::match(const EncodedImage& image,
                                             std::span<const TokenIds> texts,
                                             const MatchOptions& options,
@@ -68,7 +77,7 @@ std::vector<MatchScore> StagedRunner::match(const EncodedImage& image,
     if (itm) {
       const auto logits = match_pass(image, part);
       for (std::size_t i = 0; i < part.size(); ++i) {
-        scores[first + i].itm = 1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1]));
+        scores[first + i].itm = second_of_two(logits, i);
         scores[first + i].itm_logit = logits[2 * i + 1];
       }
     }
@@ -89,8 +98,8 @@ std::vector<float> StagedRunner::nlvr(const EncodedImage& first, const EncodedIm
   for (std::size_t begin = 0; begin < statements.size(); begin += kTextsPerPass) {
     poll(hooks);
     const auto part = statements.subspan(begin, std::min(kTextsPerPass, statements.size() - begin));
-    for (const float probability : nlvr_pass(first, second, part))
-      probabilities.push_back(probability);
+    const auto logits = nlvr_pass(first, second, part);
+    for (std::size_t i = 0; i < part.size(); ++i) probabilities.push_back(second_of_two(logits, i));
   }
   return probabilities;
 }

@@ -54,7 +54,7 @@ class StagedRunner : public Runner {
   virtual std::vector<float> match_pass(const EncodedImage& image,
                                         std::span<const TokenIds> texts) = 0;
   virtual std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) = 0;
-  // The probability of each statement; of devices that have Capabilities::nlvr.
+  // The two logits of each statement, false and true; of devices that have Capabilities::nlvr.
   virtual std::vector<float> nlvr_pass(const EncodedImage& first, const EncodedImage& second,
                                        std::span<const TokenIds> statements);
 

@@ -198,14 +198,15 @@ class ReferenceRunner final : public backend::StagedRunner {
     const auto& c = *config().nlvr_encoder;
     const Cross left = network_->cross("nlvr", c, tokens_of(first), "cross0"),
                 right = network_->cross("nlvr", c, tokens_of(second), "cross1");
-    std::vector<float> probabilities;
+    std::vector<float> logits;
     for (const TokenIds& statement : statements) {
       const Matrix read = network_->text("nlvr", c, statement, {&left, &right}, false);
       Matrix hidden = network_->linear("nlvr.head.dense", first_row(read));
       for (double& x : hidden.values) x = std::max(x, 0.0);
-      probabilities.push_back(second_of_two(network_->linear("nlvr.head.out", hidden)));
+      const Matrix two = network_->linear("nlvr.head.out", hidden);
+      for (const int i : {0, 1}) logits.push_back(static_cast<float>(two.values[i]));
     }
-    return probabilities;
+    return logits;
   }
   std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) override {
     std::vector<std::vector<float>> vectors;
@@ -242,10 +243,6 @@ class ReferenceRunner final : public backend::StagedRunner {
     return {std::move(weights), std::move(read)};
   }
 
-  // Softmax over two logits: the second one's probability.
-  static float second_of_two(const Matrix& logits) {
-    return static_cast<float>(1 / (1 + std::exp(logits.values[0] - logits.values[1])));
-  }
   static Matrix first_row(const Matrix& m) {
     Matrix row(1, m.cols);
     std::copy_n(m.row(0), m.cols, row.row(0));

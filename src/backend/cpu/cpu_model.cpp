@@ -156,7 +156,7 @@ class CpuRunner final : public StagedRunner {
     const auto rows = static_cast<int>(statements.size());
     ops::linear(*pool_, Matrix(hidden.data(), rows, w.config.width), *weights_->nlvr_out,
                 Matrix(logits.data(), rows, 2));
-    return second_of_two(logits);
+    return logits;
   }
 
   std::vector<float> embed_image(const EncodedImage& image) override {
@@ -291,14 +291,6 @@ class CpuRunner final : public StagedRunner {
     std::vector<float> out(texts.size() * static_cast<std::size_t>(layer.out()));
     ops::linear(*pool_, first, layer, Matrix(out.data(), first.rows, layer.out()));
     return out;
-  }
-
-  // Softmax over each pair of logits: the second one's probability.
-  static std::vector<float> second_of_two(std::span<const float> logits) {
-    std::vector<float> probabilities;
-    for (std::size_t i = 0; i < logits.size(); i += 2)
-      probabilities.push_back(1.f / (1.f + std::exp(logits[i] - logits[i + 1])));
-    return probabilities;
   }
 
   struct Looked {
