@@ -54,7 +54,7 @@ CANDIDATES = 5
 
 
 def functions(path, names, known):
-    """Functions and methods of the official code by their names, with what they need beside them."""
+    """Functions and methods of the official code by name, with what they need beside them."""
     found = [
         node
         for node in ast.walk(ast.parse(path.read_text()))
