@@ -12,12 +12,15 @@ sysroot=build/sysroot/arm-gemm
 program=build/arm_gemm
 scripts/make-sysroot.sh arm64 "$sysroot" libdnnl-dev libopenblas-serial-dev
 blas=$sysroot/usr/lib/aarch64-linux-gnu/openblas-serial
-aarch64-linux-gnu-g++ --sysroot="$PWD/$sysroot" -O3 -DNDEBUG -std=c++20 -Isrc -Iinclude bench/arm_gemm.cpp \
-  src/kernels/{gemm,gemm_amx,gemm_avx512,gemm_panels,gemm_panels_vnni,isa,isa_portable,narrow_bf16,vector}.cpp src/core/{error,large_memory}.cpp \
+aarch64-linux-gnu-g++ --sysroot="$PWD/$sysroot" -O3 -DNDEBUG -std=c++20 -Isrc -Iinclude \
+    bench/arm_gemm.cpp \
+  src/kernels/{gemm,gemm_amx,gemm_avx512,gemm_panels,gemm_panels_vnni}.cpp \
+  src/kernels/{isa,isa_portable,narrow_bf16,vector}.cpp src/core/{error,large_memory}.cpp \
   -o "$program" -lhwy -ldnnl "$blas/libopenblas.a" -lgomp
 
 executed() {  # CORE LIBRARY M N K TIMES
-  OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=$1 qemu-aarch64 -singlestep -d exec,nochain -D /dev/stderr -L "$sysroot" "$program" "${@:2}" 2>&1 >/dev/null |
+  OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=$1 qemu-aarch64 -singlestep -d exec,nochain -D /dev/stderr \
+      -L "$sysroot" "$program" "${@:2}" 2>&1 >/dev/null |
     grep -c '^Trace'
 }
 

@@ -78,7 +78,8 @@ def main():
         pillow = statistics.median([pillow_ms(path, options.size) for _ in range(16)][1:])
         blip = blip_ms(options.blip, path, options.model)
     print(
-        f"12 megapixels to {options.size} x {options.size}: Pillow {pillow:.1f} ms, blip {blip:.1f} ms, {blip / pillow:.2f} of it"
+        f"12 megapixels to {options.size} x {options.size}: Pillow {pillow:.1f} ms, blip "
+        f"{blip:.1f} ms, {blip / pillow:.2f} of it"
     )
 
 

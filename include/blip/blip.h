@@ -120,7 +120,7 @@ class EncodedImage {
 };
 
 struct Text {
-  std::string text;  // prompt cut off
+  std::string text;  // without the prompt
   std::vector<std::int32_t>
       token_ids;    // with the prompt, without padding; the end token stays where it was generated
   float score = 0;  // beams: summed log-probability / generated tokens^length_penalty; else the
@@ -241,6 +241,12 @@ class Engine {
   std::size_t trim() const;
   // Of a model that its device runs in such parts, on each of its devices; else empty.
   std::vector<ExecutableUse> executables() const;
+  // Why devices of the model do not work now: one text for each that failed, none while all work.
+  // The model is loaded on them again when they come back; until then others do their work, and
+  // where none works every call is Error(kDevice) at once. From any thread.
+  std::vector<std::string> faults() const;
+  // Whether any device works.
+  bool works() const;
 
  private:
   friend class Session;
@@ -268,6 +274,17 @@ enum class Stage {
 
 // What a model file holds, without loading its weights. Throws as Engine::load.
 ModelInfo inspect(const std::string& path);
+
+// A file of a model, read whole, and the SHA-256 that came with the model.
+struct FileCheck {
+  std::string path, expected, got;
+  std::string problem;  // why it cannot be read; then got is ""
+  bool good() const { return problem.empty() && expected == got; }
+};
+// Every file of a model whose digests come with it: a folder compiled for SOPHON chips. Throws
+// Error(kUnsupported) for another model, or one compiled before there were digests, else as
+// inspect.
+std::vector<FileCheck> verify(const std::string& path);
 
 // Runs tasks on one thread. All functions throw Error; kUnsupported says which tasks the model
 // has.

@@ -118,7 +118,7 @@ typedef int32_t (*blip_progress_callback)(const char* stage, size_t done, size_t
 typedef int32_t (*blip_cancel_callback)(void* user_data);
 /* A text was truncated, or the like. */
 typedef void (*blip_warning_callback)(const char* message, void* user_data);
-/* A token was decided: its id and the text so far, prompt cut off. Not zero ends the call with
+/* A token was decided: its id and the text so far, without the prompt. Not zero ends the call with
  * BLIP_ERROR_CANCELLED. */
 typedef int32_t (*blip_token_callback)(int32_t id, const char* text, void* user_data);
 
@@ -352,7 +352,7 @@ typedef struct blip_text {
   uint32_t struct_size;
   float score; /* beams: summed log-probability / generated tokens^length_penalty; ranked: minus the
                   summed loss; else the summed log-probability; NaN: not told (compiled models) */
-  const char* text;         /* prompt cut off */
+  const char* text;         /* without the prompt */
   size_t text_bytes;        /* without the zero at its end */
   const int32_t* token_ids; /* with the prompt; the end token stays where it was generated */
   size_t token_count;
@@ -371,8 +371,8 @@ BLIP_C_API double blip_generations_decode_ms(const blip_generations* generations
 BLIP_C_API void blip_generations_free(blip_generations* generations);
 
 /* How a text is generated. Lengths count tokens, prompt included. A compiled model may have its
- * decoding baked in (baked_length): anything but the defaults is then BLIP_ERROR_UNSUPPORTED, save
- * beams = 1. */
+ * fixed-length decoding compiled in (baked_length): anything but the defaults is then
+ * BLIP_ERROR_UNSUPPORTED, save beams = 1. */
 typedef struct blip_generate_options {
   uint32_t struct_size;
   int32_t beams;      /* 1 = greedy; 1 to 64. Default 3 */
@@ -421,7 +421,7 @@ BLIP_C_API blip_status blip_session_caption(blip_session* session,
 
 typedef struct blip_ask_options {
   uint32_t struct_size;
-  int32_t rank_candidates; /* ranking: how many answers survive the first-token cut. Default 128 */
+  int32_t rank_candidates; /* ranking: answers kept by their first token. Default 128 */
   int32_t
       max_text_length; /* questions are truncated to so many tokens; 0 = the model's (default) */
   uint32_t reserved;   /* 0 */

@@ -217,7 +217,7 @@ struct Session::Impl {
     return *image.impl_->image;
   }
 
-  // baked: by a network that decodes by itself and tells no scores. Such a network may give any ids
+  // baked: by fixed-length decoding, which tells no scores. Such a network may give any ids
   // at all; the decoders here give those they chose from.
   Generation generation(const std::vector<decode::Hypothesis>& hypotheses,
                         std::size_t prompt_tokens, double ms, bool baked) const {
@@ -303,8 +303,8 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images,
   const std::string& text = impl_->engine->prompt_of(options.prompt);
   if (!impl_->capabilities().prompt && text != impl_->engine->config.prompt)
     throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has the caption prompt \"" +
-                                             impl_->engine->config.prompt + "\" baked in; got \"" +
-                                             text + "\"");
+                                             impl_->engine->config.prompt +
+                                             "\" compiled in; got \"" + text + "\"");
   const TokenIds prompt = impl_->engine->caption_start(text);
   TokenIds generated = prompt;
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);

@@ -22,10 +22,10 @@ using TokenIds = std::vector<std::int32_t>;
 struct Capabilities {
   bool caption = false, itm = false, itc = false, ask = false, rank = false;
   bool attention = false;  // gives out cross-attention weights
-  bool beams = true;       // false: decoding is baked in (greedy)
+  bool beams = true;       // false: greedy decoding is compiled in
   bool sampling = true;
-  bool prompt = true;      // false: the caption prompt is baked in
-  int caption_length = 0;  // baked-in maximum, prompt included
+  bool prompt = true;      // false: the caption prompt is compiled in
+  int caption_length = 0;  // compiled-in maximum, with the prompt
   int answer_length = 0;
   int max_length = 0;  // longest text that can be generated, prompt included
   int image_size = 0;  // pixels go in as [3, image_size, image_size]
@@ -119,6 +119,10 @@ class Model {
   virtual int threads() const = 0;
   // Of a model that is compiled into networks: each, with what it has done so far.
   virtual std::vector<ExecutableUse> executables() const { return {}; }
+  // Why devices of the model do not work now, one text for each; and whether any does. From any
+  // thread.
+  virtual std::vector<std::string> faults() const { return {}; }
+  virtual bool works() const { return true; }
 };
 
 }  // namespace blip::backend

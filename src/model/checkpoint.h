@@ -55,8 +55,8 @@ class Checkpoint {
   std::vector<float> values(std::string_view name) const;
   // Its memory may go: the tensor was read and will hardly be read again.
   void release(std::string_view name) const;
-  // Throws Error(kIo) where a file was cut or written since it was opened: to be called once its
-  // values have been read.
+  // Throws Error(kIo) where a file was truncated or written since it was opened: to be called once
+  // its values have been read.
   void check_unchanged() const;
   const std::vector<std::string>& names() const {
     return names_;

@@ -362,7 +362,10 @@ class Speed(unittest.TestCase):
 
     def test_import_is_quick(self):
         """In time of this processor, with compiled bytecode as an installed package has it."""
-        code = "import numpy, time; t = time.process_time(); import blipcpp; print(time.process_time() - t)"
+        code = (
+            "import numpy, time; t = time.process_time(); import blipcpp; "
+            "print(time.process_time() - t)"
+        )
         with tempfile.TemporaryDirectory() as cache:
             environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
             environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -203,9 +203,14 @@ device_info = _struct(
     "blip_device_info", ("reserved", c_uint32), ("id", c_char_p), ("description", c_char_p)
 )
 convert_options = _struct(
-    "blip_convert_options", ("type", c_int32), ("progress", progress_callback), ("warning", warning_callback),
-    ("user_data", c_void_p), ("adapters", POINTER(c_char_p)), ("adapter_count", c_size_t),
-)  # fmt: skip
+    "blip_convert_options",
+    ("type", c_int32),
+    ("progress", progress_callback),
+    ("warning", warning_callback),
+    ("user_data", c_void_p),
+    ("adapters", POINTER(c_char_p)),
+    ("adapter_count", c_size_t),
+)
 hub_options = _struct(
     "blip_hub_options",
     ("offline", c_int32),
@@ -377,7 +382,8 @@ def _open() -> Tuple[ctypes.CDLL, str]:
         abi = library.blip_abi_version()
     except (OSError, AttributeError) as problem:
         raise ImportError(
-            "blipcpp cannot load libblip from %s: %s. Install the package with pip, or name the library in "
+            "blipcpp cannot load libblip from %s: %s. Install the package with pip, or name the "
+            "library in "
             "BLIPCPP_LIBRARY" % (path, problem)
         ) from None
     if abi != ABI_VERSION:

@@ -376,7 +376,9 @@ class Model:
     # ---- encode ----
 
     @overload
-    def encode(self, image: "Picture", *, batch_size: int = 8) -> Encoded: ...  # type: ignore[overload-overlap]
+    def encode(  # type: ignore[overload-overlap]
+        self, image: "Picture", *, batch_size: int = 8
+    ) -> Encoded: ...
 
     @overload
     def encode(self, image: "Sequence[Picture]", *, batch_size: int = 8) -> "List[Encoded]": ...
@@ -427,8 +429,8 @@ class Model:
     def caption(self, image: Any, **options: Any) -> Any:
         """Describes a picture, or each of several.
 
-        prompt: the caption continues it, and it is cut off the result; None is the model's own, ""
-        none.
+        prompt: the caption continues it, and it is not part of the result; None is the model's
+        own, "" none.
         num_captions: so many texts in `all`, best first: beams, or samples with sample=True.
         batch_size: pictures for one pass.
         beams (3; 1 is greedy), min_length (5) and max_length (20) in tokens with the prompt,
@@ -564,7 +566,7 @@ class Model:
         """Ranks given answers to a question: `all` holds them, best first; their scores are minus
         their losses.
 
-        candidates: so many survive the cut by their first token.
+        candidates: so many are kept by their first token.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()

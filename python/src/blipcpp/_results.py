@@ -30,8 +30,9 @@ class Text:
     __slots__ = ("text", "score", "token_ids")
 
     def __init__(self, text: str, score: float, token_ids: "npt.NDArray[np.int32]") -> None:
-        self.text = text  #: the prompt cut off
-        self.score = score  #: beams: log-probability per token; ranked: minus the loss; NaN where it is not told
+        self.text = text  #: without the prompt
+        #: beams: log-probability per token; ranked: minus the loss; NaN where it is not told
+        self.score = score
         self.token_ids = token_ids  #: with the prompt, and the end token where it was generated
 
     def __str__(self) -> str:
@@ -114,7 +115,7 @@ class Token(NamedTuple):
     """A token as it was decided."""
 
     id: int
-    text: str  #: all of the text so far, prompt cut off
+    text: str  #: all of the text so far, without the prompt
 
 
 class Part(NamedTuple):

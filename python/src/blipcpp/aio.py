@@ -7,8 +7,11 @@
 ...     captions = await asyncio.gather(*[model.caption(name) for name in names])
 ...     words = [token.text async for token in model.stream("clock.png")]
 ...     return [str(caption) for caption in captions], words[-1]
->>> asyncio.run(main())
-(['a clock on a gray background', 'two balloons on a purple background'], 'a clock on a gray background')
+>>> captions, word_by_word = asyncio.run(main())
+>>> captions
+['a clock on a gray background', 'two balloons on a purple background']
+>>> word_by_word
+'a clock on a gray background'
 """
 
 from __future__ import annotations

@@ -20,13 +20,13 @@
 namespace blip::backend::cpu {
 namespace {
 
-constexpr int kManyRows = 1 << 20;  // too many to look at the tokens themselves
+constexpr int kManyRows = 1 << 20;  // too many to attend to the tokens themselves
 
-// The towers that look at the picture; each has its own cross-attention keys and values of it.
+// The towers that attend to the picture; each has its own cross-attention keys and values of it.
 enum class Reader { kText, kCaption, kQuestion };
 
-// A picture's tokens, and for each reader what it looks at: made at first use, then shared by every
-// task and session.
+// A picture's tokens, and for each reader what it attends to: made at first use, then shared by
+// every task and session.
 class CpuImage final : public EncodedImage {
  public:
   CpuImage(int tokens, int width)
@@ -43,7 +43,8 @@ class CpuImage final : public EncodedImage {
   }
 
   // For `rows` rows of one text in all. How many its own options or its own length come to decides
-  // what they look at, not what is there already or beside it: the same task gives the same result.
+  // what they attend to, not what is there already or beside it: the same task gives the same
+  // result.
   Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights,
               TextScratch& scratch) const {
     const std::lock_guard lock(mutex_);
@@ -117,7 +118,7 @@ class CpuRunner final : public StagedRunner {
   std::unique_ptr<decode::Decoder> answer_decoder(const EncodedImage& image,
                                                   std::span<const TokenIds> questions,
                                                   int max_length) override {
-    // Short and long ones look at the picture in different ways, of which a pass takes one.
+    // Short and long ones attend to the picture in different ways, of which a pass takes one.
     std::vector<Cross> caches(questions.size());
     for (const bool few : {true, false}) {
       std::vector<TokenIds> texts;
@@ -208,8 +209,8 @@ class CpuRunner final : public StagedRunner {
   }
 
  private:
-  // caches[which[i]] = what an answer to texts[i] looks at. The texts are of one kind, few rows or
-  // many.
+  // caches[which[i]] = what an answer to texts[i] attends to. The texts are of one kind, few rows
+  // or many.
   void read_questions(const EncodedImage& image, std::span<const TokenIds> texts,
                       std::span<const std::size_t> which, std::span<Cross> caches) {
     const Cross looked =

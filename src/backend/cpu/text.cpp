@@ -64,7 +64,7 @@ void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index,
                layer.self_norm, state, scratch);
 }
 
-// Neighbouring spans that look at the same thing (beams, texts of one image) are one block of
+// Neighbouring spans that attend to the same thing (beams, texts of one image) are one block of
 // queries, so it is read once for all of them.
 template <class Body>
 void for_each_block(std::span<const Span> spans, const Body& body) {

@@ -17,7 +17,7 @@ namespace blip::backend::cpu {
 // A KeyValues per layer.
 using LayerCache = std::vector<ops::KeyValues>;
 
-// What a text looks at: keys and values for every layer, or else the tokens themselves
+// What a text cross-attends to: keys and values for every layer, or else the tokens themselves
 // (ops/absorbed.h). Shared, not changed.
 struct Cross {
   std::shared_ptr<const LayerCache> layers;
@@ -30,7 +30,7 @@ struct Span {
   int first = 0, count = 0;
   LayerCache* self =
       nullptr;  // grows by these rows; null: the rows see just one another (encoders)
-  const Cross* cross = nullptr;  // what the text looks at, of one kind in a pass; null: "text"
+  const Cross* cross = nullptr;  // what the text attends to, of one kind in a pass; null: "text"
                                  // mode, no cross-attention
 };
 
@@ -41,7 +41,7 @@ struct TextScratch {
   ops::AbsorbedScratch absorbed;
 };
 
-// Called with the cross-attention queries [R, D] of each layer, where those look at keys and
+// Called with the cross-attention queries [R, D] of each layer, where those attend to keys and
 // values.
 using QueryObserver = std::function<void(std::size_t layer, const ops::Operand& query)>;
 

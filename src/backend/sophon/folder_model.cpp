@@ -232,7 +232,7 @@ class ChipRunner final : public StagedRunner {
   std::optional<StepNetworks> caption_, answer_;
 };
 
-class FolderModel final : public Model {
+class FolderModel final : public ChipModel {
  public:
   FolderModel(const Manifest& manifest, const std::shared_ptr<Device>& device)
       : networks_(std::make_shared<const NetworkSet>(manifest, device)) {
@@ -252,8 +252,8 @@ class FolderModel final : public Model {
            : type == "int8" ? DType::kInt8
                             : DType::kF32;
   }
-  int threads() const override { return 1; }
-  std::vector<ExecutableUse> executables() const override { return networks_->use(); }
+  const Device& device() const override { return *networks_->device(); }
+  std::vector<NetworkPtr> networks() const override { return networks_->all(); }
 
  private:
   std::shared_ptr<const NetworkSet> networks_;
@@ -275,8 +275,8 @@ Capabilities capabilities_of(const Manifest& manifest) {
           .max_text_length = manifest.text_length};
 }
 
-std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device,
-                                         const Manifest& manifest) {
+std::shared_ptr<const ChipModel> load_folder(const std::shared_ptr<Device>& device,
+                                             const Manifest& manifest) {
   return std::make_shared<const FolderModel>(manifest, device);
 }
 
