@@ -1,5 +1,5 @@
 """blipcpp.eval against the public scorers and the official code (tests/reference/eval_scores.py and
-eval_retrieval.py), and what it does with files that are not as they should be.
+eval_official.py), and what it does with files that are not as they should be.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ SOURCE = pathlib.Path(os.environ["BLIP_SOURCE"])
 DATA = SOURCE / "tests/data/python/eval"
 SCENES = SOURCE / "demo/scenes"
 SCORES = json.loads((DATA / "scores.json").read_text())
-OFFICIAL = json.loads((DATA / "retrieval_scores.json").read_text())
+OFFICIAL = json.loads((DATA / "official.json").read_text())
 JUDGE = (
     *("vqa", DATA / "vqa_questions.json", "--annotations", DATA / "vqa_annotations.json"),
     "--predictions",
@@ -80,6 +80,24 @@ class Reference(EvalTest):
             other = evaluation.Retrieval(model, pictures, SOURCE, journal, 4, "cls")
             other.run(OFFICIAL["top_k"])
         self.assertGreater(np.abs(other.text_scores(0) - texts[0]).max(), 0.01)
+
+    def test_answers_are_those_of_the_official_evaluation(self):
+        checkpoint = SOURCE / "tests/data/parity/vqa"
+        expected = OFFICIAL["vqa"]
+        results = self.folder / "results.json"
+        arguments = (
+            *("vqa", DATA / "questions.json", "--images", SOURCE, "--model", checkpoint),
+            *("--dtype", "f32", "--results", results),
+        )
+        answers = self.write("answers.json", expected["answers"])
+        ranked = ("--answers", answers, "--candidates", expected["candidates"])
+        for how, more in (("generate", ()), ("rank", ranked)):
+            with self.subTest(how):
+                self.ok(*arguments, *more)
+                got = sorted(
+                    json.loads(results.read_text()), key=lambda answer: answer["question_id"]
+                )
+                self.assertEqual(got, expected[how])
 
     def test_captions_are_those_of_pycocoevalcap(self):
         if _scorers.missing():

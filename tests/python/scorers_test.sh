@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests of blipcpp.eval with the public scorers, which the others may lack.
-# usage: eval_test.sh SOURCE LIBRARY
+# usage: scorers_test.sh SOURCE LIBRARY
 set -euo pipefail
 
 source=$1
