@@ -8,7 +8,7 @@
 #include "cli/exit.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
-#include "cli/one_by_one.h"
+#include "cli/itemwise_retry.h"
 #include "cli/pictures.h"
 #include "cli/trace.h"
 #include "core/json.h"
@@ -234,7 +234,7 @@ class Judge {
         for (std::string& text : texts) text = prepared(text);
       return session_.nlvr(*seen_[0].image, *seen_[1].image, texts, options);
     };
-    const auto outcomes = OneByOne<float>(pair.statements.size()).run(pair.statements, work);
+    const auto outcomes = ItemwiseRetry<float>(pair.statements.size()).run(pair.statements, work);
     timings_.add_result(watch.ms());
     for (std::size_t i = 0; i < outcomes.size(); ++i) print(pair, pair.statements[i], outcomes[i]);
   }

@@ -206,7 +206,7 @@ typedef struct blip_model_info {
   int32_t embed_dim; /* length of ITC vectors; 0 = the model has none */
   /* What it can do: 0 or 1. */
   int32_t can_caption, can_match_itm, can_match_itc, can_ask, can_rank, can_attend;
-  int32_t baked_length; /* compiled models that decode greedily to a fixed length: that length; 0 =
+  int32_t fixed_length; /* compiled models that decode greedily to a fixed length: that length; 0 =
                            free */
   int32_t max_length;   /* longest caption or answer in tokens, prompt included; 0 = it writes none,
                            or not told */
@@ -373,7 +373,7 @@ BLIP_C_API double blip_generations_decode_ms(const blip_generations* generations
 BLIP_C_API void blip_generations_free(blip_generations* generations);
 
 /* How a text is generated. Lengths count tokens, prompt included. A compiled model may have its
- * fixed-length decoding compiled in (baked_length): anything but the defaults is then
+ * fixed-length decoding compiled in (fixed_length): anything but the defaults is then
  * BLIP_ERROR_UNSUPPORTED, save beams = 1. */
 typedef struct blip_generate_options {
   uint32_t struct_size;

@@ -219,15 +219,15 @@ struct Session::Impl {
     return *image.impl_->image;
   }
 
-  // baked: by fixed-length decoding, which tells no scores. Such a network may give any ids
+  // fixed: by fixed-length decoding, which tells no scores. Such a network may give any ids
   // at all; the decoders here give those they chose from.
   Generation generation(const std::vector<decode::Hypothesis>& hypotheses,
-                        std::size_t prompt_tokens, double ms, bool baked) const {
+                        std::size_t prompt_tokens, double ms, bool fixed) const {
     Generation result;
     for (const auto& h : hypotheses) {
-      if (!baked) require_finite({&h.score, 1}, "a score");
+      if (!fixed) require_finite({&h.score, 1}, "a score");
       for (const std::int32_t id : h.ids)
-        if (baked && (id < 0 || id >= tokenizer().size()))
+        if (fixed && (id < 0 || id >= tokenizer().size()))
           throw Error(ErrorCode::kModel, engine->info.path + " gives the token " +
                                              std::to_string(id) +
                                              ", which is not in the vocabulary of " +

@@ -11,7 +11,7 @@
 namespace blip::backend {
 namespace {
 
-// Texts per pass over one image: enough rows to fill the matrix units (32 texts of about 10
+// Texts per pass over one image: enough rows to fill the AMX tiles (32 texts of about 10
 // tokens), few enough that activations stay small and a cancel is heard soon.
 constexpr std::size_t kTextsPerPass = 32;
 

@@ -214,7 +214,7 @@ void attention_by_panels(const AttentionBlock& b) {
   }
   for (int i = 0; i < b.queries; ++i) {
     const int visible =
-        b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
+        b.causal_offset == kAllVisible ? b.count : std::min(b.count, b.causal_offset + i + 1);
     const float scale = b.scale * steps[i];
     const Exponentials e = HWY_DYNAMIC_DISPATCH(rounded_softmax_row)(
         scores + static_cast<std::size_t>(i) * columns, visible, columns, scale);

@@ -142,7 +142,7 @@ void attention(const AttentionBlock& b) {
   float* sums = mixed + static_cast<std::size_t>(b.queries) * width;
   for (int i = 0; i < b.queries; ++i) {
     const int visible =
-        b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
+        b.causal_offset == kAllVisible ? b.count : std::min(b.count, b.causal_offset + i + 1);
     float* row = scores + static_cast<std::size_t>(i) * columns;
     const Exponentials e = exp_row(row, visible, b.scale);
     sums[i] = e.sum;

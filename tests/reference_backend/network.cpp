@@ -40,10 +40,10 @@ void softmax(std::vector<double>& x) {
   for (double& value : x) value /= total;
 }
 
-// softmax(q k^T / sqrt(d)) v, head by head. causal: query i sees the keys up to i. looked: adds the
-// mean weights over heads.
+// softmax(q k^T / sqrt(d)) v, head by head. causal: query i sees the keys up to i. spread: adds
+// the mean weights over heads.
 Matrix attention(const Matrix& q, const Matrix& k, const Matrix& v, int heads, bool causal,
-                 Matrix* looked = nullptr) {
+                 Matrix* spread = nullptr) {
   const int d = q.cols / heads;
   Matrix out(q.rows, q.cols);
   for (int h = 0; h < heads; ++h)
@@ -58,7 +58,7 @@ Matrix attention(const Matrix& q, const Matrix& k, const Matrix& v, int heads, b
       for (std::size_t j = 0; j < weights.size(); ++j) {
         const double* b = v.row(static_cast<int>(j)) + h * d;
         for (int c = 0; c < d; ++c) out.row(i)[h * d + c] += weights[j] * b[c];
-        if (looked) looked->row(i)[j] += weights[j] / heads;
+        if (spread) spread->row(i)[j] += weights[j] / heads;
       }
     }
   return out;
@@ -129,9 +129,9 @@ Matrix Network::vision(std::span<const float> pixels) const {
   return norm("vision.norm", c.eps, x);
 }
 
-Cross Network::cross(const std::string& name, const model::TextConfig& c, const Matrix& states,
-                     const std::string& attention) const {
-  Cross cross;
+CrossCache Network::cross(const std::string& name, const model::TextConfig& c, const Matrix& states,
+                          const std::string& attention) const {
+  CrossCache cross;
   for (int l = 0; l < c.layers; ++l) {
     const std::string layer = name + "." + std::to_string(l) + "." + attention;
     cross.push_back({linear(layer + ".k", states), linear(layer + ".v", states)});
@@ -141,7 +141,7 @@ Cross Network::cross(const std::string& name, const model::TextConfig& c, const 
 
 Matrix Network::read(const std::string& layer, int number, int heads, const Matrix& x,
                      const Seen& seen, Matrix* weights) const {
-  const auto output = [&](const std::string& attention_name, const Cross& cross) {
+  const auto output = [&](const std::string& attention_name, const CrossCache& cross) {
     const KeysValues& kv = cross[static_cast<std::size_t>(number)];
     return linear(attention_name + ".out", attention(linear(attention_name + ".q", x), kv.keys,
                                                      kv.values, heads, false, weights));
@@ -164,7 +164,7 @@ Matrix Network::read(const std::string& layer, int number, int heads, const Matr
 
 Matrix Network::text(const std::string& name, const model::TextConfig& c,
                      std::span<const std::int32_t> ids, const Seen& seen, bool causal,
-                     Looked* looked) const {
+                     AttentionSum* spread) const {
   const auto &word = tensor(name + ".word"), &position = tensor(name + ".position");
   Matrix x(static_cast<int>(ids.size()), c.width);
   for (int t = 0; t < x.rows; ++t)
@@ -179,7 +179,7 @@ Matrix Network::text(const std::string& name, const model::TextConfig& c,
                                    linear(self + ".v", x), c.heads, causal);
     x = norm(self + ".norm", c.eps, sum(linear(self + ".out", mixed), x));
     if (!seen.empty()) {
-      Matrix* weights = looked && l >= looked->first_layer ? &looked->weights : nullptr;
+      Matrix* weights = spread && l >= spread->first_layer ? &spread->weights : nullptr;
       x = norm(layer + ".cross.norm", c.eps, sum(read(layer, l, c.heads, x, seen, weights), x));
     }
     x = norm(layer + ".norm", c.eps, sum(mlp(layer, x), x));

@@ -26,13 +26,13 @@ struct Matrix {
 struct KeysValues {
   Matrix keys, values;
 };
-using Cross = std::vector<KeysValues>;  // of each layer
+using CrossCache = std::vector<KeysValues>;  // of each layer
 // What a text looks at: nothing ("text" mode), one thing, or the two pictures of BLIP-NLVR.
-using Seen = std::vector<const Cross*>;
+using Seen = std::vector<const CrossCache*>;
 
 // How the rows of a text looked at what their cross-attention reads, summed up over the layers from
 // `first_layer` on: the mean over heads.
-struct Looked {
+struct AttentionSum {
   int first_layer = 0;
   Matrix weights;
 };
@@ -48,12 +48,12 @@ class Network {
   Matrix vision(std::span<const float> pixels) const;
   // The keys and values that tower `name` ("caption") makes of states [N, Dv]. attention: which one
   // of its layers, "cross", or of those over two pictures "cross0" and "cross1".
-  Cross cross(const std::string& name, const model::TextConfig& c, const Matrix& states,
-              const std::string& attention = "cross") const;
+  CrossCache cross(const std::string& name, const model::TextConfig& c, const Matrix& states,
+                   const std::string& attention = "cross") const;
   // The states [T, D] of a text.
   Matrix text(const std::string& name, const model::TextConfig& c,
               std::span<const std::int32_t> ids, const Seen& seen, bool causal,
-              Looked* looked = nullptr) const;
+              AttentionSum* spread = nullptr) const;
   // Logits [T, vocab] of states [T, D].
   Matrix head(const std::string& name, const model::TextConfig& c, const Matrix& states) const;
   // x W + b of the layer `name`, for x [n, in].

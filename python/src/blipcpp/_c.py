@@ -85,7 +85,7 @@ model_info = _struct(
     ("can_ask", c_int32),
     ("can_rank", c_int32),
     ("can_attend", c_int32),
-    ("baked_length", c_int32),
+    ("fixed_length", c_int32),
     ("max_length", c_int32),
     ("text_length", c_int32),
     ("max_text_length", c_int32),

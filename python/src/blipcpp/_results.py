@@ -148,7 +148,7 @@ class ModelInfo(NamedTuple):
     can_rank: bool
     can_attend: bool
     can_nlvr: bool
-    baked_length: int
+    fixed_length: int
     max_length: int
     text_length: int
     max_text_length: int

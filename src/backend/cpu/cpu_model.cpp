@@ -49,8 +49,8 @@ class CpuImage final : public EncodedImage {
   // For `rows` rows of one text in all. How many its own options or its own length come to decides
   // what they attend to, not what is there already or beside it: the same task gives the same
   // result.
-  Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights,
-              TextScratch& scratch) const {
+  CrossCache cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights,
+                   TextScratch& scratch) const {
     const std::lock_guard lock(mutex_);
     if (rows <= ops::kAbsorbedRows && !keeps_keys(reader)) {
       const StageZone zone("image tokens");
@@ -111,7 +111,7 @@ class CpuRunner final : public StagedRunner {
                                                    const GenerateOptions& options) override {
     const std::int64_t rows =
         std::int64_t{options.sample ? options.num_return : options.beams} * options.max_length;
-    std::vector<Cross> cross;
+    std::vector<CrossCache> cross;
     for (const auto& image : images)
       cross.push_back(cpu_image(*image).cross(
           Reader::kCaption, static_cast<int>(std::min<std::int64_t>(rows, kManyRows)), *pool_,
@@ -124,7 +124,7 @@ class CpuRunner final : public StagedRunner {
                                                   std::span<const TokenIds> questions,
                                                   int max_length) override {
     // Short and long ones attend to the picture in different ways, of which a pass takes one.
-    std::vector<Cross> caches(questions.size());
+    std::vector<CrossCache> caches(questions.size());
     for (const bool few : {true, false}) {
       std::vector<TokenIds> texts;
       std::vector<std::size_t> which;
@@ -140,17 +140,17 @@ class CpuRunner final : public StagedRunner {
 
   std::vector<float> match_pass(const EncodedImage& image,
                                 std::span<const TokenIds> texts) override {
-    const Cross looked = keys_of(image, Reader::kText, *weights_->text);
-    return project_texts(*weights_->text, texts, &looked, *weights_->itm);
+    const CrossCache cross = keys_of(image, Reader::kText, *weights_->text);
+    return project_texts(*weights_->text, texts, &cross, *weights_->itm);
   }
 
   // cls_head: a layer, ReLU, a layer of two outputs
   std::vector<float> nlvr_pass(const EncodedImage& first, const EncodedImage& second,
                                std::span<const TokenIds> statements) override {
     const TextWeights& w = *weights_->nlvr;
-    Cross looked = keys_of(first, Reader::kNlvrFirst, w);
-    looked.second = keys_of(second, Reader::kNlvrSecond, w).layers;
-    std::vector<float> hidden = project_texts(w, statements, &looked, *weights_->nlvr_dense);
+    CrossCache cross = keys_of(first, Reader::kNlvrFirst, w);
+    cross.second = keys_of(second, Reader::kNlvrSecond, w).layers;
+    std::vector<float> hidden = project_texts(w, statements, &cross, *weights_->nlvr_dense);
     for (float& x : hidden) x = x < 0 ? 0 : x;  // keeps what is no number
     std::vector<float> logits(2 * statements.size());
     const auto rows = static_cast<int>(statements.size());
@@ -187,13 +187,14 @@ class CpuRunner final : public StagedRunner {
 
   AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question,
                                    const TokenIds& ids, int layers) override {
-    auto [looked, states] =
+    auto [attention, states] =
         cross_weights(*weights_->question, question,
                       keys_of(image, Reader::kQuestion, *weights_->question), false, layers);
-    const Cross read{std::make_shared<const LayerCache>(
-                         cross_keys_values(*pool_, *weights_->answer, states, text_)),
-                     nullptr};
-    return {std::move(looked), cross_weights(*weights_->answer, ids, read, true, layers).weights};
+    const CrossCache read{std::make_shared<const LayerCache>(
+                              cross_keys_values(*pool_, *weights_->answer, states, text_)),
+                          nullptr};
+    return {std::move(attention),
+            cross_weights(*weights_->answer, ids, read, true, layers).weights};
   }
 
   Tensor text_alone(const TokenIds& text) override {
@@ -225,19 +226,19 @@ class CpuRunner final : public StagedRunner {
 
   Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
     const auto& weights = question ? *weights_->question : *weights_->text;
-    const Cross looked = keys_of(image, question ? Reader::kQuestion : Reader::kText, weights);
-    return tensor(encode_texts(weights, std::span(&text, 1), &looked));
+    const CrossCache cross = keys_of(image, question ? Reader::kQuestion : Reader::kText, weights);
+    return tensor(encode_texts(weights, std::span(&text, 1), &cross));
   }
 
  private:
   // caches[which[i]] = what an answer to texts[i] attends to. The texts are of one kind, few rows
   // or many.
   void read_questions(const EncodedImage& image, std::span<const TokenIds> texts,
-                      std::span<const std::size_t> which, std::span<Cross> caches) {
-    const Cross looked =
+                      std::span<const std::size_t> which, std::span<CrossCache> caches) {
+    const CrossCache cross =
         cpu_image(image).cross(Reader::kQuestion, static_cast<int>(texts.front().size()), *pool_,
                                *weights_->question, text_);
-    const Matrix states = encode_texts(*weights_->question, texts, &looked);
+    const Matrix states = encode_texts(*weights_->question, texts, &cross);
     const StageZone zone("question keys", texts.size());
     int first = 0;
     for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -249,7 +250,7 @@ class CpuRunner final : public StagedRunner {
     }
   }
 
-  Cross keys_of(const EncodedImage& image, Reader reader, const TextWeights& weights) {
+  CrossCache keys_of(const EncodedImage& image, Reader reader, const TextWeights& weights) {
     return cpu_image(image).cross(reader, kManyRows, *pool_, weights, text_);
   }
 
@@ -259,7 +260,7 @@ class CpuRunner final : public StagedRunner {
     Matrix x;  // embedded: [sum of lengths, D]; valid until the next pass
   };
 
-  Rows rows_of(const TextWeights& w, std::span<const TokenIds> texts, const Cross* cross) {
+  Rows rows_of(const TextWeights& w, std::span<const TokenIds> texts, const CrossCache* cross) {
     Rows rows;
     std::vector<std::int32_t> ids;
     std::vector<int> positions;
@@ -275,7 +276,8 @@ class CpuRunner final : public StagedRunner {
   }
 
   // All texts' states: [sum of lengths, D]. Valid until the next pass.
-  Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts, const Cross* cross) {
+  Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts,
+                      const CrossCache* cross) {
     const StageZone zone("texts", texts.size());
     const Rows rows = rows_of(w, texts, cross);
     text_forward(*pool_, w, rows.spans, rows.x, text_);
@@ -284,7 +286,7 @@ class CpuRunner final : public StagedRunner {
 
   // The layer over each text's first state: [texts, layer.out()].
   std::vector<float> project_texts(const TextWeights& w, std::span<const TokenIds> texts,
-                                   const Cross* cross, const ops::Linear& layer) {
+                                   const CrossCache* cross, const ops::Linear& layer) {
     const StageZone zone("texts", texts.size());
     const Rows rows = rows_of(w, texts, cross);
     const Matrix first = text_forward_first(*pool_, w, rows.spans, rows.x, text_);
@@ -293,14 +295,14 @@ class CpuRunner final : public StagedRunner {
     return out;
   }
 
-  struct Looked {
+  struct AttentionSum {
     Tensor weights;  // [T, N]
     Matrix states;   // [T, D], valid until the next pass
   };
 
   // One text's states, and how its tokens' attention spread over what `cross` holds.
-  Looked cross_weights(const TextWeights& w, const TokenIds& ids, const Cross& cross, bool causal,
-                       int layers) {
+  AttentionSum cross_weights(const TextWeights& w, const TokenIds& ids, const CrossCache& cross,
+                             bool causal, int layers) {
     const int rows = static_cast<int>(ids.size()), all = w.config.layers,
               seen = cross.layers->front().count();
     const int first_layer = layers == 0 ? all / 2 : std::max(0, all - layers);

@@ -45,13 +45,13 @@ Matrix attend_self(ThreadPool& pool, const TextWeights& w, std::size_t index,
                      .kv = &kv,
                      .out = first_rows ? context.row_range(static_cast<int>(s), 1)
                                        : context.row_range(span.first, span.count),
-                     .first_visible = span.self ? kv.count() : ops::kAllVisible,
+                     .causal_offset = span.self ? kv.count() : ops::kAllVisible,
                      .growing = &kv,
                      .k = rows.col_range(d, d),
                      .v = rows.col_range(2 * d, d)});
   }
-  const ops::Linear* const following[] = {&w.layers[index].self_out};
-  ops::attention(pool, items, following);
+  const ops::Linear* const next_layers[] = {&w.layers[index].self_out};
+  ops::attention(pool, items, next_layers);
   return context;
 }
 
@@ -69,7 +69,7 @@ void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index,
 template <class Body>
 void for_each_block(std::span<const Span> spans, const Body& body) {
   for (std::size_t s = 0; s < spans.size();) {
-    const Cross& cross = *spans[s].cross;
+    const CrossCache& cross = *spans[s].cross;
     const int first = spans[s].first;
     int count = 0;
     for (; s < spans.size() && *spans[s].cross == cross; ++s) count += spans[s].count;
@@ -86,7 +86,7 @@ void attend_keys(ThreadPool& pool, const TextWeights& w, std::size_t index,
   if (observe) observe(index, query);
   std::vector<ops::AttentionItem> items;
   const int d = w.config.width;
-  for_each_block(spans, [&](const Cross& cross, int first, int count) {
+  for_each_block(spans, [&](const CrossCache& cross, int first, int count) {
     int column = 0;
     for (const LayerCache* seen : {cross.layers.get(), cross.second.get()}) {
       if (!seen) continue;
@@ -95,8 +95,8 @@ void attend_keys(ThreadPool& pool, const TextWeights& w, std::size_t index,
       column += d;
     }
   });
-  const ops::Linear* const following[] = {&w.layers[index].cross_out, &w.layers[index].fc1};
-  ops::attention(pool, items, following);
+  const ops::Linear* const next_layers[] = {&w.layers[index].cross_out, &w.layers[index].fc1};
+  ops::attention(pool, items, next_layers);
 }
 
 // The same over the image's tokens themselves.
@@ -108,12 +108,12 @@ void attend_tokens(ThreadPool& pool, const TextWeights& w, std::size_t index,
   const Matrix query(scratch.query.f32(), state.x.rows, w.config.width);
   ops::linear(pool, state.operand, layer.cross_q, query);
   std::vector<ops::AbsorbedItem> items;
-  for_each_block(spans, [&](const Cross& cross, int first, int count) {
+  for_each_block(spans, [&](const CrossCache& cross, int first, int count) {
     items.push_back({first, count, cross.tokens.get()});
   });
-  const ops::Linear* const following[] = {&layer.cross_out, &layer.fc1};
+  const ops::Linear* const next_layers[] = {&layer.cross_out, &layer.fc1};
   ops::absorbed_attention(pool, layer.cross_absorbed, query, items, context, scratch.absorbed,
-                          following);
+                          next_layers);
 }
 
 // x = cross_norm(x + out(attention over the image))
@@ -210,7 +210,7 @@ Matrix text_forward_first(ThreadPool& pool, const TextWeights& w, std::span<cons
 }
 
 void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits,
-               std::span<decode::Digest> digests, TextScratch& scratch) {
+               std::span<decode::PartialLogSumExp> partials, TextScratch& scratch) {
   const OperationZone zone("vocabulary");
   // The norm between the two products wants floats.
   const Matrix hidden = scratch_matrix(scratch.hidden, states.rows, states.cols);
@@ -218,13 +218,14 @@ void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matri
               hidden, ops::Epilogue::kGelu);
   const auto normed =
       ops::layer_norm_keep(pool, hidden, head.norm, head.decoder.type(), scratch.state);
-  const int per_row = decode::digests_of(logits.cols);
+  const int per_row = decode::partials_of(logits.cols);
   ops::linear_then(
-      pool, normed, head.decoder, logits, decode::kDigestColumns,
+      pool, normed, head.decoder, logits, decode::kPartialColumns,
       [&](int row, int rows, int column, int columns) {
         for (int r = row; r < row + rows; ++r)
-          digests[static_cast<std::size_t>(r * per_row + column / decode::kDigestColumns)] =
-              decode::digest({logits.row(r) + column, static_cast<std::size_t>(columns)});
+          partials[static_cast<std::size_t>(r * per_row + column / decode::kPartialColumns)] =
+              decode::partial_log_sum_exp(
+                  {logits.row(r) + column, static_cast<std::size_t>(columns)});
       });
 }
 

@@ -43,10 +43,10 @@ class Loader {
     return a;
   }
 
-  StoredRows table(const std::string& name) {
+  EmbeddingTable table(const std::string& name) {
     count();
     const io::TensorView& view = checkpoint_.tensor(name);
-    StoredRows rows(pool_, view);
+    EmbeddingTable rows(pool_, view);
     check_rows(rows, view);
     checkpoint_.release(name);
     return rows;
@@ -218,7 +218,7 @@ class Loader {
                                        " holds values too large to be interpolated");
   }
 
-  void check_rows(const StoredRows& rows, const io::TensorView& view) {
+  void check_rows(const EmbeddingTable& rows, const io::TensorView& view) {
     constexpr int kRows = 64;
     const int all = static_cast<int>(view.shape[0]);
     const std::size_t width = view.count() / static_cast<std::size_t>(all);
@@ -310,7 +310,7 @@ TextHead load_head(Loader& load, const std::string& tower, const TextWeights& w)
   const int d = w.config.width;
   const std::vector<float> bias = load.values(head + ".bias");
   // Usually tied: the word embeddings are the output matrix too.
-  const StoredRows own =
+  const EmbeddingTable own =
       load.checkpoint().has(head + ".weight") ? load.table(head + ".weight") : w.word;
   const auto rows = [&](int first, int count, float* out) { own.read(first, count, out); };
   return {
@@ -366,7 +366,7 @@ std::optional<TextWeights> load_text(Loader& load, const std::string& tower,
 
 }  // namespace
 
-StoredRows::StoredRows(ThreadPool& pool, const io::TensorView& table)
+EmbeddingTable::EmbeddingTable(ThreadPool& pool, const io::TensorView& table)
     : memory_(allocate_zeros(table.data.size())), table_(table) {
   table_.data = {memory_.get(), table.data.size()};
   constexpr std::size_t kPiece = std::size_t{1} << 20;
@@ -378,7 +378,7 @@ StoredRows::StoredRows(ThreadPool& pool, const io::TensorView& table)
   });
 }
 
-void StoredRows::read(int first, int count, float* out) const {
+void EmbeddingTable::read(int first, int count, float* out) const {
   const io::TensorView rows = table_.rows(first, count);
   rows.to_f32({out, rows.count()});
 }

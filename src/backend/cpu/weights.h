@@ -53,10 +53,10 @@ struct TextHead {
 };
 
 // A table of which few rows are read at a time, as the checkpoint stores it (often in 16 bits).
-class StoredRows {
+class EmbeddingTable {
  public:
-  StoredRows() = default;
-  StoredRows(ThreadPool& pool, const io::TensorView& table);  // copies it
+  EmbeddingTable() = default;
+  EmbeddingTable(ThreadPool& pool, const io::TensorView& table);  // copies it
   // Rows `first` to first + count as floats.
   void read(int first, int count, float* out) const;
 
@@ -68,7 +68,7 @@ class StoredRows {
 struct TextWeights {
   model::TextConfig config;
   ops::NumberType cache_type = ops::NumberType::kF32;
-  StoredRows word;               // [vocab, D]
+  EmbeddingTable word;           // [vocab, D]
   AlignedArray<float> position;  // [max_positions, D]
   ops::LayerNorm norm;
   std::vector<TextLayer> layers;
