@@ -33,7 +33,7 @@ test: deps-test ## Build with tests and run every test but the long ones of chec
 	ctest --preset $(or $(TEST_PRESET),release) -j $(JOBS)
 	scripts/test-clients.sh $(CLIENTS) $(BLIP)
 
-test-clients: build ## Test blip serve with openai, requests, Chromium, schemathesis, pages
+test-clients: build ## Test blip serve with openai, requests, Chromium, schemathesis
 	scripts/test-clients.sh $(BLIP)
 
 check: check-format check-abi check-asan check-tsan check-fuzz check-hosts ## All of those below

@@ -3,7 +3,8 @@
 of milliseconds and of ratios.
 
     bench/setup.sh
-    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip [--work bench/work] [--threads 2] [--rounds 9] [--runs 2] [--isa avx2]
+    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip \\
+        [--work bench/work] [--threads 2] [--rounds 9] [--runs 2] [--isa avx2]
 
 Everybody takes turns, work by work: a round measures each peer and then blip (the next one blip
 first) within the same minute, and a ratio is made of two figures of one round. The tables have the

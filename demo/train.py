@@ -1,8 +1,8 @@
 """Trains the demo model from nothing. Resumable: run the same command again and it goes on from
 --out/last.pt.
 
-    python train.py --out run --minutes 95        the learning rate falls to zero by that many minutes of training
-    python train.py --out run --steps 8000        the same over a number of steps (repeatable)
+    python train.py --out run --minutes 95    # the learning rate falls to zero in that time
+    python train.py --out run --steps 8000    # the same over a number of steps (repeatable)
 """
 
 import argparse

@@ -13,7 +13,7 @@ for group in "$@"; do
                       libjpeg-dev libpng-dev zlib1g-dev libwebp-dev libtiff-dev libheif-dev \
                           libde265-dev libavif-dev libjxl-dev
                       libcurl4-openssl-dev libssl-dev libboost-dev libxxhash-dev libarchive-dev \
-                          libsqlite3-dev) ;;
+                          libexiv2-dev libsqlite3-dev) ;;
     test) packages+=(libgtest-dev libstb-dev dpkg-dev python3 python3-pip python3-numpy \
         python3-pil python3-venv zstd) ;;
     clients) packages+=(python3-venv) ;;

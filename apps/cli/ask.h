@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/console.h"
+#include "cli/job.h"
 #include "cli/options.h"
 #include "cli/pictures.h"
 
@@ -14,6 +15,7 @@ struct AskFlags {
   OutputOptions output;
   ModelOptions model;
   PictureOptions pictures;
+  JobFlags job{jobs::kAnswers};
   GenerateFlags generate;
   std::vector<std::string> questions;
   std::string answers_file;
@@ -54,7 +56,7 @@ class Asker {
 struct AskColumns {
   bool image = false, question = false, all = false;
 };
-void print_answer(Console& console, const AskColumns& columns, const std::string& image,
+void print_answer(Console& console, const AskColumns& columns, const Input& input,
                   const std::string& question, const Generation& answer);
 
 // Reads questions from standard input until "exit" or its end; returns the exit code.

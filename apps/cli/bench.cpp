@@ -29,10 +29,10 @@ Times are medians of --runs runs after one that is thrown away. Gop/s counts a p
 as two operations; shares are of this machine's peak for the number type, measured first, and of
 its memory bandwidth, measured between the runs (neighbours on the same host may take some of it
 at any moment), both with the same threads. A token is one step of greedy decoding for every
-picture of the batch; "image keys" are what beams and matches look at; "again": the picture's keys
-are there. The last rows are whole tasks on a new picture. Run it on an idle machine. On a SOPHON
-chip (--device sophon:0) each compiled network is timed instead, from launch to result: launches
-for one run of every task the model has, and their mean time.)";
+picture of the batch; "image keys" are the keys and values that beams and matches attend to;
+"again": the picture's keys are there. The last rows are whole tasks on a new picture. Run it on
+an idle machine. On a SOPHON chip (--device sophon:0) each compiled network is timed instead, from
+launch to result: launches for one run of every task the model has, and their mean time.)";
 
 struct BenchFlags {
   OutputOptions output;

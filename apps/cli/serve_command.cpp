@@ -224,9 +224,9 @@ void add_queue_flags(CLI::App& command, ServeFlags& flags) {
       ->capture_default_str()
       ->group(group);
   add_number(command, "--queue", o.scheduler.queue_limit, 1, 1'000'000,
-             "Jobs that may wait per model; more are told 429", group);
+             "Jobs that may wait per model; more get 429 Too Many Requests", group);
   add_number(command, "--max-requests", o.max_requests, 1, 100'000,
-             "Requests accepted at a time; more are told 429", group);
+             "Requests accepted at a time; more get 429 Too Many Requests", group);
   add_number(command, "--concurrency", o.threads, 1, 1024,
              "Requests read or decoded at a time; those that wait for a model do not count", group);
   command.add_option("--timeout", flags.timeout_seconds, "Seconds until a request is given up")

@@ -177,6 +177,8 @@ struct Server::Impl {
           {label("kind", "scratch"), scratch}};
     });
     describe_zones();
+    metrics.gauge("blip_failed_devices", "Devices that do not work now (/readyz).",
+                  [sum] { return sum([](const Model& m) { return m.engine.faults().size(); }); });
     metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.",
                   [this] { return http->open_exchanges(); });
   }
@@ -221,8 +223,10 @@ struct Server::Impl {
     };
     health("/healthz", [] { return json_response({{"status", "ok"}}); });
     health("/readyz", [this] {
-      return draining ? to_response(kUnavailable, "the server is shutting down", "")
-                      : json_response({{"status", "ready"}});
+      if (draining) return to_response(kUnavailable, "the server is shutting down", "");
+      const std::string faults = models.faults();
+      return faults.empty() ? json_response({{"status", "ready"}})
+                            : to_response(kUnavailable, faults, "");
     });
     at_once("/metrics", false, [this] {
       return Response{200, "text/plain; version=0.0.4", metrics.text()};

@@ -24,8 +24,8 @@ std::uint64_t generated_rows(const GenerateOptions& options);
 // Those of a job. Tokenizes its texts.
 std::uint64_t rows_of(const Engine& engine, const Job& job);
 
-// A job of more rows than this is computed in a lane of its own, beside the others': eight default
-// captions' worth.
+// A job of more rows than this is computed in a executor of its own, beside the others': eight
+// default captions' worth.
 inline constexpr std::uint64_t kLongRows = 512;
 // A new picture counts as so many rows: in BLIP-base the vision tower costs about what 200 rows of
 // decoding do.
@@ -37,7 +37,7 @@ std::size_t work_bytes(const ModelInfo& info, const Job& job);
 // What an answer with the attention of such a job's words takes, in JSON and as text.
 std::size_t attention_bytes(const ModelInfo& info, const Job& job);
 // What one encoded picture of this model holds at most: the vision tower's states, and the keys and
-// values of every layer that looks at it for the task, or for any.
+// values of every layer that attends to it for the task, or for any.
 std::size_t encoded_bytes(const ModelInfo& info, std::optional<Task> task = std::nullopt);
 
 // Averages of what this model took so far. Thread-safe.

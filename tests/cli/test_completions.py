@@ -21,7 +21,10 @@ class Completions(CliTest):
 
     def complete(self, *words):
         script = self.write("blip.bash", self.scripts["bash"])
-        code = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _blip; printf "%s\\n" "${COMPREPLY[@]}"'
+        code = (
+            'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _blip; '
+            'printf "%s\\n" "${COMPREPLY[@]}"'
+        )
         done = subprocess.run(
             ["bash", "-uc", code, "bash", script, *words],
             capture_output=True,

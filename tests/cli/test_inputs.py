@@ -165,7 +165,7 @@ class Folders(CliTest):
         )
         self.assertIn("TIFF", result.objects[1]["error"])
         self.assertIn(
-            "left out of folders: 2 files that are no pictures, 1 hidden file or folder, 2 pipes, "
+            "left out: 2 files that are no pictures, 1 hidden file or folder, 2 pipes, "
             "sockets or devices",
             result.err,
         )

@@ -33,8 +33,10 @@ case $language in
         fail "$(cat download.log)"; skip "mvn: $(grep -m 1 ERROR download.log)"; } ;;
 esac
 
-command=$(sed -n 's/^\$ //p' README.md)
-sed -n '/^```console$/,/^```$/p' README.md | grep -v '^```\|^\$ ' >expected.txt
+# The command goes on in the lines below it that are indented.
+example=$(sed -n '/^```console$/,/^```$/p' README.md | grep -v '^```')
+command=$(sed -n 's/^\$ //p; /^    /p' <<<"$example")
+grep -v '^\$ \|^    ' <<<"$example" >expected.txt
 bash -c "$command" >raw.txt || fail "$command"
 sed 's/\x1b\[0m//g' raw.txt >got.txt  # mvn resets the terminal's colours
 diff -u expected.txt got.txt || fail "$language prints something else than its README shows"

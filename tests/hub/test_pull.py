@@ -248,7 +248,8 @@ class Pull(HubTest):
 
     def test_the_vendors_models_are_instructions(self):
         told = self.refused(
-            "python3 -m dfss --url=open@sophgo.com:sophon-demo/BLIP/blip_${part}_bm1684x_f32_1b.bmodel",
+            "python3 -m dfss --url=open@sophgo.com:sophon-demo/BLIP/"
+            "blip_${part}_bm1684x_f32_1b.bmodel",
             "pull",
             "sophon-demo/bm1684x",
         )

@@ -4,9 +4,12 @@ logits processors, and answer rankings by torch, all over a toy model whose logi
 text so far. The hash gives multiples of a power of two, so that the C++ tests compute the same
 floats from a few integers.
 
-    python3 tests/reference/decode.py                                         # rewrites tests/data/decode/*.txt
-    python3 tests/reference/decode.py --out DIR --cases 5000 --seed 1         # a larger set; run it with
-    BLIP_DECODE_CASES=DIR test_decode --gtest_filter='Golden.*'               # the C++ tests
+    python3 tests/reference/decode.py    # rewrites tests/data/decode/*.txt
+
+A larger set, and the C++ tests over it:
+
+    python3 tests/reference/decode.py --out DIR --cases 5000 --seed 1
+    BLIP_DECODE_CASES=DIR test_decode --gtest_filter='Golden.*'
 """
 
 import argparse

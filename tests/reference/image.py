@@ -2,8 +2,11 @@
 """Small pictures of every kind, what Pillow makes of them, and what Pillow's bicubic and the
 reference normalisation give.
 
-    python3 tests/reference/image.py                                          # rewrites tests/data/image
-    python3 tests/reference/image.py --out DIR --resizes 5000 --seed 1        # other random values; run them with
+    python3 tests/reference/image.py    # rewrites tests/data/image
+
+Other random values, and the C++ tests over them:
+
+    python3 tests/reference/image.py --out DIR --resizes 5000 --seed 1
     BLIP_IMAGE_CASES=DIR test_image --gtest_filter='Golden.*'
 """
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What Pillow makes of damaged pictures: writes tests/data/image/damaged.txt.
 
-    python3 tests/reference/image_damage.py                           # rewrites the committed list
-    python3 tests/reference/image_damage.py --out FILE --step 1       # every byte; run it with BLIP_IMAGE_DAMAGES=FILE
-    python3 tests/reference/image_damage.py --formats                 # the same for TIFF, HEIF and AVIF: formats/damaged.txt;
-                                                                      # needs pillow-heif;
-                                                                      # BLIP_FORMAT_DAMAGES
+    python3 tests/reference/image_damage.py                        # rewrites the committed list
+    python3 tests/reference/image_damage.py --out FILE --step 1    # every byte
+    python3 tests/reference/image_damage.py --formats              # TIFF, HEIF and AVIF
+
+The C++ tests read another list from BLIP_IMAGE_DAMAGES=FILE. --formats writes formats/damaged.txt,
+needs pillow-heif, and its variable is BLIP_FORMAT_DAMAGES.
 
 A line is: the picture, "cut" or "xor", a byte's place, the value (of xor, else 0), and what Pillow
 shows: "-" where it raises, else the width, the height and the hash of the pixels after EXIF

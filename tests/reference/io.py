@@ -2,8 +2,10 @@
 """Tensor files against their references: torch.save, safetensors, the gguf package, NumPy.
 
     io.py --write                                  goldens into tests/data/io/
-    io.py --check N --binary TEST_IO [--seed S]    N random files of each kind: read by the tests' program TEST_IO, which also
-                                                   writes each as GGUF in every type; those are read back with the gguf package
+    io.py --check N --binary TEST_IO [--seed S]    N random files of each kind
+
+The random files are read by the tests' program TEST_IO, which also writes each as GGUF in every
+type; those are read back with the gguf package.
 
 A file X is described by X.json ({"tensors": [[name, type, shape], ...], "metadata": {...}}) and
 X.f32, the values of all its tensors, in that order, as f32.

@@ -3,7 +3,8 @@
 with BLIP's two tokens.
 
     text.py --write                               goldens into tests/data/text/
-    text.py --check N --binary PATH [--seed S]    N random strings of each kind, and every code point, through tokenize_lines
+    text.py --check N --binary PATH [--seed S]    N random strings of each kind, and every code
+                                                  point, through tokenize_lines
 """
 
 import argparse

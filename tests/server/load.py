@@ -1,10 +1,13 @@
 """Measures a server under load with wrk (`apt install wrk`). Run it on an otherwise idle machine:
 
-    BLIP_PROGRAM=build/release/bin/blip BLIP_SOURCE=. python3 tests/server/load.py FIGURE... [--model PATH] [--seconds 10]
+    export BLIP_PROGRAM=build/release/bin/blip BLIP_SOURCE=.
+    python3 tests/server/load.py FIGURE... [--model PATH] [--seconds 10]
 
 FIGURE: ask       questions about one picture, per second, from one client and from eight
-        distinct  captions of distinct pictures per second from eight clients (--rounds, the median), beside `blip caption` on the same files
-        overhead  what HTTP adds to the model's own time, in milliseconds: median and 95th percentile
+        distinct  captions of distinct pictures per second from eight clients (--rounds, the
+                  median), beside `blip caption` on the same files
+        overhead  what HTTP adds to the model's own time, in milliseconds: median and 95th
+                  percentile
         memory    the server's memory after 1,000 requests and after --requests more
 Each prints one JSON object.
 """

@@ -189,7 +189,8 @@ def drive(page, server, shots):
     page.evaluate(
         """async (url) => {
         const data = new DataTransfer();
-        data.items.add(new File([await (await fetch(url)).blob()], 'pasted.png', { type: 'image/png' }));
+        const blob = await (await fetch(url)).blob();
+        data.items.add(new File([blob], 'pasted.png', { type: 'image/png' }));
         document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }));
     }""",
         data_url(scene("balloons.png")),

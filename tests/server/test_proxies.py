@@ -61,7 +61,8 @@ class Behind:
             return False
 
     def send(self, method, path, body=b"", **headers):
-        head = f"{method} {path} HTTP/1.1\r\nHost: {PUBLIC}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {PUBLIC}\r\nConnection: close\r\n"
+        head += f"Content-Length: {len(body)}\r\n"
         head += "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         with socket.create_connection(("127.0.0.1", self.port), 60) as client:
             client.sendall(head.encode() + b"\r\n" + body)

@@ -45,7 +45,8 @@ README = {
     "models/bert-base-uncased --dev_id 0",
 }
 TIMES = {
-    "cap": r"""blip: -------------------Image num 3, Preprocess average time ------------------------
+    "cap": r"""
+blip: -------------------Image num 3, Preprocess average time ------------------------
 blip: preprocess\(ms\): \d+\.\d\d
 blip: ------------------ Image num 3, Predict average time ----------------------
 blip: predict\(ms\)   : \d+\.\d\d
@@ -55,12 +56,14 @@ blip: preprocess\(ms\): \d+\.\d\d
 blip: ------------------ Text num 2, Predict average time ----------------------
 blip: predict\(ms\)   : \d+\.\d\d
 $""",
-    "vqa": r"""blip: ---------------------------------- Preprocess average time ------------------------
+    "vqa": r"""
+blip: ---------------------------------- Preprocess average time ------------------------
 blip: preprocess\(ms\): \d+\.\d\d
 blip: INFO - ------------------ Question num 3, Predict average time ----------------------
 blip: predict\(ms\)   : \d+\.\d\d
 $""",
 }
+TIMES = {command: times.lstrip() for command, times in TIMES.items()}
 
 
 class SampleTest(unittest.TestCase):

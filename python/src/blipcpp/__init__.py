@@ -50,10 +50,12 @@ from ._results import (
 
 __version__ = version()
 __all__ = [
-    "Attention", "BlipError", "BlipWarning", "CachedModel", "CancelledError", "Device", "DeviceError", "Encoded",
-    "Generation", "Image", "ImageError", "InternalError", "IoError", "KnownModel", "Match", "Model", "ModelError",
-    "ModelInfo", "NetworkUse", "OutOfMemoryError", "Part", "Text", "Timings", "Token", "UnsupportedError", "UsageError",
-    "convert", "devices", "inspect", "known_models", "models", "pipeline", "pull", "remove", "version",
+    "Attention", "BlipError", "BlipWarning", "CachedModel", "CancelledError", "Device",
+    "DeviceError", "Encoded", "Generation", "Image", "ImageError", "InternalError", "IoError",
+    "KnownModel", "Match", "Model", "ModelError", "ModelInfo", "NetworkUse", "OutOfMemoryError",
+    "Part", "Text", "Timings", "Token", "UnsupportedError", "UsageError",
+    "convert", "devices", "inspect", "known_models", "models", "pipeline", "pull", "remove",
+    "version",
 ]  # fmt: skip
 
 

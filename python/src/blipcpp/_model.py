@@ -376,7 +376,9 @@ class Model:
     # ---- encode ----
 
     @overload
-    def encode(self, image: "Picture", *, batch_size: int = 8) -> Encoded: ...  # type: ignore[overload-overlap]
+    def encode(  # type: ignore[overload-overlap]
+        self, image: "Picture", *, batch_size: int = 8
+    ) -> Encoded: ...
 
     @overload
     def encode(self, image: "Sequence[Picture]", *, batch_size: int = 8) -> "List[Encoded]": ...
@@ -427,8 +429,8 @@ class Model:
     def caption(self, image: Any, **options: Any) -> Any:
         """Describes a picture, or each of several.
 
-        prompt: the caption continues it, and it is cut off the result; None is the model's own, ""
-        none.
+        prompt: the caption continues it, and it is not part of the result; None is the model's
+        own, "" none.
         num_captions: so many texts in `all`, best first: beams, or samples with sample=True.
         batch_size: pictures for one pass.
         beams (3; 1 is greedy), min_length (5) and max_length (20) in tokens with the prompt,
@@ -564,7 +566,7 @@ class Model:
         """Ranks given answers to a question: `all` holds them, best first; their scores are minus
         their losses.
 
-        candidates: so many survive the cut by their first token.
+        candidates: so many are kept by their first token.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
@@ -685,6 +687,49 @@ class Model:
             matches = matches_of(handle)
             results.append(matches[0] if isinstance(text, str) else matches)
         return results if is_many(image) else results[0]
+
+    # ---- statements about two pictures ----
+
+    @overload
+    def nlvr(
+        self, first: "Picture", second: "Picture", text: str, *, max_text_length: int = 0
+    ) -> float: ...
+
+    @overload
+    def nlvr(
+        self,
+        first: "Picture",
+        second: "Picture",
+        text: Sequence[str],
+        *,
+        max_text_length: int = 0,
+    ) -> "npt.NDArray[np.float32]": ...
+
+    def nlvr(
+        self, first: "Picture", second: "Picture", text: Any, *, max_text_length: int = 0
+    ) -> Any:
+        """How likely a statement, or each of several, holds for two pictures, 0 to 1, by a model
+        trained on NLVR2: true is above 0.5. `first` is the left picture.
+
+        max_text_length: 0 reads a statement whole, up to the model's own limit.
+        """
+        options = defaults("nlvr_options")
+        options.max_text_length = max_text_length
+        texts = _strings(text, "text")
+        encoded = self._encode([first, second], 2)[0]
+        with self._session() as session:
+            probabilities = tensor(
+                made(
+                    c.session_nlvr,
+                    session,
+                    encoded[0]._handle,
+                    encoded[1]._handle,
+                    c_texts(texts),
+                    len(texts),
+                    byref(options),
+                )
+            )
+        return float(probabilities[0]) if isinstance(text, str) else probabilities
 
     # ---- vectors and attention ----
 

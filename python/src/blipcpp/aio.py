@@ -7,8 +7,11 @@
 ...     captions = await asyncio.gather(*[model.caption(name) for name in names])
 ...     words = [token.text async for token in model.stream("clock.png")]
 ...     return [str(caption) for caption in captions], words[-1]
->>> asyncio.run(main())
-(['a clock on a gray background', 'two balloons on a purple background'], 'a clock on a gray background')
+>>> captions, word_by_word = asyncio.run(main())
+>>> captions
+['a clock on a gray background', 'two balloons on a purple background']
+>>> word_by_word
+'a clock on a gray background'
 """
 
 from __future__ import annotations
@@ -70,6 +73,9 @@ class AsyncModel:
 
     async def match(self, image: Any, text: Any, **options: Any) -> Any:
         return await self.run(self.model.match, image, text, **options)
+
+    async def nlvr(self, first: Any, second: Any, text: Any, **options: Any) -> Any:
+        return await self.run(self.model.nlvr, first, second, text, **options)
 
     async def embed(self, image: Any, **options: Any) -> Any:
         return await self.run(self.model.embed, image, **options)

@@ -159,7 +159,8 @@ class Measurer:
         model = graph.model()
         digest = _digest(model, kept)
         keys = {
-            job: f"{digest}{_precision(model, job[1])} {job[0].chip} {job[0].cores} {job[1]} {self.version}"
+            job: f"{digest}{_precision(model, job[1])} {job[0].chip} {job[0].cores} "
+            f"{job[1]} {self.version}"
             for job in jobs
         }
         missing = [job for job in jobs if keys[job] not in self.results]
