@@ -37,7 +37,7 @@ class Completions(CliTest):
 
     def test_bash(self):
         self.write("cat 1.jpg", "")
-        self.assertEqual(self.complete("blip", "ca"), ["caption"])
+        self.assertEqual(self.complete("blip", "ca"), ["caption", "capfilt"])
         self.assertEqual(set(COMMANDS) - set(self.complete("blip", "")), set())
         self.assertEqual(self.complete("blip", "caption", "--num"), ["--num-captions"])
         self.assertEqual(self.complete("blip", "ask", "--num"), ["--num-answers"])
