@@ -8,7 +8,7 @@
 #include "cli/exit.h"
 #include "cli/identity.h"
 #include "cli/inputs.h"
-#include "cli/one_by_one.h"
+#include "cli/itemwise_retry.h"
 #include "cli/pair_reader.h"
 #include "cli/pictures.h"
 #include "cli/trace.h"
@@ -102,7 +102,7 @@ int answer_all(const Engine& engine, Session& session, Asker& asker, const AskFl
   const bool pairs = names_pair_file(flags.pictures.images);
   const AskColumns columns{names_needed(flags.pictures.images), pairs || flags.questions.size() > 1,
                            wants_all(flags)};
-  OneByOne<Generation> one_by_one(flags.questions.size());
+  ItemwiseRetry<Generation> retry(flags.questions.size());
   const auto give_out = [&](const Input& input, const Answers& answers) {
     const std::vector<std::string>& own = texts_for(flags.questions, input.texts, "--question");
     for (const auto& answer : answers)
@@ -118,7 +118,7 @@ int answer_all(const Engine& engine, Session& session, Asker& asker, const AskFl
         return asker.ask(images[i], part);
       };
       emits.push_back(
-          [&give_out, answers = run_texts(one_by_one, flags.questions, inputs[i]->texts, work)](
+          [&give_out, answers = run_texts(retry, flags.questions, inputs[i]->texts, work)](
               const Input& input) { give_out(input, answers); });
     }
     return emits;

@@ -15,8 +15,8 @@
 #include "cli/identity.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
+#include "cli/itemwise_retry.h"
 #include "cli/job.h"
-#include "cli/one_by_one.h"
 #include "cli/pair_reader.h"
 #include "cli/pictures.h"
 #include "cli/trace.h"
@@ -212,7 +212,7 @@ class CapFilt {
     const auto work = [&](std::span<const std::string> part) {
       return filter_.match(image, part, matching_);
     };
-    const auto matches = OneByOne<Match>(distinct.size()).run(distinct, work);
+    const auto matches = ItemwiseRetry<Match>(distinct.size()).run(distinct, work);
     for (std::size_t i = 0; i < matches.size(); ++i) {
       places[i]->match = matches[i].result;
       places[i]->reason = matches[i].error;

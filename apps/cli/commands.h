@@ -12,6 +12,7 @@ void add_make_captions(CLI::App& app, Run& run);
 void add_match(CLI::App& app, Run& run);
 void add_ask(CLI::App& app, Run& run);
 void add_capfilt(CLI::App& app, Run& run);
+void add_nlvr(CLI::App& app, Run& run);
 void add_embed(CLI::App& app, Run& run);
 void add_convert(CLI::App& app, Run& run);
 void add_pull(CLI::App& app, Run& run);

@@ -7,7 +7,7 @@
 #include "cli/files.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
-#include "cli/one_by_one.h"
+#include "cli/itemwise_retry.h"
 #include "cli/pictures.h"
 #include "cli/trace.h"
 #include "io/tensor_file.h"
@@ -130,7 +130,7 @@ void embed_texts(Session& session, const std::vector<std::string>& texts,
     const auto work = [&](std::span<const std::string> part) {
       return session.embed(part, options);
     };
-    const auto vectors = OneByOne<std::vector<float>>(batch.size()).run(batch, work);
+    const auto vectors = ItemwiseRetry<std::vector<float>>(batch.size()).run(batch, work);
     for (std::size_t i = 0; i < batch.size(); ++i) {
       stop_if_interrupted();
       if (vectors[i].result)

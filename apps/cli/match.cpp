@@ -5,8 +5,8 @@
 #include "cli/exit.h"
 #include "cli/identity.h"
 #include "cli/inputs.h"
+#include "cli/itemwise_retry.h"
 #include "cli/job.h"
-#include "cli/one_by_one.h"
 #include "cli/pair_reader.h"
 #include "cli/pictures.h"
 #include "cli/trace.h"
@@ -145,7 +145,7 @@ int run_match(MatchFlags flags) {
   const Stopwatch watch;
   Timings timings;
   const bool with_names = names_needed(flags.pictures.images);
-  OneByOne<Match> one_by_one(texts.size());
+  ItemwiseRetry<Match> retry(texts.size());
   const auto give_out = [&](const Input& input, double ms, const Matches& matches) {
     timings.add_result(ms);
     const std::vector<std::string>& own = texts_for(texts, input.texts, "--text");
@@ -161,7 +161,7 @@ int run_match(MatchFlags flags) {
       const auto work = [&](std::span<const std::string> part) {
         return session.match(images[i], part, options);
       };
-      Matches matches = run_texts(one_by_one, texts, inputs[i]->texts, work);
+      Matches matches = run_texts(retry, texts, inputs[i]->texts, work);
       emits.push_back([&give_out, matches = std::move(matches), ms = match_watch.ms()](
                           const Input& input) { give_out(input, ms, matches); });
     }

@@ -425,6 +425,7 @@ std::string task_list(const ModelInfo& info) {
   add(info.can_match_itm, "match (ITM)");
   add(info.can_match_itc, "match (ITC), embed");
   add(info.can_ask, "ask");
+  add(info.can_nlvr, "nlvr");
   return list.empty() ? "nothing" : list;
 }
 

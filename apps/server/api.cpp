@@ -37,7 +37,7 @@ void admit(Service& service, Work& work, Model& model, std::size_t pictures, std
 Job job_of(Task task, const Work& work) {
   Job job;
   job.task = task;
-  job.ticket = work.ticket();
+  job.request_state = work.request_state();
   return job;
 }
 
@@ -127,12 +127,12 @@ void stream_text(Model& model, Exchange& exchange, Work& work, Job job,
   // The callback runs on the scheduler's thread and may outlive this call: the exchange has to live
   // as long.
   OnToken& on_token = job.task == Task::kCaption ? job.caption.on_token : job.ask.on_token;
-  on_token = [stream = exchange.shared_from_this(), ticket = work.ticket(), sent = std::string()](
-                 std::int32_t id, const std::string& text) mutable {
+  on_token = [stream = exchange.shared_from_this(), request_state = work.request_state(),
+              sent = std::string()](std::int32_t id, const std::string& text) mutable {
     const std::string added = text.starts_with(sent) ? text.substr(sent.size()) : text;
     sent = text;
     if (!stream->write(sse_event("token", {{"id", id}, {"text", text}, {"added", added}})))
-      ticket->cancelled = true;
+      request_state->cancelled = true;
   };
   if (job.result.failure) job.result.failure->raise();
   std::vector<Job> jobs;
@@ -145,11 +145,11 @@ void stream_text(Model& model, Exchange& exchange, Work& work, Job job,
     json["request_id"] = exchange.request.id;
     exchange.write(sse_event("done", json));
   } catch (const Problem& problem) {
-    work.ticket()->cancelled = true;
+    work.request_state()->cancelled = true;
     exchange.write(
         sse_event("error", to_json(problem.kind(), problem.what(), exchange.request.id)));
   } catch (const std::exception&) {
-    work.ticket()->cancelled = true;
+    work.request_state()->cancelled = true;
     exchange.write(sse_event("error", to_json(kInternal, kUnexpected, exchange.request.id)));
     exchange.end();
     throw;  // into the log

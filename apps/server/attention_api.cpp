@@ -57,7 +57,7 @@ Job job_of(const AttentionRequest& request, const Work& work) {
   Job job;
   const bool asked = !request.question.empty();
   job.task = !request.text.empty() ? Task::kAttention : asked ? Task::kAsk : Task::kCaption;
-  job.ticket = work.ticket();
+  job.request_state = work.request_state();
   job.question = request.question;
   job.caption.prompt = request.prompt;
   if (!request.text.empty()) job.texts = {request.text};

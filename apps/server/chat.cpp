@@ -257,14 +257,14 @@ void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest
   // written on the scheduler's thread before the result is there
   const auto sent = std::make_shared<std::string>();
   auto& on_token = chat.question ? job.ask.on_token : job.caption.on_token;
-  on_token = [stream, sent, &model, stops = chat.stop, ticket = work.ticket()](
+  on_token = [stream, sent, &model, stops = chat.stop, request_state = work.request_state()](
                  std::int32_t, const std::string& text) {
     const std::string safe = text.substr(0, safe_length(text, stops));
     if (!safe.starts_with(*sent) || safe == *sent) return;
     const std::string added = safe.substr(sent->size());
     *sent = safe;
     if (!stream->write(chunk(*stream, model, {{"content", added}}, nullptr)))
-      ticket->cancelled = true;
+      request_state->cancelled = true;
   };
   std::vector<Job> jobs;
   jobs.push_back(std::move(job));
@@ -286,11 +286,11 @@ void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest
     }
     exchange.write("data: [DONE]\n\n");
   } catch (const Problem& problem) {
-    work.ticket()->cancelled = true;
+    work.request_state()->cancelled = true;
     exchange.write(
         "data: " + chat_problem(problem.kind(), problem.what(), exchange.request.id).body + "\n");
   } catch (const std::exception&) {
-    work.ticket()->cancelled = true;
+    work.request_state()->cancelled = true;
     exchange.write("data: " + chat_problem(kInternal, kUnexpected, exchange.request.id).body +
                    "\n");
     exchange.end();
@@ -381,7 +381,7 @@ void answer_chat(Service& service, Exchange& exchange) {
   limit_length(chat, model.engine, prompt, service.limits.work);
   Job job;
   job.task = task;
-  job.ticket = work.ticket();
+  job.request_state = work.request_state();
   job.question = chat.question ? chat.text : "";
   job.ask.generate = job.caption.generate = chat.generate;
   job.rows = rows_of(model.engine, job);

@@ -11,7 +11,7 @@
 namespace blip::server {
 namespace {
 
-constexpr std::size_t kPiece = 64 * 1024;
+constexpr std::size_t kChunk = 64 * 1024;
 constexpr int kAnyHeader = 15 + 32;  // zlib's or gzip's, found by its first bytes
 
 struct Stream : z_stream {
@@ -29,12 +29,12 @@ struct Stream : z_stream {
 
 std::string unpacked(const std::string& body, std::size_t max_body, MemoryBudget::Share& memory) {
   Stream stream;
-  std::string out, piece(kPiece, '\0');
+  std::string out, piece(kChunk, '\0');
   std::size_t read = 0;
   for (int state = Z_OK; state != Z_STREAM_END;) {
     if (stream.avail_in == 0) {
       stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(body.data() + read));
-      stream.avail_in = static_cast<uInt>(std::min(kPiece, body.size() - read));
+      stream.avail_in = static_cast<uInt>(std::min(kChunk, body.size() - read));
       read += stream.avail_in;
     }
     stream.next_out = reinterpret_cast<Bytef*>(piece.data());

@@ -369,7 +369,7 @@ void HttpConnection::exchange_ready() {
       begin_answer(*exchange_->response_, exchange_->streaming_);
   }
   if (over) return close();
-  if (answering_ && !writing_ && (offset_ < head_.size() + body_.size() || take_stream_piece()))
+  if (answering_ && !writing_ && (offset_ < head_.size() + body_.size() || take_stream_chunk()))
     write_some();
 }
 
@@ -402,7 +402,7 @@ void HttpConnection::begin_answer(Response& response, bool streaming) {
 }
 
 // What the stream has for us: false where it is nothing yet.
-bool HttpConnection::take_stream_piece() {
+bool HttpConnection::take_stream_chunk() {
   if (last_piece_ || !streaming_) return false;
   std::string piece;
   {
@@ -441,7 +441,7 @@ void HttpConnection::write_some() {
           self->written_ += size;
           self->offset_ += size;
           const bool more = self->offset_ < self->head_.size() + self->body_.size();
-          if (more || self->take_stream_piece())
+          if (more || self->take_stream_chunk())
             self->write_some();
           else if (self->last_piece_)
             self->answer_complete();

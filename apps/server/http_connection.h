@@ -66,7 +66,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void body_complete();
   void exchange_ready();
   void begin_answer(Response& response, bool streaming);
-  bool take_stream_piece();
+  bool take_stream_chunk();
   void write_some();
   void answer_complete();
   void begin_request();

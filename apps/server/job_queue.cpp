@@ -13,9 +13,9 @@ double cost_of(const Job& job) {
 }
 
 std::size_t JobQueue::waiting_requests(const std::string& client) const {
-  std::set<const Ticket*> requests;
+  std::set<const RequestState*> requests;
   for (const Job& job : jobs_)
-    if (job.ticket->client == client) requests.insert(job.ticket.get());
+    if (job.request_state->client == client) requests.insert(job.request_state.get());
   return requests.size();
 }
 
@@ -31,7 +31,7 @@ double JobQueue::last_turn(const std::string& client, std::size_t jobs, double c
 
 void JobQueue::push(std::vector<Job> jobs) {
   if (jobs.empty()) return;
-  double turn = now_ + static_cast<double>(waiting_requests(jobs.front().ticket->client)) *
+  double turn = now_ + static_cast<double>(waiting_requests(jobs.front().request_state->client)) *
                            cost_of(jobs.front());
   for (Job& job : jobs) {
     job.turn = turn;

@@ -16,7 +16,7 @@
 namespace blip::server {
 
 // Shared by a request and its jobs: what is over is not computed any more.
-struct Ticket {
+struct RequestState {
   std::atomic<bool> cancelled{false};
   Clock::time_point deadline = Clock::time_point::max();
   std::string client;  // whose request it is: clients take turns
@@ -79,7 +79,7 @@ struct Job {
   std::string question;
   std::vector<std::string> texts;  // match, embed; rank: the answers; attention: the text
   std::optional<AttentionOptions> attention;  // caption, ask, rank: of the best text too
-  std::shared_ptr<Ticket> ticket;
+  std::shared_ptr<RequestState> request_state;
   std::uint64_t rows = 0;  // its work (workload.h), new pictures apart
 
   double turn = 0;  // its place in the queue

@@ -9,16 +9,16 @@ namespace blip::server {
 namespace {
 
 // Threads wait for each other some hundred times per picture, a few microseconds each. Measured
-// with 2 threads: of the bundled model (10 million weights, 2 ms) two lanes compute a quarter more
-// pictures per second than one pass on both; of BLIP-base (224 million, 110 ms) a tenth fewer, as
-// each lane reads all weights for its own words.
+// with 2 threads: of the bundled model (10 million weights, 2 ms) two executors compute a quarter
+// more pictures per second than one pass on both; of BLIP-base (224 million, 110 ms) a tenth fewer,
+// as each executor reads all weights for its own words.
 constexpr std::size_t kSmallModel = 50'000'000;
-constexpr int kMaxLanes = 8;
+constexpr int kMaxExecutors = 8;
 
-// New pictures per batch, and of a lane's. The model is no faster per picture with more of them,
-// and while it works on some, the next are decoded: eight clients with pictures of their own would
-// otherwise all wait for one batch of eight, then all decode.
-constexpr std::size_t kNewPictures = 4, kNewPicturesPerLane = 2;
+// New pictures per batch, and of a executor's. The model is no faster per picture with more of
+// them, and while it works on some, the next are decoded: eight clients with pictures of their own
+// would otherwise all wait for one batch of eight, then all decode.
+constexpr std::size_t kNewPictures = 4, kNewPicturesPerExecutor = 2;
 
 // After a batch that took long its clients may take longer to ask again together than the window:
 // waiting for them this share of its time costs little, and a batch of all of them saves more.
@@ -69,18 +69,19 @@ Scheduler::Scheduler(const Engine& engine, const SchedulerOptions& options, Imag
                      MemoryBudget& memory, Metrics& metrics, const std::atomic<int>& preparing)
     : engine_(engine),
       options_(options),
-      lane_count_(is_small(engine) ? std::clamp(engine.threads(), 1, kMaxLanes) : 1),
-      max_pictures_(lane_count_ > 1 ? kNewPicturesPerLane : kNewPictures),
+      executor_count_(is_small(engine) ? std::clamp(engine.threads(), 1, kMaxExecutors) : 1),
+      max_pictures_(executor_count_ > 1 ? kNewPicturesPerExecutor : kNewPictures),
       memory_(memory),
       preparing_(preparing),
       wide_(engine, 0, {cache, memory, metrics, estimates_, options_.before_pass}) {
-  const LaneParts parts{cache, memory, metrics, estimates_, options_.before_pass};
-  const int threads_each = std::max(1, engine.threads() / lane_count_);
-  for (int i = 0; i < lane_count_; ++i)
-    lanes_.push_back(std::make_unique<Lane>(engine, threads_each, parts));
-  if (on_host(engine)) long_lane_ = std::make_unique<Lane>(engine, 0, parts);
-  for (const auto& lane : lanes_) threads_.emplace_back([this, own = lane.get()] { run(*own); });
-  if (long_lane_) threads_.emplace_back([this] { run_long(); });
+  const BatchExecutorParts parts{cache, memory, metrics, estimates_, options_.before_pass};
+  const int threads_each = std::max(1, engine.threads() / executor_count_);
+  for (int i = 0; i < executor_count_; ++i)
+    executors_.push_back(std::make_unique<BatchExecutor>(engine, threads_each, parts));
+  if (on_host(engine)) long_executor_ = std::make_unique<BatchExecutor>(engine, 0, parts);
+  for (const auto& executor : executors_)
+    threads_.emplace_back([this, own = executor.get()] { run(*own); });
+  if (long_executor_) threads_.emplace_back([this] { run_long(); });
 }
 
 Scheduler::~Scheduler() {
@@ -96,7 +97,7 @@ Scheduler::~Scheduler() {
 double Scheduler::seconds_locked(const Side& side, std::size_t jobs) const {
   double sum = 0;
   for (std::size_t i = 0; i < jobs; ++i) sum += estimates_.seconds(side.queue[i]);
-  if (&side == &short_) sum /= lane_count_;
+  if (&side == &short_) sum /= executor_count_;
   return sum + std::max(0.0, -ms_since(side.busy_until) / 1000);
 }
 
@@ -123,14 +124,15 @@ void Scheduler::check_room_locked(std::size_t jobs) const {
 
 // A request that has the queue to itself is always tried.
 void Scheduler::check_time_locked(const std::vector<Job>& jobs) const {
-  const Ticket& ticket = *jobs.front().ticket;
-  if (ticket.deadline == Clock::time_point::max()) return;
+  const RequestState& request_state = *jobs.front().request_state;
+  if (request_state.deadline == Clock::time_point::max()) return;
   const Side& side = side_of(jobs.front());
-  const double turn = side.queue.last_turn(ticket.client, jobs.size(), cost_of(jobs.front()));
+  const double turn =
+      side.queue.last_turn(request_state.client, jobs.size(), cost_of(jobs.front()));
   const double wait = seconds_locked(side, side.queue.before(turn));
   double own = 0;
   for (const Job& job : jobs) own += estimates_.seconds(job);
-  const double left = -ms_since(ticket.deadline) / 1000;
+  const double left = -ms_since(request_state.deadline) / 1000;
   if (wait <= 0 || wait + own <= kSurelyLate * left) return;
   const auto shown = [](double seconds) {
     return std::to_string(std::max(1, static_cast<int>(std::ceil(seconds)))) + " s";
@@ -198,7 +200,7 @@ void Scheduler::started_locked(Side& side, const std::vector<Job>& jobs) {
                                                    std::chrono::duration<double>(seconds)));
 }
 
-void Scheduler::run(Lane& own) {
+void Scheduler::run(BatchExecutor& own) {
   for (Batch batch = take(); !batch.jobs.empty(); batch = take()) {
     const auto started = Clock::now();
     (batch.wide ? wide_ : own).execute(batch.jobs);
@@ -217,7 +219,7 @@ void Scheduler::run_long() {
     jobs.push_back(long_.queue.pop());
     started_locked(long_, jobs);
     lock.unlock();
-    long_lane_->execute(jobs);
+    long_executor_->execute(jobs);
     jobs.clear();
     lock.lock();
     long_.busy_until = Clock::now();
@@ -232,14 +234,15 @@ bool Scheduler::enough() const {
          next_batch(short_.queue, static_cast<std::size_t>(options_.max_batch), max_pictures_).full;
 }
 
-// Does the next batch go to one lane rather than to all threads? Two pictures are faster together.
+// Does the next batch go to one executor rather than to all threads? Two pictures are faster
+// together.
 bool Scheduler::is_split() const {
-  return lanes_.size() > 1 && (busy_ > 0 || count_new_pictures(short_.queue) > 2);
+  return executors_.size() > 1 && (busy_ > 0 || count_new_pictures(short_.queue) > 2);
 }
 
-// The idle lanes share what is there.
+// The idle executors share what is there.
 std::size_t Scheduler::pictures_per_batch() const {
-  const std::size_t idle = lanes_.size() - busy_;
+  const std::size_t idle = executors_.size() - busy_;
   return std::clamp<std::size_t>((count_new_pictures(short_.queue) + idle - 1) / idle, 1,
                                  max_pictures_);
 }
@@ -256,7 +259,7 @@ Scheduler::Batch Scheduler::take() {
     if (options_.window_ms > 0)
       changed_.wait_for(lock, std::chrono::duration<double, std::milli>(window_ms),
                         [&] { return !free() || enough(); });
-  } while (!free());  // another lane was faster
+  } while (!free());  // another executor was faster
   Batch batch;
   batch.wide = !is_split();
   const std::size_t pictures = batch.wide ? max_pictures_ : pictures_per_batch();
@@ -270,7 +273,7 @@ Scheduler::Batch Scheduler::take() {
   wide_at_work_ = batch.wide;
   ++busy_;
   lock.unlock();
-  changed_.notify_all();  // there may be work for another lane
+  changed_.notify_all();  // there may be work for another executor
   return batch;
 }
 

@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "server/batch_executor.h"
 #include "server/job_queue.h"
-#include "server/lane.h"
 #include "server/metrics.h"
 #include "server/workload.h"
 
@@ -26,12 +26,12 @@ struct SchedulerOptions {
 };
 
 // A batch computes on all of the engine's threads. A small model's threads wait for each other more
-// than they compute, so with one, and several new pictures in the queue, each lane computes a batch
-// of its own on its share of the threads.
+// than they compute, so with one, and several new pictures in the queue, each executor computes a
+// batch of its own on its share of the threads.
 //
-// Long jobs (workload.h) have a queue and a lane of their own, one at a time: it takes turns with
-// the other lanes at the engine's threads, loop by loop, so that a short job beside the longest one
-// takes a few times its own time.
+// Long jobs (workload.h) have a queue and a executor of their own, one at a time: it takes turns
+// with the other executors at the engine's threads, loop by loop, so that a short job beside the
+// longest one takes a few times its own time.
 class Scheduler {
  public:
   // preparing: how many requests will submit jobs soon. A batch can wait for them, and never waits
@@ -55,14 +55,14 @@ class Scheduler {
  private:
   struct Batch {
     std::vector<Job> jobs;  // none: the end
-    bool wide = false;      // on all threads, no lane beside it
+    bool wide = false;      // on all threads, no executor beside it
   };
-  // A queue with what its lanes work on.
+  // A queue with what its executors work on.
   struct Side {
     JobQueue queue;
     Clock::time_point busy_until;  // as far as is known
   };
-  void run(Lane& own);
+  void run(BatchExecutor& own);
   void run_long();
   Batch take();
   void finished(const Batch& batch, double ms);
@@ -74,27 +74,28 @@ class Scheduler {
   void check_room_locked(std::size_t jobs) const;
   void check_time_locked(const std::vector<Job>& jobs) const;
   void started_locked(Side& side, const std::vector<Job>& jobs);
-  Side& side_of(const Job& job) { return long_lane_ && job.rows > kLongRows ? long_ : short_; }
+  Side& side_of(const Job& job) { return long_executor_ && job.rows > kLongRows ? long_ : short_; }
   const Side& side_of(const Job& job) const {
-    return long_lane_ && job.rows > kLongRows ? long_ : short_;
+    return long_executor_ && job.rows > kLongRows ? long_ : short_;
   }
 
   const Engine& engine_;
   const SchedulerOptions options_;
-  const int lane_count_;
+  const int executor_count_;
   const std::size_t max_pictures_;  // new ones of a batch
   const MemoryBudget& memory_;
   const std::atomic<int>& preparing_;
   Estimates estimates_;
-  Lane wide_;
-  // at least one thread takes batches; with one lane it never computes by itself
-  std::vector<std::unique_ptr<Lane>> lanes_;
-  std::unique_ptr<Lane> long_lane_;  // none on a chip, which computes one thing at a time
+  BatchExecutor wide_;
+  // at least one thread takes batches; with one executor it never computes by itself
+  std::vector<std::unique_ptr<BatchExecutor>> executors_;
+  std::unique_ptr<BatchExecutor>
+      long_executor_;  // none on a chip, which computes one thing at a time
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Side short_, long_;
-  std::size_t busy_ = 0;  // lanes at work
+  std::size_t busy_ = 0;  // executors at work
   bool wide_at_work_ = false;
   std::size_t last_batch_ = 1;  // jobs of the batch begun last
   double last_ms_ = 0;          // that the batch ended last took

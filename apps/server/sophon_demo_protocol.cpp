@@ -93,7 +93,7 @@ void add_jobs(Push& push, Task kind, const Picture& picture, Work& work) {
   const auto add = [&]() -> Job& {
     Job& job = push.jobs.emplace_back();
     job.task = kind;
-    job.ticket = work.ticket();
+    job.request_state = work.request_state();
     job.picture = picture;
     job.match.max_text_length = job.ask.max_text_length = tokens;
     if (info.can_match_itm) job.match.head = MatchHead::kItm;

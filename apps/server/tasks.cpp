@@ -42,9 +42,9 @@ MemoryBudget::Share take_memory_to_read(Service& service, Exchange& exchange) {
 }
 
 Work::Work(Service& service, Exchange& exchange)
-    : service_(service), exchange_(exchange), ticket_(std::make_shared<Ticket>()) {
+    : service_(service), exchange_(exchange), request_state_(std::make_shared<RequestState>()) {
   const Request& request = exchange.request;
-  ticket_->client = service.keys ? request.header("authorization") : request.client;
+  request_state_->client = service.keys ? request.header("authorization") : request.client;
   set_timeout(service.limits.timeout_ms);
   ++service_.preparing;
 }
@@ -57,7 +57,7 @@ void Work::prepared() {
 }
 
 void Work::set_timeout(double ms) {
-  ticket_->deadline =
+  request_state_->deadline =
       exchange_.request.received + std::chrono::microseconds(static_cast<std::int64_t>(ms * 1000));
 }
 
@@ -70,18 +70,19 @@ void Work::hold(std::size_t bytes, const std::string& what) {
                                        " of memory, and the server has at most " +
                                        shown_bytes(most) +
                                        " for a request (--memory); ask for less at a time");
-  held_ = std::make_shared<MemoryBudget::Share>(
-      take_memory(service_.memory, exchange_, MemoryKind::kRequests, bytes, ticket_->deadline));
+  held_ = std::make_shared<MemoryBudget::Share>(take_memory(
+      service_.memory, exchange_, MemoryKind::kRequests, bytes, request_state_->deadline));
 }
 
 MemoryBudget::Share Work::take_for_decoding(std::size_t bytes) {
-  return take_memory(service_.memory, exchange_, MemoryKind::kPictures, bytes, ticket_->deadline);
+  return take_memory(service_.memory, exchange_, MemoryKind::kPictures, bytes,
+                     request_state_->deadline);
 }
 
 void Work::check() {
-  if (exchange_.client_gone()) ticket_->cancelled = true;
-  if (ticket_->cancelled) throw Error(ErrorCode::kCancelled, "the client hung up");
-  if (ticket_->expired())
+  if (exchange_.client_gone()) request_state_->cancelled = true;
+  if (request_state_->cancelled) throw Error(ErrorCode::kCancelled, "the client hung up");
+  if (request_state_->expired())
     throw Problem(
         kDeadline,
         "the deadline passed before the answer was there; ask for less at a time, or later");
@@ -122,7 +123,7 @@ std::vector<JobResult> Work::run(Model& model, std::vector<Job> jobs) {
       if (result.failure && result.failure->ends_request()) result.failure->raise();
     }
   } catch (...) {
-    ticket_->cancelled = true;  // nobody needs the rest
+    request_state_->cancelled = true;  // nobody needs the rest
     throw;
   }
   const auto failed = [](const JobResult& result) { return result.failure.has_value(); };

@@ -52,7 +52,7 @@ class Work {
   Work& operator=(const Work&) = delete;
 
   void set_timeout(double ms);  // from the request's arrival
-  const std::shared_ptr<Ticket>& ticket() const { return ticket_; }
+  const std::shared_ptr<RequestState>& request_state() const { return request_state_; }
   double ms() const;
 
   // Takes memory until the request and its jobs are done, in one piece, before anything is decoded.
@@ -78,7 +78,7 @@ class Work {
   Service& service_;
   Exchange& exchange_;
   bool prepared_ = false;
-  std::shared_ptr<Ticket> ticket_;
+  std::shared_ptr<RequestState> request_state_;
   std::shared_ptr<MemoryBudget::Share> held_;
 };
 

@@ -1,4 +1,5 @@
-// libblip: BLIP image captioning, image-text matching and visual question answering.
+// libblip: BLIP image captioning, image-text matching, visual question answering and reasoning
+// over two pictures.
 //
 //   blip::Engine engine = blip::Engine::load("model.gguf");  // immutable; threads share it
 //   blip::Session session(engine);                           // one for each thread
@@ -157,8 +158,8 @@ struct Attention {
 
 // One of the parts a model file may hold.
 struct PartInfo {
-  std::string
-      name;  // "vision", "text_encoder", "caption_decoder", "question_encoder", "answer_decoder"
+  std::string name;  // "vision", "text_encoder", "caption_decoder", "question_encoder",
+                     // "answer_decoder", "nlvr_encoder"
   int layers = 0, width = 0, heads = 0, mlp = 0;
   std::size_t parameters = 0;
   std::string type;  // tensor type in the file: "f32", "f16", "bf16", "q8_0", or "mixed"
@@ -171,6 +172,7 @@ struct ModelInfo {
       embed_dim = 0;  // embed_dim: ITC vector length, 0 = no ITC heads
   bool can_caption = false, can_match_itm = false, can_match_itc = false, can_ask = false,
        can_rank = false;
+  bool can_nlvr = false;    // Session::nlvr
   bool can_attend = false;  // Session::attention, of captions and answers
   int fixed_length =
       0;  // models that only decode greedily, to a length of their own: that length; 0 = free
@@ -309,6 +311,13 @@ class Session {
                            const MatchOptions& options = {});
   std::vector<Match> match(const EncodedImage& image, std::initializer_list<std::string> texts,
                            const MatchOptions& options = {});
+
+  // How likely each statement about two pictures holds, 0 to 1, by a model trained on NLVR2: true
+  // is above 0.5. The order of the pictures counts ("the left image ..."): `first` is the left
+  // one. A statement is read as it is, and whole, up to ModelInfo::max_text_length; the official
+  // evaluation takes out punctuation before (docs/PARITY.md). Errors as of match.
+  std::vector<float> nlvr(const EncodedImage& first, const EncodedImage& second,
+                          std::span<const std::string> statements, const NlvrOptions& options = {});
 
   // Generates an answer, or ranks a fixed list of them (Generation::all then holds every
   // surviving answer, best first, with score = minus its summed loss). A question or an answer to

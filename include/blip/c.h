@@ -195,8 +195,8 @@ typedef struct blip_part_info {
   int32_t layers, width, heads, mlp;
   int32_t reserved;
   uint64_t parameters;
-  const char*
-      name; /* "vision", "text_encoder", "caption_decoder", "question_encoder", "answer_decoder" */
+  const char* name; /* "vision", "text_encoder", "caption_decoder", "question_encoder",
+                       "answer_decoder", "nlvr_encoder" */
   const char* type; /* of its tensors in the file: "f32", "f16", "bf16", "q8_0" or "mixed" */
 } blip_part_info;
 
@@ -206,7 +206,7 @@ typedef struct blip_model_info {
   int32_t embed_dim; /* length of ITC vectors; 0 = the model has none */
   /* What it can do: 0 or 1. */
   int32_t can_caption, can_match_itm, can_match_itc, can_ask, can_rank, can_attend;
-  int32_t baked_length; /* compiled models that decode greedily to a fixed length: that length; 0 =
+  int32_t fixed_length; /* compiled models that decode greedily to a fixed length: that length; 0 =
                            free */
   int32_t max_length;   /* longest caption or answer in tokens, prompt included; 0 = it writes none,
                            or not told */
@@ -228,6 +228,8 @@ typedef struct blip_model_info {
   const char* const* warnings; /* what its files say and is not followed, a sentence each */
   size_t adapter_count;
   const char* const* adapters; /* LoRA adapters that were merged into it, by name */
+  int32_t can_nlvr;            /* 0 or 1 */
+  uint32_t reserved2;          /* 0 */
 } blip_model_info;
 
 /* What a model file holds, read without loading its weights. */
@@ -371,7 +373,7 @@ BLIP_C_API double blip_generations_decode_ms(const blip_generations* generations
 BLIP_C_API void blip_generations_free(blip_generations* generations);
 
 /* How a text is generated. Lengths count tokens, prompt included. A compiled model may have its
- * fixed-length decoding compiled in (baked_length): anything but the defaults is then
+ * fixed-length decoding compiled in (fixed_length): anything but the defaults is then
  * BLIP_ERROR_UNSUPPORTED, save beams = 1. */
 typedef struct blip_generate_options {
   uint32_t struct_size;
@@ -483,6 +485,24 @@ BLIP_C_API size_t blip_tensor_rank(const blip_tensor* tensor);
 BLIP_C_API const int64_t* blip_tensor_shape(const blip_tensor* tensor);
 BLIP_C_API const float* blip_tensor_data(const blip_tensor* tensor);
 BLIP_C_API void blip_tensor_free(blip_tensor* tensor);
+
+/* ---- Statements about two pictures (NLVR2) ---- */
+
+typedef struct blip_nlvr_options {
+  uint32_t struct_size;
+  int32_t max_text_length; /* as in blip_match_options */
+} blip_nlvr_options;
+BLIP_C_API void blip_nlvr_options_default(blip_nlvr_options* options, uint32_t struct_size);
+
+/* How likely each statement holds for two pictures, 0 to 1; true is above 0.5: [count]. The order
+ * of the pictures counts: first is the left one. A statement is read as it is, and whole, up to the
+ * model's max_text_length, unless options say otherwise. */
+BLIP_C_API blip_status blip_session_nlvr(blip_session* session, const blip_encoded* first,
+                                         const blip_encoded* second, const char* const* statements,
+                                         size_t count, const blip_nlvr_options* options,
+                                         blip_tensor** probabilities, blip_error** error);
+
+/* ---- Vectors and features ---- */
 
 typedef struct blip_embed_options {
   uint32_t struct_size;

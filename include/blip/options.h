@@ -184,6 +184,10 @@ struct MatchOptions {
   ItmToken itm_token = ItmToken::kCls;
 };
 
+struct NlvrOptions {
+  int max_text_length = 0;  // as MatchOptions::max_text_length; 0: the official code reads all
+};
+
 struct EmbedOptions {
   int max_text_length = 0;  // as MatchOptions::max_text_length
 };

@@ -20,7 +20,7 @@ using TokenIds = std::vector<std::int32_t>;
 
 // What a loaded model can do on its device. A limit of 0 means none.
 struct Capabilities {
-  bool caption = false, itm = false, itc = false, ask = false, rank = false;
+  bool caption = false, itm = false, itc = false, ask = false, rank = false, nlvr = false;
   bool attention = false;  // gives out cross-attention weights
   bool beams = true;       // false: greedy decoding is compiled in
   bool sampling = true;
@@ -80,6 +80,11 @@ class Runner {
   virtual std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question,
                                            std::span<const TokenIds> candidates, int keep,
                                            const decode::Hooks& hooks) = 0;
+
+  // How likely each statement holds for two pictures, 0 to 1. statements: [ENC] ... [SEP] without
+  // padding. Only with Capabilities::nlvr.
+  virtual std::vector<float> nlvr(const EncodedImage& first, const EncodedImage& second,
+                                  std::span<const TokenIds> statements, const decode::Hooks& hooks);
 
   virtual std::vector<float> embed_image(const EncodedImage& image) = 0;  // [embed_dim]
   virtual std::vector<std::vector<float>> embed_texts(

@@ -36,6 +36,8 @@ class StagedRunner : public Runner {
   std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question,
                                    std::span<const TokenIds> candidates, int keep,
                                    const decode::Hooks& hooks) final;
+  std::vector<float> nlvr(const EncodedImage& first, const EncodedImage& second,
+                          std::span<const TokenIds> statements, const decode::Hooks& hooks) final;
   std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) final;
 
  protected:
@@ -52,6 +54,9 @@ class StagedRunner : public Runner {
   virtual std::vector<float> match_pass(const EncodedImage& image,
                                         std::span<const TokenIds> texts) = 0;
   virtual std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) = 0;
+  // The two logits of each statement, false and true; of devices that have Capabilities::nlvr.
+  virtual std::vector<float> nlvr_pass(const EncodedImage& first, const EncodedImage& second,
+                                       std::span<const TokenIds> statements);
 
  private:
   const Capabilities& capabilities_;

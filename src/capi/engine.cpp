@@ -29,7 +29,7 @@ InfoRecord::InfoRecord(ModelInfo info) : info_(std::move(info)) {
   record_.can_ask = info_.can_ask;
   record_.can_rank = info_.can_rank;
   record_.can_attend = info_.can_attend;
-  record_.baked_length = info_.fixed_length;
+  record_.fixed_length = info_.fixed_length;
   record_.max_length = info_.max_length;
   record_.text_length = info_.text_length;
   record_.max_text_length = info_.max_text_length;
@@ -50,6 +50,7 @@ InfoRecord::InfoRecord(ModelInfo info) : info_(std::move(info)) {
   for (const auto& adapter : info_.adapters) adapters_.push_back(adapter.c_str());
   record_.adapter_count = adapters_.size();
   record_.adapters = adapters_.data();
+  record_.can_nlvr = info_.can_nlvr;
 }
 
 namespace {

@@ -40,6 +40,7 @@ struct ImageOptions {
 ImageOptions image_options(const blip_image_options* given);
 ConvertOptions convert_options(const blip_convert_options* given);
 MatchOptions match_options(const blip_match_options* given);
+NlvrOptions nlvr_options(const blip_nlvr_options* given);
 EmbedOptions embed_options(const blip_embed_options* given);
 AttentionOptions attention_options(const blip_attention_options* given);
 HubOptions hub_options(const blip_hub_options* given);

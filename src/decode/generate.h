@@ -11,16 +11,16 @@
 
 namespace blip::decode {
 
-// What a search must know of kDigestColumns consecutive logits before it reads them: the
+// What a search must know of kPartialColumns consecutive logits before it reads them: the
 // largest, and the sum of exp(logit - largest). That sum is NaN where a logit is NaN or the largest
 // is infinity, and 0 where all are -infinity.
-inline constexpr int kDigestColumns = 512;
-struct Digest {
+inline constexpr int kPartialColumns = 512;
+struct PartialLogSumExp {
   float max;
   double sum;
 };
-Digest digest(std::span<const float> logits);
-inline int digests_of(int vocab) { return (vocab + kDigestColumns - 1) / kDigestColumns; }
+PartialLogSumExp partial_log_sum_exp(std::span<const float> logits);
+inline int partials_of(int vocab) { return (vocab + kPartialColumns - 1) / kPartialColumns; }
 
 struct Candidate {
   float score;
@@ -33,7 +33,7 @@ struct Candidate {
 class DeviceLogits {
  public:
   virtual ~DeviceLogits() = default;
-  virtual Digest digest(int row) = 0;  // of the whole row
+  virtual PartialLogSumExp partial_log_sum_exp(int row) = 0;  // of the whole row
   // The k largest, descending; of equal ones the lower token first. The row holds no NaN.
   virtual void best(int row, int k, std::vector<Candidate>& out) = 0;
   virtual float at(int row, std::int32_t token) = 0;
@@ -63,9 +63,9 @@ class Decoder {
   // vocab_size].
   virtual std::span<const float> step(std::span<const Next> next) = 0;
 
-  // Digests of the last call's logits, [rows, digests_of(vocab_size())], where the projection to
+  // Digests of the last call's logits, [rows, partials_of(vocab_size())], where the projection to
   // the vocabulary made them on the way; else empty, and the search makes them.
-  virtual std::span<const Digest> digests() const { return {}; }
+  virtual std::span<const PartialLogSumExp> partials() const { return {}; }
 
   // Not null: prefill and step return nothing, and this tells of their logits instead. The
   // decoder's own, the same for its lifetime.

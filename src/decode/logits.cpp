@@ -80,7 +80,7 @@ bool better(const Candidate& a, const Candidate& b) {
 
 }  // namespace
 
-Digest digest(std::span<const float> logits) {
+PartialLogSumExp partial_log_sum_exp(std::span<const float> logits) {
   const float max = max_of(logits);
   if (std::isfinite(max)) return {max, sum_exp(logits, max)};
   const bool nothing =
@@ -89,19 +89,19 @@ Digest digest(std::span<const float> logits) {
 }
 
 Normaliser normalise(const LogitRow& row) {
-  std::vector<Digest> own;
-  std::span<const Digest> digests = row.digests;
+  std::vector<PartialLogSumExp> own;
+  std::span<const PartialLogSumExp> partials = row.partials;
   if (row.device()) {
-    own.push_back(row.device()->digest(row.row()));
-    digests = own;
-  } else if (digests.empty()) {
-    for (std::size_t i = 0; i < row.parts(); ++i) own.push_back(digest(row.part(i)));
-    digests = own;
+    own.push_back(row.device()->partial_log_sum_exp(row.row()));
+    partials = own;
+  } else if (partials.empty()) {
+    for (std::size_t i = 0; i < row.parts(); ++i) own.push_back(partial_log_sum_exp(row.part(i)));
+    partials = own;
   }
   float max = -kInfinity;
-  for (const Digest& d : digests) max = std::max(max, d.max);
+  for (const PartialLogSumExp& d : partials) max = std::max(max, d.max);
   double sum = 0;
-  for (const Digest& d : digests)
+  for (const PartialLogSumExp& d : partials)
     if (d.sum != 0) sum += d.sum * std::exp(static_cast<double>(d.max) - static_cast<double>(max));
   if (!std::isfinite(max) || !std::isfinite(sum)) {
     throw Error(ErrorCode::kModel,
@@ -126,10 +126,10 @@ namespace {
 
 // The k-th largest of the parts' largest logits: k values are no smaller, so the k best are in
 // parts that reach it.
-float floor_of_best(std::span<const Digest> digests, std::size_t k) {
-  if (k > digests.size()) return -kInfinity;
+float floor_of_best(std::span<const PartialLogSumExp> partials, std::size_t k) {
+  if (k > partials.size()) return -kInfinity;
   std::vector<float> largest;
-  for (const Digest& d : digests) largest.push_back(d.max);
+  for (const PartialLogSumExp& d : partials) largest.push_back(d.max);
   const auto kth = largest.begin() + static_cast<std::ptrdiff_t>(k) - 1;
   std::nth_element(largest.begin(), kth, largest.end(), std::greater<>());
   return *kth;
@@ -165,10 +165,10 @@ void top_candidates(const LogitRow& row, int k, std::vector<Candidate>& out) {
   if (row.device()) return row.device()->best(row.row(), k, out);
   const std::size_t keep = std::min(static_cast<std::size_t>(std::max(k, 0)), row.values.size());
   if (keep == 0) return;
-  const float least = floor_of_best(row.digests, keep);
+  const float least = floor_of_best(row.partials, keep);
   for (std::size_t i = 0; i < row.parts(); ++i) {
-    if (!row.digests.empty() && row.digests[i].max < least) continue;
-    offer(row.part(i), static_cast<std::int32_t>(i) * kDigestColumns, keep, out);
+    if (!row.partials.empty() && row.partials[i].max < least) continue;
+    offer(row.part(i), static_cast<std::int32_t>(i) * kPartialColumns, keep, out);
   }
 }
 

@@ -2,7 +2,7 @@
 // src/decode.
 //
 // Greedy and beam search ask two things of a row: normalise() and best_tokens(). Both start from
-// the row's digests, which the backend may have made while it projected to the vocabulary; of the
+// the row's partials, which the backend may have made while it projected to the vocabulary; of the
 // logits themselves they then read the few parts that hold the best.
 #pragma once
 
@@ -18,11 +18,11 @@
 namespace blip::decode {
 
 struct LogitRow {
-  std::span<const float> values;    // empty: the device has them
-  std::span<const Digest> digests;  // of every kDigestColumns values; empty: not made
+  std::span<const float> values;               // empty: the device has them
+  std::span<const PartialLogSumExp> partials;  // of every kPartialColumns values; empty: not made
 
   template <std::convertible_to<std::span<const float>> Values>
-  LogitRow(const Values& v, std::span<const Digest> d = {}) : values(v), digests(d) {}
+  LogitRow(const Values& v, std::span<const PartialLogSumExp> d = {}) : values(v), partials(d) {}
   LogitRow(DeviceLogits& device, int row) : device_(&device), row_(row) {}
 
   float at(std::int32_t token) const {
@@ -32,11 +32,11 @@ struct LogitRow {
   DeviceLogits* device() const { return device_; }
   int row() const { return row_; }  // of the device's
   std::span<const float> part(std::size_t i) const {
-    const std::size_t first = i * kDigestColumns;
-    return values.subspan(first, std::min<std::size_t>(kDigestColumns, values.size() - first));
+    const std::size_t first = i * kPartialColumns;
+    return values.subspan(first, std::min<std::size_t>(kPartialColumns, values.size() - first));
   }
   std::size_t parts() const {
-    return static_cast<std::size_t>(digests_of(static_cast<int>(values.size())));
+    return static_cast<std::size_t>(partials_of(static_cast<int>(values.size())));
   }
 
  private:
@@ -104,9 +104,9 @@ inline LogitRow row_of(const Decoder& decoder, std::span<const float> logits, in
     return all.subspan(static_cast<std::size_t>(row) * static_cast<std::size_t>(width),
                        static_cast<std::size_t>(width));
   };
-  const std::span<const Digest> digests = decoder.digests();
+  const std::span<const PartialLogSumExp> partials = decoder.partials();
   return {of(logits, decoder.vocab_size()),
-          digests.empty() ? digests : of(digests, digests_of(decoder.vocab_size()))};
+          partials.empty() ? partials : of(partials, partials_of(decoder.vocab_size()))};
 }
 
 }  // namespace blip::decode

@@ -1,5 +1,5 @@
 // Attention over bfloat16 keys and values, by AVX-512's bfloat16 dot products (twice the rate of
-// float multiply-adds) or by matrix units.
+// float multiply-adds) or by AMX tiles.
 #pragma once
 
 #include <immintrin.h>
@@ -476,7 +476,7 @@ BLIP_BF16 void attend(const AttentionBlock& b) {
   }
   for (int i = 0; i < b.queries; ++i) {
     const int visible =
-        b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
+        b.causal_offset == kAllVisible ? b.count : std::min(b.count, b.causal_offset + i + 1);
     const float scale = b.scale * steps[i];
     const Exponentials e =
         softmax_row(scores + static_cast<std::size_t>(i) * columns, visible, columns, scale);

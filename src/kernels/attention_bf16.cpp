@@ -15,7 +15,7 @@ bool has_tile_attention() { return has_isa(Isa::kAmx); }
 void attention_bf16(const AttentionBlock& block) {
   using namespace attention_detail;
   if (!has_isa(Isa::kAvx512Bf16)) return attention_by_panels(block);
-  // Whole tiles of head dimensions. However few queries there are: matrix units add up in another
+  // Whole tiles of head dimensions. However few queries there are: AMX tiles add up in another
   // order than vectors do, and a query's result must not depend on those beside it.
   if (has_tile_attention() && !block.key_scales && block.head_dim % (2 * kTileRowsMax) == 0)
     return attend<TileProduct<HardwareTiles>>(block);

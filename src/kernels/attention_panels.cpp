@@ -141,7 +141,7 @@ struct Product {
 };
 
 void multiply(const Product& p) {
-  const int at_once = p.m <= kFewRows && p.n % (2 * kPanel) == 0 ? 2 : 1;
+  const int at_once = p.m <= p.kernel.few_rows && p.n % (2 * kPanel) == 0 ? 2 : 1;
   for (int column = 0; column < p.n; column += at_once * kPanel)
     p.kernel.multiply(
         {.rows = p.m,
@@ -186,7 +186,7 @@ void byte_scores(const AttentionBlock& b, int columns, float* scores, std::uint8
 }
 
 void pair_scores(const AttentionBlock& b, int columns, int width, float* scores, float* memory) {
-  const PanelKernel& kernel = panel_kernel_of(NumberType::kBf16);
+  const PanelKernel& kernel = pair_kernel();
   for (int i = 0; i < b.queries; ++i)
     kernel.pack_row(static_cast<const std::uint16_t*>(b.q) + static_cast<std::size_t>(i) * b.ldq,
                     b.head_dim,
@@ -214,14 +214,14 @@ void attention_by_panels(const AttentionBlock& b) {
   }
   for (int i = 0; i < b.queries; ++i) {
     const int visible =
-        b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
+        b.causal_offset == kAllVisible ? b.count : std::min(b.count, b.causal_offset + i + 1);
     const float scale = b.scale * steps[i];
     const Exponentials e = HWY_DYNAMIC_DISPATCH(rounded_softmax_row)(
         scores + static_cast<std::size_t>(i) * columns, visible, columns, scale);
     sums[i] = e.sum;
     if (b.log_sums) b.log_sums[i] = scale * e.max + std::log(e.sum);
   }
-  multiply({panel_kernel_of(NumberType::kBf16), b.queries, width, (b.count + 1) / 2,
+  multiply({pair_kernel(), b.queries, width, (b.count + 1) / 2,
             reinterpret_cast<const char*>(scores),
             static_cast<std::size_t>(columns) * sizeof(float), 0, nullptr, b.values, b.value_stride,
             mixed, static_cast<std::size_t>(width)});

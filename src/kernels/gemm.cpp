@@ -78,6 +78,7 @@ void PackedWeights::pack(int first, int count, const void* rows) {
       const std::size_t values = static_cast<std::size_t>(n) * kColumnBlock;
       std::fill_n(units.reserve(values), values, 0u);
       pack_units(block, std::min(kColumnBlock, count - j), row_bytes, units.data(), kColumnBlock);
+      if (!blocked_ && joins_units(type_)) join_units(n, kColumnBlock, units.data());
       narrow_block(units.data(), n, to);
     } else {
       pack_units(block, std::min(kColumnBlock, count - j), row_bytes,

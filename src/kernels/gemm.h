@@ -1,4 +1,4 @@
-// Matrix products: our own kernels for matrix units (gemm_amx.h), AVX-512 (gemm_avx512.h) and
+// Matrix products: our own kernels for AMX tiles (gemm_amx.h), AVX-512 (gemm_avx512.h) and
 // everything else (gemm_panels.h); gemm.cpp chooses.
 //
 // Every call computes one tile on the calling thread, and ops/linear.h spreads the tiles over our

@@ -1,4 +1,4 @@
-// The product by matrix units, over PackedWeights' blocks: a unit row of 256 bytes holds 64
+// The product by AMX tiles, over PackedWeights' blocks: a unit row of 256 bytes holds 64
 // columns, so 16 unit rows are four tiles side by side.
 #pragma once
 

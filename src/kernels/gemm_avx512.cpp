@@ -72,7 +72,7 @@ struct NarrowWeights {
   }
 };
 
-// Sums in the order of matrix units (SumOrder::kTiles).
+// Sums in the order of AMX tiles (SumOrder::kTiles).
 constexpr int kStepUnits = 16;
 
 template <int Rows, class Weights>

@@ -22,12 +22,19 @@
 //
 //   P::kUnitsAtOnce: 1, or units that P::add_units takes at a time.
 //
+//   P::kFewRows, P::kGroup, P::kLines, P::kJoined: as in PanelKernel; SingleUnits has those of
+//   most. Where kGroup is 2, a vector of sums is of both rows, "row" below means a group, and
+//   P::load and P::store take the bytes from one row of it to the next.
+//
 //   P::pack_row, P::kSignedRows: as in PanelKernel. P::renew: see chain_panels.
 
 #define BLIP_UNROLL _Pragma("GCC unroll 16")
 
 template <class P>
 constexpr int kPanelVectors = kPanel / P::kLanes;
+// Bytes of a vector of units.
+template <class P>
+constexpr int kVectorBytes = P::kLanes * 4 * (P::kJoined ? P::kLines : 1);
 
 template <class P, int Rows, int Vectors>
 using TileSums = typename P::Sums[Rows][Vectors];
@@ -39,7 +46,7 @@ BLIP_PANEL_INLINE void add_part(const PanelBlock& b, const char* x, const char* 
   decltype(P::template column<Part>(panel)) column[kAll];
   BLIP_UNROLL for (int v = 0; v < kAll; ++v) column[v] =
       P::template column<Part>(panel + static_cast<std::size_t>(v / kVectors) * b.panel_stride +
-                               v % kVectors * P::kLanes * 4);
+                               v % kVectors * kVectorBytes<P>);
   BLIP_UNROLL for (int r = 0; r < Rows; ++r) {
     const auto row = P::template row<Part>(x + static_cast<std::size_t>(r) * b.ldx, b.plane);
     BLIP_UNROLL for (int v = 0; v < kAll; ++v) sums[r][v] = P::dot(sums[r][v], row, column[v]);
@@ -55,46 +62,84 @@ BLIP_PANEL_INLINE void add_unit(const PanelBlock& b, const char* x, const char* 
   if constexpr (P::kParts > 2) add_part<P, 3, Rows, Panels>(b, x, panel, sums);
 }
 
+// P::kUnitsAtOnce of them.
+template <class P, int Rows, int Panels>
+BLIP_PANEL_INLINE void add_step(const PanelBlock& b, const char*& x, const char*& panel,
+                                TileSums<P, Rows, Panels * kPanelVectors<P>>& sums) {
+  if constexpr (P::kUnitsAtOnce > 1)
+    P::template add_units<Rows, Panels * kPanelVectors<P>>(b, x, panel, sums);
+  else
+    add_unit<P, Rows, Panels>(b, x, panel, sums);
+  x += P::kUnitsAtOnce * P::kStep;
+  panel += P::kUnitsAtOnce * b.unit_stride;
+}
+
 template <class P, int Rows, int Panels>
 BLIP_PANEL_INLINE void add_units(const PanelBlock& b, int units, const char*& x, const char*& panel,
                                  TileSums<P, Rows, Panels * kPanelVectors<P>>& sums) {
   if constexpr (P::kUnitsAtOnce > 1)
-    for (; units >= P::kUnitsAtOnce; units -= P::kUnitsAtOnce, x += P::kUnitsAtOnce * 4,
-                                     panel += P::kUnitsAtOnce * b.unit_stride)
-      P::template add_units<Rows, Panels * kPanelVectors<P>>(b, x, panel, sums);
+    for (; units >= P::kUnitsAtOnce; units -= P::kUnitsAtOnce)
+      add_step<P, Rows, Panels>(b, x, panel, sums);
   for (; units > 0; --units, x += P::kStep, panel += b.unit_stride)
     add_unit<P, Rows, Panels>(b, x, panel, sums);
 }
 
+// What a vector of sums begins with.
+template <class P>
+BLIP_PANEL_INLINE typename P::Sums first_sums(const PanelBlock& b, int row, int v) {
+  constexpr int kVectors = kPanelVectors<P>;
+  const auto at = [](int i) { return static_cast<std::size_t>(i) * P::kLanes * 4; };
+  const auto start = [&] {
+    return b.start + static_cast<std::size_t>(v / kVectors) * b.start_stride + at(v % kVectors);
+  };
+  const char* sums = b.sums + static_cast<std::size_t>(row) * b.lds + at(v);
+  if constexpr (P::kGroup > 1)
+    return b.start ? P::load(start(), 0) : P::load(sums, b.lds);
+  else
+    return b.row_starts ? P::splat(b.row_starts + row) : P::load(b.start ? start() : sums);
+}
+
+template <class P>
+BLIP_PANEL_INLINE void store_sums(const PanelBlock& b, int row, int v,
+                                  const typename P::Sums& sums) {
+  char* to =
+      b.sums + static_cast<std::size_t>(row) * b.lds + static_cast<std::size_t>(v) * P::kLanes * 4;
+  if constexpr (P::kGroup > 1)
+    P::store(to, b.lds, sums);
+  else
+    P::store(to, sums);
+}
+
 // Units between two bursts of fetching: a line of a row.
 constexpr int kChunk = 16;
+// Lines of a row or group that go with them.
+template <class P>
+constexpr int kRowLines = P::kStep > 4 ? kChunk* P::kStep / 64 : P::kPlanes;
 
-// Rows `first` to first + Rows of the block.
+// Rows `first` to first + Rows * P::kGroup of the block.
 template <class P, int Rows, int Panels>
 BLIP_PANEL_INLINE void panel_tile(const PanelBlock& b, int first, const char* next) {
   constexpr int kVectors = kPanelVectors<P>, kAll = Panels * kVectors;
   TileSums<P, Rows, kAll> sums;
-  const auto at = [&](int v) { return static_cast<std::size_t>(v) * P::kLanes * 4; };
   BLIP_UNROLL for (int r = 0; r < Rows; ++r) BLIP_UNROLL for (int v = 0; v < kAll; ++v) sums[r][v] =
-      b.row_starts
-          ? P::splat(b.row_starts + first + r)
-          : P::load(b.start ? b.start + static_cast<std::size_t>(v / kVectors) * b.start_stride +
-                                  at(v % kVectors)
-                            : b.sums + static_cast<std::size_t>(first + r) * b.lds + at(v));
-  const char *x = b.x + static_cast<std::size_t>(first) * b.ldx, *panel = b.panel;
+      first_sums<P>(b, first + r * P::kGroup, v);
+  const char *x = b.x + static_cast<std::size_t>(first / P::kGroup) * b.ldx, *panel = b.panel;
   int units = b.units;
   if (b.ahead) {
-    for (; units > 0; --units, x += P::kStep, panel += b.unit_stride) {
-      BLIP_UNROLL for (int p = 0; p < Panels; ++p)
-          __builtin_prefetch(panel + static_cast<std::size_t>(p) * b.panel_stride + b.ahead, 0, 2);
-      add_unit<P, Rows, Panels>(b, x, panel, sums);
+    constexpr int kLines = P::kUnitsAtOnce * P::kLines;
+    for (; units >= P::kUnitsAtOnce; units -= P::kUnitsAtOnce) {
+      BLIP_UNROLL for (int p = 0; p < Panels; ++p) BLIP_UNROLL for (int i = 0; i < kLines; ++i)
+          __builtin_prefetch(panel + static_cast<std::size_t>(p) * b.panel_stride + b.ahead +
+                                 static_cast<std::size_t>(i) * kPanelUnit,
+                             0, 2);
+      add_step<P, Rows, Panels>(b, x, panel, sums);
     }
   }
   for (; units >= kChunk; units -= kChunk) {
     if (next) {
       __builtin_prefetch(next, 0, 2);
       next += kPanelUnit;
-      for (int p = 0; p < P::kPlanes; ++p)
+      for (int p = 0; p < kRowLines<P>; ++p)
         BLIP_UNROLL for (int r = 0; r < Rows; ++r)
             __builtin_prefetch(x + static_cast<std::size_t>(Rows + r) * b.ldx +
                                    static_cast<std::size_t>(p) * (P::kStep == 4 ? b.plane : 64),
@@ -104,14 +149,15 @@ BLIP_PANEL_INLINE void panel_tile(const PanelBlock& b, int first, const char* ne
   }
   add_units<P, Rows, Panels>(b, units, x, panel, sums);
   BLIP_UNROLL for (int r = 0; r < Rows; ++r) BLIP_UNROLL for (int v = 0; v < kAll; ++v)
-      P::store(b.sums + static_cast<std::size_t>(first + r) * b.lds + at(v), sums[r][v]);
+      store_sums<P>(b, first + r * P::kGroup, v, sums[r][v]);
 }
 
+// Rows: groups of them.
 template <class P, int Rows>
 BLIP_PANEL_FUNCTION void panel_rows(const PanelBlock& b, int first) {
-  if constexpr (Rows > P::kRows)
+  if constexpr (Rows * P::kGroup > P::kRows)
     return;
-  else if constexpr (Rows <= kFewRows)
+  else if constexpr (Rows * P::kGroup <= P::kFewRows)
     b.panels == 2 ? panel_tile<P, Rows, 2>(b, first, nullptr)
                   : panel_tile<P, Rows, 1>(b, first, nullptr);
   else
@@ -123,10 +169,10 @@ BLIP_PANEL_FUNCTION void multiply_panels(const PanelBlock& b) {
   int first = 0;
   const char* next = b.next;
   for (; first + P::kRows <= b.rows; first += P::kRows) {
-    panel_tile<P, P::kRows, 1>(b, first, next);
+    panel_tile<P, P::kRows / P::kGroup, 1>(b, first, next);
     if (next) next += static_cast<std::size_t>(b.units / kChunk) * kPanelUnit;
   }
-  switch (b.rows - first) {
+  switch ((b.rows - first + P::kGroup - 1) / P::kGroup) {
     case 1:
       return panel_rows<P, 1>(b, first);
     case 2:
@@ -145,22 +191,22 @@ BLIP_PANEL_FUNCTION void multiply_panels(const PanelBlock& b) {
 // A tile's products of what is in registers. P::renew makes compilers take a vector for new.
 template <class P>
 BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
-  constexpr int kVectors = kPanelVectors<P>;
+  constexpr int kVectors = kPanelVectors<P>, kRows = P::kRows / P::kGroup;
   alignas(64) char memory[2 * kPanelUnit] = {};
   asm volatile("" ::"r"(memory) : "memory");
-  TileSums<P, P::kRows, kVectors> sums;
-  BLIP_UNROLL for (int r = 0; r < P::kRows; ++r) BLIP_UNROLL for (int v = 0; v < kVectors; ++v)
+  TileSums<P, kRows, kVectors> sums;
+  BLIP_UNROLL for (int r = 0; r < kRows; ++r) BLIP_UNROLL for (int v = 0; v < kVectors; ++v)
       P::renew(sums[r][v] = P::load(memory));
   const auto row = P::template row<0>(memory, kPanelUnit);
   auto column = P::template column<0>(memory);
   for (int i = 0; i < rounds; ++i) {
-    BLIP_UNROLL for (int r = 0; r < P::kRows; ++r) BLIP_UNROLL for (int v = 0; v < kVectors; ++v) {
+    BLIP_UNROLL for (int r = 0; r < kRows; ++r) BLIP_UNROLL for (int v = 0; v < kVectors; ++v) {
       P::renew(column);
       sums[r][v] = P::dot(sums[r][v], row, column);
     }
   }
   float sum = 0;
-  BLIP_UNROLL for (int r = 0; r < P::kRows; ++r) BLIP_UNROLL for (int v = 0; v < kVectors; ++v) {
+  BLIP_UNROLL for (int r = 0; r < kRows; ++r) BLIP_UNROLL for (int v = 0; v < kVectors; ++v) {
     P::store(memory, sums[r][v]);
     sum += static_cast<float>(memory[0]);
   }
@@ -169,7 +215,8 @@ BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
 
 template <class P>
 constexpr PanelKernel make_panel_kernel() {
-  return {P::kRows,       P::kPlanes,  P::kStep,           P::kParts < 4,
+  return {P::kRows,       P::kFewRows, P::kGroup,          P::kLines,
+          P::kJoined,     P::kPlanes,  P::kStep,           P::kParts < 4,
           P::kSignedRows, P::pack_row, multiply_panels<P>, chain_panels<P>};
 }
 

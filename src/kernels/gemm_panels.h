@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "kernels/gemm.h"
 #include "kernels/vector.h"
@@ -17,6 +18,12 @@ std::size_t panel_block_bytes(NumberType type, int k);
 // rows: [count, k] as torch stores them, of the type; count is at most kColumnBlock. out:
 // panel_block_bytes() of zeros.
 void pack_panels(NumberType type, int count, int k, const void* rows, void* out);
+
+// Whether the kernel of a type takes two units of a column as one: 16 columns of both lie in their
+// two lines, [16, 2] of 4 bytes, in panels and in narrow weights alike. join_units puts them so,
+// [n, columns] of 4 bytes where n is even.
+bool joins_units(NumberType type);
+void join_units(int n, int columns, std::uint32_t* units);
 
 // tile.w holds panels, or narrow weights.
 void gemm_panels(const GemmTile& tile);

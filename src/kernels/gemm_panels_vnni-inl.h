@@ -1,7 +1,7 @@
 // The policies of gemm_panels_vnni.cpp, over its dot_product(sums, unsigned bytes, signed bytes).
 
 // Bytes of x, 0 to 255, by those of w.
-struct Bytes {
+struct Bytes : SingleUnits {
   using Sums = __m256i;
   static constexpr int kLanes = 8, kRows = 6, kPlanes = 1, kStep = 4, kParts = 1, kUnitsAtOnce = 1,
                        kValues = 4;

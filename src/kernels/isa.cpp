@@ -11,8 +11,9 @@ namespace blip::kernels {
 namespace {
 
 // In the order of Isa.
-constexpr std::array<const char*, 7> kNames{"baseline",    "avx2",        "avx2_vnni", "avx512",
-                                            "avx512_vnni", "avx512_bf16", "amx"};
+constexpr std::array<const char*, 11> kNames{"baseline",    "avx2",        "avx2_vnni", "avx512",
+                                             "avx512_vnni", "avx512_bf16", "amx",       "neon",
+                                             "dotprod",     "i8mm",        "bf16"};
 
 Isa parse(const std::string& name) {
   std::string names;

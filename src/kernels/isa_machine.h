@@ -1,5 +1,5 @@
-// What isa.cpp asks of the machine: isa_x86.cpp, or isa_portable.cpp where there is one level
-// alone.
+// What isa.cpp asks of the machine: isa_x86.cpp, isa_arm.cpp, or isa_portable.cpp where there is
+// one level alone.
 #pragma once
 
 #include "kernels/isa.h"

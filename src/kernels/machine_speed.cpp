@@ -90,7 +90,7 @@ double measure_chain(ThreadPool& pool, double ops_per_round, const Chain& chain)
 }
 
 #if defined(__x86_64__)
-// With matrix units: four sums, as the kernels keep. Their operands stay in registers.
+// With AMX tiles: four sums, as the kernels keep. Their operands stay in registers.
 template <NumberType type>
 float tile_chain(int rounds) {
   alignas(64) static thread_local float memory[kTileRowsMax * kTileBytes / sizeof(float)] = {};

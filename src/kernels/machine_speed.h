@@ -31,7 +31,7 @@ class MemorySpeed {
 };
 
 // Takes about two seconds on all threads of the pool. Chains of multiply-adds in registers, of
-// vectors or, where there are matrix units, of tiles.
+// vectors or, where there are AMX tiles, of tiles.
 MachineSpeed measure_machine(ThreadPool& pool, MemorySpeed& memory);
 
 }  // namespace blip::kernels

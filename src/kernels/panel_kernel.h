@@ -16,23 +16,22 @@ inline constexpr std::size_t kPanelUnit = 64;
 // What sums of floats begin with.
 alignas(kPanelUnit) inline constexpr char kZeros[kPanelUnit] = {};
 
-// Up to so many rows, two panels are read at a time: with one or two sums of each a multiply-add
-// would wait for the one before.
-inline constexpr int kFewRows = 2;
-
-// Some rows by some panels, over a block of units. More than one panel: for kFewRows at most.
+// Some rows by some panels, over a block of units. More than one panel: for few_rows of the
+// kernel at most.
 struct PanelBlock {
   int rows, panels, units;
-  const char* x;  // [rows, units] as pack_row leaves them, ldx bytes apart
+  const char* x;  // [rows, units] as pack_row leaves them, groups of rows ldx bytes apart
   std::size_t ldx;
   std::size_t plane;  // bytes to a second copy of each, where there is one
-  const char* panel;  // [panels, units, 16] of 4 bytes, panel_stride and unit_stride bytes apart
+  // [panels, units, 16] of 4 bytes or PanelKernel::lines times that, panel_stride and unit_stride
+  // bytes apart
+  const char* panel;
   std::size_t panel_stride, unit_stride;
   // what the first panel's sums begin with (16 of 4 bytes); null: with those that are there
   const char* start;
   std::size_t start_stride;        // to the next panel's; 0: the same
-  const std::int32_t* row_starts;  // if set, instead: one of each row
-  char* sums;                      // [rows, 16 x panels] of 4 bytes
+  const std::int32_t* row_starts;  // if set, instead: one of each row; not where rows are grouped
+  char* sums;                      // [rows, 16 x panels] of 4 bytes; the rows of whole groups
   std::size_t lds;                 // bytes
   // So many bytes ahead of what is read are fetched, a line of each panel at every unit; or 0.
   std::size_t ahead;
@@ -40,15 +39,28 @@ struct PanelBlock {
   const char* next;
 };
 
+// What most policies (gemm_panels-inl.h) have in common: see PanelKernel.
+struct SingleUnits {
+  static constexpr int kGroup = 1, kLines = 1, kFewRows = 2;
+  static constexpr bool kJoined = false;
+};
+
 // One number type's product on one instruction set.
 struct PanelKernel {
-  int rows;          // of a register tile
+  int rows;  // of a register tile
+  // Up to so many rows, two panels are read at a time: with one or two sums of each a multiply-add
+  // would wait for the one before. Less than `rows`, or two panels of one row.
+  int few_rows;
+  int group;         // 1; or 2 rows of x that lie together, 8 bytes of each in turn
+  int lines;         // units of 4 bytes that are one to this kernel, with a line each: 1 or 2
+  bool joined;       // where the two of a column lie together (join_units)
   int planes;        // of x: 1, or 2 where it takes twice the memory
-  int step;          // bytes from a unit of x to the next
+  int step;          // bytes from a unit of x to the next of a row or group
   bool fast;         // by instructions for this type
   bool signed_rows;  // bytes of x are multiplied less 128, so that sums begin with 128 times the
                      // column's
-  // Values [k], in whole units, as the product reads them; null: x is read as it is.
+  // Values [k], in whole units, as the product reads them, the row's first bytes at `out`; null: x
+  // is read as it is.
   void (*pack_row)(const void* x, int k, char* out, std::size_t plane);
   void (*multiply)(const PanelBlock& block);
   Chain (*chain)(int rounds);
@@ -59,6 +71,19 @@ const PanelKernel& panel_kernel_of(NumberType type);
 // Queries, bytes 128 above theirs, by keys that are too. Where not signed_rows, a row's sums begin
 // with -128 times the sum of the query.
 const PanelKernel& key_kernel();
+
+// Queries by keys, and weights by values, in bfloat16: with the sums of AVX-512's products, in
+// their order, on every instruction set.
+const PanelKernel& pair_kernel();
+
+// By Highway's vectors; not on ARM64.
+const PanelKernel& vector_panels(NumberType type);
+const PanelKernel& vector_keys();
+
+// On ARM64, by the best that isa() allows.
+const PanelKernel& arm_panels(NumberType type);
+const PanelKernel& arm_keys();
+const PanelKernel& arm_pairs();
 
 // Of bytes, by AVX-VNNI or by the same instructions of AVX-512 on vectors as short; where the
 // machine has either.

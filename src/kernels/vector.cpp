@@ -20,9 +20,9 @@ namespace blip::kernels {
 namespace HWY_NAMESPACE {
 // A register tile: 6 rows x 2 vectors, 12 accumulators, hide an FMA's latency of 4 cycles on two
 // ports (8 needed), and with 2 loaded vectors and a broadcast they fit AVX2's 16 registers; 4
-// vectors load less for a product and fit AVX-512's 32.
+// vectors load less for a product and fit the 32 of AVX-512 and of ARM64.
 constexpr int kTileRows = 6;
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+#if HWY_ARCH_ARM_A64 || (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3)
 constexpr int kTileVectors = 4;
 #else
 constexpr int kTileVectors = 2;
@@ -142,7 +142,7 @@ void attention(const AttentionBlock& b) {
   float* sums = mixed + static_cast<std::size_t>(b.queries) * width;
   for (int i = 0; i < b.queries; ++i) {
     const int visible =
-        b.first_visible == kAllVisible ? b.count : std::min(b.count, b.first_visible + i + 1);
+        b.causal_offset == kAllVisible ? b.count : std::min(b.count, b.causal_offset + i + 1);
     float* row = scores + static_cast<std::size_t>(i) * columns;
     const Exponentials e = exp_row(row, visible, b.scale);
     sums[i] = e.sum;

@@ -82,7 +82,7 @@ struct AttentionBlock {
   std::size_t value_stride;
   int count;  // keys
   int head_dim;
-  int first_visible;  // query i sees keys 0 .. first_visible + i; kAllVisible: every key
+  int causal_offset;  // query i sees keys 0 .. causal_offset + i; kAllVisible: every key
   float scale;        // of the products, 1 / sqrt(head_dim)
   float* out;         // [queries, head_dim]
   std::size_t ldo;
@@ -105,7 +105,7 @@ struct Exponentials {
 std::size_t attention_scratch(int queries, int count, int head_dim);
 void attention(const AttentionBlock& block);
 
-// The same over bfloat16 keys and values; by matrix units where there are some.
+// The same over bfloat16 keys and values; by AMX tiles where there are some.
 bool has_tile_attention();
 void attention_bf16(const AttentionBlock& block);
 // Keys (bfloat16, [count, head_dim], `stride` apart) as an AttentionBlock with key_scales takes

@@ -141,7 +141,7 @@ double bytes_of(const AbsorbedWeights& w, std::span<const AbsorbedItem> items) {
 // by query ([n, heads]) where they attend to tokens.
 void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix q,
                         std::span<const AbsorbedItem> items, Matrix out, AbsorbedScratch& scratch,
-                        std::span<const Linear* const> following) {
+                        std::span<const Linear* const> next_layers) {
   const int heads = w.heads(), d = w.head_dim(), width = w.tokens_width(), n = q.rows,
             all = n * heads;
   assert(q.cols == heads * d && out.rows == n && out.cols == q.cols && !items.empty());
@@ -174,9 +174,9 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
   std::vector<std::span<const char>> next;  // slice by slice
   for (int slice = 0; slice < slices; ++slice) {
     next.push_back(share_of(w.values(), slice, slices));
-    for (const Linear* layer : following) next.push_back(share_of(*layer, slice, slices));
+    for (const Linear* layer : next_layers) next.push_back(share_of(*layer, slice, slices));
   }
-  const std::size_t next_of_slice = 1 + following.size();
+  const std::size_t next_of_slice = 1 + next_layers.size();
   pool.parallel_for(static_cast<int>(parts.size()), [&](int index, int worker) {
     const Part& p = parts[static_cast<std::size_t>(index)];
     if (p.count == 0) return;
@@ -194,7 +194,7 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
             .value_stride = p.tokens->value_stride(),
             .count = p.count,
             .head_dim = width,
-            .first_visible = kAllVisible,
+            .causal_offset = kAllVisible,
             .scale = 1.f / std::sqrt(static_cast<float>(d)),
             .out = mixed + static_cast<std::size_t>(p.slice) * part_size +
                    static_cast<std::size_t>(p.first_query) * static_cast<std::size_t>(width),

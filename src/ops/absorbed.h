@@ -67,10 +67,10 @@ struct AbsorbedScratch {
 
 // out[n, heads x head_dim] = each head's attention of q [n, heads x head_dim] over the items'
 // tokens. All of the tokens are of one type. While the tokens, which are in cache, are read,
-// memory would rest: the weights of `following`, the layers that come after this one, are fetched
+// memory would rest: the weights of `next_layers`, the layers that come after this one, are fetched
 // then.
 void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& weights, ConstMatrix q,
                         std::span<const AbsorbedItem> items, Matrix out, AbsorbedScratch& scratch,
-                        std::span<const Linear* const> following = {});
+                        std::span<const Linear* const> next_layers = {});
 
 }  // namespace blip::ops

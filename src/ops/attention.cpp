@@ -16,7 +16,7 @@ namespace blip::ops {
 bool has_byte_keys(int head_dim) { return !kernels::has_tile_attention() && head_dim % 4 == 0; }
 
 // Their scores over ViT's 577 keys (48 x 592 floats = 114 KB) stay in the L2 cache, and 48 is a
-// multiple of the kernel's 6-row tiles; two tiles of matrix units have 32 rows.
+// multiple of the kernel's 6-row tiles; two tiles of AMX tiles have 32 rows.
 int query_block(NumberType type) {
   return type == NumberType::kBf16 && kernels::has_tile_attention() ? 32 : 48;
 }
@@ -260,8 +260,8 @@ void attend(ThreadPool& pool, int worker, const Task& task,
             .value_stride = kv.value_stride(),
             .count = count,
             .head_dim = d,
-            .first_visible =
-                item->first_visible == kAllVisible ? kAllVisible : item->first_visible + first,
+            .causal_offset =
+                item->causal_offset == kAllVisible ? kAllVisible : item->causal_offset + first,
             .scale = 1.f / std::sqrt(static_cast<float>(d)),
             .out = item->out.row(first) + head * d,
             .ldo = item->out.stride,
@@ -278,8 +278,8 @@ double operations(std::span<const AttentionItem> items) {
   double sum = 0;
   for (const auto& item : items) {
     const double keys = item.kv->count() + item.k.rows;
-    const bool causal = item.first_visible != kAllVisible;
-    const double seen = causal ? item.first_visible + (item.q.rows + 1) / 2.0 : keys;
+    const bool causal = item.causal_offset != kAllVisible;
+    const double seen = causal ? item.causal_offset + (item.q.rows + 1) / 2.0 : keys;
     sum += 4.0 * item.q.rows * std::min(seen, keys) * item.q.cols;
   }
   return sum;
@@ -297,7 +297,7 @@ double bytes_of(std::span<const AttentionItem> items) {
 }  // namespace
 
 void attention(ThreadPool& pool, std::span<const AttentionItem> items,
-               std::span<const Linear* const> following) {
+               std::span<const Linear* const> next_layers) {
   bool few = true;
   for (const auto& item : items) {
     assert(item.q.cols == item.kv->heads() * item.kv->head_dim() &&
@@ -314,10 +314,10 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items,
     const int shares = std::min(pool.size(), number);
     pool.parallel_for(shares, [&](int share, int worker) {
       const int begin = number * share / shares, end = number * (share + 1) / shares;
-      std::vector<std::span<const char>> next(following.size());
+      std::vector<std::span<const char>> next(next_layers.size());
       for (int t = begin; t < end; ++t) {
         for (std::size_t i = 0; i < next.size(); ++i)
-          next[i] = piece(share_of(*following[i], share, shares), t - begin, end - begin);
+          next[i] = chunk_of(share_of(*next_layers[i], share, shares), t - begin, end - begin);
         attend(pool, worker, tasks[static_cast<std::size_t>(t)], next);
       }
     });

@@ -120,15 +120,15 @@ struct AttentionItem {
   Operand q;  // [m, heads x head_dim], of the keys' operand_type()
   const KeyValues* kv;
   Matrix out;                       // [m, heads x head_dim]
-  int first_visible = kAllVisible;  // causal: query i sees keys 0 .. first_visible + i
+  int causal_offset = kAllVisible;  // causal: query i sees keys 0 .. causal_offset + i
   KeyValues* growing = nullptr;     // if set, it is *kv, and rows k and v are appended to it first
   Operand k{}, v{};
 };
 
 // All items have as many heads. While few queries compute, memory would rest: the weights of
-// `following`, the layers that come after, are fetched then.
+// `next_layers`, the layers that come after, are fetched then.
 void attention(ThreadPool& pool, std::span<const AttentionItem> items,
-               std::span<const Linear* const> following = {});
+               std::span<const Linear* const> next_layers = {});
 
 // out[m, count] += the weights softmax(q k^T / sqrt(head_dim)), mean over heads. For looking at,
 // not for speed: plain f32.

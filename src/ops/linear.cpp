@@ -194,13 +194,13 @@ void linear_bf16(ThreadPool& pool, const Operand& x, const Linear& layer, const 
 
 }  // namespace
 
-std::span<const char> piece(std::span<const char> memory, int i, int n) {
+std::span<const char> chunk_of(std::span<const char> memory, int i, int n) {
   const std::size_t size = memory.size() / static_cast<std::size_t>(n);
   return memory.subspan(size * static_cast<std::size_t>(i), size);
 }
 
 std::span<const char> share_of(const Linear& layer, int thread, int threads) {
-  return piece(layer.weights().memory(), thread, threads);
+  return chunk_of(layer.weights().memory(), thread, threads);
 }
 
 void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out,

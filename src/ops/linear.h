@@ -71,7 +71,7 @@ void linear_part(const Operand& x, const Linear& layer, int first, int n, void* 
                  std::size_t ldo, NumberType type);
 
 // Part i of n equal ones.
-std::span<const char> piece(std::span<const char> memory, int i, int n);
+std::span<const char> chunk_of(std::span<const char> memory, int i, int n);
 // What one of so many threads reads of a layer's weights for few rows.
 std::span<const char> share_of(const Linear& layer, int thread, int threads);
 

@@ -481,7 +481,8 @@ class Documents(EvalTest):
         text = (SOURCE / "docs/EVALUATION.md").read_text()
         run = 0
         for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
+            # A command over several lines has a backslash at their ends.
+            parts = re.split(r"^\$ ((?:.*\\\n)*.*)\n", block, flags=re.MULTILINE)[1:]
             for line, expected in zip(parts[::2], parts[1::2]):
                 if line.startswith("pip ") or ("eval caption" in line and _scorers.missing()):
                     continue

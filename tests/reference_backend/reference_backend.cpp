@@ -44,7 +44,7 @@ class Logits final : public decode::DeviceLogits {
  public:
   Matrix rows;  // [rows, vocab]
 
-  decode::Digest digest(int row) override {
+  decode::PartialLogSumExp partial_log_sum_exp(int row) override {
     const double *begin = rows.row(row), *end = begin + rows.cols;
     const auto max = static_cast<float>(*std::max_element(begin, end));
     double total = 0;
@@ -76,7 +76,7 @@ class Logits final : public decode::DeviceLogits {
 class ReferenceDecoder final : public decode::Decoder {
  public:
   ReferenceDecoder(const Network& network, std::string name, const model::TextConfig& config,
-                   std::vector<Cross> sequences)
+                   std::vector<CrossCache> sequences)
       : network_(network),
         name_(std::move(name)),
         config_(config),
@@ -112,7 +112,7 @@ class ReferenceDecoder final : public decode::Decoder {
     logits_.rows = Matrix(static_cast<int>(rows_.size()), config_.vocab);
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       const Matrix states =
-          network_.text(name_, config_, rows_[r].ids, &sequences_[rows_[r].sequence], true);
+          network_.text(name_, config_, rows_[r].ids, {&sequences_[rows_[r].sequence]}, true);
       Matrix last(1, states.cols);
       std::copy_n(states.row(states.rows - 1), states.cols, last.row(0));
       const Matrix logits = network_.head(name_, config_, last);
@@ -124,7 +124,7 @@ class ReferenceDecoder final : public decode::Decoder {
   const Network& network_;
   std::string name_;
   const model::TextConfig& config_;
-  std::vector<Cross> sequences_;
+  std::vector<CrossCache> sequences_;
   std::vector<Row> rows_;
   mutable Logits logits_;
 };
@@ -148,17 +148,17 @@ class ReferenceRunner final : public backend::StagedRunner {
   }
   Tensor caption_attention(const EncodedImage& image, const TokenIds& ids, int layers) override {
     const auto& c = *config().caption_decoder;
-    return looked_at("caption", c, ids, network_->cross("caption", c, tokens_of(image)), true,
-                     layers)
+    return attention_of("caption", c, ids, network_->cross("caption", c, tokens_of(image)), true,
+                        layers)
         .weights;
   }
   AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question,
                                    const TokenIds& ids, int layers) override {
     const auto &q = *config().question_encoder, &a = *config().answer_decoder;
-    auto read = looked_at("question", q, question, network_->cross("question", q, tokens_of(image)),
-                          false, layers);
+    auto read = attention_of("question", q, question,
+                             network_->cross("question", q, tokens_of(image)), false, layers);
     return {std::move(read.weights),
-            looked_at("answer", a, ids, network_->cross("answer", a, read.states), true, layers)
+            attention_of("answer", a, ids, network_->cross("answer", a, read.states), true, layers)
                 .weights};
   }
   Tensor dump_vision(const EncodedImage& image) override { return tensor(tokens_of(image)); }
@@ -170,7 +170,7 @@ class ReferenceRunner final : public backend::StagedRunner {
   std::unique_ptr<decode::Decoder> caption_decoder(std::span<const EncodedImagePtr> images,
                                                    const GenerateOptions&) override {
     const auto& c = *config().caption_decoder;
-    std::vector<Cross> sequences;
+    std::vector<CrossCache> sequences;
     for (const auto& image : images)
       sequences.push_back(network_->cross("caption", c, tokens_of(*image)));
     return std::make_unique<ReferenceDecoder>(*network_, "caption", c, std::move(sequences));
@@ -179,7 +179,7 @@ class ReferenceRunner final : public backend::StagedRunner {
                                                   std::span<const TokenIds> questions,
                                                   int) override {
     const auto& c = *config().answer_decoder;
-    std::vector<Cross> sequences;
+    std::vector<CrossCache> sequences;
     for (const TokenIds& question : questions)
       sequences.push_back(network_->cross("answer", c, states(true, image, question)));
     return std::make_unique<ReferenceDecoder>(*network_, "answer", c, std::move(sequences));
@@ -193,17 +193,32 @@ class ReferenceRunner final : public backend::StagedRunner {
     }
     return logits;
   }
+  std::vector<float> nlvr_pass(const EncodedImage& first, const EncodedImage& second,
+                               std::span<const TokenIds> statements) override {
+    const auto& c = *config().nlvr_encoder;
+    const CrossCache left = network_->cross("nlvr", c, tokens_of(first), "cross0"),
+                     right = network_->cross("nlvr", c, tokens_of(second), "cross1");
+    std::vector<float> logits;
+    for (const TokenIds& statement : statements) {
+      const Matrix read = network_->text("nlvr", c, statement, {&left, &right}, false);
+      Matrix hidden = network_->linear("nlvr.head.dense", first_row(read));
+      for (double& x : hidden.values) x = std::max(x, 0.0);
+      const Matrix two = network_->linear("nlvr.head.out", hidden);
+      for (const int i : {0, 1}) logits.push_back(static_cast<float>(two.values[i]));
+    }
+    return logits;
+  }
   std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) override {
     std::vector<std::vector<float>> vectors;
     for (const TokenIds& text : texts) {
-      const Matrix read = network_->text("text", *config().text_encoder, text, nullptr, false);
+      const Matrix read = network_->text("text", *config().text_encoder, text, {}, false);
       vectors.push_back(unit(network_->linear("itc.text", first_row(read))));
     }
     return vectors;
   }
 
  private:
-  struct LookedAt {
+  struct AttentionOf {
     Tensor weights;  // [T, N], mean over the layers
     Matrix states;
   };
@@ -213,17 +228,17 @@ class ReferenceRunner final : public backend::StagedRunner {
   Matrix states(bool question, const EncodedImage& image, const TokenIds& text) const {
     const std::string name = question ? "question" : "text";
     const auto& c = question ? *config().question_encoder : *config().text_encoder;
-    const Cross cross = network_->cross(name, c, tokens_of(image));
-    return network_->text(name, c, text, &cross, false);
+    const CrossCache cross = network_->cross(name, c, tokens_of(image));
+    return network_->text(name, c, text, {&cross}, false);
   }
 
-  LookedAt looked_at(const std::string& name, const model::TextConfig& c, const TokenIds& ids,
-                     const Cross& cross, bool causal, int layers) const {
+  AttentionOf attention_of(const std::string& name, const model::TextConfig& c, const TokenIds& ids,
+                           const CrossCache& cross, bool causal, int layers) const {
     const int first = layers == 0 ? c.layers / 2 : std::max(0, c.layers - layers);
-    Looked looked{first, Matrix(static_cast<int>(ids.size()), cross.front().keys.rows)};
-    Matrix read = network_->text(name, c, ids, &cross, causal, &looked);
-    for (double& weight : looked.weights.values) weight /= c.layers - first;
-    Tensor weights = tensor(looked.weights);
+    AttentionSum attention{first, Matrix(static_cast<int>(ids.size()), cross.front().keys.rows)};
+    Matrix read = network_->text(name, c, ids, {&cross}, causal, &attention);
+    for (double& weight : attention.weights.values) weight /= c.layers - first;
+    Tensor weights = tensor(attention.weights);
     weights.shape.erase(weights.shape.begin());
     return {std::move(weights), std::move(read)};
   }

@@ -18,7 +18,7 @@ Engine load(int threads) {
   return Engine::load(kSource + "/models/blip-demo.gguf", options);
 }
 
-// One thread: one lane, whatever the machine.
+// One thread: one executor, whatever the machine.
 const Engine& engine() {
   static const Engine loaded = load(1);
   return loaded;
@@ -43,7 +43,7 @@ class Queue : public testing::Test {
   Job job(Task task, const std::string& picture = "cat-bus.png") {
     Job job;
     job.task = task;
-    job.ticket = std::make_shared<Ticket>();
+    job.request_state = std::make_shared<RequestState>();
     job.picture = Picture{content_hash(picture), scene(picture), std::nullopt, 0, {}};
     return job;
   }
@@ -128,7 +128,7 @@ TEST_F(Queue, ABatchHasFourNewPicturesAtMost) {
   for (auto& future : futures) EXPECT_EQ(take(future).batch, 6);
 }
 
-TEST_F(Queue, LanesShareNewPicturesAndGiveTheSameTexts) {
+TEST_F(Queue, ExecutorsShareNewPicturesAndGiveTheSameTexts) {
   start({});
   std::vector<std::string> alone;
   for (const std::string& name : kSix)
@@ -152,7 +152,7 @@ TEST_F(Queue, LanesShareNewPicturesAndGiveTheSameTexts) {
   for (auto& future : futures) EXPECT_EQ(take(future).batch, 6);
 }
 
-TEST_F(Queue, ManyThreadsSubmitToManyLanes) {
+TEST_F(Queue, ManyThreadsSubmitToManyExecutors) {
   start({.max_batch = 3, .window_ms = 0.2}, 3, load(4));
   std::vector<std::thread> threads;
   std::atomic<int> right{0};
@@ -246,8 +246,9 @@ TEST_F(Queue, WhoCannotBeAnsweredInTimeIsToldAtOnce) {
     futures.push_back(
         std::move(model_->scheduler.submit(list(question("is there a bus?"))).front()));
   Job hasty = question("is there a bus?");
-  hasty.ticket->deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                              std::chrono::duration<double, std::milli>(one_ms));
+  hasty.request_state->deadline =
+      Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                         std::chrono::duration<double, std::milli>(one_ms));
   try {
     model_->scheduler.submit(list(std::move(hasty)));
     FAIL() << "it was taken behind two hundred others";
@@ -256,7 +257,7 @@ TEST_F(Queue, WhoCannotBeAnsweredInTimeIsToldAtOnce) {
     EXPECT_EQ(problem.kind().status, 503);
   }
   Job patient = question("is there a bus?");
-  patient.ticket->deadline = Clock::now() + std::chrono::hours(1);
+  patient.request_state->deadline = Clock::now() + std::chrono::hours(1);
   futures.push_back(std::move(model_->scheduler.submit(list(std::move(patient))).front()));
   gate.open();
   for (auto& future : futures) EXPECT_EQ(take(future).generation.text, "yes");
@@ -293,12 +294,12 @@ TEST_F(Queue, RequestsAndClientsTakeTurns) {
   gate.close();
   std::vector<std::future<JobResult>> futures;
   const auto send = [&](const std::string& client, const std::string& name, int jobs) {
-    const auto ticket = std::make_shared<Ticket>();
-    ticket->client = client;
+    const auto request_state = std::make_shared<RequestState>();
+    request_state->client = client;
     std::vector<Job> list;
     for (int i = 0; i < jobs; ++i) {
       list.push_back(question(name + " " + std::to_string(i)));
-      list.back().ticket = ticket;
+      list.back().request_state = request_state;
     }
     for (auto& future : model_->scheduler.submit(std::move(list)))
       futures.push_back(std::move(future));
@@ -367,8 +368,8 @@ TEST_F(Queue, WhatIsOverIsNotComputed) {
   start({});
   Job late = job(Task::kCaption), given_up = job(Task::kCaption),
       wanted = job(Task::kCaption, "clock.png");
-  late.ticket->deadline = Clock::now() - std::chrono::seconds(1);
-  given_up.ticket->cancelled = true;
+  late.request_state->deadline = Clock::now() - std::chrono::seconds(1);
+  given_up.request_state->cancelled = true;
   std::vector<Job> jobs;
   for (Job* one : {&late, &given_up, &wanted}) jobs.push_back(std::move(*one));
   auto futures = model_->scheduler.submit(std::move(jobs));
@@ -393,8 +394,9 @@ TEST_F(Queue, CancellingStopsWhatRuns) {
   Job endless = job(Task::kCaption);
   endless.caption.generate = {.beams = 1, .min_length = 90, .max_length = 96};
   std::atomic<int> tokens{0};
-  endless.caption.on_token = [&tokens, ticket = endless.ticket](std::int32_t, const std::string&) {
-    if (++tokens == 3) ticket->cancelled = true;
+  endless.caption.on_token = [&tokens, request_state = endless.request_state](std::int32_t,
+                                                                              const std::string&) {
+    if (++tokens == 3) request_state->cancelled = true;
   };
   EXPECT_THROW(run(std::move(endless)), Error);
   EXPECT_LE(tokens, 4);

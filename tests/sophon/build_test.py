@@ -49,7 +49,8 @@ class Refused(unittest.TestCase):
         for chip, name in (("bm1684x2", "BM1684X2"), ("BM1690", "BM1690")):
             self.check(
                 ["--chip", chip, "--dtype", "f16"],
-                f"{name} is not supported, though the vendor's compiler knows it: our networks were "
+                f"{name} is not supported, though the vendor's compiler knows it: our networks "
+                "were "
                 "never compiled for it nor compared on its emulator, and blip does not know the id "
                 "by which such a chip is told; supported are bm1684, bm1684x, bm1688, cv186x",
             )

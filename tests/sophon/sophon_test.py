@@ -19,7 +19,7 @@ FASTEST = "bm1688"  # where what does not depend on the chip is tested
 CHIP = sys.argv[1]
 DATA, EMULATOR = fixtures.prepare(CHIP)
 EXPECTED = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))
-CAPTION_IDS, ANSWER_IDS = 8, 5  # baked into these graphs
+CAPTION_IDS, ANSWER_IDS = 8, 5  # compiled into these graphs
 PROBABILITY_TOLERANCE = 1e-2
 IMAGES = sorted({case["image"] for case in EXPECTED["caption"]})
 if CHIP == "bm1684":
@@ -159,7 +159,7 @@ class Answers(SophonTest):
 
 @unittest.skipUnless(CHIP == FASTEST, f"the same on every chip: tested on {FASTEST}")
 class Limits(SophonTest):
-    def test_baked_decoding(self):
+    def test_fixed_decoding(self):
         for option in (
             ("--beams", "3"),
             ("--max-length", "30"),

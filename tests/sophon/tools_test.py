@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools" / "sophon"
 sys.path.insert(0, str(TOOLS))
+from blip_sophon.checkpoint import open_checkpoint  # noqa: E402
 from blip_sophon.cycle_table import (
     Figures,
     Lengths,
@@ -57,6 +58,12 @@ def run(tool, *arguments, **variables):
         env={**os.environ, **variables},
         timeout=60,
     )
+
+
+class Checkpoints(unittest.TestCase):
+    def test_a_model_of_two_pictures_is_refused(self):
+        with self.assertRaisesRegex(BuildError, "is not compiled for chips; it runs on the CPU"):
+            open_checkpoint(ROOT / "tests/data/nlvr/model.pth")
 
 
 class Profiles(unittest.TestCase):

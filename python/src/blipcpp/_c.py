@@ -85,7 +85,7 @@ model_info = _struct(
     ("can_ask", c_int32),
     ("can_rank", c_int32),
     ("can_attend", c_int32),
-    ("baked_length", c_int32),
+    ("fixed_length", c_int32),
     ("max_length", c_int32),
     ("text_length", c_int32),
     ("max_text_length", c_int32),
@@ -105,6 +105,8 @@ model_info = _struct(
     ("warnings", POINTER(c_char_p)),
     ("adapter_count", c_size_t),
     ("adapters", POINTER(c_char_p)),
+    ("can_nlvr", c_int32),
+    ("reserved2", c_uint32),
 )
 engine_options = _struct(
     "blip_engine_options",
@@ -191,6 +193,7 @@ match_options = _struct(
     ("itm_token", c_int32),
     ("reserved2", c_uint32),
 )
+nlvr_options = _struct("blip_nlvr_options", ("max_text_length", c_int32))
 embed_options = _struct("blip_embed_options", ("max_text_length", c_int32))
 attention_options = _struct(
     "blip_attention_options",
@@ -311,6 +314,7 @@ FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "tensor_shape": (POINTER(c_int64), (_H,)),
     "tensor_data": (POINTER(c_float), (_H,)),
     "tensor_free": (None, (_H,)),
+    "session_nlvr": (c_int32, (_H, _H, _H, _TEXTS, c_size_t, _OPTIONS, _OUT, _OUT)),
     "session_embed_images": (c_int32, (_H, _LIST, c_size_t, _OUT, _OUT)),
     "session_embed_texts": (c_int32, (_H, _TEXTS, c_size_t, _OPTIONS, _OUT, _OUT)),
     "session_features": (c_int32, (_H, c_int32, _H, c_char_p, _OPTIONS, _OUT, _OUT)),
@@ -354,6 +358,7 @@ OPTIONS = {
     "caption_options": caption_options,
     "ask_options": ask_options,
     "match_options": match_options,
+    "nlvr_options": nlvr_options,
     "embed_options": embed_options,
     "attention_options": attention_options,
     "convert_options": convert_options,

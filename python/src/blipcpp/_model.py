@@ -688,6 +688,49 @@ class Model:
             results.append(matches[0] if isinstance(text, str) else matches)
         return results if is_many(image) else results[0]
 
+    # ---- statements about two pictures ----
+
+    @overload
+    def nlvr(
+        self, first: "Picture", second: "Picture", text: str, *, max_text_length: int = 0
+    ) -> float: ...
+
+    @overload
+    def nlvr(
+        self,
+        first: "Picture",
+        second: "Picture",
+        text: Sequence[str],
+        *,
+        max_text_length: int = 0,
+    ) -> "npt.NDArray[np.float32]": ...
+
+    def nlvr(
+        self, first: "Picture", second: "Picture", text: Any, *, max_text_length: int = 0
+    ) -> Any:
+        """How likely a statement, or each of several, holds for two pictures, 0 to 1, by a model
+        trained on NLVR2: true is above 0.5. `first` is the left picture.
+
+        max_text_length: 0 reads a statement whole, up to the model's own limit.
+        """
+        options = defaults("nlvr_options")
+        options.max_text_length = max_text_length
+        texts = _strings(text, "text")
+        encoded = self._encode([first, second], 2)[0]
+        with self._session() as session:
+            probabilities = tensor(
+                made(
+                    c.session_nlvr,
+                    session,
+                    encoded[0]._handle,
+                    encoded[1]._handle,
+                    c_texts(texts),
+                    len(texts),
+                    byref(options),
+                )
+            )
+        return float(probabilities[0]) if isinstance(text, str) else probabilities
+
     # ---- vectors and attention ----
 
     def embed(

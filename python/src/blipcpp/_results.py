@@ -147,7 +147,8 @@ class ModelInfo(NamedTuple):
     can_ask: bool
     can_rank: bool
     can_attend: bool
-    baked_length: int
+    can_nlvr: bool
+    fixed_length: int
     max_length: int
     text_length: int
     max_text_length: int
@@ -169,6 +170,7 @@ class ModelInfo(NamedTuple):
             "ask": self.can_ask,
             "rank": self.can_rank,
             "attention": self.can_attend,
+            "nlvr": self.can_nlvr,
         }
         return tuple(task for task, there in has.items() if there)
 

@@ -74,6 +74,9 @@ class AsyncModel:
     async def match(self, image: Any, text: Any, **options: Any) -> Any:
         return await self.run(self.model.match, image, text, **options)
 
+    async def nlvr(self, first: Any, second: Any, text: Any, **options: Any) -> Any:
+        return await self.run(self.model.nlvr, first, second, text, **options)
+
     async def embed(self, image: Any, **options: Any) -> Any:
         return await self.run(self.model.embed, image, **options)
 

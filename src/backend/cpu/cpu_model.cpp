@@ -23,7 +23,11 @@ namespace {
 constexpr int kManyRows = 1 << 20;  // too many to attend to the tokens themselves
 
 // The towers that attend to the picture; each has its own cross-attention keys and values of it.
-enum class Reader { kText, kCaption, kQuestion };
+enum class Reader { kText, kCaption, kQuestion, kNlvrFirst, kNlvrSecond };
+constexpr std::size_t kReaders = 5;
+
+// Many texts share one picture there, so they never attend to the tokens themselves.
+bool keeps_keys(Reader reader) { return reader != Reader::kCaption && reader != Reader::kQuestion; }
 
 // A picture's tokens, and for each reader what it attends to: made at first use, then shared by
 // every task and session.
@@ -45,10 +49,10 @@ class CpuImage final : public EncodedImage {
   // For `rows` rows of one text in all. How many its own options or its own length come to decides
   // what they attend to, not what is there already or beside it: the same task gives the same
   // result.
-  Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights,
-              TextScratch& scratch) const {
+  CrossCache cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights,
+                   TextScratch& scratch) const {
     const std::lock_guard lock(mutex_);
-    if (rows <= ops::kAbsorbedRows && reader != Reader::kText) {
+    if (rows <= ops::kAbsorbedRows && !keeps_keys(reader)) {
       const StageZone zone("image tokens");
       if (!own_)
         own_ = std::make_shared<const ops::KeyValues>(
@@ -58,8 +62,9 @@ class CpuImage final : public EncodedImage {
     auto& cache = cross_[static_cast<std::size_t>(reader)];
     if (!cache) {
       const StageZone zone("image keys");
-      cache =
-          std::make_shared<const LayerCache>(cross_keys_values(pool, weights, tokens(), scratch));
+      cache = std::make_shared<const LayerCache>(cross_keys_values(
+          pool, weights, tokens(), scratch,
+          reader == Reader::kNlvrSecond ? &TextLayer::cross_kv_second : &TextLayer::cross_kv));
     }
     return {cache, nullptr};
   }
@@ -68,7 +73,7 @@ class CpuImage final : public EncodedImage {
   AlignedArray<float> tokens_;  // [N, D]
   std::array<int, 2> shape_;
   mutable std::mutex mutex_;
-  mutable std::array<std::shared_ptr<const LayerCache>, 3> cross_;
+  mutable std::array<std::shared_ptr<const LayerCache>, kReaders> cross_;
   mutable std::shared_ptr<const ops::KeyValues> own_;
 };
 
@@ -106,7 +111,7 @@ class CpuRunner final : public StagedRunner {
                                                    const GenerateOptions& options) override {
     const std::int64_t rows =
         std::int64_t{options.sample ? options.num_return : options.beams} * options.max_length;
-    std::vector<Cross> cross;
+    std::vector<CrossCache> cross;
     for (const auto& image : images)
       cross.push_back(cpu_image(*image).cross(
           Reader::kCaption, static_cast<int>(std::min<std::int64_t>(rows, kManyRows)), *pool_,
@@ -119,7 +124,7 @@ class CpuRunner final : public StagedRunner {
                                                   std::span<const TokenIds> questions,
                                                   int max_length) override {
     // Short and long ones attend to the picture in different ways, of which a pass takes one.
-    std::vector<Cross> caches(questions.size());
+    std::vector<CrossCache> caches(questions.size());
     for (const bool few : {true, false}) {
       std::vector<TokenIds> texts;
       std::vector<std::size_t> which;
@@ -135,8 +140,23 @@ class CpuRunner final : public StagedRunner {
 
   std::vector<float> match_pass(const EncodedImage& image,
                                 std::span<const TokenIds> texts) override {
-    const Cross looked = keys_of(image, Reader::kText, *weights_->text);
-    return project_texts(texts, &looked, *weights_->itm);
+    const CrossCache cross = keys_of(image, Reader::kText, *weights_->text);
+    return project_texts(*weights_->text, texts, &cross, *weights_->itm);
+  }
+
+  // cls_head: a layer, ReLU, a layer of two outputs
+  std::vector<float> nlvr_pass(const EncodedImage& first, const EncodedImage& second,
+                               std::span<const TokenIds> statements) override {
+    const TextWeights& w = *weights_->nlvr;
+    CrossCache cross = keys_of(first, Reader::kNlvrFirst, w);
+    cross.second = keys_of(second, Reader::kNlvrSecond, w).layers;
+    std::vector<float> hidden = project_texts(w, statements, &cross, *weights_->nlvr_dense);
+    for (float& x : hidden) x = x < 0 ? 0 : x;  // keeps what is no number
+    std::vector<float> logits(2 * statements.size());
+    const auto rows = static_cast<int>(statements.size());
+    ops::linear(*pool_, Matrix(hidden.data(), rows, w.config.width), *weights_->nlvr_out,
+                Matrix(logits.data(), rows, 2));
+    return logits;
   }
 
   std::vector<float> embed_image(const EncodedImage& image) override {
@@ -148,7 +168,8 @@ class CpuRunner final : public StagedRunner {
   }
 
   std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) override {
-    const std::vector<float> all = project_texts(texts, nullptr, *weights_->itc_text);
+    const std::vector<float> all =
+        project_texts(*weights_->text, texts, nullptr, *weights_->itc_text);
     const std::size_t dims = all.size() / texts.size();
     std::vector<std::vector<float>> vectors;
     for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -166,13 +187,14 @@ class CpuRunner final : public StagedRunner {
 
   AnswerAttention answer_attention(const EncodedImage& image, const TokenIds& question,
                                    const TokenIds& ids, int layers) override {
-    auto [looked, states] =
+    auto [attention, states] =
         cross_weights(*weights_->question, question,
                       keys_of(image, Reader::kQuestion, *weights_->question), false, layers);
-    const Cross read{std::make_shared<const LayerCache>(
-                         cross_keys_values(*pool_, *weights_->answer, states, text_)),
-                     nullptr};
-    return {std::move(looked), cross_weights(*weights_->answer, ids, read, true, layers).weights};
+    const CrossCache read{std::make_shared<const LayerCache>(
+                              cross_keys_values(*pool_, *weights_->answer, states, text_)),
+                          nullptr};
+    return {std::move(attention),
+            cross_weights(*weights_->answer, ids, read, true, layers).weights};
   }
 
   Tensor text_alone(const TokenIds& text) override {
@@ -204,19 +226,19 @@ class CpuRunner final : public StagedRunner {
 
   Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
     const auto& weights = question ? *weights_->question : *weights_->text;
-    const Cross looked = keys_of(image, question ? Reader::kQuestion : Reader::kText, weights);
-    return tensor(encode_texts(weights, std::span(&text, 1), &looked));
+    const CrossCache cross = keys_of(image, question ? Reader::kQuestion : Reader::kText, weights);
+    return tensor(encode_texts(weights, std::span(&text, 1), &cross));
   }
 
  private:
   // caches[which[i]] = what an answer to texts[i] attends to. The texts are of one kind, few rows
   // or many.
   void read_questions(const EncodedImage& image, std::span<const TokenIds> texts,
-                      std::span<const std::size_t> which, std::span<Cross> caches) {
-    const Cross looked =
+                      std::span<const std::size_t> which, std::span<CrossCache> caches) {
+    const CrossCache cross =
         cpu_image(image).cross(Reader::kQuestion, static_cast<int>(texts.front().size()), *pool_,
                                *weights_->question, text_);
-    const Matrix states = encode_texts(*weights_->question, texts, &looked);
+    const Matrix states = encode_texts(*weights_->question, texts, &cross);
     const StageZone zone("question keys", texts.size());
     int first = 0;
     for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -228,7 +250,7 @@ class CpuRunner final : public StagedRunner {
     }
   }
 
-  Cross keys_of(const EncodedImage& image, Reader reader, const TextWeights& weights) {
+  CrossCache keys_of(const EncodedImage& image, Reader reader, const TextWeights& weights) {
     return cpu_image(image).cross(reader, kManyRows, *pool_, weights, text_);
   }
 
@@ -238,7 +260,7 @@ class CpuRunner final : public StagedRunner {
     Matrix x;  // embedded: [sum of lengths, D]; valid until the next pass
   };
 
-  Rows rows_of(const TextWeights& w, std::span<const TokenIds> texts, const Cross* cross) {
+  Rows rows_of(const TextWeights& w, std::span<const TokenIds> texts, const CrossCache* cross) {
     Rows rows;
     std::vector<std::int32_t> ids;
     std::vector<int> positions;
@@ -254,7 +276,8 @@ class CpuRunner final : public StagedRunner {
   }
 
   // All texts' states: [sum of lengths, D]. Valid until the next pass.
-  Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts, const Cross* cross) {
+  Matrix encode_texts(const TextWeights& w, std::span<const TokenIds> texts,
+                      const CrossCache* cross) {
     const StageZone zone("texts", texts.size());
     const Rows rows = rows_of(w, texts, cross);
     text_forward(*pool_, w, rows.spans, rows.x, text_);
@@ -262,10 +285,9 @@ class CpuRunner final : public StagedRunner {
   }
 
   // The layer over each text's first state: [texts, layer.out()].
-  std::vector<float> project_texts(std::span<const TokenIds> texts, const Cross* cross,
-                                   const ops::Linear& layer) {
+  std::vector<float> project_texts(const TextWeights& w, std::span<const TokenIds> texts,
+                                   const CrossCache* cross, const ops::Linear& layer) {
     const StageZone zone("texts", texts.size());
-    const TextWeights& w = *weights_->text;
     const Rows rows = rows_of(w, texts, cross);
     const Matrix first = text_forward_first(*pool_, w, rows.spans, rows.x, text_);
     std::vector<float> out(texts.size() * static_cast<std::size_t>(layer.out()));
@@ -273,14 +295,14 @@ class CpuRunner final : public StagedRunner {
     return out;
   }
 
-  struct Looked {
+  struct AttentionSum {
     Tensor weights;  // [T, N]
     Matrix states;   // [T, D], valid until the next pass
   };
 
   // One text's states, and how its tokens' attention spread over what `cross` holds.
-  Looked cross_weights(const TextWeights& w, const TokenIds& ids, const Cross& cross, bool causal,
-                       int layers) {
+  AttentionSum cross_weights(const TextWeights& w, const TokenIds& ids, const CrossCache& cross,
+                             bool causal, int layers) {
     const int rows = static_cast<int>(ids.size()), all = w.config.layers,
               seen = cross.layers->front().count();
     const int first_layer = layers == 0 ? all / 2 : std::max(0, all - layers);
@@ -380,9 +402,9 @@ std::unique_ptr<Model> make_model(const model::Checkpoint& checkpoint,
                                     options.threads ? options.threads : available_cpus());
 }
 
-// "AMD ...; 2 threads; AVX3_DL"
+// "AMD ...; 2 threads; AVX3_DL", on ARM64 "...; NEON, i8mm"
 std::string describe_cpu() {
-  kernels::isa();
+  const kernels::Isa isa = kernels::isa();
   std::string name = "CPU";
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);)
@@ -390,7 +412,8 @@ std::string describe_cpu() {
       name = line.substr(std::min(line.size(), line.find(':') + 2));
       break;
     }
-  return name + "; " + std::to_string(available_cpus()) + " threads; " + kernels::vector_isa();
+  name += "; " + std::to_string(available_cpus()) + " threads; " + kernels::vector_isa();
+  return isa > kernels::Isa::kNeon ? name + ", " + kernels::to_string(isa) : name;
 }
 
 class CpuBackend final : public Backend {

@@ -6,7 +6,7 @@
 
 namespace blip::backend::cpu {
 
-Decoder::Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<Cross> cross,
+Decoder::Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<CrossCache> cross,
                  int max_length)
     : pool_(pool),
       weights_(weights),
@@ -92,9 +92,9 @@ std::span<const float> Decoder::forward(std::span<const std::int32_t> ids,
   const Matrix last(x.row(per_row - 1), rows, d, x.stride * static_cast<std::size_t>(per_row));
   const Matrix logits(logits_.reserve(static_cast<std::size_t>(rows) * weights_.config.vocab), rows,
                       weights_.config.vocab);
-  digests_.resize(static_cast<std::size_t>(rows) *
-                  static_cast<std::size_t>(decode::digests_of(weights_.config.vocab)));
-  text_head(pool_, *weights_.head, last, logits, digests_, scratch_);
+  partials_.resize(static_cast<std::size_t>(rows) *
+                   static_cast<std::size_t>(decode::partials_of(weights_.config.vocab)));
+  text_head(pool_, *weights_.head, last, logits, partials_, scratch_);
   return {logits.data, static_cast<std::size_t>(rows) * weights_.config.vocab};
 }
 

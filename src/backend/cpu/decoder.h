@@ -14,14 +14,15 @@ class Decoder final : public decode::Decoder {
  public:
   // cross[s] is what sequence s cross-attends to. max_length: tokens a row may reach, prompt
   // included.
-  Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<Cross> cross, int max_length);
+  Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<CrossCache> cross,
+          int max_length);
 
   int vocab_size() const override { return weights_.config.vocab; }
   int max_positions() const override { return weights_.config.max_positions; }
   int sequences() const override { return static_cast<int>(cross_.size()); }
   std::span<const float> prefill(std::span<const std::int32_t> prompt) override;
   std::span<const float> step(std::span<const Next> next) override;
-  std::span<const decode::Digest> digests() const override { return digests_; }
+  std::span<const decode::PartialLogSumExp> partials() const override { return partials_; }
 
  private:
   struct Row {
@@ -35,12 +36,12 @@ class Decoder final : public decode::Decoder {
 
   ThreadPool& pool_;
   const TextWeights& weights_;
-  std::vector<Cross> cross_;
+  std::vector<CrossCache> cross_;
   int max_length_, length_ = 0;
   std::vector<Row> rows_;
   std::vector<LayerCache> spare_;  // caches of dropped rows, to be used again
   AlignedArray<float> states_, logits_;
-  std::vector<decode::Digest> digests_;
+  std::vector<decode::PartialLogSumExp> partials_;
   TextScratch scratch_;
 };
 

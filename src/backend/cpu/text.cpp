@@ -45,13 +45,13 @@ Matrix attend_self(ThreadPool& pool, const TextWeights& w, std::size_t index,
                      .kv = &kv,
                      .out = first_rows ? context.row_range(static_cast<int>(s), 1)
                                        : context.row_range(span.first, span.count),
-                     .first_visible = span.self ? kv.count() : ops::kAllVisible,
+                     .causal_offset = span.self ? kv.count() : ops::kAllVisible,
                      .growing = &kv,
                      .k = rows.col_range(d, d),
                      .v = rows.col_range(2 * d, d)});
   }
-  const ops::Linear* const following[] = {&w.layers[index].self_out};
-  ops::attention(pool, items, following);
+  const ops::Linear* const next_layers[] = {&w.layers[index].self_out};
+  ops::attention(pool, items, next_layers);
   return context;
 }
 
@@ -69,7 +69,7 @@ void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index,
 template <class Body>
 void for_each_block(std::span<const Span> spans, const Body& body) {
   for (std::size_t s = 0; s < spans.size();) {
-    const Cross& cross = *spans[s].cross;
+    const CrossCache& cross = *spans[s].cross;
     const int first = spans[s].first;
     int count = 0;
     for (; s < spans.size() && *spans[s].cross == cross; ++s) count += spans[s].count;
@@ -77,7 +77,7 @@ void for_each_block(std::span<const Span> spans, const Body& body) {
   }
 }
 
-// context = attention(q of x, k and v of the image)
+// context = attention(q of x, k and v of the image); of two, side by side
 void attend_keys(ThreadPool& pool, const TextWeights& w, std::size_t index,
                  std::span<const Span> spans, const State& state, Matrix context,
                  TextScratch& scratch, const QueryObserver& observe) {
@@ -85,12 +85,18 @@ void attend_keys(ThreadPool& pool, const TextWeights& w, std::size_t index,
       ops::linear_as(pool, state.operand, w.layers[index].cross_q, w.cache_type, scratch.query);
   if (observe) observe(index, query);
   std::vector<ops::AttentionItem> items;
-  for_each_block(spans, [&](const Cross& cross, int first, int count) {
-    items.push_back(
-        {query.row_range(first, count), &(*cross.layers)[index], context.row_range(first, count)});
+  const int d = w.config.width;
+  for_each_block(spans, [&](const CrossCache& cross, int first, int count) {
+    int column = 0;
+    for (const LayerCache* seen : {cross.layers.get(), cross.second.get()}) {
+      if (!seen) continue;
+      items.push_back({query.row_range(first, count).col_range(column, d), &(*seen)[index],
+                       context.row_range(first, count).col_range(column, d)});
+      column += d;
+    }
   });
-  const ops::Linear* const following[] = {&w.layers[index].cross_out, &w.layers[index].fc1};
-  ops::attention(pool, items, following);
+  const ops::Linear* const next_layers[] = {&w.layers[index].cross_out, &w.layers[index].fc1};
+  ops::attention(pool, items, next_layers);
 }
 
 // The same over the image's tokens themselves.
@@ -102,12 +108,12 @@ void attend_tokens(ThreadPool& pool, const TextWeights& w, std::size_t index,
   const Matrix query(scratch.query.f32(), state.x.rows, w.config.width);
   ops::linear(pool, state.operand, layer.cross_q, query);
   std::vector<ops::AbsorbedItem> items;
-  for_each_block(spans, [&](const Cross& cross, int first, int count) {
+  for_each_block(spans, [&](const CrossCache& cross, int first, int count) {
     items.push_back({first, count, cross.tokens.get()});
   });
-  const ops::Linear* const following[] = {&layer.cross_out, &layer.fc1};
+  const ops::Linear* const next_layers[] = {&layer.cross_out, &layer.fc1};
   ops::absorbed_attention(pool, layer.cross_absorbed, query, items, context, scratch.absorbed,
-                          following);
+                          next_layers);
 }
 
 // x = cross_norm(x + out(attention over the image))
@@ -116,7 +122,7 @@ void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index,
                      const QueryObserver& observe) {
   const OperationZone zone("cross-attention");
   const auto& layer = w.layers[index];
-  const Matrix context = scratch_matrix(scratch.context, state.x.rows, w.config.width);
+  const Matrix context = scratch_matrix(scratch.context, state.x.rows, layer.cross_out.in());
   if (spans.front().cross->tokens)
     attend_tokens(pool, w, index, spans, state, context, scratch);
   else
@@ -148,15 +154,14 @@ void layer_forward(ThreadPool& pool, const TextWeights& w, std::size_t index,
 }  // namespace
 
 LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix states,
-                             TextScratch& scratch) {
+                             TextScratch& scratch, ops::Linear TextLayer::*of) {
   assert(states.cols == w.config.vision_width);
   const int d = w.config.width, heads = w.config.heads;
-  const auto operand =
-      ops::to_operand(pool, states, w.layers.front().cross_kv.type(), scratch.seen);
+  const auto operand = ops::to_operand(pool, states, (w.layers.front().*of).type(), scratch.seen);
   Arena arena(w.layers.size() * ops::KeyValues::bytes(heads, d / heads, states.rows, w.cache_type));
   LayerCache cache;
   for (const auto& layer : w.layers) {
-    const auto kv = ops::linear_as(pool, operand, layer.cross_kv, w.cache_type, scratch.projected);
+    const auto kv = ops::linear_as(pool, operand, layer.*of, w.cache_type, scratch.projected);
     cache.emplace_back(heads, d / heads, states.rows, w.cache_type, &arena);
     ops::append(pool, cache.back(), kv.col_range(0, d), kv.col_range(d, d));
   }
@@ -205,7 +210,7 @@ Matrix text_forward_first(ThreadPool& pool, const TextWeights& w, std::span<cons
 }
 
 void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits,
-               std::span<decode::Digest> digests, TextScratch& scratch) {
+               std::span<decode::PartialLogSumExp> partials, TextScratch& scratch) {
   const OperationZone zone("vocabulary");
   // The norm between the two products wants floats.
   const Matrix hidden = scratch_matrix(scratch.hidden, states.rows, states.cols);
@@ -213,13 +218,14 @@ void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matri
               hidden, ops::Epilogue::kGelu);
   const auto normed =
       ops::layer_norm_keep(pool, hidden, head.norm, head.decoder.type(), scratch.state);
-  const int per_row = decode::digests_of(logits.cols);
+  const int per_row = decode::partials_of(logits.cols);
   ops::linear_then(
-      pool, normed, head.decoder, logits, decode::kDigestColumns,
+      pool, normed, head.decoder, logits, decode::kPartialColumns,
       [&](int row, int rows, int column, int columns) {
         for (int r = row; r < row + rows; ++r)
-          digests[static_cast<std::size_t>(r * per_row + column / decode::kDigestColumns)] =
-              decode::digest({logits.row(r) + column, static_cast<std::size_t>(columns)});
+          partials[static_cast<std::size_t>(r * per_row + column / decode::kPartialColumns)] =
+              decode::partial_log_sum_exp(
+                  {logits.row(r) + column, static_cast<std::size_t>(columns)});
       });
 }
 

@@ -19,10 +19,11 @@ using LayerCache = std::vector<ops::KeyValues>;
 
 // What a text cross-attends to: keys and values for every layer, or else the tokens themselves
 // (ops/absorbed.h). Shared, not changed.
-struct Cross {
+struct CrossCache {
   std::shared_ptr<const LayerCache> layers;
   std::shared_ptr<const ops::KeyValues> tokens;
-  bool operator==(const Cross&) const = default;
+  std::shared_ptr<const LayerCache> second{};  // beside layers: of the second of two pictures
+  bool operator==(const CrossCache&) const = default;
 };
 
 // Consecutive rows of the activations that are one text (or the new tokens of one).
@@ -30,8 +31,8 @@ struct Span {
   int first = 0, count = 0;
   LayerCache* self =
       nullptr;  // grows by these rows; null: the rows see just one another (encoders)
-  const Cross* cross = nullptr;  // what the text attends to, of one kind in a pass; null: "text"
-                                 // mode, no cross-attention
+  const CrossCache* cross = nullptr;  // what the text attends to, of one kind in a pass; null:
+                                      // "text" mode, no cross-attention
 };
 
 struct TextScratch {
@@ -46,9 +47,10 @@ struct TextScratch {
 using QueryObserver = std::function<void(std::size_t layer, const ops::Operand& query)>;
 
 // Cross-attention keys and values of every layer for states [N, vision_width]; computed once per
-// image.
+// image. `of` says which layer makes them.
 LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& weights, ConstMatrix states,
-                             TextScratch& scratch);
+                             TextScratch& scratch,
+                             ops::Linear TextLayer::*of = &TextLayer::cross_kv);
 
 // x[row] = norm(word[ids[row]] + position[positions[row]]), f32.
 void embed_tokens(ThreadPool& pool, const TextWeights& weights, std::span<const std::int32_t> ids,
@@ -65,9 +67,9 @@ void text_forward(ThreadPool& pool, const TextWeights& weights, std::span<const 
 Matrix text_forward_first(ThreadPool& pool, const TextWeights& weights, std::span<const Span> spans,
                           Matrix x, TextScratch& scratch);
 
-// Logits [R, vocab] of states [R, D]: dense, gelu, norm, tied decoder; and their digests [R,
-// decode::digests_of(vocab)].
+// Logits [R, vocab] of states [R, D]: dense, gelu, norm, tied decoder; and their partials [R,
+// decode::partials_of(vocab)].
 void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matrix logits,
-               std::span<decode::Digest> digests, TextScratch& scratch);
+               std::span<decode::PartialLogSumExp> partials, TextScratch& scratch);
 
 }  // namespace blip::backend::cpu

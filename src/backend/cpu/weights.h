@@ -35,7 +35,9 @@ struct VisionWeights {
 struct TextLayer {
   ops::Linear self_qkv, self_out;  // [D, 3D], [D, D]
   ops::LayerNorm self_norm;
-  ops::Linear cross_q, cross_kv, cross_out;  // [D, D], [Dv, 2D], [D, D]
+  // [D, D], [Dv, 2D], [D, D]; over two pictures [D, 2D], [Dv, 2D] of the first, [2D, D]
+  ops::Linear cross_q, cross_kv, cross_out;
+  ops::Linear cross_kv_second;          // over two pictures: [Dv, 2D] of the second
   ops::AbsorbedWeights cross_absorbed;  // cross_kv once more, for few queries; only where a picture
                                         // is looked at while generating or reading a question
   ops::LayerNorm cross_norm;
@@ -51,10 +53,10 @@ struct TextHead {
 };
 
 // A table of which few rows are read at a time, as the checkpoint stores it (often in 16 bits).
-class StoredRows {
+class EmbeddingTable {
  public:
-  StoredRows() = default;
-  StoredRows(ThreadPool& pool, const io::TensorView& table);  // copies it
+  EmbeddingTable() = default;
+  EmbeddingTable(ThreadPool& pool, const io::TensorView& table);  // copies it
   // Rows `first` to first + count as floats.
   void read(int first, int count, float* out) const;
 
@@ -66,7 +68,7 @@ class StoredRows {
 struct TextWeights {
   model::TextConfig config;
   ops::NumberType cache_type = ops::NumberType::kF32;
-  StoredRows word;               // [vocab, D]
+  EmbeddingTable word;           // [vocab, D]
   AlignedArray<float> position;  // [max_positions, D]
   ops::LayerNorm norm;
   std::vector<TextLayer> layers;
@@ -77,8 +79,8 @@ struct TextWeights {
 struct Weights {
   ops::NumberType type = ops::NumberType::kF32;
   VisionWeights vision;
-  std::optional<TextWeights> text, caption, question, answer;
-  std::optional<ops::Linear> itm, itc_vision, itc_text;
+  std::optional<TextWeights> text, caption, question, answer, nlvr;
+  std::optional<ops::Linear> itm, itc_vision, itc_text, nlvr_dense, nlvr_out;
 };
 
 // Reads every tensor the checkpoint's config calls for. progress is called with tensors read and in

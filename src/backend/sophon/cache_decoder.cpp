@@ -120,7 +120,7 @@ std::span<const float> CacheDecoder::step(std::span<const Next> next) {
       release(sequence.chunks);
       continue;
     }
-    const std::vector<Place> places = arrange(sequence, next, which);
+    const std::vector<CachePosition> places = arrange(sequence, next, which);
     for (std::size_t chunk = 0; chunk < sequence.chunks.size(); ++chunk)
       launch(sequence, chunk, next, which, places);
     for (std::size_t i = 0; i < which.size(); ++i)
@@ -131,11 +131,11 @@ std::span<const float> CacheDecoder::step(std::span<const Next> next) {
   return logits_;
 }
 
-std::vector<Place> CacheDecoder::arrange(Sequence& sequence, std::span<const Next> next,
-                                         const std::vector<std::size_t>& which) {
+std::vector<CachePosition> CacheDecoder::arrange(Sequence& sequence, std::span<const Next> next,
+                                                 const std::vector<std::size_t>& which) {
   std::vector<int> chunks;
   for (const Chunk& chunk : sequence.chunks) chunks.push_back(chunk.rows);
-  std::vector<Place> parents;
+  std::vector<CachePosition> parents;
   for (const std::size_t i : which)
     parents.push_back(rows_[static_cast<std::size_t>(next[i].parent)].place);
   StepPlan plan = plan_step(chunks, parents, networks_.sizes());
@@ -157,7 +157,8 @@ std::vector<Place> CacheDecoder::arrange(Sequence& sequence, std::span<const Nex
 }
 
 void CacheDecoder::launch(Sequence& sequence, std::size_t chunk, std::span<const Next> next,
-                          const std::vector<std::size_t>& which, const std::vector<Place>& places) {
+                          const std::vector<std::size_t>& which,
+                          const std::vector<CachePosition>& places) {
   Chunk& rows = sequence.chunks[chunk];
   std::vector<std::int32_t> ids(static_cast<std::size_t>(rows.rows), networks_.manifest().pad);
   int used = 0;

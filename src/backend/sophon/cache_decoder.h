@@ -69,16 +69,16 @@ class CacheDecoder final : public decode::Decoder {
   };
   struct Row {
     int sequence;
-    Place place;
+    CachePosition place;
   };
   Chunk make_chunk(int rows);
   void release(std::vector<Chunk>& chunks);
   void prefill_prompt(std::span<const std::int32_t> prompt);
   // which: the rows of `next` that are of this sequence. Gives their new places.
-  std::vector<Place> arrange(Sequence& sequence, std::span<const Next> next,
-                             const std::vector<std::size_t>& which);
+  std::vector<CachePosition> arrange(Sequence& sequence, std::span<const Next> next,
+                                     const std::vector<std::size_t>& which);
   void launch(Sequence& sequence, std::size_t chunk, std::span<const Next> next,
-              const std::vector<std::size_t>& which, const std::vector<Place>& places);
+              const std::vector<std::size_t>& which, const std::vector<CachePosition>& places);
 
   StepNetworks& networks_;
   std::vector<Sequence> sequences_;

@@ -17,14 +17,15 @@
 namespace blip::backend::sophon {
 namespace {
 
-// A picture's place on a chip, given back when it is gone.
-class Place {
+// The chip that a picture is on, counted in that chip's load, given back when it is gone.
+class ChipReservation {
  public:
   // Throws Error(kDevice) where no chip works.
-  explicit Place(std::shared_ptr<Fleet> fleet) : fleet_(std::move(fleet)), chip_(take(*fleet_)) {}
-  ~Place() { fleet_->load().release(chip_); }
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
+  explicit ChipReservation(std::shared_ptr<Fleet> fleet)
+      : fleet_(std::move(fleet)), chip_(take(*fleet_)) {}
+  ~ChipReservation() { fleet_->load().release(chip_); }
+  ChipReservation(const ChipReservation&) = delete;
+  ChipReservation& operator=(const ChipReservation&) = delete;
   std::size_t chip() const { return chip_; }
 
  private:
@@ -45,9 +46,9 @@ using Shares = std::vector<std::vector<std::size_t>>;
 
 // Work on several chips at a time, each chip's on a thread of its own. The first error stops the
 // others and is thrown.
-class Together {
+class ChipThreads {
  public:
-  explicit Together(const decode::Hooks& hooks) : hooks_(hooks) {}
+  explicit ChipThreads(const decode::Hooks& hooks) : hooks_(hooks) {}
 
   // Called back from any of the threads, but from one at a time. share: what the sequences of this
   // chip are in the batch.
@@ -102,15 +103,15 @@ class Together {
 
 class ChipImage final : public EncodedImage {
  public:
-  ChipImage(std::unique_ptr<const Place> place, unsigned loadings, EncodedImagePtr image)
-      : place_(std::move(place)), loadings_(loadings), image_(std::move(image)) {}
-  std::size_t chip() const { return place_->chip(); }
+  ChipImage(std::unique_ptr<const ChipReservation> place, unsigned loadings, EncodedImagePtr image)
+      : reservation_(std::move(place)), loadings_(loadings), image_(std::move(image)) {}
+  std::size_t chip() const { return reservation_->chip(); }
   unsigned loadings() const { return loadings_; }  // of its chip when it was encoded
   const EncodedImagePtr& on_chip() const { return image_; }
   std::size_t bytes() const override { return image_->bytes(); }
 
  private:
-  std::unique_ptr<const Place> place_;
+  std::unique_ptr<const ChipReservation> reservation_;
   unsigned loadings_;
   EncodedImagePtr image_;
 };
@@ -328,7 +329,7 @@ class SpreadRunner final : public Runner {
         image, [](Runner& runner, const EncodedImage& kept) { return runner.embed_image(kept); });
   }
   std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) override {
-    const Place place(fleet_);
+    const ChipReservation place(fleet_);
     auto vectors =
         sessions_[place.chip()].run([own = std::vector<TokenIds>(texts.begin(), texts.end())](
                                         Runner& runner) { return runner.embed_texts(own); });
@@ -348,11 +349,11 @@ class SpreadRunner final : public Runner {
  private:
   void encode_missing(std::span<const float> pixels, std::size_t values,
                       std::vector<EncodedImagePtr>& encoded) {
-    std::vector<std::unique_ptr<const Place>> places(encoded.size());
+    std::vector<std::unique_ptr<const ChipReservation>> places(encoded.size());
     Shares shares(sessions_.size());
     for (std::size_t i = 0; i < encoded.size(); ++i) {
       if (encoded[i]) continue;
-      places[i] = std::make_unique<const Place>(fleet_);
+      places[i] = std::make_unique<const ChipReservation>(fleet_);
       shares[places[i]->chip()].push_back(i);
     }
     each_chip(shares, {},
@@ -382,9 +383,9 @@ class SpreadRunner final : public Runner {
     if (busy == 0) return;
     // Of a caption's hooks everything is its share: nothing to map.
     if (busy == 1) return work(sessions_[last], shares[last], hooks);
-    Together together(hooks);
-    together.run(shares, [&](std::size_t chip, const std::vector<std::size_t>& share) {
-      work(sessions_[chip], share, together.hooks_of(share));
+    ChipThreads chips(hooks);
+    chips.run(shares, [&](std::size_t chip, const std::vector<std::size_t>& share) {
+      work(sessions_[chip], share, chips.hooks_of(share));
     });
   }
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <utility>
 
-#include "backend/sophon/baked.h"
+#include "backend/sophon/fixed_decoding.h"
 #include "backend/sophon/stages.h"
 #include "backend/sophon/values.h"
 #include "blip/error.h"
@@ -107,7 +107,7 @@ class CompiledRunner final : public Runner {
                                                        const TokenIds& prompt,
                                                        const decode::Options& options,
                                                        const decode::Hooks& hooks) override {
-    check_baked_options(options, CaptionOptions().generate, capabilities_.caption_length,
+    check_fixed_options(options, CaptionOptions().generate, capabilities_.caption_length,
                         "caption");
     const Network& network = *stages_[Role::kCaption];
     std::vector<std::vector<decode::Hypothesis>> captions;
@@ -137,7 +137,7 @@ class CompiledRunner final : public Runner {
                                                    std::span<const TokenIds> questions,
                                                    const decode::Options& options,
                                                    const decode::Hooks& hooks) override {
-    check_baked_options(options, AskOptions().generate, capabilities_.answer_length, "answer");
+    check_fixed_options(options, AskOptions().generate, capabilities_.answer_length, "answer");
     const Network& network = *stages_[Role::kAnswer];
     const TokenIds prompt{words_.bos};
     std::vector<std::vector<decode::Hypothesis>> answers;
@@ -209,7 +209,7 @@ class CompiledRunner final : public Runner {
   decode::Hypothesis read_text(const Network& network, const TokenIds& prompt, int sequence,
                                const decode::Hooks& hooks) {
     const TokenIds ids = download_ids(*output_, network.outputs()[0], network.path());
-    decode::Hypothesis text = baked_text(ids, prompt, words_, network.path());
+    decode::Hypothesis text = fixed_text(ids, prompt, words_, network.path());
     if (hooks.on_token)
       for (std::size_t i = prompt.size(); i < text.ids.size(); ++i)
         hooks.on_token(sequence, text.ids[i]);

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "backend/sophon/baked.h"
 #include "backend/sophon/chips.h"
+#include "backend/sophon/fixed_decoding.h"
 #include "backend/sophon/runtime.h"
 
 namespace blip::backend::sophon {

@@ -7,9 +7,9 @@
 namespace blip::backend::sophon {
 namespace {
 
-void place_anew(StepPlan& plan, std::span<const Place> parents) {
-  Place next{0, 0};
-  for (const Place& parent : parents) {
+void place_anew(StepPlan& plan, std::span<const CachePosition> parents) {
+  CachePosition next{0, 0};
+  for (const CachePosition& parent : parents) {
     if (next.row == plan.chunks[static_cast<std::size_t>(next.chunk)]) next = {next.chunk + 1, 0};
     plan.places.push_back(next);
     plan.copies.push_back({parent, next});
@@ -17,10 +17,10 @@ void place_anew(StepPlan& plan, std::span<const Place> parents) {
   }
 }
 
-void stay(StepPlan& plan, std::span<const Place> parents) {
+void stay(StepPlan& plan, std::span<const CachePosition> parents) {
   std::vector<std::vector<bool>> taken;
   for (const int rows : plan.chunks) taken.emplace_back(static_cast<std::size_t>(rows), false);
-  const auto is_taken = [&](const Place& place) {
+  const auto is_taken = [&](const CachePosition& place) {
     return taken[static_cast<std::size_t>(place.chunk)][static_cast<std::size_t>(place.row)];
   };
   std::vector<std::size_t> further;
@@ -30,12 +30,12 @@ void stay(StepPlan& plan, std::span<const Place> parents) {
     taken[static_cast<std::size_t>(parents[i].chunk)][static_cast<std::size_t>(parents[i].row)] =
         true;
   }
-  Place free{0, 0};
+  CachePosition free{0, 0};
   for (const std::size_t i : further) {
     while (free.row == plan.chunks[static_cast<std::size_t>(free.chunk)] || is_taken(free))
       free = free.row == plan.chunks[static_cast<std::size_t>(free.chunk)]
-                 ? Place{free.chunk + 1, 0}
-                 : Place{free.chunk, free.row + 1};
+                 ? CachePosition{free.chunk + 1, 0}
+                 : CachePosition{free.chunk, free.row + 1};
     plan.places[i] = free;
     plan.copies.push_back({parents[i], free});
     ++free.row;
@@ -44,7 +44,7 @@ void stay(StepPlan& plan, std::span<const Place> parents) {
 
 }  // namespace
 
-StepPlan plan_step(std::span<const int> chunks, std::span<const Place> parents,
+StepPlan plan_step(std::span<const int> chunks, std::span<const CachePosition> parents,
                    std::span<const int> sizes) {
   StepPlan plan;
   plan.chunks = split_rows(static_cast<int>(parents.size()), sizes);

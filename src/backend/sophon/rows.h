@@ -7,17 +7,17 @@
 
 namespace blip::backend::sophon {
 
-struct Place {
+struct CachePosition {
   int chunk, row;
-  bool operator==(const Place&) const = default;
+  bool operator==(const CachePosition&) const = default;
 };
 
 struct StepPlan {
-  bool repack;                // into new chunks; else the chunks stay
-  std::vector<int> chunks;    // rows of each chunk of this step
-  std::vector<Place> places;  // of each row of this step
+  bool repack;                        // into new chunks; else the chunks stay
+  std::vector<int> chunks;            // rows of each chunk of this step
+  std::vector<CachePosition> places;  // of each row of this step
   struct Copy {
-    Place from, to;  // from: before the step; to: in this step's chunks
+    CachePosition from, to;  // from: before the step; to: in this step's chunks
   };
   // In any order: where the chunks stay, no place is both read and written.
   std::vector<Copy> copies;
@@ -29,7 +29,7 @@ struct StepPlan {
 // Where as many launches of the same sizes do as before, a parent's first child stays in its place
 // and only further children are copied, to places whose row has no child. So beams that change
 // places cost nothing.
-StepPlan plan_step(std::span<const int> chunks, std::span<const Place> parents,
+StepPlan plan_step(std::span<const int> chunks, std::span<const CachePosition> parents,
                    std::span<const int> sizes);
 
 }  // namespace blip::backend::sophon

@@ -7,7 +7,7 @@
 
 #include "backend/backend.h"
 #include "backend/registry.h"
-#include "backend/sophon/baked.h"
+#include "backend/sophon/fixed_decoding.h"
 #include "backend/sophon/manifest.h"
 
 namespace blip::backend::sophon {

@@ -25,30 +25,32 @@ TEST(SplitRows, FewestThatHoldThemOrTheLargest) {
 }
 
 TEST(PlanStep, BeamsThatChangePlacesCostNothing) {
-  const StepPlan plan = plan_step(Rows{3}, std::vector<Place>{{0, 2}, {0, 0}, {0, 1}}, Rows{1, 3});
+  const StepPlan plan =
+      plan_step(Rows{3}, std::vector<CachePosition>{{0, 2}, {0, 0}, {0, 1}}, Rows{1, 3});
   EXPECT_FALSE(plan.repack);
   EXPECT_TRUE(plan.copies.empty());
-  EXPECT_EQ(plan.places, (std::vector<Place>{{0, 2}, {0, 0}, {0, 1}}));
+  EXPECT_EQ(plan.places, (std::vector<CachePosition>{{0, 2}, {0, 0}, {0, 1}}));
 }
 
 TEST(PlanStep, FurtherChildrenTakeThePlacesOfTheDead) {
-  const StepPlan plan = plan_step(Rows{3}, std::vector<Place>{{0, 1}, {0, 1}, {0, 0}}, Rows{1, 3});
+  const StepPlan plan =
+      plan_step(Rows{3}, std::vector<CachePosition>{{0, 1}, {0, 1}, {0, 0}}, Rows{1, 3});
   EXPECT_FALSE(plan.repack);
-  EXPECT_EQ(plan.places, (std::vector<Place>{{0, 1}, {0, 2}, {0, 0}}));
+  EXPECT_EQ(plan.places, (std::vector<CachePosition>{{0, 1}, {0, 2}, {0, 0}}));
   ASSERT_EQ(plan.copies.size(), 1u);
-  EXPECT_EQ(plan.copies[0].from, (Place{0, 1}));
-  EXPECT_EQ(plan.copies[0].to, (Place{0, 2}));
+  EXPECT_EQ(plan.copies[0].from, (CachePosition{0, 1}));
+  EXPECT_EQ(plan.copies[0].to, (CachePosition{0, 2}));
 }
 
 TEST(PlanStep, AnotherNumberOfRowsMayWantOtherLaunches) {
-  const StepPlan grown = plan_step(Rows{1}, std::vector<Place>{{0, 0}, {0, 0}}, Rows{1, 3});
+  const StepPlan grown = plan_step(Rows{1}, std::vector<CachePosition>{{0, 0}, {0, 0}}, Rows{1, 3});
   EXPECT_TRUE(grown.repack);
   EXPECT_EQ(grown.chunks, Rows{3});
   EXPECT_EQ(grown.copies.size(), 2u);
-  const StepPlan shrunk = plan_step(Rows{3}, std::vector<Place>{{0, 2}}, Rows{1, 3});
+  const StepPlan shrunk = plan_step(Rows{3}, std::vector<CachePosition>{{0, 2}}, Rows{1, 3});
   EXPECT_TRUE(shrunk.repack);
   EXPECT_EQ(shrunk.chunks, Rows{1});
-  EXPECT_EQ(shrunk.places, (std::vector<Place>{{0, 0}}));
+  EXPECT_EQ(shrunk.places, (std::vector<CachePosition>{{0, 0}}));
 }
 
 // Carries the plans out on numbers: after every step each row must hold its parent's, and no copy
@@ -59,12 +61,12 @@ TEST(PlanStep, EveryRowContinuesItsParent) {
     std::vector<std::vector<int>> cache;
     for (const int rows : split_rows(1, sizes))
       cache.emplace_back(static_cast<std::size_t>(rows), 0);
-    std::vector<Place> rows{{0, 0}};
+    std::vector<CachePosition> rows{{0, 0}};
     int next_value = 1;
     cache[0][0] = 0;
     for (int step = 0; step < 300; ++step) {
       const auto count = 1 + random() % 9;
-      std::vector<Place> parents;
+      std::vector<CachePosition> parents;
       std::vector<int> expected;
       for (std::size_t i = 0; i < count; ++i) {
         parents.push_back(rows[random() % rows.size()]);
@@ -94,7 +96,7 @@ TEST(PlanStep, EveryRowContinuesItsParent) {
         ASSERT_EQ(value, expected[i]);
         for (std::size_t j = 0; j < i; ++j) ASSERT_NE(plan.places[i], plan.places[j]);
       }
-      for (const Place& place : plan.places)
+      for (const CachePosition& place : plan.places)
         after[static_cast<std::size_t>(place.chunk)][static_cast<std::size_t>(place.row)] =
             next_value++;
       cache = std::move(after);

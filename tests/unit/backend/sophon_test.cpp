@@ -1,10 +1,11 @@
-// What of the SOPHON backend needs no chip: heads of files, roles of networks, baked-in decoding.
+// What of the SOPHON backend needs no chip: heads of files, roles of networks, compiled-in
+// decoding.
 #include <gtest/gtest.h>
 
 #include <cstring>
 
-#include "backend/sophon/baked.h"
 #include "backend/sophon/bmodel_file.h"
+#include "backend/sophon/fixed_decoding.h"
 #include "backend/sophon/stages.h"
 #include "blip/error.h"
 
@@ -108,14 +109,14 @@ TEST(Roles, ByTypeAndShape) {
 
 TEST(Baked, DefaultsAndGreedyAreNoRequest) {
   const GenerateOptions defaults;
-  EXPECT_NO_THROW(check_baked_options(defaults, defaults, 8, "caption"));
-  EXPECT_NO_THROW(check_baked_options({.beams = 1, .max_length = 8}, defaults, 8, "caption"));
+  EXPECT_NO_THROW(check_fixed_options(defaults, defaults, 8, "caption"));
+  EXPECT_NO_THROW(check_fixed_options({.beams = 1, .max_length = 8}, defaults, 8, "caption"));
   for (const GenerateOptions& asked :
        {GenerateOptions{.beams = 2}, GenerateOptions{.min_length = 6},
         GenerateOptions{.max_length = 9}, GenerateOptions{.repetition_penalty = 1.5f},
         GenerateOptions{.sample = true}, GenerateOptions{.num_return = 2}})
     message_of(ErrorCode::kUnsupported,
-               [&] { check_baked_options(asked, defaults, 8, "caption"); });
+               [&] { check_fixed_options(asked, defaults, 8, "caption"); });
   GenerateOptions forbid, force;
   forbid.forbid_words = {"dog"};
   force.force_words = {"cat|dog"};
@@ -123,7 +124,7 @@ TEST(Baked, DefaultsAndGreedyAreNoRequest) {
                                     {force, "force_words"},
                                     {GenerateOptions{.no_repeat_ngram = 2}, "no_repeat_ngram"}}) {
     const std::string message = message_of(
-        ErrorCode::kUnsupported, [&] { check_baked_options(asked, defaults, 8, "caption"); });
+        ErrorCode::kUnsupported, [&] { check_fixed_options(asked, defaults, 8, "caption"); });
     EXPECT_TRUE(message.starts_with(std::string(name) + " is not possible")) << message;
   }
 }
@@ -131,23 +132,23 @@ TEST(Baked, DefaultsAndGreedyAreNoRequest) {
 TEST(Baked, TextEndsWithItsEndToken) {
   const TokenIds prompt{30522, 1037};
   const BakedWords words{30522, 102, 0, 30524};
-  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 7, 102, 0, 9}, prompt, words, "f").ids,
+  EXPECT_EQ(fixed_text(TokenIds{30522, 1037, 7, 102, 0, 9}, prompt, words, "f").ids,
             (TokenIds{30522, 1037, 7, 102}));
-  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 7, 8}, prompt, words, "f").ids,
+  EXPECT_EQ(fixed_text(TokenIds{30522, 1037, 7, 8}, prompt, words, "f").ids,
             (TokenIds{30522, 1037, 7, 8}));
   const std::string message = message_of(ErrorCode::kModel, [&] {
-    baked_text(TokenIds{30522, 5, 7}, prompt, words, "f");
+    fixed_text(TokenIds{30522, 5, 7}, prompt, words, "f");
   });
   EXPECT_NE(message.find("30522, 5"), std::string::npos) << message;
-  message_of(ErrorCode::kModel, [&] { baked_text(TokenIds{30522}, prompt, words, "f"); });
+  message_of(ErrorCode::kModel, [&] { fixed_text(TokenIds{30522}, prompt, words, "f"); });
   for (const std::int32_t id : {30524, -1}) {
     const std::string beyond = message_of(ErrorCode::kModel, [&] {
-      baked_text(TokenIds{30522, 1037, id, 102}, prompt, words, "f");
+      fixed_text(TokenIds{30522, 1037, id, 102}, prompt, words, "f");
     });
     EXPECT_NE(beyond.find("the vocabulary ends at 30523"), std::string::npos) << beyond;
   }
   // What comes after the end is no text.
-  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 102, 99999}, prompt, words, "f").ids,
+  EXPECT_EQ(fixed_text(TokenIds{30522, 1037, 102, 99999}, prompt, words, "f").ids,
             (TokenIds{30522, 1037, 102}));
 }
 

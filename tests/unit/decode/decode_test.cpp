@@ -95,12 +95,12 @@ TEST(TopCandidates, AreThoseOfAStableSort) {
   }
 }
 
-std::vector<Digest> digests_of_row(std::span<const float> row) {
-  std::vector<Digest> digests;
-  for (std::size_t first = 0; first < row.size(); first += kDigestColumns)
-    digests.push_back(
-        digest(row.subspan(first, std::min<std::size_t>(kDigestColumns, row.size() - first))));
-  return digests;
+std::vector<PartialLogSumExp> digests_of_row(std::span<const float> row) {
+  std::vector<PartialLogSumExp> partials;
+  for (std::size_t first = 0; first < row.size(); first += kPartialColumns)
+    partials.push_back(partial_log_sum_exp(
+        row.subspan(first, std::min<std::size_t>(kPartialColumns, row.size() - first))));
+  return partials;
 }
 
 TEST(Digests, ChangeNoAnswer) {
@@ -115,13 +115,13 @@ TEST(Digests, ChangeNoAnswer) {
             : trial % 2       ? std::round(normal(random))
                               : normal(random);
       row[random() % length] = 1;
-      const std::vector<Digest> digests = digests_of_row(row);
-      const Normaliser with = normalise({row, digests}), without = normalise(row);
+      const std::vector<PartialLogSumExp> partials = digests_of_row(row);
+      const Normaliser with = normalise({row, partials}), without = normalise(row);
       EXPECT_EQ(with.max, without.max);
       EXPECT_EQ(with.log_sum, without.log_sum);
       for (const int k : {1, 2, 6, 70, 600}) {
         std::vector<Candidate> fast, slow;
-        top_candidates({row, digests}, k, fast);
+        top_candidates({row, partials}, k, fast);
         top_candidates(row, k, slow);
         ASSERT_EQ(fast.size(), slow.size());
         for (std::size_t i = 0; i < fast.size(); ++i) {
@@ -135,16 +135,16 @@ TEST(Digests, ChangeNoAnswer) {
 
 TEST(Digests, AreUsedInsteadOfTheLogits) {
   // The second part says that it holds nothing worth a look: its 9 is not found.
-  std::vector<float> row(2 * kDigestColumns, 0.f);
+  std::vector<float> row(2 * kPartialColumns, 0.f);
   row[3] = 1;
-  row[kDigestColumns + 5] = 9;
-  std::vector<Digest> digests = digests_of_row(row);
-  digests[1].max = 0;
+  row[kPartialColumns + 5] = 9;
+  std::vector<PartialLogSumExp> partials = digests_of_row(row);
+  partials[1].max = 0;
   std::vector<Candidate> top;
-  top_candidates({row, digests}, 1, top);
+  top_candidates({row, partials}, 1, top);
   EXPECT_EQ(top.front().token, 3);
-  digests[0].sum = kNan;
-  EXPECT_EQ(error_of([&] { normalise({row, digests}); }).code(), ErrorCode::kModel);
+  partials[0].sum = kNan;
+  EXPECT_EQ(error_of([&] { normalise({row, partials}); }).code(), ErrorCode::kModel);
 }
 
 TEST(BestTokens, AgreeWithEditingTheWholeRow) {

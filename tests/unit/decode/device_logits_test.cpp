@@ -30,7 +30,9 @@ class DeviceToy final : public ToyDecoder, private DeviceLogits {
     const auto width = static_cast<std::size_t>(toy_.vocab);
     return std::span<const float>(logits_).subspan(static_cast<std::size_t>(r) * width, width);
   }
-  Digest digest(int r) override { return decode::digest(row(r)); }
+  PartialLogSumExp partial_log_sum_exp(int r) override {
+    return decode::partial_log_sum_exp(row(r));
+  }
   void best(int r, int k, std::vector<Candidate>& out) override {
     ++asked;
     top_candidates(LogitRow(row(r)), k, out);

@@ -1,4 +1,9 @@
 // Every kernel, on every instruction set this machine has, against a double-precision reference.
+// Highway's own choice of instruction sets would include what ours leaves out.
+// clang-format off
+#include "core/vector_targets.h"
+#include <hwy/targets.h>
+// clang-format on
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -16,12 +21,6 @@
 #include "kernels/attention_bf16-inl.h"
 #include "kernels/gemm_amx-inl.h"
 #endif
-
-// The choice of targets comes before Highway.
-// clang-format off
-#include "core/vector_targets.h"
-#include <hwy/targets.h>
-// clang-format on
 
 namespace blip::kernels {
 namespace {
@@ -71,7 +70,7 @@ TEST(LayerNorm, EqualsDoubleReference) {
 }
 
 struct AttentionCase {
-  int queries, count, head_dim, first_visible;
+  int queries, count, head_dim, causal_offset;
 };
 
 float rounded_bf16(float x) {
@@ -159,7 +158,7 @@ struct AttentionData {
   }
   double expected(int i, int d) const {
     const int visible =
-        c.first_visible == kAllVisible ? c.count : std::min(c.count, c.first_visible + i + 1);
+        c.causal_offset == kAllVisible ? c.count : std::min(c.count, c.causal_offset + i + 1);
     std::vector<double> p(visible);
     double top = -1e300, sum = 0, result = 0;
     for (int j = 0; j < visible; ++j) {
@@ -189,7 +188,7 @@ void check_attention(const AttentionCase& c, NumberType type = NumberType::kF32,
   const void* queries =
       type == NumberType::kF32 ? data.q.data() : static_cast<const void*>(narrow.data());
   kernel({queries, data.ldq(), c.queries, data.keys.data(), data.key_stride(), data.values.data(),
-          data.value_stride(), c.count, c.head_dim, c.first_visible,
+          data.value_stride(), c.count, c.head_dim, c.causal_offset,
           1.f / std::sqrt(static_cast<float>(c.head_dim)), out.data(), data.ldo(), scratch.data(),
           nullptr, type == NumberType::kInt8 ? data.key_scales.data() : nullptr});
   // bfloat16 weights are off by up to 2^-9 of the largest value (about 3 standard deviations).

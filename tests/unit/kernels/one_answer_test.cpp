@@ -318,7 +318,7 @@ struct Heads {
   }
 
   std::vector<float> run(int first, int queries, void (*kernel)(const AttentionBlock&),
-                         int first_visible = kAllVisible) const {
+                         int causal_offset = kAllVisible) const {
     std::vector<float> out(static_cast<std::size_t>(queries * head_dim));
     AlignedArray<float> scratch(attention_scratch(queries, count, head_dim));
     const auto at = static_cast<std::size_t>(first * head_dim);
@@ -332,7 +332,7 @@ struct Heads {
          .value_stride = width,
          .count = count,
          .head_dim = head_dim,
-         .first_visible = first_visible,
+         .causal_offset = causal_offset,
          .scale = 0.125f,
          .out = out.data(),
          .ldo = static_cast<std::size_t>(head_dim),

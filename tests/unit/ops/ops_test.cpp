@@ -289,7 +289,7 @@ void check_appending(NumberType type, int threads) {
       items.push_back({.q = text.q.row_range(first, rows),
                        .kv = &text.grown,
                        .out = Matrix(text.got.data() + first * width, rows, width),
-                       .first_visible = first,
+                       .causal_offset = first,
                        .growing = &text.grown,
                        .k = text.k.row_range(first, rows),
                        .v = text.v.row_range(first, rows)});

@@ -656,6 +656,11 @@ def open_checkpoint(path):
     """Folder, .safetensors, .bin, .pth or .gguf. Raises BuildError for what is no whole BLIP."""
     given, path = Path(path), _model_file(path)
     tensors, metadata = read_any(path)
+    if any(n.startswith("nlvr.") or ".crossattention.self0." in n for n in tensors):
+        raise BuildError(
+            f"{path}: a BLIP-NLVR, which judges statements about two pictures, is not compiled for "
+            "chips; it runs on the CPU"
+        )
     name = given.resolve().name if given.is_dir() else path.stem
     c = (
         _from_gguf(path, tensors, metadata)

@@ -1,4 +1,6 @@
-"""The folder that build-bmodels makes: under construction beside its place, and in it when it is whole."""
+"""The folder that build-bmodels makes: under construction beside its place, and in it when it is
+whole.
+"""
 
 import fcntl
 import glob

@@ -1,4 +1,4 @@
-#include "backend/sophon/baked.h"
+#include "backend/sophon/fixed_decoding.h"
 
 #include <algorithm>
 #include <limits>
@@ -7,7 +7,7 @@
 
 namespace blip::backend::sophon {
 
-void check_baked_options(const GenerateOptions& options, const GenerateOptions& defaults,
+void check_fixed_options(const GenerateOptions& options, const GenerateOptions& defaults,
                          int length, const std::string& what) {
   const auto refuse = [&](const std::string& asked) {
     throw Error(ErrorCode::kUnsupported,
@@ -28,7 +28,7 @@ void check_baked_options(const GenerateOptions& options, const GenerateOptions& 
   if (options.no_repeat_ngram != defaults.no_repeat_ngram) refuse("no_repeat_ngram");
 }
 
-decode::Hypothesis baked_text(std::span<const std::int32_t> ids,
+decode::Hypothesis fixed_text(std::span<const std::int32_t> ids,
                               std::span<const std::int32_t> prompt, const BakedWords& words,
                               const std::string& path) {
   if (ids.size() < prompt.size() || !std::equal(prompt.begin(), prompt.end(), ids.begin())) {

@@ -12,7 +12,7 @@ namespace blip::backend::sophon {
 // Such a network decodes greedily to a fixed length. Options at their defaults ask for nothing; any
 // other value that it cannot follow is Error(kUnsupported). `length`: its fixed number of ids;
 // `what`: "caption" or "answer".
-void check_baked_options(const GenerateOptions& options, const GenerateOptions& defaults,
+void check_fixed_options(const GenerateOptions& options, const GenerateOptions& defaults,
                          int length, const std::string& what);
 
 // The vocabulary that such a network is used with: nothing in it says which it was compiled for.
@@ -24,7 +24,7 @@ struct BakedWords {
 // Ids as the network gives them -> a text: everything after the first end token is left out. ids
 // must start with `prompt` and be those of words, else Error(kModel): the network was compiled with
 // another prompt, or for another vocabulary.
-decode::Hypothesis baked_text(std::span<const std::int32_t> ids,
+decode::Hypothesis fixed_text(std::span<const std::int32_t> ids,
                               std::span<const std::int32_t> prompt, const BakedWords& words,
                               const std::string& path);
 

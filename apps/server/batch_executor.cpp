@@ -1,4 +1,4 @@
-#include "server/lane.h"
+#include "server/batch_executor.h"
 
 #include <algorithm>
 #include <map>
@@ -43,7 +43,7 @@ bool together(const Job& a, const Job& b) {
 }
 
 Failure over_failure(const Job& job) {
-  if (job.ticket->cancelled)
+  if (job.request_state->cancelled)
     return {.kind = Failure::Kind::kError, .code = ErrorCode::kCancelled, .message = "cancelled"};
   return {.kind = Failure::Kind::kProblem,
           .problem = &kDeadline,
@@ -71,21 +71,22 @@ std::vector<std::string> texts_of(const std::vector<Job*>& group) {
 
 }  // namespace
 
-Lane::Lane(const Engine& engine, int threads, const LaneParts& parts)
+BatchExecutor::BatchExecutor(const Engine& engine, int threads, const BatchExecutorParts& parts)
     : parts_(parts),
       info_(engine.info()),
       session_(engine, {[this] { return cancelled(); },
                         [this](const std::string& message) { warn(message); }, threads}) {}
 
 // Runs inside the session: true ends the call, when nobody waits for any of its results.
-bool Lane::cancelled() const {
-  return !current_.empty() && std::all_of(current_.begin(), current_.end(),
-                                          [](const Job* job) { return job->ticket->over(); });
+bool BatchExecutor::cancelled() const {
+  return !current_.empty() && std::all_of(current_.begin(), current_.end(), [](const Job* job) {
+    return job->request_state->over();
+  });
 }
 
 // A warning quotes its text: it goes to the jobs that sent that text, once, and to nobody else.
 // Those of words concern all jobs of a pass, which have the same.
-void Lane::warn(const std::string& message) {
+void BatchExecutor::warn(const std::string& message) {
   const bool of_words = message.starts_with(option_named("forbid_words").name) ||
                         message.starts_with(option_named("force_words").name);
   for (Job* job : current_) {
@@ -100,7 +101,7 @@ void Lane::warn(const std::string& message) {
   }
 }
 
-void Lane::execute(std::vector<Job>& batch) {
+void BatchExecutor::execute(std::vector<Job>& batch) {
   for (Job& job : batch) {
     job.result.queue_ms = ms_since(job.queued);
     parts_.metrics.observe("blip_stage_seconds", "stage=\"queue\"", job.result.queue_ms / 1000);
@@ -108,9 +109,9 @@ void Lane::execute(std::vector<Job>& batch) {
   run(batch);
 }
 
-void Lane::run(std::vector<Job>& batch) {
+void BatchExecutor::run(std::vector<Job>& batch) {
   std::erase_if(batch, [](Job& job) {
-    if (!job.ticket->over()) return false;
+    if (!job.request_state->over()) return false;
     job.fail(over_failure(job));
     return true;
   });
@@ -129,7 +130,8 @@ void Lane::run(std::vector<Job>& batch) {
   const auto memory = take_memory(batch, bytes);
   if (!memory) {
     for (Job& job : batch)
-      job.fail(job.ticket->cancelled ? over_failure(job) : Failure::of(kOutOfMemory, kNoMemoryNow));
+      job.fail(job.request_state->cancelled ? over_failure(job)
+                                            : Failure::of(kOutOfMemory, kNoMemoryNow));
     return;
   }
   encode(batch);
@@ -149,17 +151,18 @@ void Lane::run(std::vector<Job>& batch) {
 }
 
 // Waits until the last of the jobs is over. nullopt: it was.
-std::optional<MemoryBudget::Share> Lane::take_memory(std::vector<Job>& batch, std::size_t bytes) {
+std::optional<MemoryBudget::Share> BatchExecutor::take_memory(std::vector<Job>& batch,
+                                                              std::size_t bytes) {
   const auto over = [&] {
     return std::all_of(batch.begin(), batch.end(),
-                       [](const Job& job) { return job.ticket->over(); });
+                       [](const Job& job) { return job.request_state->over(); });
   };
   return parts_.memory.take(MemoryKind::kWork, bytes, Clock::time_point::max(), over);
 }
 
 // Every new picture of the batch in one pass; jobs whose picture fails leave the batch with the
 // error.
-void Lane::encode(std::vector<Job>& batch) {
+void BatchExecutor::encode(std::vector<Job>& batch) {
   std::map<ContentHash, Group> wanted;
   for (Job& job : batch) {
     if (!job.picture) continue;
@@ -178,7 +181,7 @@ void Lane::encode(std::vector<Job>& batch) {
   }
   for (Job& job : batch) {
     if (job.result.failure)
-      job.fail(job.ticket->over() ? over_failure(job) : *job.result.failure);
+      job.fail(job.request_state->over() ? over_failure(job) : *job.result.failure);
     else if (job.picture)
       job.picture->image.reset(),
           job.picture->memory.reset();  // the encoded one is all that is needed now
@@ -188,7 +191,7 @@ void Lane::encode(std::vector<Job>& batch) {
 
 // In one pass, the jobs of one picture in each group. false: it failed, and every job has the
 // failure.
-bool Lane::encode(const std::vector<Group>& pictures) {
+bool BatchExecutor::encode(const std::vector<Group>& pictures) {
   std::vector<Image> images;
   current_.clear();
   for (const Group& jobs : pictures) {
@@ -225,7 +228,7 @@ bool Lane::encode(const std::vector<Group>& pictures) {
   return !failure;
 }
 
-void Lane::compute(const Group& group) {
+void BatchExecutor::compute(const Group& group) {
   current_ = group;
   const auto started = Clock::now();
   std::optional<Failure> failure;
@@ -257,7 +260,7 @@ void Lane::compute(const Group& group) {
     if (failure) {
       // What a device that failed held of the picture is lost: the next request encodes it anew.
       if (failure->is_of_device() && job->picture) parts_.cache.erase(job->picture->hash);
-      job->fail(job->ticket->over() ? over_failure(*job) : *failure);
+      job->fail(job->request_state->over() ? over_failure(*job) : *failure);
       continue;
     }
     job->result.task_ms = ms;
@@ -266,7 +269,7 @@ void Lane::compute(const Group& group) {
   }
 }
 
-void Lane::attend(Job& job) {
+void BatchExecutor::attend(Job& job) {
   const auto started = Clock::now();
   const Text& text = job.result.generation;
   const EncodedImage& image = *job.picture->encoded;
@@ -276,7 +279,7 @@ void Lane::attend(Job& job) {
   parts_.metrics.observe("blip_stage_seconds", "stage=\"attention\"", ms_since(started) / 1000);
 }
 
-void Lane::call(const Group& group) {
+void BatchExecutor::call(const Group& group) {
   Job& first = *group.front();
   switch (first.task) {
     case Task::kCaption: {

@@ -23,9 +23,9 @@ struct Outcome {
 // (Error(kUsage)), on each alone. What was refused alone is remembered and left out of later
 // passes.
 template <class Result>
-class OneByOne {
+class ItemwiseRetry {
  public:
-  explicit OneByOne(std::size_t texts) : errors_(texts) {}
+  explicit ItemwiseRetry(std::size_t texts) : errors_(texts) {}
 
   // work(texts) returns one Result per text.
   template <class Work>
@@ -79,11 +79,11 @@ inline const std::vector<std::string>& texts_for(const std::vector<std::string>&
 // Of the texts of an input, where it has some of its own, else of those that all inputs share,
 // whose errors `shared` remembers.
 template <class Result, class Work>
-std::vector<Outcome<Result>> run_texts(OneByOne<Result>& shared,
+std::vector<Outcome<Result>> run_texts(ItemwiseRetry<Result>& shared,
                                        const std::vector<std::string>& all,
                                        const std::vector<std::string>& own, const Work& work) {
   if (own.empty()) return shared.run(all, work);
-  return OneByOne<Result>(own.size()).run(own, work);
+  return ItemwiseRetry<Result>(own.size()).run(own, work);
 }
 
 // Throws Error(kImage), the failure of the text's picture, where the text has no result.

@@ -16,8 +16,8 @@ namespace blip::server {
 // failing pass would.
 using BeforePass = std::function<void(const std::string& pass, const std::vector<Job*>& jobs)>;
 
-// What lanes of one model share.
-struct LaneParts {
+// What executors of one model share.
+struct BatchExecutorParts {
   ImageCache& cache;
   MemoryBudget& memory;
   Metrics& metrics;
@@ -26,12 +26,12 @@ struct LaneParts {
 };
 
 // One thread at a time.
-class Lane {
+class BatchExecutor {
  public:
   // threads: of its own; 0 = all of the engine's.
-  Lane(const Engine& engine, int threads, const LaneParts& parts);
-  Lane(const Lane&) = delete;
-  Lane& operator=(const Lane&) = delete;
+  BatchExecutor(const Engine& engine, int threads, const BatchExecutorParts& parts);
+  BatchExecutor(const BatchExecutor&) = delete;
+  BatchExecutor& operator=(const BatchExecutor&) = delete;
 
   // Every job gets its result or its failure. A pass that fails is done again for each of its jobs
   // alone, so that only those at fault fail.
@@ -49,7 +49,7 @@ class Lane {
   bool cancelled() const;
   void warn(const std::string& message);
 
-  LaneParts parts_;
+  BatchExecutorParts parts_;
   ModelInfo info_;
   Session session_;
   Group current_;  // what the session works on
