@@ -403,6 +403,9 @@ class Files(EvalTest):
             (answers["annotations"] + [{"question_id": 3, "answers": ["x"]}],
              "annotations row 18: question 3 is not in"),
             ([{"question_id": 11000, "answers": []}], "annotations row 1.* is empty"),
+            ([{"question_id": 11000, "answers": [{"answer": " "}]}],
+             'annotations row 1: all of "answers" are blank'),
+            ([{"question_id": 11000, "answers": ["", 3]}], "row 1, answers 2: .* is 3, not a text"),
         ):  # fmt: skip
             path = self.write("annotations.json", {"annotations": rows})
             self.fails(message, "vqa", DATA / "vqa_questions.json", "--annotations", path,

@@ -40,7 +40,7 @@ def _name(text: str) -> str:
     return text
 
 
-def _shared(parser: argparse.ArgumentParser, batch: bool = True) -> None:
+def _shared(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--images", metavar="FOLDER", type=_name,
         help="the pictures: the model makes the predictions that are missing")  # fmt: skip
@@ -69,13 +69,7 @@ def _generation(parser: argparse.ArgumentParser) -> None:
     add("--repetition-penalty", metavar="X", type=float, help="the official code for NoCaps: 1.1")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="blip eval",
-        description="Figures of a model on a data set, by the public scorers and the official "
-        "protocols.",
-    )
-    tasks = parser.add_subparsers(dest="task", metavar="caption|retrieval|vqa", required=True)
+def _caption(tasks: Any) -> None:
     caption = tasks.add_parser(
         "caption",
         help="BLEU, METEOR, ROUGE-L and CIDEr",
@@ -96,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompt", metavar="TEXT", help="what captions continue; default: the model's")
     _generation(caption)
 
+
+def _retrieval(tasks: Any) -> None:
     retrieval = tasks.add_parser(
         "retrieval",
         help="recall at 1, 5 and 10, both ways",
@@ -113,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
         "evaluation")  # fmt: skip
     _shared(retrieval)
 
+
+def _vqa(tasks: Any) -> None:
     vqa = tasks.add_parser(
         "vqa",
         help="VQA accuracy",
@@ -130,6 +128,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--results", metavar="FILE", type=_name, help="also write predictions as servers take them")
     _shared(vqa)
     _generation(vqa)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="blip eval",
+        description="Figures of a model on a data set, by the public scorers and the official "
+        "protocols.",
+    )
+    tasks = parser.add_subparsers(dest="task", metavar="caption|retrieval|vqa", required=True)
+    for add in (_caption, _retrieval, _vqa):
+        add(tasks)
     return parser
 
 

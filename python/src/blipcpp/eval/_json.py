@@ -90,8 +90,8 @@ class Row:
             return self.text(field)
         raise self.error('"%s" is %s, not an id (a whole number or a text)' % (field, shown(value)))
 
-    def texts(self, field: str) -> List[str]:
-        """A text, or a list of one or more."""
+    def texts(self, field: str, blanks: bool = False) -> List[str]:
+        """A text, or a list of one or more; some may be blank where that is allowed, not all."""
         value = self.value.get(field)
         if isinstance(value, str):
             return [self.filled(field)]
@@ -99,8 +99,13 @@ class Row:
             raise self.error('"%s" is %s, not a list of texts' % (field, shown(value)))
         if not value:
             raise self.error('"%s" is empty: every row needs a text to compare with' % field)
-        return [Row({field: one}, "%s, %s %d" % (self.where, field, i)).filled(field)
-                for i, one in enumerate(value, 1)]  # fmt: skip
+        texts = []
+        for i, one in enumerate(value, 1):
+            row = Row({field: one}, "%s, %s %d" % (self.where, field, i))
+            texts.append(row.text(field) if blanks else row.filled(field))
+        if not any(text.strip() for text in texts):
+            raise self.error('all of "%s" are blank' % field)
+        return texts
 
 
 def rows(value: Any, path: Name, what: str = "") -> List[Row]:

@@ -194,7 +194,7 @@ def _of_blip(row: Row) -> Question:
         row.id("question_id"),
         row.filled("question") if "question" in row else None,
         [row.filled("image")] if "image" in row else [],
-        row.texts(field) if field else [],
+        row.texts(field, blanks=True) if field else [],
         row.text("question_type") if "question_type" in row else None,
         row.text("answer_type") if "answer_type" in row else None,
         row.where,
@@ -212,15 +212,14 @@ def _of_vqa(row: Row, folder: Optional[str]) -> Question:
 
 def _answers(row: Row) -> Question:
     value = row.value.get("answers")
-    if value and isinstance(value, list) and isinstance(value[0], str):
-        answers = row.texts("answers")
-    else:
+    if value and isinstance(value, list) and isinstance(value[0], dict):
         answers = [one.text("answer") for one in rows(value, row.where, "answers")]
+        row = Row({**row.value, "answers": answers}, row.where)
     return Question(
         row.id("question_id"),
         None,
         [],
-        answers,
+        row.texts("answers", blanks=True),
         row.text("question_type") if "question_type" in row else None,
         row.text("answer_type") if "answer_type" in row else None,
         row.where,
