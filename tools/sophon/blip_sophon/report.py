@@ -95,6 +95,21 @@ def tasks_of(info):
     return [task for task in TASKS if has[task]]
 
 
+def decoding(task, info):
+    """Options by which the CPU decodes as the model does: one whose decoding is compiled in is
+    greedy and of a fixed length; others have a longest text.
+    """
+    if task == "match":
+        return []
+    if not Path(info["path"]).is_dir():
+        for network in info["networks"]:
+            ids = re.fullmatch(r"\w+ \[1, (\d+)\]", network["outputs"])
+            if ids:
+                return ["--beams", "1", "--max-length", ids[1]]
+    usual = {"caption": 20, "ask": 10}[task]
+    return ["--max-length", info["max_length"]] if 0 < info["max_length"] < usual else []
+
+
 # ---- accuracy
 
 
@@ -253,11 +268,12 @@ class Reporter:
             return [x for question in self.questions for x in ("--question", question)]
         return []
 
-    def _expected(self, task):
+    def _expected(self, task, info):
         if not self.reference:
             return None
         progress(f"{task} on the CPU, for comparison")
-        return self.reference.run(task, *self.images, *self._arguments(task), failures=True)
+        arguments = [*self.images, *self._arguments(task), *decoding(task, info)]
+        return self.reference.run(task, *arguments, failures=True)
 
     def _measure(self, task, networks):
         progress(f"{task} on {self.chip.device}")
@@ -291,7 +307,7 @@ class Reporter:
         for task in tasks_of(info):
             if task == "match" and not self.texts:
                 self.texts = self._texts_of_captions(report)
-            expected = self._expected(task)
+            expected = self._expected(task, info)
             got, speed, rows = self._measure(task, networks)
             if task == "caption":
                 self._captions = sorted({r["caption"] for r in got if "caption" in r})
