@@ -11,8 +11,9 @@ CMAKE_BUILD = cmake --build --preset
 CONFIGURE = cmake --preset
 
 .DEFAULT_GOAL := build
-.PHONY: help deps deps-test deps-check deps-package build demo test test-clients check check-all check-abi check-asan check-tsan check-fuzz check-hosts \
-        check-arm64 check-riscv64 check-portable portable package wheel install format clean
+.PHONY: help deps deps-test deps-check deps-package build demo test test-clients check check-all \
+    check-format check-abi check-asan check-tsan check-fuzz check-hosts \
+    check-arm64 check-riscv64 check-portable portable package wheel install format clean
 
 help: ## List these commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -32,16 +33,20 @@ test: deps-test ## Build with tests and run every test but the long ones of chec
 	ctest --preset $(or $(TEST_PRESET),release) -j $(JOBS)
 	scripts/test-clients.sh $(CLIENTS) $(BLIP)
 
-test-clients: build ## Test blip serve with openai, requests, Chromium and schemathesis, which it installs
+test-clients: build ## Test blip serve with openai, requests, Chromium, schemathesis, a vendor's pages
 	scripts/test-clients.sh $(BLIP)
 
-check: check-abi check-asan check-tsan check-fuzz check-hosts ## The ABI, tests under sanitizers, fuzzers for 15 s each (FUZZ_SECONDS=N), other processors
+check: check-format check-abi check-asan check-tsan check-fuzz check-hosts ## All of those below
 
 # The same checks with what `make test` and `make check` leave out for its length.
-check-all: ## Everything, the long tests and 64-bit ARM whole included; fuzzers for 120 s each (hours)
+check-all: ## Everything, with the long tests; fuzzers for 120 s each (hours)
 	$(MAKE) test TEST_PRESET=release-all CLIENTS=
-	$(MAKE) check ASAN_PRESET=asan-all ARM64_PRESET=arm64-all FUZZ_SECONDS=$(or $(FUZZ_SECONDS),120)
+	$(MAKE) check ASAN_PRESET=asan-all ARM64_PRESET=arm64-all \
+	    FUZZ_SECONDS=$(or $(FUZZ_SECONDS),120)
 	$(MAKE) check-portable
+
+check-format: deps-check ## Is everything as the formatters write it, in 100 columns?
+	scripts/check-format.sh
 
 check-abi: deps-check ## Compare the C interface with the committed dump of its ABI
 	$(CONFIGURE) release
@@ -69,11 +74,11 @@ check-hosts: ## The two below, where their compilers and libraries can be had
 	  else echo "SKIPPED: what $$arch needs cannot be installed here" >&2; fi; done
 
 check-arm64: deps-cross-arm64 build ## Cross-build for 64-bit ARM and run the tests under qemu-user
-	$(CONFIGURE) arm64 -DBLIP_BUILD_TESTS=ON
+	$(CONFIGURE) arm64 -DBLIP_BUILD_TESTS=ON $(if $(ARM64_PRESET),-DBLIP_TESTS=all)
 	$(CMAKE_BUILD) arm64 -j $(JOBS)
 	ctest --preset $(or $(ARM64_PRESET),arm64) -j $(JOBS)
 
-check-riscv64: deps-cross-riscv64 build ## Cross-build for 64-bit RISC-V and try the program under qemu-user
+check-riscv64: deps-cross-riscv64 build ## Cross-build for 64-bit RISC-V, try it under qemu
 	$(CONFIGURE) riscv64 -DBLIP_BUILD_TESTS=ON
 	$(CMAKE_BUILD) riscv64 -j $(JOBS)
 	ctest --preset riscv64 -j $(JOBS)
@@ -83,11 +88,12 @@ PACKAGE_PRESET = $(if $(filter-out $(shell dpkg --print-architecture),$(ARCH)),$
 package: deps-package ## Make a Debian package (ARCH=arm64, ARCH=riscv64: cross-built)
 	$(if $(filter release,$(PACKAGE_PRESET)),,$(MAKE) deps-cross-$(ARCH))
 	$(CONFIGURE) $(PACKAGE_PRESET)
-	$(CMAKE_BUILD) $(PACKAGE_PRESET) -j $(JOBS) --target blip blip_shared blip_static blip_completions blip_changelog
+	$(CMAKE_BUILD) $(PACKAGE_PRESET) -j $(JOBS) --target blip blip_shared blip_static \
+	    blip_completions blip_changelog
 	cd build/$(PACKAGE_PRESET) && cpack -G DEB
 	@echo "Made $$(ls -t build/$(PACKAGE_PRESET)/packages/*.deb | head -n 1)"
 
-portable: deps-portable-$(or $(ARCH),x86_64) ## Make a tarball for older systems (ARCH=x86_64, arm64, riscv64)
+portable: deps-portable-$(or $(ARCH),x86_64) ## A tarball for older systems (ARCH=...)
 	scripts/make-portable.sh $(or $(ARCH),x86_64)
 
 check-portable: build ## Make the portable tarballs and use them over an old C library
@@ -104,8 +110,8 @@ wheel: deps ## Make the Python wheel in build/dist
 install: build ## Install into PREFIX (default /usr/local), below DESTDIR if that is set
 	DESTDIR='$(DESTDIR)' cmake --install $(BUILD) --prefix '$(PREFIX)'
 
-format: ## Format the C++ sources (needs clang-format)
-	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+format: deps-check ## Format C++ and, where black is installed, Python
+	scripts/check-format.sh --write
 
 clean: ## Remove the build folders
 	rm -rf build

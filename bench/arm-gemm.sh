@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# How many instructions a 64-bit ARM processor executes for each multiply-add of a matrix product, by
-# each of our levels of instructions and by the libraries that could do it: counted under qemu-user,
+# How many instructions a 64-bit ARM processor executes for each multiply-add of a matrix product,
+# by each of our levels of instructions and by the libraries that could do it: counted under qemu-user,
 # as the difference of three products and one. A multiply-add of 4 floats is 0.25, a dot product of
 # 16 bytes 0.0625, a matrix product of 32 bytes 0.031, of 16 bfloat16s 0.0625, with nothing else.
 # usage: arm-gemm.sh [own]    (needs g++-aarch64-linux-gnu, qemu-user, 200 MB below build/ for the
@@ -17,15 +17,18 @@ if [ "$own" = own ]; then
 else
   sysroot=build/sysroot/arm-gemm
   scripts/make-sysroot.sh arm64 "$sysroot" libdnnl-dev libopenblas-serial-dev
-  others=(-ldnnl "$sysroot/usr/lib/aarch64-linux-gnu/openblas-serial/libopenblas.a" -lgomp)
+  blas=$sysroot/usr/lib/aarch64-linux-gnu/openblas-serial
+  others=(-ldnnl "$blas/libopenblas.a" -lgomp)
 fi
-aarch64-linux-gnu-g++ --sysroot="$PWD/$sysroot" -O3 -DNDEBUG -std=c++20 -Isrc -Iinclude bench/arm_gemm.cpp \
-  src/kernels/{gemm,gemm_amx,gemm_avx512,gemm_panels,gemm_panels_arm,gemm_panels_vnni,isa,isa_arm,narrow_bf16,vector}.cpp \
-  src/core/{error,large_memory}.cpp -o "$program" -lhwy "${others[@]}"
+aarch64-linux-gnu-g++ --sysroot="$PWD/$sysroot" -O3 -DNDEBUG -std=c++20 -Isrc -Iinclude \
+  bench/arm_gemm.cpp src/core/{error,large_memory}.cpp \
+  src/kernels/{gemm,gemm_amx,gemm_avx512,gemm_panels,gemm_panels_arm,gemm_panels_vnni}.cpp \
+  src/kernels/{isa,isa_arm,narrow_bf16,vector}.cpp -o "$program" -lhwy "${others[@]}"
 
 executed() {  # LEVEL CORE LIBRARY M N K TIMES
   BLIP_FORCE_ISA=$1 OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=$2 \
-    qemu-aarch64 -cpu max -singlestep -d exec,nochain -D /dev/stderr -L "$sysroot" "$program" "${@:3}" 2>&1 >/dev/null |
+    qemu-aarch64 -cpu max -singlestep -d exec,nochain -D /dev/stderr -L "$sysroot" \
+    "$program" "${@:3}" 2>&1 >/dev/null |
     grep -c '^Trace'
 }
 

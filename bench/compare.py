@@ -3,8 +3,8 @@
 of milliseconds and of ratios.
 
     bench/setup.sh
-    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip [--work bench/work]
-    [--threads 2] [--rounds 9] [--runs 2] [--isa avx2]
+    bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip \\
+        [--work bench/work] [--threads 2] [--rounds 9] [--runs 2] [--isa avx2]
 
 Everybody takes turns, work by work: a round measures each peer and then blip (the next one blip
 first) within the same minute, and a ratio is made of two figures of one round. The tables have the
@@ -68,7 +68,8 @@ class Peers:
             with contextlib.suppress(json.JSONDecodeError):
                 return json.loads(line)
         sys.exit(
-            f"{' '.join(map(str, self.process.args))}: exit code {self.process.wait()}; run it to see why"
+            f"{' '.join(map(str, self.process.args))}: exit code {self.process.wait()}; run it to "
+            "see why"
         )
 
     def measure(self, work):
@@ -154,12 +155,14 @@ def print_ratios(figures):
             statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
         )
         print(
-            f"| {work} | {'best of ' if len(peers) > 1 else ''}{names} | {ours} | {statistics.median(ratios):.2f} x | {low:.2f} to {high:.2f} | "
+            f"| {work} | {'best of ' if len(peers) > 1 else ''}{names} | {ours} | "
+            f"{statistics.median(ratios):.2f} x | {low:.2f} to {high:.2f} | "
             f"{min(ratios):.2f} to {max(ratios):.2f} |"
         )
 
     print(
-        "| work | against | blip in | faster by | middle half | rounds |\n|---|---|---|---:|---:|---:|"
+        "| work | against | blip in | faster by | middle half | rounds "
+        "|\n|---|---|---|---:|---:|---:|"
     )
     for dtype in ("f32", "bf16", "int8"):
         row(

@@ -2,7 +2,7 @@
 """Reading a 12-megapixel JPEG, resizing and normalising it: blip against Pillow and numpy, as
 transformers' slow processor does it.
 
-bench/.venv/bin/python bench/preprocess.py --blip build/release/bin/blip
+    bench/.venv/bin/python bench/preprocess.py --blip build/release/bin/blip
 """
 
 import argparse
@@ -78,7 +78,8 @@ def main():
         pillow = statistics.median([pillow_ms(path, options.size) for _ in range(16)][1:])
         blip = blip_ms(options.blip, path, options.model)
     print(
-        f"12 megapixels to {options.size} x {options.size}: Pillow {pillow:.1f} ms, blip {blip:.1f} ms, {blip / pillow:.2f} of it"
+        f"12 megapixels to {options.size} x {options.size}: Pillow {pillow:.1f} ms, blip "
+        f"{blip:.1f} ms, {blip / pillow:.2f} of it"
     )
 
 

@@ -3,8 +3,9 @@
 import.
 
     cmake --build --preset release -j --target blip blip_shared bench_calls
-    python3 bench/python.py                # the bundled model, whose short calls show the cost
-    best; --model for another
+    python3 bench/python.py
+
+--model takes another model than the bundled one, whose short calls show the cost best.
 
 Both sides of each figure are measured in turn, round after round, and medians of the rounds'
 differences or ratios printed beside what they should not exceed. Exits with 1 where one does. Run

@@ -3,4 +3,5 @@
 set -eu
 cd "$(dirname "$0")"
 python3 -m venv .venv
-.venv/bin/pip install --quiet numpy pillow torch torchvision transformers onnx onnxruntime openvino nncf
+.venv/bin/pip install --quiet numpy pillow torch torchvision transformers onnx onnxruntime \
+    openvino nncf

@@ -1,5 +1,6 @@
 # Every dependency, all from Debian packages.
-set(BLIP_CODECS libraries CACHE STRING "JPEG, PNG, WebP and deflate: libraries, or stb = headers alone, without WebP")
+set(BLIP_CODECS libraries CACHE STRING
+    "JPEG, PNG, WebP and deflate: libraries, or stb = headers alone, without WebP")
 set(more_codecs ON)
 if(BLIP_CODECS STREQUAL stb)  # for systems without libraries
   set(more_codecs OFF)
@@ -9,7 +10,22 @@ option(BLIP_HEIF "Read HEIF (HEIC), by libheif and libde265" ${more_codecs})
 option(BLIP_AVIF "Read AVIF, by libavif" ${more_codecs})
 option(BLIP_JXL "Read JPEG XL, by libjxl" ${more_codecs})
 option(BLIP_ARCHIVES "Read pictures out of tar and zip archives, by libarchive" ${more_codecs})
-set(BLIP_CURL link CACHE STRING "libcurl: link, or load = the system's, found when a download starts")
+if(BLIP_BUILD_CLI)
+  find_package(PkgConfig REQUIRED)
+  pkg_check_modules(EXIV2 IMPORTED_TARGET exiv2)
+endif()
+# On where it is installed. Exiv2 is under the GPL, and a program linked with it is as a whole.
+set(has_exiv2 OFF)
+if(EXIV2_FOUND)
+  set(has_exiv2 ON)
+endif()
+option(BLIP_METADATA "Write captions into the metadata of pictures, by exiv2" ${has_exiv2})
+if(BLIP_METADATA AND NOT EXIV2_FOUND)
+  message(FATAL_ERROR "BLIP_METADATA needs exiv2: scripts/install-deps.sh build installs it, "
+                      "-DBLIP_METADATA=OFF builds without")
+endif()
+set(BLIP_CURL link CACHE STRING
+    "libcurl: link, or load = the system's, found when a download starts")
 foreach(choice BLIP_CODECS:libraries:stb BLIP_CURL:link:load)
   string(REPLACE ":" ";" choice ${choice})
   list(POP_FRONT choice name)
@@ -29,7 +45,8 @@ find_package(PkgConfig REQUIRED)
 
 # Libraries that are headers alone are nothing to users of libblip.a: they stay out of its CMake
 # package.
-set(BLIP_HIGHWAY_SOURCES "" CACHE PATH "Highway's sources, to build it with; empty = the installed one")
+set(BLIP_HIGHWAY_SOURCES "" CACHE PATH
+    "Highway's sources, to build it with; empty = the installed one")
 if(NOT BLIP_HIGHWAY_SOURCES)
   find_package(hwy QUIET)
 endif()
@@ -49,7 +66,8 @@ endif()
 if(BLIP_BUILD_CLI AND BLIP_ARCHIVES)
   pkg_check_modules(LIBARCHIVE IMPORTED_TARGET libarchive)
   if(NOT LIBARCHIVE_FOUND)
-    message(FATAL_ERROR "BLIP_ARCHIVES needs libarchive: scripts/install-deps.sh build installs it, "
+    message(FATAL_ERROR
+        "BLIP_ARCHIVES needs libarchive: scripts/install-deps.sh build installs it, "
                         "-DBLIP_ARCHIVES=OFF builds without")
   endif()
 endif()
@@ -73,7 +91,8 @@ endif()
 # The formats that a build may lack: name, then the modules of pkg-config that read it. The sources
 # see BLIP_HAS_NAME.
 set(BLIP_CODEC_MODULES
-    "WEBP libwebp libwebpdemux" "TIFF libtiff-4" "HEIF libheif libde265" "AVIF libavif" "JXL libjxl")
+    "WEBP libwebp libwebpdemux" "TIFF libtiff-4" "HEIF libheif libde265" "AVIF libavif"
+    "JXL libjxl")
 set(BLIP_IMAGE_DEFINITIONS "")
 set(BLIP_IMAGE_PACKAGES "")  # of those above, the ones that are in
 foreach(codec IN LISTS BLIP_CODEC_MODULES)
@@ -83,7 +102,8 @@ foreach(codec IN LISTS BLIP_CODEC_MODULES)
     pkg_check_modules(${name} IMPORTED_TARGET ${modules})
     if(NOT ${name}_FOUND)
       list(JOIN modules " and " modules)
-      message(FATAL_ERROR "BLIP_${name} needs ${modules}: scripts/install-deps.sh build installs them, "
+      message(FATAL_ERROR
+          "BLIP_${name} needs ${modules}: scripts/install-deps.sh build installs them, "
                           "-DBLIP_${name}=OFF builds without")
     endif()
     list(APPEND BLIP_IMAGE_LIBRARIES PkgConfig::${name})
@@ -112,7 +132,8 @@ if(BLIP_BUILD_CLI AND BLIP_BUILD_SERVER)
   find_path(BOOST_INCLUDE boost/beast/http/basic_parser.hpp REQUIRED)
   add_library(blip_boost INTERFACE IMPORTED)
   target_include_directories(blip_boost SYSTEM INTERFACE ${BOOST_INCLUDE})
-  target_compile_definitions(blip_boost INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ERROR_CODE_HEADER_ONLY)
+  target_compile_definitions(blip_boost INTERFACE BOOST_ASIO_NO_DEPRECATED
+      BOOST_ERROR_CODE_HEADER_ONLY)
   pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
   find_package(SQLite3 REQUIRED)
 endif()

@@ -5,10 +5,12 @@ set(table "")
 set(index 0)
 foreach(name IN LISTS FILES)
   file(READ ${FOLDER}/${name} hex HEX)
-  string(REGEX REPLACE "(................................................................)" "\\1\n" hex "${hex}")
+  string(REGEX REPLACE "(................................................................)" "\\1\n"
+      hex "${hex}")
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
   string(APPEND arrays "const unsigned char kFile${index}[] = {\n${bytes}\n};\n")
-  string(APPEND table "    {\"${name}\", {reinterpret_cast<const char*>(kFile${index}), sizeof kFile${index}}},\n")
+  string(APPEND table
+      "    {\"${name}\", {reinterpret_cast<const char*>(kFile${index}), sizeof kFile${index}}},\n")
   math(EXPR index "${index} + 1")
 endforeach()
 file(WRITE ${OUTPUT} "#include \"server/assets.h\"

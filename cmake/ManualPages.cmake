@@ -3,7 +3,8 @@
 string(REPLACE "," ";" EMULATOR "${EMULATOR}")
 
 function(print_page name)
-  execute_process(COMMAND ${EMULATOR} ${PROGRAM} completions man ${name} OUTPUT_VARIABLE page RESULT_VARIABLE failed)
+  execute_process(COMMAND ${EMULATOR} ${PROGRAM} completions man ${name} OUTPUT_VARIABLE page
+      RESULT_VARIABLE failed)
   if(failed)
     message(FATAL_ERROR "${PROGRAM} completions man ${name} failed")
   endif()

@@ -36,8 +36,7 @@ def model_pixels(image, side=128):
 def patch_labels(scene, ids):
     """Per patch: the kind there (1 + index, 0 for background, -1 where it is hard to say) and, of
     the thing there, the way to its centre, its place in the layout and how many of its kind there
-    are (the latter two -1 where there is no thing).
-    """
+    are (the latter two -1 where there is no thing)."""
     h, w = ids.shape
     blocks = ids.reshape(GRID, h // GRID, GRID, w // GRID)
     things = scene.things

@@ -248,7 +248,8 @@ def main():
     model = load(o.checkpoint)
     write(model, o.out)
     print(
-        f"{o.out}: {sum(v.numel() for v in layouts(model)['.'][1].values()) / 1e6:.2f} M weights with all roles written out"
+        f"{o.out}: {sum(v.numel() for v in layouts(model)['.'][1].values()) / 1e6:.2f} M weights "
+        "with all roles written out"
     )
 
 

@@ -68,7 +68,8 @@ def _font():
         if pathlib.Path(path).exists():
             return ImageFont.truetype(path, FONT_SIZE)
     raise SystemExit(
-        "NotoColorEmoji.ttf not found: install the Debian package fonts-noto-color-emoji (or put the file here)"
+        "NotoColorEmoji.ttf not found: install the Debian package fonts-noto-color-emoji (or put "
+        "the file here)"
     )
 
 

@@ -323,7 +323,8 @@ def questions(rng, scene, n):
 def vocabulary_words():
     """Every word the demo's texts use, sorted."""
     words = set(
-        "a an picture of the to left right above below on at in and is are there what how many things where color colour "
+        "a an picture of the to left right above below on at in and is are there what how many "
+        "things where color colour "
         "background top bottom middle or yes no".split()
     )
     words |= set(NUMBERS) | set(BACKGROUNDS) | {k.name for k in KINDS} | {k.plural for k in KINDS}

@@ -1,9 +1,8 @@
 """Trains the demo model from nothing. Resumable: run the same command again and it goes on from
 --out/last.pt.
 
-python train.py --out run --minutes 95        the learning rate falls to zero by that many minutes
-of training python train.py --out run --steps 8000        the same over a number of steps
-(repeatable)
+    python train.py --out run --minutes 95    # the learning rate falls to zero in that time
+    python train.py --out run --steps 8000    # the same over a number of steps (repeatable)
 """
 
 import argparse
@@ -205,7 +204,8 @@ class Log:
             means = "  ".join(f"{k} {sum(v) / len(v):.3f}" for k, v in self.sums.items())
             speed = (self.run.step - self.step) * BATCH / max(1e-9, self.run.seconds - self.since)
             print(
-                f"step {self.run.step}  {self.run.seconds / 60:.1f} min  {speed:.0f} scenes/s  {means}",
+                f"step {self.run.step}  {self.run.seconds / 60:.1f} min  {speed:.0f} scenes/s  "
+                f"{means}",
                 flush=True,
             )
             self.clear()

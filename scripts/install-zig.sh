@@ -11,7 +11,8 @@ folder=$(realpath "$1")
 echo "Installing Zig $version into $folder"
 python3 -m venv "$folder"
 "$folder/bin/pip" install -q --disable-pip-version-check "ziglang==$version"
-zig=$("$folder/bin/python" -c 'import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).parent / "zig")')
+find_zig='import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).parent / "zig")'
+zig=$("$folder/bin/python" -c "$find_zig")
 printf '#!/bin/sh\nexec "%s" cc "$@"\n' "$zig" >"$folder/bin/zig-cc"
 chmod +x "$folder/bin/zig-cc"
 echo "$version" >"$folder/.version"

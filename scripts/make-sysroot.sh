@@ -2,11 +2,11 @@
 # Unpacks packages that another build needs into FOLDER, and does nothing when they are there.
 # Nothing of it is installed on this system.
 #   arm64:     the libraries that blip links, with all they need, from this distribution's packages
-#   riscv64:   the headers of the libraries that are headers alone (the C and C++ libraries come with
-#              the cross compiler)
-#   portable-x86_64, portable-arm64, portable-riscv64: what make-portable.sh links, libraries in C as
-#              archives, and headers (for riscv64 from Debian 13, the first that has it)
-#   old-x86_64, old-arm64: the C library of Debian 11, to run programs over (2.31, Ubuntu 20.04's too)
+#   riscv64:   the headers of the libraries that are headers alone (the C and C++ libraries come
+#              with the cross compiler)
+#   portable-x86_64, portable-arm64, portable-riscv64: what make-portable.sh links, libraries in C
+#              as archives, and headers (for riscv64 from Debian 13, the first that has it)
+#   old-x86_64, old-arm64: the C library of Debian 11, to run programs over (2.31, as Ubuntu 20.04)
 #   old-riscv64: that of Debian 13, as there is no older one
 # usage: make-sysroot.sh KIND FOLDER [PACKAGE...]    more packages, to try something out
 # On Ubuntu the packages for other processors are on another mirror (ports): name a sources.list of
@@ -40,7 +40,8 @@ case $kind in
     case $arch in
       amd64) unpacked=highway ;;  # Debian has no archive of it
       arm64) headers+=(libhwy-dev) ;;
-      riscv64) headers+=(libhwy-dev); suite=trixie; packages+=(libsharpyuv-dev) ;;
+      riscv64) headers+=(libhwy-dev); suite=trixie
+               packages+=(libsharpyuv-dev libzstd-dev) ;;  # OpenSSL calls the latter
     esac ;;
   old-*) packages=(libc6)
          suite=bullseye

@@ -15,7 +15,8 @@ plain=$source/build/dist-plain
 rm -rf "$plain"
 # Without libcurl: it would bring a TLS library, whose flaws and certificates are the system's to
 # look after. A wheel's models are downloaded by the huggingface_hub package.
-"$tools/bin/python" -m pip wheel -q --no-deps --no-build-isolation --config-settings=cmake.define.BLIP_DOWNLOADS=OFF -w "$plain" "$source/python"
+"$tools/bin/python" -m pip wheel -q --no-deps --no-build-isolation \
+    --config-settings=cmake.define.BLIP_DOWNLOADS=OFF -w "$plain" "$source/python"
 # Takes the newest manylinux tag that the C library's symbols allow, and copies what else is linked
 # into the wheel.
 PATH=$tools/bin:$PATH "$tools/bin/python" -m auditwheel repair -w "$out" "$plain"/blipcpp-*.whl

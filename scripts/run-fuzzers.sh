@@ -13,7 +13,8 @@ if [ "${1:-}" = --one ]; then
   seeds=()
   [ -d "$root/fuzz/corpus/$name" ] && seeds=("$root/fuzz/corpus/$name")
   echo "fuzz_$name for $seconds s"
-  if ! "$fuzzer" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -artifact_prefix="$folder/$name-" \
+  if ! "$fuzzer" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+      -artifact_prefix="$folder/$name-" \
       -verbosity=0 "$found" "${seeds[@]}" >"$folder/$name.log" 2>&1; then
     tail -n 60 "$folder/$name.log"
     echo "fuzz_$name failed; the input is in $folder/$name-*" >&2
@@ -32,5 +33,6 @@ if [ "${#fuzzers[@]}" -eq 0 ]; then
   echo "no fuzzer in $folder" >&2
   exit 1
 fi
-printf '%s\0' "${fuzzers[@]}" | xargs -0 -P "$(nproc)" -I{} "$0" --one {} "$folder" "$seconds" || exit 1
+printf '%s\0' "${fuzzers[@]}" | xargs -0 -P "$(nproc)" -I{} "$0" --one {} "$folder" "$seconds" ||
+  exit 1
 echo "fuzzers: ${#fuzzers[@]} passed, 0 failed"

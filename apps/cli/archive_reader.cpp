@@ -45,15 +45,15 @@ struct ArchiveReader::Impl {
   void read_rest(Input& input, std::string& bytes);
 
   std::string path;
-  std::size_t max_bytes;
+  const SourceOptions* options = nullptr;
   Archive reader;
 };
 
-ArchiveReader::ArchiveReader(std::string path, std::size_t max_bytes)
+ArchiveReader::ArchiveReader(std::string path, const SourceOptions& options)
     : impl_(std::make_unique<Impl>()) {
   impl_->reader = open_archive(path);
   impl_->path = std::move(path);
-  impl_->max_bytes = max_bytes;
+  impl_->options = &options;
 }
 
 ArchiveReader::~ArchiveReader() = default;
@@ -78,6 +78,10 @@ std::optional<Input> ArchiveReader::Impl::picture(archive_entry* entry, const Wa
     ++left_out.hidden;
     return std::nullopt;
   }
+  if (options->filter.excludes(member)) {
+    ++left_out.excluded;
+    return std::nullopt;
+  }
   Input input{path + "/" + member, ""};
   input.archive = path.size();
   std::string bytes;
@@ -87,6 +91,11 @@ std::optional<Input> ArchiveReader::Impl::picture(archive_entry* entry, const Wa
       ++left_out.others;
       return std::nullopt;
     }
+  }
+  const timespec time{::archive_entry_mtime(entry), ::archive_entry_mtime_nsec(entry)};
+  if (!options->filter.is_newer(time)) {
+    ++left_out.older;
+    return std::nullopt;
   }
   if (!wanted || wanted(input.name)) read_rest(input, bytes);
   return input;
@@ -113,9 +122,9 @@ void ArchiveReader::Impl::read_rest(Input& input, std::string& bytes) {
       input.error = "cannot read " + input.name + ": " + (reason ? reason : "it is damaged");
       return;
     }
-    if (max_bytes != 0 && bytes.size() > max_bytes) {
-      input.error =
-          input.name + " is larger than the limit of " + std::to_string(max_bytes) + " bytes";
+    if (options->max_bytes != 0 && bytes.size() > options->max_bytes) {
+      input.error = input.name + " is larger than the limit of " +
+                    std::to_string(options->max_bytes) + " bytes";
       return;
     }
   }
@@ -126,7 +135,7 @@ void ArchiveReader::Impl::read_rest(Input& input, std::string& bytes) {
 
 struct ArchiveReader::Impl {};
 
-ArchiveReader::ArchiveReader(std::string path, std::size_t) {
+ArchiveReader::ArchiveReader(std::string path, const SourceOptions&) {
   throw Error(ErrorCode::kUnsupported,
               "cannot read archive " + path + ": this build lacks libarchive (BLIP_ARCHIVES)");
 }

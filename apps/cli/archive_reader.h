@@ -22,9 +22,9 @@ bool is_zip(const std::string& path);
 
 class ArchiveReader {
  public:
-  // max_bytes: members that are larger are failed inputs; 0 = no limit. Throws Error(kIo), or
-  // Error(kUnsupported) in a build without libarchive.
-  ArchiveReader(std::string path, std::size_t max_bytes);
+  // options, which outlive it: which members are left out, and how large one may be. Throws
+  // Error(kIo), or Error(kUnsupported) in a build without libarchive.
+  ArchiveReader(std::string path, const SourceOptions& options);
   ~ArchiveReader();
   ArchiveReader(const ArchiveReader&) = delete;
   ArchiveReader& operator=(const ArchiveReader&) = delete;

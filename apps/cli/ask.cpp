@@ -6,8 +6,10 @@
 
 #include "cli/commands.h"
 #include "cli/exit.h"
+#include "cli/identity.h"
 #include "cli/inputs.h"
 #include "cli/one_by_one.h"
+#include "cli/pair_reader.h"
 #include "cli/pictures.h"
 #include "cli/trace.h"
 
@@ -18,35 +20,56 @@ constexpr const char* kExamples = R"(Examples:
   blip ask cat.jpg --question "what animal is this?"
   blip ask cat.jpg --question "how many?" --question "what colour is it?" --json
   blip ask cat.jpg --question "what animal is this?" --answers animals.txt
+  blip ask questions.jsonl --output answers.jsonl
   blip ask cat.jpg                 (asks at a prompt; "exit" or Ctrl-D ends)
 
 One line per answer; with several pictures the path, and with several questions the question, come
-first, with tabs between.)";
+first, with tabs between.
 
-std::vector<Emit> answer_batch(Asker& asker, OneByOne<Generation>& one_by_one,
-                               const AskFlags& flags, const AskColumns& columns, Console& console,
-                               Timings& timings, std::span<const EncodedImage> images) {
-  std::vector<Emit> emits;
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    auto answers = one_by_one.run(flags.questions, [&](std::span<const std::string> questions) {
-      return asker.ask(images[i], questions);
-    });
-    emits.push_back(
-        [&flags, &console, &timings, columns, answers = std::move(answers)](const Input& input) {
-          const std::string& name = input.name;
-          for (std::size_t q = 0; q < answers.size(); ++q) {
-            const std::string& question = flags.questions[q];
-            if (!answers[q].result) {
-              console.failed(joined(named("image", name), {{"question", question}}), question,
-                             answers[q].error);
-              continue;
-            }
-            timings.add_result(answers[q].result->decode_ms);
-            print_answer(console, columns, name, question, *answers[q].result);
-          }
-        });
+A line of PAIRS.jsonl is {"image": "a.jpg", "question": "what is it?"}, or has "questions"; all its
+fields are in its results. With --output answers go to a file, and the same command goes on where
+it was stopped.)";
+
+const std::vector<const char*> kQuestionKeys = {"question", "questions"};
+
+using Answers = std::vector<Outcome<Generation>>;
+
+Json to_json(const Input& input, const std::string& question, const Generation& answer) {
+  Json object =
+      joined(object_of_text(input, "question", question), {{"answer", answer.text},
+                                                           {"token_ids", answer.token_ids},
+                                                           {"score", json_number(answer.score)}});
+  if (answer.all.size() > 1) {
+    object["answers"] = Json::array();
+    for (const Text& text : answer.all) {
+      object["answers"].push_back({{"answer", text.text},
+                                   {"score", json_number(text.score)},
+                                   {"token_ids", text.token_ids}});
+    }
   }
-  return emits;
+  return object;
+}
+
+// A picture without one of its answers has failed.
+void add(Job& job, const Input& input, const std::vector<std::string>& questions,
+         const Answers& answers) {
+  std::vector<Json> rows;
+  for (std::size_t q = 0; q < questions.size(); ++q) {
+    require_result(answers[q], questions[q]);
+    rows.push_back(to_json(input, questions[q], *answers[q].result));
+  }
+  job.add(input, rows);
+}
+
+void print(Console& console, const AskColumns& columns, const Input& input,
+           const std::vector<std::string>& questions, const Answers& answers) {
+  for (std::size_t q = 0; q < questions.size(); ++q) {
+    if (answers[q].result)
+      print_answer(console, columns, input, questions[q], *answers[q].result);
+    else
+      console.failed(object_of_text(input, "question", questions[q]), questions[q],
+                     answers[q].error);
+  }
 }
 
 // What generates has no say in ranking, and the other way round.
@@ -56,19 +79,82 @@ void check_ranking(const AskFlags& flags) {
     if (row->name != "num_return") refuse_given({option}, "with --answers, which are ranked");
 }
 
-int run_ask(const AskFlags& flags) {
+Json identity_of(const AskFlags& flags, const AskOptions& options,
+                 const std::vector<std::string>& answers, const Engine& engine) {
+  Json identity = identity_of("ask", engine, flags.pictures);
+  identity["--question"] = identity_of_texts(flags.questions);
+  identity["--answers"] = identity_of_texts(answers);
+  identity["--max-text-length"] = options.max_text_length;
+  if (answers.empty())
+    add_decoding(identity, options.generate, kAnswerText);
+  else
+    identity["--rank-candidates"] = options.rank_candidates;
+  if (flags.generate.given("num_return"))
+    identity["--num-answers"] = flags.generate.options.num_return;
+  return identity;
+}
+
+// Questions that are known before: of the command line and of rows of pairs.
+int answer_all(const Engine& engine, Session& session, Asker& asker, const AskFlags& flags,
+               Console& console, Job* job) {
+  const Stopwatch watch;
+  Timings timings;
+  const bool pairs = names_pair_file(flags.pictures.images);
+  const AskColumns columns{names_needed(flags.pictures.images), pairs || flags.questions.size() > 1,
+                           wants_all(flags)};
+  OneByOne<Generation> one_by_one(flags.questions.size());
+  const auto give_out = [&](const Input& input, const Answers& answers) {
+    const std::vector<std::string>& own = texts_for(flags.questions, input.texts, "--question");
+    for (const auto& answer : answers)
+      if (answer.result) timings.add_result(answer.result->decode_ms);
+    if (job != nullptr) return add(*job, input, own, answers);
+    print(console, columns, input, own, answers);
+  };
+  const auto task = [&](std::span<const EncodedImage> images,
+                        std::span<const Decoded* const> inputs) {
+    std::vector<Emit> emits;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const auto work = [&](std::span<const std::string> part) {
+        return asker.ask(images[i], part);
+      };
+      emits.push_back(
+          [&give_out, answers = run_texts(one_by_one, flags.questions, inputs[i]->texts, work)](
+              const Input& input) { give_out(input, answers); });
+    }
+    return emits;
+  };
+  run_pictures(engine, session, flags.pictures, console, timings, task, job);
+  if (job != nullptr) job->finish();
+  if (flags.model.sophon.demo_times)
+    note_sophon_demo_times(console, timings);
+  else
+    note_timings(console, timings, watch.ms() / 1000, "answer");
+  return job != nullptr && job->has_failures() ? kExitSomeFailed : exit_code(console);
+}
+
+void check_inputs(const AskFlags& flags, bool at_prompt) {
+  const auto& images = flags.pictures.images;
+  check_texts(flags.questions, "--question");
+  check_job(flags.job, flags.output, images);
+  check_pairs(flags.pictures);
+  if (!at_prompt) return;
+  if (flags.job.is_job())
+    throw Exit(kExitUsage, "--output needs questions: --question TEXT or PAIRS.jsonl");
+  if (std::find(images.begin(), images.end(), "-") != images.end())
+    throw Exit(kExitUsage, "with the picture on standard input, questions come from --question");
+}
+
+int run_ask(AskFlags flags) {
   Console console(flags.output);
   AskOptions options;
   options.generate = checked(flags.generate);
   check_ranking(flags);
   options.rank_candidates = flags.rank_candidates;
   options.max_text_length = flags.max_text_length;
-  check_texts(flags.questions, "--question");
-  const auto& images = flags.pictures.images;
-  const bool at_prompt = flags.questions.empty();
-  if (at_prompt && std::find(images.begin(), images.end(), "-") != images.end()) {
-    throw Exit(kExitUsage, "with the picture on standard input, questions come from --question");
-  }
+  const bool at_prompt = flags.questions.empty() && !names_pair_file(flags.pictures.images);
+  check_inputs(flags, at_prompt);
+  flags.pictures.pairs->needs_texts = flags.questions.empty();
+  if (at_prompt) flags.pictures.pairs.reset();
   std::vector<std::string> answers;
   if (!flags.answers_file.empty()) answers = read_lines(flags.answers_file, "--answers");
   const Engine engine = load_engine(flags.model, console);
@@ -84,17 +170,12 @@ int run_ask(const AskFlags& flags) {
                   ? static_cast<std::size_t>(flags.generate.options.num_return)
                   : 0);
   if (at_prompt) return run_ask_prompt(engine, session, asker, flags, console);
-
-  const Stopwatch watch;
-  Timings timings;
-  const AskColumns columns{names_needed(images), flags.questions.size() > 1, wants_all(flags)};
-  OneByOne<Generation> one_by_one(flags.questions.size());
-  const auto task = [&](std::span<const EncodedImage> encoded) {
-    return answer_batch(asker, one_by_one, flags, columns, console, timings, encoded);
-  };
-  run_pictures(engine, session, flags.pictures, console, timings, task);
-  note_timings(console, timings, watch.ms() / 1000, "answer");
-  return exit_code(console);
+  std::unique_ptr<Job> job;
+  if (flags.job.is_job())
+    job = std::make_unique<Job>(flags.job, identity_of(flags, options, answers, engine),
+                                flags.pictures.images,
+                                static_cast<std::size_t>(flags.pictures.batch), console);
+  return answer_all(engine, session, asker, flags, console, job.get());
 }
 
 }  // namespace
@@ -141,25 +222,18 @@ void Asker::drop_bad_answers(const EncodedImage& image) {
   answers_ = std::move(good);
 }
 
+void note_sophon_demo_times(Console& console, const Timings& timings) {
+  const auto answers = static_cast<double>(timings.results);
+  note_sophon_demo_times(console, SophonDemoProgram::kAsk, timings.results,
+                         timings.preprocess_ms / answers, timings.predict_ms / answers);
+}
+
 bool wants_all(const AskFlags& flags) { return flags.generate.given("num_return"); }
 
-void print_answer(Console& console, const AskColumns& columns, const std::string& image,
+void print_answer(Console& console, const AskColumns& columns, const Input& input,
                   const std::string& question, const Generation& answer) {
-  if (console.json()) {
-    Json object = joined(named("image", image), {{"question", question},
-                                                 {"answer", answer.text},
-                                                 {"token_ids", answer.token_ids},
-                                                 {"score", json_number(answer.score)}});
-    if (answer.all.size() > 1) {
-      for (const Text& text : answer.all) {
-        object["answers"].push_back({{"answer", text.text},
-                                     {"score", json_number(text.score)},
-                                     {"token_ids", text.token_ids}});
-      }
-    }
-    return console.object(object);
-  }
-  std::string prefix = columns.image ? printable(image) + '\t' : "";
+  if (console.json()) return console.object(to_json(input, question, answer));
+  std::string prefix = columns.image ? printable(input.name) + '\t' : "";
   if (columns.question) prefix += printable(question) + '\t';
   if (!columns.all) return console.line(prefix + printable(answer.text));
   for (const Text& text : answer.all) console.line(prefix + printable(text.text));
@@ -170,6 +244,8 @@ void add_ask(CLI::App& app, Run& run) {
   flags->generate.options = AskOptions().generate;
   CLI::App& command = *app.add_subcommand("ask", "Answer questions about pictures");
   add_picture_options(command, flags->pictures)->required();
+  add_pair_options(command, flags->pictures, kQuestionKeys);
+  add_job_options(command, flags->job, ".jsonl, .csv or .json (VQA results)");
   add_repeated(command, "--question", flags->questions,
                "A question; repeatable; without one, asks at a prompt")
       ->group("Input");
@@ -181,7 +257,7 @@ void add_ask(CLI::App& app, Run& run) {
   add_text_length(command, flags->max_text_length);
   add_generate_options(command, flags->generate, kAnswerText);
   add_model_options(command, flags->model);
-  add_sophon_options(command, flags->model.sophon, BmodelFiles::kStages);
+  add_sophon_demo_times(command, flags->model.sophon);
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);

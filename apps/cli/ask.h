@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "cli/console.h"
+#include "cli/job.h"
 #include "cli/options.h"
+#include "cli/pictures.h"
 
 namespace blip::cli {
 
@@ -13,6 +15,7 @@ struct AskFlags {
   OutputOptions output;
   ModelOptions model;
   PictureOptions pictures;
+  JobFlags job{jobs::kAnswers};
   GenerateFlags generate;
   std::vector<std::string> questions;
   std::string answers_file;
@@ -53,12 +56,15 @@ class Asker {
 struct AskColumns {
   bool image = false, question = false, all = false;
 };
-void print_answer(Console& console, const AskColumns& columns, const std::string& image,
+void print_answer(Console& console, const AskColumns& columns, const Input& input,
                   const std::string& question, const Generation& answer);
 
 // Reads questions from standard input until "exit" or its end; returns the exit code.
 int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const AskFlags& flags,
                    Console& console);
+
+// The times of questions by the labels of the vendor's sample, which takes both means over them.
+void note_sophon_demo_times(Console& console, const Timings& timings);
 
 // Whether each of several answers gets a line: they were asked for by number.
 bool wants_all(const AskFlags& flags);

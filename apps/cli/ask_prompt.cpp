@@ -11,7 +11,7 @@ namespace blip::cli {
 namespace {
 
 struct NamedImage {
-  std::string name;
+  Input input;
   EncodedImage image;
 };
 
@@ -32,11 +32,11 @@ void show_prompt() {
 std::vector<NamedImage> encode_all(const Engine& engine, Session& session, const AskFlags& flags,
                                    Console& console, Timings& timings) {
   std::vector<NamedImage> encoded;
-  const auto keep = [&](std::span<const EncodedImage> images) {
+  const auto keep = [&](std::span<const EncodedImage> images, auto) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
       emits.push_back([&encoded, image = images[i]](const Input& input) {
-        encoded.push_back({input.name, image});
+        encoded.push_back({input, image});
       });
     }
     return emits;
@@ -45,8 +45,8 @@ std::vector<NamedImage> encode_all(const Engine& engine, Session& session, const
   return encoded;
 }
 
-void answer(Asker& asker, const std::vector<NamedImage>& images, const std::string& question,
-            bool all, Console& console, Timings& timings) {
+void answer(const Engine& engine, Asker& asker, const std::vector<NamedImage>& images,
+            const std::string& question, bool all, Console& console, Timings& timings) {
   const AskColumns columns{images.size() > 1, false, all};
   if (find_not_utf8(question) != std::string::npos)
     return console.failed(Json{{"question", question}}, question, "the question is not UTF-8");
@@ -54,11 +54,11 @@ void answer(Asker& asker, const std::vector<NamedImage>& images, const std::stri
     try {
       const std::vector<Generation> answers = asker.ask(image.image, {&question, 1});
       timings.add_result(answers.front().decode_ms);
-      print_answer(console, columns, image.name, question, answers.front());
+      print_answer(console, columns, image.input, question, answers.front());
     } catch (const Error& error) {
       stop_if_interrupted();
-      if (error.code() == ErrorCode::kDevice || error.code() == ErrorCode::kModel) throw;
-      console.failed(joined(named("image", image.name), {{"question", question}}), image.name,
+      if (error.code() == ErrorCode::kModel || !engine.works()) throw;
+      console.failed(object_of_text(image.input, "question", question), image.input.name,
                      error.what());
     }
   }
@@ -77,9 +77,14 @@ int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const A
   for (show_prompt(); reader.next(line); show_prompt()) {
     const std::string question = trimmed(line);
     if (question == "exit") break;
-    if (!question.empty()) answer(asker, images, question, wants_all(flags), console, timings);
+    if (!question.empty())
+      answer(engine, asker, images, question, wants_all(flags), console, timings);
   }
   stop_if_interrupted();
+  if (flags.model.sophon.demo_times) {
+    note_sophon_demo_times(console, timings);
+    return exit_code(console);
+  }
   const auto mean = [](double sum, std::size_t count) {
     return count == 0 ? std::string("-") : format_ms(sum / static_cast<double>(count));
   };

@@ -29,10 +29,10 @@ Times are medians of --runs runs after one that is thrown away. Gop/s counts a p
 as two operations; shares are of this machine's peak for the number type, measured first, and of
 its memory bandwidth, measured between the runs (neighbours on the same host may take some of it
 at any moment), both with the same threads. A token is one step of greedy decoding for every
-picture of the batch; "image keys" are what beams and matches look at; "again": the picture's keys
-are there. The last rows are whole tasks on a new picture. Run it on an idle machine. On a SOPHON
-chip (--device sophon:0) each compiled network is timed instead, from launch to result: launches
-for one run of every task the model has, and their mean time.)";
+picture of the batch; "image keys" are the keys and values that beams and matches attend to;
+"again": the picture's keys are there. The last rows are whole tasks on a new picture. Run it on
+an idle machine. On a SOPHON chip (--device sophon:0) each compiled network is timed instead, from
+launch to result: launches for one run of every task the model has, and their mean time.)";
 
 struct BenchFlags {
   OutputOptions output;
@@ -346,10 +346,16 @@ std::vector<std::string> dtypes_of(const BenchFlags& flags) {
   return types.empty() ? std::vector<std::string>{"auto"} : types;
 }
 
+// Where the model runs by itself.
+std::string device_of(const ModelOptions& model) {
+  const std::vector<std::string> files = bmodels_of(model);
+  return files.empty() ? device_for(given_model(model.model)) : model.sophon.device();
+}
+
 int run_bench(const BenchFlags& flags) {
   Console console(flags.output);
   const bool given = flags.model.device_option->count() > 0;
-  const std::string device = given ? flags.model.device : device_for(flags.model.model);
+  const std::string device = given ? flags.model.device : device_of(flags.model);
   if (!device_kind(device).on_host)
     return bench_executables(flags.model, flags.image, flags.runs, console);
   std::vector<int> thread_counts = flags.threads;

@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/exit.h"
+#include "cli/identity.h"
 #include "cli/inputs.h"
 #include "cli/pictures.h"
 #include "cli/trace.h"
@@ -89,31 +90,11 @@ std::vector<Generation> captions_of(Session& session, std::span<const EncodedIma
   }
 }
 
-// What captions depend on, by the names that people gave it.
+// What captions depend on.
 Json identity_of(const CaptionPlan& plan, const CaptionOptions& options, const Engine& engine) {
-  const ModelInfo& info = engine.info();
-  Json identity{{"command", "caption"}, {"--model", info.name}, {"parameters", info.parameters}};
-  if (!info.adapters.empty()) identity["--adapter"] = info.adapters;
-  identity["--dtype"] = to_string(engine.dtype());
+  Json identity = identity_of("caption", engine, plan.pictures);
   identity["--prompt"] = options.prompt ? Json(*options.prompt) : Json(nullptr);
-  for (const Option& row : kOptions) {
-    const std::string name = spelling(name_for(row, kCaptionText));
-    const auto add = [&](auto field) {
-      if constexpr (std::is_same_v<decltype(field), std::optional<int> GenerateOptions::*>) {
-        const std::optional<int> value = options.generate.*field;
-        identity[name] = value ? Json(*value) : Json(nullptr);
-      } else if constexpr (std::is_same_v<decltype(field), float GenerateOptions::*>) {
-        identity[name] = json_number(options.generate.*field);
-      } else if constexpr (!std::is_same_v<decltype(field), std::monostate>) {
-        identity[name] = options.generate.*field;
-      }
-    };
-    if (row.has_effect(options.generate)) std::visit(add, row.field);
-  }
-  if (plan.pictures.decode.background) {
-    const Color& color = *plan.pictures.decode.background;
-    identity["--background"] = {color.red, color.green, color.blue};
-  }
+  add_decoding(identity, options.generate, kCaptionText);
   const jobs::WordingOptions& wording = plan.wording;
   identity["--prefix"] = wording.prefix;
   identity["--suffix"] = wording.suffix;
@@ -128,7 +109,8 @@ Json identity_of(const CaptionPlan& plan, const CaptionOptions& options, const E
 void check_several(const CaptionPlan& plan) {
   if (plan.options.generate.num_return == 1 || !plan.job.is_job()) return;
   const bool rows_hold_all =
-      plan.job.sidecar.empty() && jobs::format_of(plan.job.output) == jobs::Format::kJsonl;
+      !plan.job.writes_beside() &&
+      jobs::format_of(plan.job.output, *plan.job.table) == jobs::Format::kJsonl;
   if (!rows_hold_all)
     throw Exit(kExitUsage, "several captions a picture fit into a .jsonl file alone");
 }
@@ -209,9 +191,9 @@ int run_captions(CaptionPlan plan, Console& console) {
     const Generation caption = worded(std::move(generation), wording, input.name);
     if (plan.log_captions) console.note(input.name + " " + caption.text);
     if (!job) return print(console, input.name, with_names, times, caption);
-    job->add(input, caption.text, to_json(input.name, caption, nullptr));
+    job->add(input, {to_json(input.name, caption, nullptr)}, caption.text);
   };
-  const auto task = [&](std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const EncodedImage> images, auto) {
     const std::vector<Generation> captions = captions_of(session, images, options);
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
@@ -222,7 +204,13 @@ int run_captions(CaptionPlan plan, Console& console) {
   };
   run_pictures(engine, session, plan.pictures, console, timings, task, job.get());
   if (job) job->finish();
-  note_timings(console, timings, watch.ms() / 1000, "decode");
+  const auto pictures = static_cast<double>(timings.pictures);
+  if (plan.model.sophon.demo_times)
+    note_sophon_demo_times(console, SophonDemoProgram::kCaption, timings.pictures,
+                           timings.preprocess_ms / pictures,
+                           (timings.encode_ms + timings.predict_ms) / pictures);
+  else
+    note_timings(console, timings, watch.ms() / 1000, "decode");
   return job && job->has_failures() ? kExitSomeFailed : exit_code(console);
 }
 
@@ -234,7 +222,9 @@ void add_caption(CLI::App& app, Run& run) {
       .add_flag("--dedupe", flags->pictures.dedupe,
                 "Work once on files with the same bytes; each still has its caption")
       ->group("Input");
-  add_job_options(command, flags->job);
+  add_job_options(command, flags->job,
+                  ".jsonl, metadata.jsonl (datasets library), .csv or .json (COCO results)");
+  add_sidecar_options(command, flags->job);
   flags->prompt_option = command
                              .add_option("--prompt", flags->prompt,
                                          "The caption continues this text; \"\" = no prompt; not "
@@ -244,7 +234,7 @@ void add_caption(CLI::App& app, Run& run) {
   add_generate_options(command, flags->generate, kCaptionText);
   add_wording_options(command, *flags);
   add_model_options(command, flags->model);
-  add_sophon_options(command, flags->model.sophon, BmodelFiles::kWholeTask);
+  add_sophon_demo_times(command, flags->model.sophon);
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);

@@ -11,6 +11,8 @@ void add_caption(CLI::App& app, Run& run);
 void add_make_captions(CLI::App& app, Run& run);
 void add_match(CLI::App& app, Run& run);
 void add_ask(CLI::App& app, Run& run);
+void add_capfilt(CLI::App& app, Run& run);
+void add_nlvr(CLI::App& app, Run& run);
 void add_embed(CLI::App& app, Run& run);
 void add_convert(CLI::App& app, Run& run);
 void add_pull(CLI::App& app, Run& run);
@@ -22,6 +24,7 @@ void add_formats(CLI::App& app, Run& run);
 void add_dump(CLI::App& app, Run& run);
 void add_serve(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
+void add_eval(CLI::App& app, Run& run);
 void add_completions(CLI::App& app, Run& run);
 
 }  // namespace blip::cli

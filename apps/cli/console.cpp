@@ -122,7 +122,7 @@ void Console::start_progress(const std::string& what, std::optional<std::size_t>
 }
 
 bool Console::has_progress() const {
-  return progressing_ && !quiet() && options_.progress != "none" && !(total_ && *total_ < 2);
+  return progressing_ && shows_progress() && !(total_ && *total_ < 2);
 }
 
 void Console::progress(std::size_t done, std::size_t passed, std::optional<std::size_t> total) {

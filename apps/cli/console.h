@@ -43,6 +43,7 @@ class Console {
 
   bool json() const { return options_.json; }
   bool quiet() const { return options_.quiet; }
+  bool shows_progress() const { return !quiet() && options_.progress != "none"; }
 
   void line(std::string_view text);  // a result; throws Exit when standard output is closed or full
   // The same as JSON: bytes that are not UTF-8 become U+FFFD (see named()), control characters are

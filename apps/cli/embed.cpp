@@ -109,7 +109,7 @@ std::vector<std::string> all_texts(const EmbedFlags& flags) {
 
 void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& flags,
                     Console& console, Timings& timings, Rows& rows) {
-  const auto task = [&](std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const EncodedImage> images, auto) {
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
       emits.push_back([&rows, vector = session.embed(images[i])](const Input& input) {
@@ -178,7 +178,7 @@ void write_features(const Engine& engine, Session& session, const EmbedFlags& fl
     return;
   }
   const std::vector<std::string> none{""};
-  const auto task = [&](std::span<const EncodedImage> images) {
+  const auto task = [&](std::span<const EncodedImage> images, auto) {
     std::vector<Emit> emits;
     for (const EncodedImage& image : images) {
       std::vector<Outcome> outcomes;

@@ -2,6 +2,8 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/exit.h"
+#include "cli/model_path.h"
 #include "cli/pictures.h"
 
 namespace blip::cli {
@@ -9,11 +11,13 @@ namespace {
 
 constexpr const char* kExamples = R"(Examples:
   blip info
-  blip info --model blip-vqa-base/ --json)";
+  blip info --model blip-vqa-base/ --json
+  blip info --model blip-base-bm1684x-f16/ --verify)";
 
 struct InfoFlags {
   OutputOptions output;
   ModelOptions model;
+  bool verify = false;
 };
 
 std::string millions(std::size_t parameters) {
@@ -63,7 +67,8 @@ Json to_json(const Engine& engine) {
                 {"match_itm", info.can_match_itm},
                 {"match_itc", info.can_match_itc},
                 {"ask", info.can_ask},
-                {"rank", info.can_rank}}},
+                {"rank", info.can_rank},
+                {"nlvr", info.can_nlvr}}},
               {"parts", parts},
               {"networks", networks},
               {"device", engine.device()},
@@ -116,8 +121,37 @@ void print(Console& console, const Engine& engine) {
   }
 }
 
+// Reads every file of the model, and says which are not what was made. No device is needed.
+int run_verify(const InfoFlags& flags, Console& console) {
+  if (!flags.model.sophon.files().empty() || !split_bmodels(flags.model.model).empty())
+    throw Exit(kExitUsage,
+               "--verify reads a folder of build-bmodels (--model DIR): a bmodel alone comes with "
+               "no digests");
+  bool good = true;
+  for (const FileCheck& check : verify(model_path(flags.model.model, flags.model.hub, console))) {
+    good = good && check.good();
+    const std::string result = !check.problem.empty() ? "unreadable"
+                               : check.good()         ? "good"
+                                                      : "changed";
+    if (console.json()) {
+      console.object(Json{{"file", check.path},
+                          {"result", result},
+                          {"sha256", check.got.empty() ? Json() : Json(check.got)},
+                          {"expected", check.expected}});
+    } else {
+      console.line(result + "\t" + printable(check.path) +
+                   (check.good() ? "" : "\tSHA-256 " + check.got + ", expected " + check.expected));
+    }
+    if (check.good()) continue;
+    console.warning(check.problem.empty() ? check.path + " is not what was compiled; copy it again"
+                                          : check.problem);
+  }
+  return good ? kExitOk : kExitSomeFailed;
+}
+
 int run_info(const InfoFlags& flags) {
   Console console(flags.output);
+  if (flags.verify) return run_verify(flags, console);
   const Engine engine = load_engine(flags.model, console);
   if (console.json()) {
     console.object(to_json(engine));
@@ -133,6 +167,9 @@ void add_info(CLI::App& app, Run& run) {
   auto flags = std::make_shared<InfoFlags>();
   CLI::App& command = *app.add_subcommand("info", "Show what a model holds and can do");
   add_model_options(command, flags->model);
+  command.add_flag("--verify", flags->verify,
+                   "Read every file of a model compiled for SOPHON chips and compare it with the "
+                   "SHA-256 that it was made with");
   add_output_options(command, flags->output);
   command.footer(kExamples);
   command.callback([flags, &run] { run = [flags] { return run_info(*flags); }; });

@@ -1,14 +1,11 @@
 #include "cli/inputs.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -16,6 +13,7 @@
 #include "cli/exit.h"
 #include "cli/interrupt.h"
 #include "cli/printable.h"
+#include "cli/stream.h"
 #include "io/file.h"
 
 namespace blip::cli {
@@ -24,56 +22,26 @@ namespace {
 constexpr std::size_t kMaxLine = std::size_t{1} << 20;
 constexpr std::size_t kMaxListBytes = std::size_t{64} << 20;
 
-struct Stream {
-  int fd;
-  std::string what;      // for messages
-  bool may_try = false;  // reading before there is something to read returns at once: the end, once
-                         // somebody has written
-  bool written = false;  // somebody has written, or never will again
-};
-
-std::string read_stream(Stream stream, std::size_t max_bytes, const std::function<bool()>& stop) {
-  std::string bytes;
-  std::array<char, 65536> block;
-  for (;;) {
-    const Wait wait = wait_for_input(stream.fd, stop);
-    if (wait == Wait::kStopped) {
-      stop_if_interrupted();
-      throw Exit(kExitSomeFailed, "");
-    }
-    // A pipe whose writer went before it was opened here shows no end to poll().
-    if (wait == Wait::kNothing && !(stream.may_try && stream.written)) continue;
-    const ssize_t count = ::read(stream.fd, block.data(), block.size());
-    if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (count < 0)
-      throw Error(ErrorCode::kIo, "cannot read " + stream.what + ": " + std::strerror(errno));
-    if (count == 0) return bytes;
-    stream.written = true;
-    bytes.append(block.data(), static_cast<std::size_t>(count));
-    if (max_bytes != 0 && bytes.size() > max_bytes)
-      throw Error(ErrorCode::kImage, stream.what + " is larger than the limit of " +
-                                         std::to_string(max_bytes) + " bytes");
-  }
-}
-
-// <(command) gives /dev/fd/N, a pipe without a name: its writer is there already.
-bool is_nameless_pipe(int fd) {
-  std::error_code error;
-  return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), error)
-      .string()
-      .starts_with("pipe:");
-}
-
-// Standard input, or a pipe or device by its name: opened so that it does not wait for who writes
-// it.
+// Standard input, or a pipe or device by its name.
 std::string read_special(const std::string& name, std::size_t max_bytes,
                          const std::function<bool()>& stop) {
-  if (name == "-") return read_stream({STDIN_FILENO, "standard input"}, max_bytes, stop);
-  const int fd = ::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) throw Error(ErrorCode::kIo, "cannot open " + name + ": " + std::strerror(errno));
-  const std::unique_ptr<const int, void (*)(const int*)> closer(
-      &fd, [](const int* open) { ::close(*open); });
-  return read_stream({fd, name, true, is_nameless_pipe(fd)}, max_bytes, stop);
+  constexpr std::size_t kBlock = std::size_t{64} << 10;
+  const std::string what = name == "-" ? "standard input" : name;
+  std::string bytes;
+  std::unique_ptr<Stream> stream;
+  try {
+    stream = std::make_unique<Stream>(name);
+    while (stream->read(bytes, kBlock, stop)) {
+      if (max_bytes != 0 && bytes.size() > max_bytes)
+        throw Error(ErrorCode::kImage,
+                    what + " is larger than the limit of " + std::to_string(max_bytes) + " bytes");
+    }
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kIo) throw;
+    throw Error(ErrorCode::kIo,
+                (stream ? "cannot read " : "cannot open ") + what + ": " + error.what());
+  }
+  return bytes;
 }
 
 bool is_special(const std::string& name) {

@@ -44,7 +44,7 @@ void check_texts(const std::vector<std::string>& texts, const std::string& what)
 // Reads standard input a line at a time; unlike std::getline it returns when a signal arrives.
 class LineReader {
  public:
-  // False at the end of input and when interrupted. A line longer than 1 MiB is cut there.
+  // False at the end of input and when interrupted. A line longer than 1 MiB is truncated to it.
   bool next(std::string& line);
 
  private:

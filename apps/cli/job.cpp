@@ -7,11 +7,15 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 
 #include "cli/archive_reader.h"
 #include "cli/exit.h"
 #include "cli/files.h"
 #include "cli/interrupt.h"
+#include "cli/list_reader.h"
+#include "cli/pair_reader.h"
+#include "cli/picture_description.h"
 #include "cli/shard_writer.h"
 #include "core/json.h"
 #include "image/formats.h"
@@ -27,7 +31,8 @@ constexpr std::size_t kHandedOver = 4;
 
 // Until a job without --output is complete: in the folder of its pictures or of their list, hidden,
 // so that it is no input.
-std::string implied_journal(const std::vector<std::string>& arguments, const std::string& sidecar) {
+std::string implied_journal(const std::vector<std::string>& arguments, const std::string& sidecar,
+                            const Shard& shard) {
   const std::string& first = arguments.front();
   std::error_code ignored;
   fs::path folder = first;
@@ -42,14 +47,37 @@ std::string implied_journal(const std::vector<std::string>& arguments, const std
   std::string all;
   for (const std::string& argument : arguments) all += argument + '\0';
   // Other pictures are another job.
+  if (shard.count > 1) all += std::to_string(shard.index) + '/' + std::to_string(shard.count);
   char number[17];
   std::snprintf(number, sizeof number, "%016llx",
                 static_cast<unsigned long long>(jobs::digest(all)));
   return (folder / (".blip-caption" + sidecar + "." + number + ".job")).string();
 }
 
-std::string errors_path(const std::string& output) {
-  return fs::path(output).replace_extension(".errors.jsonl").string();
+constexpr const char* kErrors = ".errors.jsonl";
+
+// captions.errors.jsonl of captions.jsonl; where that is the file of captions.csv already,
+// captions.jsonl.errors.jsonl.
+std::vector<std::string> errors_paths(const std::string& output) {
+  return {fs::path(output).replace_extension(kErrors).string(), output + kErrors};
+}
+
+std::string journal_of(const std::string& output) { return output + ".job"; }
+
+// Whether the first of errors_paths() may be that of a job whose output has another ending.
+bool errors_are_taken(const std::string& output) {
+  const auto taken = [&](const char* ending) {
+    const std::string other = fs::path(output).replace_extension(ending).string();
+    return other != output && io::is_there(journal_of(other));
+  };
+  return std::any_of(jobs::kEndings.begin(), jobs::kEndings.end(), taken);
+}
+
+// A line of the file of errors.
+std::string error_row(const jobs::Json& object, const std::string& why) {
+  return joined(object, {{"error", why}})
+             .dump(-1, ' ', false, jobs::Json::error_handler_t::replace) +
+         '\n';
 }
 
 std::string dotted(const std::string& extension) {
@@ -58,7 +86,7 @@ std::string dotted(const std::string& extension) {
 
 // Captions of shards are taken from the rows.
 void check_shards(const JobFlags& flags) {
-  if (flags.output.empty() || jobs::format_of(flags.output) != jobs::Format::kJsonl)
+  if (flags.output.empty() || jobs::format_of(flags.output, *flags.table) != jobs::Format::kJsonl)
     throw Exit(kExitUsage, "--write-shards needs --output FILE.jsonl: captions are taken from it");
   std::error_code ignored;
   if (!fs::is_directory(flags.shards_to, ignored))
@@ -81,33 +109,16 @@ Shard read_shard(const std::string& text) {
 
 }  // namespace
 
-void add_job_options(CLI::App& command, JobFlags& flags) {
+void add_job_options(CLI::App& command, JobFlags& flags, const std::string& formats) {
   const std::string group = "Job";
   const auto add = [&](CLI::Option* option) { flags.all.push_back(option->group(group)); };
   command
       .add_option("-o,--output", flags.output,
-                  "Write captions to this file and go on where it ends when started again: .jsonl, "
-                  "metadata.jsonl (datasets library), .csv or .json (COCO results)")
+                  std::string("Write ") + flags.table->noun +
+                      " to this file and go on where it ends when started again: " + formats)
       ->type_name("FILE")
       ->check(not_empty())
       ->group(group);
-  command
-      .add_option("--sidecar", flags.sidecar,
-                  "Write each caption to a file beside its picture, of this ending: .txt, .caption")
-      ->type_name("ENDING")
-      ->check(not_empty())
-      ->group(group);
-  flags.existing_option =
-      add_choice(command, "--existing", flags.existing, {"skip", "overwrite", "append", "prepend"},
-                 "What becomes of sidecars that exist")
-          ->capture_default_str()
-          ->group(group);
-  flags.all.push_back(flags.existing_option);
-  flags.shards_option = command.add_option(
-      "--write-shards", flags.shards_to,
-      "When all is done, copy the tar archives among the inputs to this folder with captions in "
-      "them, in members of the ending of --sidecar (else .txt)");
-  add(flags.shards_option->type_name("FOLDER")->check(not_empty()));
   add(command
           .add_option("--shard", flags.shard,
                       "Do the I-th of N parts of the pictures, which is told by their names")
@@ -117,16 +128,61 @@ void add_job_options(CLI::App& command, JobFlags& flags) {
                        "Do the pictures again that failed before"));
 }
 
+void add_sidecar_options(CLI::App& command, JobFlags& flags) {
+  const std::string group = "Job";
+  command
+      .add_option("--sidecar", flags.sidecar,
+                  "Write each caption to a file beside its picture, of this ending: .txt, .caption")
+      ->type_name("ENDING")
+      ->check(not_empty())
+      ->group(group);
+  flags.existing_option =
+      add_choice(command, "--existing", flags.existing, {"skip", "overwrite", "append", "prepend"},
+                 "What becomes of sidecars and descriptions that exist")
+          ->capture_default_str()
+          ->group(group);
+  flags.shards_option =
+      command
+          .add_option("--write-shards", flags.shards_to,
+                      "When all is done, copy the tar archives among the inputs to this folder "
+                      "with captions in them, in members of the ending of --sidecar (else .txt)")
+          ->type_name("FOLDER")
+          ->check(not_empty())
+          ->group(group);
+  command
+      .add_flag("--write-metadata", flags.metadata,
+                "Write each caption into its picture's own file, as its description in XMP and "
+                "EXIF")
+      ->group(group);
+  flags.all.push_back(flags.existing_option);
+  flags.all.push_back(flags.shards_option);
+}
+
+namespace {
+
+void check_metadata(const JobFlags& flags) {
+  if (!flags.metadata) return;
+  if (!can_describe())
+    throw Exit(kExitUsage, "--write-metadata: this build lacks exiv2 (-DBLIP_METADATA=ON)");
+  if (jobs::adds(jobs::parse_existing(flags.existing)))
+    throw Exit(kExitUsage, "--existing " + flags.existing + " adds to sidecars, not to metadata");
+}
+
+}  // namespace
+
 void check_job(const JobFlags& flags, const OutputOptions& output,
                const std::vector<std::string>& arguments) {
-  if (!flags.is_job()) return refuse_given(flags.all, "without --output or --sidecar");
-  if (output.json) throw Exit(kExitUsage, "--json has no effect with --output or --sidecar");
+  const std::string given =
+      flags.existing_option ? "--output, --sidecar or --write-metadata" : "--output";
+  if (!flags.is_job()) return refuse_given(flags.all, "without " + given);
+  if (output.json) throw Exit(kExitUsage, "--json has no effect with " + given);
   if (std::find(arguments.begin(), arguments.end(), "-") != arguments.end())
     throw Exit(kExitUsage,
                "a picture on standard input has no name to remember: it cannot be part of a job");
   read_shard(flags.shard);
-  if (flags.sidecar.empty() && flags.shards_to.empty())
-    refuse_given({flags.existing_option}, "without --sidecar");
+  if (flags.existing_option && !flags.writes_beside() && flags.shards_to.empty())
+    refuse_given({flags.existing_option}, "without --sidecar or --write-metadata");
+  check_metadata(flags);
   if (flags.output.empty() && flags.retry_errors)
     throw Exit(kExitUsage,
                "--retry-errors has no effect without --output: pictures without a "
@@ -136,24 +192,27 @@ void check_job(const JobFlags& flags, const OutputOptions& output,
     throw Exit(kExitUsage, "--sidecar: \"" + flags.sidecar + "\" is no ending such as .txt");
   if (!sidecar.empty() && image::find_format_by_ending(sidecar))
     throw Exit(kExitUsage, "--sidecar: " + sidecar + " is the ending of pictures");
-  const bool adds = flags.existing == "append" || flags.existing == "prepend";
-  if (adds && sidecar == ".json")
+  if (jobs::adds(jobs::parse_existing(flags.existing)) && sidecar == ".json")
     throw Exit(kExitUsage, "--existing " + flags.existing + " adds to texts, not to .json files");
   if (!flags.shards_to.empty()) check_shards(flags);
   if (flags.output.empty()) return;
-  jobs::format_of(flags.output);
+  jobs::format_of(flags.output, *flags.table);
   check_destination(flags.output);
 }
 
 Job::Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::string>& arguments,
          std::size_t group, Console& console)
-    : existing_(jobs::parse_existing(flags.existing)),
+    : table_(*flags.table),
+      existing_(jobs::parse_existing(flags.existing)),
+      adds_(adds(existing_)),
+      metadata_(flags.metadata),
       shard_(read_shard(flags.shard)),
       output_(flags.output),
       sidecar_(dotted(flags.sidecar)),
       shards_to_(flags.shards_to),
       group_(group),
-      console_(console) {
+      console_(console),
+      things_(names_pair_file(arguments) ? "rows" : "pictures") {
   jobs::JournalOptions options;
   options.stop = [] { return interrupted() != 0; };
   options.notice = [&console](const std::string& message) { console.note(message); };
@@ -161,15 +220,20 @@ Job::Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::stri
     identity["--sidecar"] = sidecar_;
     identity["--existing"] = flags.existing;
   }
+  if (metadata_) {
+    identity["--write-metadata"] = true;
+    identity["--existing"] = flags.existing;
+  }
   options.identity = std::move(identity);
   if (output_.empty()) {
-    journal_path_ = implied_journal(arguments, sidecar_);
+    journal_path_ = implied_journal(arguments, sidecar_ + (metadata_ ? ".metadata" : ""), shard_);
   } else {
-    format_ = jobs::format_of(output_);
-    journal_path_ = output_ + ".job";
+    format_ = jobs::format_of(output_, table_);
+    journal_path_ = journal_of(output_);
     options.output = jobs::rows_path(*format_, output_);
-    options.preamble = jobs::preamble(*format_);
-    options.errors = errors_path(output_);
+    options.preamble = jobs::preamble(*format_, table_);
+    options.errors = errors_paths(output_);
+    options.first_is_taken = errors_are_taken(output_);
     std::error_code ignored;
     if (options.output != output_ && fs::exists(output_, ignored) &&
         !fs::exists(journal_path_, ignored))
@@ -189,8 +253,8 @@ Job::~Job() {
   changed_.notify_all();
   writer_.join();
   if (!finished_ && journal_->done() > 0 && !failure_)
-    console_.note("stopped with " + std::to_string(journal_->done()) +
-                  " pictures done; the same command goes on from there");
+    console_.note("stopped with " + std::to_string(journal_->done()) + " " + things_ +
+                  " done; the same command goes on from there");
 }
 
 bool Job::counts(const Input& input) const {
@@ -244,13 +308,14 @@ void Job::fill(Source& source, const Stop& stop) {
 
 // Gives the input its key. False for one that is done already, or another shard's.
 bool Job::is_wanted(Input& input) {
-  const jobs::Key name = jobs::key_of(input.name);
-  const bool again = !seen_.insert(name);
-  input.key = again ? jobs::key_of(input.name, ++repeats_[name]) : name;
+  const jobs::Key identity = jobs::key_of(input.identity());
+  const bool again = !seen_.insert(identity);
+  input.key = again ? jobs::key_of(input.identity(), ++repeats_[identity]) : identity;
   if (input.archive > 0 && (archives_.empty() || !input.name.starts_with(archives_.back() + "/")))
     archives_.push_back(input.name.substr(0, input.archive));
-  const bool skip = !sidecar_.empty() && sidecar_decides(input);
-  if (name.high % shard_.count != shard_.index - 1) return false;
+  const bool ours = counts(input);
+  const bool skip = (!sidecar_.empty() || metadata_) && beside_decides(input, ours);
+  if (!ours) return false;
   if (!skip && journal_->state(input.key) == jobs::State::kFree) return true;
   ++passed_;
   return false;
@@ -267,8 +332,9 @@ bool Job::may_be_wanted(const std::string& name) const {
   return journal_->state(jobs::key_of(name, occurrence)) == jobs::State::kFree;
 }
 
-// Whether the sidecar says that there is nothing to do. A picture whose sidecar is another's fails.
-bool Job::sidecar_decides(Input& input) {
+// Whether the sidecar and the metadata say that there is nothing to do. A picture whose sidecar is
+// another's fails. ours: it falls to this shard; of the others only the names are remembered.
+bool Job::beside_decides(Input& input, bool ours) {
   if (!input.error.empty()) return false;
   if (input.archive > 0) {
     if (shards_to_.empty())
@@ -278,13 +344,20 @@ bool Job::sidecar_decides(Input& input) {
   }
   const bool first = input.key == jobs::key_of(input.name);
   const std::string path = jobs::sidecar_path(input.name, sidecar_);
-  if (first && !sidecars_.insert(jobs::key_of(path))) {
-    input.error = "its sidecar " + path + " is another picture's; rename one of the two";
-    return false;
-  }
+  if (first && !sidecar_.empty()) claim_sidecar(input, path);
   // Where rows are written too, the picture's row may be missing.
-  return output_.empty() &&
-         (!first || (existing_ == jobs::Existing::kSkip && jobs::has_content(path)));
+  if (!ours || !input.error.empty() || !output_.empty()) return false;
+  if (!first) return true;
+  return existing_ == jobs::Existing::kSkip && (sidecar_.empty() || jobs::has_content(path)) &&
+         (!metadata_ || !description_of(input.name).empty());
+}
+
+void Job::claim_sidecar(Input& input, const std::string& path) {
+  // However the picture's name is spelled.
+  std::error_code ignored;
+  const std::string place = fs::absolute(path, ignored).lexically_normal().string();
+  if (!sidecars_.insert(jobs::key_of(place)))
+    input.error = "its sidecar " + path + " is another picture's; rename one of the two";
 }
 
 void Job::claim(std::vector<Input> inputs) {
@@ -304,18 +377,20 @@ void Job::claim(std::vector<Input> inputs) {
 }
 
 void Job::failed(const Input& input, const std::string& why) {
-  const jobs::Json object = joined(named("image", input.name), {{"error", why}});
-  const std::string line = object.dump(-1, ' ', false, jobs::Json::error_handler_t::replace);
-  batch_.push_back({{input.key, true, line + '\n'}, input.name, "", false});
+  batch_.push_back(
+      {{input.key, true, error_row(input.object(), why)}, input.name, "", false, false});
 }
 
-void Job::add(const Input& input, const std::string& text, jobs::Json object) {
-  std::string row;
-  if (format_) row = jobs::row(*format_, output_, {input.name, text, std::move(object)});
-  batch_.push_back({{input.key, false, std::move(row)},
+void Job::add(const Input& input, const std::vector<jobs::Json>& rows, const std::string& text) {
+  std::string all;
+  for (const jobs::Json& object : rows)
+    if (format_) all += jobs::row(*format_, output_, table_, object);
+  const bool beside = input.archive == 0 && input.key == jobs::key_of(input.name);
+  batch_.push_back({{input.key, false, std::move(all)},
                     input.name,
                     text,
-                    !sidecar_.empty() && input.archive == 0});
+                    beside && !sidecar_.empty(),
+                    beside && metadata_});
 }
 
 void Job::end_batch() {
@@ -362,53 +437,81 @@ void Job::write_all() {
 }
 
 void Job::write(std::vector<Result> batch) {
+  std::vector<Sidecar> sidecars;
+  for (Result& result : batch)
+    if (result.has_sidecar)
+      if (std::optional<Sidecar> sidecar = plan_sidecar(result))
+        sidecars.push_back(std::move(*sidecar));
+  // Added to twice, a file would hold its caption twice: what it is to hold is known before.
+  std::vector<jobs::Journal::Intent> intents;
+  for (const Sidecar& sidecar : sidecars)
+    if (adds_) intents.push_back({sidecar.result.row.key, jobs::digest(sidecar.content)});
+  journal_->intend(intents);
+  for (const Sidecar& sidecar : sidecars) write_sidecar(sidecar);
+  for (Result& result : batch)
+    if (result.has_metadata && !result.row.failed) write_metadata(result);
   std::vector<jobs::Row> rows;
-  for (Result& result : batch) {
-    if (result.has_sidecar) write_sidecar(result);
-    rows.push_back(std::move(result.row));
-  }
+  for (Result& result : batch) rows.push_back(std::move(result.row));
   journal_->commit(std::move(rows));
 }
 
-void Job::write_sidecar(Result& result) {
+// nullopt: there is nothing to write, or it failed.
+std::optional<Job::Sidecar> Job::plan_sidecar(Result& result) {
   const std::string path = jobs::sidecar_path(result.name, sidecar_);
-  if (existing_ == jobs::Existing::kSkip && jobs::has_content(path)) return;
-  std::string content;
-  std::unique_ptr<io::AtomicFile> file;
+  if (existing_ == jobs::Existing::kSkip && jobs::has_content(path)) return std::nullopt;
   try {
-    const bool adds = existing_ == jobs::Existing::kAppend || existing_ == jobs::Existing::kPrepend;
+    const std::string before = adds_ ? jobs::read_sidecar(path) : "";
     // An earlier worker may have ended between the file and the journal.
-    if (adds && io::is_there(path) &&
-        journal_->was_intended(result.row.key,
-                               jobs::digest(io::read_text(path, jobs::kLargestSidecar))))
-      return;
-    content = jobs::sidecar_content(adds ? jobs::read_sidecar(path) : "",
-                                    jobs::sidecar_text(sidecar_, result.text), existing_);
-    file = std::make_unique<io::AtomicFile>(path);
-    if (adds) journal_->intend(result.row.key, jobs::digest(content));
+    if (!before.empty() && journal_->was_intended(result.row.key, jobs::digest(before)))
+      return std::nullopt;
+    return Sidecar{
+        result, path,
+        jobs::sidecar_content(before, jobs::sidecar_text(sidecar_, result.text), existing_)};
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kCancelled) throw;
-    const jobs::Json object = joined(named("image", result.name), {{"error", error.what()}});
-    result.row.failed = true;
-    {
-      const std::lock_guard lock(mutex_);
-      unwritten_.emplace_back(result.name, error.what());
-    }
-    result.row.text = object.dump(-1, ' ', false, jobs::Json::error_handler_t::replace) + '\n';
-    return;
+    fail_unwritten(result, error);
+    return std::nullopt;
+  }
+}
+
+void Job::write_sidecar(const Sidecar& sidecar) {
+  std::unique_ptr<io::AtomicFile> file;
+  try {
+    file = std::make_unique<io::AtomicFile>(sidecar.path);
+  } catch (const Error& error) {
+    return fail_unwritten(sidecar.result, error);
   }
   // A full disk ends the job: the next pictures would fail as well.
-  file->write(content);
+  file->write(sidecar.content);
   file->commit();
+}
+
+void Job::write_metadata(Result& result) {
+  if (existing_ == jobs::Existing::kSkip && !description_of(result.name).empty()) return;
+  std::optional<Described> described;
+  try {
+    described.emplace(result.name, result.text);
+  } catch (const Error& error) {
+    return fail_unwritten(result, error);
+  }
+  described->write();
+}
+
+void Job::fail_unwritten(Result& result, const Error& error) {
+  result.row.failed = true;
+  result.row.text = error_row(named("image", result.name), error.what());
+  const std::lock_guard lock(mutex_);
+  unwritten_.emplace_back(result.name, error.what());
 }
 
 void Job::write_shards() {
   const jobs::Journal::Rows rows(*journal_);
-  const auto caption_of = [&](const std::string& name) -> std::optional<std::string> {
-    const std::optional<std::string> row = rows.find(jobs::key_of(name));
-    if (!row) return std::nullopt;
-    return read_json<jobs::Json>(*row).value("caption", "");
-  };
+  const Captions captions{
+      [&](const std::string& name) { return rows.contains(jobs::key_of(name)); },
+      [&](const std::string& name) {
+        const std::optional<std::string> row = rows.find(jobs::key_of(name));
+        return row ? read_json<jobs::Json>(*row).value("caption", "") : "";
+      }};
   const ShardOptions options{shards_to_, sidecar_.empty() ? ".txt" : sidecar_, existing_};
   std::unordered_map<std::string, std::string> written;
   std::size_t copies = 0;
@@ -420,7 +523,7 @@ void Job::write_shards() {
     } else if (is_zip(archive)) {
       console_.input_failed(archive, "zip archives are not copied, tar archives are");
     } else if (first && !io::is_there(path)) {
-      const std::size_t unwritten = write_shard(options, archive, caption_of);
+      const std::size_t unwritten = write_shard(options, archive, captions);
       ++copies;
       if (unwritten > 0)
         console_.warning(path + " lacks " + std::to_string(unwritten) +
@@ -442,9 +545,16 @@ void Job::finish() {
   if (!shards_to_.empty()) write_shards();
   if (output_.empty()) journal_->remove();
   finished_ = true;
-  const std::string where = output_.empty() ? "sidecars " + sidecar_ : output_;
-  console_.note(where + ": " + std::to_string(journal_->done()) + " pictures done, " +
+  const std::string beside = sidecar_.empty() ? "metadata" : "sidecars " + sidecar_;
+  const std::string where = output_.empty() ? beside : output_;
+  console_.note(where + ": " + std::to_string(journal_->done()) + " " + things_ + " done, " +
                 std::to_string(journal_->failed()) + " failed");
+}
+
+void Job::for_each_row(const std::function<void(const jobs::Json& object)>& take) const {
+  ListReader lines(output_, '\n', std::numeric_limits<std::size_t>::max());
+  while (const std::optional<std::string> line = lines.next([] { return false; }))
+    take(read_json<jobs::Json>(*line));
 }
 
 }  // namespace blip::cli

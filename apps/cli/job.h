@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -27,16 +28,25 @@ struct Shard {
 };
 
 struct JobFlags {
+  // table: what its rows are.
+  JobFlags(const jobs::Table& rows = jobs::kCaptions) : table(&rows) {}
+
+  const jobs::Table* table;
   std::string output, sidecar;  // "" = not given
   std::string existing = "skip", shard, shards_to;
-  bool retry_errors = false;
+  bool retry_errors = false, metadata = false;
   CLI::Option *existing_option = nullptr, *shards_option = nullptr;
   std::vector<CLI::Option*> all;
 
-  bool is_job() const { return !output.empty() || !sidecar.empty(); }
+  bool is_job() const { return !output.empty() || writes_beside(); }
+  // To or into the pictures.
+  bool writes_beside() const { return !sidecar.empty() || metadata; }
 };
 
-void add_job_options(CLI::App& command, JobFlags& flags);
+// formats: what --output is for, for help.
+void add_job_options(CLI::App& command, JobFlags& flags, const std::string& formats);
+// --sidecar and what else captions alone have.
+void add_sidecar_options(CLI::App& command, JobFlags& flags);
 // What can be told of the options before a model is loaded. Throws Exit(2).
 void check_job(const JobFlags& flags, const OutputOptions& output,
                const std::vector<std::string>& arguments);
@@ -57,33 +67,49 @@ class Job : public Keeper {
   void end_batch() override;
   std::size_t passed() const override { return passed_; }
 
-  // A picture's caption. Throws Error(kImage) where a file cannot hold it.
-  void add(const Input& input, const std::string& text, jobs::Json object);
+  // The rows of an input; text: of its sidecar. Throws Error(kImage) where a file cannot hold them.
+  void add(const Input& input, const std::vector<jobs::Json>& rows, const std::string& text = "");
   // After the last picture: waits for the writer and completes the files. Throws Error.
   void finish();
+  // After finish(), of a job with --output FILE.jsonl: its objects, one after the other.
+  void for_each_row(const std::function<void(const jobs::Json& object)>& take) const;
+  std::uint64_t failures() const { return journal_->failed(); }
   // Some pictures failed, now or before.
-  bool has_failures() const { return journal_->failed() > 0; }
+  bool has_failures() const { return failures() > 0; }
 
  private:
   struct Result {
     jobs::Row row;
     std::string name, text;
-    bool has_sidecar;
+    // Of pictures that are named again the first alone is written beside.
+    bool has_sidecar, has_metadata;
   };
   // On the thread of the source.
   void fill(Source& source, const Stop& stop);
   bool is_wanted(Input& input);
   bool may_be_wanted(const std::string& name) const;
-  bool sidecar_decides(Input& input);
+  bool beside_decides(Input& input, bool ours);
+  void claim_sidecar(Input& input, const std::string& path);
   void claim(std::vector<Input> inputs);
   // On the thread of the writer.
   void write_all();
   void write(std::vector<Result> batch);
-  void write_sidecar(Result& result);
+  // A sidecar that is to be written.
+  struct Sidecar {
+    Result& result;
+    std::string path, content;
+  };
+  std::optional<Sidecar> plan_sidecar(Result& result);
+  void write_sidecar(const Sidecar& sidecar);
+  void write_metadata(Result& result);
+  void fail_unwritten(Result& result, const Error& error);
   void report_unwritten();
   void write_shards();
 
+  const jobs::Table& table_;
   jobs::Existing existing_;
+  bool adds_;  // to sidecars that exist
+  bool metadata_;
   Shard shard_;
   std::string output_, sidecar_, shards_to_;
   std::vector<std::string> archives_;  // that were met
@@ -91,6 +117,7 @@ class Job : public Keeper {
   std::size_t group_;
   Console& console_;
   std::string journal_path_;
+  std::string things_;  // what it goes over, for notes
   std::unique_ptr<jobs::Journal> journal_;
 
   jobs::KeySet seen_, sidecars_;

@@ -10,7 +10,7 @@
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
-#include "cli/seed_spelling.h"
+#include "cli/sophon_demo_arguments.h"
 
 namespace blip::cli {
 namespace {
@@ -39,9 +39,9 @@ void define(CLI::App& app, Run& run) {
   app.set_version_flag("--version", std::string("blip ") + version(), "Show the version and exit");
   app.require_subcommand(1);
   app.footer(kFooter);
-  for (const auto add : {add_caption, add_make_captions, add_match, add_ask, add_embed, add_convert,
-                         add_pull, add_models, add_rm, add_info, add_devices, add_formats, add_dump,
-                         add_bench, add_completions})
+  for (const auto add : {add_caption, add_make_captions, add_match, add_ask, add_nlvr, add_capfilt,
+                         add_embed, add_convert, add_pull, add_models, add_rm, add_info,
+                         add_devices, add_formats, add_dump, add_bench, add_eval, add_completions})
     add(app, run);
 #ifdef BLIP_HAS_SERVER
   add_serve(app, run);
@@ -103,7 +103,7 @@ int parse_and_run(int argc, char** argv, Console& console) {
       "blip");
   Run run;
   define(app, run);
-  std::vector<std::string> arguments = modern_arguments(arguments_of(argc, argv));
+  std::vector<std::string> arguments = sophon_demo_arguments(arguments_of(argc, argv));
   check_command(app, arguments);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {

@@ -37,13 +37,10 @@ struct MakeCaptionsFlags {
 
 void add_decoding_options(CLI::App& command, MakeCaptionsFlags& flags) {
   const std::string group = "Decoding";
-  const auto add = [&](const char* name, auto& value, const char* row, const char* description) {
-    const Option* found = nullptr;
-    for (const Option& option : kOptions)
-      if (option.name == row) found = &option;
+  const auto add = [&](const char* name, auto& value, const Option& row, const char* description) {
     return command.add_option(name, value, description)
         ->type_name("N")
-        ->check(in_range(*found))
+        ->check(in_range(row))
         ->capture_default_str()
         ->group(group);
   };
@@ -53,14 +50,15 @@ void add_decoding_options(CLI::App& command, MakeCaptionsFlags& flags) {
   flags.generate.seed = kSeed;
   command.add_flag("--beam_search", flags.beam_search, "Beam search; not given: nucleus sampling")
       ->group(group);
-  add("--num_beams", flags.generate.beams, "beams", "Beams of --beam_search");
-  add("--top_p", flags.generate.top_p, "top_p",
+  add("--num_beams", flags.generate.beams, option_named("beams"), "Beams of --beam_search");
+  add("--top_p", flags.generate.top_p, option_named("top_p"),
       "Sample from the likeliest words that hold this probability");
-  flags.max_length_option = add("--max_length", flags.generate.max_length, "max_length",
-                                "Longest caption in tokens, prompt included");
-  add("--min_length", flags.min_length, "min_length",
+  flags.max_length_option =
+      add("--max_length", flags.generate.max_length, option_named("max_length"),
+          "Longest caption in tokens, prompt included");
+  add("--min_length", flags.min_length, option_named("min_length"),
       "Shortest caption in tokens, prompt included");
-  add("--seed", flags.generate.seed, "seed", "Same seed, same captions");
+  add("--seed", flags.generate.seed, option_named("seed"), "Same seed, same captions");
 }
 
 void add_script_options(CLI::App& command, MakeCaptionsFlags& flags) {

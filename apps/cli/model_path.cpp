@@ -14,13 +14,6 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMegabyte = 1'000'000;
 
-std::string given_or_environment(const std::string& given) {
-  if (!given.empty()) return given;
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
-  const char* path = std::getenv("BLIP_MODEL");
-  return path == nullptr ? "" : path;
-}
-
 std::string bundled_model() {
   std::error_code error;
   const fs::path executable = fs::read_symlink("/proc/self/exe", error);
@@ -34,6 +27,13 @@ std::string bundled_model() {
 }
 
 }  // namespace
+
+std::string given_model(const std::string& given) {
+  if (!given.empty()) return given;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
+  const char* path = std::getenv("BLIP_MODEL");
+  return path == nullptr ? "" : path;
+}
 
 HubOptions hub_options(const HubFlags& flags, Console& console) {
   HubOptions options;
@@ -91,7 +91,7 @@ std::string here_or_pulled(const std::string& given, const HubFlags& flags, Cons
 
 std::string model_path(const std::string& given, const HubFlags& flags, Console& console,
                        const std::vector<std::string>& adapters) {
-  std::string model = given_or_environment(given);
+  std::string model = given_model(given);
   if (model.empty() && !adapters.empty()) model = adapters.front();
   if (model.empty()) return bundled_model();
   std::string path = here_or_pulled(model, flags, console);

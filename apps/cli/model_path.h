@@ -13,6 +13,9 @@ struct HubFlags {
   bool update = false, offline = false;
 };
 
+// What was given, else $BLIP_MODEL; "" without either.
+std::string given_model(const std::string& given);
+
 // With the program's progress, warnings and Ctrl-C.
 HubOptions hub_options(const HubFlags& flags, Console& console);
 

@@ -66,4 +66,32 @@ class OneByOne {
   std::vector<std::string> errors_;
 };
 
+// The texts of an input: its own, else those that all inputs share. Throws Error(kImage), the
+// picture's failure, where there are none; option: what gives them.
+inline const std::vector<std::string>& texts_for(const std::vector<std::string>& all,
+                                                 const std::vector<std::string>& own,
+                                                 const char* option) {
+  if (all.empty() && own.empty())
+    throw Error(ErrorCode::kImage, std::string("nothing is asked of it; give ") + option);
+  return own.empty() ? all : own;
+}
+
+// Of the texts of an input, where it has some of its own, else of those that all inputs share,
+// whose errors `shared` remembers.
+template <class Result, class Work>
+std::vector<Outcome<Result>> run_texts(OneByOne<Result>& shared,
+                                       const std::vector<std::string>& all,
+                                       const std::vector<std::string>& own, const Work& work) {
+  if (own.empty()) return shared.run(all, work);
+  return OneByOne<Result>(own.size()).run(own, work);
+}
+
+// Throws Error(kImage), the failure of the text's picture, where the text has no result.
+template <class Result>
+void require_result(const Outcome<Result>& outcome, const std::string& text) {
+  if (outcome.result) return;
+  const bool named = outcome.error.find(text) != std::string::npos;
+  throw Error(ErrorCode::kImage, named ? outcome.error : "\"" + text + "\": " + outcome.error);
+}
+
 }  // namespace blip::cli

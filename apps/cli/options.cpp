@@ -6,11 +6,11 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
-#include <set>
 
 #include "cli/exit.h"
 #include "cli/interrupt.h"
 #include "cli/model_path.h"
+#include "cli/pair_reader.h"
 #include "core/thread_pool.h"
 
 namespace blip::cli {
@@ -118,7 +118,7 @@ void add_hub_options(CLI::App& command, HubFlags& flags) {
                             ->group("Model");
   command
       .add_flag("--offline", flags.offline,
-                "Use no network: a model given by name must be in the cache")
+                "Use no network: a model given by name must be in the cache; others never use it")
       ->group("Model")
       ->excludes(update);
 }
@@ -129,7 +129,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       .add_option(
           "-m,--model", options.model,
           "Name (ORG/NAME[@REVISION], or a short one of `blip models --known`), Hugging Face "
-          "folder, .pth, .bin, .safetensors or .gguf; else $BLIP_MODEL, else the bundled model")
+          "folder, .pth, .bin, .safetensors, .gguf or .bmodel (several files of one compiled model "
+          "with commas); else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
       ->check(not_empty())
       ->group(group);
@@ -144,6 +145,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->group(group);
   add_row(command, option_named("threads"), options.threads, group, Shown::kNothing);
   add_hub_options(command, options.hub);
+  add_sophon_options(command, options.sophon);
 }
 
 std::vector<CLI::Option*> add_limit_options(CLI::App& command, ImageLimits& limits) {
@@ -173,15 +175,15 @@ CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   options.all.push_back(
       command
           .add_option("--exclude", options.exclude,
-                      "Leave files and folders of this name (a pattern) out of folders; with a "
-                      "slash, of this path below the folder; repeatable")
+                      "Leave out files, and folders in folders, of this name (a pattern); with a "
+                      "slash, of this path (below the folder or archive given); repeatable")
           ->type_name("GLOB")
           ->check(not_empty())
           ->allow_extra_args(false)
           ->group("Input"));
   options.all.push_back(command
                             .add_option("--newer-than", options.newer_than,
-                                        "Of folders, pictures changed after this date (2026-01-31, "
+                                        "Pictures changed after this date (2026-01-31, "
                                         "2026-01-31T18:30:00) or after this file")
                             ->type_name("TIME")
                             ->check(not_empty())
@@ -190,6 +192,27 @@ CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
   for (CLI::Option* option : add_limit_options(command, options.decode.limits))
     options.all.push_back(option);
   return images;
+}
+
+void add_pair_options(CLI::App& command, PictureOptions& options,
+                      const std::vector<const char*>& keys) {
+  options.pairs.emplace().keys = keys;
+  options.images_option = add_named(command, "--images", options.pairs->images,
+                                    "The folder of names in PAIRS.jsonl that are relative; else "
+                                    "\"image\" is seen from here, \"file_name\" from the file",
+                                    "FOLDER")
+                              ->group("Input");
+}
+
+void check_pairs(const PictureOptions& options) {
+  const bool lists = std::any_of(options.images.begin(), options.images.end(),
+                                 [](const std::string& name) { return name.starts_with('@'); });
+  if (!lists && !names_pair_file(options.images))
+    refuse_given({options.images_option}, "without PAIRS.jsonl");
+  std::error_code ignored;
+  if (!options.pairs->images.empty() &&
+      !std::filesystem::is_directory(options.pairs->images, ignored))
+    throw Exit(kExitUsage, "--images: there is no folder " + options.pairs->images);
 }
 
 CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& background) {
@@ -211,8 +234,8 @@ CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& back
       ->group("Input");
 }
 
-FolderFilter folder_filter(const PictureOptions& options) {
-  FolderFilter filter{options.exclude, std::nullopt, options.subfolders};
+InputFilter input_filter(const PictureOptions& options) {
+  InputFilter filter{options.exclude, std::nullopt, options.subfolders};
   if (!options.newer_than.empty())
     filter.newer_than = read_time(options.newer_than, "--newer-than");
   return filter;
@@ -340,6 +363,13 @@ void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const Mo
   }
 }
 
+std::vector<std::string> bmodels_of(const ModelOptions& options) {
+  std::vector<std::string> files = options.sophon.files();
+  if (!files.empty() && !options.model.empty())
+    throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
+  return files.empty() ? split_bmodels(given_model(options.model)) : files;
+}
+
 Engine load_engine(const ModelOptions& options, Console& console) {
   const auto started = std::chrono::steady_clock::now();
   EngineOptions engine_options;
@@ -351,19 +381,17 @@ Engine load_engine(const ModelOptions& options, Console& console) {
     if (done == 0) console.start_progress("tensors loaded", total);
     console.progress(done);
   };
-  engine_options.device_options = options.sophon.device_options();
   engine_options.adapters = adapter_paths(options.adapters, options.hub, console);
-  const std::string file = options.sophon.first_file();
-  if (!file.empty() && !options.model.empty())
-    throw Exit(kExitUsage, "--model and a bmodel path exclude each other: one model at a time");
+  const std::vector<std::string> files = bmodels_of(options);
+  engine_options.device_options = options.sophon.device_options(files);
   const std::string path =
-      file.empty() ? model_path(options.model, options.hub, console, engine_options.adapters)
-                   : file;
+      files.empty() ? model_path(options.model, options.hub, console, engine_options.adapters)
+                    : files.front();
   if (options.device_option && options.device_option->count() == 0)
-    engine_options.device = file.empty() ? device_for(path) : options.sophon.device();
+    engine_options.device = files.empty() ? device_for(path) : options.sophon.device();
   try {
     const DeviceKind& kind = device_kind(engine_options.device);
-    options.sophon.check(kind);
+    options.sophon.check(kind, files);
     if (kind.prints) keep_output_for_results(console.quiet());
     Engine engine = Engine::load(path, engine_options);
     console.end_progress();
@@ -384,11 +412,7 @@ Engine load_engine(const ModelOptions& options, Console& console) {
 Session make_session(const Engine& engine, Console& console) {
   SessionOptions options;
   options.cancel = [] { return interrupted() != 0; };
-  // What is said of a word holds for every picture.
-  options.warning = [&console, said = std::set<std::string>()](const std::string& message) mutable {
-    if (!message.starts_with(option_named("forbid_words").name) || said.insert(message).second)
-      console.warning(message);
-  };
+  options.warning = [&console](const std::string& message) { console.warning(message); };
   return Session(engine, options);
 }
 
@@ -401,6 +425,7 @@ std::string task_list(const ModelInfo& info) {
   add(info.can_match_itm, "match (ITM)");
   add(info.can_match_itc, "match (ITC), embed");
   add(info.can_ask, "ask");
+  add(info.can_nlvr, "nlvr");
   return list.empty() ? "nothing" : list;
 }
 

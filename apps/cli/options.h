@@ -39,7 +39,10 @@ struct PictureOptions {
   std::vector<std::string> exclude;
   std::string newer_than;  // "" = not given
   bool nul_lists = false, subfolders = true, dedupe = false;
-  std::vector<CLI::Option*> all;  // but the pictures
+  bool prepare = true;  // pictures are resized ahead for one model
+  std::optional<PairOptions> pairs;
+  CLI::Option* images_option = nullptr;  // --images, of commands that take pairs
+  std::vector<CLI::Option*> all;         // but the pictures
 };
 
 // Decoding options together with what the command line says about them.
@@ -67,8 +70,13 @@ CLI::Option* add_background_option(CLI::App& command, std::optional<Color>& back
 // IMAGE..., --null, --batch, --exclude, --newer-than, --background, --max-pixels, --max-memory,
 // --max-bytes.
 CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options);
+// --images, and rows of pairs among the arguments: keys as in PairOptions. What is without effect
+// where there are none is refused by check_pairs().
+void add_pair_options(CLI::App& command, PictureOptions& options,
+                      const std::vector<const char*>& keys);
+void check_pairs(const PictureOptions& options);
 // Throws Exit(2) for a time that is none.
-FolderFilter folder_filter(const PictureOptions& options);
+InputFilter input_filter(const PictureOptions& options);
 // The rows of blip/limits.h that generating takes.
 void add_generate_options(CLI::App& command, GenerateFlags& flags, const GeneratedText& text);
 // One row of blip/limits.h, by its name and range; what is not given leaves the value, which help
@@ -114,6 +122,9 @@ void refuse_given(const std::vector<CLI::Option*>& options, const std::string& w
 // decoding is compiled in. Throws Exit(3) naming the first that was given.
 void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info);
 
+// The files of a compiled model that the options, or else $BLIP_MODEL, name one by one; empty where
+// the model is one file or folder.
+std::vector<std::string> bmodels_of(const ModelOptions& options);
 // Loads the model that the options ask for, with progress, and says what was loaded. Throws
 // Exit(3), Error.
 Engine load_engine(const ModelOptions& options, Console& console);

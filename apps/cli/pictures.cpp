@@ -1,49 +1,56 @@
 #include "cli/pictures.h"
 
 #include <algorithm>
-#include <deque>
+#include <cmath>
 #include <memory>
 #include <new>
-#include <unordered_map>
+#include <optional>
 #include <utility>
 
 #include "cli/exit.h"
 #include "cli/input_count.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
-#include "cli/prefetch.h"
+#include "cli/recent.h"
 
 namespace blip::cli {
 namespace {
 
-// Whether the other pictures can still be done after it.
-bool concerns_one_picture(const Error& error) {
-  return error.code() == ErrorCode::kImage || error.code() == ErrorCode::kIo;
+// Whether the other pictures can still be done after it. A device that still works failed at one.
+bool concerns_one_picture(const Error& error, const Engine& engine) {
+  return error.code() == ErrorCode::kImage || error.code() == ErrorCode::kIo ||
+         (error.code() == ErrorCode::kDevice && engine.works());
 }
 
 class PictureRun {
  public:
-  PictureRun(Session& session, Console& console, Timings& timings, const Task& task, Keeper* keeper)
-      : session_(session), console_(console), timings_(timings), task_(task), keeper_(keeper) {}
+  PictureRun(const Engine& engine, Session& session, Console& console, Timings& timings,
+             const Task& task, Keeper* keeper)
+      : engine_(engine),
+        session_(session),
+        console_(console),
+        timings_(timings),
+        task_(task),
+        keeper_(keeper) {}
 
   void run_batch(std::span<const Decoded> batch) {
-    std::vector<Image> images;
-    for (const Decoded& decoded : batch) {
-      if (decoded.image) images.push_back(*decoded.image);
-    }
+    std::vector<const Decoded*> good;
+    for (const Decoded& decoded : batch)
+      if (decoded.image) good.push_back(&decoded);
     std::vector<Emit> emits;
     std::string failure;
-    if (!images.empty()) failure = compute(images, emits);
-    if (!failure.empty() && images.size() > 1) return run_one_by_one(batch);
+    if (!good.empty()) failure = compute(good, emits);
+    if (!failure.empty() && good.size() > 1) return run_one_by_one(batch);
     auto emit = emits.begin();
     for (const Decoded& decoded : batch) {
       if (decoded.duplicate) {
         give_out_again(decoded);
       } else {
-        const bool good = decoded.image && failure.empty();
-        Known known{good ? *emit++ : Emit(), decoded.image ? failure : decoded.error, decoded.name};
+        const bool ended_well = decoded.image && failure.empty();
+        Known known{ended_well ? *emit++ : Emit(), decoded.image ? failure : decoded.error,
+                    decoded.name};
         give_out(decoded, known);
-        if (decoded.content) remember(*decoded.content, std::move(known));
+        if (decoded.content) known_.put(*decoded.content, std::move(known));
       }
     }
   }
@@ -57,7 +64,7 @@ class PictureRun {
 
   void fail(const Input& input, const std::string& why) {
     if (keeper_) keeper_->failed(input, why);
-    console_.input_failed(input.name, why);
+    console_.failed(input.object(), input.name, why);
   }
 
   // What became of a picture, for those of the same bytes.
@@ -67,18 +74,8 @@ class PictureRun {
     std::string name;
   };
 
-  void remember(jobs::Key content, Known known) {
-    known_.insert_or_assign(content, std::move(known));
-    known_in_order_.push_back(content);
-    // Those that the decoding thread took for duplicates are behind it by a batch or two.
-    constexpr std::size_t kBehind = 4 * kMaxBatch;
-    if (known_in_order_.size() <= kDistinct + kBehind) return;
-    known_.erase(known_in_order_.front());
-    known_in_order_.pop_front();
-  }
-
   void give_out_again(const Decoded& decoded) {
-    const Known& known = known_.at(*decoded.content);
+    const Known& known = *known_.find(*decoded.content);
     ++duplicates_;
     if (!known.emit)
       return fail(decoded, "its bytes are those of " + known.name + ": " + known.failure);
@@ -90,41 +87,61 @@ class PictureRun {
     try {
       known.emit(input);
     } catch (const Error& error) {
-      if (!concerns_one_picture(error)) throw;
+      if (!concerns_one_picture(error, engine_)) throw;
       fail(input, error.what());
     }
   }
 
   // Returns why it failed, empty when it went well.
-  std::string compute(const std::vector<Image>& images, std::vector<Emit>& emits) {
+  std::string compute(const std::vector<const Decoded*>& inputs, std::vector<Emit>& emits) {
     try {
-      const std::vector<EncodedImage> encoded = session_.encode(std::span<const Image>(images));
-      emits = task_(encoded);
-      for (const EncodedImage& image : encoded) timings_.add_picture(image);
+      emits = task_(encoded(inputs), inputs);
       return "";
     } catch (const Error& error) {
       stop_if_interrupted();
-      if (!concerns_one_picture(error)) throw;
+      if (!concerns_one_picture(error, engine_)) throw;
       return error.what();
     } catch (const std::bad_alloc&) {
       return "not enough memory; try a smaller --batch";
     }
   }
 
+  // Rows of pairs one after the other that are of one picture share it.
+  std::vector<EncodedImage> encoded(const std::vector<const Decoded*>& inputs) {
+    std::vector<Image> images;
+    std::vector<bool> shares;
+    for (const Decoded* input : inputs) {
+      shares.push_back(input->same_picture && (last_ || !images.empty()));
+      if (!shares.back()) images.push_back(*input->image);
+    }
+    const std::optional<EncodedImage> before = std::exchange(last_, std::nullopt);
+    const std::vector<EncodedImage> each = session_.encode(std::span<const Image>(images));
+    for (const EncodedImage& image : each) timings_.add_picture(image);
+    std::vector<EncodedImage> all;
+    auto next = each.begin();
+    for (const bool share : shares)
+      all.push_back(!share ? *next++ : all.empty() ? *before : all.back());
+    if (inputs.back()->row) last_ = all.back();
+    return all;
+  }
+
+  const Engine& engine_;
   Session& session_;
   Console& console_;
   Timings& timings_;
   const Task& task_;
   Keeper* keeper_;
-  std::unordered_map<jobs::Key, Known, jobs::KeyHash> known_;
-  std::deque<jobs::Key> known_in_order_;
+  std::optional<EncodedImage> last_;  // of the row of pairs before
+  // Those that the decoding thread took for duplicates are behind it by a batch or two.
+  static constexpr std::size_t kBehind = std::size_t{4} * kMaxBatch;
+  Recent<Known> known_{kDistinct + kBehind};
   std::size_t duplicates_ = 0;
 };
 
 std::unique_ptr<Source> make_source(const PictureOptions& options) {
-  return std::make_unique<Source>(
-      options.images,
-      SourceOptions{folder_filter(options), options.nul_lists, options.decode.limits.max_bytes});
+  return std::make_unique<Source>(options.images,
+                                  SourceOptions{input_filter(options), options.nul_lists,
+                                                options.decode.limits.max_bytes, options.pairs});
 }
 
 }  // namespace
@@ -144,13 +161,16 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
                   Console& console, Timings& timings, const Task& task, Keeper* keeper) {
   const auto batch_size = static_cast<std::size_t>(options.batch);
   const std::unique_ptr<Source> source = make_source(options);
-  const InputCount count(source->can_be_repeated() ? make_source(options) : nullptr,
+  const bool counts = console.shows_progress() && source->can_be_repeated();
+  const InputCount count(counts ? make_source(options) : nullptr,
                          [&](const Input& input) { return !keeper || keeper->counts(input); });
   Prefetch prefetch(
       [&](const Stop& stop) { return keeper ? keeper->next(*source, stop) : source->next(stop); },
       options.decode, 2 * batch_size,
-      [&engine](const Image& image) { return engine.prepare(image); }, options.dedupe);
-  PictureRun run(session, console, timings, task, keeper);
+      options.prepare ? [&engine](const Image& image) { return engine.prepare(image); }
+                      : Prefetch::Prepare(),
+      options.dedupe);
+  PictureRun run(engine, session, console, timings, task, keeper);
   console.start_progress("pictures", std::nullopt);
   std::size_t done = 0;
   std::vector<Decoded> batch;
@@ -171,7 +191,7 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
   if (run.duplicates() > 0)
     console.note(std::to_string(run.duplicates()) + " pictures had the bytes of others");
   if (const std::string text = describe(source->left_out()); !text.empty())
-    console.note("left out of folders: " + text);
+    console.note("left out: " + text);
 }
 
 void note_timings(Console& console, const Timings& timings, double seconds,
@@ -191,6 +211,24 @@ void note_timings(Console& console, const Timings& timings, double seconds,
   if (timings.results > 0)
     text += ", " + predict_name + " " + mean(timings.predict_ms, timings.results);
   console.note(text);
+}
+
+void note_sophon_demo_times(Console& console, SophonDemoProgram program, std::size_t count,
+                            double mean_preprocess_ms, double mean_predict_ms) {
+  const std::string number = std::to_string(count);
+  std::string before_preprocess = "---------------------------------- ",
+              before_predict = "INFO - ------------------ Question num " + number + ", ";
+  if (program == SophonDemoProgram::kCaption) {
+    before_preprocess = "-------------------Image num " + number + ", ";
+    before_predict = "------------------ Image num " + number + ", ";
+  } else if (program == SophonDemoProgram::kMatch) {
+    before_preprocess = before_predict = "------------------ Text num " + number + ", ";
+  }
+  const auto shown = [](double ms) { return std::isfinite(ms) ? fixed(ms, 2) : std::string("-"); };
+  console.note(before_preprocess + "Preprocess average time ------------------------");
+  console.note("preprocess(ms): " + shown(mean_preprocess_ms));
+  console.note(before_predict + "Predict average time ----------------------");
+  console.note("predict(ms)   : " + shown(mean_predict_ms));
 }
 
 int exit_code(const Console& console) {

@@ -12,6 +12,7 @@
 #include "blip/blip.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/prefetch.h"
 #include "cli/source.h"
 
 namespace blip::cli {
@@ -29,9 +30,11 @@ struct Timings {
 // so that a batch that failed leaves no output behind. What it throws as Error(kImage | kIo) is the
 // failure of that picture.
 using Emit = std::function<void(const Input& input)>;
-// Runs the task on a batch; returns one Emit per picture, called with the input that it is of. With
-// PictureOptions::dedupe it is kept for other inputs of the same bytes, and must be small.
-using Task = std::function<std::vector<Emit>(std::span<const EncodedImage> images)>;
+// Runs the task on a batch, inputs[i] being of images[i]; returns one Emit per picture, called with
+// the input that it is of. With PictureOptions::dedupe it is kept for other inputs of the same
+// bytes, and must be small.
+using Task = std::function<std::vector<Emit>(std::span<const EncodedImage> images,
+                                             std::span<const Decoded* const> inputs)>;
 
 // Who remembers what was done: a job. Without one, each picture is done, and failures are printed.
 class Keeper {
@@ -48,8 +51,8 @@ class Keeper {
 };
 
 // Errors that concern one picture are reported and counted on the console; those of the model, the
-// device or an option are thrown. The next pictures are read and resized while the model works on
-// the ones before.
+// device or an option are thrown. The next pictures are read and, unless PictureOptions::prepare is
+// off, resized while the model works on the ones before.
 void run_pictures(const Engine& engine, Session& session, const PictureOptions& options,
                   Console& console, Timings& timings, const Task& task, Keeper* keeper = nullptr);
 
@@ -57,6 +60,12 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
 // note.
 void note_timings(Console& console, const Timings& timings, double seconds,
                   const std::string& predict_name);
+
+// The same by the labels of the vendor's sample programs, as notes. count: of what the label says;
+// means: of what the sample takes the mean of.
+enum class SophonDemoProgram { kCaption, kMatch, kAsk };
+void note_sophon_demo_times(Console& console, SophonDemoProgram program, std::size_t count,
+                            double mean_preprocess_ms, double mean_predict_ms);
 
 // 0, or 1 when an input failed.
 int exit_code(const Console& console);

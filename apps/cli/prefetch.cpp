@@ -42,12 +42,8 @@ bool Prefetch::has_room() const {
 void Prefetch::find_content(Decoded& decoded) {
   decoded.content = content_of(decoded, options_.limits.max_bytes);
   if (!decoded.content) return;
-  decoded.duplicate = !contents_.insert(*decoded.content).second;
-  if (decoded.duplicate) return;
-  contents_in_order_.push_back(*decoded.content);
-  if (contents_in_order_.size() <= kDistinct) return;
-  contents_.erase(contents_in_order_.front());
-  contents_in_order_.pop_front();
+  decoded.duplicate = contents_.find(*decoded.content) != nullptr;
+  if (!decoded.duplicate) contents_.put(*decoded.content, {});
 }
 
 std::optional<Decoded> Prefetch::decode_next(const Stop& stop) {
@@ -55,22 +51,34 @@ std::optional<Decoded> Prefetch::decode_next(const Stop& stop) {
   if (!input) return std::nullopt;
   Decoded decoded{std::move(*input), std::nullopt};
   if (decoded.pause || !decoded.error.empty()) return decoded;
+  if (decoded.row && decoded.name == last_.name) {
+    decoded.same_picture = true;
+    decoded.image = last_.image;
+    decoded.error = last_.error;
+    return decoded;
+  }
+  decode(decoded, stop);
+  last_ = {};
+  if (decoded.row) {
+    last_.name = decoded.name;
+    last_.image = decoded.image;
+    last_.error = decoded.error;
+  }
+  return decoded;
+}
+
+void Prefetch::decode(Decoded& decoded, const Stop& stop) {
   try {
-    if (dedupe_) find_content(decoded);
-    if (decoded.duplicate) {
-      decoded.bytes.reset();
-      return decoded;
-    }
-    decoded.image = read_image(decoded, options_, stop);
+    if (dedupe_ && !decoded.row) find_content(decoded);
+    if (!decoded.duplicate) decoded.image = read_image(decoded, options_, stop);
     decoded.bytes.reset();
-    if (prepare_) decoded.image = prepare_(*decoded.image);
+    if (prepare_ && decoded.image) decoded.image = prepare_(*decoded.image);
   } catch (const Error& error) {
     decoded.error = error.what();
   } catch (const std::bad_alloc&) {
     decoded.error = "not enough memory to decode " + decoded.name;
   }
   if (!decoded.error.empty()) decoded.image.reset();
-  return decoded;
 }
 
 void Prefetch::decode_all() {

@@ -9,10 +9,11 @@
 #include <optional>
 #include <string>
 #include <thread>
-#include <unordered_set>
+#include <variant>
 
 #include "blip/blip.h"
 #include "cli/inputs.h"
+#include "cli/recent.h"
 
 namespace blip::cli {
 
@@ -23,6 +24,8 @@ struct Decoded : Input {
   std::optional<jobs::Key> content{};
   // Not decoded: one of the kDistinct different contents before it is the same.
   bool duplicate = false;
+  // Of a row of pairs: its picture is that of the input before.
+  bool same_picture = false;
 };
 
 // How many different contents are remembered to find duplicates.
@@ -49,6 +52,7 @@ class Prefetch {
  private:
   void decode_all();
   std::optional<Decoded> decode_next(const Stop& stop);
+  void decode(Decoded& decoded, const Stop& stop);
   void find_content(Decoded& decoded);
   bool has_room() const;  // call with mutex_ held
 
@@ -57,8 +61,8 @@ class Prefetch {
   const std::size_t ahead_;
   const Prepare prepare_;
   const bool dedupe_;
-  std::unordered_set<jobs::Key, jobs::KeyHash> contents_;
-  std::deque<jobs::Key> contents_in_order_;
+  Recent<std::monostate> contents_{kDistinct};
+  Decoded last_;  // the last row of pairs: the next is often of the same picture
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Decoded> ready_;

@@ -1,6 +1,7 @@
 // blip serve: the models behind an HTTP API and a web page.
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cctype>
 #include <chrono>
@@ -14,8 +15,11 @@
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
+#include "cli/sophon_demo_arguments.h"
 #include "server/access.h"
+#include "server/models.h"
 #include "server/server.h"
+#include "server/sophon_demo_protocol.h"
 
 namespace blip::cli {
 namespace {
@@ -63,28 +67,65 @@ std::vector<std::string> read_keys(const std::string& path) {
   return keys;
 }
 
-// PATH or NAME=PATH; without a name the model's own.
+// What is to be loaded, each with its name or "", which is the model's own.
+struct NamedModel {
+  std::string name;
+  ModelOptions options;
+};
+
+// PATH or NAME=PATH of --model, the files that have options of their own, or what the vendor's
+// sample takes by itself, where its folder is this one or the one above.
+std::vector<NamedModel> models_of(const ServeFlags& flags) {
+  std::vector<NamedModel> models;
+  ModelOptions plain = flags.model;
+  plain.sophon.bmodel = plain.sophon.vision = plain.sophon.question = plain.sophon.answer = "";
+  for (const std::string& argument : flags.models) {
+    const std::size_t equals = argument.find('=');
+    const bool named = equals != std::string::npos && argument.find('/') > equals;
+    models.push_back({named ? argument.substr(0, equals) : "", plain});
+    models.back().options.model = named ? argument.substr(equals + 1) : argument;
+  }
+  const auto add_file = [&](const std::string& file) {
+    if (file.empty()) return;
+    models.push_back({"", plain});
+    models.back().options.sophon.bmodel = file;
+  };
+  add_file(flags.model.sophon.bmodel);
+  if (!flags.model.sophon.vision.empty()) {
+    models.push_back({"", flags.model});
+    models.back().options.sophon.bmodel = "";
+  }
+  if (models.empty() && given_model("").empty()) {
+    for (const char* root : {".", ".."})
+      if (models.empty())
+        add_file(CLI::detail::join(sophon_demo_bmodels(flags.server.sophon_demo, root), ","));
+  }
+  if (models.empty()) models.push_back({"", plain});
+  return models;
+}
+
 std::vector<server::NamedEngine> load_engines(const ServeFlags& flags, Console& console) {
   std::vector<server::NamedEngine> engines;
-  std::vector<std::string> given = flags.models;
-  if (given.empty()) given.emplace_back();
-  if (given.size() > 1 && !flags.model.adapters.empty())
+  const std::vector<NamedModel> models = models_of(flags);
+  if (models.size() > 1 && !flags.model.adapters.empty())
     throw Exit(kExitUsage,
                "--adapter goes with one model: give a folder with an adapter as a model of its "
                "own, --model NAME=FOLDER");
-  for (const std::string& argument : given) {
-    ModelOptions options = flags.model;
-    const std::size_t equals = argument.find('=');
-    const bool named = equals != std::string::npos && argument.find('/') > equals;
-    options.model = named ? argument.substr(equals + 1) : argument;
-    const Engine engine = load_engine(options, console);
-    const std::string name = named ? argument.substr(0, equals) : engine.info().name;
+  for (const NamedModel& model : models) {
+    const Engine engine = load_engine(model.options, console);
+    const std::string name = model.name.empty() ? engine.info().name : model.name;
     for (const auto& other : engines)
       if (other.name == name)
         throw Exit(kExitUsage,
                    "two models are named \"" + name + "\"; name them with --model NAME=PATH");
     engines.push_back({name, engine});
   }
+  const std::string& task = flags.server.sophon_demo;
+  const auto able = [&](const server::NamedEngine& one) {
+    return server::can(one.engine.info(), server::sophon_demo_task(task));
+  };
+  if (!task.empty() && std::none_of(engines.begin(), engines.end(), able))
+    throw Exit(kExitUsage, "--sophon-demo " + task + ": no loaded model can " + task);
   return engines;
 }
 
@@ -161,8 +202,9 @@ void add_model_flags(CLI::App& command, ServeFlags& flags) {
   command.remove_option(command.get_option("--model"));
   command
       .add_option("-m,--model", flags.models,
-                  "A model's name, Hugging Face folder, .pth, .bin, .safetensors or .gguf, or "
-                  "NAME=PATH; repeat for several; else $BLIP_MODEL, else the bundled model")
+                  "A model's name, Hugging Face folder, .pth, .bin, .safetensors, .gguf or .bmodel "
+                  "(several files of one compiled model with commas), or NAME=PATH; repeat for "
+                  "several; else $BLIP_MODEL, else the bundled model")
       ->type_name("PATH")
       ->check(not_empty())
       ->allow_extra_args(false)
@@ -182,9 +224,9 @@ void add_queue_flags(CLI::App& command, ServeFlags& flags) {
       ->capture_default_str()
       ->group(group);
   add_number(command, "--queue", o.scheduler.queue_limit, 1, 1'000'000,
-             "Jobs that may wait per model; more are told 429", group);
+             "Jobs that may wait per model; more get 429 Too Many Requests", group);
   add_number(command, "--max-requests", o.max_requests, 1, 100'000,
-             "Requests accepted at a time; more are told 429", group);
+             "Requests accepted at a time; more get 429 Too Many Requests", group);
   add_number(command, "--concurrency", o.threads, 1, 1024,
              "Requests read or decoded at a time; those that wait for a model do not count", group);
   command.add_option("--timeout", flags.timeout_seconds, "Seconds until a request is given up")
@@ -315,6 +357,11 @@ void add_serve(CLI::App& app, Run& run) {
                "Origin whose pages may use the server, or *; repeat for several")
       ->check(not_empty())
       ->group("Access");
+  add_choice(command, "--sophon-demo", o.sophon_demo,
+             {server::kSophonDemoTasks.begin(), server::kSophonDemoTasks.end()},
+             "Be the backend of SOPHON's BLIP sample for this task: /push_data and /get_result at "
+             "the root, its models where no other is given and they are in its folder")
+      ->group("SOPHON");
   add_history_flags(command, *flags);
   command.add_flag("-q,--quiet", flags->quiet, "Log errors only")->group("Output");
   command.footer(kExamples);

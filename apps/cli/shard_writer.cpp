@@ -45,10 +45,10 @@ struct FreeEntry {
 // A copy that is being written.
 class Copy {
  public:
-  Copy(const ShardOptions& options, const std::string& source, const CaptionOf& caption_of)
+  Copy(const ShardOptions& options, const std::string& source, const Captions& captions)
       : options_(options),
         source_(source),
-        caption_of_(caption_of),
+        captions_(captions),
         file_(shard_path(options, source)) {}
 
   std::size_t write() {
@@ -79,7 +79,7 @@ class Copy {
       if (!seen.insert(name).second) continue;
       if (name.ends_with(options_.ending)) {
         texts_.insert(name);
-      } else if (caption_of_(source_ + "/" + name)) {
+      } else if (captions_.contains(source_ + "/" + name)) {
         const bool first = pictures_.emplace(text_name(name), name).second;
         unwritten_ += first ? 0 : 1;
       }
@@ -115,7 +115,7 @@ class Copy {
   }
 
   std::string text_of(const std::string& picture) const {
-    return jobs::sidecar_text(options_.ending, caption_of_(source_ + "/" + picture).value_or(""));
+    return jobs::sidecar_text(options_.ending, captions_.text(source_ + "/" + picture));
   }
 
   // The text that is there, with the caption as options_.existing says.
@@ -168,7 +168,7 @@ class Copy {
 
   const ShardOptions& options_;
   const std::string& source_;
-  const CaptionOf& caption_of_;
+  const Captions& captions_;
   io::AtomicFile file_;
   Archive reader_, writer_;
   std::unordered_set<std::string> texts_, copied_;
@@ -179,13 +179,13 @@ class Copy {
 }  // namespace
 
 std::size_t write_shard(const ShardOptions& options, const std::string& archive,
-                        const CaptionOf& caption_of) {
-  return Copy(options, archive, caption_of).write();
+                        const Captions& captions) {
+  return Copy(options, archive, captions).write();
 }
 
 #else
 
-std::size_t write_shard(const ShardOptions&, const std::string& archive, const CaptionOf&) {
+std::size_t write_shard(const ShardOptions&, const std::string& archive, const Captions&) {
   throw Error(ErrorCode::kUnsupported,
               "cannot read archive " + archive + ": this build lacks libarchive (BLIP_ARCHIVES)");
 }

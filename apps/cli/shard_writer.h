@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <functional>
-#include <optional>
 #include <string>
 
 #include "jobs/sidecar.h"
@@ -16,8 +15,11 @@ struct ShardOptions {
   jobs::Existing existing = jobs::Existing::kSkip;  // what becomes of members of that name
 };
 
-// The caption of the picture of this name, ARCHIVE/MEMBER; nullopt: it has none.
-using CaptionOf = std::function<std::optional<std::string>(const std::string& name)>;
+// The captions of pictures by their names, ARCHIVE/MEMBER.
+struct Captions {
+  std::function<bool(const std::string& name)> contains;
+  std::function<std::string(const std::string& name)> text;
+};
 
 // The copy's path.
 std::string shard_path(const ShardOptions& options, const std::string& archive);
@@ -26,6 +28,6 @@ std::string shard_path(const ShardOptions& options, const std::string& archive);
 // pictures. The file appears whole or not at all. Returns how many captions had no place, as two
 // pictures would share a member. Throws Error(kIo); Exit when interrupted.
 std::size_t write_shard(const ShardOptions& options, const std::string& archive,
-                        const CaptionOf& caption_of);
+                        const Captions& captions);
 
 }  // namespace blip::cli

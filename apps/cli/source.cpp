@@ -20,6 +20,7 @@
 #include "cli/archive_reader.h"
 #include "cli/interrupt.h"
 #include "cli/list_reader.h"
+#include "cli/pair_reader.h"
 #include "image/formats.h"
 
 namespace blip::cli {
@@ -99,6 +100,33 @@ using FolderId = std::pair<dev_t, ino_t>;
 
 }  // namespace
 
+Json Input::object() const {
+  if (row) return *row;
+  return row_text.empty() ? named("image", name) : Json{{"row", row_text}};
+}
+
+Json object_of_text(const Input& input, const char* key, const std::string& text) {
+  Json object = input.object();
+  if (input.texts_key != nullptr && object[input.texts_key].is_array())
+    object.erase(input.texts_key);
+  object[key] = text;
+  return object;
+}
+
+bool InputFilter::excludes(const std::string& path) const {
+  const char* const name = path.c_str() + (path.rfind('/') + 1);
+  return std::any_of(exclude.begin(), exclude.end(), [&](const std::string& pattern) {
+    const bool whole = pattern.find('/') != std::string::npos;
+    return ::fnmatch(pattern.c_str(), whole ? path.c_str() : name, whole ? FNM_PATHNAME : 0) == 0;
+  });
+}
+
+bool InputFilter::is_newer(const timespec& time) const {
+  if (!newer_than) return true;
+  const timespec& limit = *newer_than;
+  return time.tv_sec != limit.tv_sec ? time.tv_sec > limit.tv_sec : time.tv_nsec > limit.tv_nsec;
+}
+
 // Where a Source is: the argument, the list or matches that it stands for, and the folders in it.
 class Source::Walk {
  public:
@@ -110,6 +138,10 @@ class Source::Walk {
       stop_if_interrupted();
       if (archive_) {
         if (std::optional<Input> input = next_of_archive(wanted)) return input;
+        continue;
+      }
+      if (pairs_) {
+        if (std::optional<Input> input = next_of_pairs(stop)) return input;
         continue;
       }
       if (!folders_.empty()) {
@@ -171,7 +203,11 @@ class Source::Walk {
       if (!name) list_.reset();
       if (!name) return std::nullopt;
       // A list of a million pictures is gone through without a look at each of them.
-      if (image::find_format_by_ending(*name)) return Input{*name, ""};
+      if (image::find_format_by_ending(*name) && !options_.filter.newer_than) {
+        if (!options_.filter.excludes(*name)) return Input{*name, ""};
+        ++left_out_.excluded;
+        return std::nullopt;
+      }
       return enter_path(*name == "-" ? "./-" : *name);
     } catch (const Error& error) {
       list_.reset();
@@ -182,9 +218,22 @@ class Source::Walk {
   std::optional<Input> enter_path(const std::string& path) {
     struct stat status = {};
     // One that is missing fails when it is opened, with the system's reason.
-    if (::stat(path.c_str(), &status) != 0) return Input{path, ""};
-    if (S_ISREG(status.st_mode) && is_archive(path)) return enter_archive(path);
-    if (!S_ISDIR(status.st_mode)) return Input{path, ""};
+    const bool there = ::stat(path.c_str(), &status) == 0;
+    if (!there || !S_ISDIR(status.st_mode)) {
+      const bool archive = there && S_ISREG(status.st_mode) && is_archive(path);
+      if (options_.filter.excludes(path)) {
+        ++left_out_.excluded;
+      } else if (archive) {
+        return enter_archive(path);
+      } else if (options_.pairs && is_pair_file(path)) {
+        return enter_pairs(path);
+      } else if (there && !options_.filter.is_newer(status.st_mtim)) {
+        ++left_out_.older;
+      } else {
+        return Input{path, ""};
+      }
+      return std::nullopt;
+    }
     root_ = path;
     searched_.clear();
     found_ = false;
@@ -194,9 +243,10 @@ class Source::Walk {
 
   std::optional<Input> enter_archive(const std::string& path) {
     found_ = false;
+    filtered_before_ = filtered();
     archive_path_ = path;
     try {
-      archive_ = std::make_unique<ArchiveReader>(path, options_.max_bytes);
+      archive_ = std::make_unique<ArchiveReader>(path, options_);
     } catch (const Error& error) {
       return Input{path, error.what()};
     }
@@ -206,7 +256,7 @@ class Source::Walk {
   std::optional<Input> next_of_archive(const Wanted& wanted) {
     try {
       std::optional<Input> input = archive_->next(wanted, left_out_);
-      if (input || found_) {
+      if (input || found_ || filtered() != filtered_before_) {
         found_ = true;
         if (!input) archive_.reset();
         return input;
@@ -217,6 +267,30 @@ class Source::Walk {
     }
     archive_.reset();
     return Input{archive_path_, "no picture in archive " + archive_path_};
+  }
+
+  std::optional<Input> enter_pairs(const std::string& path) {
+    pairs_path_ = path;
+    try {
+      pairs_ = std::make_unique<PairReader>(path, *options_.pairs);
+    } catch (const Error& error) {
+      return Input{path, error.what()};
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Input> next_of_pairs(const Stop& stop) {
+    try {
+      while (std::optional<Input> input = pairs_->next(stop)) {
+        if (!input->error.empty() || !options_.filter.excludes(input->name)) return input;
+        ++left_out_.excluded;
+      }
+      pairs_.reset();
+      return std::nullopt;
+    } catch (const Error& error) {
+      pairs_.reset();
+      return Input{pairs_path_, error.what()};
+    }
   }
 
   std::optional<Input> enter_folder(const std::string& path, const struct stat& status) {
@@ -249,21 +323,8 @@ class Source::Walk {
   }
 
   bool is_excluded(const std::string& path) const {
-    if (options_.filter.exclude.empty()) return false;
-    const std::string below = fs::path(path).lexically_relative(root_).string(),
-                      name = fs::path(path).filename().string();
-    return std::any_of(options_.filter.exclude.begin(), options_.filter.exclude.end(),
-                       [&](const std::string& pattern) {
-                         const bool whole = pattern.find('/') != std::string::npos;
-                         return ::fnmatch(pattern.c_str(), (whole ? below : name).c_str(),
-                                          whole ? FNM_PATHNAME : 0) == 0;
-                       });
-  }
-
-  bool is_newer(const struct stat& status) const {
-    if (!options_.filter.newer_than) return true;
-    const timespec &time = status.st_mtim, &limit = *options_.filter.newer_than;
-    return time.tv_sec != limit.tv_sec ? time.tv_sec > limit.tv_sec : time.tv_nsec > limit.tv_nsec;
+    return !options_.filter.exclude.empty() &&
+           options_.filter.excludes(fs::path(path).lexically_relative(root_).string());
   }
 
   std::size_t filtered() const { return left_out_.excluded + left_out_.older + left_out_.below; }
@@ -293,7 +354,7 @@ class Source::Walk {
       ++left_out_.special;
     } else if (!image::find_format_by_ending(path) && !holds_picture(path)) {
       ++left_out_.others;
-    } else if (is_newer(status)) {
+    } else if (options_.filter.is_newer(status.st_mtim)) {
       return Input{path, ""};
     } else {
       ++left_out_.older;
@@ -307,7 +368,8 @@ class Source::Walk {
   bool standard_input_ = false;  // was read from
   std::unique_ptr<ListReader> list_;
   std::unique_ptr<ArchiveReader> archive_;
-  std::string archive_path_;
+  std::unique_ptr<PairReader> pairs_;
+  std::string archive_path_, pairs_path_;
   std::vector<std::string> matches_;
   std::vector<Folder> folders_;  // each in the one before
   std::string root_;             // the first of them
@@ -329,14 +391,14 @@ std::optional<Input> Source::next(const Stop& stop, const Wanted& wanted) {
 const LeftOut& Source::left_out() const { return walk_->left_out(); }
 
 bool Source::can_be_repeated() const {
-  return std::all_of(walk_->arguments().begin(), walk_->arguments().end(),
-                     [](const std::string& argument) {
-                       if (is_compressed_archive(argument)) return false;
-                       if (!is_list(argument)) return true;
-                       struct stat status = {};
-                       return argument != "@-" && ::stat(argument.c_str() + 1, &status) == 0 &&
-                              S_ISREG(status.st_mode);
-                     });
+  return std::all_of(
+      walk_->arguments().begin(), walk_->arguments().end(), [](const std::string& argument) {
+        if (is_compressed_archive(argument)) return false;
+        if (!is_list(argument) && !is_pair_file(argument)) return true;
+        struct stat status = {};
+        const char* const path = argument.c_str() + (is_list(argument) ? 1 : 0);
+        return argument != "@-" && (::stat(path, &status) != 0 || S_ISREG(status.st_mode));
+      });
 }
 
 std::string describe(const LeftOut& left_out) {
@@ -355,21 +417,12 @@ std::string describe(const LeftOut& left_out) {
   return text;
 }
 
-std::vector<Input> expand_inputs(const std::vector<std::string>& arguments,
-                                 const FolderFilter& filter, LeftOut* left_out) {
-  Source source(arguments, {.filter = filter});
-  std::vector<Input> inputs;
-  while (std::optional<Input> input = source.next()) inputs.push_back(std::move(*input));
-  if (left_out != nullptr) *left_out = source.left_out();
-  return inputs;
-}
-
 bool names_needed(const std::vector<std::string>& arguments) {
   if (arguments.size() != 1) return true;
   struct stat status = {};
   return arguments.front() != "-" &&
-         (is_archive(arguments.front()) || stat(arguments.front().c_str(), &status) != 0 ||
-          S_ISDIR(status.st_mode));
+         (is_archive(arguments.front()) || is_pair_file(arguments.front()) ||
+          stat(arguments.front().c_str(), &status) != 0 || S_ISDIR(status.st_mode));
 }
 
 }  // namespace blip::cli

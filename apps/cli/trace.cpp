@@ -58,7 +58,7 @@ Run traced(const OutputOptions& options, Run command) {
   };
 }
 
-Trace::Trace(const std::string& path) : path_(path), first_us_(now_us()) {
+Trace::Trace(const std::string& path) : first_us_(now_us()) {
   if (path.empty()) return;
   std::error_code ignored;
   if (path == "-" ||

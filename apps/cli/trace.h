@@ -33,7 +33,6 @@ class Trace {
   void add(const Zone& zone);
   void flush(std::size_t above);
 
-  std::string path_;
   std::mutex mutex_;  // of what follows: zones come from several threads
   std::optional<io::AtomicFile> file_;
   std::string buffer_, failure_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "blip/error.h"
@@ -34,6 +35,10 @@ constexpr std::uint64_t kValueBits = 56, kValueMask = (std::uint64_t{1} << kValu
 
 std::string dumped(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string file_name(const std::string& path) {
+  return std::filesystem::path(path).filename().string();
 }
 
 [[noreturn]] void refuse(const std::string& message) { throw Error(ErrorCode::kUsage, message); }
@@ -86,7 +91,7 @@ bool Journal::open_once() {
   lock_->take_slot();
   read_header();
   if (!options_.output.empty() && !output_) output_ = std::make_unique<AppendFile>(options_.output);
-  if (!options_.errors.empty() && !errors_) errors_ = std::make_unique<AppendFile>(options_.errors);
+  if (!errors_path_.empty() && !errors_) errors_ = std::make_unique<AppendFile>(errors_path_);
   if (alone) tail_.emplace();
   load();
   if (alone) verify_tail();
@@ -113,20 +118,54 @@ void Journal::read_header() {
       refuse(options_.journal + " is not the journal of a job of this program; remove it or give " +
              "another output");
     begin_ = end + 1;
+    for (const std::string& errors : options_.errors)
+      if (errors_path_.empty() || Json(file_name(errors)) == header.value("errors", Json()))
+        errors_path_ = errors;
     return check_identity(header.value("options", Json::object()));
   }
+  write_header();
+}
+
+void Journal::write_header() {
+  const bool begun = file_->size() > 0;
   struct stat status {};
   const bool exists = !options_.output.empty() && ::stat(options_.output.c_str(), &status) == 0 &&
                       status.st_size > 0;
   if (exists) {
-    if (start.empty()) ::unlink(options_.journal.c_str());
+    if (!begun) ::unlink(options_.journal.c_str());
     refuse(options_.output + " exists, and " + options_.journal + ", which would say how far its " +
            "job was, does not; remove the former or give another name");
   }
-  const std::string line = Json{{kMagic, kVersion}, {"options", options_.identity}}.dump() + "\n";
+  try {
+    choose_errors();
+  } catch (const Error&) {
+    if (!begun) ::unlink(options_.journal.c_str());
+    throw;
+  }
+  Json header{{kMagic, kVersion}, {"options", options_.identity}};
+  if (!errors_path_.empty()) header["errors"] = file_name(errors_path_);
+  const std::string line = dumped(header) + "\n";
   file_->cut(0);
   file_->write_at(0, line);
+  file_->sync();
   begin_ = line.size();
+}
+
+// Failures that another job wrote, perhaps one whose journal is gone, are kept.
+void Journal::choose_errors() {
+  if (options_.errors.empty()) return;
+  for (std::size_t i = 0; i < options_.errors.size() && errors_path_.empty(); ++i) {
+    struct stat status {};
+    const bool written = ::stat(options_.errors[i].c_str(), &status) == 0 && status.st_size > 0;
+    if (!written && !(i == 0 && options_.first_is_taken)) errors_path_ = options_.errors[i];
+  }
+  const std::string& first = options_.errors.front();
+  if (errors_path_.empty())
+    refuse(first +
+           " exists, and no journal of this job does, which would say how far it was; "
+           "remove the former or give another name");
+  if (errors_path_ != first && options_.notice)
+    options_.notice("failures go to " + errors_path_ + ", as " + first + " is another job's");
 }
 
 void Journal::check_identity(const Json& begun) const {
@@ -194,25 +233,34 @@ void Journal::read_records() {
     const bool unfinished = last.kind() == Kind::kFailed && last.value() > errors_size;
     if (last.good() && !unfinished) break;
   }
-  bool torn = false;
-  constexpr std::uint64_t kAtOnce = 1 << 15;
-  while (records > 0 && !torn) {
-    std::vector<Record> block(std::min(records, kAtOnce));
-    const std::string bytes = file_->read(read_to_, block.size() * sizeof(Record));
-    std::memcpy(block.data(), bytes.data(), bytes.size());
+  bool torn = false, damaged = false;  // the row of a record; a record with good ones behind it
+  while (records > 0 && !torn && !damaged) {
+    const std::vector<Record> block = read_block(read_to_, records);
     const std::lock_guard known(memory_);
     for (const Record& record : block) {
-      torn = !record.good() ||
-             (output_ && record.kind() == Kind::kDone && record.value() > output_size);
-      if (torn) break;
+      damaged = !record.good();
+      torn = !damaged && output_ && record.kind() == Kind::kDone && record.value() > output_size;
+      if (torn || damaged) break;
       apply(record, read_to_);
       read_to_ += sizeof(Record);
     }
     records -= block.size();
   }
+  if (damaged && options_.notice)
+    options_.notice(options_.journal + " is damaged at byte " + std::to_string(read_to_) +
+                    "; what it says from there on is done again");
   if (file_->size() > read_to_) file_->cut(read_to_);
   if (output_) mend_output(torn);
   if (errors_) mend_errors();
+}
+
+// So many of the records at an offset, or as many as are read at once.
+std::vector<Journal::Record> Journal::read_block(std::uint64_t at, std::uint64_t records) const {
+  constexpr std::uint64_t kAtOnce = 1 << 15;
+  std::vector<Record> block(std::min(records, kAtOnce));
+  const std::string bytes = file_->read(at, block.size() * sizeof(Record));
+  std::memcpy(block.data(), bytes.data(), bytes.size());
+  return block;
 }
 
 void Journal::mend_output(bool torn) {
@@ -331,10 +379,17 @@ std::vector<State> Journal::claim(std::span<const Key> keys) {
   return states;
 }
 
-void Journal::intend(Key key, std::uint64_t content) {
-  const WorkerLock::Guard guard(*lock_);
-  read_records();
-  append(std::vector{Record::make(Kind::kIntend, key, content)});
+void Journal::intend(const std::vector<Intent>& intents) {
+  if (intents.empty()) return;
+  std::vector<Record> records;
+  for (const Intent& intent : intents)
+    records.push_back(Record::make(Kind::kIntend, intent.key, intent.content));
+  {
+    const WorkerLock::Guard guard(*lock_);
+    read_records();
+    append(records);
+  }
+  file_->sync();
 }
 
 bool Journal::was_intended(Key key, std::uint64_t content) const {
@@ -390,12 +445,9 @@ Journal::Rows::Rows(Journal& journal) : output_(*journal.output_) {
   const WorkerLock::Guard guard(*journal.lock_);
   journal.read_records();
   std::uint64_t begin = journal.options_.preamble.size();
-  constexpr std::size_t kAtOnce = 1 << 15;
   for (std::uint64_t at = journal.begin_; at < journal.read_to_;) {
-    std::vector<Record> block(
-        std::min<std::uint64_t>((journal.read_to_ - at) / sizeof(Record), kAtOnce));
-    const std::string bytes = journal.file_->read(at, block.size() * sizeof(Record));
-    std::memcpy(block.data(), bytes.data(), bytes.size());
+    const std::vector<Record> block =
+        journal.read_block(at, (journal.read_to_ - at) / sizeof(Record));
     at += block.size() * sizeof(Record);
     for (const Record& record : block) {
       if (record.kind() != Kind::kDone) continue;
@@ -407,12 +459,19 @@ Journal::Rows::Rows(Journal& journal) : output_(*journal.output_) {
             [](const Place& a, const Place& b) { return a.key < b.key; });
 }
 
-std::optional<std::string> Journal::Rows::find(Key key) const {
+const Journal::Rows::Place* Journal::Rows::place_of(Key key) const {
   const auto found =
       std::lower_bound(places_.begin(), places_.end(), key,
                        [](const Place& place, const Key& wanted) { return place.key < wanted; });
-  if (found == places_.end() || found->key != key) return std::nullopt;
-  return output_.read(found->begin, found->end - found->begin);
+  return found == places_.end() || found->key != key ? nullptr : &*found;
+}
+
+bool Journal::Rows::contains(Key key) const { return place_of(key) != nullptr; }
+
+std::optional<std::string> Journal::Rows::find(Key key) const {
+  const Place* place = place_of(key);
+  if (place == nullptr) return std::nullopt;
+  return output_.read(place->begin, place->end - place->begin);
 }
 
 void Journal::sync() {

@@ -45,7 +45,10 @@ struct JournalOptions {
   std::string journal;
   std::string output;    // "" = none: results go elsewhere
   std::string preamble;  // what the output begins with
-  std::string errors;    // "" = none
+  // Where failures go: the first of these that is no other job's; empty = nowhere. Which it is
+  // stands in the journal.
+  std::vector<std::string> errors;
+  bool first_is_taken = false;  // another job may write to the first of them
   // The job's options by name: those of a job that goes on must be the same.
   Json identity = Json::object();
   std::function<bool()> stop;                      // polled while waiting for another worker
@@ -65,9 +68,14 @@ class Journal {
 
   // Claims those that are free. What another worker holds is kElsewhere.
   std::vector<State> claim(std::span<const Key> keys);
-  // A file beside the picture is about to become one with these bytes (their digest): after an end
-  // between that and commit(), was_intended() tells whether it did.
-  void intend(Key key, std::uint64_t content);
+  // Files beside the pictures are about to become ones with these bytes (their digests): after an
+  // end between that and commit(), was_intended() tells whether they did, after a loss of power
+  // too.
+  struct Intent {
+    Key key;
+    std::uint64_t content;
+  };
+  void intend(const std::vector<Intent>& intents);
   bool was_intended(Key key, std::uint64_t content) const;
   // Appends the rows; on failure none. A row of a picture that has one is dropped.
   void commit(std::vector<Row> rows);
@@ -79,12 +87,15 @@ class Journal {
     explicit Rows(Journal& journal);
     // The row's bytes; nullopt where there is none. Throws Error(kIo).
     std::optional<std::string> find(Key key) const;
+    bool contains(Key key) const;
 
    private:
     struct Place {
       Key key;
       std::uint64_t begin, end;
     };
+    const Place* place_of(Key key) const;
+
     const AppendFile& output_;
     std::vector<Place> places_;  // by their keys
   };
@@ -104,6 +115,9 @@ class Journal {
   void open();
   bool open_once();
   void read_header();
+  void write_header();
+  void choose_errors();
+  std::vector<Record> read_block(std::uint64_t at, std::uint64_t records) const;
   void check_identity(const Json& begun) const;
   void load();
   void verify_tail();
@@ -118,6 +132,7 @@ class Journal {
   State known_state(Key key) const;
 
   JournalOptions options_;
+  std::string errors_path_;  // "" = none
   std::unique_ptr<AppendFile> file_, output_, errors_;
   std::unique_ptr<WorkerLock> lock_;
   std::uint64_t begin_ = 0, read_to_ = 0;  // of the records; what this worker has read

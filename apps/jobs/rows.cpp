@@ -14,15 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_utf8(const std::string& text) {
-  try {
-    (void)Json(text).dump();
-    return true;
-  } catch (const Json::type_error&) {
-    return false;
-  }
-}
-
 std::string line(const Json& object) {
   return object.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
 }
@@ -47,51 +38,92 @@ std::string relative_name(const std::string& name, const std::string& path) {
   return error ? name : picture.lexically_relative(folder).string();
 }
 
-void require_utf8(const std::string& name, const char* format) {
-  if (!is_utf8(name))
+// A field as CSV shows it: texts as they are, null as nothing, anything else as JSON.
+std::string shown_field(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  if (found == object.end() || found->is_null()) return "";
+  return field(found->is_string() ? found->get<std::string>() : found->dump());
+}
+
+// Names that are not UTF-8 have their bytes beside them (cli/console.h).
+void require_utf8(const Json& object, const char* format) {
+  if (object.contains("image_bytes"))
     throw Error(ErrorCode::kImage, std::string(format) + " cannot hold its name, which is not " +
                                        "UTF-8; rename it, or write a .jsonl file");
 }
 
-}  // namespace
+std::string name_of(const Json& object) { return object.value("image", ""); }
 
-Format format_of(const std::string& path) {
-  const fs::path name = fs::path(path).filename();
-  const std::string ending = name.extension().string();
-  if (name == "metadata.jsonl") return Format::kMetadata;
-  if (ending == ".jsonl") return Format::kJsonl;
-  if (ending == ".csv") return Format::kCsv;
-  if (ending == ".json") return Format::kCoco;
-  throw Error(ErrorCode::kUsage, "cannot tell the format of \"" + path +
-                                     "\" by its name; end it with .jsonl (metadata.jsonl: for the "
-                                     "datasets library), .csv or .json (COCO results)");
+Json array_object(const Table& table, const Json& object) {
+  require_utf8(object, "JSON");
+  if (table.array == Array::kCocoCaptions)
+    return {{"image_id", coco_id(name_of(object))}, {"caption", object.at("caption")}};
+  if (table.array == Array::kTrainingPairs)
+    return {{"image", name_of(object)}, {"caption", object.at("text")}};
+  if (!object.contains("question_id"))
+    throw Error(ErrorCode::kImage,
+                "VQA results need the \"question_id\" of a question, which its row does not have; "
+                "add it, or write a .jsonl file");
+  return {{"question_id", object["question_id"]}, {"answer", object.at("answer")}};
 }
 
-std::string preamble(Format format) { return format == Format::kCsv ? "image,caption\n" : ""; }
+}  // namespace
 
-std::string row(Format format, const std::string& path, const Caption& caption) {
+Format format_of(const std::string& path, const Table& table) {
+  const fs::path name = fs::path(path).filename();
+  const std::string ending = name.extension().string();
+  if (name == "metadata.jsonl" && table.has_metadata) return Format::kMetadata;
+  if (ending == ".jsonl") return Format::kJsonl;
+  if (ending == ".csv" && !table.columns.empty()) return Format::kCsv;
+  if (ending == ".json" && table.array != Array::kNone) return Format::kArray;
+  const char* const array = table.array == Array::kCocoCaptions    ? " or .json (COCO results)"
+                            : table.array == Array::kVqaAnswers    ? " or .json (VQA results)"
+                            : table.array == Array::kTrainingPairs ? " or .json (an array)"
+                                                                   : "";
+  throw Error(ErrorCode::kUsage,
+              "cannot tell the format of \"" + path + "\" by its name; " + table.noun +
+                  " go to files that end with .jsonl" +
+                  (table.has_metadata ? " (metadata.jsonl: for the datasets library)" : "") +
+                  (table.columns.empty() ? ""
+                   : *array              ? ", .csv"
+                                         : " or .csv") +
+                  array);
+}
+
+std::string preamble(Format format, const Table& table) {
+  if (format != Format::kCsv) return "";
+  std::string text;
+  for (const char* column : table.columns) text += (text.empty() ? "" : ",") + std::string(column);
+  return text + '\n';
+}
+
+std::string row(Format format, const std::string& path, const Table& table, const Json& object) {
   switch (format) {
     case Format::kJsonl:
-      return line(caption.object);
-    case Format::kCsv:
-      require_utf8(caption.name, "CSV");
-      return field(caption.name) + ',' + field(caption.text) + '\n';
+      return line(object);
+    case Format::kCsv: {
+      require_utf8(object, "CSV");
+      std::string text;
+      for (const char* column : table.columns)
+        text += (column == table.columns.front() ? "" : ",") + shown_field(object, column);
+      return text + '\n';
+    }
     case Format::kMetadata:
-      require_utf8(caption.name, "metadata.jsonl");
-      return line({{"file_name", relative_name(caption.name, path)}, {"text", caption.text}});
-    case Format::kCoco:
-      require_utf8(caption.name, "COCO's JSON");
-      return line({{"image_id", coco_id(caption.name)}, {"caption", caption.text}});
+      require_utf8(object, "metadata.jsonl");
+      return line(
+          {{"file_name", relative_name(name_of(object), path)}, {"text", object.at("caption")}});
+    case Format::kArray:
+      return line(array_object(table, object));
   }
   return "";
 }
 
 std::string rows_path(Format format, const std::string& path) {
-  return format == Format::kCoco ? path + ".rows" : path;
+  return format == Format::kArray ? path + ".rows" : path;
 }
 
 void finish(Format format, const std::string& path) {
-  if (format != Format::kCoco) return;
+  if (format != Format::kArray) return;
   std::ifstream rows(rows_path(format, path), std::ios::binary);
   if (!rows) throw Error(ErrorCode::kIo, "cannot open " + rows_path(format, path));
   io::AtomicFile file(path);
@@ -103,6 +135,7 @@ void finish(Format format, const std::string& path) {
     file.write(text);
     text.clear();
   }
+  if (rows.bad()) throw Error(ErrorCode::kIo, "cannot read " + rows_path(format, path));
   file.write(text + "\n]\n");
   file.commit();
 }

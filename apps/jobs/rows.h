@@ -1,7 +1,9 @@
-// The files that a job's captions go to.
+// The files that a job's results go to.
 #pragma once
 
+#include <array>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,31 +14,50 @@ using Json = nlohmann::ordered_json;
 
 enum class Format {
   kJsonl,     // one object a line, as the command prints it
-  kCsv,       // image,caption in UTF-8, as RFC 4180 quotes, lines end with \n
+  kCsv,       // the table's columns in UTF-8, as RFC 4180 quotes, lines end with \n
   kMetadata,  // metadata.jsonl of the `datasets` library: file_name, relative to its folder, and
               // text
-  kCoco,      // COCO results: [{"image_id", "caption"}]
+  kArray,     // one JSON array of objects that other programs read: see Array
 };
 
-// By the name of the file: metadata.jsonl, .jsonl, .csv or .json. Throws Error(kUsage) for another.
-Format format_of(const std::string& path);
-
-// A picture's caption.
-struct Caption {
-  std::string name;  // of the picture
-  std::string text;
-  Json object;  // of kJsonl
+// What the objects of Format::kArray are.
+enum class Array {
+  kNone,           // there is no such format
+  kCocoCaptions,   // COCO results: {"image_id", "caption"}
+  kVqaAnswers,     // VQA results: {"question_id", "answer"}
+  kTrainingPairs,  // what BLIP itself is trained on: {"image", "caption"}
 };
+
+// What the rows of a command are: objects, of which the formats show parts.
+struct Table {
+  const char* noun;                  // of its rows: "captions"
+  std::vector<const char*> columns;  // of CSV; empty: there is no such format
+  Array array = Array::kNone;
+  bool has_metadata = false;
+};
+
+inline const Table kCaptions{"captions", {"image", "caption"}, Array::kCocoCaptions, true};
+inline const Table kMatches{"scores", {"image", "text", "match_probability", "cosine"}};
+inline const Table kAnswers{"answers", {"image", "question", "answer"}, Array::kVqaAnswers};
+inline const Table kFiltered{"texts", {}};
+inline const Table kPairs{"pairs", {"image", "text"}, Array::kTrainingPairs};
+
+// The endings of the names of files.
+inline constexpr std::array<const char*, 3> kEndings = {".jsonl", ".csv", ".json"};
+
+// By the name of the file: metadata.jsonl, .jsonl, .csv or .json. Throws Error(kUsage) for another,
+// and for one that the table does not have.
+Format format_of(const std::string& path, const Table& table);
 
 // What the file begins with.
-std::string preamble(Format format);
+std::string preamble(Format format, const Table& table);
 
-// The caption's bytes in the file at `path`. Throws Error(kImage) for a name that the format cannot
+// The bytes of an object in the file at `path`. Throws Error(kImage) for one that the format cannot
 // hold.
-std::string row(Format format, const std::string& path, const Caption& caption);
+std::string row(Format format, const std::string& path, const Table& table, const Json& object);
 
-// COCO results are an array, which has an end: rows are collected in this file, and the array is
-// written when the job is complete. The path itself for the others.
+// An array has an end: rows are collected in this file, and the array is written when the job is
+// complete. The path itself for the other formats.
 std::string rows_path(Format format, const std::string& path);
 // Writes the file at `path` from its rows. Throws Error(kIo).
 void finish(Format format, const std::string& path);

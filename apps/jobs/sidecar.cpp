@@ -49,9 +49,8 @@ std::string sidecar_text(const std::string& extension, const std::string& captio
 }
 
 std::string sidecar_content(std::string before, const std::string& text, Existing existing) {
-  const bool adds = existing == Existing::kAppend || existing == Existing::kPrepend;
   before = without_line_ends(std::move(before));
-  if (!adds || before.empty()) return text + '\n';
+  if (!adds(existing) || before.empty()) return text + '\n';
   return (existing == Existing::kAppend ? before + kBetween + text : text + kBetween + before) +
          '\n';
 }

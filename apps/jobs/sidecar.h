@@ -12,6 +12,10 @@ namespace blip::jobs {
 enum class Existing { kSkip, kOverwrite, kAppend, kPrepend };
 // "skip", "overwrite", "append", "prepend"; Error(kUsage) on anything else.
 Existing parse_existing(const std::string& word);
+// Whether texts are added to what is there.
+constexpr bool adds(Existing existing) {
+  return existing == Existing::kAppend || existing == Existing::kPrepend;
+}
 
 // a.jpg and .txt: a.txt. What stands after the last point of the name goes, unless the name begins
 // with it.

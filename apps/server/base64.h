@@ -1,4 +1,8 @@
 // Base64 (RFC 4648) and data URLs (RFC 2397), strictly.
+//
+// Why not a library: those at hand guess where the text is wrong. Boost.Beast's decoder is private
+// and stops at the first strange character with success; OpenSSL's, which the server does not
+// otherwise need, takes padding in the middle. A picture that arrives altered has to be an error.
 #pragma once
 
 #include <optional>

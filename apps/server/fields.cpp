@@ -194,6 +194,13 @@ std::string Fields::text(const std::string& name, const std::string& otherwise,
                        max_characters != 0 ? max_characters : limits_.max_text_characters);
 }
 
+std::string Fields::number_text(const std::string& name, std::size_t max_characters) {
+  const Json* value = find(name);
+  if (value == nullptr || value->is_string()) return text(name, "", max_characters);
+  if (!value->is_number_integer()) invalid(name, "must be one whole number");
+  return value->dump();
+}
+
 void Fields::add_text(const std::string& name, const Json& item, std::vector<std::string>& texts,
                       Empty empty) const {
   if (texts.size() == limits_.max_texts)

@@ -34,6 +34,8 @@ class Fields {
   // max_characters: a limit of this field's own; 0 = that of all texts.
   std::string text(const std::string& name, const std::string& otherwise = "",
                    std::size_t max_characters = 0);
+  // Of a number its text: as it was sent or, of one in JSON, its decimal digits. "" without one.
+  std::string number_text(const std::string& name, std::size_t max_characters);
   // The field `one` (a text) and the field `many` (a list), together. None is empty, unless `empty`
   // allows it for some.
   enum class Empty { kRefused, kSome };

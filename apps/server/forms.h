@@ -1,4 +1,8 @@
 // Bodies of HTML forms.
+//
+// Why not a library: the bodies lie in memory, whole, when they are read. Neither Boost.Beast nor
+// another HTTP library of Debian reads multipart bodies from memory (libmicrohttpd's and Poco's
+// readers are bound to their own servers' connections).
 #pragma once
 
 #include <string>

@@ -62,7 +62,7 @@ std::string second_version() {
          "INSERT INTO secrets VALUES ('owner', randomblob(32));";
 }
 
-// Columns as HistoryEntry has them, each cut one byte over its limit; as bytes, since another
+// Columns as HistoryEntry has them, each truncated one byte over its limit; as bytes, since another
 // program may have stored any type.
 std::string entry_columns() {
   const auto cut = [](const char* column, std::size_t limit) {

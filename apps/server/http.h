@@ -108,7 +108,7 @@ struct HttpOptions {
   std::string host = "127.0.0.1";
   int port = 8080;  // 0 = any free one
   std::size_t max_body = std::size_t{64} << 20;
-  MemoryBudget* memory = nullptr;  // bodies that do not fit into it are told 503; null = no limit
+  MemoryBudget* memory = nullptr;  // bodies that do not fit get 503; null = no limit
   // Connections at a time. Over it the oldest idle or slowest one makes room for a new one.
   unsigned max_connections = 512;
   // Of one client: an IPv4 address, or the first 64 bits of an IPv6 one; 0 = no limit. Without a

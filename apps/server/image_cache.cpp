@@ -49,6 +49,13 @@ void ImageCache::recount(const ContentHash& hash) {
     drop_locked(place->second, dropped);
 }
 
+void ImageCache::erase(const ContentHash& hash) {
+  Order dropped;
+  const std::lock_guard lock(mutex_);
+  if (const auto place = places_.find(hash); place != places_.end())
+    drop_locked(place->second, dropped);
+}
+
 // Takes memory for all that the entry holds, from the oldest others where there is none; false: it
 // cannot stay.
 bool ImageCache::charge_locked(Entry& entry, Order& dropped) {

@@ -36,6 +36,9 @@ class ImageCache {
   // After tasks: what they added to the picture counts from now on.
   void recount(const ContentHash& hash);
 
+  // After the device that held it failed.
+  void erase(const ContentHash& hash);
+
   std::size_t entries() const;
   std::size_t bytes() const;
 

@@ -52,6 +52,7 @@ struct Failure {
   }
   const ProblemKind& kind_of_problem() const;  // what a client is told
   std::string detail() const;                  // likewise
+  bool is_of_device() const { return kind == Kind::kError && code == ErrorCode::kDevice; }
   bool ends_request() const;  // nobody waits any more: not of one picture or text alone
   [[noreturn]] void raise() const;
 };

@@ -86,7 +86,8 @@ bool Lane::cancelled() const {
 // A warning quotes its text: it goes to the jobs that sent that text, once, and to nobody else.
 // Those of words concern all jobs of a pass, which have the same.
 void Lane::warn(const std::string& message) {
-  const bool of_words = message.starts_with(option_named("forbid_words").name);
+  const bool of_words = message.starts_with(option_named("forbid_words").name) ||
+                        message.starts_with(option_named("force_words").name);
   for (Job* job : current_) {
     const auto quoted = [&](const std::string& text) {
       return !text.empty() && message.ends_with("\"" + text + "\"");
@@ -254,6 +255,8 @@ void Lane::compute(const Group& group) {
   parts_.metrics.observe("blip_stage_seconds", "stage=\"" + task + "\"", ms / 1000);
   for (Job* job : group) {
     if (failure) {
+      // What a device that failed held of the picture is lost: the next request encodes it anew.
+      if (failure->is_of_device() && job->picture) parts_.cache.erase(job->picture->hash);
       job->fail(job->ticket->over() ? over_failure(*job) : *failure);
       continue;
     }

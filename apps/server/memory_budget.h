@@ -35,12 +35,12 @@ const char* to_string(MemoryKind kind);
 // What the models leave is split, so that nobody who holds memory waits for memory that another
 // holds who waits for it:
 //
-//   2/16  bodies, which wait for all the rest
-//   3/16  requests at work; twice the bodies' size is read out of them at most, so a sixteenth is
-//   left beside that
-//  10/16  decoding and passes, which wait for nothing any more, and the cache, which gives way to
-//  them
-//   1/16  small things of the two before, which so need not wait for large ones
+// - 2/16: bodies, which wait for all the rest.
+// - 3/16: requests at work; twice the bodies' size is read out of them at most, so a sixteenth is
+//   left beside that.
+// - 10/16: decoding and passes, which wait for nothing any more, and the cache, which gives way to
+//   them.
+// - 1/16: small things of the two before, which so need not wait for large ones.
 class MemoryBudget {
  public:
   // Memory that is held; gives it back when it goes. The budget outlives it. One thread at a time.

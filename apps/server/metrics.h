@@ -1,4 +1,8 @@
 // Counters, gauges and histograms in Prometheus' text format.
+//
+// Why not a library: prometheus-cpp would take the place of these hundred lines, but it is there
+// for none of the old systems that the portable program is built for, and it keeps every value
+// twice: most of ours are read from their owners (queues, caches, engines) when they are asked for.
 #pragma once
 
 #include <functional>

@@ -41,4 +41,14 @@ Model& Models::choose(const std::string& name, Task task, bool attention) const 
   throw Problem(kModelNotFound, "no model " + quote(name) + "; see /v1/models");
 }
 
+std::string Models::faults() const {
+  std::string text;
+  for (const auto& model : models_)
+    for (const std::string& fault : model->engine.faults())
+      text +=
+          (text.empty() ? "" : "; ") + std::string("model ") + quote(model->name) + ": " + fault;
+  if (text.empty()) return text;
+  return text + "; the model is loaded again when the device comes back, and others go on";
+}
+
 }  // namespace blip::server

@@ -32,6 +32,8 @@ class Models {
   // The named model, or without a name the first that can do it, and where asked tell its
   // attention. Throws Problem(model_not_found | unsupported_task).
   Model& choose(const std::string& name, Task task, bool attention = false) const;
+  // Which devices do not work now, and why; "" while all do.
+  std::string faults() const;
   // As most servers with one model do: that one answers to any name.
   Model& choose_leniently(const std::string& name, Task task) const {
     return choose(models_.size() == 1 ? "" : name, task);

@@ -40,6 +40,8 @@ const ProblemKind& kind_of(ErrorCode code) {
       return kInvalidImage;
     case ErrorCode::kUnsupported:
       return kUnsupportedTask;
+    case ErrorCode::kDevice:
+      return kUnavailable;
     default:
       return kInternal;
   }

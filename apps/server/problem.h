@@ -75,10 +75,10 @@ inline constexpr const char* kUnexpected =
 const ProblemKind& kind_of(ErrorCode code);
 inline constexpr const char* kNoMemoryNow = "not enough memory for this request now";
 
-// What a client sent, as a message quotes it: in quotation marks, ASCII, cut where it is long.
+// What a client sent, as a message quotes it: in quotation marks, ASCII, truncated where long.
 std::string quote(const std::string& text);
 
-// A detail that is longer than any of ours is cut.
+// A detail that is longer than any of ours is truncated.
 Json to_json(const ProblemKind& kind, const std::string& detail, const std::string& request_id);
 // With Retry-After, Allow and the like where the kind has them.
 Response to_response(const ProblemKind& kind, const std::string& detail,

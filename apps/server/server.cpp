@@ -15,7 +15,7 @@
 #include "server/content_encoding.h"
 #include "server/history_api.h"
 #include "server/log.h"
-#include "server/seed_protocol.h"
+#include "server/sophon_demo_protocol.h"
 #include "server/worker_pool.h"
 
 namespace blip::server {
@@ -177,8 +177,20 @@ struct Server::Impl {
           {label("kind", "scratch"), scratch}};
     });
     describe_zones();
+    metrics.gauge("blip_failed_devices", "Devices that do not work now (/readyz).",
+                  [sum] { return sum([](const Model& m) { return m.engine.faults().size(); }); });
     metrics.gauge("blip_requests_in_flight", "Requests that are not answered yet.",
                   [this] { return http->open_exchanges(); });
+  }
+
+  void add_sophon_demo_routes(const std::string& folder, const std::string& task) {
+    const auto add = [&](const char* name, const char* method, auto answer) {
+      routes.push_back({folder + name, {method}, [this, task, answer](Exchange& exchange) {
+                          answer(service, results, access.key_of(exchange.request), task, exchange);
+                        }});
+    };
+    add("/push_data", "POST", push_data);
+    add("/get_result", "GET", get_result);
   }
 
   void add_routes() {
@@ -192,16 +204,10 @@ struct Server::Impl {
     task("/v1/embed", answer_embed);
     task("/v1/attention", answer_attention);
     task("/v1/chat/completions", answer_chat);
-    for (const std::string name : {"caption", "match", "ask"}) {
-      routes.push_back({"/" + name + "/push_data", {"POST"}, [this, name](Exchange& exchange) {
-                          push_data(service, results, access.key_of(exchange.request), name,
-                                    exchange);
-                        }});
-      routes.push_back({"/" + name + "/get_result", {"GET"}, [this, name](Exchange& exchange) {
-                          get_result(service, results, access.key_of(exchange.request), name,
-                                     exchange);
-                        }});
-    }
+    for (const std::string name : kSophonDemoTasks) add_sophon_demo_routes("/" + name, name);
+    // "/": who starts the page with an address that ends in one
+    if (!options.sophon_demo.empty())
+      for (const char* folder : {"", "/"}) add_sophon_demo_routes(folder, options.sophon_demo);
     const auto at_once = [&](const std::string& path, bool open, std::function<Response()> answer) {
       routes.push_back(
           {path,
@@ -217,8 +223,10 @@ struct Server::Impl {
     };
     health("/healthz", [] { return json_response({{"status", "ok"}}); });
     health("/readyz", [this] {
-      return draining ? to_response(kUnavailable, "the server is shutting down", "")
-                      : json_response({{"status", "ready"}});
+      if (draining) return to_response(kUnavailable, "the server is shutting down", "");
+      const std::string faults = models.faults();
+      return faults.empty() ? json_response({{"status", "ready"}})
+                            : to_response(kUnavailable, faults, "");
     });
     at_once("/metrics", false, [this] {
       return Response{200, "text/plain; version=0.0.4", metrics.text()};
@@ -269,11 +277,13 @@ struct Server::Impl {
     return response;
   }
 
-  static Response problem_response(const Request& request, const ProblemKind& kind,
-                                   const std::string& detail, double retry_after = 1) {
-    const bool chat = request.path == "/v1/chat/completions";
-    return chat ? chat_problem(kind, detail, request.id, retry_after)
-                : to_response(kind, detail, request.id, retry_after);
+  Response problem_response(const Request& request, const ProblemKind& kind,
+                            const std::string& detail, double retry_after = 1) const {
+    if (request.path == "/v1/chat/completions")
+      return chat_problem(kind, detail, request.id, retry_after);
+    if (is_sophon_demo_path(request.path) && find(request.path) != nullptr)
+      return sophon_demo_problem(request.path, kind, detail, retry_after);
+    return to_response(kind, detail, request.id, retry_after);
   }
 
   Response failure(const Request& request, const ProblemKind& kind, const std::string& detail,

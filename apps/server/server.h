@@ -21,7 +21,7 @@ struct ServerOptions {
   std::size_t memory = 0;
   // encoded pictures, per model; 0 = no cache
   std::size_t cache_entries = 256, cache_bytes = std::size_t{1} << 30;
-  int max_requests = 256;  // at work or waiting for a thread; more are told 429
+  int max_requests = 256;  // at work or waiting for a thread; more get 429
   int threads = 32;        // requests read or decoded at a time; waiting for a model does not count
   std::vector<std::string> api_keys;       // empty = no key needed
   std::vector<std::string> allowed_hosts;  // names of this server: access.h, HostPattern
@@ -30,7 +30,9 @@ struct ServerOptions {
   std::string history;                     // SQLite file of the page's history; "" = none kept
   HistoryLimits history_limits;
   double result_seconds = 600;  // how long /caption/get_result and its like remember
-  bool quiet = false;           // log errors only
+  // "caption", "match" or "ask": /push_data and /get_result are of this task, too; "" = of none
+  std::string sophon_demo;
+  bool quiet = false;  // log errors only
 };
 
 struct NamedEngine {

@@ -22,7 +22,7 @@ int text_limit(const ModelInfo& info, const Job& job) {
   return asked > 0 ? asked : info.text_length;
 }
 
-// The answer decoder looks at the question, the others at the picture.
+// The answer decoder attends to the question, the others to the picture.
 bool looks_at_picture(const std::string& part, std::optional<Task> task) {
   if (part == "text_encoder") return !task || *task == Task::kMatch;
   if (part == "caption_decoder")

@@ -37,7 +37,7 @@ std::size_t work_bytes(const ModelInfo& info, const Job& job);
 // What an answer with the attention of such a job's words takes, in JSON and as text.
 std::size_t attention_bytes(const ModelInfo& info, const Job& job);
 // What one encoded picture of this model holds at most: the vision tower's states, and the keys and
-// values of every layer that looks at it for the task, or for any.
+// values of every layer that attends to it for the task, or for any.
 std::size_t encoded_bytes(const ModelInfo& info, std::optional<Task> task = std::nullopt);
 
 // Averages of what this model took so far. Thread-safe.

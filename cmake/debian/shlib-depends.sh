@@ -11,14 +11,16 @@ shift
 # libjpeg62-turbo (>= 1:2.1.5)".
 package_of() {
   local soname=$1 name=${1%.so.*} version=${1##*.so.} line package
-  line=$(awk -v name="$name" -v version="$version" '$1 == name && $2 == version { sub(/^[^ ]+ [^ ]+ /, ""); print; exit }' "$info"/*.shlibs)
+  line=$(awk -v name="$name" -v version="$version" \
+    '$1 == name && $2 == version { sub(/^[^ ]+ [^ ]+ /, ""); print; exit }' "$info"/*.shlibs)
   if [ -z "$line" ]; then
     echo "shlib-depends.sh: no package in $info has $soname" >&2
     return 1
   fi
   if [[ $line != *'('* ]]; then  # any version, it says; ours is known to do
     package=$line
-    line="$package (>= $(awk -v package="$package" '$1 == package { print $2 }' "$info/versions" | sed 's/-[^-]*$//'))"
+    version=$(awk -v package="$package" '$1 == package { print $2 }' "$info/versions")
+    line="$package (>= ${version%-*})"
   fi
   echo "$line"
 }
@@ -30,7 +32,8 @@ package_of() {
         ld-linux-*) ;;
         libblip.so.*) ;;
         libc.so.* | libm.so.*)  # the newest of its symbols that are used
-          echo "libc6 (>= $(readelf -V "$@" | grep -oE 'GLIBC_2\.[0-9]+' | sort -Vu | tail -n 1 | cut -d _ -f 2))" ;;
+          newest=$(readelf -V "$@" | grep -oE 'GLIBC_2\.[0-9]+' | sort -Vu | tail -n 1)
+          echo "libc6 (>= ${newest#GLIBC_})" ;;
         *) package_of "$soname" ;;
       esac
     done

@@ -12,7 +12,8 @@ set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 set(ENV{PKG_CONFIG_SYSROOT_DIR} ${cross_sysroot})
-set(ENV{PKG_CONFIG_LIBDIR} ${cross_sysroot}/usr/lib/${cross_triplet}/pkgconfig:${cross_sysroot}/usr/share/pkgconfig)
+set(ENV{PKG_CONFIG_LIBDIR}
+    ${cross_sysroot}/usr/lib/${cross_triplet}/pkgconfig:${cross_sysroot}/usr/share/pkgconfig)
 # Tests and the completions' generator run through it.
 find_program(qemu_${cross_processor} NAMES qemu-${cross_processor} qemu-${cross_processor}-static)
 if(cross_processor STREQUAL CMAKE_HOST_SYSTEM_PROCESSOR)

@@ -10,4 +10,5 @@ set(CMAKE_EXE_LINKER_FLAGS_INIT "-static-libstdc++ -static-libgcc")
 set(CMAKE_SHARED_LINKER_FLAGS_INIT "-static-libstdc++ -static-libgcc")
 set(CMAKE_MODULE_LINKER_FLAGS_INIT "-static-libstdc++ -static-libgcc")
 # The processor has no atomic operations on bytes: they are functions of this library.
-set(CMAKE_CXX_STANDARD_LIBRARIES_INIT "-Wl,--push-state,-Bstatic,--as-needed -latomic -Wl,--pop-state")
+set(CMAKE_CXX_STANDARD_LIBRARIES_INIT
+    "-Wl,--push-state,-Bstatic,--as-needed -latomic -Wl,--pop-state")

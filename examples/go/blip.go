@@ -1,6 +1,7 @@
 package main
 
-// What this example needs of blip/c.h, without cgo: purego loads the library while the program runs.
+// What this example needs of blip/c.h, without cgo: purego loads the library while the program
+// runs.
 
 import (
 	"errors"
@@ -27,22 +28,26 @@ type text struct {
 type pointer = unsafe.Pointer
 
 var (
-	blipABIVersion           func() int32
-	blipErrorMessage         func(err pointer) string
-	blipErrorFree            func(err pointer)
-	blipEngineLoad           func(path string, options pointer, engine, err *pointer) int32
-	blipEngineFree           func(engine pointer)
-	blipSessionNew           func(engine, options pointer, session, err *pointer) int32
-	blipSessionFree          func(session pointer)
-	blipImageFromFile        func(path string, limits pointer, image, err *pointer) int32
-	blipImageFree            func(image pointer)
-	blipSessionEncode        func(session pointer, images *pointer, count uintptr, encoded, err *pointer) int32
-	blipEncodedFree          func(encoded pointer)
-	blipSessionCaption       func(session pointer, images *pointer, count uintptr, options pointer, captions, err *pointer) int32
-	blipSessionAsk           func(session, image pointer, questions **byte, count uintptr, options pointer, answers, err *pointer) int32
-	blipGenerationsAt        func(generations pointer, input, rank uintptr) *text
-	blipGenerationsFree      func(generations pointer)
-	blipSessionMatch         func(session, image pointer, texts **byte, count uintptr, options pointer, matches, err *pointer) int32
+	blipABIVersion    func() int32
+	blipErrorMessage  func(err pointer) string
+	blipErrorFree     func(err pointer)
+	blipEngineLoad    func(path string, options pointer, engine, err *pointer) int32
+	blipEngineFree    func(engine pointer)
+	blipSessionNew    func(engine, options pointer, session, err *pointer) int32
+	blipSessionFree   func(session pointer)
+	blipImageFromFile func(path string, limits pointer, image, err *pointer) int32
+	blipImageFree     func(image pointer)
+	blipSessionEncode func(session pointer, images *pointer, count uintptr,
+		encoded, err *pointer) int32
+	blipEncodedFree    func(encoded pointer)
+	blipSessionCaption func(session pointer, images *pointer, count uintptr,
+		options pointer, captions, err *pointer) int32
+	blipSessionAsk func(session, image pointer, questions **byte, count uintptr,
+		options pointer, answers, err *pointer) int32
+	blipGenerationsAt   func(generations pointer, input, rank uintptr) *text
+	blipGenerationsFree func(generations pointer)
+	blipSessionMatch    func(session, image pointer, texts **byte, count uintptr,
+		options pointer, matches, err *pointer) int32
 	blipMatchesProbabilities func(matches pointer) *float32
 	blipMatchesFree          func(matches pointer)
 )
@@ -54,7 +59,8 @@ func open(library string) error {
 		return err
 	}
 	for name, function := range map[string]any{
-		"blip_abi_version": &blipABIVersion, "blip_error_message": &blipErrorMessage, "blip_error_free": &blipErrorFree,
+		"blip_abi_version":   &blipABIVersion,
+		"blip_error_message": &blipErrorMessage, "blip_error_free": &blipErrorFree,
 		"blip_engine_load": &blipEngineLoad, "blip_engine_free": &blipEngineFree,
 		"blip_session_new": &blipSessionNew, "blip_session_free": &blipSessionFree,
 		"blip_image_from_file": &blipImageFromFile, "blip_image_free": &blipImageFree,
@@ -72,7 +78,8 @@ func open(library string) error {
 	return nil
 }
 
-// check turns a status into an error. The message is an object, not a thread's: goroutines may move in between.
+// check turns a status into an error. The message is an object, not a thread's: goroutines may move
+// in between.
 func check(status int32, err pointer) error {
 	if status == 0 {
 		return nil
@@ -120,7 +127,8 @@ func (s *session) close() {
 	blipEngineFree(s.engine)
 }
 
-// encode reads a picture and runs the vision tower; the caller frees the result with blipEncodedFree.
+// encode reads a picture and runs the vision tower; the caller frees the result with
+// blipEncodedFree.
 func (s *session) encode(path string) (pointer, error) {
 	var image, encoded, err pointer
 	if e := check(blipImageFromFile(path, nil, &image, &err), err); e != nil {

@@ -1,6 +1,8 @@
 // Captions a picture, says how well texts fit it, and asks about it.
 //
-// usage: describe MODEL PICTURE      (BLIP_LIBRARY: the path of libblip.so, where the loader does not find it)
+// usage: describe MODEL PICTURE
+//
+// BLIP_LIBRARY is the path of libblip.so, where the loader does not find it.
 package main
 
 import (

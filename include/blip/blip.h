@@ -1,7 +1,8 @@
-// libblip: BLIP image captioning, image-text matching and visual question answering.
+// libblip: BLIP image captioning, image-text matching, visual question answering and reasoning
+// over two pictures.
 //
-//   blip::Engine engine = blip::Engine::load("model.gguf");        // immutable, share it between
-//   threads blip::Session session(engine);                                 // one per thread
+//   blip::Engine engine = blip::Engine::load("model.gguf");  // immutable; threads share it
+//   blip::Session session(engine);                           // one for each thread
 //   blip::EncodedImage image = session.encode(blip::Image::from_file("cat.jpg"));
 //   std::string text = session.caption(image).text;                // "a cat on a sofa"
 //   float p = *session.match(image, {"a cat"}).front().match_probability;
@@ -120,7 +121,7 @@ class EncodedImage {
 };
 
 struct Text {
-  std::string text;  // prompt cut off
+  std::string text;  // without the prompt
   std::vector<std::int32_t>
       token_ids;    // with the prompt, without padding; the end token stays where it was generated
   float score = 0;  // beams: summed log-probability / generated tokens^length_penalty; else the
@@ -137,6 +138,9 @@ struct Match {
   // ITM head, 0..1; nullopt where the model lacks the head or it was not asked for
   std::optional<float> match_probability;
   std::optional<float> cosine;  // ITC heads, -1..1; the same
+  // The ITM head's number for "fits" before the softmax, to which the official evaluation of
+  // retrieval adds the cosine; nullopt also where a compiled model gives the probability alone
+  std::optional<float> match_logit;
 };
 
 // How much of what a word was decided by came from each patch of the picture.
@@ -154,8 +158,8 @@ struct Attention {
 
 // One of the parts a model file may hold.
 struct PartInfo {
-  std::string
-      name;  // "vision", "text_encoder", "caption_decoder", "question_encoder", "answer_decoder"
+  std::string name;  // "vision", "text_encoder", "caption_decoder", "question_encoder",
+                     // "answer_decoder", "nlvr_encoder"
   int layers = 0, width = 0, heads = 0, mlp = 0;
   std::size_t parameters = 0;
   std::string type;  // tensor type in the file: "f32", "f16", "bf16", "q8_0", or "mixed"
@@ -168,6 +172,7 @@ struct ModelInfo {
       embed_dim = 0;  // embed_dim: ITC vector length, 0 = no ITC heads
   bool can_caption = false, can_match_itm = false, can_match_itc = false, can_ask = false,
        can_rank = false;
+  bool can_nlvr = false;    // Session::nlvr
   bool can_attend = false;  // Session::attention, of captions and answers
   int fixed_length =
       0;  // models that only decode greedily, to a length of their own: that length; 0 = free
@@ -238,6 +243,12 @@ class Engine {
   std::size_t trim() const;
   // Of a model that its device runs in such parts, on each of its devices; else empty.
   std::vector<ExecutableUse> executables() const;
+  // Why devices of the model do not work now: one text for each that failed, none while all work.
+  // The model is loaded on them again when they come back; until then others do their work, and
+  // where none works every call is Error(kDevice) at once. From any thread.
+  std::vector<std::string> faults() const;
+  // Whether any device works.
+  bool works() const;
 
  private:
   friend class Session;
@@ -266,6 +277,17 @@ enum class Stage {
 // What a model file holds, without loading its weights. Throws as Engine::load.
 ModelInfo inspect(const std::string& path);
 
+// A file of a model, read whole, and the SHA-256 that came with the model.
+struct FileCheck {
+  std::string path, expected, got;
+  std::string problem;  // why it cannot be read; then got is ""
+  bool good() const { return problem.empty() && expected == got; }
+};
+// Every file of a model whose digests come with it: a folder compiled for SOPHON chips. Throws
+// Error(kUnsupported) for another model, or one compiled before there were digests, else as
+// inspect.
+std::vector<FileCheck> verify(const std::string& path);
+
 // Runs tasks on one thread. All functions throw Error; kUnsupported says which tasks the model
 // has.
 class Session {
@@ -289,6 +311,13 @@ class Session {
                            const MatchOptions& options = {});
   std::vector<Match> match(const EncodedImage& image, std::initializer_list<std::string> texts,
                            const MatchOptions& options = {});
+
+  // How likely each statement about two pictures holds, 0 to 1, by a model trained on NLVR2: true
+  // is above 0.5. The order of the pictures counts ("the left image ..."): `first` is the left
+  // one. A statement is read as it is, and whole, up to ModelInfo::max_text_length; the official
+  // evaluation takes out punctuation before (docs/PARITY.md). Errors as of match.
+  std::vector<float> nlvr(const EncodedImage& first, const EncodedImage& second,
+                          std::span<const std::string> statements, const NlvrOptions& options = {});
 
   // Generates an answer, or ranks a fixed list of them (Generation::all then holds every
   // surviving answer, best first, with score = minus its summed loss). A question or an answer to

@@ -118,7 +118,7 @@ typedef int32_t (*blip_progress_callback)(const char* stage, size_t done, size_t
 typedef int32_t (*blip_cancel_callback)(void* user_data);
 /* A text was truncated, or the like. */
 typedef void (*blip_warning_callback)(const char* message, void* user_data);
-/* A token was decided: its id and the text so far, prompt cut off. Not zero ends the call with
+/* A token was decided: its id and the text so far, without the prompt. Not zero ends the call with
  * BLIP_ERROR_CANCELLED. */
 typedef int32_t (*blip_token_callback)(int32_t id, const char* text, void* user_data);
 
@@ -195,8 +195,8 @@ typedef struct blip_part_info {
   int32_t layers, width, heads, mlp;
   int32_t reserved;
   uint64_t parameters;
-  const char*
-      name; /* "vision", "text_encoder", "caption_decoder", "question_encoder", "answer_decoder" */
+  const char* name; /* "vision", "text_encoder", "caption_decoder", "question_encoder",
+                       "answer_decoder", "nlvr_encoder" */
   const char* type; /* of its tensors in the file: "f32", "f16", "bf16", "q8_0" or "mixed" */
 } blip_part_info;
 
@@ -228,6 +228,8 @@ typedef struct blip_model_info {
   const char* const* warnings; /* what its files say and is not followed, a sentence each */
   size_t adapter_count;
   const char* const* adapters; /* LoRA adapters that were merged into it, by name */
+  int32_t can_nlvr;            /* 0 or 1 */
+  uint32_t reserved2;          /* 0 */
 } blip_model_info;
 
 /* What a model file holds, read without loading its weights. */
@@ -352,7 +354,7 @@ typedef struct blip_text {
   uint32_t struct_size;
   float score; /* beams: summed log-probability / generated tokens^length_penalty; ranked: minus the
                   summed loss; else the summed log-probability; NaN: not told (compiled models) */
-  const char* text;         /* prompt cut off */
+  const char* text;         /* without the prompt */
   size_t text_bytes;        /* without the zero at its end */
   const int32_t* token_ids; /* with the prompt; the end token stays where it was generated */
   size_t token_count;
@@ -371,8 +373,8 @@ BLIP_C_API double blip_generations_decode_ms(const blip_generations* generations
 BLIP_C_API void blip_generations_free(blip_generations* generations);
 
 /* How a text is generated. Lengths count tokens, prompt included. A compiled model may have its
- * decoding baked in (baked_length): anything but the defaults is then BLIP_ERROR_UNSUPPORTED, save
- * beams = 1. */
+ * fixed-length decoding compiled in (baked_length): anything but the defaults is then
+ * BLIP_ERROR_UNSUPPORTED, save beams = 1. */
 typedef struct blip_generate_options {
   uint32_t struct_size;
   int32_t beams;      /* 1 = greedy; 1 to 64. Default 3 */
@@ -421,7 +423,7 @@ BLIP_C_API blip_status blip_session_caption(blip_session* session,
 
 typedef struct blip_ask_options {
   uint32_t struct_size;
-  int32_t rank_candidates; /* ranking: how many answers survive the first-token cut. Default 128 */
+  int32_t rank_candidates; /* ranking: answers kept by their first token. Default 128 */
   int32_t
       max_text_length; /* questions are truncated to so many tokens; 0 = the model's (default) */
   uint32_t reserved;   /* 0 */
@@ -471,6 +473,9 @@ BLIP_C_API size_t blip_matches_count(const blip_matches* matches);
  */
 BLIP_C_API const float* blip_matches_probabilities(const blip_matches* matches); /* 0 to 1 */
 BLIP_C_API const float* blip_matches_cosines(const blip_matches* matches);       /* -1 to 1 */
+/* The ITM head's number for "fits" before the softmax; NaN also where a compiled model gives the
+   probability alone. */
+BLIP_C_API const float* blip_matches_logits(const blip_matches* matches);
 BLIP_C_API void blip_matches_free(blip_matches* matches);
 
 /* ---- Tensors: float32, row-major ---- */
@@ -480,6 +485,24 @@ BLIP_C_API size_t blip_tensor_rank(const blip_tensor* tensor);
 BLIP_C_API const int64_t* blip_tensor_shape(const blip_tensor* tensor);
 BLIP_C_API const float* blip_tensor_data(const blip_tensor* tensor);
 BLIP_C_API void blip_tensor_free(blip_tensor* tensor);
+
+/* ---- Statements about two pictures (NLVR2) ---- */
+
+typedef struct blip_nlvr_options {
+  uint32_t struct_size;
+  int32_t max_text_length; /* as in blip_match_options */
+} blip_nlvr_options;
+BLIP_C_API void blip_nlvr_options_default(blip_nlvr_options* options, uint32_t struct_size);
+
+/* How likely each statement holds for two pictures, 0 to 1; true is above 0.5: [count]. The order
+ * of the pictures counts: first is the left one. A statement is read as it is, and whole, up to the
+ * model's max_text_length, unless options say otherwise. */
+BLIP_C_API blip_status blip_session_nlvr(blip_session* session, const blip_encoded* first,
+                                         const blip_encoded* second, const char* const* statements,
+                                         size_t count, const blip_nlvr_options* options,
+                                         blip_tensor** probabilities, blip_error** error);
+
+/* ---- Vectors and features ---- */
 
 typedef struct blip_embed_options {
   uint32_t struct_size;

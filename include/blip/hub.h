@@ -1,7 +1,7 @@
 // Models by name: the Hugging Face cache, downloads into it, and what is there.
 //
-//   std::string path = blip::find_model("Salesforce/blip-image-captioning-base");  // asks no
-//   network if (path.empty()) path = blip::pull("Salesforce/blip-image-captioning-base");
+//   std::string path = blip::find_model("Salesforce/blip-image-captioning-base");  // no network
+//   if (path.empty()) path = blip::pull("Salesforce/blip-image-captioning-base");
 //   blip::Engine engine = blip::Engine::load(path);
 //
 // A name is ORG/NAME or ORG/NAME@REVISION (a branch, a tag or a commit; "main" where none is

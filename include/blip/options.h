@@ -102,7 +102,7 @@ struct SessionOptions {
 // with the prompt.
 inline constexpr int kCaptionMinLength = 5, kAnswerMinLength = 1, kCaptionMaxLength = 20,
                      kAnswerMaxLength = 10;
-// How many answers survive the first-token cut of a ranking.
+// How many answers a ranking keeps by their first token.
 inline constexpr int kRankCandidates = 128;
 
 // How a text is generated; blip/limits.h has the ranges. Lengths count tokens, prompt included,
@@ -147,12 +147,12 @@ struct GenerateOptions {
 // has counts as written.
 
 struct CaptionOptions {
-  // The caption continues this text, which is cut off the result. Unset: the model's own
+  // The caption continues this text, which is not part of the result. Unset: the model's own
   // (ModelInfo::prompt); "" = no prompt.
   std::optional<std::string> prompt{};
   GenerateOptions generate{};
   // Called as a token of the (only) input is decided, greedy or sampling only: its id and the
-  // text so far, prompt cut off.
+  // text so far, without the prompt.
   std::function<void(std::int32_t id, const std::string& text)> on_token{};
 };
 
@@ -184,6 +184,10 @@ struct MatchOptions {
   ItmToken itm_token = ItmToken::kCls;
 };
 
+struct NlvrOptions {
+  int max_text_length = 0;  // as MatchOptions::max_text_length; 0: the official code reads all
+};
+
 struct EmbedOptions {
   int max_text_length = 0;  // as MatchOptions::max_text_length
 };
@@ -206,7 +210,7 @@ struct AskOptions {
   GenerateOptions generate{.max_length = kAnswerMaxLength};
   // As CaptionOptions::on_token, for the answer to the (only) question.
   std::function<void(std::int32_t id, const std::string& text)> on_token{};
-  int rank_candidates = kRankCandidates;  // ranking: how many answers survive the first-token cut
+  int rank_candidates = kRankCandidates;  // ranking: how many answers are kept by their first token
   int max_text_length = 0;                // of the question, as MatchOptions::max_text_length
 };
 

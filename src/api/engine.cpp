@@ -150,6 +150,9 @@ std::size_t kept_bytes() { return kept_arena_bytes(); }
 
 std::vector<ExecutableUse> Engine::executables() const { return impl_->model->executables(); }
 
+std::vector<std::string> Engine::faults() const { return impl_->model->faults(); }
+bool Engine::works() const { return impl_->model->works(); }
+
 std::vector<DeviceInfo> devices() {
   std::vector<DeviceInfo> list;
   for (const backend::Backend* backend : backend::backends())
@@ -162,6 +165,16 @@ ModelInfo inspect(const std::string& given) {
   if (const backend::Backend* owner = backend::owner_of(path))
     if (auto info = owner->inspect(path)) return std::move(*info);
   return info_of(model::Checkpoint::open(path), path);
+}
+
+std::vector<FileCheck> verify(const std::string& given) {
+  const std::string path = require_model(given);
+  if (const backend::Backend* owner = backend::owner_of(path))
+    if (auto checks = owner->verify(path)) return std::move(*checks);
+  throw Error(ErrorCode::kUnsupported,
+              path +
+                  " comes with no digests to verify; those of folders that "
+                  "tools/sophon/build-bmodels made do");
 }
 
 }  // namespace blip

@@ -53,11 +53,11 @@ struct Session::Impl {
             to_string(engine->model->dtype()) + " (try f32)");
   }
 
-  void require_probability(float value) const {
-    require_finite({&value, 1}, "a match probability");
+  void require_probability(float value, const std::string& what) const {
+    require_finite({&value, 1}, what);
     if (value < 0 || value > 1)
       throw Error(ErrorCode::kModel, engine->info.path + " gives " + std::to_string(value) +
-                                         " as a match probability: the model is damaged");
+                                         " as " + what + ": the model is damaged");
   }
 
   void require(bool capability, const char* task) const {
@@ -67,7 +67,8 @@ struct Session::Impl {
     for (const auto& [can, name] : {std::pair{c.caption, "caption"},
                                     {c.itm || c.itc, "match"},
                                     {c.itc, "embed"},
-                                    {c.ask, "ask"}})
+                                    {c.ask, "ask"},
+                                    {c.nlvr, "nlvr"}})
       if (can) has += (has.empty() ? "" : ", ") + std::string(name);
     throw Error(ErrorCode::kUnsupported, engine->info.path + " cannot " + task +
                                              "; it can: " + (has.empty() ? "nothing" : has));
@@ -119,7 +120,8 @@ struct Session::Impl {
 
   std::int32_t enc_token() const {
     const std::int32_t enc = tokenizer().special().enc;
-    const auto& encoder = engine->config.text_encoder;
+    const auto& c = engine->config;
+    const auto& encoder = c.nlvr_encoder ? c.nlvr_encoder : c.text_encoder;
     if (enc >= 0 && (!encoder || enc < encoder->vocab)) return enc;
     throw Error(
         ErrorCode::kUnsupported,
@@ -217,7 +219,7 @@ struct Session::Impl {
     return *image.impl_->image;
   }
 
-  // baked: by a network that decodes by itself and tells no scores. Such a network may give any ids
+  // baked: by fixed-length decoding, which tells no scores. Such a network may give any ids
   // at all; the decoders here give those they chose from.
   Generation generation(const std::vector<decode::Hypothesis>& hypotheses,
                         std::size_t prompt_tokens, double ms, bool baked) const {
@@ -303,8 +305,8 @@ std::vector<Generation> Session::caption(std::span<const EncodedImage> images,
   const std::string& text = impl_->engine->prompt_of(options.prompt);
   if (!impl_->capabilities().prompt && text != impl_->engine->config.prompt)
     throw Error(ErrorCode::kUnsupported, impl_->engine->info.path + " has the caption prompt \"" +
-                                             impl_->engine->config.prompt + "\" baked in; got \"" +
-                                             text + "\"");
+                                             impl_->engine->config.prompt +
+                                             "\" compiled in; got \"" + text + "\"");
   const TokenIds prompt = impl_->engine->caption_start(text);
   TokenIds generated = prompt;
   const decode::Hooks hooks = impl_->hooks(options.on_token, generated);
@@ -355,11 +357,31 @@ std::vector<Match> Session::match(const EncodedImage& image, std::span<const std
           : impl_->runner->match(impl_->encoded(image), ids, options, impl_->hooks());
   zone.finish();
   for (const auto& score : scores) {
-    if (score.itm) impl_->require_probability(*score.itm);
+    if (score.itm) impl_->require_probability(*score.itm, "a match probability");
     if (score.itc) impl_->require_finite({&*score.itc, 1}, "a cosine");
-    matches.push_back({score.itm, score.itc});
+    if (score.itm_logit) impl_->require_finite({&*score.itm_logit, 1}, "a match logit");
+    matches.push_back({score.itm, score.itc, score.itm_logit});
   }
   return matches;
+}
+
+std::vector<float> Session::nlvr(const EncodedImage& first, const EncodedImage& second,
+                                 std::span<const std::string> statements,
+                                 const NlvrOptions& options) {
+  const Impl::Use use(*impl_);
+  impl_->require(impl_->capabilities().nlvr, "judge statements about two pictures");
+  const int limit = impl_->text_limit(options.max_text_length);
+  std::vector<TokenIds> ids;
+  for (const std::string& statement : statements) {
+    ids.push_back(impl_->encode_text(statement, "statement", limit));
+    ids.back().front() = impl_->enc_token();
+  }
+  const StageZone zone("nlvr", ids.size());
+  auto probabilities =
+      impl_->runner->nlvr(impl_->encoded(first), impl_->encoded(second), ids, impl_->hooks());
+  for (const float probability : probabilities)
+    impl_->require_probability(probability, "a statement's probability");
+  return probabilities;
 }
 
 Generation Session::ask(const EncodedImage& image, const std::string& question,

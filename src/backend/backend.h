@@ -20,12 +20,12 @@ using TokenIds = std::vector<std::int32_t>;
 
 // What a loaded model can do on its device. A limit of 0 means none.
 struct Capabilities {
-  bool caption = false, itm = false, itc = false, ask = false, rank = false;
+  bool caption = false, itm = false, itc = false, ask = false, rank = false, nlvr = false;
   bool attention = false;  // gives out cross-attention weights
-  bool beams = true;       // false: decoding is baked in (greedy)
+  bool beams = true;       // false: greedy decoding is compiled in
   bool sampling = true;
-  bool prompt = true;      // false: the caption prompt is baked in
-  int caption_length = 0;  // baked-in maximum, prompt included
+  bool prompt = true;      // false: the caption prompt is compiled in
+  int caption_length = 0;  // compiled-in maximum, with the prompt
   int answer_length = 0;
   int max_length = 0;  // longest text that can be generated, prompt included
   int image_size = 0;  // pixels go in as [3, image_size, image_size]
@@ -47,6 +47,7 @@ using EncodedImagePtr = std::shared_ptr<const EncodedImage>;
 
 struct MatchScore {
   std::optional<float> itm, itc;
+  std::optional<float> itm_logit = std::nullopt;  // where a runner has it
 };
 
 struct AnswerAttention {
@@ -79,6 +80,11 @@ class Runner {
   virtual std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question,
                                            std::span<const TokenIds> candidates, int keep,
                                            const decode::Hooks& hooks) = 0;
+
+  // How likely each statement holds for two pictures, 0 to 1. statements: [ENC] ... [SEP] without
+  // padding. Only with Capabilities::nlvr.
+  virtual std::vector<float> nlvr(const EncodedImage& first, const EncodedImage& second,
+                                  std::span<const TokenIds> statements, const decode::Hooks& hooks);
 
   virtual std::vector<float> embed_image(const EncodedImage& image) = 0;  // [embed_dim]
   virtual std::vector<std::vector<float>> embed_texts(
@@ -118,6 +124,10 @@ class Model {
   virtual int threads() const = 0;
   // Of a model that is compiled into networks: each, with what it has done so far.
   virtual std::vector<ExecutableUse> executables() const { return {}; }
+  // Why devices of the model do not work now, one text for each; and whether any does. From any
+  // thread.
+  virtual std::vector<std::string> faults() const { return {}; }
+  virtual bool works() const { return true; }
 };
 
 }  // namespace blip::backend

@@ -96,6 +96,7 @@ Capabilities capabilities_of(const model::ModelConfig& config) {
           .itc = config.embed_dim > 0,
           .ask = answers,
           .rank = answers,
+          .nlvr = config.nlvr_encoder.has_value(),
           .attention = true,
           .image_size = config.vision.image_size,
           .text_length = config.max_text,

@@ -55,9 +55,13 @@ class Backend {
   virtual std::vector<DType> dtypes() const { return {}; }
 
   // Backends with model files of their own: the device for such a file or folder, "" for any other.
-  // inspect: what it holds, nullopt where that is not told without loading it. Throws Error.
+  // inspect: what it holds, nullopt where that is not told without loading it. verify: its files
+  // against the digests that came with it, nullopt where there are none. Throws Error.
   virtual std::string device_for(const std::string& /*path*/) const { return {}; }
   virtual std::optional<ModelInfo> inspect(const std::string& /*path*/) const { return {}; }
+  virtual std::optional<std::vector<FileCheck>> verify(const std::string& /*path*/) const {
+    return {};
+  }
 
   // The device's kind is this one, and the options are among kind().options. Throws Error: kUsage
   // or kDevice for a place that is none, kUnsupported for a path that this backend cannot open.

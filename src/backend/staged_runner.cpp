@@ -31,6 +31,13 @@ void poll(const decode::Hooks& hooks) {
 
 }  // namespace
 
+std::vector<float> Runner::nlvr(const EncodedImage&, const EncodedImage&, std::span<const TokenIds>,
+                                const decode::Hooks&) {
+  throw Error(ErrorCode::kUnsupported,
+              "this device does not judge statements about two pictures (NLVR); the CPU does, for "
+              "model files of weights");
+}
+
 Tensor Runner::text_alone(const TokenIds&) { no_features(); }
 Tensor Runner::projected(const Tensor&, bool) { no_features(); }
 Tensor Runner::caption_attention(const EncodedImage&, const TokenIds&, int) { no_attention(); }
@@ -47,6 +54,15 @@ std::vector<std::vector<decode::Hypothesis>> StagedRunner::caption(
                           tokens_, hooks);
 }
 
+namespace {
+
+// Softmax over the two logits of row i: the second one's probability.
+float second_of_two(std::span<const float> logits, std::size_t i) {
+  return 1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1]));
+}
+
+}  // namespace
+
 std::vector<MatchScore> StagedRunner::match(const EncodedImage& image,
                                             std::span<const TokenIds> texts,
                                             const MatchOptions& options,
@@ -59,8 +75,11 @@ std::vector<MatchScore> StagedRunner::match(const EncodedImage& image,
     poll(hooks);
     const auto part = texts.subspan(first, std::min(kTextsPerPass, texts.size() - first));
     if (itm) {
-      const auto probabilities = match_pass(image, part);
-      for (std::size_t i = 0; i < part.size(); ++i) scores[first + i].itm = probabilities[i];
+      const auto logits = match_pass(image, part);
+      for (std::size_t i = 0; i < part.size(); ++i) {
+        scores[first + i].itm = second_of_two(logits, i);
+        scores[first + i].itm_logit = logits[2 * i + 1];
+      }
     }
     if (itc) {
       const auto vectors = embed_pass(part);
@@ -70,6 +89,24 @@ std::vector<MatchScore> StagedRunner::match(const EncodedImage& image,
     }
   }
   return scores;
+}
+
+std::vector<float> StagedRunner::nlvr(const EncodedImage& first, const EncodedImage& second,
+                                      std::span<const TokenIds> statements,
+                                      const decode::Hooks& hooks) {
+  std::vector<float> probabilities;
+  for (std::size_t begin = 0; begin < statements.size(); begin += kTextsPerPass) {
+    poll(hooks);
+    const auto part = statements.subspan(begin, std::min(kTextsPerPass, statements.size() - begin));
+    const auto logits = nlvr_pass(first, second, part);
+    for (std::size_t i = 0; i < part.size(); ++i) probabilities.push_back(second_of_two(logits, i));
+  }
+  return probabilities;
+}
+
+std::vector<float> StagedRunner::nlvr_pass(const EncodedImage& first, const EncodedImage& second,
+                                           std::span<const TokenIds> statements) {
+  return Runner::nlvr(first, second, statements, {});
 }
 
 std::vector<std::vector<decode::Hypothesis>> StagedRunner::ask(const EncodedImage& image,

@@ -36,6 +36,8 @@ class StagedRunner : public Runner {
   std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question,
                                    std::span<const TokenIds> candidates, int keep,
                                    const decode::Hooks& hooks) final;
+  std::vector<float> nlvr(const EncodedImage& first, const EncodedImage& second,
+                          std::span<const TokenIds> statements, const decode::Hooks& hooks) final;
   std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) final;
 
  protected:
@@ -47,11 +49,14 @@ class StagedRunner : public Runner {
                                                           std::span<const TokenIds> questions,
                                                           int max_length) = 0;
 
-  // Of few texts in one pass: the ITM probability of each, and each ITC vector [embed_dim], of unit
-  // length.
+  // Of few texts in one pass: each one's ITM logits, [texts, 2] (does not fit, fits), and each ITC
+  // vector [embed_dim], of unit length.
   virtual std::vector<float> match_pass(const EncodedImage& image,
                                         std::span<const TokenIds> texts) = 0;
   virtual std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) = 0;
+  // The two logits of each statement, false and true; of devices that have Capabilities::nlvr.
+  virtual std::vector<float> nlvr_pass(const EncodedImage& first, const EncodedImage& second,
+                                       std::span<const TokenIds> statements);
 
  private:
   const Capabilities& capabilities_;

@@ -50,6 +50,7 @@ InfoRecord::InfoRecord(ModelInfo info) : info_(std::move(info)) {
   for (const auto& adapter : info_.adapters) adapters_.push_back(adapter.c_str());
   record_.adapter_count = adapters_.size();
   record_.adapters = adapters_.data();
+  record_.can_nlvr = info_.can_nlvr;
 }
 
 namespace {

@@ -40,6 +40,7 @@ struct ImageOptions {
 ImageOptions image_options(const blip_image_options* given);
 ConvertOptions convert_options(const blip_convert_options* given);
 MatchOptions match_options(const blip_match_options* given);
+NlvrOptions nlvr_options(const blip_nlvr_options* given);
 EmbedOptions embed_options(const blip_embed_options* given);
 AttentionOptions attention_options(const blip_attention_options* given);
 HubOptions hub_options(const blip_hub_options* given);
@@ -88,7 +89,7 @@ struct blip_generations : blip::capi::Handle<0x67656e65> {  // "gene"
 
 struct blip_matches : blip::capi::Handle<0x6d617463> {  // "matc"
   explicit blip_matches(const std::vector<blip::Match>& made);
-  std::vector<float> probabilities, cosines;
+  std::vector<float> probabilities, cosines, logits;
 };
 
 struct blip_tensor : blip::capi::Handle<0x74656e73> {  // "tens"

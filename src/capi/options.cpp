@@ -137,6 +137,11 @@ blip_match_options defaults<blip_match_options>() {
 }
 
 template <>
+blip_nlvr_options defaults<blip_nlvr_options>() {
+  return sized<blip_nlvr_options>();
+}
+
+template <>
 blip_embed_options defaults<blip_embed_options>() {
   return sized<blip_embed_options>();
 }
@@ -245,6 +250,12 @@ EmbedOptions embed_options(const blip_embed_options* given) {
   return options;
 }
 
+NlvrOptions nlvr_options(const blip_nlvr_options* given) {
+  NlvrOptions options;
+  options.max_text_length = read_options(given, "blip_nlvr_options").max_text_length;
+  return options;
+}
+
 MatchOptions match_options(const blip_match_options* given) {
   const auto o = read_options(given, "blip_match_options");
   MatchOptions options;
@@ -310,6 +321,10 @@ void blip_ask_options_default(blip_ask_options* options, uint32_t struct_size) {
 void blip_match_options_default(blip_match_options* options, uint32_t struct_size) {
   fill_defaults(options, struct_size);
 }
+void blip_nlvr_options_default(blip_nlvr_options* options, uint32_t struct_size) {
+  fill_defaults(options, struct_size);
+}
+
 void blip_embed_options_default(blip_embed_options* options, uint32_t struct_size) {
   fill_defaults(options, struct_size);
 }

@@ -30,6 +30,7 @@ blip_matches::blip_matches(const std::vector<blip::Match>& made) {
   for (const auto& match : made) {
     probabilities.push_back(match.match_probability.value_or(kMissing));
     cosines.push_back(match.cosine.value_or(kMissing));
+    logits.push_back(match.match_logit.value_or(kMissing));
   }
 }
 
@@ -81,6 +82,9 @@ const float* blip_matches_probabilities(const blip_matches* matches) {
 }
 const float* blip_matches_cosines(const blip_matches* matches) {
   return valid(matches) ? matches->cosines.data() : nullptr;
+}
+const float* blip_matches_logits(const blip_matches* matches) {
+  return valid(matches) ? matches->logits.data() : nullptr;
 }
 void blip_matches_free(blip_matches* matches) { release(matches); }
 

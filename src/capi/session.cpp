@@ -193,6 +193,20 @@ blip_status blip_session_match(blip_session* session, const blip_encoded* image,
   });
 }
 
+blip_status blip_session_nlvr(blip_session* session, const blip_encoded* first,
+                              const blip_encoded* second, const char* const* statements,
+                              size_t count, const blip_nlvr_options* options,
+                              blip_tensor** probabilities, blip_error** error) {
+  return guarded(error, [&] {
+    prepare_output(probabilities);
+    const Call call(session);
+    auto made = call->nlvr(checked(first, "first").image, checked(second, "second").image,
+                           strings(statements, count, "statements"), nlvr_options(options));
+    const auto rows = static_cast<std::int64_t>(made.size());
+    *probabilities = new blip_tensor({{rows}, std::move(made)});
+  });
+}
+
 blip_status blip_session_embed_images(blip_session* session, const blip_encoded* const* images,
                                       size_t count, blip_tensor** vectors, blip_error** error) {
   return guarded(error, [&] {

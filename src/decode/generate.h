@@ -11,7 +11,7 @@
 
 namespace blip::decode {
 
-// What a search must know of kDigestColumns consecutive logits before it looks at them: the
+// What a search must know of kDigestColumns consecutive logits before it reads them: the
 // largest, and the sum of exp(logit - largest). That sum is NaN where a logit is NaN or the largest
 // is infinity, and 0 where all are -infinity.
 inline constexpr int kDigestColumns = 512;

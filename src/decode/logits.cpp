@@ -289,8 +289,8 @@ void warp(std::span<const float> scores, const GenerateOptions& options,
     total += out.back().score;
   }
   if (options.top_p < 1.0f) {
-    // All tokens below this share together hold less than 1 - top_p, so they are cut without being
-    // sorted.
+    // All tokens below this share together hold less than 1 - top_p, so they are dropped without
+    // being sorted.
     const double negligible = (1.0 - options.top_p) * total / static_cast<double>(scores.size());
     std::erase_if(out, [&](const Candidate& c) { return c.score < negligible && c.score < 1.0f; });
     std::sort(out.begin(), out.end(), better);

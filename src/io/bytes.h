@@ -44,7 +44,7 @@ inline std::span<const std::byte> as_bytes(std::string_view text) {
 }
 
 // Text out of a file, made safe for an error message: in quotes, control and non-ASCII bytes
-// escaped, cut at 100 bytes.
+// escaped, truncated to 100 bytes.
 std::string quote(std::string_view text);
 
 // What a file that is none of our formats looks like (a Git LFS pointer, a web page); "" if nothing

@@ -218,8 +218,8 @@ std::string folder_of(const std::string& path) {
   return slash == std::string::npos ? "./" : path.substr(0, slash + 1);
 }
 
-// "FOLDER/NAME.0123456789abcdef.tmp"; NAME is cut so that the whole fits into a directory entry
-// (255 bytes).
+// "FOLDER/NAME.0123456789abcdef.tmp"; NAME is truncated so that the whole fits into a directory
+// entry (255 bytes).
 std::string temporary_name(const std::string& target, std::random_device& random) {
   constexpr std::size_t kLongestName = 200;
   const std::string folder = folder_of(target);

@@ -28,8 +28,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   // Unmaps the pages that lie wholly in `bytes` (of this mapping or not) until they are read again.
   void release(std::span<const std::byte> bytes) const;
-  // Throws Error(kIo) where the file was cut, written or could not be read since it was opened:
-  // what was read of it is then not to be trusted.
+  // Throws Error(kIo) where the file was truncated, written or could not be read since it was
+  // opened: what was read of it is then not to be trusted.
   void check_unchanged() const;
 
  private:

@@ -1,14 +1,18 @@
 #include "io/sha256.h"
 
-#include <array>
+#include <algorithm>
 #include <bit>
-#include <cstdint>
+#include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "blip/error.h"
 
 namespace blip::io {
 namespace {
 
-constexpr std::size_t kBlock = 64;
 using State = std::array<std::uint32_t, 8>;
 
 // The standard's constants: the first 32 bits of the fractions of the square (2) and cube (3) roots
@@ -70,23 +74,67 @@ void add_block(State& state, const std::byte* block) {
 
 }  // namespace
 
-std::string sha256(std::span<const std::byte> data) {
-  State state = kStart;
-  const std::size_t whole = data.size() / kBlock * kBlock;
-  for (std::size_t at = 0; at < whole; at += kBlock) add_block(state, data.data() + at);
-  // The rest, a one bit, zeros, and the length in bits: one block or two.
+Sha256::Sha256() : state_(kStart) {}
+
+void Sha256::add(std::span<const std::byte> data) {
+  bytes_ += data.size();
+  if (rest_bytes_ > 0) {
+    const std::size_t taken = std::min(kBlock - rest_bytes_, data.size());
+    if (taken > 0) std::memcpy(rest_.data() + rest_bytes_, data.data(), taken);
+    rest_bytes_ += taken;
+    data = data.subspan(taken);
+    if (rest_bytes_ < kBlock) return;
+    add_block(state_, rest_.data());
+    rest_bytes_ = 0;
+  }
+  for (; data.size() >= kBlock; data = data.subspan(kBlock)) add_block(state_, data.data());
+  if (!data.empty()) std::memcpy(rest_.data(), data.data(), data.size());
+  rest_bytes_ = data.size();
+}
+
+// After the data a one bit, zeros, and the length in bits: one block or two.
+std::string Sha256::finish() {
   std::array<std::byte, 2 * kBlock> end{};
-  const std::size_t rest = data.size() - whole;
-  if (rest > 0) std::memcpy(end.data(), data.data() + whole, rest);
-  end[rest] = std::byte{0x80};
-  const std::size_t length = rest + 9 <= kBlock ? kBlock : 2 * kBlock;
+  std::copy_n(rest_.begin(), rest_bytes_, end.begin());
+  end[rest_bytes_] = std::byte{0x80};
+  const std::size_t length = rest_bytes_ + 9 <= kBlock ? kBlock : 2 * kBlock;
   for (std::size_t i = 0; i < 8; ++i)
-    end[length - 1 - i] = static_cast<std::byte>(std::uint64_t{data.size()} * 8 >> (8 * i));
-  for (std::size_t at = 0; at < length; at += kBlock) add_block(state, end.data() + at);
+    end[length - 1 - i] = static_cast<std::byte>(bytes_ * 8 >> (8 * i));
+  for (std::size_t at = 0; at < length; at += kBlock) add_block(state_, end.data() + at);
   std::string text;
-  for (const std::uint32_t word : state)
+  for (const std::uint32_t word : state_)
     for (int shift = 28; shift >= 0; shift -= 4) text += "0123456789abcdef"[word >> shift & 0xf];
   return text;
+}
+
+std::string sha256(std::span<const std::byte> data) {
+  Sha256 sum;
+  sum.add(data);
+  return sum.finish();
+}
+
+std::string sha256_of_file(const std::string& path, std::uint64_t bytes,
+                           const std::function<bool()>& stop) {
+  constexpr std::size_t kPiece = std::size_t{1} << 20;
+  std::error_code error;  // a pipe would keep the reader waiting
+  if (std::filesystem::exists(path, error) && !std::filesystem::is_regular_file(path, error))
+    throw Error(ErrorCode::kIo, path + " is no regular file");
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw Error(ErrorCode::kIo, "cannot open " + path + ": " + std::strerror(errno));
+  Sha256 sum;
+  std::vector<std::byte> piece(kPiece);
+  while (bytes > 0 && file) {
+    if (stop && stop()) return "";
+    errno = 0;
+    file.read(reinterpret_cast<char*>(piece.data()),
+              static_cast<std::streamsize>(std::min<std::uint64_t>(bytes, kPiece)));
+    const auto got = static_cast<std::size_t>(file.gcount());
+    sum.add(std::span(piece).first(got));
+    bytes -= got;
+    if (file.bad() || (!file && errno != 0))
+      throw Error(ErrorCode::kIo, "cannot read " + path + ": " + std::strerror(errno));
+  }
+  return sum.finish();
 }
 
 }  // namespace blip::io

@@ -146,7 +146,7 @@ ParsedTensors read_mapped(const std::string& path,
     parsed.mappings.push_back(std::move(mapping));
     return parsed;
   } catch (const Error&) {
-    mapping->check_unchanged();  // a file that was cut meanwhile is not a damaged one
+    mapping->check_unchanged();  // a file that was truncated meanwhile is not a damaged one
     throw;
   }
 }

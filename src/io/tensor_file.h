@@ -52,8 +52,8 @@ class TensorFile {
   // The process may give the memory of these bytes of the file back; they are read again when they
   // are needed again.
   virtual void release(std::span<const std::byte>) const {}
-  // Throws Error(kIo) where the file was cut or written since it was opened; what was read of it is
-  // then not to be trusted.
+  // Throws Error(kIo) where the file was truncated or written since it was opened; what was read of
+  // it is then not to be trusted.
   virtual void check_unchanged() const {}
 
  protected:

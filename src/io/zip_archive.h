@@ -1,5 +1,10 @@
 // Reading a zip archive in memory: the central directory, stored entries in place, deflated ones
 // unpacked.
+//
+// Why not a library: a .pth file is a zip archive of tensors, gigabytes of them, that are used
+// where they lie in the mapped file. libarchive and libzip copy every entry, and take what the
+// central directory and the entries' own headers say differently; here that is an error. zlib
+// unpacks.
 #pragma once
 
 #include <cstddef>

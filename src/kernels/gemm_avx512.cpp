@@ -245,7 +245,7 @@ void gemm_avx512(const GemmTile& t, SumOrder order) {
                                       : stored,
                                   table};
       // The tiles of this block fetch the next one, which follows in memory, share and share alike;
-      // a lone tile fetches ahead of itself.
+      // a lone tile prefetches its own rows.
       const std::size_t share = round_up((block_bytes + tiles - 1) / tiles, 64);
       const int share_lines = static_cast<int>(share / 64),
                 chunks = std::max(1, block / kUnitsPerChunk);

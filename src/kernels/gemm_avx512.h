@@ -11,11 +11,11 @@ bool has_avx512_gemm(NumberType type);
 
 // In which order a bfloat16 product adds up, which the last bits of a sum depend on; sums of other
 // types are the same in both.
-//   kUnits: pair after pair, its odd product before its even one, as AVX-512's instruction does
-//   (VDPBF16PS). kTiles: of 16 pairs the even and the odd products each by themselves, then the two
-//   together, then that to what was there, as matrix units do
-//           (TDPBF16PS). For a few rows, where many go to matrix units: k in whole tiles, and at
-//           most kTileOrderRows rows.
+// - kUnits: pair after pair, its odd product before its even one, as AVX-512's instruction does
+//   (VDPBF16PS).
+// - kTiles: of 16 pairs the even and the odd products each by themselves, then the two together,
+//   then that to what was there, as AMX tiles do (TDPBF16PS). For a few rows, where many go to
+//   tiles: k in whole tiles, and at most kTileOrderRows rows.
 enum class SumOrder { kUnits, kTiles };
 inline constexpr int kTileOrderRows = 2;
 

@@ -22,6 +22,7 @@
 #endif
 #include <arm_neon.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/isa.h"
@@ -52,10 +53,17 @@ namespace {
 
 // Bytes of x less 128, pieces of 8 of them `step` bytes apart, completed by zeros to `whole`.
 void pack_signed(const void* x, int k, char* out, std::size_t step, int whole) {
-  const auto* values = static_cast<const std::uint8_t*>(x);
-  for (int i = 0; i < whole; ++i)
-    out[static_cast<std::size_t>(i / 8) * step + static_cast<std::size_t>(i % 8)] =
-        i < k ? static_cast<char>(values[i] ^ 0x80) : char{0};
+  constexpr int kPiece = 8;
+  const auto* values = static_cast<const char*>(x);
+  int i = 0;
+  for (; i + kPiece <= k; i += kPiece, out += step) {
+    std::uint64_t piece;
+    std::memcpy(&piece, values + i, kPiece);
+    piece ^= 0x8080808080808080u;
+    std::memcpy(out, &piece, kPiece);
+  }
+  for (int rest = i; rest < whole; ++rest)
+    out[rest - i] = rest < k ? static_cast<char>(values[rest] ^ 0x80) : char{0};
 }
 
 constexpr int whole_values(int k, int unit) { return (k + unit - 1) / unit * unit; }
@@ -216,9 +224,13 @@ struct Bf16 : Matrices {
   }
   static void pack_row(const void* x, int k, char* out, std::size_t) {
     const auto* values = static_cast<const std::uint16_t*>(x);
-    for (int i = 0; i < whole_values(k, kValues); ++i) {
-      const std::uint16_t value = i < k ? values[i] : std::uint16_t{0};
-      std::memcpy(out + static_cast<std::size_t>(i / kValues * kStep + i % kValues * 2), &value, 2);
+    for (int i = 0; i < k; i += kValues, out += kStep) {
+      std::uint16_t piece[kValues] = {};
+      if (i + kValues <= k)
+        std::memcpy(piece, values + i, sizeof(piece));
+      else
+        std::copy(values + i, values + k, piece);
+      std::memcpy(out, piece, sizeof(piece));
     }
   }
 };

@@ -165,6 +165,7 @@ ModelInfo make_info(const ModelConfig& config, const std::vector<TensorSpec>& ta
   info.can_match_itc = config.embed_dim > 0;
   info.can_ask = config.question_encoder && config.answer_decoder;
   info.can_rank = info.can_ask;
+  info.can_nlvr = config.nlvr_encoder.has_value();
   info.can_attend = info.can_caption || info.can_ask;
   for (const auto* decoder : {&config.caption_decoder, &config.answer_decoder})
     if (*decoder)
@@ -179,7 +180,8 @@ ModelInfo make_info(const ModelConfig& config, const std::vector<TensorSpec>& ta
       {Part::kText, &config.text_encoder},
       {Part::kCaption, &config.caption_decoder},
       {Part::kQuestion, &config.question_encoder},
-      {Part::kAnswer, &config.answer_decoder}};
+      {Part::kAnswer, &config.answer_decoder},
+      {Part::kNlvr, &config.nlvr_encoder}};
   for (const auto& [part, tower] : towers) {
     if (!*tower) continue;
     PartInfo text = describe(part, table, tensors);
@@ -203,7 +205,7 @@ std::string metadata_name(const Metadata& metadata, const std::string& fallback)
 // What a file turned out to hold.
 struct Plan {
   Layout layout = Layout::kCanonical;
-  PartPrefixes prefixes{"vision", "text", "caption", "question", "answer"};
+  PartPrefixes prefixes{"vision", "text", "caption", "question", "answer", "nlvr"};
   ModelConfig config;
   std::vector<std::string> warnings;
 };
@@ -249,8 +251,8 @@ std::vector<std::vector<float>> merge_adapters(const Location& location, Plan& p
                                                TensorMap& tensors) {
   if (location.adapters.empty()) return {};
   // transformers names a model's towers by their kind; files in its layout may call them otherwise.
-  const PartPrefixes usual{"vision_model", "text_encoder", "text_decoder", "text_encoder",
-                           "text_decoder"};
+  const PartPrefixes usual{"vision_model", "text_encoder", "text_decoder",
+                           "text_encoder", "text_decoder", "text_encoder"};
   const bool hugging_face = plan.layout == Layout::kHuggingFace;
   const std::vector<TensorSpec> named =
       hugging_face ? table : tensor_table(plan.config, Layout::kHuggingFace, usual);

@@ -1,15 +1,19 @@
 // A model on disk, whatever its layout: configuration, vocabulary, and tensors under our own names.
 //
 // Canonical names (every tensor declared once with its shape, model/tensor_table.h):
-//   vision.{class_token, position, patch.weight, patch.bias, norm.weight, norm.bias}
-//   vision.L.{norm1,norm2}.{weight,bias}  vision.L.{qkv,proj,fc1,fc2}.{weight,bias}          (L =
-//   0..layers-1) T.{word, position}  T.norm.{weight,bias} (T = text, caption, question, answer)
-//   T.L.self.{q,k,v,out}.{weight,bias}  T.L.self.norm.{weight,bias}
-//   T.L.cross.{q,k,v,out}.{weight,bias}  T.L.cross.norm.{weight,bias}
-//   T.L.{fc1,fc2}.{weight,bias}  T.L.norm.{weight,bias}
-//   T.head.{dense.weight, dense.bias, norm.weight, norm.bias, bias} (caption and answer; decoder
-//   weight tied to T.word unless T.head.weight is there) itm.{weight,bias} itc.vision.{weight,bias}
-//   itc.text.{weight,bias}
+// - vision.{class_token, position, patch.weight, patch.bias, norm.weight, norm.bias}
+// - vision.L.{norm1,norm2}.{weight,bias}, vision.L.{qkv,proj,fc1,fc2}.{weight,bias}, L being a
+// layer
+// - T.{word, position}, T.norm.{weight,bias}, where T is text, caption, question or answer
+// - T.L.self.{q,k,v,out}.{weight,bias}, T.L.self.norm.{weight,bias}
+// - T.L.cross.{q,k,v,out}.{weight,bias}, T.L.cross.norm.{weight,bias}
+// - T.L.{fc1,fc2}.{weight,bias}, T.L.norm.{weight,bias}
+// - T.head.{dense.weight, dense.bias, norm.weight, norm.bias, bias}, where T is caption or answer;
+//   the decoder's weight is tied to T.word unless T.head.weight is there
+// - nlvr.* as T.*, but with nlvr.L.cross{0,1}.{q,k,v,out}.{weight,bias} for the two pictures,
+//   nlvr.L.cross.norm.{weight,bias} and, from layer 6 on, nlvr.L.merge.{weight,bias};
+//   nlvr.head.{dense,out}.{weight,bias}
+// - itm.{weight,bias}, itc.vision.{weight,bias}, itc.text.{weight,bias}
 // Linear weights are [out, in] as torch stores them; patch.weight is [width, 3, P, P]; position
 // tables are [N, width].
 #pragma once
@@ -53,8 +57,8 @@ class Checkpoint {
   std::vector<float> values(std::string_view name) const;
   // Its memory may go: the tensor was read and will hardly be read again.
   void release(std::string_view name) const;
-  // Throws Error(kIo) where a file was cut or written since it was opened: to be called once its
-  // values have been read.
+  // Throws Error(kIo) where a file was truncated or written since it was opened: to be called once
+  // its values have been read.
   void check_unchanged() const;
   const std::vector<std::string>& names() const {
     return names_;

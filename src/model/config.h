@@ -30,6 +30,10 @@ struct TextConfig {
   float eps = 1e-12f;
 };
 
+// BLIP-NLVR's encoder looks at each of two pictures with a cross-attention of its own. What they
+// give is averaged in the layers before this one; from it on, a layer of weights merges them.
+inline constexpr int kNlvrFirstMerge = 6;
+
 // What the official code calls its captions' beginning; a model's own files may say another.
 inline constexpr const char* kCaptionPrompt = "a picture of ";
 
@@ -49,6 +53,7 @@ struct ModelConfig {
   std::optional<TextConfig> caption_decoder;
   std::optional<TextConfig> question_encoder;
   std::optional<TextConfig> answer_decoder;
+  std::optional<TextConfig> nlvr_encoder;  // statements about two pictures
   bool has_itm_head = false;
   int embed_dim = 0;  // ITC projections; 0 = none
   image::Normalization normalization;
@@ -57,10 +62,11 @@ struct ModelConfig {
   std::string prompt = kCaptionPrompt;  // the caption prompt the model was trained with
   TokenIds tokens;
 
-  // Longest match text or question in tokens: the encoders' max_positions. 0 without an encoder.
+  // Longest match text, question or statement in tokens: the encoders' max_positions. 0 without an
+  // encoder.
   int max_positions() const {
     int positions = 0;
-    for (const auto* tower : {&text_encoder, &question_encoder}) {
+    for (const auto* tower : {&text_encoder, &question_encoder, &nlvr_encoder}) {
       if (*tower && (positions == 0 || (*tower)->max_positions < positions))
         positions = (*tower)->max_positions;
     }

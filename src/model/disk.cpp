@@ -197,7 +197,7 @@ std::optional<std::string> wrapper_of(std::string_view name) {
 bool is_of_blip(std::string_view name) {
   constexpr std::string_view kParts[] = {"text_encoder.",   "text_decoder.", "question_encoder.",
                                          "answer_decoder.", "itm_head.",     "vision_proj.",
-                                         "text_proj.",      "text_model."};
+                                         "text_proj.",      "text_model.",   "cls_head."};
   return std::any_of(std::begin(kParts), std::end(kParts),
                      [&](std::string_view part) { return starts_with(name, part); });
 }
@@ -213,6 +213,14 @@ std::string unwrapped(std::string_view name) {
     name.remove_prefix(level.size());
   }
   return result;
+}
+
+// BLIP-NLVR's text encoder, which has two cross-attentions in a layer.
+bool has_twins(const DiskTensors& disk) {
+  return std::any_of(disk.all().begin(), disk.all().end(), [](const auto& tensor) {
+    return starts_with(tensor.first, "text_encoder.") &&
+           tensor.first.find(".crossattention.self0.") != std::string::npos;
+  });
 }
 
 }  // namespace
@@ -325,9 +333,10 @@ Layout detect_layout(const DiskTensors& disk) {
 Roles detect_roles(const DiskTensors& disk, Layout layout, Architecture architecture) {
   Roles roles;
   roles.itm = disk.any_with_prefix("itm_head.") || architecture == Architecture::kRetrieval;
+  const bool nlvr = layout == Layout::kOfficial && has_twins(disk);
   roles.itc = disk.any_with_prefix("vision_proj.") || disk.any_with_prefix("text_proj.") ||
               architecture == Architecture::kRetrieval;
-  const bool encoder = disk.any_with_prefix("text_encoder.") || roles.itm || roles.itc ||
+  const bool encoder = (disk.any_with_prefix("text_encoder.") && !nlvr) || roles.itm || roles.itc ||
                        architecture == Architecture::kQuestionAnswering;
   const bool decoder = disk.any_with_prefix("text_decoder.") ||
                        architecture == Architecture::kCaption ||
@@ -344,6 +353,7 @@ Roles detect_roles(const DiskTensors& disk, Layout layout, Architecture architec
   if (decoder) (vqa ? prefixes.answer : prefixes.caption) = "text_decoder";
   if (question) prefixes.question = "question_encoder";
   if (answer) prefixes.answer = "answer_decoder";
+  if (nlvr) prefixes.nlvr = "text_encoder";
   return roles;
 }
 
@@ -363,6 +373,7 @@ ModelConfig infer_config(const DiskTensors& disk, Layout layout, const Roles& ro
   config.answer_decoder =
       text(Part::kAnswer,
            config.question_encoder ? config.question_encoder->width : config.vision.width);
+  config.nlvr_encoder = text(Part::kNlvr, config.vision.width);
   config.has_itm_head = roles.itm;
   if (roles.itc) {
     config.embed_dim = Sizes(disk, settings.where, "")
@@ -374,7 +385,8 @@ ModelConfig infer_config(const DiskTensors& disk, Layout layout, const Roles& ro
                                    256);
   }
   config.normalization = settings.normalization;
-  config.max_text = settings.max_text;
+  // The official code reads statements about two pictures whole.
+  config.max_text = config.nlvr_encoder ? config.nlvr_encoder->max_positions : settings.max_text;
   config.prompt = settings.prompt;
   config.tokens = {settings.bos.value_or(-1), settings.eos.value_or(-1), settings.pad.value_or(-1),
                    -1};
@@ -397,7 +409,8 @@ void validate(const ModelConfig& config, const std::string& where) {
       {&config.text_encoder, "the text encoder"},
       {&config.caption_decoder, "the caption decoder"},
       {&config.question_encoder, "the question encoder"},
-      {&config.answer_decoder, "the answer decoder"}};
+      {&config.answer_decoder, "the answer decoder"},
+      {&config.nlvr_encoder, "the NLVR encoder"}};
   for (const auto& [tower, name] : towers) {
     if (*tower) check_tower((*tower)->width, (*tower)->heads, name, where);
   }

@@ -56,6 +56,7 @@ void visit(Visitor& v, ModelConfig& c) {
   visit_text(v, "caption", c.caption_decoder);
   visit_text(v, "question", c.question_encoder);
   visit_text(v, "answer", c.answer_decoder);
+  visit_text(v, "nlvr", c.nlvr_encoder);
   v.flag("blip.itm_head", c.has_itm_head);
   v.integer("blip.itc_length", c.embed_dim, 0, kMaxWidth);
   v.integer("blip.max_text_length", c.max_text, kShortestText, kMaxPositions);

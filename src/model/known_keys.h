@@ -19,10 +19,12 @@ enum class FolderFile {
 };
 
 // Looks at every key of an object of that kind:
-//   read elsewhere, or without influence on transformers' answers: nothing;
-//   one whose values but a few would change them in ways that are not supported: Error(kModel) with
-//   where, key and expected; a default of decoding, which the options decide here, or one that BLIP
-//   does not read: a warning unless it is neutral; unknown: a warning.
+// - read elsewhere, or without influence on transformers' answers: nothing;
+// - one whose values but a few would change them in ways that are not supported: Error(kModel) with
+//   where, key and expected;
+// - a default of decoding, which the options decide here, or one that BLIP does not read: a warning
+//   unless it is neutral;
+// - unknown: a warning.
 // path: what precedes the key in messages ("config.json: text_config.").
 void check_keys(const nlohmann::json& object, FolderFile file, const std::string& path,
                 std::vector<std::string>& warnings);

@@ -257,6 +257,16 @@ fs::path given_adapter(const std::string& given) {
   return folder;
 }
 
+// An adapter counts once: two spellings of one folder are a slip. The last of the folders is that
+// of `given`.
+void refuse_again(const std::vector<std::string>& folders, const std::string& given) {
+  std::error_code ignored;
+  for (std::size_t i = 0; i + 1 < folders.size(); ++i)
+    if (fs::equivalent(folders[i], folders.back(), ignored))
+      throw Error(ErrorCode::kUsage,
+                  "the adapter " + given + " is given twice: it is that in " + folders[i]);
+}
+
 // Its folder's name; of one in the hub's cache, the name there.
 std::string adapter_name(const fs::path& folder) {
   const std::string name = hub::name_of_snapshot(folder.lexically_normal());
@@ -308,6 +318,7 @@ Location locate(const std::string& name, const std::vector<std::string>& given) 
   for (const std::string& adapter : given) {
     std::error_code ignored;
     location.adapters.push_back(given_adapter(adapter).string());
+    refuse_again(location.adapters, adapter);
     location.names.push_back(fs::exists(adapter, ignored) ? adapter_name(location.adapters.back())
                                                           : adapter);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <initializer_list>
 #include <span>
 
 namespace blip::model {
@@ -12,6 +13,7 @@ namespace {
 enum class Dim {
   kNone,
   kWidth,
+  kWidth2,
   kWidth3,
   kMlp,
   kTokens,
@@ -125,7 +127,7 @@ constexpr Row kTextRows[] = {
     BLIP_BERT("norm.bias", "embeddings.LayerNorm.bias", kVector, Dim::kWidth),
 };
 
-constexpr Row kTextLayerRows[] = {
+constexpr Row kSelfRows[] = {
     BLIP_BERT("#.self.q.weight", "encoder.layer.#.attention.self.query.weight", kMatrix,
               Dim::kWidth, Dim::kWidth),
     BLIP_BERT("#.self.q.bias", "encoder.layer.#.attention.self.query.bias", kVector, Dim::kWidth),
@@ -143,6 +145,9 @@ constexpr Row kTextLayerRows[] = {
               Dim::kWidth),
     BLIP_BERT("#.self.norm.bias", "encoder.layer.#.attention.output.LayerNorm.bias", kVector,
               Dim::kWidth),
+};
+
+constexpr Row kCrossRows[] = {
     BLIP_BERT("#.cross.q.weight", "encoder.layer.#.crossattention.self.query.weight", kMatrix,
               Dim::kWidth, Dim::kWidth),
     BLIP_BERT("#.cross.q.bias", "encoder.layer.#.crossattention.self.query.bias", kVector,
@@ -159,6 +164,53 @@ constexpr Row kTextLayerRows[] = {
               Dim::kWidth, Dim::kWidth),
     BLIP_BERT("#.cross.out.bias", "encoder.layer.#.crossattention.output.dense.bias", kVector,
               Dim::kWidth),
+};
+
+// BLIP-NLVR looks at each of two pictures with an attention of its own.
+constexpr Row kTwinRows[] = {
+    BLIP_BERT("#.cross0.q.weight", "encoder.layer.#.crossattention.self0.query.weight", kMatrix,
+              Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("#.cross0.q.bias", "encoder.layer.#.crossattention.self0.query.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross0.k.weight", "encoder.layer.#.crossattention.self0.key.weight", kMatrix,
+              Dim::kWidth, Dim::kCross),
+    BLIP_BERT("#.cross0.k.bias", "encoder.layer.#.crossattention.self0.key.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross0.v.weight", "encoder.layer.#.crossattention.self0.value.weight", kMatrix,
+              Dim::kWidth, Dim::kCross),
+    BLIP_BERT("#.cross0.v.bias", "encoder.layer.#.crossattention.self0.value.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross0.out.weight", "encoder.layer.#.crossattention.output.dense0.weight", kMatrix,
+              Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("#.cross0.out.bias", "encoder.layer.#.crossattention.output.dense0.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross1.q.weight", "encoder.layer.#.crossattention.self1.query.weight", kMatrix,
+              Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("#.cross1.q.bias", "encoder.layer.#.crossattention.self1.query.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross1.k.weight", "encoder.layer.#.crossattention.self1.key.weight", kMatrix,
+              Dim::kWidth, Dim::kCross),
+    BLIP_BERT("#.cross1.k.bias", "encoder.layer.#.crossattention.self1.key.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross1.v.weight", "encoder.layer.#.crossattention.self1.value.weight", kMatrix,
+              Dim::kWidth, Dim::kCross),
+    BLIP_BERT("#.cross1.v.bias", "encoder.layer.#.crossattention.self1.value.bias", kVector,
+              Dim::kWidth),
+    BLIP_BERT("#.cross1.out.weight", "encoder.layer.#.crossattention.output.dense1.weight", kMatrix,
+              Dim::kWidth, Dim::kWidth),
+    BLIP_BERT("#.cross1.out.bias", "encoder.layer.#.crossattention.output.dense1.bias", kVector,
+              Dim::kWidth),
+};
+
+// Its layers from kNlvrFirstMerge on.
+constexpr Row kMergeRows[] = {
+    BLIP_BERT("#.merge.weight", "encoder.layer.#.crossattention.output.merge_layer.weight", kMatrix,
+              Dim::kWidth, Dim::kWidth2),
+    BLIP_BERT("#.merge.bias", "encoder.layer.#.crossattention.output.merge_layer.bias", kVector,
+              Dim::kWidth),
+};
+
+constexpr Row kAfterCrossRows[] = {
     BLIP_BERT("#.cross.norm.weight", "encoder.layer.#.crossattention.output.LayerNorm.weight",
               kVector, Dim::kWidth),
     BLIP_BERT("#.cross.norm.bias", "encoder.layer.#.crossattention.output.LayerNorm.bias", kVector,
@@ -195,6 +247,8 @@ struct Sizes {
         return 0;
       case Dim::kWidth:
         return width;
+      case Dim::kWidth2:
+        return 2 * width;
       case Dim::kWidth3:
         return 3 * width;
       case Dim::kMlp:
@@ -295,23 +349,22 @@ void add_text(std::vector<TensorSpec>& out, const TextConfig& config, Layout lay
   sizes.positions = config.max_positions;
   TowerWriter writer(out, layout, part, prefix, sizes);
   writer.add(kTextRows);
-  for (int layer = 0; layer < config.layers; ++layer) writer.add(kTextLayerRows, layer);
+  for (int layer = 0; layer < config.layers; ++layer) {
+    writer.add(kSelfRows, layer);
+    writer.add(part == Part::kNlvr ? std::span<const Row>(kTwinRows) : kCrossRows, layer);
+    if (part == Part::kNlvr && layer >= kNlvrFirstMerge) writer.add(kMergeRows, layer);
+    writer.add(kAfterCrossRows, layer);
+  }
   if (is_decoder(part)) writer.add(kHeadRows);
 }
 
 void add_linear(std::vector<TensorSpec>& out, Layout layout, const char* canonical,
-                const char* on_disk, int rows, int columns) {
+                const char* on_disk, int rows, int columns, Part part = Part::kText) {
   const std::string name = canonical,
                     disk = layout == Layout::kCanonical ? name : std::string(on_disk);
-  out.push_back({name + ".weight",
-                 disk + ".weight",
-                 "",
-                 false,
-                 {rows, columns},
-                 kMatrix,
-                 Part::kText,
-                 false});
-  out.push_back({name + ".bias", disk + ".bias", "", false, {rows}, kVector, Part::kText, false});
+  out.push_back(
+      {name + ".weight", disk + ".weight", "", false, {rows, columns}, kMatrix, part, false});
+  out.push_back({name + ".bias", disk + ".bias", "", false, {rows}, kVector, part, false});
 }
 
 bool ends_with(std::string_view text, std::string_view end) {
@@ -332,6 +385,8 @@ const char* canonical_prefix(Part part) {
       return "question";
     case Part::kAnswer:
       return "answer";
+    case Part::kNlvr:
+      return "nlvr";
   }
   return "";
 }
@@ -348,6 +403,8 @@ const char* part_name(Part part) {
       return "question_encoder";
     case Part::kAnswer:
       return "answer_decoder";
+    case Part::kNlvr:
+      return "nlvr_encoder";
   }
   return "";
 }
@@ -365,9 +422,11 @@ const std::string& PartPrefixes::of(Part part) const {
     case Part::kQuestion:
       return question;
     case Part::kAnswer:
+      return answer;
+    case Part::kNlvr:
       break;
   }
-  return answer;
+  return nlvr;
 }
 
 std::vector<TensorSpec> tensor_table(const ModelConfig& config, Layout layout,
@@ -387,6 +446,12 @@ std::vector<TensorSpec> tensor_table(const ModelConfig& config, Layout layout,
     add_text(out, *config.question_encoder, layout, Part::kQuestion, prefixes.question);
   if (config.answer_decoder)
     add_text(out, *config.answer_decoder, layout, Part::kAnswer, prefixes.answer);
+  if (config.nlvr_encoder) {
+    const int width = config.nlvr_encoder->width;
+    add_text(out, *config.nlvr_encoder, layout, Part::kNlvr, prefixes.nlvr);
+    add_linear(out, layout, "nlvr.head.dense", "cls_head.0", width, width, Part::kNlvr);
+    add_linear(out, layout, "nlvr.head.out", "cls_head.2", 2, width, Part::kNlvr);
+  }
   return out;
 }
 
@@ -397,10 +462,15 @@ std::string tower_tensor(Layout layout, Part part, const std::string& prefix,
         std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return suffix == r.canonical; });
     return row == rows.end() ? std::string() : disk_name(layout, part, prefix, *row, layer);
   };
-  const bool vision = part == Part::kVision;
-  std::string name = vision ? find(kVisionRows) : find(kTextRows);
-  if (name.empty()) name = vision ? find(kVisionLayerRows) : find(kTextLayerRows);
-  if (name.empty()) name = find(kHeadRows);
+  std::string name;
+  const auto try_all = [&](std::initializer_list<std::span<const Row>> tables) {
+    for (const auto rows : tables)
+      if (name.empty()) name = find(rows);
+  };
+  if (part == Part::kVision)
+    try_all({kVisionRows, kVisionLayerRows});
+  else
+    try_all({kTextRows, kSelfRows, kAfterCrossRows, kHeadRows});
   assert(!name.empty() && "not a declared tensor");
   return name;
 }

@@ -19,15 +19,16 @@ enum class Layout {
 };
 
 // A part of the model that `blip info` lists. The ITM and ITC heads belong to kText.
-enum class Part { kVision, kText, kCaption, kQuestion, kAnswer };
-const char* canonical_prefix(Part part);  // "vision", "text", "caption", "question", "answer"
-const char* part_name(Part part);         // as PartInfo::name has it
+enum class Part { kVision, kText, kCaption, kQuestion, kAnswer, kNlvr };
+// "vision", "text", "caption", "question", "answer", "nlvr"
+const char* canonical_prefix(Part part);
+const char* part_name(Part part);  // as PartInfo::name has it
 bool is_decoder(Part part);
 
 // What the towers of one file are called there ("text_encoder"); empty = the file does not hold the
 // part.
 struct PartPrefixes {
-  std::string vision, text, caption, question, answer;
+  std::string vision, text, caption, question, answer, nlvr;
   const std::string& of(Part part) const;
 };
 

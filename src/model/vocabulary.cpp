@@ -20,7 +20,8 @@ std::vector<std::pair<const TextConfig*, Part>> towers_of(const ModelConfig& con
   for (const auto& [tower, part] : {std::pair{&config.text_encoder, Part::kText},
                                     {&config.caption_decoder, Part::kCaption},
                                     {&config.question_encoder, Part::kQuestion},
-                                    {&config.answer_decoder, Part::kAnswer}}) {
+                                    {&config.answer_decoder, Part::kAnswer},
+                                    {&config.nlvr_encoder, Part::kNlvr}}) {
     if (*tower) towers.emplace_back(&**tower, part);
   }
   return towers;

@@ -65,9 +65,9 @@ struct Part {
   int slice, first_token, count;
 };
 
-// Tokens are looked at in so many slices, each with a softmax of its own, whose outputs are joined:
-// so that threads find work in one picture. Rounding depends on them, so they are the picture's,
-// whatever the threads and the pictures beside it.
+// Tokens are attended to in so many slices, each with a softmax of its own, whose outputs are
+// joined: so that threads find work in one picture. Rounding depends on them, so they are the
+// picture's, whatever the threads and the pictures beside it.
 int slices_of(const KeyValues& tokens) {
   constexpr int kTokens = 128;  // or more, of a slice
   return std::max(1, tokens.count() / kTokens);
@@ -138,7 +138,7 @@ double bytes_of(const AbsorbedWeights& w, std::span<const AbsorbedItem> items) {
 }  // namespace
 
 // Rows of q are kept head by head ([heads, n]) where they are the left factor of a product, query
-// by query ([n, heads]) where they look at tokens.
+// by query ([n, heads]) where they attend to tokens.
 void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix q,
                         std::span<const AbsorbedItem> items, Matrix out, AbsorbedScratch& scratch,
                         std::span<const Linear* const> following) {

@@ -1,4 +1,4 @@
-// Cross-attention without keys and values of the tokens it looks at: q (W_k x) = (q W_k) x, and a
+// Cross-attention without keys and values of the tokens it attends to: q (W_k x) = (q W_k) x, and a
 // mixture of W_v x is W_v of a mixture of x. So the weights are multiplied by the queries and by
 // what is mixed ("absorbed") instead of by every token. With few queries that is less to compute,
 // and all layers read the same tokens, which stay in cache, instead of keys and values of their
@@ -54,7 +54,7 @@ class AbsorbedWeights {
 KeyValues own_keys_values(ThreadPool& pool, ConstMatrix tokens, NumberType type,
                           OperandBuffer& buffer);
 
-// Queries `first` to first + count look at these tokens.
+// Queries `first` to first + count attend to these tokens.
 struct AbsorbedItem {
   int first, count;
   const KeyValues* tokens;
@@ -66,7 +66,7 @@ struct AbsorbedScratch {
 };
 
 // out[n, heads x head_dim] = each head's attention of q [n, heads x head_dim] over the items'
-// tokens. All of the tokens are of one type. While the tokens, which are in cache, are looked at,
+// tokens. All of the tokens are of one type. While the tokens, which are in cache, are read,
 // memory would rest: the weights of `following`, the layers that come after this one, are fetched
 // then.
 void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& weights, ConstMatrix q,

@@ -202,7 +202,7 @@ namespace {
 
 // Reads memory from its beginning to its end, which is faster than in the steps that products take
 // through it.
-void read_through(std::span<const std::byte> memory) {
+void bring_into_cache(std::span<const std::byte> memory) {
   constexpr std::size_t kLine = 64;
   for (std::size_t at = 0; at < memory.size(); at += kLine) {
     __builtin_prefetch(memory.data() + at + kernels::kReadAhead, 0, 2);
@@ -226,7 +226,7 @@ std::vector<Task> tasks_of(std::span<const AttentionItem> items) {
   const int heads = items.empty() ? 0 : items.front().kv->heads();
   for (int head = 0; head < heads; ++head)
     for (const auto& item : items) {
-      // rows are appended before anybody looks at them
+      // rows are appended before anybody attends to them
       const int block = item.growing ? item.q.rows : query_block(item.q.type);
       for (int first = 0; first < item.q.rows; first += block)
         tasks.push_back({&item, head, first, std::min(block, item.q.rows - first)});
@@ -246,8 +246,8 @@ void attend(ThreadPool& pool, int worker, const Task& task,
   // grows is in cache.
   constexpr std::size_t kFar = std::size_t{1} << 20;
   if (item->q.rows <= kFewQueries && !item->growing && kv.bytes() > kFar) {
-    read_through(kv.key_memory(head));
-    read_through(kv.value_memory(head));
+    bring_into_cache(kv.key_memory(head));
+    bring_into_cache(kv.value_memory(head));
   }
   for (int first = begin; first < begin + queries; first += block) {
     const int rows = std::min(block, begin + queries - first);

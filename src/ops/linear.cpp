@@ -164,7 +164,7 @@ void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out,
 }
 
 void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit,
-                 const Then& then) {
+                 const RangeEpilogue& epilogue) {
   assert(x.type == layer.type() && x.cols == layer.in() && out.cols == layer.out() &&
          x.rows == out.rows && unit % kernels::kColumnBlock == 0);
   for_each_tile(
@@ -173,7 +173,7 @@ void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix
         for (int c0 = t.c0; c0 < t.c1; c0 += unit) {
           const Tile piece{t.r0, t.r1, c0, std::min(c0 + unit, t.c1)};
           kernels::gemm(gemm_tile(x, layer, piece, out.row(t.r0) + c0, out.stride));
-          then(piece.r0, piece.rows(), piece.c0, piece.cols());
+          epilogue(piece.r0, piece.rows(), piece.c0, piece.cols());
         }
       },
       unit);
@@ -234,7 +234,7 @@ Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer,
       linear_bf16(pool, x, layer, out, buffer.bf16(), Epilogue::kGelu);
       return out;
     case NumberType::kInt8: {
-      // Few rows are cut by columns: no thread has whole rows.
+      // Few rows are split by columns: no thread has whole rows.
       if (parts_of(x, layer, pool).cols > 1) {
         const std::size_t stride = static_cast<std::size_t>(n);
         std::uint16_t* rows = buffer.unrounded(static_cast<std::size_t>(m) * stride);

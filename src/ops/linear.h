@@ -58,12 +58,12 @@ inline double operations(int rows, const Linear& layer) {
 void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out,
             Epilogue epilogue = Epilogue::kStore);
 
-// x W + b. Every tile is shown to `then` (first row, rows, first column, columns) by the thread
+// x W + b. Every tile is shown to `epilogue` (first row, rows, first column, columns) by the thread
 // that computed it, while it is in cache. Columns begin at multiples of `unit` (a multiple of
 // kernels::kColumnBlock) and end there or with the layer.
-using Then = std::function<void(int row, int rows, int column, int columns)>;
+using RangeEpilogue = std::function<void(int row, int rows, int column, int columns)>;
 void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out, int unit,
-                 const Then& then);
+                 const RangeEpilogue& epilogue);
 
 // Outputs [first, first + n) of x W + b on the calling thread, as f32 or bfloat16 (`type`); rows of
 // out are ldo values apart. first: a multiple of kernels::kColumnBlock.
@@ -82,7 +82,7 @@ Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, Numbe
 // gelu(x W + b) as the operand of a product of the same type, in `out`.
 Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, OperandBuffer& out);
 
-// How an [m, n] product is cut for `threads` threads: into equal shares of its rows (of multiples
+// How an [m, n] product is split for `threads` threads: into equal shares of its rows (of multiples
 // of row_unit) or of its columns. Exposed for tests.
 struct Parts {
   int rows, cols, row_unit;

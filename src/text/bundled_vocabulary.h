@@ -1,3 +1,5 @@
+// The vocabulary of BERT base uncased, compiled into the library: what a model reads that brings
+// none. A constant, so any thread may read it.
 #pragma once
 
 #include <string_view>

@@ -6,6 +6,7 @@ blip_status status = BLIP_OK;
 
 void test_captions(void);
 void test_words(void);
+void test_nlvr(void);
 void test_batches(void);
 void test_answers(void);
 void test_matches(void);
@@ -35,6 +36,7 @@ static const struct {
 } tests[] = {
     {"captions", test_captions},
     {"words", test_words},
+    {"nlvr", test_nlvr},
     {"batches", test_batches},
     {"answers", test_answers},
     {"matches", test_matches},

@@ -47,6 +47,54 @@ void test_captions(void) {
   tear_down(&f);
 }
 
+/* The model of tests/data/nlvr, whose answers are the official code's. */
+void test_nlvr(void) {
+  static const char* const statements[] = {"a dog", "the left picture is a red bus"};
+  static const char* const files[] = {"tests/data/parity/images/0-61x47.png",
+                                      "tests/data/parity/images/1-90x133.jpg"};
+  static const float expected[] = {0.926161f, 0.231504f};
+  fixture f = set_up("clock.png");
+  blip_error* error;
+  blip_engine* engine;
+  blip_session* session;
+  blip_image* images[2];
+  blip_encoded* encoded[2];
+  blip_tensor* probabilities;
+  blip_nlvr_options options;
+  int i;
+
+  OK(blip_engine_load(source_path("tests/data/nlvr/model.pth"), NULL, &engine, &error));
+  CHECK(blip_engine_info(engine)->can_nlvr == 1 && blip_engine_info(f.engine)->can_nlvr == 0);
+  CHECK(blip_engine_info(engine)->text_length == 64);
+  OK(blip_session_new(engine, NULL, &session, &error));
+  for (i = 0; i < 2; ++i) OK(blip_image_from_file(source_path(files[i]), NULL, &images[i], &error));
+  OK(blip_session_encode(session, (const blip_image* const*)images, 2, encoded, &error));
+  blip_nlvr_options_default(&options, sizeof options);
+  CHECK(options.max_text_length == 0);
+  OK(blip_session_nlvr(session, encoded[0], encoded[1], statements, 2, &options, &probabilities,
+                       &error));
+  CHECK(blip_tensor_rank(probabilities) == 1 && blip_tensor_shape(probabilities)[0] == 2);
+  for (i = 0; i < 2; ++i) CHECK(fabsf(blip_tensor_data(probabilities)[i] - expected[i]) < 1e-4f);
+  blip_tensor_free(probabilities);
+  options.max_text_length = 65;
+  FAILS(blip_session_nlvr(session, encoded[0], encoded[1], statements, 2, &options, &probabilities,
+                          &error),
+        BLIP_ERROR_USAGE, "reads texts of 3 to 64 tokens");
+  FAILS(blip_session_nlvr(session, encoded[0], NULL, statements, 2, NULL, &probabilities, &error),
+        BLIP_ERROR_USAGE, "second is NULL");
+  CHECK(probabilities == NULL);
+  FAILS(blip_session_nlvr(f.session, f.encoded, f.encoded, statements, 2, NULL, &probabilities,
+                          &error),
+        BLIP_ERROR_UNSUPPORTED, "cannot judge statements about two pictures");
+  for (i = 0; i < 2; ++i) {
+    blip_encoded_free(encoded[i]);
+    blip_image_free(images[i]);
+  }
+  blip_session_free(session);
+  blip_engine_free(engine);
+  tear_down(&f);
+}
+
 void test_words(void) {
   static const char* const forbidden[] = {"clock|gray", "background"};
   static const char* const forced[] = {"red|green"};
@@ -171,6 +219,7 @@ void test_matches(void) {
   options.head = BLIP_HEAD_ITC;
   OK(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error));
   CHECK(isnan(blip_matches_probabilities(matches)[0]));
+  CHECK(isnan(blip_matches_logits(matches)[0]));
   CHECK(fabsf(blip_matches_cosines(matches)[0] - 0.6236f) < kTolerance);
   blip_matches_free(matches);
   options.head = BLIP_HEAD_ITM;
@@ -178,6 +227,7 @@ void test_matches(void) {
   OK(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error));
   CHECK(fabsf(blip_matches_probabilities(matches)[0] - 0.9995f) > 1e-6f);
   CHECK(isnan(blip_matches_cosines(matches)[0]));
+  CHECK(blip_matches_logits(matches)[0] > blip_matches_logits(matches)[1]);
   blip_matches_free(matches);
   options.itm_token = 2;
   FAILS(blip_session_match(f.session, f.encoded, texts, 2, &options, &matches, &error),

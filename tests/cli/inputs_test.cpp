@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "cli/exit.h"
 
@@ -16,6 +17,16 @@ namespace blip::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+// All that a Source gives.
+std::vector<Input> expand_inputs(const std::vector<std::string>& arguments,
+                                 const InputFilter& filter, LeftOut* left_out = nullptr) {
+  Source source(arguments, {.filter = filter});
+  std::vector<Input> inputs;
+  while (std::optional<Input> input = source.next()) inputs.push_back(std::move(*input));
+  if (left_out != nullptr) *left_out = source.left_out();
+  return inputs;
+}
 
 class Inputs : public testing::Test {
  protected:
@@ -41,7 +52,7 @@ class Inputs : public testing::Test {
   }
 
   std::string folder_;
-  FolderFilter filter_;
+  InputFilter filter_;
 };
 
 using Names = std::vector<std::string>;
@@ -77,9 +88,9 @@ TEST_F(Inputs, NamesAndPathsAreExcluded) {
   LeftOut left_out;
   EXPECT_EQ(expand_inputs({folder_, b}, filter_, &left_out).size(), 5u);
   EXPECT_EQ(describe(left_out), "1 excluded file or folder");
-  // What is named itself stays, and a folder may come out empty.
-  filter_.exclude = {"*"};
-  EXPECT_EQ(names({folder_, a}), (Names{a}));
+  // A folder may come out empty.
+  filter_.exclude = {"*.*", "masks", "old"};
+  EXPECT_EQ(names({folder_}), (Names{}));
 }
 
 TEST_F(Inputs, PicturesThatAreNotNewerAreLeftOut) {
@@ -95,11 +106,43 @@ TEST_F(Inputs, PicturesThatAreNotNewerAreLeftOut) {
   filter_.newer_than = timespec{1000, 0};
   EXPECT_EQ(names({folder_}), (Names{fresh}));
   filter_.newer_than = read_time(old, "--newer-than");
-  EXPECT_EQ(names({folder_, old}), (Names{edge, fresh, old}));
+  EXPECT_EQ(names({folder_, old, fresh}), (Names{edge, fresh, fresh}));
   filter_.newer_than = read_time(fresh, "--newer-than");
   LeftOut left_out;
   EXPECT_TRUE(expand_inputs({folder_}, filter_, &left_out).empty());
   EXPECT_EQ(describe(left_out), "3 pictures that are not newer");
+}
+
+TEST_F(Inputs, WhatIsNamedItselfIsFilteredToo) {
+  const std::string a = write("a.png"), b = write("b_mask.png"),
+                    list = write("list", b + "\n" + a + "\n" + folder_ + "/none_mask.png\n");
+  filter_.exclude = {"*_mask.*"};
+  LeftOut left_out;
+  EXPECT_EQ(expand_inputs({b, a, "@" + list, folder_ + "/*_mask.png"}, filter_, &left_out).size(),
+            2u);
+  EXPECT_EQ(left_out.excluded, 4u);
+  filter_.exclude = {folder_ + "/b*"};
+  EXPECT_EQ(names({b, a, "-"}), (Names{a, "-"}));
+  filter_.exclude.clear();
+  const timespec times[2] = {{999, 0}, {999, 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, b.c_str(), times, 0), 0);
+  filter_.newer_than = timespec{1000, 0};
+  EXPECT_EQ(names({b, "@" + list}), (Names{a, folder_ + "/none_mask.png"}));
+}
+
+TEST_F(Inputs, ANamedPipeMayBeAListBeforeSomebodyWritesIt) {
+  const std::string pipe = folder_ + "/pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  Source source({"@" + pipe}, {});
+  // A program that nobody writes to can still be stopped.
+  int asked = 0;
+  EXPECT_THROW(source.next([&asked] { return ++asked > 2; }), Exit);
+  Source waiting({"@" + pipe}, {});
+  std::thread writer([&pipe] { std::ofstream(pipe) << "a.png\nb.png\n"; });
+  EXPECT_EQ(waiting.next()->name, "a.png");
+  EXPECT_EQ(waiting.next()->name, "b.png");
+  EXPECT_FALSE(waiting.next().has_value());
+  writer.join();
 }
 
 TEST_F(Inputs, TimesAreDatesOrFiles) {

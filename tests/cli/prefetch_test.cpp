@@ -129,6 +129,23 @@ TEST(Prefetch, TheSameBytesAreDecodedOnce) {
   }
 }
 
+TEST(Recent, WhatIsPutInAgainIsTheNewest) {
+  Recent<int> recent(2);
+  const jobs::Key a{1, 1}, b{1, 2}, c{1, 3};
+  recent.put(a, 1);
+  recent.put(b, 2);
+  recent.put(a, 3);
+  recent.put(c, 4);  // b goes
+  EXPECT_EQ(recent.find(b), nullptr);
+  ASSERT_NE(recent.find(a), nullptr);
+  EXPECT_EQ(*recent.find(a), 3);
+  recent.put(b, 5);  // a goes, of which nothing is left to go again
+  recent.put(b, 6);
+  EXPECT_EQ(recent.find(a), nullptr);
+  EXPECT_EQ(*recent.find(c), 4);
+  EXPECT_EQ(*recent.find(b), 6);
+}
+
 TEST(Prefetch, ASourceThatWaitsGivesUp) {
   const auto next = [](const Stop& stop) -> std::optional<Input> {
     while (!stop()) std::this_thread::yield();

@@ -87,6 +87,19 @@ class Adapters(CliTest):
         self.assertNotEqual(one, both)
         self.assertAlmostEqual(both, other, places=4)
 
+    def test_one_counts_once_however_it_is_spelled(self):
+        for again in (
+            ADAPTER,
+            f"{ADAPTER.parent}/./{ADAPTER.name}/",
+            ADAPTER / "adapter_config.json",
+        ):
+            self.fails(
+                2,
+                f"the adapter {again} is given twice: it is that in {ADAPTER}",
+                *("match", PICTURE, "--text", "a", "--model", BASE),
+                *("--adapter", ADAPTER, "--adapter", again),
+            )
+
     def test_every_command_takes_one(self):
         heads = ("--model", PARITY / "match", "--adapter", PARITY / "adapter-heads")
         answers = ("--model", PARITY / "vqa", "--adapter", PARITY / "adapter-linear")

@@ -21,7 +21,10 @@ class Completions(CliTest):
 
     def complete(self, *words):
         script = self.write("blip.bash", self.scripts["bash"])
-        code = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _blip; printf "%s\\n" "${COMPREPLY[@]}"'
+        code = (
+            'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _blip; '
+            'printf "%s\\n" "${COMPREPLY[@]}"'
+        )
         done = subprocess.run(
             ["bash", "-uc", code, "bash", script, *words],
             capture_output=True,
@@ -59,7 +62,8 @@ class Completions(CliTest):
                 self.assertIn(f"--{option}[", self.scripts["zsh"])
                 self.assertRegex(
                     self.scripts["fish"],
-                    rf"(__fish_seen_subcommand_from {command}'|__fish_use_subcommand).* -l {option} ",
+                    rf"(__fish_seen_subcommand_from {command}'|__fish_use_subcommand).* -l "
+                    rf"{option} ",
                 )
 
     def test_the_shells_accept_them(self):

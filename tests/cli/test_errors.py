@@ -177,6 +177,7 @@ class Usage(CliTest):
             "dump": ("--stage", "text", "--image", PICTURE, "--output", "x"),
             "rm": ("a",),
             "pull": ("a/b",),
+            "capfilt": (PICTURE,),
         }
         tried = 0
         for command in re.findall(

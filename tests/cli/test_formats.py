@@ -3,6 +3,7 @@ are left out.
 """
 
 import os
+import tarfile
 import unittest
 
 from harness import SOURCE, CliTest, png, read_npy, run
@@ -94,13 +95,32 @@ class Filters(CliTest):
     def test_names_and_paths_are_left_out_and_counted(self):
         images, err = self.images("--exclude", "*_mask.*", "--exclude", "new/*")
         self.assertEqual(images, ["a.png", "masks/b.png"])
-        self.assertIn("left out of folders: 2 excluded files or folders", err)
+        self.assertIn("left out: 2 excluded files or folders", err)
 
     def test_older_pictures_are_left_out_and_counted(self):
         images, err = self.images("--newer-than", "2001-01-01")
         self.assertEqual(images, ["a_mask.png", "masks/b.png", "new/c.png"])
-        self.assertIn("left out of folders: 1 picture that is not newer", err)
+        self.assertIn("left out: 1 picture that is not newer", err)
         self.assertEqual(self.images("--newer-than", "2990-01-01")[0], [])
+
+    def test_what_is_named_itself_is_filtered_too(self):
+        archive = self.folder / "a.tar"
+        names = ("a.png", "a_mask.png", "masks/b.png")
+        with tarfile.open(archive, "w") as tar:
+            for name in names:
+                tar.add(self.folder / name, name)
+        listed = self.write("list", str(self.folder / "new/c.png"))
+        arguments = (self.folder / "a_mask.png", archive, "@" + listed)
+        result = self.ok("caption", *arguments, "--json", "--exclude", "*_mask.*", *self.new)
+        self.assertEqual(
+            [o["image"] for o in result.objects],
+            [f"{archive}/masks/b.png", str(self.folder / "new/c.png")],
+        )
+        self.assertIn(
+            "left out: 2 excluded files or folders, 1 picture that is not newer", result.err
+        )
+
+    new = ("--newer-than", "2001-01-01")
 
     def test_a_time_that_is_none(self):
         result = run("caption", self.folder, "--newer-than", "yesterday")

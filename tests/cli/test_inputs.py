@@ -165,7 +165,8 @@ class Folders(CliTest):
         )
         self.assertIn("TIFF", result.objects[1]["error"])
         self.assertIn(
-            "left out of folders: 2 files that are no pictures, 1 hidden file or folder, 2 pipes, sockets or devices",
+            "left out: 2 files that are no pictures, 1 hidden file or folder, 2 pipes, "
+            "sockets or devices",
             result.err,
         )
 

@@ -117,7 +117,7 @@ class Formats(JobTest):
         self.assertEqual(sum("image_bytes" in row for row in self.rows()), 1)
         result = run("caption", self.folder / "a", "-o", self.path("out.csv"), *FAST)
         self.assertEqual(result.code, 1)
-        (error,) = self.rows("out.errors.jsonl")
+        (error,) = self.rows("out.csv.errors.jsonl")
         self.assertIn("CSV cannot hold its name", error["error"])
         self.assertEqual(len((self.folder / "out.csv").read_text().splitlines()), 4)
 
@@ -202,6 +202,22 @@ class Resuming(JobTest):
         self.ok(*self.job, "--retry-errors")
         self.assertEqual((self.folder / "out.errors.jsonl").read_text(), "")
         self.assertEqual([row["image"] for row in self.rows()], [*self.names, bad])
+
+    def test_jobs_whose_outputs_differ_in_their_endings(self):
+        """Each keeps its own failures, whichever comes first."""
+        bad = self.write("pictures/bad.png", "no picture")
+        self.assertEqual(run(*self.job).code, 1)
+        other = ("caption", self.folder / "pictures", "-o", self.path("out.csv"), *FAST)
+        for _ in range(2):
+            result = run(*other)
+            self.assertEqual(result.code, 1)
+            self.assertIn("6 pictures done, 1 failed", result.err)
+        names = ("out.errors.jsonl", "out.csv.errors.jsonl")
+        for name in names:
+            self.assertEqual([row["image"] for row in self.rows(name)], [bad])
+        os.unlink(bad)
+        self.ok(*other, "--retry-errors")
+        self.assertEqual([len(self.rows(name)) for name in names], [1, 0])
 
     def test_ctrl_c_keeps_what_is_done(self):
         self.names = self.pictures(40)

@@ -93,7 +93,8 @@ class Folders(CliTest):
             self.ok("convert", model, str(model) + ".gguf").err,
         )
         for part in (
-            "config.json: text_config.num_beams is 5: not followed; decoding is decided by the option beams",
+            "config.json: text_config.num_beams is 5: not followed; decoding is decided by the "
+            "option beams",
             "config.json: frobnicate is not known: not followed",
             "generation_config.json: max_length is 30: not followed",
         ):
@@ -140,7 +141,8 @@ class Folders(CliTest):
         (model / "vocab.txt").write_text("".join(lines[:100]))
         self.fails(
             3,
-            "vocab.txt has 100 tokens, but the word embeddings of the caption_decoder have 204 rows",
+            "vocab.txt has 100 tokens, but the word embeddings of the caption_decoder have 204 "
+            "rows",
             "caption",
             PICTURE,
             "--model",

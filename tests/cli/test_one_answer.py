@@ -16,7 +16,8 @@ TEXTS = [
     "two dogs on a blue background",
     "a fox",
     "x",
-    "a crown beside a fox on a very long red carpet in a palace by the sea where nobody lives any more",
+    "a crown beside a fox on a very long red carpet in a palace by the sea where nobody lives any "
+    "more",
 ]
 
 

@@ -9,7 +9,10 @@ import unittest
 
 from harness import PROGRAM, TIMEOUT, CliTest, run, scene_path, scenes
 
-MEANS = r"preprocess [\d.]+ ms, encode [\d.]+ ms per picture; predict [\d.]+ ms per answer \(means of %d and %d\)"
+MEANS = (
+    r"preprocess [\d.]+ ms, encode [\d.]+ ms per picture; predict [\d.]+ ms per answer "
+    r"\(means of %d and %d\)"
+)
 
 
 class Pipe(CliTest):

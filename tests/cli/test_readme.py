@@ -22,8 +22,10 @@ DOCUMENTS = [
 ]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TIME = re.compile(
-    r'[\d.]+ (ms|s)\b|(?<=preprocess":)[\d.]+|(?<=encode":)[\d.]+|(?<=decode":)[\d.]+|\d+ threads?|"bytes":\d+'
+    r'[\d.]+ (ms|s)\b|(?<=preprocess":)[\d.]+|(?<=encode":)[\d.]+|(?<=decode":)[\d.]+'
+    r'|\d+ threads?|"bytes":\d+'
 )
+COMMAND = r"^\$ ((?:.*(?:\\|&&)\n)*.*)\n"  # over several lines, which end in a backslash or in &&
 NUMBER = re.compile(r"-?\d+\.\d+")
 PROGRESS = re.compile(
     r"^blip: \d+/\d+ pictures, .* left\n", re.MULTILINE
@@ -68,7 +70,7 @@ def examples(block):
     """
     if block.startswith("$ make demo\n"):
         return [("make demo", block.split("\n", 1)[1])]
-    parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
+    parts = re.split(COMMAND, block, flags=re.MULTILINE)[1:]
     return list(zip(parts[::2], parts[1::2]))
 
 

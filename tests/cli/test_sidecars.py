@@ -1,8 +1,11 @@
 """Captions in files beside the pictures, and the command that is a drop-in for a script."""
 
+import resource
+import shutil
 import unittest
+from pathlib import Path
 
-from harness import png, run
+from harness import SOURCE, png, run
 from job_harness import FAST, JobTest, captions_of
 
 
@@ -60,6 +63,19 @@ class Sidecars(JobTest):
             f"{self.names[1]}: its sidecar {other[:-4]}.txt is another picture's", result.err
         )
 
+    def test_a_picture_that_is_named_again(self):
+        name, caption = self.names[0], self.expected[self.names[0]]
+        self.write("pictures/0000.txt", "mine\n")
+        options = ("--sidecar", ".txt", "--existing", "append")
+        self.ok("caption", name, name, "-o", self.path(), *options, *FAST)
+        self.assertEqual([row["image"] for row in self.rows()], [name, name])
+        self.assertEqual(self.text(0), f"mine, {caption}\n")
+        spelled = f"{self.folder}/pictures/../pictures/0001.png"
+        result = run("caption", self.names[1], spelled, *options, *FAST)
+        self.assertEqual(result.code, 1)
+        self.assertIn(f"{spelled}: its sidecar {spelled[:-4]}.txt is another picture's", result.err)
+        self.assertEqual(self.text(1), self.expected[self.names[1]] + "\n")
+
     def test_one_that_cannot_be_written(self):
         (self.folder / "pictures/0002.txt").mkdir()
         result = run(*self.job, "--sidecar", ".txt", "--existing", "overwrite", "-o", self.path())
@@ -89,6 +105,80 @@ class Sidecars(JobTest):
         self.fails(1, "there is no folder", *self.job, "-o", self.path("none/out.csv"))
         self.fails(2, "no name to remember", "caption", "-", "-o", self.path())
         self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ["pictures"])
+
+
+BMP = (SOURCE / "tests/data/image/bmp_h40_b24.bmp").read_bytes()
+
+
+class Metadata(JobTest):
+    """Captions in the pictures themselves."""
+
+    def setUp(self):
+        super().setUp()
+        self.names = self.pictures(3)
+        self.expected = captions_of(self.names)
+        self.job = ("caption", self.folder / "pictures", "--write-metadata", *FAST)
+        result = run(*self.job, env={"BLIP_MODEL": "/nonexistent"})
+        if "lacks exiv2" in result.err:
+            self.skipTest("this build lacks exiv2")
+
+    def vectors(self):
+        return [o["embedding"] for o in self.ok("embed", self.folder / "pictures").objects]
+
+    def bytes(self, i):
+        return Path(self.names[i]).read_bytes()
+
+    def test_descriptions(self):
+        jpeg = self.folder / "pictures" / "ü.jpg"  # with an orientation
+        shutil.copy(SOURCE / "tests/data/image/jpeg_exif6.jpg", jpeg)
+        self.names.append(str(jpeg))
+        self.expected = captions_of(self.names)
+        before = self.vectors()
+        self.ok(*self.job)
+        self.assertEqual(self.vectors(), before)
+        for i, name in enumerate(self.names):
+            caption = self.expected[name].encode()
+            described = b'<rdf:li xml:lang="x-default">' + caption + b"</rdf:li>"
+            self.assertIn(described, self.bytes(i))
+        self.assertIn(caption + b"\0", self.bytes(3))  # of EXIF
+        self.assertEqual(len(list((self.folder / "pictures").iterdir())), 4)
+        # It is there already; another is written where it is asked for.
+        whole = self.bytes(0)
+        self.assertIn("0 pictures in", self.ok(*self.job, "--trigger", "sks").err)
+        self.assertEqual(self.bytes(0), whole)
+        self.ok(*self.job, "--trigger", "lang=<ü>", "--existing", "overwrite", "--sidecar", "txt")
+        self.assertIn("lang=&lt;ü&gt;, ".encode(), self.bytes(0))
+        self.assertNotIn(whole[whole.index(b"<rdf:li") :][:60], self.bytes(0))
+        self.assertEqual(self.vectors(), before)
+        self.assertIn("lang=<ü>", (self.folder / "pictures/0000.txt").read_text("utf-8"))
+
+    def test_a_format_without_it(self):
+        bad = self.write("pictures/x.bmp", BMP)
+        result = run(*self.job, "-o", self.path())
+        self.assertEqual(result.code, 1)
+        (error,) = self.rows("out.errors.jsonl")
+        self.assertEqual(error["image"], bad)
+        self.assertIn(f"cannot write a description into {bad}: ", error["error"])
+        self.assertEqual([row["image"] for row in self.rows()], self.names)
+        self.assertEqual(Path(bad).read_bytes(), BMP)
+
+    def test_a_full_disk(self):
+        before = [self.bytes(i) for i in range(3)]
+        limit = len(before[0]) // 2
+        small = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        result = run(*self.job, preexec=small)
+        self.assertEqual(result.code, 1)
+        self.assertIn("File too large", result.err)
+        self.assertEqual([self.bytes(i) for i in range(3)], before)
+        self.ok(*self.job)
+        self.assertIn(self.expected[self.names[2]].encode(), self.bytes(2))
+
+    def test_refusals(self):
+        for options, message in (
+            (("--existing", "append"), "--existing append adds to sidecars, not to metadata"),
+            (("--json",), "--json has no effect with --output, --sidecar or --write-metadata"),
+        ):
+            self.fails(2, message, *self.job, *options)
 
 
 class MakeCaptions(JobTest):

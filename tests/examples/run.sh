@@ -24,19 +24,26 @@ cd "$work/examples/$language"
 
 case $language in
   rust) need cargo; need cc ;;
-  go) need go; go mod download >download.log 2>&1 || skip "go cannot download its module: $(tail -n 1 download.log)" ;;
+  go) need go; go mod download >download.log 2>&1 ||
+    skip "go cannot download its module: $(tail -n 1 download.log)" ;;
   java)
     need javac; need mvn
     mvn -q -B compile org.codehaus.mojo:exec-maven-plugin:3.1.0:help >download.log 2>&1 ||
-      { grep -q 'COMPILATION ERROR' download.log && fail "$(cat download.log)"; skip "mvn: $(grep -m 1 ERROR download.log)"; } ;;
+      { grep -q 'COMPILATION ERROR' download.log &&
+        fail "$(cat download.log)"; skip "mvn: $(grep -m 1 ERROR download.log)"; } ;;
 esac
 
-command=$(sed -n 's/^\$ //p' README.md)
-sed -n '/^```console$/,/^```$/p' README.md | grep -v '^```\|^\$ ' >expected.txt
+# The command goes on in the lines below it that are indented.
+example=$(sed -n '/^```console$/,/^```$/p' README.md | grep -v '^```')
+command=$(sed -n 's/^\$ //p; /^    /p' <<<"$example")
+grep -v '^\$ \|^    ' <<<"$example" >expected.txt
 bash -c "$command" >raw.txt || fail "$command"
 sed 's/\x1b\[0m//g' raw.txt >got.txt  # mvn resets the terminal's colours
 diff -u expected.txt got.txt || fail "$language prints something else than its README shows"
 
-if bash -c "${command//cat-bus.png/nowhere.png}" >got.txt 2>errors.txt; then fail "$language takes a picture that is not there"; fi
-grep -q 'describe: .*nowhere.png: No such file' errors.txt || fail "$language says: $(cat errors.txt)"
+if bash -c "${command//cat-bus.png/nowhere.png}" >got.txt 2>errors.txt; then
+  fail "$language takes a picture that is not there"
+fi
+grep -q 'describe: .*nowhere.png: No such file' errors.txt ||
+  fail "$language says: $(cat errors.txt)"
 echo "$language: as its README shows"

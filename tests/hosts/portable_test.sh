@@ -49,7 +49,8 @@ case $arch in
 esac
 export BLIP_MODEL=$root/share/blip/models/blip-demo.gguf  # the loader is the program, to the system
 caption=$("${run[@]}" "$program" caption --quiet "$picture")
-[ "$caption" = "a clock on a gray background" ] || fail "the unpacked program says '$caption' of $picture"
+[ "$caption" = "a clock on a gray background" ] ||
+  fail "the unpacked program says '$caption' of $picture"
 if "${run[@]}" "$program" pull no-such/model 2>"$work/pull"; then
   fail "it downloads without a library"
 fi
@@ -67,7 +68,8 @@ python3 - "$address" "$picture" <<'END' || fail "the server: $(cat "$work/log")"
 import base64, json, sys, urllib.request
 address, picture = sys.argv[1:]
 body = json.dumps({"images": [base64.b64encode(open(picture, "rb").read()).decode()]}).encode()
-request = urllib.request.Request(address + "/v1/caption", body, {"Content-Type": "application/json"})
+request = urllib.request.Request(address + "/v1/caption", body,
+                                 {"Content-Type": "application/json"})
 caption = json.load(urllib.request.urlopen(request, timeout=120))["results"][0]["caption"]
 assert caption == "a clock on a gray background", caption
 END

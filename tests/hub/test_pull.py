@@ -248,7 +248,8 @@ class Pull(HubTest):
 
     def test_the_vendors_models_are_instructions(self):
         told = self.refused(
-            "python3 -m dfss --url=open@sophgo.com:sophon-demo/BLIP/blip_${part}_bm1684x_f32_1b.bmodel",
+            "python3 -m dfss --url=open@sophgo.com:sophon-demo/BLIP/"
+            "blip_${part}_bm1684x_f32_1b.bmodel",
             "pull",
             "sophon-demo/bm1684x",
         )
@@ -592,17 +593,20 @@ class WithTheirPackage(HubTest):
         path = self.pulled()
         self.hub.close()
         found = self.theirs(
-            f"from huggingface_hub import hf_hub_download as d; print(d({NAME!r}, 'model.safetensors', local_files_only=True))"
+            f"from huggingface_hub import hf_hub_download as d; print(d({NAME!r}, "
+            "'model.safetensors', local_files_only=True))"
         )
         self.assertEqual(found, str(path / "model.safetensors"))
         listed = self.theirs(
-            "from huggingface_hub import scan_cache_dir as s; r = s(); print([(x.repo_id, x.size_on_disk, [y.commit_hash for y in x.revisions]) for x in r.repos], r.warnings)"
+            "from huggingface_hub import scan_cache_dir as s; r = s(); print([(x.repo_id, "
+            "x.size_on_disk, [y.commit_hash for y in x.revisions]) for x in r.repos], r.warnings)"
         )
         size = sum(f.stat().st_size for f in (path.parent.parent / "blobs").iterdir())
         self.assertEqual(listed, f"[('{NAME}', {size}, ['{path.name}'])] []")
         rows = json.loads(
             self.theirs(
-                "from huggingface_hub.cli.hf import main; import sys; sys.argv = 'hf cache ls --json'.split(); main()"
+                "from huggingface_hub.cli.hf import main; import sys; sys.argv = 'hf cache ls "
+                "--json'.split(); main()"
             )
         )
         self.assertEqual([row["id"] for row in rows], [f"model/{NAME}"])

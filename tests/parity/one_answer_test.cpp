@@ -216,6 +216,31 @@ TEST(OneAnswer, RankedAnswersInEveryCompany) {
   }
 }
 
+// A statement about two pictures, whatever other statements and pairs there are.
+TEST(OneAnswer, StatementsInEveryCompany) {
+  const std::string path = std::string(BLIP_TEST_DATA) + "/nlvr/model.pth";
+  Answers answers;
+  for_each_engine(path, [&](const Engine& engine, const std::string& where) {
+    Session session(engine);
+    const auto images = session.encode(pictures());
+    auto texts = many_texts();
+    for (const std::size_t together : {std::size_t{1}, std::size_t{3}, texts.size()}) {
+      for (const std::size_t second : {std::size_t{0}, std::size_t{2}})
+        for (std::size_t first = 0; first < texts.size(); first += together) {
+          const auto part =
+              std::span(texts).subspan(first, std::min(together, texts.size() - first));
+          const auto given = session.nlvr(images[1], images[second], part);
+          for (std::size_t i = 0; i < part.size(); ++i)
+            answers.expect(to_string(engine.dtype()),
+                           std::to_string(second) + ", statement " + part[i], bits(given[i]),
+                           where + ", " + std::to_string(together) + " statements");
+        }
+      std::reverse(texts.begin(), texts.end());
+    }
+  });
+  EXPECT_GT(answers.compared(), 500);
+}
+
 // Pictures' vectors and hidden states in batches.
 TEST(OneAnswer, PicturesInEveryBatch) {
   for (const std::string& path : {Golden(kData / "match").model_path(), kBundled}) {

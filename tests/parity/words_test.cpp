@@ -123,6 +123,8 @@ TEST(Words, MatchingWithEncAgreesWithTheOfficialCode) {
                 cls = match(MatchHead::kAll, ItmToken::kCls);
     EXPECT_NEAR(both.match_probability.value(), item.at("probability").get<double>(), 1e-5);
     EXPECT_NEAR(both.cosine.value(), item.at("cosine").get<double>(), 1e-5);
+    EXPECT_EQ(itm.match_logit, both.match_logit);
+    EXPECT_EQ(itc.match_logit, std::nullopt);
     EXPECT_EQ(itm.match_probability, both.match_probability);
     EXPECT_EQ(itm.cosine, std::nullopt);
     EXPECT_EQ(itc.cosine, both.cosine);

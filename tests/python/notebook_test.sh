@@ -10,7 +10,8 @@ trap 'rm -rf "$work"' EXIT
 make_venv numpy matplotlib pillow nbconvert ipykernel
 
 cd "$source/docs"
-BLIPCPP_LIBRARY=$2 BLIP_MODEL=$source/models/blip-demo.gguf PYTHONPATH=$source/python/src PYTHONDONTWRITEBYTECODE=1 \
+BLIPCPP_LIBRARY=$2 BLIP_MODEL=$source/models/blip-demo.gguf PYTHONPATH=$source/python/src \
+    PYTHONDONTWRITEBYTECODE=1 \
   "$python" -m nbconvert --to notebook --execute tour.ipynb --output-dir "$work" --output tour.ipynb
 "$python" - "$work/tour.ipynb" tour.ipynb <<'END'
 import json, sys
@@ -24,7 +25,8 @@ def outputs(path):
     return text.splitlines(), pictures
 
 got, shown = outputs(sys.argv[1]), outputs(sys.argv[2])
-assert got[0] == shown[0] and len(got[0]) > 5, "the notebook prints %s, and shows %s" % (got[0], shown[0])
+assert got[0] == shown[0] and len(got[0]) > 5, "the notebook prints %s, and shows %s" % (
+    got[0], shown[0])
 assert got[1] == shown[1] >= 2, "pictures: %d, shown %d" % (got[1], shown[1])
 print("notebook: %d lines and %d pictures as shown" % (len(got[0]), got[1]))
 END

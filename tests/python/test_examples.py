@@ -15,7 +15,7 @@ SOURCE = pathlib.Path(os.environ["BLIP_SOURCE"])
 def load_tests(loader, tests, pattern):
     os.chdir(SOURCE / "demo/scenes")
     for module in [blipcpp.__name__] + [
-        m.name for m in pkgutil.iter_modules(blipcpp.__path__, "blipcpp.")
+        m.name for m in pkgutil.walk_packages(blipcpp.__path__, "blipcpp.")
     ]:
         tests.addTests(doctest.DocTestSuite(importlib.import_module(module)))
     for readme in ("python/README.md", "README.md"):

@@ -229,7 +229,8 @@ class ByTheLibrary(Downloads, HubTest):
         self.assertEqual(self.run_code(code), "True True load")
         code = (
             "def stop(file, done, total):\n    raise KeyError('enough')\n"
-            "try:\n    blipcpp.pull('vqa-base', progress=stop)\nexcept KeyError as error:\n    print(error)"
+            "try:\n    blipcpp.pull('vqa-base', progress=stop)\nexcept KeyError as error:\n    "
+            "print(error)"
         )
         self.assertEqual(self.run_code(code), "'enough'")
 

@@ -277,6 +277,30 @@ class Tasks(unittest.TestCase):
         self.assertRegex(blipcpp.version(), r"^\d+\.\d+\.\d+$")
         self.assertIn("blip-demo on cpu, f32", repr(self.model))
 
+    def test_nlvr(self):
+        data = SOURCE / "tests/data"
+        cases = json.loads((data / "nlvr/expected.json").read_text(encoding="utf-8"))
+        model = blipcpp.Model.load(data / "nlvr/model.pth")
+        self.assertEqual((model.info.tasks, model.info.can_nlvr), (("nlvr",), True))
+        self.assertFalse(self.model.info.can_nlvr)
+        pair = [data / "parity/images" / name for name in cases[0]["images"]]
+        texts = [case["text"] for case in cases if case["images"] == cases[0]["images"]]
+        wanted = [case["probability"] for case in cases[: len(texts)]]
+        got = model.nlvr(*pair, texts)
+        self.assertEqual((got.dtype, got.shape), (np.float32, (len(texts),)))
+        np.testing.assert_allclose(got, wanted, atol=1e-4)
+        left, right = model.encode(pair)
+        one = model.nlvr(left, right, texts[0])
+        self.assertIsInstance(one, float)
+        self.assertEqual(one, float(got[0]))
+        self.assertNotEqual(model.nlvr(right, left, texts[0]), one)
+        with self.assertRaisesRegex(blipcpp.UnsupportedError, "cannot judge statements"):
+            self.model.nlvr(CLOCK, BUS, "x")
+        with self.assertRaisesRegex(blipcpp.UsageError, "3 to 64 tokens"):
+            model.nlvr(left, right, "x", max_text_length=65)
+        with self.assertRaisesRegex(blipcpp.UsageError, "text must be a text or a list of texts"):
+            model.nlvr(left, right, [1])
+
     def test_adapters(self):
         data = SOURCE / "tests/data/parity"
         base, adapter = data / "caption", data / "adapter-attention"
@@ -362,7 +386,10 @@ class Speed(unittest.TestCase):
 
     def test_import_is_quick(self):
         """In time of this processor, with compiled bytecode as an installed package has it."""
-        code = "import numpy, time; t = time.process_time(); import blipcpp; print(time.process_time() - t)"
+        code = (
+            "import numpy, time; t = time.process_time(); import blipcpp; "
+            "print(time.process_time() - t)"
+        )
         with tempfile.TemporaryDirectory() as cache:
             environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
             environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -166,7 +166,8 @@ class Threads(unittest.TestCase):
             said = self.in_a_child(lambda: next(generator))
             self.assertEqual(
                 said,
-                "UsageError: this generator was begun before this process was forked: begin it anew",
+                "UsageError: this generator was begun before this process was forked: begin it "
+                "anew",
             )
         anew = self.in_a_child(lambda: [str(c) for c in self.model.captions(FILES)])
         self.assertEqual(anew, str(self.expected))

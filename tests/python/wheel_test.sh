@@ -20,9 +20,12 @@ import blipcpp, sys
 from blipcpp import _c
 assert _c.library_path.startswith(sys.prefix), _c.library_path
 print(blipcpp.Model.load().caption("clock.png"))')
-[ "$caption" = "a clock on a gray background" ] || { echo "FAILED: the installed wheel says $caption" >&2; exit 1; }
+[ "$caption" = "a clock on a gray background" ] ||
+  { echo "FAILED: the installed wheel says $caption" >&2; exit 1; }
 # Every library that it needs beyond the C library comes from the wheel.
-maps=$("$python" -c 'import blipcpp; print(open("/proc/self/maps").read())' | grep -oE '/[^ ]*(jpeg|png16|webp)[^ ]*\.so[^ ]*' | sort -u)
+maps=$("$python" -c 'import blipcpp; print(open("/proc/self/maps").read())' |
+  grep -oE '/[^ ]*(jpeg|png16|webp)[^ ]*\.so[^ ]*' | sort -u)
 echo "$maps"
-if grep -v "^$work/venv" <<<"$maps"; then echo "FAILED: the libraries above are the system's" >&2; exit 1; fi
+if grep -v "^$work/venv" <<<"$maps"; then echo "FAILED: the libraries above are the system's" >&2; \
+    exit 1; fi
 echo "wheel: $(basename "$wheel"), $(stat -c %s "$wheel") bytes"

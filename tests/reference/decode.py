@@ -4,10 +4,12 @@ logits processors, and answer rankings by torch, all over a toy model whose logi
 text so far. The hash gives multiples of a power of two, so that the C++ tests compute the same
 floats from a few integers.
 
-    python3 tests/reference/decode.py                                         # rewrites
-    tests/data/decode/*.txt python3 tests/reference/decode.py --out DIR --cases 5000 --seed 1
-    # a larger set; run it with BLIP_DECODE_CASES=DIR test_decode --gtest_filter='Golden.*'
-    # the C++ tests
+    python3 tests/reference/decode.py    # rewrites tests/data/decode/*.txt
+
+A larger set, and the C++ tests over it:
+
+    python3 tests/reference/decode.py --out DIR --cases 5000 --seed 1
+    BLIP_DECODE_CASES=DIR test_decode --gtest_filter='Golden.*'
 """
 
 import argparse
@@ -43,8 +45,7 @@ def mix(x):
 class Toy:
     """The next token's logits, in multiples of `step`: uniform over `levels` of them, or with
     levels = 0 the negative binary logarithm of a uniform number (a few tokens stand out, as from a
-    real model). The end token's is moved by eos_bias steps.
-    """
+    real model). The end token's is moved by eos_bias steps."""
 
     def __init__(self, vocab, levels, step, eos, eos_bias):
         self.vocab, self.levels, self.step, self.eos, self.eos_bias = (

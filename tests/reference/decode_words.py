@@ -2,10 +2,10 @@
 """Reference answers for forbidden and forced words and for repeated n-grams in src/decode, over the
 toy model of decode.py.
 
-    python3 tests/reference/decode_words.py                  # transformers 5: rewrites
-    tests/data/decode/words.txt and word_distributions.txt python3 tests/reference/decode_words.py
-    --forced         # transformers 4 (4.52): rewrites tests/data/decode/forced.txt
+    python3 tests/reference/decode_words.py             # with transformers 5
+    python3 tests/reference/decode_words.py --forced    # with transformers 4 (4.52)
 
+The first rewrites words.txt and word_distributions.txt in tests/data/decode, the second forced.txt.
 Forced words are constrained beam search, which transformers 5 no longer has. With --out DIR --cases
 N --seed S as decode.py.
 
@@ -243,9 +243,8 @@ def forced_case(rng):
     salts = [rng.getrandbits(62) for _ in range(rng.choice([1, 1, 2, 3]))]
     from transformers.generation.beam_search import BeamHypotheses
 
-    add = (
-        BeamHypotheses.add
-    )  # with texts that lack words beside others it stumbles over what it does not know of the former
+    # With texts that lack words beside others it stumbles over what it does not know of the former.
+    add = BeamHypotheses.add
     BeamHypotheses.add = lambda self, *args, beam_indices=None, **named: add(
         self, *args, beam_indices=beam_indices or (), **named
     )
@@ -264,7 +263,8 @@ def forced_case(rng):
     )
     torch.Tensor.sort, BeamHypotheses.add = sort, add
     lines = [
-        f"{head(toy, salts, prompt, options)} {ngram} {runs(forbidden)} {len(forced)} {' '.join(map(runs, forced))}"
+        f"{head(toy, salts, prompt, options)} {ngram} {runs(forbidden)} {len(forced)} "
+        f"{' '.join(map(runs, forced))}"
     ]
     for ids, score in zip(out.sequences.tolist(), out.sequences_scores.tolist()):
         ids = cut(ids, len(prompt), toy.eos)

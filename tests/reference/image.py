@@ -2,9 +2,12 @@
 """Small pictures of every kind, what Pillow makes of them, and what Pillow's bicubic and the
 reference normalisation give.
 
-python3 tests/reference/image.py                                          # rewrites
-tests/data/image python3 tests/reference/image.py --out DIR --resizes 5000 --seed 1        # other
-random values; run them with BLIP_IMAGE_CASES=DIR test_image --gtest_filter='Golden.*'
+    python3 tests/reference/image.py    # rewrites tests/data/image
+
+Other random values, and the C++ tests over them:
+
+    python3 tests/reference/image.py --out DIR --resizes 5000 --seed 1
+    BLIP_IMAGE_CASES=DIR test_image --gtest_filter='Golden.*'
 """
 
 import argparse

@@ -3,9 +3,12 @@
 references make of them.
 
     pip install pillow pillow-heif imagecodecs tifffile numpy
-    python3 tests/reference/image_formats.py         # rewrites tests/data/image/formats; needs
-    avifenc for a grid python3 tests/reference/image_formats.py --out DIR --seed 1     # other
-    pictures; run them with BLIP_FORMAT_CASES=DIR test_image --gtest_filter='Formats.*'
+    python3 tests/reference/image_formats.py    # rewrites tests/data/image/formats
+
+A picture made of a grid needs avifenc. Other pictures, and the C++ tests over them:
+
+    python3 tests/reference/image_formats.py --out DIR --seed 1
+    BLIP_FORMAT_CASES=DIR test_image --gtest_filter='Formats.*'
 
 References: Pillow for TIFF and AVIF, pillow-heif for HEIF, imagecodecs (libjxl) for JPEG XL, whose
 16-bit samples are rounded to 8 bits here, since Pillow has no mode for them. A line of formats.txt

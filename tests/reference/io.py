@@ -2,10 +2,10 @@
 """Tensor files against their references: torch.save, safetensors, the gguf package, NumPy.
 
     io.py --write                                  goldens into tests/data/io/
-    io.py --check N --binary TEST_IO [--seed S]    N random files of each kind: read by the tests'
-    program TEST_IO, which also
-                                                   writes each as GGUF in every type; those are read
-                                                   back with the gguf package
+    io.py --check N --binary TEST_IO [--seed S]    N random files of each kind
+
+The random files are read by the tests' program TEST_IO, which also writes each as GGUF in every
+type; those are read back with the gguf package.
 
 A file X is described by X.json ({"tensors": [[name, type, shape], ...], "metadata": {...}}) and
 X.f32, the values of all its tensors, in that order, as f32.
@@ -372,11 +372,13 @@ def check(count, binary, seed):
             len(json.loads(p.read_text())["tensors"]) for p in listings
         )
         print(
-            f"{files} files, {tensors} tensors read equal; {np.fromfile(source / 'half.f32', '<f4').size} values encoded equal "
+            f"{files} files, {tensors} tensors read equal; "
+            f"{np.fromfile(source / 'half.f32', '<f4').size} values encoded equal "
             f"as f16 and bf16, {np.fromfile(source / 'blocks.f32', '<f4').size} as q8_0"
         )
         print(
-            f"{check_rewritten(source, written)} tensors in {len(list(written.glob('*.gguf')))} written GGUF files equal"
+            f"{check_rewritten(source, written)} tensors in {len(list(written.glob('*.gguf')))} "
+            "written GGUF files equal"
         )
 
 

@@ -2,12 +2,13 @@
 """Whole models against their reference: transformers for the towers, captions, matching and
 answers, and the official code's ranking and [ENC] questions on top of transformers' modules.
 
-    parity.py --write                        models and goldens into tests/data/parity (what
-    `test_parity` asserts) parity.py --compare N --tool PARITY_COMPARE [--blip BLIP] [--seed S]
-                                             N random models of other shapes through the library
-                                             (tool: the parity_compare program of the build) and,
-                                             given --blip, through the program's JSON
-    parity.py --base | --large  --tool ...   one model of BLIP's published size with random weights
+    parity.py --write
+        Models and goldens into tests/data/parity: what `test_parity` asserts.
+    parity.py --compare N --tool PARITY_COMPARE [--blip BLIP] [--seed S]
+        N random models of other shapes through the library (PARITY_COMPARE is the program
+        parity_compare of the build) and, given --blip, through the program's JSON.
+    parity.py --base | --large --tool ...
+        One model of BLIP's published size with random weights.
 """
 
 import argparse

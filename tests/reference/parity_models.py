@@ -26,12 +26,13 @@ from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BERT_VOCAB = ROOT / "data/bert-base-uncased/vocab.txt"
 
-WORDS = """a the of in on at and with is are there what how many where who which does it this that to near under over behind
-picture photo cat dog bird horse cow sheep man woman boy girl people person child car bus train boat bike plane street road
-house tree grass water beach sky snow sun table chair bed kitchen room plate pizza cake apple banana red blue green white black
-yellow brown small large big little young old two three four one five six sitting standing walking running riding holding
-eating playing looking next side front top bottom left right colour color kite ball phone clock umbrella hat shirt yes no not
-field park city night day""".split()
+WORDS = """a the of in on at and with is are there what how many where who which does it this that
+to near under over behind picture photo cat dog bird horse cow sheep man woman boy girl people
+person child car bus train boat bike plane street road house tree grass water beach sky snow sun
+table chair bed kitchen room plate pizza cake apple banana red blue green white black yellow brown
+small large big little young old two three four one five six sitting standing walking running riding
+holding eating playing looking next side front top bottom left right colour color kite ball phone
+clock umbrella hat shirt yes no not field park city night day""".split()
 PIECES = [
     "##s",
     "##ing",

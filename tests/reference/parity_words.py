@@ -299,7 +299,8 @@ def write_forced(images, rng):
             }
         )
     print(
-        f"{len(cases)} cases, of which transformers leaves words out in {sum(not all(case['has_words']) for case in cases)}; near ties left out: {skipped}"
+        f"{len(cases)} cases, of which transformers leaves words out in "
+        f"{sum(not all(case['has_words']) for case in cases)}; near ties left out: {skipped}"
     )
     (DATA / "forced.json").write_text(json.dumps({"captions": cases}, separators=(",", ":")) + "\n")
 

@@ -2,10 +2,11 @@
 """What transformers' pipelines return for the tiny checkpoints of tests/data/parity:
 tests/data/python/pipelines.json.
 
-    pipelines.py           runs the tasks that the installed transformers has and keeps the others
-    of the file: with 5.x
-                           image-text-to-text and zero-shot-image-classification, with 4.40
-                           image-to-text and visual-question-answering
+    python tests/reference/pipelines.py
+
+It runs the tasks that the installed transformers has and keeps the others of the file: with 5.x
+image-text-to-text and zero-shot-image-classification, with 4.40 image-to-text and
+visual-question-answering.
 
 Two things are put right for the sake of the official code. Questions begin with [ENC] (transformers
 leaves [CLS]), as blip does. And zero-shot classification, which transformers does with BlipModel's

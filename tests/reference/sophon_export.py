@@ -2,9 +2,9 @@
 """Compares the networks that tools/sophon exports with transformers: as ONNX graphs, and compiled,
 on emulated chips.
 
-    sophon_export.py --models 30                                                       random
-    models, by onnxruntime sophon_export.py --compiled caption-bm1684x --checkpoint
-    tests/data/parity/caption --emulator EMULATORS/bm1684x
+    sophon_export.py --models 30    # random models, by onnxruntime
+    sophon_export.py --compiled caption-bm1684x --checkpoint tests/data/parity/caption \\
+        --emulator EMULATORS/bm1684x
 
 Every stage is compared: image tokens and vectors, text states, ITM logits, text vectors, question
 states with padding, and the logits of prefill and steps along random texts, with rows that change
@@ -51,9 +51,8 @@ def random_shape(rng, kind):
     patch, layout = rng.choice([8, 16]), rng.choice(["safetensors", "sharded", "bin", "pth"])
     if kind == "vqa":
         text_width, text_heads = width, heads  # transformers' answer decoder has the vision width
-    if (
-        layout == "pth"
-    ):  # such a file says no sizes: heads are 64 wide, and the picture is what its positions are for
+    # Such a file says no sizes: heads are 64 wide, and the picture is what its positions are for.
+    if layout == "pth":
         heads = text_heads = 1
         width = text_width = 64
     image = patch * rng.randint(2, 5) + (0 if layout == "pth" else rng.choice([0, 3]))
@@ -158,7 +157,8 @@ class Comparison:
             wanted = logits if "logits" in what else embeddings
             if not (error <= allowed and cosine >= wanted):
                 found.append(
-                    f"{what}: error {error:.2e} (allowed {allowed}), cosine {cosine:.6f} (wanted {wanted})"
+                    f"{what}: error {error:.2e} (allowed {allowed}), cosine {cosine:.6f} (wanted "
+                    f"{wanted})"
                 )
         return found
 

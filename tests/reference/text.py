@@ -2,9 +2,9 @@
 """The tokenizer against its reference: transformers' BertTokenizer over the `tokenizers` package,
 with BLIP's two tokens.
 
-text.py --write                               goldens into tests/data/text/
-text.py --check N --binary PATH [--seed S]    N random strings of each kind, and every code point,
-through tokenize_lines
+    text.py --write                               goldens into tests/data/text/
+    text.py --check N --binary PATH [--seed S]    N random strings of each kind, and every code
+                                                  point, through tokenize_lines
 """
 
 import argparse

@@ -2,10 +2,10 @@
 """Tokenizers of model folders as transformers' AutoTokenizer reads them, into
 tests/data/model/tokenizers.json.
 
-    python tests/reference/tokenizer_folders.py tests/data/model/tokenizers.json            writes
-    it python tests/reference/tokenizer_folders.py --check tests/data/model/tokenizers.json
-    compares, with another version
+    python tests/reference/tokenizer_folders.py tests/data/model/tokenizers.json
+    python tests/reference/tokenizer_folders.py --check tests/data/model/tokenizers.json
 
+The first writes the file, the second compares it with what another version reads.
 Each case has the files of its folder, and for texts their ids, for ids their text. Written with
 transformers 5 and compared with transformers 4.40; where the two differ (the spaces that decoding
 cleans up unless a folder says, and files that contradict each other) there is no case here: such

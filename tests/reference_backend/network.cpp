@@ -129,18 +129,41 @@ Matrix Network::vision(std::span<const float> pixels) const {
   return norm("vision.norm", c.eps, x);
 }
 
-Cross Network::cross(const std::string& name, const model::TextConfig& c,
-                     const Matrix& states) const {
+Cross Network::cross(const std::string& name, const model::TextConfig& c, const Matrix& states,
+                     const std::string& attention) const {
   Cross cross;
   for (int l = 0; l < c.layers; ++l) {
-    const std::string layer = name + "." + std::to_string(l) + ".cross";
+    const std::string layer = name + "." + std::to_string(l) + "." + attention;
     cross.push_back({linear(layer + ".k", states), linear(layer + ".v", states)});
   }
   return cross;
 }
 
+Matrix Network::read(const std::string& layer, int number, int heads, const Matrix& x,
+                     const Seen& seen, Matrix* weights) const {
+  const auto output = [&](const std::string& attention_name, const Cross& cross) {
+    const KeysValues& kv = cross[static_cast<std::size_t>(number)];
+    return linear(attention_name + ".out", attention(linear(attention_name + ".q", x), kv.keys,
+                                                     kv.values, heads, false, weights));
+  };
+  if (seen.size() == 1) return output(layer + ".cross", *seen[0]);
+  const Matrix first = output(layer + ".cross0", *seen[0]),
+               second = output(layer + ".cross1", *seen[1]);
+  if (number >= model::kNlvrFirstMerge) {
+    Matrix both(x.rows, 2 * first.cols);
+    for (int r = 0; r < x.rows; ++r) {
+      std::copy_n(first.row(r), first.cols, both.row(r));
+      std::copy_n(second.row(r), first.cols, both.row(r) + first.cols);
+    }
+    return linear(layer + ".merge", both);
+  }
+  Matrix mean = sum(first, second);
+  for (double& value : mean.values) value /= 2;
+  return mean;
+}
+
 Matrix Network::text(const std::string& name, const model::TextConfig& c,
-                     std::span<const std::int32_t> ids, const Cross* cross, bool causal,
+                     std::span<const std::int32_t> ids, const Seen& seen, bool causal,
                      Looked* looked) const {
   const auto &word = tensor(name + ".word"), &position = tensor(name + ".position");
   Matrix x(static_cast<int>(ids.size()), c.width);
@@ -151,16 +174,13 @@ Matrix Network::text(const std::string& name, const model::TextConfig& c,
   x = norm(name + ".norm", c.eps, x);
   for (int l = 0; l < c.layers; ++l) {
     const std::string layer = name + "." + std::to_string(l);
-    const std::string self = layer + ".self", other = layer + ".cross";
+    const std::string self = layer + ".self";
     const Matrix mixed = attention(linear(self + ".q", x), linear(self + ".k", x),
                                    linear(self + ".v", x), c.heads, causal);
     x = norm(self + ".norm", c.eps, sum(linear(self + ".out", mixed), x));
-    if (cross) {
-      const KeysValues& seen = (*cross)[static_cast<std::size_t>(l)];
+    if (!seen.empty()) {
       Matrix* weights = looked && l >= looked->first_layer ? &looked->weights : nullptr;
-      const Matrix read =
-          attention(linear(other + ".q", x), seen.keys, seen.values, c.heads, false, weights);
-      x = norm(other + ".norm", c.eps, sum(linear(other + ".out", read), x));
+      x = norm(layer + ".cross.norm", c.eps, sum(read(layer, l, c.heads, x, seen, weights), x));
     }
     x = norm(layer + ".norm", c.eps, sum(mlp(layer, x), x));
   }

@@ -27,6 +27,8 @@ struct KeysValues {
   Matrix keys, values;
 };
 using Cross = std::vector<KeysValues>;  // of each layer
+// What a text looks at: nothing ("text" mode), one thing, or the two pictures of BLIP-NLVR.
+using Seen = std::vector<const Cross*>;
 
 // How the rows of a text looked at what their cross-attention reads, summed up over the layers from
 // `first_layer` on: the mean over heads.
@@ -44,11 +46,13 @@ class Network {
 
   // [3, S, S] -> [N, Dv]
   Matrix vision(std::span<const float> pixels) const;
-  // The keys and values that tower `name` ("caption") makes of states [N, Dv].
-  Cross cross(const std::string& name, const model::TextConfig& c, const Matrix& states) const;
-  // The states [T, D] of a text. cross: null for the "text" mode, which looks at nothing.
+  // The keys and values that tower `name` ("caption") makes of states [N, Dv]. attention: which one
+  // of its layers, "cross", or of those over two pictures "cross0" and "cross1".
+  Cross cross(const std::string& name, const model::TextConfig& c, const Matrix& states,
+              const std::string& attention = "cross") const;
+  // The states [T, D] of a text.
   Matrix text(const std::string& name, const model::TextConfig& c,
-              std::span<const std::int32_t> ids, const Cross* cross, bool causal,
+              std::span<const std::int32_t> ids, const Seen& seen, bool causal,
               Looked* looked = nullptr) const;
   // Logits [T, vocab] of states [T, D].
   Matrix head(const std::string& name, const model::TextConfig& c, const Matrix& states) const;
@@ -58,6 +62,9 @@ class Network {
  private:
   const std::vector<double>& tensor(const std::string& name) const { return tensors_.at(name); }
   Matrix norm(const std::string& name, double eps, const Matrix& x) const;
+  // What the cross-attention of a layer (its name and number) gives for x.
+  Matrix read(const std::string& layer, int number, int heads, const Matrix& x, const Seen& seen,
+              Matrix* weights) const;
   Matrix mlp(const std::string& name, const Matrix& x) const;
 
   model::ModelConfig config_;

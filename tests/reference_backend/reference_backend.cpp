@@ -112,7 +112,7 @@ class ReferenceDecoder final : public decode::Decoder {
     logits_.rows = Matrix(static_cast<int>(rows_.size()), config_.vocab);
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       const Matrix states =
-          network_.text(name_, config_, rows_[r].ids, &sequences_[rows_[r].sequence], true);
+          network_.text(name_, config_, rows_[r].ids, {&sequences_[rows_[r].sequence]}, true);
       Matrix last(1, states.cols);
       std::copy_n(states.row(states.rows - 1), states.cols, last.row(0));
       const Matrix logits = network_.head(name_, config_, last);
@@ -186,18 +186,32 @@ class ReferenceRunner final : public backend::StagedRunner {
   }
   std::vector<float> match_pass(const EncodedImage& image,
                                 std::span<const TokenIds> texts) override {
-    std::vector<float> probabilities;
+    std::vector<float> logits;
     for (const TokenIds& text : texts) {
-      const Matrix logits = network_->linear("itm", first_row(states(false, image, text)));
-      const double odds = logits.values[0] - logits.values[1];
-      probabilities.push_back(static_cast<float>(1 / (1 + std::exp(odds))));
+      const Matrix two = network_->linear("itm", first_row(states(false, image, text)));
+      for (const int i : {0, 1}) logits.push_back(static_cast<float>(two.values[i]));
     }
-    return probabilities;
+    return logits;
+  }
+  std::vector<float> nlvr_pass(const EncodedImage& first, const EncodedImage& second,
+                               std::span<const TokenIds> statements) override {
+    const auto& c = *config().nlvr_encoder;
+    const Cross left = network_->cross("nlvr", c, tokens_of(first), "cross0"),
+                right = network_->cross("nlvr", c, tokens_of(second), "cross1");
+    std::vector<float> logits;
+    for (const TokenIds& statement : statements) {
+      const Matrix read = network_->text("nlvr", c, statement, {&left, &right}, false);
+      Matrix hidden = network_->linear("nlvr.head.dense", first_row(read));
+      for (double& x : hidden.values) x = std::max(x, 0.0);
+      const Matrix two = network_->linear("nlvr.head.out", hidden);
+      for (const int i : {0, 1}) logits.push_back(static_cast<float>(two.values[i]));
+    }
+    return logits;
   }
   std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) override {
     std::vector<std::vector<float>> vectors;
     for (const TokenIds& text : texts) {
-      const Matrix read = network_->text("text", *config().text_encoder, text, nullptr, false);
+      const Matrix read = network_->text("text", *config().text_encoder, text, {}, false);
       vectors.push_back(unit(network_->linear("itc.text", first_row(read))));
     }
     return vectors;
@@ -215,14 +229,14 @@ class ReferenceRunner final : public backend::StagedRunner {
     const std::string name = question ? "question" : "text";
     const auto& c = question ? *config().question_encoder : *config().text_encoder;
     const Cross cross = network_->cross(name, c, tokens_of(image));
-    return network_->text(name, c, text, &cross, false);
+    return network_->text(name, c, text, {&cross}, false);
   }
 
   LookedAt looked_at(const std::string& name, const model::TextConfig& c, const TokenIds& ids,
                      const Cross& cross, bool causal, int layers) const {
     const int first = layers == 0 ? c.layers / 2 : std::max(0, c.layers - layers);
     Looked looked{first, Matrix(static_cast<int>(ids.size()), cross.front().keys.rows)};
-    Matrix read = network_->text(name, c, ids, &cross, causal, &looked);
+    Matrix read = network_->text(name, c, ids, {&cross}, causal, &looked);
     for (double& weight : looked.weights.values) weight /= c.layers - first;
     Tensor weights = tensor(looked.weights);
     weights.shape.erase(weights.shape.begin());

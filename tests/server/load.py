@@ -1,13 +1,14 @@
 """Measures a server under load with wrk (`apt install wrk`). Run it on an otherwise idle machine:
 
-    BLIP_PROGRAM=build/release/bin/blip BLIP_SOURCE=. python3 tests/server/load.py FIGURE...
-    [--model PATH] [--seconds 10]
+    export BLIP_PROGRAM=build/release/bin/blip BLIP_SOURCE=.
+    python3 tests/server/load.py FIGURE... [--model PATH] [--seconds 10]
 
 FIGURE: ask       questions about one picture, per second, from one client and from eight
         distinct  captions of distinct pictures per second from eight clients (--rounds, the
-        median), beside `blip caption` on the same files overhead  what HTTP adds to the model's own
-        time, in milliseconds: median and 95th percentile memory    the server's memory after 1,000
-        requests and after --requests more
+                  median), beside `blip caption` on the same files
+        overhead  what HTTP adds to the model's own time, in milliseconds: median and 95th
+                  percentile
+        memory    the server's memory after 1,000 requests and after --requests more
 Each prints one JSON object.
 """
 
@@ -155,7 +156,8 @@ def cli_per_second(model, files, count):
         taken = time.perf_counter() - started
     if process.returncode != 0 or lines != count:
         raise RuntimeError(
-            f"blip caption: exit code {process.returncode}, {BATCH + lines} of {BATCH + count} captions"
+            f"blip caption: exit code {process.returncode}, {BATCH + lines} of {BATCH + count} "
+            "captions"
         )
     return count / taken
 

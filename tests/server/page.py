@@ -189,7 +189,8 @@ def drive(page, server, shots):
     page.evaluate(
         """async (url) => {
         const data = new DataTransfer();
-        data.items.add(new File([await (await fetch(url)).blob()], 'pasted.png', { type: 'image/png' }));
+        const blob = await (await fetch(url)).blob();
+        data.items.add(new File([blob], 'pasted.png', { type: 'image/png' }));
         document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }));
     }""",
         data_url(scene("balloons.png")),
@@ -270,7 +271,8 @@ def check_hostile_history(browser, shots):
         assert server.post_json("/v1/history", fields).status == 201
         database = sqlite3.connect(server.history)
         database.execute(
-            "INSERT INTO entries (created, task, name, summary, result, picture_type, picture) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO entries (created, task, name, summary, result, picture_type, picture) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 HOSTILE,
                 "constructor",
@@ -278,7 +280,8 @@ def check_hostile_history(browser, shots):
                 HOSTILE,
                 "[" * 60_000 + "]" * 60_000,
                 "image/svg+xml",
-                b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(3)'><script>alert(4)</script></svg>",
+                b"<svg xmlns='http://www.w3.org/2000/svg' "
+                b"onload='alert(3)'><script>alert(4)</script></svg>",
             ),
         )
         database.commit()
@@ -290,7 +293,8 @@ def check_hostile_history(browser, shots):
         expect(entries).to_have_count(2)
         expect(entries.nth(1).locator(".text")).to_have_text(HOSTILE)
         expect(entries.nth(0).locator(".problem")).to_have_text(
-            "This entry cannot be shown whole: the stored result cannot be shown: nested deeper than 64 levels"
+            "This entry cannot be shown whole: the stored result cannot be shown: nested deeper "
+            "than 64 levels"
         )
         expect(entries.nth(0).locator(".meta span")).to_have_text("constructor")
         expect(page.locator("#history-note")).to_contain_text(

@@ -7,4 +7,5 @@
 set -euo pipefail
 address=$1
 shift
-exec schemathesis --config-file "$(dirname "$0")/schemathesis.toml" run "$address/openapi.json" --exclude-checks positive_data_acceptance "$@"
+exec schemathesis --config-file "$(dirname "$0")/schemathesis.toml" run "$address/openapi.json" \
+    --exclude-checks positive_data_acceptance "$@"

@@ -14,7 +14,8 @@ import unittest
 from harness import SCENES, SOURCE, TIMEOUT, Server
 
 DOCUMENT = SOURCE / "docs" / "SERVER.md"
-EXAMPLE = re.compile(r"```console\n\$ (.*)\n((?:(?!```).*\n)*)```")
+# A command goes on in the lines below it that are indented.
+EXAMPLE = re.compile(r"```console\n\$ (.*(?:\n    .*)*)\n((?:(?!```).*\n)*)```")
 
 
 def run(server, command):

@@ -280,7 +280,8 @@ class BadRequests(ServerTest):
             b"GET\r\n\r\n",
             b"A" * 200_000,
             b"POST /v1/caption HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-            b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+            b"chunked\r\n\r\nzz\r\n",
         ):
             with socket.create_connection(("127.0.0.1", self.server.port), TIMEOUT) as client:
                 try:
@@ -421,9 +422,8 @@ class Overload(unittest.TestCase):
             body = json.dumps(slow_request(16, 64)).encode()
             with socket.create_connection(("127.0.0.1", server.port)) as client:
                 client.sendall(
-                    b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                    % len(body)
-                    + body
+                    b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                    b"application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
                 )
                 self.assertTrue(wait_until(lambda: server.metric("blip_queue_jobs") > 3))
             self.assertTrue(wait_until(lambda: server.metric("blip_queue_jobs") == 0))
@@ -448,7 +448,8 @@ class Overload(unittest.TestCase):
             with socket.create_connection(("127.0.0.1", server.port)) as client:
                 body = picture(3)
                 client.sendall(
-                    b"POST /v1/caption?stream=true&min_length=400&max_length=500 HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+                    b"POST /v1/caption?stream=true&min_length=400&max_length=500 HTTP/1.1\r\nHost: "
+                    b"localhost\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
                     % len(body)
                     + body
                 )
@@ -472,7 +473,8 @@ class SlowClients(unittest.TestCase):
             for _ in range(100):
                 client = socket.create_connection(("127.0.0.1", server.port))
                 client.sendall(
-                    b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc"
+                    b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                    b"image/png\r\nContent-Length: 1000\r\n\r\nabc"
                 )
                 clients.append(client)
             self.assertTrue(wait_until(lambda: server.metric("blip_requests_in_flight") == 101))
@@ -491,8 +493,8 @@ class SlowClients(unittest.TestCase):
             body = picture(2)
             with socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as client:
                 client.sendall(
-                    b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
-                    % len(body)
+                    b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nConnection: "
+                    b"close\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(body)
                 )
                 for i in range(0, len(body), 300):
                     client.sendall(body[i : i + 300])

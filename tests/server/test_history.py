@@ -235,7 +235,8 @@ class Strangers(unittest.TestCase):
             Path(path).write_bytes(b"no database" * 1000)
             with self.assertRaisesRegex(
                 RuntimeError,
-                "file is not a database; choose another file with --history, or keep none with --no-history",
+                "file is not a database; choose another file with --history, or keep none with "
+                "--no-history",
             ):
                 Server(history=path)
 
@@ -250,7 +251,8 @@ class Strangers(unittest.TestCase):
         self.assertIn("nested deeper than 64 levels", reply.json["detail"])
         database = sqlite3.connect(server.history)
         database.execute(
-            "INSERT INTO entries (created, task, name, summary, result, picture_type, picture) VALUES ('', 'dance', ?, ?, ?, ?, ?)",
+            "INSERT INTO entries (created, task, name, summary, result, picture_type, picture) "
+            "VALUES ('', 'dance', ?, ?, ?, ?, ?)",
             (b"caf\xe9\0", "<b>x</b>", deep, "text/html", b"<script>alert(1)</script>"),
         )
         database.commit()
@@ -343,7 +345,8 @@ class Keys(unittest.TestCase):
             server.post_json("/caption/push_data", {"id": "7", "image": b64(scene())}, ann).status,
             200,
         )
-        self.assertEqual(server.get("/caption/get_result?id=7", bob).status, 404)
+        self.assertEqual(server.get("/caption/get_result?id=7", bob).status, 400)
+        self.assertEqual(server.get("/caption/get_result", bob).status, 400)
         self.assertEqual(
             server.get("/caption/get_result?id=7", ann).json["texts"],
             ["a cat to the left of a bus on a pink background"],

@@ -184,8 +184,10 @@ class Hostile(unittest.TestCase):
         seen = sum((client.seen for client in clients), collections.Counter())
         half = len(memory) // 2
         print(
-            f"{seen['requests']} requests in {taken:.1f} s: {dict(seen)}; MiB: {memory[0]:.0f} at first, "
-            f"{max(memory[:half]):.0f} at most in the first half, {max(memory[half:]):.0f} in the second; "
+            f"{seen['requests']} requests in {taken:.1f} s: {dict(seen)}; MiB: {memory[0]:.0f} at "
+            "first, "
+            f"{max(memory[:half]):.0f} at most in the first half, {max(memory[half:]):.0f} in the "
+            "second; "
             f"/healthz took {max(slow_health):.3f} s at most"
         )
         self.assertEqual(failures, [])

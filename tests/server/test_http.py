@@ -199,9 +199,8 @@ class WellFormed(ServerTest):
         self.assertEqual(statuses(self.send(one + b"GET /healthz HTTP/1.0\r\n\r\n")), [200, 200])
         body = picture(1)
         answer = self.send(
-            b"POST /v1/caption?stream=true HTTP/1.0\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
-            % len(body)
-            + body
+            b"POST /v1/caption?stream=true HTTP/1.0\r\nContent-Type: image/png\r\nContent-Length: "
+            b"%d\r\n\r\n" % len(body) + body
         )
         self.assertNotIn(b"chunked", answer)
         self.assertTrue(answer.rstrip().endswith(b"}"), answer[-200:])

@@ -38,8 +38,12 @@ class Json(ServerTest):
             for task in TASKS:
                 for field in ("image", "images", "text", "texts", "question", "beams", "x"):
                     self.refused("/v1/" + task, f'{{"{field}": {deep}}}', words)
-            for path in ("/caption/push_data", "/v1/history"):
-                self.refused(path, f'{{"image": {deep}}}', words)
+            self.refused("/v1/history", f'{{"image": {deep}}}', words)
+            pushed = self.server.post(
+                "/caption/push_data", f'{{"image": {deep}}}', "application/json"
+            )
+            self.assertEqual((pushed.status, list(pushed.json)), (500, ["error"]))
+            self.assertIn(words, pushed.json["error"])
             message = '{"messages": [{"role": "user", "content": %s}]}'
             for content in (
                 deep,
@@ -57,16 +61,15 @@ class Json(ServerTest):
             (reply.status, reply.json["detail"]),
             (400, 'field "result": is not JSON text: nested deeper than 64 levels'),
         )
-        for texts in (
-            "[" * 300 + "]" * 300,
-            '["a cat", [[[["a dog"]]]]]',
-        ):  # one text that begins like a list
+        lists = ("[" * 300 + "]" * 300, '["a cat", [[[["a dog"]]]]]')
+        for name, texts in enumerate(lists):  # one text that begins like a list
             self.ok(
                 self.server.post_json(
-                    "/match/push_data", {"id": "d", "image": b64(scene()), "text": texts}
+                    "/match/push_data", {"id": name, "image": b64(scene()), "text": texts}
                 )
             )
-            self.assertEqual(self.ok(self.server.get("/match/get_result?id=d"))["texts"], [texts])
+            result = self.ok(self.server.get(f"/match/get_result?id={name}"))
+            self.assertEqual(result["question"], [texts])
 
     def test_broad_values_take_no_memory(self):
         before = peak(self.server)

@@ -113,7 +113,8 @@ class Memory(unittest.TestCase):
         self.assertEqual((reply.status, reply.json["code"]), (422, "invalid_image"))
         self.assertRegex(
             reply.json["detail"],
-            r"picture 0: decoding it takes .* of memory, and the server has at most .* \(--memory\)",
+            r"picture 0: decoding it takes .* of memory, and the server has at most .* "
+            r"\(--memory\)",
         )
         reply = server.post("/v1/caption", b"\x89PNG\r\n\x1a\n" + b"\0" * (48 * MIB), "image/png")
         self.assertEqual((reply.status, reply.json["code"]), (413, "payload_too_large"), reply.body)
@@ -131,7 +132,8 @@ class Memory(unittest.TestCase):
         )
         self.assertRegex(
             reply.json["detail"],
-            r"the attention of 100 texts takes .* of memory, and the server has at most .* \(--memory\)",
+            r"the attention of 100 texts takes .* of memory, and the server has at most .* "
+            r"\(--memory\)",
         )
         self.assertEqual(
             server.post_json("/v1/ask", {**ask, "questions": ["is there a bus?"] * 20}).status, 200
@@ -400,7 +402,8 @@ class Turns(unittest.TestCase):
         self.assertEqual(done[0][0], 200)
         self.assertGreater(len(beside), 2)
         print(
-            f"alone {alone:.3f} s, beside {statistics.median(beside):.3f} s (largest {max(beside):.3f}), the long one {done[0][1]:.1f} s"
+            f"alone {alone:.3f} s, beside {statistics.median(beside):.3f} s (largest "
+            f"{max(beside):.3f}), the long one {done[0][1]:.1f} s"
         )
         # It does not wait for the long one, nor for one of its sixteen pictures.
         self.assertLess(statistics.median(beside), max(20 * alone, done[0][1] / 16))

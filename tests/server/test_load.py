@@ -106,12 +106,17 @@ class Client:
             },
         )
 
-    def seed(self):
-        name = str(self.random.randrange(5))
+    def sophon_demo(self):
+        name = str(self.random.getrandbits(60))
         pushed = self.server.post_form(
             "/ask/push_data", [("id", name), ("image", self.image()), ("texts", "is there a bus?")]
         )
-        return self.server.get("/ask/get_result?id=" + name) if pushed.status == 200 else pushed
+        reply = pushed
+        while pushed.status == 200:  # until it is there
+            reply = self.server.get("/ask/get_result?id=" + name)
+            if reply.status != 400:
+                break
+        return reply
 
     def history(self):
         added = self.server.post_form(
@@ -152,8 +157,8 @@ class Client:
         ).encode()
         with socket.create_connection(("127.0.0.1", self.server.port)) as client:
             client.sendall(
-                b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                % len(body)
+                b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                b"application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
             )
             client.sendall(body[: self.random.choice([10, len(body)])])
             time.sleep(self.random.random() * 0.05)
@@ -168,7 +173,7 @@ class Client:
         embed,
         attention,
         chat,
-        seed,
+        sophon_demo,
         history,
         metrics,
         short_deadline,

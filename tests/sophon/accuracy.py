@@ -1,11 +1,12 @@
 """How far compiled networks are from the CPU on an emulated chip, away from the tests' own pictures
 and texts.
 
-    accuracy.py bm1688 f16                                                       the folders of
-    fixtures.folders() accuracy.py bm1688 f16 --checkpoints DIR --compiled DIR --toolchain DIR
-    other checkpoints; compiled where that was not done yet
+    accuracy.py bm1688 f16
+    accuracy.py bm1688 f16 --checkpoints DIR --compiled DIR --toolchain DIR
 
-with the environment of the folder tests (tests/sophon/CMakeLists.txt). A checkpoint's task is what
+with the environment of the folder tests (tests/sophon/CMakeLists.txt). The first takes the folders
+of fixtures.folders(), the second other checkpoints, which it compiles where that was not done yet.
+A checkpoint's task is what
 its folder's name begins with: match, caption or vqa (checkpoints.py makes random ones). Compared
 are match probabilities, ITC cosines, and captions and answers of 1 and 3 beams. Of a text that is
 another one it tells how near a tie that was in F32, by what onnxruntime makes of the graphs, where
@@ -168,8 +169,7 @@ class Gaps:
     def beams(self, image, prompt, other, beams, lengths):
         """Beam search as src/decode/beam_search.cpp does it. Texts as (sum of log-probabilities,
         tokens), best first: those that are finished, and for each choice of running beams the
-        candidates. One that continues `other` is among these however bad it is.
-        """
+        candidates. One that continues `other` is among these however bad it is."""
         np, step, end = self.np, self.start(image), self.tokenizer.id("[SEP]")
         running, finished, choices = [(0.0, prompt, *self.feed(step, prompt))], [], []
         score = lambda text: text[0] / (len(text[1]) - len(prompt))
@@ -238,7 +238,8 @@ class Comparison:
             over, worse = (sum(error > limit for error in errors) for limit in (0.01, 0.005))
             mean = (sum(error * error for error in errors) / len(errors)) ** 0.5
             print(
-                f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean square {mean:.5f}, "
+                f"{self.label} {key}: of {len(errors)} at most {errors[-1]:.4f} off, root mean "
+                f"square {mean:.5f}, "
                 f"{worse} by more than 0.005, {over} by more than 0.01",
                 flush=True,
             )
@@ -256,7 +257,8 @@ class Comparison:
             )
             for got, expected in differ:
                 print(
-                    f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of {expected['score']:.3f}"
+                    f"    {Path(expected['image']).name}: score {got['score']:.3f} instead of "
+                    f"{expected['score']:.3f}"
                     f"{self.tie(command, beams, got, expected)}",
                     flush=True,
                 )
@@ -271,17 +273,19 @@ class Comparison:
             return self.beams_tie(image, ids, others, beams, command)
         at = next(i for i, pair in enumerate(zip(ids, others)) if pair[0] != pair[1])
         gap, deviation = self.gaps.greedy(image, ids[:at], ids[at], others[at])
-        return f"; at token {at + 1} the CPU's logit is {gap:.4f} above the chip's choice (deviation of all logits {deviation:.2f})"
+        return (
+            f"; at token {at + 1} the CPU's logit is {gap:.4f} above the chip's choice "
+            f"(deviation of all logits {deviation:.2f})"
+        )
 
     def beams_tie(self, image, ids, others, beams, command):
         prompt = ids[: 4 if command == "caption" else 1]
         finished, choices = self.gaps.beams(image, prompt, others, beams, LENGTHS[command])
         if finished[0][1] != ids:
             return "; the graphs in F32 give another text"
-        kept, left_out = (
-            [],
-            [],
-        )  # (margin, token) of the CPU's text above the best that is left out, of the chip's below the worst that is kept
+        # (margin, token) of the CPU's text above the best that is left out, and of the chip's below
+        # the worst that is kept.
+        kept, left_out = [], []
         for at, choice in enumerate(choices, len(prompt) + 1):
             sums = {tuple(text): total for total, text in choice}
             if tuple(ids[:at]) in sums and len(choice) > beams:

@@ -45,6 +45,25 @@ class Refused(unittest.TestCase):
             ["--chip", "bm1688", "--dtype", "f16", "--cores", "3"], "--cores 3: bm1688 has 2 cores"
         )
 
+    def test_chips_that_are_not_supported(self):
+        for chip, name in (("bm1684x2", "BM1684X2"), ("BM1690", "BM1690")):
+            self.check(
+                ["--chip", chip, "--dtype", "f16"],
+                f"{name} is not supported, though the vendor's compiler knows it: our networks "
+                "were "
+                "never compiled for it nor compared on its emulator, and blip does not know the id "
+                "by which such a chip is told; supported are bm1684, bm1684x, bm1688, cv186x",
+            )
+        self.check(
+            ["--chip", "bm1680", "--dtype", "f16"],
+            "--chip bm1680: supported are bm1684, bm1684x, bm1688, cv186x",
+        )
+
+    def test_a_cv186x_is_half_a_bm1688(self):
+        self.check(
+            ["--chip", "cv186x", "--dtype", "f16", "--cores", "2"], "--cores 2: cv186x has 1 core"
+        )
+
     def test_int8_without_pictures(self):
         self.check(
             ["--chip", "bm1688", "--dtype", "int8"],

@@ -75,8 +75,10 @@ def main():
                 json.dumps({**describe(shape), "sharpness": factor}) + "\n", encoding="utf-8"
             )
             print(
-                f"{folder.name}: pictures of {shape.image}, vision {shape.vision_layers} layers, {shape.vision_heads} heads of "
-                f"{shape.vision_width // shape.vision_heads}; text {shape.text_layers} layers, {shape.text_heads} heads of "
+                f"{folder.name}: pictures of {shape.image}, vision {shape.vision_layers} layers, "
+                f"{shape.vision_heads} heads of "
+                f"{shape.vision_width // shape.vision_heads}; text {shape.text_layers} layers, "
+                f"{shape.text_heads} heads of "
                 f"{shape.text_width // shape.text_heads}; sharpness {factor}",
                 flush=True,
             )

@@ -2,49 +2,22 @@
 chips or on an order of events.
 """
 
+import hashlib
 import http.client
 import json
 import os
-import struct
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
-import zlib
 from pathlib import Path
+
+from sample_folder import bmodel, png
 
 PROGRAM = os.environ["BLIP_PROGRAM"]
 RUNTIME = os.environ["BLIP_FAKE_RUNTIME"]
 SIZE, LENGTH = 16, 8
-
-
-def bmodel(lines, chip=b"BM1684X"):
-    """A real file's head (src/backend/sophon/bmodel_file.h), then the lines."""
-    table = struct.pack("<IHHHHHHiII", 16, 12, 8, 0, 0, 0, 4, 12, 4, len(chip)) + chip
-    body = "".join(line + "\n" for line in lines).encode()
-    return struct.pack("<IIII48x", 0xFF55AAEE, 64, len(table), len(body)) + table + body
-
-
-def png(width, height, seed):
-    """A picture of noise, which does not compress."""
-    noise, state = bytearray(), seed
-    for _ in range(height):
-        noise.append(0)
-        for _ in range(3 * width):
-            state = (state * 1103515245 + 12345) & 0x7FFFFFFF
-            noise.append(state >> 16 & 0xFF)
-
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(bytes(noise), 1))
-        + chunk(b"IEND", b"")
-    )
 
 
 class FakeChips(unittest.TestCase):
@@ -212,6 +185,200 @@ class FakeChips(unittest.TestCase):
                 process.terminate()
                 process.wait(60)
 
+    def faults(self, lines):
+        """Read by the fake runtime at every call (fake/fake_runtime.cpp)."""
+        partial = self.folder / "faults.new"
+        partial.write_text(lines)
+        partial.replace(self.folder / "faults")
+
+    def faulty(self):
+        return {"BLIP_FAKE_FAULTS": str(self.folder / "faults"), "BLIP_SOPHON_TIMEOUT": "1"}
+
+    def test_one_failed_launch_fails_one_picture(self):
+        expected = dict(self.captions("--device", "sophon:0"))
+        self.faults("0 launch fail 3\n")
+        for batch, code, failed in (("1", 1, [self.pictures[2]]), ("5", 0, [])):
+            done = self.run_program(
+                *("caption", "--bmodel-path", str(self.model), "--json", "--batch", batch),
+                *("--device", "sophon:0", *self.pictures),
+                code=code,
+                **self.faulty(),
+            )
+            lines = [json.loads(line) for line in done.stdout.splitlines()]
+            good = {r["image"]: r["token_ids"] for r in lines if "caption" in r}
+            bad = {r["image"]: r["error"] for r in lines if "error" in r}
+            self.assertEqual(list(bad), failed)
+            self.assertEqual(good, {i: t for i, t in expected.items() if i not in failed})
+            for error in bad.values():
+                self.assertIn('failed to run network "cap"', error)
+
+    def test_a_hung_chip_ends_the_run(self):
+        for call in ("launch", "sync", "upload", "any"):
+            with self.subTest(call):
+                self.faults(f"0 {call} hang\n")
+                start = time.monotonic()
+                done = self.run_program(
+                    *("caption", "--bmodel-path", str(self.model), "--batch", "1"),
+                    *("--device", "sophon:0", *self.pictures),
+                    code=3,
+                    **self.faulty(),
+                )
+                self.assertLess(time.monotonic() - start, 15)
+                self.assertIn("it has not answered for 1 s", done.stderr.decode())
+                self.assertEqual(done.stdout, b"")
+
+    def test_another_chip_takes_over(self):
+        expected = self.captions("--device", "sophon:0")
+        self.faults("1 launch hang\n")
+        self.assertEqual(self.captions("--device", "sophon:0,1", **self.faulty()), expected)
+
+    @unittest.skipUnless(os.environ.get("BLIP_HAS_SERVER") == "1", "built without blip serve")
+    def test_the_server_outlives_its_chips(self):
+        expected = dict(self.captions("--device", "sophon:0"))
+        command = self.command(
+            *("serve", "--model", str(self.model), "--device", "sophon:0,1", "--port", "0"),
+            *("--no-history", "-q"),
+            **self.faulty(),
+        )
+        self.faults("")
+        with subprocess.Popen(**command) as process:
+            try:
+                port = int(process.stdout.readline().decode().strip().rstrip("/").rsplit(":", 1)[1])
+
+                def ask(path, body=None):
+                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                    method, headers = (
+                        ("POST", {"Content-Type": "image/png"}) if body else ("GET", {})
+                    )
+                    connection.request(method, path, body, headers)
+                    response = connection.getresponse()
+                    status, answer = response.status, json.loads(response.read())
+                    connection.close()
+                    return status, answer
+
+                def caption(path):
+                    status, answer = ask("/v1/caption", Path(path).read_bytes())
+                    return answer["results"][0]["token_ids"] if status == 200 else answer["code"]
+
+                def wait_for(status):
+                    end = time.monotonic() + 20
+                    while ask("/readyz")[0] != status and time.monotonic() < end:
+                        time.sleep(0.05)
+                    self.assertEqual(ask("/readyz")[0], status)
+
+                self.assertEqual(ask("/readyz"), (200, {"status": "ready"}))
+                self.faults("1 any hang\n")
+                for path in self.pictures[:4]:  # those that the second chip would get as well
+                    self.assertIn(caption(path), (expected[path], "unavailable"))
+                    self.assertEqual(caption(path), expected[path])
+                status, problem = ask("/readyz")
+                self.assertEqual((status, problem["code"]), (503, "unavailable"))
+                self.assertIn("sophon:1 (bm1684x): it has not answered for 1 s", problem["detail"])
+                self.assertEqual(ask("/healthz")[0], 200)
+                self.faults("")
+                wait_for(200)
+                self.faults("0 launch hang\n1 launch hang\n")
+                self.assertEqual(caption(self.pictures[4]), "unavailable")
+                self.assertEqual(caption(self.pictures[4]), "unavailable")
+                wait_for(503)
+                start = time.monotonic()
+                self.assertEqual(caption(self.pictures[4]), "unavailable")
+                self.assertLess(time.monotonic() - start, 1, "no chip is asked any more")
+                self.faults("")
+                wait_for(200)
+                self.assertEqual(caption(self.pictures[4]), expected[self.pictures[4]])
+            finally:
+                process.terminate()
+                process.wait(60)
+
+    def folder_of(self, **digests):
+        """A compiled folder, as far as `info --verify` reads it."""
+        folder = self.folder / "compiled"
+        folder.mkdir(exist_ok=True)
+        (folder / "model.bmodel").write_bytes(bmodel(["network cap caption 1"], b"BM1688"))
+        (folder / "vocab.txt").write_text("[PAD]\n")
+        zeros = "0" * 64
+        network = {"file": "model.bmodel", "bytes": 1, "rows": 1, **digests}
+        parts = ("vision", "caption_cross", "caption_step")
+        manifest = {
+            "format": "blip-bmodels",
+            "version": 1,
+            "chip": "bm1688",
+            "cores": 1,
+            "dtype": "f16",
+            "checkpoint": {"name": "x", "sha256": zeros},
+            "vocabulary": {
+                "file": "vocab.txt",
+                "sha256": hashlib.sha256(b"[PAD]\n").hexdigest(),
+                "size": 9,
+            },
+            "image": {"size": 16, "mean": [0, 0, 0], "std": [1, 1, 1], "tokens": 2, "width": 8},
+            "text": {"width": 8, "layers": 1, "heads": 2, "length": 35, "embed": 0},
+            "decoder": {"slots": 12, "prompt": 0},
+            "special": {"pad": 0, "cls": 1, "sep": 2, "dec": 3, "enc": 4},
+            "tasks": ["caption"],
+            "prompt": "",
+            "networks": [{"role": p, "name": f"{p}_{zeros[:12]}", **network} for p in parts],
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return folder
+
+    def test_verify(self):
+        folder = self.folder_of()
+        done = self.run_program("info", "--verify", "--model", str(folder), code=3)
+        self.assertIn("has no SHA-256 of model.bmodel", done.stderr.decode())
+        digest = hashlib.sha256((folder / "model.bmodel").read_bytes()).hexdigest()
+        folder = self.folder_of(sha256=digest)
+
+        def verify(code):
+            done = self.run_program(
+                "info", "--verify", "--model", str(folder), "--json", code=code, chips=0
+            )
+            lines = [json.loads(line) for line in done.stdout.splitlines()]
+            return {Path(r["file"]).name: r["result"] for r in lines}, done.stderr.decode()
+
+        self.assertEqual(verify(0)[0], {"model.bmodel": "good", "vocab.txt": "good"})
+        data = bytearray((folder / "model.bmodel").read_bytes())
+        data[-2] ^= 1
+        (folder / "model.bmodel").write_bytes(data)
+        results, said = verify(1)
+        self.assertEqual(results, {"model.bmodel": "changed", "vocab.txt": "good"})
+        self.assertIn("model.bmodel is not what was compiled", said)
+        (folder / "model.bmodel").unlink()
+        os.mkfifo(folder / "model.bmodel")
+        self.assertEqual(verify(1)[0], {"model.bmodel": "unreadable", "vocab.txt": "good"})
+        done = self.run_program("info", "--verify", "--model", str(self.model), code=3)
+        self.assertIn("comes with no digests", done.stderr.decode())
+
+    def test_chips_that_are_told_by_other_names(self):
+        """CV186X has BM1688's id; older compilers wrote BM1686."""
+        lines = ["network cap caption 1", f"in 0 1,3,{SIZE},{SIZE}", f"out 0 1,{LENGTH}"]
+        expected = self.captions("--device", "sophon:0")
+        for label, chip, code in (
+            (b"CV186X", "0x1686a200", 0),
+            (b"BM1686", "0x1686a200", 0),
+            (b"BM1686", "0x1686", 0),
+            (b"CV186X", "0x1686", 3),
+            (b"BM1690", "0x1686a200", 3),
+            (b"BM1684X2", "0x1686", 3),
+        ):
+            with self.subTest(label=label, chip=chip):
+                self.model.write_bytes(bmodel(lines, label))
+                if code == 0:
+                    self.assertEqual(
+                        self.captions("--device", "sophon:0", BLIP_FAKE_CHIP=chip), expected
+                    )
+                    continue
+                done = self.run_program(
+                    *("caption", "--bmodel-path", str(self.model), self.pictures[0]),
+                    code=code,
+                    BLIP_FAKE_CHIP=chip,
+                )
+                said = done.stderr.decode()
+                self.assertIn(f"is compiled for {label.decode()}", said)
+                known = "it knows BM1684, BM1684X, BM1688 and CV186X"
+                self.assertEqual(known in said, label != b"CV186X")
+
     def test_the_next_picture_is_read_while_the_chip_works(self):
         """The chip holds the first caption back until the second picture has been read, which is
         more than a pipe holds.
@@ -253,7 +420,8 @@ class FakeChips(unittest.TestCase):
         self.assertEqual([d["id"] for d in devices], ["cpu", "sophon:0", "sophon:1", "sophon:2"])
         self.assertEqual(
             devices[3]["description"],
-            "FAKE, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.2.3 (fa4e)",
+            "FAKE, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.2.3 "
+            "(fa4e)",
         )
 
     def test_device_names(self):

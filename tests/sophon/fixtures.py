@@ -51,7 +51,8 @@ def models():
     source = Path(given) if given else SOURCE.parent / ARCHIVE
     if not source.exists():
         skip(
-            f"no models: {source} is absent; set BLIP_SOPHON_FIXTURES to seed-form-tiny.tar.zst or its contents"
+            f"no models: {source} is absent; set BLIP_SOPHON_FIXTURES to seed-form-tiny.tar.zst or "
+            "its contents"
         )
     if source.is_dir():
         root = source
@@ -89,7 +90,8 @@ def folders(chip):
         archive = SOURCE / "tests" / "sophon" / "bmodels" / "compiled.tar.xz"
         if not archive.exists():
             skip(
-                f"no compiled networks: {archive} is absent; set BLIP_SOPHON_BMODELS to a folder of them"
+                f"no compiled networks: {archive} is absent; set BLIP_SOPHON_BMODELS to a folder "
+                "of them"
             )
         with _alone():
             stamp = root / "of"  # of which archive they are

@@ -7,7 +7,9 @@ import unittest
 
 PROGRAM = os.environ["BLIP_PROGRAM"]
 TIMEOUT = 300  # seconds a command; the slowest emulator needs 6 for a caption on an idle machine
-TIMEOUT_BM1688 = 60  # the fastest needs 0.2. It may wait for its threads for ever when it is closed right after loading, once in about 40 times
+# The fastest needs 0.2. It may wait for its threads for ever when it is closed right after loading,
+# once in about 40 times.
+TIMEOUT_BM1688 = 60
 
 
 def run(*arguments, runtime, stdin=""):

@@ -99,7 +99,7 @@ class Answers(SophonTest):
         )
 
     @unittest.skipUnless(CHIP == FASTEST, f"the same on every chip: tested on {FASTEST}")
-    def test_seed_spellings(self):
+    def test_sophon_demo_arguments(self):
         case = EXPECTED["itm"][0]
         done = self.ok(
             "itm",

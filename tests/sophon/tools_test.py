@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools" / "sophon"
 sys.path.insert(0, str(TOOLS))
+from blip_sophon.checkpoint import open_checkpoint  # noqa: E402
 from blip_sophon.cycle_table import (
     Figures,
     Lengths,
@@ -35,6 +36,7 @@ from blip_sophon.precision import EVERY_LAYER, Lowered, float_names  # noqa: E40
 import vendor  # noqa: E402
 
 # The end of a profile as the compiler writes it.
+# format: as printed
 PROFILE = """--------------------------------------
 s: start time, b: bd_id, g: gdma_id, e: end time, t: cmd cost time, dr: direction, sz: memsize, bw: bandwidth
 --------------------------------------
@@ -56,6 +58,12 @@ def run(tool, *arguments, **variables):
         env={**os.environ, **variables},
         timeout=60,
     )
+
+
+class Checkpoints(unittest.TestCase):
+    def test_a_model_of_two_pictures_is_refused(self):
+        with self.assertRaisesRegex(BuildError, "is not compiled for chips; it runs on the CPU"):
+            open_checkpoint(ROOT / "tests/data/nlvr/model.pth")
 
 
 class Profiles(unittest.TestCase):
@@ -135,7 +143,8 @@ class Sums(unittest.TestCase):
         )
 
 
-# A layer's first lines as the compiler writes them, attributes cut.
+# A layer's first lines as the compiler writes them, without attributes.
+# format: as printed
 TOP = """    %8 = "top.LayerNorm"(%7) {eps = 1.0} : (tensor<1x4x48xf32>) -> tensor<1x4x48xf32> loc(#loc8)
     %9 = "top.MatMul"(%8, %5, %6) {a = 1} : (tensor<1x4x48xf32>, tensor<48x48xf32>, tensor<48xf32>) -> tensor<1x4x48xf32> loc(#loc9)
     %10 = "top.MatMul"(%9, %3, %4) {a = 1} : (tensor<1x4x128xf32>, tensor<128x48xf32>, tensor<48xf32>) -> tensor<1x4x48xf32> loc(#loc10)
@@ -143,6 +152,7 @@ TOP = """    %8 = "top.LayerNorm"(%7) {eps = 1.0} : (tensor<1x4x48xf32>) -> tens
 #loc9 = loc("vision.1.q_Add")
 #loc10 = loc("vision.1.fc2_Add")
 """
+# format: as printed
 LOWERED = """module @m attributes {module.mode = "F16", module.weight_file = "weights.npz"} {
     %0 = "top.None"() : () -> none loc(#loc)
     %x = "top.Input"(%arg0) {a = 1} : (tensor<1x4x48xf32>) -> tensor<1x4x48xf32> loc(#loc0)
@@ -236,7 +246,11 @@ class Combined(unittest.TestCase):
             wrapper.parent.mkdir()
             wrapper.write_text(
                 """#!/bin/sh
-if [ $2 = --info ]; then echo "device mem size: 9 (weight: 7, instruct: 2, runtime: $(cat $3))"; else echo "$@" > combined; fi
+if [ $2 = --info ]; then
+  echo "device mem size: 9 (weight: 7, instruct: 2, runtime: $(cat $3))"
+else
+  echo "$@" > combined
+fi
 """,
                 encoding="utf-8",
             )
@@ -367,6 +381,23 @@ class Vendor(unittest.TestCase):
                     f"libcmodel_{chip}.so",
                 )
             self.assertFalse((libraries / "libc.so.6").exists())
+
+
+class ExportedNetworks(unittest.TestCase):
+    def test_errors(self):
+        with tempfile.TemporaryDirectory() as folder:
+            model = ["--model", folder, "--form", "ours", "--out", folder]
+            for arguments, code, message in (
+                (["--model", "/nowhere", *model[2:]], 1, "/nowhere: no such checkpoint"),
+                ([*model[:2], *model[4:], "--form", "both"], 2, "invalid choice: 'both'"),
+                ([*model, "--tokens", "0"], 2, "0: expected 1 to 64"),
+                ([*model, "--slots", "x"], 2, "x: expected 2 to 512"),
+                ([*model, "--toolchain", folder], 1, "export-onnx: "),
+            ):
+                done = run("export-onnx", *arguments)
+                self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
+                self.assertIn(message, done.stderr)
+                self.assertNotIn("Traceback", done.stderr)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """Writes a small transformer encoder layer as ONNX, and an input for it: what install-toolchain
 compiles to check the compiler.
 
-sample_layer.py layer.onnx input.npz
+    sample_layer.py layer.onnx input.npz
 """
 
 import sys

@@ -89,7 +89,8 @@ def download_wheel(folder, python=sys.executable):
     if done.returncode != 0 or not wheels:
         raise InstallError(
             f"pip cannot download {PACKAGE} {VERSION}: {last_line(done.stderr or done.stdout)}\n"
-            "  needed: python3-pip and a package index; or pass a downloaded wheel with --wheel FILE"
+            "  needed: python3-pip and a package index; or pass a downloaded wheel with --wheel "
+            "FILE"
         )
     check_digest(wheels[0], WHEEL_SHA256, f"{PACKAGE} {VERSION}")
     return wheels[0]

@@ -18,16 +18,24 @@ async function send(path, options = {}) {
 export function form(fields) {
   const data = new FormData();
   for (const [name, value] of Object.entries(fields)) {
-    for (const one of Array.isArray(value) ? value : [value]) if (one !== undefined && one !== "") data.append(name, one);
+    for (const one of Array.isArray(value) ? value : [value])
+      if (one !== undefined && one !== "") data.append(name, one);
   }
   return data;
 }
 
 export const getJson = async (path) => (await send(path)).json();
 export const getBlob = async (path) => (await send(path)).blob();
-export const post = async (path, fields) => (await send(path, { method: "POST", body: form(fields) })).json();
+export const post = async (path, fields) =>
+  (await send(path, { method: "POST", body: form(fields) })).json();
 export const put = async (path, value) =>
-  (await send(path, { method: "PUT", body: JSON.stringify(value), headers: { "Content-Type": "application/json" } })).json();
+  (
+    await send(path, {
+      method: "PUT",
+      body: JSON.stringify(value),
+      headers: { "Content-Type": "application/json" },
+    })
+  ).json();
 export const remove = (path) => send(path, { method: "DELETE" });
 
 // Calls onEvent(name, data) for each server-sent event of the answer.
@@ -42,7 +50,11 @@ export async function stream(path, fields, onEvent) {
     const blocks = rest.split("\n\n");
     rest = blocks.pop();
     for (const block of blocks) {
-      const lines = Object.fromEntries(block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
+      const lines = Object.fromEntries(
+        block
+          .split("\n")
+          .map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]),
+      );
       onEvent(lines.event, JSON.parse(lines.data));
     }
   }

@@ -5,18 +5,32 @@ import { HeatMap, showWords } from "./heatmap.js";
 import { applyLanguage, label, switchLanguage, t } from "./i18n.js";
 
 const $ = (id) => document.getElementById(id);
-const SETTINGS = ["model", "beams", "min_length", "max_length", "sample", "temperature", "top_p", "seed", "key"];
+const SETTINGS = [
+  "model",
+  "beams",
+  "min_length",
+  "max_length",
+  "sample",
+  "temperature",
+  "top_p",
+  "seed",
+  "key",
+];
 const PARALLEL = 4;
-const pictures = [];  // {file, name, card, conversation}
-const rows = [];      // of the table: {task, name, text, value, ms}
+const pictures = []; // {file, name, card, conversation}
+const rows = []; // of the table: {task, name, text, value, ms}
 let number = 0;
 let models = [];
 
-function say(text) { $("message").textContent = text; }
+function say(text) {
+  $("message").textContent = text;
+}
 
 // ---- settings ----
 
-function setting(name) { return $(name).type === "checkbox" ? $(name).checked : $(name).value; }
+function setting(name) {
+  return $(name).type === "checkbox" ? $(name).checked : $(name).value;
+}
 
 function loadSettings() {
   for (const name of SETTINGS) {
@@ -30,30 +44,53 @@ function loadSettings() {
 function options(task) {
   const fields = { model: setting("model") };
   if (task === "match") return fields;
-  if (models.some((model) => [model.id, ""].includes(fields.model) && model.tasks.includes("attention") && model.tasks.includes(task))) fields.attention = "true";
+  if (
+    models.some(
+      (model) =>
+        [model.id, ""].includes(fields.model) &&
+        model.tasks.includes("attention") &&
+        model.tasks.includes(task),
+    )
+  )
+    fields.attention = "true";
   if (!setting("sample")) fields.beams = setting("beams");
-  if (task === "caption") Object.assign(fields, { min_length: setting("min_length"), max_length: setting("max_length") });
-  if (setting("sample")) Object.assign(fields, { sample: "true", temperature: setting("temperature"), top_p: setting("top_p"), seed: setting("seed") });
+  if (task === "caption")
+    Object.assign(fields, { min_length: setting("min_length"), max_length: setting("max_length") });
+  if (setting("sample"))
+    Object.assign(fields, {
+      sample: "true",
+      temperature: setting("temperature"),
+      top_p: setting("top_p"),
+      seed: setting("seed"),
+    });
   return fields;
 }
 
 function showModels() {
   const chosen = localStorage.getItem("model") || "";
   $("model").replaceChildren(new Option(t("defaultModel"), ""));
-  for (const model of models) $("model").add(new Option(`${model.id} (${model.tasks.join(", ")})`, model.id));
+  for (const model of models)
+    $("model").add(new Option(`${model.id} (${model.tasks.join(", ")})`, model.id));
   $("model").value = models.some((model) => model.id === chosen) ? chosen : "";
-  $("status").textContent = models.map((model) => `${model.id}: ${model.device}, ${model.dtype}, ${model.threads} ${t("threads")}`).join("; ");
+  $("status").textContent = models
+    .map(
+      (model) => `${model.id}: ${model.device}, ${model.dtype}, ${model.threads} ${t("threads")}`,
+    )
+    .join("; ");
 }
 
 // Ranges and defaults are those of the API. What is left empty is not sent, so that the server's
 // own default counts.
 async function loadRanges() {
-  const description = await api.getJson("openapi.json").catch(() => null);  // without it the server still checks
-  const fields = description?.paths["/v1/caption"].post.requestBody.content["application/json"].schema.properties;
+  // Without the description the server still checks.
+  const description = await api.getJson("openapi.json").catch(() => null);
+  const fields =
+    description?.paths["/v1/caption"].post.requestBody.content["application/json"].schema
+      .properties;
   for (const input of document.querySelectorAll("#settings-form input[type=number]")) {
     const field = fields?.[input.id];
     if (!field) continue;
-    if (!input.step) input.min = field.minimum;  // a step begins at the page's own minimum
+    if (!input.step) input.min = field.minimum; // a step begins at the page's own minimum
     input.max = field.maximum;
     if (field.default !== undefined) input.placeholder = field.default;
   }
@@ -86,7 +123,12 @@ function element(tag, className, text) {
 // Browsers name no type of files that they do not know; the server says which endings it reads.
 function isPicture(file) {
   const name = file.name.toLowerCase();
-  return file.type.startsWith("image/") || $("files").accept.split(",").some((kind) => kind.startsWith(".") && name.endsWith(kind));
+  return (
+    file.type.startsWith("image/") ||
+    $("files")
+      .accept.split(",")
+      .some((kind) => kind.startsWith(".") && name.endsWith(kind))
+  );
 }
 
 function addPicture(file) {
@@ -113,7 +155,15 @@ function addPicture(file) {
     $("files").focus();
   };
   removeButton.addEventListener("click", picture.remove);
-  card.append(element("h3", "", picture.name), picture.heat.frame, picture.output, picture.talk, askForm(picture), picture.meta, removeButton);
+  card.append(
+    element("h3", "", picture.name),
+    picture.heat.frame,
+    picture.output,
+    picture.talk,
+    askForm(picture),
+    picture.meta,
+    removeButton,
+  );
   picture.card = card;
   $("cards").append(card);
   pictures.push(picture);
@@ -161,24 +211,41 @@ function addRow(picture, kind, text, value, ms) {
 
 function showTable() {
   $("table-box").hidden = rows.length === 0;
-  $("table-head").replaceChildren(...["task", "name", "text", "value", "time"].map((key) => {
-    const cell = element("th", "", t(key));
-    cell.scope = "col";
-    return cell;
-  }));
-  $("table-body").replaceChildren(...rows.map((row) => {
-    const line = element("tr");
-    line.append(...[t(row.task), row.name, row.text, row.value, row.ms.toFixed(1) + " ms"].map((text) => element("td", "", text)));
-    return line;
-  }));
+  $("table-head").replaceChildren(
+    ...["task", "name", "text", "value", "time"].map((key) => {
+      const cell = element("th", "", t(key));
+      cell.scope = "col";
+      return cell;
+    }),
+  );
+  $("table-body").replaceChildren(
+    ...rows.map((row) => {
+      const line = element("tr");
+      line.append(
+        ...[t(row.task), row.name, row.text, row.value, row.ms.toFixed(1) + " ms"].map((text) =>
+          element("td", "", text),
+        ),
+      );
+      return line;
+    }),
+  );
 }
 
 function showMeta(picture, answer, result) {
-  const times = Object.entries(result.timings_ms).filter(([, ms]) => ms > 0).map(([name, ms]) => `${name} ${ms.toFixed(1)} ms`);
-  picture.meta.textContent = [answer.model, answer.device, `${answer.total_ms.toFixed(1)} ms`, ...times, ...(result.cached ? [t("cached")] : [])].join(" · ");
+  const times = Object.entries(result.timings_ms)
+    .filter(([, ms]) => ms > 0)
+    .map(([name, ms]) => `${name} ${ms.toFixed(1)} ms`);
+  picture.meta.textContent = [
+    answer.model,
+    answer.device,
+    `${answer.total_ms.toFixed(1)} ms`,
+    ...times,
+    ...(result.cached ? [t("cached")] : []),
+  ].join(" · ");
 }
 
-// Streamed where words are decided one by one. Returns what the answer says of the request and its one result.
+// Streamed where words are decided one by one. Returns what the answer says of the request and its
+// one result.
 async function generate(path, fields, onText) {
   if (!setting("sample") && setting("beams") !== "1") {
     const answer = await api.post(path, fields);
@@ -205,7 +272,13 @@ async function captionOf(picture) {
   const text = element("p", "text", t("busy"));
   picture.heat.clear();
   picture.output.replaceChildren(text);
-  const [answer, { attention, ...result }] = await generate("v1/caption", { ...options("caption"), image: picture.file }, (soFar) => { text.textContent = soFar; });
+  const [answer, { attention, ...result }] = await generate(
+    "v1/caption",
+    { ...options("caption"), image: picture.file },
+    (soFar) => {
+      text.textContent = soFar;
+    },
+  );
   showText(picture, text, result.caption, attention?.words);
   showMeta(picture, answer, result);
   addRow(picture, "caption", result.caption, result.score.toFixed(3), answer.total_ms);
@@ -215,7 +288,11 @@ async function captionOf(picture) {
 async function matchOf(picture, texts) {
   picture.heat.clear();
   picture.output.replaceChildren(element("p", "text", t("busy")));
-  const answer = await api.post("v1/match", { ...options("match"), image: picture.file, text: texts });
+  const answer = await api.post("v1/match", {
+    ...options("match"),
+    image: picture.file,
+    text: texts,
+  });
   const [result] = answer.results;
   const score = (match) => match.match_probability ?? match.cosine;
   const sorted = [...result.matches].sort((a, b) => score(b) - score(a));
@@ -232,7 +309,12 @@ async function matchOf(picture, texts) {
   }
   picture.output.replaceChildren(bars);
   showMeta(picture, answer, result);
-  await history.save(picture, "match", sorted.map((match) => `${match.text}: ${score(match).toFixed(3)}`).join("; "), result);
+  await history.save(
+    picture,
+    "match",
+    sorted.map((match) => `${match.text}: ${score(match).toFixed(3)}`).join("; "),
+    result,
+  );
 }
 
 async function askAbout(picture, question) {
@@ -242,13 +324,23 @@ async function askAbout(picture, question) {
   picture.talk.append(asked, reply);
   try {
     const fields = { ...options("ask"), image: picture.file, question };
-    const [answer, { attention, ...result }] = await generate("v1/ask", fields, (soFar) => { reply.textContent = soFar || t("busy"); });
+    const [answer, { attention, ...result }] = await generate("v1/ask", fields, (soFar) => {
+      reply.textContent = soFar || t("busy");
+    });
     showText(picture, reply, result.answer, attention?.words);
     showText(picture, asked, question, attention?.question, question.split(/\s+/));
     showMeta(picture, answer, result);
-    addRow(picture, "ask", `${question} ${result.answer}`, result.score.toFixed(3), answer.total_ms);
+    addRow(
+      picture,
+      "ask",
+      `${question} ${result.answer}`,
+      result.score.toFixed(3),
+      answer.total_ms,
+    );
     picture.conversation.push({ question, answer: result.answer });
-    const summary = picture.conversation.map((turn) => `${turn.question} ${turn.answer}`).join("; ");
+    const summary = picture.conversation
+      .map((turn) => `${turn.question} ${turn.answer}`)
+      .join("; ");
     await history.save(picture, "ask", summary, picture.conversation);
   } catch (error) {
     reply.textContent = t("failed");
@@ -267,7 +359,10 @@ async function guarded(picture, work) {
 
 async function run() {
   if (pictures.length === 0) return say(t("noPictures"));
-  const texts = $("texts").value.split("\n").map((line) => line.trim()).filter(Boolean);
+  const texts = $("texts")
+    .value.split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean);
   if (task() === "match" && texts.length === 0) return say(t("noTexts"));
   say("");
   $("run").disabled = true;
@@ -275,7 +370,9 @@ async function run() {
   const waiting = [...pictures];
   const worker = async () => {
     for (let picture = waiting.shift(); picture; picture = waiting.shift()) {
-      await guarded(picture, () => (kind === "caption" ? captionOf(picture) : matchOf(picture, texts)));
+      await guarded(picture, () =>
+        kind === "caption" ? captionOf(picture) : matchOf(picture, texts),
+      );
     }
   };
   await Promise.all(Array.from({ length: PARALLEL }, worker));
@@ -293,11 +390,20 @@ function download(name, type, text) {
 }
 
 // A cell that starts like a formula would be one in a spreadsheet.
-const csvCell = (value) => `"${String(value).replace(/^[=+\-@\t\r]/, (c) => (typeof value === "string" && Number.isNaN(Number(value)) ? "'" + c : c)).replaceAll('"', '""')}"`;
+const csvCell = (value) =>
+  `"${String(value)
+    .replace(/^[=+\-@\t\r]/, (c) =>
+      typeof value === "string" && Number.isNaN(Number(value)) ? "'" + c : c,
+    )
+    .replaceAll('"', '""')}"`;
 
 function csv() {
   const head = ["task", "picture", "text", "value", "ms"];
-  return [head, ...rows.map((row) => [row.task, row.name, row.text, row.value, row.ms])].map((line) => line.map(csvCell).join(",")).join("\r\n") + "\r\n";
+  return (
+    [head, ...rows.map((row) => [row.task, row.name, row.text, row.value, row.ms])]
+      .map((line) => line.map(csvCell).join(","))
+      .join("\r\n") + "\r\n"
+  );
 }
 
 // ---- ways in ----
@@ -307,7 +413,13 @@ async function fetchPicture(address) {
     const response = await fetch(address, { credentials: "omit", referrerPolicy: "no-referrer" });
     if (!response.ok) throw new Error(response.statusText);
     const blob = await response.blob();
-    addPicture(new File([blob], decodeURIComponent(new URL(address).pathname.split("/").pop()) || "picture", { type: blob.type }));
+    addPicture(
+      new File(
+        [blob],
+        decodeURIComponent(new URL(address).pathname.split("/").pop()) || "picture",
+        { type: blob.type },
+      ),
+    );
     $("url").value = "";
   } catch (error) {
     say(t("cannotFetch"));
@@ -339,38 +451,73 @@ function shoot() {
   canvas.width = $("video").videoWidth;
   canvas.height = $("video").videoHeight;
   canvas.getContext("2d").drawImage($("video"), 0, 0);
-  canvas.toBlob((blob) => addPicture(new File([blob], `camera-${number + 1}.jpg`, { type: "image/jpeg" })), "image/jpeg", 0.92);
+  canvas.toBlob(
+    (blob) => addPicture(new File([blob], `camera-${number + 1}.jpg`, { type: "image/jpeg" })),
+    "image/jpeg",
+    0.92,
+  );
 }
 
 function listen() {
-  $("files").addEventListener("change", () => { for (const file of $("files").files) addPicture(file); $("files").value = ""; });
-  document.addEventListener("paste", (event) => { for (const file of event.clipboardData.files) addPicture(file); });
-  document.addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
+  $("files").addEventListener("change", () => {
+    for (const file of $("files").files) addPicture(file);
+    $("files").value = "";
+  });
+  document.addEventListener("paste", (event) => {
+    for (const file of event.clipboardData.files) addPicture(file);
+  });
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    $("drop").classList.add("over");
+  });
   document.addEventListener("dragleave", () => $("drop").classList.remove("over"));
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     $("drop").classList.remove("over");
     for (const file of event.dataTransfer.files) addPicture(file);
   });
-  $("url-form").addEventListener("submit", (event) => { event.preventDefault(); fetchPicture($("url").value); });
+  $("url-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    fetchPicture($("url").value);
+  });
   $("camera").addEventListener("click", cameraOn);
   $("camera-off").addEventListener("click", cameraOff);
   $("shoot").addEventListener("click", shoot);
-  for (const radio of document.querySelectorAll("input[name=task]")) radio.addEventListener("change", showTask);
+  for (const radio of document.querySelectorAll("input[name=task]"))
+    radio.addEventListener("change", showTask);
   $("run").addEventListener("click", run);
   $("match-form").addEventListener("submit", (event) => event.preventDefault());
-  $("clear").addEventListener("click", () => { while (pictures.length) pictures[0].remove(); });
+  $("clear").addEventListener("click", () => {
+    while (pictures.length) pictures[0].remove();
+  });
   $("csv").addEventListener("click", () => download("blip.csv", "text/csv", csv()));
-  $("json").addEventListener("click", () => download("blip.json", "application/json", JSON.stringify(rows, null, 1) + "\n"));
+  $("json").addEventListener("click", () =>
+    download("blip.json", "application/json", JSON.stringify(rows, null, 1) + "\n"),
+  );
   $("open-settings").addEventListener("click", () => $("settings").showModal());
-  $("settings").addEventListener("close", () => { for (const name of SETTINGS) localStorage.setItem(name, setting(name)); loadModels(); history.load(); });
-  $("language").addEventListener("click", () => { switchLanguage(); theme(document.documentElement.dataset.theme); showTable(); showModels(); history.showNote(); });
-  $("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+  $("settings").addEventListener("close", () => {
+    for (const name of SETTINGS) localStorage.setItem(name, setting(name));
+    loadModels();
+    history.load();
+  });
+  $("language").addEventListener("click", () => {
+    switchLanguage();
+    theme(document.documentElement.dataset.theme);
+    showTable();
+    showModels();
+    history.showNote();
+  });
+  $("theme").addEventListener("click", () =>
+    theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+  );
 }
 
 applyLanguage();
 loadSettings();
-theme(localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+theme(
+  localStorage.getItem("theme") ||
+    (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"),
+);
 listen();
 showTask();
 await Promise.all([loadModels(), loadRanges()]);

@@ -2,7 +2,11 @@
 import { label, t } from "./i18n.js";
 
 const OPACITY = 0.75;
-const COLOURS = [[128, 0, 160], [235, 40, 20], [255, 230, 30]];  // from weak to strong, as in the server's PNG
+const COLOURS = [
+  [128, 0, 160],
+  [235, 40, 20],
+  [255, 230, 30],
+]; // from weak to strong, as in the server's PNG
 
 function colour(strength) {
   const at = Math.min(strength * (COLOURS.length - 1), COLOURS.length - 1);
@@ -28,7 +32,11 @@ export class HeatMap {
     const side = weights.length;
     const largest = Math.max(...weights.flat()) || 1;
     const pixels = new ImageData(side, side);
-    weights.flat().forEach((weight, i) => pixels.data.set([...colour(weight / largest), 255 * OPACITY * (weight / largest)], 4 * i));
+    weights
+      .flat()
+      .forEach((weight, i) =>
+        pixels.data.set([...colour(weight / largest), 255 * OPACITY * (weight / largest)], 4 * i),
+      );
     Object.assign(this.canvas, { width: side, height: side });
     this.canvas.getContext("2d").putImageData(pixels, 0, 0);
     this.place();
@@ -37,11 +45,15 @@ export class HeatMap {
 
   // Where object-fit: contain has put the picture.
   place() {
-    const { clientWidth, clientHeight, naturalWidth, naturalHeight, offsetLeft, offsetTop } = this.image;
+    const { clientWidth, clientHeight, naturalWidth, naturalHeight, offsetLeft, offsetTop } =
+      this.image;
     const scale = Math.min(clientWidth / naturalWidth, clientHeight / naturalHeight);
     const [width, height] = [naturalWidth * scale, naturalHeight * scale];
     Object.assign(this.canvas.style, {
-      width: `${width}px`, height: `${height}px`, left: `${offsetLeft + (clientWidth - width) / 2}px`, top: `${offsetTop + (clientHeight - height) / 2}px`,
+      width: `${width}px`,
+      height: `${height}px`,
+      left: `${offsetLeft + (clientWidth - width) / 2}px`,
+      top: `${offsetTop + (clientHeight - height) / 2}px`,
     });
   }
 
@@ -76,7 +88,8 @@ function place(weights) {
   return "place" + ninth(Math.floor(at / weights.length)) + ninth(at % weights.length);
 }
 
-// Fills the element with words, one tab stop for all: the arrow keys go from word to word. shown: the words as the user wrote them.
+// Fills the element with words, one tab stop for all: the arrow keys go from word to word. shown:
+// the words as the user wrote them.
 export function showWords(element, map, words, name, shown = []) {
   const group = document.createElement("span");
   group.setAttribute("role", "group");
@@ -90,7 +103,8 @@ export function showWords(element, map, words, name, shown = []) {
     button.dataset.title = place(weights);
     button.title = t(button.dataset.title);
     button.setAttribute("aria-pressed", "false");
-    for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => map.show(weights));
+    for (const event of ["pointerenter", "focus"])
+      button.addEventListener(event, () => map.show(weights));
     for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => map.rest());
     button.addEventListener("click", () => map.pin(button, weights));
     return button;

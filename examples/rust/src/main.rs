@@ -10,7 +10,10 @@ fn describe(model: &str, picture: &str) -> Result<(), String> {
     for (text, probability) in texts.iter().zip(session.matches(&encoded, &texts)?) {
         println!("match: {probability:.4} {text}");
     }
-    let questions = ["what is to the right of the cat?", "what color is the background?"];
+    let questions = [
+        "what is to the right of the cat?",
+        "what color is the background?",
+    ];
     for (question, answer) in questions.iter().zip(session.ask(&encoded, &questions)?) {
         println!("answer: {question} {answer}");
     }

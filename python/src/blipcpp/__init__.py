@@ -2,10 +2,13 @@
 about them.
 
 >>> import blipcpp
->>> model = blipcpp.Model.load()                    # the small bundled model; or a path, or
-"caption-base" >>> print(model.caption("cat-bus.png"))             # a path, bytes, a PIL image or
-an array a cat to the left of a bus on a pink background >>> model.match("cat-bus.png", "a
-cat").match_probability > 0.5 True >>> print(model.ask("cat-bus.png", "is there a dog?")) no
+>>> model = blipcpp.Model.load()             # the small bundled model; or a path, a hub name
+>>> print(model.caption("cat-bus.png"))      # a path, bytes, a PIL image or an array
+a cat to the left of a bus on a pink background
+>>> model.match("cat-bus.png", "a cat").match_probability > 0.5
+True
+>>> print(model.ask("cat-bus.png", "is there a dog?"))
+no
 
 The library's work is done without the GIL; a Model may be used by any number of threads.
 blipcpp.aio has the same for asyncio, blipcpp.pipeline what transformers' pipelines return.
@@ -47,10 +50,12 @@ from ._results import (
 
 __version__ = version()
 __all__ = [
-    "Attention", "BlipError", "BlipWarning", "CachedModel", "CancelledError", "Device", "DeviceError", "Encoded",
-    "Generation", "Image", "ImageError", "InternalError", "IoError", "KnownModel", "Match", "Model", "ModelError",
-    "ModelInfo", "NetworkUse", "OutOfMemoryError", "Part", "Text", "Timings", "Token", "UnsupportedError", "UsageError",
-    "convert", "devices", "inspect", "known_models", "models", "pipeline", "pull", "remove", "version",
+    "Attention", "BlipError", "BlipWarning", "CachedModel", "CancelledError", "Device",
+    "DeviceError", "Encoded", "Generation", "Image", "ImageError", "InternalError", "IoError",
+    "KnownModel", "Match", "Model", "ModelError", "ModelInfo", "NetworkUse", "OutOfMemoryError",
+    "Part", "Text", "Timings", "Token", "UnsupportedError", "UsageError",
+    "convert", "devices", "inspect", "known_models", "models", "pipeline", "pull", "remove",
+    "version",
 ]  # fmt: skip
 
 

@@ -105,6 +105,8 @@ model_info = _struct(
     ("warnings", POINTER(c_char_p)),
     ("adapter_count", c_size_t),
     ("adapters", POINTER(c_char_p)),
+    ("can_nlvr", c_int32),
+    ("reserved2", c_uint32),
 )
 engine_options = _struct(
     "blip_engine_options",
@@ -191,6 +193,7 @@ match_options = _struct(
     ("itm_token", c_int32),
     ("reserved2", c_uint32),
 )
+nlvr_options = _struct("blip_nlvr_options", ("max_text_length", c_int32))
 embed_options = _struct("blip_embed_options", ("max_text_length", c_int32))
 attention_options = _struct(
     "blip_attention_options",
@@ -203,9 +206,14 @@ device_info = _struct(
     "blip_device_info", ("reserved", c_uint32), ("id", c_char_p), ("description", c_char_p)
 )
 convert_options = _struct(
-    "blip_convert_options", ("type", c_int32), ("progress", progress_callback), ("warning", warning_callback),
-    ("user_data", c_void_p), ("adapters", POINTER(c_char_p)), ("adapter_count", c_size_t),
-)  # fmt: skip
+    "blip_convert_options",
+    ("type", c_int32),
+    ("progress", progress_callback),
+    ("warning", warning_callback),
+    ("user_data", c_void_p),
+    ("adapters", POINTER(c_char_p)),
+    ("adapter_count", c_size_t),
+)
 hub_options = _struct(
     "blip_hub_options",
     ("offline", c_int32),
@@ -300,11 +308,13 @@ FUNCTIONS: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "matches_count": (c_size_t, (_H,)),
     "matches_probabilities": (POINTER(c_float), (_H,)),
     "matches_cosines": (POINTER(c_float), (_H,)),
+    "matches_logits": (POINTER(c_float), (_H,)),
     "matches_free": (None, (_H,)),
     "tensor_rank": (c_size_t, (_H,)),
     "tensor_shape": (POINTER(c_int64), (_H,)),
     "tensor_data": (POINTER(c_float), (_H,)),
     "tensor_free": (None, (_H,)),
+    "session_nlvr": (c_int32, (_H, _H, _H, _TEXTS, c_size_t, _OPTIONS, _OUT, _OUT)),
     "session_embed_images": (c_int32, (_H, _LIST, c_size_t, _OUT, _OUT)),
     "session_embed_texts": (c_int32, (_H, _TEXTS, c_size_t, _OPTIONS, _OUT, _OUT)),
     "session_features": (c_int32, (_H, c_int32, _H, c_char_p, _OPTIONS, _OUT, _OUT)),
@@ -348,6 +358,7 @@ OPTIONS = {
     "caption_options": caption_options,
     "ask_options": ask_options,
     "match_options": match_options,
+    "nlvr_options": nlvr_options,
     "embed_options": embed_options,
     "attention_options": attention_options,
     "convert_options": convert_options,
@@ -376,7 +387,8 @@ def _open() -> Tuple[ctypes.CDLL, str]:
         abi = library.blip_abi_version()
     except (OSError, AttributeError) as problem:
         raise ImportError(
-            "blipcpp cannot load libblip from %s: %s. Install the package with pip, or name the library in "
+            "blipcpp cannot load libblip from %s: %s. Install the package with pip, or name the "
+            "library in "
             "BLIPCPP_LIBRARY" % (path, problem)
         ) from None
     if abi != ABI_VERSION:

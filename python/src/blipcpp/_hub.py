@@ -199,9 +199,13 @@ def _cached(struct: Any) -> Optional[CachedModel]:
     finally:
         c.inspection_free(handle)
     return CachedModel(
-        decode(struct.name), decode(struct.revision), decode(struct.commit), struct.bytes, info.tasks,
+        decode(struct.name),
+        decode(struct.revision),
+        decode(struct.commit),
+        struct.bytes,
+        info.tasks,
         os.fsdecode(struct.path),
-    )  # fmt: skip
+    )
 
 
 def _their_package() -> Any:
@@ -264,7 +268,10 @@ def _refused(text: str, problem: Exception, missing: Optional[BlipError]) -> Bli
     elif kind == "RevisionNotFoundError":
         hint = "the model has no such revision"
     else:
-        hint = "check the network and its proxy, name a mirror in HF_ENDPOINT, or give the path of a copy"
+        hint = (
+            "check the network and its proxy, name a mirror in HF_ENDPOINT, or give the path of a "
+            "copy"
+        )
     near = "; did you mean "  # what the library knows of names
     _, _, names = str(missing or "").partition(near)
     return IoError(

@@ -176,8 +176,8 @@ def _as_array(value: Any) -> Any:
             return np.from_dlpack(value)
         return np.asarray(value)
     raise UsageError(
-        "no picture: %s; give a path, the bytes of a file, a PIL image or an array [height, width, 3] of uint8"
-        % type(value).__name__
+        "no picture: %s; give a path, the bytes of a file, a PIL image or an array [height, width, "
+        "3] of uint8" % type(value).__name__
     )
 
 

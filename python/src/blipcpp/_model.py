@@ -250,13 +250,15 @@ class Model:
         blipcpp.known_models(), downloaded once (blipcpp.pull).
 
         name_or_path: None is the model of $BLIP_MODEL, else the small one that comes with the
-        package. device: "cpu", or a SOPHON chip ("sophon:0") for compiled models (bmodels,
-        tokenizer). dtype: "auto", "f32", "bf16", "int8". threads: 0 = every core that this process
-        may use. session_threads: threads of their own for the sessions of each calling thread; 0
-        shares the model's. adapter: a LoRA adapter as peft saves it, or several, merged into the
-        model: folders or names. An adapter can be given as the model too, which is then the base
-        that it states. progress: called with (stage, done, total) while tensors are loaded, and
-        before that with (file, bytes, of all) where the library downloads the model.
+        package.
+        device: "cpu", or a SOPHON chip ("sophon:0") for compiled models (bmodels, tokenizer).
+        dtype: "auto", "f32", "bf16", "int8". threads: 0 = every core that this process may use.
+        session_threads: threads of their own for the sessions of each calling thread; 0 shares the
+        model's.
+        adapter: a LoRA adapter as peft saves it, or several, merged into the model: folders or
+        names. An adapter can be given as the model too, which is then the base that it states.
+        progress: called with (stage, done, total) while tensors are loaded, and before that with
+        (file, bytes, of all) where the library downloads the model.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load(threads=1)
@@ -374,7 +376,9 @@ class Model:
     # ---- encode ----
 
     @overload
-    def encode(self, image: "Picture", *, batch_size: int = 8) -> Encoded: ...  # type: ignore[overload-overlap]
+    def encode(  # type: ignore[overload-overlap]
+        self, image: "Picture", *, batch_size: int = 8
+    ) -> Encoded: ...
 
     @overload
     def encode(self, image: "Sequence[Picture]", *, batch_size: int = 8) -> "List[Encoded]": ...
@@ -425,15 +429,17 @@ class Model:
     def caption(self, image: Any, **options: Any) -> Any:
         """Describes a picture, or each of several.
 
-        prompt: the caption continues it, and it is cut off the result; None is the model's own, ""
-        none. num_captions: so many texts in `all`, best first: beams, or samples with sample=True.
-        batch_size: pictures for one pass. beams (3; 1 is greedy), min_length (5) and max_length
-        (20) in tokens with the prompt, length_penalty, repetition_penalty, and for sample=True
-        top_p, top_k, temperature and seed: how the text is generated. forbid_words: words or
-        phrases that are not written. force_words: of each entry one alternative ("cat|dog") is
-        written; beams only. no_repeat_ngram: no run of so many tokens is written twice; 0 is off.
-        Words are tokenised as every text is, and mean that run of tokens. on_token: called with
-        each Token as it is decided; one picture, beams=1 or sample=True.
+        prompt: the caption continues it, and it is not part of the result; None is the model's
+        own, "" none.
+        num_captions: so many texts in `all`, best first: beams, or samples with sample=True.
+        batch_size: pictures for one pass.
+        beams (3; 1 is greedy), min_length (5) and max_length (20) in tokens with the prompt,
+        length_penalty, repetition_penalty, and for sample=True top_p, top_k, temperature and seed:
+        how the text is generated.
+        forbid_words: words or phrases that are not written. force_words: of each entry one
+        alternative ("cat|dog") is written; beams only. no_repeat_ngram: no run of so many tokens is
+        written twice; 0 is off. Words are tokenised as every text is, and mean that run of tokens.
+        on_token: called with each Token as it is decided; one picture, beams=1 or sample=True.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
@@ -483,8 +489,9 @@ class Model:
         and resized by `workers` threads meanwhile; no more than a few batches are ever held.
 
         progress: called with (done, total) after each picture; total is None where images has no
-        length. errors: "raise" ends at a picture that cannot be read; "yield" gives the exception
-        in its place and goes on. Other arguments are those of caption.
+        length.
+        errors: "raise" ends at a picture that cannot be read; "yield" gives the exception in its
+        place and goes on. Other arguments are those of caption.
 
         >>> import blipcpp, glob
         >>> model = blipcpp.Model.load()
@@ -522,8 +529,9 @@ class Model:
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
-        >>> [str(a) for a in model.ask("cat-bus.png", ["what is to the right of the cat?", "is there
-        a dog?"])] ['bus', 'no']
+        >>> questions = ["what is to the right of the cat?", "is there a dog?"]
+        >>> [str(answer) for answer in model.ask("cat-bus.png", questions)]
+        ['bus', 'no']
         """
         struct = defaults("ask_options")
         struct.generate = ctypes.pointer(_generate(options, options.pop("num_answers", 1)))
@@ -558,12 +566,13 @@ class Model:
         """Ranks given answers to a question: `all` holds them, best first; their scores are minus
         their losses.
 
-        candidates: so many survive the cut by their first token.
+        candidates: so many are kept by their first token.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()
-        >>> [str(a) for a in model.rank("cat-bus.png", "what is to the right of the cat?", ["dog",
-        "bus", "cat"])][0] 'bus'
+        >>> answers = ["dog", "bus", "cat"]
+        >>> str(model.rank("cat-bus.png", "what is to the right of the cat?", answers))
+        'bus'
         """
         options = defaults("ask_options")
         options.rank_candidates = candidates
@@ -679,6 +688,49 @@ class Model:
             results.append(matches[0] if isinstance(text, str) else matches)
         return results if is_many(image) else results[0]
 
+    # ---- statements about two pictures ----
+
+    @overload
+    def nlvr(
+        self, first: "Picture", second: "Picture", text: str, *, max_text_length: int = 0
+    ) -> float: ...
+
+    @overload
+    def nlvr(
+        self,
+        first: "Picture",
+        second: "Picture",
+        text: Sequence[str],
+        *,
+        max_text_length: int = 0,
+    ) -> "npt.NDArray[np.float32]": ...
+
+    def nlvr(
+        self, first: "Picture", second: "Picture", text: Any, *, max_text_length: int = 0
+    ) -> Any:
+        """How likely a statement, or each of several, holds for two pictures, 0 to 1, by a model
+        trained on NLVR2: true is above 0.5. `first` is the left picture.
+
+        max_text_length: 0 reads a statement whole, up to the model's own limit.
+        """
+        options = defaults("nlvr_options")
+        options.max_text_length = max_text_length
+        texts = _strings(text, "text")
+        encoded = self._encode([first, second], 2)[0]
+        with self._session() as session:
+            probabilities = tensor(
+                made(
+                    c.session_nlvr,
+                    session,
+                    encoded[0]._handle,
+                    encoded[1]._handle,
+                    c_texts(texts),
+                    len(texts),
+                    byref(options),
+                )
+            )
+        return float(probabilities[0]) if isinstance(text, str) else probabilities
+
     # ---- vectors and attention ----
 
     def embed(
@@ -724,7 +776,8 @@ class Model:
 
         kind: "image" of a picture, "text" of a text alone, "multimodal" of a text over a picture,
         "image-projected" and "text-projected" as the ITC heads compare them: [tokens, embed_dim],
-        each of length 1. max_text_length: 0 reads a text whole, up to the model's own limit.
+        each of length 1.
+        max_text_length: 0 reads a text whole, up to the model's own limit.
 
         >>> import blipcpp
         >>> model = blipcpp.Model.load()

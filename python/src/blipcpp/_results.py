@@ -30,8 +30,9 @@ class Text:
     __slots__ = ("text", "score", "token_ids")
 
     def __init__(self, text: str, score: float, token_ids: "npt.NDArray[np.int32]") -> None:
-        self.text = text  #: the prompt cut off
-        self.score = score  #: beams: log-probability per token; ranked: minus the loss; NaN where it is not told
+        self.text = text  #: without the prompt
+        #: beams: log-probability per token; ranked: minus the loss; NaN where it is not told
+        self.score = score
         self.token_ids = token_ids  #: with the prompt, and the end token where it was generated
 
     def __str__(self) -> str:
@@ -74,6 +75,9 @@ class Match(NamedTuple):
 
     match_probability: Optional[float]  #: of the ITM head, 0 to 1
     cosine: Optional[float]  #: of the ITC heads, -1 to 1
+    match_logit: Optional[float] = None
+    """The ITM head's number for "fits" before the softmax; None also where a compiled model gives
+    the probability alone."""
 
 
 class Attention:
@@ -111,7 +115,7 @@ class Token(NamedTuple):
     """A token as it was decided."""
 
     id: int
-    text: str  #: all of the text so far, prompt cut off
+    text: str  #: all of the text so far, without the prompt
 
 
 class Part(NamedTuple):
@@ -143,6 +147,7 @@ class ModelInfo(NamedTuple):
     can_ask: bool
     can_rank: bool
     can_attend: bool
+    can_nlvr: bool
     baked_length: int
     max_length: int
     text_length: int
@@ -165,6 +170,7 @@ class ModelInfo(NamedTuple):
             "ask": self.can_ask,
             "rank": self.can_rank,
             "attention": self.can_attend,
+            "nlvr": self.can_nlvr,
         }
         return tuple(task for task, there in has.items() if there)
 
@@ -229,12 +235,9 @@ def generations_of(handle: ctypes.c_void_p, timings: List[Tuple[float, float]]) 
 
 def matches_of(handle: ctypes.c_void_p) -> List[Match]:
     count = c.matches_count(handle)
-    probabilities, cosines = (
-        c.matches_probabilities(handle)[:count],
-        c.matches_cosines(handle)[:count],
-    )
-    c.matches_free(handle)
-    return [
-        Match(None if math.isnan(p) else p, None if math.isnan(v) else v)
-        for p, v in zip(probabilities, cosines)
+    columns = [
+        [None if math.isnan(value) else value for value in values(handle)[:count]]
+        for values in (c.matches_probabilities, c.matches_cosines, c.matches_logits)
     ]
+    c.matches_free(handle)
+    return [Match(*row) for row in zip(*columns)]

@@ -3,10 +3,15 @@
 >>> import asyncio, blipcpp, blipcpp.aio
 >>> async def main():
 ...     model = blipcpp.aio.AsyncModel(blipcpp.Model.load())
-...     captions = await asyncio.gather(*[model.caption(name) for name in ("clock.png",
-"balloons.png")]) ...     words = [token.text async for token in model.stream("clock.png")] ...
-return [str(caption) for caption in captions], words[-1] >>> asyncio.run(main()) (['a clock on a
-gray background', 'two balloons on a purple background'], 'a clock on a gray background')
+...     names = ["clock.png", "balloons.png"]
+...     captions = await asyncio.gather(*[model.caption(name) for name in names])
+...     words = [token.text async for token in model.stream("clock.png")]
+...     return [str(caption) for caption in captions], words[-1]
+>>> captions, word_by_word = asyncio.run(main())
+>>> captions
+['a clock on a gray background', 'two balloons on a purple background']
+>>> word_by_word
+'a clock on a gray background'
 """
 
 from __future__ import annotations
@@ -68,6 +73,9 @@ class AsyncModel:
 
     async def match(self, image: Any, text: Any, **options: Any) -> Any:
         return await self.run(self.model.match, image, text, **options)
+
+    async def nlvr(self, first: Any, second: Any, text: Any, **options: Any) -> Any:
+        return await self.run(self.model.nlvr, first, second, text, **options)
 
     async def embed(self, image: Any, **options: Any) -> Any:
         return await self.run(self.model.embed, image, **options)

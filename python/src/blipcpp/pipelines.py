@@ -49,8 +49,7 @@ _KEPT = {
 def pipeline(task: str, model: "Union[Model, str, None]" = None, **options: Any) -> "Pipeline":
     """A callable for a task: "image-text-to-text", "image-to-text", "visual-question-answering" (or
     "vqa"), "zero-shot-image-classification". model: a Model, or what Model.load takes; options are
-    those of Model.load.
-    """
+    those of Model.load."""
     options.pop("framework", None)
     try:
         kind = _KINDS[task]

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <cassert>
-#include <cmath>
 #include <fstream>
 #include <memory>
 #include <mutex>
@@ -21,13 +20,17 @@
 namespace blip::backend::cpu {
 namespace {
 
-constexpr int kManyRows = 1 << 20;  // too many to look at the tokens themselves
+constexpr int kManyRows = 1 << 20;  // too many to attend to the tokens themselves
 
-// The towers that look at the picture; each has its own cross-attention keys and values of it.
-enum class Reader { kText, kCaption, kQuestion };
+// The towers that attend to the picture; each has its own cross-attention keys and values of it.
+enum class Reader { kText, kCaption, kQuestion, kNlvrFirst, kNlvrSecond };
+constexpr std::size_t kReaders = 5;
 
-// A picture's tokens, and for each reader what it looks at: made at first use, then shared by every
-// task and session.
+// Many texts share one picture there, so they never attend to the tokens themselves.
+bool keeps_keys(Reader reader) { return reader != Reader::kCaption && reader != Reader::kQuestion; }
+
+// A picture's tokens, and for each reader what it attends to: made at first use, then shared by
+// every task and session.
 class CpuImage final : public EncodedImage {
  public:
   CpuImage(int tokens, int width)
@@ -44,11 +47,12 @@ class CpuImage final : public EncodedImage {
   }
 
   // For `rows` rows of one text in all. How many its own options or its own length come to decides
-  // what they look at, not what is there already or beside it: the same task gives the same result.
+  // what they attend to, not what is there already or beside it: the same task gives the same
+  // result.
   Cross cross(Reader reader, int rows, ThreadPool& pool, const TextWeights& weights,
               TextScratch& scratch) const {
     const std::lock_guard lock(mutex_);
-    if (rows <= ops::kAbsorbedRows && reader != Reader::kText) {
+    if (rows <= ops::kAbsorbedRows && !keeps_keys(reader)) {
       const StageZone zone("image tokens");
       if (!own_)
         own_ = std::make_shared<const ops::KeyValues>(
@@ -58,8 +62,9 @@ class CpuImage final : public EncodedImage {
     auto& cache = cross_[static_cast<std::size_t>(reader)];
     if (!cache) {
       const StageZone zone("image keys");
-      cache =
-          std::make_shared<const LayerCache>(cross_keys_values(pool, weights, tokens(), scratch));
+      cache = std::make_shared<const LayerCache>(cross_keys_values(
+          pool, weights, tokens(), scratch,
+          reader == Reader::kNlvrSecond ? &TextLayer::cross_kv_second : &TextLayer::cross_kv));
     }
     return {cache, nullptr};
   }
@@ -68,7 +73,7 @@ class CpuImage final : public EncodedImage {
   AlignedArray<float> tokens_;  // [N, D]
   std::array<int, 2> shape_;
   mutable std::mutex mutex_;
-  mutable std::array<std::shared_ptr<const LayerCache>, 3> cross_;
+  mutable std::array<std::shared_ptr<const LayerCache>, kReaders> cross_;
   mutable std::shared_ptr<const ops::KeyValues> own_;
 };
 
@@ -118,7 +123,7 @@ class CpuRunner final : public StagedRunner {
   std::unique_ptr<decode::Decoder> answer_decoder(const EncodedImage& image,
                                                   std::span<const TokenIds> questions,
                                                   int max_length) override {
-    // Short and long ones look at the picture in different ways, of which a pass takes one.
+    // Short and long ones attend to the picture in different ways, of which a pass takes one.
     std::vector<Cross> caches(questions.size());
     for (const bool few : {true, false}) {
       std::vector<TokenIds> texts;
@@ -136,11 +141,22 @@ class CpuRunner final : public StagedRunner {
   std::vector<float> match_pass(const EncodedImage& image,
                                 std::span<const TokenIds> texts) override {
     const Cross looked = keys_of(image, Reader::kText, *weights_->text);
-    const std::vector<float> logits = project_texts(texts, &looked, *weights_->itm);
-    std::vector<float> probabilities;
-    for (std::size_t i = 0; i < texts.size(); ++i)
-      probabilities.push_back(1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1])));
-    return probabilities;
+    return project_texts(*weights_->text, texts, &looked, *weights_->itm);
+  }
+
+  // cls_head: a layer, ReLU, a layer of two outputs
+  std::vector<float> nlvr_pass(const EncodedImage& first, const EncodedImage& second,
+                               std::span<const TokenIds> statements) override {
+    const TextWeights& w = *weights_->nlvr;
+    Cross looked = keys_of(first, Reader::kNlvrFirst, w);
+    looked.second = keys_of(second, Reader::kNlvrSecond, w).layers;
+    std::vector<float> hidden = project_texts(w, statements, &looked, *weights_->nlvr_dense);
+    for (float& x : hidden) x = x < 0 ? 0 : x;  // keeps what is no number
+    std::vector<float> logits(2 * statements.size());
+    const auto rows = static_cast<int>(statements.size());
+    ops::linear(*pool_, Matrix(hidden.data(), rows, w.config.width), *weights_->nlvr_out,
+                Matrix(logits.data(), rows, 2));
+    return logits;
   }
 
   std::vector<float> embed_image(const EncodedImage& image) override {
@@ -152,7 +168,8 @@ class CpuRunner final : public StagedRunner {
   }
 
   std::vector<std::vector<float>> embed_pass(std::span<const TokenIds> texts) override {
-    const std::vector<float> all = project_texts(texts, nullptr, *weights_->itc_text);
+    const std::vector<float> all =
+        project_texts(*weights_->text, texts, nullptr, *weights_->itc_text);
     const std::size_t dims = all.size() / texts.size();
     std::vector<std::vector<float>> vectors;
     for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -213,8 +230,8 @@ class CpuRunner final : public StagedRunner {
   }
 
  private:
-  // caches[which[i]] = what an answer to texts[i] looks at. The texts are of one kind, few rows or
-  // many.
+  // caches[which[i]] = what an answer to texts[i] attends to. The texts are of one kind, few rows
+  // or many.
   void read_questions(const EncodedImage& image, std::span<const TokenIds> texts,
                       std::span<const std::size_t> which, std::span<Cross> caches) {
     const Cross looked =
@@ -266,10 +283,9 @@ class CpuRunner final : public StagedRunner {
   }
 
   // The layer over each text's first state: [texts, layer.out()].
-  std::vector<float> project_texts(std::span<const TokenIds> texts, const Cross* cross,
-                                   const ops::Linear& layer) {
+  std::vector<float> project_texts(const TextWeights& w, std::span<const TokenIds> texts,
+                                   const Cross* cross, const ops::Linear& layer) {
     const StageZone zone("texts", texts.size());
-    const TextWeights& w = *weights_->text;
     const Rows rows = rows_of(w, texts, cross);
     const Matrix first = text_forward_first(*pool_, w, rows.spans, rows.x, text_);
     std::vector<float> out(texts.size() * static_cast<std::size_t>(layer.out()));

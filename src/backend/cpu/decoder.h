@@ -12,7 +12,8 @@ namespace blip::backend::cpu {
 
 class Decoder final : public decode::Decoder {
  public:
-  // cross[s] is what sequence s looks at. max_length: tokens a row may reach, prompt included.
+  // cross[s] is what sequence s cross-attends to. max_length: tokens a row may reach, prompt
+  // included.
   Decoder(ThreadPool& pool, const TextWeights& weights, std::vector<Cross> cross, int max_length);
 
   int vocab_size() const override { return weights_.config.vocab; }

@@ -64,7 +64,7 @@ void self_attention(ThreadPool& pool, const TextWeights& w, std::size_t index,
                layer.self_norm, state, scratch);
 }
 
-// Neighbouring spans that look at the same thing (beams, texts of one image) are one block of
+// Neighbouring spans that attend to the same thing (beams, texts of one image) are one block of
 // queries, so it is read once for all of them.
 template <class Body>
 void for_each_block(std::span<const Span> spans, const Body& body) {
@@ -77,7 +77,7 @@ void for_each_block(std::span<const Span> spans, const Body& body) {
   }
 }
 
-// context = attention(q of x, k and v of the image)
+// context = attention(q of x, k and v of the image); of two, side by side
 void attend_keys(ThreadPool& pool, const TextWeights& w, std::size_t index,
                  std::span<const Span> spans, const State& state, Matrix context,
                  TextScratch& scratch, const QueryObserver& observe) {
@@ -85,9 +85,15 @@ void attend_keys(ThreadPool& pool, const TextWeights& w, std::size_t index,
       ops::linear_as(pool, state.operand, w.layers[index].cross_q, w.cache_type, scratch.query);
   if (observe) observe(index, query);
   std::vector<ops::AttentionItem> items;
+  const int d = w.config.width;
   for_each_block(spans, [&](const Cross& cross, int first, int count) {
-    items.push_back(
-        {query.row_range(first, count), &(*cross.layers)[index], context.row_range(first, count)});
+    int column = 0;
+    for (const LayerCache* seen : {cross.layers.get(), cross.second.get()}) {
+      if (!seen) continue;
+      items.push_back({query.row_range(first, count).col_range(column, d), &(*seen)[index],
+                       context.row_range(first, count).col_range(column, d)});
+      column += d;
+    }
   });
   const ops::Linear* const following[] = {&w.layers[index].cross_out, &w.layers[index].fc1};
   ops::attention(pool, items, following);
@@ -116,7 +122,7 @@ void cross_attention(ThreadPool& pool, const TextWeights& w, std::size_t index,
                      const QueryObserver& observe) {
   const OperationZone zone("cross-attention");
   const auto& layer = w.layers[index];
-  const Matrix context = scratch_matrix(scratch.context, state.x.rows, w.config.width);
+  const Matrix context = scratch_matrix(scratch.context, state.x.rows, layer.cross_out.in());
   if (spans.front().cross->tokens)
     attend_tokens(pool, w, index, spans, state, context, scratch);
   else
@@ -148,15 +154,14 @@ void layer_forward(ThreadPool& pool, const TextWeights& w, std::size_t index,
 }  // namespace
 
 LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& w, ConstMatrix states,
-                             TextScratch& scratch) {
+                             TextScratch& scratch, ops::Linear TextLayer::*of) {
   assert(states.cols == w.config.vision_width);
   const int d = w.config.width, heads = w.config.heads;
-  const auto operand =
-      ops::to_operand(pool, states, w.layers.front().cross_kv.type(), scratch.seen);
+  const auto operand = ops::to_operand(pool, states, (w.layers.front().*of).type(), scratch.seen);
   Arena arena(w.layers.size() * ops::KeyValues::bytes(heads, d / heads, states.rows, w.cache_type));
   LayerCache cache;
   for (const auto& layer : w.layers) {
-    const auto kv = ops::linear_as(pool, operand, layer.cross_kv, w.cache_type, scratch.projected);
+    const auto kv = ops::linear_as(pool, operand, layer.*of, w.cache_type, scratch.projected);
     cache.emplace_back(heads, d / heads, states.rows, w.cache_type, &arena);
     ops::append(pool, cache.back(), kv.col_range(0, d), kv.col_range(d, d));
   }

@@ -17,11 +17,12 @@ namespace blip::backend::cpu {
 // A KeyValues per layer.
 using LayerCache = std::vector<ops::KeyValues>;
 
-// What a text looks at: keys and values for every layer, or else the tokens themselves
+// What a text cross-attends to: keys and values for every layer, or else the tokens themselves
 // (ops/absorbed.h). Shared, not changed.
 struct Cross {
   std::shared_ptr<const LayerCache> layers;
   std::shared_ptr<const ops::KeyValues> tokens;
+  std::shared_ptr<const LayerCache> second{};  // beside layers: of the second of two pictures
   bool operator==(const Cross&) const = default;
 };
 
@@ -30,7 +31,7 @@ struct Span {
   int first = 0, count = 0;
   LayerCache* self =
       nullptr;  // grows by these rows; null: the rows see just one another (encoders)
-  const Cross* cross = nullptr;  // what the text looks at, of one kind in a pass; null: "text"
+  const Cross* cross = nullptr;  // what the text attends to, of one kind in a pass; null: "text"
                                  // mode, no cross-attention
 };
 
@@ -41,14 +42,15 @@ struct TextScratch {
   ops::AbsorbedScratch absorbed;
 };
 
-// Called with the cross-attention queries [R, D] of each layer, where those look at keys and
+// Called with the cross-attention queries [R, D] of each layer, where those attend to keys and
 // values.
 using QueryObserver = std::function<void(std::size_t layer, const ops::Operand& query)>;
 
 // Cross-attention keys and values of every layer for states [N, vision_width]; computed once per
-// image.
+// image. `of` says which layer makes them.
 LayerCache cross_keys_values(ThreadPool& pool, const TextWeights& weights, ConstMatrix states,
-                             TextScratch& scratch);
+                             TextScratch& scratch,
+                             ops::Linear TextLayer::*of = &TextLayer::cross_kv);
 
 // x[row] = norm(word[ids[row]] + position[positions[row]]), f32.
 void embed_tokens(ThreadPool& pool, const TextWeights& weights, std::span<const std::int32_t> ids,

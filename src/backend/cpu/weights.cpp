@@ -123,6 +123,36 @@ class Loader {
                                  c.vision_width, type_)};
   }
 
+  // What becomes of two pictures' attentions a0 and a1, as one layer over both side by side. With
+  // o = W a + b for each picture that is the mean of o0 and o1, or else M [o0 o1] + m.
+  ops::Linear twin_output(const std::string& layer, int width, bool merged, ops::Packing packing) {
+    std::vector<float> bias(static_cast<std::size_t>(width)), all(bias.size() * 2 * bias.size());
+    if (merged) bias = values(layer + ".merge.bias");
+    std::vector<float> merge;
+    if (merged) {
+      const auto read = floats(layer + ".merge.weight", key_);
+      merge.assign(read.begin(), read.end());
+    }
+    for (const int picture : {0, 1}) {
+      const std::string out = layer + ".cross" + std::to_string(picture) + ".out";
+      add_twin(floats(out + ".weight", value_), values(out + ".bias"), merge, picture, bias, all);
+    }
+    // Halves of what fits do fit.
+    if (!io::fits(all, stored_as(type_)))
+      throw Error(ErrorCode::kModel, checkpoint_.info().path + ": tensor " +
+                                         checkpoint_.tensor(layer + ".merge.weight").name +
+                                         " holds values too large to be multiplied by those of " +
+                                         checkpoint_.tensor(layer + ".cross0.out.weight").name +
+                                         " or of " +
+                                         checkpoint_.tensor(layer + ".cross1.out.weight").name);
+    const std::size_t row = 2 * bias.size();
+    const auto rows = [&](int first, int count, float* to) {
+      std::copy_n(all.data() + static_cast<std::size_t>(first) * row,
+                  static_cast<std::size_t>(count) * row, to);
+    };
+    return {pool_, rows, bias, 2 * width, width, type_, packing};
+  }
+
   const model::Checkpoint& checkpoint() const { return checkpoint_; }
   ThreadPool& pool() { return pool_; }
 
@@ -137,6 +167,36 @@ class Loader {
     ++read_;
     if (progress_)
       progress_(std::min(read_, checkpoint_.names().size()), checkpoint_.names().size());
+  }
+
+  // One picture's part of twin_output(): its columns of `all`, and its share of the bias. merge:
+  // empty for the mean.
+  void add_twin(std::span<const float> weight, std::span<const float> own_bias,
+                std::span<float> merge, int picture, std::span<float> bias, std::span<float> all) {
+    const std::size_t d = bias.size(), column = static_cast<std::size_t>(picture) * d;
+    if (merge.empty()) {
+      for (std::size_t o = 0; o < d; ++o) {
+        for (std::size_t i = 0; i < d; ++i) all[o * 2 * d + column + i] = weight[o * d + i] / 2;
+        bias[o] += own_bias[o] / 2;
+      }
+      return;
+    }
+    const int width = static_cast<int>(d);
+    const auto columns = [&](int first, int count, float* to) {
+      for (int i = first; i < first + count; ++i)
+        for (std::size_t j = 0; j < d; ++j) *to++ = weight[j * d + static_cast<std::size_t>(i)];
+    };
+    const Matrix factor(merge.data() + column, width, width, 2 * d);
+    ops::OperandBuffer buffer;
+    ops::linear(pool_, ops::to_operand(pool_, factor, ops::NumberType::kF32, buffer),
+                ops::Linear(pool_, columns, {}, width, width),
+                Matrix(all.data() + column, width, width, 2 * d));
+    for (std::size_t o = 0; o < d; ++o) {
+      double sum = bias[o];
+      for (std::size_t j = 0; j < d; ++j)
+        sum += double{factor.row(static_cast<int>(o))[j]} * own_bias[j];
+      bias[o] = static_cast<float>(sum);
+    }
   }
 
   // What must hold the values of a layer of this type. In 8 bits activations are rounded to
@@ -238,6 +298,7 @@ TextLayer load_text_layer(Loader& load, const std::string& layer, const model::T
           .cross_q = load.linear({cross + ".q"}, c.width, c.width, kFewRows),
           .cross_kv = std::move(cross_kv),
           .cross_out = load.linear({cross + ".out"}, c.width, c.width, kFewRows),
+          .cross_kv_second = {},
           .cross_absorbed = std::move(absorbed),
           .cross_norm = load.norm(cross + ".norm", c.eps),
           .fc1 = load.linear({layer + ".fc1"}, c.width, c.mlp, kFewRows),
@@ -259,9 +320,33 @@ TextHead load_head(Loader& load, const std::string& tower, const TextWeights& w)
       .decoder = ops::Linear(load.pool(), rows, bias, d, w.config.vocab, load.type(), kFewRows)};
 }
 
+// The same over two pictures.
+TextLayer load_twin_layer(Loader& load, const std::string& layer, const model::TextConfig& c,
+                          bool merged) {
+  const auto self = layer + ".self", first = layer + ".cross0", second = layer + ".cross1";
+  return {
+      .self_qkv =
+          load.linear({self + ".q", self + ".k", self + ".v"}, c.width, 3 * c.width, kFewRows),
+      .self_out = load.linear({self + ".out"}, c.width, c.width, kFewRows),
+      .self_norm = load.norm(self + ".norm", c.eps),
+      .cross_q = load.linear({first + ".q", second + ".q"}, c.width, 2 * c.width, kFewRows),
+      .cross_kv = load.linear({first + ".k", first + ".v"}, c.vision_width, 2 * c.width),
+      .cross_out = load.twin_output(layer, c.width, merged, kFewRows),
+      .cross_kv_second = load.linear({second + ".k", second + ".v"}, c.vision_width, 2 * c.width),
+      .cross_absorbed = {},
+      .cross_norm = load.norm(layer + ".cross.norm", c.eps),
+      .fc1 = load.linear({layer + ".fc1"}, c.width, c.mlp, kFewRows),
+      .fc2 = load.linear({layer + ".fc2"}, c.mlp, c.width, kFewRows),
+      .norm = load.norm(layer + ".norm", c.eps)};
+}
+
+// What the layers of a tower attend to: keys and values, the tokens themselves as well, or two
+// pictures' keys and values.
+enum class Attends { kToKeys, kToTokensToo, kToTwo };
+
 std::optional<TextWeights> load_text(Loader& load, const std::string& tower,
                                      const std::optional<model::TextConfig>& config, bool head,
-                                     bool absorb) {
+                                     Attends attends) {
   if (!config) return std::nullopt;
   TextWeights w;
   w.config = *config;
@@ -269,8 +354,13 @@ std::optional<TextWeights> load_text(Loader& load, const std::string& tower,
   w.word = load.table(tower + ".word");
   w.position = load.array(tower + ".position");
   w.norm = load.norm(tower + ".norm", config->eps);
-  for (int i = 0; i < config->layers; ++i)
-    w.layers.push_back(load_text_layer(load, tower + "." + std::to_string(i), *config, absorb));
+  for (int i = 0; i < config->layers; ++i) {
+    const std::string layer = tower + "." + std::to_string(i);
+    w.layers.push_back(
+        attends == Attends::kToTwo
+            ? load_twin_layer(load, layer, *config, i >= model::kNlvrFirstMerge)
+            : load_text_layer(load, layer, *config, attends == Attends::kToTokensToo));
+  }
   if (head) w.head = load_head(load, tower, w);
   return w;
 }
@@ -302,15 +392,21 @@ Weights load_weights(const model::Checkpoint& checkpoint, ops::NumberType type, 
   Weights w;
   w.type = type;
   w.vision = load_vision(load, c.vision);
-  w.text = load_text(load, "text", c.text_encoder, false, false);
-  w.caption = load_text(load, "caption", c.caption_decoder, true, true);
-  w.question = load_text(load, "question", c.question_encoder, false, true);
-  w.answer = load_text(load, "answer", c.answer_decoder, true, false);
+  w.text = load_text(load, "text", c.text_encoder, false, Attends::kToKeys);
+  w.caption = load_text(load, "caption", c.caption_decoder, true, Attends::kToTokensToo);
+  w.question = load_text(load, "question", c.question_encoder, false, Attends::kToTokensToo);
+  w.answer = load_text(load, "answer", c.answer_decoder, true, Attends::kToKeys);
+  w.nlvr = load_text(load, "nlvr", c.nlvr_encoder, false, Attends::kToTwo);
   if (c.has_itm_head) w.itm = load.linear({"itm"}, c.text_encoder->width, 2, ops::NumberType::kF32);
   if (c.embed_dim) {
     w.itc_vision = load.linear({"itc.vision"}, c.vision.width, c.embed_dim, ops::NumberType::kF32);
     w.itc_text =
         load.linear({"itc.text"}, c.text_encoder->width, c.embed_dim, ops::NumberType::kF32);
+  }
+  if (c.nlvr_encoder) {
+    const int width = c.nlvr_encoder->width;
+    w.nlvr_dense = load.linear({"nlvr.head.dense"}, width, width, ops::NumberType::kF32);
+    w.nlvr_out = load.linear({"nlvr.head.out"}, width, 2, ops::NumberType::kF32);
   }
   load.finish();
   return w;

@@ -35,7 +35,9 @@ struct VisionWeights {
 struct TextLayer {
   ops::Linear self_qkv, self_out;  // [D, 3D], [D, D]
   ops::LayerNorm self_norm;
-  ops::Linear cross_q, cross_kv, cross_out;  // [D, D], [Dv, 2D], [D, D]
+  // [D, D], [Dv, 2D], [D, D]; over two pictures [D, 2D], [Dv, 2D] of the first, [2D, D]
+  ops::Linear cross_q, cross_kv, cross_out;
+  ops::Linear cross_kv_second;          // over two pictures: [Dv, 2D] of the second
   ops::AbsorbedWeights cross_absorbed;  // cross_kv once more, for few queries; only where a picture
                                         // is looked at while generating or reading a question
   ops::LayerNorm cross_norm;
@@ -77,8 +79,8 @@ struct TextWeights {
 struct Weights {
   ops::NumberType type = ops::NumberType::kF32;
   VisionWeights vision;
-  std::optional<TextWeights> text, caption, question, answer;
-  std::optional<ops::Linear> itm, itc_vision, itc_text;
+  std::optional<TextWeights> text, caption, question, answer, nlvr;
+  std::optional<ops::Linear> itm, itc_vision, itc_text, nlvr_dense, nlvr_out;
 };
 
 // Reads every tensor the checkpoint's config calls for. progress is called with tensors read and in

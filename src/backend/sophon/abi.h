@@ -114,9 +114,10 @@ struct DeviceStat {
   X(stat, bm_get_stat, Status, (Handle, DeviceStat*))
 
 // Functions that older or other builds lack; null where that is so.
-#define BLIP_BMLIB_OPTIONAL_FUNCTIONS(X)                             \
-  X(core_number, bm_get_tpu_scalar_num, Status, (Handle, unsigned*)) \
-  X(synchronize_core, bm_thread_sync_from_core, Status, (Handle, int))
+#define BLIP_BMLIB_OPTIONAL_FUNCTIONS(X)                               \
+  X(core_number, bm_get_tpu_scalar_num, Status, (Handle, unsigned*))   \
+  X(synchronize_core, bm_thread_sync_from_core, Status, (Handle, int)) \
+  X(set_sync_timeout, bm_set_sync_timeout, Status, (Handle, int /*milliseconds*/))
 
 #define BLIP_BMRT_FUNCTIONS(X)                                                             \
   X(create, bmrt_create, RuntimeHandle, (Handle))                                          \

@@ -11,7 +11,7 @@ void check_baked_options(const GenerateOptions& options, const GenerateOptions& 
                          int length, const std::string& what) {
   const auto refuse = [&](const std::string& asked) {
     throw Error(ErrorCode::kUnsupported,
-                asked + " is not possible: this bmodel has its decoding baked in: greedy, one " +
+                asked + " is not possible: this bmodel has its decoding compiled in: greedy, one " +
                     what + " of up to " + std::to_string(length) +
                     " tokens; leave the option at its default, or use a checkpoint on the CPU");
   };
@@ -29,7 +29,7 @@ void check_baked_options(const GenerateOptions& options, const GenerateOptions& 
 }
 
 decode::Hypothesis baked_text(std::span<const std::int32_t> ids,
-                              std::span<const std::int32_t> prompt, std::int32_t eos,
+                              std::span<const std::int32_t> prompt, const BakedWords& words,
                               const std::string& path) {
   if (ids.size() < prompt.size() || !std::equal(prompt.begin(), prompt.end(), ids.begin())) {
     std::string got;
@@ -40,7 +40,14 @@ decode::Hypothesis baked_text(std::span<const std::int32_t> ids,
                                        "prompt or for another vocabulary");
   }
   const auto end =
-      std::find(ids.begin() + static_cast<std::ptrdiff_t>(prompt.size()), ids.end(), eos);
+      std::find(ids.begin() + static_cast<std::ptrdiff_t>(prompt.size()), ids.end(), words.eos);
+  for (auto id = ids.begin(); id != end; ++id)
+    if (*id < 0 || *id >= words.size)
+      throw Error(ErrorCode::kModel, path + ": its text has the id " + std::to_string(*id) +
+                                         ", and the vocabulary ends at " +
+                                         std::to_string(words.size - 1) +
+                                         ": it is compiled for another vocabulary; name that with "
+                                         "--tokenizer-path");
   // The network keeps its logits to itself: no score.
   return {{ids.begin(), end == ids.end() ? end : end + 1}, std::numeric_limits<float>::quiet_NaN()};
 }

@@ -15,11 +15,17 @@ namespace blip::backend::sophon {
 void check_baked_options(const GenerateOptions& options, const GenerateOptions& defaults,
                          int length, const std::string& what);
 
+// The vocabulary that such a network is used with: nothing in it says which it was compiled for.
+struct BakedWords {
+  std::int32_t bos, eos, pad;
+  int size;
+};
+
 // Ids as the network gives them -> a text: everything after the first end token is left out. ids
-// must start with `prompt`, else Error(kModel): the network was compiled with another one, or for
-// another vocabulary.
+// must start with `prompt` and be those of words, else Error(kModel): the network was compiled with
+// another prompt, or for another vocabulary.
 decode::Hypothesis baked_text(std::span<const std::int32_t> ids,
-                              std::span<const std::int32_t> prompt, std::int32_t eos,
+                              std::span<const std::int32_t> prompt, const BakedWords& words,
                               const std::string& path);
 
 }  // namespace blip::backend::sophon

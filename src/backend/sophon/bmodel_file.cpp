@@ -76,7 +76,7 @@ BmodelHead parse_bmodel_head(std::span<const std::byte> head, std::uint64_t file
     throw Error(ErrorCode::kModel, path + ": damaged bmodel: its header must be " +
                                        std::to_string(kHeaderBytes) + " bytes");
   // The size of the data has 32 bits, which a file of 4 GiB and more overflows: only what is below
-  // is known to be cut.
+  // is known to be truncated.
   const std::uint64_t expected = kHeaderBytes + std::uint64_t{*table_bytes} + *data_bytes;
   if (file_bytes < expected)
     throw Error(ErrorCode::kModel, path + ": truncated bmodel: expected " +
@@ -86,7 +86,8 @@ BmodelHead parse_bmodel_head(std::span<const std::byte> head, std::uint64_t file
   constexpr unsigned kChipField = 3;  // type, version, time, chip, ...
   return {Table(head.subspan(kHeaderBytes, table_end - kHeaderBytes))
               .root_string(kChipField)
-              .value_or("")};
+              .value_or(""),
+          kHeaderBytes + std::uint64_t{*table_bytes}};
 }
 
 BmodelHead read_bmodel_head(const std::string& path) {

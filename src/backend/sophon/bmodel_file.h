@@ -10,7 +10,8 @@
 namespace blip::backend::sophon {
 
 struct BmodelHead {
-  std::string chip;  // "BM1684X"; empty where the file does not say
+  std::string chip;         // "BM1684X"; empty where the file does not say
+  std::uint64_t bytes = 0;  // of header and description, which the weights follow
 };
 
 // head: the first bytes of the file, as many as kBmodelHeadBytes or the whole file. Throws

@@ -1,12 +1,17 @@
 #include "backend/sophon/chips.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cassert>
+#include <deque>
 #include <exception>
 #include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 
+#include "backend/sophon/fleet.h"
+#include "backend/sophon/guard.h"
 #include "blip/error.h"
 
 namespace blip::backend::sophon {
@@ -15,33 +20,25 @@ namespace {
 // A picture's place on a chip, given back when it is gone.
 class Place {
  public:
-  explicit Place(std::shared_ptr<Load> load) : load_(std::move(load)), chip_(load_->take()) {}
-  ~Place() { load_->release(chip_); }
+  // Throws Error(kDevice) where no chip works.
+  explicit Place(std::shared_ptr<Fleet> fleet) : fleet_(std::move(fleet)), chip_(take(*fleet_)) {}
+  ~Place() { fleet_->load().release(chip_); }
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
   std::size_t chip() const { return chip_; }
 
  private:
-  std::shared_ptr<Load> load_;
+  static std::size_t take(Fleet& fleet) {
+    if (const auto chip = fleet.load().take()) return *chip;
+    std::string why;
+    for (const std::string& fault : fleet.faults()) why += (why.empty() ? "" : "; ") + fault;
+    throw Error(ErrorCode::kDevice, "no chip of this model works: " + why +
+                                        "; the model is loaded again when one comes back");
+  }
+
+  std::shared_ptr<Fleet> fleet_;
   std::size_t chip_;
 };
-
-class ChipImage final : public EncodedImage {
- public:
-  ChipImage(std::unique_ptr<const Place> place, EncodedImagePtr image)
-      : place_(std::move(place)), image_(std::move(image)) {}
-  std::size_t chip() const { return place_->chip(); }
-  const EncodedImagePtr& on_chip() const { return image_; }
-  std::size_t bytes() const override { return image_->bytes(); }
-
- private:
-  std::unique_ptr<const Place> place_;
-  EncodedImagePtr image_;
-};
-
-const ChipImage& chip_image(const EncodedImage& image) {
-  return static_cast<const ChipImage&>(image);
-}
 
 // The places in a batch that one chip works on.
 using Shares = std::vector<std::vector<std::size_t>>;
@@ -103,33 +100,173 @@ class Together {
   std::exception_ptr failure_;
 };
 
-class SpreadRunner final : public Runner {
+class ChipImage final : public EncodedImage {
  public:
-  SpreadRunner(const std::vector<std::shared_ptr<const Model>>& models, std::shared_ptr<Load> load)
-      : load_(std::move(load)) {
-    for (const auto& model : models) runners_.push_back(model->make_runner());
+  ChipImage(std::unique_ptr<const Place> place, unsigned loadings, EncodedImagePtr image)
+      : place_(std::move(place)), loadings_(loadings), image_(std::move(image)) {}
+  std::size_t chip() const { return place_->chip(); }
+  unsigned loadings() const { return loadings_; }  // of its chip when it was encoded
+  const EncodedImagePtr& on_chip() const { return image_; }
+  std::size_t bytes() const override { return image_->bytes(); }
+
+ private:
+  std::unique_ptr<const Place> place_;
+  unsigned loadings_;
+  EncodedImagePtr image_;
+};
+
+const ChipImage& chip_image(const EncodedImage& image) {
+  return static_cast<const ChipImage&>(image);
+}
+
+// A caller's hooks for work that may be left behind: when it is, they are gone.
+class LentHooks {
+ public:
+  static std::shared_ptr<LentHooks> lend(const decode::Hooks& hooks) {
+    return std::shared_ptr<LentHooks>(new LentHooks(hooks));
+  }
+  static decode::Hooks of(const std::shared_ptr<LentHooks>& lent) {
+    decode::Hooks hooks;
+    hooks.cancel = [lent] {
+      const std::lock_guard lock(lent->mutex_);
+      return !lent->hooks_ || (lent->hooks_->cancel && lent->hooks_->cancel());
+    };
+    if (lent->tells_tokens_)
+      hooks.on_token = [lent](int sequence, std::int32_t id) {
+        const std::lock_guard lock(lent->mutex_);
+        if (lent->hooks_) lent->hooks_->on_token(sequence, id);
+      };
+    return hooks;
+  }
+  void take_back() {
+    const std::lock_guard lock(mutex_);
+    hooks_ = nullptr;
+  }
+
+ private:
+  explicit LentHooks(const decode::Hooks& hooks)
+      : tells_tokens_(hooks.on_token != nullptr), hooks_(&hooks) {}
+  const bool tells_tokens_;
+  std::mutex mutex_;
+  const decode::Hooks* hooks_;
+};
+
+// A session's work on one chip, on a thread that is left behind when the chip hangs. Arguments of
+// work are therefore copied, and what it gives is fetched when it is done.
+class ChipSession {
+ public:
+  ChipSession(std::shared_ptr<Fleet> fleet, std::size_t chip)
+      : fleet_(std::move(fleet)), chip_(chip) {}
+
+  unsigned loadings() const { return held_ ? held_->loaded.loadings : 0; }
+
+  // work(runner). Owns what it uses.
+  template <class Work>
+  auto run(Work work) -> decltype(work(std::declval<Runner&>())) {
+    using Result = decltype(work(std::declval<Runner&>()));
+    prepare();
+    auto result = std::make_shared<std::optional<Result>>();
+    try {
+      guard_->run([held = held_, result, work = std::move(work)] {
+        if (!held->runner) held->runner = held->loaded.model->make_runner();
+        result->emplace(work(*held->runner));
+      });
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::kDevice)
+        fleet_->examine(chip_, held_->loaded, guard_->hung(), error.what());
+      throw;
+    }
+    return std::move(**result);
+  }
+
+  // The same for a picture that was encoded on this chip.
+  template <class Work>  // (runner, image)
+  auto run(const ChipImage& image, Work work) {
+    check_kept(image);
+    return run([kept = image.on_chip(), work = std::move(work)](Runner& runner) {
+      return work(runner, *kept);
+    });
+  }
+
+  void check_kept(const ChipImage& image) {
+    prepare();
+    if (image.loadings() != loadings())
+      throw Error(ErrorCode::kDevice, "the picture was on " + fleet_->name(chip_) +
+                                          ", which has failed since; encode it again");
+  }
+
+ private:
+  struct Held {
+    Fleet::Loaded loaded;
+    std::unique_ptr<Runner> runner;
+  };
+
+  // What the chip has loaded now. Throws Error(kDevice) for a chip that has failed.
+  void prepare() {
+    if (const std::string fault = fleet_->fault(chip_); !fault.empty())
+      throw Error(ErrorCode::kDevice, fault);
+    Fleet::Loaded now = fleet_->get(chip_);
+    if (held_ && held_->loaded.loadings == now.loadings && !guard_->hung()) return;
+    guard_ = std::make_unique<Guard>(now.model->device().name());
+    held_ = std::make_shared<Held>(Held{std::move(now), nullptr});
+  }
+
+  std::shared_ptr<Fleet> fleet_;
+  std::size_t chip_;
+  std::shared_ptr<Held> held_;
+  std::unique_ptr<Guard> guard_;
+};
+
+class SpreadRunner final : public Runner {
+  // Calls work(lent hooks), which are taken back at its end however it ends.
+  template <class Work>
+  static auto with_hooks(const decode::Hooks& hooks, Work work) {
+    const auto lent = LentHooks::lend(hooks);
+    const std::unique_ptr<LentHooks, void (*)(LentHooks*)> end(
+        lent.get(), [](LentHooks* given) { given->take_back(); });
+    return work(lent);
+  }
+
+  template <class Work>  // (runner, image)
+  auto with_image(const EncodedImage& image, Work work) {
+    const ChipImage& placed = chip_image(image);
+    auto result = sessions_[placed.chip()].run(placed, std::move(work));
+    approve_();
+    return result;
+  }
+
+  template <class Work>  // (runner, image, texts, hooks)
+  auto with_texts(const EncodedImage& image, std::span<const TokenIds> texts,
+                  const decode::Hooks& hooks, Work work) {
+    return with_hooks(hooks, [&](const auto& lent) {
+      return with_image(image, [own = std::vector<TokenIds>(texts.begin(), texts.end()), lent,
+                                work](Runner& runner, const EncodedImage& kept) {
+        return work(runner, kept, own, LentHooks::of(lent));
+      });
+    });
+  }
+
+ public:
+  SpreadRunner(const std::shared_ptr<Fleet>& fleet, Approve approve)
+      : fleet_(fleet), approve_(std::move(approve)) {
+    for (std::size_t chip = 0; chip < fleet->size(); ++chip) sessions_.emplace_back(fleet, chip);
   }
 
   std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override {
     const auto images = static_cast<std::size_t>(count);
     const std::size_t values = images == 0 ? 0 : pixels.size() / images;
-    std::vector<std::unique_ptr<const Place>> places;
-    Shares shares(runners_.size());
-    for (std::size_t i = 0; i < images; ++i) {
-      places.push_back(std::make_unique<const Place>(load_));
-      shares[places.back()->chip()].push_back(i);
-    }
     std::vector<EncodedImagePtr> encoded(images);
-    each_chip(
-        shares, {},
-        [&](Runner& runner, const std::vector<std::size_t>& share, const decode::Hooks& hooks) {
-          for (const std::size_t i : share) {
-            if (hooks.cancel && hooks.cancel()) return;
-            auto image = runner.encode(pixels.subspan(i * values, values), 1);
-            encoded[i] =
-                std::make_shared<const ChipImage>(std::move(places[i]), std::move(image.front()));
-          }
-        });
+    // Those of a chip that fails go to another; each time around there is one chip fewer.
+    for (std::size_t tries = 1;; ++tries) {
+      try {
+        encode_missing(pixels, values, encoded);
+        break;
+      } catch (const Error& error) {
+        const bool failed = error.code() == ErrorCode::kDevice && !fleet_->faults().empty();
+        if (!failed || tries > fleet_->size()) throw;
+      }
+    }
+    approve_();
     return encoded;
   }
 
@@ -137,54 +274,102 @@ class SpreadRunner final : public Runner {
                                                        const TokenIds& prompt,
                                                        const decode::Options& options,
                                                        const decode::Hooks& hooks) override {
-    Shares shares(runners_.size());
+    Shares shares(sessions_.size());
     for (std::size_t i = 0; i < images.size(); ++i)
       shares[chip_image(*images[i]).chip()].push_back(i);
     std::vector<std::vector<decode::Hypothesis>> captions(images.size());
-    each_chip(
-        shares, hooks,
-        [&](Runner& runner, const std::vector<std::size_t>& share, const decode::Hooks& own_hooks) {
-          std::vector<EncodedImagePtr> own;
-          for (const std::size_t i : share) own.push_back(chip_image(*images[i]).on_chip());
-          auto results = runner.caption(own, prompt, options, own_hooks);
-          for (std::size_t i = 0; i < share.size(); ++i) captions[share[i]] = std::move(results[i]);
-        });
+    each_chip(shares, hooks,
+              [&](ChipSession& session, const std::vector<std::size_t>& share,
+                  const decode::Hooks& own_hooks) {
+                std::vector<EncodedImagePtr> own;
+                for (const std::size_t i : share) {
+                  session.check_kept(chip_image(*images[i]));
+                  own.push_back(chip_image(*images[i]).on_chip());
+                }
+                auto results = with_hooks(own_hooks, [&](const auto& lent) {
+                  return session.run([own, prompt, options, lent](Runner& runner) {
+                    return runner.caption(own, prompt, options, LentHooks::of(lent));
+                  });
+                });
+                for (std::size_t i = 0; i < share.size(); ++i)
+                  captions[share[i]] = std::move(results[i]);
+              });
+    approve_();
     return captions;
   }
 
   std::vector<MatchScore> match(const EncodedImage& image, std::span<const TokenIds> texts,
                                 const MatchOptions& options, const decode::Hooks& hooks) override {
-    return runner_of(image).match(*chip_image(image).on_chip(), texts, options, hooks);
+    return with_texts(
+        image, texts, hooks,
+        [options](Runner& runner, const EncodedImage& kept, const auto& own,
+                  const decode::Hooks& lent) { return runner.match(kept, own, options, lent); });
   }
   std::vector<std::vector<decode::Hypothesis>> ask(const EncodedImage& image,
                                                    std::span<const TokenIds> questions,
                                                    const decode::Options& options,
                                                    const decode::Hooks& hooks) override {
-    return runner_of(image).ask(*chip_image(image).on_chip(), questions, options, hooks);
+    return with_texts(
+        image, questions, hooks,
+        [options](Runner& runner, const EncodedImage& kept, const auto& own,
+                  const decode::Hooks& lent) { return runner.ask(kept, own, options, lent); });
   }
   std::vector<decode::Ranked> rank(const EncodedImage& image, const TokenIds& question,
                                    std::span<const TokenIds> candidates, int keep,
                                    const decode::Hooks& hooks) override {
-    return runner_of(image).rank(*chip_image(image).on_chip(), question, candidates, keep, hooks);
+    return with_texts(image, candidates, hooks,
+                      [question, keep](Runner& runner, const EncodedImage& kept, const auto& own,
+                                       const decode::Hooks& lent) {
+                        return runner.rank(kept, question, own, keep, lent);
+                      });
   }
   std::vector<float> embed_image(const EncodedImage& image) override {
-    return runner_of(image).embed_image(*chip_image(image).on_chip());
+    return with_image(
+        image, [](Runner& runner, const EncodedImage& kept) { return runner.embed_image(kept); });
   }
   std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) override {
-    const Place place(load_);
-    return runners_[place.chip()]->embed_texts(texts);
+    const Place place(fleet_);
+    auto vectors =
+        sessions_[place.chip()].run([own = std::vector<TokenIds>(texts.begin(), texts.end())](
+                                        Runner& runner) { return runner.embed_texts(own); });
+    approve_();
+    return vectors;
   }
   Tensor dump_vision(const EncodedImage& image) override {
-    return runner_of(image).dump_vision(*chip_image(image).on_chip());
+    return with_image(
+        image, [](Runner& runner, const EncodedImage& kept) { return runner.dump_vision(kept); });
   }
   Tensor dump_text(const EncodedImage& image, const TokenIds& text, bool question) override {
-    return runner_of(image).dump_text(*chip_image(image).on_chip(), text, question);
+    return with_image(image, [text, question](Runner& runner, const EncodedImage& kept) {
+      return runner.dump_text(kept, text, question);
+    });
   }
 
  private:
-  Runner& runner_of(const EncodedImage& image) const { return *runners_[chip_image(image).chip()]; }
+  void encode_missing(std::span<const float> pixels, std::size_t values,
+                      std::vector<EncodedImagePtr>& encoded) {
+    std::vector<std::unique_ptr<const Place>> places(encoded.size());
+    Shares shares(sessions_.size());
+    for (std::size_t i = 0; i < encoded.size(); ++i) {
+      if (encoded[i]) continue;
+      places[i] = std::make_unique<const Place>(fleet_);
+      shares[places[i]->chip()].push_back(i);
+    }
+    each_chip(shares, {},
+              [&](ChipSession& session, const std::vector<std::size_t>& share,
+                  const decode::Hooks& hooks) {
+                for (const std::size_t i : share) {
+                  if (hooks.cancel && hooks.cancel()) return;
+                  const auto own = pixels.subspan(i * values, values);
+                  auto image = session.run([own = std::vector<float>(own.begin(), own.end())](
+                                               Runner& runner) { return runner.encode(own, 1); });
+                  encoded[i] = std::make_shared<const ChipImage>(
+                      std::move(places[i]), session.loadings(), std::move(image.front()));
+                }
+              });
+  }
 
-  // Calls work(runner, share, hooks) for every chip that has something to do; without a thread
+  // Calls work(session, share, hooks) for every chip that has something to do; without a thread
   // where that is one chip.
   template <class Work>
   void each_chip(const Shares& shares, const decode::Hooks& hooks, Work work) {
@@ -194,64 +379,86 @@ class SpreadRunner final : public Runner {
         ++busy;
         last = chip;
       }
-    // everything is its share: nothing to map
-    if (busy == 1) return work(*runners_[last], shares[last], hooks);
+    if (busy == 0) return;
+    // Of a caption's hooks everything is its share: nothing to map.
+    if (busy == 1) return work(sessions_[last], shares[last], hooks);
     Together together(hooks);
     together.run(shares, [&](std::size_t chip, const std::vector<std::size_t>& share) {
-      work(*runners_[chip], share, together.hooks_of(share));
+      work(sessions_[chip], share, together.hooks_of(share));
     });
   }
 
-  std::shared_ptr<Load> load_;
-  std::vector<std::unique_ptr<Runner>> runners_;
+  std::shared_ptr<Fleet> fleet_;
+  Approve approve_;
+  std::deque<ChipSession> sessions_;
 };
 
 class SpreadModel final : public Model {
  public:
-  explicit SpreadModel(std::vector<std::shared_ptr<const Model>> models)
-      : models_(std::move(models)), load_(std::make_shared<Load>(models_.size())) {}
-
-  const Capabilities& capabilities() const override { return models_.front()->capabilities(); }
-  std::unique_ptr<Runner> make_runner() const override {
-    return std::make_unique<SpreadRunner>(models_, load_);
+  SpreadModel(std::vector<ChipLoader> loaders, Approve approve)
+      : fleet_(std::make_shared<Fleet>(std::move(loaders))), approve_(std::move(approve)) {
+    const auto model = fleet_->get(0).model;
+    capabilities_ = model->capabilities();
+    dtype_ = model->dtype();
   }
-  DType dtype() const override { return models_.front()->dtype(); }
-  int threads() const override { return static_cast<int>(models_.size()); }
+
+  const Capabilities& capabilities() const override { return capabilities_; }
+  std::unique_ptr<Runner> make_runner() const override {
+    return std::make_unique<SpreadRunner>(fleet_, approve_);
+  }
+  DType dtype() const override { return dtype_; }
+  int threads() const override { return static_cast<int>(fleet_->size()); }
   std::vector<ExecutableUse> executables() const override {
     std::vector<ExecutableUse> list;
-    for (const auto& model : models_)
-      for (ExecutableUse& use : model->executables()) list.push_back(std::move(use));
+    for (std::size_t chip = 0; chip < fleet_->size(); ++chip)
+      for (ExecutableUse& use : fleet_->get(chip).model->executables())
+        list.push_back(std::move(use));
     return list;
   }
+  std::vector<std::string> faults() const override { return fleet_->faults(); }
+  bool works() const override { return fleet_->faults().size() < fleet_->size(); }
 
  private:
-  std::vector<std::shared_ptr<const Model>> models_;
-  std::shared_ptr<Load> load_;
+  std::shared_ptr<Fleet> fleet_;
+  Approve approve_;
+  Capabilities capabilities_;
+  DType dtype_ = DType::kF32;
 };
 
 }  // namespace
 
-std::size_t Load::take() {
+std::vector<ExecutableUse> ChipModel::executables() const {
+  std::vector<ExecutableUse> list;
+  for (const auto& network : networks()) list.push_back(network->use());
+  return list;
+}
+
+std::optional<std::size_t> Load::take() {
   const std::lock_guard lock(mutex_);
-  std::size_t best = next_;
-  for (std::size_t i = 1; i < held_.size(); ++i) {
-    const std::size_t chip = (next_ + i) % held_.size();
-    if (held_[chip] < held_[best]) best = chip;
+  std::optional<std::size_t> best;
+  for (std::size_t i = 0; i < chips_.size(); ++i) {
+    const std::size_t chip = (next_ + i) % chips_.size();
+    if (chips_[chip].works && (!best || chips_[chip].held < chips_[*best].held)) best = chip;
   }
-  ++held_[best];
-  next_ = (best + 1) % held_.size();
+  if (!best) return best;
+  ++chips_[*best].held;
+  next_ = (*best + 1) % chips_.size();
   return best;
 }
 
 void Load::release(std::size_t chip) {
   const std::lock_guard lock(mutex_);
-  --held_[chip];
+  --chips_[chip].held;
 }
 
-std::shared_ptr<const Model> spread(std::vector<std::shared_ptr<const Model>> models) {
-  assert(!models.empty());
-  if (models.size() == 1) return models.front();
-  return std::make_shared<const SpreadModel>(std::move(models));
+void Load::set_works(std::size_t chip, bool works) {
+  const std::lock_guard lock(mutex_);
+  chips_[chip].works = works;
+}
+
+std::shared_ptr<const Model> spread(std::vector<ChipLoader> loaders, Approve approve) {
+  assert(!loaders.empty());
+  return std::make_shared<const SpreadModel>(std::move(loaders), std::move(approve));
 }
 
 }  // namespace blip::backend::sophon

@@ -82,9 +82,9 @@ class TextInput {
 
 class CompiledRunner final : public Runner {
  public:
-  CompiledRunner(const Stages& stages, const Capabilities& capabilities, SpecialIds ids)
-      : stages_(stages), capabilities_(capabilities), ids_(ids) {
-    if (const auto& network = text_network()) text_.emplace(*network, ids.pad);
+  CompiledRunner(const Stages& stages, const Capabilities& capabilities, BakedWords words)
+      : stages_(stages), capabilities_(capabilities), words_(words) {
+    if (const auto& network = text_network()) text_.emplace(*network, words.pad);
     if (const auto& network = stages_[Role::kVision]) pixels_ = network->make_input(0);
     if (const auto& network = stages_[Role::kQuestion]) {
       // The answer decoder reads what the question encoder writes.
@@ -139,7 +139,7 @@ class CompiledRunner final : public Runner {
                                                    const decode::Hooks& hooks) override {
     check_baked_options(options, AskOptions().generate, capabilities_.answer_length, "answer");
     const Network& network = *stages_[Role::kAnswer];
-    const TokenIds prompt{ids_.bos};
+    const TokenIds prompt{words_.bos};
     std::vector<std::vector<decode::Hypothesis>> answers;
     for (const TokenIds& question : questions) {
       poll(hooks);
@@ -209,7 +209,7 @@ class CompiledRunner final : public Runner {
   decode::Hypothesis read_text(const Network& network, const TokenIds& prompt, int sequence,
                                const decode::Hooks& hooks) {
     const TokenIds ids = download_ids(*output_, network.outputs()[0], network.path());
-    decode::Hypothesis text = baked_text(ids, prompt, ids_.eos, network.path());
+    decode::Hypothesis text = baked_text(ids, prompt, words_, network.path());
     if (hooks.on_token)
       for (std::size_t i = prompt.size(); i < text.ids.size(); ++i)
         hooks.on_token(sequence, text.ids[i]);
@@ -218,14 +218,14 @@ class CompiledRunner final : public Runner {
 
   const Stages& stages_;
   const Capabilities& capabilities_;
-  SpecialIds ids_;
+  BakedWords words_;
   std::optional<TextInput> text_;
   MemoryPtr pixels_, states_, output_;
 };
 
-class CompiledModel final : public Model {
+class CompiledModel final : public ChipModel {
  public:
-  CompiledModel(Stages stages, SpecialIds ids) : stages_(std::move(stages)), ids_(ids) {
+  CompiledModel(Stages stages, BakedWords words) : stages_(std::move(stages)), words_(words) {
     Capabilities& c = capabilities_;
     c.caption = stages_[Role::kCaption] != nullptr;
     c.itm = stages_[Role::kMatch] != nullptr;
@@ -245,34 +245,34 @@ class CompiledModel final : public Model {
 
   const Capabilities& capabilities() const override { return capabilities_; }
   std::unique_ptr<Runner> make_runner() const override {
-    return std::make_unique<CompiledRunner>(stages_, capabilities_, ids_);
+    return std::make_unique<CompiledRunner>(stages_, capabilities_, words_);
   }
   DType dtype() const override {
     return DType::kF32;
   }  // of what goes in and out; the graph's own type is the compiler's business
-  int threads() const override { return 1; }
-  std::vector<ExecutableUse> executables() const override {
-    std::vector<ExecutableUse> list;
+  const Device& device() const override { return *networks().front()->device(); }
+  std::vector<NetworkPtr> networks() const override {
+    std::vector<NetworkPtr> list;
     for (const NetworkPtr& network : stages_.networks)
-      if (network) list.push_back(network->use());
+      if (network) list.push_back(network);
     return list;
   }
 
  private:
   Stages stages_;
-  SpecialIds ids_;
+  BakedWords words_;
   Capabilities capabilities_;
 };
 
 }  // namespace
 
-std::shared_ptr<const Model> load_compiled(const std::shared_ptr<Device>& device,
-                                           const std::vector<std::string>& bmodels,
-                                           SpecialIds ids) {
+std::shared_ptr<const ChipModel> load_compiled(const std::shared_ptr<Device>& device,
+                                               const std::vector<std::string>& bmodels,
+                                               BakedWords words) {
   std::vector<NetworkPtr> networks;
   for (const std::string& path : bmodels)
     for (NetworkPtr& network : Network::load(device, path)) networks.push_back(std::move(network));
-  return std::make_shared<const CompiledModel>(arrange(networks), ids);
+  return std::make_shared<const CompiledModel>(arrange(networks), words);
 }
 
 }  // namespace blip::backend::sophon

@@ -7,13 +7,15 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/sophon/baked.h"
+#include "backend/sophon/chips.h"
 #include "backend/sophon/runtime.h"
-#include "backend/staged_runner.h"
 
 namespace blip::backend::sophon {
 
 // Throws Error(kIo | kModel | kDevice).
-std::shared_ptr<const Model> load_compiled(const std::shared_ptr<Device>& device,
-                                           const std::vector<std::string>& bmodels, SpecialIds ids);
+std::shared_ptr<const ChipModel> load_compiled(const std::shared_ptr<Device>& device,
+                                               const std::vector<std::string>& bmodels,
+                                               BakedWords words);
 
 }  // namespace blip::backend::sophon

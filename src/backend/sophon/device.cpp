@@ -16,6 +16,25 @@ namespace {
 constexpr unsigned kBm1684 = 0x1684, kBm1684x = 0x1686, kBm1688 = 0x1686a200;
 constexpr int kMaxCores = 64;  // far above any chip's: a count beyond it is a misread answer
 
+// What a chip runs: the names that bmodels carry for it, by the name that we give the chip.
+struct ChipLabels {
+  const char* chip;
+  std::vector<const char*> labels;
+};
+const std::vector<ChipLabels>& chip_labels() {
+  static const std::vector<ChipLabels> all = {
+      {"bm1684", {"bm1684"}},
+      {"bm1684x", {"bm1684x", "bm1686"}},
+      {"bm1688", {"bm1688", "cv186x", "bm1686"}},
+  };
+  return all;
+}
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
 std::string hex(unsigned value) {
   char text[16];
   std::snprintf(text, sizeof text, "0x%x", value);
@@ -46,6 +65,19 @@ std::string chip_name(unsigned chip_id) {
   }
 }
 
+bool label_fits(const std::string& label, const std::string& chip) {
+  for (const ChipLabels& one : chip_labels())
+    if (chip == one.chip)
+      return std::find(one.labels.begin(), one.labels.end(), lower(label)) != one.labels.end();
+  return false;
+}
+
+bool is_known_label(const std::string& label) {
+  for (const ChipLabels& one : chip_labels())
+    if (label_fits(label, one.chip)) return true;
+  return false;
+}
+
 int Device::count() {
   int count = 0;
   return Library::get().bmlib.device_count(&count) == 0 ? std::max(count, 0) : 0;
@@ -70,22 +102,87 @@ std::shared_ptr<Device> Device::open(int id) {
     throw Error(ErrorCode::kDevice,
                 "cannot open sophon:" + std::to_string(id) + " (status " + std::to_string(status) +
                     "); check the permissions of /dev/bm-sophon" + std::to_string(id));
-  return std::shared_ptr<Device>(new Device(library, handle, id));
+  const Limit limit = call_limit(library.emulated());
+  if (limit != kNoLimit && library.bmlib.set_sync_timeout)
+    library.bmlib.set_sync_timeout(handle, static_cast<int>(limit.count()));
+  return std::shared_ptr<Device>(new Device(library, handle, id, limit));
 }
 
-Device::Device(const Library& library, abi::Handle handle, int id)
-    : library_(library), handle_(handle), id_(id), core_busy_(core_number(library, handle), false) {
+Device::Device(const Library& library, abi::Handle handle, int id, Limit limit)
+    : library_(library),
+      handle_(handle),
+      id_(id),
+      limit_(limit),
+      core_busy_(core_number(library, handle), false) {
   if (library_.bmlib.chip_id(handle_, &chip_id_) != 0) chip_id_ = 0;
 }
 
-Device::~Device() { library_.bmlib.release(handle_); }
+// What belongs to a chip that failed is left to the driver, which frees it with the process: a call
+// for it might never return.
+Device::~Device() {
+  if (failed_) return;
+  const auto release = [&library = library_, handle = handle_, returned = std::move(returned_)] {
+    for (const abi::Memory& memory : returned) library.bmlib.deallocate(handle, memory);
+    library.bmlib.release(handle);
+  };
+  close_guarded(name(), limit_, "closing it", release);
+}
+
+Device::Turn::Turn(const Device& device, const char* what, int times)
+    : timer_(device.limit_ == kNoLimit ? kNoLimit : device.limit_ * times, what),
+      lock_(device.mutex_, std::defer_lock) {
+  // Who has the turn may hang and never give it back.
+  constexpr auto kGlance = std::chrono::milliseconds(100);
+  do {
+    if (device.failed_) throw Error(ErrorCode::kDevice, device.failure());
+  } while (!lock_.try_lock_for(kGlance));
+}
+
+void Device::fail(const std::string& why) const {
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (failed_) return;
+    failure_ = why;
+    failed_ = true;
+  }
+  cores_freed_.notify_all();
+}
+
+std::string Device::failure() const {
+  const std::lock_guard lock(state_mutex_);
+  return failure_;
+}
+
+void Device::check(bool good, const std::string& why) const {
+  if (good) {
+    failures_ = 0;
+    return;
+  }
+  if (++failures_ >= kFailuresInARow)
+    fail(why + ", " + std::to_string(kFailuresInARow) + " times in a row");
+  throw Error(ErrorCode::kDevice, why);
+}
+
+void Device::give_back(const abi::Memory& memory) const {
+  const std::lock_guard lock(state_mutex_);
+  returned_.push_back(memory);
+}
+
+void Device::free_returned() const {
+  std::vector<abi::Memory> returned;
+  {
+    const std::lock_guard lock(state_mutex_);
+    returned.swap(returned_);
+  }
+  for (const abi::Memory& memory : returned) library_.bmlib.deallocate(handle_, memory);
+}
 
 std::string Device::name() const {
   return "sophon:" + std::to_string(id_) + " (" + chip_name(chip_id_) + ")";
 }
 
 std::string Device::describe() const {
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this, "describing it");
   std::string chip = chip_name(chip_id_);
   for (char& c : chip) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   // What a call leaves untouched stays unknown: emulators and SoCs succeed without an answer in
@@ -116,8 +213,10 @@ std::string Device::describe() const {
 Device::Cores::Cores(const Device& device, int count) : device_(device) {
   std::unique_lock lock(device_.cores_mutex_);
   auto& busy = device_.core_busy_;
-  device_.cores_freed_.wait(lock,
-                            [&] { return std::count(busy.begin(), busy.end(), false) >= count; });
+  device_.cores_freed_.wait(lock, [&] {
+    return device_.failed_ || std::count(busy.begin(), busy.end(), false) >= count;
+  });
+  if (device_.failed_) throw Error(ErrorCode::kDevice, device_.failure());
   for (int core = 0; static_cast<int>(list_.size()) < count; ++core) {
     if (busy[static_cast<std::size_t>(core)]) continue;
     busy[static_cast<std::size_t>(core)] = true;
@@ -133,8 +232,13 @@ Device::Cores::~Cores() {
   device_.cores_freed_.notify_all();
 }
 
+// The vendor's own time limit, where it has one, comes before ours: an error is better than a
+// thread left behind.
 void Device::Cores::synchronize() const {
+  const Limit limit = device_.limit_;
+  const CallTimer timer(limit == kNoLimit ? kNoLimit : limit + limit / 4, "computing");
   const auto& bmlib = device_.library().bmlib;
+  const auto started = std::chrono::steady_clock::now();
   abi::Status status = 0;
   if (device_.cores() == 1) {
     status = bmlib.synchronize(device_.handle());
@@ -143,9 +247,12 @@ void Device::Cores::synchronize() const {
       if (const abi::Status one = bmlib.synchronize_core(device_.handle(), core); one != 0)
         status = one;
   }
-  if (status != 0)
-    throw Error(ErrorCode::kDevice, device_.name() + " did not finish its work (status " +
-                                        std::to_string(status) + "); the chip may hang: see dmesg");
+  if (status == 0) return;
+  const std::string why = device_.name() + " did not finish its work (status " +
+                          std::to_string(status) + "); the chip may hang: see dmesg";
+  if (limit != kNoLimit && std::chrono::steady_clock::now() - started > limit * 9 / 10)
+    device_.fail(why);
+  device_.check(false, why);
 }
 
 bool Device::copies() const {
@@ -157,7 +264,7 @@ bool Device::try_copy() const {
   const auto& bmlib = library_.bmlib;
   std::array<std::uint32_t, 8> values{}, zeros{}, got{};
   std::iota(values.begin(), values.end(), 1u);
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this, "trying to copy");
   std::array<abi::Memory, 2> memory{};
   std::size_t made = 0;
   bool good = true;
@@ -174,7 +281,8 @@ bool Device::try_copy() const {
 
 DeviceMemory::DeviceMemory(std::shared_ptr<const Device> device, std::size_t bytes)
     : device_(std::move(device)) {
-  const std::lock_guard lock(device_->mutex());
+  const Device::Turn turn(*device_, "taking memory");
+  device_->free_returned();
   const abi::Status status = bytes > std::numeric_limits<unsigned>::max()
                                  ? -1
                                  : device_->library().bmlib.allocate(device_->handle(), &memory_,
@@ -185,11 +293,6 @@ DeviceMemory::DeviceMemory(std::shared_ptr<const Device> device, std::size_t byt
         device_->name() + " has no memory for " + std::to_string(bytes) + " bytes (status " +
             std::to_string(status) +
             "); end other programs on it or, on a SoC, give the TPU more memory (docs/SOPHON.md)");
-}
-
-DeviceMemory::~DeviceMemory() {
-  const std::lock_guard lock(device_->mutex());
-  device_->library().bmlib.deallocate(device_->handle(), memory_);
 }
 
 abi::Memory DeviceMemory::part(std::size_t offset, std::size_t count) const {
@@ -205,22 +308,22 @@ abi::Memory DeviceMemory::part(std::size_t offset, std::size_t count) const {
 
 void DeviceMemory::upload(std::span<const std::byte> data) {
   const abi::Memory to = part(0, data.size());
-  const std::lock_guard lock(device_->mutex());
+  const Device::Turn turn(*device_, "copying to it");
   const abi::Status status =
       device_->library().bmlib.upload(device_->handle(), to, const_cast<std::byte*>(data.data()));
   if (status != 0)
-    throw Error(ErrorCode::kDevice, "copying to " + device_->name() + " failed (status " +
-                                        std::to_string(status) + ")");
+    device_->check(
+        false, "copying to " + device_->name() + " failed (status " + std::to_string(status) + ")");
 }
 
 void DeviceMemory::download(std::span<std::byte> data) const {
   const abi::Memory from = part(0, data.size());
-  const std::lock_guard lock(device_->mutex());
+  const Device::Turn turn(*device_, "copying from it");
   const abi::Status status =
       device_->library().bmlib.download(device_->handle(), data.data(), from);
   if (status != 0)
-    throw Error(ErrorCode::kDevice, "copying from " + device_->name() + " failed (status " +
-                                        std::to_string(status) + ")");
+    device_->check(false, "copying from " + device_->name() + " failed (status " +
+                              std::to_string(status) + ")");
 }
 
 void DeviceMemory::copy(std::size_t offset, const DeviceMemory& from, std::size_t from_offset,
@@ -232,7 +335,7 @@ void DeviceMemory::copy(std::size_t offset, const DeviceMemory& from, std::size_
   const abi::Memory source = from.part(from_offset, count), target = part(offset, count);
   const auto& bmlib = device_->library().bmlib;
   const bool on_chip = device_->copies();
-  const std::lock_guard lock(device_->mutex());
+  const Device::Turn turn(*device_, "copying on it");
   abi::Status status = 0;
   if (on_chip) {
     status = bmlib.copy(device_->handle(), target, 1, source, 1, static_cast<int>(count / kElement),
@@ -243,8 +346,8 @@ void DeviceMemory::copy(std::size_t offset, const DeviceMemory& from, std::size_
     if (status == 0) status = bmlib.upload(device_->handle(), target, host.data());
   }
   if (status != 0)
-    throw Error(ErrorCode::kDevice, "copying on " + device_->name() + " failed (status " +
-                                        std::to_string(status) + ")");
+    device_->check(
+        false, "copying on " + device_->name() + " failed (status " + std::to_string(status) + ")");
 }
 
 }  // namespace blip::backend::sophon

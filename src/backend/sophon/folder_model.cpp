@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -117,14 +116,13 @@ class ChipRunner final : public StagedRunner {
 
   std::vector<float> match_pass(const EncodedImage& image,
                                 std::span<const TokenIds> texts) override {
-    std::vector<float> probabilities;
+    std::vector<float> logits;
     each_part(Part::kMatch, texts, [&](Launcher& network, std::span<const TokenIds> part) {
       run_match(network, image, part);
-      const std::vector<float> logits = network.floats(kMatchLogits, 2 * part.size());
-      for (std::size_t i = 0; i < part.size(); ++i)
-        probabilities.push_back(1.f / (1.f + std::exp(logits[2 * i] - logits[2 * i + 1])));
+      const std::vector<float> some = network.floats(kMatchLogits, 2 * part.size());
+      logits.insert(logits.end(), some.begin(), some.end());
     });
-    return probabilities;
+    return logits;
   }
 
   std::vector<float> embed_image(const EncodedImage& image) override {
@@ -234,7 +232,7 @@ class ChipRunner final : public StagedRunner {
   std::optional<StepNetworks> caption_, answer_;
 };
 
-class FolderModel final : public Model {
+class FolderModel final : public ChipModel {
  public:
   FolderModel(const Manifest& manifest, const std::shared_ptr<Device>& device)
       : networks_(std::make_shared<const NetworkSet>(manifest, device)) {
@@ -254,8 +252,8 @@ class FolderModel final : public Model {
            : type == "int8" ? DType::kInt8
                             : DType::kF32;
   }
-  int threads() const override { return 1; }
-  std::vector<ExecutableUse> executables() const override { return networks_->use(); }
+  const Device& device() const override { return *networks_->device(); }
+  std::vector<NetworkPtr> networks() const override { return networks_->all(); }
 
  private:
   std::shared_ptr<const NetworkSet> networks_;
@@ -277,8 +275,8 @@ Capabilities capabilities_of(const Manifest& manifest) {
           .max_text_length = manifest.text_length};
 }
 
-std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device,
-                                         const Manifest& manifest) {
+std::shared_ptr<const ChipModel> load_folder(const std::shared_ptr<Device>& device,
+                                             const Manifest& manifest) {
   return std::make_shared<const FolderModel>(manifest, device);
 }
 

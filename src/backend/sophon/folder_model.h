@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "backend/backend.h"
+#include "backend/sophon/chips.h"
 #include "backend/sophon/manifest.h"
 #include "backend/sophon/runtime.h"
 
@@ -13,7 +14,7 @@ namespace blip::backend::sophon {
 Capabilities capabilities_of(const Manifest& manifest);
 
 // Throws Error(kIo | kModel | kDevice).
-std::shared_ptr<const Model> load_folder(const std::shared_ptr<Device>& device,
-                                         const Manifest& manifest);
+std::shared_ptr<const ChipModel> load_folder(const std::shared_ptr<Device>& device,
+                                             const Manifest& manifest);
 
 }  // namespace blip::backend::sophon

@@ -106,6 +106,11 @@ std::string short_version(const std::string& text) {
   return commit.empty() ? number : number + " (" + commit + ")";
 }
 
+bool Library::emulated() const {
+  std::error_code error;
+  return !folder.empty() && std::filesystem::exists(folder + "/libcmodel.so", error);
+}
+
 std::string Library::version() const {
   const char* text = bmrt.version ? bmrt.version() : nullptr;
   return text ? short_version(text) : "";

@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "io/json_object.h"
 #include "io/sha256.h"
+#include "model/config.h"
 #include "model/settings.h"
 #include "text/vocabulary.h"
 
@@ -21,6 +22,9 @@ constexpr std::size_t kMaxManifestBytes = std::size_t{16} << 20,
                       kMaxVocabularyBytes = std::size_t{64} << 20;
 constexpr int kMaxCores = 64, kMaxRows = 1024, kMaxNetworks = 1024;
 constexpr std::size_t kDigestInName = 12;
+
+// Those that build-bmodels compiles for.
+const std::vector<std::string> kChips = {"bm1684", "bm1684x", "bm1688", "cv186x"};
 
 constexpr std::array<const char*, kParts> kPartNames = {
     "vision",   "text_cross",    "match",           "text",         "question_cross",
@@ -103,6 +107,8 @@ Manifest::Entry read_network(const JsonObject& object, const std::string& model_
   entry.file = file_name(object, "file");
   entry.bytes = object.required_size("bytes");
   entry.rows = object.required_integer("rows", 1, kMaxRows);
+  if (object.find("sha256")) entry.digest = digest(object, "sha256");
+  if (object.find("head_sha256")) entry.head_digest = digest(object, "head_sha256");
   const bool batched = entry.part == Part::kMatch || entry.part == Part::kText ||
                        entry.part == Part::kCaptionStep || entry.part == Part::kAnswerStep;
   if (!batched && entry.rows != 1)
@@ -118,6 +124,11 @@ void read_networks(const JsonObject& root, Manifest& m) {
                   "at most " + std::to_string(kMaxNetworks) + " networks");
     m.networks.push_back(read_network(object, m.digest));
     const Manifest::Entry& entry = m.networks.back();
+    for (const Manifest::Entry& other : m.networks)
+      if (other.file == entry.file &&
+          (other.digest != entry.digest || other.head_digest != entry.head_digest))
+        root.refuse("networks", root.required("networks"),
+                    "one SHA-256 of " + entry.file + " in all its networks");
     if (!seen.emplace(entry.part, entry.rows).second)
       object.refuse("role", object.required("role"),
                     "one network of this role with " + std::to_string(entry.rows) + " rows");
@@ -183,7 +194,7 @@ Manifest parse_manifest(std::string_view json, const std::string& where) {
   root.required_integer("version", 1, 1);
   Manifest m;
   m.path = where;
-  m.chip = choice(root, "chip", {"bm1684", "bm1684x", "bm1688"});
+  m.chip = choice(root, "chip", kChips);
   m.cores = root.required_integer("cores", 1, kMaxCores);
   m.dtype = choice(root, "dtype", {"f32", "f16", "bf16", "int8"});
   const JsonObject checkpoint = root.required_object("checkpoint");
@@ -191,6 +202,7 @@ Manifest parse_manifest(std::string_view json, const std::string& where) {
   m.digest = digest(checkpoint, "sha256");
   read_sizes(root, m);
   m.prompt = root.required_string("prompt");
+  if (m.prompt.empty()) m.prompt = model::kCaptionPrompt;  // the checkpoint names none
   read_networks(root, m);
   read_tasks(root, m);
   return m;

@@ -34,6 +34,9 @@ struct Manifest {
     std::string file;  // in the folder
     std::uint64_t bytes;
     int rows;  // B
+    // SHA-256 of the file, and of what in it comes before the weights; "" in folders that were
+    // compiled before there were any.
+    std::string digest{}, head_digest{};
   };
 
   std::string path;  // of the file, for messages

@@ -98,7 +98,7 @@ std::string Port::text() const {
   return std::string(type_name(dtype)) + " [" + list + "]";
 }
 
-// A runtime of the vendor's with one bmodel file loaded. Calls under the device's mutex.
+// A runtime of the vendor's with one bmodel file loaded. Made in a turn.
 class Runtime {
  public:
   Runtime(std::shared_ptr<Device> device, const std::string& path) : device_(std::move(device)) {
@@ -114,8 +114,15 @@ class Runtime {
                                        "message is above");
   }
   ~Runtime() {
-    const std::lock_guard lock(device_->mutex());
-    device_->library().bmrt.destroy(handle_);
+    if (device_->failed()) return;
+    close_guarded(device_->name(), device_->limit(), "unloading a model",
+                  [device = device_, handle = handle_] {
+                    try {
+                      const Device::Turn turn(*device, "unloading a model");
+                      device->library().bmrt.destroy(handle);
+                    } catch (const Error&) {  // the chip has failed by now
+                    }
+                  });
   }
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
@@ -130,14 +137,21 @@ std::vector<std::shared_ptr<const Network>> Network::load(const std::shared_ptr<
                                                           const std::string& path) {
   const BmodelHead head = read_bmodel_head(path);
   const std::string chip = chip_name(device->chip_id());
-  if (!head.chip.empty() && lower(head.chip) != chip)
+  if (!head.chip.empty() && !is_known_label(head.chip))
+    throw Error(ErrorCode::kUnsupported,
+                path + " is compiled for " + head.chip +
+                    ", on which blip has never run; it knows BM1684, BM1684X, BM1688 and CV186X "
+                    "(docs/SOPHON.md)");
+  if (!head.chip.empty() && !label_fits(head.chip, chip))
     throw Error(ErrorCode::kModel, path + " is compiled for " + head.chip + ", but " +
                                        device->name() + " is another chip; give the bmodel for " +
                                        chip);
   const auto& bmrt = device->library().bmrt;
   std::shared_ptr<const Runtime> runtime;  // outlives the lock, which its end takes
   std::vector<std::shared_ptr<const Network>> networks;
-  const std::lock_guard lock(device->mutex());
+  constexpr int kLoadTimes = 10;  // as long as other calls: it reads the file
+  const Device::Turn turn(*device, "loading a model", kLoadTimes);
+  device->free_returned();
   runtime = std::make_shared<const Runtime>(device, path);
   const int count = bmrt.network_number(runtime->handle());
   if (count < 1 || count > kMaxNetworks)
@@ -207,7 +221,7 @@ void Network::launch(std::span<const abi::Tensor> inputs, std::span<abi::Tensor>
   constexpr bool kOwnMemory = true, kOwnStoreMode = false;
   const auto& bmrt = device_->library().bmrt;
   const int in = static_cast<int>(inputs.size()), out = static_cast<int>(outputs.size());
-  const std::lock_guard lock(device_->mutex());
+  const Device::Turn turn(*device_, "launching a network");
   const bool launched =
       device_->cores() == 1
           ? bmrt.launch(runtime_->handle(), name_.c_str(), inputs.data(), in, outputs.data(), out,
@@ -216,8 +230,8 @@ void Network::launch(std::span<const abi::Tensor> inputs, std::span<abi::Tensor>
                                  outputs.data(), out, kOwnMemory, kOwnStoreMode, cores.data(),
                                  static_cast<int>(cores.size()));
   if (!launched)
-    throw Error(ErrorCode::kDevice, device_->name() + " failed to run network \"" + name_ +
-                                        "\" of " + path_ + "; the runtime's own message is above");
+    device_->check(false, device_->name() + " failed to run network \"" + name_ +
+                              "\"; the runtime's own message is above");
 }
 
 void Network::run(std::span<const DeviceMemory* const> inputs,
@@ -228,8 +242,26 @@ void Network::run(std::span<const DeviceMemory* const> inputs,
   StageZone zone(name_);
   launch(in, out, cores.list());
   cores.synchronize();
+  device_->check(true, "");
   nanoseconds_ += static_cast<std::uint64_t>(zone.finish() * 1e6);
   ++launches_;
+}
+
+void Network::try_once() const {
+  std::vector<std::unique_ptr<DeviceMemory>> owned;
+  std::vector<const DeviceMemory*> in;
+  std::vector<DeviceMemory*> out;
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    owned.push_back(make_input(i));
+    owned.back()->upload(std::vector<std::byte>(owned.back()->bytes()));
+    in.push_back(owned.back().get());
+  }
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    owned.push_back(make_output(i));
+    out.push_back(owned.back().get());
+  }
+  run(in, out);
+  nanoseconds_ = launches_ = 0;  // it was no task's
 }
 
 }  // namespace blip::backend::sophon

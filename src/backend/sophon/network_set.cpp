@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "backend/sophon/digests.h"
 #include "blip/error.h"
 
 namespace blip::backend::sophon {
@@ -130,10 +131,15 @@ std::vector<int> split_rows(int rows, std::span<const int> sizes) {
 
 NetworkSet::NetworkSet(Manifest manifest, const std::shared_ptr<Device>& device)
     : manifest_(std::move(manifest)), device_(device) {
-  if (const std::string chip = chip_name(device->chip_id()); chip != manifest_.chip)
+  if (const std::string chip = chip_name(device->chip_id()); !label_fits(manifest_.chip, chip))
     throw Error(ErrorCode::kModel, manifest_.folder + " is compiled for " + manifest_.chip +
                                        ", but " + device->name() +
                                        " is another chip; build it with --chip " + chip);
+  if (manifest_.cores > device->cores())
+    throw Error(ErrorCode::kModel, manifest_.folder + " is compiled for " +
+                                       std::to_string(manifest_.cores) + " cores; " +
+                                       device->name() + " has " + std::to_string(device->cores()) +
+                                       (device->cores() == 1 ? ": build it with --cores 1" : ""));
   auto& entries = manifest_.networks;
   std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
     return std::pair(a.part, a.rows) < std::pair(b.part, b.rows);
@@ -160,7 +166,8 @@ void NetworkSet::open_file(const std::string& file, const std::shared_ptr<Device
     if (entry.file == file && entry.bytes != bytes)
       throw Error(ErrorCode::kModel,
                   path + " has " + std::to_string(bytes) + " bytes; the manifest says " +
-                      std::to_string(entry.bytes) + ": it is cut off or not of this build");
+                      std::to_string(entry.bytes) + ": it is truncated or not of this build");
+  check_head(manifest_, file);
   const std::vector<NetworkPtr> found = Network::load(device, path);
   for (const Manifest::Entry& entry : manifest_.networks) {
     if (entry.file != file) continue;
@@ -187,10 +194,9 @@ const Network& NetworkSet::get(Part part, int rows) const {
   return *networks_[static_cast<std::size_t>(part)][static_cast<std::size_t>(place - all.begin())];
 }
 
-std::vector<ExecutableUse> NetworkSet::use() const {
-  std::vector<ExecutableUse> list;
-  for (const auto& part : networks_)
-    for (const NetworkPtr& network : part) list.push_back(network->use());
+std::vector<NetworkPtr> NetworkSet::all() const {
+  std::vector<NetworkPtr> list;
+  for (const auto& part : networks_) list.insert(list.end(), part.begin(), part.end());
   return list;
 }
 

@@ -37,7 +37,7 @@ class NetworkSet {
     return sizes_[static_cast<std::size_t>(part)];
   }  // ascending
   const Network& get(Part part, int rows = 1) const;
-  std::vector<ExecutableUse> use() const;
+  std::vector<NetworkPtr> all() const;
 
  private:
   void open_file(const std::string& file, const std::shared_ptr<Device>& device);

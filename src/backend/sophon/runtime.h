@@ -19,6 +19,7 @@
 
 #include "backend/backend.h"
 #include "backend/sophon/abi.h"
+#include "backend/sophon/guard.h"
 
 namespace blip::backend::sophon {
 
@@ -53,6 +54,7 @@ class Library {
   } bmrt;
 #undef BLIP_DECLARE
   std::string folder;           // where it was found; empty: on the loader's path
+  bool emulated() const;        // an emulator's, as far as its folder tells
   std::string version() const;  // of libbmrt: "1.0.0 (ee6becb0)"; empty where it does not say
 
  private:
@@ -62,6 +64,11 @@ class Library {
 
 // "bm1684x" for 0x1686; "chip 0x..." for one we do not know.
 std::string chip_name(unsigned chip_id);
+
+// Whether the vendor's runtime takes a bmodel with this label, in upper or lower case, on the chip:
+// a CV186X has BM1688's id and runs its networks, and older compilers wrote BM1686.
+bool label_fits(const std::string& label, const std::string& chip);
+bool is_known_label(const std::string& label);  // of some chip that we know
 
 // "libbmrt_version:1.0.0, branch:master,commit:ee6becb0 ,compiled on ..." -> "1.0.0 (ee6becb0)";
 // another text as it is.
@@ -90,7 +97,31 @@ class Device {
   // "SC7 Pro, BM1684X, 5120 of 14336 MiB used, 45 °C, 18 W, driver 0.5.1, runtime 1.0.0
   // (ee6becb0)": what the library tells.
   std::string describe() const;
-  std::mutex& mutex() const { return mutex_; }
+  Limit limit() const { return limit_; }  // of one call
+
+  // Calls of the vendor's library in a row: the chip for itself. Throws Error(kDevice) for a chip
+  // that has failed, which is not called again. times: how many times a call's limit they may take.
+  class Turn {
+   public:
+    Turn(const Device& device, const char* what, int times = 1);
+
+   private:
+    CallTimer timer_;
+    std::unique_lock<std::timed_mutex> lock_;
+  };
+
+  // A chip fails for good, until it is opened anew: by hanging, or by kFailuresInARow calls in a
+  // row that went wrong. Until then one that went wrong is an error of its picture alone.
+  static constexpr int kFailuresInARow = 3;
+  void fail(const std::string& why) const;
+  bool failed() const { return failed_; }
+  std::string failure() const;  // "" while it works
+  // What a call gave. Throws Error(kDevice, why) unless it went well.
+  void check(bool good, const std::string& why) const;
+
+  // Gives memory back at the next chance: from any thread, without waiting for the chip.
+  void give_back(const abi::Memory& memory) const;
+
   // Whether the vendor's library copies from memory to memory on this chip: some versions do
   // nothing and say all went well.
   bool copies() const;
@@ -111,13 +142,22 @@ class Device {
   };
 
  private:
-  Device(const Library& library, abi::Handle handle, int id);
+  Device(const Library& library, abi::Handle handle, int id, Limit limit);
   bool try_copy() const;
+  void free_returned() const;  // in a turn
+  friend class DeviceMemory;
+  friend class Network;
   const Library& library_;
   abi::Handle handle_;
   int id_;
   unsigned chip_id_ = 0;
-  mutable std::mutex mutex_;
+  Limit limit_;
+  mutable std::timed_mutex mutex_;
+  mutable std::atomic<bool> failed_ = false;
+  mutable std::atomic<int> failures_ = 0;  // in a row
+  mutable std::mutex state_mutex_;         // of the next two
+  mutable std::string failure_;
+  mutable std::vector<abi::Memory> returned_;
   mutable std::mutex cores_mutex_;
   mutable std::condition_variable cores_freed_;
   mutable std::vector<bool> core_busy_;
@@ -128,7 +168,7 @@ class Device {
 class DeviceMemory {
  public:
   DeviceMemory(std::shared_ptr<const Device> device, std::size_t bytes);
-  ~DeviceMemory();
+  ~DeviceMemory() { device_->give_back(memory_); }
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
 
@@ -183,6 +223,8 @@ class Network {
   // network.
   void run(std::span<const DeviceMemory* const> inputs,
            std::span<DeviceMemory* const> outputs) const;
+  // Runs once on zeros: whether the chip computes at all. Throws Error(kDevice).
+  void try_once() const;
 
  private:
   Network(std::shared_ptr<Device> device, std::shared_ptr<const Runtime> runtime, std::string path,

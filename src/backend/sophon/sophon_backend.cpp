@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend/sophon/digests.h"
 #include "backend/sophon/sophon_model.h"
 #include "blip/error.h"
 #include "model/tokenizer_files.h"
@@ -80,7 +81,8 @@ backend::Loaded load_bmodels(const LoadRequest& request, const std::vector<std::
   backend::Loaded loaded;
   auto words = std::make_unique<text::Tokenizer>(given_vocabulary(tokenizer));
   const auto& special = words->special();
-  auto on_chips = load(bmodels, request.device.text, {special.dec, special.sep, special.pad});
+  auto on_chips =
+      load(bmodels, request.device.text, {special.dec, special.sep, special.pad, words->size()});
   loaded.info = std::move(on_chips.info);
   loaded.info.vocab_size = words->size();
   loaded.config.tokens = {special.dec, special.sep, special.pad, special.enc};
@@ -116,6 +118,17 @@ class SophonBackend final : public Backend {
   std::optional<ModelInfo> inspect(const std::string& path) const override {
     if (!is_compiled_folder(path)) return std::nullopt;
     return info_of(read_manifest(path));
+  }
+
+  std::optional<std::vector<FileCheck>> verify(const std::string& path) const override {
+    if (!is_compiled_folder(path)) return std::nullopt;
+    const Manifest manifest = read_manifest(path);
+    for (const Manifest::Entry& entry : manifest.networks)
+      if (entry.digest.empty())
+        throw Error(ErrorCode::kUnsupported,
+                    manifest.path + " has no SHA-256 of " + entry.file +
+                        ": the folder was compiled before there were any; compile it again");
+    return check_files(manifest);
   }
 
   backend::Loaded load(const LoadRequest& request) const override {

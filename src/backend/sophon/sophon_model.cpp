@@ -4,12 +4,15 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 #include <utility>
 
 #include "backend/sophon/chips.h"
 #include "backend/sophon/compiled_model.h"
+#include "backend/sophon/digests.h"
 #include "backend/sophon/folder_model.h"
+#include "backend/sophon/guard.h"
 #include "backend/sophon/runtime.h"
 #include "blip/error.h"
 
@@ -25,13 +28,37 @@ constexpr std::string_view kAllChips = "all";
           "\"; use sophon, sophon:N with the number of one chip, sophon:N,M,... or sophon:all");
 }
 
-// The model on each of the chips: load_one(device).
+// A call of the vendor's library about chips that are not open yet, by a guard: a driver may hang
+// as well.
+template <class Work>
+auto guarded(const std::string& name, Work work) {
+  auto result = std::make_shared<std::optional<decltype(work())>>();
+  Guard guard(name);
+  guard.run([result, work = std::move(work)] {
+    const CallTimer timer(call_limit(Library::get().emulated()), "opening it");
+    result->emplace(work());
+  });
+  return std::move(**result);
+}
+
+int count_chips() {
+  return guarded(kDeviceKind, [] { return Device::count(); });
+}
+
+std::shared_ptr<Device> open_chip(int id) {
+  const CallTimer timer(call_limit(Library::get().emulated()), "opening it");
+  return Device::open(id);
+}
+
+// The model on each of the chips: load_one(device), which owns what it uses.
 template <class LoadOne>
-std::shared_ptr<const Model> load_on(const std::string& device_name, LoadOne load_one) {
-  std::vector<std::shared_ptr<const Model>> models;
-  for (const int id : chip_numbers(device_name, Device::count()))
-    models.push_back(load_one(Device::open(id)));
-  return spread(std::move(models));
+std::shared_ptr<const Model> load_on(const std::string& device_name, LoadOne load_one,
+                                     Approve approve) {
+  std::vector<ChipLoader> loaders;
+  for (const int id : chip_numbers(device_name, count_chips()))
+    loaders.push_back({std::string(kDeviceKind) + ":" + std::to_string(id),
+                       [id, load_one] { return load_one(open_chip(id)); }});
+  return spread(std::move(loaders), std::move(approve));
 }
 
 void describe(const Capabilities& c, ModelInfo& info) {
@@ -76,11 +103,14 @@ std::vector<int> chip_numbers(const std::string& device, int count) {
 }
 
 Loaded load(const std::vector<std::string>& bmodels, const std::string& device_name,
-            SpecialIds ids) {
+            BakedWords words) {
   Loaded loaded;
-  loaded.model = load_on(device_name, [&](const std::shared_ptr<Device>& device) {
-    return load_compiled(device, bmodels, ids);
-  });
+  loaded.model = load_on(
+      device_name,
+      [bmodels, words](const std::shared_ptr<Device>& device) {
+        return load_compiled(device, bmodels, words);
+      },
+      [] {});
   for (const std::string& path : bmodels)
     loaded.info.path += (loaded.info.path.empty() ? "" : ", ") + path;
   loaded.info.format = "bmodel";
@@ -90,10 +120,14 @@ Loaded load(const std::vector<std::string>& bmodels, const std::string& device_n
 }
 
 Loaded load(const Manifest& manifest, const std::string& device_name) {
-  return {
-      load_on(device_name,
-              [&](const std::shared_ptr<Device>& device) { return load_folder(device, manifest); }),
-      info_of(manifest)};
+  const auto digests = std::make_shared<const DigestCheck>(manifest);
+  return {load_on(
+              device_name,
+              [manifest](const std::shared_ptr<Device>& device) {
+                return load_folder(device, manifest);
+              },
+              [digests] { digests->wait(); }),
+          info_of(manifest)};
 }
 
 ModelInfo info_of(const Manifest& manifest) {
@@ -115,10 +149,10 @@ ModelInfo info_of(const Manifest& manifest) {
 std::vector<DeviceInfo> list_devices() {
   std::vector<DeviceInfo> list;
   try {
-    for (int id = 0; id < Device::count(); ++id) {
+    for (int id = 0; id < count_chips(); ++id) {
       const std::string name = std::string(kDeviceKind) + ":" + std::to_string(id);
       try {
-        list.push_back({name, Device::open(id)->describe()});
+        list.push_back({name, guarded(name, [id] { return Device::open(id)->describe(); })});
       } catch (const Error& error) {
         list.push_back({name, error.what()});
       }

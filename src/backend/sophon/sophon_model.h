@@ -7,8 +7,8 @@
 
 #include "backend/backend.h"
 #include "backend/registry.h"
+#include "backend/sophon/baked.h"
 #include "backend/sophon/manifest.h"
-#include "backend/staged_runner.h"
 
 namespace blip::backend::sophon {
 
@@ -29,7 +29,7 @@ std::vector<int> chip_numbers(const std::string& device, int count);
 // Opens the bmodel files of one model, in any order; which is which follows from their inputs and
 // outputs: a caption network, a match network, or the vision encoder, question encoder and answer
 // decoder of visual question answering. Throws Error(kUsage | kIo | kModel | kDevice).
-Loaded load(const std::vector<std::string>& bmodels, const std::string& device, SpecialIds ids);
+Loaded load(const std::vector<std::string>& bmodels, const std::string& device, BakedWords words);
 // Opens the networks of a compiled folder.
 Loaded load(const Manifest& manifest, const std::string& device);
 

@@ -22,6 +22,7 @@ struct Options {
   std::vector<int> step_rows = {1, 3}, text_rows = {1, 4};
   int prompt = kP;
   int cores = 1;
+  std::string sha256 = "", head_sha256 = "";  // of the bmodel, as the manifest says; "": none
 };
 
 inline std::string shape(std::initializer_list<int> dims) {
@@ -100,6 +101,8 @@ inline std::string manifest(const Options& o, std::size_t bytes) {
     list += (list.empty() ? "" : ", ") + std::string("{\"role\": \"") + n.role +
             "\", \"name\": \"" + n.name() +
             "\", \"file\": \"model.bmodel\", \"bytes\": " + std::to_string(bytes) +
+            (o.sha256.empty() ? "" : ", \"sha256\": \"" + o.sha256 + "\"") +
+            (o.head_sha256.empty() ? "" : ", \"head_sha256\": \"" + o.head_sha256 + "\"") +
             ", \"rows\": " + std::to_string(n.rows) + "}";
   const auto number = [](int value) { return std::to_string(value); };
   return R"({"format": "blip-bmodels", "version": 1, "chip": ")" + o.chip + R"(", "cores": )" +

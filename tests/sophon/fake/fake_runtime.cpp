@@ -9,15 +9,22 @@
 //   out TYPE DIMS
 //
 // Environment:
-//   BLIP_FAKE_CHIPS   how many chips; default 1
-//   BLIP_FAKE_CHIP    their number, as bm_get_chipid gives it: 0x1686 (default), 0x1686a200 (two
-//   cores), 0x1684 BLIP_FAKE_LOG     a file to append events to: "launch CHIP CORES NAME", "done
-//   CHIP CORES NAME", "met", "alone", "gate", "no gate" BLIP_FAKE_MEET    N: the first launch does
-//   not end before N launches run at the same time ("met"), or 20 s ("alone"). What follows a
-//                     comma is not read: another text is another meeting
-//   BLIP_FAKE_GATE    a path: the first launch does not end before that file exists ("gate"), or 20
-//   s ("no gate") BLIP_FAKE_GARBLED a number ("nan", "1e6"): all that networks give is it
-//   BLIP_FAKE_COPIES  0: copies on the chip do nothing and say all went well
+// - BLIP_FAKE_CHIPS: how many chips; default 1.
+// - BLIP_FAKE_CHIP: their number, as bm_get_chipid gives it: 0x1686 (default), 0x1686a200 (two
+//   cores), 0x1684.
+// - BLIP_FAKE_LOG: a file to append events to: "launch CHIP CORES NAME", "done CHIP CORES NAME",
+//   "met", "alone", "gate", "no gate".
+// - BLIP_FAKE_MEET: N: the first launch does not end before N launches run at the same time
+// ("met"),
+//   or 20 s ("alone"). What follows a comma is not read: another text is another meeting.
+// - BLIP_FAKE_GATE: a path: the first launch does not end before that file exists ("gate"), or 20 s
+//   ("no gate").
+// - BLIP_FAKE_GARBLED: a number ("nan", "1e6"): all that networks give is it.
+// - BLIP_FAKE_COPIES: 0: copies on the chip do nothing and say all went well.
+// - BLIP_FAKE_FAULTS: a file that is read at every call, lines of "CHIP CALL FAULT". CALL: request,
+//   load, allocate, free, upload, download, copy, launch, sync, any, or late (a sync that fails
+//   after the time of bm_set_sync_timeout). FAULT: fail, fail N (the Nth such call since this file
+//   was named, alone), or hang (it does not return while the line is there).
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -160,6 +167,46 @@ void describe(FakeNetwork& n) {
   n.info.core_num = n.cores;
 }
 
+// Is there a line for this call? fail: whether it says so, else it says to hang.
+bool has_fault(const std::string& path, int chip, const std::string& call, int number, bool& fail) {
+  std::ifstream file(path);
+  for (std::string text; std::getline(file, text);) {
+    std::istringstream line(text);
+    int of_chip = -1, of_number = 0;
+    std::string of_call, fault;
+    line >> of_chip >> of_call >> fault >> of_number;
+    if (of_chip != chip || (of_call != call && (of_call != "any" || call == "late"))) continue;
+    if (of_number != 0 && of_number != number) continue;
+    fail = fault == "fail";
+    return true;
+  }
+  return false;
+}
+
+// false: the call is to fail. Returns late, or never, where it is to hang.
+bool goes_well(int chip, const std::string& call) {
+  const std::string path = setting("BLIP_FAKE_FAULTS");
+  if (path.empty()) return true;
+  static std::mutex mutex;
+  static std::map<std::pair<int, std::string>, int> numbers;
+  static std::string counted;
+  int number = 0;
+  {
+    const std::lock_guard lock(mutex);
+    if (path != counted) numbers.clear();
+    counted = path;
+    number = ++numbers[{chip, call}];
+  }
+  bool fail = false, hung = false;
+  while (has_fault(path, chip, call, number, fail)) {
+    if (fail) return false;
+    if (!hung) log_event("hang " + std::to_string(chip) + " " + call);
+    hung = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
+
 // The inputs and outputs of a launch as arrays.
 struct Arrays {
   std::vector<std::vector<float>> in;
@@ -167,11 +214,12 @@ struct Arrays {
   std::vector<Shape> in_shapes, out_shapes;
 };
 
-// A text of ids and mask: those that are not hidden.
-std::uint64_t digest_of_text(std::span<const float> ids, std::span<const float> mask) {
+// A text of ids and mask: those that are not hidden. shown: what the mask says of them.
+std::uint64_t digest_of_text(std::span<const float> ids, std::span<const float> mask,
+                             float shown = 0) {
   std::uint64_t hash = fake::kSeed;
   for (std::size_t i = 0; i < ids.size(); ++i)
-    if (mask[i] == 0) hash = fake::mix(hash, static_cast<std::uint64_t>(ids[i]));
+    if (mask[i] == shown) hash = fake::mix(hash, static_cast<std::uint64_t>(ids[i]));
   return hash;
 }
 
@@ -245,12 +293,20 @@ void compute(const std::string& kind, Arrays& a) {
     step(a, rows, 1, false);
   } else if (kind == "prefill") {
     step(a, 1, a.in_shapes[0].dims[1], true);
-  } else if (kind == "caption") {  // the seed's form: the ids of "a picture of ", then some
+  } else if (kind == "caption") {  // as the sample's: "a picture of ", then some
     const int prompt[] = {30522, 1037, 3861, 1997};
     const std::uint64_t hash = fake::digest(a.in[0]);
     for (std::size_t i = 0; i < a.out[0].size(); ++i)
       a.out[0][i] = i < 4 ? static_cast<float>(prompt[i])
                           : 2000.f + static_cast<float>(fake::mix(hash, i) % 1000);
+  } else if (kind == "demo_match" || kind == "demo_question") {  // likewise: picture, ids, mask
+    fill(a.out[0], fake::mix(digest_of_text(a.in[1], a.in[2], 1), fake::digest(a.in[0])));
+  } else if (kind == "demo_answer") {  // likewise: [DEC], two words, [SEP], padding
+    std::fill(a.out[0].begin(), a.out[0].end(), 0.f);
+    a.out[0][0] = 30522;
+    for (std::size_t i = 1; i < 3; ++i)
+      a.out[0][i] = 2000.f + static_cast<float>(fake::mix(fake::digest(a.in[0]), i) % 1000);
+    a.out[0][3] = 102;
   } else {
     die("no network of kind " + kind);
   }
@@ -339,7 +395,25 @@ std::vector<std::unique_ptr<Chip>>& chips() {
   return list;
 }
 
-Chip& chip_of(Handle handle) { return *static_cast<Chip*>(handle); }
+// What a program leaves behind with a chip that failed stays known, as the driver would know it.
+template <class Thing>
+Thing* remembered(Thing* thing) {
+  static std::mutex mutex;
+  static std::vector<Thing*> all;
+  const std::lock_guard lock(mutex);
+  all.push_back(thing);
+  return thing;
+}
+
+// A chip as one who opened it has it.
+struct Opened {
+  Chip* chip;
+  std::atomic<int> allocations = 0;
+  std::atomic<int> sync_timeout = 0;  // milliseconds
+};
+
+Chip& chip_of(Handle handle) { return *static_cast<Opened*>(handle)->chip; }
+bool goes_well(Handle handle, const char* call) { return goes_well(chip_of(handle).id, call); }
 
 }  // namespace
 
@@ -350,12 +424,20 @@ Status bm_dev_getcount(int* count) {
   return 0;
 }
 Status bm_dev_request(Handle* handle, int id) {
-  *handle = chips().at(static_cast<std::size_t>(id)).get();
+  if (!goes_well(id, "request")) return 1;
+  *handle = remembered(new Opened{chips().at(static_cast<std::size_t>(id)).get()});
   return 0;
 }
 void bm_dev_free(Handle handle) {
-  if (!chip_of(handle).memory.empty())
-    die("chip " + std::to_string(chip_of(handle).id) + " is freed with memory in use");
+  goes_well(handle, "free");
+  auto* opened = static_cast<Opened*>(handle);
+  if (opened->allocations != 0)
+    die("chip " + std::to_string(opened->chip->id) + " is freed with memory in use");
+  delete opened;
+}
+Status bm_set_sync_timeout(Handle handle, int milliseconds) {
+  static_cast<Opened*>(handle)->sync_timeout = milliseconds;
+  return 0;
 }
 Status bm_get_chipid(Handle, unsigned* id) {
   *id = static_cast<unsigned>(std::stoul(setting("BLIP_FAKE_CHIP", "0x1686"), nullptr, 0));
@@ -368,6 +450,7 @@ Status bm_get_tpu_scalar_num(Handle handle, unsigned* count) {
   return 0;
 }
 Status bm_malloc_device_byte(Handle handle, Memory* memory, unsigned bytes) {
+  if (!goes_well(handle, "allocate")) return 1;
   Chip& chip = chip_of(handle);
   *memory = {};
   memory->address.device_addr = reinterpret_cast<unsigned long>(std::malloc(bytes));
@@ -376,9 +459,12 @@ Status bm_malloc_device_byte(Handle handle, Memory* memory, unsigned bytes) {
   std::memset(reinterpret_cast<void*>(memory->address.device_addr), 0x7f, bytes);
   const std::lock_guard lock(chip.mutex);
   chip.memory[memory->address.device_addr] = bytes;
+  ++static_cast<Opened*>(handle)->allocations;
   return 0;
 }
 void bm_free_device(Handle handle, Memory memory) {
+  goes_well(handle, "free");
+  --static_cast<Opened*>(handle)->allocations;
   Chip& chip = chip_of(handle);
   const std::lock_guard lock(chip.mutex);
   if (chip.memory.erase(memory.address.device_addr) == 0)
@@ -386,22 +472,32 @@ void bm_free_device(Handle handle, Memory memory) {
   std::free(reinterpret_cast<void*>(memory.address.device_addr));
 }
 Status bm_memcpy_s2d(Handle handle, Memory to, void* from) {
+  if (!goes_well(handle, "upload")) return 1;
   std::memcpy(chip_of(handle).at(to, to.size), from, to.size);
   return 0;
 }
 Status bm_memcpy_d2s(Handle handle, void* to, Memory from) {
+  if (!goes_well(handle, "download")) return 1;
   std::memcpy(to, chip_of(handle).at(from, from.size), from.size);
   return 0;
 }
 Status bm_memcpy_d2d_stride(Handle handle, Memory to, int to_stride, Memory from, int from_stride,
                             int count, int bytes) {
   if (to_stride != 1 || from_stride != 1) return 1;
+  if (!goes_well(handle, "copy")) return 1;
   if (setting("BLIP_FAKE_COPIES", "1") == "0") return 0;
   const auto size = static_cast<std::size_t>(count) * static_cast<std::size_t>(bytes);
   std::memcpy(chip_of(handle).at(to, size), chip_of(handle).at(from, size), size);
   return 0;
 }
 Status bm_thread_sync_from_core(Handle handle, int core) {
+  // A chip that hangs, by a driver that notices after the time that was set.
+  if (!goes_well(handle, "late")) {
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(static_cast<Opened*>(handle)->sync_timeout));
+    return 5;
+  }
+  if (!goes_well(handle, "sync")) return 1;
   chip_of(handle).finish(core);
   return 0;
 }
@@ -432,10 +528,11 @@ const char* libbmrt_version() {
   return "libbmrt_version:1.2.3, branch:master,commit:fa4e ,compiled on a day.";
 }
 
-RuntimeHandle bmrt_create(Handle handle) { return new Runtime{&chip_of(handle), {}}; }
+RuntimeHandle bmrt_create(Handle handle) { return remembered(new Runtime{&chip_of(handle), {}}); }
 void bmrt_destroy(RuntimeHandle runtime) { delete static_cast<Runtime*>(runtime); }
 
 bool bmrt_load_bmodel(RuntimeHandle handle, const char* path) {
+  if (!goes_well(static_cast<Runtime*>(handle)->chip->id, "load")) return false;
   auto& networks = static_cast<Runtime*>(handle)->networks;
   std::ifstream file(path, std::ios::binary);
   std::uint32_t header[16] = {};
@@ -476,6 +573,7 @@ bool bmrt_launch_tensor_multi_cores(RuntimeHandle handle, const char* name, cons
                                     int inputs, Tensor* out, int outputs, bool, bool,
                                     const int* cores, int core_count) {
   Runtime& runtime = *static_cast<Runtime*>(handle);
+  if (!goes_well(runtime.chip->id, "launch")) return false;
   const auto network = std::find_if(runtime.networks.begin(), runtime.networks.end(),
                                     [&](const auto& n) { return n->name == name; });
   if (network == runtime.networks.end() || core_count != (*network)->cores) return false;

@@ -130,15 +130,25 @@ TEST(Baked, DefaultsAndGreedyAreNoRequest) {
 
 TEST(Baked, TextEndsWithItsEndToken) {
   const TokenIds prompt{30522, 1037};
-  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 7, 102, 0, 9}, prompt, 102, "f").ids,
+  const BakedWords words{30522, 102, 0, 30524};
+  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 7, 102, 0, 9}, prompt, words, "f").ids,
             (TokenIds{30522, 1037, 7, 102}));
-  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 7, 8}, prompt, 102, "f").ids,
+  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 7, 8}, prompt, words, "f").ids,
             (TokenIds{30522, 1037, 7, 8}));
   const std::string message = message_of(ErrorCode::kModel, [&] {
-    baked_text(TokenIds{30522, 5, 7}, prompt, 102, "f");
+    baked_text(TokenIds{30522, 5, 7}, prompt, words, "f");
   });
   EXPECT_NE(message.find("30522, 5"), std::string::npos) << message;
-  message_of(ErrorCode::kModel, [&] { baked_text(TokenIds{30522}, prompt, 102, "f"); });
+  message_of(ErrorCode::kModel, [&] { baked_text(TokenIds{30522}, prompt, words, "f"); });
+  for (const std::int32_t id : {30524, -1}) {
+    const std::string beyond = message_of(ErrorCode::kModel, [&] {
+      baked_text(TokenIds{30522, 1037, id, 102}, prompt, words, "f");
+    });
+    EXPECT_NE(beyond.find("the vocabulary ends at 30523"), std::string::npos) << beyond;
+  }
+  // What comes after the end is no text.
+  EXPECT_EQ(baked_text(TokenIds{30522, 1037, 102, 99999}, prompt, words, "f").ids,
+            (TokenIds{30522, 1037, 102}));
 }
 
 }  // namespace

@@ -3,14 +3,18 @@
 #include "image/resize.h"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <bit>
 #include <limits>
 
 #include "blip/error.h"
-#include "core/vector_targets.h"  // before Highway
 #include "support.h"
+
+// The choice of targets comes before Highway.
+// clang-format off
+#include "core/vector_targets.h"
+#include <hwy/targets.h>
+// clang-format on
 
 namespace blip::image {
 namespace {

@@ -32,33 +32,45 @@ TEST(Keys, SetsHoldWhatWasPutIn) {
 }
 
 TEST(Rows, FormatsAreToldByNames) {
-  EXPECT_EQ(format_of("a/captions.jsonl"), Format::kJsonl);
-  EXPECT_EQ(format_of("metadata.jsonl"), Format::kMetadata);
-  EXPECT_EQ(format_of("x.csv"), Format::kCsv);
-  EXPECT_EQ(format_of("x.json"), Format::kCoco);
+  EXPECT_EQ(format_of("a/captions.jsonl", kCaptions), Format::kJsonl);
+  EXPECT_EQ(format_of("metadata.jsonl", kCaptions), Format::kMetadata);
+  EXPECT_EQ(format_of("metadata.jsonl", kMatches), Format::kJsonl);
+  EXPECT_EQ(format_of("x.csv", kMatches), Format::kCsv);
+  EXPECT_EQ(format_of("x.json", kCaptions), Format::kArray);
+  EXPECT_EQ(message_of([&] { format_of("x.json", kMatches); }),
+            "cannot tell the format of \"x.json\" by its name; scores go to files that end with "
+            ".jsonl or .csv");
   for (const char* bad : {"x", "x.txt", "x.jsonl/", "jsonl", ".csv", "x.parquet"})
-    EXPECT_NE(message_of([&] { format_of(bad); }).find("end it with .jsonl"), std::string::npos)
+    EXPECT_NE(message_of([&] {
+                format_of(bad, kAnswers);
+              }).find("answers go to files that end with .jsonl, .csv or .json (VQA results)"),
+              std::string::npos)
         << bad;
 }
 
 std::string csv(const std::string& name, const std::string& text) {
-  return row(Format::kCsv, "x.csv", {name, text, {}});
+  return row(Format::kCsv, "x.csv", kCaptions, {{"image", name}, {"caption", text}});
 }
 
 TEST(Rows, CsvQuotesWhatItMust) {
-  EXPECT_EQ(preamble(Format::kCsv), "image,caption\n");
+  EXPECT_EQ(preamble(Format::kCsv, kCaptions), "image,caption\n");
   EXPECT_EQ(csv("a.png", "a cat"), "a.png,a cat\n");
   EXPECT_EQ(csv("a,b.png", "a \"cat\""), "\"a,b.png\",\"a \"\"cat\"\"\"\n");
   EXPECT_EQ(csv("a\nb", "\r"), "\"a\nb\",\"\r\"\n");
   EXPECT_EQ(csv(" a", "b "), "\" a\",\"b \"\n");
   EXPECT_EQ(csv("", "\xc3\xa4"), ",\xc3\xa4\n");
-  EXPECT_NE(message_of([] { csv("\xff.png", "x"); }).find("CSV cannot hold its name"),
-            std::string::npos);
+  const Json bytes{{"image", "\xff.png"}, {"image_bytes", "/y5wbmc="}, {"caption", "x"}};
+  EXPECT_NE(
+      message_of([&] { row(Format::kCsv, "", kCaptions, bytes); }).find("CSV cannot hold its name"),
+      std::string::npos);
+  const Json scores{{"image", "a"}, {"id", 7}, {"cosine", nullptr}, {"match_probability", 0.25}};
+  EXPECT_EQ(row(Format::kCsv, "", kMatches, scores), "a,,0.25,\n");
 }
 
 TEST(Rows, MetadataNamesPicturesFromItsFolder) {
   const auto name = [](const std::string& picture) {
-    return Json::parse(row(Format::kMetadata, "data/train/metadata.jsonl", {picture, "t", {}}));
+    return Json::parse(row(Format::kMetadata, "data/train/metadata.jsonl", kCaptions,
+                           {{"image", picture}, {"caption", "t"}}));
   };
   EXPECT_EQ(name("data/train/a.png"), (Json{{"file_name", "a.png"}, {"text", "t"}}));
   EXPECT_EQ(name("./data/train/sub/b.png")["file_name"], "sub/b.png");
@@ -72,17 +84,29 @@ TEST(Rows, CocoNumbersComeFromNames) {
   EXPECT_EQ(coco_id("99999999999999999999.png"), "99999999999999999999");
 }
 
+TEST(Rows, ArraysHoldWhatOtherProgramsRead) {
+  const Json answer{{"image", "a.png"}, {"question_id", 3}, {"answer", "yes"}, {"score", 1}};
+  EXPECT_EQ(row(Format::kArray, "", kAnswers, answer), "{\"question_id\":3,\"answer\":\"yes\"}\n");
+  EXPECT_NE(message_of([] {
+              row(Format::kArray, "", kAnswers, {{"answer", "yes"}});
+            }).find("VQA results need the \"question_id\""),
+            std::string::npos);
+  EXPECT_EQ(row(Format::kArray, "", kPairs, {{"image", "a.png"}, {"text", "b"}}),
+            "{\"image\":\"a.png\",\"caption\":\"b\"}\n");
+}
+
 class Files : public InFolder {};
 
 TEST_F(Files, CocoResultsAreWrittenFromRows) {
-  const std::string rows = rows_path(Format::kCoco, path("r.json"));
+  const std::string rows = rows_path(Format::kArray, path("r.json"));
   EXPECT_EQ(rows, path("r.json.rows"));
   write("r.json.rows", "");
-  finish(Format::kCoco, path("r.json"));
+  finish(Format::kArray, path("r.json"));
   EXPECT_EQ(Json::parse(read("r.json")), Json::array());
-  write("r.json.rows", row(Format::kCoco, rows, {"1.png", "a", {}}) +
-                           row(Format::kCoco, rows, {"2.png", "b", {}}));
-  finish(Format::kCoco, path("r.json"));
+  write("r.json.rows",
+        row(Format::kArray, rows, kCaptions, {{"image", "1.png"}, {"caption", "a"}}) +
+            row(Format::kArray, rows, kCaptions, {{"image", "2.png"}, {"caption", "b"}}));
+  finish(Format::kArray, path("r.json"));
   EXPECT_EQ(read("r.json"),
             "[\n{\"image_id\":1,\"caption\":\"a\"},\n{\"image_id\":2,\"caption\":\"b\"}\n]\n");
 }

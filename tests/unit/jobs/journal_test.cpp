@@ -20,7 +20,7 @@ class Journals : public InFolder {
     JournalOptions options;
     options.journal = path("out.job");
     options.output = path("out");
-    options.errors = path("out.errors");
+    options.errors = {path("out.errors")};
     options.preamble = "head\n";
     options.identity = identity;
     options.notice = [this](const std::string& notice) { notices_.push_back(notice); };
@@ -244,6 +244,55 @@ TEST_F(Journals, WhatSomebodyAppendedIsKeptBesideIt) {
   EXPECT_NE(notices_[0].find("moved to " + path("out.cut")), std::string::npos);
 }
 
+TEST_F(Journals, RowsBehindADamagedRecordAreKeptBesideIt) {
+  {
+    Journal journal(options());
+    work(journal, 4, 4);
+  }
+  const std::string out = read("out");
+  std::string job = read("out.job");
+  job[job.size() - 2 * 32 + 5] ^= 1;  // that of the third picture
+  write("out.job", job);
+  Journal journal(options());
+  EXPECT_EQ(journal.done(), 2u);
+  work(journal, 4, 4);
+  expect_all(4);
+  EXPECT_EQ(read("out.cut"), out.substr(out.find(row(2).text)));
+  ASSERT_EQ(notices_.size(), 2u);
+  EXPECT_NE(notices_[0].find("out.job is damaged at byte " + std::to_string(job.size() - 2 * 32)),
+            std::string::npos);
+  EXPECT_NE(notices_[1].find("moved to " + path("out.cut")), std::string::npos);
+}
+
+TEST_F(Journals, ErrorsOfOtherJobsAreKept) {
+  JournalOptions with = options();
+  with.errors = {path("out.errors"), path("own.errors")};
+  write("out.errors", "another's\n");
+  {
+    Journal journal(with);
+    work(journal, 5, 5);
+  }
+  EXPECT_EQ(read("out.errors"), "another's\n");
+  EXPECT_EQ(read("own.errors"), row(4).text);
+  ASSERT_EQ(notices_.size(), 1u);
+  EXPECT_NE(notices_[0].find("failures go to " + path("own.errors")), std::string::npos);
+  // It goes on where it began, whatever has become of the other.
+  std::filesystem::remove(path("out.errors"));
+  {
+    Journal journal(with);
+    work(journal, 10, 5);
+  }
+  EXPECT_EQ(read("own.errors"), row(4).text + row(9).text);
+  // Of a job that has not failed yet there is nothing to be seen in the file.
+  for (const char* file : {"out", "out.job", "own.errors"}) std::filesystem::remove(path(file));
+  with.first_is_taken = true;
+  { work(*std::make_unique<Journal>(with), 5, 5); }
+  EXPECT_EQ(read("own.errors"), row(4).text);
+  for (const char* file : {"out", "out.job"}) std::filesystem::remove(path(file));
+  EXPECT_NE(refusal(with).find(path("out.errors") + " exists"), std::string::npos);
+  EXPECT_EQ(read("own.errors"), row(4).text);
+}
+
 TEST_F(Journals, WorkersShareWhatIsFree) {
   auto first = std::make_unique<Journal>(options());
   Journal second(options());
@@ -301,7 +350,7 @@ TEST_F(Journals, FailuresAreTriedAgainWhenAsked) {
 }
 
 TEST_F(Journals, IntentsAreKnownUntilTheyAreDone) {
-  { Journal(options()).intend(key_of("a"), digest("text")); }
+  { Journal(options()).intend({{key_of("a"), digest("text")}}); }
   Journal journal(options());
   EXPECT_TRUE(journal.was_intended(key_of("a"), digest("text")));
   EXPECT_FALSE(journal.was_intended(key_of("a"), digest("other")));

@@ -180,9 +180,9 @@ TEST(AdapterSettings, WhatIsNotUnderstoodIsRefusedByName) {
     expect_contains(refusal(json), key);
     EXPECT_LT(refusal(json).size(), 12000u);
   }
-  settings(
-      R"(,"use_dora":false,"something_new":null,"another":{},)"
-      R"("init_lora_weights":"gaussian","fan_in_fan_out":true,"auto_mapping":{"base_model_class":"x"})");
+  settings(R"(,"use_dora":false,"something_new":null,"another":{},)"
+           R"("init_lora_weights":"gaussian","fan_in_fan_out":true,)"
+           R"("auto_mapping":{"base_model_class":"x"})");
 }
 
 // Python's matcher would try 2^60 ways.

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,23 +12,20 @@ from .checkpoint import merge, open_checkpoint
 from .compiler import CHIPS, F32_ENDS, WRITTEN_OUT_NORM, Compiler, check_target, compiled_as
 from .errors import BuildError
 from .networks import Builder
+from .staging import FORMAT, Staging, file_digests, progress
 
-FORMAT, VERSION = "blip-bmodels", 1
+VERSION = 1
 MODEL_FILE = "model.bmodel"
 DIGEST_DIGITS = 12
 # Chips whose networks go into one file; those of BM1684 have no program in them that could be
 # shared, and cannot be combined.
-COMBINED = ("bm1684x", "bm1688")
+COMBINED = ("bm1684x", "bm1688", "cv186x")
 FLOAT_TYPE = {
     "f32": "F32",
     "f16": "F16",
     "bf16": "BF16",
     "w8f16": "F16",
 }  # int8: what stays in floating point is F16 where the chip has it
-
-
-def progress(message):
-    print(f"build-bmodels: {message}", file=sys.stderr, flush=True)
 
 
 def _special(vocabulary):
@@ -72,47 +68,6 @@ def manifest(checkpoint, digest, networks, options, target, vocabulary):
         "prompt": c.prompt,
         "networks": networks,
     }
-
-
-class Staging:
-    """The folder under construction: beside the target, and in its place only when it is whole."""
-
-    def __init__(self, target):
-        self.target = Path(target).absolute()
-        if self.target.exists() and not self._replaceable():
-            raise BuildError(
-                f"{self.target} exists and is no folder of compiled networks; name another, or remove it"
-            )
-
-    def _replaceable(self):
-        if not self.target.is_dir():
-            return False
-        if not any(self.target.iterdir()):
-            return True
-        try:
-            return (
-                json.loads((self.target / "manifest.json").read_text(encoding="utf-8")).get(
-                    "format"
-                )
-                == FORMAT
-            )
-        except (OSError, ValueError):
-            return False
-
-    def __enter__(self):
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        self.folder = Path(
-            tempfile.mkdtemp(prefix=f".{self.target.name}.", suffix=".part", dir=self.target.parent)
-        )
-        return self.folder
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            self.folder.chmod(0o755)
-            shutil.rmtree(self.target, ignore_errors=True)
-            self.folder.rename(self.target)
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class NetworkCompiler:
@@ -185,7 +140,7 @@ class NetworkCompiler:
         return compiler.deploy(mlir, "F16", target, *rest)
 
     def _eight_bits(self, role):
-        """Everything computed in 8 bits. Keys and values that everything later looks at are worth
+        """Everything computed in 8 bits. Keys and values that everything later attends to are worth
         their full precision.
         """
         return role == "vision" or self.float_type == "F32" and not role.endswith("_cross")
@@ -204,7 +159,8 @@ def build(models, target, options, toolchain):
     makers = Builder(checkpoint, options).networks()
     digest = checkpoint.digest()
     progress(
-        f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, {target.cores} core(s): {len(makers)} networks"
+        f"{checkpoint.name} ({', '.join(checkpoint.tasks)}) for {target.chip}, {target.dtype}, "
+        f"{target.cores} core(s): {len(makers)} networks"
     )
     calibration = (
         Calibration(checkpoint, options, target.calibration, read_texts(target.calibration_texts))
@@ -234,7 +190,6 @@ def build(models, target, options, toolchain):
                     "role": network.role,
                     "name": name,
                     "file": compiled[-1].name,
-                    "bytes": 0,
                     "rows": network.rows,
                 }
             )
@@ -249,14 +204,14 @@ def build(models, target, options, toolchain):
             for bmodel in compiled:
                 bmodel.rename(out / bmodel.name)
         shutil.rmtree(bmodels)
+        digests = {file: file_digests(out / file) for file in {n["file"] for n in networks}}
         for network in networks:
-            network["bytes"] = (out / network["file"]).stat().st_size
+            network.update(digests[network["file"]])
         vocabulary = ("\n".join(checkpoint.vocabulary) + "\n").encode()
         (out / "vocab.txt").write_bytes(vocabulary)
         text = json.dumps(
             manifest(checkpoint, digest, networks, options, target, vocabulary), indent=1
         )
         (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    progress(
-        f"{target.out}: {sum(file.stat().st_size for file in Path(target.out).iterdir()) / 1e6:.1f} MB"
-    )
+    size = sum(file.stat().st_size for file in Path(target.out).iterdir())
+    progress(f"{target.out}: {size / 1e6:.1f} MB")

@@ -156,7 +156,8 @@ def _model_file(path):
         if found:
             raise BuildError(f"{path} holds {len(found)} {extension} files; name the one to use")
     raise BuildError(
-        f"{path}: no model here; looked for {', '.join(MODEL_FILES)} and one .gguf, .pth or .safetensors file"
+        f"{path}: no model here; looked for {', '.join(MODEL_FILES)} and one .gguf, .pth or "
+        ".safetensors file"
     )
 
 
@@ -188,7 +189,8 @@ def _check_tokenizer(folder):
     ):
         if keys.get(name) not in (None, expected):
             raise BuildError(
-                f"{folder / place}: {name} is {json.dumps(keys[name])}; only uncased tokenizers can be compiled"
+                f"{folder / place}: {name} is {json.dumps(keys[name])}; only uncased tokenizers "
+                "can be compiled"
             )
     usual = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", DEC, ENC}
     added = [entry["content"] for entry in whole.get("added_tokens", [])]
@@ -198,7 +200,8 @@ def _check_tokenizer(folder):
     other = sorted(set(added) - usual)
     if other:
         raise BuildError(
-            f"{folder}: the added token {other[0]} is matched whole, which a compiled folder cannot say; compile a model without added tokens"
+            f"{folder}: the added token {other[0]} is matched whole, which a compiled folder "
+            "cannot say; compile a model without added tokens"
         )
 
 
@@ -251,11 +254,13 @@ class _Layout:
         self.hugging_face = has("vision_model")
         if not self.hugging_face and not has("visual_encoder"):
             raise BuildError(
-                f"{where}: not a BLIP checkpoint: no tensors named vision_model.* or visual_encoder.*"
+                f"{where}: not a BLIP checkpoint: no tensors named vision_model.* or "
+                "visual_encoder.*"
             )
         if has("text_model"):
             raise BuildError(
-                f"{where}: transformers' BlipModel has no captioning, matching or question-answering head"
+                f"{where}: transformers' BlipModel has no captioning, matching or "
+                "question-answering head"
             )
         self.itm, self.itc = has("itm_head"), has("vision_proj")
         encoder, decoder = has("text_encoder"), has("text_decoder")
@@ -353,7 +358,8 @@ def _read_settings(folder, model_file):
     config = folder / "config.json"
     if not config.is_file():
         raise BuildError(
-            f"{config} is missing; {model_file} has transformers' tensor names, and such a model needs it"
+            f"{config} is missing; {model_file} has transformers' tensor names, and such a model "
+            "needs it"
         )
     settings = _load_json(config)
     for name in ("preprocessor_config.json", "processor_config.json"):
@@ -584,7 +590,8 @@ def _check(c, path):
     for part, sizes in [("vision", c.vision), *c.text.items()]:
         if sizes.layers < 1 or sizes.width % sizes.heads:
             raise BuildError(
-                f"{path}: the {part} tower has {sizes.layers} layers, width {sizes.width} and {sizes.heads} heads"
+                f"{path}: the {part} tower has {sizes.layers} layers, width {sizes.width} and "
+                f"{sizes.heads} heads"
             )
     shapes = expected_shapes(c)
     for name, shape in shapes.items():
@@ -599,7 +606,8 @@ def _check(c, path):
     for part, sizes in c.text.items():
         if len(c.vocabulary) > sizes.vocab:
             raise BuildError(
-                f"{path}: the vocabulary has {len(c.vocabulary)} tokens, the {TEXT_PARTS[part]} {sizes.vocab}; "
+                f"{path}: the vocabulary has {len(c.vocabulary)} tokens, the {TEXT_PARTS[part]} "
+                f"{sizes.vocab}; "
                 "put the model's own vocab.txt beside it"
             )
         if part not in DECODERS:
@@ -648,6 +656,11 @@ def open_checkpoint(path):
     """Folder, .safetensors, .bin, .pth or .gguf. Raises BuildError for what is no whole BLIP."""
     given, path = Path(path), _model_file(path)
     tensors, metadata = read_any(path)
+    if any(n.startswith("nlvr.") or ".crossattention.self0." in n for n in tensors):
+        raise BuildError(
+            f"{path}: a BLIP-NLVR, which judges statements about two pictures, is not compiled for "
+            "chips; it runs on the CPU"
+        )
     name = given.resolve().name if given.is_dir() else path.stem
     c = (
         _from_gguf(path, tensors, metadata)
@@ -670,7 +683,8 @@ def merge(checkpoints):
                 first.tensors[name], other.tensors[name]
             ):
                 raise BuildError(
-                    f"{first.name} and {other.name} have different vision towers ({name} differs): build a folder for each"
+                    f"{first.name} and {other.name} have different vision towers ({name} differs): "
+                    "build a folder for each"
                 )
         if (
             first.vocabulary != other.vocabulary
@@ -678,12 +692,14 @@ def merge(checkpoints):
             or (first.mean, first.std) != (other.mean, other.std)
         ):
             raise BuildError(
-                f"{first.name} and {other.name} have different vocabularies or images: build a folder for each"
+                f"{first.name} and {other.name} have different vocabularies or images: build a "
+                "folder for each"
             )
         both = sorted(set(first.text) & set(other.text))
         if both:
             raise BuildError(
-                f"{first.name} and {other.name} both have a {TEXT_PARTS[both[0]]}: build a folder for each"
+                f"{first.name} and {other.name} both have a {TEXT_PARTS[both[0]]}: build a folder "
+                "for each"
             )
         first.tensors |= other.tensors
         first.text |= other.text

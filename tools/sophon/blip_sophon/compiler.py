@@ -14,8 +14,15 @@ CHIPS = {  # chip -> number types it computes in
     "bm1684": ("f32", "int8"),
     "bm1684x": ("f32", "f16", "bf16", "w8f16", "int8"),
     "bm1688": ("f32", "f16", "bf16", "w8f16", "int8"),
+    "cv186x": ("f32", "f16", "bf16", "w8f16", "int8"),  # half a BM1688
 }
-MAX_CORES = {"bm1684": 1, "bm1684x": 1, "bm1688": 2}
+MAX_CORES = {"bm1684": 1, "bm1684x": 1, "bm1688": 2, "cv186x": 1}
+# Chips that the compiler knows and we do not.
+UNTRIED = {
+    "bm1684x2": "BM1684X2",
+    "bm1690": "BM1690",
+    "bm1690e": "BM1690E",
+}
 # Chips whose compiler cannot make a LayerNorm of one token.
 WRITTEN_OUT_NORM = ("bm1684",)
 WRAPPER = Path("bin/tpu-mlir")
@@ -62,16 +69,30 @@ def compiled_as(role, dtype):
     return dtype.upper()
 
 
+def check_chip(chip):
+    if chip in UNTRIED:
+        raise BuildError(
+            f"{UNTRIED[chip]} is not supported, though the vendor's compiler knows it: our "
+            "networks were never compiled for it nor compared on its emulator, and blip does not "
+            "know the id "
+            f"by which such a chip is told; supported are {', '.join(CHIPS)}"
+        )
+    if chip not in CHIPS:
+        raise BuildError(f"--chip {chip}: supported are {', '.join(CHIPS)}")
+
+
 def check_target(target):
     """target: chip, dtype, cores, calibration"""
     chip = target.chip
+    check_chip(chip)
     if target.dtype not in CHIPS[chip]:
         raise BuildError(
             f"{chip} does not compute in {target.dtype}; it knows {', '.join(CHIPS[chip])}"
         )
     if not 1 <= target.cores <= MAX_CORES[chip]:
         raise BuildError(
-            f"--cores {target.cores}: {chip} has {MAX_CORES[chip]} core{'s' if MAX_CORES[chip] > 1 else ''}"
+            f"--cores {target.cores}: {chip} has {MAX_CORES[chip]} "
+            f"core{'s' if MAX_CORES[chip] > 1 else ''}"
         )
     if target.dtype == "int8" and not target.calibration:
         raise BuildError("int8 needs --calibration IMAGE ...: 8 to 32 pictures like those to come")
@@ -88,7 +109,8 @@ def wider(line):
     if line.startswith("#") or len(parts) != 4:
         return line
     name, threshold, *seen = parts
-    return f"{name} {min(max(abs(float(value)) for value in seen), WIDER * float(threshold)):.7f} {' '.join(seen)}"
+    widest = min(max(abs(float(value)) for value in seen), WIDER * float(threshold))
+    return f"{name} {widest:.7f} {' '.join(seen)}"
 
 
 def narrow_products(top):
@@ -124,7 +146,8 @@ class Compiler:
         if done.returncode != 0:
             tail = "\n  ".join(text.strip().splitlines()[-15:])
             raise BuildError(
-                f"{' '.join(map(str, command))} failed ({done.returncode}); its last messages:\n  {tail}"
+                f"{' '.join(map(str, command))} failed ({done.returncode}); its last messages:\n  "
+                f"{tail}"
             )
         return text
 
@@ -207,7 +230,8 @@ class Compiler:
                 self.run(*command)
         if not target.is_file():
             raise BuildError(
-                f"the compiler made no {target.name}; its log: {self.folder / 'model_deploy.py.log'}"
+                f"the compiler made no {target.name}; its log: "
+                f"{self.folder / 'model_deploy.py.log'}"
             )
         return target
 
@@ -292,7 +316,8 @@ def find_toolchain(given, script):
     place = Path(given or os.environ.get("BLIP_SOPHON_TOOLCHAIN") or cache).absolute()
     if not (place / WRAPPER).is_file():
         raise BuildError(
-            f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name its folder with --toolchain"
+            f"no compiler in {place}: run {Path(script).with_name('install-toolchain')}, or name "
+            "its folder with --toolchain"
         )
     return place
 

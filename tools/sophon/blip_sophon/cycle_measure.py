@@ -159,7 +159,8 @@ class Measurer:
         model = graph.model()
         digest = _digest(model, kept)
         keys = {
-            job: f"{digest}{_precision(model, job[1])} {job[0].chip} {job[0].cores} {job[1]} {self.version}"
+            job: f"{digest}{_precision(model, job[1])} {job[0].chip} {job[0].cores} "
+            f"{job[1]} {self.version}"
             for job in jobs
         }
         missing = [job for job in jobs if keys[job] not in self.results]
@@ -181,7 +182,8 @@ class Measurer:
             figure = read_profiles(sorted(folder.glob("compiler_profile_*.txt")))
             self._remember(keys[target, quantize], figure)
             progress(
-                f"{name} {quantize} {target}: {figure:.2f} ms (compiled in {time.monotonic() - start:.0f} s)"
+                f"{name} {quantize} {target}: {figure:.2f} ms (compiled in "
+                f"{time.monotonic() - start:.0f} s)"
             )
             for path in set(folder.iterdir()) - keep:  # gigabytes
                 if path.is_file():

@@ -23,7 +23,8 @@ class Graph:
 
     def __init__(self, name, written_out_norm=False):
         self.name, self.written_out_norm = name, written_out_norm
-        self.scope = ""  # before the names of operators that have none of their own: the part and layer they are of
+        # Before the names of operators that have none of their own: the part and layer they are of.
+        self.scope = ""
         self._nodes, self._initializers, self._inputs, self._outputs = [], {}, [], []
         self._count = 0
         self._named = set()

@@ -43,11 +43,13 @@ class Builder:
         for part in ("caption", "answer"):
             if part in self.c.text and self.o.slots > self.c.text[part].positions:
                 raise BuildError(
-                    f"--slots {self.o.slots} is more than the {self.c.text[part].positions} positions of the {part} decoder"
+                    f"--slots {self.o.slots} is more than the {self.c.text[part].positions} "
+                    f"positions of the {part} decoder"
                 )
         if "caption" in self.c.text and not 1 <= self.o.prompt <= self.o.slots:
             raise BuildError(
-                f"--prompt-tokens {self.o.prompt} must be 1 to {self.o.slots}, the slots of the cache"
+                f"--prompt-tokens {self.o.prompt} must be 1 to {self.o.slots}, the slots of the "
+                "cache"
             )
 
     def _graph(self, name):

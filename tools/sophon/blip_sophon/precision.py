@@ -88,7 +88,8 @@ class _Op:
 
     def line(self):
         return (
-            f'    {self.result} = "{self.dialect}.{self.kind}"({", ".join(self.operands)}) {self.attributes} : '
+            f'    {self.result} = "{self.dialect}.{self.kind}"({", ".join(self.operands)}) '
+            f"{self.attributes} : "
             f'({", ".join(self.types)}) -> {self.type} loc({self.place})'
         )
 
@@ -351,7 +352,8 @@ class Lowered:
             self._write_weights()
 
     def _write_weights(self):
-        import numpy as np  # pylint: disable=import-outside-toplevel; there in the toolchain's Python
+        # pylint: disable-next=import-outside-toplevel; there in the toolchain's Python
+        import numpy as np
 
         weights = dict(np.load(self._weights_file))
         for name in self._wide_weights:

@@ -46,7 +46,8 @@ def read_safetensors(path):
         begin, end = (8 + length + offset for offset in entry["data_offsets"])
         if entry["dtype"] not in _SAFETENSORS_TYPES:
             raise BuildError(
-                f"{path}: tensor {name} has the type {entry['dtype']}, which BLIP checkpoints do not have"
+                f"{path}: tensor {name} has the type {entry['dtype']}, which BLIP checkpoints do "
+                "not have"
             )
         if end > data.size:
             raise BuildError(
@@ -118,7 +119,8 @@ class _TorchUnpickler(pickle.Unpickler):
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
         if offset < 0 or (0 not in shape and last >= storage.size):
             raise BuildError(
-                f"a tensor of shape {list(shape)} lies outside its storage of {storage.size} values: a damaged file?"
+                f"a tensor of shape {list(shape)} lies outside its storage of {storage.size} "
+                "values: a damaged file?"
             )
         return np.lib.stride_tricks.as_strided(
             storage[offset:], shape, [s * storage.itemsize for s in strides]

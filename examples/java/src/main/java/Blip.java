@@ -10,27 +10,34 @@ import java.nio.charset.StandardCharsets;
 final class Blip implements AutoCloseable {
   private static final int ABI_VERSION = 0;
 
-  /** Handles are opaque, options are left at their defaults: both are plain pointers here. size_t is a NativeLong. */
+  /**
+   * Handles are opaque, options are left at their defaults: both are plain pointers here. size_t is
+   * a NativeLong.
+   */
   interface C extends Library {
     int blip_abi_version();
     String blip_error_message(Pointer error);
     void blip_error_free(Pointer error);
-    int blip_engine_load(String path, Pointer options, PointerByReference engine, PointerByReference error);
+    int blip_engine_load(String path, Pointer options, PointerByReference engine,
+                         PointerByReference error);
     void blip_engine_free(Pointer engine);
-    int blip_session_new(Pointer engine, Pointer options, PointerByReference session, PointerByReference error);
+    int blip_session_new(Pointer engine, Pointer options, PointerByReference session,
+                         PointerByReference error);
     void blip_session_free(Pointer session);
-    int blip_image_from_file(String path, Pointer limits, PointerByReference image, PointerByReference error);
+    int blip_image_from_file(String path, Pointer limits, PointerByReference image,
+                             PointerByReference error);
     void blip_image_free(Pointer image);
-    int blip_session_encode(Pointer session, Pointer[] images, NativeLong count, Pointer[] encoded, PointerByReference error);
+    int blip_session_encode(Pointer session, Pointer[] images, NativeLong count, Pointer[] encoded,
+                            PointerByReference error);
     void blip_encoded_free(Pointer encoded);
     int blip_session_caption(Pointer session, Pointer[] images, NativeLong count, Pointer options,
                              PointerByReference captions, PointerByReference error);
-    int blip_session_ask(Pointer session, Pointer image, String[] questions, NativeLong count, Pointer options,
-                         PointerByReference answers, PointerByReference error);
+    int blip_session_ask(Pointer session, Pointer image, String[] questions, NativeLong count,
+                         Pointer options, PointerByReference answers, PointerByReference error);
     Text blip_generations_at(Pointer generations, NativeLong input, NativeLong rank);
     void blip_generations_free(Pointer generations);
-    int blip_session_match(Pointer session, Pointer image, String[] texts, NativeLong count, Pointer options,
-                           PointerByReference matches, PointerByReference error);
+    int blip_session_match(Pointer session, Pointer image, String[] texts, NativeLong count,
+                           Pointer options, PointerByReference matches, PointerByReference error);
     Pointer blip_matches_probabilities(Pointer matches);
     void blip_matches_free(Pointer matches);
   }
@@ -60,7 +67,9 @@ final class Blip implements AutoCloseable {
 
   Blip(String library, String model) {
     c = Native.load(library, C.class, java.util.Map.of(Library.OPTION_STRING_ENCODING, "UTF-8"));
-    if (c.blip_abi_version() != ABI_VERSION) throw new BlipException(library + " has another ABI version");
+    if (c.blip_abi_version() != ABI_VERSION) {
+      throw new BlipException(library + " has another ABI version");
+    }
     engine = made((result, error) -> c.blip_engine_load(model, null, result, error));
     session = made((result, error) -> c.blip_session_new(engine, null, result, error));
   }
@@ -75,9 +84,10 @@ final class Blip implements AutoCloseable {
   Pointer encode(String path) {
     Pointer image = made((result, error) -> c.blip_image_from_file(path, null, result, error));
     try {
+      Pointer[] images = {image};
       Pointer[] encoded = new Pointer[1];
       PointerByReference error = new PointerByReference();
-      check(c.blip_session_encode(session, new Pointer[] {image}, new NativeLong(1), encoded, error), error);
+      check(c.blip_session_encode(session, images, new NativeLong(1), encoded, error), error);
       return encoded[0];
     } finally {
       c.blip_image_free(image);
@@ -87,8 +97,9 @@ final class Blip implements AutoCloseable {
   void free(Pointer encoded) { c.blip_encoded_free(encoded); }
 
   String caption(Pointer encoded) {
+    Pointer[] images = {encoded};
     Pointer captions = made((result, error) ->
-        c.blip_session_caption(session, new Pointer[] {encoded}, new NativeLong(1), null, result, error));
+        c.blip_session_caption(session, images, new NativeLong(1), null, result, error));
     try {
       return text(captions, 0);
     } finally {
@@ -97,8 +108,9 @@ final class Blip implements AutoCloseable {
   }
 
   float[] match(Pointer encoded, String... texts) {
+    NativeLong count = new NativeLong(texts.length);
     Pointer matches = made((result, error) ->
-        c.blip_session_match(session, encoded, texts, new NativeLong(texts.length), null, result, error));
+        c.blip_session_match(session, encoded, texts, count, null, result, error));
     try {
       return c.blip_matches_probabilities(matches).getFloatArray(0, texts.length);
     } finally {
@@ -107,8 +119,9 @@ final class Blip implements AutoCloseable {
   }
 
   String[] ask(Pointer encoded, String... questions) {
+    NativeLong count = new NativeLong(questions.length);
     Pointer answers = made((result, error) ->
-        c.blip_session_ask(session, encoded, questions, new NativeLong(questions.length), null, result, error));
+        c.blip_session_ask(session, encoded, questions, count, null, result, error));
     try {
       String[] texts = new String[questions.length];
       for (int i = 0; i < texts.length; i++) texts[i] = text(answers, i);

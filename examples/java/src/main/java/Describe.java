@@ -19,7 +19,9 @@ public final class Describe {
       }
       String[] questions = {"what is to the right of the cat?", "what color is the background?"};
       String[] answers = blip.ask(picture, questions);
-      for (int i = 0; i < questions.length; i++) System.out.println("answer: " + questions[i] + " " + answers[i]);
+      for (int i = 0; i < questions.length; i++) {
+        System.out.println("answer: " + questions[i] + " " + answers[i]);
+      }
       blip.free(picture);
     } catch (Blip.BlipException | UnsatisfiedLinkError problem) {
       System.err.println("describe: " + problem.getMessage());
