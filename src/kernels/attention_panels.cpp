@@ -186,7 +186,7 @@ void byte_scores(const AttentionBlock& b, int columns, float* scores, std::uint8
 }
 
 void pair_scores(const AttentionBlock& b, int columns, int width, float* scores, float* memory) {
-  const PanelKernel& kernel = pair_kernel();
+  const PanelKernel& kernel = panel_kernel_of(NumberType::kBf16, true);
   for (int i = 0; i < b.queries; ++i)
     kernel.pack_row(static_cast<const std::uint16_t*>(b.q) + static_cast<std::size_t>(i) * b.ldq,
                     b.head_dim,
@@ -221,7 +221,7 @@ void attention_by_panels(const AttentionBlock& b) {
     sums[i] = e.sum;
     if (b.log_sums) b.log_sums[i] = scale * e.max + std::log(e.sum);
   }
-  multiply({pair_kernel(), b.queries, width, (b.count + 1) / 2,
+  multiply({panel_kernel_of(NumberType::kBf16, true), b.queries, width, (b.count + 1) / 2,
             reinterpret_cast<const char*>(scores),
             static_cast<std::size_t>(columns) * sizeof(float), 0, nullptr, b.values, b.value_stride,
             mixed, static_cast<std::size_t>(width)});

@@ -30,7 +30,8 @@ int padded_units(NumberType type, int k) {
 // Of kColumnBlock columns.
 std::size_t block_bytes(NumberType type, int k, Packing packing) {
   const int units = padded_units(type, k);
-  if (packing == Packing::kPlain && !has_avx512_gemm(type)) return panel_block_bytes(type, k);
+  if (packing != Packing::kNarrow && !has_avx512_gemm(type))
+    return panel_block_bytes(type, packing, k);
   return packing == Packing::kNarrow
              ? narrow_block_bytes(units)
              : static_cast<std::size_t>(units) * sizeof(std::uint32_t) * kColumnBlock;
@@ -55,7 +56,7 @@ PackedWeights::PackedWeights(NumberType type, int n, int k, Packing packing)
     : type_(type),
       n_(n),
       k_(k),
-      packing_(can_narrow(type, k) ? packing : Packing::kPlain),
+      packing_(packing == Packing::kNarrow && !can_narrow(type, k) ? Packing::kPlain : packing),
       blocked_(has_avx512_gemm(type)),
       block_bytes_(block_bytes(type, k, packing_)),
       bytes_(static_cast<std::size_t>((n + kColumnBlock - 1) / kColumnBlock) * block_bytes_),
@@ -70,8 +71,8 @@ void PackedWeights::pack(int first, int count, const void* rows) {
         static_cast<const std::byte*>(rows) + static_cast<std::size_t>(j) * row_bytes;
     auto* to =
         static_cast<std::byte*>(out) + static_cast<std::size_t>(j / kColumnBlock) * block_bytes_;
-    if (packing_ == Packing::kPlain && !blocked_) {
-      pack_panels(type_, std::min(kColumnBlock, count - j), k_, block, to);
+    if (packing_ != Packing::kNarrow && !blocked_) {
+      pack_panels(type_, packing_, std::min(kColumnBlock, count - j), k_, block, to);
     } else if (packing_ == Packing::kNarrow) {
       static thread_local AlignedArray<std::uint32_t> units;
       const int n = padded_units(type_, k_);

@@ -35,7 +35,9 @@ inline constexpr int kColumnBlock = 64;
 //   kNarrow: bfloat16 in 12 bits (narrow_bf16.h), unpacked while a product reads them. A quarter
 //            less memory to read, which is what a product of few rows takes its time for. Other
 //            types, and rows of an odd number of values, stay plain.
-enum class Packing { kPlain, kNarrow };
+//   kOrdered: plain, but bfloat16 products add up as AVX-512's do on ARM too, not by its matrix
+//            instructions: for layers of a model that is to be the same bits everywhere.
+enum class Packing { kPlain, kNarrow, kOrdered };
 
 // The right factor of a product. Immutable once every row of the layer is packed.
 class PackedWeights {

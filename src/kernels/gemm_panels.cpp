@@ -31,35 +31,39 @@ constexpr int kBlockUnits = 192;
 
 #if defined(__aarch64__)
 
-const PanelKernel& panel_kernel_of(NumberType type) { return arm_panels(type); }
+const PanelKernel& panel_kernel_of(NumberType type, bool ordered) {
+  return arm_panels(type, ordered);
+}
 const PanelKernel& key_kernel() { return arm_keys(); }
-const PanelKernel& pair_kernel() { return arm_pairs(); }
 
 #else
 
-const PanelKernel& panel_kernel_of(NumberType type) {
+const PanelKernel& panel_kernel_of(NumberType type, bool) {
   if (type == NumberType::kInt8 && isa() == Isa::kAvx2Vnni) return vnni_panels();
   return vector_panels(type);
 }
 
 const PanelKernel& key_kernel() { return isa() == Isa::kAvx2Vnni ? vnni_keys() : vector_keys(); }
-const PanelKernel& pair_kernel() { return vector_panels(NumberType::kBf16); }
 
 #endif
 
 namespace {
 
 // Of a row, completed by zeros to what the kernel takes at a time.
-int units_of(NumberType type, int k) {
-  const int once = static_cast<int>(kUnitBytes) * panel_kernel_of(type).lines;
+int units_of(const PanelKernel& kernel, NumberType type, int k) {
+  const int once = static_cast<int>(kUnitBytes) * kernel.lines;
   return round_up(k * static_cast<int>(size_of(type)), once) / static_cast<int>(kUnitBytes);
 }
 
 // A panel of bytes begins with what its sums begin with.
 std::size_t header_of(NumberType type) { return type == NumberType::kInt8 ? kPanelUnit : 0; }
 
-std::size_t panel_bytes(NumberType type, int k) {
-  return header_of(type) + static_cast<std::size_t>(units_of(type, k)) * kPanelUnit;
+const PanelKernel& kernel_of(NumberType type, Packing packing) {
+  return panel_kernel_of(type, packing == Packing::kOrdered);
+}
+
+std::size_t panel_bytes(const PanelKernel& kernel, NumberType type, int k) {
+  return header_of(type) + static_cast<std::size_t>(units_of(kernel, type, k)) * kPanelUnit;
 }
 
 // Rows as the kernel reads them.
@@ -72,7 +76,7 @@ struct PackedRows {
 PackedRows pack_rows(const GemmTile& t, int first, int count, const PanelKernel& kernel) {
   const NumberType type = t.w->type();
   const std::size_t used = static_cast<std::size_t>(t.w->k()) * size_of(type);
-  const std::size_t whole = static_cast<std::size_t>(units_of(type, t.w->k())) * kUnitBytes;
+  const std::size_t whole = static_cast<std::size_t>(units_of(kernel, type, t.w->k())) * kUnitBytes;
   const char* x = static_cast<const char*>(t.x) + static_cast<std::size_t>(first) * used;
   if (!kernel.pack_row && used == whole) return {x, used, 0};
   static thread_local AlignedArray<char> memory;
@@ -124,7 +128,7 @@ Panels panels_of(const Columns& c, int unit, int n) {
     widen_units(reinterpret_cast<const std::byte*>(block), unit, n, {out, stride, kPanelUnit});
     return {out, kZeros, stride, 0};
   }
-  const std::size_t header = header_of(type), bytes = panel_bytes(type, c.tile.w->k());
+  const std::size_t header = header_of(type), bytes = panel_bytes(c.kernel, type, c.tile.w->k());
   return {block + header + static_cast<std::size_t>(unit) * kPanelUnit, header ? block : kZeros,
           bytes, header ? bytes : 0};
 }
@@ -132,7 +136,7 @@ Panels panels_of(const Columns& c, int unit, int n) {
 void multiply_columns(const Columns& c, char* sums) {
   const GemmTile& t = c.tile;
   const bool narrow = t.w->packing() == Packing::kNarrow;
-  const int lines = c.kernel.lines, units = units_of(t.w->type(), t.w->k()),
+  const int lines = c.kernel.lines, units = units_of(c.kernel, t.w->type(), t.w->k()),
             used = (std::min(kColumnBlock, t.n - c.column) + kPanel - 1) / kPanel;
   const bool few = c.count <= c.kernel.rows;  // memory is read from one end to the other
   const int block = !few     ? kBlockUnits
@@ -179,8 +183,8 @@ std::size_t l2_cache_bytes() {
 
 // Rows whose packed form stays in the L2 cache beside the weights.
 int rows_at_once(const GemmTile& t, const PanelKernel& kernel) {
-  const std::size_t row = static_cast<std::size_t>(units_of(t.w->type(), t.w->k())) * kUnitBytes *
-                          static_cast<std::size_t>(kernel.planes);
+  const std::size_t row = static_cast<std::size_t>(units_of(kernel, t.w->type(), t.w->k())) *
+                          kUnitBytes * static_cast<std::size_t>(kernel.planes);
   const auto rows = static_cast<int>(std::min<std::size_t>(l2_cache_bytes() / 2 / row, 1 << 20));
   return std::max(kPanelRowUnit, rows / kPanelRowUnit * kPanelRowUnit);
 }
@@ -203,19 +207,22 @@ void join_units(int n, int columns, std::uint32_t* units) {
     }
 }
 
-std::size_t panel_block_bytes(NumberType type, int k) { return kPanels * panel_bytes(type, k); }
+std::size_t panel_block_bytes(NumberType type, Packing packing, int k) {
+  return kPanels * panel_bytes(kernel_of(type, packing), type, k);
+}
 
-void pack_panels(NumberType type, int count, int k, const void* rows, void* out) {
+void pack_panels(NumberType type, Packing packing, int count, int k, const void* rows, void* out) {
+  const PanelKernel& kernel = kernel_of(type, packing);
   const std::size_t row = static_cast<std::size_t>(k) * size_of(type);
-  const bool sums_columns = type == NumberType::kInt8 && panel_kernel_of(type).signed_rows;
+  const bool sums_columns = type == NumberType::kInt8 && kernel.signed_rows;
   for (int j = 0; j < count; j += kPanel) {
-    char* panel =
-        static_cast<char*>(out) + static_cast<std::size_t>(j / kPanel) * panel_bytes(type, k);
+    char* panel = static_cast<char*>(out) +
+                  static_cast<std::size_t>(j / kPanel) * panel_bytes(kernel, type, k);
     const char* from = static_cast<const char*>(rows) + static_cast<std::size_t>(j) * row;
     const int columns = std::min(kPanel, count - j);
     auto* units = reinterpret_cast<std::uint32_t*>(panel + header_of(type));
     pack_units(from, columns, row, units, kPanel);
-    if (joins_units(type)) join_units(units_of(type, k), kPanel, units);
+    if (kernel.joined) join_units(units_of(kernel, type, k), kPanel, units);
     if (!sums_columns) continue;
     for (int c = 0; c < columns; ++c, from += row) {
       std::int32_t sum = 0;
@@ -226,7 +233,7 @@ void pack_panels(NumberType type, int count, int k, const void* rows, void* out)
 }
 
 void gemm_panels(const GemmTile& t) {
-  const PanelKernel& kernel = panel_kernel_of(t.w->type());
+  const PanelKernel& kernel = kernel_of(t.w->type(), t.w->packing());
   static thread_local AlignedArray<char> sums;
   const int rows = rows_at_once(t, kernel);
   for (int first = 0; first < t.m; first += rows) {

@@ -13,11 +13,12 @@
 namespace blip::kernels {
 
 // Bytes of kColumnBlock columns of k values.
-std::size_t panel_block_bytes(NumberType type, int k);
+std::size_t panel_block_bytes(NumberType type, Packing packing, int k);
 
-// rows: [count, k] as torch stores them, of the type; count is at most kColumnBlock. out:
+// rows: [count, k] as torch stores them, of the type; count is at most kColumnBlock; packing: not
+// kNarrow. out:
 // panel_block_bytes() of zeros.
-void pack_panels(NumberType type, int count, int k, const void* rows, void* out);
+void pack_panels(NumberType type, Packing packing, int count, int k, const void* rows, void* out);
 
 // Whether the kernel of a type takes two units of a column as one: 16 columns of both lie in their
 // two lines, [16, 2] of 4 bytes, in panels and in narrow weights alike. join_units puts them so,

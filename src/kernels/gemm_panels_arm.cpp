@@ -11,7 +11,7 @@
 #if defined(__aarch64__)
 
 // Clang declares these intrinsics where the whole file is compiled for them alone, up to release
-// 15; our functions say themselves which they use.
+// 15; our functions say themselves which they use. It then has no type for bfloat16 either.
 #if defined(__clang__) && __clang_major__ < 16
 #if !defined(__ARM_FEATURE_DOTPROD)
 #define __ARM_FEATURE_DOTPROD 1
@@ -19,13 +19,10 @@
 #if !defined(__ARM_FEATURE_MATMUL_INT8)
 #define __ARM_FEATURE_MATMUL_INT8 1
 #endif
-#if !defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
-#define __ARM_FEATURE_BF16_VECTOR_ARITHMETIC 1
-#define __ARM_FEATURE_BF16 1
-#endif
 #endif
 #include <arm_neon.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/isa.h"
@@ -56,10 +53,17 @@ namespace {
 
 // Bytes of x less 128, pieces of 8 of them `step` bytes apart, completed by zeros to `whole`.
 void pack_signed(const void* x, int k, char* out, std::size_t step, int whole) {
-  const auto* values = static_cast<const std::uint8_t*>(x);
-  for (int i = 0; i < whole; ++i)
-    out[static_cast<std::size_t>(i / 8) * step + static_cast<std::size_t>(i % 8)] =
-        i < k ? static_cast<char>(values[i] ^ 0x80) : char{0};
+  constexpr int kPiece = 8;
+  const auto* values = static_cast<const char*>(x);
+  int i = 0;
+  for (; i + kPiece <= k; i += kPiece, out += step) {
+    std::uint64_t piece;
+    std::memcpy(&piece, values + i, kPiece);
+    piece ^= 0x8080808080808080u;
+    std::memcpy(out, &piece, kPiece);
+  }
+  for (int rest = i; rest < whole; ++rest)
+    out[rest - i] = rest < k ? static_cast<char>(values[rest] ^ 0x80) : char{0};
 }
 
 constexpr int whole_values(int k, int unit) { return (k + unit - 1) / unit * unit; }
@@ -67,7 +71,7 @@ constexpr int whole_values(int k, int unit) { return (k + unit - 1) / unit * uni
 namespace neon {
 #include "kernels/gemm_panels_lanes-inl.h"
 #include "kernels/gemm_panels_neon-inl.h"
-//
+// Over both:
 #include "kernels/gemm_panels-inl.h"
 
 constexpr PanelKernel kF32 = make_panel_kernel<F32>(), kBf16 = make_panel_kernel<Bf16>(),
@@ -199,23 +203,34 @@ struct Bf16 : Matrices {
   }
   static void store(char* p, Sums sums) { store(p, 8, sums); }
   template <int Part>
-  static bfloat16x8_t column(const char* p) {
-    return vreinterpretq_bf16_u16(vld1q_u16(reinterpret_cast<const std::uint16_t*>(p)));
+  static uint16x8_t column(const char* p) {
+    return vld1q_u16(reinterpret_cast<const std::uint16_t*>(p));
   }
   template <int Part>
-  static bfloat16x8_t row(const char* p, std::size_t) {
+  static uint16x8_t row(const char* p, std::size_t) {
     return column<Part>(p);
   }
-  static Sums dot(Sums sums, bfloat16x8_t x, bfloat16x8_t w) { return vbfmmlaq_f32(sums, x, w); }
+  static Sums dot(Sums sums, uint16x8_t x, uint16x8_t w) {
+#if defined(__clang__) && __clang_major__ < 16
+    asm("bfmmla %0.4s, %1.8h, %2.8h" : "+w"(sums) : "w"(x), "w"(w));
+    return sums;
+#else
+    return vbfmmlaq_f32(sums, vreinterpretq_bf16_u16(x), vreinterpretq_bf16_u16(w));
+#endif
+  }
   template <class V>
   static void renew(V& v) {
     asm volatile("" : "+w"(v));
   }
   static void pack_row(const void* x, int k, char* out, std::size_t) {
     const auto* values = static_cast<const std::uint16_t*>(x);
-    for (int i = 0; i < whole_values(k, kValues); ++i) {
-      const std::uint16_t value = i < k ? values[i] : std::uint16_t{0};
-      std::memcpy(out + static_cast<std::size_t>(i / kValues * kStep + i % kValues * 2), &value, 2);
+    for (int i = 0; i < k; i += kValues, out += kStep) {
+      std::uint16_t piece[kValues] = {};
+      if (i + kValues <= k)
+        std::memcpy(piece, values + i, sizeof(piece));
+      else
+        std::copy(values + i, values + k, piece);
+      std::memcpy(out, piece, sizeof(piece));
     }
   }
 };
@@ -228,16 +243,16 @@ BLIP_TARGET_END
 
 }  // namespace
 
-const PanelKernel& arm_panels(NumberType type) {
+const PanelKernel& arm_panels(NumberType type, bool ordered) {
   if (type == NumberType::kF32) return neon::kF32;
-  if (type == NumberType::kBf16) return has_isa(Isa::kNeonBf16) ? bf16::kBf16 : neon::kBf16;
+  if (type == NumberType::kBf16)
+    return !ordered && has_isa(Isa::kNeonBf16) ? bf16::kBf16 : neon::kBf16;
   return has_isa(Isa::kI8mm)      ? i8mm::kBytes
          : has_isa(Isa::kDotProd) ? dotprod::kBytes
                                   : neon::kBytes;
 }
 
 const PanelKernel& arm_keys() { return has_isa(Isa::kDotProd) ? dotprod::kKeys : neon::kKeys; }
-const PanelKernel& arm_pairs() { return neon::kBf16; }
 
 }  // namespace blip::kernels
 

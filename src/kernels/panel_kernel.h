@@ -67,23 +67,19 @@ struct PanelKernel {
 };
 
 // Of this machine.
-const PanelKernel& panel_kernel_of(NumberType type);
+// Ordered: bfloat16 with the sums of AVX-512's products, in their order, on every instruction set.
+const PanelKernel& panel_kernel_of(NumberType type, bool ordered = false);
 // Queries, bytes 128 above theirs, by keys that are too. Where not signed_rows, a row's sums begin
 // with -128 times the sum of the query.
 const PanelKernel& key_kernel();
-
-// Queries by keys, and weights by values, in bfloat16: with the sums of AVX-512's products, in
-// their order, on every instruction set.
-const PanelKernel& pair_kernel();
 
 // By Highway's vectors; not on ARM64.
 const PanelKernel& vector_panels(NumberType type);
 const PanelKernel& vector_keys();
 
 // On ARM64, by the best that isa() allows.
-const PanelKernel& arm_panels(NumberType type);
+const PanelKernel& arm_panels(NumberType type, bool ordered = false);
 const PanelKernel& arm_keys();
-const PanelKernel& arm_pairs();
 
 // Of bytes, by AVX-VNNI or by the same instructions of AVX-512 on vectors as short; where the
 // machine has either.

@@ -262,9 +262,10 @@ VisionWeights load_vision(Loader& load, const model::VisionConfig& c) {
   VisionWeights w;
   w.config = c;
   w.cache_type = load.cache_type();
-  // 8 bits would lose pixels
-  w.patch =
-      load.linear({"vision.patch"}, 3 * c.patch_size * c.patch_size, c.width, load.cache_type());
+  // 8 bits would lose pixels, but a model of them is to be the same everywhere.
+  const bool bytes = load.type() == ops::NumberType::kInt8;
+  w.patch = load.linear({"vision.patch"}, 3 * c.patch_size * c.patch_size, c.width,
+                        load.cache_type(), bytes ? ops::Packing::kOrdered : ops::Packing::kPlain);
   w.class_token = load.array("vision.class_token");
   w.position = load.array("vision.position");
   w.norm = load.norm("vision.norm", c.eps);

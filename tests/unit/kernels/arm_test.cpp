@@ -34,7 +34,7 @@ TEST(Arm, EveryLevelHasItsOwnProducts) {
   EXPECT_EQ(bytes.rows, has_isa(Isa::kDotProd) ? 6 : 2);
   EXPECT_EQ(bf16.joined, has_isa(Isa::kNeonBf16));
   // What attention multiplies by adds up in AVX-512's order, on every level.
-  EXPECT_FALSE(arm_pairs().joined);
+  EXPECT_FALSE(arm_panels(NumberType::kBf16, true).joined);
   EXPECT_FALSE(has_isa(Isa::kAvx2));
 }
 
@@ -100,9 +100,10 @@ std::vector<std::uint16_t> random_bf16(std::size_t n, unsigned seed) {
 
 TEST(Arm, Bf16SumsAreAsDefined) {
   const FlushDenormals flush;
-  const auto expected = has_isa(Isa::kNeonBf16) ? matrix_sum : pair_sum;
   for (const int k : {1, 2, 3, 4, 5, 7, 8, 64, 770})
-    for (const Packing packing : {Packing::kPlain, Packing::kNarrow}) {
+    for (const Packing packing : {Packing::kPlain, Packing::kNarrow, Packing::kOrdered}) {
+      const bool matrix = has_isa(Isa::kNeonBf16) && packing != Packing::kOrdered;
+      const auto expected = matrix ? matrix_sum : pair_sum;
       const int m = 9, n = 85;
       const auto size = [](int a, int b) {
         return static_cast<std::size_t>(a) * static_cast<std::size_t>(b);
