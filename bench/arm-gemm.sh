@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # How many instructions a 64-bit ARM processor executes for each multiply-add of a matrix product,
-# by each of our levels of instructions and by the libraries that could do it: counted under qemu-user,
-# as the difference of three products and one. A multiply-add of 4 floats is 0.25, a dot product of
-# 16 bytes 0.0625, a matrix product of 32 bytes 0.031, of 16 bfloat16s 0.0625, with nothing else.
+# by each of our levels of instructions and by the libraries that could do it: counted under
+# qemu-user, as the difference of three products and one. A multiply-add of 4 floats is 0.25, a dot
+# product of 16 bytes 0.0625, a matrix product of 32 bytes 0.031, of 16 bfloat16s 0.0625, with
+# nothing else.
 # usage: arm-gemm.sh [own]    (needs g++-aarch64-linux-gnu, qemu-user, 200 MB below build/ for the
 # libraries, which `own` does without; takes some minutes)
 set -euo pipefail

@@ -1,4 +1,4 @@
-// The AMX tiles of x86 (AMX): eight registers of up to 16 rows x 64 bytes, and products of them.
+// The tiles of AMX (x86): eight registers of up to 16 rows x 64 bytes, and products of them.
 // Kernels take the instructions as a template argument, so that tests can run them by
 // tests/unit/kernels/emulated_tiles.h where there are none.
 #pragma once

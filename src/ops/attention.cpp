@@ -16,7 +16,7 @@ namespace blip::ops {
 bool has_byte_keys(int head_dim) { return !kernels::has_tile_attention() && head_dim % 4 == 0; }
 
 // Their scores over ViT's 577 keys (48 x 592 floats = 114 KB) stay in the L2 cache, and 48 is a
-// multiple of the kernel's 6-row tiles; two tiles of AMX tiles have 32 rows.
+// multiple of the kernel's 6-row tiles; two AMX tiles have 32 rows.
 int query_block(NumberType type) {
   return type == NumberType::kBf16 && kernels::has_tile_attention() ? 32 : 48;
 }
