@@ -72,9 +72,9 @@ def compiled_as(role, dtype):
 def check_chip(chip):
     if chip in UNTRIED:
         raise BuildError(
-            f"{UNTRIED[chip]} is not supported, though the vendor's compiler knows it: our networks "
-            "were never compiled for it nor compared on its emulator, and blip does not know the id "
-            f"by which such a chip is told; supported are {', '.join(CHIPS)}"
+            f"{UNTRIED[chip]} is not supported, though the vendor's compiler knows it: our "
+            "networks were never compiled for it nor compared on its emulator, and blip does not know the "
+            f"id by which such a chip is told; supported are {', '.join(CHIPS)}"
         )
     if chip not in CHIPS:
         raise BuildError(f"--chip {chip}: supported are {', '.join(CHIPS)}")

@@ -1,4 +1,4 @@
-"""The folder that build-bmodels makes: under construction beside its place, and in it when it is whole."""
+"""The folder that build-bmodels makes, and what builds that were killed have left of it."""
 
 import fcntl
 import glob
