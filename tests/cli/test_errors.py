@@ -178,6 +178,7 @@ class Usage(CliTest):
             "rm": ("a",),
             "pull": ("a/b",),
             "capfilt": (PICTURE,),
+            "nlvr": (PICTURE, PICTURE),
         }
         tried = 0
         for command in re.findall(
