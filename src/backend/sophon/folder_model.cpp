@@ -17,7 +17,7 @@ namespace {
 
 constexpr float kHidden = -10000.f;  // of an additive mask
 // Ports of the networks (NETWORKS.md).
-constexpr std::size_t kTextIds = 0, kTextMask = 1, kTextCross = 2;
+constexpr std::size_t kTextIds = 0, kTextMask = 1;
 constexpr std::size_t kVisionTokens = 0, kVisionVector = 1, kMatchLogits = 0, kMatchStates = 1,
                       kQuestionStates = 0, kAnswerCross = 1;
 
