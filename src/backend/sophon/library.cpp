@@ -117,7 +117,9 @@ std::string Library::version() const {
 }
 
 const Library& Library::get() {
-  static const Library library = load();  // tried again at the next call if it throws
+  // Tried again at the next call if it throws. Never destroyed: a thread that a chip keeps may be
+  // in it when the program ends.
+  static const Library& library = *new Library(load());
   return library;
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -74,6 +75,32 @@ bool is_known_label(const std::string& label);  // of some chip that we know
 // another text as it is.
 std::string short_version(const std::string& text);
 
+// For std::unique_lock, with a time limit. The thread sanitizer of GCC 12 does not know the call by
+// which std::timed_mutex waits.
+class TurnMutex {
+ public:
+  void lock() {
+    std::unique_lock lock(mutex_);
+    freed_.wait(lock, [this] { return !held_; });
+    held_ = true;
+  }
+  bool try_lock_for(std::chrono::milliseconds time) {
+    std::unique_lock lock(mutex_);
+    if (!freed_.wait_for(lock, time, [this] { return !held_; })) return false;
+    return held_ = true;
+  }
+  void unlock() {
+    const std::lock_guard lock(mutex_);
+    held_ = false;
+    freed_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable freed_;
+  bool held_ = false;
+};
+
 class DeviceMemory;
 
 // A chip that this process holds. May be used by several threads: calls of the vendor's library
@@ -107,7 +134,7 @@ class Device {
 
    private:
     CallTimer timer_;
-    std::unique_lock<std::timed_mutex> lock_;
+    std::unique_lock<TurnMutex> lock_;
   };
 
   // A chip fails for good, until it is opened anew: by hanging, or by kFailuresInARow calls in a
@@ -152,7 +179,7 @@ class Device {
   int id_;
   unsigned chip_id_ = 0;
   Limit limit_;
-  mutable std::timed_mutex mutex_;
+  mutable TurnMutex mutex_;
   mutable std::atomic<bool> failed_ = false;
   mutable std::atomic<int> failures_ = 0;  // in a row
   mutable std::mutex state_mutex_;         // of the next two

@@ -53,6 +53,9 @@ namespace {
 
 constexpr auto kPatience = std::chrono::seconds(20);
 
+// Threads that were left behind at a call may still be in it when the program ends: what they use
+// is never destroyed.
+
 std::string setting(const char* name, const char* otherwise = "") {
   const char* value = std::getenv(name);
   return value ? value : otherwise;
@@ -188,8 +191,8 @@ bool goes_well(int chip, const std::string& call) {
   const std::string path = setting("BLIP_FAKE_FAULTS");
   if (path.empty()) return true;
   static std::mutex mutex;
-  static std::map<std::pair<int, std::string>, int> numbers;
-  static std::string counted;
+  static auto& numbers = *new std::map<std::pair<int, std::string>, int>;  // as above
+  static auto& counted = *new std::string;
   int number = 0;
   {
     const std::lock_guard lock(mutex);
@@ -316,7 +319,7 @@ void compute(const std::string& kind, Arrays& a) {
 void hold_back() {
   static std::mutex mutex;
   static std::condition_variable changed;
-  static std::string arranged;
+  static auto& arranged = *new std::string;  // as above
   static int running = 0;
   static bool over = false;
   static std::atomic<bool> gate_over = false;
@@ -384,13 +387,13 @@ void execute(Chip& chip, const FakeNetwork& network, const std::string& cores,
 }
 
 std::vector<std::unique_ptr<Chip>>& chips() {
-  static std::vector<std::unique_ptr<Chip>> list = [] {
-    std::vector<std::unique_ptr<Chip>> made;
+  static auto& list = *[] {  // as above
+    auto made = std::make_unique<std::vector<std::unique_ptr<Chip>>>();
     for (int id = 0; id < std::atoi(setting("BLIP_FAKE_CHIPS", "1").c_str()); ++id) {
-      made.push_back(std::make_unique<Chip>());
-      made.back()->id = id;
+      made->push_back(std::make_unique<Chip>());
+      made->back()->id = id;
     }
-    return made;
+    return made.release();
   }();
   return list;
 }
@@ -399,7 +402,7 @@ std::vector<std::unique_ptr<Chip>>& chips() {
 template <class Thing>
 Thing* remembered(Thing* thing) {
   static std::mutex mutex;
-  static std::vector<Thing*> all;
+  static auto& all = *new std::vector<Thing*>;  // as above
   const std::lock_guard lock(mutex);
   all.push_back(thing);
   return thing;
