@@ -12,7 +12,7 @@ CONFIGURE = cmake --preset
 
 .DEFAULT_GOAL := build
 .PHONY: help deps deps-test deps-check deps-package build demo test test-clients check check-all \
-    check-format check-abi check-asan check-tsan check-fuzz check-hosts \
+    check-format check-tidy check-abi check-asan check-tsan check-fuzz check-hosts \
     check-arm64 check-riscv64 check-portable portable package wheel install format clean
 
 help: ## List these commands
@@ -41,12 +41,17 @@ check: check-format check-abi check-asan check-tsan check-fuzz check-hosts ## Al
 # The same checks with what `make test` and `make check` leave out for its length.
 check-all: ## Everything, with the long tests; fuzzers for 120 s each (hours)
 	$(MAKE) test TEST_PRESET=release-all CLIENTS=
+	$(MAKE) check-tidy
 	$(MAKE) check ASAN_PRESET=asan-all ARM64_PRESET=arm64-all \
 	    FUZZ_SECONDS=$(or $(FUZZ_SECONDS),120) HOSTS="arm64 riscv64"
 	$(MAKE) check-portable
 
 check-format: deps-check ## Is everything as the formatters write it, in 100 columns?
 	scripts/check-format.sh
+
+# 13 minutes of one core, so not in `check`; `FILES=--changed`: what differs from main.
+check-tidy: deps-check ## Run clang-tidy over the C++ (FILES="a.cpp b.cpp", or --changed)
+	scripts/check-tidy.sh $(FILES)
 
 check-abi: deps-check ## Compare the C interface with the committed dump of its ABI
 	$(CONFIGURE) release
@@ -66,7 +71,7 @@ check-tsan: deps-check ## Run the tests that use threads under the thread saniti
 check-fuzz: deps-check ## Run each fuzzer for FUZZ_SECONDS seconds
 	$(CONFIGURE) fuzz
 	$(CMAKE_BUILD) fuzz -j $(JOBS)
-	scripts/run-fuzzers.sh build/fuzz/fuzz $(or $(FUZZ_SECONDS),15)
+	scripts/run-fuzzers.sh build/fuzz/fuzz $(or $(FUZZ_SECONDS),8)
 
 HOSTS = arm64
 check-hosts: ## The two below (HOSTS="arm64 riscv64"), where their compilers can be had

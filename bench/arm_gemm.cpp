@@ -39,17 +39,18 @@ void own(NumberType type, int m, int n, int k, int times, float* out) {
   const bool bytes = type == NumberType::kInt8;
   PackedWeights packed(type, n, k);
   packed.pack(0, n, w.data());
-  for (int i = 0; i < times; ++i)
-    gemm({.m = m,
-          .n = n,
-          .x = x.data(),
-          .w = &packed,
-          .x_scales = bytes ? scales.data() : nullptr,
-          .x_offsets = bytes ? zeros.data() : nullptr,
-          .w_scales = bytes ? scales.data() : nullptr,
-          .w_sums = bytes ? zeros.data() : nullptr,
-          .out = out,
-          .ldo = static_cast<std::size_t>(n)});
+  for (int i = 0; i < times; ++i) WorkerScratch memory(1);
+  gemm({.m = m,
+        .n = n,
+        .x = x.data(),
+        .w = &packed,
+        .x_scales = bytes ? scales.data() : nullptr,
+        .x_offsets = bytes ? zeros.data() : nullptr,
+        .w_scales = bytes ? scales.data() : nullptr,
+        .w_sums = bytes ? zeros.data() : nullptr,
+        .out = out,
+        .ldo = static_cast<std::size_t>(n),
+        .scratch = Scratch(memory, 0)});
 }
 
 }  // namespace

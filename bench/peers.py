@@ -44,11 +44,12 @@ TASKS = {
 
 
 class Case:
-    """A work of an engine: run() does it once."""
+    """A work of an engine: run() does it once; limited() says of what ran whether --isa took."""
 
-    def __init__(self, engine, dtype, work, run, limited=False):
-        self.name = {"engine": engine, "dtype": dtype, "work": work, "limited": limited}
+    def __init__(self, engine, dtype, work, run, limited=lambda: False):
+        self.name = {"engine": engine, "dtype": dtype, "work": work}
         self.run = run
+        self.limited = limited
         self.warm = False
 
     def measure(self, runs, seconds=3):
@@ -61,7 +62,8 @@ class Case:
             start = time.perf_counter()
             self.run()
             times.append(1e3 * (time.perf_counter() - start))
-        return {**self.name, "median_ms": round(statistics.median(times), 1)}
+        figures = {"limited": self.limited(), "median_ms": round(statistics.median(times), 1)}
+        return {**self.name, **figures}
 
 
 def make_checkpoints(work):
@@ -90,63 +92,73 @@ def load(work, name, dtype, **options):
     )
 
 
+class Inputs:
+    """What every engine is given: pictures of both sizes, a prompt, ten texts, a question."""
+
+    def __init__(self, dtype):
+        import torch
+
+        torch.manual_seed(1)
+        self.many = torch.randn(8, 3, 384, 384).to(dtype)
+        self.pixels, self.large = self.many[:1], torch.randn(1, 3, 480, 480).to(dtype)
+        self.prompt = torch.tensor([[30522, 1037, 3861, 1997, 102]])
+        self.texts = torch.randint(1000, 30000, (10, 35))
+        self.question = torch.randint(1000, 30000, (1, 10))
+
+
+def torch_vision(models, pixels):
+    return lambda: models["caption"].vision_model(pixels)
+
+
+def torch_caption(models, inputs, beams, pixels):
+    return lambda: models["caption"].generate(
+        pixel_values=pixels,
+        input_ids=inputs.prompt.expand(len(pixels), -1),
+        num_beams=beams,
+        do_sample=False,
+        min_length=20,
+        max_length=20,
+    )
+
+
+def torch_match(models, inputs):
+    return lambda: models["itm"](
+        input_ids=inputs.texts,
+        attention_mask=inputs.texts.new_ones(inputs.texts.shape),
+        pixel_values=inputs.pixels.expand(len(inputs.texts), -1, -1, -1),
+        use_itm_head=True,
+    )[0]
+
+
+def torch_ask(models, inputs):
+    return lambda: models["vqa"].generate(
+        input_ids=inputs.question,
+        attention_mask=inputs.question.new_ones(inputs.question.shape),
+        pixel_values=inputs.large,
+        num_beams=1,
+        min_length=10,
+        max_length=10,
+    )
+
+
 def torch_cases(work):
     import torch
 
     torch.set_grad_enabled(False)
+    limited = lambda: torch.backends.cpu.get_cpu_capability() == "AVX2"  # noqa: E731
     for name, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
-        yield from torch_cases_in(work, name, dtype)
-
-
-def torch_cases_in(work, name, dtype):
-    import torch
-
-    caption, itm, vqa = (load(work, task, dtype) for task in TASKS)
-    pixels, large = (torch.randn(1, 3, size, size, dtype=dtype) for size in (384, 480))
-    prompt = torch.tensor([[30522, 1037, 3861, 1997, 102]])
-    texts, question = torch.randint(1000, 30000, (10, 35)), torch.randint(1000, 30000, (1, 10))
-
-    limited = torch.backends.cpu.get_cpu_capability() == "AVX2"
-
-    def write(beams):
-        return lambda: caption.generate(
-            pixel_values=pixels,
-            input_ids=prompt,
-            num_beams=beams,
-            do_sample=False,
-            min_length=20,
-            max_length=20,
-        )
-
-    yield Case("torch", name, "vision 384", lambda: caption.vision_model(pixels), limited)
-    yield Case("torch", name, "caption, greedy to 20", write(1), limited)
-    yield Case("torch", name, "caption, 3 beams to 20", write(3), limited)
-    yield Case(
-        "torch",
-        name,
-        "match, 10 texts of 35",
-        lambda: itm(
-            input_ids=texts,
-            attention_mask=torch.ones_like(texts),
-            pixel_values=pixels.expand(10, -1, -1, -1),
-            use_itm_head=True,
-        ),
-        limited,
-    )
-    yield Case(
-        "torch",
-        name,
-        "ask, greedy to 10",
-        lambda: vqa.generate(
-            input_ids=question,
-            attention_mask=torch.ones_like(question),
-            pixel_values=large,
-            num_beams=1,
-            min_length=10,
-            max_length=10,
-        ),
-        limited,
-    )
+        models = {task: load(work, task, dtype) for task in TASKS}
+        inputs = Inputs(dtype)
+        for title, run in (
+            ("vision 384", torch_vision(models, inputs.pixels)),
+            ("vision 384, 8 pictures", torch_vision(models, inputs.many)),
+            ("caption, greedy to 20", torch_caption(models, inputs, 1, inputs.pixels)),
+            ("caption, greedy to 20, 8 pictures", torch_caption(models, inputs, 1, inputs.many)),
+            ("caption, 3 beams to 20", torch_caption(models, inputs, 3, inputs.pixels)),
+            ("match, 10 texts of 35", torch_match(models, inputs)),
+            ("ask, greedy to 10", torch_ask(models, inputs)),
+        ):
+            yield Case("torch", name, title, run, limited)
 
 
 def export_vision(work):
@@ -209,38 +221,47 @@ def onnxruntime_cases(work, threads):
         )
 
 
-def openvino_cases(work, threads, isa):
-    import nncf
-    import openvino
+def openvino_vision(engine, pixels):
+    pixels = pixels.numpy()
+    return lambda: engine.tower("caption", pixels.shape)({0: pixels})
 
-    core = openvino.Core()
-    model = core.read_model(export_vision(work))
-    narrow = nncf.quantize(
-        model, nncf.Dataset(pictures(4)), model_type=nncf.ModelType.TRANSFORMER, subset_size=4
-    )
-    for dtype, network in (("f32", model), ("bf16", model), ("int8", narrow)):
-        if dtype == "bf16" and isa:
-            continue  # its softmax in bfloat16 is there with AVX-512 alone
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32" if dtype == "f32" or isa else "bf16",
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        compiled = core.compile_model(network, "CPU", settings)
-        # The kernels that it chose, such as brgemm_avx512_amx.
-        kernels = " ".join(
-            str(node.get_rt_info()["primitiveType"])
-            for node in compiled.get_runtime_model().get_ops()
-        )
-        limited = not any(name in kernels for name in ("avx512", "amx"))
-        request = compiled.create_infer_request()
-        yield Case(
-            "openvino",
-            dtype,
-            "vision 384",
-            lambda request=request, pixels=pictures(1)[0]: request.infer({0: pixels}),
-            limited,
-        )
+
+def openvino_caption(engine, inputs, beams, pixels):
+    pixels, prompt = pixels.numpy(), inputs.prompt[0, :-1].tolist()
+    return lambda: engine.caption(pixels, prompt, beams, 20)
+
+
+def openvino_match(engine, inputs):
+    pixels, texts = inputs.pixels.numpy(), inputs.texts.numpy()
+    return lambda: engine.match(pixels, texts)
+
+
+def openvino_ask(engine, inputs):
+    pixels, question = inputs.large.numpy(), inputs.question.numpy()
+    return lambda: engine.ask(pixels, question, 10)
+
+
+def openvino_cases(work, threads, isa):
+    import torch
+
+    from openvino_peer import Engine
+
+    torch.set_grad_enabled(False)
+    models = {task: load(work, task, torch.float32) for task in TASKS}
+    inputs = Inputs(torch.float32)
+    # Its softmax in bfloat16 is there with AVX-512 alone.
+    for dtype in ("f32", "int8") if isa else ("f32", "bf16", "int8"):
+        engine = Engine(models, dtype, threads, isa)
+        for title, run in (
+            ("vision 384", openvino_vision(engine, inputs.pixels)),
+            ("vision 384, 8 pictures", openvino_vision(engine, inputs.many)),
+            ("caption, greedy to 20", openvino_caption(engine, inputs, 1, inputs.pixels)),
+            ("caption, greedy to 20, 8 pictures", openvino_caption(engine, inputs, 1, inputs.many)),
+            ("caption, 3 beams to 20", openvino_caption(engine, inputs, 3, inputs.pixels)),
+            ("match, 10 texts of 35", openvino_match(engine, inputs)),
+            ("ask, greedy to 10", openvino_ask(engine, inputs)),
+        ):
+            yield Case("openvino", dtype, title, run, engine.limited)
 
 
 def main():
@@ -273,7 +294,7 @@ def main():
         "onnxruntime": lambda: onnxruntime_cases(options.work, options.threads),
         "openvino": lambda: openvino_cases(options.work, options.threads, options.isa),
     }
-    cases = [case for engine in options.only.split(",") for case in engines[engine]()]
+    cases = [case for engine in options.only.split(",") if engine for case in engines[engine]()]
     numbers = range(len(cases))
     if options.serve:
         print(json.dumps([case.name for case in cases]), flush=True)

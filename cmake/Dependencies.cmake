@@ -64,6 +64,7 @@ elseif(NOT TARGET hwy::hwy)  # the headers do for one instruction set
 endif()
 
 if(BLIP_BUILD_CLI AND BLIP_ARCHIVES)
+  find_package(ZLIB REQUIRED)
   pkg_check_modules(LIBARCHIVE IMPORTED_TARGET libarchive)
   if(NOT LIBARCHIVE_FOUND)
     message(FATAL_ERROR

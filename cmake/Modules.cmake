@@ -1,9 +1,10 @@
-# A module is one folder of src/: all its .cpp files, as objects (for libblip) and as a static
-# library (for its tests).
+# A module is one folder of src/ or lib/: all its .cpp files, as objects (for libblip) and as a
+# static library (for its tests).
 #   blip_module(NAME [DEPENDS modules...] [LIBRARIES external targets...]
-#               [WITHOUT files that this build has others for...])
+#               [WITHOUT files that this build has others for...] [APART])
+# APART: its files are compiled one by one in unity builds too, for they have names in common.
 function(blip_module name)
-  cmake_parse_arguments(arg "" "" "DEPENDS;LIBRARIES;WITHOUT" ${ARGN})
+  cmake_parse_arguments(arg "APART" "" "DEPENDS;LIBRARIES;WITHOUT" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
   list(TRANSFORM arg_WITHOUT PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/${name}/)
   list(REMOVE_ITEM sources ${arg_WITHOUT} "")
@@ -11,13 +12,16 @@ function(blip_module name)
     return()
   endif()
   add_library(blip_${name}_objects OBJECT ${sources})
-  target_include_directories(blip_${name}_objects PUBLIC ${PROJECT_SOURCE_DIR}/include
-      ${PROJECT_SOURCE_DIR}/src)
+  # Its own folder's headers, and lib/ beneath them.
+  set(includes ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/lib ${CMAKE_CURRENT_SOURCE_DIR})
+  target_include_directories(blip_${name}_objects PUBLIC ${includes})
   target_link_libraries(blip_${name}_objects PRIVATE ${arg_LIBRARIES} Threads::Threads)
   target_compile_definitions(blip_${name}_objects PRIVATE BLIP_VERSION="${PROJECT_VERSION}")
+  if(arg_APART)
+    set_target_properties(blip_${name}_objects PROPERTIES UNITY_BUILD OFF)
+  endif()
   add_library(blip_${name} STATIC $<TARGET_OBJECTS:blip_${name}_objects>)
-  target_include_directories(blip_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include
-      ${PROJECT_SOURCE_DIR}/src)
+  target_include_directories(blip_${name} PUBLIC ${includes})
   target_link_libraries(blip_${name} PUBLIC ${arg_LIBRARIES} Threads::Threads)
   foreach(dependency ${arg_DEPENDS})
     if(TARGET blip_${dependency})

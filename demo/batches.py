@@ -146,9 +146,8 @@ def scene_batch(number, size):
         ("caption", caption, 0),
         ("alone", alone, 0),
     ):
-        batch[name] = _stack(
-            rows, "ids", vocab.PAD, extra
-        )  # one padded place always: see answer_mask in losses
+        # One padded place always: see answer_mask in losses.
+        batch[name] = _stack(rows, "ids", vocab.PAD, extra)
         batch[name + "_at"] = _stack(rows, "at", 0, extra)
         batch[name + "_part"] = _stack(rows, "part", 0, extra)
         if rows[0].target:

@@ -26,9 +26,8 @@ import vocab
 from export import load
 
 TOLERANCE = 1e-4
-ONE_LEVEL = (
-    1.01 / 255 / 0.26
-)  # transformers 5 resizes with torchvision, which rounds some bytes to Pillow's neighbour
+# Transformers 5 resizes with torchvision, which rounds some bytes to Pillow's neighbour.
+ONE_LEVEL = 1.01 / 255 / 0.26
 
 
 def open_model(kind, folder):

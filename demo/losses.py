@@ -72,9 +72,8 @@ def contrastive(model, image, batch):
     twin = (batch["alone"][:, None] == batch["alone"][None]).all(-1) & ~torch.eye(
         len(a), dtype=torch.bool
     )
-    logits = logits.masked_fill(
-        twin, -1e4
-    )  # the same sentence twice in a batch is no counter-example
+    # The same sentence twice in a batch is no counter-example.
+    logits = logits.masked_fill(twin, -1e4)
     target = torch.arange(len(a))
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 

@@ -71,9 +71,8 @@ class Vision(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.patch = c.patch_size
-        self.embed = nn.Linear(
-            3 * c.patch_size**2, c.width
-        )  # the patch convolution, written as a matrix
+        # The patch convolution, written as a matrix.
+        self.embed = nn.Linear(3 * c.patch_size**2, c.width)
         self.cls = nn.Parameter(torch.zeros(c.width))
         self.position = nn.Parameter(torch.zeros(c.patches + 1, c.width))
         self.layers = nn.ModuleList(VisionLayer(c) for _ in range(c.vision_layers))

@@ -23,16 +23,11 @@ FONT_PATHS = (
 FONT_SIZE = 109  # the one size a CBDT bitmap font has
 NOISE = 700  # side of the stored grain: no scene may be larger
 SPRITE = 128  # master sprites are SPRITE x SPRITE; halved copies serve small pictures
-TRAIN, HELD_OUT = (
-    0,
-    1,
-)  # seed streams: no training scene can share a generator state with a held-out one
+# Seed streams: no training scene can share a generator state with a held-out one.
+TRAIN, HELD_OUT = 0, 1
 LAYOUTS = {1: [[1]], 2: [[2], [1, 1]], 3: [[3], [1, 1, 1], [1, 2], [2, 1]], 4: [[2, 2]]}
-CELL_SIZES = {
-    1: (0.45, 0.72),
-    2: (0.32, 0.47),
-    3: (0.25, 0.32),
-}  # the most cells along one side -> picture size
+# The most cells along one side -> picture size.
+CELL_SIZES = {1: (0.45, 0.72), 2: (0.32, 0.47), 3: (0.25, 0.32)}
 
 
 @dataclass

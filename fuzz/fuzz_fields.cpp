@@ -5,9 +5,9 @@
 #include <string>
 #include <string_view>
 
+#include "server/endpoint.h"
 #include "server/fields.h"
 #include "server/forms.h"
-#include "server/tasks.h"
 
 namespace {
 
@@ -60,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } catch (const Problem& problem) {
     require(problem.kind().status == 400 || problem.kind().status == 415);
     // names what the client sent, whatever bytes those were
-    dump(to_json(problem.kind(), problem.what(), "id"));
+    json_text(to_json(problem.kind(), problem.what(), "id"));
   }
   return 0;
 }

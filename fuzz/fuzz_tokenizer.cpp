@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/utf8.h"
 #include "blip/error.h"
 #include "text/normalizer.h"
 #include "text/tokenizer.h"
@@ -30,7 +31,7 @@ void check_text(const Tokenizer& tokenizer, std::string_view text) {
   // What the tokenizer says is UTF-8, whatever it read.
   std::string again;
   const std::string decoded = tokenizer.decode(whole.ids);
-  for (char32_t c : blip::text::decode_utf8(decoded)) blip::text::append_utf8(again, c);
+  for (char32_t c : blip::decode_utf8(decoded)) blip::append_utf8(again, c);
   require(again == decoded);
   for (const std::size_t prompt : {std::size_t{0}, whole.ids.size() / 2, whole.ids.size()}) {
     require(tokenizer.decode_after(whole.ids, prompt).size() <= decoded.size());

@@ -4,16 +4,19 @@
 # instead. Longer lines are allowed where nothing can break them, or nobody writes them:
 # - a line of one word, such as an address, or wget with one;
 # - Markdown's tables and links, and in its code blocks what a program printed;
-# - Chinese (two columns a character, broken by sentences), and texts for Chinese eyes in the page;
+# - texts for Chinese eyes in the page;
 # - in Python a line that shows a program's own format (`# format: as printed` above the text);
 # - tests' data, the fuzzers' inputs, notebooks, JSON and the ABI's dump.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=
 
+# Those without an ending are known by their first line.
+python_files() { { git ls-files '*.py'; git grep -lI '^#!.*python3$'; } | sort -u; }
+
 if [ "${1:-}" = --write ]; then
   git ls-files -z '*.h' '*.cpp' | xargs -0 clang-format -i
-  ! command -v black >/dev/null || git ls-files -z '*.py' | xargs -0 black -q -l 100
+  ! command -v black >/dev/null || python_files | xargs black -q -l 100
   exit 0
 fi
 
@@ -23,11 +26,11 @@ else
   echo "SKIPPED: the format of C++, without clang-format 14" >&2
 fi
 if black --version 2>/dev/null | grep -q ' 26\.'; then
-  git ls-files -z '*.py' | xargs -0 black -q --check -l 100 || failed=1
+  python_files | xargs black -q --check -l 100 || failed=1
 fi
 
 # Text files alone; tools without a name's ending are among them.
-git ls-files | grep -Ev '^(fuzz/corpus|tests/data)/|_zh\.md$|\.(abi|gguf|ipynb|json|svg|txt)$' |
+git ls-files | grep -Ev '^(fuzz/corpus|tests/data)/|\.(abi|gguf|ipynb|json|svg|txt)$' |
   cat - <(git ls-files '*CMakeLists.txt') | perl -CSD -ne '
     chomp(my $file = $_);
     next unless -f $file && -T $file;

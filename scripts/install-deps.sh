@@ -20,7 +20,7 @@ for group in "$@"; do
     browser) packages+=(chromium) ;;
     # oneDNN's CMake package looks for OpenCL, which its Debian package does not bring.
     bench) packages+=(libdnnl-dev ocl-icd-opencl-dev) ;;
-    check) packages+=(clang clang-format libclang-rt-dev abigail-tools) ;;
+    check) packages+=(clang clang-format clang-tidy-14 libclang-rt-dev abigail-tools) ;;
     # For tests/server/test_proxies.py; Debian starts it as a service.
     proxies) packages+=(nginx-light) ;;
     package) packages+=(dpkg-dev) ;;

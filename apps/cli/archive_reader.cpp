@@ -8,9 +8,9 @@
 #include <string_view>
 #include <utility>
 
+#include "blip/blip.h"
 #include "blip/error.h"
 #include "cli/archive_open.h"
-#include "image/formats.h"
 
 namespace blip::cli {
 namespace {
@@ -40,93 +40,99 @@ bool is_archive(const std::string& path) {
 #ifdef BLIP_HAS_ARCHIVES
 
 struct ArchiveReader::Impl {
-  std::optional<Input> picture(archive_entry* entry, const Wanted& wanted, LeftOut& left_out);
-  bool read_head(std::string& bytes);
+  Impl(std::string path, const SourceOptions& given) : options(given), members(std::move(path)) {}
+
+  std::optional<Input> picture(const Member& member, const Wanted& wanted, LeftOut& left_out);
+  bool read_head(Input& input, std::string& bytes);
   void read_rest(Input& input, std::string& bytes);
 
-  std::string path;
-  const SourceOptions* options = nullptr;
-  Archive reader;
+  const SourceOptions& options;
+  Members members;
 };
 
 ArchiveReader::ArchiveReader(std::string path, const SourceOptions& options)
-    : impl_(std::make_unique<Impl>()) {
-  impl_->reader = open_archive(path);
-  impl_->path = std::move(path);
-  impl_->options = &options;
-}
+    : impl_(std::make_unique<Impl>(std::move(path), options)) {}
 
 ArchiveReader::~ArchiveReader() = default;
 
 std::optional<Input> ArchiveReader::next(const Wanted& wanted, LeftOut& left_out) {
-  archive_entry* entry = nullptr;
-  while (next_member(impl_->reader.get(), &entry, impl_->path))
-    if (std::optional<Input> input = impl_->picture(entry, wanted, left_out)) return input;
+  while (const std::optional<Member> member = impl_->members.next()) {
+    if (!member->has_name) return Input{impl_->members.path(), member->damage};
+    if (std::optional<Input> input = impl_->picture(*member, wanted, left_out)) return input;
+  }
   return std::nullopt;
 }
 
 // The member as an input, or nothing for one that is no picture.
-std::optional<Input> ArchiveReader::Impl::picture(archive_entry* entry, const Wanted& wanted,
+std::optional<Input> ArchiveReader::Impl::picture(const Member& member, const Wanted& wanted,
                                                   LeftOut& left_out) {
-  const std::string member = archive_member_name(entry);
-  if (::archive_entry_filetype(entry) == AE_IFDIR) return std::nullopt;
-  if (::archive_entry_filetype(entry) != AE_IFREG) {
+  const auto type = ::archive_entry_filetype(member.entry);
+  if (type == AE_IFDIR) return std::nullopt;
+  // A hard link may have the bytes of its file with it.
+  if (type == AE_IFLNK || (::archive_entry_hardlink(member.entry) != nullptr &&
+                           ::archive_entry_size(member.entry) == 0)) {
+    ++left_out.links;
+    return std::nullopt;
+  }
+  if (type != AE_IFREG) {
     ++left_out.special;
     return std::nullopt;
   }
-  if (member[member.rfind('/') + 1] == '.') {
+  if (member.name[member.name.rfind('/') + 1] == '.') {
     ++left_out.hidden;
     return std::nullopt;
   }
-  if (options->filter.excludes(member)) {
+  if (options.filter.excludes(member.name)) {
     ++left_out.excluded;
     return std::nullopt;
   }
-  Input input{path + "/" + member, ""};
-  input.archive = path.size();
+  Input input{members.path() + "/" + member.name, ""};
+  input.archive = members.path().size();
   std::string bytes;
-  if (!image::find_format_by_ending(member)) {
-    const bool good = read_head(bytes);
-    if (!good || !image::looks_like_picture(std::as_bytes(std::span(bytes)))) {
-      ++left_out.others;
-      return std::nullopt;
-    }
+  if (!has_image_ending(member.name) && !read_head(input, bytes)) {
+    ++left_out.others;
+    return std::nullopt;
   }
-  const timespec time{::archive_entry_mtime(entry), ::archive_entry_mtime_nsec(entry)};
-  if (!options->filter.is_newer(time)) {
+  const timespec time{::archive_entry_mtime(member.entry),
+                      ::archive_entry_mtime_nsec(member.entry)};
+  if (!options.filter.is_newer(time)) {
     ++left_out.older;
     return std::nullopt;
   }
-  if (!wanted || wanted(input.name)) read_rest(input, bytes);
+  if (!member.damage.empty()) input.error = member.damage;
+  if (input.error.empty() && (!wanted || wanted(input.name))) read_rest(input, bytes);
   return input;
 }
 
-bool ArchiveReader::Impl::read_head(std::string& bytes) {
-  bytes.resize(image::kFormatHead);
-  const la_ssize_t got = ::archive_read_data(reader.get(), bytes.data(), bytes.size());
-  bytes.resize(static_cast<std::size_t>(std::max<la_ssize_t>(got, 0)));
-  return got > 0;
+// Whether it may be a picture: one that cannot be read counts as one, so that its error is told.
+bool ArchiveReader::Impl::read_head(Input& input, std::string& bytes) {
+  bytes.resize(kImageHeadBytes);
+  try {
+    bytes.resize(members.read(bytes));
+    return looks_like_image(std::as_bytes(std::span(bytes)));
+  } catch (const Error& error) {
+    input.error = error.what();
+    return true;
+  }
 }
 
 void ArchiveReader::Impl::read_rest(Input& input, std::string& bytes) {
   constexpr std::size_t kBlock = std::size_t{64} << 10;
-  for (;;) {
-    const std::size_t used = bytes.size();
-    bytes.resize(used + kBlock);
-    const la_ssize_t got = ::archive_read_data(reader.get(), bytes.data() + used, kBlock);
-    bytes.resize(used + static_cast<std::size_t>(std::max<la_ssize_t>(got, 0)));
-    if (got == 0) break;
-    if (got == ARCHIVE_RETRY || got == ARCHIVE_WARN) continue;
-    if (got < 0) {
-      const char* reason = ::archive_error_string(reader.get());
-      input.error = "cannot read " + input.name + ": " + (reason ? reason : "it is damaged");
-      return;
+  try {
+    for (std::size_t got = 1; got > 0;) {
+      const std::size_t used = bytes.size();
+      bytes.resize(used + kBlock);
+      got = members.read(std::span(bytes).subspan(used));
+      bytes.resize(used + got);
+      if (options.max_bytes != 0 && bytes.size() > options.max_bytes) {
+        input.error = input.name + " is larger than the limit of " +
+                      std::to_string(options.max_bytes) + " bytes";
+        return;
+      }
     }
-    if (options->max_bytes != 0 && bytes.size() > options->max_bytes) {
-      input.error = input.name + " is larger than the limit of " +
-                    std::to_string(options->max_bytes) + " bytes";
-      return;
-    }
+  } catch (const Error& error) {
+    input.error = error.what();
+    return;
   }
   input.bytes = std::make_shared<const std::string>(std::move(bytes));
 }

@@ -30,8 +30,9 @@ class ArchiveReader {
   ArchiveReader& operator=(const ArchiveReader&) = delete;
 
   // The next picture, ARCHIVE/MEMBER with its bytes, without them where `wanted` says so of its
-  // name; nullopt after the last. What the archive holds beside is counted. Throws Error(kIo) where
-  // the archive cannot be read on.
+  // name; nullopt after the last. A member that is damaged or has no name is a failed input, by the
+  // name of the archive where its own is not known. What the archive holds beside is counted.
+  // Throws Error(kIo) where the archive cannot be read on.
   std::optional<Input> next(const Wanted& wanted, LeftOut& left_out);
 
  private:

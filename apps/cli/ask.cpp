@@ -16,7 +16,7 @@
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kAskExamples = R"(Examples:
   blip ask cat.jpg --question "what animal is this?"
   blip ask cat.jpg --question "how many?" --question "what colour is it?" --json
   blip ask cat.jpg --question "what animal is this?" --answers animals.txt
@@ -89,8 +89,7 @@ Json identity_of(const AskFlags& flags, const AskOptions& options,
     add_decoding(identity, options.generate, kAnswerText);
   else
     identity["--rank-candidates"] = options.rank_candidates;
-  if (flags.generate.given("num_return"))
-    identity["--num-answers"] = flags.generate.options.num_return;
+  if (wants_all(flags)) identity["--num-answers"] = flags.generate.options.num_return;
   return identity;
 }
 
@@ -129,7 +128,7 @@ int answer_all(const Engine& engine, Session& session, Asker& asker, const AskFl
     note_sophon_demo_times(console, timings);
   else
     note_timings(console, timings, watch.ms() / 1000, "answer");
-  return job != nullptr && job->has_failures() ? kExitSomeFailed : exit_code(console);
+  return exit_code(console, job);
 }
 
 void check_inputs(const AskFlags& flags, bool at_prompt) {
@@ -166,15 +165,10 @@ int run_ask(AskFlags flags) {
   check_text_length(flags.max_text_length, info);
   Session session = make_session(engine, console);
   Asker asker(session, console, options, answers,
-              flags.generate.given("num_return")
-                  ? static_cast<std::size_t>(flags.generate.options.num_return)
-                  : 0);
+              wants_all(flags) ? static_cast<std::size_t>(flags.generate.options.num_return) : 0);
   if (at_prompt) return run_ask_prompt(engine, session, asker, flags, console);
-  std::unique_ptr<Job> job;
-  if (flags.job.is_job())
-    job = std::make_unique<Job>(flags.job, identity_of(flags, options, answers, engine),
-                                flags.pictures.images,
-                                static_cast<std::size_t>(flags.pictures.batch), console);
+  const std::unique_ptr<Job> job =
+      make_job(flags.job, identity_of(flags, options, answers, engine), flags.pictures, console);
   return answer_all(engine, session, asker, flags, console, job.get());
 }
 
@@ -245,7 +239,7 @@ void add_ask(CLI::App& app, Run& run) {
   CLI::App& command = *app.add_subcommand("ask", "Answer questions about pictures");
   add_picture_options(command, flags->pictures)->required();
   add_pair_options(command, flags->pictures, kQuestionKeys);
-  add_job_options(command, flags->job, ".jsonl, .csv or .json (VQA results)");
+  add_job_options(command, flags->job);
   add_repeated(command, "--question", flags->questions,
                "A question; repeatable; without one, asks at a prompt")
       ->group("Input");
@@ -261,7 +255,7 @@ void add_ask(CLI::App& app, Run& run) {
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);
-  command.footer(kExamples);
+  command.footer(kAskExamples);
   command.callback(
       [flags, &run] { run = traced(flags->output, [flags] { return run_ask(*flags); }); });
 }

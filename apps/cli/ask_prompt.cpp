@@ -2,6 +2,7 @@
 // or the end of input.
 #include <unistd.h>
 
+#include "base/ascii.h"
 #include "cli/ask.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
@@ -14,12 +15,6 @@ struct NamedImage {
   Input input;
   EncodedImage image;
 };
-
-std::string trimmed(const std::string& text) {
-  const std::size_t begin = text.find_first_not_of(" \t");
-  if (begin == std::string::npos) return "";
-  return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
-}
 
 // The prompt is for people: nothing of it reaches standard output, or anything at all when
 // questions come from a pipe.
@@ -75,7 +70,7 @@ int run_ask_prompt(const Engine& engine, Session& session, Asker& asker, const A
   LineReader reader;
   std::string line;
   for (show_prompt(); reader.next(line); show_prompt()) {
-    const std::string question = trimmed(line);
+    const std::string question(trimmed(line));
     if (question == "exit") break;
     if (!question.empty())
       answer(engine, asker, images, question, wants_all(flags), console, timings);

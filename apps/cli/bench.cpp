@@ -5,13 +5,13 @@
 #include <cmath>
 #include <memory>
 
+#include "base/resources.h"
+#include "blip/machine.h"
 #include "cli/bench_executables.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
 #include "common/zone_sums.h"
-#include "kernels/isa.h"
-#include "kernels/machine_speed.h"
 
 namespace blip::cli {
 namespace {
@@ -96,13 +96,13 @@ Image test_picture(int size) {
 class Bench {
  public:
   Bench(const Engine& engine, Session& session, const BenchFlags& flags, int batch,
-        kernels::MemorySpeed& memory)
+        MachineProbe& machine)
       : flags_(flags),
         engine_(engine),
         session_(session),
         info_(engine.info()),
         batch_(batch),
-        memory_(memory) {}
+        machine_(machine) {}
 
   std::vector<Row> run() {
     pictures();
@@ -137,7 +137,7 @@ class Bench {
   void repeat_beside_memory(const Work& work) {
     bandwidths_.clear();
     repeat([&](bool keep) {
-      bandwidths_.push_back(memory_.read_gb_s());
+      bandwidths_.push_back(machine_.read_gb_s());
       work(keep);
     });
   }
@@ -157,8 +157,8 @@ class Bench {
     }
     std::vector<double> preprocess, encode;
     ZoneSum work;
-    // once: the tower hardly waits for memory, and would find its caches emptied
-    bandwidths_ = {memory_.read_gb_s()};
+    // Once: the vision encoder hardly waits for memory, and would find its caches emptied.
+    bandwidths_ = {machine_.read_gb_s()};
     repeat([&](bool keep) {
       zones_.take();
       std::vector<Image> images;
@@ -271,14 +271,14 @@ class Bench {
   const ModelInfo& info_;
   int batch_;
   ZoneSums zones_;
-  kernels::MemorySpeed& memory_;
+  MachineProbe& machine_;
   std::vector<double> bandwidths_;
   Image test_picture_ = test_picture(info_.image_size);
   std::vector<EncodedImage> encoded_;
   std::vector<Row> rows_;
 };
 
-double peak(const kernels::MachineSpeed& machine, DType dtype) {
+double peak(const MachineSpeed& machine, DType dtype) {
   return dtype == DType::kInt8   ? machine.int8_gops
          : dtype == DType::kBf16 ? machine.bf16_gops
                                  : machine.f32_gops;
@@ -286,13 +286,8 @@ double peak(const kernels::MachineSpeed& machine, DType dtype) {
 
 std::string percent(double share) { return share > 0 ? fixed(100 * share, 0) + " %" : "-"; }
 
-std::string padded(std::string text, std::size_t width, bool left = false) {
-  if (text.size() < width) text.insert(left ? text.size() : 0, width - text.size(), ' ');
-  return text;
-}
-
 void print_row(Console& console, const Row& row, const Engine& engine, int batch,
-               const kernels::MachineSpeed& machine) {
+               const MachineSpeed& machine) {
   const double median = percentile(row.ms, 0.5), p95 = percentile(row.ms, 0.95);
   const double gops = median > 0 ? row.work.operations / median / 1e6 : 0,
                gb_s = median > 0 ? row.work.bytes / median / 1e6 : 0;
@@ -310,17 +305,18 @@ void print_row(Console& console, const Row& row, const Engine& engine, int batch
                                {"read_gb_s", json_ms(gb_s)},
                                {"bandwidth_share", json_ms(memory_share)}});
   }
-  console.line(padded(row.stage, 22, true) + padded(to_string(engine.dtype()), 5) +
-               padded(std::to_string(engine.threads()), 8) + padded(std::to_string(batch), 6) +
-               padded(fixed(median, 2), 11) + padded(fixed(p95, 2), 10) +
-               padded(gops > 0 ? fixed(gops, 0) : "-", 8) + padded(percent(peak_share), 7) +
-               padded(gb_s > 0 ? fixed(gb_s, 1) : "-", 8) + padded(percent(memory_share), 8));
+  console.line(
+      left_aligned(row.stage, 22) + right_aligned(to_string(engine.dtype()), 5) +
+      right_aligned(std::to_string(engine.threads()), 8) + right_aligned(std::to_string(batch), 6) +
+      right_aligned(fixed(median, 2), 11) + right_aligned(fixed(p95, 2), 10) +
+      right_aligned(gops > 0 ? fixed(gops, 0) : "-", 8) + right_aligned(percent(peak_share), 7) +
+      right_aligned(gb_s > 0 ? fixed(gb_s, 1) : "-", 8) + right_aligned(percent(memory_share), 8));
 }
 
-void print_machine(Console& console, int threads, const kernels::MachineSpeed& m) {
+void print_machine(Console& console, int threads, const MachineSpeed& m) {
   if (console.json()) {
     return console.object(Json{{"machine", devices().front().description},
-                               {"isa", kernels::to_string(kernels::isa())},
+                               {"isa", vector_instructions()},
                                {"threads", threads},
                                {"f32_gops", json_ms(m.f32_gops)},
                                {"bf16_gops", json_ms(m.bf16_gops)},
@@ -328,13 +324,12 @@ void print_machine(Console& console, int threads, const kernels::MachineSpeed& m
                                {"read_gb_s", json_ms(m.read_gb_s)}});
   }
   const auto gops = [](double value) { return value > 0 ? fixed(value, 0) : std::string("none"); };
-  console.line(printable(devices().front().description) + "; " +
-               kernels::to_string(kernels::isa()));
+  console.line(printable(devices().front().description) + "; " + vector_instructions());
   console.line(std::to_string(threads) + (threads == 1 ? " thread" : " threads") +
                " at their best: f32 " + gops(m.f32_gops) + ", bf16 " + gops(m.bf16_gops) +
                ", int8 " + gops(m.int8_gops) + " Gop/s; memory read at " + fixed(m.read_gb_s, 1) +
                " GB/s");
-  console.line(padded("stage", 22, true) +
+  console.line(left_aligned("stage", 22) +
                " type threads batch  median ms    p95 ms   Gop/s   peak    GB/s  memory");
 }
 
@@ -363,10 +358,8 @@ int run_bench(const BenchFlags& flags) {
     thread_counts.push_back(flags.model.threads ? flags.model.threads : available_cpus());
   for (const int threads : thread_counts) {
     stop_if_interrupted();
-    kernels::isa();  // its errors come before any work
-    ThreadPool pool(threads);
-    kernels::MemorySpeed memory(pool);
-    const kernels::MachineSpeed machine = kernels::measure_machine(pool, memory);
+    MachineProbe probe(threads);
+    const MachineSpeed machine = probe.measure();
     print_machine(console, threads, machine);
     for (const std::string& dtype : dtypes_of(flags)) {
       ModelOptions model = flags.model;
@@ -376,7 +369,7 @@ int run_bench(const BenchFlags& flags) {
       for (const int batch : flags.batches) require_memory(batch, engine.info());
       Session session = make_session(engine, console);
       for (const int batch : flags.batches)
-        for (const Row& row : Bench(engine, session, flags, batch, memory).run())
+        for (const Row& row : Bench(engine, session, flags, batch, probe).run())
           print_row(console, row, engine, batch, machine);
     }
   }

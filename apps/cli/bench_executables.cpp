@@ -23,11 +23,6 @@ void run_tasks(Session& session, const ModelInfo& info, const Image& image) {
   }
 }
 
-std::string padded(std::string text, std::size_t width, bool left = false) {
-  if (text.size() < width) text.insert(left ? text.size() : 0, width - text.size(), ' ');
-  return text;
-}
-
 void print(Console& console, const ExecutableUse& use, int runs) {
   const double mean = use.launches > 0 ? use.milliseconds / static_cast<double>(use.launches) : 0;
   const double per_run = static_cast<double>(use.launches) / runs;
@@ -40,10 +35,10 @@ void print(Console& console, const ExecutableUse& use, int runs) {
                                {"inputs", use.inputs},
                                {"outputs", use.outputs}});
   }
-  console.line(padded(use.device, 20, true) + padded(printable(use.name), 32, true) +
-               padded(std::to_string(use.cores), 6) + padded(fixed(per_run, 1), 10) +
-               padded(use.launches > 0 ? fixed(mean, 3) : "-", 11) + "  " + use.inputs + " -> " +
-               use.outputs);
+  console.line(left_aligned(use.device, 20) + left_aligned(printable(use.name), 32) +
+               right_aligned(std::to_string(use.cores), 6) + right_aligned(fixed(per_run, 1), 10) +
+               right_aligned(use.launches > 0 ? fixed(mean, 3) : "-", 11) + "  " + use.inputs +
+               " -> " + use.outputs);
 }
 
 }  // namespace
@@ -59,7 +54,7 @@ int bench_executables(const ModelOptions& model, const std::string& image, int r
   const std::vector<ExecutableUse> before = engine.executables();
   for (int run = 0; run < runs; ++run) run_tasks(session, engine.info(), picture);
   if (!console.json())
-    console.line(padded("device", 20, true) + padded("network", 32, true) +
+    console.line(left_aligned("device", 20) + left_aligned("network", 32) +
                  " cores  launches    mean ms  inputs -> outputs");
   std::vector<ExecutableUse> uses = engine.executables();
   for (std::size_t i = 0; i < uses.size(); ++i) {

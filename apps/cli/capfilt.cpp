@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "base/file.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/files.h"
@@ -20,12 +21,11 @@
 #include "cli/pair_reader.h"
 #include "cli/pictures.h"
 #include "cli/trace.h"
-#include "io/file.h"
 
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kCapfiltExamples = R"(Examples:
   blip capfilt pairs.jsonl --output filtered.jsonl --kept train.json
   blip capfilt photos/ --num-captions 2 --keep 'itm>0.8'
   blip capfilt pairs.jsonl -o filtered.jsonl --model Salesforce/blip-image-captioning-large \
@@ -36,12 +36,11 @@ or "texts", "caption", "captions") are scored by the ITM head. Each text has a l
 from (web: given, synthetic: made), whether it is kept, its score and itself; in files and with
 --json the reason too.)";
 
-const std::vector<const char*> kTextKeys = {"text", "texts", "caption", "captions"};
 // Where texts come from, as the paper calls it.
 constexpr std::array kSources = {"web", "synthetic"};
 
 // That of the official code when it samples.
-constexpr float kTopP = 0.9f;
+constexpr float kPaperTopP = 0.9f;
 
 struct CapfiltFlags {
   OutputOptions output;
@@ -69,11 +68,9 @@ struct Judged {
 Json to_json(const Input& input, const Judged& judged) {
   Json object = object_of_text(input, "text", judged.text);
   object["source"] = judged.source;
-  const auto number = [](const std::optional<float>& value) {
-    return value ? json_number(*value) : Json(nullptr);
-  };
-  object["match_probability"] = judged.match ? number(judged.match->match_probability) : Json();
-  if (judged.match && judged.match->cosine) object["cosine"] = number(judged.match->cosine);
+  object["match_probability"] =
+      judged.match ? json_number(judged.match->match_probability) : Json();
+  if (judged.match && judged.match->cosine) object["cosine"] = json_number(judged.match->cosine);
   object["kept"] = judged.kept;
   object["reason"] = judged.reason;
   return object;
@@ -82,11 +79,11 @@ Json to_json(const Input& input, const Judged& judged) {
 // How many texts of each source there were, and were kept.
 class Summary {
  public:
-  void add(const Json& row) {
+  void add(std::string_view source, bool kept) {
     for (std::size_t i = 0; i < kSources.size(); ++i) {
-      if (row.value("source", "") != kSources[i]) continue;
+      if (source != kSources[i]) continue;
       ++texts_[i];
-      kept_[i] += row.value("kept", false) ? 1 : 0;
+      kept_[i] += kept ? 1 : 0;
     }
   }
 
@@ -109,32 +106,42 @@ class Summary {
   std::array<std::size_t, kSources.size()> texts_{}, kept_{};
 };
 
+constexpr const char *kKept = "--kept", *kDropped = "--dropped", *kSummary = "summary";
+
 // --kept, --dropped: pairs that are written when all is done.
 class PairFile {
  public:
-  explicit PairFile(const std::string& path) : path_(path) {
+  PairFile(Job& job, std::string role, const std::string& path)
+      : job_(job), role_(std::move(role)), path_(path) {
     if (path.empty()) return;
     format_ = jobs::format_of(path, jobs::kPairs);
-    file_.emplace(jobs::rows_path(format_, path));
-    file_->write(jobs::preamble(format_, jobs::kPairs));
+    if (const std::string rows = jobs::rows_path(format_, path); rows != path)
+      rows_.emplace(rows);
+    else
+      file_.emplace(job_.derive(role_, path));
+    write(jobs::preamble(format_, jobs::kPairs));
   }
 
   void add(const Json& row) {
-    if (file_) file_->write(jobs::row(format_, path_, jobs::kPairs, row));
+    if (!path_.empty()) write(jobs::row(format_, path_, jobs::kPairs, row));
   }
 
   void commit() {
-    if (!file_) return;
-    file_->commit();
-    jobs::finish(format_, path_);
-    if (const std::string rows = jobs::rows_path(format_, path_); rows != path_)
-      std::remove(rows.c_str());
+    if (file_) file_->commit();
+    if (!rows_) return;
+    rows_->commit();
+    job_.complete(role_, format_, path_);
+    std::remove(jobs::rows_path(format_, path_).c_str());
   }
 
  private:
-  std::string path_;
+  void write(const std::string& text) { rows_ ? rows_->write(text) : file_->write(text); }
+
+  Job& job_;
+  std::string role_, path_;
   jobs::Format format_{};
-  std::optional<io::AtomicFile> file_;
+  std::optional<AtomicFile> rows_;  // of a format that has an end
+  std::optional<jobs::DerivedFile> file_;
 };
 
 std::string summary_path(const std::string& output) {
@@ -243,35 +250,32 @@ void check_files(const CapfiltFlags& flags) {
   check_pairs(flags.pictures);
   std::set<std::string> names = {flags.job.output, summary_path(flags.job.output)};
   for (const auto& [option, path] :
-       {std::pair{"--kept", flags.kept}, std::pair{"--dropped", flags.dropped}}) {
+       {std::pair{kKept, flags.kept}, std::pair{kDropped, flags.dropped}}) {
     if (path.empty()) continue;
     if (!flags.job.is_job())
       throw Exit(kExitUsage, std::string(option) + " needs --output: it is made of its rows");
-    jobs::format_of(path, jobs::kPairs);
-    check_destination(path);
+    check_rows_file(path, jobs::kPairs);
     if (!names.insert(path).second)
       throw Exit(kExitUsage, std::string(option) + " " + path + " is another file of this job");
-    if (io::is_there(path) && !io::is_there(flags.job.output + ".job"))
-      throw Exit(kExitUsage, std::string(option) + " " + path +
-                                 " exists, and no job wrote it; give another name");
   }
 }
 
 // What is written when the whole job is done.
-void write_files(const CapfiltFlags& flags, const Job& job, Console& console) {
+void write_files(const CapfiltFlags& flags, Job& job, Console& console) {
   Summary summary;
-  PairFile kept(flags.kept), dropped(flags.dropped);
+  PairFile kept(job, kKept, flags.kept), dropped(job, kDropped, flags.dropped);
   job.for_each_row([&](const Json& row) {
     stop_if_interrupted();
-    summary.add(row);
-    (row.value("kept", false) ? kept : dropped).add(row);
+    const bool is_kept = row.value("kept", false);
+    summary.add(row.value("source", ""), is_kept);
+    (is_kept ? kept : dropped).add(row);
   });
   kept.commit();
   dropped.commit();
   Json object = summary.object();
   object["failed"] = job.failures();
   object["keep"] = flags.keep;
-  io::AtomicFile file(summary_path(flags.job.output));
+  jobs::DerivedFile file = job.derive(kSummary, summary_path(flags.job.output));
   file.write(object.dump() + '\n');
   file.commit();
   console.note(summary.text());
@@ -342,11 +346,15 @@ int filter_pictures(const Engine& engine, Session& maker, CapFilt& capfilt,
   Summary summary;
   const auto give_out = [&](const Input& input, double ms, const std::vector<Judged>& texts) {
     timings.add_result(ms);
-    std::vector<Json> rows;
-    for (const Judged& judged : texts) rows.push_back(to_json(input, judged));
-    for (const Json& row : rows) summary.add(row);
-    if (job != nullptr) return job->add(input, rows);
-    for (const Judged& judged : texts) print(console, input, judged);
+    if (job != nullptr) {
+      std::vector<Json> rows;
+      for (const Judged& judged : texts) rows.push_back(to_json(input, judged));
+      return job->add(input, rows);
+    }
+    for (const Judged& judged : texts) {
+      summary.add(judged.source, judged.kept);
+      print(console, input, judged);
+    }
   };
   const auto task = [&](std::span<const EncodedImage> images,
                         std::span<const Decoded* const> inputs) {
@@ -368,7 +376,7 @@ int filter_pictures(const Engine& engine, Session& maker, CapFilt& capfilt,
     console.note(summary.text());
   }
   note_timings(console, timings, watch.ms() / 1000, "capfilt");
-  return job != nullptr && job->has_failures() ? kExitSomeFailed : exit_code(console);
+  return exit_code(console, job);
 }
 
 int run_capfilt(CapfiltFlags flags) {
@@ -394,17 +402,20 @@ int run_capfilt(CapfiltFlags flags) {
   std::optional<Session> filter_session;
   if (other) filter_session.emplace(make_session(filter, console));
   CapFilt capfilt(maker, filter_session ? *filter_session : maker, making, matching, rules);
-  std::unique_ptr<Job> job;
-  if (flags.job.is_job())
-    job = std::make_unique<Job>(flags.job, identity_of(flags, making, engine, filter),
-                                flags.pictures.images,
-                                static_cast<std::size_t>(flags.pictures.batch), console);
+  const std::unique_ptr<Job> job =
+      make_job(flags.job, identity_of(flags, making, engine, filter), flags.pictures, console);
+  if (job) {
+    job->check_derived(kSummary, summary_path(flags.job.output));
+    for (const auto& [role, path] :
+         {std::pair{kKept, flags.kept}, std::pair{kDropped, flags.dropped}})
+      if (!path.empty()) job->check_derived(role, path);
+  }
   return filter_pictures(engine, maker, capfilt, flags, console, job.get());
 }
 
 void add_making_options(CLI::App& command, CapfiltFlags& flags) {
   const std::string group = "Decoding";
-  flags.generate.top_p = kTopP;
+  flags.generate.top_p = kPaperTopP;
   flags.prompt_option = command
                             .add_option("--prompt", flags.prompt,
                                         "Captions continue this text; \"\" = no prompt; not given: "
@@ -452,8 +463,8 @@ void add_filter_options(CLI::App& command, CapfiltFlags& flags) {
       ->capture_default_str()
       ->group(group);
   add_named(command, "--kept", flags.kept,
-            "When all is done, write the pairs that are kept: .jsonl, .csv (image,text) or .json "
-            "(an array of image and caption, as BLIP is trained on)",
+            "When all is done, write the pairs that are kept: .jsonl, .csv (image,text), .json "
+            "(an array of image and caption, as BLIP is trained on) or .parquet",
             "FILE")
       ->group("Job");
   add_named(command, "--dropped", flags.dropped, "The same of those that are not", "FILE")
@@ -469,14 +480,14 @@ void add_capfilt(CLI::App& app, Run& run) {
   add_picture_options(command, flags->pictures)->required();
   add_pair_options(command, flags->pictures, kTextKeys);
   add_text_length(command, flags->max_text_length);
-  add_job_options(command, flags->job, ".jsonl");
+  add_job_options(command, flags->job);
   add_making_options(command, *flags);
   add_filter_options(command, *flags);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);
-  command.footer(kExamples);
+  command.footer(kCapfiltExamples);
   command.callback(
       [flags, &run] { run = traced(flags->output, [flags] { return run_capfilt(*flags); }); });
 }

@@ -1,6 +1,7 @@
 // blip caption: describes pictures.
 #include "cli/caption.h"
 
+#include <limits>
 #include <memory>
 
 #include "cli/commands.h"
@@ -13,7 +14,7 @@
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kCaptionExamples = R"(Examples:
   blip caption cat.jpg
   blip caption photos/ 'more/*.png' --output captions.jsonl
   blip caption photos/ --sidecar .txt --trigger "photo of sks"
@@ -33,6 +34,9 @@ struct CaptionFlags {
   JobFlags job;
   jobs::WordingOptions wording;
   CLI::Option* tags_option = nullptr;
+  std::string dedupe;  // "" = not given
+  int near_distance = static_cast<int>(option_named("near_distance").caption);
+  CLI::Option* near_option = nullptr;
   std::string prompt;
   CLI::Option* prompt_option = nullptr;
 };
@@ -45,18 +49,22 @@ Generation worded(Generation generation, const jobs::Wording& wording, const std
   return generation;
 }
 
+// Of --dedupe: near duplicates; what CLI11 makes of a flag without a value.
+constexpr const char *kNear = "near", *kAlone = "true";
+
 // What is told of a picture's times.
 struct Times {
+  Times() = default;
   explicit Times(const EncodedImage& image)
       : preprocess_ms(image.preprocess_ms()), encode_ms(image.encode_ms()) {}
-  double preprocess_ms, encode_ms;
+  double preprocess_ms = 0, encode_ms = 0;
 };
 
 // times: nullptr = none, as in files, which are the same whenever they are made.
-Json to_json(const std::string& name, const Generation& generation, const Times* times) {
-  Json object = joined(named("image", name), {{"caption", generation.text},
-                                              {"token_ids", generation.token_ids},
-                                              {"score", json_number(generation.score)}});
+Json to_json(const Input& input, const Generation& generation, const Times* times) {
+  Json object = joined(named("image", input.name), {{"caption", generation.text},
+                                                    {"token_ids", generation.token_ids},
+                                                    {"score", json_number(generation.score)}});
   if (times)
     object["timings_ms"] = {{"preprocess", json_ms(times->preprocess_ms)},
                             {"encode", json_ms(times->encode_ms)},
@@ -68,13 +76,47 @@ Json to_json(const std::string& name, const Generation& generation, const Times*
                                     {"token_ids", text.token_ids}});
     }
   }
+  if (!input.duplicate_of.empty())
+    object = joined(std::move(object), named("duplicate_of", input.duplicate_of));
   return object;
 }
 
-void print(Console& console, const std::string& name, bool with_name, const Times& times,
+// A result as bytes, and back: for as many as near duplicates are looked for among.
+std::string packed(const Times& times, const Generation& generation) {
+  const auto text_json = [](const Text& text) {
+    return Json{text.text, text.token_ids, json_number(text.score)};
+  };
+  Json json{times.preprocess_ms, times.encode_ms, generation.decode_ms, text_json(generation)};
+  if (generation.all.size() > 1)
+    for (const Text& text : generation.all) json.push_back(text_json(text));
+  const std::vector<std::uint8_t> bytes = Json::to_cbor(json);
+  return {bytes.begin(), bytes.end()};
+}
+
+struct Unpacked {
+  explicit Unpacked(const std::string& bytes) {
+    const Json json = Json::from_cbor(bytes);
+    const auto read = [](const Json& from, Text& text) {
+      text.text = from[0].get<std::string>();
+      text.token_ids = from[1].get<std::vector<std::int32_t>>();
+      text.score =
+          from[2].is_null() ? std::numeric_limits<float>::quiet_NaN() : from[2].get<float>();
+    };
+    times.preprocess_ms = json[0];
+    times.encode_ms = json[1];
+    generation.decode_ms = json[2];
+    read(json[3], generation);
+    for (std::size_t i = 4; i < json.size(); ++i) read(json[i], generation.all.emplace_back());
+  }
+
+  Times times;
+  Generation generation;
+};
+
+void print(Console& console, const Input& input, bool with_name, const Times& times,
            const Generation& generation) {
-  if (console.json()) return console.object(to_json(name, generation, &times));
-  const std::string prefix = with_name ? printable(name) + '\t' : "";
+  if (console.json()) return console.object(to_json(input, generation, &times));
+  const std::string prefix = with_name ? printable(input.name) + '\t' : "";
   if (generation.all.size() <= 1) return console.line(prefix + printable(generation.text));
   for (const Text& text : generation.all) console.line(prefix + printable(text.text));
 }
@@ -102,17 +144,22 @@ Json identity_of(const CaptionPlan& plan, const CaptionOptions& options, const E
   identity["--template"] = wording.pattern;
   identity["--tags"] = wording.tags_extension;
   identity["--include-prompt"] = wording.include_prompt;
+  if (const std::optional<int> distance = plan.pictures.dedupe.near_distance) {
+    identity["--dedupe"] = "near";
+    identity["--near-distance"] = *distance;
+  }
   return identity;
 }
 
 // The first caption alone goes to a file that has one a picture.
 void check_several(const CaptionPlan& plan) {
   if (plan.options.generate.num_return == 1 || !plan.job.is_job()) return;
-  const bool rows_hold_all =
-      !plan.job.writes_beside() &&
-      jobs::format_of(plan.job.output, *plan.job.table) == jobs::Format::kJsonl;
-  if (!rows_hold_all)
-    throw Exit(kExitUsage, "several captions a picture fit into a .jsonl file alone");
+  const auto rows_hold_all = [&] {
+    const jobs::Format format = jobs::format_of(plan.job.output, *plan.job.table);
+    return format == jobs::Format::kJsonl || format == jobs::Format::kParquet;
+  };
+  if (plan.job.writes_beside() || !rows_hold_all())
+    throw Exit(kExitUsage, "several captions a picture fit into .jsonl and .parquet files alone");
 }
 
 void check_wording(const CaptionFlags& flags) {
@@ -125,6 +172,12 @@ void check_wording(const CaptionFlags& flags) {
     refuse_given({flags.tags_option}, "without {tags} in --template");
 }
 
+Dedupe dedupe_of(const CaptionFlags& flags) {
+  const bool near = flags.dedupe == kNear;
+  if (!near) refuse_given({flags.near_option}, "without --dedupe=near");
+  return {!flags.dedupe.empty(), near ? std::optional(flags.near_distance) : std::nullopt};
+}
+
 int run_caption(const CaptionFlags& flags) {
   Console console(flags.output);
   CaptionPlan plan{flags.output, flags.model, flags.pictures, flags.job, flags.wording, {}, {}};
@@ -132,10 +185,25 @@ int run_caption(const CaptionFlags& flags) {
   plan.options.generate = checked(flags.generate);
   check_utf8(flags.prompt, "--prompt");
   check_wording(flags);
+  plan.pictures.dedupe = dedupe_of(flags);
   plan.fit = [&flags](GenerateOptions& options, const ModelInfo& info) {
     fit_to_model(options, flags.generate, info);
   };
   return run_captions(std::move(plan), console);
+}
+
+// A flag, so that `--dedupe photos/` is not about a kind of duplicates called photos/.
+void add_dedupe_options(CLI::App& command, CaptionFlags& flags) {
+  command
+      .add_flag("--dedupe", flags.dedupe,
+                "Work once on files with the same bytes, or with --dedupe=near on pictures that "
+                "look the same; each still has its caption")
+      ->check([](const std::string& kind) {
+        const bool known = kind == kAlone || kind == "exact" || kind == kNear;
+        return known ? std::string() : kind + " is none of {exact,near}";
+      })
+      ->group("Input");
+  flags.near_option = add_row(command, option_named("near_distance"), flags.near_distance, "Input");
 }
 
 void add_wording_options(CLI::App& command, CaptionFlags& flags) {
@@ -168,7 +236,8 @@ void add_wording_options(CLI::App& command, CaptionFlags& flags) {
 int run_captions(CaptionPlan plan, Console& console) {
   check_job(plan.job, plan.output, plan.pictures.images);
   check_several(plan);
-  jobs::Wording(plan.wording, "");  // what is wrong with it is told before a model is loaded
+  // What is wrong with it is told before a model is loaded.
+  [[maybe_unused]] const jobs::Wording checked(plan.wording, "");
   const Engine engine = load_engine(plan.model, console);
   const ModelInfo& info = engine.info();
   require_memory(plan.pictures.batch, info);
@@ -178,10 +247,8 @@ int run_captions(CaptionPlan plan, Console& console) {
   Session session = make_session(engine, console);
   session.caption(std::span<const EncodedImage>(), options);  // are the words words?
   const jobs::Wording wording(plan.wording, options.prompt.value_or(info.prompt));
-  std::unique_ptr<Job> job;
-  if (plan.job.is_job())
-    job = std::make_unique<Job>(plan.job, identity_of(plan, options, engine), plan.pictures.images,
-                                static_cast<std::size_t>(plan.pictures.batch), console);
+  const std::unique_ptr<Job> job =
+      make_job(plan.job, identity_of(plan, options, engine), plan.pictures, console);
 
   const Stopwatch watch;
   Timings timings;
@@ -190,19 +257,27 @@ int run_captions(CaptionPlan plan, Console& console) {
     timings.add_result(generation.decode_ms);
     const Generation caption = worded(std::move(generation), wording, input.name);
     if (plan.log_captions) console.note(input.name + " " + caption.text);
-    if (!job) return print(console, input.name, with_names, times, caption);
-    job->add(input, {to_json(input.name, caption, nullptr)}, caption.text);
+    if (!job) return print(console, input, with_names, times, caption);
+    job->add(input, {to_json(input, caption, nullptr)}, caption.text);
   };
+  const bool near = plan.pictures.dedupe.near_distance.has_value();
   const auto task = [&](std::span<const EncodedImage> images, auto) {
     const std::vector<Generation> captions = captions_of(session, images, options);
     std::vector<Emit> emits;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      emits.push_back([&give_out, times = Times(images[i]), caption = captions[i]](
-                          const Input& input) { give_out(input, times, caption); });
+      const Times times(images[i]);
+      emits.emplace_back([&give_out, times, caption = captions[i]](
+                             const Input& input) { give_out(input, times, caption); },
+                         near ? packed(times, captions[i]) : "");
     }
     return emits;
   };
-  run_pictures(engine, session, plan.pictures, console, timings, task, job.get());
+  const auto unpack = [&give_out](const std::string& bytes) -> Emit {
+    return [&give_out, result = Unpacked(bytes)](const Input& input) {
+      give_out(input, result.times, result.generation);
+    };
+  };
+  run_pictures(engine, session, plan.pictures, console, timings, task, job.get(), unpack);
   if (job) job->finish();
   const auto pictures = static_cast<double>(timings.pictures);
   if (plan.model.sophon.demo_times)
@@ -211,19 +286,15 @@ int run_captions(CaptionPlan plan, Console& console) {
                            (timings.encode_ms + timings.predict_ms) / pictures);
   else
     note_timings(console, timings, watch.ms() / 1000, "decode");
-  return job && job->has_failures() ? kExitSomeFailed : exit_code(console);
+  return exit_code(console, job.get());
 }
 
 void add_caption(CLI::App& app, Run& run) {
   auto flags = std::make_shared<CaptionFlags>();
   CLI::App& command = *app.add_subcommand("caption", "Describe pictures");
   add_picture_options(command, flags->pictures)->required();
-  command
-      .add_flag("--dedupe", flags->pictures.dedupe,
-                "Work once on files with the same bytes; each still has its caption")
-      ->group("Input");
-  add_job_options(command, flags->job,
-                  ".jsonl, metadata.jsonl (datasets library), .csv or .json (COCO results)");
+  add_dedupe_options(command, *flags);
+  add_job_options(command, flags->job);
   add_sidecar_options(command, flags->job);
   flags->prompt_option = command
                              .add_option("--prompt", flags->prompt,
@@ -238,7 +309,7 @@ void add_caption(CLI::App& app, Run& run) {
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);
-  command.footer(kExamples);
+  command.footer(kCaptionExamples);
   command.callback(
       [flags, &run] { run = traced(flags->output, [flags] { return run_caption(*flags); }); });
 }

@@ -13,7 +13,7 @@
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kCompletionsExamples = R"(Examples:
   source <(blip completions bash)
   blip completions zsh > ~/.zsh/completions/_blip
   blip completions fish > ~/.config/fish/completions/blip.fish
@@ -382,7 +382,7 @@ void add_completions(CLI::App& app, Run& run) {
              "The shell, or man: the manual page")
       ->required();
   add_named(command, "command", *page, "With man: the command whose page it is", "COMMAND");
-  command.footer(kExamples);
+  command.footer(kCompletionsExamples);
   command.callback([&app, shell, page, &run] {
     run = [&app, shell, page] {
       if (*shell != "man" && !page->empty())

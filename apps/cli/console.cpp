@@ -8,8 +8,10 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
-#include <cstring>
+#include <system_error>
 
+#include "base/json.h"
+#include "cli/chinese.h"
 #include "cli/exit.h"
 
 namespace blip::cli {
@@ -36,7 +38,7 @@ bool write_all(int fd, const char* data, std::size_t size) {
 [[noreturn]] void output_failed() {
   if (errno == EPIPE) throw Exit(kExitSignal + kSignalPipe, "");
   throw Exit(kExitSomeFailed,
-             std::string("cannot write to standard output: ") + std::strerror(errno));
+             "cannot write to standard output: " + std::generic_category().message(errno));
 }
 
 std::string format_seconds(double seconds) {
@@ -72,9 +74,7 @@ void Console::line(std::string_view text) {
   if (!write_all(result_fd, whole.data(), whole.size())) output_failed();
 }
 
-void Console::object(const Json& object) {
-  line(printable_json(object.dump(-1, ' ', false, Json::error_handler_t::replace)));
-}
+void Console::object(const Json& object) { line(printable_json(json_text(object))); }
 
 void Console::bytes(std::span<const std::byte> data) {
   clear_bar();
@@ -98,7 +98,9 @@ void Console::warning(const std::string& text) {
   if (!quiet() && warned_.insert(text).second) write_error("warning: " + text);
 }
 
-void Console::error(std::string_view text) { write_error("error: " + std::string(text)); }
+void Console::error(std::string_view text) {
+  write_error("error: " + (speaks_chinese() ? with_chinese(text) : std::string(text)));
+}
 
 void Console::failed(Json row, const std::string& shown, const std::string& message) {
   ++failures_;
@@ -212,6 +214,10 @@ Json json_number(float value) {
   return shortest;
 }
 
+Json json_number(const std::optional<float>& value) {
+  return value ? json_number(*value) : Json(nullptr);
+}
+
 Json json_ms(double milliseconds) { return std::round(milliseconds * 1000) / 1000; }
 
 std::string format_ms(double milliseconds) {
@@ -228,6 +234,16 @@ Json named(const std::string& key, const std::string& name) {
 Json joined(Json row, const Json& more) {
   for (const auto& [key, value] : more.items()) row[key] = value;
   return row;
+}
+
+std::string left_aligned(std::string text, std::size_t width) {
+  text.resize(std::max(text.size(), width), ' ');
+  return text;
+}
+
+std::string right_aligned(std::string text, std::size_t width) {
+  if (text.size() < width) text.insert(0, width - text.size(), ' ');
+  return text;
 }
 
 std::string fixed(double value, int digits) {

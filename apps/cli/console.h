@@ -52,8 +52,8 @@ class Console {
   void bytes(std::span<const std::byte> data);
 
   void note(std::string_view text);  // timings and the like; silent with --quiet
-  void warning(const std::string&
-                   text);  // silent with --quiet; each text once, as it may come with every picture
+  // Silent with --quiet; each text once, as it may come with every picture.
+  void warning(const std::string& text);
   void error(std::string_view text);
   // A picture that failed: {"image", "error"} with --json, else a line on standard error. Counted.
   void input_failed(const std::string& name, const std::string& message);
@@ -93,6 +93,8 @@ class Console {
 
 // The shortest decimal that reads back as this float: 0.9871, not 0.98710000514984131.
 Json json_number(float value);
+// The same; null for nothing.
+Json json_number(const std::optional<float>& value);
 // Milliseconds to the microsecond.
 Json json_ms(double milliseconds);
 // "12.3 ms"
@@ -104,5 +106,8 @@ Json named(const std::string& key, const std::string& name);
 Json joined(Json row, const Json& more);
 // printf's %.*f without a locale's comma.
 std::string fixed(double value, int digits);
+// With blanks behind, or before it, where it is shorter than `width`.
+std::string left_aligned(std::string text, std::size_t width);
+std::string right_aligned(std::string text, std::size_t width);
 
 }  // namespace blip::cli

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kConvertExamples = R"(Examples:
   blip convert blip-image-captioning-base/ caption.gguf
   blip convert model_base_vqa_capfilt_large.pth vqa.gguf --type q8_0
   blip convert caption-base merged.gguf --adapter my-lora/
@@ -117,7 +117,7 @@ void add_convert(CLI::App& app, Run& run) {
   add_adapter_option(command, flags->adapters);
   add_hub_options(command, flags->hub);
   add_output_options(command, flags->output);
-  command.footer(kExamples);
+  command.footer(kConvertExamples);
   command.callback([flags, &run] { run = [flags] { return run_convert(*flags); }; });
 }
 

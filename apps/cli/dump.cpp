@@ -7,12 +7,11 @@
 #include "cli/files.h"
 #include "cli/inputs.h"
 #include "cli/pictures.h"
-#include "io/tensor_file.h"
 
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kDumpExamples = R"(Examples:
   blip dump --stage vision --image cat.jpg --output vision.npy
   blip dump --stage text --image cat.jpg --text "a cat" --output text.npy
 
@@ -20,10 +19,10 @@ pixels: [1, 3, S, S], the normalised picture. vision: [1, N, D], the image token
 D], the text encoder over the picture. question: [1, T, D], the question encoder over the picture.
 float32 in NumPy's .npy format.)";
 
-const std::map<std::string, Stage> kStages = {{"pixels", Stage::kPixels},
-                                              {"vision", Stage::kVision},
-                                              {"text", Stage::kText},
-                                              {"question", Stage::kQuestion}};
+const std::map<std::string, Stage> kStageNames = {{"pixels", Stage::kPixels},
+                                                  {"vision", Stage::kVision},
+                                                  {"text", Stage::kText},
+                                                  {"question", Stage::kQuestion}};
 
 struct DumpFlags {
   OutputOptions output;
@@ -35,7 +34,7 @@ struct DumpFlags {
 
 int run_dump(const DumpFlags& flags) {
   Console console(flags.output);
-  const Stage stage = kStages.at(flags.stage);
+  const Stage stage = kStageNames.at(flags.stage);
   const bool takes_text = stage == Stage::kText || stage == Stage::kQuestion;
   if (takes_text) check_texts({flags.text}, "--stage " + flags.stage + " needs --text, which");
   if (!takes_text) refuse_given({flags.text_option}, "on --stage " + flags.stage);
@@ -50,7 +49,7 @@ int run_dump(const DumpFlags& flags) {
     console.input_failed(flags.image, error.what());
     return exit_code(console);
   }
-  write_result(console, flags.file, io::npy_bytes(tensor.shape, tensor.values));
+  write_result(console, flags.file, to_npy(tensor));
   if (console.json() && flags.file != "-") {
     console.object(joined(
         joined(named("image", flags.image), {{"stage", flags.stage}, {"shape", tensor.shape}}),
@@ -81,7 +80,7 @@ void add_dump(CLI::App& app, Run& run) {
   add_limit_options(command, flags->decode.limits);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
-  command.footer(kExamples);
+  command.footer(kDumpExamples);
   command.callback([flags, &run] { run = [flags] { return run_dump(*flags); }; });
 }
 

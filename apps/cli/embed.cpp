@@ -10,12 +10,11 @@
 #include "cli/itemwise_retry.h"
 #include "cli/pictures.h"
 #include "cli/trace.h"
-#include "io/tensor_file.h"
 
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kEmbedExamples = R"(Examples:
   blip embed photos/ > vectors.jsonl
   blip embed photos/ --output vectors.npy --json > rows.jsonl
   blip embed --text "a cat on a sofa" --text "two dogs"
@@ -84,8 +83,7 @@ class Rows {
   void finish(std::int64_t length) {
     if (file_.empty()) return;
     if (length == 0) length = width_;
-    const std::int64_t shape[] = {rows_, length};
-    write_result(console_, file_, io::npy_bytes(shape, values_));
+    write_result(console_, file_, to_npy({{rows_, length}, std::move(values_)}));
     console_.note("wrote " + std::to_string(rows_) + " x " + std::to_string(length) +
                   " float32 to " + file_);
   }
@@ -96,16 +94,6 @@ class Rows {
   std::vector<float> values_;
   std::int64_t rows_ = 0, width_ = 0;
 };
-
-std::vector<std::string> all_texts(const EmbedFlags& flags) {
-  std::vector<std::string> texts = flags.texts;
-  if (!flags.texts_file.empty()) {
-    for (std::string& line : read_lines(flags.texts_file, "--texts"))
-      texts.push_back(std::move(line));
-  }
-  check_texts(texts, "--text");
-  return texts;
-}
 
 void embed_pictures(const Engine& engine, Session& session, const EmbedFlags& flags,
                     Console& console, Timings& timings, Rows& rows) {
@@ -142,14 +130,14 @@ void embed_texts(Session& session, const std::vector<std::string>& texts,
 }
 
 // The features of a text over a picture, of a text alone or of a picture; or why there are none.
-struct Outcome {
+struct Embedding {
   std::string text;
   std::optional<Tensor> features;
   std::string error;
 };
 
-Outcome features_of(Session& session, FeatureKind kind, const EncodedImage* image,
-                    const std::string& text, const EmbedOptions& options) {
+Embedding features_of(Session& session, FeatureKind kind, const EncodedImage* image,
+                      const std::string& text, const EmbedOptions& options) {
   try {
     return {text, session.features(kind, image, text, options), ""};
   } catch (const Error& error) {
@@ -158,7 +146,7 @@ Outcome features_of(Session& session, FeatureKind kind, const EncodedImage* imag
   }
 }
 
-void give_out(const Outcome& outcome, Json object, Console& console, Rows& rows) {
+void give_out(const Embedding& outcome, Json object, Console& console, Rows& rows) {
   if (!outcome.text.empty()) object["text"] = outcome.text;
   if (outcome.features)
     rows.add(std::move(object), *outcome.features);
@@ -181,11 +169,11 @@ void write_features(const Engine& engine, Session& session, const EmbedFlags& fl
   const auto task = [&](std::span<const EncodedImage> images, auto) {
     std::vector<Emit> emits;
     for (const EncodedImage& image : images) {
-      std::vector<Outcome> outcomes;
+      std::vector<Embedding> outcomes;
       for (const std::string& text : needs_text(kind) ? texts : none)
         outcomes.push_back(features_of(session, kind, &image, text, options));
       emits.push_back([&console, &rows, outcomes = std::move(outcomes)](const Input& input) {
-        for (const Outcome& outcome : outcomes)
+        for (const Embedding& outcome : outcomes)
           give_out(outcome, named("image", input.name), console, rows);
       });
     }
@@ -214,7 +202,7 @@ void check_inputs(const EmbedFlags& flags, FeatureKind kind, bool texts) {
 
 int run_embed(const EmbedFlags& flags) {
   Console console(flags.output);
-  const std::vector<std::string> texts = all_texts(flags);
+  const std::vector<std::string> texts = given_texts(flags.texts, flags.texts_file);
   const std::optional<FeatureKind> kind = feature_kind(flags.kind);
   if (kind) check_inputs(flags, *kind, !texts.empty());
   if (flags.pictures.images.empty() && texts.empty())
@@ -268,7 +256,7 @@ void add_embed(CLI::App& app, Run& run) {
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);
-  command.footer(kExamples);
+  command.footer(kEmbedExamples);
   command.callback(
       [flags, &run] { run = traced(flags->output, [flags] { return run_embed(*flags); }); });
 }

@@ -5,18 +5,18 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <system_error>
 
+#include "base/file.h"
 #include "blip/error.h"
 #include "cli/exit.h"
-#include "io/file.h"
 
 namespace blip::cli {
 namespace {
 
-bool is_special(const std::string& path) {
+bool is_written_to(const std::string& path) {
   struct stat status = {};
   return stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
 }
@@ -29,7 +29,7 @@ void write_special(const std::string& path, std::span<const std::byte> bytes) {
     if (written > 0) done += static_cast<std::size_t>(written);
     good = written > 0 || errno == EINTR;
   }
-  const std::string reason = good ? "" : std::strerror(errno);
+  const std::string reason = good ? "" : std::generic_category().message(errno);
   if (fd >= 0) ::close(fd);
   if (!good) throw Exit(kExitSomeFailed, "cannot write " + path + ": " + reason);
 }
@@ -67,9 +67,9 @@ void check_npy_destination(const std::string& path) {
 
 void write_result(Console& console, const std::string& path, std::span<const std::byte> bytes) {
   if (path == "-") return console.bytes(bytes);
-  if (is_special(path)) return write_special(path, bytes);
+  if (is_written_to(path)) return write_special(path, bytes);
   try {
-    io::AtomicFile file(path);
+    AtomicFile file(path);
     file.write(bytes);
     file.commit();
   } catch (const Error& error) {

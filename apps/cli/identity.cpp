@@ -12,6 +12,7 @@ Json identity_of(const std::string& command, const Engine& engine, const Picture
   Json identity{{"command", command}, {"--model", info.name}, {"parameters", info.parameters}};
   if (!info.adapters.empty()) identity["--adapter"] = info.adapters;
   identity["--dtype"] = to_string(engine.dtype());
+  if (!pictures.image_column.empty()) identity["--image-column"] = pictures.image_column;
   if (pictures.decode.background) {
     const Color& color = *pictures.decode.background;
     identity["--background"] = {color.red, color.green, color.blue};

@@ -9,7 +9,7 @@
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kInfoExamples = R"(Examples:
   blip info
   blip info --model blip-vqa-base/ --json
   blip info --model blip-base-bm1684x-f16/ --verify)";
@@ -76,11 +76,6 @@ Json to_json(const Engine& engine) {
               {"threads", engine.threads()}};
 }
 
-std::string padded(std::string text, std::size_t width) {
-  text.resize(std::max(text.size(), width), ' ');
-  return text;
-}
-
 void print_networks(Console& console, const Engine& engine) {
   console.line("");
   for (const ExecutableUse& network : engine.executables())
@@ -111,13 +106,15 @@ void print(Console& console, const Engine& engine) {
   if (!engine.executables().empty()) return print_networks(console, engine);
   console.line("parameters  " + millions(info.parameters));
   console.line("");
-  console.line(padded("part", 18) + padded("layers", 8) + padded("width", 8) + padded("heads", 8) +
-               padded("mlp", 8) + padded("parameters", 12) + "type");
+  console.line(left_aligned("part", 18) + left_aligned("layers", 8) + left_aligned("width", 8) +
+               left_aligned("heads", 8) + left_aligned("mlp", 8) + left_aligned("parameters", 12) +
+               "type");
   for (const PartInfo& part : info.parts) {
-    console.line(padded(part.name, 18) + padded(std::to_string(part.layers), 8) +
-                 padded(std::to_string(part.width), 8) + padded(std::to_string(part.heads), 8) +
-                 padded(std::to_string(part.mlp), 8) + padded(millions(part.parameters), 12) +
-                 part.type);
+    console.line(left_aligned(part.name, 18) + left_aligned(std::to_string(part.layers), 8) +
+                 left_aligned(std::to_string(part.width), 8) +
+                 left_aligned(std::to_string(part.heads), 8) +
+                 left_aligned(std::to_string(part.mlp), 8) +
+                 left_aligned(millions(part.parameters), 12) + part.type);
   }
 }
 
@@ -171,7 +168,7 @@ void add_info(CLI::App& app, Run& run) {
                    "Read every file of a model compiled for SOPHON chips and compare it with the "
                    "SHA-256 that it was made with");
   add_output_options(command, flags->output);
-  command.footer(kExamples);
+  command.footer(kInfoExamples);
   command.callback([flags, &run] { run = [flags] { return run_info(*flags); }; });
 }
 

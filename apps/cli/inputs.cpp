@@ -10,11 +10,13 @@
 #include <memory>
 #include <span>
 
+#include "base/ascii.h"
+#include "base/file.h"
+#include "base/utf8.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
 #include "cli/printable.h"
 #include "cli/stream.h"
-#include "io/file.h"
 
 namespace blip::cli {
 namespace {
@@ -59,10 +61,6 @@ std::string from_utf16(std::string_view bytes, bool little) {
                b = static_cast<unsigned char>(bytes[i + 1]);
     return static_cast<std::uint32_t>(little ? a | b << 8 : a << 8 | b);
   };
-  const auto put = [&](std::uint32_t lead, std::uint32_t code, int more) {
-    text += static_cast<char>(lead | code >> (6 * more));
-    while (more-- > 0) text += static_cast<char>(0x80u | (code >> (6 * more) & 0x3fu));
-  };
   for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) {
     std::uint32_t code = unit(i);
     const bool high = code >= 0xd800 && code < 0xdc00,
@@ -71,14 +69,7 @@ std::string from_utf16(std::string_view bytes, bool little) {
       code = 0x10000 + ((code & 0x3ff) << 10 | (unit(i + 2) & 0x3ff));
       i += 2;
     }
-    if (code < 0x80)
-      text += static_cast<char>(code);
-    else if (code < 0x800)
-      put(0xc0, code, 1);
-    else if (code < 0x10000)
-      put(0xe0, code, 2);
-    else
-      put(0xf0, code, 3);
+    append_utf8(text, code);
   }
   if (bytes.size() % 2 != 0) text += '\xff';
   return text;
@@ -105,10 +96,6 @@ void check_encoding(const std::string& content, const std::string& where) {
                              "; save the file as UTF-8" +
                              (nul ? " (it looks like UTF-16 or UTF-32, or is no text)"
                                   : " (it may be in Latin-1 or another older encoding)"));
-}
-
-bool is_blank(const std::string& text) {
-  return text.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
 }
 
 }  // namespace
@@ -146,7 +133,7 @@ std::optional<jobs::Key> content_of(const Input& input, std::size_t max_bytes) {
   if (input.bytes) return jobs::key_of(std::as_bytes(std::span(*input.bytes)));
   if (is_special(input.name)) return std::nullopt;
   try {
-    return jobs::key_of(std::span<const std::byte>(io::read_file(input.name, max_bytes)));
+    return jobs::key_of(std::span<const std::byte>(read_file(input.name, max_bytes)));
   } catch (const Error&) {
     return std::nullopt;  // decoding it says why
   }
@@ -157,7 +144,7 @@ std::vector<std::string> read_lines(const std::string& path, const std::string& 
   std::string content;
   try {
     content = decoded_text(is_special(path) ? read_special(path, kMaxListBytes, {})
-                                            : io::read_text(path, kMaxListBytes));
+                                            : read_text(path, kMaxListBytes));
   } catch (const Error& error) {
     throw Exit(kExitUsage, what + ": " + error.what());
   }
@@ -184,6 +171,14 @@ void check_texts(const std::vector<std::string>& texts, const std::string& what)
     if (is_blank(text)) throw Exit(kExitUsage, what + " must not be empty");
     check_utf8(text, what);
   }
+}
+
+std::vector<std::string> given_texts(std::vector<std::string> texts, const std::string& file) {
+  if (!file.empty()) {
+    for (std::string& line : read_lines(file, "--texts")) texts.push_back(std::move(line));
+  }
+  check_texts(texts, "--text");
+  return texts;
 }
 
 bool LineReader::next(std::string& line) {

@@ -41,6 +41,10 @@ void check_utf8(const std::string& text, const std::string& what);
 // Throws Exit(2) when a text is empty, blank or not UTF-8.
 void check_texts(const std::vector<std::string>& texts, const std::string& what);
 
+// The values of --text and, where a file is given, the lines of --texts. Throws Exit(2) as
+// read_lines() and check_texts() do.
+std::vector<std::string> given_texts(std::vector<std::string> texts, const std::string& file);
+
 // Reads standard input a line at a time; unlike std::getline it returns when a signal arrives.
 class LineReader {
  public:

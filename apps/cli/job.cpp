@@ -9,17 +9,18 @@
 #include <filesystem>
 #include <limits>
 
+#include "base/file.h"
+#include "base/json.h"
+#include "blip/blip.h"
 #include "cli/archive_reader.h"
 #include "cli/exit.h"
 #include "cli/files.h"
 #include "cli/interrupt.h"
 #include "cli/list_reader.h"
 #include "cli/pair_reader.h"
+#include "cli/parquet_reader.h"
 #include "cli/picture_description.h"
 #include "cli/shard_writer.h"
-#include "core/json.h"
-#include "image/formats.h"
-#include "io/file.h"
 
 namespace blip::cli {
 namespace {
@@ -51,10 +52,11 @@ std::string implied_journal(const std::vector<std::string>& arguments, const std
   char number[17];
   std::snprintf(number, sizeof number, "%016llx",
                 static_cast<unsigned long long>(jobs::digest(all)));
-  return (folder / (".blip-caption" + sidecar + "." + number + ".job")).string();
+  return (folder / (std::string(kOwnFiles) + "caption" + sidecar + "." + number + ".job")).string();
 }
 
 constexpr const char* kErrors = ".errors.jsonl";
+constexpr const char* kOutput = "--output";  // its role among the files made of rows
 
 // captions.errors.jsonl of captions.jsonl; where that is the file of captions.csv already,
 // captions.jsonl.errors.jsonl.
@@ -62,35 +64,51 @@ std::vector<std::string> errors_paths(const std::string& output) {
   return {fs::path(output).replace_extension(kErrors).string(), output + kErrors};
 }
 
-std::string journal_of(const std::string& output) { return output + ".job"; }
-
 // Whether the first of errors_paths() may be that of a job whose output has another ending.
 bool errors_are_taken(const std::string& output) {
   const auto taken = [&](const char* ending) {
     const std::string other = fs::path(output).replace_extension(ending).string();
-    return other != output && io::is_there(journal_of(other));
+    return other != output && is_there(journal_of(other));
   };
   return std::any_of(jobs::kEndings.begin(), jobs::kEndings.end(), taken);
 }
 
 // A line of the file of errors.
 std::string error_row(const jobs::Json& object, const std::string& why) {
-  return joined(object, {{"error", why}})
-             .dump(-1, ' ', false, jobs::Json::error_handler_t::replace) +
-         '\n';
+  return jobs::json_line(joined(object, {{"error", why}}));
 }
 
 std::string dotted(const std::string& extension) {
   return extension.empty() || extension.front() == '.' ? extension : "." + extension;
 }
 
+// Whether it names a tar: lists and patterns may, of which nothing is known yet.
+bool may_be_tar(const std::string& argument) {
+  std::error_code ignored;
+  if (!fs::exists(argument, ignored))
+    return argument.starts_with('@') || argument.find_first_of("*?[") != std::string::npos;
+  return is_archive(argument) && !is_zip(argument);
+}
+
+// Whether its copy would lie in its own place.
+bool is_own_copy(const std::string& archive, const std::string& copy) {
+  std::error_code ignored;
+  return fs::equivalent(archive, copy, ignored);
+}
+
 // Captions of shards are taken from the rows.
-void check_shards(const JobFlags& flags) {
+void check_shards(const JobFlags& flags, const std::vector<std::string>& arguments) {
   if (flags.output.empty() || jobs::format_of(flags.output, *flags.table) != jobs::Format::kJsonl)
     throw Exit(kExitUsage, "--write-shards needs --output FILE.jsonl: captions are taken from it");
   std::error_code ignored;
   if (!fs::is_directory(flags.shards_to, ignored))
     throw Exit(kExitSomeFailed, "--write-shards: there is no folder " + flags.shards_to);
+  if (std::none_of(arguments.begin(), arguments.end(), may_be_tar))
+    throw Exit(kExitUsage, "--write-shards copies tar archives, and none is among the inputs");
+  for (const std::string& argument : arguments)
+    if (is_archive(argument) && is_own_copy(argument, shard_path({flags.shards_to}, argument)))
+      throw Exit(kExitUsage, "--write-shards: " + argument + " lies in " + flags.shards_to +
+                                 " itself; name another folder for its copy");
 }
 
 Shard read_shard(const std::string& text) {
@@ -107,15 +125,33 @@ Shard read_shard(const std::string& text) {
              "--shard: \"" + text + "\" is no I/N such as 1/4: the first of four parts");
 }
 
+void check_metadata(const JobFlags& flags) {
+  if (!flags.metadata) return;
+  if (!can_describe())
+    throw Exit(kExitUsage, "--write-metadata: this build lacks exiv2 (-DBLIP_METADATA=ON)");
+  if (jobs::adds(jobs::parse_existing(flags.existing)))
+    throw Exit(kExitUsage, "--existing " + flags.existing + " adds to sidecars, not to metadata");
+}
+
 }  // namespace
 
-void add_job_options(CLI::App& command, JobFlags& flags, const std::string& formats) {
+void check_rows_file(const std::string& path, const jobs::Table& table) {
+  if (jobs::format_of(path, table) == jobs::Format::kParquet)
+    if (const std::string missing = missing_for_parquet(); !missing.empty())
+      throw Exit(kExitModel, missing);
+  check_destination(path);
+}
+
+std::string journal_of(const std::string& output) { return output + ".job"; }
+
+void add_job_options(CLI::App& command, JobFlags& flags) {
   const std::string group = "Job";
   const auto add = [&](CLI::Option* option) { flags.all.push_back(option->group(group)); };
   command
       .add_option("-o,--output", flags.output,
                   std::string("Write ") + flags.table->noun +
-                      " to this file and go on where it ends when started again: " + formats)
+                      " to this file and go on where it ends when started again: " +
+                      jobs::endings(*flags.table))
       ->type_name("FILE")
       ->check(not_empty())
       ->group(group);
@@ -158,18 +194,6 @@ void add_sidecar_options(CLI::App& command, JobFlags& flags) {
   flags.all.push_back(flags.shards_option);
 }
 
-namespace {
-
-void check_metadata(const JobFlags& flags) {
-  if (!flags.metadata) return;
-  if (!can_describe())
-    throw Exit(kExitUsage, "--write-metadata: this build lacks exiv2 (-DBLIP_METADATA=ON)");
-  if (jobs::adds(jobs::parse_existing(flags.existing)))
-    throw Exit(kExitUsage, "--existing " + flags.existing + " adds to sidecars, not to metadata");
-}
-
-}  // namespace
-
 void check_job(const JobFlags& flags, const OutputOptions& output,
                const std::vector<std::string>& arguments) {
   const std::string given =
@@ -190,14 +214,13 @@ void check_job(const JobFlags& flags, const OutputOptions& output,
   const std::string sidecar = dotted(flags.sidecar);
   if (sidecar.find('/') != std::string::npos || sidecar == ".")
     throw Exit(kExitUsage, "--sidecar: \"" + flags.sidecar + "\" is no ending such as .txt");
-  if (!sidecar.empty() && image::find_format_by_ending(sidecar))
+  if (!sidecar.empty() && has_image_ending(sidecar))
     throw Exit(kExitUsage, "--sidecar: " + sidecar + " is the ending of pictures");
   if (jobs::adds(jobs::parse_existing(flags.existing)) && sidecar == ".json")
     throw Exit(kExitUsage, "--existing " + flags.existing + " adds to texts, not to .json files");
-  if (!flags.shards_to.empty()) check_shards(flags);
+  if (!flags.shards_to.empty()) check_shards(flags, arguments);
   if (flags.output.empty()) return;
-  jobs::format_of(flags.output, *flags.table);
-  check_destination(flags.output);
+  check_rows_file(flags.output, *flags.table);
 }
 
 Job::Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::string>& arguments,
@@ -234,13 +257,15 @@ Job::Job(const JobFlags& flags, jobs::Json identity, const std::vector<std::stri
     options.preamble = jobs::preamble(*format_, table_);
     options.errors = errors_paths(output_);
     options.first_is_taken = errors_are_taken(output_);
-    std::error_code ignored;
-    if (options.output != output_ && fs::exists(output_, ignored) &&
-        !fs::exists(journal_path_, ignored))
-      throw Exit(kExitUsage, output_ + " exists, and no job wrote it; give another name");
   }
   options.journal = journal_path_;
   journal_ = std::make_unique<jobs::Journal>(std::move(options));
+  try {
+    if (has_end()) check_derived(kOutput, output_);
+  } catch (...) {
+    journal_->remove_unused();
+    throw;
+  }
   if (flags.retry_errors) journal_->forget_failures();
   writer_ = std::thread([this] { write_all(); });
 }
@@ -252,14 +277,13 @@ Job::~Job() {
   }
   changed_.notify_all();
   writer_.join();
+  if (!finished_) journal_->remove_unused();
   if (!finished_ && journal_->done() > 0 && !failure_)
     console_.note("stopped with " + std::to_string(journal_->done()) + " " + things_ +
                   " done; the same command goes on from there");
 }
 
-bool Job::counts(const Input& input) const {
-  return jobs::key_of(input.name).high % shard_.count == shard_.index - 1;
-}
+bool Job::counts(const Input& input) const { return shard_.has(jobs::key_of(input.name)); }
 
 std::optional<Input> Job::next(Source& source, const Stop& stop) {
   for (;;) {
@@ -325,7 +349,7 @@ bool Job::is_wanted(Input& input) {
 // not read for nothing.
 bool Job::may_be_wanted(const std::string& name) const {
   const jobs::Key key = jobs::key_of(name);
-  if (key.high % shard_.count != shard_.index - 1) return false;
+  if (!shard_.has(key)) return false;
   if (!seen_.contains(key)) return journal_->state(key) == jobs::State::kFree;
   const auto repeated = repeats_.find(key);
   const std::uint64_t occurrence = repeated == repeats_.end() ? 1 : repeated->second + 1;
@@ -475,9 +499,9 @@ std::optional<Job::Sidecar> Job::plan_sidecar(Result& result) {
 }
 
 void Job::write_sidecar(const Sidecar& sidecar) {
-  std::unique_ptr<io::AtomicFile> file;
+  std::unique_ptr<AtomicFile> file;
   try {
-    file = std::make_unique<io::AtomicFile>(sidecar.path);
+    file = std::make_unique<AtomicFile>(sidecar.path);
   } catch (const Error& error) {
     return fail_unwritten(sidecar.result, error);
   }
@@ -514,23 +538,35 @@ void Job::write_shards() {
       }};
   const ShardOptions options{shards_to_, sidecar_.empty() ? ".txt" : sidecar_, existing_};
   std::unordered_map<std::string, std::string> written;
-  std::size_t copies = 0;
+  std::size_t copies = 0, tars = 0;
   for (const std::string& archive : archives_) {
     const std::string path = shard_path(options, archive);
     const auto [other, first] = written.emplace(path, archive);
     if (!first && other->second != archive) {
       console_.input_failed(archive, "its copy " + path + " is that of " + other->second);
+    } else if (is_parquet(archive)) {
+      console_.input_failed(archive, "Parquet files are not copied, tar archives are");
     } else if (is_zip(archive)) {
       console_.input_failed(archive, "zip archives are not copied, tar archives are");
-    } else if (first && !io::is_there(path)) {
-      const std::size_t unwritten = write_shard(options, archive, captions);
-      ++copies;
-      if (unwritten > 0)
-        console_.warning(path + " lacks " + std::to_string(unwritten) +
-                         " captions of pictures that share a name with others");
+    } else if (++tars; is_own_copy(archive, path)) {
+      console_.input_failed(archive, "its copy would lie in its own place; name another folder");
+    } else if (first && !is_there(path)) {
+      try {
+        const std::size_t unwritten = write_shard(options, archive, captions);
+        ++copies;
+        if (unwritten > 0)
+          console_.warning(path + " lacks " + std::to_string(unwritten) +
+                           " captions of pictures that share a name with others");
+      } catch (const Error& error) {
+        if (error.code() == ErrorCode::kCancelled) throw;
+        console_.input_failed(archive, error.what());
+      }
     }
   }
-  console_.note(std::to_string(copies) + " shards written to " + shards_to_);
+  if (tars == 0)
+    console_.warning("--write-shards: no tar archive with pictures was among the inputs");
+  console_.note(std::to_string(copies) + (copies == 1 ? " shard" : " shards") + " written to " +
+                shards_to_);
 }
 
 void Job::finish() {
@@ -541,7 +577,7 @@ void Job::finish() {
   }
   report_unwritten();
   journal_->sync();
-  if (format_) jobs::finish(*format_, output_);
+  if (has_end()) complete(kOutput, *format_, output_);
   if (!shards_to_.empty()) write_shards();
   if (output_.empty()) journal_->remove();
   finished_ = true;
@@ -551,10 +587,46 @@ void Job::finish() {
                 std::to_string(journal_->failed()) + " failed");
 }
 
+bool Job::has_end() const { return format_ && jobs::rows_path(*format_, output_) != output_; }
+
+jobs::DerivedFile Job::derive(const std::string& role, const std::string& path) {
+  return {*journal_, role, path};
+}
+
+void Job::check_derived(const std::string& role, const std::string& path) {
+  jobs::DerivedFile::check(*journal_, role, path);
+}
+
+void Job::complete(const std::string& role, jobs::Format format, const std::string& path) {
+  jobs::DerivedFile file = derive(role, path);
+  const auto write = [&file](std::string_view bytes) { file.write(bytes); };
+  const std::string rows = jobs::rows_path(format, path);
+  if (format == jobs::Format::kParquet)
+    write_parquet(rows, path, write);
+  else if (const std::size_t repeated = jobs::write_array(rows, write);
+           repeated > 0 && table_.array == jobs::Array::kCocoCaptions && role == kOutput)
+    console_.note(path + ": " + std::to_string(repeated) +
+                  (repeated == 1 ? " row has" : " rows have") +
+                  " the image_id of another, which is the number at the end of a picture's name");
+  file.commit();
+}
+
 void Job::for_each_row(const std::function<void(const jobs::Json& object)>& take) const {
-  ListReader lines(output_, '\n', std::numeric_limits<std::size_t>::max());
+  ListReader lines(jobs::rows_path(*format_, output_), '\n',
+                   std::numeric_limits<std::size_t>::max());
   while (const std::optional<std::string> line = lines.next([] { return false; }))
     take(read_json<jobs::Json>(*line));
+}
+
+std::unique_ptr<Job> make_job(const JobFlags& flags, jobs::Json identity,
+                              const PictureOptions& pictures, Console& console) {
+  if (!flags.is_job()) return nullptr;
+  return std::make_unique<Job>(flags, std::move(identity), pictures.images,
+                               static_cast<std::size_t>(pictures.batch), console);
+}
+
+int exit_code(const Console& console, const Job* job) {
+  return job != nullptr && job->failures() > 0 ? kExitSomeFailed : exit_code(console);
 }
 
 }  // namespace blip::cli

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cli/pictures.h"
+#include "jobs/derived_file.h"
 #include "jobs/journal.h"
 #include "jobs/rows.h"
 #include "jobs/sidecar.h"
@@ -25,6 +26,9 @@ namespace blip::cli {
 // --shard: the pictures whose names fall to one of so many parts.
 struct Shard {
   std::uint64_t index = 1, count = 1;
+
+  // name: the key of a picture's name.
+  bool has(const jobs::Key& name) const { return name.high % count == index - 1; }
 };
 
 struct JobFlags {
@@ -43,8 +47,12 @@ struct JobFlags {
   bool writes_beside() const { return !sidecar.empty() || metadata; }
 };
 
-// formats: what --output is for, for help.
-void add_job_options(CLI::App& command, JobFlags& flags, const std::string& formats);
+// Whether the table can be written to a file of this name and place. Throws Exit, Error(kUsage).
+void check_rows_file(const std::string& path, const jobs::Table& table);
+
+// Where the journal of a job with --output is.
+std::string journal_of(const std::string& output);
+void add_job_options(CLI::App& command, JobFlags& flags);
 // --sidecar and what else captions alone have.
 void add_sidecar_options(CLI::App& command, JobFlags& flags);
 // What can be told of the options before a model is loaded. Throws Exit(2).
@@ -71,11 +79,17 @@ class Job : public Keeper {
   void add(const Input& input, const std::vector<jobs::Json>& rows, const std::string& text = "");
   // After the last picture: waits for the writer and completes the files. Throws Error.
   void finish();
-  // After finish(), of a job with --output FILE.jsonl: its objects, one after the other.
+  // After finish(), of a job with --output FILE.jsonl or FILE.parquet: its objects, one after the
+  // other.
   void for_each_row(const std::function<void(const jobs::Json& object)>& take) const;
+  // A file made of those. role: which of the job's. Throws Error(kUsage) where another file is
+  // there; check_derived() does so before the work.
+  jobs::DerivedFile derive(const std::string& role, const std::string& path);
+  void check_derived(const std::string& role, const std::string& path);
+  // Makes the file of a format that has an end from its rows in rows_path().
+  void complete(const std::string& role, jobs::Format format, const std::string& path);
+  // Pictures that failed, now or before.
   std::uint64_t failures() const { return journal_->failed(); }
-  // Some pictures failed, now or before.
-  bool has_failures() const { return failures() > 0; }
 
  private:
   struct Result {
@@ -105,6 +119,7 @@ class Job : public Keeper {
   void fail_unwritten(Result& result, const Error& error);
   void report_unwritten();
   void write_shards();
+  bool has_end() const;
 
   const jobs::Table& table_;
   jobs::Existing existing_;
@@ -135,5 +150,11 @@ class Job : public Keeper {
   std::vector<std::pair<std::string, std::string>> unwritten_;  // names, and why
   std::thread writer_;
 };
+
+// The job that the options ask for; nullptr where results are printed. identity: as of Job.
+std::unique_ptr<Job> make_job(const JobFlags& flags, jobs::Json identity,
+                              const PictureOptions& pictures, Console& console);
+// The same as without a job, but what failed in the job before counts too; nullptr: there is none.
+int exit_code(const Console& console, const Job* job);
 
 }  // namespace blip::cli

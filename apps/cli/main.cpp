@@ -7,6 +7,7 @@
 #include <new>
 
 #include "blip/blip.h"
+#include "cli/chinese.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
@@ -61,9 +62,10 @@ std::string help_command(const CLI::App& app) {
   return chosen.empty() ? "blip --help" : "blip " + chosen.front()->get_name() + " --help";
 }
 
-int report_parse_error(const CLI::App& app, const CLI::ParseError& error, Console& console) {
+int report_parse_error(CLI::App& app, const CLI::ParseError& error, Console& console) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
     // --help and --version
+    if (speaks_chinese()) add_chinese(app);
     std::ostringstream out, ignored;
     app.exit(error, out, ignored);
     std::string text = out.str();
@@ -103,7 +105,7 @@ int parse_and_run(int argc, char** argv, Console& console) {
       "blip");
   Run run;
   define(app, run);
-  std::vector<std::string> arguments = sophon_demo_arguments(arguments_of(argc, argv));
+  std::vector<std::string> arguments = sophon_demo_arguments(arguments_of(argc, argv), app);
   check_command(app, arguments);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {

@@ -10,7 +10,7 @@
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kMakeCaptionsExamples = R"(Examples:
   blip make-captions train/ --model Salesforce/blip-image-captioning-large --batch_size 8
   blip make-captions train/ --beam_search --num_beams 3 --caption_extension .txt --recursive
 
@@ -19,7 +19,7 @@ does. `blip caption --sidecar` does the same with options of its own.)";
 
 // The script's defaults where they are not those of `blip caption`.
 constexpr int kMaxLength = 75, kMinLength = 5, kSeed = 42;
-constexpr float kTopP = 0.9f;
+constexpr float kKohyaTopP = 0.9f;
 // Of the script's model when it samples; it has no option for it.
 constexpr float kSamplingRepetitionPenalty = 1.1f;
 
@@ -45,7 +45,7 @@ void add_decoding_options(CLI::App& command, MakeCaptionsFlags& flags) {
         ->group(group);
   };
   flags.generate.beams = 1;
-  flags.generate.top_p = kTopP;
+  flags.generate.top_p = kKohyaTopP;
   flags.generate.max_length = kMaxLength;
   flags.generate.seed = kSeed;
   command.add_flag("--beam_search", flags.beam_search, "Beam search; not given: nucleus sampling")
@@ -113,6 +113,7 @@ int run_make_captions(const MakeCaptionsFlags& flags) {
   CaptionPlan plan{flags.output, flags.model, flags.pictures, {}, {}, {}, {}};
   plan.pictures.images = {flags.folder};
   plan.pictures.subfolders = flags.recursive;
+  plan.pictures.parquet_in_folders = false;
   plan.job.sidecar = flags.old_extension.empty() ? flags.extension : flags.old_extension;
   plan.job.existing = "overwrite";
   plan.log_captions = flags.debug;
@@ -150,7 +151,7 @@ void add_make_captions(CLI::App& app, Run& run) {
                 "No progress, timings and warnings on standard error")
       ->group("Output");
   add_progress_option(command, flags->output);
-  command.footer(kExamples);
+  command.footer(kMakeCaptionsExamples);
   command.callback([flags, &run] { run = [flags] { return run_make_captions(*flags); }; });
 }
 

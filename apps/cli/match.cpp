@@ -14,7 +14,7 @@
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kMatchExamples = R"(Examples:
   blip match cat.jpg --text "a cat on a sofa" --text "two dogs"
   blip match photos/ --texts captions.txt --json
   blip match pairs.jsonl --output scores.jsonl
@@ -27,8 +27,6 @@ the ITC heads read it alone: --head itm halves the time of a text, --head itc ta
 A line of PAIRS.jsonl is {"image": "a.jpg", "text": "a cat"}, or has "texts", "caption" or
 "captions"; all its fields are in its results. With --output scores go to a file, and the same
 command goes on where it was stopped.)";
-
-const std::vector<const char*> kTextKeys = {"text", "texts", "caption", "captions"};
 
 struct MatchFlags {
   OutputOptions output;
@@ -44,18 +42,14 @@ struct MatchFlags {
 
 using Matches = std::vector<Outcome<Match>>;
 
-Json optional_number(const std::optional<float>& value) {
-  return value ? json_number(*value) : Json(nullptr);
-}
-
 std::string optional_text(const std::optional<float>& value) {
   return value ? fixed(*value, 4) : "-";
 }
 
 Json to_json(const Input& input, const std::string& text, const Match& match) {
   return joined(object_of_text(input, "text", text),
-                {{"match_probability", optional_number(match.match_probability)},
-                 {"cosine", optional_number(match.cosine)}});
+                {{"match_probability", json_number(match.match_probability)},
+                 {"cosine", json_number(match.cosine)}});
 }
 
 void print(Console& console, const Input& input, bool with_name, const std::string& text,
@@ -80,16 +74,11 @@ void add(Job& job, const Input& input, const std::vector<std::string>& texts,
   job.add(input, rows);
 }
 
-std::vector<std::string> given_texts(const MatchFlags& flags) {
-  std::vector<std::string> texts = flags.texts;
-  if (!flags.texts_file.empty()) {
-    for (std::string& line : read_lines(flags.texts_file, "--texts"))
-      texts.push_back(std::move(line));
-  }
+std::vector<std::string> texts_of(const MatchFlags& flags) {
+  std::vector<std::string> texts = given_texts(flags.texts, flags.texts_file);
   if (texts.empty() && !names_pair_file(flags.pictures.images))
     throw Exit(kExitUsage,
                "match needs a text: --text TEXT or --texts FILE, or pairs in PAIRS.jsonl");
-  check_texts(texts, "--text");
   return texts;
 }
 
@@ -127,7 +116,7 @@ int run_match(MatchFlags flags) {
   Console console(flags.output);
   check_job(flags.job, flags.output, flags.pictures.images);
   check_pairs(flags.pictures);
-  const std::vector<std::string> texts = given_texts(flags);
+  const std::vector<std::string> texts = texts_of(flags);
   flags.pictures.pairs->needs_texts = texts.empty();
   if (flags.head == "itc") refuse_given({flags.itm_token_option}, "with --head itc");
   const Engine engine = load_engine(flags.model, console);
@@ -137,10 +126,8 @@ int run_match(MatchFlags flags) {
   require_heads(flags, options.head, engine.info());
   check_text_length(flags.max_text_length, engine.info());
   Session session = make_session(engine, console);
-  std::unique_ptr<Job> job;
-  if (flags.job.is_job())
-    job = std::make_unique<Job>(flags.job, identity_of(flags, texts, engine), flags.pictures.images,
-                                static_cast<std::size_t>(flags.pictures.batch), console);
+  const std::unique_ptr<Job> job =
+      make_job(flags.job, identity_of(flags, texts, engine), flags.pictures, console);
 
   const Stopwatch watch;
   Timings timings;
@@ -170,7 +157,7 @@ int run_match(MatchFlags flags) {
   run_pictures(engine, session, flags.pictures, console, timings, task, job.get());
   if (job) job->finish();
   note_times(console, flags, timings, watch.ms(), texts.size());
-  return job && job->has_failures() ? kExitSomeFailed : exit_code(console);
+  return exit_code(console, job.get());
 }
 
 }  // namespace
@@ -180,7 +167,7 @@ void add_match(CLI::App& app, Run& run) {
   CLI::App& command = *app.add_subcommand("match", "Say how well texts fit pictures");
   add_picture_options(command, flags->pictures)->required();
   add_pair_options(command, flags->pictures, kTextKeys);
-  add_job_options(command, flags->job, ".jsonl or .csv");
+  add_job_options(command, flags->job);
   add_repeated(command, "--text", flags->texts, "A text to compare; repeatable")->group("Input");
   add_named(command, "--texts", flags->texts_file, "File of texts, one a line", "FILE")
       ->group("Input");
@@ -200,7 +187,7 @@ void add_match(CLI::App& app, Run& run) {
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);
-  command.footer(kExamples);
+  command.footer(kMatchExamples);
   command.callback(
       [flags, &run] { run = traced(flags->output, [flags] { return run_match(*flags); }); });
 }

@@ -26,6 +26,13 @@ std::string bundled_model() {
                  "; give one with --model PATH or NAME, or in the environment variable BLIP_MODEL");
 }
 
+// What looks like a path is one: its own error says that it is missing.
+std::string here_or_pulled(const std::string& given, const HubFlags& flags, Console& console) {
+  std::error_code ignored;
+  const bool here = fs::exists(given, ignored) ? !flags.update : !is_model_name(given);
+  return here ? given : pull_model(given, flags, console);
+}
+
 }  // namespace
 
 std::string given_model(const std::string& given) {
@@ -77,17 +84,6 @@ void pull_base(const std::string& path, const HubFlags& flags, Console& console)
   }
   if (is_model_name(base) && !fs::exists(base, ignored)) pull_model(base, flags, console);
 }
-
-namespace {
-
-// What looks like a path is one: its own error says that it is missing.
-std::string here_or_pulled(const std::string& given, const HubFlags& flags, Console& console) {
-  std::error_code ignored;
-  const bool here = fs::exists(given, ignored) ? !flags.update : !is_model_name(given);
-  return here ? given : pull_model(given, flags, console);
-}
-
-}  // namespace
 
 std::string model_path(const std::string& given, const HubFlags& flags, Console& console,
                        const std::vector<std::string>& adapters) {

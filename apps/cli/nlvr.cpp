@@ -1,52 +1,66 @@
 // blip nlvr: whether statements about two pictures hold.
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <utility>
 
+#include "base/json.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
+#include "cli/identity.h"
+#include "cli/input_count.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
 #include "cli/itemwise_retry.h"
+#include "cli/job.h"
+#include "cli/pair_reader.h"
 #include "cli/pictures.h"
 #include "cli/trace.h"
-#include "core/json.h"
 
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kNlvrExamples = R"(Examples:
   blip nlvr left.jpg right.jpg --text "both images show a dog" --text "the left dog is black"
-  blip nlvr --pairs pairs.jsonl --image-root images --json
+  blip nlvr pairs.jsonl --images photos --output judgements.jsonl
 
 One line per statement: true or false, the probability that it holds (0 to 1; true is above 0.5)
-and the statement, separated by tabs; with --pairs the two pictures come first. The first picture
+and the statement, separated by tabs; of pairs.jsonl the two pictures come first. The first picture
 is the left one. It takes a model trained on NLVR2, such as model_base_nlvr.pth.
 
-The lines of --pairs are {"images": [LEFT, RIGHT], "text": STATEMENT}; "sentence" is another name
-of "text". Where they have a "label" (true or false), the accuracy is told in the end.)";
+The lines of pairs.jsonl (- for standard input) are {"images": [LEFT, RIGHT], "text": STATEMENT};
+"sentence" is another name of "text". Where they have a "label" (true or false), the accuracy is
+told in the end.)";
+
+const std::vector<const char*> kStatementKeys = {"text", "texts", "sentence", "sentences"};
+// Rows that are claimed and handed over together.
+constexpr std::size_t kGroup = 4;
 
 struct NlvrFlags {
   OutputOptions output;
   ModelOptions model;
-  DecodeOptions decode;
-  std::vector<std::string> images, texts;
-  std::string texts_file, pairs_file, image_root;
+  PictureOptions pictures;
+  JobFlags job{jobs::kJudgements};
+  std::vector<std::string> texts;
+  std::string texts_file;
   bool prepare = false;
   int max_text_length = 0;
-  CLI::Option *text_option = nullptr, *texts_option = nullptr, *root_option = nullptr;
+  CLI::Option *text_option = nullptr, *texts_option = nullptr;
+
+  // Whether rows are judged, not two pictures.
+  bool has_rows() const {
+    const auto& names = pictures.images;
+    return names_pair_file(names) || std::any_of(names.begin(), names.end(), [](const auto& name) {
+             std::error_code ignored;
+             return name == "-" ||
+                    (name.starts_with('@') && !std::filesystem::exists(name, ignored));
+           });
+  }
 };
 
 using Names = std::array<std::string, 2>;
-
-// Two pictures and what is said of them; or the line that is none, and why.
-struct Pair {
-  Names images;
-  std::vector<std::string> statements;
-  std::optional<bool> label;
-  std::string error{};
-};
 
 // As the official evaluation has it: small letters, a space for .!"()*#:;~, one space between
 // words, and so many of them at most.
@@ -83,103 +97,53 @@ Json images_json(const Names& images) {
   return row;
 }
 
-std::string told(const Json& value) { return value.is_null() ? "missing" : shown(value); }
-
-// What stands under the key, or nothing.
-Json at(const Json& row, const char* key) { return row.value(key, Json()); }
-
-// NLVR2's own files write "True" and "False", data loaders 1 and 0.
-std::optional<bool> label_of(const Json& value) {
-  if (value.is_boolean()) return value.get<bool>();
-  if (value == 0 || value == 1) return value == 1;
-  for (const bool truth : {true, false})
-    for (const char* word : truth ? std::array{"True", "true"} : std::array{"False", "false"})
-      if (value == word) return truth;
-  return std::nullopt;
+// NLVR2's own files write "True" and "False", data loaders 1 and 0. nullopt: there is none.
+std::optional<bool> label_of(const Json& row) {
+  const Json value = row.value("label", Json());
+  if (value.is_null()) return std::nullopt;
+  if (value == true || value == 1 || value == "True" || value == "true") return true;
+  if (value == false || value == 0 || value == "False" || value == "false") return false;
+  throw Error(ErrorCode::kImage, "its \"label\" is " + shown(value) + "; expected true or false");
 }
 
-// Throws Exit saying what is wrong with the line.
-Pair parse_pair(const std::string& line, const std::string& root) {
-  const auto refuse = [](const std::string& what) { throw Exit(kExitUsage, what); };
-  Json row;
-  try {
-    row = read_json<Json>(line);
-  } catch (const JsonError& error) {
-    refuse(error.what());
-  }
-  if (!row.is_object()) refuse("is " + told(row) + "; expected an object");
-  Pair pair;
-  const Json images = at(row, "images");
-  const bool two = images.is_array() && images.size() == 2 && images[0].is_string() &&
-                   images[1].is_string() && images[0] != "" && images[1] != "";
-  if (!two) refuse("\"images\" is " + told(images) + "; expected the names of two pictures");
-  for (const std::size_t i : {0, 1}) {
-    const std::string name = images[i].get<std::string>();
-    pair.images[i] = root.empty() ? name : (std::filesystem::path(root) / name).string();
-  }
-  if (row.contains("text") && row.contains("sentence"))
-    refuse("\"text\" and \"sentence\" are both there; one statement a line");
-  const Json text = at(row, row.contains("sentence") ? "sentence" : "text");
-  if (!text.is_string()) refuse("\"text\" is " + told(text) + "; expected a statement");
-  pair.statements.push_back(text.get<std::string>());
-  if (const Json label = at(row, "label"); !label.is_null()) {
-    pair.label = label_of(label);
-    if (!pair.label) refuse("\"label\" is " + told(label) + "; expected true or false");
-  }
-  return pair;
-}
-
-std::vector<Pair> read_pairs(const NlvrFlags& flags) {
-  std::vector<Pair> pairs;
-  for (const std::string& line : read_lines(flags.pairs_file, "--pairs")) {
-    try {
-      pairs.push_back(parse_pair(line, flags.image_root));
-    } catch (const Exit& wrong) {
-      pairs.push_back({{}, {}, std::nullopt, wrong.what()});
-    }
-  }
-  return pairs;
-}
-
-std::vector<Pair> pairs_of(const NlvrFlags& flags) {
-  if (!flags.pairs_file.empty()) {
-    refuse_given({flags.text_option, flags.texts_option}, "with --pairs, which has the statements");
-    if (!flags.images.empty())
-      throw Exit(kExitUsage, "IMAGE has no effect with --pairs, which names the pictures");
-    return read_pairs(flags);
-  }
-  refuse_given({flags.root_option}, "without --pairs");
-  if (flags.images.size() != 2)
-    throw Exit(kExitUsage, "nlvr needs two pictures, the left and the right one, not " +
-                               std::to_string(flags.images.size()));
-  std::vector<std::string> texts = flags.texts;
-  if (!flags.texts_file.empty()) {
-    for (std::string& line : read_lines(flags.texts_file, "--texts"))
-      texts.push_back(std::move(line));
-  }
-  if (texts.empty()) throw Exit(kExitUsage, "nlvr needs a text: --text TEXT or --texts FILE");
-  check_texts(texts, "--text");
-  return {{{flags.images[0], flags.images[1]}, std::move(texts), std::nullopt}};
+// The two pictures of the command line as a row.
+Input given_pictures(const NlvrFlags& flags, std::vector<std::string> texts) {
+  const std::vector<std::string>& names = flags.pictures.images;
+  Input input{names[0], ""};
+  input.second = names[1];
+  input.row = std::make_shared<const Json>(images_json({names[0], names[1]}));
+  input.texts = std::move(texts);
+  return input;
 }
 
 class Judge {
  public:
-  Judge(const NlvrFlags& flags, Session& session, Console& console)
-      : flags_(flags), session_(session), console_(console) {}
+  Judge(const NlvrFlags& flags, Session& session, Console& console, Job* job)
+      : flags_(flags), session_(session), console_(console), job_(job) {}
 
-  void run(const Pair& pair, std::size_t row) {
-    if (!pair.error.empty()) {
-      const std::string line = "row " + std::to_string(row) + " of " + flags_.pairs_file;
-      return console_.failed(Json{{"row", row}}, line, pair.error);
-    }
-    std::string error;
+  void run(const Input& input) {
+    std::string error = input.error;
     try {
-      error = encode(pair.images);
-      if (error.empty()) return judge(pair);
+      if (error.empty()) error = encode({input.name, input.second});
+      if (error.empty()) return judge(input);
+    } catch (const Error& problem) {
+      if (problem.code() != ErrorCode::kImage) throw;
+      error = problem.what();
     } catch (const std::bad_alloc&) {
       error = "not enough memory";
     }
-    console_.failed(images_json(pair.images), pair.images[0] + " and " + pair.images[1], error);
+    const bool named = !input.second.empty();
+    if (job_) job_->failed(input, error);
+    console_.failed(input.object(), named ? input.name + " and " + input.second : input.name,
+                    error);
+  }
+
+  // Of all rows of a job, those that were judged before too.
+  void count_labels(const Json& row) {
+    const std::optional<bool> label = label_of(row);
+    if (!label) return;
+    ++labelled_;
+    right_ += *label == row.value("answer", false) ? 1 : 0;
   }
 
   void finish(double seconds) {
@@ -209,7 +173,7 @@ class Judge {
         if (seen.image && seen.name == names[i] && names[i] != "-") now[i].image = seen.image;
       if (now[i].image) continue;
       try {
-        images.push_back(read_image({names[i], ""}, flags_.decode));
+        images.push_back(read_image({names[i], ""}, flags_.pictures.decode));
         places.push_back(i);
       } catch (const Error& error) {
         errors += (errors.empty() ? "" : "; ") + std::string(error.what());
@@ -225,7 +189,8 @@ class Judge {
     return "";
   }
 
-  void judge(const Pair& pair) {
+  void judge(const Input& input) {
+    const std::optional<bool> label = label_of(*input.row);
     const NlvrOptions options{flags_.max_text_length};
     const Stopwatch watch;
     const auto work = [&](std::span<const std::string> part) {
@@ -234,59 +199,134 @@ class Judge {
         for (std::string& text : texts) text = prepared(text);
       return session_.nlvr(*seen_[0].image, *seen_[1].image, texts, options);
     };
-    const auto outcomes = ItemwiseRetry<float>(pair.statements.size()).run(pair.statements, work);
+    const auto outcomes = ItemwiseRetry<float>(input.texts.size()).run(input.texts, work);
     timings_.add_result(watch.ms());
-    for (std::size_t i = 0; i < outcomes.size(); ++i) print(pair, pair.statements[i], outcomes[i]);
+    std::vector<Json> rows;
+    for (std::size_t i = 0; i < outcomes.size(); ++i) {
+      if (job_) require_result(outcomes[i], input.texts[i]);
+      Json row = object_of_text(input, "text", input.texts[i]);
+      if (!job_ && !outcomes[i].result) {
+        console_.failed(row, input.texts[i], outcomes[i].error);
+        continue;
+      }
+      row["answer"] = *outcomes[i].result > 0.5f;
+      row["probability"] = json_number(*outcomes[i].result);
+      if (label) row["label"] = *label;
+      if (!job_) print(input, row);
+      rows.push_back(std::move(row));
+    }
+    if (job_) return job_->add(input, rows);
+    for (const Json& row : rows) count_labels(row);
   }
 
-  void print(const Pair& pair, const std::string& text, const Outcome<float>& outcome) {
-    Json row = joined(images_json(pair.images), {{"text", text}});
-    if (!outcome.result) return console_.failed(row, text, outcome.error);
-    const bool answer = *outcome.result > 0.5f;
-    if (pair.label) {
-      ++labelled_;
-      right_ += *pair.label == answer ? 1 : 0;
-    }
-    if (console_.json()) {
-      row["answer"] = answer;
-      row["probability"] = json_number(*outcome.result);
-      if (pair.label) row["label"] = *pair.label;
-      return console_.object(row);
-    }
-    const bool names = !flags_.pairs_file.empty();
-    console_.line(
-        (names ? printable(pair.images[0]) + '\t' + printable(pair.images[1]) + '\t' : "") +
-        (answer ? "true\t" : "false\t") + fixed(*outcome.result, 4) + '\t' + printable(text));
+  void print(const Input& input, const Json& row) {
+    if (console_.json()) return console_.object(row);
+    const std::string names = printable(input.name) + '\t' + printable(input.second) + '\t';
+    console_.line((flags_.has_rows() ? names : "") +
+                  (row["answer"] == true ? "true\t" : "false\t") +
+                  fixed(row["probability"].get<float>(), 4) + '\t' +
+                  printable(row["text"].get<std::string>()));
   }
 
   const NlvrFlags& flags_;
   Session& session_;
   Console& console_;
+  Job* job_;
   Timings timings_;
   std::array<Seen, 2> seen_;
   std::size_t labelled_ = 0, right_ = 0;
 };
 
+// What can be told of the options before a model is loaded. Throws Exit(2).
+void check(const NlvrFlags& flags, const std::vector<std::string>& texts) {
+  check_job(flags.job, flags.output, flags.pictures.images);
+  if (flags.has_rows()) {
+    refuse_given({flags.text_option, flags.texts_option}, "with PAIRS.jsonl, which has statements");
+    const std::string& folder = flags.pictures.pairs->images;
+    std::error_code ignored;
+    if (!folder.empty() && !std::filesystem::is_directory(folder, ignored))
+      throw Exit(kExitUsage, "--images: there is no folder " + folder);
+    return;
+  }
+  refuse_given({flags.pictures.images_option}, "without PAIRS.jsonl");
+  if (flags.job.is_job()) throw Exit(kExitUsage, "--output has no effect without PAIRS.jsonl");
+  const std::size_t names = flags.pictures.images.size();
+  if (names != 2)
+    throw Exit(kExitUsage, "nlvr needs two pictures, the left and the right one, not " +
+                               std::to_string(names) + "; or rows in PAIRS.jsonl");
+  if (texts.empty()) throw Exit(kExitUsage, "nlvr needs a text: --text TEXT or --texts FILE");
+}
+
+std::unique_ptr<Source> make_source(const NlvrFlags& flags) {
+  SourceOptions options;
+  options.nul_lists = flags.pictures.nul_lists;
+  options.pairs = flags.pictures.pairs;
+  return std::make_unique<Source>(flags.pictures.images, std::move(options));
+}
+
+void judge_rows(const NlvrFlags& flags, Judge& judge, Console& console, Job* job) {
+  const std::unique_ptr<Source> source = make_source(flags);
+  const auto& names = flags.pictures.images;
+  const bool piped = std::find(names.begin(), names.end(), "-") != names.end(),
+             counts = console.shows_progress() && !piped && source->can_be_repeated();
+  const InputCount count(counts ? make_source(flags) : nullptr,
+                         [&](const Input& input) { return !job || job->counts(input); });
+  const Stop stop = [] { return false; };
+  console.start_progress("pairs", std::nullopt);
+  std::size_t done = 0;
+  for (std::size_t ready = 0;;) {
+    const std::optional<Input> input = job ? job->next(*source, stop) : source->next(stop);
+    stop_if_interrupted();
+    const bool is_row = input && !input->pause;
+    if (is_row && input->row_text.empty()) {
+      Input wrong = *input;
+      if (wrong.error.empty()) wrong.error = wrong.name + " is no file of rows such as PAIRS.jsonl";
+      judge.run(wrong);
+    } else if (is_row) {
+      judge.run(*input);
+    }
+    if (is_row) ++done, ++ready;
+    if (job && ready > 0 && (!is_row || ready == kGroup)) {
+      job->end_batch();
+      ready = 0;
+    }
+    if (is_row) console.progress(done, job ? job->passed() : 0, count.total());
+    if (!input) break;
+  }
+  console.end_progress();
+}
+
+bool holds_rows(const NlvrFlags& flags) {
+  return jobs::format_of(flags.job.output, *flags.job.table) != jobs::Format::kCsv;
+}
+
 int run_nlvr(const NlvrFlags& flags) {
   Console console(flags.output);
-  const std::vector<Pair> pairs = pairs_of(flags);
+  const std::vector<std::string> texts = given_texts(flags.texts, flags.texts_file);
+  check(flags, texts);
   const Engine engine = load_engine(flags.model, console);
   require_task(engine.info().can_nlvr, "judge statements about two pictures (NLVR2)",
                engine.info());
   require_memory(2, engine.info());
   check_text_length(flags.max_text_length, engine.info());
   Session session = make_session(engine, console);
+  Json identity = identity_of("nlvr", engine, flags.pictures);
+  identity["--prepare-text"] = flags.prepare;
+  identity["--max-text-length"] = flags.max_text_length;
+  PictureOptions grouped = flags.pictures;
+  grouped.batch = static_cast<int>(kGroup);
+  const std::unique_ptr<Job> job = make_job(flags.job, std::move(identity), grouped, console);
   const Stopwatch watch;
-  Judge judge(flags, session, console);
-  console.start_progress("pairs", pairs.size());
-  for (std::size_t i = 0; i < pairs.size(); ++i) {
-    stop_if_interrupted();
-    judge.run(pairs[i], i + 1);
-    console.progress(i + 1);
-  }
-  console.end_progress();
+  Judge judge(flags, session, console, job.get());
+  if (flags.has_rows())
+    judge_rows(flags, judge, console, job.get());
+  else
+    judge.run(given_pictures(flags, texts));
+  if (job) job->finish();
+  if (job && holds_rows(flags))
+    job->for_each_row([&](const Json& row) { judge.count_labels(row); });
   judge.finish(watch.ms() / 1000);
-  return exit_code(console);
+  return exit_code(console, job.get());
 }
 
 }  // namespace
@@ -295,33 +335,32 @@ void add_nlvr(CLI::App& app, Run& run) {
   auto flags = std::make_shared<NlvrFlags>();
   CLI::App& command =
       *app.add_subcommand("nlvr", "Say whether statements about two pictures are true");
-  command.add_option("images", flags->images, "The left and the right picture")
+  command
+      .add_option("images", flags->pictures.images,
+                  "The left and the right picture, or PAIRS.jsonl of rows with two")
       ->type_name("IMAGE")
       ->check(not_empty());
+  add_pair_options(command, flags->pictures, kStatementKeys);
+  flags->pictures.pairs->two = true;
   flags->text_option =
       add_repeated(command, "--text", flags->texts, "A statement; repeatable")->group("Input");
   flags->texts_option =
       add_named(command, "--texts", flags->texts_file, "File of statements, one a line", "FILE")
           ->group("Input");
-  add_named(command, "--pairs", flags->pairs_file,
-            "File of JSON objects, one a line, with two pictures and a statement each", "FILE")
-      ->group("Input");
-  flags->root_option = add_named(command, "--image-root", flags->image_root,
-                                 "Folder that the pictures of --pairs are in", "PATH")
-                           ->group("Input");
   command
       .add_flag("--prepare-text", flags->prepare,
                 "Prepare statements as the official evaluation does: in small letters, without "
                 ".!\"()*#:;~, at most 40 words")
       ->group("Input");
-  add_background_option(command, flags->decode.background);
-  add_limit_options(command, flags->decode.limits);
+  add_job_options(command, flags->job);
+  add_background_option(command, flags->pictures.decode.background);
+  add_limit_options(command, flags->pictures.decode.limits);
   add_text_length(command, flags->max_text_length);
   add_model_options(command, flags->model);
   add_output_options(command, flags->output);
   add_trace_option(command, flags->output);
   add_progress_option(command, flags->output);
-  command.footer(kExamples);
+  command.footer(kNlvrExamples);
   command.callback(
       [flags, &run] { run = traced(flags->output, [flags] { return run_nlvr(*flags); }); });
 }

@@ -7,11 +7,11 @@
 #include <filesystem>
 #include <limits>
 
+#include "base/resources.h"
 #include "cli/exit.h"
 #include "cli/interrupt.h"
 #include "cli/model_path.h"
 #include "cli/pair_reader.h"
-#include "core/thread_pool.h"
 
 namespace blip::cli {
 namespace {
@@ -188,6 +188,11 @@ CLI::Option* add_picture_options(CLI::App& command, PictureOptions& options) {
                             ->type_name("TIME")
                             ->check(not_empty())
                             ->group("Input"));
+  options.all.push_back(
+      add_named(command, "--image-column", options.image_column,
+                "The column of Parquet files that holds the pictures; not given: the one that does",
+                "NAME")
+          ->group("Input"));
   options.all.push_back(add_background_option(command, options.decode.background));
   for (CLI::Option* option : add_limit_options(command, options.decode.limits))
     options.all.push_back(option);

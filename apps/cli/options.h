@@ -12,6 +12,7 @@
 #include "cli/console.h"
 #include "cli/inputs.h"
 #include "cli/model_path.h"
+#include "cli/prefetch.h"
 #include "cli/sophon_options.h"
 
 namespace blip::cli {
@@ -38,8 +39,11 @@ struct PictureOptions {
   DecodeOptions decode;
   std::vector<std::string> exclude;
   std::string newer_than;  // "" = not given
-  bool nul_lists = false, subfolders = true, dedupe = false;
-  bool prepare = true;  // pictures are resized ahead for one model
+  bool nul_lists = false, subfolders = true;
+  Dedupe dedupe;
+  std::string image_column;        // of Parquet files; "" = not given
+  bool parquet_in_folders = true;  // they are read where they lie in folders
+  bool prepare = true;             // pictures are resized ahead for one model
   std::optional<PairOptions> pairs;
   CLI::Option* images_option = nullptr;  // --images, of commands that take pairs
   std::vector<CLI::Option*> all;         // but the pictures

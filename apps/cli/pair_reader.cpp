@@ -4,8 +4,10 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/ascii.h"
+#include "base/json.h"
 #include "blip/error.h"
-#include "core/json.h"
+#include "cli/inputs.h"
 
 namespace blip::cli {
 namespace {
@@ -20,8 +22,7 @@ constexpr std::size_t kLongestRow = std::size_t{16} << 20;
 std::string text_in(const Json& value, const std::string& key) {
   if (!value.is_string()) refuse("its \"" + key + "\" is " + shown(value) + ", not a text");
   std::string text = value.get<std::string>();
-  if (text.find_first_not_of(" \t\r\n\v\f") == std::string::npos)
-    refuse("its \"" + key + "\" is empty");
+  if (is_blank(text)) refuse("its \"" + key + "\" is empty");
   if (text.find('\0') != std::string::npos) refuse("its \"" + key + "\" holds a NUL");
   return text;
 }
@@ -58,7 +59,8 @@ std::optional<std::string> PairReader::next_line(const Stop& stop) {
 std::optional<Input> PairReader::next(const Stop& stop) {
   while (const std::optional<std::string> line = next_line(stop)) {
     if (line->find_first_not_of(" \t") == std::string::npos) continue;
-    Input input{path_ + ", line " + std::to_string(lines_.line()), ""};
+    Input input{
+        (path_ == "-" ? "standard input" : path_) + ", line " + std::to_string(lines_.line()), ""};
     input.row_text = *line;
     try {
       if (too_long_) refuse("it is longer than " + std::to_string(kLongestRow >> 20) + " MiB");
@@ -76,12 +78,16 @@ std::optional<Input> PairReader::next(const Stop& stop) {
 }
 
 void PairReader::read(const std::string& line, Input& input) const {
-  Json row = read_json<Json>(line);
+  // Its fields are written again.
+  JsonLimits limits;
+  limits.exact_integers = true;
+  Json row = read_json<Json>(line, limits);
   if (!row.is_object()) refuse("an object such as {\"image\": \"a.jpg\"} was expected");
   row.erase("error");  // of a file of errors, whose rows may be tried again
   // What is wrong with the row from here on is told with its fields.
   input.row = std::make_shared<const Json>(row);
   read_texts(row, input);
+  if (options_.two) return read_two(row, input);
   input.name = picture_of(row);
   if (row.contains("image")) return;
   row["image"] = input.name;
@@ -95,8 +101,27 @@ std::string PairReader::picture_of(const Json& row) const {
   if (!row.contains(key)) refuse("it has no \"image\"");
   fs::path folder = options_.images;
   if (folder.empty() && key == std::string("file_name")) folder = fs::path(path_).parent_path();
-  const std::string name = (folder / text_in(row[key], key)).string();
+  return name_in(row[key], key, folder.string());
+}
+
+std::string PairReader::name_in(const Json& value, const std::string& key,
+                                const std::string& folder) const {
+  const std::string name = (fs::path(folder) / text_in(value, key)).string();
   return name == "-" ? "./-" : name;
+}
+
+// The row tells the pictures by the names that they are opened by.
+void PairReader::read_two(Json& row, Input& input) const {
+  const std::string key = "images";
+  if (!row.contains(key)) refuse("it has no \"images\"");
+  Json& images = row[key];
+  if (!images.is_array() || images.size() != 2)
+    refuse("its \"images\" is " + shown(images) + ", not the names of two pictures");
+  std::string first = name_in(images[0], key, options_.images);
+  input.second = name_in(images[1], key, options_.images);
+  images = {first, input.second};
+  input.name = std::move(first);
+  input.row = std::make_shared<const Json>(std::move(row));
 }
 
 void PairReader::read_texts(const Json& row, Input& input) const {

@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "base/file.h"
 #include "blip/error.h"
-#include "io/file.h"
 
 #ifdef BLIP_HAS_METADATA
 #include <unistd.h>
@@ -76,7 +76,7 @@ bool can_describe() { return true; }
 
 std::string description_of(const std::string& path) {
   try {
-    const std::vector<std::byte> bytes = io::read_file(path);
+    const std::vector<std::byte> bytes = read_file(path);
     const std::lock_guard lock(exiv2_mutex());
     const auto image = open_picture(bytes);
     const auto xmp = image->xmpData().findKey(Exiv2::XmpKey(kXmp));
@@ -92,7 +92,7 @@ std::string description_of(const std::string& path) {
 }
 
 Described::Described(std::string path, const std::string& description) : path_(std::move(path)) {
-  const std::vector<std::byte> bytes = io::read_file(path_);
+  const std::vector<std::byte> bytes = read_file(path_);
   if (::access(path_.c_str(), W_OK) != 0)
     throw Error(ErrorCode::kIo,
                 "cannot write " + path_ + ": " + std::generic_category().message(errno));
@@ -117,7 +117,7 @@ Described::Described(std::string path, const std::string&) : path_(std::move(pat
 #endif
 
 void Described::write() const {
-  io::AtomicFile file(path_);
+  AtomicFile file(path_);
   file.write(bytes_);
   file.commit();
 }

@@ -11,6 +11,7 @@
 #include "cli/input_count.h"
 #include "cli/inputs.h"
 #include "cli/interrupt.h"
+#include "cli/packed_results.h"
 #include "cli/recent.h"
 
 namespace blip::cli {
@@ -25,13 +26,14 @@ bool concerns_one_picture(const Error& error, const Engine& engine) {
 class PictureRun {
  public:
   PictureRun(const Engine& engine, Session& session, Console& console, Timings& timings,
-             const Task& task, Keeper* keeper)
+             const Task& task, Keeper* keeper, const Unpack& unpack)
       : engine_(engine),
         session_(session),
         console_(console),
         timings_(timings),
         task_(task),
-        keeper_(keeper) {}
+        keeper_(keeper),
+        unpack_(unpack) {}
 
   void run_batch(std::span<const Decoded> batch) {
     std::vector<const Decoded*> good;
@@ -44,17 +46,29 @@ class PictureRun {
     auto emit = emits.begin();
     for (const Decoded& decoded : batch) {
       if (decoded.duplicate) {
-        give_out_again(decoded);
+        give_out_again(decoded, *known_.find(*decoded.content), "its bytes are those of ");
+      } else if (decoded.looks_like) {
+        give_out_near(decoded);
       } else {
         const bool ended_well = decoded.image && failure.empty();
         Known known{ended_well ? *emit++ : Emit(), decoded.image ? failure : decoded.error,
                     decoded.name};
         give_out(decoded, known);
+        if (decoded.look) looks_.add(known.name, known.failure, known.emit.packed);
         if (decoded.content) known_.put(*decoded.content, std::move(known));
       }
     }
   }
-  std::size_t duplicates() const { return duplicates_; }
+  // What is told of the duplicates in the end.
+  std::vector<std::string> notes() const {
+    const auto pictures = [](std::size_t count) {
+      return std::to_string(count) + (count == 1 ? " picture" : " pictures");
+    };
+    std::vector<std::string> notes;
+    if (duplicates_ > 0) notes.push_back(pictures(duplicates_) + " had the bytes of others");
+    if (near_ > 0) notes.push_back(pictures(near_) + " looked like others");
+    return notes;
+  }
 
  private:
   // One picture must not take its batch down: each alone, so that only those at fault fail.
@@ -74,18 +88,31 @@ class PictureRun {
     std::string name;
   };
 
-  void give_out_again(const Decoded& decoded) {
-    const Known& known = *known_.find(*decoded.content);
+  void give_out_again(const Decoded& decoded, const Known& known, const std::string& why) {
     ++duplicates_;
-    if (!known.emit)
-      return fail(decoded, "its bytes are those of " + known.name + ": " + known.failure);
-    give_out(decoded, known);
+    give_out_as(decoded, known, why);
+  }
+
+  void give_out_as(const Decoded& decoded, const Known& known, const std::string& why) {
+    if (!known.emit.give) return fail(decoded, why + known.name + ": " + known.failure);
+    Input input = decoded;
+    input.duplicate_of = known.name;
+    give_out(input, known);
+  }
+
+  void give_out_near(const Decoded& decoded) {
+    const PackedResult result = looks_.at(*decoded.looks_like);
+    Known known{result.failure.empty() ? unpack_(result.packed) : Emit(), result.failure,
+                result.name};
+    ++near_;
+    give_out_as(decoded, known, "it looks like ");
+    if (decoded.content) known_.put(*decoded.content, std::move(known));
   }
 
   void give_out(const Input& input, const Known& known) {
-    if (!known.emit) return fail(input, known.failure);
+    if (!known.emit.give) return fail(input, known.failure);
     try {
-      known.emit(input);
+      known.emit.give(input);
     } catch (const Error& error) {
       if (!concerns_one_picture(error, engine_)) throw;
       fail(input, error.what());
@@ -131,17 +158,20 @@ class PictureRun {
   Timings& timings_;
   const Task& task_;
   Keeper* keeper_;
+  const Unpack& unpack_;
   std::optional<EncodedImage> last_;  // of the row of pairs before
   // Those that the decoding thread took for duplicates are behind it by a batch or two.
   static constexpr std::size_t kBehind = std::size_t{4} * kMaxBatch;
   Recent<Known> known_{kDistinct + kBehind};
-  std::size_t duplicates_ = 0;
+  PackedResults looks_;
+  std::size_t duplicates_ = 0, near_ = 0;
 };
 
 std::unique_ptr<Source> make_source(const PictureOptions& options) {
-  return std::make_unique<Source>(options.images,
-                                  SourceOptions{input_filter(options), options.nul_lists,
-                                                options.decode.limits.max_bytes, options.pairs});
+  return std::make_unique<Source>(
+      options.images,
+      SourceOptions{input_filter(options), options.nul_lists, options.decode.limits.max_bytes,
+                    options.image_column, options.parquet_in_folders, options.pairs});
 }
 
 }  // namespace
@@ -158,7 +188,8 @@ void Timings::add_result(double milliseconds) {
 }
 
 void run_pictures(const Engine& engine, Session& session, const PictureOptions& options,
-                  Console& console, Timings& timings, const Task& task, Keeper* keeper) {
+                  Console& console, Timings& timings, const Task& task, Keeper* keeper,
+                  const Unpack& unpack) {
   const auto batch_size = static_cast<std::size_t>(options.batch);
   const std::unique_ptr<Source> source = make_source(options);
   const bool counts = console.shows_progress() && source->can_be_repeated();
@@ -170,7 +201,7 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
       options.prepare ? [&engine](const Image& image) { return engine.prepare(image); }
                       : Prefetch::Prepare(),
       options.dedupe);
-  PictureRun run(engine, session, console, timings, task, keeper);
+  PictureRun run(engine, session, console, timings, task, keeper, unpack);
   console.start_progress("pictures", std::nullopt);
   std::size_t done = 0;
   std::vector<Decoded> batch;
@@ -188,8 +219,7 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
     console.progress(done, keeper ? keeper->passed() : 0, count.total());
   }
   console.end_progress();
-  if (run.duplicates() > 0)
-    console.note(std::to_string(run.duplicates()) + " pictures had the bytes of others");
+  for (const std::string& note : run.notes()) console.note(note);
   if (const std::string text = describe(source->left_out()); !text.empty())
     console.note("left out: " + text);
 }

@@ -29,12 +29,27 @@ struct Timings {
 // Prints one picture's results or hands them to a keeper. Called after the whole batch went well,
 // so that a batch that failed leaves no output behind. What it throws as Error(kImage | kIo) is the
 // failure of that picture.
-using Emit = std::function<void(const Input& input)>;
+struct Emit {
+  using Give = std::function<void(const Input& input)>;
+
+  Emit() = default;
+  Emit(Give function, std::string bytes = "")
+      : give(std::move(function)), packed(std::move(bytes)) {}
+  // Of a lambda.
+  template <class Function>
+  Emit(Function function) : give(std::move(function)) {}
+
+  Give give;
+  // What an Unpack makes the same of, where near duplicates are looked for.
+  std::string packed;
+};
 // Runs the task on a batch, inputs[i] being of images[i]; returns one Emit per picture, called with
 // the input that it is of. With PictureOptions::dedupe it is kept for other inputs of the same
-// bytes, and must be small.
+// bytes, and must be small; for inputs that look the same the packed form alone.
 using Task = std::function<std::vector<Emit>(std::span<const EncodedImage> images,
                                              std::span<const Decoded* const> inputs)>;
+
+using Unpack = std::function<Emit(const std::string& packed)>;
 
 // Who remembers what was done: a job. Without one, each picture is done, and failures are printed.
 class Keeper {
@@ -54,7 +69,8 @@ class Keeper {
 // device or an option are thrown. The next pictures are read and, unless PictureOptions::prepare is
 // off, resized while the model works on the ones before.
 void run_pictures(const Engine& engine, Session& session, const PictureOptions& options,
-                  Console& console, Timings& timings, const Task& task, Keeper* keeper = nullptr);
+                  Console& console, Timings& timings, const Task& task, Keeper* keeper = nullptr,
+                  const Unpack& unpack = {});
 
 // "3 pictures (1 failed) in 1.20 s; mean preprocess 2.1 ms, encode 33.0 ms, decode 52.0 ms" as a
 // note.

@@ -1,7 +1,10 @@
 #include "cli/prefetch.h"
 
+#include <bit>
 #include <new>
 #include <utility>
+
+#include "blip/look.h"
 
 namespace blip::cli {
 namespace {
@@ -18,13 +21,15 @@ std::size_t decoded_bytes(const Decoded& decoded) {
 }  // namespace
 
 Prefetch::Prefetch(Next next, const DecodeOptions& options, std::size_t ahead, Prepare prepare,
-                   bool dedupe)
+                   const Dedupe& dedupe)
     : source_(std::move(next)),
       options_(options),
       ahead_(ahead),
       prepare_(std::move(prepare)),
-      dedupe_(dedupe),
-      thread_([this] { decode_all(); }) {}
+      dedupe_bytes_(dedupe.bytes) {
+  if (dedupe.near_distance) looks_.emplace(*dedupe.near_distance);
+  thread_ = std::thread([this] { decode_all(); });
+}
 
 Prefetch::~Prefetch() {
   {
@@ -44,6 +49,17 @@ void Prefetch::find_content(Decoded& decoded) {
   if (!decoded.content) return;
   decoded.duplicate = contents_.find(*decoded.content) != nullptr;
   if (!decoded.duplicate) contents_.put(*decoded.content, {});
+}
+
+// A picture without any structure is no more like one than like another.
+void Prefetch::find_look(Decoded& decoded) {
+  const std::uint64_t look = perceptual_hash(*decoded.image);
+  if (std::popcount(look) <= 1) return;
+  decoded.looks_like = looks_->find(look);
+  if (decoded.looks_like)
+    decoded.image.reset();
+  else
+    decoded.look = looks_->add(look);
 }
 
 std::optional<Decoded> Prefetch::decode_next(const Stop& stop) {
@@ -69,9 +85,10 @@ std::optional<Decoded> Prefetch::decode_next(const Stop& stop) {
 
 void Prefetch::decode(Decoded& decoded, const Stop& stop) {
   try {
-    if (dedupe_ && !decoded.row) find_content(decoded);
+    if (dedupe_bytes_ && !decoded.row) find_content(decoded);
     if (!decoded.duplicate) decoded.image = read_image(decoded, options_, stop);
     decoded.bytes.reset();
+    if (looks_ && decoded.image && !decoded.row) find_look(decoded);
     if (prepare_ && decoded.image) decoded.image = prepare_(*decoded.image);
   } catch (const Error& error) {
     decoded.error = error.what();

@@ -1,35 +1,15 @@
 #include "cli/printable.h"
 
-#include <array>
 #include <cstdint>
+
+#include "base/utf8.h"
 
 namespace blip::cli {
 namespace {
 
 constexpr std::string_view kHex = "0123456789abcdef";
 
-struct Character {
-  std::size_t bytes;  // 0: not UTF-8
-  std::uint32_t code;
-};
-
-// The character at the front: the shortest form, no surrogates, up to U+10FFFF.
-Character read_character(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  if (byte(0) < 0x80) return {1, byte(0)};
-  const std::size_t bytes = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
-  if (byte(0) < 0xc2 || byte(0) > 0xf4 || text.size() < bytes) return {0, 0};
-  std::uint32_t code = byte(0) & (0x7fu >> bytes);
-  for (std::size_t i = 1; i < bytes; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return {0, 0};
-    code = code << 6 | (byte(i) & 0x3fu);
-  }
-  constexpr std::array<std::uint32_t, 5> kLowest = {0, 0, 0x80, 0x800, 0x10000};
-  if (code < kLowest[bytes] || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff) return {0, 0};
-  return {bytes, code};
-}
-
-bool is_unsafe(std::uint32_t code) {
+bool is_unsafe(char32_t code) {
   return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x061c || code == 0x200e ||
          code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
          (code >= 0x2066 && code <= 0x2069) || code == 0xfeff;
@@ -47,7 +27,7 @@ void add_bytes(std::string& out, std::string_view bytes) {
 std::string printable(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
-    const auto [bytes, code] = read_character(text.substr(at));
+    const auto [bytes, code] = first_code_point(text.substr(at));
     const std::string_view part = text.substr(at, bytes == 0 ? 1 : bytes);
     at += part.size();
     if (part == "\\") {
@@ -71,7 +51,7 @@ std::string printable_json(std::string json) {
   std::string out;
   std::size_t copied = 0;
   for (std::size_t at = 0; at < json.size();) {
-    const auto [bytes, code] = read_character(std::string_view(json).substr(at));
+    const auto [bytes, code] = first_code_point(std::string_view(json).substr(at));
     if (bytes != 0 && is_unsafe(code)) {
       out.append(json, copied, at - copied);
       out += "\\u";
@@ -85,7 +65,7 @@ std::string printable_json(std::string json) {
 
 std::size_t find_not_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
-    const auto [bytes, code] = read_character(text.substr(at));
+    const auto [bytes, code] = first_code_point(text.substr(at));
     if (bytes == 0 || code == 0) return at;
     at += bytes;
   }

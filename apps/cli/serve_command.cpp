@@ -24,7 +24,7 @@
 namespace blip::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kServeCommandExamples = R"(Examples:
   blip serve
   blip serve --model photos=caption.gguf --model vqa.gguf --port 9000
   blip serve --host 0.0.0.0 --api-key-file keys.txt
@@ -39,7 +39,7 @@ struct ServeFlags {
   ModelOptions model;
   std::vector<std::string> models;
   server::ServerOptions server;
-  double timeout_seconds = server::TaskLimits().timeout_ms / 1000;
+  double timeout_seconds = server::ServiceLimits().timeout_ms / 1000;
   std::string key_file;
   bool no_history = false;
 };
@@ -47,11 +47,12 @@ struct ServeFlags {
 // $XDG_DATA_HOME/blip/history.db, by default in ~/.local/share.
 std::string default_history() {
   namespace fs = std::filesystem;
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
+  // NOLINTBEGIN(concurrency-mt-unsafe): nothing here writes the environment.
   if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data != '\0')
     return (fs::path(data) / "blip" / "history.db").string();
   if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
     return (fs::path(home) / ".local" / "share" / "blip" / "history.db").string();
+  // NOLINTEND(concurrency-mt-unsafe)
   return "";
 }
 
@@ -198,7 +199,7 @@ void add_number(CLI::App& command, const std::string& name, Number& value, std::
 
 void add_model_flags(CLI::App& command, ServeFlags& flags) {
   add_model_options(command, flags.model);
-  // here it may come several times, with a name
+  // Here it may come several times, with a name.
   command.remove_option(command.get_option("--model"));
   command
       .add_option("-m,--model", flags.models,
@@ -364,7 +365,7 @@ void add_serve(CLI::App& app, Run& run) {
       ->group("SOPHON");
   add_history_flags(command, *flags);
   command.add_flag("-q,--quiet", flags->quiet, "Log errors only")->group("Output");
-  command.footer(kExamples);
+  command.footer(kServeCommandExamples);
   command.callback([flags, &run] { run = [flags] { return run_serve(*flags); }; });
 }
 

@@ -4,15 +4,16 @@
 #include <filesystem>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
+#include "base/file.h"
 #include "blip/error.h"
 #include "cli/archive_open.h"
-#include "io/file.h"
 
 namespace blip::cli {
 
@@ -25,12 +26,11 @@ std::string shard_path(const ShardOptions& options, const std::string& archive) 
 
 namespace {
 
-constexpr std::size_t kBlock = std::size_t{256} << 10;
+constexpr std::size_t kShardBlock = std::size_t{256} << 10;
 
 la_ssize_t write_to_file(archive* writer, void* file, const void* bytes, std::size_t size) {
   try {
-    static_cast<io::AtomicFile*>(file)->write(
-        std::span(static_cast<const std::byte*>(bytes), size));
+    static_cast<AtomicFile*>(file)->write(std::span(static_cast<const std::byte*>(bytes), size));
     return static_cast<la_ssize_t>(size);
   } catch (const Error& error) {
     ::archive_set_error(writer, EIO, "%s", error.what());
@@ -53,29 +53,38 @@ class Copy {
 
   std::size_t write() {
     find_captions();
-    reader_ = open_archive(source_);
-    for (archive_entry* entry = nullptr; next_member(reader_.get(), &entry, source_);) {
+    members_.emplace(source_);
+    while (const std::optional<Member> member = members_->next()) {
+      check(*member);
       if (!writer_) open_writer();
-      copy(entry, archive_member_name(entry));
+      copy(member->entry, member->name);
     }
     if (!writer_) open_writer();
-    check(writer_.get(), ::archive_write_close(writer_.get()));
+    check(::archive_write_close(writer_.get()));
     file_.commit();
     return unwritten_;
   }
 
  private:
-  void check(archive* of, la_ssize_t result) const {
-    if (result < ARCHIVE_WARN) archive_failed(of, "cannot copy", source_);
+  // A copy of what is left would lack a member without a word.
+  void check(const Member& member) const {
+    if (!member.damage.empty())
+      throw Error(ErrorCode::kIo, "cannot copy " + source_ + ": " + member.damage);
+  }
+
+  // The writer warns of names that are not UTF-8, which it writes as they are.
+  void check(int result) const {
+    if (result < ARCHIVE_WARN) archive_failed(writer_.get(), "cannot copy", source_);
   }
 
   // Which texts are there already, and which pictures have captions: a text may come before its
   // picture.
   void find_captions() {
-    const Archive reader = open_archive(source_);
+    Members members(source_);
     std::unordered_set<std::string> seen;
-    for (archive_entry* entry = nullptr; next_member(reader.get(), &entry, source_);) {
-      const std::string name = archive_member_name(entry);
+    while (const std::optional<Member> member = members.next()) {
+      check(*member);
+      const std::string& name = member->name;
       if (!seen.insert(name).second) continue;
       if (name.ends_with(options_.ending)) {
         texts_.insert(name);
@@ -96,17 +105,15 @@ class Copy {
     if (!writer_) throw std::bad_alloc();
     archive* const writer = writer_.get();
     ::archive_write_set_format_pax_restricted(writer);
-    for (int i = 0; i < ::archive_filter_count(reader_.get()); ++i)
-      if (const int code = ::archive_filter_code(reader_.get(), i); code != ARCHIVE_FILTER_NONE)
-        check(writer, ::archive_write_add_filter(writer, code));
-    check(writer, ::archive_write_open(writer, &file_, nullptr, write_to_file, nullptr));
+    for (const int code : members_->filters()) check(::archive_write_add_filter(writer, code));
+    check(::archive_write_open(writer, &file_, nullptr, write_to_file, nullptr));
   }
 
   void copy(archive_entry* entry, const std::string& name) {
     const bool first = copied_.insert(name).second;
     const bool keeps = options_.existing == jobs::Existing::kSkip;
     if (const auto picture = pictures_.find(name); picture != pictures_.end() && first && !keeps)
-      return add_to_text(entry, picture->second);
+      return add_to_text(entry, name, picture->second);
     copy_member(entry);
     const auto captioned = pictures_.find(text_name(name));
     if (!first || captioned == pictures_.end() || captioned->second != name) return;
@@ -119,38 +126,35 @@ class Copy {
   }
 
   // The text that is there, with the caption as options_.existing says.
-  void add_to_text(archive_entry* entry, const std::string& picture) {
+  void add_to_text(archive_entry* entry, const std::string& name, const std::string& picture) {
     std::string before;
     read_data([&](std::string_view bytes) {
       before += bytes;
       if (before.size() > jobs::kLargestSidecar)
-        throw Error(ErrorCode::kIo, "cannot add to " + source_ + "/" + archive_member_name(entry) +
+        throw Error(ErrorCode::kIo, "cannot add to " + source_ + "/" + name +
                                         ": it is larger than " +
                                         std::to_string(jobs::kLargestSidecar) + " bytes");
     });
-    add_member(entry, archive_member_name(entry),
-               jobs::sidecar_content(before, text_of(picture), options_.existing));
+    add_member(entry, name, jobs::sidecar_content(before, text_of(picture), options_.existing));
   }
 
   template <class Take>
   void read_data(const Take& take) {
-    std::string block(kBlock, '\0');
-    for (;;) {
-      const la_ssize_t got = ::archive_read_data(reader_.get(), block.data(), block.size());
-      if (got == ARCHIVE_RETRY || got == ARCHIVE_WARN) continue;
-      check(reader_.get(), got);
-      if (got <= 0) return;
-      take(std::string_view(block).substr(0, static_cast<std::size_t>(got)));
-    }
+    std::string block(kShardBlock, '\0');
+    while (const std::size_t got = members_->read(block))
+      take(std::string_view(block).substr(0, got));
   }
 
   void copy_member(archive_entry* entry) {
-    check(writer_.get(), ::archive_write_header(writer_.get(), entry));
+    check(::archive_write_header(writer_.get(), entry));
     read_data([this](std::string_view bytes) { put(bytes); });
   }
 
   void put(std::string_view bytes) {
-    check(writer_.get(), ::archive_write_data(writer_.get(), bytes.data(), bytes.size()));
+    const la_ssize_t written = ::archive_write_data(writer_.get(), bytes.data(), bytes.size());
+    if (written < 0) archive_failed(writer_.get(), "cannot copy", source_);
+    if (static_cast<std::size_t>(written) < bytes.size())
+      throw Error(ErrorCode::kIo, "cannot copy " + source_ + ": a member is longer than it says");
   }
 
   void add_member(archive_entry* like, const std::string& name, const std::string& content) {
@@ -162,15 +166,16 @@ class Copy {
     ::archive_entry_set_perm(entry.get(), ::archive_entry_perm(like));
     ::archive_entry_set_mtime(entry.get(), ::archive_entry_mtime(like), 0);
     ::archive_entry_set_size(entry.get(), static_cast<la_int64_t>(content.size()));
-    check(writer_.get(), ::archive_write_header(writer_.get(), entry.get()));
+    check(::archive_write_header(writer_.get(), entry.get()));
     put(content);
   }
 
   const ShardOptions& options_;
   const std::string& source_;
   const Captions& captions_;
-  io::AtomicFile file_;
-  Archive reader_, writer_;
+  AtomicFile file_;
+  std::optional<Members> members_;
+  Archive writer_;
   std::unordered_set<std::string> texts_, copied_;
   std::unordered_map<std::string, std::string> pictures_;  // with captions, by their texts' names
   std::size_t unwritten_ = 0;

@@ -48,6 +48,12 @@ bool exists(const std::filesystem::path& path) {
   return std::filesystem::exists(path, ignored);
 }
 
+// Options have names with dashes here.
+std::string dashed(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
 // A path that could be read as an option or as a list of names stays a path.
 std::string as_path(std::string value) {
   return value.starts_with('-') || value.starts_with('@') ? "./" + value : value;
@@ -64,8 +70,12 @@ bool is_option(std::string_view argument) {
 // One command line of the sample, read from left to right.
 class Translation {
  public:
-  Translation(const Program& program, const std::vector<std::string>& arguments)
-      : program_(program), arguments_(arguments), result_{std::string(program.command)} {
+  Translation(const Program& program, const std::vector<std::string>& arguments,
+              const CLI::App& app)
+      : program_(program),
+        command_(*app.get_subcommand(std::string(program.command))),
+        arguments_(arguments),
+        result_{std::string(program.command)} {
     while (next_ < arguments_.size()) read();
     if (wants_help()) return;
     add_default_picture();
@@ -77,10 +87,7 @@ class Translation {
   std::vector<std::string> result() && { return std::move(result_); }
 
  private:
-  bool given(std::string name) const {
-    std::replace(name.begin(), name.end(), '_', '-');
-    return given_.contains(name);
-  }
+  bool given(const std::string& name) const { return given_.contains(dashed(name)); }
   bool wants_help() const { return given("--help") || given("-h"); }
 
   void read() {
@@ -89,19 +96,27 @@ class Translation {
     const std::string name = argument.substr(0, equals);
     const std::string value = equals == std::string::npos ? "" : argument.substr(equals + 1);
     if (!is_option(argument)) {
-      has_picture_ = true;  // or the value of an option of ours: the default would be one too many
+      has_picture_ = true;
       result_.push_back(argument);
       return;
     }
-    std::string dashed = name;
-    std::replace(dashed.begin(), dashed.end(), '_', '-');
-    given_.insert(dashed);
+    given_.insert(dashed(name));
     if (name == "--text" && !program_.text_option.empty())
       read_texts(equals != std::string::npos, value);
     else if (name == "--image_path" || name == "--dev_id" || takes_file(name))
       read_value(name, equals != std::string::npos, value);
     else
-      result_.push_back(argument);
+      read_ours(argument, equals != std::string::npos);
+  }
+
+  // An option of ours with its value, which is no picture.
+  void read_ours(const std::string& argument, bool has_value) {
+    result_.push_back(argument);
+    const CLI::Option* option =
+        command_.get_option_no_throw(argument.substr(0, argument.find('=')));
+    const bool takes_value = option != nullptr && option->get_items_expected_max() > 0;
+    if (takes_value && !has_value && next_ < arguments_.size())
+      result_.push_back(arguments_[next_++]);
   }
 
   bool takes_file(const std::string& name) const {
@@ -180,6 +195,7 @@ class Translation {
   }
 
   const Program& program_;
+  const CLI::App& command_;
   const std::vector<std::string>& arguments_;
   std::size_t next_ = 1;
   std::vector<std::string> result_;
@@ -189,10 +205,11 @@ class Translation {
 
 }  // namespace
 
-std::vector<std::string> sophon_demo_arguments(std::vector<std::string> arguments) {
+std::vector<std::string> sophon_demo_arguments(std::vector<std::string> arguments,
+                                               const CLI::App& app) {
   for (const Program& program : kPrograms)
     if (!arguments.empty() && arguments.front() == program.name)
-      return Translation(program, arguments).result();
+      return Translation(program, arguments, app).result();
   return arguments;
 }
 

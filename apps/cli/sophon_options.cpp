@@ -9,7 +9,7 @@
 namespace blip::cli {
 namespace {
 
-constexpr const char *kFile = "file", *kTokenizer = "tokenizer";  // device options
+constexpr const char *kFileOption = "file", *kTokenizerOption = "tokenizer";  // device options
 
 }  // namespace
 
@@ -23,18 +23,18 @@ std::vector<std::string> SophonFlags::files() const {
 
 std::vector<DeviceOption> SophonFlags::device_options(const std::vector<std::string>& files) const {
   std::vector<DeviceOption> options;
-  for (const std::string& file : files) options.push_back({kFile, file});
-  if (!tokenizer.empty()) options.push_back({kTokenizer, tokenizer});
+  for (const std::string& file : files) options.push_back({kFileOption, file});
+  if (!tokenizer.empty()) options.push_back({kTokenizerOption, tokenizer});
   return options;
 }
 
 void SophonFlags::check(const DeviceKind& device, const std::vector<std::string>& files) const {
-  if (!files.empty() && !device.option_named(kFile))
+  if (!files.empty() && !device.option_named(kFileOption))
     throw Exit(kExitUsage,
                "a compiled model runs on a SOPHON chip: the device must be sophon or "
                "sophon:N, not " +
                    device.name);
-  if (tokenizer.empty() || device.option_named(kTokenizer)) return;
+  if (tokenizer.empty() || device.option_named(kTokenizerOption)) return;
   throw Exit(kExitUsage, "--tokenizer-path has no effect on " + device.name +
                              ": a model file brings its own vocabulary; only compiled models "
                              "take one");

@@ -16,12 +16,14 @@
 #include <system_error>
 #include <utility>
 
+#include "base/file.h"
+#include "blip/blip.h"
 #include "blip/error.h"
 #include "cli/archive_reader.h"
 #include "cli/interrupt.h"
 #include "cli/list_reader.h"
 #include "cli/pair_reader.h"
-#include "image/formats.h"
+#include "cli/parquet_reader.h"
 
 namespace blip::cli {
 namespace {
@@ -32,10 +34,10 @@ namespace fs = std::filesystem;
 bool holds_picture(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return true;
-  std::array<std::byte, image::kFormatHead> head{};
+  std::array<std::byte, kImageHeadBytes> head{};
   const ssize_t got = ::read(fd, head.data(), head.size());
   ::close(fd);
-  return got > 0 && image::looks_like_picture(std::span(head).first(static_cast<std::size_t>(got)));
+  return got > 0 && looks_like_image(std::span(head).first(static_cast<std::size_t>(got)));
 }
 
 bool exists(const std::string& path) {
@@ -52,7 +54,7 @@ bool is_list(const std::string& argument) {
 }
 
 // The names in a folder, sorted: a million of them in one piece of memory.
-class Names {
+class FolderNames {
  public:
   // What the folder says of a name without a look at the file.
   struct Name {
@@ -65,6 +67,7 @@ class Names {
     DIR* const dir = ::opendir(folder.c_str());
     if (dir == nullptr) return std::generic_category().message(errno);
     errno = 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): this thread alone has the stream.
     while (const dirent* entry = ::readdir(dir)) {
       const std::string_view name = entry->d_name;
       if (name == "." || name == "..") continue;
@@ -144,15 +147,19 @@ class Source::Walk {
         if (std::optional<Input> input = next_of_pairs(stop)) return input;
         continue;
       }
+      if (parquet_) {
+        if (std::optional<Input> input = next_of_parquet(stop, wanted)) return input;
+        continue;
+      }
       if (!folders_.empty()) {
-        if (std::optional<Input> input = next_of_folder()) return input;
+        if (std::optional<Input> input = next_of_folder(stop)) return input;
       } else if (next_match_ < matches_.size()) {
-        if (std::optional<Input> input = enter_path(matches_[next_match_++])) return input;
+        if (std::optional<Input> input = enter_path(matches_[next_match_++], stop)) return input;
       } else if (list_) {
         if (std::optional<Input> input = next_of_list(stop)) return input;
       } else if (next_argument_ == arguments_.size()) {
         return std::nullopt;
-      } else if (std::optional<Input> input = enter_argument(arguments_[next_argument_++])) {
+      } else if (std::optional<Input> input = enter_argument(arguments_[next_argument_++], stop)) {
         return input;
       }
     }
@@ -164,16 +171,17 @@ class Source::Walk {
  private:
   struct Folder {
     std::string path;
-    Names names;
+    FolderNames names;
   };
 
-  std::optional<Input> enter_argument(const std::string& argument) {
+  std::optional<Input> enter_argument(const std::string& argument, const Stop& stop) {
     if (argument == "-") {
       const bool again = std::exchange(standard_input_, true);
+      if (!again && options_.pairs && options_.pairs->two) return enter_pairs(argument);
       return Input{"-", again ? "standard input was given twice; it can be read once" : ""};
     }
     if (is_pattern(argument)) return enter_pattern(argument);
-    if (!is_list(argument)) return enter_path(argument);
+    if (!is_list(argument)) return enter_path(argument, stop);
     const std::string path = argument.substr(1);
     if (path == "-" && std::exchange(standard_input_, true))
       return Input{argument, "standard input was given twice; it can be read once"};
@@ -187,6 +195,7 @@ class Source::Walk {
 
   std::optional<Input> enter_pattern(const std::string& pattern) {
     glob_t matches = {};
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
     const int result = ::glob(pattern.c_str(), 0, nullptr, &matches);
     matches_.clear();
     next_match_ = 0;
@@ -203,19 +212,19 @@ class Source::Walk {
       if (!name) list_.reset();
       if (!name) return std::nullopt;
       // A list of a million pictures is gone through without a look at each of them.
-      if (image::find_format_by_ending(*name) && !options_.filter.newer_than) {
+      if (has_image_ending(*name) && !options_.filter.newer_than) {
         if (!options_.filter.excludes(*name)) return Input{*name, ""};
         ++left_out_.excluded;
         return std::nullopt;
       }
-      return enter_path(*name == "-" ? "./-" : *name);
+      return enter_path(*name == "-" ? "./-" : *name, stop);
     } catch (const Error& error) {
       list_.reset();
       return Input{arguments_[next_argument_ - 1], error.what()};
     }
   }
 
-  std::optional<Input> enter_path(const std::string& path) {
+  std::optional<Input> enter_path(const std::string& path, const Stop& stop) {
     struct stat status = {};
     // One that is missing fails when it is opened, with the system's reason.
     const bool there = ::stat(path.c_str(), &status) == 0;
@@ -229,6 +238,8 @@ class Source::Walk {
         return enter_pairs(path);
       } else if (there && !options_.filter.is_newer(status.st_mtim)) {
         ++left_out_.older;
+      } else if (there && S_ISREG(status.st_mode) && is_parquet(path)) {
+        return enter_parquet(path, stop);
       } else {
         return Input{path, ""};
       }
@@ -293,6 +304,42 @@ class Source::Walk {
     }
   }
 
+  std::optional<Input> enter_parquet(const std::string& path, const Stop& stop) {
+    parquet_path_ = path;
+    rows_found_ = false;
+    excluded_before_ = left_out_.excluded;
+    try {
+      auto reader = std::make_unique<ParquetReader>(path, options_, stop);
+      if (reader->has_pictures()) {
+        parquet_ = std::move(reader);
+        return std::nullopt;
+      }
+      // A folder may have others, such as the captions that were written there.
+      if (folders_.empty() || reader->is_ambiguous()) return Input{path, reader->why_not()};
+      ++left_out_.others;
+      return std::nullopt;
+    } catch (const Error& error) {
+      return Input{path, error.what()};
+    }
+  }
+
+  std::optional<Input> next_of_parquet(const Stop& stop, const Wanted& wanted) {
+    std::string error = "no row in " + parquet_path_;
+    try {
+      if (std::optional<Input> input = parquet_->next(stop, wanted, left_out_)) {
+        rows_found_ = found_ = true;
+        return input;
+      }
+      if (rows_found_ || left_out_.excluded != excluded_before_) error.clear();
+    } catch (const Error& problem) {
+      error = problem.what();
+    }
+    parquet_.reset();
+    if (error.empty()) return std::nullopt;
+    found_ = true;
+    return Input{parquet_path_, error};
+  }
+
   std::optional<Input> enter_folder(const std::string& path, const struct stat& status) {
     if (!searched_.insert(FolderId(status.st_dev, status.st_ino)).second) {
       ++left_out_.again;
@@ -307,12 +354,12 @@ class Source::Walk {
     return Input{path, "cannot list folder " + path + ": " + error};
   }
 
-  std::optional<Input> next_of_folder() {
+  std::optional<Input> next_of_folder(const Stop& stop) {
     Folder& folder = folders_.back();
-    if (const std::optional<Names::Name> name = folder.names.next()) {
+    if (const std::optional<FolderNames::Name> name = folder.names.next()) {
       const bool slash = folder.path.ends_with('/');
-      std::optional<Input> input =
-          enter_entry(folder.path + (slash ? "" : "/") + std::string(name->text), name->is_file);
+      std::optional<Input> input = enter_entry(
+          folder.path + (slash ? "" : "/") + std::string(name->text), name->is_file, stop);
       found_ = found_ || input.has_value();
       return input;
     }
@@ -329,21 +376,23 @@ class Source::Walk {
 
   std::size_t filtered() const { return left_out_.excluded + left_out_.older + left_out_.below; }
 
-  std::optional<Input> enter_entry(const std::string& path, bool is_file) {
-    if (path[path.rfind('/') + 1] == '.') {
+  std::optional<Input> enter_entry(const std::string& path, bool is_file, const Stop& stop) {
+    const std::string_view name = std::string_view(path).substr(path.rfind('/') + 1);
+    if (name.starts_with(kOwnFiles) || AtomicFile::is_temporary(name)) return std::nullopt;
+    if (name.starts_with('.')) {
       ++left_out_.hidden;
     } else if (is_excluded(path)) {
       ++left_out_.excluded;
-    } else if (is_file && !options_.filter.newer_than && image::find_format_by_ending(path)) {
+    } else if (is_file && !options_.filter.newer_than && has_image_ending(path)) {
       return Input{path,
                    ""};  // without a look at the file, which a million of them would take long
     } else {
-      return enter_other(path);
+      return enter_other(path, stop);
     }
     return std::nullopt;
   }
 
-  std::optional<Input> enter_other(const std::string& path) {
+  std::optional<Input> enter_other(const std::string& path, const Stop& stop) {
     struct stat status = {};
     if (::stat(path.c_str(), &status) != 0)
       return Input{path, ""};  // fails with the system's reason
@@ -352,7 +401,10 @@ class Source::Walk {
       ++left_out_.below;
     } else if (!S_ISREG(status.st_mode)) {
       ++left_out_.special;
-    } else if (!image::find_format_by_ending(path) && !holds_picture(path)) {
+    } else if (options_.parquet_in_folders && is_parquet(path)) {
+      if (options_.filter.is_newer(status.st_mtim)) return enter_parquet(path, stop);
+      ++left_out_.older;
+    } else if (!has_image_ending(path) && !holds_picture(path)) {
       ++left_out_.others;
     } else if (options_.filter.is_newer(status.st_mtim)) {
       return Input{path, ""};
@@ -369,13 +421,16 @@ class Source::Walk {
   std::unique_ptr<ListReader> list_;
   std::unique_ptr<ArchiveReader> archive_;
   std::unique_ptr<PairReader> pairs_;
-  std::string archive_path_, pairs_path_;
+  std::unique_ptr<ParquetReader> parquet_;
+  std::string archive_path_, pairs_path_, parquet_path_;
   std::vector<std::string> matches_;
   std::vector<Folder> folders_;  // each in the one before
   std::string root_;             // the first of them
   std::set<FolderId> searched_;  // below it
   bool found_ = false;           // anything below it
   std::size_t filtered_before_ = 0;
+  bool rows_found_ = false;  // in the Parquet file
+  std::size_t excluded_before_ = 0;
   LeftOut left_out_;
 };
 
@@ -410,6 +465,7 @@ std::string describe(const LeftOut& left_out) {
   add(left_out.others, "file that is no picture", "files that are no pictures");
   add(left_out.hidden, "hidden file or folder", "hidden files or folders");
   add(left_out.special, "pipe, socket or device", "pipes, sockets or devices");
+  add(left_out.links, "link in an archive", "links in archives");
   add(left_out.excluded, "excluded file or folder", "excluded files or folders");
   add(left_out.older, "picture that is not newer", "pictures that are not newer");
   add(left_out.again, "link to a folder searched already", "links to folders searched already");
@@ -421,8 +477,9 @@ bool names_needed(const std::vector<std::string>& arguments) {
   if (arguments.size() != 1) return true;
   struct stat status = {};
   return arguments.front() != "-" &&
-         (is_archive(arguments.front()) || is_pair_file(arguments.front()) ||
-          stat(arguments.front().c_str(), &status) != 0 || S_ISDIR(status.st_mode));
+         (is_archive(arguments.front()) || is_parquet(arguments.front()) ||
+          is_pair_file(arguments.front()) || stat(arguments.front().c_str(), &status) != 0 ||
+          S_ISDIR(status.st_mode));
 }
 
 }  // namespace blip::cli

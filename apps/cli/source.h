@@ -27,13 +27,17 @@ struct Input {
   jobs::Key key{};  // of a job
   // No picture: the next one may take long, so what is there is not to wait for it.
   bool pause = false;
-  std::size_t archive = 0;  // of a picture in an archive: the length of the archive's name
+  // Of a picture in an archive or a Parquet file: the length of that file's name.
+  std::size_t archive = 0;
   // Of a row of pairs: its fields, where it has any; its texts; itself.
   std::shared_ptr<const Json> row{};
   std::vector<std::string> texts{};
   const char* texts_key = nullptr;  // what they are called there
   std::string row_text{};
-  bool again = false;  // its picture is that of the row before it
+  bool again = false;    // its picture is that of the row before it
+  std::string second{};  // of a row with two pictures: the other one's name
+  // The name of the picture whose result is its own, where duplicates were looked for.
+  std::string duplicate_of{};
 
   // What tells it from others.
   const std::string& identity() const { return row_text.empty() ? name : row_text; }
@@ -61,6 +65,7 @@ struct LeftOut {
   std::size_t others = 0;    // files of folders that are no pictures, by name and content
   std::size_t hidden = 0;    // files and folders whose names begin with a dot
   std::size_t special = 0;   // pipes, sockets and devices
+  std::size_t links = 0;     // of either kind in archives, whose members are read as they come
   std::size_t again = 0;     // links to folders that were searched already
   std::size_t excluded = 0;  // files and folders, by InputFilter::exclude
   std::size_t older = 0;     // pictures that are not newer than InputFilter::newer_than
@@ -81,13 +86,19 @@ struct PairOptions {
   std::vector<const char*> keys;
   bool needs_texts = true;  // a row without is a failed input
   std::string images;       // the folder of relative names; "" = where the program runs
+  bool two = false;         // rows have "images", two of them; "-" is rows on standard input
 };
+
+// What the names of this program's own hidden files begin with, which no search shows.
+inline constexpr const char* kOwnFiles = ".blip-";
 
 // How a Source reads its arguments.
 struct SourceOptions {
   InputFilter filter{};
   bool nul_lists = false;              // lists end their names with NUL instead of line ends
   std::size_t max_bytes = 0;           // of a picture in an archive; 0 = no limit
+  std::string image_column{};          // of Parquet files; "" = the one that holds pictures
+  bool parquet_in_folders = true;      // else such files of folders are no pictures
   std::optional<PairOptions> pairs{};  // files of pairs are read; unset = they are no pictures
 };
 
@@ -96,6 +107,7 @@ struct SourceOptions {
 // standard input, once; @FILE, where no file has that name, becomes what the lines of FILE name
 // (@-: of standard input). An archive (tar, zip) that is named itself, by a pattern or by a list
 // becomes the pictures in it, in its order, and a file of pairs, where they are wanted, its rows. A
+// Parquet file becomes the pictures in its rows, in a folder too where it has a column of them. A
 // file of a folder is a picture by its ending or its first bytes, whether this program reads that
 // format or not: one it cannot read fails by name when it is opened. A folder or an archive of
 // which the filter left something out may have no picture; any other without one is a failed input.

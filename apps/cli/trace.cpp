@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "base/json.h"
 #include "blip/error.h"
 #include "cli/exit.h"
 #include "cli/files.h"
@@ -22,10 +23,7 @@ constexpr std::string_view kProcess =
 constexpr std::size_t kBuffer = std::size_t{1} << 16;
 
 // With quotes; bytes that are not UTF-8 become U+FFFD.
-std::string quoted(std::string_view text) {
-  return nlohmann::json(std::string(text))
-      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
+std::string quoted(std::string_view text) { return json_text(nlohmann::json(std::string(text))); }
 
 template <class... Values>
 std::string formatted(const char* format, Values... values) {

@@ -6,9 +6,9 @@
 #include <optional>
 #include <string>
 
+#include "base/file.h"
 #include "blip/profile.h"
 #include "cli/options.h"
-#include "io/file.h"
 
 namespace blip::cli {
 
@@ -34,7 +34,7 @@ class Trace {
   void flush(std::size_t above);
 
   std::mutex mutex_;  // of what follows: zones come from several threads
-  std::optional<io::AtomicFile> file_;
+  std::optional<AtomicFile> file_;
   std::string buffer_, failure_;
   double first_us_ = 0;
   int threads_ = 0;  // that have a name in the file

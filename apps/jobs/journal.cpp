@@ -8,8 +8,10 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/file.h"
+#include "base/json.h"
 #include "blip/error.h"
-#include "core/json.h"
+#include "jobs/rows.h"
 
 namespace blip::jobs {
 namespace {
@@ -32,10 +34,6 @@ enum class Kind : std::uint8_t {
 };
 
 constexpr std::uint64_t kValueBits = 56, kValueMask = (std::uint64_t{1} << kValueBits) - 1;
-
-std::string dumped(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 std::string file_name(const std::string& path) {
   return std::filesystem::path(path).filename().string();
@@ -71,7 +69,7 @@ struct Journal::Record {
 Journal::Journal(JournalOptions options) : options_(std::move(options)) {
   static_assert(sizeof(Record) == 32);
   // As it is read back: bytes that are not UTF-8 become U+FFFD.
-  options_.identity = Json::parse(dumped(options_.identity));
+  options_.identity = Json::parse(json_line(options_.identity));
   open();
 }
 
@@ -90,8 +88,13 @@ bool Journal::open_once() {
   const bool alone = lock_->is_alone();
   lock_->take_slot();
   read_header();
-  if (!options_.output.empty() && !output_) output_ = std::make_unique<AppendFile>(options_.output);
-  if (!errors_path_.empty() && !errors_) errors_ = std::make_unique<AppendFile>(errors_path_);
+  const auto open = [this](const std::string& path, std::unique_ptr<AppendFile>& file) {
+    if (path.empty() || file) return;
+    if (!is_there(path)) made_.push_back(path);
+    file = std::make_unique<AppendFile>(path);
+  };
+  open(options_.output, output_);
+  open(errors_path_, errors_);
   if (alone) tail_.emplace();
   load();
   if (alone) verify_tail();
@@ -144,7 +147,7 @@ void Journal::write_header() {
   }
   Json header{{kMagic, kVersion}, {"options", options_.identity}};
   if (!errors_path_.empty()) header["errors"] = file_name(errors_path_);
-  const std::string line = dumped(header) + "\n";
+  const std::string line = json_line(header);
   file_->cut(0);
   file_->write_at(0, line);
   file_->sync();
@@ -398,6 +401,11 @@ bool Journal::was_intended(Key key, std::uint64_t content) const {
   return found != intents_.end() && found->second == (content & kValueMask);
 }
 
+void Journal::refresh() {
+  const WorkerLock::Guard guard(*lock_);
+  read_records();
+}
+
 void Journal::commit(std::vector<Row> rows) {
   {
     const WorkerLock::Guard guard(*lock_);
@@ -485,6 +493,14 @@ void Journal::sync() {
 void Journal::remove() {
   const WorkerLock::Guard guard(*lock_);
   if (file_->is_named()) ::unlink(options_.journal.c_str());
+}
+
+void Journal::remove_unused() {
+  const WorkerLock::Guard guard(*lock_);
+  read_records();
+  if (done_.size() > 0 || failed_.size() > 0 || !lock_->is_alone() || !file_->is_named()) return;
+  for (const std::string& path : made_) ::unlink(path.c_str());
+  ::unlink(options_.journal.c_str());
 }
 
 }  // namespace blip::jobs

@@ -77,6 +77,8 @@ class Journal {
   };
   void intend(const std::vector<Intent>& intents);
   bool was_intended(Key key, std::uint64_t content) const;
+  // Takes up what other workers wrote.
+  void refresh();
   // Appends the rows; on failure none. A row of a picture that has one is dropped.
   void commit(std::vector<Row> rows);
   // Failed pictures become free, and the file of errors empty.
@@ -104,6 +106,9 @@ class Journal {
   void sync();
   // Removes the file, for a job that is complete and has no output.
   void remove();
+  // Removes it and what else was made when it was begun, if nothing was done or failed and no other
+  // worker is there: a command that was refused leaves nothing.
+  void remove_unused();
 
  private:
   struct Record;
@@ -134,6 +139,7 @@ class Journal {
   JournalOptions options_;
   std::string errors_path_;  // "" = none
   std::unique_ptr<AppendFile> file_, output_, errors_;
+  std::vector<std::string> made_;  // of the latter two, those that were not there
   std::unique_ptr<WorkerLock> lock_;
   std::uint64_t begin_ = 0, read_to_ = 0;  // of the records; what this worker has read
   std::uint64_t output_end_ = 0, errors_end_ = 0;

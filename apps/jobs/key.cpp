@@ -25,6 +25,20 @@ Key key_of(std::span<const std::byte> bytes) {
 
 std::uint64_t digest(std::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 
+struct Digest::State {
+  XXH3_state_t hash;
+};
+
+Digest::Digest() : state_(std::make_unique<State>()) { XXH3_64bits_reset(&state_->hash); }
+Digest::~Digest() = default;
+Digest::Digest(Digest&&) noexcept = default;
+
+void Digest::add(std::string_view bytes) {
+  XXH3_64bits_update(&state_->hash, bytes.data(), bytes.size());
+}
+
+std::uint64_t Digest::value() const { return XXH3_64bits_digest(&state_->hash); }
+
 std::size_t KeySet::place_of(Key key) const {
   const std::size_t mask = places_.size() - 1;
   std::size_t place = static_cast<std::size_t>(key.low) & mask;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,21 @@ Key key_of(std::string_view name, std::uint64_t occurrence = 0);
 Key key_of(std::span<const std::byte> bytes);
 // 64 bits of XXH3.
 std::uint64_t digest(std::string_view bytes);
+
+// The same of bytes that come in parts.
+class Digest {
+ public:
+  Digest();
+  ~Digest();
+  Digest(Digest&&) noexcept;
+  Digest& operator=(Digest&&) = delete;
+  void add(std::string_view bytes);
+  std::uint64_t value() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 struct KeyHash {
   std::size_t operator()(const Key& key) const { return static_cast<std::size_t>(key.low); }

@@ -6,17 +6,14 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/json.h"
 #include "blip/error.h"
-#include "io/file.h"
+#include "jobs/key.h"
 
 namespace blip::jobs {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string line(const Json& object) {
-  return object.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
-}
 
 // A field of CSV: in quotes where it holds what would end it, or what a reader might strip.
 std::string field(const std::string& text) {
@@ -47,9 +44,23 @@ std::string shown_field(const Json& object, const char* name) {
 
 // Names that are not UTF-8 have their bytes beside them (cli/console.h).
 void require_utf8(const Json& object, const char* format) {
-  if (object.contains("image_bytes"))
+  if (object.contains("image_bytes") || object.contains("images_bytes"))
     throw Error(ErrorCode::kImage, std::string(format) + " cannot hold its name, which is not " +
                                        "UTF-8; rename it, or write a .jsonl file");
+}
+
+// Of an object on one line.
+std::string_view first_field(std::string_view object) {
+  bool quoted = false;
+  for (std::size_t i = 0; i < object.size(); ++i) {
+    if (object[i] == '\\')
+      ++i;
+    else if (object[i] == '"')
+      quoted = !quoted;
+    else if (object[i] == ',' && !quoted)
+      return object.substr(0, i);
+  }
+  return object;
 }
 
 std::string name_of(const Json& object) { return object.value("image", ""); }
@@ -69,6 +80,21 @@ Json array_object(const Table& table, const Json& object) {
 
 }  // namespace
 
+std::string endings(const Table& table) {
+  std::vector<std::string> all = {".jsonl"};
+  if (table.has_metadata) all.back() += " (metadata.jsonl: for the datasets library)";
+  if (!table.columns.empty()) all.push_back(".csv");
+  if (table.array != Array::kNone)
+    all.push_back(table.array == Array::kCocoCaptions ? ".json (COCO results)"
+                  : table.array == Array::kVqaAnswers ? ".json (VQA results)"
+                                                      : ".json (an array)");
+  all.push_back(".parquet");
+  std::string text = all.front();
+  for (std::size_t i = 1; i < all.size(); ++i)
+    text += (i + 1 == all.size() ? " or " : ", ") + all[i];
+  return text;
+}
+
 Format format_of(const std::string& path, const Table& table) {
   const fs::path name = fs::path(path).filename();
   const std::string ending = name.extension().string();
@@ -76,19 +102,12 @@ Format format_of(const std::string& path, const Table& table) {
   if (ending == ".jsonl") return Format::kJsonl;
   if (ending == ".csv" && !table.columns.empty()) return Format::kCsv;
   if (ending == ".json" && table.array != Array::kNone) return Format::kArray;
-  const char* const array = table.array == Array::kCocoCaptions    ? " or .json (COCO results)"
-                            : table.array == Array::kVqaAnswers    ? " or .json (VQA results)"
-                            : table.array == Array::kTrainingPairs ? " or .json (an array)"
-                                                                   : "";
-  throw Error(ErrorCode::kUsage,
-              "cannot tell the format of \"" + path + "\" by its name; " + table.noun +
-                  " go to files that end with .jsonl" +
-                  (table.has_metadata ? " (metadata.jsonl: for the datasets library)" : "") +
-                  (table.columns.empty() ? ""
-                   : *array              ? ", .csv"
-                                         : " or .csv") +
-                  array);
+  if (ending == ".parquet") return Format::kParquet;
+  throw Error(ErrorCode::kUsage, "cannot tell the format of \"" + path + "\" by its name; " +
+                                     table.noun + " go to files that end with " + endings(table));
 }
+
+std::string json_line(const Json& object) { return json_text(object) + '\n'; }
 
 std::string preamble(Format format, const Table& table) {
   if (format != Format::kCsv) return "";
@@ -100,7 +119,8 @@ std::string preamble(Format format, const Table& table) {
 std::string row(Format format, const std::string& path, const Table& table, const Json& object) {
   switch (format) {
     case Format::kJsonl:
-      return line(object);
+    case Format::kParquet:
+      return json_line(object);
     case Format::kCsv: {
       require_utf8(object, "CSV");
       std::string text;
@@ -110,34 +130,36 @@ std::string row(Format format, const std::string& path, const Table& table, cons
     }
     case Format::kMetadata:
       require_utf8(object, "metadata.jsonl");
-      return line(
+      return json_line(
           {{"file_name", relative_name(name_of(object), path)}, {"text", object.at("caption")}});
     case Format::kArray:
-      return line(array_object(table, object));
+      return json_line(array_object(table, object));
   }
   return "";
 }
 
 std::string rows_path(Format format, const std::string& path) {
-  return format == Format::kArray ? path + ".rows" : path;
+  return format == Format::kArray || format == Format::kParquet ? path + ".rows" : path;
 }
 
-void finish(Format format, const std::string& path) {
-  if (format != Format::kArray) return;
-  std::ifstream rows(rows_path(format, path), std::ios::binary);
-  if (!rows) throw Error(ErrorCode::kIo, "cannot open " + rows_path(format, path));
-  io::AtomicFile file(path);
+std::size_t write_array(const std::string& path,
+                        const std::function<void(std::string_view)>& write) {
+  std::ifstream rows(path, std::ios::binary);
+  if (!rows) throw Error(ErrorCode::kIo, "cannot open " + path);
   std::string text = "[", one;
   constexpr std::size_t kBlock = std::size_t{1} << 20;
+  KeySet firsts;
+  std::size_t repeated = 0;
   for (bool first = true; std::getline(rows, one); first = false) {
+    repeated += firsts.insert(key_of(first_field(one))) ? 0 : 1;
     text += (first ? "\n" : ",\n") + one;
     if (text.size() < kBlock) continue;
-    file.write(text);
+    write(text);
     text.clear();
   }
-  if (rows.bad()) throw Error(ErrorCode::kIo, "cannot read " + rows_path(format, path));
-  file.write(text + "\n]\n");
-  file.commit();
+  if (rows.bad()) throw Error(ErrorCode::kIo, "cannot read " + path);
+  write(text + "\n]\n");
+  return repeated;
 }
 
 Json coco_id(const std::string& name) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -18,6 +20,7 @@ enum class Format {
   kMetadata,  // metadata.jsonl of the `datasets` library: file_name, relative to its folder, and
               // text
   kArray,     // one JSON array of objects that other programs read: see Array
+  kParquet,   // the objects as rows, made of those in rows_path()
 };
 
 // What the objects of Format::kArray are.
@@ -39,15 +42,21 @@ struct Table {
 inline const Table kCaptions{"captions", {"image", "caption"}, Array::kCocoCaptions, true};
 inline const Table kMatches{"scores", {"image", "text", "match_probability", "cosine"}};
 inline const Table kAnswers{"answers", {"image", "question", "answer"}, Array::kVqaAnswers};
+inline const Table kJudgements{"judgements", {"images", "text", "answer", "probability"}};
 inline const Table kFiltered{"texts", {}};
 inline const Table kPairs{"pairs", {"image", "text"}, Array::kTrainingPairs};
 
 // The endings of the names of files.
-inline constexpr std::array<const char*, 3> kEndings = {".jsonl", ".csv", ".json"};
+inline constexpr std::array<const char*, 4> kEndings = {".jsonl", ".csv", ".json", ".parquet"};
 
-// By the name of the file: metadata.jsonl, .jsonl, .csv or .json. Throws Error(kUsage) for another,
-// and for one that the table does not have.
+// How the names of files end that the table can be written to: ".jsonl, .csv or .parquet".
+std::string endings(const Table& table);
+// By the name of the file: metadata.jsonl, .jsonl, .csv, .json or .parquet. Throws Error(kUsage)
+// for another, and for one that the table does not have.
 Format format_of(const std::string& path, const Table& table);
+
+// An object as a line of JSON; bytes that are not UTF-8 become U+FFFD.
+std::string json_line(const Json& object);
 
 // What the file begins with.
 std::string preamble(Format format, const Table& table);
@@ -56,11 +65,13 @@ std::string preamble(Format format, const Table& table);
 // hold.
 std::string row(Format format, const std::string& path, const Table& table, const Json& object);
 
-// An array has an end: rows are collected in this file, and the array is written when the job is
-// complete. The path itself for the other formats.
+// An array and a Parquet file have an end: rows are collected in this file, and that is written
+// when the job is complete. The path itself for the other formats.
 std::string rows_path(Format format, const std::string& path);
-// Writes the file at `path` from its rows. Throws Error(kIo).
-void finish(Format format, const std::string& path);
+// Gives out the array of the rows in a file. Returns how many of its objects begin with the same
+// field, such as "image_id", as one before. Throws Error(kIo).
+std::size_t write_array(const std::string& rows,
+                        const std::function<void(std::string_view)>& write);
 
 // The number of the picture in COCO: that at the end of its name (COCO_val2014_000000391895.jpg),
 // or the name without its ending where there is none.

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/file.h"
 #include "blip/error.h"
-#include "io/file.h"
 
 namespace blip::jobs {
 namespace {
@@ -35,7 +35,7 @@ bool has_content(const std::string& path) {
 }
 
 std::string read_sidecar(const std::string& path) {
-  return io::is_there(path) ? io::read_text(path, kLargestSidecar) : "";
+  return is_there(path) ? read_text(path, kLargestSidecar) : "";
 }
 
 std::string without_line_ends(std::string text) {

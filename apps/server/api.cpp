@@ -160,7 +160,7 @@ void stream_text(Model& model, Exchange& exchange, Work& work, Job job,
 }  // namespace
 
 std::string sse_event(const std::string& event, const Json& data) {
-  return (event.empty() ? "" : "event: " + event + "\n") + "data: " + dump(data) + "\n\n";
+  return (event.empty() ? "" : "event: " + event + "\n") + "data: " + json_text(data) + "\n\n";
 }
 
 void answer_caption(Service& service, Exchange& exchange) {
@@ -172,14 +172,11 @@ void answer_caption(Service& service, Exchange& exchange) {
   if (fields.has("prompt")) options.prompt = fields.text("prompt");
   options.generate = read_generate(fields, options.generate, kCaptionText, service.limits.work);
   const bool attention = fields.flag("attention", false);
-  const std::string name = fields.text("model");
-  const auto background = read_background(fields);
-  work.set_timeout(read_timeout(fields, service.limits));
-  fields.reject_unknown();
+  const CommonFields common = read_common(fields, work, service.limits);
   need_pictures(fields);
   if (stream) check_streamable(options.generate, fields.pictures().size(), "caption");
 
-  Model& model = service.models.choose(name, Task::kCaption, attention);
+  Model& model = service.models.choose(common.model, Task::kCaption, attention);
   const auto make = [&] {
     Job job = job_of(Task::kCaption, work);
     job.caption = options;
@@ -190,7 +187,7 @@ void answer_caption(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, background, model, service, work))
+  for (const Opened& opened : open_pictures(fields, common.background, model, service, work))
     add_job(jobs, make(), rows, opened);
   if (stream)
     return stream_text(model, exchange, work, std::move(jobs.front()),
@@ -229,14 +226,11 @@ void answer_match(Service& service, Exchange& exchange) {
   const std::vector<std::string> texts = fields.texts("text", "texts", Fields::Empty::kSome);
   const MatchOptions options{parse_match_head(fields.text("head", "all")), read_text_length(fields),
                              parse_itm_token(fields.text("itm_token", kItmTokens.front()))};
-  const std::string name = fields.text("model");
-  const auto background = read_background(fields);
-  work.set_timeout(read_timeout(fields, service.limits));
-  fields.reject_unknown();
+  const CommonFields common = read_common(fields, work, service.limits);
   need_pictures(fields);
   if (texts.empty()) throw Problem(kInvalidRequest, "no text; send \"text\" or \"texts\"");
 
-  Model& model = service.models.choose(name, Task::kMatch);
+  Model& model = service.models.choose(common.model, Task::kMatch);
   const ReadableTexts readable(texts, model.engine, "texts");
   const auto make = [&] {
     Job job = job_of(Task::kMatch, work);
@@ -248,7 +242,7 @@ void answer_match(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count, rows * count, make());
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, background, model, service, work))
+  for (const Opened& opened : open_pictures(fields, common.background, model, service, work))
     add_job(jobs, make(), rows, opened);
   Json json{{"results", Json::array()}};
   for (const JobResult& result : work.run(model, std::move(jobs))) {
@@ -269,8 +263,7 @@ namespace {
 struct AskRequest {
   std::vector<std::string> questions, answers;
   AskOptions options;
-  std::string model;
-  std::optional<Color> background;
+  CommonFields common;
   bool stream = false, attention = false;
   Task task() const { return answers.empty() ? Task::kAsk : Task::kRank; }
 };
@@ -287,10 +280,7 @@ AskRequest read_ask(Service& service, Fields& fields, Work& work) {
   ask.options.max_text_length = read_text_length(fields);
   ask.options.rank_candidates =
       read_whole(fields, option_named("rank_candidates"), ask.options.rank_candidates);
-  ask.model = fields.text("model");
-  ask.background = read_background(fields);
-  work.set_timeout(read_timeout(fields, service.limits));
-  fields.reject_unknown();
+  ask.common = read_common(fields, work, service.limits);
   need_pictures(fields);
   if (ask.questions.empty())
     throw Problem(kInvalidRequest, "no question; send \"question\" or \"questions\"");
@@ -328,7 +318,7 @@ void answer_ask(Service& service, Exchange& exchange) {
   Work work(service, exchange);
   Fields fields(exchange.request, service.limits.input);
   const AskRequest ask = read_ask(service, fields, work);
-  Model& model = service.models.choose(ask.model, ask.task(), ask.attention);
+  Model& model = service.models.choose(ask.common.model, ask.task(), ask.attention);
   const ReadableTexts readable(ask.questions, model.engine, "questions");
   std::vector<std::uint64_t> rows;
   std::uint64_t total = 0;
@@ -338,7 +328,7 @@ void answer_ask(Service& service, Exchange& exchange) {
   admit(service, work, model, count, count * rows.size(), total * count,
         job_of(ask, ask.questions.front(), work));
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, ask.background, model, service, work)) {
+  for (const Opened& opened : open_pictures(fields, ask.common.background, model, service, work)) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       add_job(jobs, job_of(ask, ask.questions[i], work), rows[i], opened);
       if (!readable.place(i) && !opened.failure)
@@ -361,6 +351,57 @@ void answer_ask(Service& service, Exchange& exchange) {
 
 namespace {
 
+// By pairs: each readable text has a probability.
+Json judgements_json(const std::vector<std::string>& texts, const ReadableTexts& readable,
+                     const JobResult& result) {
+  Json judgements = Json::array();
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    Json& one = judgements.emplace_back(Json{{"text", texts[i]}});
+    if (const auto place = readable.place(i)) {
+      one["answer"] = result.probabilities[*place] > 0.5f;
+      one["probability"] = number_json(result.probabilities[*place]);
+    } else {
+      one["error"] = error_json(ReadableTexts::failure());
+    }
+  }
+  return judgements;
+}
+
+}  // namespace
+
+void answer_nlvr(Service& service, Exchange& exchange) {
+  Work work(service, exchange);
+  Fields fields(exchange.request, service.limits.input);
+  const std::vector<std::string> texts = fields.texts("text", "texts", Fields::Empty::kSome);
+  const NlvrOptions options{read_text_length(fields)};
+  const CommonFields common = read_common(fields, work, service.limits);
+  if (const std::size_t count = fields.pictures().size(); count != 2)
+    throw Problem(kInvalidRequest, "two pictures, the left and the right one, are judged; got " +
+                                       std::to_string(count) + "; send \"images\"");
+  if (texts.empty()) throw Problem(kInvalidRequest, "no text; send \"text\" or \"texts\"");
+
+  Model& model = service.models.choose(common.model, Task::kNlvr);
+  const ReadableTexts readable(texts, model.engine, "texts");
+  Job job = job_of(Task::kNlvr, work);
+  job.nlvr = options;
+  job.texts = readable.texts();
+  job.rows = rows_of(model.engine, job);
+  admit(service, work, model, 2, 1, job.rows, job);
+  std::vector<Opened> opened = open_pictures(fields, common.background, model, service, work);
+  for (const Opened& one : opened)
+    if (one.failure) one.failure->raise();
+  job.picture = std::move(opened[0].picture);
+  job.second = std::move(opened[1].picture);
+  std::vector<Job> jobs;
+  jobs.push_back(std::move(job));
+  const auto results = work.run(model, std::move(jobs));
+  Json one{{"images", {0, 1}}, {"judgements", judgements_json(texts, readable, results.front())}};
+  finish_result(one, results.front());
+  respond(exchange, Json{{"results", Json::array({std::move(one)})}}, model, work);
+}
+
+namespace {
+
 Json vector_json(const std::vector<float>& values) {
   Json list = Json::array();
   for (const float value : values) list.push_back(number_json(value));
@@ -374,14 +415,11 @@ void answer_embed(Service& service, Exchange& exchange) {
   Fields fields(exchange.request, service.limits.input);
   const std::vector<std::string> texts = fields.texts("text", "texts", Fields::Empty::kSome);
   const EmbedOptions options{read_text_length(fields)};
-  const std::string name = fields.text("model");
-  const auto background = read_background(fields);
-  work.set_timeout(read_timeout(fields, service.limits));
-  fields.reject_unknown();
+  const CommonFields common = read_common(fields, work, service.limits);
   if (fields.pictures().empty() && texts.empty())
     throw Problem(kInvalidRequest, "nothing to embed; send pictures or texts");
 
-  Model& model = service.models.choose(name, Task::kEmbedImage);
+  Model& model = service.models.choose(common.model, Task::kEmbedImage);
   const ReadableTexts readable(texts, model.engine, "texts");
   Job of_texts = job_of(Task::kEmbedTexts, work);
   of_texts.texts = readable.texts();
@@ -390,7 +428,7 @@ void answer_embed(Service& service, Exchange& exchange) {
   const std::size_t count = fields.pictures().size();
   admit(service, work, model, count, count + 1, of_texts.rows, of_texts);
   std::vector<Job> jobs;
-  for (const Opened& opened : open_pictures(fields, background, model, service, work))
+  for (const Opened& opened : open_pictures(fields, common.background, model, service, work))
     add_job(jobs, job_of(Task::kEmbedImage, work), 1, opened);
   if (!texts.empty()) jobs.push_back(std::move(of_texts));
   const auto results = work.run(model, std::move(jobs));
@@ -428,7 +466,7 @@ Json describe_models(const Models& models) {
   for (const auto& model : models.all()) {
     const ModelInfo& info = model->engine.info();
     Json tasks = Json::array();
-    for (const Task task : {Task::kCaption, Task::kMatch, Task::kAsk, Task::kRank,
+    for (const Task task : {Task::kCaption, Task::kMatch, Task::kAsk, Task::kRank, Task::kNlvr,
                             Task::kEmbedImage, Task::kAttention})
       if (can(info, task)) tasks.push_back(task == Task::kEmbedImage ? "embed" : to_string(task));
     data.push_back({{"id", model->name},

@@ -1,7 +1,7 @@
-// POST /v1/caption, /v1/match, /v1/ask, /v1/embed and GET /v1/models.
+// POST /v1/caption, /v1/match, /v1/ask, /v1/nlvr, /v1/embed and GET /v1/models.
 #pragma once
 
-#include "server/tasks.h"
+#include "server/endpoint.h"
 
 namespace blip::server {
 
@@ -9,6 +9,7 @@ namespace blip::server {
 void answer_caption(Service& service, Exchange& exchange);
 void answer_match(Service& service, Exchange& exchange);
 void answer_ask(Service& service, Exchange& exchange);
+void answer_nlvr(Service& service, Exchange& exchange);
 void answer_embed(Service& service, Exchange& exchange);
 Json describe_models(const Models& models);
 

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "base/ascii.h"
 #include "server/api.h"
 #include "server/heat_map.h"
 
@@ -15,7 +16,7 @@ constexpr std::size_t kDrawingBytes = 3 * std::size_t{kHeatMapSide} * kHeatMapSi
 
 struct AttentionRequest {
   std::optional<std::string> prompt;
-  std::string question, text, model;
+  std::string question, text;
   int layers = 0, max_text_length = 0;
   bool png = false;
   std::optional<std::size_t> word;
@@ -34,7 +35,6 @@ AttentionRequest read_request(Fields& fields) {
                     "field \"" + std::string(name) +
                         "\": an empty text; give at least one word, or leave it out");
   }
-  request.model = fields.text("model");
   request.layers = read_whole(fields, option_named("layers"), 0);
   const std::string format = fields.text("format", "json");
   if (format != "json" && format != "png")
@@ -85,13 +85,13 @@ std::vector<float> map_of(const Attention& attention, const std::optional<std::s
 
 Json words_json(const std::vector<WordAttention>& words, int side) {
   Json list = Json::array();
+  const auto count = static_cast<std::size_t>(side);
   for (const WordAttention& word : words) {
     Json rows = Json::array();
-    for (int y = 0; y < side; ++y) {
+    for (std::size_t y = 0; y < count; ++y) {
       Json row = Json::array();
-      for (int x = 0; x < side; ++x)
-        row.push_back(
-            std::round(double{word.weights[static_cast<std::size_t>(y * side + x)]} * 1e6) / 1e6);
+      for (std::size_t x = 0; x < count; ++x)
+        row.push_back(std::round(double{word.weights[y * count + x]} * 1e6) / 1e6);
       rows.push_back(std::move(row));
     }
     list.push_back({{"word", word.word}, {"weights", std::move(rows)}});
@@ -112,21 +112,20 @@ void answer_attention(Service& service, Exchange& exchange) {
   Work work(service, exchange);
   Fields fields(exchange.request, service.limits.input);
   const AttentionRequest request = read_request(fields);
-  const auto background = read_background(fields);
-  work.set_timeout(read_timeout(fields, service.limits));
-  fields.reject_unknown();
+  const CommonFields common = read_common(fields, work, service.limits);
 
   Model& model = service.models.choose(
-      request.model, request.question.empty() ? Task::kCaption : Task::kAsk, true);
+      common.model, request.question.empty() ? Task::kCaption : Task::kAsk, true);
   std::vector<Job> jobs;
   jobs.push_back(job_of(request, work));
-  jobs.back().picture = open_picture(fields.pictures().front(), background, model, service, work);
+  jobs.back().picture =
+      open_picture(fields.pictures().front(), common.background, model, service, work);
   const JobResult result = std::move(work.run(model, std::move(jobs)).front());
-  // it said that it can
+  // The model said that it can.
   if (!result.attention) throw std::runtime_error("the model told no attention");
   if (request.png) {
     const Decoded picture =
-        decode(fields.pictures().front(), background, 0, service, work, kDrawingBytes);
+        decode(fields.pictures().front(), common.background, 0, service, work, kDrawingBytes);
     return exchange.respond({200, "image/png",
                              heat_map_png(picture.image, map_of(*result.attention, request.word),
                                           result.attention->side)});

@@ -1,8 +1,8 @@
 // Where a model looked, word by word: JSON for every text, a picture for /v1/attention.
 #pragma once
 
+#include "server/endpoint.h"
 #include "server/models.h"
-#include "server/tasks.h"
 
 namespace blip::server {
 

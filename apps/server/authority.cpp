@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/text.h"
+#include "base/ascii.h"
 
 namespace blip::server {
 namespace {
@@ -29,7 +29,7 @@ bool is_name(std::string_view text) {
 
 std::optional<std::string> canonical_address(std::string_view text) {
   if (text.size() > INET6_ADDRSTRLEN) return std::nullopt;
-  // a link-local address may name its interface
+  // A link-local address may name its interface.
   const std::string address(text.substr(0, text.find('%')));
   char canonical[INET6_ADDRSTRLEN];
   in_addr four = {};

@@ -2,16 +2,25 @@
 
 #include <algorithm>
 #include <map>
-#include <tuple>
+#include <type_traits>
+#include <variant>
 
 #include "blip/limits.h"
 
 namespace blip::server {
 namespace {
 
-auto key_of(const GenerateOptions& o) {
-  return std::tuple(o.beams, o.min_length, o.max_length, o.length_penalty, o.repetition_penalty,
-                    o.num_return, o.forbid_words, o.force_words, o.no_repeat_ngram);
+// Is every option that has an effect the same?
+bool generate_alike(const GenerateOptions& a, const GenerateOptions& b) {
+  return std::all_of(kOptions.begin(), kOptions.end(), [&](const Option& row) {
+    const auto same = [&](auto field) {
+      if constexpr (std::is_same_v<decltype(field), std::monostate>)
+        return true;
+      else
+        return a.*field == b.*field;
+    };
+    return !row.has_effect(a) || std::visit(same, row.field);
+  });
 }
 
 // May one call of the session do both? A sample depends on what is drawn beside it, so sampled
@@ -22,11 +31,11 @@ bool together(const Job& a, const Job& b) {
     case Task::kCaption:
       return !a.caption.on_token && !b.caption.on_token && !a.caption.generate.sample &&
              !b.caption.generate.sample && a.caption.prompt == b.caption.prompt &&
-             key_of(a.caption.generate) == key_of(b.caption.generate);
+             generate_alike(a.caption.generate, b.caption.generate);
     case Task::kAsk:
       return a.picture->hash == b.picture->hash && !a.ask.on_token && !b.ask.on_token &&
              !a.ask.generate.sample && !b.ask.generate.sample &&
-             key_of(a.ask.generate) == key_of(b.ask.generate) &&
+             generate_alike(a.ask.generate, b.ask.generate) &&
              a.ask.max_text_length == b.ask.max_text_length;
     case Task::kMatch:
       return a.picture->hash == b.picture->hash && a.match.head == b.match.head &&
@@ -34,6 +43,9 @@ bool together(const Job& a, const Job& b) {
              a.match.max_text_length == b.match.max_text_length;
     case Task::kEmbedTexts:
       return a.embed.max_text_length == b.embed.max_text_length;
+    case Task::kNlvr:
+      return a.picture->hash == b.picture->hash && a.second->hash == b.second->hash &&
+             a.nlvr.max_text_length == b.nlvr.max_text_length;
     case Task::kRank:
     case Task::kEmbedImage:
     case Task::kAttention:
@@ -118,7 +130,7 @@ void BatchExecutor::run(std::vector<Job>& batch) {
   if (batch.empty()) return;
   std::size_t bytes = 0;
   for (const Job& job : batch) bytes += work_bytes(info_, job);
-  // each fits alone: the scheduler takes no others
+  // Each fits alone: the scheduler takes no others.
   if (bytes > parts_.memory.largest(MemoryKind::kWork) && batch.size() > 1) {
     for (Job& job : batch) {
       std::vector<Job> one;
@@ -147,7 +159,7 @@ void BatchExecutor::run(std::vector<Job>& batch) {
   }
   for (const Group& group : groups) compute(group);
   for (const Job& job : batch)
-    if (job.picture) parts_.cache.recount(job.picture->hash);
+    for_each_picture(job, [&](const Picture& one) { parts_.cache.recount(one.hash); });
 }
 
 // Waits until the last of the jobs is over. nullopt: it was.
@@ -163,40 +175,48 @@ std::optional<MemoryBudget::Share> BatchExecutor::take_memory(std::vector<Job>& 
 // Every new picture of the batch in one pass; jobs whose picture fails leave the batch with the
 // error.
 void BatchExecutor::encode(std::vector<Job>& batch) {
-  std::map<ContentHash, Group> wanted;
+  std::map<ContentHash, Wanted> wanted;
   for (Job& job : batch) {
-    if (!job.picture) continue;
-    if (!job.picture->encoded) job.picture->encoded = parts_.cache.find(job.picture->hash);
-    if (!job.picture->encoded) wanted[job.picture->hash].push_back(&job);
-    job.result.cached = job.picture->encoded.has_value();
-    parts_.metrics.count(job.result.cached ? "blip_image_cache_hits_total"
-                                           : "blip_image_cache_misses_total");
+    job.result.cached = job.picture.has_value();
+    for_each_picture(job, [&](Picture& picture) {
+      if (!picture.encoded) picture.encoded = parts_.cache.find(picture.hash);
+      const bool cached = picture.encoded.has_value();
+      parts_.metrics.count(cached ? "blip_image_cache_hits_total"
+                                  : "blip_image_cache_misses_total");
+      if (cached) return;
+      job.result.cached = false;
+      wanted[picture.hash].places.push_back(&picture);
+      wanted[picture.hash].jobs.push_back(&job);
+    });
   }
-  std::vector<Group> pictures;
-  for (auto& [hash, jobs] : wanted) pictures.push_back(std::move(jobs));
+  std::vector<Wanted> pictures;
+  for (auto& [hash, picture] : wanted) pictures.push_back(std::move(picture));
   const bool together = pictures.empty() || encode(pictures);
-  for (std::size_t i = 0; !together && pictures.size() > 1 && i < pictures.size(); ++i) {
-    for (Job* job : pictures[i]) job->result.failure.reset();
-    encode({pictures[i]});
+  if (!together && pictures.size() > 1) {
+    for (Job& job : batch) job.result.failure.reset();
+    for (const Wanted& picture : pictures) encode({picture});
   }
   for (Job& job : batch) {
-    if (job.result.failure)
+    if (job.result.failure) {
       job.fail(job.request_state->over() ? over_failure(job) : *job.result.failure);
-    else if (job.picture)
-      job.picture->image.reset(),
-          job.picture->memory.reset();  // the encoded one is all that is needed now
+    } else {
+      // The encoded one is all that is needed now.
+      for_each_picture(job, [](Picture& picture) {
+        picture.image.reset();
+        picture.memory.reset();
+      });
+    }
   }
-  std::erase_if(batch, [](const Job& job) { return job.picture && !job.picture->encoded; });
+  std::erase_if(batch, [](const Job& job) { return new_pictures(job) > 0; });
 }
 
-// In one pass, the jobs of one picture in each group. false: it failed, and every job has the
-// failure.
-bool BatchExecutor::encode(const std::vector<Group>& pictures) {
+// In one pass. false: it failed, and every job has the failure.
+bool BatchExecutor::encode(const std::vector<Wanted>& pictures) {
   std::vector<Image> images;
   current_.clear();
-  for (const Group& jobs : pictures) {
-    images.push_back(*jobs.front()->picture->image);
-    current_.insert(current_.end(), jobs.begin(), jobs.end());
+  for (const Wanted& picture : pictures) {
+    images.push_back(*picture.places.front()->image);
+    current_.insert(current_.end(), picture.jobs.begin(), picture.jobs.end());
   }
   std::optional<Failure> failure;
   try {
@@ -208,22 +228,24 @@ bool BatchExecutor::encode(const std::vector<Group>& pictures) {
                            static_cast<double>(images.size()));
     for (std::size_t i = 0; i < images.size(); ++i) {
       const EncodedImage& image = encoded[i];
-      const Picture& first = *pictures[i].front()->picture;
+      const Picture& first = *pictures[i].places.front();
       parts_.cache.insert(first.hash, image);
       parts_.metrics.observe("blip_stage_seconds", "stage=\"preprocess\"",
                              (first.resize_ms + image.preprocess_ms()) / 1000);
       parts_.metrics.observe("blip_stage_seconds", "stage=\"encode\"", image.encode_ms() / 1000);
-      for (Job* job : pictures[i]) {
-        job->picture->encoded = image;
-        job->result.preprocess_ms = job->picture->resize_ms + image.preprocess_ms();
-        job->result.encode_ms = image.encode_ms();
+      for (std::size_t j = 0; j < pictures[i].jobs.size(); ++j) {
+        Picture& picture = *pictures[i].places[j];
+        JobResult& result = pictures[i].jobs[j]->result;
+        picture.encoded = image;
+        result.preprocess_ms += picture.resize_ms + image.preprocess_ms();
+        result.encode_ms += image.encode_ms();
       }
     }
   } catch (...) {
     failure = Failure::current();
   }
   for (Job* job : current_)
-    if (!job->picture->encoded) job->result.failure = failure;
+    if (failure && new_pictures(*job) > 0) job->result.failure = failure;
   current_.clear();
   return !failure;
 }
@@ -259,7 +281,8 @@ void BatchExecutor::compute(const Group& group) {
   for (Job* job : group) {
     if (failure) {
       // What a device that failed held of the picture is lost: the next request encodes it anew.
-      if (failure->is_of_device() && job->picture) parts_.cache.erase(job->picture->hash);
+      if (failure->is_of_device())
+        for_each_picture(*job, [&](const Picture& one) { parts_.cache.erase(one.hash); });
       job->fail(job->request_state->over() ? over_failure(*job) : *failure);
       continue;
     }
@@ -312,6 +335,11 @@ void BatchExecutor::call(const Group& group) {
     case Task::kAttention:
       first.result.generation.text = first.texts.front();
       return;
+    case Task::kNlvr: {
+      auto probabilities = session_.nlvr(*first.picture->encoded, *first.second->encoded,
+                                         texts_of(group), first.nlvr);
+      return share(group, probabilities, &JobResult::probabilities);
+    }
     case Task::kEmbedTexts: {
       auto vectors = session_.embed(texts_of(group), first.embed);
       return share(group, vectors, &JobResult::vectors);

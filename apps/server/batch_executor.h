@@ -42,7 +42,12 @@ class BatchExecutor {
   std::optional<MemoryBudget::Share> take_memory(std::vector<Job>& batch, std::size_t bytes);
   void run(std::vector<Job>& batch);
   void encode(std::vector<Job>& batch);
-  bool encode(const std::vector<Group>& pictures);
+  // A picture to encode and the jobs that look at it.
+  struct Wanted {
+    std::vector<Picture*> places;
+    Group jobs;
+  };
+  bool encode(const std::vector<Wanted>& pictures);
   void compute(const Group& group);
   void call(const Group& group);
   void attend(Job& job);

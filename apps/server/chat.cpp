@@ -7,8 +7,8 @@
 #include <limits>
 #include <map>
 
-#include "core/json.h"
-#include "core/text.h"
+#include "base/ascii.h"
+#include "base/json.h"
 #include "server/base64.h"
 
 namespace blip::server {
@@ -254,7 +254,7 @@ std::string chunk(const Exchange& exchange, const Model& model, const Json& delt
 void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest& chat, int prompt,
                  Job job) {
   const auto stream = exchange.shared_from_this();
-  // written on the scheduler's thread before the result is there
+  // Written on the scheduler's thread before the result is there.
   const auto sent = std::make_shared<std::string>();
   auto& on_token = chat.question ? job.ask.on_token : job.caption.on_token;
   on_token = [stream, sent, &model, stops = chat.stop, request_state = work.request_state()](
@@ -268,7 +268,7 @@ void stream_chat(Model& model, Exchange& exchange, Work& work, const ChatRequest
   };
   std::vector<Job> jobs;
   jobs.push_back(std::move(job));
-  // before the scheduler can write
+  // Before the scheduler can write.
   exchange.write(chunk(exchange, model, {{"role", "assistant"}, {"content", ""}}, nullptr));
   auto futures = work.submit(model, std::move(jobs));  // full: a plain 429, the chunk is never sent
   exchange.start_stream({200, "text/event-stream", "", {{"Cache-Control", "no-store"}}});
@@ -368,7 +368,7 @@ Response chat_problem(const ProblemKind& kind, const std::string& detail,
   Json json = to_json(kind, detail, request_id);
   const char* type = kind.status < 500 ? "invalid_request_error" : "server_error";
   json["error"] = {{"message", detail}, {"type", type}, {"param", nullptr}, {"code", kind.code}};
-  response.body = dump(json) + "\n";
+  response.body = json_text(json) + "\n";
   return response;
 }
 

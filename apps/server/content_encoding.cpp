@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "core/text.h"
+#include "base/ascii.h"
 #include "server/problem.h"
 
 namespace blip::server {

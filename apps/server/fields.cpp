@@ -5,12 +5,11 @@
 #include <cmath>
 #include <limits>
 
-#include "core/json.h"
-#include "core/text.h"
+#include "base/json.h"
+#include "base/utf8.h"
 #include "server/base64.h"
 #include "server/forms.h"
 #include "server/history_api.h"
-#include "text/normalizer.h"
 
 namespace blip::server {
 namespace {
@@ -181,7 +180,7 @@ std::string Fields::checked(const std::string& name, const Json& value,
   });
   if (static_cast<std::size_t>(characters) > max_characters || text.size() > 4 * max_characters)
     invalid(name, "is longer than " + std::to_string(max_characters) + " characters");
-  if (!text::is_valid_utf8(text)) invalid(name, "is not UTF-8");
+  if (!is_valid_utf8(text)) invalid(name, "is not UTF-8");
   return text;
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/ascii.h"
 #include "server/problem.h"
 
 namespace blip::server {
@@ -15,10 +16,6 @@ namespace blip::server {
 struct InputLimits {
   std::size_t max_images = 16, max_texts = 256, max_text_characters = 1024;
 };
-
-inline bool is_blank(std::string_view text) {
-  return text.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos;
-}
 
 // Reads fields by name; every reader throws Problem(invalid_request) that names the field.
 class Fields {

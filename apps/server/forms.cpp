@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/text.h"
+#include "base/ascii.h"
 #include "server/problem.h"
 
 namespace blip::server {
@@ -16,12 +16,6 @@ constexpr std::size_t kMaxParts = 4096;
 
 bool same_word(std::string_view a, std::string_view b) {
   return a.size() == b.size() && lower(a) == lower(b);
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
 }
 
 // `name` of a header value's parameters: form-data; name="image"; filename="cat.jpg"

@@ -11,8 +11,8 @@
 #include <span>
 #include <utility>
 
+#include "base/sha256.h"
 #include "blip/error.h"
-#include "io/sha256.h"
 #include "server/log.h"
 
 namespace blip::server {
@@ -282,7 +282,7 @@ bool History::execute(const std::string& sql) {
 std::string History::owner_of(const std::string& key) const {
   if (key.empty()) return "";
   const std::string both = secret_ + key;
-  return io::sha256(std::as_bytes(std::span(both)));
+  return sha256(std::as_bytes(std::span(both)));
 }
 
 // Within a transaction: drops the owner's oldest entries until so many bytes more fit. changed_id:

@@ -2,9 +2,10 @@
 
 #include <charconv>
 #include <limits>
+#include <optional>
 #include <span>
 
-#include "image/formats.h"
+#include "blip/blip.h"
 
 namespace blip::server {
 namespace {
@@ -24,8 +25,7 @@ std::int64_t read_id(std::string_view text, const std::string& path) {
 
 // Stored as JSON text, so that it comes back as what it was.
 std::string read_result(Fields& fields) {
-  const std::string text =
-      fields.text("result", "{}", History::kMaxResult / kHistoryBytesPerCharacter);
+  std::string text = fields.text("result", "{}", History::kMaxResult / kHistoryBytesPerCharacter);
   try {
     read_json<Json>(text, kHistoryResultLimits);
   } catch (const JsonError& error) {
@@ -77,15 +77,15 @@ void list_entries(History& history, const std::string& owner, Fields& fields, Ex
   std::string body = "{\"entries\":[";
   for (const auto& entry : page.entries)
     body += (&entry == &page.entries.front() ? "" : ",") + entry_text(entry);
-  body += "]," + dump(about).substr(1) + "\n";
+  body += "]," + json_text(about).substr(1) + "\n";
   respond(exchange, {200, "application/json", std::move(body)});
 }
 
 // "JPEG, PNG, ...": those that have a media type.
 std::string picture_formats() {
   std::string list;
-  for (const image::Format& format : image::formats())
-    if (!format.media_types.empty()) list += (list.empty() ? "" : ", ") + std::string(format.name);
+  for (const ImageFormat& format : image_formats())
+    if (!format.media_types.empty()) list += (list.empty() ? "" : ", ") + format.name;
   return list;
 }
 
@@ -159,12 +159,12 @@ std::string entry_text(const HistoryEntry& entry) {
                 "the stored result cannot be shown: " + error.what();
   }
   if (!problems.empty()) json["error"] = problems;
-  return dump(json);
+  return json_text(json);
 }
 
 std::string picture_type(std::string_view bytes) {
-  const image::Format* format = image::find_format(std::as_bytes(std::span(bytes)));
-  return format && !format->media_types.empty() ? std::string(format->media_types.front()) : "";
+  const std::optional<ImageFormat> format = image_format_of(std::as_bytes(std::span(bytes)));
+  return format && !format->media_types.empty() ? format->media_types.front() : "";
 }
 
 void answer_history(History& history, const std::string& owner, const InputLimits& limits,

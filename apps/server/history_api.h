@@ -1,7 +1,7 @@
 // /v1/history: what the web page keeps.
 #pragma once
 
-#include "core/json.h"
+#include "base/json.h"
 #include "server/fields.h"
 #include "server/history.h"
 

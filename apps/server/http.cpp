@@ -10,7 +10,6 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
-#include <cstring>
 #include <random>
 #include <system_error>
 #include <thread>
@@ -58,7 +57,7 @@ int listen_on(const std::string& host, int port) {
   const int on = 1;
   if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (fd < 0 || bind(fd, address.ai_addr, address.ai_addrlen) != 0 || listen(fd, kBacklog) != 0) {
-    const std::string reason = std::strerror(errno);
+    const std::string reason = std::generic_category().message(errno);
     if (fd >= 0) close(fd);
     throw Error(ErrorCode::kIo, "cannot listen on " + where + ": " + reason +
                                     "; choose another with --host and --port");

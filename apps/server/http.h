@@ -27,11 +27,12 @@ using Clock = std::chrono::steady_clock;
 double ms_since(Clock::time_point start);
 
 struct Request {
-  std::string id;      // ours, or the client's X-Request-Id where that is short and harmless
-  std::string method;  // HEAD arrives as GET; the connection leaves the body out
-  std::string path;    // without its escapes
-  std::string client;  // address
-  std::string local;   // the address of ours that the client connected to
+  std::string id;          // ours, or the client's X-Request-Id where that is short and harmless
+  std::string method;      // HEAD arrives as GET; the connection leaves the body out
+  bool head_only = false;  // it was HEAD: what GET would take away stays
+  std::string path;        // without its escapes
+  std::string client;      // address
+  std::string local;       // the address of ours that the client connected to
   // Whom the client believes to talk to: Host, and the authority of an absolute address, as they
   // came.
   std::vector<std::string> authorities;
@@ -39,7 +40,7 @@ struct Request {
   std::map<std::string, std::string> headers;  // names in lower case; repeated ones joined by ", "
   std::string body;
   Clock::time_point received;
-  // all connections are taken: this one is kept for questions about health
+  // All connections are taken: this one is kept for questions about health.
   bool only_health = false;
 
   // "" where the header is missing.
@@ -82,7 +83,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void wake_locked();
 
   std::mutex mutex_;
-  // tells the connection's thread; null once the connection is finished with
+  // Tells the connection's thread; null once the connection is finished with.
   std::function<void()> wake_;
   bool woken_ = false, streaming_ = false, ended_ = false, overflown_ = false;
   std::function<Response(Response)> finish_;

@@ -11,7 +11,7 @@
 #include <cmath>
 #include <ctime>
 
-#include "core/text.h"
+#include "base/ascii.h"
 #include "server/memory_budget.h"
 
 namespace blip::server {
@@ -248,7 +248,7 @@ std::size_t HttpConnection::consume(std::string_view bytes) {
     }
     if (state_ == State::kHead && reader_->state() != RequestReader::State::kHead) head_complete();
     if (state_ == State::kBody && reader_->state() == RequestReader::State::kDone) body_complete();
-    // it was refused long ago
+    // It was refused long ago.
     if (state_ == State::kAnswering && answered_ && keep_alive_) begin_request();
     if (some == 0) break;
   }

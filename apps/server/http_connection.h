@@ -16,7 +16,7 @@ struct HttpShared {
   HttpOptions options;
   HttpServer::Hooks hooks;
   boost::asio::io_context io{1};
-  // bytes go through here: the sockets' thread is one
+  // Bytes go through here: the sockets' thread is one.
   std::string scratch = std::string(std::size_t{64} << 10, '\0');
   std::atomic<int> open{0}, accepted{0};
   std::string id_prefix;

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/text.h"
+#include "base/ascii.h"
 #include "server/authority.h"
 
 namespace blip::server {
@@ -40,12 +40,6 @@ bool is_token(std::string_view text) {
     return is_alphanumeric(c) ||
            std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
   });
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
 }
 
 // Whether the comma-separated list has the word, in whatever case.
@@ -127,7 +121,7 @@ bool RequestReader::check_bytes(std::string_view bytes) {
     if ((c < ' ' && c != '\t' && c != '\r' && c != '\n') || c == 0x7f)
       return fail(400, "a control character in the headers"), false;
     if (line_end_ == 0 && c == '\n') line_end_ = checked_ + 1;
-    // an empty line; it ends the head
+    // An empty line ends the head.
     if (c == '\n' && checked_ >= 3 && bytes[checked_ - 2] == '\n') {
       ++checked_;
       return true;
@@ -177,8 +171,8 @@ void RequestReader::take_head(std::string_view bytes) {
   if (head.fields.size() > kMaxFields)
     return fail(431, "more than " + std::to_string(kMaxFields) + " headers");
   if (!take_framing(head) || !take_fields(head) || !take_target(head)) return;
-  is_head_ = head.method == "HEAD";
-  request_.method = is_head_ ? "GET" : head.method;
+  request_.head_only = head.method == "HEAD";
+  request_.method = request_.head_only ? "GET" : head.method;
   left_ = content_length_;
   state_ = chunked_ || left_ > 0 ? State::kBody : State::kDone;
 }

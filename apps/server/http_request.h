@@ -41,8 +41,8 @@ class RequestReader {
 
   // From kBody on. Without id, client, local and received, which the caller knows.
   Request& request() { return request_; }
-  bool is_head() const { return is_head_; }  // the request's method was HEAD: no body goes back
-  bool is_http_1_0() const { return is_http_1_0_; }  // no chunks go back
+  bool is_head() const { return request_.head_only; }  // no body goes back
+  bool is_http_1_0() const { return is_http_1_0_; }    // no chunks go back
   bool keep_alive() const { return keep_alive_; }
   bool expects_continue() const { return expects_continue_; }
   bool is_chunked() const { return chunked_; }
@@ -70,8 +70,7 @@ class RequestReader {
   Request request_;
   std::size_t checked_ = 0;   // bytes of the head that are known to be well-formed
   std::size_t line_end_ = 0;  // of the request line, once it is complete
-  bool is_head_ = false, is_http_1_0_ = false, keep_alive_ = true, expects_continue_ = false,
-       chunked_ = false;
+  bool is_http_1_0_ = false, keep_alive_ = true, expects_continue_ = false, chunked_ = false;
   std::uint64_t content_length_ = 0, left_ = 0;  // left: of the body, or of the chunk
   Chunk chunk_ = Chunk::kSize;
   std::size_t trailer_ = 0;

@@ -8,8 +8,8 @@
 namespace blip::server {
 
 double cost_of(const Job& job) {
-  const bool encodes = job.picture && !job.picture->encoded;
-  return static_cast<double>(std::max<std::uint64_t>(1, job.rows + (encodes ? kPictureRows : 0)));
+  return static_cast<double>(
+      std::max<std::uint64_t>(1, job.rows + new_pictures(job) * kPictureRows));
 }
 
 std::size_t JobQueue::waiting_requests(const std::string& client) const {

@@ -58,6 +58,12 @@ void Job::fail(Failure failure) {
   promise.set_value(std::move(result));
 }
 
+std::size_t new_pictures(const Job& job) {
+  std::size_t count = 0;
+  for_each_picture(job, [&](const Picture& picture) { count += picture.encoded ? 0 : 1; });
+  return count;
+}
+
 JobResult take(std::future<JobResult>& future) {
   JobResult result = future.get();
   if (result.failure) result.failure->raise();
@@ -80,6 +86,8 @@ const char* to_string(Task task) {
       return "embed_texts";
     case Task::kAttention:
       return "attention";
+    case Task::kNlvr:
+      return "nlvr";
   }
   return "unknown";
 }

@@ -33,8 +33,8 @@ struct Picture {
   std::shared_ptr<MemoryBudget::Share> memory;  // of the decoded one
 };
 
-enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts, kAttention };
-inline constexpr std::size_t kTasks = 7;
+enum class Task { kCaption, kMatch, kAsk, kRank, kEmbedImage, kEmbedTexts, kAttention, kNlvr };
+inline constexpr std::size_t kTasks = 8;
 const char* to_string(Task task);
 
 // What went wrong with a job. It crosses from the model's thread to the request's as a value and is
@@ -61,6 +61,7 @@ struct JobResult {
   std::optional<Failure> failure;           // then nothing else counts
   Generation generation;                    // caption, ask, rank
   std::vector<Match> matches;               // match: one per text
+  std::vector<float> probabilities;         // nlvr: one per text
   std::vector<std::vector<float>> vectors;  // embed: one for a picture, or one per text
   std::optional<Attention> attention;       // where it was asked for
   std::vector<std::string> warnings;
@@ -72,12 +73,14 @@ struct JobResult {
 struct Job {
   Task task = Task::kCaption;
   std::optional<Picture> picture;  // all but kEmbedTexts
+  std::optional<Picture> second;   // nlvr: the right one
   CaptionOptions caption;          // on_token set: runs alone
   MatchOptions match;
   EmbedOptions embed;
+  NlvrOptions nlvr;
   AskOptions ask;  // likewise
   std::string question;
-  std::vector<std::string> texts;  // match, embed; rank: the answers; attention: the text
+  std::vector<std::string> texts;  // match, embed, nlvr; rank: the answers; attention: the text
   std::optional<AttentionOptions> attention;  // caption, ask, rank: of the best text too
   std::shared_ptr<RequestState> request_state;
   std::uint64_t rows = 0;  // its work (workload.h), new pictures apart
@@ -89,6 +92,15 @@ struct Job {
 
   void fail(Failure failure);
 };
+
+// Calls take(picture) for each that the job looks at.
+template <class AnyJob, class Take>
+void for_each_picture(AnyJob& job, const Take& take) {
+  if (job.picture) take(*job.picture);
+  if (job.second) take(*job.second);
+}
+// How many of them the vision tower has not seen.
+std::size_t new_pictures(const Job& job);
 
 // Waits for the result; throws its failure.
 JobResult take(std::future<JobResult>& future);

@@ -116,7 +116,7 @@ void Log::work() {
     const Json line = std::move(waiting_.front());
     waiting_.pop_front();
     lock.unlock();
-    const bool written = write(dump(line) + "\n");
+    const bool written = write(json_text(line) + "\n");
     lock.lock();
     if (!written && stop_) return;  // nobody takes the lines, and nobody waits for them any longer
   }

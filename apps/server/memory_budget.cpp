@@ -7,8 +7,8 @@
 #include <cstdio>
 #include <fstream>
 
+#include "base/resources.h"
 #include "blip/error.h"
-#include "core/thread_pool.h"
 
 namespace blip::server {
 namespace {
@@ -17,7 +17,7 @@ constexpr std::size_t kMiB = std::size_t{1} << 20;
 constexpr std::size_t kLeastLeft =
     64 * kMiB;  // beside the models: with less hardly a photograph could be decoded
 constexpr std::size_t kUnknownMemory = std::size_t{4} << 30;
-constexpr auto kWatchInterval = std::chrono::milliseconds(20);
+constexpr auto kGivenUpInterval = std::chrono::milliseconds(20);
 constexpr int kMapFrom = 4 << 20;
 // a body of a megabyte and what is read out of it; a common picture
 constexpr std::size_t kSmall = 4 * kMiB;
@@ -106,7 +106,7 @@ MemoryBudget::Share MemoryBudget::empty(MemoryKind kind) {
 bool MemoryBudget::grow(Share& share, std::size_t more) {
   const bool cache = share.kind_ == MemoryKind::kCache;
   std::unique_lock lock(mutex_);
-  // the cache takes what nobody waits for; the others may have the cache's
+  // The cache takes what nobody waits for; the others may have the cache's.
   if (cache && !waiting_[kPassingPart].empty()) return false;
   if (!cache && share.part_ == kPassingPart && !fits_locked(kPassingPart, more)) {
     lock.unlock();
@@ -150,7 +150,7 @@ std::optional<MemoryBudget::Share> MemoryBudget::take(MemoryKind kind, std::size
       leave();
       return std::nullopt;
     }
-    changed_.wait_until(lock, std::min(deadline, Clock::now() + kWatchInterval));
+    changed_.wait_until(lock, std::min(deadline, Clock::now() + kGivenUpInterval));
   }
 }
 
@@ -199,8 +199,10 @@ std::size_t default_memory() {
 
 void return_freed_memory() {
 #ifdef M_MMAP_THRESHOLD
+  // NOLINTBEGIN(concurrency-mt-unsafe): glibc's mallopt takes the lock of its arena.
   mallopt(M_MMAP_THRESHOLD, kMapFrom);
   mallopt(M_TRIM_THRESHOLD, kMapFrom);
+  // NOLINTEND(concurrency-mt-unsafe)
 #endif
 }
 

@@ -19,6 +19,8 @@ bool can(const ModelInfo& info, Task task) {
       return info.can_match_itc;
     case Task::kAttention:
       return info.can_attend;
+    case Task::kNlvr:
+      return info.can_nlvr;
   }
   return false;
 }

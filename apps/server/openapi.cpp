@@ -8,9 +8,9 @@
 #include "blip/limits.h"
 #include "server/attention_api.h"
 #include "server/chat.h"
+#include "server/endpoint.h"
 #include "server/heat_map.h"
 #include "server/history_api.h"
-#include "server/tasks.h"
 
 namespace blip::server {
 namespace {
@@ -23,7 +23,7 @@ Json bound(const Option& row, double value) {
 
 // What "${NAME}" stands for.
 std::map<std::string, Json> known_values() {
-  const TaskLimits limits;
+  const ServiceLimits limits;
   std::map<std::string, Json> values{
       {"version", version()},
       {"heads", kMatchHeads},
@@ -166,11 +166,17 @@ class Generator {
       else
         fields.update(expand(item));
     }
-    const bool several = operation.at("x-pictures") == "images",
+    // Of a pair both are needed, so a picture as the whole body will not do.
+    const bool pair = operation.at("x-pictures") == "pair",
+               several = pair || operation.at("x-pictures") == "images",
                required = operation.contains("x-picture-required");
     const Json encoded{{"$ref", "#/components/schemas/Picture"}},
         file{{"type", "string"}, {"contentMediaType", "application/octet-stream"}};
-    Json in_json{{"image", encoded}}, in_form{{"image", file}};
+    Json in_json = Json::object(), in_form = Json::object();
+    if (!pair) {
+      in_json["image"] = encoded;
+      in_form["image"] = file;
+    }
     if (several) {
       in_json["images"] = {{"type", "array"},
                            {"minItems", 1},
@@ -178,8 +184,15 @@ class Generator {
                            {"description", "At most the server's --max-images."}};
       in_form["images"] = {{"type", "array"}, {"items", file}};
     }
+    if (pair) {
+      in_json["images"]["minItems"] = in_json["images"]["maxItems"] = 2;
+      in_json["images"]["description"] = "The left and the right one.";
+      in_form["images"]["minItems"] = in_form["images"]["maxItems"] = 2;
+    }
     Json json = object_of(in_json, fields), form = object_of(in_form, fields);
-    if (required && several) {
+    if (pair) {
+      json["required"] = form["required"] = Json::array({"images"});
+    } else if (required && several) {
       const auto needs = [](const char* name) { return Json{{"required", Json::array({name})}}; };
       json["allOf"] =
           Json::array({Json{{"anyOf", Json::array({needs("image"), needs("images")})}}});
@@ -193,9 +206,10 @@ class Generator {
         {"content",
          {{"application/json",
            {{"schema", std::move(json)}, {"example", operation.at("x-example")}}},
-          {"multipart/form-data", {{"schema", std::move(form)}}},
-          {"image/*", bytes},
-          {"application/octet-stream", bytes}}}};
+          {"multipart/form-data", {{"schema", std::move(form)}}}}}};
+    if (pair) return;
+    for (const char* type : {"image/*", "application/octet-stream"})
+      result["requestBody"]["content"][type] = bytes;
   }
 
   std::map<std::string, Json> values_ = known_values();

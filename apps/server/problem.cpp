@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/json.h"
+#include "base/json.h"
 
 namespace blip::server {
 namespace {
@@ -13,12 +13,8 @@ constexpr std::size_t kMaxDetail = 2000;
 
 }  // namespace
 
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 Response json_response(const Json& json, int status) {
-  return {status, "application/json", dump(json) + "\n"};
+  return {status, "application/json", json_text(json) + "\n"};
 }
 
 std::string quote(const std::string& text) { return shown(Json(text)); }
@@ -50,7 +46,7 @@ const ProblemKind& kind_of(ErrorCode code) {
 Response to_response(const ProblemKind& kind, const std::string& detail,
                      const std::string& request_id, double retry_after) {
   Response response{kind.status, "application/problem+json",
-                    dump(to_json(kind, detail, request_id)) + "\n"};
+                    json_text(to_json(kind, detail, request_id)) + "\n"};
   if (kind.status == 429 || kind.status == 503)
     response.headers.emplace_back(
         "Retry-After",

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "base/json.h"
 #include "blip/error.h"
 #include "server/http.h"
 
@@ -83,8 +84,6 @@ Json to_json(const ProblemKind& kind, const std::string& detail, const std::stri
 // With Retry-After, Allow and the like where the kind has them.
 Response to_response(const ProblemKind& kind, const std::string& detail,
                      const std::string& request_id, double retry_after = 1);
-// JSON text; bytes that are not UTF-8 become U+FFFD.
-std::string dump(const Json& json);
 Response json_response(const Json& json, int status = 200);
 
 }  // namespace blip::server

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kSmallModel = 50'000'000;
 constexpr int kMaxExecutors = 8;
 
-// New pictures per batch, and of a executor's. The model is no faster per picture with more of
+// New pictures per batch, and of an executor's. The model is no faster per picture with more of
 // them, and while it works on some, the next are decoded: eight clients with pictures of their own
 // would otherwise all wait for one batch of eight, then all decode.
 constexpr std::size_t kNewPictures = 4, kNewPicturesPerExecutor = 2;
@@ -35,24 +35,29 @@ struct NextBatch {
   bool full = false;
 };
 
+void add_new_pictures(const Job& job, std::set<ContentHash>& pictures) {
+  for_each_picture(job, [&](const Picture& picture) {
+    if (!picture.encoded) pictures.insert(picture.hash);
+  });
+}
+
 NextBatch next_batch(const JobQueue& queue, std::size_t limit, std::size_t new_pictures) {
   NextBatch next;
   std::set<ContentHash> pictures;
   for (; next.jobs < std::min(limit, queue.size()); ++next.jobs) {
-    const Job& job = queue[next.jobs];
-    const bool is_new =
-        job.picture && !job.picture->encoded && !pictures.contains(job.picture->hash);
-    if (is_new && pictures.size() == new_pictures) break;
-    if (is_new) pictures.insert(job.picture->hash);
+    std::set<ContentHash> with = pictures;
+    add_new_pictures(queue[next.jobs], with);
+    // A job of more pictures than that goes alone.
+    if (with.size() > std::max(new_pictures, pictures.size()) && next.jobs > 0) break;
+    pictures = std::move(with);
   }
-  next.full = next.jobs == limit || pictures.size() == new_pictures;
+  next.full = next.jobs == limit || pictures.size() >= new_pictures;
   return next;
 }
 
 std::size_t count_new_pictures(const JobQueue& queue) {
   std::set<ContentHash> pictures;
-  for (const Job& job : queue)
-    if (job.picture && !job.picture->encoded) pictures.insert(job.picture->hash);
+  for (const Job& job : queue) add_new_pictures(job, pictures);
   return pictures.size();
 }
 

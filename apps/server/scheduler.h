@@ -20,7 +20,7 @@ namespace blip::server {
 struct SchedulerOptions {
   std::size_t queue_limit = 256;  // jobs waiting
   int max_batch = 8;
-  // how long a batch waits for requests known to be on their way; 0 = not at all
+  // How long a batch waits for requests known to be on their way; 0 = not at all.
   double window_ms = 2;
   BeforePass before_pass{};  // tests' own
 };
@@ -29,7 +29,7 @@ struct SchedulerOptions {
 // than they compute, so with one, and several new pictures in the queue, each executor computes a
 // batch of its own on its share of the threads.
 //
-// Long jobs (workload.h) have a queue and a executor of their own, one at a time: it takes turns
+// Long jobs (workload.h) have a queue and an executor of their own, one at a time: it takes turns
 // with the other executors at the engine's threads, loop by loop, so that a short job beside the
 // longest one takes a few times its own time.
 class Scheduler {
@@ -74,7 +74,6 @@ class Scheduler {
   void check_room_locked(std::size_t jobs) const;
   void check_time_locked(const std::vector<Job>& jobs) const;
   void started_locked(Side& side, const std::vector<Job>& jobs);
-  Side& side_of(const Job& job) { return long_executor_ && job.rows > kLongRows ? long_ : short_; }
   const Side& side_of(const Job& job) const {
     return long_executor_ && job.rows > kLongRows ? long_ : short_;
   }
@@ -87,10 +86,10 @@ class Scheduler {
   const std::atomic<int>& preparing_;
   Estimates estimates_;
   BatchExecutor wide_;
-  // at least one thread takes batches; with one executor it never computes by itself
+  // At least one, whose thread takes batches; where it is the only one, it never computes itself.
   std::vector<std::unique_ptr<BatchExecutor>> executors_;
-  std::unique_ptr<BatchExecutor>
-      long_executor_;  // none on a chip, which computes one thing at a time
+  // None on a chip, which computes one thing at a time.
+  std::unique_ptr<BatchExecutor> long_executor_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <thread>
 
+#include "blip/blip.h"
 #include "common/zone_sums.h"
-#include "image/formats.h"
 #include "server/access.h"
 #include "server/api.h"
 #include "server/assets.h"
@@ -22,7 +22,7 @@ namespace blip::server {
 namespace {
 
 constexpr std::size_t kMaxResults = 10'000;
-constexpr int kDeskTasks = 256;
+constexpr int kQuickRequests = 256;
 // The page runs only its own files; pictures may come from anywhere, as the browser fetches
 // addresses itself.
 constexpr const char* kPagePolicy =
@@ -45,9 +45,9 @@ std::string with_pictures(std::string text) {
   const std::size_t at = text.find(kMark);
   if (at == std::string::npos) return text;
   std::string kinds = "image/*";
-  for (const image::Format& format : image::formats()) {
-    if (!format.decoder) continue;
-    for (const std::string_view ending : format.endings) kinds += "," + std::string(ending);
+  for (const ImageFormat& format : image_formats()) {
+    if (!format.readable) continue;
+    for (const std::string& ending : format.endings) kinds += "," + ending;
   }
   return text.replace(at, kMark.size(), kinds);
 }
@@ -67,9 +67,9 @@ struct Server::Impl {
     std::string path;  // a * stands for one piece
     std::vector<std::string> methods;
     std::function<void(Exchange&)> answer;
-    bool at_once = false;  // never waits for a model
-    bool open = false;     // without a key
-    bool health = false;   // on the I/O thread, whoever asks under whatever name: load balancers do
+    bool quick = false;   // never waits for a model
+    bool open = false;    // without a key
+    bool health = false;  // on the I/O thread, whoever asks under whatever name: load balancers do
   };
 
   Impl(const ServerOptions& server_options, const std::vector<NamedEngine>& engines)
@@ -88,7 +88,7 @@ struct Server::Impl {
     describe_metrics();
     add_routes();
     pool = std::make_unique<WorkerPool>(options.threads, options.max_requests);
-    desk = std::make_unique<WorkerPool>(1, kDeskTasks);
+    quick_pool = std::make_unique<WorkerPool>(1, kQuickRequests);
     HttpServer::Hooks hooks;
     hooks.accept = [this](Request& request) { return refuse(request); };
     hooks.handle = [this](const ExchangePtr& exchange) { handle(exchange); };
@@ -194,21 +194,22 @@ struct Server::Impl {
   }
 
   void add_routes() {
-    const auto task = [&](const std::string& path, void (*answer)(Service&, Exchange&)) {
+    const auto of_models = [&](const std::string& path, void (*answer)(Service&, Exchange&)) {
       routes.push_back(
           {path, {"POST"}, [this, answer](Exchange& exchange) { answer(service, exchange); }});
     };
-    task("/v1/caption", answer_caption);
-    task("/v1/match", answer_match);
-    task("/v1/ask", answer_ask);
-    task("/v1/embed", answer_embed);
-    task("/v1/attention", answer_attention);
-    task("/v1/chat/completions", answer_chat);
+    of_models("/v1/caption", answer_caption);
+    of_models("/v1/match", answer_match);
+    of_models("/v1/ask", answer_ask);
+    of_models("/v1/nlvr", answer_nlvr);
+    of_models("/v1/embed", answer_embed);
+    of_models("/v1/attention", answer_attention);
+    of_models("/v1/chat/completions", answer_chat);
     for (const std::string name : kSophonDemoTasks) add_sophon_demo_routes("/" + name, name);
-    // "/": who starts the page with an address that ends in one
+    // "/": for those who start the page with an address that ends in a slash.
     if (!options.sophon_demo.empty())
       for (const char* folder : {"", "/"}) add_sophon_demo_routes(folder, options.sophon_demo);
-    const auto at_once = [&](const std::string& path, bool open, std::function<Response()> answer) {
+    const auto quick = [&](const std::string& path, bool open, std::function<Response()> answer) {
       routes.push_back(
           {path,
            {"GET"},
@@ -216,9 +217,9 @@ struct Server::Impl {
            true,
            open});
     };
-    at_once("/v1/models", false, [this] { return json_response(describe_models(models)); });
+    quick("/v1/models", false, [this] { return json_response(describe_models(models)); });
     const auto health = [&](const std::string& path, std::function<Response()> answer) {
-      at_once(path, true, std::move(answer));
+      quick(path, true, std::move(answer));
       routes.back().health = true;
     };
     health("/healthz", [] { return json_response({{"status", "ok"}}); });
@@ -228,15 +229,15 @@ struct Server::Impl {
       return faults.empty() ? json_response({{"status", "ready"}})
                             : to_response(kUnavailable, faults, "");
     });
-    at_once("/metrics", false, [this] {
+    quick("/metrics", false, [this] {
       return Response{200, "text/plain; version=0.0.4", metrics.text()};
     });
     for (const Asset& asset : assets()) {
       const std::string path = asset.name == "index.html" ? "/" : "/" + std::string(asset.name);
-      at_once(path, true, [asset] {
+      quick(path, true, [asset, body = with_pictures(std::string(asset.bytes))] {
         return Response{200,
                         content_type_of(asset.name),
-                        with_pictures(std::string(asset.bytes)),
+                        body,
                         {{"Cache-Control", "no-cache"},
                          {"Content-Security-Policy", kPagePolicy},
                          {"Referrer-Policy", "no-referrer"}}};
@@ -354,7 +355,7 @@ struct Server::Impl {
   void handle(const ExchangePtr& exchange) {
     const Route& route = *find(exchange->request.path);
     if (route.health) return run(route, *exchange);
-    WorkerPool& where = route.at_once ? *desk : *pool;
+    WorkerPool& where = route.quick ? *quick_pool : *pool;
     if (where.try_run([this, &route, exchange] { run(route, *exchange); })) return;
     metrics.count("blip_rejected_total", "reason=\"requests\"");
     exchange->respond(failure(exchange->request, kQueueFull,
@@ -374,7 +375,7 @@ struct Server::Impl {
     try {
       unpack_body(exchange, max_body(), memory);
       const auto reading =
-          route.at_once ? MemoryBudget::Share() : take_memory_to_read(service, exchange);
+          route.quick ? MemoryBudget::Share() : take_memory_to_read(service, exchange);
       route.answer(exchange);
     } catch (const Problem& problem) {
       if (problem.kind().status == 429) metrics.count("blip_rejected_total", "reason=\"queue\"");
@@ -431,7 +432,7 @@ struct Server::Impl {
   // In this order they end: no request comes in, those at work are answered, the models' queues run
   // dry.
   std::unique_ptr<WorkerPool> pool;
-  std::unique_ptr<WorkerPool> desk;  // one thread for what needs no model
+  std::unique_ptr<WorkerPool> quick_pool;  // one thread for what needs no model
   std::unique_ptr<HttpServer> http;
 };
 

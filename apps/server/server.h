@@ -6,17 +6,17 @@
 #include <vector>
 
 #include "blip/blip.h"
+#include "server/endpoint.h"
 #include "server/history.h"
 #include "server/http.h"
 #include "server/scheduler.h"
-#include "server/tasks.h"
 
 namespace blip::server {
 
 struct ServerOptions {
   HttpOptions http;
   SchedulerOptions scheduler;
-  TaskLimits limits;
+  ServiceLimits limits;
   // of the whole program, in bytes; 0 = three quarters of what there is to have
   std::size_t memory = 0;
   // encoded pictures, per model; 0 = no cache

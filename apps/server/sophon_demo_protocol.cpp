@@ -13,8 +13,8 @@ namespace {
 // How long get_result waits for a result that is on its way. The sample does not wait at all; its
 // clients ask again after some milliseconds.
 constexpr auto kPatience = std::chrono::seconds(1);
-constexpr auto kWatchInterval = std::chrono::milliseconds(50);
-constexpr std::size_t kEntryBytes = 512;    // of the store's own, for one result
+constexpr auto kPollInterval = std::chrono::milliseconds(50);
+constexpr std::size_t kResultBytes = 512;   // of the store's own, for one result
 constexpr std::size_t kMaxIdDigits = 4300;  // Python's limit
 constexpr int kTextTokens = 35;             // the sample's tokenizer truncates to so many
 // Of a longer text the rest is not read: 35 tokens of at most 100 characters of at most 4 bytes,
@@ -25,7 +25,7 @@ constexpr const char* kNoResult =
 
 // The result with the id, a number of any length, before it.
 Response result_response(const std::string& id, const Json& result) {
-  return {200, "application/json", "{\"id\":" + id + "," + dump(result).substr(1) + "\n"};
+  return {200, "application/json", "{\"id\":" + id + "," + json_text(result).substr(1) + "\n"};
 }
 
 Json caption_result(const std::vector<JobResult>& results) {
@@ -46,13 +46,14 @@ Json ask_result(const std::vector<std::string>& questions, const std::vector<Job
   return {{"question", questions}, {"texts", answers}};
 }
 
-Json result_json(const std::string& task, const std::vector<std::string>& texts,
+Json result_json(Task task, const std::vector<std::string>& texts,
                  const std::vector<JobResult>& results) {
-  if (task == "caption") return caption_result(results);
-  return task == "match" ? match_result(texts, results) : ask_result(texts, results);
+  if (task == Task::kCaption) return caption_result(results);
+  return task == Task::kMatch ? match_result(texts, results) : ask_result(texts, results);
 }
 
 struct Push {
+  Task task{};
   std::string id;
   std::vector<std::string> texts;
   std::vector<Job> jobs;
@@ -87,44 +88,49 @@ std::vector<std::string> read_texts(Fields& fields) {
   return texts;
 }
 
-void add_jobs(Push& push, Task kind, const Picture& picture, Work& work) {
+void add_jobs(Push& push, const Picture& picture, Work& work) {
   const ModelInfo& info = push.model->engine.info();
   const int tokens = std::min(kTextTokens, info.max_text_length);
   const auto add = [&]() -> Job& {
     Job& job = push.jobs.emplace_back();
-    job.task = kind;
+    job.task = push.task;
     job.request_state = work.request_state();
     job.picture = picture;
     job.match.max_text_length = job.ask.max_text_length = tokens;
     if (info.can_match_itm) job.match.head = MatchHead::kItm;
     return job;
   };
-  if (kind != Task::kAsk) {
+  if (push.task != Task::kAsk) {
     add().texts = push.texts;
     return;
   }
   for (const std::string& question : push.texts) add().question = question;
 }
 
-Push read_push(Service& service, const std::string& task, Exchange& exchange, Work& work) {
+Push read_push(Service& service, Task task, Exchange& exchange, Work& work) {
   exchange.request.query.clear();  // the sample reads the form alone
   InputLimits limits = service.limits.input;
   limits.max_text_characters = std::numeric_limits<std::size_t>::max() / 4;  // the body's limit
   Fields fields(exchange.request, limits);
   Push push;
+  push.task = task;
   push.texts = read_texts(fields);
   const std::string name = fields.text("model");
   if (fields.pictures().size() != 1)
     throw Problem(kInvalidRequest, "one picture is needed in field \"image\", as base64 or a file");
-  if (task != "caption" && push.texts.empty())
+  if (task != Task::kCaption && push.texts.empty())
     throw Problem(kInvalidRequest, "field \"texts\" is missing");
   push.id = read_id(fields);
-  const Task kind = sophon_demo_task(task);
-  push.model = &service.models.choose(name, kind);
+  push.model = &service.models.choose(name, task);
   const Picture picture =
       open_picture(fields.pictures().front(), std::nullopt, *push.model, service, work);
-  add_jobs(push, kind, picture, work);
+  add_jobs(push, picture, work);
   return push;
+}
+
+// What a result takes of the store's memory without its body.
+std::size_t entry_bytes(const std::string& owner, const std::string& id) {
+  return kResultBytes + 2 * (owner.size() + id.size());
 }
 
 }  // namespace
@@ -183,7 +189,7 @@ Response sophon_demo_problem(const std::string& path, const ProblemKind& kind,
   Response response = to_response(kind, detail, "", retry_after);  // with its headers
   response.status = status;
   response.content_type = "application/json";
-  response.body = dump(Json{{"error", detail}}) + "\n";
+  response.body = json_text(Json{{"error", detail}}) + "\n";
   return response;
 }
 
@@ -232,7 +238,7 @@ bool ResultStore::expect(const std::string& owner, const std::string& id) {
     used_in_order_.pop_front();
   }
   if (const auto old = find(owner, id); old != entries_.end()) forget(old);
-  const std::size_t bytes = kEntryBytes + 2 * (owner.size() + id.size());
+  const std::size_t bytes = entry_bytes(owner, id);
   make_room(bytes);
   const std::uint64_t number = next_number_++;
   numbers_[{owner, id}] = number;
@@ -253,7 +259,7 @@ void ResultStore::withdraw(const std::string& owner, const std::string& id) {
 void ResultStore::put(const std::string& owner, const std::string& id, Response response) {
   {
     const std::lock_guard lock(mutex_);
-    const std::size_t bytes = kEntryBytes + 2 * (owner.size() + id.size()) + response.body.size();
+    const std::size_t bytes = entry_bytes(owner, id) + response.body.size();
     const auto expected = find(owner, id);
     if (expected == entries_.end()) return;
     // Out of the count of what must make room for it.
@@ -272,7 +278,7 @@ void ResultStore::put(const std::string& owner, const std::string& id, Response 
 }
 
 ResultStore::State ResultStore::take(const std::string& owner, const std::optional<std::string>& id,
-                                     Clock::time_point until, Response& response) {
+                                     Clock::time_point until, Response& response, bool leave) {
   std::unique_lock lock(mutex_);
   const auto settled = [&] {
     const auto found = find(owner, id);
@@ -284,6 +290,10 @@ ResultStore::State ResultStore::take(const std::string& owner, const std::option
     if (found == entries_.end()) return State::kUnknown;
     if (!found->second.ready) return State::kPending;
     const bool expired = Clock::now() - found->second.since > keep_;
+    if (leave && !expired) {
+      response = found->second.response;
+      return State::kTaken;
+    }
     response = std::move(found->second.response);
     forget(found);
     if (!expired) return State::kTaken;
@@ -293,7 +303,7 @@ ResultStore::State ResultStore::take(const std::string& owner, const std::option
 void push_data(Service& service, ResultStore& store, const std::string& owner,
                const std::string& task, Exchange& exchange) {
   Work work(service, exchange);
-  Push push = read_push(service, task, exchange, work);
+  Push push = read_push(service, sophon_demo_task(task), exchange, work);
   const std::string whose = task + owner;
   if (!store.expect(whose, push.id))
     throw Problem(kInvalidRequest, "ID " + push.id + " already exists in the queue.");
@@ -313,7 +323,8 @@ void push_data(Service& service, ResultStore& store, const std::string& owner,
     std::vector<JobResult> results;
     const WorkerPool::Waiting waiting;
     for (auto& future : futures) results.push_back(take(future));
-    store.put(whose, push.id, result_response(push.id, result_json(task, push.texts, results)));
+    store.put(whose, push.id,
+              result_response(push.id, result_json(push.task, push.texts, results)));
   } catch (const Problem& problem) {
     fail(problem.kind(), problem.what());
   } catch (const std::exception&) {
@@ -339,8 +350,8 @@ void get_result(Service&, ResultStore& store, const std::string& owner, const st
     if (exchange.client_gone()) throw Error(ErrorCode::kCancelled, "the client hung up");
     const auto now = Clock::now();
     Response response;
-    const auto state =
-        store.take(task + owner, id, std::min(deadline, now + kWatchInterval), response);
+    const auto state = store.take(task + owner, id, std::min(deadline, now + kPollInterval),
+                                  response, exchange.request.head_only);
     if (state == ResultStore::State::kTaken) return exchange.respond(std::move(response));
     if (state == ResultStore::State::kUnknown || now >= deadline)
       throw Problem(kInvalidRequest, kNoResult);

@@ -34,11 +34,11 @@ class ResultStore {
   void withdraw(const std::string& owner, const std::string& id);
   // Nothing happens where the result is not expected any more.
   void put(const std::string& owner, const std::string& id, Response response);
-  // Takes the id's result out or, without an id, the first of the owner's. Waits for one that is
-  // expected until the time has come.
+  // Takes the id's result out or, without an id, the first of the owner's; with `leave` it is
+  // copied and stays. Waits for one that is expected until the time has come.
   enum class State { kUnknown, kPending, kTaken };
   State take(const std::string& owner, const std::optional<std::string>& id,
-             Clock::time_point until, Response& response);
+             Clock::time_point until, Response& response, bool leave = false);
 
   static constexpr std::size_t kMaxIds = 100'000;
 

@@ -15,7 +15,8 @@ thread_local WorkerPool* pool_of_this_thread = nullptr;
 
 }  // namespace
 
-WorkerPool::WorkerPool(int threads, int max_tasks) : max_running_(threads), max_tasks_(max_tasks) {
+WorkerPool::WorkerPool(int threads, int max_requests)
+    : max_running_(threads), max_requests_(max_requests) {
   const std::lock_guard lock(mutex_);
   for (int i = 0; i < threads; ++i) start_thread_locked();
 }
@@ -33,17 +34,17 @@ WorkerPool::~WorkerPool() {
   for (auto& thread : threads_) thread.join();
 }
 
-bool WorkerPool::try_run(std::function<void()> task) {
+bool WorkerPool::try_run(std::function<void()> request) {
   {
     const std::lock_guard lock(mutex_);
-    if (running_ + static_cast<int>(waiting_.size()) >= max_tasks_) return false;
-    waiting_.push_back(std::move(task));
+    if (running_ + static_cast<int>(waiting_.size()) >= max_requests_) return false;
+    waiting_.push_back(std::move(request));
   }
   changed_.notify_one();
   return true;
 }
 
-int WorkerPool::tasks() const {
+int WorkerPool::requests() const {
   const std::lock_guard lock(mutex_);
   return running_ + static_cast<int>(waiting_.size());
 }
@@ -54,7 +55,7 @@ WorkerPool::Waiting::Waiting() : pool_(pool_of_this_thread) {
     const std::lock_guard lock(pool_->mutex_);
     ++pool_->idle_;
     const int free_threads = static_cast<int>(pool_->threads_.size()) - pool_->running_;
-    if (free_threads == 0 && !pool_->stop_ && pool_->running_ < pool_->max_tasks_) {
+    if (free_threads == 0 && !pool_->stop_ && pool_->running_ < pool_->max_requests_) {
       try {
         pool_->start_thread_locked();
       } catch (const std::exception&) {  // the system gives no more threads: requests wait for one
@@ -72,7 +73,7 @@ WorkerPool::Waiting::~Waiting() {
 }
 
 void WorkerPool::work() {
-  // on Linux, of this thread; may fail, it is a wish
+  // On Linux the priority is of this thread alone. It may fail: it is a wish.
   setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNiceness);
   pool_of_this_thread = this;
   std::unique_lock lock(mutex_);
@@ -81,12 +82,12 @@ void WorkerPool::work() {
       return (stop_ && waiting_.empty()) || (!waiting_.empty() && running_ - idle_ < max_running_);
     });
     if (waiting_.empty()) return;
-    auto task = std::move(waiting_.front());
+    auto request = std::move(waiting_.front());
     waiting_.pop_front();
     ++running_;
     lock.unlock();
-    task();
-    task = nullptr;  // what it holds goes before the next wait
+    request();
+    request = nullptr;  // what it holds goes before the next wait
     lock.lock();
     --running_;
     changed_.notify_one();

@@ -12,17 +12,17 @@ namespace blip::server {
 
 class WorkerPool {
  public:
-  // threads: that compute at a time. max_tasks: running and waiting together.
-  WorkerPool(int threads, int max_tasks);
+  // threads: that compute at a time. max_requests: running and waiting together.
+  WorkerPool(int threads, int max_requests);
   ~WorkerPool();  // finishes what it has
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // false: full. Tasks must not throw.
-  bool try_run(std::function<void()> task);
-  int tasks() const;
+  // What answers a request, which must not throw. false: full.
+  bool try_run(std::function<void()> request);
+  int requests() const;  // running and waiting
 
-  // While it lives, the calling task waits for something: another task may have its place, on a
+  // While it lives, the calling request waits for something: another may have its place, on a
   // thread that is started where there is none. So requests that wait for a model never keep those
   // out that only have to be read or refused. On a thread that is no pool's it does nothing.
   class Waiting {
@@ -40,11 +40,11 @@ class WorkerPool {
   void work();
   void start_thread_locked();
 
-  const int max_running_, max_tasks_;
+  const int max_running_, max_requests_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::function<void()>> waiting_;
-  int running_ = 0;  // tasks on a thread
+  int running_ = 0;  // requests on a thread
   int idle_ = 0;     // of them, those that wait for something
   bool stop_ = false;
   std::vector<std::thread> threads_;

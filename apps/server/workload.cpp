@@ -18,6 +18,7 @@ std::size_t size(int value) { return static_cast<std::size_t>(std::max(value, 0)
 int text_limit(const ModelInfo& info, const Job& job) {
   const int asked = job.task == Task::kMatch        ? job.match.max_text_length
                     : job.task == Task::kEmbedTexts ? job.embed.max_text_length
+                    : job.task == Task::kNlvr       ? job.nlvr.max_text_length
                                                     : job.ask.max_text_length;
   return asked > 0 ? asked : info.text_length;
 }
@@ -25,6 +26,7 @@ int text_limit(const ModelInfo& info, const Job& job) {
 // The answer decoder attends to the question, the others to the picture.
 bool looks_at_picture(const std::string& part, std::optional<Task> task) {
   if (part == "text_encoder") return !task || *task == Task::kMatch;
+  if (part == "nlvr_encoder") return !task || *task == Task::kNlvr;
   if (part == "caption_decoder")
     return !task || *task == Task::kCaption || *task == Task::kAttention;
   if (part == "question_encoder")
@@ -85,12 +87,11 @@ std::size_t work_bytes(const ModelInfo& info, const Job& job) {
   bytes += std::max<std::size_t>(rows_at_a_time, kRowsPerPass) * floats_a_row * sizeof(float);
   bytes += generates ? rows_at_a_time * size(info.vocab_size) * sizeof(float) : 0;
   const std::size_t pixels = 3 * size(info.image_size) * size(info.image_size) * sizeof(float);
-  return bytes +
-         (job.picture && !job.picture->encoded ? encoded_bytes(info, job.task) + pixels : 0);
+  return bytes + new_pictures(job) * (encoded_bytes(info, job.task) + pixels);
 }
 
 std::size_t attention_bytes(const ModelInfo& info, const Job& job) {
-  // a JSON value in a list that grows, and its text on its way through the buffers
+  // A JSON value in a list that grows, and its text on its way through the buffers.
   constexpr std::size_t kBytesPerWeight = 64;
   const std::size_t side = info.patch_size > 0 ? size(info.image_size / info.patch_size) : 0;
   const std::size_t words = size(job.task == Task::kCaption ? job.caption.generate.max_length
@@ -117,8 +118,8 @@ void Estimates::computed(Task task, std::uint64_t rows, double seconds) {
 double Estimates::seconds(const Job& job) const {
   const std::lock_guard lock(mutex_);
   const Average& own = per_row_[static_cast<std::size_t>(job.task)];
-  const double encode = job.picture && !job.picture->encoded ? per_picture_.value : 0;
-  return encode + own.value * static_cast<double>(job.rows);
+  return static_cast<double>(new_pictures(job)) * per_picture_.value +
+         own.value * static_cast<double>(job.rows);
 }
 
 }  // namespace blip::server

@@ -24,7 +24,7 @@ std::uint64_t generated_rows(const GenerateOptions& options);
 // Those of a job. Tokenizes its texts.
 std::uint64_t rows_of(const Engine& engine, const Job& job);
 
-// A job of more rows than this is computed in a executor of its own, beside the others': eight
+// A job of more rows than this is computed in an executor of its own, beside the others': eight
 // default captions' worth.
 inline constexpr std::uint64_t kLongRows = 512;
 // A new picture counts as so many rows: in BLIP-base the vision tower costs about what 200 rows of

@@ -37,6 +37,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "blip/error.h"
@@ -58,6 +59,17 @@ struct ImageFormat {
       reader;  // the library that reads it, "blip" for its own code; else what this build lacks
 };
 std::vector<ImageFormat> image_formats();
+// The format of a picture, by its first kImageHeadBytes bytes; nullopt: none of image_formats().
+// The picture may still be damaged.
+std::optional<ImageFormat> image_format_of(std::span<const std::byte> encoded);
+
+// For choosing files: whether one is a picture, even of a format that no build reads (a camera's
+// own, JPEG 2000), so that a user is told of it where passing over it would say nothing. By the
+// ending of its name, in any case, or by its first kImageHeadBytes bytes, which documents and
+// videos are not taken for.
+bool has_image_ending(std::string_view file_name);
+bool looks_like_image(std::span<const std::byte> head);
+inline constexpr std::size_t kImageHeadBytes = 256;
 
 // What a picture's header says.
 struct ImageInfo {
@@ -261,11 +273,14 @@ class Engine {
 // engines together, 192 MB at most. The system may take them back when it is short of memory.
 std::size_t kept_bytes();
 
-// What Session::dump writes: a float32 tensor, row-major.
+// What Session::dump gives: a float32 tensor, row-major.
 struct Tensor {
   std::vector<std::int64_t> shape;
   std::vector<float> values;
 };
+// As the bytes of a .npy file, which numpy.load reads. Throws Error(kUsage) where the values do not
+// fill the shape.
+std::vector<std::byte> to_npy(const Tensor& tensor);
 
 enum class Stage {
   kPixels,    // [1, 3, S, S] normalised picture

@@ -402,6 +402,9 @@ typedef struct blip_generate_options {
   size_t force_word_count;
   int32_t no_repeat_ngram; /* no run of so many tokens is written twice; 0 = off (default) */
   uint32_t reserved2;      /* 0 */
+  float min_p; /* sampling: only tokens of at least this share of the likeliest one's probability;
+                  0 = off (default) */
+  uint32_t reserved3; /* 0 */
 } blip_generate_options;
 BLIP_C_API void blip_generate_options_default(blip_generate_options* options, uint32_t struct_size);
 

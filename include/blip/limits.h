@@ -144,6 +144,10 @@ inline constexpr std::array kOptions = {
     detail::generating("top_k", &GenerateOptions::top_k, 0, kMaxVocabulary,
                        "Sample from so many of the likeliest words; 0 = off", OptionUse::kSampling,
                        " (0 = off)"),
+    detail::generating("min_p", &GenerateOptions::min_p, 0, 1,
+                       "Sample from words with at least this share of the likeliest one's "
+                       "probability; 0 = off",
+                       OptionUse::kSampling, " (0 = off)"),
     detail::generating("temperature", &GenerateOptions::temperature, 0.001, 100,
                        "Above 1 flatter, below 1 sharper", OptionUse::kSampling,
                        "; for the most likely text use greedy search instead"),
@@ -169,6 +173,12 @@ inline constexpr std::array kOptions = {
                   "The last so many layers of each tower; 0 = the later half"),
     // EngineOptions, SessionOptions
     detail::whole("threads", 1, kMaxThreads, 0, "Threads to use; not given: every core"),
+    // Of the program. Pictures that have nothing in common differ in about 32 bits, and a picture
+    // is
+    // within 16 bits of some forty such among a million.
+    detail::whole("near_distance", 0, 16, 4,
+                  "Pictures are near duplicates where their perceptual hashes differ in so many of "
+                  "64 bits"),
     // ImageLimits
     detail::whole("max_pixels", 0, detail::kAnySize, static_cast<double>(ImageLimits().max_pixels),
                   "Refuse larger pictures before decoding them; 0 = no limit"),

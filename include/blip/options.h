@@ -121,8 +121,10 @@ struct GenerateOptions {
   float repetition_penalty = 1.0f;  // > 1 discourages tokens already in the text; 1 = off
   bool sample =
       false;  // draw from the distribution instead of taking the best; beams is then ignored
-  float top_p = 0.9f;        // sampling: smallest set of tokens holding this probability; 1 = off
-  int top_k = 0;             // sampling: only the k most likely tokens; 0 = off
+  float top_p = 0.9f;  // sampling: smallest set of tokens holding this probability; 1 = off
+  int top_k = 0;       // sampling: only the k most likely tokens; 0 = off
+  // sampling: only tokens that have at least this share of the likeliest one's probability; 0 = off
+  float min_p = 0;
   float temperature = 1.0f;  // sampling: > 1 flatter, < 1 sharper; must be > 0
   std::uint64_t seed = 0;    // sampling: same seed, same texts
   int num_return =

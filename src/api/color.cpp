@@ -4,9 +4,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/ascii.h"
 #include "blip/error.h"
 #include "blip/options.h"
-#include "core/text.h"
 
 namespace blip {
 namespace {

@@ -16,12 +16,6 @@
 namespace blip {
 namespace {
 
-void check_threads(int threads) {
-  if (threads < 0 || threads > kMaxThreads)
-    throw Error(ErrorCode::kUsage, "threads must be 1 to " + std::to_string(kMaxThreads) +
-                                       ", or 0 for every core; got " + std::to_string(threads));
-}
-
 // Where an option belongs that this kind does not take.
 std::string whose_option(const DeviceKind& kind, const std::string& option) {
   for (const backend::Backend* other : backend::backends())
@@ -53,6 +47,12 @@ ModelInfo named(ModelInfo info, const std::string& path) {
 }
 
 }  // namespace
+
+void check_threads(int threads) {
+  if (threads < 0 || threads > kMaxThreads)
+    throw Error(ErrorCode::kUsage, "threads must be 1 to " + std::to_string(kMaxThreads) +
+                                       ", or 0 for every core; got " + std::to_string(threads));
+}
 
 ModelInfo info_of(const model::Checkpoint& checkpoint, const std::string& path) {
   return named(checkpoint.info(), path);

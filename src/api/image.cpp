@@ -5,31 +5,16 @@
 #include <utility>
 
 #include "api/impl.h"
+#include "base/file.h"
 #include "blip/error.h"
 #include "core/zone.h"
-#include "image/formats.h"
-#include "io/file.h"
 
 namespace blip {
-
-std::vector<ImageFormat> image_formats() {
-  std::vector<ImageFormat> formats;
-  for (const image::Format& format : image::formats()) {
-    if (!format.library) continue;
-    const std::string library = *format.library ? format.library : "blip";
-    formats.push_back({format.name,
-                       {format.endings.begin(), format.endings.end()},
-                       {format.media_types.begin(), format.media_types.end()},
-                       format.decoder != nullptr,
-                       format.decoder ? library : "this build has no " + library});
-  }
-  return formats;
-}
 
 Image Image::from_file(const std::string& path, const ImageLimits& limits,
                        const std::optional<Color>& background) {
   const StageZone zone("read picture");
-  const auto bytes = io::read_file(path, limits.max_bytes);
+  const auto bytes = read_file(path, limits.max_bytes);
   return Image(
       std::make_shared<const Impl>(Impl{image::decode(bytes, path, limits, background), 0}));
 }

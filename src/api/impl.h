@@ -28,6 +28,9 @@ struct EncodedImage::Impl {
 // What a checkpoint holds, under the name by which a model in the hub's cache is known.
 ModelInfo info_of(const model::Checkpoint& checkpoint, const std::string& path);
 
+// Throws Error(kUsage) for what is neither 0 (every core) nor 1 to kMaxThreads.
+void check_threads(int threads);
+
 struct Engine::Impl {
   ModelInfo info;
   model::ModelConfig config;

@@ -9,6 +9,7 @@
 #include "api/words.h"
 #include "blip/error.h"
 #include "core/zone.h"
+#include "io/tensor_file.h"
 
 namespace blip {
 namespace {
@@ -539,6 +540,10 @@ Tensor Session::features(FeatureKind kind, const EncodedImage* image, const std:
   impl_->require_finite(result.values, "features");
   result.shape.erase(result.shape.begin());
   return result;
+}
+
+std::vector<std::byte> to_npy(const Tensor& tensor) {
+  return io::npy_bytes(tensor.shape, tensor.values);
 }
 
 Tensor Session::dump(Stage stage, const Image& image, const std::string& text) {

@@ -48,6 +48,7 @@ constexpr void for_generate_fields(F f) {
   f(&Cpp::sample, &C::sample);
   f(&Cpp::top_p, &C::top_p);
   f(&Cpp::top_k, &C::top_k);
+  f(&Cpp::min_p, &C::min_p);
   f(&Cpp::temperature, &C::temperature);
   f(&Cpp::seed, &C::seed);
   f(&Cpp::num_return, &C::num_return);

@@ -1,11 +1,8 @@
 #include "core/thread_pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include <algorithm>
-#include <cmath>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -56,22 +53,6 @@ inline void pause() {
 #endif
 }
 
-// cgroup v2 "max 100000" or "quota period"; v1 keeps the two in two files. 0 = no limit known.
-int cgroup_cpus() {
-  double quota = 0, period = 0;
-  std::string first;
-  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2 >> first >> period) {
-    if (first == "max") return 0;
-    std::ifstream again("/sys/fs/cgroup/cpu.max");
-    again >> quota;
-  } else {
-    std::ifstream q("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
-        p("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-    if (!(q >> quota) || !(p >> period)) return 0;
-  }
-  return quota > 0 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
-}
-
 // In a forked child. The threads are the parent's; joining or detaching them would reach whatever
 // thread has their memory by now.
 void forget(std::vector<std::thread>& workers) {
@@ -80,31 +61,6 @@ void forget(std::vector<std::thread>& workers) {
 }
 
 }  // namespace
-
-int available_cpus() {
-  cpu_set_t set;
-  int cpus = static_cast<int>(std::thread::hardware_concurrency());
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) cpus = CPU_COUNT(&set);
-  if (const int limit = cgroup_cpus()) cpus = std::min(cpus, limit);
-  return std::max(1, cpus);
-}
-
-std::uint64_t available_memory() {
-  std::uint64_t free = 0;
-  std::ifstream info("/proc/meminfo");
-  for (std::string key, unit; info >> key && free == 0;) {
-    std::uint64_t kilobytes = 0;
-    if (key == "MemAvailable:" && info >> kilobytes) free = kilobytes * 1024;
-  }
-  // A container's limit less what it uses; "max" is none.
-  std::uint64_t limit = 0, used = 0;
-  std::ifstream v2("/sys/fs/cgroup/memory.max"), v2_used("/sys/fs/cgroup/memory.current");
-  if (v2 >> limit && v2_used >> used) return std::min(free, limit > used ? limit - used : 0);
-  std::ifstream v1("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-      v1_used("/sys/fs/cgroup/memory/memory.usage_in_bytes");
-  if (v1 >> limit && v1_used >> used) return std::min(free, limit > used ? limit - used : 0);
-  return free;
-}
 
 void FifoLock::lock() {
   const std::uint32_t mine = next_.fetch_add(1);
@@ -117,8 +73,31 @@ void FifoLock::unlock() {
   serving_.notify_all();  // each waits for a number of its own
 }
 
+bool TaskRange::take_before(int& task, int end) {
+  std::uint64_t now = range_.load();
+  do {
+    task = begin_of(now);
+    if (task >= std::min(end, end_of(now))) return false;
+  } while (!range_.compare_exchange_weak(now, pack(task + 1, end_of(now))));
+  return true;
+}
+
+bool TaskRange::give_half(int& begin, int& end) {
+  std::uint64_t now = range_.load();
+  do {
+    const int first = begin_of(now);
+    end = end_of(now);
+    if (first >= end) return false;
+    begin = first + (end - first) / 2;
+  } while (!range_.compare_exchange_weak(now, pack(begin_of(now), begin)));
+  return true;
+}
+
 ThreadPool::ThreadPool(int threads)
-    : threads_(std::max(1, threads)), scratch_(threads_), forks_(fork_count()) {
+    : threads_(std::max(1, threads)),
+      scratch_(threads_),
+      forks_(fork_count()),
+      ranges_(static_cast<std::size_t>(threads_)) {
   start(threads_ - 1);
 }
 
@@ -168,12 +147,42 @@ void ThreadPool::restart_if_forked() {
   forks_ = fork_count();
 }
 
+// The first workers have one more where shares are not equal: the caller, worker 0, is there first.
+void ThreadPool::share_out(int tasks) {
+  const auto bound = [&](int worker) {
+    return static_cast<int>((static_cast<std::int64_t>(tasks) * worker + threads_ - 1) / threads_);
+  };
+  for (int w = 0; w < threads_; ++w)
+    ranges_[static_cast<std::size_t>(w)].set(bound(w), bound(w + 1));
+}
+
+// Half of what the worker with the most tasks has left; false: nobody has any.
+bool ThreadPool::take_over(int worker) {
+  while (true) {
+    TaskRange* most = nullptr;
+    int most_left = 0;
+    for (TaskRange& range : ranges_)
+      if (const int left = range.left(); left > most_left) {
+        most = &range;
+        most_left = left;
+      }
+    if (!most) return false;
+    int begin, end;
+    if (!most->give_half(begin, end)) continue;  // its owner or somebody else was faster
+    ranges_[static_cast<std::size_t>(worker)].set(begin, end);
+    return true;
+  }
+}
+
 void ThreadPool::take_tasks(int worker) {
   const Enter enter(this, worker);
+  TaskRange& own = ranges_[static_cast<std::size_t>(worker)];
   try {
-    for (int task; (task = next_task_.fetch_add(1)) < tasks_;) call_(body_, task, worker);
+    do {
+      while (own.left() > 0) call_(body_, own, worker);
+    } while (take_over(worker));
   } catch (...) {
-    next_task_ = tasks_;  // the others stop early
+    for (TaskRange& range : ranges_) range.clear();  // the others stop early
     const std::lock_guard lock(error_mutex_);
     if (!error_) error_ = std::current_exception();
   }
@@ -205,7 +214,9 @@ void ThreadPool::work(int worker) {
 
 void ThreadPool::run_alone(int tasks, Call call, const void* body, int worker) {
   const Enter enter(this, worker);
-  for (int task = 0; task < tasks; ++task) call(body, task, worker);
+  TaskRange range;
+  range.set(0, tasks);
+  while (range.left() > 0) call(body, range, worker);
 }
 
 void ThreadPool::run(int tasks, Call call, const void* body) {
@@ -217,9 +228,8 @@ void ThreadPool::run(int tasks, Call call, const void* body) {
   if (tasks <= 1 || workers_.empty()) return run_alone(tasks, call, body, 0);
   call_ = call;
   body_ = body;
-  tasks_ = tasks;
   error_ = nullptr;
-  next_task_ = 0;
+  share_out(tasks);
   joined_ = 0;
   generation_.fetch_add(1);
   generation_.notify_all();

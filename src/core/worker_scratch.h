@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <cassert>
 #include <cstddef>
 #include <vector>
 
@@ -13,15 +14,18 @@ namespace blip {
 // What a worker holds memory for; loops within loops run on the same worker, each with a use of its
 // own.
 enum class ScratchUse {
-  kRows,       // of weights being packed, as floats
-  kNarrow,     // the same in the number type
-  kNormed,     // a row between a layer norm and its operand
-  kGelu,       // a tile before it is rounded to bytes
-  kAttention,  // scores
-  kTokens,     // scores over a picture's own tokens
-  kJoined,     // a row of attention's joined slices
+  kRows,        // of weights being packed, as floats
+  kConverted,   // the same in the number type
+  kNormed,      // a row between a layer norm and its operand
+  kAttention,   // scores
+  kTokens,      // scores over a picture's own tokens
+  kJoined,      // a row of attention's joined slices
+  kWholeRows,   // a product's rows, completed to whole units
+  kPackedRows,  // the same as the product reads them
+  kUnpacked,    // weights of 12 bits, unpacked
+  kSums,        // of products
 };
-inline constexpr std::size_t kScratchUses = static_cast<std::size_t>(ScratchUse::kJoined) + 1;
+inline constexpr std::size_t kScratchUses = static_cast<std::size_t>(ScratchUse::kSums) + 1;
 
 class WorkerScratch {
  public:
@@ -54,6 +58,22 @@ class WorkerScratch {
   };
   std::vector<Worker> workers_;
   std::atomic<std::size_t> bytes_{0};
+};
+
+// One worker's.
+class Scratch {
+ public:
+  Scratch() = default;
+  Scratch(WorkerScratch& all, int worker) : all_(&all), worker_(worker) {}
+  template <class T>
+  T* get(ScratchUse use, std::size_t count) const {
+    assert(all_);
+    return all_->get<T>(worker_, use, count);
+  }
+
+ private:
+  WorkerScratch* all_ = nullptr;
+  int worker_ = 0;
 };
 
 }  // namespace blip

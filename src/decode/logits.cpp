@@ -301,6 +301,12 @@ void warp(std::span<const float> scores, const GenerateOptions& options,
     out.resize(keep);
     total = above;
   }
+  if (options.min_p > 0) {
+    // The likeliest token has the score 1, and stays.
+    std::erase_if(out, [&](const Candidate& c) { return c.score < options.min_p; });
+    total = 0;
+    for (const Candidate& candidate : out) total += candidate.score;
+  }
   for (Candidate& candidate : out) candidate.score = static_cast<float>(candidate.score / total);
 }
 

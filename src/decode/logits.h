@@ -88,9 +88,9 @@ void best_tokens(const LogitRow& row, int k, const Normaliser& norm, const Edits
                  std::vector<Candidate>& out);
 
 // The distribution that sampling draws from: temperature, then top-k (every token that ties with
-// the k-th stays), then top-p (of tokens that tie at the cut the lower ids stay), in transformers'
-// order and with its cuts. `scores` are edited logits. Fills out with the tokens that remain, score
-// = probability, summing to 1.
+// the k-th stays), then top-p (of tokens that tie at the cut the lower ids stay), then min-p, in
+// transformers' order and with its cuts. `scores` are edited logits. Fills out with the tokens that
+// remain, score = probability, summing to 1.
 void warp(std::span<const float> scores, const GenerateOptions& options,
           std::vector<Candidate>& out);
 

@@ -7,10 +7,10 @@
 #include <iomanip>
 #include <set>
 
+#include "base/ascii.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "blip/error.h"
-#include "core/json.h"
-#include "core/text.h"
-#include "io/file.h"
 
 namespace blip::hub {
 namespace {
@@ -27,7 +27,7 @@ bool is_file(const fs::path& path) {
 // The shards that an index names; nullopt where it is damaged.
 std::optional<std::set<std::string>> shards_of(const fs::path& index) {
   try {
-    const auto json = read_json<nlohmann::json>(io::read_text(index.string(), kMaxIndex));
+    const auto json = read_json<nlohmann::json>(read_text(index.string(), kMaxIndex));
     std::set<std::string> shards;
     for (const auto& [tensor, shard] : json.at("weight_map").items())
       shards.insert(shard.get<std::string>());
@@ -145,7 +145,7 @@ bool offline_by_environment() { return is_set("HF_HUB_OFFLINE") || is_set("TRANS
 fs::path cache_folder(const HubOptions& options) {
   if (!options.cache.empty()) return options.cache;
   for (const char* variable : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (const fs::path folder = folder_in_environment(variable); !folder.empty()) return folder;
+    if (fs::path folder = folder_in_environment(variable); !folder.empty()) return folder;
   }
   if (const fs::path folder = folder_in_environment("HF_HOME"); !folder.empty())
     return folder / "hub";
@@ -204,7 +204,7 @@ void Cache::set_ref(const Name& name, const std::string& commit) const {
   const fs::path ref = repository(name.repository) / "refs" / name.revision_or_main();
   if (read_ref(ref) == commit) return;
   fs::create_directories(ref.parent_path());
-  io::AtomicFile file(ref.string());
+  AtomicFile file(ref.string());
   file.write(commit);
   file.commit();
 }

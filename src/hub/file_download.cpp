@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <memory>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -31,7 +31,7 @@ constexpr std::size_t kReadBlock = std::size_t{1} << 20;
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::kIo, message); }
 [[noreturn]] void fail_with_errno(const std::string& message) {
-  fail(message + ": " + std::strerror(errno));
+  fail(message + ": " + std::generic_category().message(errno));
 }
 
 void stop_if_cancelled(const CancelCallback& cancel) {
@@ -190,7 +190,7 @@ Reply fetch_rest(HttpClient& client, const RemoteFile& file, PartialFile& partia
     if (options.progress) options.progress(file.name, partial.size(), file.size);
     return true;
   };
-  const Reply reply = client.download(file.url, partial.size(), start, sink);
+  Reply reply = client.download(file.url, partial.size(), start, sink);
   if ((reply.status == 200 || reply.status == 206) && file.size_known && partial.size() < file.size)
     throw ConnectionError(file.name + ": the answer ended after " + std::to_string(partial.size()) +
                           " of " + std::to_string(file.size) + " bytes");

@@ -3,8 +3,8 @@
 #define CURL_DISABLE_DEPRECATION  // CURLOPT_PROTOCOLS, for older libraries
 #include <curl/curl.h>
 
+#include "base/ascii.h"
 #include "blip/error.h"
-#include "core/text.h"
 #include "hub/cache.h"
 
 namespace blip::hub {

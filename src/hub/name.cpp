@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/ascii.h"
 #include "blip/hub.h"
-#include "core/text.h"
 
 namespace blip {
 namespace hub {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/json.h"
 #include "blip/error.h"
-#include "core/json.h"
 #include "hub/file_download.h"
 #include "hub/http_client.h"
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "blip/error.h"
-#include "core/text.h"
 
 namespace blip::hub {
 namespace {

@@ -4,7 +4,7 @@
 #include <array>
 #include <optional>
 
-#include "core/text.h"
+#include "base/ascii.h"
 
 namespace blip::image {
 namespace {

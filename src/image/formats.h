@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "blip/blip.h"
 #include "image/decoder.h"
 
 namespace blip::image {
@@ -34,7 +35,7 @@ const Format* find_format_by_ending(std::string_view file_name);
 const Format* find_format_by_name(std::string_view name);
 
 // How many first bytes find_format() looks at.
-constexpr std::size_t kFormatHead = 256;
+constexpr std::size_t kFormatHead = kImageHeadBytes;
 
 // Whether a file without a known ending is a picture: stricter than find_format() where a format's
 // mark is short, and without documents and videos.

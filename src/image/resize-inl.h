@@ -159,7 +159,8 @@ void horizontal(const Rows& in, const Filter& filter, int first, int /*last*/, R
   // The stretch of each row that these columns read, copied so that whole groups may be read beyond
   // its end.
   const auto first_pixel = static_cast<std::size_t>(filter.start.front());
-  const auto last_pixel = static_cast<std::size_t>(filter.start.back() + filter.count.back());
+  const std::size_t last_pixel =
+      static_cast<std::size_t>(filter.start.back()) + static_cast<std::size_t>(filter.count.back());
   const std::size_t used = (last_pixel - first_pixel) * 3;
   const std::size_t line_bytes = (static_cast<std::size_t>(filter.start.back()) - first_pixel) * 3 +
                                  weights.groups * kGroupBytes + 16;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "blip/error.h"
 
@@ -19,10 +20,8 @@ namespace {
 // Coefficients are made for so many columns at a time that they take at most this many weights.
 constexpr int kMaxTileWeights = 1 << 20;
 
-// Twice the filter's support, up to 4 x this, still fits an int.
+// Twice the filter's support, up to 6 x this, still fits an int.
 constexpr int kMaxSide = 1 << 28;
-
-constexpr double kSupport = 2.0;  // of the bicubic, in output pixels
 
 // Cubic convolution with a = -0.5.
 double bicubic(double x) {
@@ -32,6 +31,22 @@ double bicubic(double x) {
   if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
   return 0.0;
 }
+
+double sinc(double x) {
+  if (x == 0.0) return 1.0;
+  x *= std::numbers::pi;
+  return std::sin(x) / x;
+}
+
+// The sinc under the middle lobe of one that is three times as wide.
+double lanczos(double x) { return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0; }
+
+double weight_at(Resampling resampling, double x) {
+  return resampling == Resampling::kBicubic ? bicubic(x) : lanczos(x);
+}
+
+// How far the filter reaches, in output pixels.
+double support_of(Resampling resampling) { return resampling == Resampling::kBicubic ? 2.0 : 3.0; }
 
 constexpr std::int32_t kHalf = 1 << (kPrecisionBits - 1);  // rounds to nearest
 
@@ -48,16 +63,17 @@ struct Window {
   int start, end;
 };
 
-Window window(int in, int out, int i) {
+Window window(Resampling resampling, int in, int out, int i) {
   const double center = (i + 0.5) * (static_cast<double>(in) / out),
-               support = kSupport * filter_scale(in, out);
+               support = support_of(resampling) * filter_scale(in, out);
   return {center, std::max(0, static_cast<int>(center - support + 0.5)),
           std::min(in, static_cast<int>(center + support + 0.5))};
 }
 
 // At least the weights that any output position has.
-int filter_taps(int in, int out) {
-  return std::min(in, static_cast<int>(std::ceil(kSupport * filter_scale(in, out))) * 2 + 1);
+int filter_taps(Resampling resampling, int in, int out) {
+  const double support = support_of(resampling) * filter_scale(in, out);
+  return std::min(in, static_cast<int>(std::ceil(support)) * 2 + 1);
 }
 
 void horizontal_scalar(const Rows& in, const Filter& filter, int first, int last, Rgb& out) {
@@ -104,27 +120,27 @@ Rows all_rows(const Rgb& rgb) { return {rgb.pixels.data(), rgb.width, rgb.height
 
 // Calls run(filter, first, last) for stretches of the output positions that keep the filter small.
 template <class Run>
-void for_each_tile(int in, int out, const Run& run) {
-  const int tile = std::max(1, kMaxTileWeights / filter_taps(in, out));
+void for_each_tile(Resampling resampling, int in, int out, const Run& run) {
+  const int tile = std::max(1, kMaxTileWeights / filter_taps(resampling, in, out));
   for (int first = 0, last; first < out; first = last) {
     last = first + std::min(tile, out - first);
-    run(bicubic_filter(in, out, first, last), first, last);
+    run(make_filter(resampling, in, out, first, last), first, last);
   }
 }
 
-Rgb resize_width(const Rows& in, int width, const ResizeKernels& kernels) {
+Rgb resize_width(const Rows& in, int width, const ResizeKernels& kernels, Resampling resampling) {
   Rgb out = allocate(width, in.height);
-  for_each_tile(in.width, width, [&](const Filter& filter, int first, int last) {
+  for_each_tile(resampling, in.width, width, [&](const Filter& filter, int first, int last) {
     kernels.horizontal(in, filter, first, last, out);
   });
   return out;
 }
 
 // `in` holds `rows` rows of the picture from first_row on: all that the filter reads.
-Rgb resize_height(const Rows& in, int first_row, int rows, int height,
-                  const ResizeKernels& kernels) {
+Rgb resize_height(const Rows& in, int first_row, int rows, int height, const ResizeKernels& kernels,
+                  Resampling resampling) {
   Rgb out = allocate(in.width, height);
-  for_each_tile(rows, height, [&](Filter filter, int first, int last) {
+  for_each_tile(resampling, rows, height, [&](Filter filter, int first, int last) {
     for (int& start : filter.start) start -= first_row;
     kernels.vertical(in, filter, first, last, out);
   });
@@ -142,10 +158,10 @@ bool height_goes_first(const Rgb& source, int width, int height) {
 
 }  // namespace
 
-Filter bicubic_filter(int in, int out, int first, int last) {
+Filter make_filter(Resampling resampling, int in, int out, int first, int last) {
   const double inverse = 1.0 / filter_scale(in, out);
   Filter filter;
-  filter.taps = filter_taps(in, out);
+  filter.taps = filter_taps(resampling, in, out);
   filter.start.reserve(static_cast<std::size_t>(last - first));
   filter.count.reserve(static_cast<std::size_t>(last - first));
   filter.weights.resize(static_cast<std::size_t>(last - first) *
@@ -153,10 +169,11 @@ Filter bicubic_filter(int in, int out, int first, int last) {
   std::vector<double> exact(static_cast<std::size_t>(filter.taps));
   std::int32_t* weights = filter.weights.data();
   for (int i = first; i < last; ++i, weights += filter.taps) {
-    const auto [center, start, end] = window(in, out, i);
+    const auto [center, start, end] = window(resampling, in, out, i);
     double total = 0.0;
     for (int j = 0; j < end - start; ++j) {
-      exact[static_cast<std::size_t>(j)] = bicubic((j + start - center + 0.5) * inverse);
+      exact[static_cast<std::size_t>(j)] =
+          weight_at(resampling, (j + start - center + 0.5) * inverse);
       total += exact[static_cast<std::size_t>(j)];
     }
     for (int j = 0; j < end - start; ++j) {
@@ -172,7 +189,8 @@ Filter bicubic_filter(int in, int out, int first, int last) {
 
 ResizeKernels scalar_kernels() { return {horizontal_scalar, vertical_scalar}; }
 
-Rgb resize_bicubic(const Rgb& source, int width, int height, const ResizeKernels& kernels) {
+Rgb resize(const Rgb& source, int width, int height, const ResizeKernels& kernels,
+           Resampling resampling) {
   if (width <= 0 || height <= 0 || source.width <= 0 || source.height <= 0) {
     throw Error(ErrorCode::kUsage, "resize: " + std::to_string(source.width) + " x " +
                                        std::to_string(source.height) + " to " +
@@ -185,20 +203,24 @@ Rgb resize_bicubic(const Rgb& source, int width, int height, const ResizeKernels
                     " pixels; a side may have at most " + std::to_string(kMaxSide));
   }
   if (width == source.width && height == source.height) return source;
-  if (height == source.height) return resize_width(all_rows(source), width, kernels);
+  if (height == source.height) return resize_width(all_rows(source), width, kernels, resampling);
   if (width == source.width)
-    return resize_height(all_rows(source), 0, source.height, height, kernels);
+    return resize_height(all_rows(source), 0, source.height, height, kernels, resampling);
   if (height_goes_first(source, width, height)) {
     return resize_width(
-        all_rows(resize_height(all_rows(source), 0, source.height, height, kernels)), width,
-        kernels);
+        all_rows(resize_height(all_rows(source), 0, source.height, height, kernels, resampling)),
+        width, kernels, resampling);
   }
   // Rows that no output row needs are left out.
-  const int first = window(source.height, height, 0).start,
-            last = window(source.height, height, height - 1).end;
+  const int first = window(resampling, source.height, height, 0).start,
+            last = window(resampling, source.height, height, height - 1).end;
   const Rows needed{all_rows(source).row(first), source.width, last - first};
-  return resize_height(all_rows(resize_width(needed, width, kernels)), first, source.height, height,
-                       kernels);
+  return resize_height(all_rows(resize_width(needed, width, kernels, resampling)), first,
+                       source.height, height, kernels, resampling);
+}
+
+Rgb resize_bicubic(const Rgb& source, int width, int height, const ResizeKernels& kernels) {
+  return resize(source, width, height, kernels, Resampling::kBicubic);
 }
 
 }  // namespace blip::image

@@ -1,5 +1,4 @@
-// The two passes of the bicubic resize: filter coefficients, a plain version and one by vector
-// instructions.
+// The two passes of a resize: filter coefficients, a plain version and one by vector instructions.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +21,11 @@ struct Filter {
   std::vector<std::int32_t> weights;
 };
 
+// Pillow's filters of these names.
+enum class Resampling { kBicubic, kLanczos };
+
 // Positions first to last of a line of `in` pixels resized to `out` pixels.
-Filter bicubic_filter(int in, int out, int first, int last);
+Filter make_filter(Resampling resampling, int in, int out, int first, int last);
 
 // The rows of a picture, or some of them.
 struct Rows {
@@ -45,6 +47,8 @@ struct ResizeKernels {
 ResizeKernels scalar_kernels();
 ResizeKernels vector_kernels();  // the best this machine has
 
+Rgb resize(const Rgb& source, int width, int height, const ResizeKernels& kernels,
+           Resampling resampling);
 Rgb resize_bicubic(const Rgb& source, int width, int height, const ResizeKernels& kernels);
 
 }  // namespace blip::image

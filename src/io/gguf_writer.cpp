@@ -4,10 +4,10 @@
 #include <new>
 #include <set>
 
+#include "base/file.h"
 #include "blip/error.h"
 #include "io/bytes.h"
 #include "io/element_type.h"
-#include "io/file.h"
 #include "io/gguf.h"
 #include "io/tensor_file.h"
 

@@ -8,13 +8,13 @@
 #include <string_view>
 #include <vector>
 
-#include "core/json.h"
+#include "base/json.h"
 
 namespace blip::io {
 
 using Json = nlohmann::json;
 
-// As read_json (core/json.h) with its default limits; throws Error(kModel) naming `where`.
+// As read_json (base/json.h) with its default limits; throws Error(kModel) naming `where`.
 Json parse_json(std::string_view text, const std::string& where);
 
 // One JSON object and the path that leads to it, so that every message says where. Every reader but

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "io/file.h"
+#include "base/file.h"
 #include "io/tensor_file.h"
 
 namespace blip::io {

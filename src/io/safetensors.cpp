@@ -2,8 +2,8 @@
 // "__metadata__": {...}}, the data.
 #include <algorithm>
 
+#include "base/json.h"
 #include "blip/error.h"
-#include "core/json.h"
 #include "io/bytes.h"
 #include "io/element_type.h"
 #include "io/parsed_tensors.h"

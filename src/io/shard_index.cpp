@@ -2,8 +2,8 @@
 // tensor.
 #include <set>
 
+#include "base/json.h"
 #include "blip/error.h"
-#include "core/json.h"
 #include "io/bytes.h"
 #include "io/json_object.h"
 #include "io/parsed_tensors.h"

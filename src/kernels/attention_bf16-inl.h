@@ -190,8 +190,8 @@ BLIP_BF16_INLINE __mmask16 first_lanes(int n) {
 }
 
 BLIP_BF16_INLINE void store_weights(char* to, __m512 e) {
-  const __m256bh narrow = _mm512_cvtneps_pbh(e);
-  std::memcpy(to, &narrow, sizeof(narrow));
+  const __m256bh halves = _mm512_cvtneps_pbh(e);
+  std::memcpy(to, &halves, sizeof(halves));
 }
 
 // Replaces a row of scores by bfloat16 weights exp(scale (x - max)), zero from `visible` to
@@ -391,10 +391,10 @@ BLIP_BF16 inline void pack_keys(const std::uint16_t* keys, std::size_t stride, i
                                 int head_dim, std::uint32_t* out, std::size_t key_stride,
                                 float* key_scales) {
   constexpr int kKeys = 16, kDims = 64, kUnits = kDims / 4;
-  static thread_local AlignedArray<float> means;
-  static thread_local AlignedArray<std::uint8_t> rounded;  // [kKeys, head_dim in whole blocks]
   const auto row = static_cast<std::size_t>(round_up(head_dim, kDims));
-  float* mean = means.reserve(row);
+  AlignedArray<float> means(row);
+  AlignedArray<std::uint8_t> rounded(row * kKeys);  // [kKeys, head_dim in whole blocks]
+  float* mean = means.data();
   for (int d = 0; d < head_dim; d += kDims) {
     __m512 sums[4];
     add_keys(keys + d, stride, count, head_dim - d, sums);
@@ -402,7 +402,7 @@ BLIP_BF16 inline void pack_keys(const std::uint16_t* keys, std::size_t stride, i
       _mm512_store_ps(mean + d + 16 * v,
                       _mm512_mul_ps(sums[v], _mm512_set1_ps(1.f / static_cast<float>(count))));
   }
-  std::uint8_t* block = rounded.reserve(row * kKeys);
+  std::uint8_t* block = rounded.data();
   for (int first = 0; first < count; first += kKeys) {
     for (int r = first; r < std::min(count, first + kKeys); ++r)
       key_scales[r] = round_key(keys + static_cast<std::size_t>(r) * stride, mean, head_dim,

@@ -168,14 +168,14 @@ void byte_scores(const AttentionBlock& b, int columns, float* scores, std::uint8
   const PanelKernel& kernel = key_kernel();
   const auto dims = static_cast<std::size_t>(b.head_dim),
              row = dims * static_cast<std::size_t>(kernel.planes);
-  static thread_local AlignedArray<std::uint8_t> query;
-  query.reserve(dims);
+  // Behind the packed ones: attention_scratch() has room for floats, twice as much.
+  std::uint8_t* query = memory + static_cast<std::size_t>(b.queries) * row;
   for (int i = 0; i < b.queries; ++i) {
     steps[i] = HWY_DYNAMIC_DISPATCH(round_query)(
         static_cast<const std::uint16_t*>(b.q) + static_cast<std::size_t>(i) * b.ldq, b.head_dim,
-        query.data(), starts[i]);
+        query, starts[i]);
     starts[i] *= -128;
-    kernel.pack_row(query.data(), b.head_dim,
+    kernel.pack_row(query, b.head_dim,
                     reinterpret_cast<char*>(memory) + static_cast<std::size_t>(i) * row, dims);
   }
   multiply({kernel, b.queries, columns, b.head_dim / 4, reinterpret_cast<const char*>(memory), row,
@@ -235,13 +235,13 @@ void attention_by_panels(const AttentionBlock& b) {
 void pack_byte_keys_by_panels(const std::uint16_t* keys, std::size_t stride, int count,
                               int head_dim, std::uint32_t* out, std::size_t key_stride,
                               float* key_scales) {
-  static thread_local AlignedArray<float> means;
-  static thread_local AlignedArray<std::uint8_t> rounded;
   const auto dims = static_cast<std::size_t>(head_dim);
-  float* mean = means.reserve(dims);
+  AlignedArray<float> means(dims);
+  float* mean = means.data();
   HWY_DYNAMIC_DISPATCH(mean_of)(keys, stride, count, head_dim, mean);
   const int padded = round_up(count, kLanes);
-  std::uint8_t* rows = rounded.reserve(static_cast<std::size_t>(padded) * dims);
+  AlignedArray<std::uint8_t> rounded(static_cast<std::size_t>(padded) * dims);
+  std::uint8_t* rows = rounded.data();
   for (int r = 0; r < count; ++r)
     key_scales[r] =
         HWY_DYNAMIC_DISPATCH(round_key)(keys + static_cast<std::size_t>(r) * stride, mean, head_dim,

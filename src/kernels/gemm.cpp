@@ -7,11 +7,11 @@
 
 #include "core/aligned.h"
 #include "core/large_memory.h"
+#include "kernels/bf16_12bit.h"
 #include "kernels/gemm_amx.h"
 #include "kernels/gemm_avx512.h"
 #include "kernels/gemm_panels.h"
 #include "kernels/isa.h"
-#include "kernels/narrow_bf16.h"
 #include "kernels/vector.h"
 
 namespace blip::kernels {
@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t kUnit = 4;  // bytes: one float, two bfloat16 or four bytes
 
-bool can_narrow(NumberType type, int k) { return type == NumberType::kBf16 && k % 2 == 0; }
+bool fits_12bit(NumberType type, int k) { return type == NumberType::kBf16 && k % 2 == 0; }
 
 // Units of 4 bytes in a row, in whole lines.
 int padded_units(NumberType type, int k) {
@@ -30,24 +30,24 @@ int padded_units(NumberType type, int k) {
 // Of kColumnBlock columns.
 std::size_t block_bytes(NumberType type, int k, Packing packing) {
   const int units = padded_units(type, k);
-  if (packing != Packing::kNarrow && !has_avx512_gemm(type))
+  if (packing != Packing::k12Bit && !has_avx512_gemm(type))
     return panel_block_bytes(type, packing, k);
-  return packing == Packing::kNarrow
-             ? narrow_block_bytes(units)
+  return packing == Packing::k12Bit
+             ? block_bytes_12bit(units)
              : static_cast<std::size_t>(units) * sizeof(std::uint32_t) * kColumnBlock;
 }
 
-// Rows that end within a unit, completed by zeros. Valid until the calling thread's next call.
+// Rows that end within a unit, completed by zeros. In the tile's scratch.
 const void* whole_units(const GemmTile& t) {
-  static thread_local AlignedArray<char> rows;
   const std::size_t used = static_cast<std::size_t>(t.w->k()) * size_of(t.w->type()),
                     whole = (used + kUnit - 1) / kUnit * kUnit;
-  char* to = rows.reserve(static_cast<std::size_t>(t.m) * whole);
+  char* rows = t.scratch.get<char>(ScratchUse::kWholeRows, static_cast<std::size_t>(t.m) * whole);
+  char* to = rows;
   for (int r = 0; r < t.m; ++r, to += whole) {
     std::memcpy(to, static_cast<const char*>(t.x) + static_cast<std::size_t>(r) * used, used);
     std::memset(to + used, 0, whole - used);
   }
-  return rows.data();
+  return rows;
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ PackedWeights::PackedWeights(NumberType type, int n, int k, Packing packing)
     : type_(type),
       n_(n),
       k_(k),
-      packing_(packing == Packing::kNarrow && !can_narrow(type, k) ? Packing::kPlain : packing),
+      packing_(packing == Packing::k12Bit && !fits_12bit(type, k) ? Packing::kPlain : packing),
       blocked_(has_avx512_gemm(type)),
       block_bytes_(block_bytes(type, k, packing_)),
       bytes_(static_cast<std::size_t>((n + kColumnBlock - 1) / kColumnBlock) * block_bytes_),
@@ -71,16 +71,14 @@ void PackedWeights::pack(int first, int count, const void* rows) {
         static_cast<const std::byte*>(rows) + static_cast<std::size_t>(j) * row_bytes;
     auto* to =
         static_cast<std::byte*>(out) + static_cast<std::size_t>(j / kColumnBlock) * block_bytes_;
-    if (packing_ != Packing::kNarrow && !blocked_) {
+    if (packing_ != Packing::k12Bit && !blocked_) {
       pack_panels(type_, packing_, std::min(kColumnBlock, count - j), k_, block, to);
-    } else if (packing_ == Packing::kNarrow) {
-      static thread_local AlignedArray<std::uint32_t> units;
+    } else if (packing_ == Packing::k12Bit) {
       const int n = padded_units(type_, k_);
-      const std::size_t values = static_cast<std::size_t>(n) * kColumnBlock;
-      std::fill_n(units.reserve(values), values, 0u);
+      AlignedArray<std::uint32_t> units(static_cast<std::size_t>(n) * kColumnBlock, 0u);
       pack_units(block, std::min(kColumnBlock, count - j), row_bytes, units.data(), kColumnBlock);
       if (!blocked_ && joins_units(type_)) join_units(n, kColumnBlock, units.data());
-      narrow_block(units.data(), n, to);
+      pack_12bit(units.data(), n, to);
     } else {
       pack_units(block, std::min(kColumnBlock, count - j), row_bytes,
                  reinterpret_cast<std::uint32_t*>(to), kColumnBlock);
@@ -100,7 +98,7 @@ NumberType fastest_type() { return has_fast_bytes() ? NumberType::kInt8 : Number
 RowShares row_shares(NumberType type, int rows, int k) {
   constexpr int kTile = 16, kVectorRows = 6;
   if (has_amx_gemm(type, rows, k)) return {kTile, 1};
-  if (!has_avx512_gemm(type)) return {kPanelRowUnit, 2};
+  if (!has_avx512_gemm(type)) return {kPanelRowUnit, 1, panel_rows_at_once(type, k)};
   return {kVectorRows, type == NumberType::kF32 ? 2 : 1};
 }
 

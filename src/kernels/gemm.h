@@ -10,6 +10,8 @@
 #include <memory>
 #include <span>
 
+#include "core/worker_scratch.h"
+
 namespace blip::kernels {
 
 // Number types of a product's factors.
@@ -32,12 +34,12 @@ inline constexpr int kColumnBlock = 64;
 
 // How weights lie in memory.
 //   kPlain:  as the products take them.
-//   kNarrow: bfloat16 in 12 bits (narrow_bf16.h), unpacked while a product reads them. A quarter
+//   k12Bit: bfloat16 in 12 bits (bf16_12bit.h), unpacked while a product reads them. A quarter
 //            less memory to read, which is what a product of few rows takes its time for. Other
 //            types, and rows of an odd number of values, stay plain.
 //   kOrdered: plain, but bfloat16 products add up as AVX-512's do on ARM too, not by its matrix
 //            instructions: for layers of a model that is to be the same bits everywhere.
-enum class Packing { kPlain, kNarrow, kOrdered };
+enum class Packing { kPlain, k12Bit, kOrdered };
 
 // The right factor of a product. Immutable once every row of the layer is packed.
 class PackedWeights {
@@ -66,12 +68,24 @@ class PackedWeights {
   int n_ = 0, k_ = 0;
   Packing packing_ = Packing::kPlain;
   // True: [n / 64, k / u, 16, 64, 4 bytes of consecutive k], zero-padded, where u = 16 x values in
-  // 4 bytes: what our AVX-512 and AMX products read. False: panels (gemm_panels.h). Narrow weights
+  // 4 bytes: what our AVX-512 and AMX products read. False: panels (gemm_panels.h). 12-bit weights
   // are the same for both.
   bool blocked_ = false;
   std::size_t block_bytes_ = 0;  // of kColumnBlock columns
   std::size_t bytes_ = 0;
   std::shared_ptr<std::byte> data_;
+};
+
+// Which of a tile's blocks of columns are wanted: so that others can take some over while the tile
+// is computed.
+class ColumnBlocks {
+ public:
+  static constexpr int kNone = 0x7fffffff;
+  // The first of the next block's columns, less the tile's first; kNone: no more.
+  virtual int next() = 0;
+
+ protected:
+  ~ColumnBlocks() = default;
 };
 
 // One tile: out[m, n] = epilogue(x[m, k] W[:, first : first + n] + bias[n]). Rows of x are k values
@@ -91,7 +105,14 @@ struct GemmTile {
   std::size_t ldo;
   Epilogue epilogue = Epilogue::kStore;  // kAdd: not with out_bf16
   bool out_bf16 = false;
+  Scratch scratch;                 // of the calling thread
+  ColumnBlocks* blocks = nullptr;  // null: all, in order
 };
+// For the loop over blocks, which ends with a column that is not below n.
+inline int first_column(const GemmTile& t) { return t.blocks ? t.blocks->next() : 0; }
+inline int next_column(const GemmTile& t, int column) {
+  return t.blocks ? t.blocks->next() : column + kColumnBlock;
+}
 
 // The number type whose products take the least time here.
 NumberType fastest_type();
@@ -99,9 +120,9 @@ NumberType fastest_type();
 void gemm(const GemmTile& tile);
 
 // How many rows are best shared among threads: in multiples of `unit` (the kernel's tile), so many
-// shares a thread.
+// shares a thread at least, and of about `rows` rows where that is set.
 struct RowShares {
-  int unit, per_thread;
+  int unit, per_thread, rows = 0;
 };
 RowShares row_shares(NumberType type, int rows, int k);
 

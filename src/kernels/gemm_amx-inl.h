@@ -6,8 +6,8 @@
 #include <cassert>
 
 #include "core/aligned.h"
+#include "kernels/bf16_12bit.h"
 #include "kernels/gemm_finish.h"
-#include "kernels/narrow_bf16.h"
 #include "kernels/tiles.h"
 
 namespace blip::kernels {
@@ -61,8 +61,8 @@ void keep_sums(char* sums, std::size_t second) {
 // sums[32, 64] (+)= x w: two row tiles, 32 columns at a time, so that each tile that is loaded is
 // multiplied twice.
 template <class Tiles, NumberType type>
-void wide_panel(int steps, const char* x, std::size_t ldx, const char* w, bool first, char* sums,
-                LinesAhead ahead) {
+void two_tile_panel(int steps, const char* x, std::size_t ldx, const char* w, bool first,
+                    char* sums, LinesAhead ahead) {
   constexpr std::size_t kLower = kTileRowsMax * kUnitRowBytes;
   const char* x_lower = x + kTileRowsMax * ldx;
   for (int half = 0; half < 2; ++half, w += 2 * kTileBytes, sums += 2 * kTileBytes) {
@@ -85,8 +85,8 @@ void wide_panel(int steps, const char* x, std::size_t ldx, const char* w, bool f
 
 // sums[up to 16, 64] (+)= x w
 template <class Tiles, NumberType type>
-void narrow_panel(int steps, const char* x, std::size_t ldx, const char* w, bool first, char* sums,
-                  LinesAhead ahead) {
+void one_tile_panel(int steps, const char* x, std::size_t ldx, const char* w, bool first,
+                    char* sums, LinesAhead ahead) {
   constexpr std::size_t kRight = 2 * kTileBytes;
   begin_sums<Tiles>(first, sums, kRight);
   for (int s = 0; s < steps; ++s, w += kStepBytes) {
@@ -129,25 +129,28 @@ void gemm_by_tiles(const GemmTile& t) {
   const int blocks = (steps + kBlockSteps - 1) / kBlockSteps,
             block_steps = (steps + blocks - 1) / blocks;
   constexpr std::size_t kSums = kPanelRows * kUnitRowBytes;
-  static thread_local AlignedArray<char> scratch;
-  char* all_sums = scratch.reserve(static_cast<std::size_t>(blocks > 1 ? panels : 1) * kSums);
-  const bool narrow = t.w->packing() == Packing::kNarrow;
+  char* all_sums = t.scratch.get<char>(ScratchUse::kSums,
+                                       static_cast<std::size_t>(blocks > 1 ? panels : 1) * kSums);
+  const bool packed_12bit = t.w->packing() == Packing::k12Bit;
   PanelShapes<Tiles> shapes;
-  for (int column = 0; column < t.n; column += kColumnBlock) {
+  for (int column = first_column(t); column < t.n; column = next_column(t, column)) {
     const char* w = static_cast<const char*>(t.w->columns(t.first + column));
     for (int step = 0; step < steps; step += block_steps) {
       const int count = std::min(block_steps, steps - step);
       const int units = count * kTileRowsMax, first_unit = step * kTileRowsMax;
       const char *block = w + static_cast<std::size_t>(step) * kStepBytes,
                  *behind = block + static_cast<std::size_t>(count) * kStepBytes;
-      if (narrow) {
-        block = reinterpret_cast<const char*>(
-            widen_units(reinterpret_cast<const std::byte*>(w), first_unit, units));
-        behind = w + narrow_block_bytes(first_unit + units);
+      if (packed_12bit) {
+        auto* unpacked = t.scratch.get<std::uint32_t>(
+            ScratchUse::kUnpacked,
+            static_cast<std::size_t>(block_steps * kTileRowsMax) * kColumnBlock);
+        unpack_12bit(reinterpret_cast<const std::byte*>(w), first_unit, units, unpacked);
+        block = reinterpret_cast<const char*>(unpacked);
+        behind = w + block_bytes_12bit(first_unit + units);
       }
       // The panels of this block fetch the next one, which follows in memory, share and share
       // alike.
-      const std::size_t unit_row = narrow ? kNarrowUnitRow : kUnitRowBytes;
+      const std::size_t unit_row = packed_12bit ? k12BitUnitRow : kUnitRowBytes;
       const std::size_t share =
           round_up((static_cast<std::size_t>(units) * unit_row + panels - 1) / panels, 64);
       for (int i = 0; i < panels; ++i) {
@@ -162,8 +165,8 @@ void gemm_by_tiles(const GemmTile& t) {
         const LinesAhead ahead{behind + i * share, lines};
         shapes.set(rows);
         (rows > kTileRowsMax
-             ? wide_panel<Tiles, type>
-             : narrow_panel<Tiles, type>)(count, x, row_bytes, block, step == 0, sums, ahead);
+             ? two_tile_panel<Tiles, type>
+             : one_tile_panel<Tiles, type>)(count, x, row_bytes, block, step == 0, sums, ahead);
         if (step + count == steps) finish_tile(t, sums, row, rows, column);
       }
     }

@@ -5,9 +5,9 @@
 #include <cstring>
 
 #include "core/aligned.h"
+#include "kernels/bf16_12bit.h"
 #include "kernels/gemm_finish.h"
 #include "kernels/isa.h"
-#include "kernels/narrow_bf16.h"
 #include "kernels/read_ahead.h"
 #include "kernels/target.h"
 
@@ -36,7 +36,7 @@ struct Prefetch {
 // The weights of a tile.
 struct StoredWeights {
   const char* units;
-  const char* table;  // of narrow ones: where their block begins
+  const char* table;  // of 12-bit ones: where their block begins
 };
 
 BLIP_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl")
@@ -61,14 +61,14 @@ inline void store(char* p, Sums sums) { _mm512_storeu_ps(p, sums); }
 inline Sums dot(Sums sums, __m512i x, __m512i w) {
   return _mm512_dpbf16_ps(sums, (__m512bh)x, (__m512bh)w);
 }
+#include "kernels/bf16_12bit-inl.h"
 #include "kernels/gemm_avx512-inl.h"
-#include "kernels/narrow_bf16-inl.h"
 
-struct NarrowWeights {
+struct TwelveBitWeights {
   const char* units;
   __m512i upper;
   void load(int unit, __m512i (&column)[kTileVectors]) const {
-    widen_unit(units + static_cast<std::size_t>(unit) * kNarrowUnitRow, upper, column);
+    unpack_unit_12bit(units + static_cast<std::size_t>(unit) * k12BitUnitRow, upper, column);
   }
 };
 
@@ -138,18 +138,18 @@ void plain_steps(int rows, int units, const char* x, std::size_t ldx, const Stor
                                                         partial, fetch);
 }
 
-void narrow_steps(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w,
-                  bool first, char* partial, const Prefetch& fetch) {
-  (rows == 1
-       ? step_tile<1, NarrowWeights>
-       : step_tile<kTileOrderRows, NarrowWeights>)(units, x, ldx,
-                                                   NarrowWeights{w.units, upper_bytes(w.table)},
-                                                   first, partial, fetch);
+void steps_12bit(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w,
+                 bool first, char* partial, const Prefetch& fetch) {
+  (rows == 1 ? step_tile<1, TwelveBitWeights>
+             : step_tile<kTileOrderRows, TwelveBitWeights>)(units, x, ldx,
+                                                            TwelveBitWeights{w.units,
+                                                                             upper_bytes(w.table)},
+                                                            first, partial, fetch);
 }
 
-void narrow_tile(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w,
-                 bool first, char* partial, const Prefetch& fetch) {
-  any_tile(rows, units, x, ldx, NarrowWeights{w.units, upper_bytes(w.table)}, first, partial,
+void tile_12bit(int rows, int units, const char* x, std::size_t ldx, const StoredWeights& w,
+                bool first, char* partial, const Prefetch& fetch) {
+  any_tile(rows, units, x, ldx, TwelveBitWeights{w.units, upper_bytes(w.table)}, first, partial,
            fetch);
 }
 }  // namespace bf16
@@ -170,10 +170,10 @@ using TileFunction = void (*)(int rows, int units, const char* x, std::size_t ld
                               const StoredWeights& w, bool first, char* partial,
                               const Prefetch& fetch);
 
-TileFunction tile_function(NumberType type, bool narrow, SumOrder order) {
+TileFunction tile_function(NumberType type, bool packed_12bit, SumOrder order) {
   if (type == NumberType::kBf16 && order == SumOrder::kTiles)
-    return narrow ? bf16::narrow_steps : bf16::plain_steps;
-  if (narrow) return bf16::narrow_tile;
+    return packed_12bit ? bf16::steps_12bit : bf16::plain_steps;
+  if (packed_12bit) return bf16::tile_12bit;
   switch (type) {
     case NumberType::kF32:
       return f32::plain_tile;
@@ -191,9 +191,9 @@ TileFunction tile_function(NumberType type, bool narrow, SumOrder order) {
 constexpr int kBlockUnits = 384;
 // Tiles whose sums are finished together, while they are in the L1 cache (12 KB).
 constexpr int kFinishTiles = 8;
-// Up to so many tiles widen narrow weights each for itself, while they multiply; for more, a block
-// is widened once. Measured up to 5: 10 to 15 % faster.
-constexpr int kWideningTiles = 8;
+// Up to so many tiles unpack 12-bit weights each for itself, while they multiply; for more, a block
+// is unpacked once. Measured up to 5: 10 to 15 % faster.
+constexpr int kUnpackingTiles = 8;
 // Rows of more bytes do not stay in the L2 cache (1 MB and up) from one block of columns to the
 // next, and are fetched ahead.
 constexpr std::size_t kNearRows = 640 << 10;
@@ -221,29 +221,31 @@ void gemm_avx512(const GemmTile& t, SumOrder order) {
   const char* x = static_cast<const char*>(t.x);
   const int tiles = (t.m + kTileRows - 1) / kTileRows;
   const bool far_rows = static_cast<std::size_t>(t.m) * row_bytes > kNearRows;
-  static thread_local AlignedArray<char> scratch;
   const bool one_block = units <= kBlockUnits;
-  char* partials = scratch.reserve(static_cast<std::size_t>(one_block ? kFinishTiles : tiles) *
-                                   kTileRows * kUnitRow);
+  char* partials = t.scratch.get<char>(
+      ScratchUse::kSums,
+      static_cast<std::size_t>(one_block ? kFinishTiles : tiles) * kTileRows * kUnitRow);
   const std::size_t ahead =
       t.m == 1 || t.w->type() == NumberType::kF32 ? kReadAhead : kReadFarAhead;
-  const bool narrow = t.w->packing() == Packing::kNarrow;
-  const bool widen_first = narrow && tiles > kWideningTiles;
-  const auto multiply = tile_function(t.w->type(), narrow && !widen_first, order);
-  const std::size_t unit_row = narrow ? kNarrowUnitRow : kUnitRow;
-  for (int column = 0; column < t.n; column += kColumnBlock) {
-    // narrow weights begin with one
+  const bool packed_12bit = t.w->packing() == Packing::k12Bit;
+  const bool unpack_first = packed_12bit && tiles > kUnpackingTiles;
+  const auto multiply = tile_function(t.w->type(), packed_12bit && !unpack_first, order);
+  const std::size_t unit_row = packed_12bit ? k12BitUnitRow : kUnitRow;
+  for (int column = first_column(t); column < t.n; column = next_column(t, column)) {
+    // 12-bit weights begin with one
     const char* table = static_cast<const char*>(t.w->columns(t.first + column));
-    const char* w = table + (narrow ? kNarrowTable : 0);
+    const char* w = table + (packed_12bit ? k12BitTable : 0);
     for (int unit = 0; unit < units; unit += kBlockUnits) {
       const int block = std::min(kBlockUnits, units - unit);
       const char* stored = w + static_cast<std::size_t>(unit) * unit_row;
       const std::size_t block_bytes = static_cast<std::size_t>(block) * unit_row;
-      const StoredWeights weights{widen_first
-                                      ? reinterpret_cast<const char*>(widen_units(
-                                            reinterpret_cast<const std::byte*>(table), unit, block))
-                                      : stored,
-                                  table};
+      StoredWeights weights{stored, table};
+      if (unpack_first) {
+        auto* unpacked = t.scratch.get<std::uint32_t>(
+            ScratchUse::kUnpacked, static_cast<std::size_t>(kBlockUnits) * kColumnBlock);
+        unpack_12bit(reinterpret_cast<const std::byte*>(table), unit, block, unpacked);
+        weights.units = reinterpret_cast<const char*>(unpacked);
+      }
       // The tiles of this block fetch the next one, which follows in memory, share and share alike;
       // a lone tile prefetches its own rows.
       const std::size_t share = round_up((block_bytes + tiles - 1) / tiles, 64);

@@ -16,17 +16,20 @@ namespace blip::kernels {
 std::size_t panel_block_bytes(NumberType type, Packing packing, int k);
 
 // rows: [count, k] as torch stores them, of the type; count is at most kColumnBlock; packing: not
-// kNarrow. out:
+// k12Bit. out:
 // panel_block_bytes() of zeros.
 void pack_panels(NumberType type, Packing packing, int count, int k, const void* rows, void* out);
 
 // Whether the kernel of a type takes two units of a column as one: 16 columns of both lie in their
-// two lines, [16, 2] of 4 bytes, in panels and in narrow weights alike. join_units puts them so,
+// two lines, [16, 2] of 4 bytes, in panels and in 12-bit weights alike. join_units puts them so,
 // [n, columns] of 4 bytes where n is even.
 bool joins_units(NumberType type);
 void join_units(int n, int columns, std::uint32_t* units);
 
-// tile.w holds panels, or narrow weights.
+// Rows of k values that are best multiplied by a panel before the next.
+int panel_rows_at_once(NumberType type, int k);
+
+// tile.w holds panels, or 12-bit weights.
 void gemm_panels(const GemmTile& tile);
 
 // How many of its rows share a panel, on any instruction set: a multiple of it.

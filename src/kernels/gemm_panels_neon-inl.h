@@ -34,20 +34,20 @@ struct F32 : FloatSums {
   }
 };
 
-// Two bfloat16s to a unit, widened in registers. The second comes before the first, as AVX-512's
+// Two bfloat16s to a unit, converted in registers. The second comes before the first, as AVX-512's
 // dot product has it, so that the sums are the same.
 struct Bf16 : FloatSums {
-  // The widened columns and what widens them take registers too.
+  // The converted columns and what converts them take registers too.
   static constexpr int kRows = 4;
   static constexpr int kPlanes = 2, kParts = 2, kStep = 8, kValues = 2, kUnitsAtOnce = 2;
   template <int Part>
-  static Sums widen(uint32x4_t units) {
+  static Sums converted(uint32x4_t units) {
     return vreinterpretq_f32_u32(Part == 0 ? vandq_u32(units, vdupq_n_u32(0xffff0000u))
                                            : vshlq_n_u32(units, 16));
   }
   template <int Part>
   static Sums column(const char* p) {
-    return widen<Part>(vld1q_u32(reinterpret_cast<const std::uint32_t*>(p)));
+    return converted<Part>(vld1q_u32(reinterpret_cast<const std::uint32_t*>(p)));
   }
   template <int Part>
   static Sums row(const char* p, std::size_t) {
@@ -71,7 +71,7 @@ struct Bf16 : FloatSums {
               i * kLanes * 4));
       BLIP_ARM_UNROLL for (int i = 0; i < kVectors; ++i) {
         const int v = p * kVectors + i;
-        const Sums second = widen<0>(line[i]), first = widen<1>(line[i]);
+        const Sums second = converted<0>(line[i]), first = converted<1>(line[i]);
         BLIP_ARM_UNROLL for (int r = 0; r < Rows; ++r) sums[r][v] =
             dot_lane<2 * Unit + 1>(sums[r][v], second, rows[r]);
         BLIP_ARM_UNROLL for (int r = 0; r < Rows; ++r) sums[r][v] =

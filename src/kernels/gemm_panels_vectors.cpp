@@ -78,7 +78,7 @@ struct F32 : FloatSums {
   }
 };
 
-// Two bfloat16s to a unit, widened in registers: a shift and a mask for as many multiply-adds as
+// Two bfloat16s to a unit, converted in registers: a shift and a mask for as many multiply-adds as
 // there are rows. The second comes before the first, as AVX-512's dot product has it, so that the
 // sums are the same.
 struct Bf16 : FloatSums {
@@ -105,9 +105,9 @@ struct Bf16 : FloatSums {
 // Bytes. Full-range ones saturate in VPMADDUBSW, which adds two products of an unsigned byte and a
 // signed one in 16 bits. Less 128, x is -128 to 127; its magnitude times w with x's sign stays
 // within 2 x 128 x 127, which fits. Measured in registers on a Xeon with AVX2 alone in use, one
-// thread, Gop/s: this 164 to 170, 16-bit products (VPMADDWD, both factors widened beforehand) 165
-// to 173, weights in two parts 135 to 141, f32 124 to 127. So it is as fast as widened weights,
-// which take twice the cache and have to be widened.
+// thread, Gop/s: this 164 to 170, 16-bit products (VPMADDWD, both factors converted beforehand) 165
+// to 173, weights in two parts 135 to 141, f32 124 to 127. So it is as fast as converted weights,
+// which take twice the cache and have to be converted.
 struct Bytes : SingleUnits {
   using Sums = hn::Vec<Integers>;
   static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1, kStep = 4,

@@ -93,7 +93,7 @@ double measure_chain(ThreadPool& pool, double ops_per_round, const Chain& chain)
 // With AMX tiles: four sums, as the kernels keep. Their operands stay in registers.
 template <NumberType type>
 float tile_chain(int rounds) {
-  alignas(64) static thread_local float memory[kTileRowsMax * kTileBytes / sizeof(float)] = {};
+  alignas(64) float memory[kTileRowsMax * kTileBytes / sizeof(float)] = {};
   HardwareTiles::configure(tile_shapes(kTileRowsMax, kTileRowsMax));
   HardwareTiles::load<0>(memory, kTileBytes);
   HardwareTiles::load<1>(memory, kTileBytes);

@@ -7,15 +7,10 @@
 #include <memory>
 #include <vector>
 
+#include "blip/machine.h"
 #include "core/thread_pool.h"
 
 namespace blip::kernels {
-
-// Products and sums count as two operations.
-struct MachineSpeed {
-  double f32_gops = 0, bf16_gops = 0, int8_gops = 0;
-  double read_gb_s = 0;  // 10^9 bytes a second
-};
 
 // Reads 256 MB from end to end, each thread of the pool a share.
 class MemorySpeed {

@@ -301,9 +301,9 @@ template <Output kOutput, class D, class V>
 HWY_INLINE void store_bf16(D, V x, std::uint16_t* out) {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
   if constexpr (kOutput == Output::kBf16Native && sizeof(x.raw) == sizeof(__m512)) {
-    __m256i narrow;
-    asm("vcvtneps2bf16 %1, %0" : "=v"(narrow) : "v"(x.raw));
-    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), narrow);
+    __m256i halves;
+    asm("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(x.raw));
+    return _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), halves);
   }
 #endif
   const hn::RebindToUnsigned<D> d32;

@@ -5,8 +5,8 @@
 #include <span>
 #include <utility>
 
+#include "base/file.h"
 #include "blip/error.h"
-#include "io/file.h"
 #include "io/finite.h"
 #include "model/disk.h"
 
@@ -103,7 +103,7 @@ std::string first_of(const std::vector<std::string>& names) {
 
 Adapter::Adapter(const std::string& folder) {
   const std::string config = (fs::path(folder) / "adapter_config.json").string();
-  settings_ = parse_adapter_json(io::read_text(config, kMaxConfig), config);
+  settings_ = parse_adapter_json(read_text(config, kMaxConfig), config);
   where_ = file_of_tensors(folder);
   file_ = where_.ends_with(".bin") ? io::open_torch(where_) : io::open_safetensors(where_);
 }

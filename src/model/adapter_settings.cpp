@@ -150,7 +150,7 @@ std::vector<int> read_layers(const io::JsonObject& root, const char* key) {
 
 // A name or a path. One that climbs out of a folder was never meant for the machine that reads it.
 std::string read_base(const io::JsonObject& root) {
-  const std::string base = root.string("base_model_name_or_path").value_or("");
+  std::string base = root.string("base_model_name_or_path").value_or("");
   const std::string revision = root.string("revision").value_or("");
   const bool climbs = ("/" + base + "/").find("/../") != std::string::npos;
   if (climbs || base.find('\0') != std::string::npos) {

@@ -138,6 +138,8 @@ constexpr Key kDecoding[] = {
     {"max_length", kDefault, "[20]"},
     {"max_new_tokens", kDefault},
     {"min_length", kDefault, "[0]"},
+    {"min_p", kDefault, "[0]"},
+    {"no_repeat_ngram_size", kDefault, "[0]"},
     {"num_beams", kDefault, "[1]"},
     {"num_return_sequences", kDefault, "[1]"},
     {"repetition_penalty", kDefault, "[1]"},
@@ -169,8 +171,6 @@ constexpr Key kOtherDecoding[] = {
     {"forced_eos_token_id", kFixed},
     {"guidance_scale", kFixed, "[1]"},
     {"min_new_tokens", kFixed, "[0]"},
-    {"min_p", kFixed, "[0]"},
-    {"no_repeat_ngram_size", kFixed, "[0]"},
     {"num_beam_groups", kFixed, "[1]"},
     {"penalty_alpha", kFixed, "[0]"},
     {"sequence_bias", kFixed},
@@ -324,11 +324,10 @@ Table tables_of(FolderFile file) {
 // The options of ours that stand for a default of decoding.
 std::string option_for(std::string_view key) {
   static const std::map<std::string_view, std::string> kOptions = {
-      {"do_sample", "sample"},
-      {"num_beams", "beams"},
-      {"num_return_sequences", "num_return"},
-      {"max_new_tokens", "max_length"},
-      {"min_new_tokens", "min_length"}};
+      {"do_sample", "sample"},          {"no_repeat_ngram_size", "no_repeat_ngram"},
+      {"num_beams", "beams"},           {"num_return_sequences", "num_return"},
+      {"max_new_tokens", "max_length"}, {"min_new_tokens", "min_length"},
+  };
   const auto it = kOptions.find(key);
   return it == kOptions.end() ? std::string(key) : it->second;
 }

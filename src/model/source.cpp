@@ -7,11 +7,12 @@
 #include <fstream>
 #include <optional>
 #include <set>
+#include <system_error>
 
+#include "base/file.h"
 #include "blip/error.h"
 #include "blip/hub.h"
 #include "hub/cache.h"
-#include "io/file.h"
 #include "model/adapter_settings.h"
 
 namespace blip::model {
@@ -43,7 +44,9 @@ bool ends_with(const std::string& text, std::string_view end) {
 std::string magic_format(const std::string& path) {
   std::array<char, 9> head{};
   std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error(ErrorCode::kIo, "cannot open " + path + ": " + std::strerror(errno));
+  if (!in)
+    throw Error(ErrorCode::kIo,
+                "cannot open " + path + ": " + std::generic_category().message(errno));
   in.read(head.data(), static_cast<std::streamsize>(head.size()));
   const auto got = in.gcount();
   if (got >= 4 && std::memcmp(head.data(), "GGUF", 4) == 0) return "gguf";
@@ -169,7 +172,7 @@ std::string model_in_folder(const fs::path& folder) {
 std::string commit_of(const fs::path& repository, const fs::path& ref) {
   constexpr std::size_t kMaxRef = 4096;
   if (!is_file(ref)) return "";
-  std::string commit = io::read_text(ref.string(), kMaxRef);
+  std::string commit = read_text(ref.string(), kMaxRef);
   while (!commit.empty() &&
          (commit.back() == '\n' || commit.back() == '\r' || commit.back() == ' '))
     commit.pop_back();
@@ -228,7 +231,7 @@ fs::path adapter_folder(const std::string& path) {
 
 // Tensors without their settings cannot be followed, nor are they ignored.
 void refuse_half_adapter(const fs::path& folder) {
-  if (io::is_there(folder / kAdapterConfig)) return;
+  if (is_there(folder / kAdapterConfig)) return;
   for (const char* name : kAdapterFiles) {
     if (is_file(folder / name))
       fail((folder / name).string() +
@@ -251,8 +254,8 @@ fs::path given_adapter(const std::string& given) {
     static_cast<void>(require_model(given));  // which says of a name where it was looked for
     throw Error(ErrorCode::kIo, "the adapter " + given + " is no folder here");
   }
-  const fs::path folder = adapter_folder(found);
-  if (!io::is_there(folder / kAdapterConfig))
+  fs::path folder = adapter_folder(found);
+  if (!is_there(folder / kAdapterConfig))
     throw Error(ErrorCode::kIo, found + " holds no adapter: there is no adapter_config.json");
   return folder;
 }
@@ -275,7 +278,7 @@ std::string adapter_name(const fs::path& folder) {
 
 std::string base_of(const fs::path& folder) {
   const std::string where = (folder / kAdapterConfig).string();
-  return parse_adapter_json(io::read_text(where, kMaxAdapterConfig), where).base;
+  return parse_adapter_json(read_text(where, kMaxAdapterConfig), where).base;
 }
 
 // Where the base of the adapter in a folder is.
@@ -296,7 +299,7 @@ std::string find_base(const fs::path& folder) {
                     (is_model_name(base) ? "not in the cache; `blip pull " + base + "` downloads it"
                                          : "no file or folder here" + instead));
   }
-  if (io::is_there(adapter_folder(found) / kAdapterConfig))
+  if (is_there(adapter_folder(found) / kAdapterConfig))
     throw Error(ErrorCode::kModel,
                 "the adapter in " + folder.string() + " is for " + base +
                     ", where there is another adapter; merge that first: `blip convert`");
@@ -308,7 +311,7 @@ std::string find_base(const fs::path& folder) {
 std::string stated_base(const std::string& path) {
   if (is_file(path) && !is_adapter_file(path)) return "";
   const fs::path folder = adapter_folder(path);
-  return io::is_there(folder / kAdapterConfig) && !is_whole_model(folder) ? base_of(folder) : "";
+  return is_there(folder / kAdapterConfig) && !is_whole_model(folder) ? base_of(folder) : "";
 }
 
 Location locate(const std::string& name, const std::vector<std::string>& given) {
@@ -327,12 +330,11 @@ Location locate(const std::string& name, const std::vector<std::string>& given) 
   // A GGUF file stands for itself wherever it lies, and so do official weights, which need no
   // config.json.
   if (one_file && (file_format(location.model) == "gguf" || !is_file(folder / "config.json"))) {
-    if (io::is_there(folder / kAdapterConfig))
-      location.ignored = (folder / kAdapterConfig).string();
+    if (is_there(folder / kAdapterConfig)) location.ignored = (folder / kAdapterConfig).string();
     return location;
   }
   refuse_half_adapter(folder);
-  if (!io::is_there(folder / kAdapterConfig)) return location;
+  if (!is_there(folder / kAdapterConfig)) return location;
   const auto same = [&](const std::string& adapter) {
     std::error_code ignored;
     return fs::equivalent(adapter, folder, ignored);
@@ -375,14 +377,14 @@ Settings load_settings(const std::string& folder, const std::string& model_file)
     fail(config.string() + " is missing; " + model_file +
          " has transformers' tensor names, and such a model needs its config.json beside it");
   }
-  Settings settings = parse_config_json(io::read_text(config.string(), kMaxJson), config.string());
+  Settings settings = parse_config_json(read_text(config.string(), kMaxJson), config.string());
   // transformers 5 writes the second and reads both, 4 knows the first: they must not differ where
   // both are there.
   std::optional<Settings> first;
   for (const char* name : {"preprocessor_config.json", "processor_config.json"}) {
     const fs::path file = fs::path(folder) / name;
-    if (!io::is_there(file)) continue;
-    apply_preprocessor_json(settings, io::read_text(file.string(), kMaxJson), file.string());
+    if (!is_there(file)) continue;
+    apply_preprocessor_json(settings, read_text(file.string(), kMaxJson), file.string());
     const auto differs = [&] {
       return first->preprocessor_size != settings.preprocessor_size ||
              first->normalization.mean != settings.normalization.mean ||
@@ -392,8 +394,8 @@ Settings load_settings(const std::string& folder, const std::string& model_file)
       fail(file.string() + " and preprocessor_config.json state different pictures; remove one");
     first = settings;
   }
-  if (const fs::path file = fs::path(folder) / "generation_config.json"; io::is_there(file)) {
-    check_generation_json(settings, io::read_text(file.string(), kMaxJson), file.string());
+  if (const fs::path file = fs::path(folder) / "generation_config.json"; is_there(file)) {
+    check_generation_json(settings, read_text(file.string(), kMaxJson), file.string());
   }
   return settings;
 }

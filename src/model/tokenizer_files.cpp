@@ -6,8 +6,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/file.h"
 #include "blip/error.h"
-#include "io/file.h"
 #include "io/json_object.h"
 #include "model/known_keys.h"
 
@@ -27,7 +27,7 @@ constexpr std::size_t kMaxJson = std::size_t{64} << 20;
 
 // Lines at the end without a token name nothing.
 std::vector<std::string> read_vocab_txt(const std::string& path) {
-  std::vector<std::string> tokens = text::parse_vocab_txt(io::read_text(path, kMaxJson));
+  std::vector<std::string> tokens = text::parse_vocab_txt(read_text(path, kMaxJson));
   while (!tokens.empty() && tokens.back().empty()) tokens.pop_back();
   if (tokens.empty()) fail(path + " is empty; expected one token a line");
   return tokens;
@@ -36,8 +36,8 @@ std::vector<std::string> read_vocab_txt(const std::string& path) {
 // A JSON file of the folder that may be absent.
 struct Optional {
   Optional(const fs::path& folder, const char* name)
-      : where((folder / name).string()), there(io::is_there(where)) {
-    if (there) json = io::parse_json(io::read_text(where, kMaxJson), where);
+      : where((folder / name).string()), there(is_there(where)) {
+    if (there) json = io::parse_json(read_text(where, kMaxJson), where);
   }
   JsonObject object() const { return JsonObject(json, where); }
 
@@ -57,11 +57,11 @@ class Builder {
   FolderVocabulary build() {
     const std::string vocab = (folder_ / "vocab.txt").string(),
                       tokenizer = (folder_ / "tokenizer.json").string();
-    if (io::is_there(tokenizer)) {
+    if (is_there(tokenizer)) {
       out_.where = tokenizer;
-      tokenizer_json_ = io::read_text(tokenizer, kMaxJson);
+      tokenizer_json_ = read_text(tokenizer, kMaxJson);
       out_.vocabulary = text::parse_tokenizer_json(tokenizer_json_, tokenizer);
-      if (io::is_there(vocab)) compare(read_vocab_txt(vocab), vocab);
+      if (is_there(vocab)) compare(read_vocab_txt(vocab), vocab);
     } else {
       out_.where = vocab;
       out_.vocabulary = text::plain_vocabulary(read_vocab_txt(vocab));
@@ -288,14 +288,12 @@ class Builder {
 
 std::optional<FolderVocabulary> load_vocabulary(const std::string& folder) {
   const fs::path path(folder);
-  if (!io::is_there(path / "vocab.txt") && !io::is_there(path / "tokenizer.json"))
-    return std::nullopt;
+  if (!is_there(path / "vocab.txt") && !is_there(path / "tokenizer.json")) return std::nullopt;
   return Builder(path).build();
 }
 
 text::Vocabulary read_vocabulary_file(const std::string& path) {
-  if (path.ends_with(".json"))
-    return text::parse_tokenizer_json(io::read_text(path, kMaxJson), path);
+  if (path.ends_with(".json")) return text::parse_tokenizer_json(read_text(path, kMaxJson), path);
   return text::plain_vocabulary(read_vocab_txt(path));
 }
 

@@ -44,8 +44,8 @@ AbsorbedWeights::AbsorbedWeights(ThreadPool& pool, std::span<const float> key,
   std::vector<float> bias(static_cast<std::size_t>(heads) * static_cast<std::size_t>(value_stride));
   for (int h = 0; h < heads; ++h)
     std::copy_n(value_bias.data() + h * head_dim, head_dim, bias.data() + h * value_stride);
-  keys_ = Linear(pool, columns, {}, head_dim, heads * key_stride, type, Packing::kNarrow);
-  values_ = Linear(pool, rows, bias, tokens_width, heads * value_stride, type, Packing::kNarrow);
+  keys_ = Linear(pool, columns, {}, head_dim, heads * key_stride, type, Packing::k12Bit);
+  values_ = Linear(pool, rows, bias, tokens_width, heads * value_stride, type, Packing::k12Bit);
 }
 
 KeyValues own_keys_values(ThreadPool& pool, ConstMatrix tokens, NumberType type,
@@ -88,16 +88,6 @@ std::vector<Part> parts_of(std::span<const AbsorbedItem> items, int heads) {
                          bound(slice + 1) - bound(slice)});
   }
   return parts;
-}
-
-// Calls body(head) for all heads, each thread a share of neighbours: their weights are one stretch
-// of memory.
-template <class Body>
-void for_each_head(ThreadPool& pool, int heads, const Body& body) {
-  const int shares = std::min(pool.size(), heads);
-  pool.parallel_for(shares, [&](int share, int worker) {
-    for (int h = heads * share / shares; h < heads * (share + 1) / shares; ++h) body(h, worker);
-  });
 }
 
 // out = the parts' outputs for one query, each `stride` behind the one before, by the weight of
@@ -154,11 +144,12 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
   auto* to = reinterpret_cast<std::byte*>(bf16 ? static_cast<void*>(scratch.absorbed.bf16())
                                                : scratch.absorbed.f32());
   const auto row_bytes = static_cast<std::size_t>(width) * kernels::size_of(type);
-  for_each_head(pool, heads, [&](int h, int) {
+  // A thread's heads are neighbours: their weights are one stretch of memory.
+  pool.parallel_for(heads, [&](int h, int worker) {
     for (int i = 0; i < n; ++i) scratch.queries.store_row(queries, h * n + i, q.row(i) + h * d);
     linear_part(queries.row_range(h * n, n), w.keys(), w.first_key(h), width,
                 to + static_cast<std::size_t>(h) * row_bytes,
-                static_cast<std::size_t>(heads) * absorbed.stride, type);
+                static_cast<std::size_t>(heads) * absorbed.stride, type, pool.scratch_of(worker));
   });
 
   int slices = 1;
@@ -209,16 +200,17 @@ void absorbed_attention(ThreadPool& pool, const AbsorbedWeights& w, ConstMatrix 
   });
 
   const Operand joined = scratch.mixed.reserve(w.type(), all, width);
-  for_each_head(pool, heads, [&](int h, int worker) {
+  pool.parallel_for(heads, [&](int h, int worker) {
     auto* row = pool.scratch<float>(worker, ScratchUse::kJoined, static_cast<std::size_t>(width));
     for (int i = 0; i < n; ++i) {
-      const auto at = static_cast<std::size_t>(i * heads + h);
+      const std::size_t at = static_cast<std::size_t>(i) * static_cast<std::size_t>(heads) +
+                             static_cast<std::size_t>(h);
       join(mixed + at * static_cast<std::size_t>(width), part_size, log_sums + at,
            static_cast<std::size_t>(all), slices, width, row);
       scratch.mixed.store_row(joined, h * n + i, row);
     }
     linear_part(joined.row_range(h * n, n), w.values(), w.first_value(h), d, out.data + h * d,
-                out.stride, NumberType::kF32);
+                out.stride, NumberType::kF32, pool.scratch_of(worker));
   });
 }
 

@@ -310,22 +310,12 @@ void attention(ThreadPool& pool, std::span<const AttentionItem> items,
                            [&] { return std::pair(operations(items), bytes_of(items)); });
   const std::vector<Task> tasks = tasks_of(items);
   const int number = static_cast<int>(tasks.size());
-  if (few) {  // the same share of the heads for the same thread
-    const int shares = std::min(pool.size(), number);
-    pool.parallel_for(shares, [&](int share, int worker) {
-      const int begin = number * share / shares, end = number * (share + 1) / shares;
-      std::vector<std::span<const char>> next(next_layers.size());
-      for (int t = begin; t < end; ++t) {
-        for (std::size_t i = 0; i < next.size(); ++i)
-          next[i] = chunk_of(share_of(*next_layers[i], share, shares), t - begin, end - begin);
-        attend(pool, worker, tasks[static_cast<std::size_t>(t)], next);
-      }
-    });
-  } else {
-    pool.parallel_for(number, [&](int t, int worker) {
-      attend(pool, worker, tasks[static_cast<std::size_t>(t)], {});
-    });
-  }
+  pool.parallel_for(number, [&](int t, int worker) {
+    std::vector<std::span<const char>> next;
+    if (few)
+      for (const Linear* layer : next_layers) next.push_back(share_of(*layer, t, number));
+    attend(pool, worker, tasks[static_cast<std::size_t>(t)], next);
+  });
   for (const auto& item : items)
     if (item.growing) item.growing->grow(item.k.rows);
 }

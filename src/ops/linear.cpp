@@ -12,13 +12,14 @@
 namespace blip::ops {
 namespace {
 
-constexpr int kManyRows =
-    48;  // a thread: below, passing the weights twice costs more than it gains
+// Rows of a share, at least, that is worth passing the weights once more.
+constexpr int kManyRows = 48;
 
-// A tile of the output: rows [r0, r1), columns [c0, c1).
+// A tile of the output: rows [r0, r1), columns [c0, c1), or those of `blocks`.
 struct Tile {
   int r0, r1, c0, c1;
-  int worker = 0;  // that computes it
+  Scratch scratch;  // of the worker that computes it
+  kernels::ColumnBlocks* blocks = nullptr;
   int rows() const { return r1 - r0; }
   int cols() const { return c1 - c0; }
 };
@@ -32,21 +33,44 @@ std::pair<int, int> share(int n, int unit, int parts, int i) {
   return {bound(i), bound(i + 1)};
 }
 
-Parts parts_of(const Operand& x, const Linear& layer, const ThreadPool& pool) {
-  return parts(x.rows, layer.out(), pool.size(),
-               kernels::row_shares(layer.type(), x.rows, layer.in()));
-}
+// The blocks of columns that are left of a share of the rows, of which one is taken already.
+class BlocksLeft final : public kernels::ColumnBlocks {
+ public:
+  BlocksLeft(TaskRange& range, int taken, int first, int end)
+      : range_(range), taken_(taken), first_(first), end_(end) {}
+  int next() override {
+    int task = std::exchange(taken_, kTaken);
+    if (task == kTaken && !range_.take_before(task, end_)) return kNone;
+    return (task - first_) * kernels::kColumnBlock;
+  }
 
+ private:
+  static constexpr int kTaken = -1;
+  TaskRange& range_;
+  int taken_, first_, end_;
+};
+
+// Tasks are blocks of columns, share of rows by share of rows.
 template <class Body>
 void for_each_tile(ThreadPool& pool, const Operand& x, const Linear& layer, const Body& body,
                    int unit = kernels::kColumnBlock) {
   const OperationZone zone("linear", operations(x.rows, layer),
                            static_cast<double>(layer.weights().bytes()));
-  const Parts cut = parts_of(x, layer, pool);
-  pool.parallel_for(cut.rows * cut.cols, [&](int task, int worker) {
-    const auto [r0, r1] = share(x.rows, cut.row_unit, cut.rows, task / cut.cols);
-    const auto [c0, c1] = share(layer.out(), unit, cut.cols, task % cut.cols);
-    if (r0 < r1 && c0 < c1) body(Tile{r0, r1, c0, c1, worker});
+  const RowParts cut = row_parts(x.rows, layer.out(), pool.size(),
+                                 kernels::row_shares(layer.type(), x.rows, layer.in()));
+  const int blocks = (layer.out() + unit - 1) / unit;
+  pool.parallel_ranges(cut.count * blocks, [&](TaskRange& range, int worker) {
+    int task;
+    if (!range.take(task)) return;
+    const int first = task / blocks * blocks;
+    const auto [r0, r1] = share(x.rows, cut.unit, cut.count, task / blocks);
+    if (unit == kernels::kColumnBlock) {
+      BlocksLeft left(range, task, first, first + blocks);
+      body(Tile{r0, r1, 0, layer.out(), pool.scratch_of(worker), &left});
+    } else {
+      const int c0 = (task - first) * unit;
+      body(Tile{r0, r1, c0, std::min(c0 + unit, layer.out()), pool.scratch_of(worker)});
+    }
   });
 }
 
@@ -64,7 +88,9 @@ kernels::GemmTile gemm_tile(const Operand& x, const Linear& layer, const Tile& t
           .w_sums = int8 ? layer.sums() + t.c0 : nullptr,
           .bias = layer.bias() ? layer.bias() + t.c0 : nullptr,
           .out = out,
-          .ldo = ldo};
+          .ldo = ldo,
+          .scratch = t.scratch,
+          .blocks = t.blocks};
 }
 
 // In 8 bits, gelu's output is kept until a row's largest is known. In bfloat16, which rounds finer
@@ -76,17 +102,6 @@ void gelu_tile_bf16(const Operand& x, const Linear& layer, const Tile& t, std::u
   g.epilogue = Epilogue::kGelu;
   g.out_bf16 = true;
   kernels::gemm(g);
-}
-
-// Whole rows.
-void int8_gelu_tile(ThreadPool& pool, const Operand& x, const Linear& layer, const Tile& t,
-                    const Operand& out, OperandBuffer& buffer) {
-  const std::size_t n = static_cast<std::size_t>(layer.out());
-  auto* rows = pool.scratch<std::uint16_t>(t.worker, ScratchUse::kGelu,
-                                           static_cast<std::size_t>(t.rows()) * n);
-  gelu_tile_bf16(x, layer, t, rows, n);
-  for (int r = t.r0; r < t.r1; ++r)
-    buffer.store_row(out, r, rows + static_cast<std::size_t>(r - t.r0) * n);
 }
 
 }  // namespace
@@ -101,53 +116,58 @@ Linear::Linear(ThreadPool& pool, const RowSource& weight, std::span<const float>
     sums_ = AlignedArray<float>(static_cast<std::size_t>(out));
   }
   // A block of rows at a time: from the file to its packed place while it is in the L2 cache.
-  pool.parallel_for((out + kernels::kColumnBlock - 1) / kernels::kColumnBlock, [&](int block,
-                                                                                   int worker) {
-    const int first = block * kernels::kColumnBlock,
-              count = std::min(kernels::kColumnBlock, out - first);
-    const std::size_t values = static_cast<std::size_t>(count) * static_cast<std::size_t>(in);
-    auto* rows = pool.scratch<float>(worker, ScratchUse::kRows, values);
-    weight(first, count, rows);
-    // Two bytes a value at most; floats are packed as they are.
-    std::uint16_t* narrow = type == NumberType::kF32
-                                ? nullptr
-                                : pool.scratch<std::uint16_t>(worker, ScratchUse::kNarrow, values);
-    pack(first, count, rows, narrow);
-  });
+  pool.parallel_for(
+      (out + kernels::kColumnBlock - 1) / kernels::kColumnBlock, [&](int block, int worker) {
+        const int first = block * kernels::kColumnBlock,
+                  count = std::min(kernels::kColumnBlock, out - first);
+        const std::size_t values = static_cast<std::size_t>(count) * static_cast<std::size_t>(in);
+        auto* rows = pool.scratch<float>(worker, ScratchUse::kRows, values);
+        weight(first, count, rows);
+        // Two bytes a value at most; floats are packed as they are.
+        std::uint16_t* converted =
+            type == NumberType::kF32
+                ? nullptr
+                : pool.scratch<std::uint16_t>(worker, ScratchUse::kConverted, values);
+        pack(first, count, rows, converted);
+      });
 }
 
-void Linear::pack(int first, int count, const float* rows, std::uint16_t* narrow) {
+void Linear::pack(int first, int count, const float* rows, std::uint16_t* converted) {
   const std::size_t in = static_cast<std::size_t>(this->in()),
                     values = static_cast<std::size_t>(count) * in;
   switch (type()) {
     case NumberType::kF32:
       return weights_.pack(first, count, rows);
     case NumberType::kBf16: {
-      kernels::to_bf16(rows, static_cast<int>(values), narrow);
-      return weights_.pack(first, count, narrow);
+      kernels::to_bf16(rows, static_cast<int>(values), converted);
+      return weights_.pack(first, count, converted);
     }
     case NumberType::kInt8: {
-      auto* bytes = reinterpret_cast<std::int8_t*>(narrow);
-      for (int r = 0; r < count; ++r) {
-        std::int8_t* row = bytes + static_cast<std::size_t>(r) * in;
-        const float scale =
-            kernels::to_int8(rows + static_cast<std::size_t>(r) * in, static_cast<int>(in), row);
-        scales_[static_cast<std::size_t>(first + r)] = scale;
-        sums_[static_cast<std::size_t>(first + r)] =
-            scale * static_cast<float>(std::accumulate(row, row + in, 0));
+      auto* bytes = reinterpret_cast<std::int8_t*>(converted);
+      const auto begin = static_cast<std::size_t>(first);
+      for (std::size_t r = 0; r < static_cast<std::size_t>(count); ++r) {
+        std::int8_t* row = bytes + r * in;
+        const float scale = kernels::to_int8(rows + r * in, static_cast<int>(in), row);
+        scales_[begin + r] = scale;
+        sums_[begin + r] = scale * static_cast<float>(std::accumulate(row, row + in, 0));
       }
       return weights_.pack(first, count, bytes);
     }
   }
 }
 
-Parts parts(int m, int n, int threads, kernels::RowShares shares) {
-  const int row_units = (m + shares.unit - 1) / shares.unit,
-            blocks = (n + kernels::kColumnBlock - 1) / kernels::kColumnBlock;
-  // Many rows: shares of them over all columns. Few: each thread streams its share of the weights.
-  if (m >= kManyRows * threads)
-    return {std::min(shares.per_thread * threads, row_units), 1, shares.unit};
-  return {1, std::min(threads, blocks), shares.unit};
+RowParts row_parts(int m, int n, int threads, kernels::RowShares shares) {
+  const int units = (m + shares.unit - 1) / shares.unit;
+  // Many rows: each thread has shares of its own. Few: all threads stream their columns' weights
+  // for all rows, or for as many shares of them as it takes to have work for everybody.
+  if (m >= kManyRows * threads) {
+    const int all = shares.rows * threads, each = all ? (m + all / 2) / all : 0;
+    return {std::min(std::max(shares.per_thread, each) * threads, units), shares.unit};
+  }
+  constexpr int kTasks = 4;  // a thread
+  const int blocks = (n + kernels::kColumnBlock - 1) / kernels::kColumnBlock;
+  return {std::clamp((kTasks * threads + blocks - 1) / blocks, 1, std::max(1, m / kManyRows)),
+          shares.unit};
 }
 
 void linear(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix out,
@@ -170,11 +190,8 @@ void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix
   for_each_tile(
       pool, x, layer,
       [&](const Tile& t) {
-        for (int c0 = t.c0; c0 < t.c1; c0 += unit) {
-          const Tile piece{t.r0, t.r1, c0, std::min(c0 + unit, t.c1)};
-          kernels::gemm(gemm_tile(x, layer, piece, out.row(t.r0) + c0, out.stride));
-          epilogue(piece.r0, piece.rows(), piece.c0, piece.cols());
-        }
+        kernels::gemm(gemm_tile(x, layer, t, out.row(t.r0) + t.c0, out.stride));
+        epilogue(t.r0, t.rows(), t.c0, t.cols());
       },
       unit);
 }
@@ -194,18 +211,15 @@ void linear_bf16(ThreadPool& pool, const Operand& x, const Linear& layer, const 
 
 }  // namespace
 
-std::span<const char> chunk_of(std::span<const char> memory, int i, int n) {
+std::span<const char> share_of(const Linear& layer, int i, int n) {
+  const std::span<const char> memory = layer.weights().memory();
   const std::size_t size = memory.size() / static_cast<std::size_t>(n);
   return memory.subspan(size * static_cast<std::size_t>(i), size);
 }
 
-std::span<const char> share_of(const Linear& layer, int thread, int threads) {
-  return chunk_of(layer.weights().memory(), thread, threads);
-}
-
 void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out,
-                 std::size_t ldo, NumberType type) {
-  auto g = gemm_tile(x, layer, {0, x.rows, first, first + n}, out, ldo);
+                 std::size_t ldo, NumberType type, Scratch scratch) {
+  auto g = gemm_tile(x, layer, {0, x.rows, first, first + n, scratch}, out, ldo);
   g.out_bf16 = type == NumberType::kBf16;
   kernels::gemm(g);
 }
@@ -234,21 +248,14 @@ Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer,
       linear_bf16(pool, x, layer, out, buffer.bf16(), Epilogue::kGelu);
       return out;
     case NumberType::kInt8: {
-      // Few rows are split by columns: no thread has whole rows.
-      if (parts_of(x, layer, pool).cols > 1) {
-        const std::size_t stride = static_cast<std::size_t>(n);
-        std::uint16_t* rows = buffer.unrounded(static_cast<std::size_t>(m) * stride);
-        for_each_tile(pool, x, layer, [&](const Tile& t) {
-          gelu_tile_bf16(x, layer, t, rows + static_cast<std::size_t>(t.r0) * stride + t.c0,
-                         stride);
-        });
-        pool.parallel_for(m, [&](int r, int) {
-          buffer.store_row(out, r, rows + static_cast<std::size_t>(r) * stride);
-        });
-        return out;
-      }
-      for_each_tile(pool, x, layer,
-                    [&](const Tile& t) { int8_gelu_tile(pool, x, layer, t, out, buffer); });
+      const std::size_t stride = static_cast<std::size_t>(n);
+      std::uint16_t* rows = buffer.unrounded(static_cast<std::size_t>(m) * stride);
+      for_each_tile(pool, x, layer, [&](const Tile& t) {
+        gelu_tile_bf16(x, layer, t, rows + static_cast<std::size_t>(t.r0) * stride + t.c0, stride);
+      });
+      pool.parallel_for(m, [&](int r, int) {
+        buffer.store_row(out, r, rows + static_cast<std::size_t>(r) * stride);
+      });
       return out;
     }
   }

@@ -26,7 +26,7 @@ class Linear {
   Linear() = default;
   // weight: rows of [out, in] as torch stores it; bias: [out], or empty for none. Stacking several
   // weights along `out` (q, k, v) is one Linear over their concatenation. kInt8 rounds each
-  // output's weights to 8 bits with a scale of their own. packing: kNarrow where products have few
+  // output's weights to 8 bits with a scale of their own. packing: k12Bit where products have few
   // rows, mostly.
   Linear(ThreadPool& pool, const RowSource& weight, std::span<const float> bias, int in, int out,
          NumberType type = NumberType::kF32, Packing packing = Packing::kPlain);
@@ -42,7 +42,7 @@ class Linear {
   }  // kInt8: [out], of each output's weights, times its scale
 
  private:
-  void pack(int first, int count, const float* rows, std::uint16_t* narrow);
+  void pack(int first, int count, const float* rows, std::uint16_t* converted);
 
   kernels::PackedWeights weights_;
   AlignedArray<float> bias_, scales_, sums_;
@@ -68,12 +68,10 @@ void linear_then(ThreadPool& pool, const Operand& x, const Linear& layer, Matrix
 // Outputs [first, first + n) of x W + b on the calling thread, as f32 or bfloat16 (`type`); rows of
 // out are ldo values apart. first: a multiple of kernels::kColumnBlock.
 void linear_part(const Operand& x, const Linear& layer, int first, int n, void* out,
-                 std::size_t ldo, NumberType type);
+                 std::size_t ldo, NumberType type, Scratch scratch);
 
-// Part i of n equal ones.
-std::span<const char> chunk_of(std::span<const char> memory, int i, int n);
-// What one of so many threads reads of a layer's weights for few rows.
-std::span<const char> share_of(const Linear& layer, int thread, int threads);
+// Part i of n equal ones of a layer's weights, which worker i * threads / n reads for few rows.
+std::span<const char> share_of(const Linear& layer, int i, int n);
 
 // x W + b in f32 or bfloat16 (`type`), in `out`.
 Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, NumberType type,
@@ -82,11 +80,12 @@ Operand linear_as(ThreadPool& pool, const Operand& x, const Linear& layer, Numbe
 // gelu(x W + b) as the operand of a product of the same type, in `out`.
 Operand linear_gelu(ThreadPool& pool, const Operand& x, const Linear& layer, OperandBuffer& out);
 
-// How an [m, n] product is split for `threads` threads: into equal shares of its rows (of multiples
-// of row_unit) or of its columns. Exposed for tests.
-struct Parts {
-  int rows, cols, row_unit;
+// Into how many equal shares, of multiples of `unit`, the rows of an [m, n] product are cut for so
+// many threads; each share is cut into blocks of kernels::kColumnBlock columns, which threads take.
+// Exposed for tests.
+struct RowParts {
+  int count, unit;
 };
-Parts parts(int m, int n, int threads, kernels::RowShares shares);
+RowParts row_parts(int m, int n, int threads, kernels::RowShares shares);
 
 }  // namespace blip::ops

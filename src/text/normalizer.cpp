@@ -8,8 +8,6 @@
 namespace blip::text {
 namespace {
 
-constexpr char32_t kReplacement = 0xFFFD;
-
 // The entry of a sorted range table that holds c, or nullptr.
 template <class Range>
 const Range* find_range(std::span<const Range> table, char32_t c) {
@@ -72,84 +70,7 @@ void reorder_marks(std::u32string& text) {
   }
 }
 
-// What follows a lead byte: how many bytes, and which second bytes are allowed (the others
-// are 80..BF).
-struct Lead {
-  int following = 0;
-  std::uint8_t low = 0x80, high = 0xBF;
-};
-
-Lead classify(std::uint8_t byte) {
-  if (byte >= 0xC2 && byte <= 0xDF) return {1};
-  if (byte == 0xE0) return {2, 0xA0, 0xBF};  // no overlong forms
-  if (byte == 0xED) return {2, 0x80, 0x9F};  // no surrogates
-  if (byte >= 0xE1 && byte <= 0xEF) return {2};
-  if (byte == 0xF0) return {3, 0x90, 0xBF};
-  if (byte >= 0xF1 && byte <= 0xF3) return {3};
-  if (byte == 0xF4) return {3, 0x80, 0x8F};  // nothing over U+10FFFF
-  return {};
-}
-
 }  // namespace
-
-std::u32string decode_utf8(std::string_view utf8) {
-  std::u32string out;
-  out.reserve(utf8.size());
-  for (std::size_t i = 0; i < utf8.size();) {
-    const auto byte = static_cast<std::uint8_t>(utf8[i++]);
-    if (byte < 0x80) {
-      out.push_back(byte);
-      continue;
-    }
-    const Lead lead = classify(byte);
-    char32_t c = byte & (0x3F >> lead.following);
-    int read = 0;
-    for (; read < lead.following && i < utf8.size(); ++read, ++i) {
-      const auto next = static_cast<std::uint8_t>(utf8[i]);
-      if (read == 0 ? next < lead.low || next > lead.high : (next & 0xC0) != 0x80) break;
-      c = c << 6 | (next & 0x3F);
-    }
-    out.push_back(lead.following > 0 && read == lead.following ? c : kReplacement);
-  }
-  return out;
-}
-
-void append_utf8(std::string& out, char32_t c) {
-  const auto put = [&out](char32_t byte) { out.push_back(static_cast<char>(byte)); };
-  if (c < 0x80) return put(c);
-  if (c < 0x800) {
-    put(0xC0 | c >> 6);
-  } else {
-    if (c < 0x10000) {
-      put(0xE0 | c >> 12);
-    } else {
-      put(0xF0 | c >> 18);
-      put(0x80 | (c >> 12 & 0x3F));
-    }
-    put(0x80 | (c >> 6 & 0x3F));
-  }
-  put(0x80 | (c & 0x3F));
-}
-
-std::size_t code_point_length(std::string_view utf8, std::size_t at) {
-  const std::size_t length =
-      1 + static_cast<std::size_t>(classify(static_cast<std::uint8_t>(utf8[at])).following);
-  return std::min(length, utf8.size() - at);
-}
-
-std::size_t code_point_before(std::string_view utf8, std::size_t at) {
-  constexpr std::size_t kLongest = 4;
-  const std::size_t lowest = at > kLongest ? at - kLongest : 0;
-  std::size_t before = at - 1;
-  while (before > lowest && (static_cast<std::uint8_t>(utf8[before]) & 0xC0) == 0x80) --before;
-  return before;
-}
-
-bool is_valid_utf8(std::string_view text) {
-  std::string again;
-  for (char32_t c : decode_utf8(text)) append_utf8(again, c);
-  return again == text;
-}
 
 std::u32string normalize(std::u32string_view text, const NormalizerOptions& options) {
   // the only character that is two in lower case

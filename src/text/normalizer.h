@@ -1,21 +1,10 @@
-// Characters of BERT's tokenizer: UTF-8, the uncased normaliser, what counts as punctuation.
+// Characters of BERT's tokenizer: the uncased normaliser, what counts as punctuation.
 #pragma once
 
-#include <cstddef>
 #include <string>
 #include <string_view>
 
 namespace blip::text {
-
-// Each maximal invalid part becomes one U+FFFD, as Python's bytes.decode(errors="replace") does.
-std::u32string decode_utf8(std::string_view utf8);
-void append_utf8(std::string& out, char32_t c);
-bool is_valid_utf8(std::string_view text);
-
-// The bytes of the code point that begins at `at`, and where the one that ends at `at` begins. For
-// valid UTF-8; elsewhere at least one byte, never beyond the text.
-std::size_t code_point_length(std::string_view utf8, std::size_t at);
-std::size_t code_point_before(std::string_view utf8, std::size_t at);
 
 // The switches of BertNormalizer. Its cleaning of the text is always on.
 struct NormalizerOptions {

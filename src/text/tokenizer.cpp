@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "base/utf8.h"
 #include "blip/error.h"
 #include "text/normalizer.h"
 

@@ -7,8 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/json.h"
 #include "blip/error.h"
-#include "core/json.h"
 #include "text/bundled_vocabulary.h"
 
 namespace blip::text {

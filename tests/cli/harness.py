@@ -108,9 +108,8 @@ def read_npy(path):
     data = Path(path).read_bytes()
     assert data[:8] == b"\x93NUMPY\x01\x00", data[:8]
     size = struct.unpack("<H", data[8:10])[0]
-    header = eval(
-        data[10 : 10 + size], {"__builtins__": {}}, {}
-    )  # a literal dict, as NumPy writes it
+    # A literal dict, as NumPy writes it.
+    header = eval(data[10 : 10 + size], {"__builtins__": {}}, {})
     assert header["descr"] == "<f4" and header["fortran_order"] is False, header
     assert (10 + size) % 64 == 0, "the data must be aligned"
     count = 1

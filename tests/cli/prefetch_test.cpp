@@ -117,7 +117,7 @@ TEST(Prefetch, TheSameBytesAreDecodedOnce) {
                                      in_archive,          in_archive,  {"/nonexistent", ""},
                                      {"/nonexistent", ""}};
   for (const bool dedupe : {false, true}) {
-    Prefetch prefetch(from(inputs), {}, 4, {}, dedupe);
+    Prefetch prefetch(from(inputs), {}, 4, {}, Dedupe{dedupe});
     std::vector<bool> duplicates, decoded;
     while (const std::optional<Decoded> next = prefetch.next()) {
       duplicates.push_back(next->duplicate);
@@ -127,6 +127,34 @@ TEST(Prefetch, TheSameBytesAreDecodedOnce) {
     EXPECT_EQ(duplicates, (std::vector{false, false, is(true), false, is(true), false, false}));
     EXPECT_EQ(decoded, (std::vector{true, true, !is(true), false, false, false, false}));
   }
+}
+
+TEST(Prefetch, WhatLooksTheSameIsNotKept) {
+  const std::string scenes = std::string(BLIP_SOURCE_DIR) + "/demo/scenes/",
+                    looks = std::string(BLIP_SOURCE_DIR) + "/tests/data/image/looks/";
+  const std::vector<Input> inputs = {
+      {scenes + "clock.png", ""},   {looks + "black.png", ""},
+      {scenes + "cat-bus.png", ""}, {"/nonexistent", ""},
+      {looks + "flat.png", ""},     {looks + "clock-small.png", ""},
+      {scenes + "clock.png", ""},   {looks + "cat-bus-q20.jpg", ""},
+      {looks + "radial.png", ""},   {looks + "clock-mirrored.png", ""}};
+  Prefetch prefetch(from(inputs), {}, 4, {}, Dedupe{true, 4});
+  std::vector<std::optional<std::uint64_t>> numbers, like;
+  std::vector<bool> decoded, same_bytes;
+  while (const std::optional<Decoded> next = prefetch.next()) {
+    numbers.push_back(next->look);
+    like.push_back(next->looks_like);
+    decoded.push_back(next->image.has_value());
+    same_bytes.push_back(next->duplicate);
+  }
+  using Numbers = std::vector<std::optional<std::uint64_t>>;
+  const std::optional<std::uint64_t> none;
+  // Flat pictures look like nothing.
+  EXPECT_EQ(numbers, (Numbers{0, none, 1, none, none, none, none, none, 2, 3}));
+  EXPECT_EQ(like, (Numbers{none, none, none, none, none, 0, none, 1, none, none}));
+  EXPECT_EQ(decoded, (std::vector{true, true, true, false, true, false, false, false, true, true}));
+  EXPECT_EQ(same_bytes,
+            (std::vector{false, false, false, false, false, false, true, false, false, false}));
 }
 
 TEST(Recent, WhatIsPutInAgainIsTheNewest) {

@@ -127,9 +127,8 @@ class Bench(CliTest):
         self.assertEqual(sorted(row["stage"] for row in rows), wanted)
         token = next(row for row in rows if row["stage"] == "token")
         self.assertGreater(token["median_ms"], 0)
-        self.assertGreaterEqual(
-            token["bandwidth_share"], 0
-        )  # of a busy machine it rounds to nothing
+        # Of a busy machine it rounds to nothing.
+        self.assertGreaterEqual(token["bandwidth_share"], 0)
         self.fails(2, "--stage", "bench", "--stage", "vision 384")
 
     def test_wrong_options(self):

@@ -9,6 +9,7 @@ import subprocess
 import time
 import unittest
 import zlib
+from pathlib import Path
 
 from harness import PROGRAM, TIMEOUT, CliTest, png, png_file, run, scene_path, scenes
 
@@ -52,7 +53,7 @@ class Arguments(CliTest):
         )
 
     def test_standard_input(self):
-        data = open(scene_path(scenes()[0]), "rb").read()
+        data = Path(scene_path(scenes()[0])).read_bytes()
         result = run("caption", "-", "--json", stdin=data)
         self.assertEqual((result.code, result.objects[0]["image"]), (0, "-"))
         self.assertEqual(
@@ -292,12 +293,13 @@ class Interrupted(CliTest):
             [PROGRAM, "caption", pipe, "-q"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         time.sleep(1)
+        # Both are there before it can look.
         for number in (
             signal.SIGSTOP,
             signal.SIGINT,
             signal.SIGTERM,
             signal.SIGCONT,
-        ):  # both are there before it can look
+        ):
             process.send_signal(number)
         process.communicate(timeout=60)
         self.assertIn(process.returncode, (-signal.SIGINT, -signal.SIGTERM))
@@ -378,7 +380,7 @@ class BadPictures(CliTest):
 
     def test_truncated(self):
         self.check(
-            open(scene_path(scenes()[0]), "rb").read()[:3000],
+            Path(scene_path(scenes()[0])).read_bytes()[:3000],
             "(?i)truncated|damaged|end|incomplete|not enough|read error",
         )
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from harness import PROGRAM, SANITIZED, TIMEOUT, run
 from job_harness import FAST, JobTest, captions_of
 
-KILLS = int(os.environ.get("BLIP_JOB_KILLS", "2" if SANITIZED else "10"))
+KILLS = int(os.environ.get("BLIP_JOB_KILLS", "2" if SANITIZED else "6"))
 
 
 def sidecar_of(name, ending=".txt"):
@@ -76,6 +76,41 @@ class Formats(JobTest):
             [*ids, 2, 3],
         )
 
+    def test_coco_ids_of_two_pictures(self):
+        for folder in ("b/x", "b/y"):
+            self.pictures(2, folder)
+        result = self.ok("caption", self.folder / "b", "-o", self.path("out.json"), *FAST)
+        self.assertIn("out.json: 2 rows have the image_id of another, which is the", result.err)
+
+    def test_what_was_made_of_rows_and_changed_is_not_replaced(self):
+        text = self.job("out.json")
+        self.assertEqual(self.job("out.json"), text)
+        self.write("out.json", "edited")
+        job = ("caption", self.folder / "a", "-o", self.path("out.json"), *FAST)
+        self.fails(2, "out.json exists, and is not as this job wrote it; move it away", *job)
+        self.assertEqual((self.folder / "out.json").read_text(), "edited")
+        (self.folder / "out.json").unlink()
+        self.assertEqual(self.job("out.json"), text)
+        self.write("mine.json", "mine")
+        self.fails(2, "mine.json exists, and is not as", *job[:3], self.path("mine.json"), *FAST)
+        self.assertEqual(sorted(p.name for p in self.folder.glob("mine*")), ["mine.json"])
+
+    def test_a_command_that_is_refused_leaves_nothing(self):
+        job = ("caption", self.folder / "a", "-o", self.path(), "--beams", 1)
+        long = ("--prompt", "a picture of " * 200)
+        self.assertIn(run(*job, *long).code, (1, 2))
+        self.assertEqual(list(self.folder.glob("out*")), [])
+        self.ok(*job)
+
+    def test_temporaries_of_others_are_no_pictures(self):
+        good = (self.folder / "a" / os.path.basename(self.names[0])).read_bytes()
+        before = self.job("one.jsonl")
+        (self.folder / "a" / "b.png.0123456789abcdef.tmp").write_bytes(good)
+        (self.folder / "a" / ".blip-caption.txt.0123456789abcdef.job").write_bytes(b"x")
+        result = self.ok("caption", self.folder / "a", "-o", self.path("two.jsonl"), *FAST)
+        self.assertEqual((self.folder / "two.jsonl").read_text("utf-8"), before)
+        self.assertNotIn("left out", result.err)
+
     def test_several_captions(self):
         self.ok("caption", self.folder / "a", "-o", self.path(), "--num-captions", 2)
         for row in self.rows():
@@ -83,7 +118,7 @@ class Formats(JobTest):
         for output in (("--output", self.path("x.csv")), ("--sidecar", ".txt")):
             self.fails(
                 2,
-                "several captions a picture fit into a .jsonl file alone",
+                "several captions a picture fit into .jsonl and .parquet files alone",
                 "caption",
                 self.folder / "a",
                 *output,

@@ -125,8 +125,8 @@ class Folders(CliTest):
                 {"preprocessor_config": {"do_resize": False}},
             ),
             (
-                "text_config.no_repeat_ngram_size is 2",
-                {"config": {"text_config.no_repeat_ngram_size": 2}},
+                "text_config.typical_p is 0.5",
+                {"config": {"text_config.typical_p": 0.5}},
             ),
             ("text_config.bos_token_id is 204", {"config": {"text_config.bos_token_id": 204}}),
             ("text_config.hidden_size is 999, but", {"config": {"text_config.hidden_size": 999}}),

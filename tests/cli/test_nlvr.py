@@ -1,15 +1,21 @@
 """nlvr: statements about two pictures, from the command line and from JSON lines."""
 
+import csv
 import json
 import os
+import subprocess
+import time
 import unittest
 
-from harness import SOURCE, CliTest, run, scene_path, scenes
+from harness import PROGRAM, SOURCE, CliTest, run, scene_path, scenes
 
 DATA = SOURCE / "tests" / "data"
 MODEL = DATA / "nlvr" / "model.pth"
 PICTURES = DATA / "parity" / "images"
 CASES = json.loads((DATA / "nlvr" / "expected.json").read_text(encoding="utf-8"))
+LABELLED = '{"images": %s, "text": "x", "label": %%s}' % json.dumps(
+    [str(PICTURES / name) for name in CASES[0]["images"]]
+)
 
 
 def pictures(case):
@@ -61,7 +67,7 @@ class Nlvr(CliTest):
         for row, label in zip(rows, (True, "False", 1, "true", 0)):
             row["label"] = label
         path = self.write("pairs.jsonl", "".join(json.dumps(row) + "\n\n" for row in rows))
-        result = self.nlvr("--pairs", path, "--image-root", PICTURES, "--json")
+        result = self.nlvr(path, "--images", PICTURES, "--json")
         self.assertEqual(len(result.objects), len(CASES))
         for case, row in zip(CASES, result.objects):
             self.assertEqual(row["images"], pictures(case))
@@ -70,39 +76,124 @@ class Nlvr(CliTest):
         self.assertEqual(labels[:6], [True, False, True, True, False, None])
         right = sum(row["answer"] == row["label"] for row in result.objects if "label" in row)
         self.assertIn("accuracy %.2f %% of 5 labelled statements" % (100 * right / 5), result.err)
-        lines = self.nlvr(
-            "--pairs", "-", "--image-root", PICTURES, stdin=json.dumps(rows[0]).encode()
-        ).lines
+        lines = self.nlvr("-", "--images", PICTURES, stdin=json.dumps(rows[0]).encode()).lines
         columns = lines[0].split("\t")
         self.assertEqual(columns[:2] + columns[4:], pictures(CASES[0]) + [CASES[0]["text"]])
 
     def test_a_bad_row_fails_alone(self):
         good = json.dumps({"images": pictures(CASES[0]), "text": "a dog", "label": True})
         bad = [
-            ("{", "parse error"),
-            ("[1]", "expected an object"),
-            ('{"images": ["a.png"], "text": "x"}', "expected the names of two pictures"),
-            ('{"images": ["a.png", 1], "text": "x"}', "expected the names of two pictures"),
-            ('{"images": ["a", "b"]}', '"text" is missing; expected a statement'),
-            ('{"images": ["a", "b"], "text": "x", "sentence": "y"}', "one statement a line"),
-            ('{"images": ["a", "b"], "text": "x", "label": "maybe"}', '"label" is "maybe"'),
+            ("{", "is not a JSON object: parse error"),
+            ("[1]", 'an object such as {"image": "a.jpg"} was expected'),
+            ('{"images": ["a.png"], "text": "x"}', "not the names of two pictures"),
+            ('{"images": ["a.png", 1], "text": "x"}', 'its "images" is 1, not a text'),
+            ('{"images": ["a.png", ""], "text": "x"}', 'its "images" is empty'),
+            ('{"image": "a.png", "text": "x"}', 'it has no "images"'),
+            ('{"images": ["a", "b"]}', 'it has no "text"'),
+            ('{"images": ["a", "b"], "text": [], "label": 1}', 'its "text" is empty'),
+            (LABELLED % '"maybe"', 'its "label" is "maybe"; expected true or false'),
             ('{"images": ["a", "b"], "text": "x"}', "cannot open a: "),
         ]
         rows = "\n".join(text for row, _ in bad for text in (row, good))
         path = self.write("pairs.jsonl", rows)
-        result = run("nlvr", "--model", MODEL, "--pairs", path, "--json")
+        result = run("nlvr", "--model", MODEL, path, "--json")
         self.assertEqual(result.code, 1, result.err)
         self.assertEqual(len(result.objects), 2 * len(bad))
-        for number, (_, message) in enumerate(bad):
+        for number, (row, message) in enumerate(bad):
             failed, judged = result.objects[2 * number : 2 * number + 2]
             self.assertIn(message, failed["error"])
-            self.assertTrue(failed.get("row") == 2 * number + 1 or failed["images"] == ["a", "b"])
+            self.assertTrue("row" in failed or set(json.loads(row)) <= set(failed))
             self.assertEqual(judged["text"], "a dog")
         self.assertIn("of %d labelled" % len(bad), result.err)
-        told = run("nlvr", "--model", MODEL, "--pairs", path)
+        told = run("nlvr", "--model", MODEL, path)
         self.assertEqual(told.code, 1)
-        self.assertIn("row 3 of %s: is [1]; expected an object" % path, told.err)
+        self.assertIn("%s, line 3: an object such as" % path, told.err)
         self.assertEqual(len(told.lines), len(bad))
+
+    def rows(self, name="out.jsonl"):
+        return [json.loads(line) for line in (self.folder / name).read_text("utf-8").splitlines()]
+
+    def test_a_job(self):
+        rows = [
+            {"id": i, "images": case["images"], "text": case["text"], "label": bool(i % 2)}
+            for i, case in enumerate(CASES)
+        ]
+        rows[4]["images"] = ["gone.png", CASES[0]["images"][0]]
+        path = self.write("pairs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        out = self.folder / "out.jsonl"
+        job = ("nlvr", "--model", MODEL, path, "--images", PICTURES, "-o", out)
+        result = run(*job)
+        self.assertEqual((result.code, result.out), (1, ""))
+        written = self.rows()
+        self.assertEqual([row["id"] for row in written], [i for i in range(len(CASES)) if i != 4])
+        for row in written:
+            case = CASES[row["id"]]
+            self.assertEqual(row["images"], pictures(case))
+            self.assertAlmostEqual(row["probability"], case["probability"], delta=1e-4)
+        self.assertEqual(
+            list(written[0]), ["id", "images", "text", "label", "answer", "probability"]
+        )
+        right = sum(row["answer"] == row["label"] for row in written)
+        accuracy = "accuracy %.2f %% of %d labelled" % (100 * right / len(written), len(written))
+        self.assertIn(accuracy, result.err)
+        (error,) = self.rows("out.errors.jsonl")
+        self.assertEqual(error["id"], 4)
+        self.assertIn("cannot open %s/gone.png" % PICTURES, error["error"])
+        # What is there is not done again, and counts.
+        before = out.read_bytes()
+        again = run(*job)
+        self.assertEqual((again.code, out.read_bytes()), (1, before))
+        self.assertIn(accuracy, again.err)
+        # New rows are done; the mended file of errors can be given.
+        error["images"] = CASES[4]["images"]
+        mended = self.write("mended.jsonl", json.dumps(error))
+        result = run("nlvr", "--model", MODEL, path, mended, "--images", PICTURES, "-o", out)
+        self.assertEqual(result.code, 1)  # for the row that is as it was
+        self.assertEqual(self.rows()[-1]["id"], 4)
+        self.assertEqual(len(self.rows()), len(CASES))
+        for options, message in (
+            (("--prepare-text",), "--prepare-text"),
+            (("--max-text-length", 9), "--max-text-length"),
+        ):
+            self.fails(2, message, *job, *options)
+
+    def test_a_job_of_several_texts_and_formats(self):
+        texts = ["a dog", "two cats"]
+        row = {"images": pictures(CASES[0]), "text": texts}
+        path = self.write("pairs.jsonl", json.dumps(row) + "\n" + json.dumps(row))
+        self.nlvr(path, "-o", self.folder / "out.jsonl")
+        self.assertEqual([r["text"] for r in self.rows()], texts * 2)
+        self.nlvr(path, "-o", self.folder / "out.csv")
+        with open(self.folder / "out.csv", encoding="utf-8", newline="") as file:
+            table = list(csv.reader(file))
+        self.assertEqual(table[0], ["images", "text", "answer", "probability"])
+        self.assertEqual(json.loads(table[1][0]), row["images"])
+        self.assertEqual([line[1] for line in table[1:]], texts * 2)
+        self.assertEqual(float(table[2][3]), self.rows()[1]["probability"])
+        # Each part has rows of its own.
+        rows = [{**row, "id": i, "images": pictures(CASES[i])} for i in range(len(CASES))]
+        path = self.write("many.jsonl", "\n".join(map(json.dumps, rows)))
+        ids = []
+        for i in (1, 2):
+            self.nlvr(path, "-o", self.folder / f"{i}.jsonl", "--shard", f"{i}/2")
+            ids += [r["id"] for r in self.rows(f"{i}.jsonl")]
+        self.assertEqual(sorted(ids), sorted(2 * list(range(len(CASES)))))
+
+    def test_workers_share_a_job(self):
+        rows = [
+            {"id": i, "images": pictures(CASES[i % len(CASES)]), "text": "a dog"} for i in range(60)
+        ]
+        path = self.write("pairs.jsonl", "\n".join(map(json.dumps, rows)))
+        job = ("nlvr", "--model", MODEL, path, "-o", self.folder / "out.jsonl")
+        job = [os.fspath(word) for word in job]
+        workers = [subprocess.Popen([PROGRAM, *job], stderr=subprocess.DEVNULL) for _ in range(3)]
+        for _ in range(4):
+            time.sleep(0.1)
+            workers[0].kill()
+            workers[0].wait()
+            workers[0] = subprocess.Popen([PROGRAM, *job], stderr=subprocess.DEVNULL)
+        self.assertEqual([worker.wait() for worker in workers], [0, 0, 0])
+        self.assertEqual(sorted(row["id"] for row in self.rows()), list(range(60)))
 
     def test_statements_prepared_as_the_official_evaluation_does(self):
         left, right = pictures(CASES[0])
@@ -132,13 +223,26 @@ class Nlvr(CliTest):
             (2, "not 3", (left, right, left, "--text", "x")),
             (2, "nlvr needs a text", (left, right)),
             (2, "--text must not be empty", (left, right, "--text", " ")),
-            (2, "--text has no effect with --pairs", ("--pairs", left, "--text", "x")),
-            (2, "IMAGE has no effect with --pairs", (left, right, "--pairs", left)),
-            (2, "--image-root has no effect", (left, right, "--text", "x", "--image-root", "/")),
-            (2, "--pairs: cannot open no.jsonl", ("--pairs", "no.jsonl")),
+            (2, "--text has no effect with PAIRS.jsonl", ("x.jsonl", "--text", "x")),
+            (2, "--images has no effect", (left, right, "--text", "x", "--images", "/")),
+            (2, "--images: there is no folder /no", ("x.jsonl", "--images", "/no")),
+            (
+                2,
+                "--output has no effect without PAIRS",
+                (left, right, "--text", "x", "-o", "o.csv"),
+            ),
+            (2, "--shard has no effect", ("x.jsonl", "--shard", "1/2")),
+            (2, "files that end with .jsonl, .csv or .parquet", ("x.jsonl", "-o", "x.json")),
             (2, "up to 64 tokens", (left, right, "--text", "x", "--max-text-length", 65)),
         ):
             self.fails(code, message, "nlvr", "--model", MODEL, *arguments)
+        for rows, message in (
+            ("no.jsonl", "cannot read the list no.jsonl"),
+            (left, "is no file of rows such as PAIRS.jsonl"),
+        ):
+            result = run("nlvr", "--model", MODEL, self.write("l.jsonl", ""), rows)
+            self.assertEqual((result.code, result.out), (1, ""))
+            self.assertIn(message, result.err)
         self.fails(
             3,
             "cannot judge statements about two pictures (NLVR2); it can: caption, match",

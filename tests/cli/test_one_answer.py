@@ -70,53 +70,17 @@ class OneAnswer(CliTest):
                         first = first or lines
                         self.assertEqual(lines, first, (dtype, way, options))
 
+    def matches(self, of, dtype, threads):
+        options = ("--dtype", dtype, "--json", "-q", "--threads", threads)
+        return told(self.ok("match", scene_path(scenes()[0]), *texts(of), *options))
+
     def test_matches(self):
-        picture = scene_path(scenes()[0])
         for dtype in self.types():
-            everything = told(
-                self.ok(
-                    "match",
-                    picture,
-                    *texts(TEXTS),
-                    "--dtype",
-                    dtype,
-                    "--json",
-                    "-q",
-                    "--threads",
-                    2
-                )
-            )
+            everything = self.matches(TEXTS, dtype, 2)
             self.assertEqual(len(everything), len(TEXTS))
-            backwards = told(
-                self.ok(
-                    "match",
-                    picture,
-                    *texts(TEXTS[::-1]),
-                    "--dtype",
-                    dtype,
-                    "--json",
-                    "-q",
-                    "--threads",
-                    5
-                )
-            )
+            backwards = self.matches(TEXTS[::-1], dtype, 5)
             self.assertEqual(sorted(backwards), sorted(everything), dtype)
-            alone = [
-                told(
-                    self.ok(
-                        "match",
-                        picture,
-                        *texts([text]),
-                        "--dtype",
-                        dtype,
-                        "--json",
-                        "-q",
-                        "--threads",
-                        1
-                    )
-                )[0]
-                for text in TEXTS
-            ]
+            alone = [self.matches([text], dtype, 1)[0] for text in TEXTS]
             self.assertEqual(sorted(alone), sorted(everything), dtype)
 
 

@@ -18,9 +18,6 @@ def fields(task):
 CAPTION, ASK = fields("caption"), fields("ask")
 CAPTION["num_return"] = CAPTION["num_captions"]
 LENGTHS = ("min_length", "max_length")
-OTHERS = (
-    "beams", "length_penalty", "repetition_penalty", "top_p", "top_k", "temperature", "seed",
-)  # fmt: skip
 
 
 def read(path):
@@ -44,6 +41,16 @@ def default_of(comment):
     found = re.search(r"Default ([-0-9.]+?)\.?(?:\s|$)", comment)
     found = found or re.search(r"([-0-9.]+) = [^;()]*\(default\)", comment)
     return None if found is None else number(found[1])
+
+
+# Every number of blip_generate_options that has one default for captions and answers. (That none of
+# the table is missing there, the compiler checks.)
+OTHERS = [
+    name
+    for name in comments("blip_generate_options")
+    if CAPTION.get(name, {}).get("type") in ("integer", "number")
+    and name not in (*LENGTHS, "num_return")
+]
 
 
 class CHeader(unittest.TestCase):
@@ -86,6 +93,26 @@ class Python(unittest.TestCase):
         told = re.search(pattern, read("python/src/blipcpp/_model.py")).groups()
         for name, value in zip(("beams", *LENGTHS), told):
             self.assertEqual(number(value), CAPTION[name]["default"], name)
+
+
+class Lists(unittest.TestCase):
+    """Where options are listed for readers, none is missing."""
+
+    def check(self, text, pattern):
+        names = [name for name in comments("blip_generate_options") if name in CAPTION]
+        for name in [*names, "forbid_words", "force_words"]:
+            if name != "num_return":  # it has a name for each task
+                with self.subTest(name):
+                    self.assertRegex(text, pattern % name)
+
+    def test_server(self):
+        section = re.search(r"Options: `prompt`.*?\n\n", read("docs/SERVER.md"), re.S)[0]
+        self.check(section, "`%s`")
+
+    def test_python(self):
+        model = read("python/src/blipcpp/_model.py")
+        docstring = re.search(r"def caption\(self, image: Any.*?>>>", model, re.S)[0]
+        self.check(docstring, r"\b%s\b")
 
 
 class Help(unittest.TestCase):

@@ -12,6 +12,7 @@ import subprocess
 import time
 import unittest
 from collections import Counter
+from pathlib import Path
 
 from harness import PROGRAM, SANITIZED, TIMEOUT, run
 from job_harness import JobTest
@@ -299,6 +300,31 @@ class CapFilt(PairTest):
         self.assertIn(f"kept {web} of 4 web texts, {synthetic} of 8 synthetic texts", result.err)
         self.assertEqual(sorted(p.name for p in self.folder.glob("*.rows")), [])
 
+    def test_files_of_others_are_not_replaced(self):
+        job = ("capfilt", self.given, "-o", self.path(), "--beams", 1)
+        self.ok(*job)
+        before = Path(self.given).read_bytes()
+        mine = self.write("mine.csv", "mine")
+        for option, path in (("--kept", mine), ("--dropped", self.given)):
+            self.fails(2, f"{path} exists, and is not as this job wrote it", *job, option, path)
+        self.assertEqual((Path(mine).read_text(), Path(self.given).read_bytes()), ("mine", before))
+        kept = ("--kept", self.path("kept.jsonl"))
+        self.ok(*job, *kept)
+        self.ok(*job, *kept)
+        summary = self.folder / "out.summary.json"
+        summary.write_text("mine")
+        self.fails(2, "out.summary.json exists, and is not as", *job)
+        self.assertEqual(summary.read_text(), "mine")
+
+    def test_integers_of_more_than_64_bits(self):
+        pairs = self.pairs(
+            [{"image": self.names[0], "text": "a", "id": n} for n in (2**64, 2**63, -(2**64))]
+        )
+        result = run("match", pairs, "--json")
+        self.assertEqual((result.code, len(result.objects)), (1, 3))
+        self.assertEqual([o["id"] for o in result.objects if "error" not in o], [2**63])
+        self.assertIn("64 bits do not hold the number 18446744073709551616", result.out)
+
     def test_rules(self):
         strict = self.ok("capfilt", self.given, "--keep", "itm>=0.9999", "--json").objects
         for row in strict:
@@ -341,7 +367,7 @@ class CapFilt(PairTest):
             (("--kept", self.path("k.json")), "--kept needs --output"),
             (("-o", self.path("out.csv")), "texts go to files that end with .jsonl"),
             (("-o", self.path(), "--kept", self.path()), "is another file of this job"),
-            (("-o", self.path(), "--kept", self.given), "exists, and no job wrote it"),
+            (("-o", self.path(), "--kept", self.given), "exists, and is not as this job wrote it"),
             (("--beams", 3, "--top-p", 0.5), "--top-p has no effect with --beams"),
             (("--num-captions", 3, "--beams", 2), "3 captions cannot come from --beams 2"),
         ):
@@ -378,8 +404,8 @@ class Jobs(PairTest):
         for command in ("match", "capfilt"):
             killed = 0
             while killed < KILLS:
-                for name in ("out.jsonl", "out.jsonl.job", "out.errors.jsonl"):
-                    (self.folder / name).unlink(missing_ok=True)
+                for name in ("jsonl", "jsonl.job", "errors.jsonl", "summary.json"):
+                    (self.folder / f"out.{name}").unlink(missing_ok=True)
                 running = [self.start(command, pairs, "-o", self.path()) for _ in range(2)]
                 for _ in range(3):
                     time.sleep(chance.uniform(0, 0.25))

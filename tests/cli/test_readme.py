@@ -27,9 +27,8 @@ TIME = re.compile(
 )
 COMMAND = r"^\$ ((?:.*(?:\\|&&)\n)*.*)\n"  # over several lines, which end in a backslash or in &&
 NUMBER = re.compile(r"-?\d+\.\d+")
-PROGRESS = re.compile(
-    r"^blip: \d+/\d+ pictures, .* left\n", re.MULTILINE
-)  # said where it takes long
+# Said where it takes long.
+PROGRESS = re.compile(r"^blip: \d+/\d+ pictures, .* left\n", re.MULTILINE)
 TOLERANCE = 0.01  # instruction sets round differently
 
 

@@ -8,7 +8,7 @@ import unittest
 import zipfile
 from pathlib import Path
 
-from harness import run, scene_path, scenes
+from harness import SCENES, SOURCE, run, scene_path, scenes
 from job_harness import FAST, JobTest
 
 
@@ -231,7 +231,124 @@ class Sources(JobTest):
         captions = {o["image"]: o.get("caption") for o in plain.objects}
         expected = [f"{captions[n]} {Path(n).stem}" for n in names]
         self.assertEqual([row["caption"] for row in self.rows()], expected)
+        self.assertEqual(
+            [row.get("duplicate_of") for row in self.rows()], [None] * 8 + (names[:8] * 2)[:12]
+        )
         self.assertEqual([row["image"] for row in self.rows("out.errors.jsonl")], bad)
+
+    def copies(self):
+        """Names of pictures, and of each that which it is a copy of."""
+        looks = SOURCE / "tests" / "data" / "image" / "looks"
+        folder = self.folder / "pictures"
+        folder.mkdir()
+        known = {}
+        for i, (source, original) in enumerate(
+            (
+                (SCENES / "clock.png", None),
+                (SCENES / "cat-bus.png", None),
+                (looks / "clock-small.png", 0),
+                (looks / "cat-bus-q20.jpg", 1),
+                (looks / "black.png", None),
+                (looks / "flat.png", None),  # looks like nothing either
+                (looks / "clock-bright.jpg", 0),
+                (looks / "clock-small.png", 0),
+                (looks / "clock-mirrored.png", None),
+                (looks / "cat-bus-wide.png", 1),
+            )
+        ):
+            path = folder / f"{i}{source.suffix}"
+            shutil.copy(source, path)
+            known[str(path)] = None if original is None else list(known)[original]
+        return folder, known
+
+    def test_near_duplicates(self):
+        folder, known = self.copies()
+        near = ("--dedupe=near", "--batch", 3, *FAST)
+        plain = {o["image"]: o for o in run("caption", folder, "--json", *FAST).objects}
+        result = self.ok("caption", folder, "--json", *near)
+        self.assertIn("4 pictures looked like others", result.err)
+        self.assertIn("1 picture had the bytes of others", result.err)
+        self.assertIn("5 pictures in", result.err)
+        keys = ("caption", "token_ids", "score")
+        for row in result.objects:
+            original = known[row["image"]]
+            self.assertEqual(row.get("duplicate_of"), original)
+            first = plain[original or row["image"]]
+            self.assertEqual([row[k] for k in keys], [first[k] for k in keys])
+        self.assertEqual([o["image"] for o in result.objects], list(known))
+        several = ("--sample", "--num-captions", 2, "--max-length", 8)
+        rows = self.ok("caption", folder, "--json", "--dedupe=near", *several).objects
+        first = {row["image"]: row["captions"] for row in rows}
+        self.assertTrue(all(len(captions) == 2 for captions in first.values()))
+        for image, original in known.items():
+            self.assertEqual(first[image], first[original or image])
+
+    def test_near_duplicates_in_jobs(self):
+        folder, known = self.copies()
+        names = {str(path): path.stem for path in map(Path, known)}
+        job = ("caption", folder, "-o", self.path(), "--dedupe=near", *FAST)
+        self.ok(*job, "--sidecar", ".txt", "--template", "{name} {caption}")
+        rows = {row["image"]: row for row in self.rows()}
+        self.assertEqual({i: row.get("duplicate_of") for i, row in rows.items()}, known)
+        for image, row in rows.items():
+            word, caption = row["caption"].split(" ", 1)
+            self.assertEqual(word, names[image])
+            original = rows[known[image] or image]
+            self.assertEqual(caption, original["caption"].split(" ", 1)[1])
+            beside = Path(image).with_suffix(".txt").read_text(encoding="utf-8")
+            self.assertEqual(beside, row["caption"] + "\n")
+        self.ok(*job, "--sidecar", ".txt", "--template", "{name} {caption}")
+        self.assertEqual({row["image"]: row for row in self.rows()}, rows)
+        # A job that is begun with other pictures knows of what it has looked at itself.
+        self.ok("caption", *list(known)[:1], "-o", self.path("b.jsonl"), "--dedupe=near", *FAST)
+        self.ok("caption", folder, "-o", self.path("b.jsonl"), "--dedupe=near", *FAST)
+        later = [row.get("duplicate_of") for row in self.rows("b.jsonl")]
+        first = list(known)[2]
+        self.assertEqual(later.count(first), 2)
+        self.assertEqual(len(later), len(known))
+        self.fails(
+            *(2, "--near-distance", "caption", folder, "-o", self.path("b.jsonl")),
+            *("--dedupe=near", "--near-distance", 5, *FAST),
+        )
+        self.ok("caption", folder, "-o", self.path("c.csv"), "--dedupe=near", *FAST)
+        header = (self.folder / "c.csv").read_text(encoding="utf-8").splitlines()[0]
+        self.assertEqual(header, "image,caption")
+
+    def test_how_near(self):
+        folder, known = self.copies()
+
+        def duplicates(*options):
+            objects = self.ok("caption", folder, "--json", *options, *FAST).objects
+            return [o["image"] for o in objects if "duplicate_of" in o]
+
+        copies = [image for image, original in known.items() if original]
+        self.assertEqual(duplicates("--dedupe=near", "--near-distance", 16), copies)
+        # Some copies have the very hash of another.
+        exact = [copies[0], copies[3], copies[4]]
+        self.assertEqual(duplicates("--dedupe=near", "--near-distance", 0), exact)
+        self.assertEqual(duplicates("--dedupe"), copies[3:4])
+        self.assertEqual(duplicates("--dedupe=exact"), copies[3:4])
+        self.assertEqual(duplicates(), [])
+        for options, message in (
+            (("--dedupe=alike",), "--dedupe"),
+            (("--near-distance", 3), "--near-distance has no effect without --dedupe=near"),
+            (("--dedupe", "--near-distance", 3), "no effect without --dedupe=near"),
+            (("--dedupe=near", "--near-distance", 17), "must be a whole number from 0 to 16"),
+        ):
+            self.fails(2, message, "caption", folder, *options)
+
+    def test_near_duplicates_of_what_failed(self):
+        folder, known = self.copies()
+        impossible = ("--force-words", "clock", "--forbid-words", "clock")
+        result = run("caption", folder, "--dedupe=near", "--json", *impossible)
+        self.assertEqual((result.code, len(result.objects)), (1, len(known)))
+        for row in result.objects:
+            original = known[row["image"]]
+            if original:
+                again = row["error"].startswith("its bytes are those of ")
+                self.assertTrue(again or f"it looks like {original}: " in row["error"])
+            else:
+                self.assertNotIn("looks like", row["error"])
 
     def test_shards_share_the_pictures(self):
         names = self.pictures(30)

@@ -21,9 +21,8 @@ from harness import PROGRAM, SCENES, SOURCE, run, scene_path, scenes  # noqa: E4
 REFERENCE = os.environ["BLIP_REFERENCE"]
 PORTABLE = os.environ["BLIP_CODECS"] == "stb"
 MODEL = str(SOURCE / "models" / "blip-demo.gguf")
-BMODEL = str(
-    SOURCE / "fuzz" / "corpus" / "bmodel" / "bm1684x"
-)  # a compiled model's head, which comes before the runtime
+# A compiled model's head, which comes before the runtime.
+BMODEL = str(SOURCE / "fuzz" / "corpus" / "bmodel" / "bm1684x")
 PICTURES = SOURCE / "tests" / "data" / "image"
 SCORE_TOLERANCE = 1e-4  # f32 on both sides, summed in another order
 

@@ -422,17 +422,14 @@ class Faults(HubTest):
         self.refused(NAME, "info", "--model", NAME, env={"HF_HUB_OFFLINE": "1"})
         self.assertEqual(self.blip("models").code, 0)
 
-    def test_a_password_in_the_endpoint_is_not_shown(self):
-        self.hub.close()
-        result = self.refused(
-            "http://127.0.0.1:9", env={"HF_ENDPOINT": "http://user:secret@127.0.0.1:9"}
-        )
-        self.assertNotIn("secret", result.err)
-
+    # The program waits half a minute until it gives up.
     def test_no_hub_there(self):
         self.hub.close()
-        result = self.refused("cannot reach the hub", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
+        endpoint = {"HF_ENDPOINT": "http://user:secret@127.0.0.1:9"}
+        result = self.refused("cannot reach the hub", env=endpoint)
         self.assertIn("HF_ENDPOINT", result.err)
+        self.assertIn("http://127.0.0.1:9", result.err)
+        self.assertNotIn("secret", result.err)
         self.refused("is no address", env={"HF_ENDPOINT": "hub.example"}, code=2)
 
     def test_answers_that_are_no_hub(self):

@@ -54,9 +54,10 @@ TEST_P(Models, EncodeTheSameAloneAndInABatch) {
 
 INSTANTIATE_TEST_SUITE_P(Parity, Models,
                          testing::Values("caption", "caption-official", "caption-interpolated",
-                                         "match", "vqa", "adapter-attention", "adapter-everything",
-                                         "adapter-heads", "adapter-words", "adapter-linear",
-                                         "adapter-official", "adapter-several"),
+                                         "match", "match-official", "vqa", "vqa-official",
+                                         "adapter-attention", "adapter-everything", "adapter-heads",
+                                         "adapter-words", "adapter-linear", "adapter-official",
+                                         "adapter-several"),
                          [](const auto& param) {
                            std::string name = param.param;
                            std::replace(name.begin(), name.end(), '-', '_');

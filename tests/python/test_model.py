@@ -180,9 +180,8 @@ class Tasks(unittest.TestCase):
             break
         with self.assertRaisesRegex(blipcpp.IoError, "/nowhere"):
             list(self.model.stream("/nowhere.png"))
-        with self.assertRaisesRegex(
-            ZeroDivisionError, "by zero"
-        ):  # what a callback raises comes out
+        # What a callback raises comes out.
+        with self.assertRaisesRegex(ZeroDivisionError, "by zero"):
             self.model.caption(CLOCK, beams=1, on_token=lambda token: 1 // 0)
 
     def test_many(self):

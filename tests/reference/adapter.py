@@ -168,11 +168,12 @@ def randomize(net, seed):
 def tidy(folder):
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text())
+    # Sets, in another order each time.
     for key in (
         "target_modules",
         "modules_to_save",
         "exclude_modules",
-    ):  # sets, in another order each time
+    ):
         if isinstance(config.get(key), list):
             config[key].sort()
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
@@ -194,9 +195,8 @@ def answer(net, kind):
 
 def check_transformers(model, base, folder):
     """transformers, given a folder with base and adapter, answers as the network here does."""
-    if (
-        not (DATA / base / "config.json").exists() or base == "vqa"
-    ):  # whose decoder transformers builds otherwise
+    # Whose decoder transformers builds otherwise.
+    if not (DATA / base / "config.json").exists() or base == "vqa":
         return
     with tempfile.TemporaryDirectory() as both:
         shutil.copytree(DATA / base, both, dirs_exist_ok=True)

@@ -234,6 +234,7 @@ def warp_case(rng):
     top_k, top_p = rng.choice([0, 0, 1, 3, 8, 1000]), f32(
         rng.choice([1, 1, 0.9, 0.9, 0.5, 0.31, 0.99])
     )
+    min_p = f32(rng.choice([0, 0, 0.02, 0.1, 0.5, 1]))
     # Top-k keeps all that tie with the k-th. Which of several equal tokens top-p cuts is up to
     # torch.sort, so it gets none.
     uniform = [(1 << 18, 2.0**-14), (1 << 18, 2.0**-16)]
@@ -253,28 +254,32 @@ def warp_case(rng):
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        min_p=min_p,
         repetition_penalty=repetition,
     )
+    return distribution(
+        [
+            toy.text(),
+            salt,
+            len(prompt),
+            *prompt,
+            min_length,
+            number(repetition),
+            number(temperature),
+            top_k,
+            number(top_p),
+            number(min_p),
+        ],
+        out,
+    )
+
+
+def distribution(head, out):
+    """A case of a distribution: what it was made with, then the tokens that can be drawn."""
     probabilities = torch.softmax(out.scores[0][0], dim=-1)
     kept = [(t, p) for t, p in enumerate(probabilities.tolist()) if p > 0]
-    head = " ".join(
-        map(
-            str,
-            [
-                toy.text(),
-                salt,
-                len(prompt),
-                *prompt,
-                min_length,
-                number(repetition),
-                number(temperature),
-                top_k,
-                number(top_p),
-                len(kept),
-            ],
-        )
-    )
-    return head + "\n" + " ".join(f"{t} {number(p)}" for t, p in kept)
+    drawn = " ".join(f"{t} {number(p)}" for t, p in kept)
+    return " ".join(map(str, [*head, len(kept)])) + "\n" + drawn
 
 
 def rank_case(rng):
@@ -285,9 +290,8 @@ def rank_case(rng):
     bos, eos = 1, 2
     toy = Toy(vocab, 1 << 14, 2.0**-10, eos, 0)
     salt, smoothing = rng.getrandbits(62), f32(rng.choice([0.1, 0.1, 0.1, 0, 0.3]))
-    first = [
-        rng.randrange(3, vocab) for _ in range(rng.choice([2, 5, 20]))
-    ]  # few of them: shared and tied first tokens
+    # Few of them: shared and tied first tokens.
+    first = [rng.randrange(3, vocab) for _ in range(rng.choice([2, 5, 20]))]
     answers = []
     for _ in range(rng.choice([1, 2, 7, 20, 70])):
         length = rng.choice([0, 1, 1, 2, 3, 5])

@@ -136,15 +136,11 @@ def distribution_case(rng):
     warpers.
     """
     toy = Toy(rng.choice([24, 40, 64]), 1 << 18, 2.0 ** -rng.choice([14, 16]), 1, 0)
-    prompt = [
-        rng.choice([0, 2, 3, 4, 5]) for _ in range(rng.choice([3, 6, 9]))
-    ]  # few tokens, so that there are repeated runs
+    # Few tokens, so that there are repeated runs.
+    prompt = [rng.choice([0, 2, 3, 4, 5]) for _ in range(rng.choice([3, 6, 9]))]
     salt = rng.getrandbits(62)
-    temperature, top_k, top_p = (
-        f32(rng.choice([1, 0.7])),
-        rng.choice([0, 0, 3, 8]),
-        f32(rng.choice([1, 0.9, 0.5])),
-    )
+    temperature, top_k = f32(rng.choice([1, 0.7])), rng.choice([0, 0, 3, 8])
+    top_p = f32(rng.choice([1, 0.9, 0.5]))
     repetition, min_length = f32(rng.choice([1, 1.1])), rng.choice([0, 4])
     ngram = rng.choice([0, 1, 2, 3])
     forbidden = [
@@ -166,27 +162,22 @@ def distribution_case(rng):
         no_repeat_ngram_size=ngram,
         bad_words_ids=forbidden,
     )
-    kept = [(t, p) for t, p in enumerate(torch.softmax(out.scores[0][0], dim=-1).tolist()) if p > 0]
-    line = " ".join(
-        map(
-            str,
-            [
-                toy.text(),
-                salt,
-                len(prompt),
-                *prompt,
-                min_length,
-                number(repetition),
-                number(temperature),
-                top_k,
-                number(top_p),
-                ngram,
-                runs(forbidden),
-                len(kept),
-            ],
-        )
+    return decode.distribution(
+        [
+            toy.text(),
+            salt,
+            len(prompt),
+            *prompt,
+            min_length,
+            number(repetition),
+            number(temperature),
+            top_k,
+            number(top_p),
+            ngram,
+            runs(forbidden),
+        ],
+        out,
     )
-    return line + "\n" + " ".join(f"{t} {number(p)}" for t, p in kept)
 
 
 def has_words(forced, ids):

@@ -38,8 +38,6 @@ WORDS = [
     " ".join("word%d" % i for i in range(60)),
     "a - b , c",
 ]
-
-
 ANSWERS = [
     "yes",
     "no",

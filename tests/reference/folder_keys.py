@@ -16,13 +16,13 @@ import tempfile
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import transformers  # noqa: E402
-from transformers import (
+from transformers import (  # noqa: E402
     BertTokenizerFast,
     BlipConfig,
     BlipTextConfig,
     BlipVisionConfig,
     GenerationConfig,
-)  # noqa: E402
+)
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat"]
 

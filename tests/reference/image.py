@@ -538,10 +538,8 @@ def write_resizes(out, count):
         (64, 48, 90, 48),
         (64, 48, 64, 48),
     ]
-    cases += [
-        (100, 150, 90, 130),
-        (100, 150, 90, 129),
-    ]  # either side of the rule by which Pillow orders the passes
+    # Either side of the rule by which Pillow orders the passes.
+    cases += [(100, 150, 90, 130), (100, 150, 90, 129)]
     while len(cases) < count:
         top = rnd.choice((6, 40, 40, 120))
         cases.append(tuple(rnd.randint(1, top) for _ in range(4)))

@@ -40,17 +40,8 @@ SEED = 0
 SHORT, LONG, BYTE = 3, 4, 1
 # The tags' numbers.
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL, OFFSETS = 256, 257, 258, 259, 262, 266, 273
-ORIENTATION, SAMPLES, ROWS, COUNTS, PLANAR, MAP, EXTRA, FORMAT, XMP = (
-    274,
-    277,
-    278,
-    279,
-    284,
-    320,
-    338,
-    339,
-    700,
-)
+ORIENTATION, SAMPLES, ROWS, COUNTS, PLANAR = 274, 277, 278, 279, 284
+MAP, EXTRA, FORMAT, XMP = 320, 338, 339, 700
 
 
 def tiff(blocks, width, height, endian="<", big=False, more_pages=b"", **tags):

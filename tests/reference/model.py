@@ -194,9 +194,10 @@ def caption(root):
     torch.manual_seed(1)
     model = randomize(BlipForConditionalGeneration(config()), torch.float16)
     folder = root / "caption"
+    # 40 px: 5 x 5 patches.
     BlipProcessor(BlipImageProcessor(size={"height": 40, "width": 40}), bert(root)).save_pretrained(
         folder
-    )  # 40 px: 5 x 5 patches
+    )
     model.half().save_pretrained(folder)
     model.float()
     vocabulary(folder / "vocab.txt")

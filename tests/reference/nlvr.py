@@ -46,7 +46,7 @@ STATEMENTS = [
     "A man, a woman and a child are sitting at the table!",
     "no",
     "what is on the plate",
-    # longer than the 35 tokens at which other tasks truncate
+    # Longer than the 35 tokens at which other tasks truncate.
     "in the picture on the left a big black dog is sitting under a table with a red cake and in "
     "the picture on the right a small white cat is standing on a bed near a blue umbrella and a "
     "clock",
@@ -299,9 +299,8 @@ def tokenizer_of(vocabulary):
 def pixels_of(name, size):
     image = Image.open(PICTURES / name).convert("RGB").resize((size, size), Image.BICUBIC)
     values = torch.from_numpy(np.asarray(image).copy()).double().permute(2, 0, 1) / 255
-    return (values - torch.tensor(MEAN).double()[:, None, None]) / torch.tensor(STD).double()[
-        :, None, None
-    ]
+    mean, std = (torch.tensor(v).double()[:, None, None] for v in (MEAN, STD))
+    return (values - mean) / std
 
 
 # ---- the official code

@@ -91,6 +91,41 @@ COMMITTED = {
         text_mlp=56,
         end_bias=4.0,
     ),
+    # The official layout of the other two kinds.
+    "match-official": Shape(
+        "match",
+        "pth",
+        37,
+        image=40,
+        patch=8,
+        vision_width=64,
+        vision_layers=1,
+        vision_heads=1,
+        vision_mlp=64,
+        text_width=64,
+        text_layers=2,
+        text_heads=1,
+        text_mlp=64,
+        embed=16,
+        vision_eps=1e-6,
+    ),
+    "vqa-official": Shape(
+        "vqa",
+        "pth",
+        41,
+        image=40,
+        patch=8,
+        vision_width=64,
+        vision_layers=1,
+        vision_heads=1,
+        vision_mlp=64,
+        text_width=64,
+        text_layers=1,
+        text_heads=1,
+        text_mlp=64,
+        vision_eps=1e-6,
+        end_bias=3.0,
+    ),
     # The position table is of 32 pixels, the model runs at 56.
     "caption-interpolated": Shape(
         "caption",
@@ -279,9 +314,8 @@ def published(args):
             "pixels": {n: tensors.add(reference.pixels(n)) for n in names},
             "vision": {n: tensors.add(reference.vision(n)) for n in names},
         }
-        options = (
-            [] if args.large else [g.decoding_options(1), g.decoding_options(3, 5)]
-        )  # Large differs in its vision tower only
+        # Large differs in its vision tower only.
+        options = [] if args.large else [g.decoding_options(1), g.decoding_options(3, 5)]
         out["captions"] = [
             reference.caption([n], "a picture of ", o) for n in names for o in options
         ]

@@ -76,9 +76,8 @@ def answer_case(reference, tensors, case, layers):
         reference.decoder, text["ids"], reference.question(name, question), layers
     )
     words, weights = maps(reference.decode, text["ids"][1:], on_question @ on_picture)
-    question_words, question_weights = maps(
-        reference.decode, ids[1:], on_picture[1:]
-    )  # [ENC] is no word
+    # [ENC] is no word.
+    question_words, question_weights = maps(reference.decode, ids[1:], on_picture[1:])
     return {
         "image": name,
         "question": question,

@@ -231,10 +231,8 @@ class Reference:
 
     def prompt_ids(self, prompt):
         ids = self.ids(prompt)[0].tolist()
-        return [
-            self.model.dec,
-            *ids[1:-1],
-        ]  # as transformers: the first token becomes [DEC], [SEP] goes
+        # As transformers: the first token becomes [DEC], [SEP] goes.
+        return [self.model.dec, *ids[1:-1]]
 
     def caption(self, names, prompt, options):
         results, stable = self.generate(

@@ -165,9 +165,8 @@ class Model:
                 # token wins everywhere.
                 p.normal_().mul_(2 / p.norm(dim=1, keepdim=True))
             elif "position_embeddings" in name:
-                p.normal_(
-                    0, 6 / p.shape[1] ** 0.5
-                )  # above the words': what comes next depends on where
+                # Above the words': what comes next depends on where.
+                p.normal_(0, 6 / p.shape[1] ** 0.5)
             elif "embed" in name and "patch" not in name:
                 p.normal_(0, 0.3)
             else:

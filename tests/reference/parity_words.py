@@ -47,9 +47,8 @@ class Checkpoint:
     def __init__(self, name, kind):
         self.name, folder = name, DATA / name
         self.net = kind.from_pretrained(folder, torch_dtype=torch.float32).eval()
-        if hasattr(
-            self.net, "text_decoder"
-        ):  # tied in the files, which transformers 4 reads as missing
+        # Tied in the files, which transformers 4 reads as missing.
+        if hasattr(self.net, "text_decoder"):
             decoder = self.net.text_decoder
             decoder.cls.predictions.decoder.weight = decoder.bert.embeddings.word_embeddings.weight
         self.tokenizer = BertTokenizer.from_pretrained(folder)

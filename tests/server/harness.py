@@ -27,9 +27,8 @@ SCENES = SOURCE / "demo" / "scenes"
 MODEL = os.environ.get("BLIP_MODEL") or str(SOURCE / "models" / "blip-demo.gguf")
 EXECUTABLE = Path(os.environ.get("BLIP_EXECUTABLE") or PROGRAM)
 EMULATED = EXECUTABLE != Path(PROGRAM)  # some thirty times slower
-SANITIZED = any(
-    name in EXECUTABLE.read_bytes() for name in (b"__asan_init", b"__tsan_init")
-)  # its memory is no measure
+# Its memory is no measure.
+SANITIZED = any(name in EXECUTABLE.read_bytes() for name in (b"__asan_init", b"__tsan_init"))
 TIMEOUT = 600 if EMULATED or SANITIZED else 120  # seconds
 
 

@@ -146,7 +146,7 @@ TEST(MemoryBudget, SharesFromManyThreadsAddUp) {
   EXPECT_EQ(memory.held(MemoryKind::kPictures), 0u);
 }
 
-TEST(WorkerPool, TasksThatWaitGiveTheirPlaceToOthers) {
+TEST(WorkerPool, RequestsThatWaitGiveTheirPlaceToOthers) {
   std::atomic<bool> go{false};
   std::atomic<int> quick{0};
   WorkerPool pool(2, 20);
@@ -161,7 +161,7 @@ TEST(WorkerPool, TasksThatWaitGiveTheirPlaceToOthers) {
       quick.notify_all();
     }));
   for (int done; (done = quick) < 5;) quick.wait(done);  // none of the ten is done
-  EXPECT_EQ(pool.tasks(), 10);
+  EXPECT_EQ(pool.requests(), 10);
   go = true;
   go.notify_all();
 }

@@ -13,13 +13,13 @@
 #include "server/authority.h"
 #include "server/base64.h"
 #include "server/chat.h"
+#include "server/endpoint.h"
 #include "server/fields.h"
 #include "server/forms.h"
 #include "server/history_api.h"
 #include "server/http_request.h"
 #include "server/log.h"
 #include "server/metrics.h"
-#include "server/tasks.h"
 #include "server/worker_pool.h"
 
 namespace blip::server {
@@ -452,7 +452,7 @@ TEST(WorkerPool, RefusesMoreThanItsLimitAndFinishesWhatItTook) {
         ++done;
       }));
     EXPECT_FALSE(pool.try_run([&done] { ++done; }));
-    EXPECT_EQ(pool.tasks(), 3);
+    EXPECT_EQ(pool.requests(), 3);
     go.set_value();
   }
   EXPECT_EQ(done, 3);

@@ -347,6 +347,27 @@ TEST_F(Queue, APassThatFailsIsDoneAgainForEachAlone) {
   EXPECT_GT(passes, 5);
 }
 
+TEST_F(Queue, ASecondPictureThatFailsTakesItsOwnJobsAlone) {
+  int encoded = 0;
+  start({.before_pass = [&](const std::string& pass, const std::vector<Job*>& jobs) {
+    if (pass != "encode") return;
+    // Together first, then each picture with the jobs that look at it.
+    const bool alone = jobs.size() == 1 && jobs.front()->question == "bad";
+    if (++encoded == 1 || alone) throw std::runtime_error("a fault of this picture");
+  }});
+  std::vector<Job> jobs;
+  for (const char* second : {"fox-crown.png", "cat-bus.png", "clock.png"}) {
+    jobs.push_back(job(Task::kCaption, "clock.png"));
+    jobs.back().second = job(Task::kCaption, second).picture;
+  }
+  jobs.front().question = "bad";
+  auto futures = model_->scheduler.submit(std::move(jobs));
+  EXPECT_THROW(take(futures[0]), std::runtime_error);
+  for (const std::size_t i : {1, 2})
+    EXPECT_EQ(take(futures[i]).generation.text, "a clock on a gray background");
+  EXPECT_EQ(encoded, 4);
+}
+
 TEST_F(Queue, WhatNeverFitsIntoMemoryIsRefusedAtOnce) {
   MemoryBudget small(std::size_t{64} << 20, 0);
   Model model("demo", engine(), {}, 0, 0, small, metrics_, preparing_);

@@ -49,9 +49,8 @@ def form_of_line(line):
 
 def comparable(output):
     lines = [form_of_line(line) for line in output.splitlines()]
-    return [
-        line for i, line in enumerate(lines) if line not in lines[:i]
-    ]  # a stream has as many tokens as it has
+    # A stream has as many tokens as it has.
+    return [line for i, line in enumerate(lines) if line not in lines[:i]]
 
 
 @unittest.skipUnless(shutil.which("curl"), "the examples are written with curl")

@@ -454,12 +454,10 @@ class Overload(unittest.TestCase):
                     + body
                 )
                 self.assertIn(b"200 OK", client.recv(100))
-                client.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                )  # a reset, as from a crash
-            self.assertTrue(
-                wait_until(lambda: server.metric("blip_requests_in_flight") == 1)
-            )  # the question itself
+                # A reset, as from a crash.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # The question itself.
+            self.assertTrue(wait_until(lambda: server.metric("blip_requests_in_flight") == 1))
             self.assertEqual(server.post("/v1/caption", picture(1)).status, 200)
         finally:
             server.stop()

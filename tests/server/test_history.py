@@ -445,9 +445,8 @@ class Limits(unittest.TestCase):
             self.assertEqual(add(server, "again.png").status, 201)
 
     def test_a_file_at_the_limit_of_ulimit_does_not_end_the_server(self):
-        server = Server(
-            launcher=("sh", "-c", 'ulimit -f 2048; exec "$@"', "sh")
-        )  # blocks of 512 bytes
+        # Blocks of 512 bytes.
+        server = Server(launcher=("sh", "-c", 'ulimit -f 2048; exec "$@"', "sh"))
         self.addCleanup(server.stop)
         ids = []
         while (reply := add(server, "n.png", image=scene() + bytes(200_000))).status == 201:

@@ -28,9 +28,8 @@ class Json(ServerTest):
         self.assertLess(len(reply.body), 1000)
 
     def tearDown(self):
-        self.assertEqual(
-            self.server.post("/v1/caption", picture(1)).status, 200
-        )  # it is there, and well
+        # It is there, and well.
+        self.assertEqual(self.server.post("/v1/caption", picture(1)).status, 200)
 
     def test_deep_values(self):
         words = "the body cannot be read as JSON: nested deeper than 64 levels"

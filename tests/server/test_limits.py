@@ -411,9 +411,8 @@ class Turns(unittest.TestCase):
 
     def test_who_cannot_be_answered_in_time_is_told_at_once(self):
         server = self.start("--batch", 1)
-        self.assertEqual(
-            server.post_json("/v1/caption", self.worst()).status, 200
-        )  # now its time is known
+        # Now its time is known.
+        self.assertEqual(server.post_json("/v1/caption", self.worst()).status, 200)
         long = threading.Thread(target=lambda: server.post_json("/v1/caption", self.worst()))
         long.start()
         self.assertTrue(wait_until(lambda: server.metric("blip_queue_jobs") > 8))
@@ -440,9 +439,8 @@ class Turns(unittest.TestCase):
         for thread in pushed:
             thread.start()
         self.assertTrue(wait_until(lambda: server.metric("blip_requests_in_flight") >= 5))
-        self.assertEqual(
-            server.post_json("/v1/caption", body).status, 400
-        )  # an unknown field: read and refused
+        # An unknown field: read and refused.
+        self.assertEqual(server.post_json("/v1/caption", body).status, 400)
         self.assertEqual(server.post("/v1/caption", picture(8)).status, 200)
         for thread in pushed:
             thread.join()

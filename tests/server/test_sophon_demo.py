@@ -227,6 +227,16 @@ class AtTheRoot(Protocol):
         self.assertEqual(self.result("", 4)["id"], 4)
         self.assertEqual(self.poll("/get_result?id=")["id"], 6)
 
+    def test_head_takes_nothing(self):
+        self.pushed("", 201, "a cat")
+        for path in ("/get_result", "/get_result?id=201", "/match/get_result?id=201"):
+            reply = self.server.request("HEAD", path)
+            self.assertEqual((reply.status, reply.body), (200, b""))
+        whole = self.server.get("/get_result")
+        self.assertEqual((whole.status, whole.json["id"]), (200, 201))
+        self.assertEqual(reply.headers["Content-Length"], str(len(whole.body)))
+        self.assertEqual(self.server.request("HEAD", "/get_result?id=201").status, 400)
+
     def test_an_address_with_a_slash_at_its_end(self):
         self.pushed("/", 77, "a cat")
         self.assertEqual(self.poll("//get_result?id=77")["id"], 77)

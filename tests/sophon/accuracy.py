@@ -3,15 +3,21 @@ and texts.
 
     accuracy.py bm1688 f16
     accuracy.py bm1688 f16 --checkpoints DIR --compiled DIR --toolchain DIR
+    accuracy.py bm1688 f16 bf16 w8f16 int8 --fresh 21 --checkpoints DIR --compiled DIR \\
+        --toolchain DIR --python PYTHON
 
 with the environment of the folder tests (tests/sophon/CMakeLists.txt). The first takes the folders
-of fixtures.folders(), the second other checkpoints, which it compiles where that was not done yet.
-A checkpoint's task is what
-its folder's name begins with: match, caption or vqa (checkpoints.py makes random ones). Compared
-are match probabilities, ITC cosines, and captions and answers of 1 and 3 beams. Of a text that is
-another one it tells how near a tie that was in F32, by what onnxruntime makes of the graphs, where
-it can be imported: by the logits where greedy texts part, or by what the search keeps and leaves
-out.
+of fixtures.folders(). The second takes other checkpoints, which it compiles where that was not done
+yet; a checkpoint's task is what its folder's name begins with: match, caption or vqa
+(checkpoints.py makes random ones). The third has at least 21 of them made first, by a Python that
+has torch and transformers: seven of each task, of sharpness from 1, that of the tests' checkpoints,
+down to 1/8. It ends with a table: for each type and sharpness how many texts are others and how far
+numbers are off.
+
+Compared are match probabilities, ITC cosines, and captions and answers of 1 and 3 beams. Of a text
+that is another one it tells how near a tie that was in F32, by what onnxruntime makes of the
+graphs, where it can be imported: by the logits where greedy texts part, or by what the search keeps
+and leaves out.
 """
 
 import argparse
@@ -30,11 +36,10 @@ from harness import png  # noqa: E402
 
 program.TIMEOUT_BM1688 = 200  # many pairs in one run
 CORES = {"bm1688": 2}
+KINDS = ("match", "caption", "vqa")
 QUESTION = "where is the dog?"
-LENGTHS = {
-    "caption": (5, 12),
-    "ask": (1, 5),
-}  # shortest (the program's own) and longest text, prompt included
+# Shortest (the program's own) and longest text, prompt included.
+LENGTHS = {"caption": (5, 12), "ask": (1, 5)}
 
 
 def picture(path, rng):
@@ -63,7 +68,8 @@ def objects(*arguments, runtime="/nonexistent"):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def build(toolchain, checkpoint, chip, dtype, folder):
+def build(toolchain, checkpoint, chip, dtype, folder, pictures):
+    """pictures: what int8 takes its ranges from."""
     command = [
         sys.executable,
         fixtures.SOURCE / "tools/sophon/build-bmodels",
@@ -84,6 +90,8 @@ def build(toolchain, checkpoint, chip, dtype, folder):
         "--out",
         folder,
     ]
+    if dtype == "int8":
+        command += ["--calibration", *pictures]
     subprocess.run(list(map(str, command)), check=True, stderr=subprocess.DEVNULL)
 
 
@@ -94,9 +102,9 @@ class Gaps:
         import numpy  # pylint: disable=import-outside-toplevel
         import onnxruntime  # pylint: disable=import-outside-toplevel
         from blip_sophon.calibration import load_pixels  # pylint: disable=import-outside-toplevel
-        from blip_sophon.checkpoint import (
+        from blip_sophon.checkpoint import (  # pylint: disable=import-outside-toplevel
             open_checkpoint,
-        )  # pylint: disable=import-outside-toplevel
+        )
         from blip_sophon.networks import Builder, Options  # pylint: disable=import-outside-toplevel
         from blip_sophon.texts import Tokenizer  # pylint: disable=import-outside-toplevel
 
@@ -230,11 +238,14 @@ class Comparison:
         )
 
     def numbers(self, pictures, texts):
+        """{"match_probability": errors, "cosine": errors}"""
+        found = {}
         pairs = self.both(
             "match", *pictures, *(word for text in texts for word in ("--text", text))
         )
         for key in ("match_probability", "cosine"):
             errors = sorted(abs(got[key] - expected[key]) for got, expected in pairs)
+            found[key] = errors
             over, worse = (sum(error > limit for error in errors) for limit in (0.01, 0.005))
             mean = (sum(error * error for error in errors) / len(errors)) ** 0.5
             print(
@@ -243,14 +254,20 @@ class Comparison:
                 f"{worse} by more than 0.005, {over} by more than 0.01",
                 flush=True,
             )
+        return found
 
     def texts(self, command, pictures):
+        """{"caption": whether each greedy text is another one, ...}"""
+        found = {}
         more = ("--question", QUESTION) if command == "ask" else ()
         for beams in (1, 3):
             pairs = self.both(
                 command, *pictures, *more, "--beams", beams, "--max-length", LENGTHS[command][1]
             )
             differ = [(g, e) for g, e in pairs if g["token_ids"] != e["token_ids"]]
+            found[f"{command}, {beams} beams"] = [
+                g["token_ids"] != e["token_ids"] for g, e in pairs
+            ]
             print(
                 f"{self.label} {command}, {beams} beams: {len(differ)} of {len(pairs)} differ",
                 flush=True,
@@ -262,6 +279,7 @@ class Comparison:
                     f"{self.tie(command, beams, got, expected)}",
                     flush=True,
                 )
+        return found
 
     def tie(self, command, beams, got, expected):
         try:
@@ -305,6 +323,56 @@ class Comparison:
         )
 
 
+def make_fresh(args):
+    """At least that many checkpoints, as many of each task; those that are there already stay."""
+    each = -(-args.fresh // len(KINDS))
+    if len(list(args.checkpoints.glob(f"*-{args.fresh_seed}.*/shape.json"))) >= each * len(KINDS):
+        return
+    script = Path(__file__).with_name("checkpoints.py")
+    command = [args.python, "-B", script, args.checkpoints, "--seed", args.fresh_seed]
+    command += ["--models", each, "--spread"]
+    subprocess.run(list(map(str, command)), check=True)
+
+
+class Summary:
+    """What was found of all checkpoints, by type and sharpness: errors, and which texts differ."""
+
+    def __init__(self):
+        self.found = {}
+
+    def add(self, dtype, sharpness, found):
+        for what, values in found.items():
+            self.found.setdefault((dtype, sharpness, what), []).extend(values)
+
+    @staticmethod
+    def cell(what, values):
+        if what in ("match_probability", "cosine"):
+            mean = (sum(error * error for error in values) / len(values)) ** 0.5
+            return f"{max(values):.4f} ({mean:.4f})"
+        return f"{sum(values)} of {len(values)}"
+
+    def table(self):
+        """Markdown: of texts how many are others, of numbers the largest error and the root mean
+        square."""
+        columns = list(dict.fromkeys(what for *_, what in self.found))
+        lines = [" | ".join(["| type", "sharpness", *columns]) + " |"]
+        lines.append("|" + "---|" * (2 + len(columns)))
+        for dtype, sharpness in dict.fromkeys(key[:2] for key in self.found):
+            cells = [self.found.get((dtype, sharpness, what)) for what in columns]
+            cells = [self.cell(what, v) if v else "" for what, v in zip(columns, cells)]
+            lines.append(" | ".join([f"| {dtype}", str(sharpness), *cells]) + " |")
+        return "\n".join(lines)
+
+
+def sharpness_of(checkpoint):
+    """1 for the tests' own checkpoints, which are all as sharp."""
+    try:
+        shape = json.loads((checkpoint / "shape.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return 1
+    return shape["sharpness"]
+
+
 def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -320,18 +388,25 @@ def parse():
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--texts", type=int, default=12)
     parser.add_argument("--seed", type=int, default=7, help="of pictures and texts")
-    return parser.parse_args()
+    parser.add_argument("--fresh", type=int, metavar="N", help="make N checkpoints first")
+    parser.add_argument("--fresh-seed", type=int, default=501, help="of those")
+    parser.add_argument("--python", default=sys.executable, help="with torch and transformers")
+    args = parser.parse_args()
+    if args.fresh and not (args.compiled and args.toolchain):
+        parser.error("--fresh goes with --checkpoints, --compiled and --toolchain")
+    return args
 
 
 def main():
     args = parse()
+    if args.fresh:
+        make_fresh(args)
+    summary = Summary()
     runtime, folders = fixtures.prepare_emulator(args.chip), (
         {} if args.compiled else fixtures.folders(args.chip)
     )
     names = args.only or sorted(
-        path.name
-        for path in args.checkpoints.iterdir()
-        if path.name.split("-")[0] in ("match", "caption", "vqa")
+        path.name for path in args.checkpoints.iterdir() if path.name.split("-")[0] in KINDS
     )
     with tempfile.TemporaryDirectory() as temporary:
         rng = random.Random(args.seed)
@@ -340,7 +415,16 @@ def main():
             root = folders.get(dtype) or args.compiled / f"{args.chip}-{dtype}"
             for name in names:
                 if args.toolchain and not (root / name).is_dir():
-                    build(args.toolchain, args.checkpoints / name, args.chip, dtype, root / name)
+                    rng = random.Random(f"calibration {args.seed}")  # others than are compared
+                    others = [picture(Path(temporary) / f"c{i}.png", rng) for i in range(8)]
+                    build(
+                        args.toolchain,
+                        args.checkpoints / name,
+                        args.chip,
+                        dtype,
+                        root / name,
+                        others,
+                    )
                 if not (root / name).is_dir():
                     continue
                 comparison, kind = (
@@ -358,7 +442,7 @@ def main():
                         if word.isalpha()
                     ]
                     words_rng = random.Random(f"texts {args.seed}")
-                    comparison.numbers(
+                    found = comparison.numbers(
                         pictures,
                         [
                             " ".join(words_rng.choices(words, k=words_rng.randrange(2, 16)))
@@ -366,7 +450,9 @@ def main():
                         ],
                     )
                 else:
-                    comparison.texts("ask" if kind == "vqa" else "caption", pictures)
+                    found = comparison.texts("ask" if kind == "vqa" else "caption", pictures)
+                summary.add(dtype, sharpness_of(args.checkpoints / name), found)
+    print("\n" + summary.table())
 
 
 if __name__ == "__main__":

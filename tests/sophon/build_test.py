@@ -8,6 +8,9 @@ import unittest
 from pathlib import Path
 
 PROGRAM = Path(os.environ["BLIP_SOURCE"]) / "tools/sophon/build-bmodels"
+sys.path.insert(0, str(PROGRAM.parent))
+from blip_sophon.errors import BuildError  # noqa: E402
+from blip_sophon.staging import SampleStaging  # noqa: E402
 
 
 def build(*arguments, toolchain="/nowhere"):
@@ -69,6 +72,45 @@ class Refused(unittest.TestCase):
             ["--chip", "bm1688", "--dtype", "int8"],
             "int8 needs --calibration IMAGE ...: 8 to 32 pictures like those to come",
         )
+
+    def test_the_form_of_the_sample(self):
+        form = ["--chip", "bm1688", "--form", "sample", "--dtype"]
+        for dtype in ("bf16", "w8f16", "int8"):
+            self.check(
+                [*form, dtype],
+                f"--form sample is compiled in f32 or f16, not {dtype}: its graphs choose tokens "
+                "themselves, and nothing in them can be kept exact",
+            )
+        for option in (["--slots", "20"], ["--calibration", "a.jpg"], ["--step-rows", "1"]):
+            code, _, last = build(*form, "f32", *option)
+            self.assertEqual(code, 2)
+            self.assertIn(f"{option[0]} does not go with --form sample", last)
+        code, _, last = build("--chip", "bm1688", "--dtype", "f32", "--tokens", "9")
+        self.assertEqual(code, 2)
+        self.assertIn("--tokens does not go with --form ours", last)
+        code, _, last = build(*form, "f32", "--tokens", "65")
+        self.assertIn("65: expected 1 to 64", last)
+
+    def test_a_folder_of_the_sample_that_holds_something_else_stays(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("a.bmodel", "vocab.txt", "SHA256SUMS"):
+                (Path(folder) / name).write_text("00  a.bmodel\n", encoding="utf-8")
+            SampleStaging(folder)
+            (Path(folder) / "photo.jpg").write_bytes(b"mine")
+            with self.assertRaisesRegex(BuildError, "is no folder of compiled networks"):
+                SampleStaging(folder)
+
+    def test_types_that_change_texts_say_so(self):
+        command = ["--model", "m", "--out", "o", "--toolchain", "/nowhere", "--chip", "bm1688"]
+        for dtype, changes in (("bf16", True), ("w8f16", True), ("f16", False), ("f32", False)):
+            done = subprocess.run(
+                [sys.executable, str(PROGRAM), *command, "--dtype", dtype],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            warned = f"build-bmodels: warning: {dtype} changes " in done.stderr
+            self.assertEqual(warned, changes, done.stderr)
 
     def test_no_compiler(self):
         with tempfile.TemporaryDirectory() as folder:

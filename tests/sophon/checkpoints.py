@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reference"))
 from parity_models import Model, Shape, describe  # noqa: E402
 
 KINDS = ("match", "caption", "vqa")
+SPREAD = (1, 0.7, 0.5, 0.35, 0.25, 0.18, 0.125)
 
 
 def shape_of(kind, rng):
@@ -61,12 +62,19 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--models", type=int, default=4, help="of each kind")
+    parser.add_argument(
+        "--spread",
+        action="store_true",
+        help="sharpness falls from 1 to 1/8 over the models of a kind, instead of being drawn",
+    )
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     args = parser.parse_args()
     for kind in args.kinds:
         rng = random.Random(f"{kind} {args.seed}")
         for i in range(args.models):
             shape, factor = shape_of(kind, rng), rng.choice([1, 0.5, 0.25])
+            if args.spread:
+                factor = SPREAD[i % len(SPREAD)]
             model = Model(shape)
             soften(model.net, factor)
             folder = args.folder / f"{kind}-{args.seed}.{i}"

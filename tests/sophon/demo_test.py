@@ -209,6 +209,13 @@ class Defaults(SampleTest):
         caption = self.lines("cap", "--image_path", "datasets/test/demo.jpg")[0]
         self.assertRegex(caption, r"^(word\d+ ?)+$")
 
+    def test_options_of_ours_leave_the_default_picture(self):
+        expected = self.lines("itm")
+        for options in (("--batch", 2), ("--progress", "none", "--threads=1"), ("-q",)):
+            with self.subTest(options):
+                self.assertEqual(self.lines("itm", *options), expected)
+        self.assertEqual(self.lines("itm", "--batch", 2, "datasets/test/demo.jpg"), expected)
+
     def test_one_stage_of_three_is_named(self):
         other = "other.bmodel"
         shutil.move(self.folder / model("vqa_tdec"), self.folder / other)

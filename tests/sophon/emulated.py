@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+# The runtime's number types; bf16 as its bits.
 TYPES = {
     0: np.float32,
     1: np.float16,
     6: np.int32,
     8: np.uint16,
-}  # of the runtime; bf16 as its bits
+}
 
 
 class Memory(c.Structure):

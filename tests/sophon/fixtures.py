@@ -10,6 +10,7 @@ where that was done already.
 import contextlib
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,8 @@ def models():
 
 def emulator(chip):
     """The folder for $BLIP_BMRT_DIR."""
+    if platform.machine() != "x86_64":
+        skip("the vendor's emulators are programs for x86-64")
     root = Path(os.environ.get("BLIP_SOPHON_EMULATOR") or WORK / "emulator")
     command = [
         sys.executable,

@@ -28,10 +28,8 @@ THOROUGH = CHIP == FASTEST
 SLOW = CHIP == "bm1684"  # seconds a launch
 TEXTS = ["a dog on the street", "two people", "road"]
 QUESTION = "where is the dog?"
-EXACT = (
-    "f32",
-    "f16",
-)  # texts must be those of the CPU token for token; 8 bits may choose otherwise
+# Number types whose texts must be those of the CPU token for token; 8 bits may choose otherwise.
+EXACT = ("f32", "f16")
 
 
 @dataclass

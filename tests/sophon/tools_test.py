@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools" / "sophon"
 sys.path.insert(0, str(TOOLS))
 from blip_sophon.checkpoint import open_checkpoint  # noqa: E402
-from blip_sophon.cycle_table import (
+from blip_sophon.cycle_table import (  # noqa: E402
     Figures,
     Lengths,
     Target,
@@ -23,14 +23,15 @@ from blip_sophon.cycle_table import (
     read_profile,
     read_profiles,
     task_table,
-)  # noqa: E402
-from blip_sophon.compiler import (
+)
+from blip_sophon.compiler import (  # noqa: E402
+    PLAIN,
     WIDE,
     Compiler,
     compiled_as,
     has_eight_bit_weights,
     narrow_products,
-)  # noqa: E402
+)
 from blip_sophon.errors import BuildError  # noqa: E402
 from blip_sophon.precision import EVERY_LAYER, Lowered, float_names  # noqa: E402
 import vendor  # noqa: E402
@@ -101,6 +102,8 @@ class Sums(unittest.TestCase):
         self.figures.times = {
             ("caption", "blip_cap_2", base, "F32"): 120.0,
             ("caption", "blip_cap_4", base, "F32"): 140.0,
+            ("caption", "blip_cap_2", TWO_CORES, PLAIN): 60.0,
+            ("caption", "blip_cap_4", TWO_CORES, PLAIN): 70.0,
             ("caption", "vision", TWO_CORES, "F16"): 15.0,
             ("caption", "caption_cross", TWO_CORES, "F16"): 2.0,
             ("caption", "caption_prefill", TWO_CORES, "F16"): 8.0,
@@ -126,15 +129,25 @@ class Sums(unittest.TestCase):
         self.assertEqual(self.figures.own("match, further text", TWO_CORES, "f16"), 1.5)
 
     def test_the_sample(self):
-        self.assertEqual(self.figures.sample("caption", Target("bm1688", 1)), 260.0)
-        self.assertEqual(self.figures.sample("ask", Target("bm1688", 1)), 100 + 10 + 20 + 7 * 8)
-        self.assertEqual(
-            self.figures.sample("ask, further question", Target("bm1688", 1)), 10 + 20 + 7 * 8
-        )
+        published = (Target("bm1688", 1), "F32")
+        self.assertEqual(self.figures.sample("caption", *published), 260.0)
+        self.assertEqual(self.figures.sample("caption", TWO_CORES, PLAIN), 60 + 14 * 5)
+        self.assertEqual(self.figures.sample("ask", *published), 100 + 10 + 20 + 7 * 8)
+        self.assertEqual(self.figures.sample("ask, further question", *published), 10 + 20 + 7 * 8)
+        self.assertEqual(self.figures.sample("ask, picture", *published), 100)
 
     def test_the_table(self):
-        row = task_table(self.figures, ["caption"], TWO_CORES, ["f16", "w8f16"]).splitlines()[-1]
-        self.assertEqual(row, "| caption | 260.0 | 85.0 (3.1 x) | 52.0 (5.0 x) |")
+        head, _, row = task_table(
+            self.figures, ["caption"], TWO_CORES, ["f16", "w8f16"]
+        ).splitlines()
+        self.assertEqual(
+            head,
+            "| task | sample, f32 (BM1688, 1 core) | sample, f16 (BM1688, 2 cores) "
+            "| f16 (BM1688, 2 cores) | w8f16 (BM1688, 2 cores) |",
+        )
+        self.assertEqual(
+            row, "| caption | 260.0 | 130.0 | 85.0 (3.06 x, 1.53 x) | 52.0 (5.00 x, 2.50 x) |"
+        )
 
     def test_names(self):
         self.assertEqual(
@@ -237,6 +250,13 @@ class Precision(unittest.TestCase):
             "answer_step",
         ):
             self.assertEqual(compiled_as(role, "bf16"), "BF16", role)
+
+    def test_int8_is_the_picture_alone(self):
+        self.assertEqual(compiled_as("vision", "int8"), "INT8")
+        for role in ("text_cross", "match_8", "text", "caption_cross"):
+            self.assertEqual(compiled_as(role, "int8"), "F16", role)
+        for role in ("caption_prefill", "caption_step_3", "question", "answer_step"):
+            self.assertEqual(compiled_as(role, "int8"), "W8F16", role)
 
 
 class Combined(unittest.TestCase):

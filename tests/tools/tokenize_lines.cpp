@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/utf8.h"
 #include "blip/error.h"
 #include "text/normalizer.h"
 #include "text/tokenizer.h"
@@ -32,9 +33,8 @@ std::string from_hex(const std::string& hex) {
 
 std::string normalized(const std::string& text, bool lowercase) {
   std::string out;
-  for (char32_t c :
-       blip::text::normalize(blip::text::decode_utf8(text), {lowercase, lowercase, true}))
-    blip::text::append_utf8(out, c);
+  for (char32_t c : blip::text::normalize(blip::decode_utf8(text), {lowercase, lowercase, true}))
+    blip::append_utf8(out, c);
   return out;
 }
 

@@ -47,34 +47,40 @@ export function showNote() {
   }
 }
 
-export async function save(picture, task, summary, result) {
+// Saves of one picture come one after the other: a further question changes the entry that the
+// first one made, so that has to be there.
+export function save(picture, task, summary, result) {
   if (!kept) return;
-  await attempt(async () => {
-    const value = JSON.stringify(result);
-    const short = [...summary].slice(0, LONGEST_SUMMARY).join("");
-    picture.saved ??= {};
-    let entry;
-    try {
-      if (task === "ask" && picture.saved.ask) {
-        entry = await api.put("v1/history/" + picture.saved.ask, { summary: short, result: value });
-      } else {
-        entry = await api.post("v1/history", {
-          task,
-          name: picture.name,
-          summary: short,
-          result: value,
-          image: picture.file,
-        });
-        picture.saved[task] = entry.id;
-      }
-    } catch (error) {
-      // Where somebody deleted it, the next one is a new entry.
-      if (error.status === 404) delete picture.saved[task];
-      throw new api.ApiError(t("notKept", error.message));
+  const before = picture.saving ?? Promise.resolve();
+  picture.saving = before.then(() => attempt(() => store(picture, task, summary, result)));
+  return picture.saving;
+}
+
+async function store(picture, task, summary, result) {
+  const value = JSON.stringify(result);
+  const short = [...summary].slice(0, LONGEST_SUMMARY).join("");
+  picture.saved ??= {};
+  let entry;
+  try {
+    if (task === "ask" && picture.saved.ask) {
+      entry = await api.put("v1/history/" + picture.saved.ask, { summary: short, result: value });
+    } else {
+      entry = await api.post("v1/history", {
+        task,
+        name: picture.name,
+        summary: short,
+        result: value,
+        image: picture.file,
+      });
+      picture.saved[task] = entry.id;
     }
-    await page(0);
-    if (entry.dropped) problem(t("madeRoom", entry.dropped));
-  });
+  } catch (error) {
+    // Where somebody deleted it, the next one is a new entry.
+    if (error.status === 404) delete picture.saved[task];
+    throw new api.ApiError(t("notKept", error.message));
+  }
+  await page(0);
+  if (entry.dropped) problem(t("madeRoom", entry.dropped));
 }
 
 function button(key, name, action) {

@@ -167,6 +167,8 @@ generate_options = _struct(
     ("force_word_count", c_size_t),
     ("no_repeat_ngram", c_int32),
     ("reserved2", c_uint32),
+    ("min_p", c_float),
+    ("reserved3", c_uint32),
 )
 caption_options = _struct(
     "blip_caption_options",

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         sample: bool
         top_p: Optional[float]
         top_k: Optional[int]
+        min_p: Optional[float]
         temperature: Optional[float]
         seed: int
         forbid_words: Union[None, str, Sequence[str]]  # "dog|cat" is two words
@@ -161,10 +162,11 @@ def _choice(value: str, known: "dict[str, int]", what: str) -> int:
 # Fields of blip_generate_options that are lists, and the fields of their lengths.
 _WORDS = {"forbid_words": "forbid_word_count", "force_words": "force_word_count"}
 # Names of blip_generate_options' fields that callers use; num_return has a name for each task.
-_GENERATE = tuple(
+GENERATE_NAMES = tuple(
     field[0]
     for field in generate_options._fields_
-    if field[0] not in ("struct_size", "reserved", "reserved2", "num_return", *_WORDS.values())
+    if not field[0].startswith("reserved")
+    and field[0] not in ("struct_size", "num_return", *_WORDS.values())
 )
 
 
@@ -180,7 +182,7 @@ def _words(struct: Any, name: str, value: "Union[str, Sequence[str]]") -> None:
 def _generate(options: "dict[str, Any]", num_return: int) -> Any:
     """Takes blip_generate_options out of keyword arguments. None stands for the default."""
     struct = defaults("generate_options")
-    given = {name: options.pop(name) for name in _GENERATE if name in options}
+    given = {name: options.pop(name) for name in GENERATE_NAMES if name in options}
     for name, value in [*given.items(), ("num_return", num_return)]:
         if value is None:
             continue
@@ -434,8 +436,8 @@ class Model:
         num_captions: so many texts in `all`, best first: beams, or samples with sample=True.
         batch_size: pictures for one pass.
         beams (3; 1 is greedy), min_length (5) and max_length (20) in tokens with the prompt,
-        length_penalty, repetition_penalty, and for sample=True top_p, top_k, temperature and seed:
-        how the text is generated.
+        length_penalty, repetition_penalty, and for sample=True top_p, top_k, min_p, temperature
+        and seed: how the text is generated.
         forbid_words: words or phrases that are not written. force_words: of each entry one
         alternative ("cat|dog") is written; beams only. no_repeat_ngram: no run of so many tokens is
         written twice; 0 is off. Words are tokenised as every text is, and mean that run of tokens.
@@ -503,9 +505,10 @@ class Model:
         from ._many import in_batches
 
         _choice(errors, {"raise": 0, "yield": 1}, "errors")
-        caption = lambda pictures: self.caption(
-            pictures, batch_size=batch_size, **options
-        )  # noqa: E731
+
+        def caption(pictures: Any) -> Any:
+            return self.caption(pictures, batch_size=batch_size, **options)
+
         return in_batches(self, images, caption, batch_size, workers, progress, errors == "raise")
 
     # ---- questions ----
@@ -691,7 +694,7 @@ class Model:
     # ---- statements about two pictures ----
 
     @overload
-    def nlvr(
+    def nlvr(  # type: ignore[overload-overlap]
         self, first: "Picture", second: "Picture", text: str, *, max_text_length: int = 0
     ) -> float: ...
 

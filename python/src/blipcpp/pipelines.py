@@ -20,7 +20,7 @@ import numpy as np
 
 from ._errors import UnsupportedError, UsageError
 from ._images import is_many, listed
-from ._model import Encoded, Model
+from ._model import GENERATE_NAMES, Encoded, Model
 from ._results import Generation, Text
 
 # The temperature that BLIP's contrastive loss was trained from; checkpoints' own is close to it.
@@ -34,16 +34,8 @@ _RENAMED = {
     "num_return_sequences": "num",
     "no_repeat_ngram_size": "no_repeat_ngram",
 }
-_KEPT = {
-    "min_length",
-    "max_length",
-    "length_penalty",
-    "repetition_penalty",
-    "top_p",
-    "top_k",
-    "temperature",
-    "seed",
-}
+# The others have transformers' names. Lists of words are lists of texts here and of ids there.
+_KEPT = set(GENERATE_NAMES) - {*_RENAMED.values(), "forbid_words", "force_words"}
 
 
 def pipeline(task: str, model: "Union[Model, str, None]" = None, **options: Any) -> "Pipeline":

@@ -11,6 +11,7 @@
 #include "backend/cpu/text.h"
 #include "backend/cpu/vision.h"
 #include "backend/staged_runner.h"
+#include "base/resources.h"
 #include "blip/error.h"
 #include "core/zone.h"
 #include "kernels/isa.h"

@@ -282,7 +282,7 @@ VisionWeights load_vision(Loader& load, const model::VisionConfig& c) {
 }
 
 // Of text, whose rows are few: a token for each beam, or a question's.
-constexpr auto kFewRows = ops::Packing::kNarrow;
+constexpr auto kFewRows = ops::Packing::k12Bit;
 
 TextLayer load_text_layer(Loader& load, const std::string& layer, const model::TextConfig& c,
                           bool absorb) {

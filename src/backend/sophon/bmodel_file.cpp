@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <system_error>
 #include <vector>
 
 #include "blip/error.h"
@@ -101,7 +102,8 @@ BmodelHead read_bmodel_head(const std::string& path) {
   std::vector<std::byte> head(std::min<std::uint64_t>(bytes, kBmodelHeadBytes));
   file.read(reinterpret_cast<char*>(head.data()), static_cast<std::streamsize>(head.size()));
   if (!file && !head.empty())
-    throw Error(ErrorCode::kIo, "cannot read bmodel " + path + ": " + std::strerror(errno));
+    throw Error(ErrorCode::kIo,
+                "cannot read bmodel " + path + ": " + std::generic_category().message(errno));
   return parse_bmodel_head(head, bytes, path);
 }
 

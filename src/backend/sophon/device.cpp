@@ -14,7 +14,7 @@ namespace blip::backend::sophon {
 namespace {
 
 constexpr unsigned kBm1684 = 0x1684, kBm1684x = 0x1686, kBm1688 = 0x1686a200;
-constexpr int kMaxCores = 64;  // far above any chip's: a count beyond it is a misread answer
+constexpr int kMostCores = 64;  // far above any chip's: a count beyond it is a misread answer
 
 // What a chip runs: the names that bmodels carry for it, by the name that we give the chip.
 struct ChipLabels {
@@ -45,7 +45,7 @@ std::size_t core_number(const Library& library, abi::Handle handle) {
   unsigned count = 0;
   const bool known =
       library.bmlib.core_number && library.bmlib.synchronize_core && library.bmrt.launch_on_cores;
-  if (!known || library.bmlib.core_number(handle, &count) != 0 || count < 1 || count > kMaxCores)
+  if (!known || library.bmlib.core_number(handle, &count) != 0 || count < 1 || count > kMostCores)
     return 1;
   return count;
 }

@@ -4,8 +4,8 @@
 #include <map>
 
 #include "backend/sophon/bmodel_file.h"
+#include "base/sha256.h"
 #include "blip/error.h"
-#include "io/sha256.h"
 
 namespace blip::backend::sophon {
 namespace {
@@ -30,7 +30,7 @@ std::string fault_of(const Manifest& manifest, const std::atomic<bool>& stop) {
   for (const auto& [file, expected] : digests_of(manifest)) {
     if (expected.empty()) continue;
     const std::string path = path_of(manifest, file);
-    const std::string got = io::sha256_of_file(path, io::kWholeFile, [&] { return stop.load(); });
+    const std::string got = sha256_of_file(path, kWholeFile, [&] { return stop.load(); });
     if (!got.empty() && got != expected) return changed(path, got, expected);
   }
   return "";
@@ -46,7 +46,7 @@ std::vector<FileCheck> check_files(const Manifest& manifest) {
     const std::string path = path_of(manifest, file);
     FileCheck check{path, expected, "", ""};
     try {
-      check.got = io::sha256_of_file(path);
+      check.got = sha256_of_file(path);
     } catch (const Error& error) {
       check.problem = error.what();
     }
@@ -59,7 +59,7 @@ void check_head(const Manifest& manifest, const std::string& file) {
   for (const Manifest::Entry& entry : manifest.networks) {
     if (entry.file != file || entry.head_digest.empty()) continue;
     const std::string path = path_of(manifest, file);
-    const std::string got = io::sha256_of_file(path, read_bmodel_head(path).bytes);
+    const std::string got = sha256_of_file(path, read_bmodel_head(path).bytes);
     if (got == entry.head_digest) return;
     throw Error(ErrorCode::kModel, path + " is damaged: the SHA-256 of its description is " + got +
                                        ", expected " + entry.head_digest +

@@ -1,9 +1,14 @@
 #include "backend/sophon/fixed_decoding.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <string>
+#include <type_traits>
+#include <variant>
 
 #include "blip/error.h"
+#include "blip/limits.h"
 
 namespace blip::backend::sophon {
 
@@ -23,9 +28,19 @@ void check_fixed_options(const GenerateOptions& options, const GenerateOptions& 
     refuse("a maximal length of " + std::to_string(options.max_length));
   if (options.min_length) refuse("a minimal length of " + std::to_string(*options.min_length));
   if (options.repetition_penalty != defaults.repetition_penalty) refuse("a repetition penalty");
-  if (!options.forbid_words.empty()) refuse("forbid_words");
-  if (!options.force_words.empty()) refuse("force_words");
-  if (options.no_repeat_ngram != defaults.no_repeat_ngram) refuse("no_repeat_ngram");
+  // Whatever else has an effect without sampling.
+  constexpr std::array kChecked{"beams", "min_length", "max_length", "num_return"};
+  for (const Option& row : kOptions) {
+    const auto differs = [&](auto field) {
+      if constexpr (std::is_same_v<decltype(field), std::monostate>)
+        return false;
+      else
+        return options.*field != defaults.*field;
+    };
+    const bool checked = std::find(kChecked.begin(), kChecked.end(), row.name) != kChecked.end();
+    if (!checked && row.use != OptionUse::kSampling && std::visit(differs, row.field))
+      refuse(std::string(row.name));
+  }
 }
 
 decode::Hypothesis fixed_text(std::span<const std::int32_t> ids,

@@ -5,10 +5,10 @@
 #include <set>
 
 #include "backend/backend.h"
+#include "base/file.h"
+#include "base/sha256.h"
 #include "blip/error.h"
-#include "io/file.h"
 #include "io/json_object.h"
-#include "io/sha256.h"
 #include "model/config.h"
 #include "model/settings.h"
 #include "text/vocabulary.h"
@@ -210,7 +210,7 @@ Manifest parse_manifest(std::string_view json, const std::string& where) {
 
 Manifest read_manifest(const std::string& folder) {
   const std::string path = (std::filesystem::path(folder) / kManifestFile).string();
-  Manifest manifest = parse_manifest(io::read_text(path, kMaxManifestBytes), path);
+  Manifest manifest = parse_manifest(read_text(path, kMaxManifestBytes), path);
   manifest.folder = folder;
   return manifest;
 }
@@ -218,8 +218,8 @@ Manifest read_manifest(const std::string& folder) {
 std::vector<std::string> read_vocabulary(const Manifest& manifest) {
   const std::string path =
       (std::filesystem::path(manifest.folder) / manifest.vocabulary_file).string();
-  const std::vector<std::byte> file = io::read_file(path, kMaxVocabularyBytes);
-  if (const std::string got = io::sha256(file); got != manifest.vocabulary_digest)
+  const std::vector<std::byte> file = read_file(path, kMaxVocabularyBytes);
+  if (const std::string got = sha256(file); got != manifest.vocabulary_digest)
     throw Error(
         ErrorCode::kModel,
         path + " is not the vocabulary that these networks were compiled for: its SHA-256 is " +

@@ -7,15 +7,15 @@
 
 #include "backend/sophon/bmodel_file.h"
 #include "backend/sophon/runtime.h"
+#include "base/ascii.h"
 #include "blip/error.h"
-#include "core/text.h"
 #include "core/zone.h"
 
 namespace blip::backend::sophon {
 namespace {
 
 // far above what a model has: a count beyond it is a misread structure
-constexpr int kMaxPorts = 64, kMaxNetworks = 64;
+constexpr int kMaxPorts = 64, kMostNetworks = 64;
 
 std::size_t element_bytes(abi::DataType type) {
   switch (type) {
@@ -154,9 +154,9 @@ std::vector<std::shared_ptr<const Network>> Network::load(const std::shared_ptr<
   device->free_returned();
   runtime = std::make_shared<const Runtime>(device, path);
   const int count = bmrt.network_number(runtime->handle());
-  if (count < 1 || count > kMaxNetworks)
+  if (count < 1 || count > kMostNetworks)
     throw Error(ErrorCode::kModel, path + " holds " + std::to_string(count) +
-                                       " networks; expected 1 to " + std::to_string(kMaxNetworks));
+                                       " networks; expected 1 to " + std::to_string(kMostNetworks));
   const char** names = nullptr;
   bmrt.network_names(runtime->handle(), &names);
   const std::unique_ptr<const char*, void (*)(void*)> owner(names, [](void* p) { std::free(p); });

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "blip/blip.h"
-#include "io/file.h"
 #include "model/checkpoint.h"
 
 namespace blip {
@@ -161,16 +161,16 @@ TEST_F(Convert, GgufToGguf) {
   options.type = FileType::kF32;
   convert(source_path("combined"), file("a.gguf"), options);
   convert(file("a.gguf"), file("b.gguf"), options);
-  EXPECT_EQ(io::read_text(file("a.gguf")), io::read_text(file("b.gguf")));
+  EXPECT_EQ(read_text(file("a.gguf")), read_text(file("b.gguf")));
   options.type = FileType::kQ8_0;
   convert(file("a.gguf"), file("c.gguf"), options);
   convert(file("c.gguf"), file("d.gguf"), options);  // already quantised blocks are copied
-  EXPECT_EQ(io::read_text(file("c.gguf")), io::read_text(file("d.gguf")));
+  EXPECT_EQ(read_text(file("c.gguf")), read_text(file("d.gguf")));
   expect_same_model(Checkpoint::open(file("a.gguf")), Checkpoint::open(file("c.gguf")));
-  const std::string before = io::read_text(file("a.gguf"));
+  const std::string before = read_text(file("a.gguf"));
   EXPECT_THROW(convert(file("a.gguf"), file("a.gguf"), options),
                Error);  // a source is never replaced
-  EXPECT_EQ(io::read_text(file("a.gguf")), before);
+  EXPECT_EQ(read_text(file("a.gguf")), before);
 }
 
 // The position table is kept as trained: caption has a 4 x 4 table and asks for 5 x 5 patches.

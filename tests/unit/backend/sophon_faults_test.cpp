@@ -13,8 +13,8 @@
 #include "backend/sophon/digests.h"
 #include "backend/sophon/runtime.h"
 #include "backend/sophon/sophon_model.h"
+#include "base/sha256.h"
 #include "blip/error.h"
-#include "io/sha256.h"
 #include "sophon/fake/fake_folder.h"
 #include "sophon/fake/fake_numbers.h"
 
@@ -261,7 +261,7 @@ TEST_F(Faults, TimeLimits) {
 TEST_F(Faults, AGarbledFileGivesNoResult) {
   const std::string file = fake::bmodel("bm1688", fake::lines(fake::networks({}), 1));
   const auto digest = [](const std::string& text) {
-    return io::sha256(std::as_bytes(std::span(text)));
+    return sha256(std::as_bytes(std::span(text)));
   };
   const BmodelHead head =
       parse_bmodel_head(std::as_bytes(std::span(file)), file.size(), "model.bmodel");

@@ -122,6 +122,7 @@ TEST(Baked, DefaultsAndGreedyAreNoRequest) {
   force.force_words = {"cat|dog"};
   for (const auto& [asked, name] : {std::pair{forbid, "forbid_words"},
                                     {force, "force_words"},
+                                    {GenerateOptions{.length_penalty = 2}, "length_penalty"},
                                     {GenerateOptions{.no_repeat_ngram = 2}, "no_repeat_ngram"}}) {
     const std::string message = message_of(
         ErrorCode::kUnsupported, [&] { check_fixed_options(asked, defaults, 8, "caption"); });

@@ -39,6 +39,54 @@ TEST(ThreadPool, ManySmallLoopsSeeOneAnother) {
   EXPECT_EQ(std::accumulate(values.begin(), values.end(), 0), 2000 * 63 * 64 / 2);
 }
 
+// A worker that is slow in its first task gets no other: its share is done by the rest.
+TEST(ThreadPool, OthersTakeOverWhatASlowWorkerHas) {
+  for (const int threads : {2, 3, 4})
+    for (int slow = 0; slow < threads; ++slow) {
+      ThreadPool pool(threads);
+      constexpr int kTasks = 200;
+      for (int loop = 0; loop < 20; ++loop) {
+        std::vector<std::atomic<int>> runs(kTasks);
+        std::atomic<int> done{0}, of_slow{0};
+        pool.parallel_for(kTasks, [&](int task, int worker) {
+          ++runs[static_cast<std::size_t>(task)];
+          if (worker == slow) {
+            ++of_slow;
+            while (done < kTasks - 1) std::this_thread::yield();
+          } else {  // else the loop could be over before the slow one is awake
+            while (of_slow == 0) std::this_thread::yield();
+          }
+          ++done;
+        });
+        for (const auto& r : runs) EXPECT_EQ(r, 1);
+        EXPECT_EQ(of_slow, 1);
+      }
+    }
+}
+
+// A body that takes several tasks at a time, up to a bound: neighbours, in order.
+TEST(ThreadPool, RangesAreOfNeighbours) {
+  ThreadPool pool(3);
+  constexpr int kTasks = 600, kGroup = 50;
+  for (int loop = 0; loop < 200; ++loop) {
+    std::vector<std::atomic<int>> runs(kTasks);
+    std::atomic<bool> neighbours{true};
+    pool.parallel_ranges(kTasks, [&](TaskRange& range, int) {
+      int task;
+      if (!range.take(task)) return;
+      const int end = (task / kGroup + 1) * kGroup;
+      do {
+        ++runs[static_cast<std::size_t>(task)];
+        const int before = task;
+        if (!range.take_before(task, end)) break;
+        if (task != before + 1) neighbours = false;
+      } while (true);
+    });
+    for (const auto& r : runs) EXPECT_EQ(r, 1);
+    EXPECT_TRUE(neighbours);
+  }
+}
+
 TEST(ThreadPool, NestedLoopRunsOnItsWorker) {
   ThreadPool pool(3);
   std::atomic<int> sum{0};
@@ -210,11 +258,6 @@ TEST(ThreadPool, WorksInAChildForkedAmidALoop) {
     }));
   stop = true;
   busy.join();
-}
-
-TEST(AvailableCpus, IsWithinTheMachine) {
-  EXPECT_GE(available_cpus(), 1);
-  EXPECT_LE(available_cpus(), static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 }  // namespace

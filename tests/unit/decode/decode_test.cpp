@@ -238,6 +238,22 @@ TEST(Warp, KeepsLowerTokensOfEqualOnesAtTheCut) {
   }
 }
 
+TEST(Warp, MinPIsAShareOfTheLikeliest) {
+  GenerateOptions options;
+  options.top_p = 1;
+  const std::vector<float> row{std::log(0.5f), std::log(0.26f), std::log(0.24f)};
+  std::vector<Candidate> kept;
+  options.min_p = 0.5f;
+  warp(row, options, kept);
+  ASSERT_EQ(kept.size(), 2u);
+  EXPECT_NEAR(kept[0].score, 0.5f / 0.76f, 1e-6f);
+  EXPECT_NEAR(kept[1].score, 0.26f / 0.76f, 1e-6f);
+  options.min_p = 1;
+  warp(row, options, kept);
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(kept[0].score, 1.0f);
+}
+
 TEST(Random, IsUniformAndDependsOnSeedAndStreamAlone) {
   Random a(5, 0), b(5, 0), other_seed(6, 0), other_stream(5, 1);
   std::vector<int> bins(10);
@@ -473,6 +489,7 @@ TEST(Validate, NamesOptionValueAndRange) {
   expect([](auto& o) { o.repetition_penalty = kInfinity; },
          "repetition_penalty is inf, but must be between 0.01 and 100 (1 = off)");
   expect([](auto& o) { o.top_p = 1.5f; }, "top_p is 1.5, but must be between 0 and 1 (1 = off)");
+  expect([](auto& o) { o.min_p = -0.1f; }, "min_p is -0.1, but must be between 0 and 1 (0 = off)");
   expect([](auto& o) { o.top_p = kNan; }, "top_p is nan, but must be between 0 and 1 (1 = off)");
   expect([](auto& o) { o.top_k = -3; }, "top_k is -3, but must be between 0 and 1000000 (0 = off)");
   expect([](auto& o) { o.temperature = 0; },

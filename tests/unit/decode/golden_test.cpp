@@ -225,7 +225,10 @@ void check_distributions(const std::string& file, bool words) {
     options.temperature = cases.read<float>();
     options.top_k = cases.read<int>();
     options.top_p = cases.read<float>();
-    if (words) cases.read_words(options);
+    if (words)
+      cases.read_words(options);
+    else
+      options.min_p = cases.read<float>();
     std::vector<float> expected(static_cast<std::size_t>(toy.vocab));
     for (int left = cases.read<int>(); left > 0; --left) {
       const auto token = cases.read<std::size_t>();

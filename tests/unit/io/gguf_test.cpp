@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "io/tensor_file.h"
 #include "support.h"
 
@@ -200,6 +201,30 @@ TEST(WriteGguf, HonoursAnAlignment) {
   write_gguf(folder / "a.gguf", {{"general.alignment", std::int64_t{4096}}}, tensors);
   const auto file = open_gguf(folder / "a.gguf");
   EXPECT_EQ(file->find("b")->data.data() - file->find("a")->data.data(), 4096);
+}
+
+TEST(FullDisk, GgufLeavesNothingAndKeepsTheOldFile) {
+  const TempFolder folder;
+  write_plain(folder / "a.gguf", "before");
+  EXPECT_EQ(with_small_files([&] {
+              const auto fill = [](std::span<std::byte> out) {
+                std::fill(out.begin(), out.end(), std::byte{1});
+              };
+              const std::vector<GgufTensor> tensors(1, {"t", ElementType::f32, {100, 1000}, fill});
+              write_gguf(folder / "a.gguf", {}, tensors);
+            }),
+            0);
+  EXPECT_EQ(read_text(folder / "a.gguf"), "before");
+  EXPECT_EQ(folder.entries(), 1u);
+}
+
+TEST(WriteGguf, CancelledLeavesNothing) {
+  const TempFolder folder;
+  const auto fill = [](std::span<std::byte>) { throw Error(ErrorCode::kCancelled, "stop"); };
+  const std::vector<GgufTensor> tensors(1, {"t", ElementType::f32, {10}, fill});
+  expect_error(ErrorCode::kCancelled, {"stop"},
+               [&] { write_gguf(folder / "a.gguf", {}, tensors); });
+  EXPECT_EQ(folder.entries(), 0u);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "io/file.h"
+#include "base/file.h"
 #include "io/tensor_file.h"
 #include "support.h"
 

@@ -17,21 +17,9 @@
 
 #include "blip/error.h"
 #include "io/tensor_file.h"
+#include "unit/base/support.h"
 
 namespace blip::io {
-
-using Bytes = std::vector<std::byte>;
-
-inline Bytes to_bytes(std::string_view text) {
-  const auto* data = reinterpret_cast<const std::byte*>(text.data());
-  return {data, data + text.size()};
-}
-
-inline Bytes file_bytes(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file.good()) << path;
-  return to_bytes(std::string(std::istreambuf_iterator<char>(file), {}));
-}
 
 inline std::vector<float> to_floats(const TensorView& tensor) {
   std::vector<float> values(tensor.count());
@@ -43,43 +31,6 @@ inline std::vector<float> to_floats(const TensorView& tensor) {
 template <typename T>
 std::string number(T value) {
   return {reinterpret_cast<const char*>(&value), sizeof(value)};
-}
-
-// A folder of its own that is gone after the test.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "blip-io-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    path_ = name;
-  }
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::size_t entries() const {
-    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path_),
-                                                  std::filesystem::directory_iterator()));
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-// The call throws Error with that code, and its message holds every one of `parts`.
-inline void expect_error(ErrorCode code, std::initializer_list<std::string> parts,
-                         const std::function<void()>& call) {
-  try {
-    call();
-    ADD_FAILURE() << "no error; expected " << to_string(code);
-  } catch (const Error& error) {
-    EXPECT_EQ(to_string(error.code()), std::string(to_string(code))) << error.what();
-    for (const std::string& part : parts) {
-      EXPECT_NE(std::string_view(error.what()).find(part), std::string_view::npos)
-          << "no \"" << part << "\" in: " << error.what();
-    }
-  }
 }
 
 using Parser = std::unique_ptr<TensorFile> (*)(std::span<const std::byte>, const std::string&);

@@ -11,15 +11,6 @@
 namespace blip::jobs {
 namespace {
 
-std::string message_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "none";
-}
-
 TEST(Keys, SetsHoldWhatWasPutIn) {
   KeySet set;
   EXPECT_FALSE(set.contains(key_of("a")));
@@ -39,12 +30,13 @@ TEST(Rows, FormatsAreToldByNames) {
   EXPECT_EQ(format_of("x.json", kCaptions), Format::kArray);
   EXPECT_EQ(message_of([&] { format_of("x.json", kMatches); }),
             "cannot tell the format of \"x.json\" by its name; scores go to files that end with "
-            ".jsonl or .csv");
-  for (const char* bad : {"x", "x.txt", "x.jsonl/", "jsonl", ".csv", "x.parquet"})
-    EXPECT_NE(message_of([&] {
-                format_of(bad, kAnswers);
-              }).find("answers go to files that end with .jsonl, .csv or .json (VQA results)"),
-              std::string::npos)
+            ".jsonl, .csv or .parquet");
+  for (const char* bad : {"x", "x.txt", "x.jsonl/", "jsonl", ".csv", ".parquet"})
+    EXPECT_NE(
+        message_of([&] {
+          format_of(bad, kAnswers);
+        }).find("answers go to files that end with .jsonl, .csv, .json (VQA results) or .parquet"),
+        std::string::npos)
         << bad;
 }
 
@@ -100,15 +92,28 @@ class Files : public InFolder {};
 TEST_F(Files, CocoResultsAreWrittenFromRows) {
   const std::string rows = rows_path(Format::kArray, path("r.json"));
   EXPECT_EQ(rows, path("r.json.rows"));
+  std::string array;
+  const auto take = [&array](std::string_view text) { array += text; };
   write("r.json.rows", "");
-  finish(Format::kArray, path("r.json"));
-  EXPECT_EQ(Json::parse(read("r.json")), Json::array());
+  write_array(rows, take);
+  EXPECT_EQ(Json::parse(array), Json::array());
+  array.clear();
   write("r.json.rows",
         row(Format::kArray, rows, kCaptions, {{"image", "1.png"}, {"caption", "a"}}) +
             row(Format::kArray, rows, kCaptions, {{"image", "2.png"}, {"caption", "b"}}));
-  finish(Format::kArray, path("r.json"));
-  EXPECT_EQ(read("r.json"),
+  EXPECT_EQ(write_array(rows, take), 0u);
+  EXPECT_EQ(array,
             "[\n{\"image_id\":1,\"caption\":\"a\"},\n{\"image_id\":2,\"caption\":\"b\"}\n]\n");
+}
+
+TEST_F(Files, IdsThatComeAgainAreCounted) {
+  const std::string rows = write("rows",
+                                 "{\"image_id\":\"a,\\\"b\",\"caption\":\"1\"}\n"
+                                 "{\"image_id\":\"a,\\\"c\",\"caption\":\"2\"}\n"
+                                 "{\"image_id\":7,\"caption\":\"3\"}\n"
+                                 "{\"image_id\":\"a,\\\"b\",\"caption\":\"4\"}\n"
+                                 "{\"image_id\":7,\"caption\":\"5\"}\n");
+  EXPECT_EQ(write_array(rows, [](std::string_view) {}), 2u);
 }
 
 TEST_F(Files, JsonSidecarsHoldObjects) {

@@ -5,10 +5,12 @@
 
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <map>
 #include <sstream>
 
 #include "blip/error.h"
+#include "jobs/derived_file.h"
 #include "temporary_folder.h"
 
 namespace blip::jobs {
@@ -360,6 +362,49 @@ TEST_F(Journals, IntentsAreKnownUntilTheyAreDone) {
 }
 
 // A limit on the size of files stands for a full disk: what fits is kept whole.
+TEST_F(Journals, WhatWasMadeOfRowsIsReplacedWhereItIsAsTheJobWroteItAlone) {
+  const auto derive = [this](const std::string& role, const std::string& text) {
+    Journal journal(options());
+    DerivedFile file(journal, role, path("sum"));
+    file.write(text.substr(0, 2));
+    file.write(text.substr(2));
+    file.commit();
+  };
+  derive("a", "first");
+  EXPECT_EQ(read("sum"), "first");
+  derive("a", "second");
+  EXPECT_EQ(read("sum"), "second");
+  write("sum", "first");  // as it was before the last process renamed its own
+  derive("a", "third");
+  EXPECT_EQ(read("sum"), "third");
+  EXPECT_NE(message_of([&] { derive("b", "fourth"); }).find("not as this job wrote it"),
+            std::string::npos);
+  write("sum", "edited");
+  EXPECT_NE(message_of([&] { derive("a", "third"); }).find(path("sum") + " exists, and is not as"),
+            std::string::npos);
+  EXPECT_EQ(read("sum"), "edited");
+}
+
+TEST_F(Journals, ACommandThatDidNothingLeavesNothing) {
+  const auto begin_and_refuse = [this] { Journal(options()).remove_unused(); };
+  begin_and_refuse();
+  for (const char* file : {"out", "out.job", "out.errors"})
+    EXPECT_FALSE(std::filesystem::exists(path(file))) << file;
+  write("out.errors", "");
+  begin_and_refuse();
+  EXPECT_TRUE(std::filesystem::exists(path("out.errors")));  // was there before
+  {
+    Journal one(options());
+    begin_and_refuse();
+    EXPECT_TRUE(std::filesystem::exists(path("out.job")));  // another worker goes on
+    work(one, 1, 1);
+    one.remove_unused();
+  }
+  begin_and_refuse();
+  Journal again(options());
+  EXPECT_EQ(again.done(), 1u);
+}
+
 TEST_F(Journals, AFullDiskLosesNothing) {
   rlimit before = {};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);

@@ -1,4 +1,4 @@
-// A folder for a test, and its files.
+// A folder for a test, and its files; what an error says.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -6,10 +6,23 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <string>
 
+#include "blip/error.h"
+
 namespace blip::jobs {
+
+// Of the Error that it throws; "none" if it throws none.
+inline std::string message_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "none";
+}
 
 class InFolder : public testing::Test {
  protected:

@@ -101,7 +101,7 @@ std::vector<std::uint16_t> random_bf16(std::size_t n, unsigned seed) {
 TEST(Arm, Bf16SumsAreAsDefined) {
   const FlushDenormals flush;
   for (const int k : {1, 2, 3, 4, 5, 7, 8, 64, 770})
-    for (const Packing packing : {Packing::kPlain, Packing::kNarrow, Packing::kOrdered}) {
+    for (const Packing packing : {Packing::kPlain, Packing::k12Bit, Packing::kOrdered}) {
       const bool matrix = has_isa(Isa::kNeonBf16) && packing != Packing::kOrdered;
       const auto expected = matrix ? matrix_sum : pair_sum;
       const int m = 9, n = 85;
@@ -113,12 +113,14 @@ TEST(Arm, Bf16SumsAreAsDefined) {
       packed.pack(0, n, w.data());
       for (const int rows : {1, 2, 5, 9}) {
         std::vector<float> out(size(m, n));
+        WorkerScratch memory(1);
         gemm({.m = rows,
               .n = n,
               .x = x.data(),
               .w = &packed,
               .out = out.data(),
-              .ldo = static_cast<std::size_t>(n)});
+              .ldo = static_cast<std::size_t>(n),
+              .scratch = Scratch(memory, 0)});
         for (int r = 0; r < rows; ++r)
           for (int c = 0; c < n; ++c)
             ASSERT_EQ(out[size(r, n) + static_cast<std::size_t>(c)],

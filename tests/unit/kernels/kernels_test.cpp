@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "core/aligned.h"
+#include "kernels/bf16_12bit.h"
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
-#include "kernels/narrow_bf16.h"
 #include "kernels/vector.h"
 #if defined(__x86_64__)
 #include "emulated_tiles.h"
@@ -183,10 +183,10 @@ void check_attention(const AttentionCase& c, NumberType type = NumberType::kF32,
   const auto unrounded = random_values(data.q.size(), 1);
   std::vector<float> out(c.queries * data.ldo(), -7.f);
   AlignedArray<float> scratch(attention_scratch(c.queries, c.count, c.head_dim));
-  std::vector<std::uint16_t> narrow(data.q.size() + 1);
-  to_bf16(unrounded.data(), static_cast<int>(unrounded.size()), narrow.data());
+  std::vector<std::uint16_t> halves(data.q.size() + 1);
+  to_bf16(unrounded.data(), static_cast<int>(unrounded.size()), halves.data());
   const void* queries =
-      type == NumberType::kF32 ? data.q.data() : static_cast<const void*>(narrow.data());
+      type == NumberType::kF32 ? data.q.data() : static_cast<const void*>(halves.data());
   kernel({queries, data.ldq(), c.queries, data.keys.data(), data.key_stride(), data.values.data(),
           data.value_stride(), c.count, c.head_dim, c.causal_offset,
           1.f / std::sqrt(static_cast<float>(c.head_dim)), out.data(), data.ldo(), scratch.data(),
@@ -276,11 +276,11 @@ TEST(Convert, Uint8KeepsHalfAStep) {
       for (const float shift : {0.f, 4.f, -20.f}) {
         auto x = random_values(n, 6, 3.f);
         for (float& v : x) v = rounded_bf16(v + shift);
-        std::vector<std::uint16_t> narrow(n);
-        to_bf16(x.data(), n, narrow.data());
+        std::vector<std::uint16_t> halves(n);
+        to_bf16(x.data(), n, halves.data());
         std::vector<std::uint8_t> out(n), out16(n);
         const ByteScale scale = to_uint8(x.data(), n, out.data()),
-                        scale16 = to_uint8(narrow.data(), n, out16.data());
+                        scale16 = to_uint8(halves.data(), n, out16.data());
         const float max = std::max(0.f, *std::max_element(x.begin(), x.end())),
                     min = std::min(0.f, *std::min_element(x.begin(), x.end()));
         EXPECT_FLOAT_EQ(scale.scale, (max - min) / 255.f);
@@ -346,11 +346,11 @@ void check_finish(int rows, int n, Epilogue epilogue, bool with_bias, bool int32
              before = random_values(rows * ldo, 9), x_scale = random_values(rows, 10, 0.05f),
              x_offset = random_values(rows, 12);
   std::vector<float> out = before;
-  std::vector<std::uint16_t> narrow(out.size());
+  std::vector<std::uint16_t> halves(out.size());
   finish({int32 ? static_cast<const void*>(sums.int32.data()) : sums.floats.data(), lds, rows, n,
           int32 ? x_scale.data() : nullptr, x_offset.data(), scale.data(), sums.column.data(),
           with_bias ? bias.data() : nullptr, epilogue,
-          out_bf16 ? static_cast<void*>(narrow.data()) : out.data(), ldo, out_bf16});
+          out_bf16 ? static_cast<void*>(halves.data()) : out.data(), ldo, out_bf16});
   for (int r = 0; r < rows; ++r)
     for (int i = 0; i < n; ++i) {
       const std::size_t from = r * lds + i, to = r * ldo + i;
@@ -365,7 +365,7 @@ void check_finish(int rows, int n, Epilogue epilogue, bool with_bias, bool int32
       if (epilogue == Epilogue::kAdd) y += before[to];
       float got = out[to];
       if (out_bf16) {
-        const std::uint32_t bits = std::uint32_t{narrow[to]} << 16;
+        const std::uint32_t bits = std::uint32_t{halves[to]} << 16;
         std::memcpy(&got, &bits, sizeof(bits));
         tolerance += std::abs(y) / 256;
       }
@@ -424,12 +424,12 @@ PackedWeights pack(NumberType type, const void* weight, int n, int k,
 
 using Multiply = void (*)(const GemmTile&);
 
-// Weights packed as kNarrow have to have no magnitude that is lost there.
+// Weights packed as k12Bit have to have no magnitude that is lost there.
 void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberType type,
                 Multiply multiply = gemm, Packing packing = Packing::kPlain) {
   const std::size_t ldo = n + 7;
   auto x = random_values(m * k, 1), w = random_values(n * k, 2);
-  if (packing == Packing::kNarrow)
+  if (packing == Packing::k12Bit)
     for (float& v : w) v = std::abs(v) < 0x1p-9f ? 0.f : v;
   const auto bias = random_values(n, 3), before = random_values(m * ldo, 4);
   std::vector<std::uint16_t> x16(x.size()), w16(w.size());
@@ -446,6 +446,7 @@ void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberTy
   for (int first = 0; first < n; first += 2 * kColumnBlock) {  // a slice of columns at a time
     const int cols = std::min(2 * kColumnBlock, n - first);
     std::vector<float> out = before;
+    WorkerScratch memory(1);
     multiply({.m = m,
               .n = cols,
               .x = bf16 ? static_cast<const void*>(x16.data()) : x.data(),
@@ -454,7 +455,8 @@ void check_gemm(int m, int n, int k, Epilogue epilogue, bool with_bias, NumberTy
               .bias = with_bias ? bias.data() + first : nullptr,
               .out = out.data(),
               .ldo = ldo,
-              .epilogue = epilogue});
+              .epilogue = epilogue,
+              .scratch = Scratch(memory, 0)});
     for (int i = 0; i < m; ++i)
       for (std::size_t j = 0; j < ldo; ++j) {
         const std::size_t at = i * ldo + j;
@@ -491,16 +493,16 @@ TEST(Gemm, EqualsDoubleReference) {
   }
 }
 
-TEST(Gemm, NarrowWeightsEqualDoubleReference) {
+TEST(Gemm, TwelveBitWeightsEqualDoubleReference) {
   for (const int m : {1, 2, 3, 4, 5, 6, 7, 13, 65})
     for (const int n : {1, 20, 64, 65, 200})
       for (const int k : {1, 2, 12, 64, 100, 770})
         check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, m % 2 == 0,
-                   NumberType::kBf16, gemm, Packing::kNarrow);
+                   NumberType::kBf16, gemm, Packing::k12Bit);
   for (const int m : {1, 3, 20})
-    check_gemm(m, 130, 3072, Epilogue::kGelu, true, NumberType::kBf16, gemm, Packing::kNarrow);
+    check_gemm(m, 130, 3072, Epilogue::kGelu, true, NumberType::kBf16, gemm, Packing::k12Bit);
   // stays plain
-  check_gemm(3, 70, 64, Epilogue::kGelu, true, NumberType::kF32, gemm, Packing::kNarrow);
+  check_gemm(3, 70, 64, Epilogue::kGelu, true, NumberType::kF32, gemm, Packing::k12Bit);
 }
 
 float from_bf16(std::uint16_t value) {
@@ -511,34 +513,34 @@ float from_bf16(std::uint16_t value) {
 }
 
 // Every bfloat16 there is, under largest magnitudes from the least to the greatest.
-TEST(NarrowBf16, KeepsWhatItPromises) {
+TEST(Bf16In12Bits, KeepsWhatItPromises) {
   for (const int top : {0x0000, 0x0001, 0x0080, 0x0100, 0x067f, 0x0700, 0x0c00, 0x3f80, 0x3fff,
                         0x4000, 0x42aa, 0x7f7f}) {
     const int units = 512;
     AlignedArray<std::uint32_t> in(units * kColumnBlock), out(units * kColumnBlock);
     auto *values = reinterpret_cast<std::uint16_t*>(in.data()),
-         *widened = reinterpret_cast<std::uint16_t*>(out.data());
+         *unpacked = reinterpret_cast<std::uint16_t*>(out.data());
     for (int i = 0; i < 0x10000; ++i)
       values[i] = static_cast<std::uint16_t>((i & 0x7fff) <= top ? i : top);
-    AlignedArray<std::byte> block(narrow_block_bytes(units));
-    narrow_block(in.data(), units, block.data());
+    AlignedArray<std::byte> block(block_bytes_12bit(units));
+    pack_12bit(in.data(), units, block.data());
     const auto to = [&](int unit) {
-      return WideUnits{reinterpret_cast<char*>(out.data() + unit * kColumnBlock), 64, 256};
+      return UnpackedUnits{reinterpret_cast<char*>(out.data() + unit * kColumnBlock), 64, 256};
     };
-    widen_units(block.data(), 0, 100, to(0));
-    widen_units(block.data(), 100, units - 100, to(100));
+    unpack_12bit(block.data(), 0, 100, to(0));
+    unpack_12bit(block.data(), 100, units - 100, to(100));
     const int lowest = (top >> 8) - 6;
     const float smallest = lowest > 0 ? from_bf16(static_cast<std::uint16_t>(lowest << 8)) : 0.f,
                 largest = from_bf16(static_cast<std::uint16_t>(top));
     EXPECT_LE(smallest, largest * 0x1p-12f);
     for (int i = 0; i < 0x10000; ++i) {
-      const float before = from_bf16(values[i]), after = from_bf16(widened[i]);
+      const float before = from_bf16(values[i]), after = from_bf16(unpacked[i]);
       if (std::abs(before) >= smallest)
         ASSERT_EQ(before, after) << i << " under " << top;
       else if (std::abs(before) >= smallest / 2)
         ASSERT_EQ(after, std::copysign(smallest, before)) << i << " under " << top;
       else
-        ASSERT_EQ(widened[i], 0) << i << " under " << top;
+        ASSERT_EQ(unpacked[i], 0) << i << " under " << top;
     }
   }
 }
@@ -564,6 +566,7 @@ void check_int8_sums(int m, int n, int k, Multiply multiply) {
   // Scales of 1 and sums below 2^24: exact in floats.
   const std::vector<float> x_scales(m, 1.f), x_offsets(m, 0.f), w_scales(n, 1.f), w_sums(n, 1.f);
   std::vector<float> out(m * n);
+  WorkerScratch memory(1);
   multiply({.m = m,
             .n = n,
             .x = x.data(),
@@ -573,7 +576,8 @@ void check_int8_sums(int m, int n, int k, Multiply multiply) {
             .w_scales = w_scales.data(),
             .w_sums = w_sums.data(),
             .out = out.data(),
-            .ldo = static_cast<std::size_t>(n)});
+            .ldo = static_cast<std::size_t>(n),
+            .scratch = Scratch(memory, 0)});
   for (int i = 0; i < m; ++i)
     for (int j = 0; j < n; ++j) {
       std::int32_t sum = 0;
@@ -598,7 +602,7 @@ TEST(GemmByTiles, EmulatedEqualsDoubleReference) {
       for (const int k : {32, 96, 800})  // 1, 3 and 25 steps: one block, one, and two
         check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, n == 64, NumberType::kBf16,
                    gemm_by_tiles<EmulatedTiles, NumberType::kBf16>,
-                   n == 1 ? Packing::kPlain : Packing::kNarrow);
+                   n == 1 ? Packing::kPlain : Packing::k12Bit);
   for (const int m : {1, 16, 33})
     for (const int n : {1, 130})
       for (const int k : {64, 576, 1600})

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "core/aligned.h"
@@ -88,6 +89,7 @@ struct Product {
           out[static_cast<std::size_t>(r) * columns + static_cast<std::size_t>(c - c0)] =
               std::sin(static_cast<float>((first + r) * 977 + c));
     const bool bytes = type == NumberType::kInt8;
+    WorkerScratch memory(1);
     multiply(GemmTile{.m = count,
                       .n = c1 - c0,
                       .x = row(first),
@@ -101,7 +103,8 @@ struct Product {
                       .out = out.data(),
                       .ldo = columns,
                       .epilogue = epilogue,
-                      .out_bf16 = bf16});
+                      .out_bf16 = bf16,
+                      .scratch = Scratch(memory, 0)});
     if (!bf16) return out;
     std::vector<float> wide(out.size());
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -125,6 +128,29 @@ bool same_bits(const float* a, const float* b, std::size_t n) {
   return std::memcmp(a, b, n * sizeof(float)) == 0;
 }
 
+// Every other block of a tile's columns, from the last one back.
+class EveryOther final : public ColumnBlocks {
+ public:
+  EveryOther(int n, int odd) : block_((n + kColumnBlock - 1) / kColumnBlock - 1 - odd) {}
+  int next() override {
+    const int block = std::exchange(block_, block_ - 2);
+    return block < 0 ? kNone : block * kColumnBlock;
+  }
+
+ private:
+  int block_;
+};
+
+// Two threads that share a tile.
+void gemm_in_two(const GemmTile& tile) {
+  for (const int odd : {0, 1}) {
+    EveryOther blocks(tile.n, odd);
+    GemmTile half = tile;
+    half.blocks = &blocks;
+    gemm(half);
+  }
+}
+
 void check_company(const Product& p, Epilogue epilogue, bool bf16) {
   const auto all = p.run(0, p.m, 0, p.n, epilogue, bf16, gemm);
   for (const int count : {1, 2, 3, 4, 6, 7, 8, 9, 15, 17, 32, 33})
@@ -136,7 +162,11 @@ void check_company(const Product& p, Epilogue epilogue, bool bf16) {
           << count << " rows of " << p.m << " from " << first << ", k " << p.k << ", type "
           << static_cast<int>(p.type) << ", epilogue " << static_cast<int>(epilogue);
     }
-  // Shares of the columns, as threads have them.
+  for (const int count : {1, 5, p.m}) {
+    const auto part = p.run(0, count, 0, p.n, epilogue, bf16, gemm_in_two);
+    ASSERT_TRUE(same_bits(part.data(), all.data(), part.size())) << count << " rows";
+  }
+  // Some of the columns alone.
   for (int c0 = 0; c0 < p.n; c0 += kColumnBlock) {
     const int c1 = std::min(p.n, c0 + kColumnBlock);
     const auto part = p.run(0, 5, c0, c1, epilogue, bf16, gemm);
@@ -151,7 +181,7 @@ TEST(OneAnswer, RowsOfAProductAreTheSameInAnyCompany) {
   const FlushDenormals flush;
   for (const NumberType type : {NumberType::kF32, NumberType::kBf16, NumberType::kInt8}) {
     for (const int k : {20, 33, 64, 768, 1664})
-      for (const Packing packing : {Packing::kPlain, Packing::kNarrow}) {
+      for (const Packing packing : {Packing::kPlain, Packing::k12Bit}) {
         const Product product(type, 70, 150, k, packing);
         check_company(product, Epilogue::kStore, false);
         check_company(product, Epilogue::kGelu, true);
@@ -265,7 +295,7 @@ TEST(OneAnswer, FewRowsAddUpAsMatrixUnitsDo) {
   const FlushDenormals flush;
   int differ = 0;
   for (const int k : {32, 64, 768, 1664})
-    for (const Packing packing : {Packing::kPlain, Packing::kNarrow}) {
+    for (const Packing packing : {Packing::kPlain, Packing::k12Bit}) {
       const Product p(NumberType::kBf16, 20, 130, k, packing);
       const auto tiles = p.run(0, p.m, 0, p.n, Epilogue::kStore, false,
                                gemm_by_tiles<EmulatedTiles, NumberType::kBf16>);

@@ -305,7 +305,7 @@ TEST_F(AdapterFolder, WhatIsNoAdapterIsNamed) {
 
 TEST_F(AdapterFolder, EveryCutIsAnError) {
   const std::string file = adapter_ + "/adapter_model.safetensors";
-  const std::string bytes = io::read_text(file);
+  const std::string bytes = read_text(file);
   for (std::size_t keep = 0; keep < bytes.size(); keep += 97) {
     folder_.write("adapter/adapter_model.safetensors", bytes.substr(0, keep));
     const std::string said = opening(base_, {adapter_});

@@ -219,7 +219,7 @@ TEST(Errors, VocabularyWithoutSpecialTokens) {
 TEST(Errors, OfficialVocabularyShorterThanTheEmbeddings) {
   const TemporaryFolder folder;
   fs::copy(data_path("pretrained/model.pth"), folder.file("model.pth"));
-  const std::string whole = io::read_text(data_path("pretrained/vocab.txt"));
+  const std::string whole = read_text(data_path("pretrained/vocab.txt"));
   folder.write("vocab.txt", whole.substr(0, whole.rfind('\n', whole.size() - 2) + 1));
   expect_contains(error_of(ErrorCode::kModel, [&] { Checkpoint::open(folder.file("model.pth")); }),
                   "vocab.txt has 127 tokens and 2 are added, but the word embeddings of the "

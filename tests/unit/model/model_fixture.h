@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "blip/error.h"
-#include "io/file.h"
 #include "io/tensor_file.h"
 #include "model/checkpoint.h"
 
@@ -26,7 +26,7 @@ inline std::string data_path(const std::string& name) {
   return std::string(BLIP_TEST_DATA) + "/model/" + name;
 }
 
-inline Json load_json(const std::string& path) { return Json::parse(io::read_text(path)); }
+inline Json load_json(const std::string& path) { return Json::parse(read_text(path)); }
 
 // A folder that goes away with the test.
 class TemporaryFolder {
@@ -100,7 +100,7 @@ struct Draft {
   explicit Draft(const std::string& name) {
     tensors = read_raw(data_path(name + "/model.safetensors"));
     config = load_json(data_path(name + "/config.json"));
-    vocabulary = io::read_text(data_path(name + "/vocab.txt"));
+    vocabulary = read_text(data_path(name + "/vocab.txt"));
   }
 
   Checkpoint open() const {

@@ -22,7 +22,7 @@ struct NlvrDraft {
 
   Checkpoint open() const {
     folder.write("model.safetensors", safetensors_bytes(tensors));
-    folder.write("vocab.txt", io::read_text(kFolder + "/vocab.txt"));
+    folder.write("vocab.txt", read_text(kFolder + "/vocab.txt"));
     return Checkpoint::open(folder.file("model.safetensors"));
   }
   std::string error() const {

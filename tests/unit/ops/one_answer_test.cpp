@@ -43,7 +43,7 @@ TEST(OneAnswer, FeedForwardRowsAreTheSameInAnyCompany) {
              w2 = random_values(kWide * kWidth, 3), bias = random_values(kWide, 4);
   for (const NumberType type : {NumberType::kF32, NumberType::kBf16, NumberType::kInt8}) {
     ThreadPool one(1);
-    const Linear fc1(one, rows_of(w1, kWidth), bias, kWidth, kWide, type, Packing::kNarrow),
+    const Linear fc1(one, rows_of(w1, kWidth), bias, kWidth, kWide, type, Packing::k12Bit),
         fc2(one, rows_of(w2, kWide), {}, kWide, kWidth, type);
     const auto all = mlp(one, x, 0, kRows, kWidth, fc1, fc2);
     for (const int threads : {1, 2, 3, 5}) {

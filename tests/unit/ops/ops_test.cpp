@@ -21,20 +21,23 @@ std::vector<float> random_values(std::size_t n, unsigned seed) {
   return values;
 }
 
-TEST(Parts, GivesEveryThreadWork) {
-  EXPECT_EQ(parts(1, 768, 2, {6, 2}).cols, 2);
-  EXPECT_EQ(parts(1, 20, 8, {6, 2}).cols, 1);  // 20 columns are one block
-  EXPECT_EQ(parts(577, 768, 2, {6, 2}).rows, 4);
-  EXPECT_EQ(parts(577, 768, 2, {16, 1}).rows, 2);
+TEST(RowParts, GiveEveryThreadWork) {
+  EXPECT_EQ(row_parts(1, 768, 2, {6, 2}).count, 1);
+  EXPECT_EQ(row_parts(577, 768, 2, {6, 2}).count, 4);
+  EXPECT_EQ(row_parts(577, 768, 2, {16, 1}).count, 2);
+  // 12 blocks of columns for 64 threads: 577 rows in as many shares of 48 as there are
+  EXPECT_EQ(row_parts(577, 768, 64, {6, 2}).count, 12);
+  EXPECT_EQ(row_parts(577, 3072, 64, {6, 2}).count, 6);
   for (int m = 1; m < 700; m += 37)
     for (int n = 1; n < 3100; n += 411)
       for (int threads = 1; threads <= 16; ++threads) {
         for (const kernels::RowShares shares : {kernels::RowShares{6, 2}, {16, 1}}) {
-          const Parts p = parts(m, n, threads, shares);
-          EXPECT_TRUE(p.rows == 1 || p.cols == 1);
-          EXPECT_EQ(p.row_unit, shares.unit);
-          EXPECT_GE(p.rows * p.cols,
-                    std::min({threads, (m + shares.unit - 1) / shares.unit, (n + 63) / 64}));
+          const RowParts p = row_parts(m, n, threads, shares);
+          const int blocks = (n + kernels::kColumnBlock - 1) / kernels::kColumnBlock;
+          EXPECT_EQ(p.unit, shares.unit);
+          EXPECT_GE(p.count, 1);
+          EXPECT_LE(p.count, (m + shares.unit - 1) / shares.unit);
+          EXPECT_GE(p.count * blocks, std::min(threads, std::max(blocks, m / 48 * blocks)));
         }
       }
 }

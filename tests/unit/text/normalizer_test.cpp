@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "base/utf8.h"
 #include "goldens.h"
 
 namespace blip::text {
@@ -16,33 +17,6 @@ std::string to_utf8(std::u32string_view text) {
 
 std::string normalized(std::string_view text, bool lowercase = true) {
   return to_utf8(normalize(decode_utf8(text), {lowercase, lowercase, true}));
-}
-
-TEST(DecodeUtf8, ReplacesEachMaximalInvalidPart) {
-  struct Case {
-    std::string bytes;
-    std::u32string expected;
-  };
-  // Python: bytes.decode(errors="replace").
-  const Case cases[] = {
-      {"a\xC3\xA9\xE4\xBD\xA0\xF0\x9F\x98\x80", U"a\u00e9\u4f60\U0001f600"},
-      {"\xFF", U"\ufffd"},
-      {"\x80\xBF", U"\ufffd\ufffd"},
-      {"\xC0\x80", U"\ufffd\ufffd"},                      // overlong
-      {"\xE0\x80\x80", U"\ufffd\ufffd\ufffd"},            // overlong
-      {"\xED\xA0\x80", U"\ufffd\ufffd\ufffd"},            // surrogate
-      {"\xF4\x90\x80\x80", U"\ufffd\ufffd\ufffd\ufffd"},  // over U+10FFFF
-      {"\xF0\x9F\x98"
-       "a",
-       U"\ufffd"
-       U"a"},                   // cut short: one part
-      {"\xE4\xBD", U"\ufffd"},  // cut short at the end
-      {"\xE4[", U"\ufffd["},
-      {"\xF0\x9F\xF0\x9F\x98\x80", U"\ufffd\U0001f600"},
-      {std::string("\0b", 2), std::u32string(U"\0b", 2)},
-  };
-  for (const Case& c : cases)
-    EXPECT_EQ(decode_utf8(c.bytes), c.expected) << testing::PrintToString(c.bytes);
 }
 
 TEST(Normalizer, CleansSpacesLowersAndStripsAccents) {

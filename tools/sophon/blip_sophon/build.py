@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .calibration import Calibration, float_operations, read_texts
+from .calibration import Calibration, read_texts, write_exceptions
 from .checkpoint import merge, open_checkpoint
 from .compiler import CHIPS, F32_ENDS, WRITTEN_OUT_NORM, Compiler, check_target, compiled_as
 from .errors import BuildError
@@ -20,12 +20,8 @@ DIGEST_DIGITS = 12
 # Chips whose networks go into one file; those of BM1684 have no program in them that could be
 # shared, and cannot be combined.
 COMBINED = ("bm1684x", "bm1688", "cv186x")
-FLOAT_TYPE = {
-    "f32": "F32",
-    "f16": "F16",
-    "bf16": "BF16",
-    "w8f16": "F16",
-}  # int8: what stays in floating point is F16 where the chip has it
+# By --dtype; what stays in floating point beside int8 is F16 where the chip has it.
+FLOAT_TYPE = {"f32": "F32", "f16": "F16", "bf16": "BF16", "w8f16": "F16"}
 
 
 def _special(vocabulary):
@@ -79,11 +75,12 @@ class NetworkCompiler:
         self.float_type = FLOAT_TYPE.get(target.dtype) or (
             "F32" if target.chip in WRITTEN_OUT_NORM else "F16"
         )
+        # Of networks not all in 8 bits.
         self._float_dtype = (
             {"F32": "f32", "F16": "w8f16"}[self.float_type]
             if target.dtype == "int8"
             else target.dtype
-        )  # of networks not all in 8 bits
+        )
 
     def compile(self, network, name, folder):
         """Returns the bmodel in `folder`. The graph is dropped as soon as it is on disk: it holds
@@ -95,9 +92,8 @@ class NetworkCompiler:
         network.graph = None
         eight_bits = self._calibration and self._eight_bits(network.role)
         samples = folder / "samples" if eight_bits else None
-        if (
-            self._calibration and network.rows == 1 and (eight_bits or self.float_type == "F32")
-        ):  # later networks take in what it gives out
+        # Later networks take in what it gives out.
+        if self._calibration and network.rows == 1 and (eight_bits or self.float_type == "F32"):
             self._calibration.samples(network, folder / f"{name}.onnx", samples)
         mlir = compiler.transform(f"{name}.onnx", name)
         table, exceptions = None, None
@@ -109,11 +105,7 @@ class NetworkCompiler:
             # The compiler puts samples together until they fill the rows; with one row it takes
             # them as they are.
             table.write_text(self._tables[network.role], encoding="utf-8")
-            exceptions = mlir.with_suffix(".float")
-            exceptions.write_text(
-                "".join(f"{operation} {self.float_type}\n" for operation in float_operations(mlir)),
-                encoding="utf-8",
-            )
+            exceptions = write_exceptions(mlir, self.float_type)
         else:
             quantize = compiled_as(network.role, self._float_dtype)
         kept = (

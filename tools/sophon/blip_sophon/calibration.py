@@ -187,3 +187,12 @@ def float_operations(mlir):
         if not product or SENSITIVE.match(names[place]):
             kept.append(names[place])
     return kept
+
+
+def write_exceptions(mlir, float_type):
+    """A quantize table of the compiler, beside the network: those operations in a floating type."""
+    path = mlir.with_suffix(".float")
+    path.write_text(
+        "".join(f"{name} {float_type}\n" for name in float_operations(mlir)), encoding="utf-8"
+    )
+    return path

@@ -264,9 +264,8 @@ class _Layout:
             )
         self.itm, self.itc = has("itm_head"), has("vision_proj")
         encoder, decoder = has("text_encoder"), has("text_decoder")
-        named = has("question_encoder") or has(
-            "answer_decoder"
-        )  # the layout with all towers over one vision tower
+        # The layout with all towers over one vision tower.
+        named = has("question_encoder") or has("answer_decoder")
         vqa = encoder and decoder and not (self.itm or self.itc or named)
         self.prefixes = {}
         if encoder:

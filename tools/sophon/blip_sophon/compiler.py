@@ -16,6 +16,12 @@ CHIPS = {  # chip -> number types it computes in
     "bm1688": ("f32", "f16", "bf16", "w8f16", "int8"),
     "cv186x": ("f32", "f16", "bf16", "w8f16", "int8"),  # half a BM1688
 }
+# Number types that do not keep texts, and what else of them is other than on the CPU.
+CHANGES = {
+    "bf16": "captions and answers",
+    "w8f16": "answers and captions",
+    "int8": "captions and answers, and match probabilities by some hundredths",
+}
 MAX_CORES = {"bm1684": 1, "bm1684x": 1, "bm1688": 2, "cv186x": 1}
 # Chips that the compiler knows and we do not.
 UNTRIED = {
@@ -28,15 +34,14 @@ WRITTEN_OUT_NORM = ("bm1684",)
 WRAPPER = Path("bin/tpu-mlir")
 SECOND_STEP = Path(__file__).with_name("second_step.py")
 WIDE = "F16 of F32"  # ours: factors of products are F16, everything else is F32, in every layer
-PRECISE = {
-    "F16": FIRST_LAYERS,
-    WIDE: EVERY_LAYER,
-}  # number type -> layers of the vision tower of which only factors are halves
-F32_ENDS = (
-    "F32",
-    "BF16",
-    WIDE,
-)  # number types of folders whose kept tensors are F32: two types of halves meet in it
+PLAIN = "F16 alone"  # the compiler's own F16, with none of our exceptions
+# Number type -> layers of the vision tower of which only factors are halves.
+PRECISE = {"F16": FIRST_LAYERS, WIDE: EVERY_LAYER}
+# Number types of folders whose kept tensors are F32: two types of halves meet in it.
+F32_ENDS = ("F32", "BF16", WIDE)
+# Of whole tasks in the sample's form, by --dtype. Its graphs choose tokens themselves, and nothing
+# in them is exempted from 8 bits.
+SAMPLE_QUANTIZE = {"f32": "F32", "f16": PLAIN}
 GROUP = 64  # 8-bit weights that share a scale: so many of what comes into a product
 WIDER = 1.3  # than the ranges that the compiler finds for 8-bit numbers, at most
 
@@ -59,9 +64,11 @@ def stays_f16(role):
 
 
 def compiled_as(role, dtype):
-    """The compiler's number type of a network, for a dtype of build-bmodels: of int8 those of
-    w8f16, but for what is all in 8 bits.
+    """The compiler's number type of a network, for a dtype of build-bmodels on a chip that computes
+    in F16.
     """
+    if dtype == "int8" and role != "vision":
+        dtype = "w8f16"
     if dtype == "w8f16" and not has_eight_bit_weights(role):
         return "F16"
     if dtype == "bf16" and stays_f16(role):
@@ -82,12 +89,17 @@ def check_chip(chip):
 
 
 def check_target(target):
-    """target: chip, dtype, cores, calibration"""
+    """target: chip, form, dtype, cores, calibration"""
     chip = target.chip
     check_chip(chip)
     if target.dtype not in CHIPS[chip]:
         raise BuildError(
             f"{chip} does not compute in {target.dtype}; it knows {', '.join(CHIPS[chip])}"
+        )
+    if target.form == "sample" and target.dtype not in SAMPLE_QUANTIZE:
+        raise BuildError(
+            f"--form sample is compiled in {' or '.join(SAMPLE_QUANTIZE)}, not {target.dtype}: its "
+            "graphs choose tokens themselves, and nothing in them can be kept exact"
         )
     if not 1 <= target.cores <= MAX_CORES[chip]:
         raise BuildError(
@@ -204,7 +216,7 @@ class Compiler:
         }
         layers = PRECISE.get(quantize)
         precise = float_names(mlir.read_text(encoding="utf-8"), layers) if layers else []
-        quantize = "F16" if quantize == WIDE else quantize
+        quantize = "F16" if quantize in (WIDE, PLAIN) else quantize
         if precise:
             self._deploy_precisely(mlir, target, numbers, precise, layers)
         else:

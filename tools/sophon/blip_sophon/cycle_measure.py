@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from . import sample_graphs
+from .calibration import write_exceptions
 from .checkpoint import (
     BUNDLED_VOCABULARY,
     DEC,
@@ -20,9 +21,9 @@ from .checkpoint import (
     expected_shapes,
 )
 from .compiler import F32_ENDS, PRECISE, Compiler
-from .cycle_table import Target, checkpoint_of, compiled_as, own_stages, read_profiles
+from .cycle_table import checkpoint_of, compiled_as, own_stages, read_profiles, sample_builds
 from .networks import Builder, Options
-from .precision import has_precise
+from .precision import has_precise, operation_names
 
 RESULTS = "results.json"
 PRECISION = Path(__file__).with_name("precision.py")
@@ -137,6 +138,16 @@ def _precision(model, quantize):
     )
 
 
+def _eight_bits(mlir):
+    """(calibration table, exceptions) of a network in 8 bits: the ranges of its numbers do not
+    count, which operations stay in floating point does.
+    """
+    table = mlir.with_suffix(".calibration")
+    names = operation_names(mlir.read_text(encoding="utf-8")).values()
+    table.write_text("".join(f"{name} 1.0 -1.0 1.0\n" for name in names), encoding="utf-8")
+    return table, write_exceptions(mlir, "F16")
+
+
 class Measurer:
     def __init__(self, toolchain, work, version):
         self.toolchain, self.work, self.version = toolchain, Path(work), version
@@ -176,8 +187,9 @@ class Measurer:
         for target, quantize in jobs:
             start = time.monotonic()
             ends = ((), ()) if quantize in F32_ENDS else kept
+            tables = _eight_bits(mlir) if quantize == "INT8" else ()
             Compiler(self.toolchain, target.chip, target.cores, folder).deploy(
-                mlir, quantize, folder / "out.bmodel", *ends
+                mlir, quantize, folder / "out.bmodel", *ends, *tables
             )
             figure = read_profiles(sorted(folder.glob("compiler_profile_*.txt")))
             self._remember(keys[target, quantize], figure)
@@ -194,11 +206,9 @@ def measure_all(figures, measurer, checkpoints, tasks, targets, dtypes):
     """checkpoints: task -> a function that opens one. Fills figures.times."""
     for task in dict.fromkeys(checkpoint_of(task) for task in tasks):
         c = checkpoints[task]()
-        bases = dict.fromkeys(Target(target.chip, 1) for target in targets)
+        builds = list(dict.fromkeys(of for target in targets for of in sample_builds(target)))
         for name, make in sample_makers(task, c, figures.lengths).items():
-            for (target, quantize), ms in measurer.measure(
-                name, make(), ((), ()), [(base, "F32") for base in bases]
-            ).items():
+            for (target, quantize), ms in measurer.measure(name, make(), ((), ()), builds).items():
                 figures.times[task, name, target, quantize] = ms
         for name, make in own_makers(task, c, figures.lengths, tasks).items():
             network = make()

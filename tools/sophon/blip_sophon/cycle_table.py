@@ -5,7 +5,7 @@ nothing but Python.
 import re
 from dataclasses import dataclass
 
-from .compiler import compiled_as
+from .compiler import PLAIN, compiled_as
 from .errors import BuildError
 
 _FIGURE = re.compile(r"^flops:.*?\bruntime: *([0-9.]+) *ms", re.MULTILINE)
@@ -54,6 +54,11 @@ class Lengths:
     beams: int = 3
 
 
+def sample_tokens(given):
+    """New tokens of the sample's captions and answers: a number given for both, or the usual."""
+    return (given, given) if given else (Lengths.caption, Lengths.answer)
+
+
 # A task as its networks and how often each runs. The caption prompt's pass gives the first new
 # token, a step each further one.
 def own_stages(task, lengths):
@@ -68,12 +73,13 @@ def own_stages(task, lengths):
         },
         "match": {"vision": 1, "text_cross": 1, "match": 1},
         "match, further text": {f"match_{lengths.match_rows}": 1 / lengths.match_rows},
+        "ask, picture": {"vision": 1},
         "ask": {"vision": 1, "question_cross": 1, "question": 1, "answer_step": lengths.answer},
         "ask, further question": {"question": 1, "answer_step": lengths.answer},
     }[task]
 
 
-DTYPES = ("f32", "f16", "bf16", "w8f16")
+DTYPES = ("f32", "f16", "bf16", "w8f16", "int8")
 
 
 # The sample's task that each of ours is compared with. It decodes greedily and reads the picture
@@ -83,6 +89,7 @@ SAMPLE_STAGES = {
     "caption, 3 beams": ("blip_cap",),
     "match": ("blip_itm",),
     "match, further text": ("blip_itm",),
+    "ask, picture": ("blip_vqa_venc",),
     "ask": ("blip_vqa_venc", "blip_vqa_tenc", "blip_vqa_tdec"),
     "ask, further question": ("blip_vqa_tenc", "blip_vqa_tdec"),
 }
@@ -117,19 +124,20 @@ class Figures:
             for stage, count in own_stages(task, self.lengths).items()
         )
 
-    def sample(self, task, target):
+    def sample(self, task, target, quantize):
         return sum(
-            self._sample_network(checkpoint_of(task), name, target) for name in SAMPLE_STAGES[task]
+            self._sample_network(checkpoint_of(task), name, target, quantize)
+            for name in SAMPLE_STAGES[task]
         )
 
-    def _sample_network(self, checkpoint, name, target):
+    def _sample_network(self, checkpoint, name, target, quantize):
         wanted = {"blip_cap": self.lengths.caption, "blip_vqa_tdec": self.lengths.answer}.get(name)
         if wanted is None:
-            return self.times[checkpoint, name, target, "F32"]
+            return self.times[checkpoint, name, target, quantize]
         return at_tokens(
             wanted,
             *(
-                (n, self.times[checkpoint, f"{name}_{n}", target, "F32"])
+                (n, self.times[checkpoint, f"{name}_{n}", target, quantize])
                 for n in self.lengths.unrolled
             ),
         )
@@ -139,21 +147,30 @@ def _row(cells):
     return "| " + " | ".join(cells) + " |"
 
 
-def task_table(figures, tasks, target, dtypes):
-    """Markdown: milliseconds of each task, and how many times as fast as the sample's graphs on one
-    core of the chip.
+def sample_builds(target):
+    """What the sample's graphs are compiled as, to be compared with ours: as published, in F32 for
+    one core, and like ours, in F16 for as many cores.
     """
-    base = Target(target.chip, 1)
+    return ((Target(target.chip, 1), "F32"), (target, PLAIN))
+
+
+def task_table(figures, tasks, target, dtypes):
+    """Markdown: milliseconds of each task, and how many times as fast as the sample's graphs in F32
+    on one core of the chip, and as those in F16.
+    """
+    builds = sample_builds(target)
+    heads = [f"sample, {quantize.split()[0].lower()} ({of})" for of, quantize in builds]
     lines = [
-        _row(["task", f"sample, f32 ({base})", *(f"{dtype} ({target})" for dtype in dtypes)]),
-        _row(["---"] * (2 + len(dtypes))),
+        _row(["task", *heads, *(f"{dtype} ({target})" for dtype in dtypes)]),
+        _row(["---"] * (1 + len(builds) + len(dtypes))),
     ]
     for task in tasks:
-        sample = figures.sample(task, base)
-        own = [figures.own(task, target, dtype) for dtype in dtypes]
-        lines.append(
-            _row([task, f"{sample:.1f}", *(f"{ms:.1f} ({sample / ms:.1f} x)" for ms in own)])
-        )
+        samples = [figures.sample(task, *build) for build in builds]
+        cells = [f"{sample:.1f}" for sample in samples]
+        for dtype in dtypes:
+            ms = figures.own(task, target, dtype)
+            cells.append(f"{ms:.1f} ({', '.join(f'{sample / ms:.2f} x' for sample in samples)})")
+        lines.append(_row([task, *cells]))
     return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 """Fetching the files of the vendor's BLIP sample: what is fetched, from where, and whether it came
-whole."""
+whole.
+"""
 
 import hashlib
 import importlib.util
@@ -88,8 +89,9 @@ class Sums:
                 raise BuildError(f"{self.path}, line {number}: expected a SHA-256 and a file name")
             self.known[name] = digest
 
-    def add(self, name, digest):
-        self.known[name] = digest
+    def add(self, digests):
+        """digests: file name -> its SHA-256."""
+        self.known.update(digests)
         text = "".join(f"{self.known[name]}  {name}\n" for name in sorted(self.known))
         partial = self.path.with_name(f".{SUMS}.part")
         partial.write_text(text, encoding="utf-8")
@@ -250,7 +252,7 @@ class Download:
             raise
         digest = sha256(part)
         part.replace(target)
-        self.sums.add(f"{place}/{name}", digest)
+        self.sums.add({f"{place}/{name}": digest})
         return target
 
     def archive(self, name, place, folder):
@@ -268,9 +270,8 @@ class Download:
         (inside if inside.is_dir() else partial).rename(target)
         shutil.rmtree(partial, ignore_errors=True)
         self.sums.known.pop(f"{place}/{name}", None)
-        for path in sorted(target.rglob("*")):
-            if path.is_file():
-                self.sums.add(path.relative_to(self.out).as_posix(), sha256(path))
+        files = [path for path in target.rglob("*") if path.is_file()]
+        self.sums.add({path.relative_to(self.out).as_posix(): sha256(path) for path in files})
         archive.unlink()
 
     def models(self, chip):

@@ -7,32 +7,13 @@ from pathlib import Path
 from . import sample_graphs
 from .build import DIGEST_DIGITS
 from .checkpoint import merge, open_checkpoint
-from .cycle_table import Lengths
+from .cycle_table import sample_tokens
 from .errors import BuildError
 from .networks import Builder
 
 
 def progress(message):
     print(f"export-onnx: {message}", file=sys.stderr, flush=True)
-
-
-def sample_makers(checkpoint, tokens):
-    """The sample's networks that the checkpoint has: file name -> a function that makes the graph.
-    tokens: new ones of a text, None for the usual.
-    """
-    c, makers = checkpoint, {}
-    caption, answer = (tokens, tokens) if tokens else (Lengths.caption, Lengths.answer)
-    if "caption" in c.text:
-        makers["blip_cap"] = lambda: sample_graphs.caption(c, caption)
-    if c.has_itm:
-        makers["blip_itm"] = lambda: sample_graphs.match(c)
-    if "answer" in c.text:
-        makers["blip_vqa_venc"] = lambda: sample_graphs.vision_encoder(c)
-        makers["blip_vqa_tenc"] = lambda: sample_graphs.question_encoder(c)
-        makers["blip_vqa_tdec"] = lambda: sample_graphs.answer_decoder(c, answer)
-    if not makers:
-        raise BuildError(f"{c.name} has no part of which the sample has a network")
-    return makers
 
 
 def own_makers(checkpoint, options):
@@ -99,7 +80,8 @@ def export(models, form, out, options, tokens):
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     if form == "sample":
-        named = ((name, make()) for name, make in sample_makers(checkpoint, tokens).items())
+        made = sample_graphs.makers(checkpoint, *sample_tokens(tokens))
+        named = ((name, make()) for name, make in made.items())
     else:
         named = own_makers(checkpoint, options)
     for name, graph in named:

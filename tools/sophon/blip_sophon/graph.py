@@ -8,9 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
 IR_VERSION = 8
-HIDDEN = (
-    -10000.0
-)  # added to a score that must not be seen: exp() of it is 0, and half precision holds it
+# Added to a score that must not be seen: exp() of it is 0, and half precision holds it.
+HIDDEN = -10000.0
 INT, FLOAT = TensorProto.INT32, TensorProto.FLOAT
 
 

@@ -190,9 +190,10 @@ class Builder:
         distance = g.add(g.op("Relu", behind), g.op("Relu", scaled(behind, -1.0)))
         write = g.op("Relu", g.add(scaled(distance, -1.0), g.scalar(1.0)))
         keep = g.add(scaled(write, -1.0), g.scalar(1.0))
+        # 1 behind slot p, 0 elsewhere.
         later = g.add(
             g.op("Relu", behind), scaled(g.op("Relu", g.add(behind, g.scalar(-1.0))), -1.0)
-        )  # 1 behind slot p, 0 elsewhere
+        )
         table = g.constant(f"{part}.positions", Weights(self.c, part)("position")[None, :slots])
         place = g.op(
             "ReduceSum", g.op("Mul", table, g.reshape(write, 1, slots, 1)), g.ints([1]), keepdims=1

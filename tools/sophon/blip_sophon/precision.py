@@ -17,9 +17,8 @@ _OP = re.compile(
 _TOP = re.compile(r'^\s*%\w+ = "top\.(\w+)"\(.*loc\((#loc\d*)\)\s*$', re.MULTILINE)
 _NAME = re.compile(r'^(#loc\d*) = loc\("([^"]*)"\)', re.MULTILINE)
 _LAYER = re.compile(r"(\w+)\.(\d+|start|end)\.")
-_LAST = re.compile(
-    r"(tokens|states)(_|$)"
-)  # a tower's last LayerNorm has the name of the output that it is
+# A tower's last LayerNorm has the name of the output that it is.
+_LAST = re.compile(r"(tokens|states)(_|$)")
 _HALF = re.compile(r"xf16>")
 # Attributes as the compiler writes them.
 _CAST = "{round_mode = #tpu<round_mode HalfAwayFromZero>, with_scale = true}"

@@ -1,5 +1,6 @@
 """What a compiled model answers and how fast it is, measured with the program itself and compared
-with the checkpoint in F32 on the CPU and with the vendor's figures."""
+with the checkpoint in F32 on the CPU and with the vendor's figures.
+"""
 
 import json
 import math

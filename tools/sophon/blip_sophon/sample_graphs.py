@@ -9,6 +9,7 @@ used again. Operators and their order are the trace's, which decides what the co
 import numpy as np
 from onnx import numpy_helper
 
+from .errors import BuildError
 from .graph import HIDDEN, INT, Graph
 from .towers import Weights, causal_mask
 
@@ -132,6 +133,12 @@ def _greedy(g, text, checkpoint, prompt, tokens, min_length):
     an unrolled loop.
     """
     ids = {token: i for i, token in enumerate(checkpoint.vocabulary)}
+    missing = [token for token in (*prompt, "[SEP]", "[PAD]") if token not in ids]
+    if missing:
+        raise BuildError(
+            f"{checkpoint.name}: its vocabulary lacks {', '.join(missing)}, which the sample's "
+            "graphs have compiled in"
+        )
     end, pad = ids["[SEP]"], ids["[PAD]"]
     parts = [g.constant("prompt", np.array([[ids[token] for token in prompt]], np.int64))]
     unfinished, x, begin = None, parts[0], 0
@@ -179,9 +186,9 @@ def _pixels(g, checkpoint):
     return g.input("pixel_values", [1, 3, side, side])
 
 
-def caption(checkpoint, tokens):
+def caption(checkpoint, tokens, written_out_norm=False):
     """pixels -> ids of the prompt and that many new tokens"""
-    g = Graph("blip_cap")
+    g = Graph("blip_cap", written_out_norm)
     text = _Text(
         g,
         checkpoint,
@@ -193,9 +200,9 @@ def caption(checkpoint, tokens):
     return g
 
 
-def match(checkpoint):
+def match(checkpoint, written_out_norm=False):
     """pixels, text -> match probability"""
-    g = Graph("blip_itm")
+    g = Graph("blip_itm", written_out_norm)
     pixels, (ids, mask) = _pixels(g, checkpoint), _text_inputs(g)
     text = _Text(g, checkpoint, "text", _vision(g, checkpoint, pixels), checkpoint.vision.tokens)
     states = text(ids, 0, TEXT_LENGTH, _question_mask(g, mask))
@@ -205,8 +212,8 @@ def match(checkpoint):
     return g
 
 
-def vision_encoder(checkpoint):
-    g = Graph("blip_vqa_venc")
+def vision_encoder(checkpoint, written_out_norm=False):
+    g = Graph("blip_vqa_venc", written_out_norm)
     g.output(
         _vision(g, checkpoint, _pixels(g, checkpoint)),
         "output",
@@ -215,8 +222,8 @@ def vision_encoder(checkpoint):
     return g
 
 
-def question_encoder(checkpoint):
-    g = Graph("blip_vqa_tenc")
+def question_encoder(checkpoint, written_out_norm=False):
+    g = Graph("blip_vqa_tenc", written_out_norm)
     v = checkpoint.vision
     states = g.input("image_embeds", [1, v.tokens, v.width])
     ids, mask = _text_inputs(g)
@@ -229,9 +236,27 @@ def question_encoder(checkpoint):
     return g
 
 
-def answer_decoder(checkpoint, tokens):
-    g = Graph("blip_vqa_tdec")
+def answer_decoder(checkpoint, tokens, written_out_norm=False):
+    g = Graph("blip_vqa_tdec", written_out_norm)
     states = g.input("question_states", [1, TEXT_LENGTH, checkpoint.text["question"].width])
     text = _Text(g, checkpoint, "answer", states, TEXT_LENGTH)
     _greedy(g, text, checkpoint, ("[DEC]",), tokens, 1)
     return g
+
+
+def makers(checkpoint, caption_tokens, answer_tokens, written_out_norm=False):
+    """The sample's networks that the checkpoint has: file name -> a function that makes the graph.
+    Tokens are new ones of a text.
+    """
+    c, made, norm = checkpoint, {}, written_out_norm
+    if "caption" in c.text:
+        made["blip_cap"] = lambda: caption(c, caption_tokens, norm)
+    if c.has_itm:
+        made["blip_itm"] = lambda: match(c, norm)
+    if "answer" in c.text:
+        made["blip_vqa_venc"] = lambda: vision_encoder(c, norm)
+        made["blip_vqa_tenc"] = lambda: question_encoder(c, norm)
+        made["blip_vqa_tdec"] = lambda: answer_decoder(c, answer_tokens, norm)
+    if not made:
+        raise BuildError(f"{c.name} has no part of which the sample has a network")
+    return made

@@ -61,12 +61,8 @@ class Staging:
         if not any(self.target.iterdir()):
             return True
         try:
-            return (
-                json.loads((self.target / "manifest.json").read_text(encoding="utf-8")).get(
-                    "format"
-                )
-                == FORMAT
-            )
+            manifest = json.loads((self.target / "manifest.json").read_text(encoding="utf-8"))
+            return manifest.get("format") == FORMAT
         except (OSError, ValueError, AttributeError):
             return False
 
@@ -125,3 +121,22 @@ class Staging:
                 (aside / "replaced").rename(self.target)
             raise
         shutil.rmtree(aside, ignore_errors=True)
+
+
+class SampleStaging(Staging):
+    """The same for models in the vendor's form, which have no manifest: the folder holds them, the
+    vocabulary and their digests, and one that holds anything else is left alone.
+    """
+
+    SUMS = "SHA256SUMS"
+
+    def _replaceable(self):
+        if not self.target.is_dir():
+            return False
+        names = {path.name for path in self.target.iterdir()}
+        try:
+            sums = (self.target / self.SUMS).read_text(encoding="utf-8") if names else ""
+        except (OSError, ValueError):
+            return False
+        listed = {line.split(maxsplit=1)[1] for line in sums.splitlines() if len(line.split()) > 1}
+        return names <= {*listed, self.SUMS, "vocab.txt"}

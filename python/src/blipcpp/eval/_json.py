@@ -20,9 +20,20 @@ def read_text(path: Name) -> str:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except UnicodeDecodeError as problem:
-        raise DataError("%s is no text in UTF-8 (byte %d)" % (path, problem.start)) from None
+        raise _no_text(path, problem) from None
     except OSError as problem:
         raise DataError("cannot read %s: %s" % (path, problem.strerror)) from None
+
+
+def decoded(data: bytes, path: Name) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise _no_text(path, problem) from None
+
+
+def _no_text(path: Name, problem: UnicodeDecodeError) -> DataError:
+    return DataError("%s is no text in UTF-8 (byte %d)" % (path, problem.start))
 
 
 def parsed(text: str, where: str) -> Any:

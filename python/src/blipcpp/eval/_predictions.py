@@ -7,7 +7,7 @@ import os
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ._errors import DataError
-from ._json import Name, Row, parsed, read_json, read_text, rows, shown, write_json
+from ._json import Name, Row, decoded, parsed, read_json, read_text, rows, shown, write_json
 
 try:
     import fcntl
@@ -19,7 +19,7 @@ def read_rows(path: Name) -> List[Row]:
     """The rows of a .json file (a list) or a .jsonl file (one in a line)."""
     if not str(path).endswith((".jsonl", ".ndjson")):
         return rows(read_json(path), path)
-    return [row for row in _lines(read_text(path), path)]
+    return list(_lines(read_text(path), path))
 
 
 def _lines(text: str, path: Name) -> Iterable[Row]:
@@ -119,13 +119,7 @@ class Journal:
             self._compare(settings, beside)
         else:
             write_json(beside, settings)
-        try:
-            text = data[:whole].decode("utf-8")
-        except UnicodeDecodeError as problem:
-            raise DataError(
-                "%s is no text in UTF-8 (byte %d)" % (self.path, problem.start)
-            ) from None
-        self.found = list(_lines(text, self.path))
+        self.found = list(_lines(decoded(data[:whole], self.path), self.path))
         # A row whose writing was cut short is made again.
         self._file.truncate(whole)
 

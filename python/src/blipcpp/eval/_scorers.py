@@ -33,7 +33,6 @@ INSTALL = (
 _UTF8 = ["-Dfile.encoding=UTF-8", "-Dsun.stdout.encoding=UTF-8", "-Dstdout.encoding=UTF-8"]
 _TOKENIZER = "edu.stanford.nlp.process.PTBTokenizer"
 
-
 _Texts = Dict[int, List[str]]
 
 
