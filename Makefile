@@ -69,9 +69,9 @@ check-tsan: deps-check ## Run the tests that use threads under the thread saniti
 	ctest --preset tsan -j $(JOBS)
 
 check-fuzz: deps-check ## Run each fuzzer for FUZZ_SECONDS seconds
-	$(CONFIGURE) fuzz
+	$(CONFIGURE) asan
 	$(CMAKE_BUILD) fuzz -j $(JOBS)
-	scripts/run-fuzzers.sh build/fuzz/fuzz $(or $(FUZZ_SECONDS),8)
+	scripts/run-fuzzers.sh build/asan/fuzz $(or $(FUZZ_SECONDS),8)
 
 HOSTS = arm64
 check-hosts: ## The two below (HOSTS="arm64 riscv64"), where their compilers can be had

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
 #include "server/endpoint.h"
 #include "server/fields.h"
 #include "server/forms.h"
@@ -60,7 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } catch (const Problem& problem) {
     require(problem.kind().status == 400 || problem.kind().status == 415);
     // names what the client sent, whatever bytes those were
-    json_text(to_json(problem.kind(), problem.what(), "id"));
+    blip::json_text(to_json(problem.kind(), problem.what(), "id"));
   }
   return 0;
 }

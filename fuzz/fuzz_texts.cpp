@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "base/ascii.h"
 #include "server/fields.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -14,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto texts = fields.unpacked({text}, "texts");
     if (texts.size() > limits.max_texts) std::abort();
     for (const std::string& one : texts)
-      if (one != text && (is_blank(one) || one.size() > 4 * limits.max_text_characters))
+      if (one != text && (blip::is_blank(one) || one.size() > 4 * limits.max_text_characters))
         std::abort();
   } catch (const Problem& problem) {
     if (problem.kind().status != 400) std::abort();

@@ -29,7 +29,7 @@ inline bool in_child(const std::function<bool()>& body, unsigned seconds = 120) 
 }  // namespace blip
 
 // For tests whose children of a fork start threads.
-#if defined(__SANITIZE_THREAD__)
+#if defined(BLIP_TESTS_THREAD_SANITIZED)
 #define SKIP_WITHOUT_THREADS_AFTER_FORK() \
   GTEST_SKIP() << "the thread sanitizer lets no threads start after a fork"
 #elif defined(BLIP_TESTS_EMULATED)

@@ -124,8 +124,9 @@ TEST(Baked, DefaultsAndGreedyAreNoRequest) {
                                     {force, "force_words"},
                                     {GenerateOptions{.length_penalty = 2}, "length_penalty"},
                                     {GenerateOptions{.no_repeat_ngram = 2}, "no_repeat_ngram"}}) {
-    const std::string message = message_of(
-        ErrorCode::kUnsupported, [&] { check_fixed_options(asked, defaults, 8, "caption"); });
+    const std::string message = message_of(ErrorCode::kUnsupported, [&, &options = asked] {
+      check_fixed_options(options, defaults, 8, "caption");
+    });
     EXPECT_TRUE(message.starts_with(std::string(name) + " is not possible")) << message;
   }
 }

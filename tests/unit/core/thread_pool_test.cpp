@@ -191,7 +191,7 @@ TEST(ThreadPool, ALongJobDoesNotStarveAShortOne) {
 }
 
 TEST(ThreadPool, SaysSoWhereTheSystemHasNoThreads) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(BLIP_TESTS_EMULATED)
+#if defined(BLIP_TESTS_SANITIZED) || defined(BLIP_TESTS_EMULATED)
   GTEST_SKIP()
       << "sanitizers want more address space than a limit leaves, and qemu-user keeps none";
 #endif
