@@ -9,7 +9,8 @@ The first is with random weights of a few thousand parameters and pictures of 16
 that nearly all the time is what a job adds. Files are written, and synced, by a thread of their own
 beside the work: what a job takes away from it is processor time, of which the last column is the
 share in a caption of BLIP-base on two cores (--per-picture, in ms); with a model that is given it
-is the share of the whole time. Needs nothing outside Python's standard library.
+is what the whole took longer, as the median of the rounds and their middle half. Needs nothing
+outside Python's standard library.
 """
 
 import argparse
@@ -87,8 +88,9 @@ def main():
         for i in range(arguments.count):
             (folder / "pictures" / f"{i:06}.png").write_bytes(png(i))
         times = {kind: [] for kind in KINDS}
-        for _ in range(arguments.rounds):
-            for kind in KINDS:
+        for number in range(arguments.rounds):
+            kinds = list(KINDS)
+            for kind in kinds if number % 2 == 0 else reversed(kinds):
                 times[kind].append(seconds(arguments, folder, kind))
     finally:
         shutil.rmtree(folder)
@@ -102,9 +104,16 @@ def main():
     print("|---|---|---|---|---|")
     for kind, (wall, processor) in medians.items():
         more = (processor - plain[1]) / arguments.count * 1e6
-        share = (wall - plain[0]) / plain[0] if own else more / arguments.per_picture / 1000
         rate = arguments.count / wall
-        print(f"| {kind} | {wall:.2f} | {rate:.0f} | {more:.0f} | {100 * share:.2f} % |")
+        share = f"{more / arguments.per_picture / 10:.2f} %"
+        if own:
+            ratios = sorted(a[0] / b[0] for a, b in zip(times[kind], times["no output"]))
+            low, middle, high = (
+                100 * (statistics.median(part) - 1)
+                for part in (ratios[: (len(ratios) + 1) // 2], ratios, ratios[len(ratios) // 2 :])
+            )
+            share = f"{middle:+.1f} % ({low:+.1f} to {high:+.1f})"
+        print(f"| {kind} | {wall:.2f} | {rate:.1f} | {more:.0f} | {share} |")
 
 
 if __name__ == "__main__":
