@@ -85,9 +85,7 @@ def blip(options, command, *arguments):
 def folder_seconds(options, folder, dtype, batch):
     """A picture's."""
     decoding = ("--beams", 1, "--min-length", 20, "--max-length", 20)
-    return blip(
-        options, "caption", folder, "--dtype", dtype, "--batch", batch, *decoding
-    )[0]
+    return blip(options, "caption", folder, "--dtype", dtype, "--batch", batch, *decoding)[0]
 
 
 def bench_seconds(options, dtype, batch, runs):
@@ -151,8 +149,10 @@ def main():
                     one = (more - few) / (options.count - options.count // 4)
                     stages = bench_seconds(options, dtype, batch, 4)
                     figures.append((dtype, batch, one, *(stages[s] for s in STAGES), theirs))
-    print(f"| {options.count} photographs | tower | caption | folder | of the tower | of the caption "
-          "| transformers bf16 | of the folder |")
+    print(
+        f"| {options.count} photographs | tower | caption | folder | of the tower "
+        "| of the caption | transformers bf16 | of the folder |"
+    )
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     median = statistics.median
     for dtype in options.dtype.split(","):

@@ -71,7 +71,7 @@ Json array_object(const Table& table, const Json& object) {
     return {{"image_id", coco_id(name_of(object))}, {"caption", object.at("caption")}};
   if (table.array == Array::kTrainingPairs)
     return {{"image", name_of(object)}, {"caption", object.at("text")}};
-  if (!object.contains("question_id"))
+  if (object.value("question_id", Json()).is_null())
     throw Error(ErrorCode::kImage,
                 "VQA results need the \"question_id\" of a question, which its row does not have; "
                 "add it, or write a .jsonl file");

@@ -97,8 +97,8 @@ TEST(MappedFile, ReadsZerosWhereTheFileWasCutAndSaysSo) {
   EXPECT_NO_THROW(other.check_unchanged());
 }
 
-// Not watched by the thread sanitizer, which takes the signal handler's mapping of zeros for a write
-// to every byte of it.
+// Not watched by the thread sanitizer, which takes the signal handler's mapping of zeros for writes
+// to every byte.
 __attribute__((no_sanitize("thread"))) char read_byte(std::span<const std::byte> bytes,
                                                       std::size_t at) {
   return static_cast<char>(*(bytes.data() + at));

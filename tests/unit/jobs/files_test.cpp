@@ -79,10 +79,12 @@ TEST(Rows, CocoNumbersComeFromNames) {
 TEST(Rows, ArraysHoldWhatOtherProgramsRead) {
   const Json answer{{"image", "a.png"}, {"question_id", 3}, {"answer", "yes"}, {"score", 1}};
   EXPECT_EQ(row(Format::kArray, "", kAnswers, answer), "{\"question_id\":3,\"answer\":\"yes\"}\n");
-  EXPECT_NE(message_of([] {
-              row(Format::kArray, "", kAnswers, {{"answer", "yes"}});
-            }).find("VQA results need the \"question_id\""),
-            std::string::npos);
+  for (const Json& without :
+       {Json{{"answer", "yes"}}, Json{{"answer", "yes"}, {"question_id", nullptr}}})
+    EXPECT_NE(message_of([&] {
+                row(Format::kArray, "", kAnswers, without);
+              }).find("VQA results need the \"question_id\""),
+              std::string::npos);
   EXPECT_EQ(row(Format::kArray, "", kPairs, {{"image", "a.png"}, {"text", "b"}}),
             "{\"image\":\"a.png\",\"caption\":\"b\"}\n");
 }
