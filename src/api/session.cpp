@@ -186,7 +186,8 @@ struct Session::Impl {
   // The token ids of a text under attention; `read` those it has when it is given without any.
   TokenIds attended(const Text& text, TokenIds read, const TokenIds& prompt,
                     const model::TextConfig& decoder) const {
-    TokenIds ids = text.token_ids.empty() ? std::move(read) : text.token_ids;
+    TokenIds ids = std::move(read);
+    if (!text.token_ids.empty()) ids = text.token_ids;
     const bool begins =
         ids.size() >= prompt.size() && std::equal(prompt.begin(), prompt.end(), ids.begin());
     const bool known = std::all_of(ids.begin(), ids.end(),

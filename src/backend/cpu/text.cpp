@@ -218,15 +218,15 @@ void text_head(ThreadPool& pool, const TextHead& head, ConstMatrix states, Matri
               hidden, ops::Epilogue::kGelu);
   const auto normed =
       ops::layer_norm_keep(pool, hidden, head.norm, head.decoder.type(), scratch.state);
-  const int per_row = decode::partials_of(logits.cols);
-  ops::linear_then(
-      pool, normed, head.decoder, logits, decode::kPartialColumns,
-      [&](int row, int rows, int column, int columns) {
-        for (int r = row; r < row + rows; ++r)
-          partials[static_cast<std::size_t>(r * per_row + column / decode::kPartialColumns)] =
-              decode::partial_log_sum_exp(
-                  {logits.row(r) + column, static_cast<std::size_t>(columns)});
-      });
+  const auto per_row = static_cast<std::size_t>(decode::partials_of(logits.cols));
+  ops::linear_then(pool, normed, head.decoder, logits, decode::kPartialColumns,
+                   [&](int row, int rows, int column, int columns) {
+                     for (int r = row; r < row + rows; ++r)
+                       partials[static_cast<std::size_t>(r) * per_row +
+                                static_cast<std::size_t>(column / decode::kPartialColumns)] =
+                           decode::partial_log_sum_exp(
+                               {logits.row(r) + column, static_cast<std::size_t>(columns)});
+                   });
 }
 
 }  // namespace blip::backend::cpu

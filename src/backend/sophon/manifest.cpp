@@ -33,7 +33,7 @@ constexpr std::array<const char*, kParts> kPartNames = {
 // One of the words.
 std::string choice(const JsonObject& object, const char* key,
                    const std::vector<std::string>& words) {
-  const std::string word = object.required_string(key);
+  std::string word = object.required_string(key);
   if (std::find(words.begin(), words.end(), word) != words.end()) return word;
   std::string list;
   for (const std::string& one : words) list += (list.empty() ? "" : ", ") + one;
@@ -41,7 +41,7 @@ std::string choice(const JsonObject& object, const char* key,
 }
 
 std::string digest(const JsonObject& object, const char* key) {
-  const std::string text = object.required_string(key);
+  std::string text = object.required_string(key);
   if (text.size() != 64 || text.find_first_not_of("0123456789abcdef") != std::string::npos)
     object.refuse(key, object.required(key), "a SHA-256: 64 digits, 0 to 9 and a to f");
   return text;
@@ -49,7 +49,7 @@ std::string digest(const JsonObject& object, const char* key) {
 
 // A file of the folder itself: a manifest from elsewhere must not reach out of it.
 std::string file_name(const JsonObject& object, const char* key) {
-  const std::string name = object.required_string(key);
+  std::string name = object.required_string(key);
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
       name.find('\0') != std::string::npos)
     object.refuse(key, object.required(key), "the name of a file in this folder");
