@@ -4,7 +4,8 @@ of milliseconds and of ratios.
 
     bench/setup.sh
     bench/.venv/bin/python bench/compare.py --blip build/release/bin/blip \\
-        [--work bench/work] [--threads 2] [--rounds 9] [--runs 2] [--isa avx2]
+        [--work bench/work] [--threads 2] [--rounds 9] [--runs 2] [--isa avx2] [--only torch]
+        [--case "caption, greedy to 20"]
 
 Everybody takes turns, work by work: a round measures each peer and then blip (the next one blip
 first) within the same minute, and a ratio is made of two figures of one round. The tables have the
@@ -118,7 +119,7 @@ def print_table(figures, options):
     columns = list(dict.fromkeys((engine, dtype) for engine, dtype, _ in figures))
     print("| work, ms | " + " | ".join(f"{engine} {dtype}" for engine, dtype in columns) + " |")
     print("|---|" + "---:|" * len(columns))
-    for work in WORKS:
+    for work in options.cases:
         cells = [figures.get((engine, dtype, work)) for engine, dtype in columns]
         print(
             f"| {work} | "
@@ -168,12 +169,12 @@ def print_ratios(figures, options):
     def peers_of(work, keep):
         return sorted(key for key in figures if key[2] == work and key[0] != "blip" and keep(key))
 
-    for work in WORKS:
+    for work in options.cases:
         for dtype in ("f32", "bf16", "int8"):
             row(work, dtype, peers_of(work, lambda key: key[1] == dtype))
     # What most people run: transformers, in the type that is fastest there.
     fastest = "f32" if options.isa else "bf16"
-    for work in list(WORKS)[2:]:
+    for work in (work for work in options.cases if WORKS[work][1] != "vision"):
         for dtype in ("bf16", "int8"):
             row(work, dtype, peers_of(work, lambda key: key[:2] == ("torch", fastest)))
 
@@ -196,6 +197,13 @@ def main():
         choices=("avx2",),
         help="limit everybody to this instruction set; says for whom that did not take",
     )
+    parser.add_argument(
+        "--case",
+        dest="cases",
+        action="append",
+        choices=list(WORKS),
+        help="only this line of the table (may be repeated)",
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument(
         "--runs",
@@ -204,11 +212,12 @@ def main():
         help="of each work in a round, at most: peers as many as fit in 3 seconds",
     )
     options = parser.parse_args()
+    options.cases = options.cases or list(WORKS)
     figures = collections.defaultdict(list)
     print("loading the peers; the first time their checkpoints are made", file=sys.stderr)
     peers = [Peers(engine, options) for engine in options.only.split(",")]
     for number in range(options.rounds):
-        for work in WORKS:
+        for work in options.cases:
             print(f"round {number + 1} of {options.rounds}: {work}", file=sys.stderr)
             turns = [lambda engine=engine: engine.measure(work) for engine in peers] + [
                 lambda: measure_blip(work, options)

@@ -15,7 +15,6 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 PROGRAMS = {
     "torch f32": "#c9c3b8",
     "torch bf16": "#a79f91",
-    "onnxruntime int8": "#8fa3b5",
     "openvino bf16": "#8fb0a0",
     "openvino int8": "#6a9681",
     "blip bf16": "#e8a33d",
@@ -59,7 +58,7 @@ def draw(headers, rows):
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}"'
         f' height="{y}" font-family="sans-serif" font-size="12" fill="#333">\n'
         f'<rect width="{WIDTH}" height="{y}" fill="#fff"/>\n'
-        '<text x="8" y="18" font-size="15">BLIP-base on 2 cores with AVX-512: milliseconds,'
+        '<text x="8" y="18" font-size="15">BLIP-base on 2 cores with AMX: milliseconds,'
         " shorter is better</text>\n"
     )
     return head + "\n".join(parts) + "\n</svg>\n"

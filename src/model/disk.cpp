@@ -30,7 +30,7 @@ std::optional<int> dimension(const DiskTensors& disk, const std::string& name, s
 }
 
 // A dimension that a size may be read off.
-struct Place {
+struct Dimension {
   std::string tensor;
   std::size_t rank, axis;
 };
@@ -44,14 +44,14 @@ class Sizes {
   Sizes(const DiskTensors& disk, std::string where, std::string part)
       : disk_(disk), where_(std::move(where)), part_(std::move(part)) {}
 
-  // The value most of the places have; among equals the stated one, then the first. A single tensor
-  // that differs is left to the check against the tensor table, which then names it. `otherwise`
-  // where nothing says.
-  int settle(const char* key, std::optional<int> stated, const std::vector<Place>& places,
+  // The value most of the dimensions have; among equals the stated one, then the first. A single
+  // tensor that differs is left to the check against the tensor table, which then names it.
+  // `otherwise` where nothing says.
+  int settle(const char* key, std::optional<int> stated, const std::vector<Dimension>& dimensions,
              int otherwise) const {
     std::vector<std::optional<int>> values;
-    for (const Place& place : places)
-      values.push_back(dimension(disk_, place.tensor, place.rank, place.axis));
+    for (const Dimension& one : dimensions)
+      values.push_back(dimension(disk_, one.tensor, one.rank, one.axis));
     std::optional<std::size_t> best;
     long best_votes = 0;
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -65,7 +65,7 @@ class Sizes {
     }
     if (!best) return stated.value_or(otherwise);
     if (stated && *stated != *values[*best])
-      contradict(key, *stated, *values[*best], "tensor " + shape_of(places[*best].tensor));
+      contradict(key, *stated, *values[*best], "tensor " + shape_of(dimensions[*best].tensor));
     return *values[*best];
   }
 
@@ -159,7 +159,7 @@ TextConfig infer_text(const DiskTensors& disk, Layout layout, Part part, const s
       "intermediate_size", settings.mlp,
       {{name("#.fc1.weight"), 2, 0}, {name("#.fc1.bias"), 1, 0}, {name("#.fc2.weight"), 2, 1}},
       text.mlp);
-  std::vector<Place> rows{{name("word"), 2, 0}};
+  std::vector<Dimension> rows{{name("word"), 2, 0}};
   if (is_decoder(part)) {
     const std::string head = prefix + ".cls.predictions.";
     rows.insert(

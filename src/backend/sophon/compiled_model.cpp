@@ -82,7 +82,7 @@ class TextInput {
 
 class CompiledRunner final : public Runner {
  public:
-  CompiledRunner(const Stages& stages, const Capabilities& capabilities, BakedWords words)
+  CompiledRunner(const Stages& stages, const Capabilities& capabilities, CompiledVocabulary words)
       : stages_(stages), capabilities_(capabilities), words_(words) {
     if (const auto& network = text_network()) text_.emplace(*network, words.pad);
     if (const auto& network = stages_[Role::kVision]) pixels_ = network->make_input(0);
@@ -218,14 +218,15 @@ class CompiledRunner final : public Runner {
 
   const Stages& stages_;
   const Capabilities& capabilities_;
-  BakedWords words_;
+  CompiledVocabulary words_;
   std::optional<TextInput> text_;
   MemoryPtr pixels_, states_, output_;
 };
 
 class CompiledModel final : public ChipModel {
  public:
-  CompiledModel(Stages stages, BakedWords words) : stages_(std::move(stages)), words_(words) {
+  CompiledModel(Stages stages, CompiledVocabulary words)
+      : stages_(std::move(stages)), words_(words) {
     Capabilities& c = capabilities_;
     c.caption = stages_[Role::kCaption] != nullptr;
     c.itm = stages_[Role::kMatch] != nullptr;
@@ -260,7 +261,7 @@ class CompiledModel final : public ChipModel {
 
  private:
   Stages stages_;
-  BakedWords words_;
+  CompiledVocabulary words_;
   Capabilities capabilities_;
 };
 
@@ -268,7 +269,7 @@ class CompiledModel final : public ChipModel {
 
 std::shared_ptr<const ChipModel> load_compiled(const std::shared_ptr<Device>& device,
                                                const std::vector<std::string>& bmodels,
-                                               BakedWords words) {
+                                               CompiledVocabulary words) {
   std::vector<NetworkPtr> networks;
   for (const std::string& path : bmodels)
     for (NetworkPtr& network : Network::load(device, path)) networks.push_back(std::move(network));

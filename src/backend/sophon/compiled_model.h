@@ -16,6 +16,6 @@ namespace blip::backend::sophon {
 // Throws Error(kIo | kModel | kDevice).
 std::shared_ptr<const ChipModel> load_compiled(const std::shared_ptr<Device>& device,
                                                const std::vector<std::string>& bmodels,
-                                               BakedWords words);
+                                               CompiledVocabulary words);
 
 }  // namespace blip::backend::sophon

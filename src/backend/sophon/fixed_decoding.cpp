@@ -44,7 +44,7 @@ void check_fixed_options(const GenerateOptions& options, const GenerateOptions& 
 }
 
 decode::Hypothesis fixed_text(std::span<const std::int32_t> ids,
-                              std::span<const std::int32_t> prompt, const BakedWords& words,
+                              std::span<const std::int32_t> prompt, const CompiledVocabulary& words,
                               const std::string& path) {
   if (ids.size() < prompt.size() || !std::equal(prompt.begin(), prompt.end(), ids.begin())) {
     std::string got;

@@ -16,7 +16,7 @@ void check_fixed_options(const GenerateOptions& options, const GenerateOptions& 
                          int length, const std::string& what);
 
 // The vocabulary that such a network is used with: nothing in it says which it was compiled for.
-struct BakedWords {
+struct CompiledVocabulary {
   std::int32_t bos, eos, pad;
   int size;
 };
@@ -25,7 +25,7 @@ struct BakedWords {
 // must start with `prompt` and be those of words, else Error(kModel): the network was compiled with
 // another prompt, or for another vocabulary.
 decode::Hypothesis fixed_text(std::span<const std::int32_t> ids,
-                              std::span<const std::int32_t> prompt, const BakedWords& words,
+                              std::span<const std::int32_t> prompt, const CompiledVocabulary& words,
                               const std::string& path);
 
 }  // namespace blip::backend::sophon

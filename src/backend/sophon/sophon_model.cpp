@@ -103,7 +103,7 @@ std::vector<int> chip_numbers(const std::string& device, int count) {
 }
 
 Loaded load(const std::vector<std::string>& bmodels, const std::string& device_name,
-            BakedWords words) {
+            CompiledVocabulary words) {
   Loaded loaded;
   loaded.model = load_on(
       device_name,

@@ -29,7 +29,8 @@ std::vector<int> chip_numbers(const std::string& device, int count);
 // Opens the bmodel files of one model, in any order; which is which follows from their inputs and
 // outputs: a caption network, a match network, or the vision encoder, question encoder and answer
 // decoder of visual question answering. Throws Error(kUsage | kIo | kModel | kDevice).
-Loaded load(const std::vector<std::string>& bmodels, const std::string& device, BakedWords words);
+Loaded load(const std::vector<std::string>& bmodels, const std::string& device,
+            CompiledVocabulary words);
 // Opens the networks of a compiled folder.
 Loaded load(const Manifest& manifest, const std::string& device);
 

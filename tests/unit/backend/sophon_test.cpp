@@ -107,7 +107,7 @@ TEST(Roles, ByTypeAndShape) {
   message_of(ErrorCode::kModel, [&] { role({}, {ids}); });
 }
 
-TEST(Baked, DefaultsAndGreedyAreNoRequest) {
+TEST(FixedDecoding, DefaultsAndGreedyAreNoRequest) {
   const GenerateOptions defaults;
   EXPECT_NO_THROW(check_fixed_options(defaults, defaults, 8, "caption"));
   EXPECT_NO_THROW(check_fixed_options({.beams = 1, .max_length = 8}, defaults, 8, "caption"));
@@ -131,9 +131,9 @@ TEST(Baked, DefaultsAndGreedyAreNoRequest) {
   }
 }
 
-TEST(Baked, TextEndsWithItsEndToken) {
+TEST(FixedDecoding, TextEndsWithItsEndToken) {
   const TokenIds prompt{30522, 1037};
-  const BakedWords words{30522, 102, 0, 30524};
+  const CompiledVocabulary words{30522, 102, 0, 30524};
   EXPECT_EQ(fixed_text(TokenIds{30522, 1037, 7, 102, 0, 9}, prompt, words, "f").ids,
             (TokenIds{30522, 1037, 7, 102}));
   EXPECT_EQ(fixed_text(TokenIds{30522, 1037, 7, 8}, prompt, words, "f").ids,

@@ -13,7 +13,7 @@ from .errors import BuildError
 from .graph import HIDDEN, INT, Graph
 from .towers import Weights, causal_mask
 
-PROMPT = ("[DEC]", "a", "picture", "of")  # baked in
+PROMPT = ("[DEC]", "a", "picture", "of")  # compiled in
 MIN_LENGTH = 5  # of a caption, prompt included
 TEXT_LENGTH = 35
 
