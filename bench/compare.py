@@ -25,6 +25,8 @@ import statistics
 import subprocess
 import sys
 
+from program import bench
+
 HERE = pathlib.Path(__file__).resolve().parent
 # What is compared, with the model, the stage of `blip bench` that does it and how many pictures.
 WORKS = {
@@ -88,31 +90,10 @@ class Peers:
 
 def measure_blip(work, options):
     model, stage, batch = WORKS[work]
-    command = [
-        options.blip,
-        "bench",
-        "--model",
-        options.work / model,
-        "--stage",
-        stage,
-        "--batch",
-        str(batch),
-        "--runs",
-        str(options.runs),
-        "--threads",
-        str(options.threads),
-        "--json",
-        "--quiet",
-    ]
     environment = {**os.environ, **({"BLIP_FORCE_ISA": options.isa} if options.isa else {})}
-    result = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}: exit code {result.returncode}\n{result.stderr}")
-    for line in map(json.loads, result.stdout.splitlines()):
-        if line.get("stage") == stage:
-            yield "blip", line["dtype"], line["median_ms"]
+    settings = ("--batch", batch, "--runs", options.runs, "--threads", options.threads)
+    for row in bench(options.blip, options.work / model, [stage], *settings, env=environment):
+        yield "blip", row["dtype"], row["median_ms"]
 
 
 def print_table(figures, options):

@@ -14,7 +14,6 @@ and ratios made within a round. Everything else on the machine should be still.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import statistics
@@ -22,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from program import bench, run
 
 HERE = pathlib.Path(__file__).resolve().parent
 SIZE = (1632, 1224)
@@ -72,33 +73,21 @@ def make_photographs(folder, count):
             picture.save(folder / name / f"{i:03}.jpg", quality=90)
 
 
-def blip(options, command, *arguments):
-    command = [options.blip, command, *map(str, arguments), "--quiet"]
-    command += ["--model", options.work / "caption", "--threads", str(options.threads)]
-    begun = time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stderr}")
-    return time.monotonic() - begun, done.stdout
-
-
 def folder_seconds(options, folder, dtype, batch):
-    """A picture's."""
-    decoding = ("--beams", 1, "--min-length", 20, "--max-length", 20)
-    return blip(options, "caption", folder, "--dtype", dtype, "--batch", batch, *decoding)[0]
+    """The whole command's."""
+    command = [options.blip, "caption", folder, "--model", options.work / "caption", "--quiet"]
+    command += ["--dtype", dtype, "--batch", batch, "--threads", options.threads]
+    command += ["--beams", 1, "--min-length", 20, "--max-length", 20]
+    begun = time.monotonic()
+    run(command)
+    return time.monotonic() - begun
 
 
 def bench_seconds(options, dtype, batch, runs):
     """{stage: a picture's}"""
-    stages = [word for stage in STAGES for word in ("--stage", stage)]
-    _, lines = blip(
-        options, "bench", "--dtype", dtype, "--batch", batch, "--runs", runs, "--json", *stages
-    )
-    return {
-        line["stage"]: line["median_ms"] / 1e3 / batch
-        for line in map(json.loads, lines.splitlines())
-        if line.get("stage") in STAGES
-    }
+    settings = ("--dtype", dtype, "--batch", batch, "--runs", runs, "--threads", options.threads)
+    rows = bench(options.blip, options.work / "caption", STAGES, *settings)
+    return {row["stage"]: row["median_ms"] / 1e3 / batch for row in rows}
 
 
 class Transformers:

@@ -6,15 +6,15 @@ transformers' slow processor does it.
 """
 
 import argparse
-import json
 import pathlib
 import statistics
-import subprocess
 import tempfile
 import time
 
 import numpy
 from PIL import Image
+
+from program import bench
 
 MEAN, DEVIATION = numpy.array([0.48145466, 0.4578275, 0.40821073], "f"), numpy.array(
     [0.26862954, 0.26130258, 0.27577711], "f"
@@ -42,24 +42,8 @@ def pillow_ms(path, size):
 
 
 def blip_ms(blip, path, model):
-    command = [
-        blip,
-        "bench",
-        "--image",
-        path,
-        "--json",
-        "--quiet",
-        "--runs",
-        "15",
-        "--dtype",
-        "f32",
-    ] + (["--model", model] if model else [])
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return next(
-        row["median_ms"]
-        for row in map(json.loads, output.splitlines())
-        if row.get("stage") == "preprocess"
-    )
+    settings = ("--image", path, "--runs", 15, "--dtype", "f32")
+    return bench(blip, model, ["preprocess"], *settings)[0]["median_ms"]
 
 
 def main():

@@ -16,11 +16,12 @@ machine should be still.
 
 import argparse
 import collections
-import json
 import os
 import statistics
 import subprocess
 import sys
+
+from program import bench
 
 STAGES = ("vision", "token", "caption, greedy to 20", "caption, 3 beams to 20")
 COMPETE = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
@@ -28,19 +29,14 @@ COMPETE = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile Tr
 
 def measure(options, dtype, cpus):
     """Milliseconds by stage."""
-    command = [options.blip, "bench", "--model", options.model, "--dtype", dtype, "--json"]
-    command += ["--threads", str(len(cpus)), "--runs", str(options.runs)]
-    for stage in STAGES:
-        command += ["--stage", stage]
-    done = subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
+    rows = bench(
+        options.blip,
+        options.model,
+        STAGES,
+        *("--dtype", dtype, "--threads", len(cpus), "--runs", options.runs),
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
     )
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return {row["stage"]: row["median_ms"] for row in rows if row.get("stage") in STAGES}
+    return {row["stage"]: row["median_ms"] for row in rows}
 
 
 def main():

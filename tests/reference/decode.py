@@ -220,6 +220,34 @@ def text_case(rng, vocab=None, ties=False):
     return "\n".join(lines)
 
 
+def sampled(toy, salt, prompt, settings, more, end):
+    """The line of what a token is drawn from. settings: those of every line; more: the others of
+    transformers; end: what the line says of them.
+    """
+    out = run(
+        toy,
+        [salt],
+        prompt,
+        do_sample=True,
+        num_beams=1,
+        max_length=len(prompt) + 1,
+        **settings,
+        **more,
+    )
+    words = [
+        toy.text(),
+        salt,
+        len(prompt),
+        *prompt,
+        settings["min_length"],
+        number(settings["repetition_penalty"]),
+        number(settings["temperature"]),
+        settings["top_k"],
+        number(settings["top_p"]),
+    ]
+    return distribution([*words, *end], out)
+
+
 def warp_case(rng):
     """The distribution of one sampled token, through all processors and warpers that generate
     builds.
@@ -243,35 +271,14 @@ def warp_case(rng):
     )
     toy = Toy(vocab, levels, step, eos, 0)
     repetition, min_length = f32(rng.choice([1, 1.1, 2.5])), rng.choice([0, 4])
-    out = run(
-        toy,
-        [salt],
-        prompt,
-        do_sample=True,
-        num_beams=1,
-        max_length=len(prompt) + 1,
-        min_length=min_length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition,
-    )
-    return distribution(
-        [
-            toy.text(),
-            salt,
-            len(prompt),
-            *prompt,
-            min_length,
-            number(repetition),
-            number(temperature),
-            top_k,
-            number(top_p),
-            number(min_p),
-        ],
-        out,
-    )
+    settings = {
+        "min_length": min_length,
+        "repetition_penalty": repetition,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+    }
+    return sampled(toy, salt, prompt, settings, {"min_p": min_p}, [number(min_p)])
 
 
 def distribution(head, out):

@@ -147,37 +147,15 @@ def distribution_case(rng):
         [*prompt[len(prompt) - n :], rng.randrange(2, toy.vocab)]
         for n in rng.choices([0, 0, 1, 2], k=rng.choice([1, 4]))
     ]
-    out = decode.run(
-        toy,
-        [salt],
-        prompt,
-        do_sample=True,
-        num_beams=1,
-        max_length=len(prompt) + 1,
-        min_length=min_length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        repetition_penalty=repetition,
-        no_repeat_ngram_size=ngram,
-        bad_words_ids=forbidden,
-    )
-    return decode.distribution(
-        [
-            toy.text(),
-            salt,
-            len(prompt),
-            *prompt,
-            min_length,
-            number(repetition),
-            number(temperature),
-            top_k,
-            number(top_p),
-            ngram,
-            runs(forbidden),
-        ],
-        out,
-    )
+    settings = {
+        "min_length": min_length,
+        "repetition_penalty": repetition,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+    }
+    bans = {"no_repeat_ngram_size": ngram, "bad_words_ids": forbidden}
+    return decode.sampled(toy, salt, prompt, settings, bans, [ngram, runs(forbidden)])
 
 
 def has_words(forced, ids):

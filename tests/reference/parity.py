@@ -30,6 +30,18 @@ from parity_models import ROOT, Model, Shape
 
 DATA = ROOT / "tests/data/parity"
 
+# The official layout: heads of 64, so one head here; 5 x 5 + 1 tokens of 8 x 8 pixels.
+OFFICIAL = {
+    "image": 40,
+    "patch": 8,
+    "vision_width": 64,
+    "vision_heads": 1,
+    "vision_mlp": 64,
+    "text_width": 64,
+    "text_heads": 1,
+    "text_mlp": 64,
+    "vision_eps": 1e-6,
+}
 COMMITTED = {
     # Heads of 12 in vision and of 8 in text; the text is narrower than the picture.
     "caption": Shape(
@@ -42,22 +54,13 @@ COMMITTED = {
         text_width=32,
         end_bias=3.0,
     ),
-    # The official layout: heads of 64, so one head here; 5 x 5 + 1 tokens of 8 x 8 pixels.
     "caption-official": Shape(
         "caption",
         "pth",
         26,
-        image=40,
-        patch=8,
-        vision_width=64,
+        **OFFICIAL,
         vision_layers=3,
-        vision_heads=1,
-        vision_mlp=64,
-        text_width=64,
         text_layers=2,
-        text_heads=1,
-        text_mlp=64,
-        vision_eps=1e-6,
         end_bias=3.0,
     ),
     # Shards of bfloat16; 96 pixels give 37 tokens; heads of 12 and 24.
@@ -91,39 +94,22 @@ COMMITTED = {
         text_mlp=56,
         end_bias=4.0,
     ),
-    # The official layout of the other two kinds.
     "match-official": Shape(
         "match",
         "pth",
         37,
-        image=40,
-        patch=8,
-        vision_width=64,
+        **OFFICIAL,
         vision_layers=1,
-        vision_heads=1,
-        vision_mlp=64,
-        text_width=64,
         text_layers=2,
-        text_heads=1,
-        text_mlp=64,
         embed=16,
-        vision_eps=1e-6,
     ),
     "vqa-official": Shape(
         "vqa",
         "pth",
         41,
-        image=40,
-        patch=8,
-        vision_width=64,
+        **OFFICIAL,
         vision_layers=1,
-        vision_heads=1,
-        vision_mlp=64,
-        text_width=64,
         text_layers=1,
-        text_heads=1,
-        text_mlp=64,
-        vision_eps=1e-6,
         end_bias=3.0,
     ),
     # The position table is of 32 pixels, the model runs at 56.
