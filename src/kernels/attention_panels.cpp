@@ -88,13 +88,8 @@ HWY_INLINE float round_steps(int n, std::uint8_t* out, const Values& values) {
   return step;
 }
 
-// A query, and the sum of its rounded values.
-float round_query(const std::uint16_t* q, int n, std::uint8_t* out, std::int32_t& sum) {
-  const float step =
-      round_steps(n, out, [&](auto d, int i) HWY_ATTR { return load_floats(d, q + i); });
-  sum = 0;
-  for (int i = 0; i < n; ++i) sum += static_cast<std::int32_t>(out[i]) - 128;
-  return step;
+float round_query(const std::uint16_t* q, int n, std::uint8_t* out) {
+  return round_steps(n, out, [&](auto d, int i) HWY_ATTR { return load_floats(d, q + i); });
 }
 
 // A key less the mean of all.
@@ -173,14 +168,13 @@ void byte_scores(const AttentionBlock& b, int columns, float* scores, std::uint8
   for (int i = 0; i < b.queries; ++i) {
     steps[i] = HWY_DYNAMIC_DISPATCH(round_query)(
         static_cast<const std::uint16_t*>(b.q) + static_cast<std::size_t>(i) * b.ldq, b.head_dim,
-        query, starts[i]);
-    starts[i] *= -128;
-    kernel.pack_row(query, b.head_dim,
-                    reinterpret_cast<char*>(memory) + static_cast<std::size_t>(i) * row, dims);
+        query);
+    starts[i] =
+        kernel.pack_row(query, b.head_dim,
+                        reinterpret_cast<char*>(memory) + static_cast<std::size_t>(i) * row, dims);
   }
   multiply({kernel, b.queries, columns, b.head_dim / 4, reinterpret_cast<const char*>(memory), row,
-            dims, kernel.signed_rows ? nullptr : starts, b.keys, b.key_stride, scores,
-            static_cast<std::size_t>(columns)});
+            dims, starts, b.keys, b.key_stride, scores, static_cast<std::size_t>(columns)});
   for (int i = 0; i < b.queries; ++i) HWY_DYNAMIC_DISPATCH(scale_columns)
   (scores + static_cast<std::size_t>(i) * columns, columns, b.key_scales);
 }

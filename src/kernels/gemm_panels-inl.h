@@ -14,7 +14,7 @@
 //
 //   P::dot(sums, row, column): the sums with the products added.
 //
-//   P::splat(p): sums that are all the integer at p.
+//   P::add(sums, i): the sums with the integer i added to all, where P::kRowStarts says so.
 //
 //   P::kRows: rows of a register tile.
 //
@@ -93,10 +93,12 @@ BLIP_PANEL_INLINE typename P::Sums first_sums(const PanelBlock& b, int row, int 
     return b.start + static_cast<std::size_t>(v / kVectors) * b.start_stride + at(v % kVectors);
   };
   const char* sums = b.sums + static_cast<std::size_t>(row) * b.lds + at(v);
-  if constexpr (P::kGroup > 1)
+  if constexpr (P::kRowStarts)
+    return b.start ? P::add(P::load(start()), b.row_starts[row]) : P::load(sums);
+  else if constexpr (P::kGroup > 1)
     return b.start ? P::load(start(), 0) : P::load(sums, b.lds);
   else
-    return b.row_starts ? P::splat(b.row_starts + row) : P::load(b.start ? start() : sums);
+    return b.start ? P::load(start()) : P::load(sums);
 }
 
 template <class P>
@@ -215,9 +217,9 @@ BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
 
 template <class P>
 constexpr PanelKernel make_panel_kernel() {
-  return {P::kRows,       P::kFewRows, P::kGroup,          P::kLines,
-          P::kJoined,     P::kPlanes,  P::kStep,           P::kParts < 4,
-          P::kSignedRows, P::pack_row, multiply_panels<P>, chain_panels<P>};
+  return {P::kRows,    P::kFewRows,        P::kGroup,      P::kLines,      P::kJoined,
+          P::kPlanes,  P::kStep,           P::kParts < 4,  P::kSignedRows, P::kRowStarts,
+          P::pack_row, multiply_panels<P>, chain_panels<P>};
 }
 
 #undef BLIP_UNROLL

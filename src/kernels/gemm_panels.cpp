@@ -84,6 +84,7 @@ std::size_t panel_bytes(const PanelKernel& kernel, NumberType type, int k) {
 struct PackedRows {
   const char* data;
   std::size_t ld, plane;  // bytes; ld: of a group
+  const std::int32_t* starts;
 };
 
 // Some rows of the tile. In its scratch.
@@ -93,25 +94,29 @@ PackedRows pack_rows(const GemmTile& t, int first, int count, const PanelKernel&
   const std::size_t whole = static_cast<std::size_t>(units_of(kernel, type, t.w->k())) * kUnitBytes;
   const char* x = static_cast<const char*>(t.x) + static_cast<std::size_t>(first) * used;
   const bool same_places = count > kernel.rows && used % kSamePlaces == 0;
-  if (!kernel.pack_row && used == whole && !same_places) return {x, used, 0};
+  if (!kernel.pack_row && used == whole && !same_places) return {x, used, 0, nullptr};
   const int groups = (count + kernel.group - 1) / kernel.group;
   // A line more, so that rows do not lie in the same places of the cache.
   const std::size_t plane = (whole + 63) / 64 * 64,
                     ld = plane * static_cast<std::size_t>(kernel.planes * kernel.group) + 64;
-  char* out = t.scratch.get<char>(ScratchUse::kPackedRows, static_cast<std::size_t>(groups) * ld);
+  const std::size_t bytes = static_cast<std::size_t>(groups) * ld;
+  char* out = t.scratch.get<char>(ScratchUse::kPackedRows,
+                                  bytes + static_cast<std::size_t>(count) * sizeof(std::int32_t));
+  auto* starts = reinterpret_cast<std::int32_t*>(out + bytes);
   for (int r = 0; r < groups * kernel.group; ++r) {
     // An incomplete group has its last row more than once.
     const char* from = x + static_cast<std::size_t>(std::min(r, count - 1)) * used;
     char* row = out + static_cast<std::size_t>(r / kernel.group) * ld +
                 static_cast<std::size_t>(r % kernel.group) * kGroupBytes;
     if (kernel.pack_row) {
-      kernel.pack_row(from, t.w->k(), row, plane);
+      const std::int32_t start = kernel.pack_row(from, t.w->k(), row, plane);
+      if (kernel.row_starts) starts[r] = start;
     } else {
       std::memset(row + whole - kUnitBytes, 0, kUnitBytes);
       std::memcpy(row, from, used);
     }
   }
-  return {out, ld, plane};
+  return {out, ld, plane, starts};
 }
 
 // One block of columns by the rows from `first` on.
@@ -172,7 +177,7 @@ void multiply_columns(const Columns& c, char* sums) {
                          .unit_stride = static_cast<std::size_t>(lines) * kPanelUnit,
                          .start = unit == 0 ? panels.starts + panel * panels.start_stride : nullptr,
                          .start_stride = panels.start_stride,
-                         .row_starts = nullptr,
+                         .row_starts = c.rows.starts,
                          .sums = sums + panel * kPanel * kUnitBytes,
                          .lds = kColumnBlock * kUnitBytes,
                          .ahead = few && !packed_12bit ? kReadAhead : 0,

@@ -90,7 +90,6 @@ struct Bytes : SingleUnits {
   static constexpr bool kSignedRows = true;
   static Sums load(const char* p) { return vld1q_s32(reinterpret_cast<const std::int32_t*>(p)); }
   static void store(char* p, Sums sums) { vst1q_s32(reinterpret_cast<std::int32_t*>(p), sums); }
-  static Sums splat(const std::int32_t* p) { return vdupq_n_s32(*p); }
   template <int Part>
   static int8x16_t column(const char* p) {
     return vld1q_s8(reinterpret_cast<const std::int8_t*>(p));
@@ -114,8 +113,9 @@ struct Bytes : SingleUnits {
   static void renew(V& v) {
     asm volatile("" : "+w"(v));
   }
-  static void pack_row(const void* x, int k, char* out, std::size_t) {
+  static std::int32_t pack_row(const void* x, int k, char* out, std::size_t) {
     pack_signed(x, k, out, 8, whole_values(k, kValues));
+    return 0;
   }
 };
 
@@ -173,8 +173,9 @@ struct Bytes : Matrices {
   static void renew(V& v) {
     asm volatile("" : "+w"(v));
   }
-  static void pack_row(const void* x, int k, char* out, std::size_t) {
+  static std::int32_t pack_row(const void* x, int k, char* out, std::size_t) {
     pack_signed(x, k, out, kStep, whole_values(k, kValues));
+    return 0;
   }
 };
 
@@ -222,7 +223,7 @@ struct Bf16 : Matrices {
   static void renew(V& v) {
     asm volatile("" : "+w"(v));
   }
-  static void pack_row(const void* x, int k, char* out, std::size_t) {
+  static std::int32_t pack_row(const void* x, int k, char* out, std::size_t) {
     const auto* values = static_cast<const std::uint16_t*>(x);
     for (int i = 0; i < k; i += kValues, out += kStep) {
       std::uint16_t piece[kValues] = {};
@@ -232,6 +233,7 @@ struct Bf16 : Matrices {
         std::copy(values + i, values + k, piece);
       std::memcpy(out, piece, sizeof(piece));
     }
+    return 0;
   }
 };
 

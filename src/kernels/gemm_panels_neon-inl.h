@@ -6,7 +6,6 @@ struct FloatSums : SingleUnits {
   static constexpr bool kSignedRows = false;
   static Sums load(const char* p) { return vld1q_f32(reinterpret_cast<const float*>(p)); }
   static void store(char* p, Sums sums) { vst1q_f32(reinterpret_cast<float*>(p), sums); }
-  static Sums splat(const std::int32_t* p) { return vdupq_n_f32(static_cast<float>(*p)); }
   static Sums dot(Sums sums, Sums row, Sums column) { return vfmaq_f32(sums, column, row); }
   static void renew(Sums& v) { asm volatile("" : "+w"(v)); }
   static Sums load_row(const char* p) { return load(p); }
@@ -53,11 +52,12 @@ struct Bf16 : FloatSums {
   static Sums row(const char* p, std::size_t) {
     return vld1q_dup_f32(reinterpret_cast<const float*>(p + (Part == 0 ? 4 : 0)));
   }
-  static void pack_row(const void* x, int k, char* out, std::size_t) {
+  static std::int32_t pack_row(const void* x, int k, char* out, std::size_t) {
     const auto* values = static_cast<const std::uint16_t*>(x);
     auto* floats = reinterpret_cast<std::uint32_t*>(out);
     for (int i = 0; i < k; ++i) floats[i] = std::uint32_t{values[i]} << 16;
     if (k % 2) floats[k] = 0;
+    return 0;
   }
   template <int Unit, int Rows, int Vectors>
   static BLIP_PANEL_INLINE void add_pair(const PanelBlock& b, const Sums (&rows)[Rows],
@@ -126,7 +126,6 @@ struct Bytes : ByteProducts {
   }
   static Sums load(const char* p) { return split(load_sums(p)); }
   static void store(char* p, const Sums& sums) { store_sums(p, vpaddq_s32(sums.low, sums.high)); }
-  static Sums splat(const std::int32_t* p) { return split(vdupq_n_s32(*p)); }
   template <int Part>
   static Pair column(const char* p) {
     return {bytes(p), bytes(p + kPanelUnit)};
@@ -176,8 +175,9 @@ struct Bytes : ByteProducts {
   }
   static void renew(Sums& v) { asm volatile("" : "+w"(v.low), "+w"(v.high)); }
   static void renew(Pair& v) { asm volatile("" : "+w"(v.first), "+w"(v.second)); }
-  static void pack_row(const void* x, int k, char* out, std::size_t) {
+  static std::int32_t pack_row(const void* x, int k, char* out, std::size_t) {
     pack_signed(x, k, out, 8, whole_values(k, kValues));
+    return 0;
   }
 };
 
@@ -187,7 +187,6 @@ struct Keys : ByteProducts {
   static constexpr int kRows = 4, kStep = 4, kValues = 4, kUnitsAtOnce = 1;
   static Sums load(const char* p) { return load_sums(p); }
   static void store(char* p, Sums sums) { store_sums(p, sums); }
-  static Sums splat(const std::int32_t* p) { return vdupq_n_s32(*p); }
   template <int Part>
   static int8x16_t column(const char* p) {
     return veorq_s8(bytes(p), vdupq_n_s8(-128));
@@ -204,7 +203,8 @@ struct Keys : ByteProducts {
   static void renew(V& v) {
     asm volatile("" : "+w"(v));
   }
-  static void pack_row(const void* x, int k, char* out, std::size_t) {
+  static std::int32_t pack_row(const void* x, int k, char* out, std::size_t) {
     pack_signed(x, k, out, 8, whole_values(k, kValues));
+    return 0;
   }
 };

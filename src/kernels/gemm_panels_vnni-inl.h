@@ -13,7 +13,9 @@ struct Bytes : SingleUnits {
   static void store(char* p, Sums sums) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), sums);
   }
-  static Sums splat(const std::int32_t* p) { return _mm256_set1_epi32(*p); }
+  static Sums add(Sums sums, std::int32_t i) {
+    return _mm256_add_epi32(sums, _mm256_set1_epi32(i));
+  }
   template <int Part>
   static __m256i column(const char* p) {
     return load(p);
@@ -22,7 +24,7 @@ struct Bytes : SingleUnits {
   static __m256i row(const char* p, std::size_t) {
     std::int32_t unit;
     std::memcpy(&unit, p, sizeof(unit));
-    return splat(&unit);
+    return _mm256_set1_epi32(unit);
   }
   static Sums dot(Sums sums, __m256i x, __m256i w) { return dot_product(sums, x, w); }
   static void renew(__m256i& v) { asm volatile("" : "+x"(v)); }
@@ -30,9 +32,14 @@ struct Bytes : SingleUnits {
 
 // Queries by keys, both 128 above theirs: the signed factor is x.
 struct Keys : Bytes {
-  static void pack_row(const void* x, int k, char* out, std::size_t) {
-    for (int i = 0; i < k; ++i)
+  static constexpr bool kRowStarts = true;
+  static std::int32_t pack_row(const void* x, int k, char* out, std::size_t) {
+    std::int32_t sum = 0;
+    for (int i = 0; i < k; ++i) {
       out[i] = static_cast<char>(static_cast<const unsigned char*>(x)[i] ^ 0x80);
+      sum += static_cast<signed char>(out[i]);
+    }
+    return -128 * sum;  // of the keys' 128
   }
   static Sums dot(Sums sums, __m256i x, __m256i w) { return dot_product(sums, w, x); }
 };

@@ -30,7 +30,7 @@ struct PanelBlock {
   // what the first panel's sums begin with (16 of 4 bytes); null: with those that are there
   const char* start;
   std::size_t start_stride;        // to the next panel's; 0: the same
-  const std::int32_t* row_starts;  // if set, instead: one of each row; not where rows are grouped
+  const std::int32_t* row_starts;  // and of each row, where the kernel has row_starts
   char* sums;                      // [rows, 16 x panels] of 4 bytes; the rows of whole groups
   std::size_t lds;                 // bytes
   // So many bytes ahead of what is read are fetched, a line of each panel at every unit; or 0.
@@ -42,7 +42,7 @@ struct PanelBlock {
 // What most policies (gemm_panels-inl.h) have in common: see PanelKernel.
 struct SingleUnits {
   static constexpr int kGroup = 1, kLines = 1, kFewRows = 2;
-  static constexpr bool kJoined = false;
+  static constexpr bool kJoined = false, kRowStarts = false;
 };
 
 // One number type's product on one instruction set.
@@ -59,9 +59,10 @@ struct PanelKernel {
   bool fast;         // by instructions for this type
   bool signed_rows;  // bytes of x are multiplied less 128, so that sums begin with 128 times the
                      // column's
-  // Values [k], in whole units, as the product reads them, the row's first bytes at `out`; null: x
+  bool row_starts;   // pack_row returns what the row's sums begin with besides
+  // Values [k], in whole units, as the product reads them, the row's first bytes at `out`. Null: x
   // is read as it is.
-  void (*pack_row)(const void* x, int k, char* out, std::size_t plane);
+  std::int32_t (*pack_row)(const void* x, int k, char* out, std::size_t plane);
   void (*multiply)(const PanelBlock& block);
   Chain (*chain)(int rounds);
 };
@@ -69,8 +70,7 @@ struct PanelKernel {
 // Of this machine.
 // Ordered: bfloat16 with the sums of AVX-512's products, in their order, on every instruction set.
 const PanelKernel& panel_kernel_of(NumberType type, bool ordered = false);
-// Queries, bytes 128 above theirs, by keys that are too. Where not signed_rows, a row's sums begin
-// with -128 times the sum of the query.
+// Queries, bytes 128 above theirs, by keys that are too.
 const PanelKernel& key_kernel();
 
 // By Highway's vectors; not on ARM64.
