@@ -241,6 +241,7 @@ int run_captions(CaptionPlan plan, Console& console) {
   const Engine engine = load_engine(plan.model, console);
   const ModelInfo& info = engine.info();
   require_memory(plan.pictures.batch, info);
+  plan.pictures.together = pictures_together(plan.pictures.batch, engine);
   require_task(info.can_caption, "caption", info);
   CaptionOptions options = plan.options;
   plan.fit(options.generate, info);

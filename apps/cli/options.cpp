@@ -434,27 +434,52 @@ std::string task_list(const ModelInfo& info) {
   return list.empty() ? "nothing" : list;
 }
 
-void require_memory(int batch, const ModelInfo& info) {
+namespace {
+
+struct PictureBytes {
+  double vision = 0, kept = 0;
+};
+
+// A picture: its pixels, and for each token the stream, queries, keys and values, attention's
+// output and the hidden layer in f32; then the keys and values that every layer of a text part
+// keeps of it.
+PictureBytes bytes_of_picture(const ModelInfo& info) {
   const auto vision = std::find_if(info.parts.begin(), info.parts.end(),
                                    [](const PartInfo& part) { return part.name == "vision"; });
-  const std::uint64_t free = available_memory();
-  if (vision == info.parts.end() || info.patch_size == 0 || free == 0) return;
-  // A picture: its pixels, and for each token the stream, queries, keys and values, attention's
-  // output and the hidden layer in f32; then the keys and values that every layer of a text part
-  // keeps of it.
+  if (vision == info.parts.end() || info.patch_size == 0) return {};
   const double side = static_cast<double>(info.image_size) / info.patch_size,
                tokens = side * side + 1;
-  double values =
-             3.0 * info.image_size * info.image_size + tokens * (7.0 * vision->width + vision->mlp),
-         kept = 0;
+  PictureBytes bytes{
+      4 * (3.0 * info.image_size * info.image_size + tokens * (7.0 * vision->width + vision->mlp))};
   for (const PartInfo& part : info.parts)
-    if (part.name != "vision") kept = std::max(kept, tokens * 2.0 * part.width * part.layers);
-  const double each = 4 * (values + kept), most = std::floor(static_cast<double>(free) / each);
+    if (part.name != "vision")
+      bytes.kept = std::max(bytes.kept, 4 * tokens * 2.0 * part.width * part.layers);
+  return bytes;
+}
+
+}  // namespace
+
+void require_memory(int batch, const ModelInfo& info) {
+  const PictureBytes bytes = bytes_of_picture(info);
+  const double each = bytes.vision + bytes.kept, free = static_cast<double>(available_memory());
+  if (each == 0 || free == 0) return;
+  const double most = std::floor(free / each);
   if (batch <= most) return;
-  throw Exit(kExitUsage,
-             "--batch " + std::to_string(batch) + " needs about " + fixed(batch * each / 1e9, 1) +
-                 " GB with this model, and " + fixed(static_cast<double>(free) / 1e9, 1) +
-                 " GB are free; use --batch " + fixed(std::max(1.0, most), 0) + " or less");
+  throw Exit(kExitUsage, "--batch " + std::to_string(batch) + " needs about " +
+                             fixed(batch * each / 1e9, 1) + " GB with this model, and " +
+                             fixed(free / 1e9, 1) + " GB are free; use --batch " +
+                             fixed(std::max(1.0, most), 0) + " or less");
+}
+
+int pictures_together(int batch, const Engine& engine) {
+  // More of them do not make a text cheaper by much: what is read of each picture is more by then
+  // than the weights.
+  constexpr int kMost = 32;
+  constexpr double kShareOfMemory = 0.125;
+  const double kept = bytes_of_picture(engine.info()).kept,
+               room = kShareOfMemory * static_cast<double>(available_memory());
+  if (engine.device() != "cpu" || kept == 0) return batch;
+  return std::max(batch, static_cast<int>(std::min<double>(kMost, room / kept)));
 }
 
 void require_task(bool can, const std::string& task, const ModelInfo& info) {

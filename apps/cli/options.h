@@ -35,7 +35,8 @@ inline constexpr int kMaxBatch = 1024;
 
 struct PictureOptions {
   std::vector<std::string> images;
-  int batch = 4;
+  int batch = 4;     // pictures per pass through the vision tower
+  int together = 0;  // pictures that a task is run on at once, where these are more than a batch
   DecodeOptions decode;
   std::vector<std::string> exclude;
   std::string newer_than;  // "" = not given
@@ -136,6 +137,9 @@ Engine load_engine(const ModelOptions& options, Console& console);
 Session make_session(const Engine& engine, Console& console);
 // Throws Exit(2) where `batch` pictures at a time need more memory than there is.
 void require_memory(int batch, const ModelInfo& info);
+// How many pictures a task that reads weights for all of them at once is best run on. On a CPU more
+// than a batch, as far as memory allows.
+int pictures_together(int batch, const Engine& engine);
 // Throws Exit(3) saying which tasks the model has, unless `can`.
 void require_task(bool can, const std::string& task, const ModelInfo& info);
 // "caption, match (ITM), ask"; "nothing" for a model without a task.

@@ -35,30 +35,27 @@ class PictureRun {
         keeper_(keeper),
         unpack_(unpack) {}
 
-  void run_batch(std::span<const Decoded> batch) {
-    std::vector<const Decoded*> good;
-    for (const Decoded& decoded : batch)
-      if (decoded.image) good.push_back(&decoded);
-    std::vector<Emit> emits;
-    std::string failure;
-    if (!good.empty()) failure = compute(good, emits);
-    if (!failure.empty() && good.size() > 1) return run_one_by_one(batch);
-    auto emit = emits.begin();
-    for (const Decoded& decoded : batch) {
-      if (decoded.duplicate) {
-        give_out_again(decoded, *known_.find(*decoded.content), "its bytes are those of ");
-      } else if (decoded.looks_like) {
-        give_out_near(decoded);
-      } else {
-        const bool ended_well = decoded.image && failure.empty();
-        Known known{ended_well ? *emit++ : Emit(), decoded.image ? failure : decoded.error,
-                    decoded.name};
-        give_out(decoded, known);
-        if (decoded.look) looks_.add(known.name, known.failure, known.emit.packed);
-        if (decoded.content) known_.put(*decoded.content, std::move(known));
-      }
-    }
+  // One pass through the vision tower.
+  void encode(std::vector<Decoded> batch) {
+    const std::size_t first = group_.size();
+    for (Decoded& decoded : batch) group_.push_back({std::move(decoded), std::nullopt, ""});
+    const std::span<Member> members = std::span(group_).subspan(first);
+    if (!encode(members)) encode_one_by_one(members);
   }
+  // The task on all that was encoded. The keeper gets as many results at a time as a batch has.
+  void run_task(std::size_t batch) {
+    std::vector<Member*> good;
+    for (Member& member : group_)
+      if (member.encoded) good.push_back(&member);
+    if (!good.empty() && !run_task(good) && good.size() > 1)
+      for (Member* member : good) run_task({&member, 1});
+    for (std::size_t i = 0; i < group_.size(); ++i) {
+      end(group_[i]);
+      if (keeper_ && ((i + 1) % batch == 0 || i + 1 == group_.size())) keeper_->end_batch();
+    }
+    group_.clear();
+  }
+  std::size_t waiting() const { return group_.size(); }
   // What is told of the duplicates in the end.
   std::vector<std::string> notes() const {
     const auto pictures = [](std::size_t count) {
@@ -71,10 +68,13 @@ class PictureRun {
   }
 
  private:
-  // One picture must not take its batch down: each alone, so that only those at fault fail.
-  void run_one_by_one(std::span<const Decoded> batch) {
-    for (const Decoded& decoded : batch) run_batch({&decoded, 1});
-  }
+  // A picture of those that the task is run on at once.
+  struct Member {
+    Decoded decoded;
+    std::optional<EncodedImage> encoded;
+    std::string failure;
+    Emit emit{};
+  };
 
   void fail(const Input& input, const std::string& why) {
     if (keeper_) keeper_->failed(input, why);
@@ -119,37 +119,85 @@ class PictureRun {
     }
   }
 
-  // Returns why it failed, empty when it went well.
-  std::string compute(const std::vector<const Decoded*>& inputs, std::vector<Emit>& emits) {
+  void end(const Member& member) {
+    const Decoded& decoded = member.decoded;
+    if (decoded.duplicate)
+      return give_out_again(decoded, *known_.find(*decoded.content), "its bytes are those of ");
+    if (decoded.looks_like) return give_out_near(decoded);
+    Known known{member.emit, member.failure, decoded.name};
+    give_out(decoded, known);
+    if (decoded.look) looks_.add(known.name, known.failure, known.emit.packed);
+    if (decoded.content) known_.put(*decoded.content, std::move(known));
+  }
+
+  // Whether it went well; what concerns the members, `failure` is then of each.
+  template <class Work>
+  bool try_with(std::span<Member* const> members, const Work& work) {
+    std::string failure;
     try {
-      emits = task_(encoded(inputs), inputs);
-      return "";
+      work();
+      return true;
     } catch (const Error& error) {
       stop_if_interrupted();
       if (!concerns_one_picture(error, engine_)) throw;
-      return error.what();
+      failure = error.what();
     } catch (const std::bad_alloc&) {
-      return "not enough memory; try a smaller --batch";
+      failure = "not enough memory; try a smaller --batch";
     }
+    for (Member* member : members) member->failure = failure;
+    return false;
+  }
+
+  // One picture must not take its batch down: each alone, so that only those at fault fail.
+  void encode_one_by_one(std::span<Member> members) {
+    for (Member& member : members) encode({&member, 1});
   }
 
   // Rows of pairs one after the other that are of one picture share it.
-  std::vector<EncodedImage> encoded(const std::vector<const Decoded*>& inputs) {
+  bool encode(std::span<Member> members) {
+    const std::optional<EncodedImage> before = std::exchange(last_, std::nullopt);
+    std::vector<Member*> good;
     std::vector<Image> images;
     std::vector<bool> shares;
-    for (const Decoded* input : inputs) {
-      shares.push_back(input->same_picture && (last_ || !images.empty()));
-      if (!shares.back()) images.push_back(*input->image);
+    for (Member& member : members) {
+      const Decoded& decoded = member.decoded;
+      if (!decoded.image) {
+        member.failure = decoded.error;
+        continue;
+      }
+      good.push_back(&member);
+      shares.push_back(decoded.same_picture && (before || !images.empty()));
+      if (!shares.back()) images.push_back(*decoded.image);
     }
-    const std::optional<EncodedImage> before = std::exchange(last_, std::nullopt);
-    const std::vector<EncodedImage> each = session_.encode(std::span<const Image>(images));
-    for (const EncodedImage& image : each) timings_.add_picture(image);
-    std::vector<EncodedImage> all;
-    auto next = each.begin();
-    for (const bool share : shares)
-      all.push_back(!share ? *next++ : all.empty() ? *before : all.back());
-    if (inputs.back()->row) last_ = all.back();
-    return all;
+    if (good.empty()) return true;
+    return try_with(good, [&] {
+      const std::vector<EncodedImage> each = session_.encode(std::span<const Image>(images));
+      for (const EncodedImage& image : each) timings_.add_picture(image);
+      auto next = each.begin();
+      const std::optional<EncodedImage>* shared = &before;
+      for (std::size_t i = 0; i < good.size(); ++i) {
+        good[i]->encoded = shares[i] ? *shared : *next++;
+        good[i]->failure.clear();
+        shared = &good[i]->encoded;
+      }
+      if (good.back()->decoded.row) last_ = *shared;
+    });
+  }
+
+  bool run_task(std::span<Member* const> members) {
+    return try_with(members, [&] {
+      std::vector<EncodedImage> images;
+      std::vector<const Decoded*> inputs;
+      for (Member* member : members) {
+        images.push_back(*member->encoded);
+        inputs.push_back(&member->decoded);
+      }
+      const std::vector<Emit> emits = task_(images, inputs);
+      for (std::size_t i = 0; i < members.size(); ++i) {
+        members[i]->emit = emits[i];
+        members[i]->failure.clear();
+      }
+    });
   }
 
   const Engine& engine_;
@@ -159,8 +207,9 @@ class PictureRun {
   const Task& task_;
   Keeper* keeper_;
   const Unpack& unpack_;
+  std::vector<Member> group_;
   std::optional<EncodedImage> last_;  // of the row of pairs before
-  // Those that the decoding thread took for duplicates are behind it by a batch or two.
+  // Those that the decoding thread took for duplicates are behind it by a group and a batch or two.
   static constexpr std::size_t kBehind = std::size_t{4} * kMaxBatch;
   Recent<Known> known_{kDistinct + kBehind};
   PackedResults looks_;
@@ -187,6 +236,10 @@ void Timings::add_result(double milliseconds) {
   ++results;
 }
 
+// Texts of many pictures are written together, for which the model's weights are read once; but
+// nobody waits longer than that for the next of them.
+constexpr double kLongestWaitMs = 3000;
+
 void run_pictures(const Engine& engine, Session& session, const PictureOptions& options,
                   Console& console, Timings& timings, const Task& task, Keeper* keeper,
                   const Unpack& unpack) {
@@ -205,17 +258,22 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
   console.start_progress("pictures", std::nullopt);
   std::size_t done = 0;
   std::vector<Decoded> batch;
+  Stopwatch waits;
   for (bool more = true; more;) {
     std::optional<Decoded> decoded = prefetch.next();
     stop_if_interrupted();
     more = decoded.has_value();
-    const bool pause = more && decoded->pause;
-    if (more && !pause) batch.push_back(std::move(*decoded));
-    if (batch.empty() || (batch.size() < batch_size && more && !pause)) continue;
-    run.run_batch(batch);
-    if (keeper) keeper->end_batch();
-    done += batch.size();
-    batch.clear();
+    const bool pause = more && decoded->pause, goes_on = more && !pause;
+    if (goes_on) {
+      if (batch.empty() && run.waiting() == 0) waits = Stopwatch();
+      batch.push_back(std::move(*decoded));
+      if (batch.size() < batch_size) continue;
+    }
+    if (!batch.empty()) run.encode(std::exchange(batch, {}));
+    const bool fits = run.waiting() + batch_size <= static_cast<std::size_t>(options.together);
+    if (run.waiting() == 0 || (goes_on && fits && waits.ms() < kLongestWaitMs)) continue;
+    done += run.waiting();
+    run.run_task(batch_size);
     console.progress(done, keeper ? keeper->passed() : 0, count.total());
   }
   console.end_progress();

@@ -32,6 +32,22 @@ class Trace(CliTest):
             result,
         )
 
+    def test_captions_of_many_pictures_are_written_together(self):
+        pictures = [scene_path(scene) for scene in scenes()[:5]]
+        bad = self.write("bad.png", "no picture")
+        zones, _, result = self.trace(
+            "caption", *pictures[:3], bad, *pictures[3:], "--batch", "2", "--json", code=1
+        )
+        count = collections.Counter(zone["name"] for zone in zones)
+        # The fourth input fails; it has a place in its batch all the same.
+        self.assertEqual((count["encode"], count["caption"]), (3, 1))
+        rows = [row for row in result.objects if "error" not in row]
+        self.assertEqual([row["image"] for row in result.objects].index(str(bad)), 3)
+        alone = [run("caption", picture, "--json").objects[0] for picture in pictures]
+        for row in (*rows, *alone):
+            del row["timings_ms"]
+        self.assertEqual(rows, alone)
+
     def test_caption(self):
         zones, metadata, result = self.trace(
             "caption",
