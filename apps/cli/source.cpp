@@ -53,6 +53,8 @@ bool is_list(const std::string& argument) {
   return argument.size() > 1 && argument.front() == '@' && !exists(argument);
 }
 
+}  // namespace
+
 // The names in a folder, sorted: a million of them in one piece of memory.
 class FolderNames {
  public:
@@ -100,8 +102,6 @@ class FolderNames {
 };
 
 using FolderId = std::pair<dev_t, ino_t>;
-
-}  // namespace
 
 Json Input::object() const {
   if (row) return *row;

@@ -24,6 +24,8 @@ constexpr int kDefaultSeconds = 60, kMostSeconds = 86'400;
 constexpr auto kGlance = std::chrono::milliseconds(50);
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
+}  // namespace
+
 // The call that a guard's thread is in.
 struct CallClock {
   std::atomic<std::int64_t> deadline{kNever};
@@ -31,6 +33,8 @@ struct CallClock {
   std::mutex mutex;
   std::string what;
 };
+
+namespace {
 
 thread_local CallClock* clock_of_this_thread = nullptr;
 
