@@ -95,15 +95,22 @@ class CpuRunner final : public StagedRunner {
 
   std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override {
     const auto& c = weights_->vision.config;
-    const int n = c.tokens();
-    const Matrix tokens(tokens_.reserve(static_cast<std::size_t>(count) * n * c.width), count * n,
-                        c.width);
-    vision_forward(*pool_, weights_->vision, pixels, count, tokens, vision_);
+    const int n = c.tokens(), most = pictures_of_pass(n);
+    const auto picture = pixels.size() / static_cast<std::size_t>(std::max(count, 1));
     std::vector<EncodedImagePtr> images;
-    for (int i = 0; i < count; ++i) {
-      auto image = std::make_shared<CpuImage>(n, c.width);
-      std::copy_n(tokens.row(i * n), static_cast<std::size_t>(n) * c.width, image->tokens().data);
-      images.push_back(std::move(image));
+    for (int first = 0; first < count; first += most) {
+      const int some = std::min(most, count - first);
+      const Matrix tokens(tokens_.reserve(static_cast<std::size_t>(some) * n * c.width), some * n,
+                          c.width);
+      vision_forward(*pool_, weights_->vision,
+                     pixels.subspan(static_cast<std::size_t>(first) * picture,
+                                    static_cast<std::size_t>(some) * picture),
+                     some, tokens, vision_);
+      for (int i = 0; i < some; ++i) {
+        auto image = std::make_shared<CpuImage>(n, c.width);
+        std::copy_n(tokens.row(i * n), static_cast<std::size_t>(n) * c.width, image->tokens().data);
+        images.push_back(std::move(image));
+      }
     }
     return images;
   }
@@ -232,6 +239,14 @@ class CpuRunner final : public StagedRunner {
   }
 
  private:
+  // Of a batch, as many at a time as give every thread work: with more, what lies between two
+  // products no longer stays in the caches. Eight pictures of BLIP-base on two cores with AMX, ms a
+  // picture, all at once and one by one: bfloat16 135 and 90, bytes 101 and 92.
+  int pictures_of_pass(int tokens) const {
+    constexpr int kRowsOfThread = 288;
+    return std::max(1, (kRowsOfThread * pool_->size() + tokens - 1) / tokens);
+  }
+
   // caches[which[i]] = what an answer to texts[i] attends to. The texts are of one kind, few rows
   // or many.
   void read_questions(const EncodedImage& image, std::span<const TokenIds> texts,
