@@ -6,8 +6,9 @@
 #              with the cross compiler)
 #   portable-x86_64, portable-arm64, portable-riscv64: what make-portable.sh links, libraries in C
 #              as archives, and headers (for riscv64 from Debian 13, the first that has it)
-#   old-x86_64, old-arm64: the C library of Debian 11, to run programs over (2.31, as Ubuntu 20.04)
-#   old-riscv64: that of Debian 13, as there is no older one
+#   old-x86_64, old-arm64, old-riscv64: the C library of Debian 11, to run programs over (2.31, as
+#              Ubuntu 20.04); for riscv64, to which Debian 11 was not ported, that of its cross
+#              compilers
 # usage: make-sysroot.sh KIND FOLDER [PACKAGE...]    more packages, to try something out
 # On Ubuntu the packages for other processors are on another mirror (ports): name a sources.list of
 # it in BLIP_CROSS_SOURCES.
@@ -45,7 +46,7 @@ case $kind in
     esac ;;
   old-*) packages=(libc6)
          suite=bullseye
-         if [ "$arch" = riscv64 ]; then suite=trixie; fi ;;
+         if [ "$arch" = riscv64 ]; then packages=(libc6-riscv64-cross); arch=$this_arch; fi ;;
   *) echo "make-sysroot.sh: '$kind' is unknown; its head lists what is known" >&2; exit 2 ;;
 esac
 packages+=("$@")
@@ -141,6 +142,11 @@ if [ -n "$unpacked" ]; then
   mkdir -p "$work/new/usr/src/$unpacked"
   tar -xf ./*.orig.tar.* -C "$work/new/usr/src/$unpacked" --strip-components 1
 fi
+
+# What comes with cross compilers lies in a root folder of its own.
+for root in "$work"/new/usr/*-linux-gnu; do
+  if [ -d "$root" ]; then mv "$root"/* "$work/new"; fi
+done
 
 # Debian 13's packages leave the links of the root folder to the system that they are installed on.
 if [ ! -e "$work/new/lib" ] && [ -d "$work/new/usr/lib" ]; then ln -s usr/lib "$work/new/lib"; fi

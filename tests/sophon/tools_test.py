@@ -3,6 +3,7 @@
 sums of the cycle model.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -31,9 +32,16 @@ from blip_sophon.compiler import (  # noqa: E402
     compiled_as,
     has_eight_bit_weights,
     narrow_products,
+    written_out_gelu,
 )
 from blip_sophon.errors import BuildError  # noqa: E402
-from blip_sophon.precision import EVERY_LAYER, Lowered, float_names  # noqa: E402
+from blip_sophon.precision import (  # noqa: E402
+    EVERY_LAYER,
+    GELU_END,
+    GELU_POWERS,
+    Lowered,
+    float_names,
+)
 import vendor  # noqa: E402
 
 # The end of a profile as the compiler writes it.
@@ -209,6 +217,17 @@ class Precision(unittest.TestCase):
         )
         self.assertEqual(float_names(TOP.replace("vision.1", "caption.1.self")), [])
 
+    def test_a_gelu_written_out(self):
+        for i in range(-8000, 8001):
+            x = i / 1000
+            c, q = min(abs(x) / 2, GELU_END), 0.0
+            for power in GELU_POWERS:
+                q = q * c + power
+            exact = x * (1 + math.erf(x / math.sqrt(2))) / 2
+            self.assertAlmostEqual(max(x, 0) - c * q * q, exact, delta=6e-6)
+        self.assertTrue(written_out_gelu("f16"))
+        self.assertFalse(written_out_gelu("f32"))
+
     def test_a_product_gives_out_f32(self):
         text = self.made_precise("text.0.self.scores_MatMul")
         self.assertIn("none, none, none) -> tensor<1x4x48xf32> loc(#loc3)", text)
@@ -228,7 +247,12 @@ class Precision(unittest.TestCase):
         )
 
     def test_other_networks_stay(self):
-        for name in ("vision.2.q_Add", "caption.0.self.q_Add", "text.0.fc1_Add"):
+        for name in (
+            "vision.2.q_Add",
+            "vision.0.fc1_3_Add",
+            "caption.0.self.q_Add",
+            "text.0.fc1_Add",
+        ):
             self.assertEqual(self.made_precise(name).split(), LOWERED.replace("NAME", name).split())
 
     def test_eight_bit_weights(self):

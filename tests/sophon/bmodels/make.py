@@ -64,7 +64,7 @@ def build(toolchain, work, chip, dtype, cores):
 
 
 def strip(toolchain, folder):
-    """Takes the chip's program out and says the new sizes in the manifest."""
+    """Takes the chip's program out; the manifest says the new sizes, and no digests."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for file in sorted({network["file"] for network in manifest["networks"]}):
         subprocess.run(
@@ -74,6 +74,8 @@ def strip(toolchain, folder):
         )
     for network in manifest["networks"]:
         network["bytes"] = (folder / network["file"]).stat().st_size
+        for digest in ("sha256", "head_sha256"):
+            network.pop(digest, None)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 

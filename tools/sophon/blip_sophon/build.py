@@ -9,7 +9,15 @@ from pathlib import Path
 
 from .calibration import Calibration, read_texts, write_exceptions
 from .checkpoint import merge, open_checkpoint
-from .compiler import CHIPS, F32_ENDS, WRITTEN_OUT_NORM, Compiler, check_target, compiled_as
+from .compiler import (
+    CHIPS,
+    F32_ENDS,
+    WRITTEN_OUT_NORM,
+    Compiler,
+    check_target,
+    compiled_as,
+    written_out_gelu,
+)
 from .errors import BuildError
 from .networks import Builder
 from .staging import FORMAT, Staging, file_digests, progress
@@ -144,6 +152,7 @@ def build(models, target, options, toolchain):
     staging = Staging(target.out)
     checkpoint = merge([open_checkpoint(path) for path in models])
     options.written_out_norm = target.chip in WRITTEN_OUT_NORM
+    options.written_out_gelu = "f16" in CHIPS[target.chip] and written_out_gelu(target.dtype)
     if target.dtype == "int8" and "f16" not in CHIPS[target.chip]:
         # Texts are computed in 8 bits too. Ranges are measured with one row; the compiler does not
         # know the names of another graph's values.

@@ -63,6 +63,13 @@ def stays_f16(role):
     return role.split("_")[0] in ("vision", "match", "text")
 
 
+def written_out_gelu(dtype):
+    """Whether the picture's GELU is arithmetic, which differs from the operator by less than halves
+    do.
+    """
+    return dtype != "f32"
+
+
 def compiled_as(role, dtype):
     """The compiler's number type of a network, for a dtype of build-bmodels on a chip that computes
     in F16.

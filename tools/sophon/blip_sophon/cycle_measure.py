@@ -20,7 +20,7 @@ from .checkpoint import (
     VisionSizes,
     expected_shapes,
 )
-from .compiler import F32_ENDS, PRECISE, Compiler
+from .compiler import F32_ENDS, PRECISE, Compiler, written_out_gelu
 from .cycle_table import checkpoint_of, compiled_as, own_stages, read_profiles, sample_builds
 from .networks import Builder, Options
 from .precision import has_precise, operation_names
@@ -65,9 +65,9 @@ def sample_makers(task, c, lengths):
     }
 
 
-def own_makers(task, c, lengths, tasks):
+def own_makers(task, c, lengths, tasks, options):
     """Our networks that the tasks need: name -> a function that makes the Network."""
-    b = Builder(c, Options())
+    b = Builder(c, options)
     makers = {
         "vision": b.vision,
         "question": b.question,
@@ -210,15 +210,18 @@ def measure_all(figures, measurer, checkpoints, tasks, targets, dtypes):
         for name, make in sample_makers(task, c, figures.lengths).items():
             for (target, quantize), ms in measurer.measure(name, make(), ((), ()), builds).items():
                 figures.times[task, name, target, quantize] = ms
-        for name, make in own_makers(task, c, figures.lengths, tasks).items():
-            network = make()
-            jobs = list(
-                dict.fromkeys(
-                    (target, compiled_as(name, dtype)) for target in targets for dtype in dtypes
+        for gelu in dict.fromkeys(map(written_out_gelu, dtypes)):
+            options = Options(written_out_gelu=gelu)
+            types = [dtype for dtype in dtypes if written_out_gelu(dtype) == gelu]
+            for name, make in own_makers(task, c, figures.lengths, tasks, options).items():
+                network = make()
+                jobs = list(
+                    dict.fromkeys(
+                        (target, compiled_as(name, dtype)) for target in targets for dtype in types
+                    )
                 )
-            )
-            times = measurer.measure(
-                name, network.graph, (network.kept_inputs, network.kept_outputs), jobs
-            )
-            for (target, quantize), ms in times.items():
-                figures.times[task, name, target, quantize] = ms
+                times = measurer.measure(
+                    name, network.graph, (network.kept_inputs, network.kept_outputs), jobs
+                )
+                for (target, quantize), ms in times.items():
+                    figures.times[task, name, target, quantize] = ms

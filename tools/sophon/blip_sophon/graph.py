@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from .precision import GELU_END, GELU_POWERS
+
 OPSET = 17
 IR_VERSION = 8
 # Added to a score that must not be seen: exp() of it is 0, and half precision holds it.
@@ -18,10 +20,13 @@ class Graph:
 
     written_out_norm: LayerNorm as its arithmetic, for a compiler that makes of the operator what
     its chip lacks (BM1684).
+
+    written_out_gelu: the picture's GELU as arithmetic, for chips that compute it in halves.
     """
 
-    def __init__(self, name, written_out_norm=False):
+    def __init__(self, name, written_out_norm=False, written_out_gelu=False):
         self.name, self.written_out_norm = name, written_out_norm
+        self.written_out_gelu = written_out_gelu
         # Before the names of operators that have none of their own: the part and layer they are of.
         self.scope = ""
         self._nodes, self._initializers, self._inputs, self._outputs = [], {}, [], []
@@ -106,6 +111,22 @@ class Graph:
         """
         erf = self.op("Erf", self.op("Div", x, self.scalar(1.4142135623730951)))
         return self.op("Mul", self.op("Mul", x, self.add(erf, self.scalar(1.0))), self.scalar(0.5))
+
+    def gelu_of_twice(self, x):
+        """GELU of 2 · x as arithmetic, which takes a third of the operator's time: x + |x| less
+        what a polynomial is
+
+        All of these the compiler puts into one group with the products around them. It does not do
+        so with a Relu, which a clip from 0 would become.
+        """
+        magnitude = self.op("Abs", x)
+        c = self.op("Clip", magnitude, self.scalar(-1.0), self.scalar(GELU_END))
+        q = self.op("Mul", c, self.scalar(GELU_POWERS[0]))
+        for power in GELU_POWERS[1:-1]:
+            q = self.op("Mul", self.add(q, self.scalar(power)), c)
+        q = self.add(q, self.scalar(GELU_POWERS[-1]))
+        less = self.op("Mul", self.op("Mul", q, q), self.op("Mul", c, self.scalar(-1.0)))
+        return self.add(self.add(x, magnitude), less)
 
     def layer_norm(self, x, name, weight, bias, eps):
         """(x - mean) / √(variance + eps) · weight + bias, over the last axis"""

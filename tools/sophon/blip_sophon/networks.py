@@ -19,6 +19,7 @@ class Options:
     text_rows: list = field(default_factory=lambda: [1])
     step_rows: list = field(default_factory=lambda: [1, 3])
     written_out_norm: bool = False
+    written_out_gelu: bool = False
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Builder:
             )
 
     def _graph(self, name):
-        return Graph(name, self.o.written_out_norm)
+        return Graph(name, self.o.written_out_norm, self.o.written_out_gelu)
 
     def cross_shape(self, part, count):
         sizes = self.c.text[part]

@@ -7,6 +7,8 @@ import numpy as np
 from .graph import HIDDEN, INT
 from .precision import is_precise
 
+MLP_PART = 512  # of the vision tower's wide layer
+
 
 class Weights:
     """The tensors of one part by their canonical names without the part."""
@@ -44,6 +46,30 @@ def query(g, x, name, weight, bias, h):
 # ---- vision
 
 
+def _mlp(g, w, i, x):
+    """fc2(gelu(fc1(x))): [1, N, D]
+
+    In parts of the wide layer: a part's weights, and what lies between its two products, stay in
+    the chip's own memory. The half of what GELU takes is what the first product gives out, exactly.
+    """
+    first, weight, bias = w.pair(f"{i}.fc1")
+    second, out, out_bias = w.pair(f"{i}.fc2")
+    if not g.written_out_gelu:
+        return g.linear(g.gelu(g.linear(x, first, weight, bias)), second, out, out_bias)
+    total, parts = None, max(1, len(bias) // MLP_PART)
+    for part, rows in enumerate(np.array_split(np.arange(len(bias)), parts)):
+        half = g.linear(x, f"{first}_{part}", weight[rows] / 2, bias[rows] / 2)
+        # The others have a bias too, of zeros: products without one are put into no such group.
+        y = g.linear(
+            g.gelu_of_twice(half),
+            f"{second}_{part}",
+            out[:, rows],
+            np.zeros_like(out_bias) if part else out_bias,
+        )
+        total = y if total is None else g.add(total, y)
+    return total
+
+
 def _vision_layer(g, w, i, x, tokens):
     """x + proj(attention(norm1(x))), then + fc2(gelu(fc1(norm2(x)))): [1, N, D]"""
     d, heads, h = w.sizes.width, w.sizes.heads, w.head_width
@@ -57,7 +83,7 @@ def _vision_layer(g, w, i, x, tokens):
     context = g.reshape(g.transpose(g.attention(*split), 0, 2, 1, 3), 1, tokens, d)
     x = g.add(x, g.linear(context, *w.pair(f"{i}.proj")))
     normed = g.layer_norm(x, *w.pair(f"{i}.norm2"), w.sizes.eps)
-    return g.add(x, g.linear(g.gelu(g.linear(normed, *w.pair(f"{i}.fc1"))), *w.pair(f"{i}.fc2")))
+    return g.add(x, _mlp(g, w, i, normed))
 
 
 def _patches(g, w, checkpoint, pixels, side):
