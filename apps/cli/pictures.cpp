@@ -47,8 +47,7 @@ class PictureRun {
     std::vector<Member*> good;
     for (Member& member : group_)
       if (member.encoded) good.push_back(&member);
-    if (!good.empty() && !run_task(good) && good.size() > 1)
-      for (Member* member : good) run_task({&member, 1});
+    if (!good.empty() && !run_task(good) && good.size() > 1) run_one_by_one(good);
     for (std::size_t i = 0; i < group_.size(); ++i) {
       end(group_[i]);
       if (keeper_ && ((i + 1) % batch == 0 || i + 1 == group_.size())) keeper_->end_batch();
@@ -182,6 +181,13 @@ class PictureRun {
       }
       if (good.back()->decoded.row) last_ = *shared;
     });
+  }
+
+  // Encoded anew: what failed may be the device that has them.
+  void run_one_by_one(std::span<Member* const> members) {
+    last_.reset();
+    for (Member* member : members)
+      if (encode({member, 1})) run_task({&member, 1});
   }
 
   bool run_task(std::span<Member* const> members) {
