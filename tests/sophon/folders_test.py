@@ -352,7 +352,7 @@ class Refused(FolderTest):
         self.refuses("cannot open bmodel")
 
     def test_vocabulary_and_options(self):
-        self.refuses("compiled for texts of up to 24 tokens", "--max-length", "30")
+        self.refuses("writes texts of up to 24 tokens, prompt included", "--max-length", "30")
         self.refuses(
             "is another vocabulary",
             "--tokenizer-path",
@@ -362,7 +362,7 @@ class Refused(FolderTest):
         self.refuses(
             f"is compiled in {self.manifest['dtype']}, not {dtype}", "--dtype", dtype, code=2
         )
-        self.refuses("choose one with the device sophon", device="cpu", code=2)
+        self.refuses("runs on sophon alone: choose one of its devices", device="cpu", code=2)
         with open(self.folder / "vocab.txt", "a", encoding="utf-8") as vocabulary:
             vocabulary.write("more\n")
         self.refuses("is not the vocabulary that these networks were compiled for")

@@ -226,7 +226,8 @@ class Precision(unittest.TestCase):
             exact = x * (1 + math.erf(x / math.sqrt(2))) / 2
             self.assertAlmostEqual(max(x, 0) - c * q * q, exact, delta=6e-6)
         self.assertTrue(written_out_gelu("f16"))
-        self.assertFalse(written_out_gelu("f32"))
+        for dtype in ("f32", "bf16"):
+            self.assertFalse(written_out_gelu(dtype))
 
     def test_a_product_gives_out_f32(self):
         text = self.made_precise("text.0.self.scores_MatMul")
