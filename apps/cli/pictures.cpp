@@ -277,7 +277,9 @@ void run_pictures(const Engine& engine, Session& session, const PictureOptions& 
     }
     if (!batch.empty()) run.encode(std::exchange(batch, {}));
     const bool fits = run.waiting() + batch_size <= static_cast<std::size_t>(options.together);
-    if (run.waiting() == 0 || (goes_on && fits && waits.ms() < kLongestWaitMs)) continue;
+    // Nobody waits for a picture that is slow to come either.
+    const bool waits_on = goes_on && fits && waits.ms() < kLongestWaitMs && prefetch.is_ready();
+    if (run.waiting() == 0 || waits_on) continue;
     done += run.waiting();
     run.run_task(batch_size);
     console.progress(done, keeper ? keeper->passed() : 0, count.total());

@@ -127,6 +127,11 @@ void Prefetch::decode_all() {
   }
 }
 
+bool Prefetch::is_ready() {
+  const std::lock_guard lock(mutex_);
+  return !ready_.empty() || ended_;
+}
+
 std::optional<Decoded> Prefetch::next() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return failure_ || ended_ || !ready_.empty(); });

@@ -60,6 +60,8 @@ class Prefetch {
 
   // The next input in order, waiting for it; nullopt after the last.
   std::optional<Decoded> next();
+  // Whether next() need not wait.
+  bool is_ready();
 
  private:
   void decode_all();

@@ -40,7 +40,9 @@ class Trace(CliTest):
         )
         count = collections.Counter(zone["name"] for zone in zones)
         # The fourth input fails; it has a place in its batch all the same.
-        self.assertEqual((count["encode"], count["caption"]), (3, 1))
+        # Where the next picture is slow to come, nobody waits for it.
+        self.assertEqual(count["encode"], 3)
+        self.assertIn(count["caption"], (1, 2, 3))
         rows = [row for row in result.objects if "error" not in row]
         self.assertEqual([row["image"] for row in result.objects].index(str(bad)), 3)
         alone = [run("caption", picture, "--json").objects[0] for picture in pictures]
