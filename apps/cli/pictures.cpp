@@ -40,7 +40,9 @@ class PictureRun {
     const std::size_t first = group_.size();
     for (Decoded& decoded : batch) group_.push_back({std::move(decoded), std::nullopt, ""});
     const std::span<Member> members = std::span(group_).subspan(first);
-    if (!encode(members)) encode_one_by_one(members);
+    // One picture must not take its batch down: each alone, so that only those at fault fail.
+    if (!encode(members))
+      for (Member& member : members) encode({&member, 1});
   }
   // The task on all that was encoded. The keeper gets as many results at a time as a batch has.
   void run_task(std::size_t batch) {
@@ -147,11 +149,6 @@ class PictureRun {
     return false;
   }
 
-  // One picture must not take its batch down: each alone, so that only those at fault fail.
-  void encode_one_by_one(std::span<Member> members) {
-    for (Member& member : members) encode({&member, 1});
-  }
-
   // Rows of pairs one after the other that are of one picture share it.
   bool encode(std::span<Member> members) {
     const std::optional<EncodedImage> before = std::exchange(last_, std::nullopt);
@@ -183,7 +180,7 @@ class PictureRun {
     });
   }
 
-  // Encoded anew: what failed may be the device that has them.
+  // Each alone, and encoded anew: what failed may be the device that has them.
   void run_one_by_one(std::span<Member* const> members) {
     last_.reset();
     for (Member* member : members)

@@ -13,9 +13,6 @@ struct Bytes : SingleUnits {
   static void store(char* p, Sums sums) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), sums);
   }
-  static Sums add(Sums sums, std::int32_t i) {
-    return _mm256_add_epi32(sums, _mm256_set1_epi32(i));
-  }
   template <int Part>
   static __m256i column(const char* p) {
     return load(p);
@@ -33,6 +30,9 @@ struct Bytes : SingleUnits {
 // Queries by keys, both 128 above theirs: the signed factor is x.
 struct Keys : Bytes {
   static constexpr bool kRowStarts = true;
+  static Sums add(Sums sums, std::int32_t i) {
+    return _mm256_add_epi32(sums, _mm256_set1_epi32(i));
+  }
   static std::int32_t pack_row(const void* x, int k, char* out, std::size_t) {
     std::int32_t sum = 0;
     for (int i = 0; i < k; ++i) {

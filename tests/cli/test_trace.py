@@ -39,8 +39,8 @@ class Trace(CliTest):
             "caption", *pictures[:3], bad, *pictures[3:], "--batch", "2", "--json", code=1
         )
         count = collections.Counter(zone["name"] for zone in zones)
-        # The fourth input fails; it has a place in its batch all the same.
-        # Where the next picture is slow to come, nobody waits for it.
+        # The fourth input fails; it has a place in its batch all the same. Where the next picture
+        # is slow to come, nobody waits for it.
         self.assertEqual(count["encode"], 3)
         self.assertIn(count["caption"], (1, 2, 3))
         rows = [row for row in result.objects if "error" not in row]

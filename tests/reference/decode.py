@@ -221,9 +221,10 @@ def text_case(rng, vocab=None, ties=False):
 
 
 def sampled(toy, salt, prompt, settings, more, end):
-    """The line of what a token is drawn from. settings: those of every line; more: the others of
-    transformers; end: what the line says of them.
+    """The line of what a token is drawn from. settings: min_length, repetition_penalty,
+    temperature, top_k and top_p; more: transformers' others; end: what the line says of them.
     """
+    min_length, repetition, temperature, top_k, top_p = settings
     out = run(
         toy,
         [salt],
@@ -231,7 +232,11 @@ def sampled(toy, salt, prompt, settings, more, end):
         do_sample=True,
         num_beams=1,
         max_length=len(prompt) + 1,
-        **settings,
+        min_length=min_length,
+        repetition_penalty=repetition,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
         **more,
     )
     words = [
@@ -239,11 +244,11 @@ def sampled(toy, salt, prompt, settings, more, end):
         salt,
         len(prompt),
         *prompt,
-        settings["min_length"],
-        number(settings["repetition_penalty"]),
-        number(settings["temperature"]),
-        settings["top_k"],
-        number(settings["top_p"]),
+        min_length,
+        number(repetition),
+        number(temperature),
+        top_k,
+        number(top_p),
     ]
     return distribution([*words, *end], out)
 
@@ -271,13 +276,7 @@ def warp_case(rng):
     )
     toy = Toy(vocab, levels, step, eos, 0)
     repetition, min_length = f32(rng.choice([1, 1.1, 2.5])), rng.choice([0, 4])
-    settings = {
-        "min_length": min_length,
-        "repetition_penalty": repetition,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-    }
+    settings = min_length, repetition, temperature, top_k, top_p
     return sampled(toy, salt, prompt, settings, {"min_p": min_p}, [number(min_p)])
 
 

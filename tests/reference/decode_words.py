@@ -147,13 +147,7 @@ def distribution_case(rng):
         [*prompt[len(prompt) - n :], rng.randrange(2, toy.vocab)]
         for n in rng.choices([0, 0, 1, 2], k=rng.choice([1, 4]))
     ]
-    settings = {
-        "min_length": min_length,
-        "repetition_penalty": repetition,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-    }
+    settings = min_length, repetition, temperature, top_k, top_p
     bans = {"no_repeat_ngram_size": ngram, "bad_words_ids": forbidden}
     return decode.sampled(toy, salt, prompt, settings, bans, [ngram, runs(forbidden)])
 
