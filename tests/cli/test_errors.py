@@ -346,6 +346,7 @@ class Outputs(CliTest):
             [PROGRAM, "caption", *[PICTURE] * 2000, "--batch", "1", "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,  # communicate() does not see what readline() has read ahead
         )
         first = process.stdout.readline()
         process.send_signal(number)

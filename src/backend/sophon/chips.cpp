@@ -41,17 +41,17 @@ class ChipReservation {
   std::size_t chip_;
 };
 
-// The places in a batch that one chip works on.
+// The places in a batch that one session works on.
 using Shares = std::vector<std::vector<std::size_t>>;
 
-// Work on several chips at a time, each chip's on a thread of its own. The first error stops the
+// Work of several sessions at a time, each one's on a thread of its own. The first error stops the
 // others and is thrown.
-class ChipThreads {
+class SessionThreads {
  public:
-  explicit ChipThreads(const decode::Hooks& hooks) : hooks_(hooks) {}
+  explicit SessionThreads(const decode::Hooks& hooks) : hooks_(hooks) {}
 
   // Called back from any of the threads, but from one at a time. share: what the sequences of this
-  // chip are in the batch.
+  // session are in the batch.
   decode::Hooks hooks_of(const std::vector<std::size_t>& share) {
     decode::Hooks hooks;
     hooks.cancel = [this] {
@@ -67,15 +67,15 @@ class ChipThreads {
     return hooks;
   }
 
-  template <class Work>  // (chip, share)
+  template <class Work>  // (session, share)
   void run(const Shares& shares, Work work) {
     std::vector<std::thread> threads;
     try {
-      for (std::size_t chip = 0; chip < shares.size(); ++chip) {
-        if (shares[chip].empty()) continue;
-        threads.emplace_back([this, &work, &shares, chip] {
+      for (std::size_t session = 0; session < shares.size(); ++session) {
+        if (shares[session].empty()) continue;
+        threads.emplace_back([this, &work, &shares, session] {
           try {
-            work(chip, shares[chip]);
+            work(session, shares[session]);
           } catch (...) {
             fail();
           }
@@ -231,7 +231,7 @@ class SpreadRunner final : public Runner {
   template <class Work>  // (runner, image)
   auto with_image(const EncodedImage& image, Work work) {
     const ChipImage& placed = chip_image(image);
-    auto result = sessions_[placed.chip()].run(placed, std::move(work));
+    auto result = any_session(placed.chip()).run(placed, std::move(work));
     approve_();
     return result;
   }
@@ -250,7 +250,11 @@ class SpreadRunner final : public Runner {
  public:
   SpreadRunner(const std::shared_ptr<Fleet>& fleet, Approve approve)
       : fleet_(fleet), approve_(std::move(approve)) {
-    for (std::size_t chip = 0; chip < fleet->size(); ++chip) sessions_.emplace_back(fleet, chip);
+    for (std::size_t chip = 0; chip < fleet->size(); ++chip) {
+      const auto count = static_cast<std::size_t>(fleet->get(chip).model->threads());
+      of_chip_.push_back({sessions_.size(), count});
+      for (std::size_t i = 0; i < count; ++i) sessions_.emplace_back(fleet, chip);
+    }
   }
 
   std::vector<EncodedImagePtr> encode(std::span<const float> pixels, int count) override {
@@ -277,24 +281,24 @@ class SpreadRunner final : public Runner {
                                                        const decode::Hooks& hooks) override {
     Shares shares(sessions_.size());
     for (std::size_t i = 0; i < images.size(); ++i)
-      shares[chip_image(*images[i]).chip()].push_back(i);
+      smallest_share(shares, chip_image(*images[i]).chip()).push_back(i);
     std::vector<std::vector<decode::Hypothesis>> captions(images.size());
-    each_chip(shares, hooks,
-              [&](ChipSession& session, const std::vector<std::size_t>& share,
-                  const decode::Hooks& own_hooks) {
-                std::vector<EncodedImagePtr> own;
-                for (const std::size_t i : share) {
-                  session.check_kept(chip_image(*images[i]));
-                  own.push_back(chip_image(*images[i]).on_chip());
-                }
-                auto results = with_hooks(own_hooks, [&](const auto& lent) {
-                  return session.run([own, prompt, options, lent](Runner& runner) {
-                    return runner.caption(own, prompt, options, LentHooks::of(lent));
-                  });
-                });
-                for (std::size_t i = 0; i < share.size(); ++i)
-                  captions[share[i]] = std::move(results[i]);
-              });
+    each_session(shares, hooks,
+                 [&](ChipSession& session, const std::vector<std::size_t>& share,
+                     const decode::Hooks& own_hooks) {
+                   std::vector<EncodedImagePtr> own;
+                   for (const std::size_t i : share) {
+                     session.check_kept(chip_image(*images[i]));
+                     own.push_back(chip_image(*images[i]).on_chip());
+                   }
+                   auto results = with_hooks(own_hooks, [&](const auto& lent) {
+                     return session.run([own, prompt, options, lent](Runner& runner) {
+                       return runner.caption(own, prompt, options, LentHooks::of(lent));
+                     });
+                   });
+                   for (std::size_t i = 0; i < share.size(); ++i)
+                     captions[share[i]] = std::move(results[i]);
+                 });
     approve_();
     return captions;
   }
@@ -330,9 +334,9 @@ class SpreadRunner final : public Runner {
   }
   std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) override {
     const ChipReservation place(fleet_);
-    auto vectors =
-        sessions_[place.chip()].run([own = std::vector<TokenIds>(texts.begin(), texts.end())](
-                                        Runner& runner) { return runner.embed_texts(own); });
+    auto vectors = any_session(place.chip())
+                       .run([own = std::vector<TokenIds>(texts.begin(), texts.end())](
+                                Runner& runner) { return runner.embed_texts(own); });
     approve_();
     return vectors;
   }
@@ -354,44 +358,61 @@ class SpreadRunner final : public Runner {
     for (std::size_t i = 0; i < encoded.size(); ++i) {
       if (encoded[i]) continue;
       places[i] = std::make_unique<const ChipReservation>(fleet_);
-      shares[places[i]->chip()].push_back(i);
+      smallest_share(shares, places[i]->chip()).push_back(i);
     }
-    each_chip(shares, {},
-              [&](ChipSession& session, const std::vector<std::size_t>& share,
-                  const decode::Hooks& hooks) {
-                for (const std::size_t i : share) {
-                  if (hooks.cancel && hooks.cancel()) return;
-                  const auto own = pixels.subspan(i * values, values);
-                  auto image = session.run([own = std::vector<float>(own.begin(), own.end())](
-                                               Runner& runner) { return runner.encode(own, 1); });
-                  encoded[i] = std::make_shared<const ChipImage>(
-                      std::move(places[i]), session.loadings(), std::move(image.front()));
-                }
-              });
+    each_session(shares, {},
+                 [&](ChipSession& session, const std::vector<std::size_t>& share,
+                     const decode::Hooks& hooks) {
+                   for (const std::size_t i : share) {
+                     if (hooks.cancel && hooks.cancel()) return;
+                     const auto own = pixels.subspan(i * values, values);
+                     auto image =
+                         session.run([own = std::vector<float>(own.begin(), own.end())](
+                                         Runner& runner) { return runner.encode(own, 1); });
+                     encoded[i] = std::make_shared<const ChipImage>(
+                         std::move(places[i]), session.loadings(), std::move(image.front()));
+                   }
+                 });
   }
 
-  // Calls work(session, share, hooks) for every chip that has something to do; without a thread
-  // where that is one chip.
+  // Where in sessions_ those of a chip are.
+  struct Range {
+    std::size_t first, count;
+  };
+
+  ChipSession& any_session(std::size_t chip) { return sessions_[of_chip_[chip].first]; }
+
+  // Of the sessions of a chip.
+  std::vector<std::size_t>& smallest_share(Shares& shares, std::size_t chip) const {
+    const auto [first, count] = of_chip_[chip];
+    const std::span<std::vector<std::size_t>> own = std::span(shares).subspan(first, count);
+    return *std::min_element(own.begin(), own.end(),
+                             [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  }
+
+  // Calls work(session, share, hooks) for every session that has something to do; without a thread
+  // where that is one.
   template <class Work>
-  void each_chip(const Shares& shares, const decode::Hooks& hooks, Work work) {
+  void each_session(const Shares& shares, const decode::Hooks& hooks, Work work) {
     std::size_t busy = 0, last = 0;
-    for (std::size_t chip = 0; chip < shares.size(); ++chip)
-      if (!shares[chip].empty()) {
+    for (std::size_t i = 0; i < shares.size(); ++i)
+      if (!shares[i].empty()) {
         ++busy;
-        last = chip;
+        last = i;
       }
     if (busy == 0) return;
     // Of a caption's hooks everything is its share: nothing to map.
     if (busy == 1) return work(sessions_[last], shares[last], hooks);
-    ChipThreads chips(hooks);
-    chips.run(shares, [&](std::size_t chip, const std::vector<std::size_t>& share) {
-      work(sessions_[chip], share, chips.hooks_of(share));
+    SessionThreads threads(hooks);
+    threads.run(shares, [&](std::size_t session, const std::vector<std::size_t>& share) {
+      work(sessions_[session], share, threads.hooks_of(share));
     });
   }
 
   std::shared_ptr<Fleet> fleet_;
   Approve approve_;
   std::deque<ChipSession> sessions_;
+  std::vector<Range> of_chip_;
 };
 
 class SpreadModel final : public Model {
@@ -408,7 +429,12 @@ class SpreadModel final : public Model {
     return std::make_unique<SpreadRunner>(fleet_, approve_);
   }
   DType dtype() const override { return dtype_; }
-  int threads() const override { return static_cast<int>(fleet_->size()); }
+  int threads() const override {
+    int sum = 0;
+    for (std::size_t chip = 0; chip < fleet_->size(); ++chip)
+      sum += fleet_->get(chip).model->threads();
+    return sum;
+  }
   std::vector<ExecutableUse> executables() const override {
     std::vector<ExecutableUse> list;
     for (std::size_t chip = 0; chip < fleet_->size(); ++chip)
@@ -427,6 +453,12 @@ class SpreadModel final : public Model {
 };
 
 }  // namespace
+
+int ChipModel::threads() const {
+  int most = 1;
+  for (const auto& network : networks()) most = std::max(most, network->cores());
+  return std::max(1, device().cores() / most);
+}
 
 std::vector<ExecutableUse> ChipModel::executables() const {
   std::vector<ExecutableUse> list;

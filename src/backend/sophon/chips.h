@@ -1,6 +1,6 @@
 // One model on several chips: pictures are spread over them, and the tasks of a picture run where
-// it was encoded. A chip that fails is left out until the model is loaded on it again; the others
-// go on.
+// it was encoded. A chip of several cores works on as many pictures at a time as its cores allow. A
+// chip that fails is left out until the model is loaded on it again; the others go on.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,8 @@ class ChipModel : public Model {
  public:
   virtual const Device& device() const = 0;
   virtual std::vector<std::shared_ptr<const Network>> networks() const = 0;
-  int threads() const final { return 1; }
+  // How many of its networks the chip can run at a time, each on cores of its own.
+  int threads() const final;
   std::vector<ExecutableUse> executables() const final;
 };
 

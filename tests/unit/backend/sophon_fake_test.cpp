@@ -242,8 +242,9 @@ TEST_F(FakeFolder, MatchesEmbeddingsAndStates) {
 
 TEST_F(FakeFolder, TwoChipsShareTheWorkAndGiveTheSame) {
   const auto one = load("sophon:0"), both = load("sophon:0,1"), all = load("sophon:all");
-  EXPECT_EQ(both->threads(), 2);
-  EXPECT_EQ(all->threads(), 2);
+  EXPECT_EQ(one->threads(), 2) << "two cores";
+  EXPECT_EQ(both->threads(), 4);
+  EXPECT_EQ(all->threads(), 4);
   const auto alone = one->make_runner(), spread = both->make_runner();
   const std::vector<float> pixels = pictures(5);
   const auto images = alone->encode(pixels, 5), spread_images = spread->encode(pixels, 5);
@@ -397,8 +398,43 @@ TEST_F(FakeFolder, OneCoreNetworksOfTwoThreadsTakeACoreEach) {
   EXPECT_EQ(events.at(2), "met");
 }
 
+TEST_F(FakeFolder, OneCoreNetworksShareABatchBetweenTheCores) {
+  const auto model = load();
+  const auto runner = model->make_runner(), alone = model->make_runner();
+  const std::vector<float> pixels = pictures(5);
+  std::vector<EncodedImagePtr> images, expected;
+  for (std::size_t i = 0; i < 5; ++i)
+    expected.push_back(alone->encode(std::span(pixels).subspan(i * kPixels, kPixels), 1).front());
+  const auto encode =
+      events_of_meeting(folder_, "encode", [&] { images = runner->encode(pixels, 5); });
+  EXPECT_EQ(encode.at(2), "met");
+  std::map<std::string, int> launches;
+  for (const std::string& event : encode)
+    if (event.starts_with("launch ")) ++launches[event.substr(0, 10)];
+  EXPECT_EQ(launches.size(), 2u) << "one core alone";
+  EXPECT_EQ(launches["launch 0 0"] + launches["launch 0 1"], 5);
+  for (std::size_t i = 0; i < 5; ++i)
+    EXPECT_EQ(runner->dump_vision(*images[i]).values, alone->dump_vision(*expected[i]).values);
+
+  std::map<int, TokenIds> told;
+  decode::Hooks hooks;
+  hooks.on_token = [&](int sequence, std::int32_t id) { told[sequence].push_back(id); };
+  Texts captions;
+  const auto caption = events_of_meeting(folder_, "caption", [&] {
+    captions = runner->caption(images, TokenIds{3}, kWays[0], hooks);
+  });
+  EXPECT_EQ(caption.at(2), "met");
+  expect_same(captions, alone->caption(expected, TokenIds{3}, kWays[0], {}));
+  ASSERT_EQ(told.size(), 5u);
+  for (const auto& [sequence, ids] : told) {
+    const TokenIds& all = captions[static_cast<std::size_t>(sequence)][0].ids;
+    EXPECT_EQ(ids, TokenIds(all.begin() + 1, all.end())) << sequence;
+  }
+}
+
 TEST_F(FakeFolder, TwoCoreNetworks) {
   const auto model = load("sophon:0", {.cores = 2});
+  EXPECT_EQ(model->threads(), 1);
   const auto runner = model->make_runner();
   const std::vector<float> pixels = pictures(1);
   HostDecoder host({Host(pixels).cross('c')});
