@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <numeric>
 #include <utility>
 
 namespace blip::backend::sophon {
@@ -10,8 +11,16 @@ namespace {
 // Ports of the step and prefill networks (NETWORKS.md).
 constexpr std::size_t kStepIds = 0, kStepPosition = 1, kStepCache = 2, kStepCross = 3,
                       kStepMask = 4;
+// The last input of those that have one more than the others.
+constexpr std::size_t kCaptionInputs = 4, kAnswerInputs = 5;
 constexpr std::size_t kPrefillIds = 0, kPrefillLast = 1, kPrefillCross = 2;
 constexpr std::size_t kLogits = 0, kNextCache = 1;
+
+std::vector<std::int32_t> each_its_own(int rows) {
+  std::vector<std::int32_t> parents(static_cast<std::size_t>(rows));
+  std::iota(parents.begin(), parents.end(), 0);
+  return parents;
+}
 
 }  // namespace
 
@@ -26,17 +35,21 @@ StepNetworks::StepNetworks(const NetworkSet& networks, Part step, std::optional<
 
 Launcher& StepNetworks::step(int rows) { return steps_.at(rows); }
 
-MemoryPtr StepNetworks::take_cache(int rows) {
-  auto& spare = spare_[rows];
-  if (!spare.empty()) {
-    MemoryPtr cache = std::move(spare.back());
-    spare.pop_back();
+bool StepNetworks::reorders(int rows) const {
+  const std::size_t others = step_ == Part::kCaptionStep ? kCaptionInputs : kAnswerInputs;
+  return steps_.at(rows).network().inputs().size() > others;
+}
+
+MemoryPtr StepNetworks::take_cache() {
+  if (!spare_.empty()) {
+    MemoryPtr cache = std::move(spare_.back());
+    spare_.pop_back();
     return cache;
   }
-  const Network& network = step(rows).network();
-  std::size_t bytes =
-      std::max(network.inputs()[kStepCache].capacity, network.outputs()[kNextCache].capacity);
-  if (prefill_) bytes = std::max(bytes, prefill_->network().outputs()[kNextCache].capacity);
+  std::size_t bytes = prefill_ ? prefill_->network().outputs()[kNextCache].capacity : 0;
+  for (const auto& [rows, step] : steps_)
+    bytes = std::max({bytes, step.network().inputs()[kStepCache].capacity,
+                      step.network().outputs()[kNextCache].capacity});
   auto cache = std::make_unique<DeviceMemory>(networks_.device(), bytes);
   cache->upload(std::vector<std::byte>(bytes));
   return cache;
@@ -52,14 +65,14 @@ CacheDecoder::~CacheDecoder() {
 }
 
 CacheDecoder::Chunk CacheDecoder::make_chunk(int rows) {
-  MemoryPtr cache = networks_.take_cache(rows);
-  return {rows, std::move(cache), networks_.take_cache(rows)};
+  MemoryPtr cache = networks_.take_cache();
+  return {rows, std::move(cache), networks_.take_cache(), each_its_own(rows)};
 }
 
 void CacheDecoder::release(std::vector<Chunk>& chunks) {
   for (Chunk& chunk : chunks) {
-    networks_.give_back(chunk.rows, std::move(chunk.cache));
-    networks_.give_back(chunk.rows, std::move(chunk.next));
+    networks_.give_back(std::move(chunk.cache));
+    networks_.give_back(std::move(chunk.next));
   }
   chunks.clear();
 }
@@ -139,21 +152,39 @@ std::vector<CachePosition> CacheDecoder::arrange(Sequence& sequence, std::span<c
   for (const std::size_t i : which)
     parents.push_back(rows_[static_cast<std::size_t>(next[i].parent)].place);
   StepPlan plan = plan_step(chunks, parents, networks_.sizes());
-  std::vector<Chunk> made;
-  if (plan.repack)
+  // A larger network that reorders reads the rows of the one cache where they lie.
+  const bool grows = chunks.size() == 1 && plan.chunks.size() == 1 &&
+                     plan.chunks.front() > chunks.front() &&
+                     networks_.reorders(plan.chunks.front());
+  if (!plan.repack || grows) {
+    for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
+      sequence.chunks[i].rows = plan.chunks[i];
+      sequence.chunks[i].parents = each_its_own(plan.chunks[i]);
+    }
+    copy_rows(sequence.chunks, sequence.chunks, plan.copies);
+  } else {
+    std::vector<Chunk> made;
     for (const int rows : plan.chunks) made.push_back(make_chunk(rows));
-  std::vector<Chunk>& target = plan.repack ? made : sequence.chunks;
-  const std::size_t bytes = networks_.row_bytes();
-  for (const StepPlan::Copy& copy : plan.copies)
-    target[static_cast<std::size_t>(copy.to.chunk)].cache->copy(
-        static_cast<std::size_t>(copy.to.row) * bytes,
-        *sequence.chunks[static_cast<std::size_t>(copy.from.chunk)].cache,
-        static_cast<std::size_t>(copy.from.row) * bytes, bytes);
-  if (plan.repack) {
+    copy_rows(made, sequence.chunks, plan.copies);
     release(sequence.chunks);
     sequence.chunks = std::move(made);
   }
   return std::move(plan.places);
+}
+
+// On the chip, or by the network where it can.
+void CacheDecoder::copy_rows(std::vector<Chunk>& to, const std::vector<Chunk>& from,
+                             std::span<const StepPlan::Copy> copies) const {
+  const std::size_t bytes = networks_.row_bytes();
+  for (const StepPlan::Copy& copy : copies) {
+    Chunk& target = to[static_cast<std::size_t>(copy.to.chunk)];
+    const Chunk& source = from[static_cast<std::size_t>(copy.from.chunk)];
+    if (&target == &source && networks_.reorders(target.rows))
+      target.parents[static_cast<std::size_t>(copy.to.row)] = copy.from.row;
+    else
+      target.cache->copy(static_cast<std::size_t>(copy.to.row) * bytes, *source.cache,
+                         static_cast<std::size_t>(copy.from.row) * bytes, bytes);
+  }
 }
 
 void CacheDecoder::launch(Sequence& sequence, std::size_t chunk, std::span<const Next> next,
@@ -176,6 +207,7 @@ void CacheDecoder::launch(Sequence& sequence, std::size_t chunk, std::span<const
   inputs[kStepCache] = rows.cache.get();
   inputs[kStepCross] = sequence.attended.cross.get();
   if (sequence.attended.mask) inputs[kStepMask] = sequence.attended.mask.get();
+  if (networks_.reorders(rows.rows)) launcher.put_numbers(inputs.size() - 1, rows.parents);
   launcher.run(std::move(inputs), {nullptr, rows.next.get()});
   std::swap(rows.cache, rows.next);
   const auto vocab = static_cast<std::size_t>(vocab_size());

@@ -25,10 +25,12 @@ class StepNetworks {
   Launcher& step(int rows);
   Launcher* prefill() { return prefill_ ? &*prefill_ : nullptr; }
   std::size_t row_bytes() const { return row_bytes_; }
+  // Whether a network of so many rows reads each one's cache from the row that it is told.
+  bool reorders(int rows) const;
 
-  // A cache of so many rows; what it holds is finite.
-  MemoryPtr take_cache(int rows);
-  void give_back(int rows, MemoryPtr cache) { spare_[rows].push_back(std::move(cache)); }
+  // A cache for the network of the most rows; what it holds is finite.
+  MemoryPtr take_cache();
+  void give_back(MemoryPtr cache) { spare_.push_back(std::move(cache)); }
 
  private:
   const NetworkSet& networks_;
@@ -36,7 +38,7 @@ class StepNetworks {
   std::map<int, Launcher> steps_;
   std::optional<Launcher> prefill_;
   std::size_t row_bytes_;
-  std::map<int, std::vector<MemoryPtr>> spare_;
+  std::vector<MemoryPtr> spare_;
 };
 
 // What a sequence attends to: keys and values of an image, or of a question with its mask.
@@ -58,10 +60,12 @@ class CacheDecoder final : public decode::Decoder {
   std::span<const float> step(std::span<const Next> next) override;
 
  private:
-  // Rows of one launch: the cache that the next one reads and the one that it writes.
+  // Rows of one launch: the cache that the next one reads and the one that it writes; and the rows
+  // of the former that it continues, where the network takes them.
   struct Chunk {
     int rows;
     MemoryPtr cache, next;
+    std::vector<std::int32_t> parents;
   };
   struct Sequence {
     Attended attended;
@@ -73,6 +77,8 @@ class CacheDecoder final : public decode::Decoder {
   };
   Chunk make_chunk(int rows);
   void release(std::vector<Chunk>& chunks);
+  void copy_rows(std::vector<Chunk>& to, const std::vector<Chunk>& from,
+                 std::span<const StepPlan::Copy> copies) const;
   void prefill_prompt(std::span<const std::int32_t> prompt);
   // which: the rows of `next` that are of this sequence. Gives their new places.
   std::vector<CachePosition> arrange(Sequence& sequence, std::span<const Next> next,

@@ -20,6 +20,7 @@ inline const std::string kEnding = "_aaaaaaaaaaaa";
 struct Options {
   std::string chip = "bm1688";
   std::vector<int> step_rows = {1, 3}, text_rows = {1, 4};
+  bool reorders = true;  // steps of several rows take parents
   int prompt = kP;
   int cores = 1;
   std::string sha256 = "", head_sha256 = "";  // of the bmodel, as the manifest says; "": none
@@ -69,9 +70,12 @@ inline std::vector<Network> networks(const Options& o) {
     const std::string cache = shape({b, kK, kC, kh}),
                       fed = in + i + shape({b, 1}) + in + i + shape({1, 1}) + in + f + cache;
     const std::string result = out + f + shape({b, kV}) + out + f + cache;
-    list.push_back({"caption_step", "step", fed + in + f + cross + result, b});
-    list.push_back({"answer_step", "step",
-                    fed + in + f + answer_cross + in + f + shape({1, 1, 1, kT}) + result, b});
+    const std::string kind = o.reorders && b > 1 ? "reordering_step" : "step",
+                      parents = o.reorders && b > 1 ? in + i + shape({b}) : "";
+    list.push_back({"caption_step", kind, fed + in + f + cross + parents + result, b});
+    list.push_back({"answer_step", kind,
+                    fed + in + f + answer_cross + in + f + shape({1, 1, 1, kT}) + parents + result,
+                    b});
   }
   return list;
 }

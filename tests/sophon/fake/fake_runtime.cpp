@@ -13,7 +13,7 @@
 // - BLIP_FAKE_CHIP: their number, as bm_get_chipid gives it: 0x1686 (default), 0x1686a200 (two
 //   cores), 0x1684.
 // - BLIP_FAKE_LOG: a file to append events to: "launch CHIP CORES NAME", "done CHIP CORES NAME",
-//   "met", "alone", "gate", "no gate".
+//   "copy CHIP", "met", "alone", "gate", "no gate".
 // - BLIP_FAKE_MEET: N: the first launch does not end before N launches run at the same time
 // ("met"),
 //   or 20 s ("alone"). What follows a comma is not read: another text is another meeting.
@@ -39,6 +39,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -231,8 +232,8 @@ void fill(std::span<float> out, std::uint64_t hash) {
 }
 
 // A cache row is [K, C, h]: a token's id + 1 stands in its slot of the first and of the last of the
-// K.
-void step(Arrays& a, int rows, int fed, bool prefill) {
+// K. parents: the row of the cache that each row continues.
+void step(Arrays& a, int rows, int fed, bool prefill, const std::vector<float>& parents) {
   const Shape& cache = a.out_shapes[1];
   const auto keys = static_cast<std::size_t>(cache.dims[1]),
              slots = static_cast<std::size_t>(cache.dims[2]),
@@ -247,9 +248,9 @@ void step(Arrays& a, int rows, int fed, bool prefill) {
     if (prefill) {
       std::fill(out.begin(), out.end(), 0.f);
     } else {
-      std::copy_n(
-          a.in[2].begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(r) * row_values),
-          row_values, out.begin());
+      const auto parent = static_cast<std::size_t>(parents[static_cast<std::size_t>(r)]);
+      std::copy_n(a.in[2].begin() + static_cast<std::ptrdiff_t>(parent * row_values), row_values,
+                  out.begin());
     }
     const auto position = prefill ? 0 : static_cast<std::size_t>(a.in[1][0]);
     for (std::size_t i = 0; i < static_cast<std::size_t>(fed); ++i) {
@@ -293,9 +294,15 @@ void compute(const std::string& kind, Arrays& a) {
       }
     }
   } else if (kind == "step") {
-    step(a, rows, 1, false);
+    std::vector<float> parents(static_cast<std::size_t>(rows));
+    std::iota(parents.begin(), parents.end(), 0.f);
+    step(a, rows, 1, false, parents);
+  } else if (kind == "reordering_step") {
+    const std::vector<float> parents = std::move(a.in.back());
+    a.in.pop_back();
+    step(a, rows, 1, false, parents);
   } else if (kind == "prefill") {
-    step(a, 1, a.in_shapes[0].dims[1], true);
+    step(a, 1, a.in_shapes[0].dims[1], true, {});
   } else if (kind == "caption") {  // as the sample's: "a picture of ", then some
     const int prompt[] = {30522, 1037, 3861, 1997};
     const std::uint64_t hash = fake::digest(a.in[0]);
@@ -487,6 +494,7 @@ Status bm_memcpy_d2s(Handle handle, void* to, Memory from) {
 Status bm_memcpy_d2d_stride(Handle handle, Memory to, int to_stride, Memory from, int from_stride,
                             int count, int bytes) {
   if (to_stride != 1 || from_stride != 1) return 1;
+  log_event("copy " + std::to_string(chip_of(handle).id));
   if (!goes_well(handle, "copy")) return 1;
   if (setting("BLIP_FAKE_COPIES", "1") == "0") return 0;
   const auto size = static_cast<std::size_t>(count) * static_cast<std::size_t>(bytes);

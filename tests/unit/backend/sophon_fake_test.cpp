@@ -46,6 +46,8 @@ class FakeFolder : public testing::Test {
     return sophon::load(read_manifest(folder_), device).model;
   }
 
+  void answers_and_ranking(bool reorders);
+
   std::string load_error(const std::string& device = "sophon:0") {
     try {
       sophon::load(read_manifest(folder_), device);
@@ -155,10 +157,34 @@ const std::vector<GenerateOptions> kWays = {
     {.beams = 9, .min_length = 1, .max_length = 12},
     {.min_length = 1, .max_length = 12, .sample = true, .seed = 7, .num_return = 4}};
 
+// What the fake chips log while work runs.
+std::vector<std::string> events_of(const std::string& folder, const std::string& name,
+                                   const std::function<void()>& work) {
+  const std::string log = folder + "/" + name + ".log";
+  setenv("BLIP_FAKE_LOG", log.c_str(), 1);
+  work();
+  unsetenv("BLIP_FAKE_LOG");
+  std::vector<std::string> events;
+  std::ifstream file(log);
+  for (std::string line; std::getline(file, line);) events.push_back(line);
+  return events;
+}
+
+// Their first launch waits for a second one at the same time.
+std::vector<std::string> events_of_meeting(const std::string& folder, const std::string& name,
+                                           const std::function<void()>& work) {
+  setenv("BLIP_FAKE_MEET", ("2," + name).c_str(), 1);
+  auto events = events_of(folder, name, work);
+  unsetenv("BLIP_FAKE_MEET");
+  return events;
+}
+
 TEST_F(FakeFolder, CaptionsOfEveryWayOfDecoding) {
-  for (const fake::Options& options : {fake::Options{}, fake::Options{.step_rows = {1}},
-                                       fake::Options{.step_rows = {2, 4}, .prompt = 0},
-                                       fake::Options{.step_rows = {5}, .prompt = 2}}) {
+  for (const fake::Options& options :
+       {fake::Options{}, fake::Options{.reorders = false}, fake::Options{.step_rows = {1}},
+        fake::Options{.step_rows = {2, 4}, .prompt = 0},
+        fake::Options{.step_rows = {2, 4}, .reorders = false, .prompt = 0},
+        fake::Options{.step_rows = {1, 3, 9}}, fake::Options{.step_rows = {5}, .prompt = 2}}) {
     const auto model = load("sophon:0", options);
     const auto runner = model->make_runner();
     const std::vector<float> pixels = pictures(3);
@@ -176,8 +202,24 @@ TEST_F(FakeFolder, CaptionsOfEveryWayOfDecoding) {
   }
 }
 
-TEST_F(FakeFolder, AnswersAndRanking) {
-  const auto model = load();
+// Beams that fit one launch change places in the network, without copies of their caches.
+TEST_F(FakeFolder, NetworksThatReorderNeedNoCopies) {
+  const std::vector<float> pixels = pictures(1);
+  HostDecoder host({Host(pixels).cross('c')});
+  const Texts expected =
+      decode::generate(host, TokenIds{3, 10}, kWays[1], {fake::kSep, fake::kPad});
+  for (const bool reorders : {true, false}) {
+    const auto runner = load("sophon:0", {.reorders = reorders})->make_runner();
+    const auto images = runner->encode(pixels, 1);
+    const auto events = events_of(folder_, reorders ? "reorders" : "copies", [&] {
+      expect_same(runner->caption(images, TokenIds{3, 10}, kWays[1], {}), expected);
+    });
+    EXPECT_EQ(std::count(events.begin(), events.end(), "copy 0") == 0, reorders);
+  }
+}
+
+void FakeFolder::answers_and_ranking(bool reorders) {
+  const auto model = load("sophon:0", {.reorders = reorders});
   const auto runner = model->make_runner();
   const std::vector<float> pixels = pictures(1);
   const auto image = runner->encode(pixels, 1).front();
@@ -198,6 +240,10 @@ TEST_F(FakeFolder, AnswersAndRanking) {
     EXPECT_EQ(got[i].candidate, expected[i].candidate);
     EXPECT_EQ(got[i].loss, expected[i].loss);
   }
+}
+
+TEST_F(FakeFolder, AnswersAndRanking) {
+  for (const bool reorders : {true, false}) answers_and_ranking(reorders);
 }
 
 TEST_F(FakeFolder, MatchesEmbeddingsAndStates) {
@@ -343,21 +389,6 @@ TEST_F(FakeFolder, TokensAndErrorsOfTwoChips) {
     EXPECT_NE(std::string(error.what()).find("between 1 and 12"), std::string::npos)
         << error.what();
   }
-}
-
-// Runs work while the fake chips' first launch waits for a second one at the same time; the events.
-std::vector<std::string> events_of_meeting(const std::string& folder, const std::string& name,
-                                           const std::function<void()>& work) {
-  const std::string log = folder + "/" + name + ".log";
-  setenv("BLIP_FAKE_LOG", log.c_str(), 1);
-  setenv("BLIP_FAKE_MEET", ("2," + name).c_str(), 1);
-  work();
-  unsetenv("BLIP_FAKE_LOG");
-  unsetenv("BLIP_FAKE_MEET");
-  std::vector<std::string> events;
-  std::ifstream file(log);
-  for (std::string line; std::getline(file, line);) events.push_back(line);
-  return events;
 }
 
 TEST_F(FakeFolder, ChipsWorkAtTheSameTime) {

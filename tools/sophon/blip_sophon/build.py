@@ -12,6 +12,7 @@ from .checkpoint import merge, open_checkpoint
 from .compiler import (
     CHIPS,
     F32_ENDS,
+    ONE_LOOKUP,
     WRITTEN_OUT_NORM,
     Compiler,
     check_target,
@@ -152,6 +153,7 @@ def build(models, target, options, toolchain):
     staging = Staging(target.out)
     checkpoint = merge([open_checkpoint(path) for path in models])
     options.written_out_norm = target.chip in WRITTEN_OUT_NORM
+    options.reorders = target.chip not in ONE_LOOKUP
     options.written_out_gelu = "f16" in CHIPS[target.chip] and written_out_gelu(target.dtype)
     if target.dtype == "int8" and "f16" not in CHIPS[target.chip]:
         # Texts are computed in 8 bits too. Ranges are measured with one row; the compiler does not

@@ -31,6 +31,8 @@ UNTRIED = {
 }
 # Chips whose compiler cannot make a LayerNorm of one token.
 WRITTEN_OUT_NORM = ("bm1684",)
+# Chips that look up at most one table in a network, and that is the words'.
+ONE_LOOKUP = ("bm1684",)
 WRAPPER = Path("bin/tpu-mlir")
 SECOND_STEP = Path(__file__).with_name("second_step.py")
 WIDE = "F16 of F32"  # ours: factors of products are F16, everything else is F32, in every layer

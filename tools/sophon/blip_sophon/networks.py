@@ -20,6 +20,8 @@ class Options:
     step_rows: list = field(default_factory=lambda: [1, 3])
     written_out_norm: bool = False
     written_out_gelu: bool = False
+    # Steps of several rows take in which row of the cache each continues.
+    reorders: bool = True
 
 
 @dataclass
@@ -214,6 +216,8 @@ class Builder:
             "cross", self.cross_shape(part, self.c.max_text if masked else self.c.vision.tokens)
         )
         cross_mask = g.input("mask", [1, 1, 1, self.c.max_text]) if masked else None
+        if rows > 1 and self.o.reorders:
+            cache = g.gather(cache, g.input("parents", [rows], INT))
 
         write, keep, mask, place = self._at_position(g, part, position)
         parts = []
