@@ -95,13 +95,14 @@ TEST(Manifest, RefusesWithTheReason) {
   EXPECT_THROW(parse_manifest("[1]", "m.json"), Error);
 }
 
+Port port(abi::DataType type, std::vector<int> dims) {
+  Port p{"x", type, {static_cast<int>(dims.size()), {}}, 4, 4};
+  std::copy(dims.begin(), dims.end(), p.shape.dims);
+  return p;
+}
+
 TEST(Ports, EveryShapeAndTypeIsChecked) {
   const Manifest m = parse_manifest(good().dump(), "m.json");
-  const auto port = [](abi::DataType type, std::vector<int> dims) {
-    Port p{"x", type, {static_cast<int>(dims.size()), {}}, 4, 4};
-    std::copy(dims.begin(), dims.end(), p.shape.dims);
-    return p;
-  };
   using enum abi::DataType;
   const Manifest::Entry entry{Part::kMatch, "match", "f.bmodel", 0, 2};
   const std::vector<Port> in{port(kI32, {2, 6}), port(kF32, {2, 1, 1, 6}),
@@ -130,6 +131,34 @@ TEST(Ports, EveryShapeAndTypeIsChecked) {
   mixed[1].dtype = kBf16;
   EXPECT_NE(message(in, mixed), "") << "kept tensors of two types";
   EXPECT_NE(message({in[0], in[1]}, out).find("2 inputs; expected 3"), std::string::npos);
+}
+
+// Steps of several rows may take the rows that theirs continue; those of one have nothing to
+// choose.
+TEST(Ports, ParentsOfAStep) {
+  const Manifest m = parse_manifest(good().dump(), "m.json");
+  using enum abi::DataType;
+  const auto message = [&](int rows, std::optional<Port> parents) -> std::string {
+    const Port cache = port(kF16, {rows, fake::kK, fake::kC, fake::kh});
+    std::vector<Port> in{port(kI32, {rows, 1}), port(kI32, {1, 1}), cache,
+                         port(kF16, {1, fake::kK, fake::kh, fake::kN})};
+    if (parents) in.push_back(*parents);
+    const std::vector<Port> out{port(kF32, {rows, fake::kV}), cache};
+    std::optional<abi::DataType> kept;
+    try {
+      check_ports(m, {Part::kCaptionStep, "step", "f.bmodel", 0, rows}, in, out, kept);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message(3, std::nullopt), "");
+  EXPECT_EQ(message(3, port(kI32, {3})), "");
+  EXPECT_EQ(message(3, port(kF32, {3})), "");
+  EXPECT_NE(message(3, port(kI32, {4})).find("it must be i32 or f32 [3]"), std::string::npos);
+  EXPECT_NE(message(3, port(kF16, {3})), "");
+  EXPECT_EQ(message(1, std::nullopt), "");
+  EXPECT_NE(message(1, port(kI32, {1})).find("5 inputs; expected 4"), std::string::npos);
 }
 
 }  // namespace
