@@ -91,6 +91,10 @@ class Networks:
                 model.SerializeToString()
             )
 
+    def inputs(self, role, rows):
+        """How many."""
+        return len(self.sessions[role, rows].get_inputs())
+
     def __call__(self, role, *inputs, rows=1):
         session = self.sessions[role, rows]
         return session.run(
@@ -218,9 +222,12 @@ class Comparison:
     def walk(self, role, rows, ids, cache, cross, states, extra=()):
         """Steps, at most to the last slot; rows take over others' caches as beams do."""
         ids, cache = [list(ids) for _ in range(rows)], np.repeat(cache, rows, 0)
+        reorders = self.networks.inputs(role, rows) > 4 + len(extra)
         for position in range(len(ids[0]), min(self.o.slots, len(ids[0]) + self.steps)):
             parents = [self.rng.randrange(rows) for _ in range(rows)]
-            ids, cache = [list(ids[p]) for p in parents], cache[parents]
+            ids = [list(ids[p]) for p in parents]
+            if not reorders:
+                cache = cache[parents]
             new = [self.rng.randrange(5, len(self.model.vocabulary)) for _ in range(rows)]
             for row, token in zip(ids, new):
                 row.append(token)
@@ -231,6 +238,7 @@ class Comparison:
                 cache,
                 cross,
                 *extra,
+                *([integers(parents, rows)] if reorders else ()),
                 rows=rows,
             )
             self.same(

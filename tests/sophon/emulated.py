@@ -151,6 +151,10 @@ class CompiledModel:
         for file in sorted({n["file"] for n in self.manifest["networks"]}):
             self._chip.load(Path(folder) / file)
 
+    def inputs(self, role, rows):
+        """How many."""
+        return self._chip.info(self.names[role, rows]).inputs
+
     def __call__(self, role, *inputs, rows=1):
         return self._chip.run(self.names[role, rows], *inputs)
 

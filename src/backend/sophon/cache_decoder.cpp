@@ -11,8 +11,6 @@ namespace {
 // Ports of the step and prefill networks (NETWORKS.md).
 constexpr std::size_t kStepIds = 0, kStepPosition = 1, kStepCache = 2, kStepCross = 3,
                       kStepMask = 4;
-// The last input of those that have one more than the others.
-constexpr std::size_t kCaptionInputs = 4, kAnswerInputs = 5;
 constexpr std::size_t kPrefillIds = 0, kPrefillLast = 1, kPrefillCross = 2;
 constexpr std::size_t kLogits = 0, kNextCache = 1;
 
@@ -34,11 +32,6 @@ StepNetworks::StepNetworks(const NetworkSet& networks, Part step, std::optional<
 }
 
 Launcher& StepNetworks::step(int rows) { return steps_.at(rows); }
-
-bool StepNetworks::reorders(int rows) const {
-  const std::size_t others = step_ == Part::kCaptionStep ? kCaptionInputs : kAnswerInputs;
-  return steps_.at(rows).network().inputs().size() > others;
-}
 
 MemoryPtr StepNetworks::take_cache() {
   if (!spare_.empty()) {

@@ -26,7 +26,7 @@ class StepNetworks {
   Launcher* prefill() { return prefill_ ? &*prefill_ : nullptr; }
   std::size_t row_bytes() const { return row_bytes_; }
   // Whether a network of so many rows reads each one's cache from the row that it is told.
-  bool reorders(int rows) const;
+  bool reorders(int rows) const { return networks_.takes_parents(step_, rows); }
 
   // A cache for the network of the most rows; what it holds is finite.
   MemoryPtr take_cache();

@@ -231,7 +231,7 @@ class SpreadRunner final : public Runner {
   template <class Work>  // (runner, image)
   auto with_image(const EncodedImage& image, Work work) {
     const ChipImage& placed = chip_image(image);
-    auto result = any_session(placed.chip()).run(placed, std::move(work));
+    auto result = first_session(placed.chip()).run(placed, std::move(work));
     approve_();
     return result;
   }
@@ -334,7 +334,7 @@ class SpreadRunner final : public Runner {
   }
   std::vector<std::vector<float>> embed_texts(std::span<const TokenIds> texts) override {
     const ChipReservation place(fleet_);
-    auto vectors = any_session(place.chip())
+    auto vectors = first_session(place.chip())
                        .run([own = std::vector<TokenIds>(texts.begin(), texts.end())](
                                 Runner& runner) { return runner.embed_texts(own); });
     approve_();
@@ -380,7 +380,7 @@ class SpreadRunner final : public Runner {
     std::size_t first, count;
   };
 
-  ChipSession& any_session(std::size_t chip) { return sessions_[of_chip_[chip].first]; }
+  ChipSession& first_session(std::size_t chip) { return sessions_[of_chip_[chip].first]; }
 
   // Of the sessions of a chip.
   std::vector<std::size_t>& smallest_share(Shares& shares, std::size_t chip) const {

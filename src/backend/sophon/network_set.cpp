@@ -199,6 +199,10 @@ const Network& NetworkSet::get(Part part, int rows) const {
   return *networks_[static_cast<std::size_t>(part)][static_cast<std::size_t>(place - all.begin())];
 }
 
+bool NetworkSet::takes_parents(Part step, int rows) const {
+  return get(step, rows).inputs().size() > signature(manifest_, step, rows).inputs.size();
+}
+
 std::vector<NetworkPtr> NetworkSet::all() const {
   std::vector<NetworkPtr> list;
   for (const auto& part : networks_) list.insert(list.end(), part.begin(), part.end());

@@ -37,6 +37,8 @@ class NetworkSet {
     return sizes_[static_cast<std::size_t>(part)];
   }  // ascending
   const Network& get(Part part, int rows = 1) const;
+  // Of a step: whether it takes the rows of the cache that its own continue.
+  bool takes_parents(Part step, int rows) const;
   std::vector<NetworkPtr> all() const;
 
  private:

@@ -46,8 +46,6 @@ class FakeFolder : public testing::Test {
     return sophon::load(read_manifest(folder_), device).model;
   }
 
-  void answers_and_ranking(bool reorders);
-
   std::string load_error(const std::string& device = "sophon:0") {
     try {
       sophon::load(read_manifest(folder_), device);
@@ -218,32 +216,30 @@ TEST_F(FakeFolder, NetworksThatReorderNeedNoCopies) {
   }
 }
 
-void FakeFolder::answers_and_ranking(bool reorders) {
-  const auto model = load("sophon:0", {.reorders = reorders});
-  const auto runner = model->make_runner();
-  const std::vector<float> pixels = pictures(1);
-  const auto image = runner->encode(pixels, 1).front();
-  const Host host(pixels);
-  const std::vector<TokenIds> questions = {{4, 20, 2}, {4, 21, 22, 23, 24, 2}};
-  for (const GenerateOptions& way : kWays) {
-    HostDecoder decoder({host.answer(questions[0]), host.answer(questions[1])});
-    expect_same(runner->ask(*image, questions, way, {}),
-                decode::generate(decoder, TokenIds{3}, way, {fake::kSep, fake::kPad}));
-  }
-  std::vector<TokenIds> candidates;
-  for (std::int32_t i = 5; i < 35; ++i) candidates.push_back({3, i, 5 + i % 4, 7, 2});
-  HostDecoder decoder({host.answer(questions[1])});
-  const auto expected = decode::rank(decoder, candidates, 20);
-  const auto got = runner->rank(*image, questions[1], candidates, 20, {});
-  ASSERT_EQ(got.size(), expected.size());
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    EXPECT_EQ(got[i].candidate, expected[i].candidate);
-    EXPECT_EQ(got[i].loss, expected[i].loss);
-  }
-}
-
 TEST_F(FakeFolder, AnswersAndRanking) {
-  for (const bool reorders : {true, false}) answers_and_ranking(reorders);
+  for (const bool reorders : {true, false}) {
+    const auto model = load("sophon:0", {.reorders = reorders});
+    const auto runner = model->make_runner();
+    const std::vector<float> pixels = pictures(1);
+    const auto image = runner->encode(pixels, 1).front();
+    const Host host(pixels);
+    const std::vector<TokenIds> questions = {{4, 20, 2}, {4, 21, 22, 23, 24, 2}};
+    for (const GenerateOptions& way : kWays) {
+      HostDecoder decoder({host.answer(questions[0]), host.answer(questions[1])});
+      expect_same(runner->ask(*image, questions, way, {}),
+                  decode::generate(decoder, TokenIds{3}, way, {fake::kSep, fake::kPad}));
+    }
+    std::vector<TokenIds> candidates;
+    for (std::int32_t i = 5; i < 35; ++i) candidates.push_back({3, i, 5 + i % 4, 7, 2});
+    HostDecoder decoder({host.answer(questions[1])});
+    const auto expected = decode::rank(decoder, candidates, 20);
+    const auto got = runner->rank(*image, questions[1], candidates, 20, {});
+    ASSERT_EQ(got.size(), expected.size());
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      EXPECT_EQ(got[i].candidate, expected[i].candidate);
+      EXPECT_EQ(got[i].loss, expected[i].loss);
+    }
+  }
 }
 
 TEST_F(FakeFolder, MatchesEmbeddingsAndStates) {
