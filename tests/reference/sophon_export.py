@@ -344,6 +344,9 @@ def compare_random(args):
             text_rows=[1, 2],
             step_rows=[1, 3],
             written_out_norm=bool(i // 3 % 2),
+            written_out_gelu=bool(i % 2),
+            cross_by_token=bool((i + 1) // 2 % 2),
+            fused_attention=bool(i // 2 % 2),
         )
         with tempfile.TemporaryDirectory() as folder, torch.no_grad():
             checkpoint = open_checkpoint(pathlib.Path(folder) / model.save(folder))

@@ -30,9 +30,9 @@ from blip_sophon.compiler import (  # noqa: E402
     WIDE,
     Compiler,
     compiled_as,
+    graph_options,
     has_eight_bit_weights,
     narrow_products,
-    written_out_gelu,
 )
 from blip_sophon.errors import BuildError  # noqa: E402
 from blip_sophon.precision import (  # noqa: E402
@@ -225,9 +225,23 @@ class Precision(unittest.TestCase):
                 q = q * c + power
             exact = x * (1 + math.erf(x / math.sqrt(2))) / 2
             self.assertAlmostEqual(max(x, 0) - c * q * q, exact, delta=6e-6)
-        self.assertTrue(written_out_gelu("f16"))
-        for dtype in ("f32", "bf16"):
-            self.assertFalse(written_out_gelu(dtype))
+
+    def test_how_networks_are_written_down(self):
+        def form(chip, dtype, cores=1):
+            return {name for name, on in graph_options(chip, dtype, cores).items() if on}
+
+        for dtype in ("f16", "w8f16", "int8"):
+            grouped = {"reorders", "written_out_gelu", "cross_by_token"}
+            self.assertEqual(form("bm1684x", dtype), grouped)
+            self.assertEqual(form("bm1688", dtype, 2), grouped)
+            fused = set() if dtype == "int8" else {"fused_attention"}
+            for chip in ("bm1688", "cv186x"):
+                self.assertEqual(form(chip, dtype), grouped | fused)
+        for chip in ("bm1684x", "bm1688", "cv186x"):
+            self.assertEqual(form(chip, "f32"), {"reorders"})
+            self.assertEqual(form(chip, "bf16"), {"reorders", "cross_by_token"})
+        for dtype in ("f32", "int8"):
+            self.assertEqual(form("bm1684", dtype), {"written_out_norm"})
 
     def test_a_product_gives_out_f32(self):
         text = self.made_precise("text.0.self.scores_MatMul")

@@ -17,6 +17,8 @@ enum class Kind { kFloat, kIds, kKept };
 struct Expected {
   Kind kind;
   std::vector<int> shape;
+  // The shape that the other way of keeping an image's keys and values gives, where there is one.
+  std::vector<int> by_token = {};
 };
 
 struct Signature {
@@ -30,7 +32,7 @@ Signature signature(const Manifest& m, Part part, int B) {
             h = m.head_width(), K = m.cache_rows();
   const int T = m.text_length, C = m.slots, P = m.prompt_length, V = m.vocabulary_size, E = m.embed;
   const Expected tokens{Kind::kKept, {1, N, Dv}}, cross{Kind::kKept, {1, K, h, N}},
-      answer_cross{Kind::kKept, {1, K, h, T}};
+      text_cross{Kind::kKept, {1, K, h, N}, {1, N, K, h}}, answer_cross{Kind::kKept, {1, K, h, T}};
   const Expected cache{Kind::kKept, {B, K, C, h}}, logits{Kind::kFloat, {B, V}};
   const Expected token{Kind::kIds, {B, 1}}, position{Kind::kIds, {1, 1}}, text{Kind::kIds, {B, T}},
       mask{Kind::kFloat, {B, 1, 1, T}};
@@ -42,11 +44,12 @@ Signature signature(const Manifest& m, Part part, int B) {
       return s;
     }
     case Part::kTextCross:
+      return {{tokens}, {text_cross}};
     case Part::kQuestionCross:
     case Part::kCaptionCross:
       return {{tokens}, {cross}};
     case Part::kMatch:
-      return {{text, mask, cross}, {{Kind::kFloat, {B, 2}}, {Kind::kKept, {B, T, D}}}};
+      return {{text, mask, text_cross}, {{Kind::kFloat, {B, 2}}, {Kind::kKept, {B, T, D}}}};
     case Part::kText:
       return {{text, mask}, {{Kind::kFloat, {B, E}}}};
     case Part::kQuestion:
@@ -68,6 +71,13 @@ bool has_shape(const Port& port, const std::vector<int>& shape) {
          std::equal(shape.begin(), shape.end(), port.shape.dims);
 }
 
+// What the port's shape must be.
+const std::vector<int>& shape_of(const Expected& expected, const Port& port, Common& common) {
+  if (expected.by_token.empty()) return expected.shape;
+  if (!common.text_cross_by_token) common.text_cross_by_token = has_shape(port, expected.by_token);
+  return *common.text_cross_by_token ? expected.by_token : expected.shape;
+}
+
 bool has_type(const Port& port, Kind kind, std::optional<abi::DataType>& kept) {
   using abi::DataType;
   switch (kind) {
@@ -85,11 +95,11 @@ bool has_type(const Port& port, Kind kind, std::optional<abi::DataType>& kept) {
   return false;
 }
 
-std::string text_of(const Expected& expected) {
-  std::string text = expected.kind == Kind::kFloat ? "f32 ["
-                     : expected.kind == Kind::kIds ? "i32 or f32 ["
-                                                   : "the kept type [";
-  for (const int dim : expected.shape) {
+std::string text_of(Kind kind, const std::vector<int>& shape) {
+  std::string text = kind == Kind::kFloat ? "f32 ["
+                     : kind == Kind::kIds ? "i32 or f32 ["
+                                          : "the kept type [";
+  for (const int dim : shape) {
     if (text.back() != '[') text += ", ";
     text += std::to_string(dim);
   }
@@ -97,16 +107,16 @@ std::string text_of(const Expected& expected) {
 }
 
 void check_side(const std::string& name, const char* side, std::span<const Port> ports,
-                const std::vector<Expected>& expected, std::optional<abi::DataType>& kept) {
+                const std::vector<Expected>& expected, Common& common) {
   if (ports.size() != expected.size())
     throw Error(ErrorCode::kModel, name + " has " + std::to_string(ports.size()) + " " + side +
                                        "s; expected " + std::to_string(expected.size()));
   for (std::size_t i = 0; i < ports.size(); ++i) {
-    if (has_shape(ports[i], expected[i].shape) && has_type(ports[i], expected[i].kind, kept))
-      continue;
+    const std::vector<int>& shape = shape_of(expected[i], ports[i], common);
+    if (has_shape(ports[i], shape) && has_type(ports[i], expected[i].kind, common.kept)) continue;
     throw Error(ErrorCode::kModel, name + ": " + side + " " + std::to_string(i) + " is " +
                                        ports[i].text() + "; by the manifest it must be " +
-                                       text_of(expected[i]) +
+                                       text_of(expected[i].kind, shape) +
                                        ": the file and the manifest are not of one build");
   }
 }
@@ -114,14 +124,13 @@ void check_side(const std::string& name, const char* side, std::span<const Port>
 }  // namespace
 
 void check_ports(const Manifest& manifest, const Manifest::Entry& entry,
-                 std::span<const Port> inputs, std::span<const Port> outputs,
-                 std::optional<abi::DataType>& kept) {
+                 std::span<const Port> inputs, std::span<const Port> outputs, Common& common) {
   Signature expected = signature(manifest, entry.part, entry.rows);
   if (expected.parents && inputs.size() > expected.inputs.size())
     expected.inputs.push_back(*expected.parents);
   const std::string name = entry.file + ": network " + entry.name;
-  check_side(name, "input", inputs, expected.inputs, kept);
-  check_side(name, "output", outputs, expected.outputs, kept);
+  check_side(name, "input", inputs, expected.inputs, common);
+  check_side(name, "output", outputs, expected.outputs, common);
 }
 
 std::vector<int> split_rows(int rows, std::span<const int> sizes) {
@@ -155,10 +164,10 @@ NetworkSet::NetworkSet(Manifest manifest, const std::shared_ptr<Device>& device)
   std::set<std::string> files;
   for (const Manifest::Entry& entry : entries)
     if (files.insert(entry.file).second) open_file(entry.file, device);
-  std::optional<abi::DataType> kept;
+  Common common;
   for (const Manifest::Entry& entry : entries) {
     const Network& network = get(entry.part, entry.rows);
-    check_ports(manifest_, entry, network.inputs(), network.outputs(), kept);
+    check_ports(manifest_, entry, network.inputs(), network.outputs(), common);
   }
 }
 

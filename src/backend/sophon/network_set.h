@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,12 +15,16 @@ namespace blip::backend::sophon {
 
 using NetworkPtr = std::shared_ptr<const Network>;
 
+// What the networks of a folder have in common; the first that has it says what it is.
+struct Common {
+  std::optional<abi::DataType> kept;        // type of the tensors that stay on the chip
+  std::optional<bool> text_cross_by_token;  // how the image's keys and values are kept
+};
+
 // Error(kModel) unless the inputs and outputs are those of NETWORKS.md for this part with these
-// rows. kept: the type of the tensors that stay on the chip, nullopt where none has been seen yet;
-// set by the first.
+// rows, and agree with what is known of the others.
 void check_ports(const Manifest& manifest, const Manifest::Entry& entry,
-                 std::span<const Port> inputs, std::span<const Port> outputs,
-                 std::optional<abi::DataType>& kept);
+                 std::span<const Port> inputs, std::span<const Port> outputs, Common& common);
 
 // The rows of the networks to run for `rows` rows: the fewest that hold them, or else the largest
 // several times. sizes: ascending.

@@ -44,7 +44,7 @@ struct Network {
 inline std::vector<Network> networks(const Options& o) {
   const std::string f = "0 ", i = "6 ", in = "in ", out = "out ";
   const std::string tokens = shape({1, kN, kDv}), cross = shape({1, kK, kh, kN}),
-                    answer_cross = shape({1, kK, kh, kT});
+                    text_cross = shape({1, kN, kK, kh}), answer_cross = shape({1, kK, kh, kT});
   std::vector<Network> list = {
       {"vision", "vision",
        in + f + shape({1, 3, kS, kS}) + out + f + tokens + out + f + shape({1, kE}), 1},
@@ -52,8 +52,9 @@ inline std::vector<Network> networks(const Options& o) {
        in + i + shape({1, kT}) + in + f + shape({1, 1, 1, kT}) + in + f + cross + out + f +
            shape({1, kT, kD}) + out + f + answer_cross,
        1}};
-  for (const char* reader : {"text_cross", "question_cross", "caption_cross"})
-    list.push_back({reader, reader, in + f + tokens + out + f + cross, 1});
+  list.push_back({"text_cross", "text_cross", in + f + tokens + out + f + text_cross, 1});
+  for (const char* maker : {"question_cross", "caption_cross"})
+    list.push_back({maker, maker, in + f + tokens + out + f + cross, 1});
   if (o.prompt > 0)
     list.push_back({"caption_prefill", "prefill",
                     in + i + shape({1, o.prompt}) + in + f + shape({1, 1, o.prompt}) + in + f +
@@ -61,9 +62,9 @@ inline std::vector<Network> networks(const Options& o) {
                     1});
   for (const int b : o.text_rows) {
     const std::string text = in + i + shape({b, kT}) + in + f + shape({b, 1, 1, kT});
-    list.push_back({"match", "match",
-                    text + in + f + cross + out + f + shape({b, 2}) + out + f + shape({b, kT, kD}),
-                    b});
+    list.push_back(
+        {"match", "match",
+         text + in + f + text_cross + out + f + shape({b, 2}) + out + f + shape({b, kT, kD}), b});
     list.push_back({"text", "text", text + out + f + shape({b, kE}), b});
   }
   for (const int b : o.step_rows) {

@@ -109,9 +109,9 @@ TEST(Ports, EveryShapeAndTypeIsChecked) {
                              port(kF16, {1, 8, 4, 3})};
   const std::vector<Port> out{port(kF32, {2, 2}), port(kF16, {2, 6, 8})};
   const auto message = [&](std::vector<Port> inputs, std::vector<Port> outputs) -> std::string {
-    std::optional<abi::DataType> kept;
+    Common common;
     try {
-      check_ports(m, entry, inputs, outputs, kept);
+      check_ports(m, entry, inputs, outputs, common);
     } catch (const Error& error) {
       return error.what();
     }
@@ -133,6 +133,41 @@ TEST(Ports, EveryShapeAndTypeIsChecked) {
   EXPECT_NE(message({in[0], in[1]}, out).find("2 inputs; expected 3"), std::string::npos);
 }
 
+// What texts see of an image is by token in all networks that hold it or in none.
+TEST(Ports, TextCrossesByToken) {
+  const Manifest m = parse_manifest(good().dump(), "m.json");
+  using enum abi::DataType;
+  const Port tokens = port(kF16, {1, fake::kN, fake::kDv}),
+             long_axis = port(kF16, {1, fake::kK, fake::kh, fake::kN}),
+             by_token = port(kF16, {1, fake::kN, fake::kK, fake::kh});
+  const auto message = [&](Part maker, const Port& made, const Port& read) -> std::string {
+    Common common;
+    try {
+      check_ports(m, {maker, "cross", "f.bmodel", 0, 1}, std::vector{tokens}, std::vector{made},
+                  common);
+      check_ports(m, {Part::kMatch, "match", "f.bmodel", 0, 1},
+                  std::vector{port(kI32, {1, fake::kT}), port(kF32, {1, 1, 1, fake::kT}), read},
+                  std::vector{port(kF32, {1, 2}), port(kF16, {1, fake::kT, fake::kD})}, common);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message(Part::kTextCross, long_axis, long_axis), "");
+  EXPECT_EQ(message(Part::kTextCross, by_token, by_token), "");
+  EXPECT_NE(message(Part::kTextCross, long_axis, by_token)
+                .find("input 2 is f16 [1, 3, 8, 4]; by the manifest it must be the kept type "
+                      "[1, 8, 4, 3]"),
+            std::string::npos);
+  EXPECT_NE(message(Part::kTextCross, by_token, long_axis).find("the kept type [1, 3, 8, 4]"),
+            std::string::npos);
+  // Those of captions and questions are along the long axis; what texts read does not count there.
+  EXPECT_EQ(message(Part::kCaptionCross, long_axis, by_token), "");
+  for (const Part other : {Part::kCaptionCross, Part::kQuestionCross})
+    EXPECT_NE(message(other, by_token, by_token).find("the kept type [1, 8, 4, 3]"),
+              std::string::npos);
+}
+
 // Steps of several rows may take the rows that theirs continue; those of one have nothing to
 // choose.
 TEST(Ports, ParentsOfAStep) {
@@ -144,9 +179,9 @@ TEST(Ports, ParentsOfAStep) {
                          port(kF16, {1, fake::kK, fake::kh, fake::kN})};
     if (parents) in.push_back(*parents);
     const std::vector<Port> out{port(kF32, {rows, fake::kV}), cache};
-    std::optional<abi::DataType> kept;
+    Common common;
     try {
-      check_ports(m, {Part::kCaptionStep, "step", "f.bmodel", 0, rows}, in, out, kept);
+      check_ports(m, {Part::kCaptionStep, "step", "f.bmodel", 0, rows}, in, out, common);
     } catch (const Error& error) {
       return error.what();
     }

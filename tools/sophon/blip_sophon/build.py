@@ -1,5 +1,6 @@
 """From checkpoints to the folder that NETWORKS.md describes."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -12,12 +13,11 @@ from .checkpoint import merge, open_checkpoint
 from .compiler import (
     CHIPS,
     F32_ENDS,
-    ONE_LOOKUP,
     WRITTEN_OUT_NORM,
     Compiler,
     check_target,
     compiled_as,
-    written_out_gelu,
+    graph_options,
 )
 from .errors import BuildError
 from .networks import Builder
@@ -152,9 +152,7 @@ def build(models, target, options, toolchain):
     check_target(target)
     staging = Staging(target.out)
     checkpoint = merge([open_checkpoint(path) for path in models])
-    options.written_out_norm = target.chip in WRITTEN_OUT_NORM
-    options.reorders = target.chip not in ONE_LOOKUP
-    options.written_out_gelu = "f16" in CHIPS[target.chip] and written_out_gelu(target.dtype)
+    options = dataclasses.replace(options, **graph_options(target.chip, target.dtype, target.cores))
     if target.dtype == "int8" and "f16" not in CHIPS[target.chip]:
         # Texts are computed in 8 bits too. Ranges are measured with one row; the compiler does not
         # know the names of another graph's values.

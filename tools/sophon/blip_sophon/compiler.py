@@ -33,6 +33,8 @@ UNTRIED = {
 WRITTEN_OUT_NORM = ("bm1684",)
 # Chips that look up at most one table in a network, and that is the words'.
 ONE_LOOKUP = ("bm1684",)
+# Chips that take less time for attention as one operator of the compiler's.
+FUSED_ATTENTION = ("bm1688", "cv186x")
 WRAPPER = Path("bin/tpu-mlir")
 SECOND_STEP = Path(__file__).with_name("second_step.py")
 WIDE = "F16 of F32"  # ours: factors of products are F16, everything else is F32, in every layer
@@ -65,11 +67,20 @@ def stays_f16(role):
     return role.split("_")[0] in ("vision", "match", "text")
 
 
-def written_out_gelu(dtype):
-    """Whether the picture's GELU is arithmetic, which differs from the operator by less than halves
-    do. A bf16 set has F32 between all products of the picture.
-    """
-    return dtype not in ("f32", "bf16")
+def graph_options(chip, dtype, cores):
+    """How networks are written down for what a compiler makes of them: fields of networks.Options."""
+    halves = "f16" in CHIPS[chip] and dtype != "f32"
+    return {
+        "written_out_norm": chip in WRITTEN_OUT_NORM,
+        "reorders": chip not in ONE_LOOKUP,
+        # It differs from the operator by less than halves do; a bf16 set has F32 between all
+        # products of the picture.
+        "written_out_gelu": halves and dtype != "bf16",
+        # F32 is up to 20 % slower with it.
+        "cross_by_token": halves,
+        # Two cores share more of attention in parts, and BM1684X keeps more of it in its memory.
+        "fused_attention": dtype in ("f16", "w8f16") and cores == 1 and chip in FUSED_ATTENTION,
+    }
 
 
 def compiled_as(role, dtype):

@@ -20,7 +20,7 @@ from .checkpoint import (
     VisionSizes,
     expected_shapes,
 )
-from .compiler import F32_ENDS, PRECISE, Compiler, written_out_gelu
+from .compiler import F32_ENDS, PRECISE, Compiler, graph_options
 from .cycle_table import checkpoint_of, compiled_as, own_stages, read_profiles, sample_builds
 from .networks import Builder, Options
 from .precision import has_precise, operation_names
@@ -210,18 +210,21 @@ def measure_all(figures, measurer, checkpoints, tasks, targets, dtypes):
         for name, make in sample_makers(task, c, figures.lengths).items():
             for (target, quantize), ms in measurer.measure(name, make(), ((), ()), builds).items():
                 figures.times[task, name, target, quantize] = ms
-        for gelu in dict.fromkeys(map(written_out_gelu, dtypes)):
-            options = Options(written_out_gelu=gelu)
-            types = [dtype for dtype in dtypes if written_out_gelu(dtype) == gelu]
+        forms = {}
+        for target in targets:
+            for dtype in dtypes:
+                form = tuple(graph_options(target.chip, dtype, target.cores).items())
+                forms.setdefault(form, []).append((target, dtype))
+        for form, wanted in forms.items():
+            options = Options(**dict(form))
             for name, make in own_makers(task, c, figures.lengths, tasks, options).items():
                 network = make()
-                jobs = list(
-                    dict.fromkeys(
-                        (target, compiled_as(name, dtype)) for target in targets for dtype in types
-                    )
-                )
+                jobs = [(target, compiled_as(name, dtype)) for target, dtype in wanted]
                 times = measurer.measure(
-                    name, network.graph, (network.kept_inputs, network.kept_outputs), jobs
+                    name,
+                    network.graph,
+                    (network.kept_inputs, network.kept_outputs),
+                    list(dict.fromkeys(jobs)),
                 )
                 for (target, quantize), ms in times.items():
                     figures.times[task, name, target, quantize] = ms

@@ -21,12 +21,14 @@ class Graph:
     written_out_norm: LayerNorm as its arithmetic, for a compiler that makes of the operator what
     its chip lacks (BM1684).
 
-    written_out_gelu: the picture's GELU as arithmetic, for chips that compute it in halves.
+    written_out_gelu: GELU as arithmetic, for chips that compute it in halves.
+
+    fused_attention: attention as the compiler knows it for one operator, where it has one.
     """
 
-    def __init__(self, name, written_out_norm=False, written_out_gelu=False):
+    def __init__(self, name, written_out_norm=False, written_out_gelu=False, fused_attention=False):
         self.name, self.written_out_norm = name, written_out_norm
-        self.written_out_gelu = written_out_gelu
+        self.written_out_gelu, self.fused_attention = written_out_gelu, fused_attention
         # Before the names of operators that have none of their own: the part and layer they are of.
         self.scope = ""
         self._nodes, self._initializers, self._inputs, self._outputs = [], {}, [], []
@@ -138,13 +140,15 @@ class Graph:
         deviation = self.op("Sqrt", self.add(variance, self.scalar(float(eps))))
         return self.add(self.op("Mul", self.op("Div", centred, deviation), weight), bias)
 
-    def attention(self, query, keys, values, mask=None):
+    def attention(self, query, keys, values, mask=None, divisor=None):
         """softmax(query · keysᵀ + mask) · values: [b, H, q, h], [b, H, n, h] twice -> [b, H, q, h];
-        the query is scaled already
+        the query is scaled already, or scores are divided
         """
         scores = self.op(
             "MatMul", query, self.transpose(keys, 0, 1, 3, 2), name=f"{self.scope}scores"
         )
+        if divisor is not None:
+            scores = self.op("Div", scores, self.scalar(divisor))
         if mask is not None:
             scores = self.op("Add", scores, mask, name=f"{self.scope}scores.masked")
         return self.op("MatMul", self.op("Softmax", scores, axis=-1), values)

@@ -6,7 +6,15 @@ import numpy as np
 
 from .errors import BuildError
 from .graph import HIDDEN, INT, Graph
-from .towers import TextTower, Weights, causal_mask, cross_keys_values, text_inputs, vision_tower
+from .towers import (
+    TextTower,
+    Weights,
+    causal_mask,
+    cross_keys_values,
+    cross_shape,
+    text_inputs,
+    vision_tower,
+)
 
 
 @dataclass
@@ -19,7 +27,12 @@ class Options:
     text_rows: list = field(default_factory=lambda: [1])
     step_rows: list = field(default_factory=lambda: [1, 3])
     written_out_norm: bool = False
+    # The GELU of the picture and of texts that are compared, as arithmetic.
     written_out_gelu: bool = False
+    # The picture's attention is one operator of the compiler's, but in layers that have F32.
+    fused_attention: bool = False
+    # What those texts see of the picture is kept by token (towers.cross_keys_values).
+    cross_by_token: bool = False
     # Steps of several rows take in which row of the cache each continues.
     reorders: bool = True
 
@@ -55,12 +68,18 @@ class Builder:
                 "cache"
             )
 
-    def _graph(self, name):
-        return Graph(name, self.o.written_out_norm, self.o.written_out_gelu)
+    def _graph(self, name, gives_numbers=False):
+        """gives_numbers: of the networks whose GELU may be written out."""
+        o = self.o
+        return Graph(
+            name, o.written_out_norm, gives_numbers and o.written_out_gelu, o.fused_attention
+        )
 
-    def cross_shape(self, part, count):
-        sizes = self.c.text[part]
-        return [1, 2 * sizes.layers * sizes.heads, sizes.width // sizes.heads, count]
+    def _by_token(self, part):
+        return self.o.cross_by_token and part == "text"
+
+    def _cross_shape(self, part):
+        return cross_shape(self.c.text[part], self.c.vision.tokens, self._by_token(part))
 
     def cache_shape(self, part, rows):
         sizes = self.c.text[part]
@@ -70,7 +89,7 @@ class Builder:
 
     def vision(self):
         v = self.c.vision
-        g = self._graph("vision")
+        g = self._graph("vision", gives_numbers=True)
         tokens = vision_tower(g, self.c, g.input("pixels", [1, 3, v.image_size, v.image_size]))
         g.output(tokens, "tokens", [1, v.tokens, v.width])
         if self.c.embed_dim:
@@ -89,27 +108,25 @@ class Builder:
         g = self._graph(f"{part}_cross")
         tokens = g.input("tokens", [1, v.tokens, v.width])
         g.output(
-            cross_keys_values(g, self.c, part, tokens, v.tokens),
+            cross_keys_values(g, self.c, part, tokens, v.tokens, self._by_token(part)),
             "cross",
-            self.cross_shape(part, v.tokens),
+            self._cross_shape(part),
         )
         return Network(g.name, 1, g, [0], [0])
 
     # ---- encoders
 
     def _encode(self, g, part, rows, with_image):
-        tower = TextTower(g, self.c, part, rows, self.c.max_text)
+        tower = TextTower(g, self.c, part, rows, self.c.max_text, self._by_token(part))
         ids, mask = text_inputs(g, rows, self.c.max_text)
-        cross = (
-            g.input("cross", self.cross_shape(part, self.c.vision.tokens)) if with_image else None
-        )
+        cross = g.input("cross", self._cross_shape(part)) if with_image else None
         return tower.states(tower.layers(tower.embed(ids, tower.first_positions()), mask, cross))
 
     def _first(self, g, states, rows, width):
         return g.reshape(g.slice(states, 1, 0, 1), rows, width)
 
     def match(self, rows):
-        g, width = self._graph("match"), self.c.text["text"].width
+        g, width = self._graph("match", gives_numbers=True), self.c.text["text"].width
         states = self._encode(g, "text", rows, with_image=True)
         g.output(
             g.linear(
@@ -125,7 +142,7 @@ class Builder:
         return Network("match", rows, g, [2], [1])
 
     def text(self, rows):
-        g, width = self._graph("text"), self.c.text["text"].width
+        g, width = self._graph("text", gives_numbers=True), self.c.text["text"].width
         first = self._first(g, self._encode(g, "text", rows, with_image=False), rows, width)
         vector = g.linear(
             first, "itc.text", self.c.values("itc.text.weight"), self.c.values("itc.text.bias")
@@ -140,7 +157,7 @@ class Builder:
         g.output(
             cross_keys_values(g, self.c, "answer", states, length),
             "answer_cross",
-            self.cross_shape("answer", length),
+            cross_shape(self.c.text["answer"], length),
         )
         return Network("question", 1, g, [2], [0, 1])
 
@@ -153,7 +170,7 @@ class Builder:
         tower = TextTower(g, self.c, "caption", 1, length)
         ids = g.input("ids", [1, length], INT)
         last = g.input("last", [1, 1, length])
-        cross = g.input("cross", self.cross_shape("caption", self.c.vision.tokens))
+        cross = g.input("cross", self._cross_shape("caption"))
         cache = []
 
         def remember(i, keys, values):
@@ -213,7 +230,8 @@ class Builder:
         ids, position = g.input("ids", [rows, 1], INT), g.input("position", [1, 1])
         cache = g.input("cache", self.cache_shape(part, rows))
         cross = g.input(
-            "cross", self.cross_shape(part, self.c.max_text if masked else self.c.vision.tokens)
+            "cross",
+            cross_shape(sizes, self.c.max_text) if masked else self._cross_shape(part),
         )
         cross_mask = g.input("mask", [1, 1, 1, self.c.max_text]) if masked else None
         if rows > 1 and self.o.reorders:
