@@ -98,6 +98,27 @@ class Profiles(unittest.TestCase):
             paths[1].write_text(PROFILE.replace("5.596762", "7.5"), encoding="utf-8")
             self.assertEqual(read_profiles(paths), 7.5)
 
+    def test_another_rate_of_the_memory(self):
+        # A product waits for its load, the second load for nothing, and the third for the product.
+        # format: as printed
+        profile = """ENGINE_BD            ENGINE_GDMA
+                          Load_1|GDMA_TENSOR|s:0|b:0|g:1|e:689|t:690|dr:0|sz:6000|bw:7.8
+MatMul_2|MM2|s:690|b:1|g:1|e:1689|t:1000 Load_3|GDMA_TENSOR|s:690|b:0|g:2|e:1379|t:690|dr:0|sz:6000|bw:7.8
+                          MatMul_4|GDMA_TENSOR|s:1690|b:1|g:3|e:2219|t:530|dr:0|sz:6000|bw:10.2
+
+flops: 100, runtime: 0.0024667ms, ComputationAbility: 0.1T
+"""
+        cycles = lambda rate: 900e3 * read_profile(profile, "p", rate)
+        self.assertAlmostEqual(cycles(None), 2220, delta=1)
+        # 400 of the 690 cycles of a group's load are at 15 GB/s, 240 of the 530 outside at 24.
+        self.assertAlmostEqual(cycles(15), 690 + 1000 + 290 + 384)
+        self.assertAlmostEqual(cycles(24), 290 + 250 + 1000 + 530)
+        self.assertAlmostEqual(900e3 * read_profile(profile * 2, "p", 24), 2 * 2070)
+        with self.assertRaisesRegex(BuildError, "p: the commands take 0.00 ms one after the other"):
+            read_profile(profile.replace("t:1000", "t:1100"), "p", 24)
+        with self.assertRaisesRegex(BuildError, "commands that wait for each other"):
+            read_profile(profile.replace("|b:1|g:3", "|b:9|g:3"), "p", 24)
+
     def test_no_profile(self):
         with self.assertRaisesRegex(BuildError, "no cycle model for this chip"):
             read_profiles([])

@@ -6,32 +6,44 @@ import re
 from dataclasses import dataclass
 
 from .compiler import PLAIN, compiled_as
+from .cycle_replay import replay
 from .errors import BuildError
 
 _FIGURE = re.compile(r"^flops:.*?\bruntime: *([0-9.]+) *ms", re.MULTILINE)
+_FIGURE_LINE = re.compile(r"^flops:.*$", re.MULTILINE)
 CHIP_NAMES = {"bm1684x": "BM1684X", "bm1688": "BM1688"}
 
 
-def read_profile(text, where):
+def read_profile(text, where, memory=None):
     """Milliseconds of one core: what a compiler_profile_*.txt says at its end, all parts of the
-    network together.
+    network together. memory: GB/s that its commands are replayed with instead.
     """
     figures = [float(figure) for figure in _FIGURE.findall(text)]
     if not figures:
         raise BuildError(
             f'{where}: no figure of the cycle model; expected a line "flops: ..., runtime: ... ms"'
         )
-    return sum(figures)
+    if memory is None:
+        return sum(figures)
+    parts = _FIGURE_LINE.split(text)[:-1]
+    for part, figure in zip(parts, figures):
+        if abs(replay(part, where) - figure) > 1e-3 * figure:
+            raise BuildError(
+                f"{where}: the commands take {replay(part, where):.2f} ms one after the other; "
+                f"the compiler says {figure:.2f}"
+            )
+    return sum(replay(part, where, memory) for part in parts)
 
 
-def read_profiles(paths):
+def read_profiles(paths, memory=None):
     """Milliseconds of a network: those of the core that takes longest."""
     if not paths:
         raise BuildError(
             "the compiler wrote no compiler_profile_*.txt; it has no cycle model for this chip"
         )
     return max(
-        read_profile(path.read_text(encoding="utf-8", errors="replace"), path) for path in paths
+        read_profile(path.read_text(encoding="utf-8", errors="replace"), path, memory)
+        for path in paths
     )
 
 
