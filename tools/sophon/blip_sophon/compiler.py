@@ -68,7 +68,9 @@ def stays_f16(role):
 
 
 def graph_options(chip, dtype, cores):
-    """How networks are written down for what a compiler makes of them: fields of networks.Options."""
+    """How networks are written down for what a compiler makes of them: fields of
+    networks.Options.
+    """
     halves = "f16" in CHIPS[chip] and dtype != "f32"
     return {
         "written_out_norm": chip in WRITTEN_OUT_NORM,

@@ -21,7 +21,8 @@ _COMMAND = re.compile(
 
 
 class _Engine:
-    """Runs its commands one after the other: (cycles, own number, the other's that it waits for)."""
+    """Runs its commands one after the other: (cycles, own number, the other's that is waited for).
+    """
 
     def __init__(self, commands):
         self.commands, self.next, self.time = commands, 0, 0
