@@ -21,8 +21,7 @@ _COMMAND = re.compile(
 
 
 class _Engine:
-    """Runs its commands one after the other: (cycles, own number, the other's that is waited for).
-    """
+    """Runs its commands one after the other: (cycles, own number, the other engine's awaited)."""
 
     def __init__(self, commands):
         self.commands, self.next, self.time = commands, 0, 0
