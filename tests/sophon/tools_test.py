@@ -103,7 +103,8 @@ class Profiles(unittest.TestCase):
         # format: as printed
         profile = """ENGINE_BD            ENGINE_GDMA
                           Load_1|GDMA_TENSOR|s:0|b:0|g:1|e:689|t:690|dr:0|sz:6000|bw:7.8
-MatMul_2|MM2|s:690|b:1|g:1|e:1689|t:1000 Load_3|GDMA_TENSOR|s:690|b:0|g:2|e:1379|t:690|dr:0|sz:6000|bw:7.8
+MatMul_2|MM2|s:690|b:1|g:1|e:1689|t:1000
+                          Load_3|GDMA_TENSOR|s:690|b:0|g:2|e:1379|t:690|dr:0|sz:6000|bw:7.8
                           MatMul_4|GDMA_TENSOR|s:1690|b:1|g:3|e:2219|t:530|dr:0|sz:6000|bw:10.2
 
 flops: 100, runtime: 0.0024667ms, ComputationAbility: 0.1T

@@ -68,11 +68,11 @@ class Builder:
                 "cache"
             )
 
-    def _graph(self, name, gives_numbers=False):
-        """gives_numbers: of the networks whose GELU may be written out."""
+    def _graph(self, name, gains_by_gelu=False):
+        """gains_by_gelu: whether the network is faster with its GELU written out."""
         o = self.o
         return Graph(
-            name, o.written_out_norm, gives_numbers and o.written_out_gelu, o.fused_attention
+            name, o.written_out_norm, gains_by_gelu and o.written_out_gelu, o.fused_attention
         )
 
     def _by_token(self, part):
@@ -89,7 +89,7 @@ class Builder:
 
     def vision(self):
         v = self.c.vision
-        g = self._graph("vision", gives_numbers=True)
+        g = self._graph("vision", gains_by_gelu=True)
         tokens = vision_tower(g, self.c, g.input("pixels", [1, 3, v.image_size, v.image_size]))
         g.output(tokens, "tokens", [1, v.tokens, v.width])
         if self.c.embed_dim:
@@ -126,7 +126,7 @@ class Builder:
         return g.reshape(g.slice(states, 1, 0, 1), rows, width)
 
     def match(self, rows):
-        g, width = self._graph("match", gives_numbers=True), self.c.text["text"].width
+        g, width = self._graph("match", gains_by_gelu=True), self.c.text["text"].width
         states = self._encode(g, "text", rows, with_image=True)
         g.output(
             g.linear(
@@ -142,7 +142,7 @@ class Builder:
         return Network("match", rows, g, [2], [1])
 
     def text(self, rows):
-        g, width = self._graph("text", gives_numbers=True), self.c.text["text"].width
+        g, width = self._graph("text", gains_by_gelu=True), self.c.text["text"].width
         first = self._first(g, self._encode(g, "text", rows, with_image=False), rows, width)
         vector = g.linear(
             first, "itc.text", self.c.values("itc.text.weight"), self.c.values("itc.text.bias")
