@@ -30,6 +30,7 @@ sys.path[:0] = [str(ROOT / "tools/sophon"), str(ROOT / "tests/sophon")]
 from blip_sophon.calibration import load_pixels  # noqa: E402
 from blip_sophon.checkpoint import open_checkpoint  # noqa: E402
 from blip_sophon.graph import HIDDEN  # noqa: E402
+from blip_sophon.layouts import BY_LAYER, BY_TOKEN, LONG_AXIS  # noqa: E402
 from blip_sophon.networks import Builder, Options  # noqa: E402
 from emulated import CompiledModel  # noqa: E402
 
@@ -345,7 +346,7 @@ def compare_random(args):
             step_rows=[1, 3],
             written_out_norm=bool(i // 3 % 2),
             written_out_gelu=bool(i % 2),
-            cross_by_token=bool((i + 1) // 2 % 2),
+            cross_layout=(LONG_AXIS, BY_TOKEN, BY_LAYER)[(i // 3 + i) % 3],
             fused_attention=bool(i // 2 % 2),
         )
         with tempfile.TemporaryDirectory() as folder, torch.no_grad():

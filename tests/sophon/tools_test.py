@@ -35,6 +35,7 @@ from blip_sophon.compiler import (  # noqa: E402
     narrow_products,
 )
 from blip_sophon.errors import BuildError  # noqa: E402
+from blip_sophon.layouts import BY_LAYER, BY_TOKEN, LONG_AXIS  # noqa: E402
 from blip_sophon.precision import (  # noqa: E402
     EVERY_LAYER,
     GELU_END,
@@ -250,20 +251,24 @@ class Precision(unittest.TestCase):
 
     def test_how_networks_are_written_down(self):
         def form(chip, dtype, cores=1):
-            return {name for name, on in graph_options(chip, dtype, cores).items() if on}
+            options = graph_options(chip, dtype, cores)
+            layout = options.pop("cross_layout")
+            return layout, {name for name, on in options.items() if on}
 
         for dtype in ("f16", "w8f16", "int8"):
-            grouped = {"reorders", "written_out_gelu", "cross_by_token"}
-            self.assertEqual(form("bm1684x", dtype), grouped)
-            self.assertEqual(form("bm1688", dtype, 2), grouped)
+            grouped = {"reorders", "written_out_gelu"}
+            self.assertEqual(form("bm1684x", dtype), (BY_LAYER, grouped))
+            self.assertEqual(form("bm1688", dtype, 2), (BY_TOKEN, grouped))
             fused = set() if dtype == "int8" else {"fused_attention"}
             for chip in ("bm1688", "cv186x"):
-                self.assertEqual(form(chip, dtype), grouped | fused)
+                self.assertEqual(form(chip, dtype), (BY_TOKEN, grouped | fused))
         for chip in ("bm1684x", "bm1688", "cv186x"):
-            self.assertEqual(form(chip, "f32"), {"reorders"})
-            self.assertEqual(form(chip, "bf16"), {"reorders", "cross_by_token"})
+            self.assertEqual(form(chip, "f32"), (LONG_AXIS, {"reorders"}))
+        self.assertEqual(form("bm1684x", "bf16"), (BY_LAYER, {"reorders"}))
+        for chip in ("bm1688", "cv186x"):
+            self.assertEqual(form(chip, "bf16"), (BY_TOKEN, {"reorders"}))
         for dtype in ("f32", "int8"):
-            self.assertEqual(form("bm1684", dtype), {"written_out_norm"})
+            self.assertEqual(form("bm1684", dtype), (LONG_AXIS, {"written_out_norm"}))
 
     def test_a_product_gives_out_f32(self):
         text = self.made_precise("text.0.self.scores_MatMul")

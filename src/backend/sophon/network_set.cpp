@@ -17,8 +17,8 @@ enum class Kind { kFloat, kIds, kKept };
 struct Expected {
   Kind kind;
   std::vector<int> shape;
-  // The shape that the other way of keeping an image's keys and values gives, where there is one.
-  std::vector<int> by_token = {};
+  // Of a cross: the network that makes it. Its shape is cross_shape().
+  std::optional<Part> maker = std::nullopt;
 };
 
 struct Signature {
@@ -31,8 +31,8 @@ Signature signature(const Manifest& m, Part part, int B) {
   const int S = m.image_size, N = m.image_tokens, Dv = m.image_width, D = m.width,
             h = m.head_width(), K = m.cache_rows();
   const int T = m.text_length, C = m.slots, P = m.prompt_length, V = m.vocabulary_size, E = m.embed;
-  const Expected tokens{Kind::kKept, {1, N, Dv}}, cross{Kind::kKept, {1, K, h, N}},
-      text_cross{Kind::kKept, {1, K, h, N}, {1, N, K, h}}, answer_cross{Kind::kKept, {1, K, h, T}};
+  const Expected tokens{Kind::kKept, {1, N, Dv}};
+  const auto cross = [](Part maker) { return Expected{Kind::kKept, {}, maker}; };
   const Expected cache{Kind::kKept, {B, K, C, h}}, logits{Kind::kFloat, {B, V}};
   const Expected token{Kind::kIds, {B, 1}}, position{Kind::kIds, {1, 1}}, text{Kind::kIds, {B, T}},
       mask{Kind::kFloat, {B, 1, 1, T}};
@@ -44,22 +44,23 @@ Signature signature(const Manifest& m, Part part, int B) {
       return s;
     }
     case Part::kTextCross:
-      return {{tokens}, {text_cross}};
     case Part::kQuestionCross:
     case Part::kCaptionCross:
-      return {{tokens}, {cross}};
+      return {{tokens}, {cross(part)}};
     case Part::kMatch:
-      return {{text, mask, text_cross}, {{Kind::kFloat, {B, 2}}, {Kind::kKept, {B, T, D}}}};
+      return {{text, mask, cross(Part::kTextCross)},
+              {{Kind::kFloat, {B, 2}}, {Kind::kKept, {B, T, D}}}};
     case Part::kText:
       return {{text, mask}, {{Kind::kFloat, {B, E}}}};
     case Part::kQuestion:
-      return {{text, mask, cross}, {{Kind::kKept, {1, T, D}}, answer_cross}};
+      return {{text, mask, cross(Part::kQuestionCross)}, {{Kind::kKept, {1, T, D}}, cross(part)}};
     case Part::kCaptionPrefill:
-      return {{{Kind::kIds, {1, P}}, {Kind::kFloat, {1, 1, P}}, cross}, {logits, cache}};
+      return {{{Kind::kIds, {1, P}}, {Kind::kFloat, {1, 1, P}}, cross(Part::kCaptionCross)},
+              {logits, cache}};
     case Part::kCaptionStep:
-      return {{token, position, cache, cross}, {logits, cache}, parents};
+      return {{token, position, cache, cross(Part::kCaptionCross)}, {logits, cache}, parents};
     case Part::kAnswerStep:
-      return {{token, position, cache, answer_cross, {Kind::kFloat, {1, 1, 1, T}}},
+      return {{token, position, cache, cross(Part::kQuestion), {Kind::kFloat, {1, 1, 1, T}}},
               {logits, cache},
               parents};
   }
@@ -71,11 +72,32 @@ bool has_shape(const Port& port, const std::vector<int>& shape) {
          std::equal(shape.begin(), shape.end(), port.shape.dims);
 }
 
+std::vector<int> cross_shape(const Manifest& m, Part maker, CrossLayout layout) {
+  const int K = m.cache_rows(), h = m.head_width(),
+            N = maker == Part::kQuestion ? m.text_length : m.image_tokens;
+  switch (layout) {
+    case CrossLayout::kLongAxis:
+      break;
+    case CrossLayout::kByToken:
+      return {1, N, K, h};
+    case CrossLayout::kByLayer:
+      return {2 * m.layers, N, m.heads, h};
+  }
+  return {1, K, h, N};
+}
+
 // What the port's shape must be.
-const std::vector<int>& shape_of(const Expected& expected, const Port& port, Common& common) {
-  if (expected.by_token.empty()) return expected.shape;
-  if (!common.text_cross_by_token) common.text_cross_by_token = has_shape(port, expected.by_token);
-  return *common.text_cross_by_token ? expected.by_token : expected.shape;
+std::vector<int> shape_of(const Manifest& m, const Expected& expected, const Port& port,
+                          Common& common) {
+  if (!expected.maker) return expected.shape;
+  auto layout = common.crosses.find(*expected.maker);
+  if (layout == common.crosses.end()) {
+    CrossLayout found = CrossLayout::kLongAxis;
+    for (const CrossLayout other : {CrossLayout::kByToken, CrossLayout::kByLayer})
+      if (has_shape(port, cross_shape(m, *expected.maker, other))) found = other;
+    layout = common.crosses.emplace(*expected.maker, found).first;
+  }
+  return cross_shape(m, *expected.maker, layout->second);
 }
 
 bool has_type(const Port& port, Kind kind, std::optional<abi::DataType>& kept) {
@@ -106,13 +128,14 @@ std::string text_of(Kind kind, const std::vector<int>& shape) {
   return text + "]";
 }
 
-void check_side(const std::string& name, const char* side, std::span<const Port> ports,
-                const std::vector<Expected>& expected, Common& common) {
+void check_side(const Manifest& manifest, const std::string& name, const char* side,
+                std::span<const Port> ports, const std::vector<Expected>& expected,
+                Common& common) {
   if (ports.size() != expected.size())
     throw Error(ErrorCode::kModel, name + " has " + std::to_string(ports.size()) + " " + side +
                                        "s; expected " + std::to_string(expected.size()));
   for (std::size_t i = 0; i < ports.size(); ++i) {
-    const std::vector<int>& shape = shape_of(expected[i], ports[i], common);
+    const std::vector<int> shape = shape_of(manifest, expected[i], ports[i], common);
     if (has_shape(ports[i], shape) && has_type(ports[i], expected[i].kind, common.kept)) continue;
     throw Error(ErrorCode::kModel, name + ": " + side + " " + std::to_string(i) + " is " +
                                        ports[i].text() + "; by the manifest it must be " +
@@ -129,8 +152,8 @@ void check_ports(const Manifest& manifest, const Manifest::Entry& entry,
   if (expected.parents && inputs.size() > expected.inputs.size())
     expected.inputs.push_back(*expected.parents);
   const std::string name = entry.file + ": network " + entry.name;
-  check_side(name, "input", inputs, expected.inputs, common);
-  check_side(name, "output", outputs, expected.outputs, common);
+  check_side(manifest, name, "input", inputs, expected.inputs, common);
+  check_side(manifest, name, "output", outputs, expected.outputs, common);
 }
 
 std::vector<int> split_rows(int rows, std::span<const int> sizes) {

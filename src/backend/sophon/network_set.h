@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -15,10 +16,14 @@ namespace blip::backend::sophon {
 
 using NetworkPtr = std::shared_ptr<const Network>;
 
+// The ways of keeping keys and values: NETWORKS.md, Shapes.
+enum class CrossLayout { kLongAxis, kByToken, kByLayer };
+
 // What the networks of a folder have in common; the first that has it says what it is.
 struct Common {
-  std::optional<abi::DataType> kept;        // type of the tensors that stay on the chip
-  std::optional<bool> text_cross_by_token;  // how the image's keys and values are kept
+  std::optional<abi::DataType> kept;  // type of the tensors that stay on the chip
+  // How keys and values of an image or a question are kept, of each network that makes them.
+  std::map<Part, CrossLayout> crosses;
 };
 
 // Error(kModel) unless the inputs and outputs are those of NETWORKS.md for this part with these

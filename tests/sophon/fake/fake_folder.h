@@ -44,17 +44,21 @@ struct Network {
 inline std::vector<Network> networks(const Options& o) {
   const std::string f = "0 ", i = "6 ", in = "in ", out = "out ";
   const std::string tokens = shape({1, kN, kDv}), cross = shape({1, kK, kh, kN}),
-                    text_cross = shape({1, kN, kK, kh}), answer_cross = shape({1, kK, kh, kT});
+                    text_cross = shape({1, kN, kK, kh}),
+                    question_cross = shape({2 * kL, kN, kH, kh}),
+                    answer_cross = shape({2 * kL, kT, kH, kh});
   std::vector<Network> list = {
       {"vision", "vision",
        in + f + shape({1, 3, kS, kS}) + out + f + tokens + out + f + shape({1, kE}), 1},
       {"question", "question",
-       in + i + shape({1, kT}) + in + f + shape({1, 1, 1, kT}) + in + f + cross + out + f +
+       in + i + shape({1, kT}) + in + f + shape({1, 1, 1, kT}) + in + f + question_cross + out + f +
            shape({1, kT, kD}) + out + f + answer_cross,
        1}};
-  list.push_back({"text_cross", "text_cross", in + f + tokens + out + f + text_cross, 1});
-  for (const char* maker : {"question_cross", "caption_cross"})
-    list.push_back({maker, maker, in + f + tokens + out + f + cross, 1});
+  // Each part's in another of the layouts that a folder may have.
+  for (const auto& [maker, made] : {std::pair("text_cross", text_cross),
+                                    {"question_cross", question_cross},
+                                    {"caption_cross", cross}})
+    list.push_back({maker, maker, in + f + tokens + out + f + made, 1});
   if (o.prompt > 0)
     list.push_back({"caption_prefill", "prefill",
                     in + i + shape({1, o.prompt}) + in + f + shape({1, 1, o.prompt}) + in + f +

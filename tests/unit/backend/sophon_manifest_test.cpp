@@ -133,39 +133,101 @@ TEST(Ports, EveryShapeAndTypeIsChecked) {
   EXPECT_NE(message({in[0], in[1]}, out).find("2 inputs; expected 3"), std::string::npos);
 }
 
-// What texts see of an image is by token in all networks that hold it or in none.
-TEST(Ports, TextCrossesByToken) {
+// What a part sees is in one layout in all networks that hold it.
+TEST(Ports, CrossesInEveryLayout) {
   const Manifest m = parse_manifest(good().dump(), "m.json");
   using enum abi::DataType;
-  const Port tokens = port(kF16, {1, fake::kN, fake::kDv}),
-             long_axis = port(kF16, {1, fake::kK, fake::kh, fake::kN}),
-             by_token = port(kF16, {1, fake::kN, fake::kK, fake::kh});
-  const auto message = [&](Part maker, const Port& made, const Port& read) -> std::string {
+  using namespace fake;
+  const Port tokens = port(kF16, {1, kN, kDv}), mask = port(kF32, {1, 1, 1, kT}),
+             ids = port(kI32, {1, kT}), states = port(kF16, {1, kT, kD}), one = port(kI32, {1, 1}),
+             logits = port(kF32, {1, kV}), cache = port(kF16, {1, kK, kC, kh});
+  const auto seen = [](int count) {
+    return std::vector{port(kF16, {1, kK, kh, count}), port(kF16, {1, count, kK, kh}),
+                       port(kF16, {2 * kL, count, kH, kh})};
+  };
+  struct Networks {
+    Part maker;
+    std::vector<Port> in, out;  // out: a cross follows
+    Part reader;
+    std::vector<Port> before, behind, read_out;  // the reader's inputs around the cross
+  };
+  const std::vector<Networks> pairs = {
+      {Part::kTextCross, {tokens}, {}, Part::kMatch, {ids, mask}, {}, {port(kF32, {1, 2}), states}},
+      {Part::kCaptionCross,
+       {tokens},
+       {},
+       Part::kCaptionPrefill,
+       {port(kI32, {1, kP}), port(kF32, {1, 1, kP})},
+       {},
+       {logits, cache}},
+      {Part::kCaptionCross,
+       {tokens},
+       {},
+       Part::kCaptionStep,
+       {one, one, cache},
+       {},
+       {logits, cache}},
+      {Part::kQuestion,
+       {ids, mask, seen(kN)[0]},
+       {states},
+       Part::kAnswerStep,
+       {one, one, cache},
+       {mask},
+       {logits, cache}}};
+  const auto message = [&](const Networks& n, const Port& made, const Port& read) -> std::string {
+    const auto joined = [](std::vector<Port> before, const Port& cross,
+                           const std::vector<Port>& behind) {
+      before.push_back(cross);
+      before.insert(before.end(), behind.begin(), behind.end());
+      return before;
+    };
     Common common;
     try {
-      check_ports(m, {maker, "cross", "f.bmodel", 0, 1}, std::vector{tokens}, std::vector{made},
-                  common);
-      check_ports(m, {Part::kMatch, "match", "f.bmodel", 0, 1},
-                  std::vector{port(kI32, {1, fake::kT}), port(kF32, {1, 1, 1, fake::kT}), read},
-                  std::vector{port(kF32, {1, 2}), port(kF16, {1, fake::kT, fake::kD})}, common);
+      check_ports(m, {n.maker, "maker", "f.bmodel", 0, 1}, n.in, joined(n.out, made, {}), common);
+      check_ports(m, {n.reader, "reader", "f.bmodel", 0, 1}, joined(n.before, read, n.behind),
+                  n.read_out, common);
     } catch (const Error& error) {
       return error.what();
     }
     return "";
   };
-  EXPECT_EQ(message(Part::kTextCross, long_axis, long_axis), "");
-  EXPECT_EQ(message(Part::kTextCross, by_token, by_token), "");
-  EXPECT_NE(message(Part::kTextCross, long_axis, by_token)
-                .find("input 2 is f16 [1, 3, 8, 4]; by the manifest it must be the kept type "
-                      "[1, 8, 4, 3]"),
-            std::string::npos);
-  EXPECT_NE(message(Part::kTextCross, by_token, long_axis).find("the kept type [1, 3, 8, 4]"),
-            std::string::npos);
-  // Those of captions and questions are along the long axis; what texts read does not count there.
-  EXPECT_EQ(message(Part::kCaptionCross, long_axis, by_token), "");
-  for (const Part other : {Part::kCaptionCross, Part::kQuestionCross})
-    EXPECT_NE(message(other, by_token, by_token).find("the kept type [1, 8, 4, 3]"),
+  for (const Networks& n : pairs) {
+    const auto layouts = seen(n.maker == Part::kQuestion ? kT : kN);
+    for (const Port& made : layouts)
+      for (const Port& read : layouts)
+        if (&made == &read)
+          EXPECT_EQ(message(n, made, read), "") << to_string(n.reader);
+        else
+          EXPECT_NE(message(n, made, read)
+                        .find("network reader: input " + std::to_string(n.before.size()) + " is " +
+                              read.text() + "; by the manifest it must be the kept type " +
+                              made.text().substr(made.text().find('['))),
+                    std::string::npos)
+              << message(n, made, read);
+    Port none = layouts[0];
+    ++none.shape.dims[3];
+    EXPECT_NE(message(n, none, none).find("network maker: output " + std::to_string(n.out.size())),
               std::string::npos);
+  }
+}
+
+// Parts need not agree with each other in how they keep what they see.
+TEST(Ports, EachPartHasItsLayout) {
+  const Manifest m = parse_manifest(good().dump(), "m.json");
+  using enum abi::DataType;
+  const Port tokens = port(kF16, {1, fake::kN, fake::kDv});
+  Common common;
+  const auto made = [&](Part maker, const Port& cross) {
+    check_ports(m, {maker, "maker", "f.bmodel", 0, 1}, std::vector{tokens}, std::vector{cross},
+                common);
+  };
+  made(Part::kTextCross, port(kF16, {1, fake::kN, fake::kK, fake::kh}));
+  made(Part::kQuestionCross, port(kF16, {2 * fake::kL, fake::kN, fake::kH, fake::kh}));
+  made(Part::kCaptionCross, port(kF16, {1, fake::kK, fake::kh, fake::kN}));
+  EXPECT_EQ(common.crosses,
+            (std::map<Part, CrossLayout>{{Part::kTextCross, CrossLayout::kByToken},
+                                         {Part::kQuestionCross, CrossLayout::kByLayer},
+                                         {Part::kCaptionCross, CrossLayout::kLongAxis}}));
 }
 
 // Steps of several rows may take the rows that theirs continue; those of one have nothing to

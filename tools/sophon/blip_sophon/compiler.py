@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from .errors import BuildError
+from .layouts import BY_LAYER, BY_TOKEN, LONG_AXIS
 from .precision import EVERY_LAYER, FIRST_LAYERS, Lowered, float_names, operation_names
 
 CHIPS = {  # chip -> number types it computes in
@@ -35,6 +36,8 @@ WRITTEN_OUT_NORM = ("bm1684",)
 ONE_LOOKUP = ("bm1684",)
 # Chips that take less time for attention as one operator of the compiler's.
 FUSED_ATTENTION = ("bm1688", "cv186x")
+# How chips that compute in halves keep what texts see of a picture; the others by token.
+CROSS_LAYOUTS = {"bm1684x": BY_LAYER}
 WRAPPER = Path("bin/tpu-mlir")
 SECOND_STEP = Path(__file__).with_name("second_step.py")
 WIDE = "F16 of F32"  # ours: factors of products are F16, everything else is F32, in every layer
@@ -78,8 +81,8 @@ def graph_options(chip, dtype, cores):
         # It differs from the operator by less than halves do; a bf16 set has F32 between all
         # products of the picture.
         "written_out_gelu": halves and dtype != "bf16",
-        # F32 is up to 20 % slower with it.
-        "cross_by_token": halves,
+        # F32 is up to 20 % slower by token.
+        "cross_layout": CROSS_LAYOUTS.get(chip, BY_TOKEN) if halves else LONG_AXIS,
         # Of the picture's network it takes 1 to 5 % off on one core of BM1688; two cores lose up to
         # 2 %, layers on BM1684X 17 %.
         "fused_attention": dtype in ("f16", "w8f16") and cores == 1 and chip in FUSED_ATTENTION,

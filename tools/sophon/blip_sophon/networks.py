@@ -6,12 +6,12 @@ import numpy as np
 
 from .errors import BuildError
 from .graph import HIDDEN, INT, Graph
+from .layouts import BY_TOKEN, LONG_AXIS, cross_shape
 from .towers import (
     TextTower,
     Weights,
     causal_mask,
     cross_keys_values,
-    cross_shape,
     text_inputs,
     vision_tower,
 )
@@ -31,8 +31,8 @@ class Options:
     written_out_gelu: bool = False
     # The picture's attention is one operator of the compiler's, but in layers that have F32.
     fused_attention: bool = False
-    # What those texts see of the picture is kept by token (towers.cross_keys_values).
-    cross_by_token: bool = False
+    # How what texts see of the picture is kept (layouts).
+    cross_layout: str = LONG_AXIS
     # Steps of several rows take in which row of the cache each continues.
     reorders: bool = True
 
@@ -75,11 +75,14 @@ class Builder:
             name, o.written_out_norm, gains_by_gelu and o.written_out_gelu, o.fused_attention
         )
 
-    def _by_token(self, part):
-        return self.o.cross_by_token and part == "text"
+    def _layout(self, part):
+        """By token is for texts that are compared, whose queries are many."""
+        layout = self.o.cross_layout
+        return LONG_AXIS if layout == BY_TOKEN and part != "text" else layout
 
     def _cross_shape(self, part):
-        return cross_shape(self.c.text[part], self.c.vision.tokens, self._by_token(part))
+        seen = self.c.max_text if part == "answer" else self.c.vision.tokens
+        return cross_shape(self.c.text[part], seen, self._layout(part))
 
     def cache_shape(self, part, rows):
         sizes = self.c.text[part]
@@ -108,7 +111,7 @@ class Builder:
         g = self._graph(f"{part}_cross")
         tokens = g.input("tokens", [1, v.tokens, v.width])
         g.output(
-            cross_keys_values(g, self.c, part, tokens, v.tokens, self._by_token(part)),
+            cross_keys_values(g, self.c, part, tokens, v.tokens, self._layout(part)),
             "cross",
             self._cross_shape(part),
         )
@@ -117,7 +120,7 @@ class Builder:
     # ---- encoders
 
     def _encode(self, g, part, rows, with_image):
-        tower = TextTower(g, self.c, part, rows, self.c.max_text, self._by_token(part))
+        tower = TextTower(g, self.c, part, rows, self.c.max_text, self._layout(part))
         ids, mask = text_inputs(g, rows, self.c.max_text)
         cross = g.input("cross", self._cross_shape(part)) if with_image else None
         return tower.states(tower.layers(tower.embed(ids, tower.first_positions()), mask, cross))
@@ -155,9 +158,9 @@ class Builder:
         states = self._encode(g, "question", 1, with_image=True)
         g.output(states, "states", [1, length, self.c.text["question"].width])
         g.output(
-            cross_keys_values(g, self.c, "answer", states, length),
+            cross_keys_values(g, self.c, "answer", states, length, self._layout("answer")),
             "answer_cross",
-            cross_shape(self.c.text["answer"], length),
+            self._cross_shape("answer"),
         )
         return Network("question", 1, g, [2], [0, 1])
 
@@ -167,7 +170,7 @@ class Builder:
         """The first tokens of the caption prompt in one pass."""
         length, slots = self.o.prompt, self.o.slots
         g = self._graph("caption_prefill")
-        tower = TextTower(g, self.c, "caption", 1, length)
+        tower = TextTower(g, self.c, "caption", 1, length, self._layout("caption"))
         ids = g.input("ids", [1, length], INT)
         last = g.input("last", [1, 1, length])
         cross = g.input("cross", self._cross_shape("caption"))
@@ -225,14 +228,11 @@ class Builder:
         slots = self.o.slots
         masked = part == "answer"
         g = self._graph(f"{part}_step")
-        tower = TextTower(g, self.c, part, rows, 1)
+        tower = TextTower(g, self.c, part, rows, 1, self._layout(part))
         sizes, heads = tower.sizes, tower.sizes.heads
         ids, position = g.input("ids", [rows, 1], INT), g.input("position", [1, 1])
         cache = g.input("cache", self.cache_shape(part, rows))
-        cross = g.input(
-            "cross",
-            cross_shape(sizes, self.c.max_text) if masked else self._cross_shape(part),
-        )
+        cross = g.input("cross", self._cross_shape(part))
         cross_mask = g.input("mask", [1, 1, 1, self.c.max_text]) if masked else None
         if rows > 1 and self.o.reorders:
             cache = g.gather(cache, g.input("parents", [rows], INT))

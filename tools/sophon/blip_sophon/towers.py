@@ -5,6 +5,7 @@ NETWORKS.md.
 import numpy as np
 
 from .graph import HIDDEN, INT
+from .layouts import BY_LAYER, BY_TOKEN, LONG_AXIS, cross_shape
 from .precision import is_precise
 
 MLP_PART = 512  # of the wide layer
@@ -149,10 +150,10 @@ class TextTower:
     is one of two matrices.
     """
 
-    def __init__(self, g, checkpoint, part, rows, length, by_token=False):
-        """by_token: how the image's keys and values are kept, see cross_keys_values."""
+    def __init__(self, g, checkpoint, part, rows, length, layout=LONG_AXIS):
+        """layout: how the image's keys and values are kept."""
         self.g, self.w, self.rows, self.length = g, Weights(checkpoint, part), rows, length
-        self.by_token = by_token
+        self.layout = layout
         self.sizes, self.h = self.w.sizes, self.w.head_width
 
     def embed(self, ids, position_rows):
@@ -214,10 +215,14 @@ class TextTower:
         g, heads, queries = self.g, self.sizes.heads, self.rows * self.length
         q = query(g, x, *self.w.pair(f"{i}.cross.q"), self.h)
         q = g.transpose(g.reshape(q, 1, queries, heads, self.h), 0, 2, 1, 3)
-        axis, order = (2, (0, 2, 1, 3)) if self.by_token else (1, (0, 1, 3, 2))
+        axis, per, order = {
+            LONG_AXIS: (1, heads, (0, 1, 3, 2)),
+            BY_TOKEN: (2, heads, (0, 2, 1, 3)),
+            BY_LAYER: (0, 1, (0, 2, 1, 3)),
+        }[self.layout]
         keys, values = (
-            g.transpose(g.slice(cross, axis, begin, begin + heads), *order)
-            for begin in (2 * i * heads, (2 * i + 1) * heads)
+            g.transpose(g.slice(cross, axis, k * per, (k + 1) * per), *order)
+            for k in (2 * i, 2 * i + 1)
         )
         context = self.flat(g.transpose(g.attention(q, keys, values, mask), 0, 2, 1, 3))
         out, weight, bias = self.w.pair(f"{i}.cross.out")
@@ -248,33 +253,29 @@ class TextTower:
         )
 
 
-def cross_shape(sizes, count, by_token=False):
-    kept = 2 * sizes.layers * sizes.heads
-    h = sizes.width // sizes.heads
-    return [1, count, kept, h] if by_token else [1, kept, h, count]
-
-
-def cross_keys_values(g, checkpoint, part, states, count, by_token=False):
-    """Keys and values of all layers in one product: states [1, N, Dv] -> cross_shape
-
-    Weights first, [1, 2·L·H, h, N]: one token's attention reads it along the long axis. By token,
-    [1, N, 2·L·H, h], is as queries come from their product, and only then does the compiler put the
-    attention of many queries into one group; the product itself takes an eighth longer on one core
-    of BM1688, two fifths on two and on BM1684X.
+def cross_keys_values(g, checkpoint, part, states, count, layout=LONG_AXIS):
+    """Keys and values of all layers: states [1, N, Dv] -> cross_shape
 
     Biases added along the long axis would take longer than the product. The softmax does not feel
     those of keys, for they add the same to every score; and as its weights sum to 1, those of
     values come through it whole: cross_attention adds them behind it.
     """
     w = Weights(checkpoint, part)
-    names = [f"{i}.cross.{k}" for i in range(w.sizes.layers) for k in "kv"]
-    weight = np.concatenate([w(f"{name}.weight") for name in names])
+    weights = [w(f"{i}.cross.{k}.weight") for i in range(w.sizes.layers) for k in "kv"]
     name = f"{part}.cross_kv.weight"
-    if by_token:
-        y = g.op("MatMul", states, g.constant(name, weight.T))
+    if layout == BY_LAYER:
+        products = [
+            g.op("MatMul", states, g.constant(f"{name}.{i}", weight.T))
+            for i, weight in enumerate(weights)
+        ]
+        y = g.concat(products, 0)
+    elif layout == BY_TOKEN:
+        y = g.op("MatMul", states, g.constant(name, np.concatenate(weights).T))
     else:
-        y = g.op("MatMul", g.constant(name, weight[None]), g.transpose(states, 0, 2, 1))
-    return g.reshape(y, *cross_shape(w.sizes, count, by_token))
+        y = g.op(
+            "MatMul", g.constant(name, np.concatenate(weights)[None]), g.transpose(states, 0, 2, 1)
+        )
+    return g.reshape(y, *cross_shape(w.sizes, count, layout))
 
 
 def causal_mask(length):
