@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "base/resources.h"
 #include "blip/machine.h"
@@ -42,19 +43,39 @@ struct BenchFlags {
   std::vector<std::string> stages;  // none: all that the model has
   std::string image;
   int runs = 7, tokens = 16;
+  CLI::Option *image_option = nullptr, *tokens_option = nullptr;
+
+  bool wants(std::initializer_list<const char*> some) const {
+    return stages.empty() || std::any_of(some.begin(), some.end(), [&](const char* stage) {
+             return std::find(stages.begin(), stages.end(), stage) != stages.end();
+           });
+  }
 };
 
-const std::vector<std::string> kStages{"preprocess",
-                                       "vision",
-                                       "image keys",
-                                       "prefill",
-                                       "token",
-                                       "caption, greedy to 20",
-                                       "caption, 3 beams to 20",
-                                       "1 text of 35, again",
-                                       "10 texts of 35, again",
-                                       "match, 10 texts of 35",
-                                       "ask, greedy to 10"};
+struct Stage {
+  const char* name;
+  bool ModelInfo::*can;  // of the models that have it; null: of all
+};
+constexpr Stage kStages[] = {{"preprocess", nullptr},
+                             {"vision", nullptr},
+                             {"image keys", &ModelInfo::can_caption},
+                             {"prefill", &ModelInfo::can_caption},
+                             {"token", &ModelInfo::can_caption},
+                             {"caption, greedy to 20", &ModelInfo::can_caption},
+                             {"caption, 3 beams to 20", &ModelInfo::can_caption},
+                             {"1 text of 35, again", &ModelInfo::can_match_itm},
+                             {"10 texts of 35, again", &ModelInfo::can_match_itm},
+                             {"match, 10 texts of 35", &ModelInfo::can_match_itm},
+                             {"ask, greedy to 10", &ModelInfo::can_ask}};
+
+// Those of a model, or every one: "vision", "token", ...
+std::string stage_names(const ModelInfo* info) {
+  std::string names;
+  for (const Stage& stage : kStages)
+    if (!info || !stage.can || info->*stage.can)
+      names += (names.empty() ? "\"" : ", \"") + std::string(stage.name) + "\"";
+  return names;
+}
 
 struct Row {
   std::string stage;
@@ -113,13 +134,7 @@ class Bench {
   }
 
  private:
-  bool wanted(std::initializer_list<const char*> stages) const {
-    return flags_.stages.empty() ||
-           std::any_of(stages.begin(), stages.end(), [&](const char* stage) {
-             return std::find(flags_.stages.begin(), flags_.stages.end(), stage) !=
-                    flags_.stages.end();
-           });
-  }
+  bool wanted(std::initializer_list<const char*> stages) const { return flags_.wants(stages); }
   void encode_pictures() {
     encoded_ = session_.encode(std::vector<Image>(static_cast<std::size_t>(batch_), test_picture_));
   }
@@ -235,8 +250,8 @@ class Bench {
   }
 
   void matches() {
-    std::string text;
-    for (int i = 0; i < 64; ++i) text += "a b ";  // more than 35 tokens, truncated to them
+    std::string text = "a";  // 33 tokens and the two around them
+    for (int i = 0; i < 16; ++i) text += " b a";
     for (const int texts : {1, 10}) {
       const char* name = texts == 1 ? "1 text of 35, again" : "10 texts of 35, again";
       if (!wanted({name})) continue;
@@ -324,7 +339,7 @@ void print_machine(Console& console, int threads, const MachineSpeed& m) {
                                {"read_gb_s", json_ms(m.read_gb_s)}});
   }
   const auto gops = [](double value) { return value > 0 ? fixed(value, 0) : std::string("none"); };
-  console.line(printable(devices().front().description) + "; " + vector_instructions());
+  console.line(printable(devices().front().description));
   console.line(std::to_string(threads) + (threads == 1 ? " thread" : " threads") +
                " at their best: f32 " + gops(m.f32_gops) + ", bf16 " + gops(m.bf16_gops) +
                ", int8 " + gops(m.int8_gops) + " Gop/s; memory read at " + fixed(m.read_gb_s, 1) +
@@ -347,7 +362,31 @@ std::string device_of(const ModelOptions& model) {
   return files.empty() ? device_for(given_model(model.model)) : model.sophon.device();
 }
 
+void check_flags(const BenchFlags& flags) {
+  if (!flags.wants({"preprocess", "vision"}))
+    refuse_given({flags.image_option}, "without the stages preprocess and vision");
+  if (!flags.wants({"image keys", "prefill", "token"}))
+    refuse_given({flags.tokens_option}, "without the stages image keys, prefill and token");
+  if (!flags.image.empty()) Image::from_file(flags.image);
+}
+
+void check_model(const BenchFlags& flags, const Engine& engine) {
+  const ModelInfo& info = engine.info();
+  for (const int batch : flags.batches) require_memory(batch, info);
+  for (const Stage& stage : kStages)
+    if (!flags.stages.empty() && flags.wants({stage.name}) && stage.can && !(info.*stage.can))
+      throw Exit(kExitUsage, "--stage \"" + std::string(stage.name) + "\": " + info.path +
+                                 " has no such stage; it has " + stage_names(&info));
+  const int prompt = info.can_caption ? static_cast<int>(engine.caption_prompt_tokens()) : 0;
+  if (info.can_caption && info.max_length > 0 && prompt + flags.tokens > info.max_length &&
+      flags.wants({"image keys", "prefill", "token"}))
+    throw Exit(kExitUsage, "--tokens " + std::to_string(flags.tokens) + ": " + info.path +
+                               " writes at most " + std::to_string(info.max_length - prompt) +
+                               " behind its prompt");
+}
+
 int run_bench(const BenchFlags& flags) {
+  check_flags(flags);
   Console console(flags.output);
   const bool given = flags.model.device_option->count() > 0;
   const std::string device = given ? flags.model.device : device_of(flags.model);
@@ -359,14 +398,16 @@ int run_bench(const BenchFlags& flags) {
   for (const int threads : thread_counts) {
     stop_if_interrupted();
     MachineProbe probe(threads);
-    const MachineSpeed machine = probe.measure();
-    print_machine(console, threads, machine);
+    std::optional<MachineSpeed> measured;  // once a model is there
     for (const std::string& dtype : dtypes_of(flags)) {
       ModelOptions model = flags.model;
       model.dtype = dtype;
       model.threads = threads;
       const Engine engine = load_engine(model, console);
-      for (const int batch : flags.batches) require_memory(batch, engine.info());
+      check_model(flags, engine);
+      stop_if_interrupted();
+      if (!measured) print_machine(console, threads, *(measured = probe.measure()));
+      const MachineSpeed& machine = *measured;
       Session session = make_session(engine, console);
       for (const int batch : flags.batches)
         for (const Row& row : Bench(engine, session, flags, batch, probe).run())
@@ -409,24 +450,32 @@ void add_bench(CLI::App& app, Run& run) {
       ->type_name("NAME")
       ->take_all()
       ->allow_extra_args(false)
-      ->check(CLI::IsMember(kStages))
+      ->check(CLI::Validator(
+          [](const std::string& value) {
+            const auto same = [&](const Stage& stage) { return value == stage.name; };
+            return std::any_of(std::begin(kStages), std::end(kStages), same)
+                       ? std::string()
+                       : "\"" + value + "\" is no stage; there are " + stage_names(nullptr);
+          },
+          "", "stage"))
       ->group(group);
-  command
-      .add_option("--image", flags->image,
-                  "Time reading this picture too; default: a picture made in memory")
-      ->type_name("FILE")
-      ->check(not_empty())
-      ->group(group);
+  flags->image_option =
+      command
+          .add_option("--image", flags->image,
+                      "Time reading this picture too; default: a picture made in memory")
+          ->type_name("FILE")
+          ->check(not_empty())
+          ->group(group);
   command.add_option("--runs", flags->runs, "Runs of each stage")
       ->type_name("N")
       ->check(whole_in(1, 1000))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--tokens", flags->tokens, "Tokens to generate")
-      ->type_name("N")
-      ->check(whole_in(2, 256))
-      ->capture_default_str()
-      ->group(group);
+  flags->tokens_option = command.add_option("--tokens", flags->tokens, "Tokens to generate")
+                             ->type_name("N")
+                             ->check(whole_in(2, 256))
+                             ->capture_default_str()
+                             ->group(group);
   add_output_options(command, flags->output);
   command.footer(kFooter);
   command.callback([flags, &run] { run = [flags] { return run_bench(*flags); }; });

@@ -139,8 +139,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       add_named(command, "--device", options.device, "Where to compute, see `blip devices`", "NAME")
           ->capture_default_str()
           ->group(group);
-  add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8"},
-             "Number type of weights and products")
+  add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8", "f16"},
+             "Number type of weights and products (f16: compiled models alone)")
       ->capture_default_str()
       ->group(group);
   add_row(command, option_named("threads"), options.threads, group, Shown::kNothing);
@@ -345,15 +345,16 @@ void check_text_length(int length, const ModelInfo& info) {
 void fit_to_model(GenerateOptions& options, const GenerateFlags& flags, const ModelInfo& info) {
   // A length that nobody gave gives way to the model's; one that compiled decoding takes to mean
   // its own stays.
-  if (info.max_length > 0 && info.fixed_length == 0 && !flags.given("max_length") &&
-      !options.min_length)
+  if (info.max_length > 0 && info.fixed_length == 0 && !flags.given("max_length"))
     options.max_length = std::min(options.max_length, info.max_length);
-  if (info.max_length > 0 && options.max_length > info.max_length)
-    throw Exit(kExitModel,
-               std::string(flags.given("max_length") ? "--max-length " : "--min-length ") +
-                   std::to_string(options.max_length) + " is not possible: " + info.path +
-                   " writes texts of up to " + std::to_string(info.max_length) +
-                   " tokens, prompt included");
+  const auto refuse_length = [&](const char* option, int tokens) {
+    if (info.max_length > 0 && tokens > info.max_length)
+      throw Exit(kExitModel, option + std::to_string(tokens) + " is not possible: " + info.path +
+                                 " writes texts of up to " + std::to_string(info.max_length) +
+                                 " tokens, prompt included");
+  };
+  refuse_length("--min-length ", options.min_length.value_or(0));
+  refuse_length("--max-length ", options.max_length);
   if (info.fixed_length == 0) return;
   const auto refuse = [&](const std::string& option) {
     throw Exit(kExitModel, option + " is not possible: " + info.path +

@@ -76,6 +76,25 @@ struct NamedModel {
 
 // PATH or NAME=PATH of --model, the files that have options of their own, or what the vendor's
 // sample takes by itself, where its folder is this one or the one above.
+// The sample's own files, if they are all in its folder: this one or the one above. "" where
+// another device is asked for.
+std::string sophon_demo_model(const std::string& task, bool device_given) {
+  std::string first_missing;
+  for (const char* root : {".", ".."}) {
+    const std::vector<std::string> files = sophon_demo_bmodels(task, root);
+    const auto missing = std::find_if(files.begin(), files.end(), [](const std::string& file) {
+      return !std::filesystem::exists(file);
+    });
+    if (missing == files.end()) return CLI::detail::join(files, ",");
+    if (first_missing.empty()) first_missing = *missing;
+  }
+  if (device_given) return "";
+  throw Exit(kExitUsage,
+             "--sophon-demo " + task + " needs a model: --model PATH; of the sample's own, " +
+                 first_missing +
+                 " is missing (--device cpu serves the model that other commands take)");
+}
+
 std::vector<NamedModel> models_of(const ServeFlags& flags) {
   std::vector<NamedModel> models;
   ModelOptions plain = flags.model;
@@ -96,11 +115,8 @@ std::vector<NamedModel> models_of(const ServeFlags& flags) {
     models.push_back({"", flags.model});
     models.back().options.sophon.bmodel = "";
   }
-  if (models.empty() && given_model("").empty()) {
-    for (const char* root : {".", ".."})
-      if (models.empty())
-        add_file(CLI::detail::join(sophon_demo_bmodels(flags.server.sophon_demo, root), ","));
-  }
+  if (!flags.server.sophon_demo.empty() && models.empty() && given_model("").empty())
+    add_file(sophon_demo_model(flags.server.sophon_demo, plain.device_option->count() > 0));
   if (models.empty()) models.push_back({"", plain});
   return models;
 }

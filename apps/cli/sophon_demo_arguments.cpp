@@ -215,13 +215,10 @@ std::vector<std::string> sophon_demo_arguments(std::vector<std::string> argument
 
 std::vector<std::string> sophon_demo_bmodels(std::string_view command, const std::string& root) {
   std::vector<std::string> files;
-  for (const Program& program : kPrograms) {
-    if (program.command != command) continue;
-    for (const FileOption& one : program.bmodels) {
-      files.push_back((std::filesystem::path(root) / one.file).string());
-      if (!exists(files.back())) return {};
-    }
-  }
+  for (const Program& program : kPrograms)
+    if (program.command == command)
+      for (const FileOption& one : program.bmodels)
+        files.push_back((std::filesystem::path(root) / one.file).string());
   return files;
 }
 

@@ -17,7 +17,7 @@ std::vector<std::string> sophon_demo_arguments(std::vector<std::string> argument
                                                const CLI::App& app);
 
 // The compiled models that the sample's program for this command ("caption", "match", "ask") takes
-// by itself, in the sample's folder `root`; empty where not all of them are there.
+// by itself, in the sample's folder `root`.
 std::vector<std::string> sophon_demo_bmodels(std::string_view command, const std::string& root);
 
 }  // namespace blip::cli

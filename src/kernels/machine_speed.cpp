@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/resources.h"
 #include "core/large_memory.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_avx512.h"
@@ -77,14 +78,17 @@ BLIP_TARGET_END
 // as other work only slows.
 template <class Chain>
 double measure_chain(ThreadPool& pool, double ops_per_round, const Chain& chain) {
-  constexpr int kRounds = 4'000'000;  // some 10 ms: a sleeping thread has long woken up
+  // Some 10 ms: a sleeping thread has long woken up. More threads than cores share the rounds.
+  constexpr double kRounds = 4e6;
+  const int rounds = static_cast<int>(
+      kRounds * std::min(1.0, available_cpus() / static_cast<double>(pool.size())));
   double best = 0;
   std::vector<float> sink(static_cast<std::size_t>(pool.size()));
   for (int run = 0; run < 5; ++run) {
     const double start = seconds();
     pool.parallel_for(pool.size(),
-                      [&](int i, int) { sink[static_cast<std::size_t>(i)] = chain(kRounds); });
-    best = std::max(best, kRounds * ops_per_round * pool.size() / (seconds() - start));
+                      [&](int i, int) { sink[static_cast<std::size_t>(i)] = chain(rounds); });
+    best = std::max(best, rounds * ops_per_round * pool.size() / (seconds() - start));
   }
   return sink[0] == 12345.f ? 0 : best / 1e9;
 }

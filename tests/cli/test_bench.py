@@ -131,6 +131,53 @@ class Bench(CliTest):
         self.assertGreaterEqual(token["bandwidth_share"], 0)
         self.fails(2, "--stage", "bench", "--stage", "vision 384")
 
+    def test_what_a_model_has_not(self):
+        for message, *arguments in (
+            (
+                '"vision, 384" is no stage; there are "preprocess", "vision", ',
+                "--stage",
+                "vision, 384",
+            ),
+            (
+                "--image has no effect without the stages preprocess and vision",
+                "--stage",
+                "token",
+                "--image",
+                "nope.png",
+            ),
+            (
+                "--tokens has no effect without the stages image keys, prefill and token",
+                "--stage",
+                "vision",
+                "--tokens",
+                "4",
+            ),
+            ("--tokens 63: ", "--stage", "token", "--tokens", "63"),
+            ("nope.png", "--stage", "preprocess", "--image", "nope.png"),
+        ):
+            with self.subTest(message):
+                result = run("bench", *self.model(), "--runs", "1", *arguments)
+                self.assertIn(result.code, (1, 2))
+                self.assertIn(message, result.err)
+                self.assertEqual(result.out, "", "before anything is measured")
+
+    def test_many_threads_are_measured_as_soon_as_few(self):
+        rows = self.ok(
+            "bench",
+            *self.model(),
+            "--json",
+            "--runs",
+            "1",
+            "--threads",
+            "100",
+            "--dtype",
+            "f32",
+            "--stage",
+            "preprocess",
+        ).objects
+        self.assertEqual((rows[0]["threads"], rows[1]["stage"]), (100, "preprocess"))
+        self.assertGreater(rows[0]["f32_gops"], 0)
+
     def test_wrong_options(self):
         self.fails(2, "--dtype", "bench", "--dtype", "f64")
         self.fails(2, "--runs", "bench", "--runs", "0")

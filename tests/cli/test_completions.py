@@ -42,7 +42,7 @@ class Completions(CliTest):
         self.assertEqual(self.complete("blip", "caption", "--num"), ["--num-captions"])
         self.assertEqual(self.complete("blip", "ask", "--num"), ["--num-answers"])
         self.assertEqual(
-            self.complete("blip", "caption", "--dtype", ""), ["auto", "f32", "bf16", "int8"]
+            self.complete("blip", "caption", "--dtype", ""), ["auto", "f32", "bf16", "int8", "f16"]
         )
         self.assertEqual(self.complete("blip", "convert", "a", "b", "--type", "q"), ["q8_0"])
         self.assertEqual(self.complete("blip", "completions", "z"), ["zsh"])

@@ -178,6 +178,7 @@ class Downloads(unittest.TestCase):
             (garbled, "datasets.zip is "),
             (archive({"../out.txt": "x"}), "would be written elsewhere"),
             (archive({"/tmp/out.txt": "x"}), "would be written elsewhere"),
+            (archive({"x/y": "x"}), "datasets.zip holds no folder datasets but x"),
         ):
             with self.subTest(message):
                 self.server.files["datasets.zip"] = data
@@ -202,6 +203,16 @@ class Downloads(unittest.TestCase):
         self.run_tool("bm1684x", "--only", "models")
         self.assertEqual(path.read_bytes(), self.server.files[path.name], "mended")
 
+    def test_sums_that_are_none(self):
+        (self.out / "SHA256SUMS").write_bytes(b"\xff\xfe\0 " * 20)
+        failed = self.run_tool("--check", code=1, mirror=False)
+        self.assertIn("SHA256SUMS, line 1: expected a SHA-256 and a file name", failed.stderr)
+
+    def test_a_mirror_is_a_web_server(self):
+        for address in ("files.example/blip", "file:///etc", "http://"):
+            failed = self.run_tool("bm1684x", "--mirror", address, code=1, mirror=False)
+            self.assertIn(f"--mirror {address}: expected http://HOST/", failed.stderr)
+
     def test_check_without_anything(self):
         self.assertIn("nothing was fetched", self.run_tool("--check", code=1, mirror=False).stderr)
 
@@ -210,6 +221,7 @@ class Downloads(unittest.TestCase):
             (("cv186x",), "runs those of BM1688"),
             (("bm1690",), "bm1684, bm1684x, bm1688"),
             ((), "which chip"),
+            (("bm1684x", "--json"), "--json goes with --check"),
         ):
             self.assertIn(message, self.run_tool(*arguments, code=2).stderr)
 

@@ -232,6 +232,42 @@ class FakeChips(unittest.TestCase):
         self.faults("1 launch hang\n")
         self.assertEqual(self.captions("--device", "sophon:0,1", **self.faulty()), expected)
 
+    def test_a_chip_whose_copies_always_fail_has_failed(self):
+        for call in ("download", "allocate", "upload", "launch", "sync"):
+            with self.subTest(call):
+                self.faults(f"0 {call} fail\n")
+                command = ("caption", "--bmodel-path", str(self.model), "--batch", "1")
+                command += ("--device", "sophon:0")
+                done = self.run_program(*command, *self.pictures, code=3, **self.faulty())
+                self.assertIn("3 times in a row", done.stderr.decode())
+
+    def test_a_number_type_cannot_be_chosen(self):
+        for dtype in ("bf16", "int8", "f16"):
+            command = ("caption", "--bmodel-path", str(self.model), "--dtype", dtype)
+            done = self.run_program(*command, self.pictures[0], code=2)
+            self.assertIn(
+                f"its number type is fixed, and {dtype} cannot be asked for", done.stderr.decode()
+            )
+
+    def test_a_chip_of_another_kind(self):
+        command = ("caption", "--bmodel-path", str(self.model), self.pictures[0])
+        done = self.run_program(*command, code=3, BLIP_FAKE_CHIP="0x9999")
+        self.assertIn("is a chip that blip does not know", done.stderr.decode())
+
+    @unittest.skipUnless(os.environ.get("BLIP_HAS_SERVER") == "1", "built without blip serve")
+    def test_the_samples_backend_without_its_models(self):
+        for task, missing in (("caption", "blip_cap"), ("ask", "blip_vqa_venc")):
+            command = self.command("serve", "--sophon-demo", task)
+            environment = {k: v for k, v in command.pop("env").items() if k != "BLIP_MODEL"}
+            done = subprocess.run(
+                **command, cwd=self.folder, env=environment, timeout=60, check=False
+            )
+            self.assertEqual((done.returncode, done.stdout), (2, b""))
+            self.assertRegex(
+                done.stderr.decode(),
+                f"--sophon-demo {task} needs a model: .*{missing}.* is missing",
+            )
+
     @unittest.skipUnless(os.environ.get("BLIP_HAS_SERVER") == "1", "built without blip serve")
     def test_the_server_outlives_its_chips(self):
         expected = dict(self.captions("--device", "sophon:0"))

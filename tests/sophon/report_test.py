@@ -32,10 +32,11 @@ class Runs(unittest.TestCase):
         path.write_bytes(bmodel([f"network {name} {network} 1", *ports]))
         return str(path)
 
-    def run_tool(self, *arguments, code=0, **variables):
+    def run_tool(self, *arguments, code=0, written=False, **variables):
         out = self.folder / "out"
         command = [sys.executable, "-B", ROOT / "tools/sophon/report", *arguments]
-        command += ["--images", self.pictures, "--out", out, "--blip", PROGRAM]
+        for option, value in (("--images", self.pictures), ("--out", out), ("--blip", PROGRAM)):
+            command += [option, value] if option not in arguments else []
         environment = {**os.environ, "BLIP_BMRT_DIR": RUNTIME, **variables}
         done = subprocess.run(
             list(map(str, command)),
@@ -48,7 +49,7 @@ class Runs(unittest.TestCase):
         self.assertEqual(done.returncode, code, done.stderr)
         self.assertNotIn("Traceback", done.stderr)
         if code != 0:
-            self.assertFalse(out.with_suffix(".md").exists())
+            self.assertEqual(out.with_suffix(".md").exists(), written)
             return done.stderr
         return json.loads(out.with_suffix(".json").read_text()), out.with_suffix(".md").read_text()
 
@@ -65,7 +66,7 @@ class Runs(unittest.TestCase):
         self.assertAlmostEqual(network["mean_ms"], speed["inference_ms"], places=9)
         self.assertLessEqual(network["least_ms"], network["median_ms"])
         self.assertIn("Not compared: no checkpoint was given", tables)
-        self.assertRegex(tables, r"\| caption \| blip_cap \| 1 \| 3 \|.* 332 \|")
+        self.assertRegex(tables, r"\| caption \| blip_cap \| 1 \| 3 \|.* - \|")
         self.assertIn("39.15 / 338.35", tables)
 
     def test_match_and_its_texts(self):
@@ -112,8 +113,40 @@ class Runs(unittest.TestCase):
         Path(model).unlink()
         self.assertIn("no such file", self.run_tool("--model", model, code=1))
 
+    def test_pictures_that_fail_are_told(self):
+        model = self.model("blip_cap", "caption", PICTURE, f"out 0 1,{LENGTH}")
+        (self.pictures / "broken.png").write_bytes(b"no picture")
+        said = self.run_tool("--model", model, code=1, written=True)
+        self.assertIn("broken.png: ", said)
+        self.assertIn("report: 1 of the runs' inputs failed", said)
+        tables = (self.folder / "out.md").read_text()
+        self.assertRegex(tables, r"\| caption \| 4 \| 3 \| 1 \|")
+
+    def test_wrong_arguments(self):
+        model = self.model("blip_cap", "caption", PICTURE, f"out 0 1,{LENGTH}")
+        for arguments, message in (
+            (("--texts", "nope.txt"), "nope.txt: no such file; expected texts, one a line"),
+            (("--blip", "/bin/true"), "it printed no results"),
+        ):
+            with self.subTest(message):
+                self.assertIn(message, self.run_tool("--model", model, *arguments, code=1))
+        said = self.run_tool("--model", model, "--limit", "0", code=2)
+        self.assertIn("--limit 0: expected 1 or more seconds", said)
+        (self.folder / "empty").mkdir()
+        arguments = ("--model", model, "--images", self.folder / "empty")
+        said = self.run_tool(*arguments, code=1, written=True)
+        self.assertIn("1 of the runs' inputs failed", said)
+
 
 class Sums(unittest.TestCase):
+    def test_the_vendors_figures_are_of_its_networks(self):
+        network = {"network": "blip_cap_bm1688_f32", "inputs": "f32 [1, 3, 384, 384]"}
+        self.assertEqual(report.vendor_time("bm1688", network), 987)
+        self.assertEqual(report.vendor_time("bm1684", network), "-")
+        small = {**network, "inputs": "f32 [1, 3, 16, 16]"}
+        self.assertEqual(report.vendor_time("bm1688", small), "-")
+        self.assertEqual(report.vendor_time("bm1688", {**network, "network": "blip_xyz"}), "-")
+
     def test_texts(self):
         cpu = [{"image": i, "caption": c} for i, c in (("a", "x"), ("b", "y"), ("c", "z"))]
         chip = [

@@ -404,6 +404,19 @@ class InstallToolchain(unittest.TestCase):
         self.assertEqual(got.stdout, "")
         self.assertFalse((self.root / "env.sh").exists())
 
+    def test_nothing_to_check(self):
+        got = self.install("--check")
+        self.assertEqual(got.returncode, 1)
+        self.assertIn(f"{self.root} holds no complete installation to check", got.stderr)
+        self.assertFalse(self.root.exists())
+
+    def test_a_wheel_that_is_not_there(self):
+        got = self.install("--wheel", self.root / "nope.whl", BLIP_MAVEN_REPOSITORY="file:///none")
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("No such file or directory", got.stderr)
+        self.assertIn("nope.whl", got.stderr)
+        self.assertFalse(self.root.exists())
+
     def test_a_repository_out_of_reach(self):
         where = Path(self.folder.name).as_uri() + "/nothing"
         got = self.install(BLIP_MAVEN_REPOSITORY=where)

@@ -418,9 +418,8 @@ std::unique_ptr<Model> make_model(const model::Checkpoint& checkpoint,
                                     options.threads ? options.threads : available_cpus());
 }
 
-// "AMD ...; 2 threads; AVX3_DL", on ARM64 "...; NEON, i8mm"
+// "AMD ...; 2 threads; avx512_bf16": instructions as BLIP_FORCE_ISA names them
 std::string describe_cpu() {
-  const kernels::Isa isa = kernels::isa();
   std::string name = "CPU";
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);)
@@ -428,8 +427,9 @@ std::string describe_cpu() {
       name = line.substr(std::min(line.size(), line.find(':') + 2));
       break;
     }
-  name += "; " + std::to_string(available_cpus()) + " threads; " + kernels::vector_isa();
-  return isa > kernels::Isa::kNeon ? name + ", " + kernels::to_string(isa) : name;
+  const int cpus = available_cpus();
+  return name + "; " + std::to_string(cpus) + (cpus == 1 ? " thread; " : " threads; ") +
+         kernels::to_string(kernels::isa());
 }
 
 class CpuBackend final : public Backend {

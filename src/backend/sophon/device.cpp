@@ -65,6 +65,16 @@ std::string chip_name(unsigned chip_id) {
   }
 }
 
+std::string known_chip(const Device& device) {
+  std::string chip = chip_name(device.chip_id());
+  if (chip.starts_with("chip "))
+    throw Error(ErrorCode::kUnsupported,
+                device.name() +
+                    " is a chip that blip does not know; it knows BM1684, BM1684X, BM1688 and "
+                    "CV186X (docs/SOPHON.md)");
+  return chip;
+}
+
 bool label_fits(const std::string& label, const std::string& chip) {
   for (const ChipLabels& one : chip_labels())
     if (chip == one.chip)
@@ -153,14 +163,11 @@ std::string Device::failure() const {
   return failure_;
 }
 
-void Device::check(bool good, const std::string& why) const {
-  if (good) {
-    failures_ = 0;
-    return;
-  }
-  if (++failures_ >= kFailuresInARow)
-    fail(why + ", " + std::to_string(kFailuresInARow) + " times in a row");
-  throw Error(ErrorCode::kDevice, why);
+void Device::went_wrong(Call call, const std::string& why) const {
+  if (++failures_of(call) < kFailuresInARow) throw Error(ErrorCode::kDevice, why);
+  const std::string failure = why + ", " + std::to_string(kFailuresInARow) + " times in a row";
+  fail(failure);
+  throw Error(ErrorCode::kDevice, failure);
 }
 
 void Device::give_back(const abi::Memory& memory) const {
@@ -247,12 +254,12 @@ void Device::Cores::synchronize() const {
       if (const abi::Status one = bmlib.synchronize_core(device_.handle(), core); one != 0)
         status = one;
   }
-  if (status == 0) return;
+  if (status == 0) return device_.went_well(Call::kRun);
   const std::string why = device_.name() + " did not finish its work (status " +
                           std::to_string(status) + "); the chip may hang: see dmesg";
   if (limit != kNoLimit && std::chrono::steady_clock::now() - started > limit * 9 / 10)
     device_.fail(why);
-  device_.check(false, why);
+  device_.went_wrong(Call::kRun, why);
 }
 
 bool Device::copies() const {
@@ -287,9 +294,11 @@ DeviceMemory::DeviceMemory(std::shared_ptr<const Device> device, std::size_t byt
                                  ? -1
                                  : device_->library().bmlib.allocate(device_->handle(), &memory_,
                                                                      static_cast<unsigned>(bytes));
-  if (status != 0)
-    throw Error(
-        ErrorCode::kDevice,
+  if (status == 0)
+    device_->went_well(Device::Call::kAllocate);
+  else
+    device_->went_wrong(
+        Device::Call::kAllocate,
         device_->name() + " has no memory for " + std::to_string(bytes) + " bytes (status " +
             std::to_string(status) +
             "); end other programs on it or, on a SoC, give the TPU more memory (docs/SOPHON.md)");
@@ -311,9 +320,9 @@ void DeviceMemory::upload(std::span<const std::byte> data) {
   const Device::Turn turn(*device_, "copying to it");
   const abi::Status status =
       device_->library().bmlib.upload(device_->handle(), to, const_cast<std::byte*>(data.data()));
-  if (status != 0)
-    device_->check(
-        false, "copying to " + device_->name() + " failed (status " + std::to_string(status) + ")");
+  if (status == 0) return device_->went_well(Device::Call::kUpload);
+  device_->went_wrong(Device::Call::kUpload, "copying to " + device_->name() + " failed (status " +
+                                                 std::to_string(status) + ")");
 }
 
 void DeviceMemory::download(std::span<std::byte> data) const {
@@ -321,9 +330,10 @@ void DeviceMemory::download(std::span<std::byte> data) const {
   const Device::Turn turn(*device_, "copying from it");
   const abi::Status status =
       device_->library().bmlib.download(device_->handle(), data.data(), from);
-  if (status != 0)
-    device_->check(false, "copying from " + device_->name() + " failed (status " +
-                              std::to_string(status) + ")");
+  if (status == 0) return device_->went_well(Device::Call::kDownload);
+  device_->went_wrong(
+      Device::Call::kDownload,
+      "copying from " + device_->name() + " failed (status " + std::to_string(status) + ")");
 }
 
 void DeviceMemory::copy(std::size_t offset, const DeviceMemory& from, std::size_t from_offset,
@@ -345,9 +355,9 @@ void DeviceMemory::copy(std::size_t offset, const DeviceMemory& from, std::size_
     status = bmlib.download(device_->handle(), host.data(), source);
     if (status == 0) status = bmlib.upload(device_->handle(), target, host.data());
   }
-  if (status != 0)
-    device_->check(
-        false, "copying on " + device_->name() + " failed (status " + std::to_string(status) + ")");
+  if (status == 0) return device_->went_well(Device::Call::kCopy);
+  device_->went_wrong(Device::Call::kCopy, "copying on " + device_->name() + " failed (status " +
+                                               std::to_string(status) + ")");
 }
 
 }  // namespace blip::backend::sophon

@@ -98,6 +98,10 @@ std::string Port::text() const {
   return std::string(type_name(dtype)) + " [" + list + "]";
 }
 
+// The vendor's runtime prints what went wrong.
+constexpr const char* kItsMessage =
+    "; the runtime's own message says more (on standard error, without --quiet)";
+
 // A runtime of the vendor's with one bmodel file loaded. Made in a turn.
 class Runtime {
  public:
@@ -110,8 +114,8 @@ class Runtime {
     bmrt.destroy(handle_);
     throw Error(ErrorCode::kModel, "the SOPHON runtime refuses " + path + " on " + device_->name() +
                                        ": it is damaged, needs a newer runtime or more memory than "
-                                       "the chip has left; the runtime's own "
-                                       "message is above");
+                                       "the chip has left" +
+                                       kItsMessage);
   }
   ~Runtime() {
     if (device_->failed()) return;
@@ -136,7 +140,7 @@ class Runtime {
 std::vector<std::shared_ptr<const Network>> Network::load(const std::shared_ptr<Device>& device,
                                                           const std::string& path) {
   const BmodelHead head = read_bmodel_head(path);
-  const std::string chip = chip_name(device->chip_id());
+  const std::string chip = known_chip(*device);
   if (!head.chip.empty() && !is_known_label(head.chip))
     throw Error(ErrorCode::kUnsupported,
                 path + " is compiled for " + head.chip +
@@ -230,8 +234,8 @@ void Network::launch(std::span<const abi::Tensor> inputs, std::span<abi::Tensor>
                                  outputs.data(), out, kOwnMemory, kOwnStoreMode, cores.data(),
                                  static_cast<int>(cores.size()));
   if (!launched)
-    device_->check(false, device_->name() + " failed to run network \"" + name_ +
-                              "\"; the runtime's own message is above");
+    device_->went_wrong(Device::Call::kRun,
+                        device_->name() + " failed to run network \"" + name_ + "\"" + kItsMessage);
 }
 
 void Network::run(std::span<const DeviceMemory* const> inputs,
@@ -242,7 +246,6 @@ void Network::run(std::span<const DeviceMemory* const> inputs,
   StageZone zone(name_);
   launch(in, out, cores.list());
   cores.synchronize();
-  device_->check(true, "");
   nanoseconds_ += static_cast<std::uint64_t>(zone.finish() * 1e6);
   ++launches_;
 }
@@ -261,6 +264,10 @@ void Network::try_once() const {
     out.push_back(owned.back().get());
   }
   run(in, out);
+  for (const DeviceMemory* made : out) {
+    std::vector<std::byte> copy(made->bytes());
+    made->download(copy);
+  }
   nanoseconds_ = launches_ = 0;  // it was no task's
 }
 

@@ -168,7 +168,7 @@ std::vector<int> split_rows(int rows, std::span<const int> sizes) {
 
 NetworkSet::NetworkSet(Manifest manifest, const std::shared_ptr<Device>& device)
     : manifest_(std::move(manifest)), device_(device) {
-  if (const std::string chip = chip_name(device->chip_id()); !label_fits(manifest_.chip, chip))
+  if (const std::string chip = known_chip(*device); !label_fits(manifest_.chip, chip))
     throw Error(ErrorCode::kModel, manifest_.folder + " is compiled for " + manifest_.chip +
                                        ", but " + device->name() +
                                        " is another chip; build it with --chip " + chip);

@@ -16,7 +16,7 @@ namespace blip::backend::sophon {
 
 using NetworkPtr = std::shared_ptr<const Network>;
 
-// The ways of keeping keys and values: NETWORKS.md, Shapes.
+// The ways of keeping keys and values: NETWORKS.md.
 enum class CrossLayout { kLongAxis, kByToken, kByLayer };
 
 // What the networks of a folder have in common; the first that has it says what it is.

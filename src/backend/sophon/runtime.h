@@ -6,6 +6,7 @@
 // it away from the program's other threads.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -65,6 +66,10 @@ class Library {
 
 // "bm1684x" for 0x1686; "chip 0x..." for one we do not know.
 std::string chip_name(unsigned chip_id);
+
+class Device;
+// chip_name() of the device. Throws Error(kUnsupported) where we do not know it.
+std::string known_chip(const Device& device);
 
 // Whether the vendor's runtime takes a bmodel with this label, in upper or lower case, on the chip:
 // a CV186X has BM1688's id and runs its networks, and older compilers wrote BM1686.
@@ -137,14 +142,15 @@ class Device {
     std::unique_lock<TurnMutex> lock_;
   };
 
-  // A chip fails for good, until it is opened anew: by hanging, or by kFailuresInARow calls in a
-  // row that went wrong. Until then one that went wrong is an error of its picture alone.
+  // A chip fails for good, until it is opened anew: by hanging, or by kFailuresInARow calls of a
+  // kind in a row that went wrong. Until then one that went wrong is an error of its picture alone.
   static constexpr int kFailuresInARow = 3;
+  enum class Call { kAllocate, kUpload, kDownload, kCopy, kRun };
   void fail(const std::string& why) const;
   bool failed() const { return failed_; }
   std::string failure() const;  // "" while it works
-  // What a call gave. Throws Error(kDevice, why) unless it went well.
-  void check(bool good, const std::string& why) const;
+  void went_well(Call call) const { failures_of(call) = 0; }
+  [[noreturn]] void went_wrong(Call call, const std::string& why) const;  // Error(kDevice, why)
 
   // Gives memory back at the next chance: from any thread, without waiting for the chip.
   void give_back(const abi::Memory& memory) const;
@@ -181,8 +187,12 @@ class Device {
   Limit limit_;
   mutable TurnMutex mutex_;
   mutable std::atomic<bool> failed_ = false;
-  mutable std::atomic<int> failures_ = 0;  // in a row
-  mutable std::mutex state_mutex_;         // of the next two
+  static constexpr std::size_t kCalls = 5;
+  mutable std::array<std::atomic<int>, kCalls> failures_{};  // in a row
+  std::atomic<int>& failures_of(Call call) const {
+    return failures_[static_cast<std::size_t>(call)];
+  }
+  mutable std::mutex state_mutex_;  // of the next two
   mutable std::string failure_;
   mutable std::vector<abi::Memory> returned_;
   mutable std::mutex cores_mutex_;

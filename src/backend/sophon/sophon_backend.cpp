@@ -78,6 +78,10 @@ backend::Loaded load_folder(const LoadRequest& request, const std::string& token
 
 backend::Loaded load_bmodels(const LoadRequest& request, const std::vector<std::string>& bmodels,
                              const std::string& tokenizer) {
+  if (request.options.dtype != DType::kAuto)
+    throw Error(ErrorCode::kUsage,
+                bmodels.front() + " is compiled: its number type is fixed, and " +
+                    to_string(request.options.dtype) + " cannot be asked for; leave the type out");
   backend::Loaded loaded;
   auto words = std::make_unique<text::Tokenizer>(given_vocabulary(tokenizer));
   const auto& special = words->special();

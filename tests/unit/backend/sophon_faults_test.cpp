@@ -148,6 +148,30 @@ TEST_F(Faults, ThreeFailuresInARowFailTheChipUntilItComputesAgain) {
     }
 }
 
+// Calls of other kinds that go well meanwhile do not count.
+TEST_F(Faults, ThreeFailuresOfAnyCallFailTheChipUntilItWorksAgain) {
+  const std::vector<float> pixels = pictures(1);
+  for (const std::string call : {"allocate", "upload", "launch", "sync", "download"}) {
+    SCOPED_TRACE(call);
+    faults("");
+    const auto model = load();
+    const auto runner = model->make_runner();
+    const auto work = [&] { return runner->embed_image(*runner->encode(pixels, 1).front()); };
+    const std::vector<float> expected = work();
+    faults("0 " + call + " fail\n");
+    for (int i = 0; i < Device::kFailuresInARow; ++i) {
+      EXPECT_TRUE(model->works()) << i;
+      EXPECT_NE(error_of(work), "no error");
+    }
+    EXPECT_FALSE(model->works());
+    std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+    EXPECT_FALSE(model->works()) << "it is tried, and does not work yet";
+    faults("");
+    ASSERT_TRUE(comes_back(*model));
+    EXPECT_EQ(work(), expected);
+  }
+}
+
 TEST_F(Faults, AChipThatHangsAtAnyCallIsAnErrorInTime) {
   const std::vector<float> pixels = pictures(1);
   for (const std::string call : {"allocate", "upload", "launch", "sync", "download", "any"}) {

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,8 @@ class Sums:
         self.known = {}
         if not self.path.exists():
             return
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), 1):
             digest, _, name = line.partition("  ")
             if len(digest) != 64 or not name:
                 raise BuildError(f"{self.path}, line {number}: expected a SHA-256 and a file name")
@@ -116,6 +118,8 @@ class Mirror:
     """
 
     def __init__(self, address):
+        if not re.match(r"https?://[^/]", address):
+            raise BuildError(f"--mirror {address}: expected http://HOST/... or https://HOST/...")
         self.address = address.rstrip("/") + "/"
 
     def fetch(self, name, part):
@@ -256,7 +260,7 @@ class Download:
         return target
 
     def archive(self, name, place, folder):
-        """A zip with one folder in it, unpacked as out/place/folder."""
+        """A zip with one folder in it, or its files, unpacked as out/place/folder."""
         target = self.out / place / folder
         if target.is_dir():
             progress(f"{target}: there already")
@@ -267,6 +271,11 @@ class Download:
         with zipfile.ZipFile(archive) as opened:
             opened.extractall(partial)
         inside = partial / folder
+        if not inside.is_dir() and not any(path.is_file() for path in partial.iterdir()):
+            held = ", ".join(sorted(path.name for path in partial.iterdir())) or "nothing"
+            shutil.rmtree(partial)
+            archive.unlink()
+            raise BuildError(f"{name} holds no folder {folder} but {held}: it is another archive")
         (inside if inside.is_dir() else partial).rename(target)
         shutil.rmtree(partial, ignore_errors=True)
         self.sums.known.pop(f"{place}/{name}", None)

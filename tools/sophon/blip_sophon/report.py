@@ -36,6 +36,14 @@ VENDOR = {
         "blip_vqa_tdec": 101,
     },
 }
+# What an input of those networks is like.
+VENDOR_INPUTS = {
+    "blip_cap": "3, 384, 384]",
+    "blip_itm": "3, 384, 384]",
+    "blip_vqa_venc": "3, 480, 480]",
+    "blip_vqa_tenc": "901, 768]",
+    "blip_vqa_tdec": ", 768]",
+}
 VENDOR_PROGRAMS = {
     "bm1684": {"match": (48.85, 519.43), "ask": (16.21, 202.65)},
     "bm1684x": {"caption": (39.15, 338.35), "match": (26.05, 204.82), "ask": (19.32, 60.26)},
@@ -71,7 +79,17 @@ class Program:
             said = [line for line in done.stderr.splitlines() if line.startswith("blip: ")]
             last = "\n  ".join(said[-3:] or done.stderr.strip().splitlines()[-3:])
             raise BuildError(f"{' '.join(call)} failed ({done.returncode}):\n  {last}")
-        return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+        try:
+            lines = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+        except ValueError:
+            lines = []
+        if not lines:
+            said = done.stderr.strip().splitlines()[-1:] or ["it printed no results"]
+            raise BuildError(f"{' '.join(call)}:\n  {said[0]}")
+        for line in lines:
+            if "error" in line:
+                progress(f"{line.get('image', '')}: {line['error']}")
+        return lines
 
 
 # ---- the model
@@ -249,6 +267,8 @@ def network_speed(times, networks):
 
 
 def read_lines(path, what):
+    if not Path(path).is_file():
+        raise BuildError(f"{path}: no such file; expected {what}, one a line")
     lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if line]
     if not lines:
@@ -300,6 +320,7 @@ class Reporter:
             "machine": " ".join(os.uname()[i] for i in (0, 2, 4)),
             "accuracy": {},
             "programs": {},
+            "failed": {},
             "networks": [],
         }
         if self.reference:
@@ -315,6 +336,7 @@ class Reporter:
             if expected is not None:
                 report["accuracy"].update(accuracy(task, got, expected))
             report["programs"][task] = speed
+            report["failed"][task] = sum("error" in line for line in got)
             report["networks"] += [{"task": task, **row} for row in rows if row["launches"]]
         return report
 
@@ -376,10 +398,19 @@ def accuracy_tables(report):
     return parts
 
 
-def sample_name(network):
-    """blip_cap of blip_cap_bm1684x_f32, which the vendor's figures go by."""
-    found = re.match(r"blip_(cap|itm|vqa_[a-z]+)", network)
-    return found and found[0]
+def vendor_time(chip, network):
+    """The vendor's figure of a network that is one of its sample's, by its name (blip_cap of
+    blip_cap_bm1684x_f32) and its size.
+    """
+    found = re.match(r"blip_(cap|itm|vqa_[a-z]+)", network["network"])
+    if not found or VENDOR_INPUTS.get(found[0], "none") not in network["inputs"]:
+        return "-"
+    return VENDOR.get(chip, {}).get(found[0], "-")
+
+
+def failures(report):
+    """How many inputs gave no result, of all programs."""
+    return sum(report["failed"].values())
 
 
 def markdown(report):
@@ -396,19 +427,21 @@ def markdown(report):
     lines.append("## Programs, milliseconds a picture")
     rows = []
     for task, s in report["programs"].items():
-        vendor = VENDOR_PROGRAMS.get(chip, {}).get(task)
+        vendor, failed = VENDOR_PROGRAMS.get(chip, {}).get(task), report["failed"][task]
         if not s:
-            rows.append([task, 0, 0, *["-"] * 6])
+            rows.append([task, 0, 0, failed, *["-"] * 6])
             continue
         keys = ("decode_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "total_ms")
         shown = f"{vendor[0]} / {vendor[1]}" if vendor else "-"
-        rows.append([task, s["pictures"], s["results"], *(number(s[k]) for k in keys), shown])
-    names = ["program", "pictures", "results", "decode", "preprocess", "inference", "postprocess"]
-    lines.append(table([*names, "total", "vendor's sample: preprocess / predict"], rows))
+        counts = (s["pictures"], s["results"], failed)
+        rows.append([task, *counts, *(number(s[k]) for k in keys), shown])
+    names = ["program", "pictures", "results", "failed", "decode", "preprocess", "inference"]
+    names += ["postprocess", "total", "vendor's sample: preprocess / predict"]
+    lines.append(table(names, rows))
     lines.append("## Networks, milliseconds from launch to result")
     rows = []
     for n in report["networks"]:
-        vendor = VENDOR.get(chip, {}).get(sample_name(n["network"]), "-")
+        vendor = vendor_time(chip, n)
         times = (number(n[k], 3) for k in ("mean_ms", "median_ms", "least_ms"))
         rows.append([n["task"], n["network"], n["cores"], n["launches"], *times, vendor])
     names = ["program", "network", "cores", "launches", "mean", "median", "least"]
