@@ -137,7 +137,10 @@ int run_verify(const InfoFlags& flags, Console& console) {
                           {"expected", check.expected}});
     } else {
       console.line(result + "\t" + printable(check.path) +
-                   (check.good() ? "" : "\tSHA-256 " + check.got + ", expected " + check.expected));
+                   (check.good() ? ""
+                    : check.got.empty()
+                        ? "\t" + printable(check.problem)
+                        : "\tSHA-256 " + check.got + ", expected " + check.expected));
     }
     if (check.good()) continue;
     console.warning(check.problem.empty() ? check.path + " is not what was compiled; copy it again"

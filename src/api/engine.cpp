@@ -171,6 +171,8 @@ std::vector<FileCheck> verify(const std::string& given) {
   const std::string path = require_model(given);
   if (const backend::Backend* owner = backend::owner_of(path))
     if (auto checks = owner->verify(path)) return std::move(*checks);
+  if (std::error_code error; !std::filesystem::exists(path, error))
+    throw Error(ErrorCode::kModel, path + ": no such file or folder");
   throw Error(ErrorCode::kUnsupported,
               path +
                   " comes with no digests to verify; those of folders that "

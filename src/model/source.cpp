@@ -162,6 +162,13 @@ std::string find_in_folder(const fs::path& folder) {
 
 std::string model_in_folder(const fs::path& folder) {
   if (std::string found = find_in_folder(folder); !found.empty()) return found;
+  std::vector<std::string> compiled = list(folder);
+  std::erase_if(compiled, [](const std::string& name) { return !ends_with(name, ".bmodel"); });
+  if (!compiled.empty())
+    fail(folder.string() +
+         ": no manifest.json of build-bmodels here, and no checkpoint; name the " +
+         (compiled.size() == 1 ? "file: " : "file, or those of one model with commas: ") +
+         join(compiled));
   fail(folder.string() +
        ": no model here; looked for model.safetensors, model.safetensors.index.json, "
        "pytorch_model.bin, pytorch_model.bin.index.json, "

@@ -249,6 +249,23 @@ class FakeChips(unittest.TestCase):
                 f"its number type is fixed, and {dtype} cannot be asked for", done.stderr.decode()
             )
 
+    def test_what_is_no_model_says_what_to_name(self):
+        for arguments, message in (
+            (
+                ("info", "--model", str(self.folder)),
+                "no manifest.json of build-bmodels here, and no checkpoint; name the file: "
+                "caption.bmodel",
+            ),
+            (("info", "--verify", "--model", "nope"), "nope: no such file or folder"),
+            (
+                ("info", "--bmodel-path", str(self.model), "--tokenizer-path", self.pictures[0]),
+                f"{self.pictures[0]}: ",
+            ),
+        ):
+            with self.subTest(message):
+                done = self.run_program(*arguments, code=3)
+                self.assertIn(message, done.stderr.decode())
+
     def test_a_chip_of_another_kind(self):
         command = ("caption", "--bmodel-path", str(self.model), self.pictures[0])
         done = self.run_program(*command, code=3, BLIP_FAKE_CHIP="0x9999")

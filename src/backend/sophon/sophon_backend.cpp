@@ -35,6 +35,15 @@ text::Vocabulary given_vocabulary(const std::string& path) {
   return vocabulary;
 }
 
+std::unique_ptr<text::Tokenizer> tokenizer_of(const std::string& path) {
+  text::Vocabulary vocabulary = given_vocabulary(path);
+  try {
+    return std::make_unique<text::Tokenizer>(std::move(vocabulary));
+  } catch (const Error& error) {
+    throw Error(error.code(), (path.empty() ? "" : path + ": ") + error.what());
+  }
+}
+
 // The vocabulary of a compiled folder; one given besides must say the same.
 std::unique_ptr<text::Tokenizer> folder_tokenizer(const Manifest& m, const std::string& given) {
   auto tokenizer = std::make_unique<text::Tokenizer>(text::official_vocabulary(read_vocabulary(m)));
@@ -83,7 +92,7 @@ backend::Loaded load_bmodels(const LoadRequest& request, const std::vector<std::
                 bmodels.front() + " is compiled: its number type is fixed, and " +
                     to_string(request.options.dtype) + " cannot be asked for; leave the type out");
   backend::Loaded loaded;
-  auto words = std::make_unique<text::Tokenizer>(given_vocabulary(tokenizer));
+  auto words = tokenizer_of(tokenizer);
   const auto& special = words->special();
   auto on_chips =
       load(bmodels, request.device.text, {special.dec, special.sep, special.pad, words->size()});

@@ -1,5 +1,8 @@
 #include "backend/sophon/stages.h"
 
+#include <filesystem>
+
+#include "backend/sophon/manifest.h"
 #include "blip/error.h"
 
 namespace blip::backend::sophon {
@@ -75,6 +78,10 @@ Role find_role(const std::string& path, const std::string& signature, std::span<
     if (is_text(inputs.subspan(1)) && is_picture(in) && is_probability(out)) return Role::kMatch;
     if (is_text(inputs.subspan(1)) && is_states(in) && is_states(out)) return Role::kQuestion;
   }
+  if (const auto folder = std::filesystem::path(path).parent_path();
+      is_compiled_folder(folder.string()))
+    throw Error(ErrorCode::kModel, path + " is a part of a compiled folder: give the folder, " +
+                                       (folder.empty() ? "." : folder.string()));
   throw Error(ErrorCode::kModel, path + " is no BLIP network of a known form: " + signature +
                                      "; see docs/SOPHON.md for those that are");
 }

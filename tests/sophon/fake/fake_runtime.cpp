@@ -92,6 +92,11 @@ struct Chip {
     return reinterpret_cast<void*>(m.address.device_addr);
   }
 
+  // Work that was launched and failed: its memory may be gone when others synchronize.
+  void give_up(int core) {
+    const std::lock_guard lock(mutex);
+    queues[core].clear();
+  }
   void finish(int core) {
     std::unique_lock lock(mutex);
     auto& queue = queues[core];
@@ -508,7 +513,10 @@ Status bm_thread_sync_from_core(Handle handle, int core) {
         std::chrono::milliseconds(static_cast<Opened*>(handle)->sync_timeout));
     return 5;
   }
-  if (!goes_well(handle, "sync")) return 1;
+  if (!goes_well(handle, "sync")) {
+    chip_of(handle).give_up(core);
+    return 1;
+  }
   chip_of(handle).finish(core);
   return 0;
 }
