@@ -3,17 +3,17 @@
 llvm-mca's models of them: cycles a round, and the share that the multiplying instructions alone, or
 where those are fewer the loads alone, would take of them (100 %: nothing else is waited for).
 
-usage: arm_mca.py [--mca PROGRAM] [--show LOOP]
-(needs g++-aarch64-linux-gnu, the sysroot of scripts/make-sysroot.sh arm64, and llvm-mca 19 or
-later, whose models know Neoverse V1; without --mca it takes llvm-mca-19 or llvm-mca)
+Needs g++-aarch64-linux-gnu, the sysroot of scripts/make-sysroot.sh arm64, and llvm-mca 19 or
+later, whose models know Neoverse V1; without --mca it takes llvm-mca-19 or llvm-mca.
 """
 
-import argparse
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src/kernels/gemm_panels_arm.cpp"
@@ -30,6 +30,7 @@ KERNELS = {
     "bf16::Bf16": (r"bfmmla", 16),
 }
 ROUNDS = 200
+OLDEST = 19  # LLVM whose models are shown
 EXTENSIONS = "+dotprod,+i8mm,+bf16"
 # What each processor uses.
 OLD = ("neon::F32", "neon::Bf16", "neon::Bytes", "neon::Keys")
@@ -131,11 +132,31 @@ def measure(mca, cpu, body, pattern):
     return cycles, analyse(mca, cpu, multiplies)[1], analyse(mca, cpu, loads)[1]
 
 
+def version_of(mca):
+    done = subprocess.run([mca, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"LLVM version (\d+)", done.stdout)
+    return int(found[1]) if found else 0
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--mca", default=shutil.which("llvm-mca-19") or shutil.which("llvm-mca"))
-    parser.add_argument("--show", help="print a loop instead: KERNEL many or KERNEL one", nargs=2)
+    parser = arguments.parser(__doc__)
+    parser.add_argument(
+        "--mca",
+        type=arguments.program,
+        default=shutil.which("llvm-mca-19") or "llvm-mca",
+        help=f"llvm-mca {OLDEST} or later",
+    )
+    parser.add_argument(
+        "--show",
+        nargs=2,
+        metavar=("LOOP", "ROWS"),
+        help=f"print a loop instead, of many rows or of one; LOOP: {', '.join(KERNELS)}",
+    )
     options = parser.parse_args()
+    if options.show and (options.show[0] not in KERNELS or options.show[1] not in ("many", "one")):
+        parser.error(f"--show {' '.join(options.show)}: see --help for the loops")
+    if not options.show and version_of(options.mca) < OLDEST:
+        parser.error(f"{options.mca} is older than LLVM {OLDEST}: its models give other figures")
     loops = wanted_loops(assembly())
     if options.show:
         print("\n".join(loops[options.show[0]][options.show[1] == "one"]))

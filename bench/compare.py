@@ -15,7 +15,6 @@ Everything else on the machine should be still. The peers stay loaded, each engi
 its own; all of them take 12 GB.
 """
 
-import argparse
 import collections
 import contextlib
 import json
@@ -25,6 +24,7 @@ import statistics
 import subprocess
 import sys
 
+import arguments
 from program import bench
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -161,18 +161,21 @@ def print_ratios(figures, options):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--blip", type=pathlib.Path, required=True, help="the program")
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--blip", type=arguments.program, required=True, help="the program")
     parser.add_argument(
         "--work",
         type=pathlib.Path,
         default=HERE / "work",
         help="folder for checkpoints and exports",
     )
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--only", default="openvino,onnxruntime,torch", help="peers, with commas")
+    parser.add_argument("--threads", type=arguments.count, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--only",
+        type=arguments.listed(str, "openvino", "onnxruntime", "torch"),
+        default="openvino,onnxruntime,torch",
+        help="peers, with commas",
+    )
     parser.add_argument(
         "--isa",
         choices=("avx2",),
@@ -185,7 +188,7 @@ def main():
         choices=list(WORKS),
         help="only this line of the table (may be repeated)",
     )
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=arguments.count, default=9)
     parser.add_argument(
         "--runs",
         type=int,
@@ -196,7 +199,7 @@ def main():
     options.cases = options.cases or list(WORKS)
     figures = collections.defaultdict(list)
     print("loading the peers; the first time their checkpoints are made", file=sys.stderr)
-    peers = [Peers(engine, options) for engine in options.only.split(",")]
+    peers = [Peers(engine, options) for engine in options.only]
     for number in range(options.rounds):
         for work in options.cases:
             print(f"round {number + 1} of {options.rounds}: {work}", file=sys.stderr)

@@ -13,7 +13,6 @@ bfloat16 in batches of 8, which is given the same files. The table has the media
 and ratios made within a round. Everything else on the machine should be still.
 """
 
-import argparse
 import os
 import pathlib
 import statistics
@@ -22,6 +21,7 @@ import sys
 import tempfile
 import time
 
+import arguments
 from program import bench, run
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -108,19 +108,23 @@ class Transformers:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blip", required=True, type=os.path.abspath)
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--blip", required=True, type=arguments.program)
     parser.add_argument("--work", type=pathlib.Path, default=HERE / "work")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--count", type=int, default=32, help="photographs (a multiple of 4)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", default="1,8")
-    parser.add_argument("--dtype", default="int8,bf16")
+    parser.add_argument("--threads", type=arguments.count, default=os.cpu_count())
+    parser.add_argument(
+        "--count", type=arguments.count, default=32, help="photographs (a multiple of 4)"
+    )
+    parser.add_argument("--rounds", type=arguments.count, default=5)
+    parser.add_argument("--batches", type=arguments.listed(arguments.count), default="1,8")
+    parser.add_argument(
+        "--dtype", type=arguments.listed(str, "f32", "bf16", "int8"), default="int8,bf16"
+    )
     parser.add_argument("--no-transformers", action="store_true")
     options = parser.parse_args()
     if options.count % 4:
         parser.error("--count must be a multiple of 4")
-    batches = [int(batch) for batch in options.batches.split(",")]
+    batches = options.batches
     with tempfile.TemporaryDirectory(prefix="blip-bench-") as name:
         folder = pathlib.Path(name)
         make_photographs(folder, options.count)
@@ -131,7 +135,7 @@ def main():
         figures = []
         for _ in range(options.rounds):
             theirs = peer.seconds(paths) if peer else None
-            for dtype in options.dtype.split(","):
+            for dtype in options.dtype:
                 for batch in batches:
                     few = folder_seconds(options, folder / "quarter", dtype, batch)
                     more = folder_seconds(options, folder / "all", dtype, batch)
@@ -144,7 +148,7 @@ def main():
     )
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     median = statistics.median
-    for dtype in options.dtype.split(","):
+    for dtype in options.dtype:
         for batch in batches:
             rows = [row[2:] for row in figures if row[:2] == (dtype, batch)]
             one, tower, caption = (median(row[i] for row in rows) * 1e3 for i in range(3))

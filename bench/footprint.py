@@ -12,7 +12,6 @@ the Python packages that are needed and of all that they require, without those 
 itself is not counted. blip's is the program's, with the libraries that a fresh Debian lacks.
 """
 
-import argparse
 import importlib.metadata
 import os
 import pathlib
@@ -21,6 +20,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+import arguments
 
 HERE = pathlib.Path(__file__).resolve().parent
 PICTURE = HERE.parent / "demo/scenes/cat-bus.png"
@@ -153,13 +154,11 @@ def measure(command):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--blip", type=pathlib.Path, required=True, help="the program")
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--blip", type=arguments.program, required=True, help="the program")
     parser.add_argument("--work", type=pathlib.Path, default=HERE / "work")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=arguments.count, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--runs", type=arguments.count, default=5)
     parser.add_argument("--prepare", action="store_true", help="make what is measured, no more")
     options = parser.parse_args()
     if options.prepare:

@@ -6,6 +6,8 @@ python3 bench/job_curve.py curve.txt > curve.svg
 
 import sys
 
+import arguments
+
 
 def svg(points):
     """The curve as a picture: names from left to right, MB from the bottom up."""
@@ -33,7 +35,9 @@ def svg(points):
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
+    parser = arguments.parser(__doc__)
+    parser.add_argument("curve", help="what the test wrote")
+    with open(parser.parse_args().curve, encoding="utf-8") as file:
         words = [line.split() for line in file if line.strip()]
     sys.stdout.write(svg([(int(w[0]), float(w[2]), float(w[4])) for w in words]))
 

@@ -13,7 +13,6 @@ is what the whole took longer, as the median of the rounds and their middle half
 outside Python's standard library.
 """
 
-import argparse
 import os
 import resource
 import shutil
@@ -24,6 +23,8 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
+
+import arguments
 
 SOURCE = Path(__file__).resolve().parent.parent
 TINY = SOURCE / "tests/data/parity/caption"
@@ -58,54 +59,54 @@ def processor_seconds():
     return used.ru_utime + used.ru_stime
 
 
-def seconds(arguments, folder, kind):
+def seconds(options, folder, kind):
     """(seconds, seconds of a processor)"""
     for name in ("out.jsonl", "out.jsonl.job"):
         (folder / name).unlink(missing_ok=True)
     for path in (folder / "pictures").glob("*.txt"):
         path.unlink()
     os.sync()
-    command = [arguments.blip, "caption", "pictures", "-q", "--beams", "1", "--max-length", "6"]
-    command += ["--batch", str(arguments.batch), "--model", arguments.model, *KINDS[kind]]
+    command = [options.blip, "caption", "pictures", "-q", "--beams", "1", "--max-length", "6"]
+    command += ["--batch", str(options.batch), "--model", options.model, *KINDS[kind]]
     begun, before = time.monotonic(), processor_seconds()
     subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True)
     return time.monotonic() - begun, processor_seconds() - before
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blip", required=True, type=os.path.abspath)
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--blip", required=True, type=arguments.program)
     parser.add_argument("--model", default=str(TINY), type=os.path.abspath)
-    parser.add_argument("--count", type=int, default=5000, help="pictures")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--count", type=arguments.count, default=5000, help="pictures")
+    parser.add_argument("--rounds", type=arguments.count, default=5)
+    parser.add_argument("--batch", type=arguments.count, default=4)
     parser.add_argument("--per-picture", type=float, default=250, help="ms that the work takes")
     parser.add_argument("--folder", help="where to work, to choose the disk")
-    arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="blip-bench-", dir=arguments.folder))
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="blip-bench-", dir=options.folder))
     try:
         (folder / "pictures").mkdir()
-        for i in range(arguments.count):
+        for i in range(options.count):
             (folder / "pictures" / f"{i:06}.png").write_bytes(png(i))
         times = {kind: [] for kind in KINDS}
-        for number in range(arguments.rounds):
+        for number in range(options.rounds):
             kinds = list(KINDS)
             for kind in kinds if number % 2 == 0 else reversed(kinds):
-                times[kind].append(seconds(arguments, folder, kind))
+                times[kind].append(seconds(options, folder, kind))
     finally:
         shutil.rmtree(folder)
     medians = {
         kind: [statistics.median(one[i] for one in runs) for i in (0, 1)]
         for kind, runs in times.items()
     }
-    own = arguments.model != str(TINY)
+    own = options.model != str(TINY)
     plain = medians["no output"]
     print("| %d pictures | s | pictures/s | processor us more each | share |" % arguments.count)
     print("|---|---|---|---|---|")
     for kind, (wall, processor) in medians.items():
         more = (processor - plain[1]) / arguments.count * 1e6
         rate = arguments.count / wall
-        share = f"{more / arguments.per_picture / 10:.2f} %"
+        share = f"{more / options.per_picture / 10:.2f} %"
         if own:
             ratios = sorted(a[0] / b[0] for a, b in zip(times[kind], times["no output"]))
             low, middle, high = (

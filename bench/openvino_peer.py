@@ -14,6 +14,7 @@ the networks is openvino_run.py, which needs no torch.
 import math
 import pathlib
 
+import arguments
 import numpy
 import openvino
 import torch
@@ -310,7 +311,7 @@ def main():
 
     import peers
 
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = arguments.parser(main.__doc__)
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--dtype", choices=("f32", "bf16", "int8"), default="f32")
     options = parser.parse_args()

@@ -6,11 +6,12 @@ reads DIR/{tower,decoder}.xml, captions the picture with 20 tokens and prints th
 would in place of `blip caption`. footprint.py measures that.
 """
 
-import argparse
 import pathlib
 
 import numpy
 import openvino
+
+import arguments
 
 PROMPT = [30522, 1037, 3861, 1997]
 
@@ -98,13 +99,11 @@ def pixels_of(path, size=384):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments.parser(__doc__)
     parser.add_argument("--networks", type=pathlib.Path, required=True)
     parser.add_argument("--picture", type=pathlib.Path, required=True)
     parser.add_argument("--dtype", choices=("f32", "bf16", "int8"), default="f32")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=arguments.count, default=2)
     options = parser.parse_args()
     core, settings = openvino.Core(), settings_of(options.dtype, options.threads)
     tower, decoder = (

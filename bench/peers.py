@@ -11,7 +11,6 @@ standard input and answers with its figure, so that compare.py can measure every
 checkpoints are made at the first run: BLIP-base with random weights in work/{caption,itm,vqa}.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -19,6 +18,8 @@ import statistics
 import sys
 import time
 import warnings
+
+import arguments
 
 warnings.filterwarnings("ignore")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -265,16 +266,22 @@ def openvino_cases(work, threads, isa):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments.parser(__doc__)
     parser.add_argument(
         "--work", type=pathlib.Path, required=True, help="folder for checkpoints and exports"
     )
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--only", default="openvino,onnxruntime,torch", help="engines, with commas")
+    parser.add_argument("--threads", type=arguments.count, default=len(os.sched_getaffinity(0)))
     parser.add_argument(
-        "--runs", type=int, default=5, help="of each case, at most: as many as fit in 3 seconds"
+        "--only",
+        type=arguments.listed(str, "openvino", "onnxruntime", "torch"),
+        default="openvino,onnxruntime,torch",
+        help="engines, with commas",
+    )
+    parser.add_argument(
+        "--runs",
+        type=arguments.count,
+        default=5,
+        help="of each case, at most: as many as fit in 3 seconds",
     )
     parser.add_argument(
         "--serve",
@@ -294,7 +301,7 @@ def main():
         "onnxruntime": lambda: onnxruntime_cases(options.work, options.threads),
         "openvino": lambda: openvino_cases(options.work, options.threads, options.isa),
     }
-    cases = [case for engine in options.only.split(",") if engine for case in engines[engine]()]
+    cases = [case for engine in options.only for case in engines[engine]()]
     numbers = range(len(cases))
     if options.serve:
         print(json.dumps([case.name for case in cases]), flush=True)

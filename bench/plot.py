@@ -10,6 +10,8 @@ import sys
 from html import escape
 from pathlib import Path
 
+import arguments
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 # What is drawn of the table's columns, from above, and its colour.
 PROGRAMS = {
@@ -65,8 +67,11 @@ def draw(headers, rows):
 
 
 def main():
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args()
     plot, drawn = DOCS / "performance.svg", draw(*table())
-    if "--check" not in sys.argv[1:]:
+    if not options.check:
         plot.write_text(drawn, encoding="utf-8")
     elif not plot.is_file() or plot.read_text(encoding="utf-8") != drawn:
         sys.exit("docs/performance.svg is not what the table says: run bench/plot.py")

@@ -5,7 +5,6 @@ transformers' slow processor does it.
     bench/.venv/bin/python bench/preprocess.py --blip build/release/bin/blip
 """
 
-import argparse
 import pathlib
 import statistics
 import tempfile
@@ -14,6 +13,7 @@ import time
 import numpy
 from PIL import Image
 
+import arguments
 from program import bench
 
 MEAN, DEVIATION = numpy.array([0.48145466, 0.4578275, 0.40821073], "f"), numpy.array(
@@ -47,14 +47,12 @@ def blip_ms(blip, path, model):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--blip", type=pathlib.Path, required=True)
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--blip", type=arguments.program, required=True)
     parser.add_argument(
         "--model", help="a model whose picture size is --size; default: the bundled one"
     )
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=arguments.count, default=128)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "photo.jpg"

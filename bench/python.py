@@ -12,7 +12,6 @@ differences or ratios printed beside what they should not exceed. Exits with 1 w
 it on an idle machine.
 """
 
-import argparse
 import os
 import pathlib
 import re
@@ -22,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import arguments
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
 SCENES = SOURCE / "demo" / "scenes"
@@ -146,14 +147,14 @@ def measure_import(options):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments.parser(__doc__)
     parser.add_argument("--build", type=pathlib.Path, default=SOURCE / "build" / "release")
     parser.add_argument("--model", default=str(SOURCE / "models" / "blip-demo.gguf"))
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--calls", type=int, default=100, help="calls of a task in a round")
-    parser.add_argument("--pictures", type=int, default=400, help="in the folder")
+    parser.add_argument("--rounds", type=arguments.count, default=7)
+    parser.add_argument(
+        "--calls", type=arguments.count, default=100, help="calls of a task in a round"
+    )
+    parser.add_argument("--pictures", type=arguments.count, default=400, help="in the folder")
     options = parser.parse_args()
     os.environ["BLIPCPP_LIBRARY"] = str(options.build / "src" / "libblip.so")
     os.environ["PYTHONPATH"] = str(SOURCE / "python" / "src")

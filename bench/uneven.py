@@ -14,13 +14,13 @@ rounds. Both run on the first N of the CPUs that this process may use. Everythin
 machine should be still.
 """
 
-import argparse
 import collections
 import os
 import statistics
 import subprocess
 import sys
 
+import arguments
 from program import bench
 
 STAGES = ("vision", "token", "caption, greedy to 20", "caption, 3 beams to 20")
@@ -40,13 +40,18 @@ def measure(options, dtype, cpus):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blip", default="build/release/bin/blip")
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--blip", type=arguments.program, default="build/release/bin/blip")
     parser.add_argument("--model", required=True)
-    parser.add_argument("--dtype", default="f32,bf16,int8", help="number types, with commas")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--runs", type=int, default=5, help="of a stage, each round")
+    parser.add_argument(
+        "--dtype",
+        type=arguments.listed(str, "f32", "bf16", "int8"),
+        default="f32,bf16,int8",
+        help="number types, with commas",
+    )
+    parser.add_argument("--threads", type=arguments.count, default=2)
+    parser.add_argument("--rounds", type=arguments.count, default=5)
+    parser.add_argument("--runs", type=arguments.count, default=5, help="of a stage, each round")
     options = parser.parse_args()
     cpus = sorted(os.sched_getaffinity(0))[: options.threads]
     if len(cpus) < options.threads:
@@ -54,7 +59,7 @@ def main():
 
     times = collections.defaultdict(list)
     for _ in range(options.rounds):
-        for dtype in options.dtype.split(","):
+        for dtype in options.dtype:
             for stage, ms in measure(options, dtype, cpus).items():
                 times[dtype, stage, "free"].append(ms)
             competitor = subprocess.Popen([sys.executable, "-c", COMPETE, str(cpus[-1])])
@@ -68,7 +73,7 @@ def main():
     left = (len(cpus) - 0.5) / len(cpus)
     print("| type | stage | free, ms | with a competitor, ms | allowed, ms | ratio |")
     print("|---|---|---:|---:|---:|---:|")
-    for dtype in options.dtype.split(","):
+    for dtype in options.dtype:
         for stage in STAGES:
             if (dtype, stage, "free") not in times:
                 continue
