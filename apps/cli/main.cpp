@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <new>
+#include <string>
+#include <string_view>
 
 #include "blip/blip.h"
 #include "cli/chinese.h"
@@ -62,6 +64,24 @@ std::string help_command(const CLI::App& app) {
   return chosen.empty() ? "blip --help" : "blip " + chosen.front()->get_name() + " --help";
 }
 
+// What the library that reads the command line says, in our words where its own are its jargon.
+std::string plain(const std::string& said) {
+  constexpr std::string_view kTwice = ": At Most 1 required but received ", kNone = ": 1 required ",
+                             kMissing = " missing", kRest = " not expected: ";
+  if (const auto at = said.find(kTwice); at != std::string::npos)
+    return said.substr(0, at) + " is given " + said.substr(at + kTwice.size()) +
+           " times; give it once";
+  if (const auto at = said.find(kNone); at != std::string::npos && said.ends_with(kMissing))
+    return said.substr(0, at) + " needs a value: " +
+           said.substr(at + kNone.size(), said.size() - at - kNone.size() - kMissing.size());
+  if (const auto at = said.find(kRest); said.starts_with("The following argument") && at < 40) {
+    std::vector<std::string> rest = CLI::detail::split(said.substr(at + kRest.size()), ' ');
+    std::reverse(rest.begin(), rest.end());  // the last one came first
+    return "unknown here: " + CLI::detail::join(rest, " ");
+  }
+  return said;
+}
+
 int report_parse_error(CLI::App& app, const CLI::ParseError& error, Console& console) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
     // --help and --version
@@ -73,7 +93,7 @@ int report_parse_error(CLI::App& app, const CLI::ParseError& error, Console& con
     console.line(text);
     return kExitOk;
   }
-  console.error(std::string(error.what()) + "; see `" + help_command(app) + "`");
+  console.error(plain(error.what()) + "; see `" + help_command(app) + "`");
   return kExitUsage;
 }
 

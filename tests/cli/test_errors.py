@@ -78,6 +78,14 @@ class Usage(CliTest):
                 # A model that is not there shows that nothing was loaded before.
                 self.fails(2, message, *arguments, env={"BLIP_MODEL": "/nonexistent/model"})
 
+    def test_the_parsers_jargon_is_put_into_words(self):
+        for message, *arguments in (
+            ("--device is given 2 times; give it once", "--device", "cpu", "--device", "cpu"),
+            ("--dtype needs a value: {auto,f32,bf16,int8,f16}", "--dtype"),
+            ("unknown here: --nope --other=1", "--nope", "--other=1"),
+        ):
+            self.fails(2, message, "caption", PICTURE, *arguments)
+
     def test_help_and_version(self):
         commands = (
             "caption match ask embed convert info devices formats dump bench completions".split()
@@ -298,7 +306,7 @@ class Models(CliTest):
         self.assertEqual(result.out, "")
 
     def test_every_dtype_works_or_says_why_not(self):
-        for dtype in ("auto", "f32", "bf16", "int8"):
+        for dtype in ("auto", "f32", "bf16", "int8", "f16"):
             with self.subTest(dtype=dtype):
                 result = run("caption", PICTURE, "--dtype", dtype)
                 if result.code == 0:

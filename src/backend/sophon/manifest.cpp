@@ -140,8 +140,8 @@ void read_tasks(const JsonObject& root, Manifest& m) {
   const auto need = [&](const std::string& task, std::initializer_list<Part> parts) {
     for (const Part part : parts)
       if (!m.has(part))
-        throw Error(ErrorCode::kModel, m.path + ": the task \"" + task + "\" needs a " +
-                                           to_string(part) + " network; there is none");
+        throw Error(ErrorCode::kModel, m.path + ": the task \"" + task + "\" needs the network " +
+                                           to_string(part) + "; there is none");
   };
   if (tasks.empty())
     root.refuse("tasks", root.required("tasks"), "at least one of caption, itm, itc, ask");
@@ -191,7 +191,11 @@ Manifest parse_manifest(std::string_view json, const std::string& where) {
   const io::Json tree = io::parse_json(json, where);
   const JsonObject root(tree, where);
   choice(root, "format", {"blip-bmodels"});
-  root.required_integer("version", 1, 1);
+  constexpr int kVersion = 1;
+  if (const int version = root.required_integer("version", 1, 1 << 30); version != kVersion)
+    throw Error(ErrorCode::kModel, where + ": version " + std::to_string(version) +
+                                       " of these folders is newer than this blip, which knows " +
+                                       std::to_string(kVersion) + ": a newer one reads it");
   Manifest m;
   m.path = where;
   m.chip = choice(root, "chip", kChips);

@@ -74,7 +74,7 @@ TEST(Manifest, RefusesWithTheReason) {
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };
   has(with("/format", "onnx"), "format is \"onnx\"; expected one of blip-bmodels");
-  has(with("/version", 2), "version is 2; expected an integer of 1 to 1");
+  has(with("/version", 2), "version 2 of these folders is newer than this blip, which knows 1");
   has(with("/chip", "bm1690"), "one of bm1684, bm1684x, bm1688");
   has(with("/text/heads", 3), "a divisor of the width, 8");
   has(with("/checkpoint/sha256", std::string(64, 'b')), "this network is of another model");
@@ -89,7 +89,7 @@ TEST(Manifest, RefusesWithTheReason) {
   has(with("/tasks/0", "sing"), "a list of caption, itm, itc, ask");
   has(with("/tasks", Json::array()), "at least one");
   has(with("/tasks", {"caption"}), "text.embed is 4; expected 0");
-  has(with("/networks", Json::array()), "the task \"caption\" needs a vision network");
+  has(with("/networks", Json::array()), "the task \"caption\" needs the network vision");
   has(with("/decoder/prompt", fake::kC + 1), "decoder.prompt");
   EXPECT_THROW(parse_manifest("{", "m.json"), Error);
   EXPECT_THROW(parse_manifest("[1]", "m.json"), Error);
