@@ -136,7 +136,9 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->group(group);
   add_adapter_option(command, options.adapters);
   options.device_option =
-      add_named(command, "--device", options.device, "Where to compute, see `blip devices`", "NAME")
+      add_named(command, "--device", options.device,
+                "Where to compute, see `blip devices`; not given, compiled models take a chip",
+                "NAME")
           ->capture_default_str()
           ->group(group);
   add_choice(command, "--dtype", options.dtype, {"auto", "f32", "bf16", "int8", "f16"},

@@ -4,6 +4,7 @@
 
 #include "backend/sophon/manifest.h"
 #include "blip/error.h"
+#include "model/settings.h"
 
 namespace blip::backend::sophon {
 namespace {
@@ -11,7 +12,7 @@ namespace {
 bool is_picture(const Port& port) {
   const abi::Shape& s = port.shape;
   return port.dtype == abi::DataType::kF32 && s.num_dims == 4 && s.dims[0] == 1 && s.dims[1] == 3 &&
-         s.dims[2] == s.dims[3];
+         s.dims[2] == s.dims[3] && s.dims[2] >= 1 && s.dims[2] <= model::kMaxImage;
 }
 
 // [1, N, D]
