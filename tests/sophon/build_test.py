@@ -13,12 +13,12 @@ from blip_sophon.errors import BuildError  # noqa: E402
 from blip_sophon.staging import SampleStaging  # noqa: E402
 
 
-def build(*arguments, toolchain="/nowhere"):
+def build(*arguments, toolchain="/nowhere", model=__file__):
     command = [
         sys.executable,
         str(PROGRAM),
         "--model",
-        "model",
+        model,
         "--out",
         "out",
         "--toolchain",
@@ -101,7 +101,7 @@ class Refused(unittest.TestCase):
                 SampleStaging(folder)
 
     def test_types_that_change_texts_say_so(self):
-        command = ["--model", "m", "--out", "o", "--toolchain", "/nowhere", "--chip", "bm1688"]
+        command = ["--model", __file__, "--out", "o", "--toolchain", "/nowhere", "--chip", "bm1688"]
         for dtype, changes in (("bf16", True), ("w8f16", True), ("f16", False), ("f32", False)):
             done = subprocess.run(
                 [sys.executable, str(PROGRAM), *command, "--dtype", dtype],
@@ -120,6 +120,23 @@ class Refused(unittest.TestCase):
                 "its folder with --toolchain",
                 toolchain=folder,
             )
+
+    def test_what_is_wrong_is_told_before_a_compiler_is_needed(self):
+        target = ("--chip", "bm1688", "--dtype", "f16")
+        self.check([*target], "nope: no such checkpoint", model="nope")
+        int8 = ("--chip", "bm1688", "--dtype", "int8", "--calibration", "nope.jpg")
+        self.check([*int8], "nope.jpg: no such picture")
+        for arguments, message in (
+            (("--slots", "-1"), "-1: expected 2 to 512"),
+            (("--slots", "99999999999"), "99999999999: expected 2 to 512"),
+            (("--prompt-tokens", "100"), "--prompt-tokens 100 is more than --slots 32"),
+            (("--match-rows", "x,1"), "x,1: expected numbers from 1 to 64, such as 1,3"),
+            (("--step-rows", ""), ": expected numbers from 1 to 64, such as 1,3"),
+            (("--calibration", "a.jpg"), "--calibration goes with --dtype int8, not f16"),
+        ):
+            code, out, last = build(*target, *arguments)
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn(message, last)
 
     def test_rows(self):
         code, _, last = build("--chip", "bm1688", "--dtype", "f16", "--step-rows", "0,3")
