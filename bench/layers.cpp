@@ -263,7 +263,7 @@ int main(int argc, char** argv) {
   kernels::isa();
   ThreadPool pool(threads);
   kernels::MemorySpeed memory(pool);
-  const MachineSpeed speed = kernels::measure_machine(pool, memory);
+  const MachineSpeed speed = kernels::measure_machine(pool, memory, pool.size());
   std::printf(
       "%s, %d threads; %d rows; peaks: f32 %.0f, bf16 %.0f, int8 %.0f Gop/s, memory %.0f GB/s\n",
       kernels::to_string(kernels::isa()), threads, rows, speed.f32_gops, speed.bf16_gops,

@@ -24,7 +24,7 @@ MachineProbe::MachineProbe(int threads) {
 MachineProbe::~MachineProbe() = default;
 
 MachineSpeed MachineProbe::measure() {
-  return kernels::measure_machine(impl_->pool, impl_->memory);
+  return kernels::measure_machine(impl_->pool, impl_->memory, available_cpus());
 }
 
 double MachineProbe::read_gb_s() { return impl_->memory.read_gb_s(); }

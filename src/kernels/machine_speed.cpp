@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "base/resources.h"
 #include "core/large_memory.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_avx512.h"
@@ -74,21 +73,24 @@ float int8_chain(int rounds) {
 BLIP_TARGET_END
 #endif
 
+// What chains run on, and how long.
+struct Chains {
+  ThreadPool& pool;
+  int rounds;
+};
+
 // Operations a second of `chain`, ops_per_round a round, on every thread at once; the best of five,
 // as other work only slows.
 template <class Chain>
-double measure_chain(ThreadPool& pool, double ops_per_round, const Chain& chain) {
-  // Some 10 ms: a sleeping thread has long woken up. More threads than cores share the rounds.
-  constexpr double kRounds = 4e6;
-  const int rounds = static_cast<int>(
-      kRounds * std::min(1.0, available_cpus() / static_cast<double>(pool.size())));
+double measure_chain(const Chains& on, double ops_per_round, const Chain& chain) {
   double best = 0;
-  std::vector<float> sink(static_cast<std::size_t>(pool.size()));
+  const int threads = on.pool.size();
+  std::vector<float> sink(static_cast<std::size_t>(threads));
   for (int run = 0; run < 5; ++run) {
     const double start = seconds();
-    pool.parallel_for(pool.size(),
-                      [&](int i, int) { sink[static_cast<std::size_t>(i)] = chain(rounds); });
-    best = std::max(best, rounds * ops_per_round * pool.size() / (seconds() - start));
+    on.pool.parallel_for(threads,
+                         [&](int i, int) { sink[static_cast<std::size_t>(i)] = chain(on.rounds); });
+    best = std::max(best, on.rounds * ops_per_round * threads / (seconds() - start));
   }
   return sink[0] == 12345.f ? 0 : best / 1e9;
 }
@@ -118,13 +120,13 @@ float tile_chain(int rounds) {
   return memory[0];
 }
 
-double measure_tiles(ThreadPool& pool, NumberType type) {
+double measure_tiles(const Chains& on, NumberType type) {
   // rounds are 64 cycles long, those of the other chains 12
   constexpr int kRounds = 32, kProducts = 4;
   const auto chain =
       type == NumberType::kBf16 ? tile_chain<NumberType::kBf16> : tile_chain<NumberType::kInt8>;
   const double values = 4.0 / static_cast<double>(size_of(type));  // in a unit
-  return measure_chain(pool, 2.0 * kProducts * 16 * 16 * 16 * values / kRounds,
+  return measure_chain(on, 2.0 * kProducts * 16 * 16 * 16 * values / kRounds,
                        [&](int rounds) { return chain(rounds / kRounds); });
 }
 #endif
@@ -137,14 +139,14 @@ std::size_t share_of(int threads) {
 }
 
 // As the products of this type multiply here.
-double measure_rounded(ThreadPool& pool, NumberType type) {
+double measure_rounded(const Chains& on, NumberType type) {
 #if defined(__x86_64__)
-  if (has_isa(Isa::kAmx)) return measure_tiles(pool, type);
+  if (has_isa(Isa::kAmx)) return measure_tiles(on, type);
   if (has_avx512_gemm(type))
-    return measure_chain(pool, 2.0 * (type == NumberType::kBf16 ? 32 : 64) * kSums,
+    return measure_chain(on, 2.0 * (type == NumberType::kBf16 ? 32 : 64) * kSums,
                          type == NumberType::kBf16 ? bf16_chain : int8_chain);
 #endif
-  return measure_chain(pool, 2.0 * panel_chain(type, 0).values,
+  return measure_chain(on, 2.0 * panel_chain(type, 0).values,
                        [&](int rounds) { return panel_chain(type, rounds).sum; });
 }
 
@@ -171,12 +173,15 @@ double MemorySpeed::read_gb_s() {
   return 1e-9 * static_cast<double>(share) * pool_.size() / (seconds() - start);
 }
 
-MachineSpeed measure_machine(ThreadPool& pool, MemorySpeed& memory) {
+MachineSpeed measure_machine(ThreadPool& pool, MemorySpeed& memory, int cores) {
+  // Some 10 ms: a sleeping thread has long woken up. More threads than cores share the rounds.
+  constexpr double kRounds = 4e6;
+  const Chains on{pool, static_cast<int>(kRounds * std::min(1.0, cores / double(pool.size())))};
   MachineSpeed speed;
-  speed.f32_gops = measure_chain(pool, 2.0 * multiply_add_chain(0).values,
+  speed.f32_gops = measure_chain(on, 2.0 * multiply_add_chain(0).values,
                                  [](int rounds) { return multiply_add_chain(rounds).sum; });
-  speed.bf16_gops = measure_rounded(pool, NumberType::kBf16);
-  speed.int8_gops = measure_rounded(pool, NumberType::kInt8);
+  speed.bf16_gops = measure_rounded(on, NumberType::kBf16);
+  speed.int8_gops = measure_rounded(on, NumberType::kInt8);
   for (int run = 0; run < 5; ++run) speed.read_gb_s = std::max(speed.read_gb_s, memory.read_gb_s());
   return speed;
 }

@@ -25,8 +25,8 @@ class MemorySpeed {
   std::vector<std::uint64_t> sums_;
 };
 
-// Takes about two seconds on all threads of the pool. Chains of multiply-adds in registers, of
-// vectors or, where there are AMX tiles, of tiles.
-MachineSpeed measure_machine(ThreadPool& pool, MemorySpeed& memory);
+// Takes about two seconds on all threads of the pool, which has `cores` to run on. Chains of
+// multiply-adds in registers, of vectors or, where there are AMX tiles, of tiles.
+MachineSpeed measure_machine(ThreadPool& pool, MemorySpeed& memory, int cores);
 
 }  // namespace blip::kernels
