@@ -429,7 +429,7 @@ void add_bench(CLI::App& app, Run& run) {
   command.add_option("--dtype", flags->dtypes, "Number types, with commas; default: all")
       ->delimiter(',')
       ->type_name("TYPE,...")
-      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))
+      ->check(one_of({"auto", "f32", "bf16", "int8"}))
       ->group(group);
   command
       .add_option("--threads", flags->threads, "Thread counts, with commas; default: every core")

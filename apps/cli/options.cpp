@@ -72,16 +72,19 @@ CLI::Option* add_named(CLI::App& command, const std::string& names, std::string&
   return command.add_option(names, value, description)->type_name(type)->check(not_empty());
 }
 
+std::function<std::string(const std::string&)> one_of(const std::vector<std::string>& words) {
+  return [words](const std::string& word) {
+    return std::find(words.begin(), words.end(), word) != words.end()
+               ? std::string()
+               : word + " is none of {" + CLI::detail::join(words, ",") + "}";
+  };
+}
+
 CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value,
                         const std::vector<std::string>& words, const std::string& description) {
-  const std::string list = "{" + CLI::detail::join(words, ",") + "}";
   return command.add_option(name, value, description)
-      ->type_name(list)
-      ->check([words, list](const std::string& word) {
-        return std::find(words.begin(), words.end(), word) != words.end()
-                   ? std::string()
-                   : word + " is none of " + list;
-      });
+      ->type_name("{" + CLI::detail::join(words, ",") + "}")
+      ->check(one_of(words));
 }
 
 void add_output_options(CLI::App& command, OutputOptions& options) {

@@ -113,6 +113,7 @@ void check_text_length(int length, const ModelInfo& info);
 // Checks of a value: a finite number or a whole number of the closed range.
 CLI::Validator number_in(double low, double high);
 CLI::Validator whole_in(std::uint64_t low, std::uint64_t high);
+std::function<std::string(const std::string&)> one_of(const std::vector<std::string>& words);
 // One of the words, which help and completions show.
 CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value,
                         const std::vector<std::string>& words, const std::string& description);

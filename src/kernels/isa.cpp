@@ -19,7 +19,8 @@ Isa parse(const std::string& name) {
   std::string names;
   for (std::size_t i = 0; i < kNames.size(); ++i) {
     if (name == kNames[i]) return static_cast<Isa>(i);
-    names += (names.empty() ? "" : ", ") + std::string(kNames[i]);
+    if (machine_has(static_cast<Isa>(i)))
+      names += (names.empty() ? "" : ", ") + std::string(kNames[i]);
   }
   throw Error(ErrorCode::kUsage,
               std::string(kForceIsaVariable) + "=" + name + " is unknown; use one of " + names);
