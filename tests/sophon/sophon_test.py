@@ -312,7 +312,7 @@ class Errors(SophonTest):
         )
         self.fails(
             3,
-            "and so is",
+            "is a vision encoder, twice: it is named twice, or holds two",
             "ask",
             "--venc-bmodel-path",
             bmodel("vqa_venc"),

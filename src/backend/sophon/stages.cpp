@@ -95,12 +95,11 @@ Stages arrange(const std::vector<NetworkPtr>& networks) {
         find_role(network->path(), network->signature(), network->inputs(), network->outputs());
     NetworkPtr& place = stages.networks[static_cast<std::size_t>(role)];
     if (place)
-      throw Error(ErrorCode::kModel, network->path() == place->path()
-                                         ? network->path() + " holds two networks of one kind, " +
-                                               to_string(role) + "; give a file with one of each"
-                                         : network->path() + " is a " + to_string(role) +
-                                               ", and so is " + place->path() +
-                                               "; give one of each");
+      throw Error(ErrorCode::kModel,
+                  network->path() + " is a " + to_string(role) +
+                      (network->path() == place->path() ? ", twice: it is named twice, or holds two"
+                                                        : ", and so is " + place->path()) +
+                      "; give one of each");
     place = network;
     found += (found.empty() ? "" : ", ") + network->path() + " (" + to_string(role) + ")";
   }
