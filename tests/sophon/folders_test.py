@@ -323,7 +323,7 @@ class Refused(FolderTest):
         self.write(decoder={**self.manifest["decoder"], "slots": 25})
         self.refuses("by the manifest it must be")
         self.write(version=2)
-        self.refuses("version is 2")
+        self.refuses("version 2 of these folders is newer than this blip")
         (self.folder / "manifest.json").write_text("{", encoding="utf-8")
         self.refuses("not valid JSON")
         (self.folder / "manifest.json").unlink()
