@@ -22,6 +22,16 @@ def count(text):
     return value
 
 
+def add_peers(to):
+    """--only: which of the engines that peers.py times."""
+    to.add_argument(
+        "--only",
+        type=listed(str, "openvino", "onnxruntime", "torch"),
+        default="openvino,onnxruntime,torch",
+        help="peers, with commas",
+    )
+
+
 def program(text):
     """The absolute path of a program that is there."""
     found = shutil.which(text)

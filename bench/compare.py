@@ -170,12 +170,7 @@ def main():
         help="folder for checkpoints and exports",
     )
     parser.add_argument("--threads", type=arguments.count, default=len(os.sched_getaffinity(0)))
-    parser.add_argument(
-        "--only",
-        type=arguments.listed(str, "openvino", "onnxruntime", "torch"),
-        default="openvino,onnxruntime,torch",
-        help="peers, with commas",
-    )
+    arguments.add_peers(parser)
     parser.add_argument(
         "--isa",
         choices=("avx2",),
@@ -191,7 +186,7 @@ def main():
     parser.add_argument("--rounds", type=arguments.count, default=9)
     parser.add_argument(
         "--runs",
-        type=int,
+        type=arguments.count,
         default=2,
         help="of each work in a round, at most: peers as many as fit in 3 seconds",
     )

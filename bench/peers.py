@@ -271,12 +271,7 @@ def main():
         "--work", type=pathlib.Path, required=True, help="folder for checkpoints and exports"
     )
     parser.add_argument("--threads", type=arguments.count, default=len(os.sched_getaffinity(0)))
-    parser.add_argument(
-        "--only",
-        type=arguments.listed(str, "openvino", "onnxruntime", "torch"),
-        default="openvino,onnxruntime,torch",
-        help="engines, with commas",
-    )
+    arguments.add_peers(parser)
     parser.add_argument(
         "--runs",
         type=arguments.count,

@@ -41,6 +41,20 @@ std::string hex(unsigned value) {
   return text;
 }
 
+// Null for a chip that we do not know.
+const char* known_name(unsigned chip_id) {
+  switch (chip_id) {
+    case kBm1684:
+      return "bm1684";
+    case kBm1684x:
+      return "bm1684x";
+    case kBm1688:
+      return "bm1688";
+    default:
+      return nullptr;
+  }
+}
+
 std::size_t core_number(const Library& library, abi::Handle handle) {
   unsigned count = 0;
   const bool known =
@@ -53,26 +67,16 @@ std::size_t core_number(const Library& library, abi::Handle handle) {
 }  // namespace
 
 std::string chip_name(unsigned chip_id) {
-  switch (chip_id) {
-    case kBm1684:
-      return "bm1684";
-    case kBm1684x:
-      return "bm1684x";
-    case kBm1688:
-      return "bm1688";
-    default:
-      return "chip " + hex(chip_id);
-  }
+  const char* known = known_name(chip_id);
+  return known ? known : "chip " + hex(chip_id);
 }
 
 std::string known_chip(const Device& device) {
-  std::string chip = chip_name(device.chip_id());
-  if (chip.starts_with("chip "))
+  const char* known = known_name(device.chip_id());
+  if (!known)
     throw Error(ErrorCode::kUnsupported,
-                device.name() +
-                    " is a chip that blip does not know; it knows BM1684, BM1684X, BM1688 and "
-                    "CV186X (docs/SOPHON.md)");
-  return chip;
+                device.name() + " is a chip that blip does not know; it knows " + kKnownChips);
+  return known;
 }
 
 bool label_fits(const std::string& label, const std::string& chip) {

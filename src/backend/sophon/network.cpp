@@ -142,10 +142,9 @@ std::vector<std::shared_ptr<const Network>> Network::load(const std::shared_ptr<
   const BmodelHead head = read_bmodel_head(path);
   const std::string chip = known_chip(*device);
   if (!head.chip.empty() && !is_known_label(head.chip))
-    throw Error(ErrorCode::kUnsupported,
-                path + " is compiled for " + head.chip +
-                    ", on which blip has never run; it knows BM1684, BM1684X, BM1688 and CV186X "
-                    "(docs/SOPHON.md)");
+    throw Error(ErrorCode::kUnsupported, path + " is compiled for " + head.chip +
+                                             ", on which blip has never run; it knows " +
+                                             kKnownChips);
   if (!head.chip.empty() && !label_fits(head.chip, chip))
     throw Error(ErrorCode::kModel, path + " is compiled for " + head.chip + ", but " +
                                        device->name() + " is another chip; give the bmodel for " +

@@ -67,6 +67,9 @@ class Library {
 // "bm1684x" for 0x1686; "chip 0x..." for one we do not know.
 std::string chip_name(unsigned chip_id);
 
+// For errors.
+inline constexpr const char* kKnownChips = "BM1684, BM1684X, BM1688 and CV186X (docs/SOPHON.md)";
+
 class Device;
 // chip_name() of the device. Throws Error(kUnsupported) where we do not know it.
 std::string known_chip(const Device& device);
@@ -187,7 +190,7 @@ class Device {
   Limit limit_;
   mutable TurnMutex mutex_;
   mutable std::atomic<bool> failed_ = false;
-  static constexpr std::size_t kCalls = 5;
+  static constexpr std::size_t kCalls = static_cast<std::size_t>(Call::kRun) + 1;
   mutable std::array<std::atomic<int>, kCalls> failures_{};  // in a row
   std::atomic<int>& failures_of(Call call) const {
     return failures_[static_cast<std::size_t>(call)];

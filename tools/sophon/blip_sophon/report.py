@@ -403,7 +403,8 @@ def vendor_time(chip, network):
     blip_cap_bm1684x_f32) and its size.
     """
     found = re.match(r"blip_(cap|itm|vqa_[a-z]+)", network["network"])
-    if not found or VENDOR_INPUTS.get(found[0], "none") not in network["inputs"]:
+    size = VENDOR_INPUTS.get(found and found[0])
+    if not size or size not in network["inputs"]:
         return "-"
     return VENDOR.get(chip, {}).get(found[0], "-")
 
