@@ -78,7 +78,8 @@ struct EngineOptions {
   // kF32: the reference's answers token for token. kBf16 and kInt8 are faster and round.
   DType dtype = DType::kAuto;
   // 0 = every core this process may use; otherwise 1 to kMaxThreads; Error(kDevice) where the
-  // system has not so many
+  // system has not so many. With as many threads as cores the engine's own, not the callers', are
+  // bound to a core each, unless $BLIP_BIND_THREADS is 0.
   int threads = 0;
   ProgressCallback progress{};                 // loading, by tensor; unset = silent
   std::vector<DeviceOption> device_options{};  // in any order; some may be given several times

@@ -29,10 +29,18 @@ int cgroup_cpus() {
 
 }  // namespace
 
-int available_cpus() {
+std::vector<int> allowed_cpus() {
+  std::vector<int> cpus;
   cpu_set_t set;
-  int cpus = static_cast<int>(std::thread::hardware_concurrency());
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) cpus = CPU_COUNT(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+      if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  return cpus;
+}
+
+int available_cpus() {
+  int cpus = static_cast<int>(allowed_cpus().size());
+  if (cpus == 0) cpus = static_cast<int>(std::thread::hardware_concurrency());
   if (const int limit = cgroup_cpus()) cpus = std::min(cpus, limit);
   return std::max(1, cpus);
 }

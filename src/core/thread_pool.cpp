@@ -1,12 +1,16 @@
 #include "core/thread_pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "base/resources.h"
 #include "blip/error.h"
 #include "core/denormals.h"
 #include "core/zone.h"
@@ -51,6 +55,23 @@ inline void pause() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+// The CPUs that workers are bound to and one more; empty: they are bound to none.
+std::vector<int> cpus_to_bind(int threads) {
+  const char* bind = std::getenv("BLIP_BIND_THREADS");
+  if (bind && std::string_view(bind) == "0") return {};
+  std::vector<int> cpus = allowed_cpus();
+  if (static_cast<int>(cpus.size()) != threads) cpus.clear();
+  return cpus;
+}
+
+// Where the system refuses, it stays where it may be.
+void bind(std::thread& thread, int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  pthread_setaffinity_np(thread.native_handle(), sizeof set, &set);
 }
 
 // In a forked child. The threads are the parent's; joining or detaching them would reach whatever
@@ -112,9 +133,13 @@ std::size_t ThreadPool::trim() {
 ThreadPool::~ThreadPool() { forks_ == fork_count() ? stop() : forget(workers_); }
 
 void ThreadPool::start(int workers) {
+  cpus_ = cpus_to_bind(threads_);
   try {
     workers_.reserve(static_cast<std::size_t>(workers));
-    for (int i = 1; i <= workers; ++i) workers_.emplace_back([this, i] { work(i); });
+    for (int i = 1; i <= workers; ++i) {
+      workers_.emplace_back([this, i] { work(i); });
+      if (!cpus_.empty()) bind(workers_.back(), cpus_[static_cast<std::size_t>(i)]);
+    }
   } catch (const std::exception& e) {  // no thread, or no memory for one
     const std::string started = std::to_string(workers_.size() + 1), why = e.what();
     stop();
@@ -154,6 +179,17 @@ void ThreadPool::share_out(int tasks) {
   };
   for (int w = 0; w < threads_; ++w)
     ranges_[static_cast<std::size_t>(w)].set(bound(w), bound(w + 1));
+}
+
+// Whoever is bound to the CPU that the caller runs on moves to the one that is left.
+void ThreadPool::make_way() {
+  if (cpus_.empty()) return;
+  const int here = sched_getcpu();
+  if (here == cpus_.front()) return;
+  const auto found = std::find(cpus_.begin(), cpus_.end(), here);
+  if (found == cpus_.end()) return;
+  std::swap(cpus_.front(), *found);
+  bind(workers_[static_cast<std::size_t>(found - cpus_.begin() - 1)], *found);
 }
 
 // Half of what the worker with the most tasks has left; false: nobody has any.
@@ -230,6 +266,7 @@ void ThreadPool::run(int tasks, Call call, const void* body) {
   body_ = body;
   error_ = nullptr;
   share_out(tasks);
+  make_way();
   joined_ = 0;
   generation_.fetch_add(1);
   generation_.notify_all();

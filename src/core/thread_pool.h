@@ -62,6 +62,10 @@ class TaskRange {
 // process never runs more threads than asked for. Loops that wait get their turn in order. Loops
 // started inside a loop of the same pool run on the calling worker alone.
 //
+// A pool of as many threads as this process has CPUs binds each worker to one of them, another than
+// the caller's, who is left as he is. Else, where a neighbour takes a part of a CPU, the system has
+// two of our threads share another now and then. $BLIP_BIND_THREADS=0: none is bound.
+//
 // A fork copies the pool without its workers. They are started anew when the child's first loop
 // runs; what a loop of another thread was at when the process was forked is nothing that the child
 // knows of.
@@ -112,6 +116,7 @@ class ThreadPool {
   void run(int tasks, Call call, const void* body);
   void run_alone(int tasks, Call call, const void* body, int worker);
   void share_out(int tasks);
+  void make_way();
   bool take_over(int worker);
   void start(int workers);
   void stop();
@@ -123,6 +128,7 @@ class ThreadPool {
   const int threads_;
   WorkerScratch scratch_;
   std::vector<std::thread> workers_;
+  std::vector<int> cpus_;  // by worker, the caller's first; empty: nobody is bound
   FifoLock turn_;                     // held while a loop runs
   std::atomic<std::uint64_t> forks_;  // of this process' ancestors when the workers were started
   std::mutex restart_mutex_;

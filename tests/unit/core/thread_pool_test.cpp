@@ -1,13 +1,16 @@
 #include "core/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <numeric>
 #include <set>
 #include <stdexcept>
 
+#include "base/resources.h"
 #include "blip/error.h"
 #include "in_child.h"
 
@@ -239,6 +242,59 @@ TEST(ThreadPool, WorksInAForkedChildAndItsParent) {
     }));
     EXPECT_TRUE(works());
   }
+}
+
+// For the calling thread.
+void allow_only(const std::vector<int>& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) CPU_SET(cpu, &set);
+  ASSERT_EQ(sched_setaffinity(0, sizeof set, &set), 0);
+}
+
+// The CPUs that each worker may run on.
+std::vector<std::vector<int>> cpus_of_workers(ThreadPool& pool) {
+  std::vector<std::vector<int>> cpus(static_cast<std::size_t>(pool.size()));
+  std::atomic<int> inside{0};
+  pool.parallel_for(pool.size(), [&](int, int worker) {
+    cpus[static_cast<std::size_t>(worker)] = allowed_cpus();
+    ++inside;
+    while (inside < pool.size()) std::this_thread::yield();  // a task for everybody
+  });
+  return cpus;
+}
+
+TEST(ThreadPool, BindsAWorkerToEachCpuButTheCallersIfItHasAThreadForEach) {
+  const std::vector<int> all = allowed_cpus();
+  const int threads = static_cast<int>(all.size());
+  if (threads < 2) GTEST_SKIP() << "a pool of one thread has no worker to bind";
+  {
+    ThreadPool pool(threads);
+    for (const int callers : all) {
+      allow_only({callers});
+      const auto cpus = cpus_of_workers(pool);
+      EXPECT_EQ(cpus[0], std::vector{callers});  // is left as it is
+      std::set<int> bound{callers};
+      for (const auto& of_worker : cpus) {
+        ASSERT_EQ(of_worker.size(), 1u);
+        bound.insert(of_worker[0]);
+      }
+      EXPECT_EQ(bound, std::set(all.begin(), all.end()));
+    }
+    allow_only(all);
+    EXPECT_EQ(cpus_of_workers(pool)[0], all);
+  }
+  const auto unbound = [&](int size) { return std::vector(static_cast<std::size_t>(size), all); };
+  {
+    ThreadPool more(threads + 1);
+    EXPECT_EQ(cpus_of_workers(more), unbound(threads + 1));
+  }
+  setenv("BLIP_BIND_THREADS", "0", 1);
+  {
+    ThreadPool pool(threads);
+    EXPECT_EQ(cpus_of_workers(pool), unbound(threads));
+  }
+  unsetenv("BLIP_BIND_THREADS");
 }
 
 // The fork comes while another thread's loop runs.
