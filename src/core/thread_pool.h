@@ -128,7 +128,7 @@ class ThreadPool {
   const int threads_;
   WorkerScratch scratch_;
   std::vector<std::thread> workers_;
-  std::vector<int> cpus_;  // by worker, the caller's first; empty: nobody is bound
+  std::vector<int> cpus_;             // by worker, the caller's first; empty: nobody is bound
   FifoLock turn_;                     // held while a loop runs
   std::atomic<std::uint64_t> forks_;  // of this process' ancestors when the workers were started
   std::mutex restart_mutex_;
