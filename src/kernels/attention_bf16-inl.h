@@ -78,9 +78,13 @@ struct ByteQuads {
   ByteQuads at(int row, int column) const { return {starts + row, scales + column}; }
 };
 
+// Units of b that are fetched ahead of what the first rows read: few queries read it from the L3
+// cache, in lines that lie far from each other.
+inline constexpr std::size_t kAheadUnits = 16;
+
 // c[Rows, Vectors x 16] = a[Rows, units] b[units, ...]; strides: a in halves of units, b in units,
 // c in floats.
-template <int Rows, int Vectors, bool Fetching, class Numbers>
+template <int Rows, int Vectors, bool Fetching, bool First, class Numbers>
 BLIP_BF16_INLINE void tile(Numbers numbers, int units, const std::uint16_t* a, std::size_t lda,
                            const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc,
                            Fetch& fetch) {
@@ -92,6 +96,11 @@ BLIP_BF16_INLINE void tile(Numbers numbers, int units, const std::uint16_t* a, s
     for (int v = 0; v < Vectors; ++v) sum[r][v] = numbers.start(r);
   for (int u = 0; u < units; ++u) {
     if constexpr (Fetching) fetch.lines();
+    if constexpr (First)
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v)
+        _mm_prefetch(b + ((u + kAheadUnits) * ldb + static_cast<std::size_t>(v) * 16) * 2,
+                     _MM_HINT_T0);
     __m512i column[Vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v)
@@ -112,24 +121,24 @@ BLIP_BF16_INLINE void tile(Numbers numbers, int units, const std::uint16_t* a, s
       _mm512_storeu_ps(c + r * ldc + v * 16, numbers.finish(sum[r][v], v * 16));
 }
 
-template <int Rows, bool Fetching, class Numbers>
+template <int Rows, bool Fetching, bool First, class Numbers>
 BLIP_BF16 void row_panel(Numbers numbers, int n, int units, const std::uint16_t* a, std::size_t lda,
                          const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc,
                          Fetch& fetch) {
   int j = 0;
   for (; j + kTileVectors * 16 <= n; j += kTileVectors * 16)
-    tile<Rows, kTileVectors, Fetching>(numbers.at(0, j), units, a, lda, b + 2 * j, ldb, c + j, ldc,
+    tile<Rows, kTileVectors, Fetching, First>(numbers.at(0, j), units, a, lda, b + 2 * j, ldb, c + j, ldc,
                                        fetch);
   numbers = numbers.at(0, j);
   b += 2 * j;
   c += j;
   switch ((n - j) / 16) {
     case 3:
-      return tile<Rows, 3, Fetching>(numbers, units, a, lda, b, ldb, c, ldc, fetch);
+      return tile<Rows, 3, Fetching, First>(numbers, units, a, lda, b, ldb, c, ldc, fetch);
     case 2:
-      return tile<Rows, 2, Fetching>(numbers, units, a, lda, b, ldb, c, ldc, fetch);
+      return tile<Rows, 2, Fetching, First>(numbers, units, a, lda, b, ldb, c, ldc, fetch);
     case 1:
-      return tile<Rows, 1, Fetching>(numbers, units, a, lda, b, ldb, c, ldc, fetch);
+      return tile<Rows, 1, Fetching, First>(numbers, units, a, lda, b, ldb, c, ldc, fetch);
     default:
       return;
   }
@@ -141,23 +150,27 @@ BLIP_BF16 void column_panel(Numbers numbers, int m, int n, int units, const std:
                             std::size_t lda, const std::uint16_t* b, std::size_t ldb, float* c,
                             std::size_t ldc, Fetch& fetch) {
   int i = 0;
+  if (m >= kTileRows) {
+    row_panel<kTileRows, Fetching, true>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
+    i = kTileRows;
+  }
   for (; i + kTileRows <= m; i += kTileRows)
-    row_panel<kTileRows, Fetching>(numbers.at(i, 0), n, units, a + i * lda, lda, b, ldb,
+    row_panel<kTileRows, Fetching, false>(numbers.at(i, 0), n, units, a + i * lda, lda, b, ldb,
                                    c + i * ldc, ldc, fetch);
   numbers = numbers.at(i, 0);
   a += i * lda;
   c += i * ldc;
   switch (m - i) {
     case 5:
-      return row_panel<5, Fetching>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
+      return row_panel<5, Fetching, false>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
     case 4:
-      return row_panel<4, Fetching>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
+      return row_panel<4, Fetching, false>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
     case 3:
-      return row_panel<3, Fetching>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
+      return row_panel<3, Fetching, false>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
     case 2:
-      return row_panel<2, Fetching>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
+      return row_panel<2, Fetching, false>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
     case 1:
-      return row_panel<1, Fetching>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
+      return row_panel<1, Fetching, false>(numbers, n, units, a, lda, b, ldb, c, ldc, fetch);
     default:
       return;
   }

@@ -135,12 +135,16 @@ struct Product {
   std::size_t ldc;
 };
 
+// A picture's tokens, which few queries attend to, come from the L3 cache in lines that lie far from
+// each other. Fetched so many units ahead they take two thirds of the time on a Xeon with AVX-512.
+constexpr std::size_t kAheadUnits = 16;
+
 void multiply(const Product& p) {
-  const int at_once = p.m <= p.kernel.few_rows && p.n % (2 * kPanel) == 0 ? 2 : 1;
+  const int at_once = p.m <= p.kernel.few_rows ? 2 : 1;
   for (int column = 0; column < p.n; column += at_once * kPanel)
     p.kernel.multiply(
         {.rows = p.m,
-         .panels = at_once,
+         .panels = std::min(at_once, (p.n - column) / kPanel),
          .units = p.units,
          .x = p.rows,
          .ldx = p.row_bytes,
@@ -153,7 +157,7 @@ void multiply(const Product& p) {
          .row_starts = p.row_starts,
          .sums = reinterpret_cast<char*>(p.c + column),
          .lds = p.ldc * sizeof(float),
-         .ahead = 0,
+         .ahead = kAheadUnits * p.stride * 4,
          .next = nullptr});
 }
 

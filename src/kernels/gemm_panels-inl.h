@@ -127,7 +127,7 @@ BLIP_PANEL_INLINE void panel_tile(const PanelBlock& b, int first, const char* ne
       first_sums<P>(b, first + r * P::kGroup, v);
   const char *x = b.x + static_cast<std::size_t>(first / P::kGroup) * b.ldx, *panel = b.panel;
   int units = b.units;
-  if (b.ahead) {
+  if (b.ahead && first == 0) {
     constexpr int kLines = P::kUnitsAtOnce * P::kLines;
     for (; units >= P::kUnitsAtOnce; units -= P::kUnitsAtOnce) {
       BLIP_UNROLL for (int p = 0; p < Panels; ++p) BLIP_UNROLL for (int i = 0; i < kLines; ++i)
@@ -156,14 +156,13 @@ BLIP_PANEL_INLINE void panel_tile(const PanelBlock& b, int first, const char* ne
 
 // Rows: groups of them.
 template <class P, int Rows>
-BLIP_PANEL_FUNCTION void panel_rows(const PanelBlock& b, int first) {
+BLIP_PANEL_FUNCTION void panel_rows(const PanelBlock& b, int first, const char* next = nullptr) {
   if constexpr (Rows * P::kGroup > P::kRows)
     return;
   else if constexpr (Rows * P::kGroup <= P::kFewRows)
-    b.panels == 2 ? panel_tile<P, Rows, 2>(b, first, nullptr)
-                  : panel_tile<P, Rows, 1>(b, first, nullptr);
+    b.panels == 2 ? panel_tile<P, Rows, 2>(b, first, next) : panel_tile<P, Rows, 1>(b, first, next);
   else
-    panel_tile<P, Rows, 1>(b, first, nullptr);
+    panel_tile<P, Rows, 1>(b, first, next);
 }
 
 template <class P>
@@ -171,7 +170,7 @@ BLIP_PANEL_FUNCTION void multiply_panels(const PanelBlock& b) {
   int first = 0;
   const char* next = b.next;
   for (; first + P::kRows <= b.rows; first += P::kRows) {
-    panel_tile<P, P::kRows / P::kGroup, 1>(b, first, next);
+    panel_rows<P, P::kRows / P::kGroup>(b, first, next);
     if (next) next += static_cast<std::size_t>(b.units / kChunk) * kPanelUnit;
   }
   switch ((b.rows - first + P::kGroup - 1) / P::kGroup) {
@@ -185,6 +184,18 @@ BLIP_PANEL_FUNCTION void multiply_panels(const PanelBlock& b) {
       return panel_rows<P, 4>(b, first);
     case 5:
       return panel_rows<P, 5>(b, first);
+    case 6:
+      return panel_rows<P, 6>(b, first);
+    case 7:
+      return panel_rows<P, 7>(b, first);
+    case 8:
+      return panel_rows<P, 8>(b, first);
+    case 9:
+      return panel_rows<P, 9>(b, first);
+    case 10:
+      return panel_rows<P, 10>(b, first);
+    case 11:
+      return panel_rows<P, 11>(b, first);
     default:
       return;
   }

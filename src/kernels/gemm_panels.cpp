@@ -55,7 +55,9 @@ const PanelKernel& panel_kernel_of(NumberType type, bool) {
   return vector_panels(type);
 }
 
-const PanelKernel& key_kernel() { return isa() == Isa::kAvx2Vnni ? vnni_keys() : vector_keys(); }
+const PanelKernel& key_kernel() {
+  return isa() == Isa::kAvx2Vnni || has_isa(Isa::kAvx512Vnni) ? vnni_keys() : vector_keys();
+}
 
 #endif
 
@@ -160,14 +162,14 @@ void multiply_columns(const Columns& c, char* sums) {
   const int block = packed_12bit ? (few ? kUnpackedUnits : kUnpackedBlockUnits)
                     : few        ? units
                                  : block_units(c.kernel),
-            panels_at_once = c.count <= c.kernel.few_rows && used % 2 == 0 ? 2 : 1;
+            at_once = c.count <= c.kernel.few_rows ? 2 : 1;
   for (int unit = 0; unit < units; unit += block) {
     const int n = std::min(block, units - unit);
     const Panels panels = panels_of(c, unit, n);
-    for (int p = 0; p < used; p += panels_at_once) {
+    for (int p = 0; p < used; p += at_once) {
       const auto panel = static_cast<std::size_t>(p);
       c.kernel.multiply({.rows = c.count,
-                         .panels = panels_at_once,
+                         .panels = std::min(at_once, used - p),
                          .units = n / lines,
                          .x = c.rows.data + static_cast<std::size_t>(unit / lines * c.kernel.step),
                          .ldx = c.rows.ld,
@@ -181,7 +183,9 @@ void multiply_columns(const Columns& c, char* sums) {
                          .sums = sums + panel * kPanel * kUnitBytes,
                          .lds = kColumnBlock * kUnitBytes,
                          .ahead = few && !packed_12bit ? kReadAhead : 0,
-                         .next = few ? nullptr : panels.data + (panel + 1) * panels.stride});
+                         .next = few ? nullptr
+                                     : panels.data + (panel + static_cast<std::size_t>(at_once)) *
+                                                         panels.stride});
     }
   }
   finish_tile(t, sums, c.first, c.count, c.column);

@@ -21,33 +21,38 @@ namespace hn = hwy::HWY_NAMESPACE;
 #define BLIP_PANEL_INLINE HWY_INLINE
 #define BLIP_PANEL_FUNCTION
 
-// On processors with AVX-512 this serves what its own product has no instructions for, by AVX2's
-// vectors.
-using Floats = HWY_CAPPED(float, HWY_ARCH_X86 ? 8 : kPanel);
+// On processors with AVX-512 this serves what its own product has no instructions for.
+using Floats = HWY_CAPPED(float, kPanel);
 using Words = hn::RebindToUnsigned<Floats>;
 using Integers = hn::RebindToSigned<Floats>;
 constexpr int kVectorLanes = static_cast<int>(hn::MaxLanes(Floats()));
 
 // Rows that share a panel's loads. Their sums hide the latency of a multiply-add, 4 cycles on two
-// ports, from 8 on, and must fit the registers beside a row of the panel and the rows' values: 6 x
-// 2 of AVX2's 16, 3 x 4 of SSE4's.
+// ports, from 8 on, and must fit the registers beside a row of the panel and the rows' values: 12
+// of AVX-512's 32, for each of two panels, as each has one vector; 6 x 2 of AVX2's 16, 3 x 4 of
+// SSE4's.
 #if HWY_ARCH_X86
-constexpr int kTileRows = kVectorLanes >= 8 ? 6 : 3;
+constexpr int kTileRows = kVectorLanes >= 16 ? 12 : kVectorLanes >= 8 ? 6 : 3;
 #else
 constexpr int kTileRows = 4;
 #endif
+struct Units : SingleUnits {
+  static constexpr int kFewRows = kVectorLanes >= 16 ? kAnyRows : SingleUnits::kFewRows;
+};
 
 // Nothing that compilers know of the vector stays so.
 template <class V>
 HWY_INLINE void renew_vector(V& v) {
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  asm volatile("" : "+v"(v.raw));
+#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
   asm volatile("" : "+x"(v.raw));
 #else
   asm volatile("" : "+m"(v));
 #endif
 }
 
-struct FloatSums : SingleUnits {
+struct FloatSums : Units {
   using Sums = hn::Vec<Floats>;
   static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1, kStep = 4;
   static constexpr bool kSignedRows = false;
@@ -111,7 +116,7 @@ struct Bf16 : FloatSums {
 // beforehand) are as fast as VPSIGNB and take twice the cache, weights in two parts slower. Without
 // any of it, where two products happen to fit, 170 to 177; but then units where they do not have to
 // be told apart for every tile of rows, and over normally distributed values nothing was gained.
-struct Bytes : SingleUnits {
+struct Bytes : Units {
   using Sums = hn::Vec<Integers>;
   static constexpr int kLanes = kVectorLanes, kRows = kTileRows, kUnitsAtOnce = 1, kStep = 4,
                        kValues = 4;
@@ -146,7 +151,10 @@ struct Bytes : SingleUnits {
   }
   static HWY_INLINE Sums dot(Sums sums, const Row& x, Sums w) {
     const auto one = hn::Set(hn::Repartition<std::int16_t, Integers>(), 1);
-#if HWY_TARGET <= HWY_AVX2
+#if HWY_TARGET <= HWY_AVX3
+    const auto pairs = _mm512_maddubs_epi16(x.magnitude.raw, hn::Xor(w, x.inverted).raw);
+    return hn::Add(sums, Sums{_mm512_madd_epi16(pairs, one.raw)});
+#elif HWY_TARGET <= HWY_AVX2
     const auto pairs = _mm256_maddubs_epi16(x.magnitude.raw, hn::Xor(w, x.inverted).raw);
     return hn::Add(sums, Sums{_mm256_madd_epi16(pairs, one.raw)});
 #else

@@ -33,11 +33,15 @@ struct PanelBlock {
   const std::int32_t* row_starts;  // and of each row, where the kernel has row_starts
   char* sums;                      // [rows, 16 x panels] of 4 bytes; the rows of whole groups
   std::size_t lds;                 // bytes
-  // So many bytes ahead of what is read are fetched, a line of each panel at every unit; or 0.
+  // So many bytes ahead of what is read are fetched, a line of each panel at every unit, by the
+  // first rows; or 0.
   std::size_t ahead;
   // If set, a line of this memory is fetched for each line of x, and the rows ahead.
   const char* next;
 };
+
+// PanelKernel::few_rows where two panels are best at any number of rows.
+inline constexpr int kAnyRows = 1 << 30;
 
 // What most policies (gemm_panels-inl.h) have in common: see PanelKernel.
 struct SingleUnits {

@@ -18,7 +18,9 @@ TEST(Machine, InstructionsHaveTheirNameEverywhere) {
                                        "avx512_bf16", "i8mm", "bf16"};
   const std::string used = vector_instructions();
   EXPECT_TRUE(known.contains(used)) << used;
-  if (const char* forced = std::getenv("BLIP_FORCE_ISA")) EXPECT_EQ(used, forced);
+  if (const char* forced = std::getenv("BLIP_FORCE_ISA")) {
+    EXPECT_EQ(used, forced);
+  }
 }
 
 TEST(Machine, ThreadsAreChecked) {
