@@ -127,8 +127,8 @@ BLIP_BF16 void row_panel(Numbers numbers, int n, int units, const std::uint16_t*
                          Fetch& fetch) {
   int j = 0;
   for (; j + kTileVectors * 16 <= n; j += kTileVectors * 16)
-    tile<Rows, kTileVectors, Fetching, First>(numbers.at(0, j), units, a, lda, b + 2 * j, ldb, c + j, ldc,
-                                       fetch);
+    tile<Rows, kTileVectors, Fetching, First>(numbers.at(0, j), units, a, lda, b + 2 * j, ldb,
+                                              c + j, ldc, fetch);
   numbers = numbers.at(0, j);
   b += 2 * j;
   c += j;
@@ -156,7 +156,7 @@ BLIP_BF16 void column_panel(Numbers numbers, int m, int n, int units, const std:
   }
   for (; i + kTileRows <= m; i += kTileRows)
     row_panel<kTileRows, Fetching, false>(numbers.at(i, 0), n, units, a + i * lda, lda, b, ldb,
-                                   c + i * ldc, ldc, fetch);
+                                          c + i * ldc, ldc, fetch);
   numbers = numbers.at(i, 0);
   a += i * lda;
   c += i * ldc;

@@ -135,8 +135,9 @@ struct Product {
   std::size_t ldc;
 };
 
-// A picture's tokens, which few queries attend to, come from the L3 cache in lines that lie far from
-// each other. Fetched so many units ahead they take two thirds of the time on a Xeon with AVX-512.
+// A picture's tokens, which few queries attend to, come from the L3 cache in lines that lie far
+// from each other. Fetched so many units ahead they take two thirds of the time on a Xeon with
+// AVX-512.
 constexpr std::size_t kAheadUnits = 16;
 
 void multiply(const Product& p) {
