@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "core/aligned.h"
 #include "core/vector_targets.h"  // before Highway
@@ -30,16 +31,42 @@ HWY_INLINE V rounded(D d, V x) {
   return hn::BitCast(d, hn::ShiftLeft<16>(round_bf16(d32, hn::BitCast(d32, x))));
 }
 
+// The largest of the first `visible` scores of a row. key_scales: scores are integers of 4 bytes
+// and become floats, all `columns` of them, by each column's scale.
+float largest_score(float* row, int visible, int columns, const float* key_scales) {
+  const Floats d;
+  const hn::RebindToSigned<Floats> di;
+  const int lanes = static_cast<int>(hn::Lanes(d));
+  constexpr int kTops = 4;  // for the latency
+  hn::Vec<Floats> tops[kTops];
+  for (auto& top : tops) top = hn::Set(d, -std::numeric_limits<float>::infinity());
+  const auto score = [&](int i) HWY_ATTR {
+    if (!key_scales) return hn::LoadU(d, row + i);
+    const auto sums = hn::LoadU(di, reinterpret_cast<const std::int32_t*>(row) + i);
+    const auto x = hn::Mul(hn::ConvertTo(d, sums), hn::LoadU(d, key_scales + i));
+    hn::StoreU(x, d, row + i);
+    return x;
+  };
+  int i = 0;
+  for (; i + kTops * lanes <= visible; i += kTops * lanes)
+    for (int t = 0; t < kTops; ++t) tops[t] = hn::Max(tops[t], score(i + t * lanes));
+  for (; i < columns; i += lanes) {
+    const auto x = score(i);
+    const auto seen = hn::FirstN(d, static_cast<std::size_t>(std::max(0, visible - i)));
+    tops[0] = hn::IfThenElse(seen, hn::Max(tops[0], x), tops[0]);
+  }
+  return hn::GetLane(
+      hn::MaxOfLanes(d, hn::Max(hn::Max(tops[0], tops[1]), hn::Max(tops[2], tops[3]))));
+}
+
 // Replaces a row of scores by weights exp(scale (x - max)), rounded to bfloat16, zero from
-// `visible` to `columns`; returns their sum before rounding and the max.
-Exponentials rounded_softmax_row(float* row, int visible, int columns, float scale) {
+// `visible` to `columns`; returns their sum before rounding and the max. key_scales: as above.
+Exponentials rounded_softmax_row(float* row, int visible, int columns, float scale,
+                                 const float* key_scales) {
   const Floats d;
   const int lanes = static_cast<int>(hn::Lanes(d));
-  auto top = hn::Set(d, row[0]);
+  const float max = largest_score(row, visible, columns, key_scales);
   int i = 0;
-  for (; i + lanes <= visible; i += lanes) top = hn::Max(top, hn::LoadU(d, row + i));
-  float max = hn::GetLane(hn::MaxOfLanes(d, top));
-  for (; i < visible; ++i) max = std::max(max, row[i]);
   const float step = scale * kLog2E;
   const auto factor = hn::Set(d, step), shift = hn::Set(d, max * step);
   Wide totals[2];
@@ -60,24 +87,23 @@ Exponentials rounded_softmax_row(float* row, int visible, int columns, float sca
   return {sum_of(totals[0], totals[1]), max};
 }
 
-// sums of integers to floats, each column's times its scale
-void scale_columns(float* sums, int n, const float* scales) {
-  const Floats d;
-  const hn::RebindToSigned<Floats> di;
-  for (int i = 0; i < n; i += static_cast<int>(hn::Lanes(d)))
-    hn::StoreU(
-        hn::Mul(hn::ConvertTo(d, hn::LoadU(di, reinterpret_cast<const std::int32_t*>(sums) + i)),
-                hn::LoadU(d, scales + i)),
-        d, sums + i);
+void multiply_row(const float* x, int n, float factor, float* out) {
+  for_lanes(n, [&](auto d, int i) HWY_ATTR {
+    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), hn::Set(d, factor)), d, out + i);
+  });
 }
 
 // n values, values(d, i) from i on, in steps of the largest / 127, 128 above; returns the step.
 template <class Values>
 HWY_INLINE float round_steps(int n, std::uint8_t* out, const Values& values) {
-  float top = 0;
-  for_lanes(n, [&](auto d, int i) HWY_ATTR {
-    top = std::max(top, hn::GetLane(hn::MaxOfLanes(d, hn::Abs(values(d, i)))));
-  });
+  const Floats whole;
+  const int lanes = static_cast<int>(hn::Lanes(whole));
+  auto tops = hn::Zero(whole);
+  int first = 0;
+  for (; first + lanes <= n; first += lanes) tops = hn::Max(tops, hn::Abs(values(whole, first)));
+  float top = hn::GetLane(hn::MaxOfLanes(whole, tops));
+  const hn::CappedTag<float, 1> single;
+  for (; first < n; ++first) top = std::max(top, hn::GetLane(hn::Abs(values(single, first))));
   const float step = top > 0 ? top / 127.f : 1.f, inverse = 1.f / step;
   for_lanes(n, [&](auto d, int i) HWY_ATTR {
     const hn::RebindToSigned<decltype(d)> di;
@@ -116,7 +142,7 @@ namespace blip::kernels {
 namespace {
 
 HWY_EXPORT(rounded_softmax_row);
-HWY_EXPORT(scale_columns);
+HWY_EXPORT(multiply_row);
 HWY_EXPORT(round_query);
 HWY_EXPORT(round_key);
 HWY_EXPORT(mean_of);
@@ -180,8 +206,6 @@ void byte_scores(const AttentionBlock& b, int columns, float* scores, std::uint8
   }
   multiply({kernel, b.queries, columns, b.head_dim / 4, reinterpret_cast<const char*>(memory), row,
             dims, starts, b.keys, b.key_stride, scores, static_cast<std::size_t>(columns)});
-  for (int i = 0; i < b.queries; ++i) HWY_DYNAMIC_DISPATCH(scale_columns)
-  (scores + static_cast<std::size_t>(i) * columns, columns, b.key_scales);
 }
 
 void pair_scores(const AttentionBlock& b, int columns, int width, float* scores, float* memory) {
@@ -216,7 +240,7 @@ void attention_by_panels(const AttentionBlock& b) {
         b.causal_offset == kAllVisible ? b.count : std::min(b.count, b.causal_offset + i + 1);
     const float scale = b.scale * steps[i];
     const Exponentials e = HWY_DYNAMIC_DISPATCH(rounded_softmax_row)(
-        scores + static_cast<std::size_t>(i) * columns, visible, columns, scale);
+        scores + static_cast<std::size_t>(i) * columns, visible, columns, scale, b.key_scales);
     sums[i] = e.sum;
     if (b.log_sums) b.log_sums[i] = scale * e.max + std::log(e.sum);
   }
@@ -225,9 +249,8 @@ void attention_by_panels(const AttentionBlock& b) {
             static_cast<std::size_t>(columns) * sizeof(float), 0, nullptr, b.values, b.value_stride,
             mixed, static_cast<std::size_t>(width)});
   for (int i = 0; i < b.queries; ++i) {
-    const float inverse = 1.f / sums[i];
-    for (int j = 0; j < b.head_dim; ++j)
-      b.out[i * b.ldo + j] = mixed[static_cast<std::size_t>(i) * width + j] * inverse;
+    HWY_DYNAMIC_DISPATCH(multiply_row)
+    (mixed + static_cast<std::size_t>(i) * width, b.head_dim, 1.f / sums[i], b.out + i * b.ldo);
   }
 }
 
