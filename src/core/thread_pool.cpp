@@ -59,6 +59,7 @@ inline void pause() {
 
 // The CPUs that workers are bound to and one more; empty: they are bound to none.
 std::vector<int> cpus_to_bind(int threads) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here writes the environment.
   const char* bind = std::getenv("BLIP_BIND_THREADS");
   if (bind && std::string_view(bind) == "0") return {};
   std::vector<int> cpus = allowed_cpus();
