@@ -63,8 +63,8 @@ class TaskRange {
 // started inside a loop of the same pool run on the calling worker alone.
 //
 // A pool of as many threads as this process has CPUs binds each worker to one of them, another than
-// the caller's, who is left as he is. Else, where a neighbour takes a part of a CPU, the system has
-// two of our threads share another now and then. $BLIP_BIND_THREADS=0: none is bound.
+// the caller's; the caller is bound to none. Else, where a neighbour takes a part of a CPU, the
+// system has two of our threads share another now and then. $BLIP_BIND_THREADS=0: none is bound.
 //
 // A fork copies the pool without its workers. They are started anew when the child's first loop
 // runs; what a loop of another thread was at when the process was forked is nothing that the child

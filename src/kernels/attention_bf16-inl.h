@@ -10,6 +10,7 @@
 #include <span>
 
 #include "core/aligned.h"
+#include "kernels/read_ahead.h"
 #include "kernels/tiles.h"
 #include "kernels/vector.h"
 
@@ -78,12 +79,8 @@ struct ByteQuads {
   ByteQuads at(int row, int column) const { return {starts + row, scales + column}; }
 };
 
-// Units of b that are fetched ahead of what the first rows read: few queries read it from the L3
-// cache, in lines that lie far from each other.
-inline constexpr std::size_t kAheadUnits = 16;
-
 // c[Rows, Vectors x 16] = a[Rows, units] b[units, ...]; strides: a in halves of units, b in units,
-// c in floats.
+// c in floats. First: the first rows of b's, which fetch it ahead.
 template <int Rows, int Vectors, bool Fetching, bool First, class Numbers>
 BLIP_BF16_INLINE void tile(Numbers numbers, int units, const std::uint16_t* a, std::size_t lda,
                            const std::uint16_t* b, std::size_t ldb, float* c, std::size_t ldc,
@@ -99,7 +96,7 @@ BLIP_BF16_INLINE void tile(Numbers numbers, int units, const std::uint16_t* a, s
     if constexpr (First)
 #pragma GCC unroll 4
       for (int v = 0; v < Vectors; ++v)
-        _mm_prefetch(b + ((u + kAheadUnits) * ldb + static_cast<std::size_t>(v) * 16) * 2,
+        _mm_prefetch(b + ((u + kReadAheadUnits) * ldb + static_cast<std::size_t>(v) * 16) * 2,
                      _MM_HINT_T0);
     __m512i column[Vectors];
 #pragma GCC unroll 4

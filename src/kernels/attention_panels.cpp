@@ -12,6 +12,7 @@
 #include "core/aligned.h"
 #include "core/vector_targets.h"  // before Highway
 #include "kernels/panel_kernel.h"
+#include "kernels/read_ahead.h"
 #include "kernels/vector.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/attention_panels.cpp"
@@ -96,15 +97,7 @@ void multiply_row(const float* x, int n, float factor, float* out) {
 // n values, values(d, i) from i on, in steps of the largest / 127, 128 above; returns the step.
 template <class Values>
 HWY_INLINE float round_steps(int n, std::uint8_t* out, const Values& values) {
-  const Floats whole;
-  const int lanes = static_cast<int>(hn::Lanes(whole));
-  auto tops = hn::Zero(whole);
-  int first = 0;
-  for (; first + lanes <= n; first += lanes) tops = hn::Max(tops, hn::Abs(values(whole, first)));
-  float top = hn::GetLane(hn::MaxOfLanes(whole, tops));
-  const hn::CappedTag<float, 1> single;
-  for (; first < n; ++first) top = std::max(top, hn::GetLane(hn::Abs(values(single, first))));
-  const float step = top > 0 ? top / 127.f : 1.f, inverse = 1.f / step;
+  const float step = step_of(n, values), inverse = 1.f / step;
   for_lanes(n, [&](auto d, int i) HWY_ATTR {
     const hn::RebindToSigned<decltype(d)> di;
     const hn::Rebind<std::uint8_t, decltype(d)> d8;
@@ -161,11 +154,6 @@ struct Product {
   std::size_t ldc;
 };
 
-// A picture's tokens, which few queries attend to, come from the L3 cache in lines that lie far
-// from each other. Fetched so many units ahead they take two thirds of the time on a Xeon with
-// AVX-512.
-constexpr std::size_t kAheadUnits = 16;
-
 void multiply(const Product& p) {
   const int at_once = p.m <= p.kernel.few_rows ? 2 : 1;
   for (int column = 0; column < p.n; column += at_once * kPanel)
@@ -184,7 +172,7 @@ void multiply(const Product& p) {
          .row_starts = p.row_starts,
          .sums = reinterpret_cast<char*>(p.c + column),
          .lds = p.ldc * sizeof(float),
-         .ahead = kAheadUnits * p.stride * 4,
+         .ahead = kReadAheadUnits * p.stride * 4,
          .next = nullptr});
 }
 

@@ -156,49 +156,32 @@ BLIP_PANEL_INLINE void panel_tile(const PanelBlock& b, int first, const char* ne
 
 // Rows: groups of them.
 template <class P, int Rows>
-BLIP_PANEL_FUNCTION void panel_rows(const PanelBlock& b, int first, const char* next = nullptr) {
-  if constexpr (Rows * P::kGroup > P::kRows)
-    return;
-  else if constexpr (Rows * P::kGroup <= P::kFewRows)
+BLIP_PANEL_FUNCTION void panel_rows(const PanelBlock& b, int first, const char* next) {
+  if constexpr (Rows * P::kGroup <= P::kFewRows)
     b.panels == 2 ? panel_tile<P, Rows, 2>(b, first, next) : panel_tile<P, Rows, 1>(b, first, next);
   else
     panel_tile<P, Rows, 1>(b, first, next);
 }
 
+// The same of `groups`, 0 to Rows.
+template <class P, int Rows>
+BLIP_PANEL_FUNCTION void last_rows(const PanelBlock& b, int first, int groups) {
+  if constexpr (Rows > 0)
+    groups == Rows ? panel_rows<P, Rows>(b, first, nullptr)
+                   : last_rows<P, Rows - 1>(b, first, groups);
+}
+
 template <class P>
 BLIP_PANEL_FUNCTION void multiply_panels(const PanelBlock& b) {
+  constexpr int kGroups = P::kRows / P::kGroup;
   int first = 0;
   const char* next = b.next;
   for (; first + P::kRows <= b.rows; first += P::kRows) {
-    panel_rows<P, P::kRows / P::kGroup>(b, first, next);
+    panel_rows<P, kGroups>(b, first, next);
     if (next) next += static_cast<std::size_t>(b.units / kChunk) * kPanelUnit;
   }
-  switch ((b.rows - first + P::kGroup - 1) / P::kGroup) {
-    case 1:
-      return panel_rows<P, 1>(b, first);
-    case 2:
-      return panel_rows<P, 2>(b, first);
-    case 3:
-      return panel_rows<P, 3>(b, first);
-    case 4:
-      return panel_rows<P, 4>(b, first);
-    case 5:
-      return panel_rows<P, 5>(b, first);
-    case 6:
-      return panel_rows<P, 6>(b, first);
-    case 7:
-      return panel_rows<P, 7>(b, first);
-    case 8:
-      return panel_rows<P, 8>(b, first);
-    case 9:
-      return panel_rows<P, 9>(b, first);
-    case 10:
-      return panel_rows<P, 10>(b, first);
-    case 11:
-      return panel_rows<P, 11>(b, first);
-    default:
-      return;
-  }
+  constexpr int kLast = P::kGroup == 1 ? kGroups - 1 : kGroups;  // an incomplete group is one too
+  last_rows<P, kLast>(b, first, (b.rows - first + P::kGroup - 1) / P::kGroup);
 }
 
 // A tile's products of what is in registers. P::renew makes compilers take a vector for new.

@@ -1,12 +1,14 @@
-// The policies of gemm_panels_vnni.cpp, over its vectors of integers (Vector), kTileRows and
-// dot_product(sums, unsigned bytes, signed bytes).
+// The policies of gemm_panels_vnni.cpp, over its vectors of integers (Vector) and dot_product(sums,
+// unsigned bytes, signed bytes).
 
-// Bytes of x, 0 to 255, by those of w.
+// Bytes of x, 0 to 255, by those of w. 6 x 2 sums of a panel in 16 registers; 12 of each of two
+// panels in 32.
 struct Bytes : SingleUnits {
   using Sums = Vector;
-  static constexpr int kLanes = sizeof(Vector) / 4, kRows = kTileRows, kPlanes = 1, kStep = 4,
-                       kParts = 1, kUnitsAtOnce = 1, kValues = 4,
-                       kFewRows = kLanes == kPanel ? kAnyRows : SingleUnits::kFewRows;
+  static constexpr int kLanes = sizeof(Vector) / 4;
+  static constexpr bool kWide = kLanes == kPanel;
+  static constexpr int kRows = kWide ? 12 : 6, kPlanes = 1, kStep = 4, kParts = 1, kUnitsAtOnce = 1,
+                       kValues = 4, kFewRows = kWide ? kAnyRows : SingleUnits::kFewRows;
   static constexpr bool kSignedRows = false;
   static constexpr std::nullptr_t pack_row = nullptr;
   static Sums load(const char* p) {

@@ -16,11 +16,10 @@
 namespace blip::kernels {
 namespace {
 
-// 6 x 2 sums of a panel in 16 registers; 12 of each of two panels in 32.
+using Vector [[gnu::vector_size(32)]] = std::int32_t;
+
 BLIP_TARGET_BEGIN("avx2,fma,avxvnni")
 namespace vex {
-using Vector [[gnu::vector_size(32)]] = std::int32_t;
-constexpr int kTileRows = 6;
 inline Vector dot_product(Vector sums, Vector bytes, Vector by) {
   return (Vector)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)bytes, (__m256i)by);
 }
@@ -30,8 +29,6 @@ BLIP_TARGET_END
 
 BLIP_TARGET_BEGIN("avx2,fma,avx512f,avx512vl,avx512vnni")
 namespace evex {
-using Vector [[gnu::vector_size(32)]] = std::int32_t;
-constexpr int kTileRows = 6;
 inline Vector dot_product(Vector sums, Vector bytes, Vector by) {
   return (Vector)_mm256_dpbusd_epi32((__m256i)sums, (__m256i)bytes, (__m256i)by);
 }
@@ -39,7 +36,6 @@ inline Vector dot_product(Vector sums, Vector bytes, Vector by) {
 }  // namespace evex
 namespace wide {
 using Vector [[gnu::vector_size(64)]] = std::int32_t;
-constexpr int kTileRows = 12;
 inline Vector dot_product(Vector sums, Vector bytes, Vector by) {
   return (Vector)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)bytes, (__m512i)by);
 }

@@ -16,8 +16,7 @@ inline constexpr std::size_t kPanelUnit = 64;
 // What sums of floats begin with.
 alignas(kPanelUnit) inline constexpr char kZeros[kPanelUnit] = {};
 
-// Some rows by some panels, over a block of units. More than one panel: for few_rows of the
-// kernel at most.
+// Some rows by some panels, over a block of units. Two panels: for few_rows of the kernel at most.
 struct PanelBlock {
   int rows, panels, units;
   const char* x;  // [rows, units] as pack_row leaves them, groups of rows ldx bytes apart
@@ -53,7 +52,7 @@ struct SingleUnits {
 struct PanelKernel {
   int rows;  // of a register tile
   // Up to so many rows, two panels are read at a time: with one or two sums of each a multiply-add
-  // would wait for the one before. Less than `rows`, or two panels of one row.
+  // would wait for the one before. Less than `rows`, two panels of one row, or kAnyRows.
   int few_rows;
   int group;         // 1; or 2 rows of x that lie together, 8 bytes of each in turn
   int lines;         // units of 4 bytes that are one to this kernel, with a line each: 1 or 2

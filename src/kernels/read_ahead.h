@@ -11,4 +11,8 @@ namespace blip::kernels {
 inline constexpr std::size_t kReadAhead = 1280;  // for a reader that does little but read
 inline constexpr std::size_t kReadFarAhead = 6144;
 
+// The same for keys and values, whose units lie far from each other, in units. A picture's tokens,
+// which few queries read from the L3 cache, take two thirds of the time so on a Xeon with AVX-512.
+inline constexpr std::size_t kReadAheadUnits = 16;
+
 }  // namespace blip::kernels

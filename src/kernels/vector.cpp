@@ -244,14 +244,8 @@ ByteScale bf16_to_uint8(const std::uint16_t* x, int n, std::uint8_t* out) {
 }
 
 float to_int8(const float* x, int n, std::int8_t* out) {
-  const Floats d;
-  auto top = hn::Zero(d);
-  const int whole = n / static_cast<int>(hn::Lanes(d)) * static_cast<int>(hn::Lanes(d));
-  for (int i = 0; i < whole; i += static_cast<int>(hn::Lanes(d)))
-    top = hn::Max(top, hn::Abs(hn::LoadU(d, x + i)));
-  float max = hn::GetLane(hn::MaxOfLanes(d, top));
-  for (int i = whole; i < n; ++i) max = std::max(max, std::abs(x[i]));
-  const float scale = max > 0 ? max / 127.f : 1.f, inverse = 1.f / scale;
+  const float scale = step_of(n, [&](auto tag, int at) HWY_ATTR { return hn::LoadU(tag, x + at); }),
+              inverse = 1.f / scale;
   for_lanes(n, [&](auto tag, int at) HWY_ATTR {
     const hn::Rebind<std::int8_t, decltype(tag)> d8;
     hn::StoreU(

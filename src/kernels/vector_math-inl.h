@@ -8,6 +8,7 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/vector.h"
@@ -116,6 +117,20 @@ HWY_INLINE void for_lanes(int n, const Body& body) {
   int i = 0;
   for (; i + lanes <= n; i += lanes) body(d, i);
   for (; i < n; ++i) body(hn::CappedTag<float, 1>(), i);
+}
+
+// The largest magnitude of n values / 127, values(tag, i) from i on; 1 where all are zero.
+template <class Values>
+HWY_INLINE float step_of(int n, const Values& values) {
+  const Floats d;
+  const int lanes = static_cast<int>(hn::Lanes(d));
+  auto tops = hn::Zero(d);
+  int i = 0;
+  for (; i + lanes <= n; i += lanes) tops = hn::Max(tops, hn::Abs(values(d, i)));
+  float top = hn::GetLane(hn::MaxOfLanes(d, tops));
+  for (; i < n; ++i)
+    top = std::max(top, hn::GetLane(hn::Abs(values(hn::CappedTag<float, 1>(), i))));
+  return top > 0 ? top / 127.f : 1.f;
 }
 
 }  // namespace blip::kernels::HWY_NAMESPACE
