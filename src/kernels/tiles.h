@@ -46,9 +46,13 @@ struct HardwareTiles {
   static void zero() {
     asm volatile("tilezero %%tmm%c0" ::"i"(T) : "memory");
   }
+  // The four NOPs: where the core's other hardware thread is busy, a load that is followed at once
+  // by another instruction of the tiles holds both up (docs/dev/performance.md).
   template <int T>
   static void load(const void* from, std::size_t stride) {
-    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(T) : "memory");
+    asm volatile("tileloadd (%0,%1,1), %%tmm%c2\n\tnop\n\tnop\n\tnop\n\tnop" ::"r"(from),
+                 "r"(stride), "i"(T)
+                 : "memory");
   }
   template <int T>
   static void store(void* to, std::size_t stride) {

@@ -599,13 +599,13 @@ TEST(GemmByTiles, EmulatedEqualsDoubleReference) {
     GTEST_SKIP() << "weights are not packed for matrix units on this machine";
   for (const int m : {1, 7, 16, 17, 31, 32, 33, 65})
     for (const int n : {1, 64, 130})
-      for (const int k : {32, 96, 800})  // 1, 3 and 25 steps: one block, one, and two
+      for (const int k : {32, 96, 1568})  // 1, 3 and 49 steps: one block, one, and two
         check_gemm(m, n, k, m % 2 ? Epilogue::kStore : Epilogue::kAdd, n == 64, NumberType::kBf16,
                    gemm_by_tiles<EmulatedTiles, NumberType::kBf16>,
                    n == 1 ? Packing::kPlain : Packing::k12Bit);
   for (const int m : {1, 16, 33})
     for (const int n : {1, 130})
-      for (const int k : {64, 576, 1600})
+      for (const int k : {64, 576, 3136})
         check_int8_sums(m, n, k, gemm_by_tiles<EmulatedTiles, NumberType::kInt8>);
 }
 #endif
