@@ -26,7 +26,10 @@
 //   most. Where kGroup is 2, a vector of sums is of both rows, "row" below means a group, and
 //   P::load and P::store take the bytes from one row of it to the next.
 //
-//   P::pack_row, P::kSignedRows: as in PanelKernel. P::renew: see chain_panels.
+//   P::pack_row, P::kSignedRows, P::kPaired: as in PanelKernel. Where kPaired, P::dot_pair(sums,
+//   row, column, row, column): the products of two units.
+//
+//   P::renew: see chain_panels.
 
 #define BLIP_UNROLL _Pragma("GCC unroll 16")
 
@@ -154,10 +157,60 @@ BLIP_PANEL_INLINE void panel_tile(const PanelBlock& b, int first, const char* ne
       store_sums<P>(b, first + r * P::kGroup, v, sums[r][v]);
 }
 
+// Two units of the panel, by those of x at x_first and x_second.
+template <class P, int Rows>
+BLIP_PANEL_INLINE void add_pair(const PanelBlock& b, const char* x_first, const char* x_second,
+                                const char* panel, TileSums<P, Rows, kPanelVectors<P>>& sums) {
+  BLIP_UNROLL for (int r = 0; r < Rows; ++r) {
+    const std::size_t at = static_cast<std::size_t>(r) * b.ldx;
+    const auto first = P::template row<0>(x_first + at, b.plane),
+               second = P::template row<0>(x_second + at, b.plane);
+    BLIP_UNROLL for (int v = 0; v < kPanelVectors<P>; ++v) {
+      const char* column = panel + v * kVectorBytes<P>;
+      sums[r][v] = P::dot_pair(sums[r][v], first, P::template column<0>(column), second,
+                               P::template column<0>(column + b.unit_stride));
+    }
+  }
+}
+
+// panel_tile of a paired kernel.
+template <class P, int Rows>
+BLIP_PANEL_INLINE void paired_tile(const PanelBlock& b, int first, const char* next) {
+  constexpr int kVectors = kPanelVectors<P>, kPairs = kChunk / 2;
+  TileSums<P, Rows, kVectors> sums;
+  BLIP_UNROLL for (int r = 0; r < Rows; ++r) BLIP_UNROLL for (int v = 0; v < kVectors; ++v)
+      sums[r][v] = first_sums<P>(b, first + r, v);
+  const char *x = b.x + static_cast<std::size_t>(first) * b.ldx, *panel = b.panel;
+  const auto unit_of_x = [&](int i) { return x + static_cast<std::size_t>(b.order[i]) * P::kStep; };
+  const bool ahead = b.ahead && first == 0;
+  for (int i = 0; i < 2 * b.pairs; i += 2, panel += 2 * b.unit_stride) {
+    if (ahead) {
+      __builtin_prefetch(panel + b.ahead, 0, 2);
+      __builtin_prefetch(panel + b.ahead + kPanelUnit, 0, 2);
+    } else if (next && i / 2 % kPairs == 0) {
+      __builtin_prefetch(next + static_cast<std::size_t>(i / kChunk) * kPanelUnit, 0, 2);
+      for (int p = 0; p < P::kPlanes; ++p)
+        BLIP_UNROLL for (int r = 0; r < Rows; ++r) __builtin_prefetch(
+            x + static_cast<std::size_t>(Rows + r) * b.ldx + static_cast<std::size_t>(p) * b.plane +
+                static_cast<std::size_t>(i) * P::kStep,
+            0, 3);
+    }
+    add_pair<P, Rows>(b, unit_of_x(i), unit_of_x(i + 1), panel, sums);
+  }
+  for (int i = 2 * b.pairs; i < b.units; ++i, panel += b.unit_stride) {
+    if (ahead) __builtin_prefetch(panel + b.ahead, 0, 2);
+    add_unit<P, Rows, 1>(b, unit_of_x(i), panel, sums);
+  }
+  BLIP_UNROLL for (int r = 0; r < Rows; ++r) BLIP_UNROLL for (int v = 0; v < kVectors; ++v)
+      store_sums<P>(b, first + r, v, sums[r][v]);
+}
+
 // Rows: groups of them.
 template <class P, int Rows>
 BLIP_PANEL_FUNCTION void panel_rows(const PanelBlock& b, int first, const char* next) {
-  if constexpr (Rows * P::kGroup <= P::kFewRows)
+  if constexpr (P::kPaired)
+    paired_tile<P, Rows>(b, first, next);
+  else if constexpr (Rows * P::kGroup <= P::kFewRows)
     b.panels == 2 ? panel_tile<P, Rows, 2>(b, first, next) : panel_tile<P, Rows, 1>(b, first, next);
   else
     panel_tile<P, Rows, 1>(b, first, next);
@@ -198,7 +251,13 @@ BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
   for (int i = 0; i < rounds; ++i) {
     BLIP_UNROLL for (int r = 0; r < kRows; ++r) BLIP_UNROLL for (int v = 0; v < kVectors; ++v) {
       P::renew(column);
-      sums[r][v] = P::dot(sums[r][v], row, column);
+      if constexpr (P::kPaired) {
+        auto second = column;
+        P::renew(second);
+        sums[r][v] = P::dot_pair(sums[r][v], row, column, row, second);
+      } else {
+        sums[r][v] = P::dot(sums[r][v], row, column);
+      }
     }
   }
   float sum = 0;
@@ -206,14 +265,14 @@ BLIP_PANEL_FUNCTION Chain chain_panels(int rounds) {
     P::store(memory, sums[r][v]);
     sum += static_cast<float>(memory[0]);
   }
-  return {sum, P::kRows * kPanel * P::kValues / P::kParts};
+  return {sum, P::kRows * kPanel * P::kValues * (P::kPaired ? 2 : 1) / P::kParts};
 }
 
 template <class P>
 constexpr PanelKernel make_panel_kernel() {
-  return {P::kRows,    P::kFewRows,        P::kGroup,      P::kLines,      P::kJoined,
-          P::kPlanes,  P::kStep,           P::kParts < 4,  P::kSignedRows, P::kRowStarts,
-          P::pack_row, multiply_panels<P>, chain_panels<P>};
+  return {P::kRows,   P::kFewRows, P::kGroup,          P::kLines,      P::kJoined,
+          P::kPlanes, P::kStep,    P::kParts < 4,      P::kSignedRows, P::kRowStarts,
+          P::kPaired, P::pack_row, multiply_panels<P>, chain_panels<P>};
 }
 
 #undef BLIP_UNROLL

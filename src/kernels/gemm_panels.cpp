@@ -6,7 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <numeric>
+#include <vector>
 
 #include "core/aligned.h"
 #include "kernels/bf16_12bit.h"
@@ -71,15 +74,30 @@ int units_of(const PanelKernel& kernel, NumberType type, int k) {
   return round_up(k * static_cast<int>(size_of(type)), once) / static_cast<int>(kUnitBytes);
 }
 
-// A panel of bytes begins with what its sums begin with.
-std::size_t header_of(NumberType type) { return type == NumberType::kInt8 ? kPanelUnit : 0; }
+// A panel of bytes begins with what its sums begin with; one for a paired kernel goes on with the
+// number of pairs in each block of units and the order of all units, numbered within their block,
+// of 2 bytes each.
+std::size_t starts_bytes(NumberType type) { return type == NumberType::kInt8 ? kPanelUnit : 0; }
+
+int blocks_of(const PanelKernel& kernel, int units) {
+  return (units + block_units(kernel) - 1) / block_units(kernel);
+}
+
+std::size_t header_bytes(const PanelKernel& kernel, NumberType type, int units) {
+  const std::size_t order =
+      kernel.paired
+          ? static_cast<std::size_t>(blocks_of(kernel, units) + units) * sizeof(std::uint16_t)
+          : 0;
+  return starts_bytes(type) + round_up(order, kPanelUnit);
+}
 
 const PanelKernel& kernel_of(NumberType type, Packing packing) {
   return panel_kernel_of(type, packing == Packing::kOrdered);
 }
 
 std::size_t panel_bytes(const PanelKernel& kernel, NumberType type, int k) {
-  return header_of(type) + static_cast<std::size_t>(units_of(kernel, type, k)) * kPanelUnit;
+  const int units = units_of(kernel, type, k);
+  return header_bytes(kernel, type, units) + static_cast<std::size_t>(units) * kPanelUnit;
 }
 
 // Rows as the kernel reads them.
@@ -133,6 +151,7 @@ struct Columns {
 struct Panels {
   const char *data, *starts;  // starts: what the sums of the first begin with
   std::size_t stride, start_stride;
+  const char* orders = nullptr;  // of a paired kernel, as far apart as the panels
 };
 
 // Units of 12-bit weights that are unpacked at a time: 16 KB, which stay in the L1 cache for few
@@ -148,9 +167,11 @@ Panels panels_of(const Columns& c, int unit, int n) {
     unpack_12bit(reinterpret_cast<const std::byte*>(block), unit, n, {out, stride, kPanelUnit});
     return {out, kZeros, stride, 0};
   }
-  const std::size_t header = header_of(type), bytes = panel_bytes(c.kernel, type, c.tile.w->k());
-  return {block + header + static_cast<std::size_t>(unit) * kPanelUnit, header ? block : kZeros,
-          bytes, header ? bytes : 0};
+  const int k = c.tile.w->k();
+  const std::size_t starts = starts_bytes(type), bytes = panel_bytes(c.kernel, type, k);
+  const char* units = block + header_bytes(c.kernel, type, units_of(c.kernel, type, k));
+  return {units + static_cast<std::size_t>(unit) * kPanelUnit, starts ? block : kZeros, bytes,
+          starts ? bytes : 0, c.kernel.paired ? block + starts : nullptr};
 }
 
 void multiply_columns(const Columns& c, char* sums) {
@@ -159,33 +180,39 @@ void multiply_columns(const Columns& c, char* sums) {
   const int lines = c.kernel.lines, units = units_of(c.kernel, t.w->type(), t.w->k()),
             used = (std::min(kColumnBlock, t.n - c.column) + kPanel - 1) / kPanel;
   const bool few = c.count <= c.kernel.rows;  // memory is read from one end to the other
-  const int block = packed_12bit ? (few ? kUnpackedUnits : kUnpackedBlockUnits)
-                    : few        ? units
-                                 : block_units(c.kernel),
+  const int block = packed_12bit              ? (few ? kUnpackedUnits : kUnpackedBlockUnits)
+                    : few && !c.kernel.paired ? units
+                                              : block_units(c.kernel),
             at_once = c.count <= c.kernel.few_rows ? 2 : 1;
+  // As much of one panel as of two.
+  const std::size_t ahead = c.kernel.paired ? 2 * kReadAhead : kReadAhead;
   for (int unit = 0; unit < units; unit += block) {
     const int n = std::min(block, units - unit);
     const Panels panels = panels_of(c, unit, n);
     for (int p = 0; p < used; p += at_once) {
       const auto panel = static_cast<std::size_t>(p);
-      c.kernel.multiply({.rows = c.count,
-                         .panels = std::min(at_once, used - p),
-                         .units = n / lines,
-                         .x = c.rows.data + static_cast<std::size_t>(unit / lines * c.kernel.step),
-                         .ldx = c.rows.ld,
-                         .plane = c.rows.plane,
-                         .panel = panels.data + panel * panels.stride,
-                         .panel_stride = panels.stride,
-                         .unit_stride = static_cast<std::size_t>(lines) * kPanelUnit,
-                         .start = unit == 0 ? panels.starts + panel * panels.start_stride : nullptr,
-                         .start_stride = panels.start_stride,
-                         .row_starts = c.rows.starts,
-                         .sums = sums + panel * kPanel * kUnitBytes,
-                         .lds = kColumnBlock * kUnitBytes,
-                         .ahead = few && !packed_12bit ? kReadAhead : 0,
-                         .next = few ? nullptr
-                                     : panels.data + (panel + static_cast<std::size_t>(at_once)) *
-                                                         panels.stride});
+      const auto* pairs = reinterpret_cast<const std::uint16_t*>(
+          panels.orders ? panels.orders + panel * panels.stride : nullptr);
+      c.kernel.multiply(
+          {.rows = c.count,
+           .panels = std::min(at_once, used - p),
+           .units = n / lines,
+           .x = c.rows.data + static_cast<std::size_t>(unit / lines * c.kernel.step),
+           .ldx = c.rows.ld,
+           .plane = c.rows.plane,
+           .panel = panels.data + panel * panels.stride,
+           .panel_stride = panels.stride,
+           .unit_stride = static_cast<std::size_t>(lines) * kPanelUnit,
+           .start = unit == 0 ? panels.starts + panel * panels.start_stride : nullptr,
+           .start_stride = panels.start_stride,
+           .row_starts = c.rows.starts,
+           .sums = sums + panel * kPanel * kUnitBytes,
+           .lds = kColumnBlock * kUnitBytes,
+           .ahead = few && !packed_12bit ? ahead : 0,
+           .next = few ? nullptr
+                       : panels.data + (panel + static_cast<std::size_t>(at_once)) * panels.stride,
+           .order = pairs ? pairs + blocks_of(c.kernel, units) + unit : nullptr,
+           .pairs = pairs ? pairs[unit / block] : 0});
     }
   }
   finish_tile(t, sums, c.first, c.count, c.column);
@@ -201,6 +228,95 @@ std::size_t l2_cache_bytes() {
     return std::size_t{512} << 10;
   }();
   return bytes;
+}
+
+}  // namespace
+
+namespace {
+
+// What a unit of a panel adds to each of a column's two sums in 16 bits, at most: two weights, of
+// which x takes one to 128 times, as they are or with their bits inverted. `of` has w, or its bits
+// inverted where it is negative, of both; a unit of 128 (of + 2) is -2^15 at the lowest.
+struct UnitBounds {
+  std::uint8_t of[2 * kPanel];
+  std::uint8_t largest;
+};
+
+// Of two units together: 128 (252 + 4) = 2^15.
+constexpr int kLargestBound = 252;
+
+UnitBounds bounds_of(const std::uint32_t* unit) {
+  std::uint16_t weights[2 * kPanel];
+  std::memcpy(weights, unit, sizeof(weights));
+  UnitBounds bounds;
+  bounds.largest = 0;
+  for (int i = 0; i < 2 * kPanel; ++i) {
+    const auto inverted = static_cast<std::uint16_t>((weights[i] >> 7 & 0x0101) * 0xff),
+               both = static_cast<std::uint16_t>(weights[i] ^ inverted);
+    bounds.of[i] = static_cast<std::uint8_t>((both & 0xff) + (both >> 8));
+    bounds.largest = std::max(bounds.largest, bounds.of[i]);
+  }
+  return bounds;
+}
+
+bool fit_together(const UnitBounds& a, const UnitBounds& b) {
+  if (b.largest > kLargestBound) return false;
+  std::uint8_t over = 0;
+  for (int i = 0; i < 2 * kPanel; ++i)
+    over |= static_cast<std::uint8_t>(a.of[i] > static_cast<std::uint8_t>(kLargestBound - b.of[i]));
+  return over == 0;
+}
+
+// The order of n units, a block at most: pairs that fit, whose number is returned, and then the
+// others. Those with the largest weights first get one of the few with the smallest: of normally
+// distributed weights 99.5 % find one.
+int pairs_of(const std::uint32_t* units, int n, std::uint16_t* order) {
+  constexpr int kTries = 16;
+  std::array<UnitBounds, kBlockUnits> bounds;
+  std::array<std::uint16_t, 257> places{};  // of the largest first: how many are larger
+  for (int u = 0; u < n; ++u) {
+    bounds[u] = bounds_of(units + static_cast<std::size_t>(u) * kPanel);
+    ++places[256 - bounds[u].largest];
+  }
+  std::partial_sum(places.begin(), places.end(), places.begin());
+  std::array<std::uint16_t, kBlockUnits> left;
+  for (int u = 0; u < n; ++u)
+    left[places[255 - bounds[u].largest]++] = static_cast<std::uint16_t>(u);
+  int pairs = 0, alone = n;  // those without a partner are put behind, from the end on
+  for (int first = 0, last = n; first < last;) {
+    const std::uint16_t heavy = left[first++];
+    int light = last - 1;
+    const int tries = std::max(first, last - kTries);
+    while (light >= tries && !fit_together(bounds[heavy], bounds[left[light]])) --light;
+    if (light < tries) {
+      order[--alone] = heavy;
+      continue;
+    }
+    order[2 * pairs] = heavy;
+    order[2 * pairs + 1] = left[light];
+    ++pairs;
+    std::copy(left.begin() + light + 1, left.begin() + last, left.begin() + light);
+    --last;
+  }
+  return pairs;
+}
+
+// Puts the units of a panel in the order of a paired kernel; counts, then order, as header_bytes
+// says.
+void pair_units(const PanelKernel& kernel, int n, std::uint32_t* units, char* header) {
+  auto* counts = reinterpret_cast<std::uint16_t*>(header);
+  auto* order = counts + blocks_of(kernel, n);
+  std::vector<std::uint32_t> copy(static_cast<std::size_t>(block_units(kernel)) * kPanel);
+  for (int first = 0; first < n; first += block_units(kernel)) {
+    const int count = std::min(block_units(kernel), n - first);
+    std::uint32_t* block = units + static_cast<std::size_t>(first) * kPanel;
+    std::uint16_t* places = order + first;
+    *counts++ = static_cast<std::uint16_t>(pairs_of(block, count, places));
+    std::copy_n(block, static_cast<std::size_t>(count) * kPanel, copy.data());
+    for (int u = 0; u < count; ++u)
+      std::copy_n(copy.data() + static_cast<std::size_t>(places[u]) * kPanel, kPanel,
+                  block + static_cast<std::size_t>(u) * kPanel);
+  }
 }
 
 }  // namespace
@@ -234,9 +350,11 @@ void pack_panels(NumberType type, Packing packing, int count, int k, const void*
                   static_cast<std::size_t>(j / kPanel) * panel_bytes(kernel, type, k);
     const char* from = static_cast<const char*>(rows) + static_cast<std::size_t>(j) * row;
     const int columns = std::min(kPanel, count - j);
-    auto* units = reinterpret_cast<std::uint32_t*>(panel + header_of(type));
+    const int count_units = units_of(kernel, type, k);
+    auto* units = reinterpret_cast<std::uint32_t*>(panel + header_bytes(kernel, type, count_units));
     pack_units(from, columns, row, units, kPanel);
-    if (kernel.joined) join_units(units_of(kernel, type, k), kPanel, units);
+    if (kernel.joined) join_units(count_units, kPanel, units);
+    if (kernel.paired) pair_units(kernel, count_units, units, panel + starts_bytes(type));
     if (!sums_columns) continue;
     for (int c = 0; c < columns; ++c, from += row) {
       std::int32_t sum = 0;

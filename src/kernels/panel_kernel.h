@@ -37,6 +37,10 @@ struct PanelBlock {
   std::size_t ahead;
   // If set, a line of this memory is fetched for each line of x, and the rows ahead.
   const char* next;
+  // Which unit of x goes with each of the panel's, where the kernel is paired; the first 2 x pairs
+  // of them two by two.
+  const std::uint16_t* order = nullptr;
+  int pairs = 0;
 };
 
 // PanelKernel::few_rows where two panels are best at any number of rows.
@@ -45,14 +49,14 @@ inline constexpr int kAnyRows = 1 << 30;
 // What most policies (gemm_panels-inl.h) have in common: see PanelKernel.
 struct SingleUnits {
   static constexpr int kGroup = 1, kLines = 1, kFewRows = 2;
-  static constexpr bool kJoined = false, kRowStarts = false;
+  static constexpr bool kJoined = false, kRowStarts = false, kPaired = false;
 };
 
 // One number type's product on one instruction set.
 struct PanelKernel {
   int rows;  // of a register tile
   // Up to so many rows, two panels are read at a time: with one or two sums of each a multiply-add
-  // would wait for the one before. Less than `rows`, two panels of one row, or kAnyRows.
+  // would wait for the one before. Less than `rows`, two panels of one row, or kAnyRows; 0: never.
   int few_rows;
   int group;         // 1; or 2 rows of x that lie together, 8 bytes of each in turn
   int lines;         // units of 4 bytes that are one to this kernel, with a line each: 1 or 2
@@ -63,6 +67,9 @@ struct PanelKernel {
   bool signed_rows;  // bytes of x are multiplied less 128, so that sums begin with 128 times the
                      // column's
   bool row_starts;   // pack_row returns what the row's sums begin with besides
+  // Of two units that fit (pairs_of in gemm_panels.cpp), products are added in 16 bits before they
+  // are widened. Panels have units in an order of their own, and are read one at a time.
+  bool paired;
   // Values [k], in whole units, as the product reads them, the row's first bytes at `out`. Null: x
   // is read as it is.
   std::int32_t (*pack_row)(const void* x, int k, char* out, std::size_t plane);

@@ -556,12 +556,8 @@ TEST(Gemm, EqualsDoubleReferenceOnEveryIsa) {
   });
 }
 
-void check_int8_sums(int m, int n, int k, Multiply multiply) {
-  std::mt19937 generator(1);
-  std::vector<std::uint8_t> x(m * k);
-  std::vector<std::int8_t> w(n * k);
-  for (auto& v : x) v = static_cast<std::uint8_t>(generator());
-  for (auto& v : w) v = static_cast<std::int8_t>(static_cast<int>(generator() % 255) - 127);
+void check_int8_sums(int m, int n, int k, const std::vector<std::uint8_t>& x,
+                     const std::vector<std::int8_t>& w, Multiply multiply) {
   const PackedWeights packed = pack(NumberType::kInt8, w.data(), n, k);
   // Scales of 1 and sums below 2^24: exact in floats.
   const std::vector<float> x_scales(m, 1.f), x_offsets(m, 0.f), w_scales(n, 1.f), w_sums(n, 1.f);
@@ -586,10 +582,48 @@ void check_int8_sums(int m, int n, int k, Multiply multiply) {
     }
 }
 
+void check_int8_sums(int m, int n, int k, Multiply multiply) {
+  std::mt19937 generator(1);
+  std::vector<std::uint8_t> x(m * k);
+  std::vector<std::int8_t> w(n * k);
+  for (auto& v : x) v = static_cast<std::uint8_t>(generator());
+  for (auto& v : w) v = static_cast<std::int8_t>(static_cast<int>(generator() % 255) - 127);
+  check_int8_sums(m, n, k, x, w, multiply);
+}
+
 TEST(Gemm, Int8SumsAreExact) {
   for (const int m : {1, 3, 13, 33})
     for (const int n : {1, 64, 130})
       for (const int k : {1, 30, 64, 768, 2100}) check_int8_sums(m, n, k, gemm);
+}
+
+// Kernels without VNNI add up in 16 bits what is sure to fit: up to weights of 63 by the least x,
+// four of which come to -2^15 exactly.
+TEST(Gemm, Int8SumsOfExtremesAreExact) {
+  for (const int k : {8, 30, 768})
+    for (const int weight : {-127, -65, -64, 62, 63, 64, 127})
+      for (const int value : {0, 127, 128, 255})
+        check_int8_sums(3, 33, k,
+                        std::vector<std::uint8_t>(3 * k, static_cast<std::uint8_t>(value)),
+                        std::vector<std::int8_t>(33 * k, static_cast<std::int8_t>(weight)), gemm);
+}
+
+// Units of 4 weights go in pairs where both are small, and alone where none is left that fits; 600
+// units are more than one block of them. Here 1 weight in 20 is as large as the largest.
+TEST(Gemm, Int8SumsOfNormalWeightsAreExact) {
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal(0, 30);
+  for (const int m : {1, 2, 7, 26})
+    for (const int n : {5, 130})
+      for (const int k : {2, 31, 768, 2400}) {
+        std::vector<std::uint8_t> x(m * k);
+        std::vector<std::int8_t> w(n * k);
+        for (auto& v : x) v = generator() % 2 ? 0 : 255;
+        for (auto& v : w)
+          v = static_cast<std::int8_t>(
+              generator() % 20 ? std::clamp(normal(generator), -127.f, 127.f) : 127);
+        check_int8_sums(m, n, k, x, w, gemm);
+      }
 }
 
 #if defined(__x86_64__)
