@@ -200,7 +200,7 @@ void gemm_by_tiles(const GemmTile& t) {
         const char* x = static_cast<const char*>(t.x) + static_cast<std::size_t>(row) * row_bytes +
                         static_cast<std::size_t>(step) * kTileBytes;
         const bool two = rows > kTileRowsMax;
-        if (kept == 1) meanwhile.finish();
+        if (kept == 1) meanwhile.finish();  // these sums take the place of those that wait
         meanwhile.begin(two ? 2 * count : count, behind + i * share, share);
         shapes.set(rows);
         (two ? two_tile_panel<Tiles, type>

@@ -6,9 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
 #include "core/aligned.h"
@@ -17,6 +15,7 @@
 #include "kernels/isa.h"
 #include "kernels/panel_kernel.h"
 #include "kernels/read_ahead.h"
+#include "kernels/unit_pairs.h"
 #include "kernels/vector.h"
 
 namespace blip::kernels {
@@ -230,80 +229,9 @@ std::size_t l2_cache_bytes() {
   return bytes;
 }
 
-}  // namespace
-
-namespace {
-
-// What a unit of a panel adds to each of a column's two sums in 16 bits, at most: two weights, of
-// which x takes one to 128 times, as they are or with their bits inverted. `of` has w, or its bits
-// inverted where it is negative, of both; a unit of 128 (of + 2) is -2^15 at the lowest.
-struct UnitBounds {
-  std::uint8_t of[2 * kPanel];
-  std::uint8_t largest;
-};
-
-// Of two units together: 128 (252 + 4) = 2^15.
-constexpr int kLargestBound = 252;
-
-UnitBounds bounds_of(const std::uint32_t* unit) {
-  std::uint16_t weights[2 * kPanel];
-  std::memcpy(weights, unit, sizeof(weights));
-  UnitBounds bounds;
-  bounds.largest = 0;
-  for (int i = 0; i < 2 * kPanel; ++i) {
-    const auto inverted = static_cast<std::uint16_t>((weights[i] >> 7 & 0x0101) * 0xff),
-               both = static_cast<std::uint16_t>(weights[i] ^ inverted);
-    bounds.of[i] = static_cast<std::uint8_t>((both & 0xff) + (both >> 8));
-    bounds.largest = std::max(bounds.largest, bounds.of[i]);
-  }
-  return bounds;
-}
-
-bool fit_together(const UnitBounds& a, const UnitBounds& b) {
-  if (b.largest > kLargestBound) return false;
-  std::uint8_t over = 0;
-  for (int i = 0; i < 2 * kPanel; ++i)
-    over |= static_cast<std::uint8_t>(a.of[i] > static_cast<std::uint8_t>(kLargestBound - b.of[i]));
-  return over == 0;
-}
-
-// The order of n units, a block at most: pairs that fit, whose number is returned, and then the
-// others. Those with the largest weights first get one of the few with the smallest: of normally
-// distributed weights 99.5 % find one.
-int pairs_of(const std::uint32_t* units, int n, std::uint16_t* order) {
-  constexpr int kTries = 16;
-  std::array<UnitBounds, kBlockUnits> bounds;
-  std::array<std::uint16_t, 257> places{};  // of the largest first: how many are larger
-  for (int u = 0; u < n; ++u) {
-    bounds[u] = bounds_of(units + static_cast<std::size_t>(u) * kPanel);
-    ++places[256 - bounds[u].largest];
-  }
-  std::partial_sum(places.begin(), places.end(), places.begin());
-  std::array<std::uint16_t, kBlockUnits> left;
-  for (int u = 0; u < n; ++u)
-    left[places[255 - bounds[u].largest]++] = static_cast<std::uint16_t>(u);
-  int pairs = 0, alone = n;  // those without a partner are put behind, from the end on
-  for (int first = 0, last = n; first < last;) {
-    const std::uint16_t heavy = left[first++];
-    int light = last - 1;
-    const int tries = std::max(first, last - kTries);
-    while (light >= tries && !fit_together(bounds[heavy], bounds[left[light]])) --light;
-    if (light < tries) {
-      order[--alone] = heavy;
-      continue;
-    }
-    order[2 * pairs] = heavy;
-    order[2 * pairs + 1] = left[light];
-    ++pairs;
-    std::copy(left.begin() + light + 1, left.begin() + last, left.begin() + light);
-    --last;
-  }
-  return pairs;
-}
-
 // Puts the units of a panel in the order of a paired kernel; counts, then order, as header_bytes
 // says.
-void pair_units(const PanelKernel& kernel, int n, std::uint32_t* units, char* header) {
+void order_units(const PanelKernel& kernel, int n, std::uint32_t* units, char* header) {
   auto* counts = reinterpret_cast<std::uint16_t*>(header);
   auto* order = counts + blocks_of(kernel, n);
   std::vector<std::uint32_t> copy(static_cast<std::size_t>(block_units(kernel)) * kPanel);
@@ -311,7 +239,7 @@ void pair_units(const PanelKernel& kernel, int n, std::uint32_t* units, char* he
     const int count = std::min(block_units(kernel), n - first);
     std::uint32_t* block = units + static_cast<std::size_t>(first) * kPanel;
     std::uint16_t* places = order + first;
-    *counts++ = static_cast<std::uint16_t>(pairs_of(block, count, places));
+    *counts++ = static_cast<std::uint16_t>(pair_units(block, count, places));
     std::copy_n(block, static_cast<std::size_t>(count) * kPanel, copy.data());
     for (int u = 0; u < count; ++u)
       std::copy_n(copy.data() + static_cast<std::size_t>(places[u]) * kPanel, kPanel,
@@ -354,7 +282,7 @@ void pack_panels(NumberType type, Packing packing, int count, int k, const void*
     auto* units = reinterpret_cast<std::uint32_t*>(panel + header_bytes(kernel, type, count_units));
     pack_units(from, columns, row, units, kPanel);
     if (kernel.joined) join_units(count_units, kPanel, units);
-    if (kernel.paired) pair_units(kernel, count_units, units, panel + starts_bytes(type));
+    if (kernel.paired) order_units(kernel, count_units, units, panel + starts_bytes(type));
     if (!sums_columns) continue;
     for (int c = 0; c < columns; ++c, from += row) {
       std::int32_t sum = 0;

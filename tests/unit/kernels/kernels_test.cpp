@@ -6,15 +6,20 @@
 // clang-format on
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
+#include <initializer_list>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "core/aligned.h"
 #include "kernels/bf16_12bit.h"
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
+#include "kernels/unit_pairs.h"
 #include "kernels/vector.h"
 #if defined(__x86_64__)
 #include "emulated_tiles.h"
@@ -624,6 +629,56 @@ TEST(Gemm, Int8SumsOfNormalWeightsAreExact) {
               generator() % 20 ? std::clamp(normal(generator), -127.f, 127.f) : 127);
         check_int8_sums(m, n, k, x, w, gemm);
       }
+}
+
+// What four weights add to a sum of 16 bits, whatever x is: x takes a weight 0 to 127 times, or 1
+// to 128 times with its bits inverted.
+std::pair<int, int> range_of(std::initializer_list<signed char> weights) {
+  std::pair<int, int> range{0, 0};
+  for (const signed char w : weights) {
+    range.first += std::min({0, 127 * w, 128 * ~w});
+    range.second += std::max({0, 127 * w, 128 * ~w});
+  }
+  return range;
+}
+
+TEST(UnitPairs, FitSixteenBitsAndLeaveNoUnitOut) {
+  constexpr int kColumns = 16, kBytes = 4 * kColumns;
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal(0, 36);
+  const struct {
+    int n, pairs_min, pairs_max;
+    std::function<int()> weight;
+  } cases[] = {
+      {384, 188, 192, [&] { return static_cast<int>(normal(generator)); }},
+      {384, 0, 0, [&] { return generator() % 2 ? 127 : -127; }},
+      {7, 3, 3, [] { return 63; }},
+      {7, 3, 3, [] { return -64; }},
+      {6, 0, 0, [] { return 64; }},
+      {384, 1, 191, [&] { return static_cast<int>(generator() % 200) - 100; }},
+      {1, 0, 0, [] { return 0; }},
+  };
+  for (const auto& c : cases) {
+    std::vector<signed char> weights(static_cast<std::size_t>(c.n) * kBytes);
+    for (auto& w : weights) w = static_cast<signed char>(std::clamp(c.weight(), -127, 127));
+    std::vector<std::uint32_t> units(weights.size() / 4);
+    std::memcpy(units.data(), weights.data(), weights.size());
+    std::vector<std::uint16_t> order(static_cast<std::size_t>(c.n));
+    const int pairs = pair_units(units.data(), c.n, order.data());
+    EXPECT_GE(pairs, c.pairs_min) << c.n;
+    EXPECT_LE(pairs, c.pairs_max) << c.n;
+    for (int i = 0; i < pairs; ++i) {
+      const signed char *a = weights.data() + order[2 * i] * kBytes,
+                        *b = weights.data() + order[2 * i + 1] * kBytes;
+      for (int at = 0; at < kBytes; at += 2) {
+        const auto [least, largest] = range_of({a[at], a[at + 1], b[at], b[at + 1]});
+        ASSERT_GE(least, -32768);
+        ASSERT_LE(largest, 32767);
+      }
+    }
+    std::sort(order.begin(), order.end());
+    for (int u = 0; u < c.n; ++u) ASSERT_EQ(order[u], u);
+  }
 }
 
 #if defined(__x86_64__)
