@@ -176,7 +176,7 @@ BLIP_PANEL_INLINE void add_pair(const PanelBlock& b, const char* x_first, const 
 // panel_tile of a paired kernel.
 template <class P, int Rows>
 BLIP_PANEL_INLINE void paired_tile(const PanelBlock& b, int first, const char* next) {
-  constexpr int kVectors = kPanelVectors<P>, kPairs = kChunk / 2;
+  constexpr int kVectors = kPanelVectors<P>;
   TileSums<P, Rows, kVectors> sums;
   BLIP_UNROLL for (int r = 0; r < Rows; ++r) BLIP_UNROLL for (int v = 0; v < kVectors; ++v)
       sums[r][v] = first_sums<P>(b, first + r, v);
@@ -187,7 +187,7 @@ BLIP_PANEL_INLINE void paired_tile(const PanelBlock& b, int first, const char* n
     if (ahead) {
       __builtin_prefetch(panel + b.ahead, 0, 2);
       __builtin_prefetch(panel + b.ahead + kPanelUnit, 0, 2);
-    } else if (next && i / 2 % kPairs == 0) {
+    } else if (next && i % kChunk == 0) {
       __builtin_prefetch(next + static_cast<std::size_t>(i / kChunk) * kPanelUnit, 0, 2);
       for (int p = 0; p < P::kPlanes; ++p)
         BLIP_UNROLL for (int r = 0; r < Rows; ++r) __builtin_prefetch(

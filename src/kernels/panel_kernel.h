@@ -67,8 +67,8 @@ struct PanelKernel {
   bool signed_rows;  // bytes of x are multiplied less 128, so that sums begin with 128 times the
                      // column's
   bool row_starts;   // pack_row returns what the row's sums begin with besides
-  // Of two units that fit (unit_pairs.h), products are added in 16 bits before they
-  // are widened. Panels have units in an order of their own, and are read one at a time.
+  // Of two units that fit (unit_pairs.h), products are added in 16 bits before they are widened.
+  // Panels have units in an order of their own, and are read one at a time.
   bool paired;
   // Values [k], in whole units, as the product reads them, the row's first bytes at `out`. Null: x
   // is read as it is.
